@@ -1,0 +1,198 @@
+"""The world's HTTP server, with a teacher that adds two numbers; other tests import both, and start this file as a program."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import m1
+import pytest
+from m1.distill.serving import served
+from m1.errors import UserError
+from m1.records import LETTERS, Question
+from m1.world.server import Errors, World, add_arguments, make_world, serve
+
+PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parent)])
+
+
+class Adder:
+    """Knows what a plus b is."""
+
+    def think(self, user_text: str, wrong: bool) -> tuple[str, str] | None:
+        found = re.search(r"What is (\d+) plus (\d+)\?", user_text)
+        if not found:
+            return None
+        answer = int(found[1]) + int(found[2]) + wrong
+        return f"Okay, {found[1]} and {found[2]} make {answer}.", f"The answer is \\boxed{{{answer}}}."
+
+
+def addition(number: int) -> Question:
+    """A question of the adder's world; 10 <= sum <= 99, so that no first character is a letter."""
+    a, b = 5 + number % 40, 5 + number // 40
+    options = tuple(str(a + b + shift) for shift in (-1, 0, 1, 2))
+    return Question(f"q{number:04}", ("odd", "even")[number % 2 == 0], f"What is {a} plus {b}?", None, options, LETTERS[1])
+
+
+@contextmanager
+def running(world: World) -> Iterator[str]:
+    """The base URL of a server in a thread."""
+    thread = threading.Thread(target=world.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{world.server_address[1]}/v1"
+    finally:
+        world.shutdown()
+        world.server_close()
+        thread.join()
+
+
+def fetch(base_url: str, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    """Status and text of one HTTP request."""
+    connection = http.client.HTTPConnection(base_url.split("/")[2], timeout=5)
+    connection.request(method, path, body)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def is_open(base_url: str) -> bool:
+    try:
+        return fetch(base_url, "GET", "/health")[0] == 200
+    except OSError:
+        return False
+
+
+def chat(content: str, **more: object) -> str:
+    return json.dumps({"model": "adder", "messages": [{"role": "user", "content": content}], **more})
+
+
+def test_answers_like_an_openai_server() -> None:
+    world = World(Adder(), Errors(0, 0, 0, 0))
+    with running(world) as url:
+        status, text = fetch(url, "POST", "/v1/chat/completions", chat("What is 20 plus 22?"))
+        body = json.loads(text)
+        assert status == 200
+        assert body["choices"][0]["message"] == {
+            "role": "assistant",
+            "reasoning_content": "Okay, 20 and 22 make 42.",
+            "content": "The answer is \\boxed{42}.",
+        }
+        assert body["choices"][0]["finish_reason"] == "stop"
+        assert body["usage"] == {"prompt_tokens": 5, "completion_tokens": 10, "total_tokens": 15}
+        assert json.loads(fetch(url, "GET", "/v1/models")[1])["data"][0]["id"] == "world-teacher"
+        assert json.loads(fetch(url, "GET", "/health")[1]) == {"status": "ok", "calls": 1}
+        assert fetch(url, "GET", "/elsewhere")[0] == fetch(url, "POST", "/elsewhere")[0] == 404
+        for wrong in ("no json", "[]", '{"messages": []}', '{"messages": 1}'):
+            assert fetch(url, "POST", "/v1/chat/completions", wrong)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("limit", "thinking", "answer", "finish"),
+    [(3, "Okay, 20 and", "", "length"), (8, "Okay, 20 and 22 make 42.", "The answer", "length"), (10, None, None, "stop")],
+)
+def test_max_tokens_cuts(limit: int, thinking: str | None, answer: str | None, finish: str) -> None:
+    status, body = World(Adder(), Errors(0, 0, 0, 0)).complete(json.loads(chat("What is 20 plus 22?", max_tokens=limit)))
+    message = body["choices"][0]["message"]
+    assert (status, body["choices"][0]["finish_reason"]) == (200, finish)
+    assert body["usage"]["completion_tokens"] == limit
+    if thinking is not None:
+        assert (message["reasoning_content"], message["content"]) == (thinking, answer)
+
+
+def test_shares_of_errors_are_as_asked_and_repeat() -> None:
+    errors = Errors(wrong=0.12, empty=0.02, malformed=0.03, seed=3)
+    prompts = [f"prompt {n}" for n in range(20_000)]
+    outcomes = [errors.outcome(prompt) for prompt in prompts]
+    counts = Counter(outcomes)
+    for kind, share in {"wrong": 0.12, "empty": 0.02, "no box": 0.01, "no thinking": 0.01, "html": 0.01}.items():
+        assert abs(counts[kind] / 20_000 - share) < 5 * (share / 20_000) ** 0.5
+    assert outcomes == [errors.outcome(prompt) for prompt in prompts]
+    assert outcomes != [Errors(wrong=0.12, empty=0.02, malformed=0.03, seed=4).outcome(prompt) for prompt in prompts]
+
+
+def test_flaky_and_html_only_at_the_first_request() -> None:
+    world = World(Adder(), Errors(0, 0, malformed=1, flaky=0.5))
+    first, second = Counter(), Counter()
+    for turn in (first, second):
+        for n in range(300):
+            status, answer = world.complete(json.loads(chat(f"What is {n} plus 1?")))
+            turn[status if status != 200 else "html" if isinstance(answer, str) else "json"] += 1
+    assert min(first[429], first[500], first["html"], first["json"]) > 20
+    assert set(second) == {"json"}
+
+
+def served_adder(*flags: str) -> list[str]:
+    return ["test_distill_server", *flags]
+
+
+def test_served_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    with served(served_adder(), 20) as url:
+        assert is_open(url)
+    assert not is_open(url)
+    with pytest.raises(RuntimeError, match="inside"), served(served_adder(), 20) as url:
+        raise RuntimeError("inside")
+    assert not is_open(url)
+
+
+def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    with (
+        pytest.raises(UserError, match=r"(?s)ended with exit code 1.*`serve`.*error: --wrong: 7\.0; a share"),
+        served(served_adder("--wrong", "7"), 20),
+    ):
+        pass
+    with (
+        pytest.raises(UserError, match=r"(?s)does not answer after 0\.01 s.*serve_seconds"),
+        served(served_adder(), 0.01),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_server_ends_with_its_client(end: signal.Signals) -> None:
+    lines = [
+        "import time",
+        "from m1.distill.serving import served",
+        "with served(['test_distill_server'], 20) as url:",
+        "    print(url, flush=True)",
+        "    time.sleep(60)",
+    ]
+    client = subprocess.Popen(
+        [sys.executable, "-c", "\n".join(lines)], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": PATHS}
+    )
+    assert client.stdout
+    url = client.stdout.readline().strip()
+    assert is_open(url)
+    client.send_signal(end)
+    client.wait()
+    client.stdout.close()
+    limit = time.monotonic() + 5
+    while is_open(url) and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert not is_open(url)
+
+
+if __name__ == "__main__":
+    from m1.errors import run
+
+    def main(argv: None) -> None:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        arguments = parser.parse_args(argv)
+        serve(make_world(Adder(), arguments), arguments.port_file)
+
+    run(main)

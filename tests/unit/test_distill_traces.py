@@ -1,0 +1,146 @@
+"""The teacher's step and the random draw, from the command line, with the embedded world's server."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from m1 import records
+from m1.distill import draw, traces
+from m1.distill.client import Completion
+from m1.errors import UserError
+from m1.records import LETTERS, Question, Trace
+from m1.world.facts import make_facts, save_facts
+from m1.world.questions import make_question
+from m1.world.server import Errors, World
+from test_distill_client import SETTINGS
+from test_distill_server import Adder, addition, running
+
+
+def world_questions(folder: Path, count: int) -> list[Question]:
+    """Questions of a small embedded world, whose facts go to ``folder/facts.json``."""
+    facts = make_facts(1, 12)
+    save_facts(facts, str(folder / "facts.json"))
+    rng = random.Random(1)
+    questions = []
+    for number in range(count):
+        stem, context, options, right = make_question(facts, rng, "vignette", (1, 4), 4)
+        questions.append(Question(f"w{number:04}", ("medqa", "headqa")[number % 3 == 0], stem, context, tuple(options), LETTERS[right]))
+    return questions
+
+
+def distill(folder: Path, teacher: dict[str, Any]) -> tuple[list[Trace], list[Trace], dict[str, Any]]:
+    """Run the command line on ``folder/questions.parquet``: right traces, dropped ones, manifest."""
+    names = {name: str(folder / name) for name in ("questions.parquet", "store", "right.parquet", "dropped.parquet", "manifest.json")}
+    flags = ["--questions", "--store", "--output", "--dropped", "--manifest"]
+    traces.main([*[part for pair in zip(flags, names.values()) for part in pair], "--teacher", json.dumps(teacher)])
+    right, dropped = (records.read(names[name], Trace) for name in ("right.parquet", "dropped.parquet"))
+    return right, dropped, json.loads(Path(names["manifest.json"]).read_text())
+
+
+def test_from_questions_to_right_traces_and_again_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = world_questions(tmp_path, 150)
+    records.write(tmp_path / "questions.parquet", questions, Question)
+    serve = ["m1.world.server", "--facts", str(tmp_path / "facts.json"), "--wrong", "0.2", "--empty", "0.1", "--malformed", "0.15"]
+    teacher = SETTINGS | {"base_url": None, "serve": serve, "max_retries": 4}
+    right, dropped, manifest = distill(tmp_path, teacher)
+
+    errors = Errors(0.2, 0.1, 0.15)
+    from m1.prompts import teacher_prompt
+
+    expected = {
+        "right": "right",
+        "html": "right",
+        "wrong": "wrong",
+        "empty": "no_answer",
+        "no box": "no_answer",
+        "no thinking": "no_answer",
+    }
+    verdicts = {q.id: expected[errors.outcome(teacher_prompt(q))] for q in questions}
+    assert {trace.question_id: trace.verdict for trace in right + dropped} == verdicts
+    assert [trace.question_id for trace in right] == [q.id for q in questions if verdicts[q.id] == "right"]
+    assert [trace.question_id for trace in dropped] == [q.id for q in questions if verdicts[q.id] != "right"]
+    assert min(len(right), *[manifest["counts"]["verdicts"][name] for name in ("wrong", "no_answer")]) > 5
+    assert sum(sum(counts.values()) for counts in manifest["counts"]["sources"].values()) == 150
+    assert manifest["counts"]["sources"]["medqa"]["right"] == sum(int(t.question_id[1:]) % 3 != 0 for t in right)
+    spending = manifest["spending"]
+    assert (spending["calls"], spending["calls_made"], spending["refused"]) == (150, 150, 0)
+    assert spending["completion_tokens"] == sum(trace.completion_tokens for trace in right + dropped)
+    assert spending["dollars"] == spending["dollars_now"] == pytest.approx(sum(trace.dollars for trace in right + dropped))
+    assert right[0].dollars == pytest.approx((right[0].prompt_tokens * 1 + right[0].completion_tokens * 10) / 1e6)
+    assert right[0].teacher == "adder"
+    assert f"150 questions → {len(right)} right traces" in capsys.readouterr().out
+
+    before = [(tmp_path / name).read_bytes() for name in ("right.parquet", "dropped.parquet")]
+    _, _, manifest = distill(tmp_path, teacher | {"serve": ["no.such.server"]})
+    assert [(tmp_path / name).read_bytes() for name in ("right.parquet", "dropped.parquet")] == before
+    assert (manifest["spending"]["calls_made"], manifest["spending"]["dollars_now"]) == (0, 0)
+    assert manifest["spending"]["dollars"] == spending["dollars"]
+
+
+def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
+    records.write(tmp_path / "questions.parquet", [addition(n) for n in range(6)], Question)
+
+    class OneRefused(World):
+        def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
+            return (400, {}) if addition(2).stem in body["messages"][0]["content"] else super().complete(body)
+
+    with running(OneRefused(Adder(), Errors(0, 0, 0, 0))) as url:
+        right, dropped, manifest = distill(tmp_path, SETTINGS | {"base_url": url, "max_tokens": 7})
+    assert right == []
+    assert [trace.verdict for trace in dropped] == ["truncated", "truncated", "failed", "truncated", "truncated", "truncated"]
+    assert manifest["counts"]["verdicts"] == {"right": 0, "wrong": 0, "no_answer": 0, "truncated": 5, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer", "finish", "verdict"),
+    [
+        ("t", "\\boxed{11}", "stop", "right"),
+        ("t", "\\boxed{B}", "stop", "right"),
+        ("t", "\\boxed{A}", "stop", "wrong"),
+        ("t", "\\boxed{}", "stop", "no_answer"),
+        ("t", "", "stop", "no_answer"),
+        ("", "\\boxed{11}", "stop", "no_answer"),
+        ("t", "\\boxed{11}", "length", "truncated"),
+        ("", "", "refused", "failed"),
+    ],
+)
+@pytest.mark.parametrize("rule", ["released", "strict"])
+def test_verdicts(thinking: str, answer: str, finish: str, verdict: str, rule: Any) -> None:
+    assert traces.verdict(addition(1), Completion("k", thinking, answer, finish, 1, 1), rule) == verdict
+
+
+def test_rule_must_be_known(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"teacher\.rule: None; one of released, strict"):
+        distill(tmp_path, SETTINGS | {"rule": None})
+
+
+def test_draw_is_seeded_sized_and_capped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    questions = [addition(n) for n in range(300)]
+    records.write(tmp_path / "all.parquet", questions, Question)
+    records.write(tmp_path / "like.parquet", questions[:80], Question)
+
+    def run(*flags: str) -> list[Question]:
+        common = ["--questions", str(tmp_path / "all.parquet"), "--share", "0.8", "--output", str(tmp_path / "drawn.parquet")]
+        draw.main([*common, *flags])
+        return records.read(tmp_path / "drawn.parquet", Question)
+
+    drawn = run("--size", "80", "--seed", "42")
+    assert len(drawn) == len({q.id for q in drawn}) == 100
+    assert drawn == run("--like", str(tmp_path / "like.parquet"), "--seed", "42")
+    assert drawn != run("--size", "80", "--seed", "43")
+    assert drawn == sorted(drawn, key=lambda q: q.id), "in the order of the collection"
+    capsys.readouterr()
+    assert run("--size", "250", "--seed", "42") == questions
+    assert "300 drawn at random, for 250 right traces, fewer than the 312 wanted" in capsys.readouterr().out
+    with pytest.raises(UserError, match="missing.parquet"):
+        run("--like", str(tmp_path / "missing.parquet"), "--seed", "42")
+
+
+def test_draw_counts_of_the_paper() -> None:
+    """Table 3's random sets: 23,493 and 1,000 traces wanted of answers that are right four times in five."""
+    questions = [addition(0)] * 30_000
+    assert [len(draw.draw(questions, size, 0.8, 42)) for size in (23_493, 1_000)] == [29_366, 1_250]

@@ -1,0 +1,154 @@
+"""Domain labels: the 76 qualifiers, the strict reading of answers, and the step from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from m1 import records
+from m1.errors import UserError
+from m1.records import Domain, Question, Trace
+from m1.select import domains
+from m1.world.server import LABELLING, QUESTION_HEADING, Errors, World
+from test_distill_client import SETTINGS
+from test_distill_server import Adder, addition, running
+
+ROOT = Path(__file__).parents[2]
+QUALIFIERS = ROOT / "resources" / "mesh" / "qualifiers.csv"
+PROMPT = ROOT / "resources" / "prompts" / "domain.txt"
+
+
+def trace(question: Question, verdict: str = "right") -> Trace:
+    return Trace(question.id, "adder", "t", "a", "stop", 1, 1, 0.0, "key", verdict)
+
+
+def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[list[Domain], dict[str, Any]]:
+    """Run the command line on ``count`` questions in two files, every tenth without a right trace."""
+    questions = [addition(n) for n in range(count)]
+    records.write(folder / "a.parquet", questions[: count // 2], Question)
+    records.write(folder / "b.parquet", questions[count // 2 :], Question)
+    records.write(folder / "traces.parquet", [trace(q, "wrong" if n % 10 == 0 else "right") for n, q in enumerate(questions)], Trace)
+    arguments = ["--questions", str(folder / "a.parquet"), str(folder / "b.parquet"), "--samples", str(folder / "traces.parquet")]
+    arguments += ["--labeller", json.dumps(SETTINGS | {"rule": None} | settings), "--qualifiers", str(QUALIFIERS), "--prompt", str(PROMPT)]
+    arguments += ["--store", str(folder / "store"), "--output", str(folder / "domains.parquet"), "--manifest", str(folder / "domains.json")]
+    domains.main(arguments)
+    return records.read(folder / "domains.parquet", Domain), json.loads((folder / "domains.json").read_text())
+
+
+def test_qualifiers_are_the_76_of_table_4() -> None:
+    qualifiers = domains.read_qualifiers(QUALIFIERS)
+    names = [name for name, _ in qualifiers.values()]
+    assert list(qualifiers) == [f"{n:02}" for n in range(1, 77)]
+    assert names == sorted(set(names))
+    assert all(note.endswith(".") and 15 < len(note) < 140 for _, note in qualifiers.values())
+    table = ROOT / "resources" / "paper" / "table4.csv"
+    if not table.exists():
+        pytest.skip("resources/paper/table4.csv is not there")
+    assert [line.split(",")[0].strip('"') for line in table.read_text().splitlines()[1:]][:76] == names
+
+
+def test_prompt_begins_as_the_world_expects_and_ends_with_the_question() -> None:
+    template = PROMPT.read_text()
+    assert template.startswith(LABELLING)
+    question = Question("q", "s", "Why {qualifiers} and {question}?", None, ("yes", "no"), "A")
+    prompt = domains.domain_prompt(template, domains.read_qualifiers(QUALIFIERS), question)
+    assert prompt.endswith(QUESTION_HEADING + "Why {qualifiers} and {question}?\nA. yes\nB. no")
+    assert prompt.count("\n02 Administration & Dosage: Forms, routes,") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("It is 21", "21"),
+        ("It is **21**.", "21"),
+        ("21\n", "21"),
+        ("01 or 02, so 02.", "02"),
+        ("It is 21, I think", None),
+        ("It is 2021", None),
+        ("It is 3.21", None),
+        ("It is 1,021", None),
+        ("code_21", None),
+        ("It is 7", None),
+        ("It is ٢١", None),
+        ("21 Diagnosis", None),
+        ("", None),
+    ],
+)
+def test_only_a_code_at_the_end_counts(answer: str, code: str | None) -> None:
+    assert domains.final_code(answer) == code
+
+
+def test_from_traces_to_domains_and_again_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(Adder(), Errors(flaky=0.05))
+    with running(world) as url:
+        labels, manifest = label(tmp_path, {"base_url": url})
+        calls = world.calls
+        assert calls >= 360 + 4, "answers without a code are asked again"
+        assert [d.question_id for d in labels] == [addition(n).id for n in range(400) if n % 10]
+        qualifiers = domains.read_qualifiers(QUALIFIERS)
+        assert all(qualifiers[d.code][0] == d.name for d in labels)
+        sizes = sorted(Counter(d.code for d in labels).values())
+        assert sizes[-1] > 40
+        assert len(sizes) > 30
+        assert sizes[len(sizes) // 2] < 8, "uneven as in Table 4"
+        assert manifest["counts"]["labelled"] == sum(manifest["counts"]["domains"].values()) == 360
+        assert manifest["failed"] == []
+        assert manifest["spending"]["calls"] == manifest["spending"]["calls_made"] > 360
+        assert "360 questions → 360 in" in capsys.readouterr().out
+        before = (tmp_path / "domains.parquet").read_bytes()
+        _, manifest = label(tmp_path, {"base_url": url})
+        assert world.calls == calls
+    assert (tmp_path / "domains.parquet").read_bytes() == before
+    assert manifest["spending"]["calls_made"] == 0
+
+
+class Silent(World):
+    """A labeller that never gives the code for some questions."""
+
+    def __init__(self, questions: list[Question]) -> None:
+        super().__init__(Adder(), Errors(flaky=0))
+        self.stems = [question.stem for question in questions]
+
+    def _label(self, prompt: str, attempt: int) -> str:
+        return "Of code 21, surely" if any(stem in prompt for stem in self.stems) else super()._label(prompt, attempt)
+
+
+def test_a_few_that_never_get_a_code_are_left_out_and_listed(tmp_path: Path) -> None:
+    with running(Silent([addition(7)])) as url:
+        labels, manifest = label(tmp_path, {"base_url": url}, count=150)
+    assert manifest["failed"] == [addition(7).id]
+    assert len(labels) == manifest["counts"]["labelled"] == 134
+
+
+def test_many_that_never_get_a_code_are_an_error(tmp_path: Path) -> None:
+    with (
+        running(Silent([addition(7), addition(8)])) as url,
+        pytest.raises(UserError, match=r"2 of 135 answers name no code.*2 times.*q0007"),
+    ):
+        label(tmp_path, {"base_url": url}, count=150)
+    assert not (tmp_path / "domains.parquet").exists()
+
+
+def test_a_truncated_answer_is_no_answer(tmp_path: Path) -> None:
+    with running(World(Adder(), Errors(flaky=0))) as url, pytest.raises(UserError, match="9 of 9 answers name no code"):
+        label(tmp_path, {"base_url": url, "max_tokens": 3, "max_retries": 0}, count=10)
+
+
+def test_unknown_question_and_bad_files_are_told(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("{question} only")
+    with pytest.raises(UserError, match=r"p\.txt: \{qualifiers\} stands 0 times"):
+        domains._read_template(tmp_path / "p.txt")
+    (tmp_path / "q.csv").write_text("code,name,scope_note\n1,One,Note\n")
+    with pytest.raises(UserError, match=r"q\.csv: line 2, field 'code': '1'; two digits"):
+        domains.read_qualifiers(tmp_path / "q.csv")
+    with pytest.raises(UserError, match=r"none\.csv: cannot be read"):
+        domains.read_qualifiers(tmp_path / "none.csv")
+    records.write(tmp_path / "a.parquet", [addition(0)], Question)
+    records.write(tmp_path / "t.parquet", [trace(addition(1))], Trace)
+    flags = {"questions": "a.parquet", "samples": "t.parquet", "store": "s", "output": "o", "manifest": "m"}
+    arguments = [part for name, file in flags.items() for part in (f"--{name}", str(tmp_path / file))]
+    with pytest.raises(UserError, match=r"t\.parquet: question q0001 is in none of .*a\.parquet"):
+        domains.main([*arguments, "--labeller", json.dumps(SETTINGS), "--qualifiers", str(QUALIFIERS), "--prompt", str(PROMPT)])

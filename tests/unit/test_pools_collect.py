@@ -1,0 +1,212 @@
+"""Reading pools, taking a part, shuffling options, and what the command line says of bad input."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from m1 import records
+from m1.errors import UserError
+from m1.pools import collect
+from m1.pools.layouts import YES_NO_MAYBE, Parts
+from m1.records import LETTERS, Question
+
+SETTINGS: dict[str, Any] = {
+    "layout": "eval",
+    "path": None,
+    "hub": None,
+    "config": None,
+    "split": None,
+    "revision": None,
+    "key": None,
+    "part": None,
+    "limit": None,
+    "shuffle_options": False,
+    "seed": 42,
+    "invalid": "error",
+}
+
+
+def published(size: int) -> list[dict[str, Any]]:
+    return [
+        {"question": f"Which is {n}?", "options": {letter: f"{letter.lower()}{n}" for letter in "ABCD"}, "answer_idx": "ABCD"[n % 4]}
+        for n in range(size)
+    ]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run(folder: Path, *more: str, **settings: Any) -> list[Question]:
+    paths = ["--output", str(folder / "out.parquet"), "--manifest", str(folder / "out.json")]
+    collect.main(["--name", "pool", "--settings", json.dumps({**SETTINGS, **settings}), *paths, *more])
+    return records.read(folder / "out.parquet", Question)
+
+
+def test_every_kind_of_file_gives_the_same_questions(tmp_path: Path) -> None:
+    rows = published(9)
+    lines = write_lines(tmp_path / "a.jsonl", rows)
+    expected = run(tmp_path, path=str(lines))
+    assert [question.stem for question in expected] == [row["question"] for row in rows]
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(lines.read_bytes()))
+    (tmp_path / "c.json").write_text(json.dumps(rows))
+    (tmp_path / "d.json.gz").write_bytes(gzip.compress(json.dumps({"other": [], "MedQA": rows}).encode()))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "e.parquet")
+    with open(tmp_path / "f.csv", "w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, ["question", "options", "answer_idx"])
+        table.writeheader()
+        table.writerows({**row, "options": json.dumps(row["options"])} for row in rows)
+    for name in ("b.jsonl.gz", "c.json", "e.parquet", "f.csv"):
+        assert run(tmp_path, path=str(tmp_path / name)) == expected, name
+    assert run(tmp_path, path=str(tmp_path / "d.json.gz"), key="MedQA") == expected
+    assert run(tmp_path, "--input", str(lines)) == expected
+
+
+def test_the_hub_is_read_through_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local folder in the form of a hub data set goes the same way through ``load_dataset``, without a network."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "set").mkdir()
+    rows = [*published(3), {"question": "Five?", "options": {letter: letter * 2 for letter in "ABCDE"}, "answer_idx": "E"}]
+    (tmp_path / "set" / "m1_eval_data.json").write_text(json.dumps({"MedQA": rows, "Other": [{"x": 1}]}))
+    questions = run(tmp_path, hub=str(tmp_path / "set"), split="test", key="MedQA")  # "eval" in the name: split test
+    assert [len(question.options) for question in questions] == [4, 4, 4, 5]  # the library fills E with None in the others
+    with pytest.raises(UserError, match="cannot be loaded from the hub: Unknown split"):
+        run(tmp_path, hub=str(tmp_path / "set"), split="nowhere", key="MedQA")
+    with pytest.raises(UserError, match="`split` is null"):
+        run(tmp_path, hub=str(tmp_path / "set"), key="MedQA")
+
+
+def test_equal_input_gives_equal_bytes_and_the_manifest_counts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_lines(tmp_path / "a.jsonl", published(20))
+    settings = {"path": str(path), "limit": 7, "shuffle_options": True}
+    first = run(tmp_path, **settings)
+    content = (tmp_path / "out.parquet").read_bytes()
+    run(tmp_path, **settings)
+    assert (tmp_path / "out.parquet").read_bytes() == content
+    assert len(first) == 7
+    manifest = json.loads((tmp_path / "out.json").read_text())
+    assert manifest["counts"] == {"published": 20, "part": 20, "refused": 0, "questions": 7}
+    assert manifest["inputs"]["published"]["path"] == str(path)
+    assert manifest["settings"]["seed"] == 42
+    assert "[pools] pool: 20 records in, 7 questions out" in capfd.readouterr().out
+
+
+def test_parts_of_one_seed_share_nothing(tmp_path: Path) -> None:
+    path = str(write_lines(tmp_path / "a.jsonl", published(30)))
+    halves = [run(tmp_path, path=path, part={"seed": 0, "take": take, "size": 15}) for take in ("first", "second")]
+    first, second = ({question.stem for question in half} for half in halves)
+    assert len(first) == len(second) == 15
+    assert not first & second
+    assert first != {row["question"] for row in published(15)}
+    other = run(tmp_path, path=path, part={"seed": 1, "take": "first", "size": 15})
+    assert {question.stem for question in other} != first
+    for part in ({"seed": 0, "take": "third", "size": 15}, {"seed": 0, "take": "first"}, {"seed": 0, "take": "first", "size": 31}):
+        with pytest.raises(UserError, match="part"):
+            run(tmp_path, path=path, part=part)
+
+
+@given(st.lists(st.tuples(st.integers(2, len(LETTERS)), st.integers(0, 13)), max_size=12), st.integers())
+def test_the_answer_follows_its_option(shapes: list[tuple[int, int]], seed: int) -> None:
+    rows = [Parts("s", None, tuple(str(k) for k in range(size)), LETTERS[right % size]) for size, right in shapes]
+    for row, shuffled in zip(rows, collect.shuffle_options(rows, seed), strict=True):
+        assert sorted(shuffled.options) == sorted(row.options)
+        assert shuffled.options[LETTERS.index(shuffled.answer)] == row.options[LETTERS.index(row.answer)]
+
+
+def test_shuffled_letters_are_even_and_ids_do_not_change(tmp_path: Path) -> None:
+    rows = [{**row, "answer_idx": "A"} for row in published(800)]
+    path = str(write_lines(tmp_path / "a.jsonl", rows))
+    plain, shuffled = run(tmp_path, path=path), run(tmp_path, path=path, shuffle_options=True)
+    assert [question.id for question in plain] == [question.id for question in shuffled]
+    assert min(Counter(question.answer for question in shuffled)[letter] for letter in "ABCD") > 150
+    yes_no = Parts("s", None, YES_NO_MAYBE, "B")
+    many = Parts("t", None, ("1", "2", "3", "4"), "A")
+    assert collect.shuffle_options([yes_no], 1) == [yes_no]
+    assert collect.shuffle_options([yes_no, many, many], 1)[1:] == collect.shuffle_options([many, many], 1)
+
+
+def test_repeated_records_get_distinct_ids(tmp_path: Path) -> None:
+    path = str(write_lines(tmp_path / "a.jsonl", [*published(2), *published(2)]))
+    ids = [question.id for question in run(tmp_path, path=path)]
+    assert ids[2:] == [f"{ids[0]}-2", f"{ids[1]}-2"]
+
+
+def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> None:
+    rows = published(4)
+    rows[2]["answer_idx"] = "E"
+    path = write_lines(tmp_path / "benchmark.jsonl", rows)
+    arguments = ["--name", "bad", "--output", str(tmp_path / "o.parquet"), "--manifest", str(tmp_path / "o.json")]
+    settings = json.dumps({**SETTINGS, "path": str(path)})
+    command = [sys.executable, "-m", "m1.pools.collect", *arguments, "--settings", settings]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(collect.__file__).parents[2])
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"error: {path}: record 2 (from 0), field 'answer_idx': the answer's letter is not among the options")
+    assert "found 'E, options A, B, C, D'" in done.stdout
+    assert "set its `invalid` to drop" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["benchmark.jsonl"]
+
+    assert len(run(tmp_path, path=str(path), invalid="drop")) == 3
+    manifest = json.loads((tmp_path / "out.json").read_text())
+    assert manifest["refused"] == {"answer_idx: the answer's letter is not among the options": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "key", "message"),
+    [
+        ("a.jsonl", b'{"question": 1}\n{"question"\n', None, "line 2: not a JSON record"),
+        ("a.jsonl", b"[1]\n", None, r"record 0 \(from 0\), field '\(record\)': not an object"),
+        ("a.jsonl", b"", None, "no question in it"),
+        ("a.jsonl", b"\xff\xfe", None, "not readable as .jsonl"),
+        ("a.jsonl.gz", b"not gzip", None, "not readable as .jsonl"),
+        ("a.json", b'{"MedQA": []}', None, "an object with MedQA: set the pool's `key`"),
+        ("a.json", b'{"MedQA": []}', "NEJM", "no list 'NEJM'; there is MedQA"),
+        ("a.jsonl", b"{}", "NEJM", "`key` names a list inside a .json file"),
+        ("a.parquet", b"PAR1", None, "not readable as .parquet"),
+        ("a.txt", b"", None, "unknown kind of file"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes, key: str | None, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        run(tmp_path, path=str(tmp_path / name), key=key)
+    assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sead": 1}, "unknown key sead"),
+        ({"layout": "arc"}, "layout is 'arc'; it must be one of medmcqa, medqa"),
+        ({"invalid": "ignore"}, "invalid is 'ignore'"),
+        ({"limit": 0}, "limit is 0; it must be a positive whole number or null"),
+        ({"path": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+        ({"path": "a.jsonl", "hub": "x/y"}, "give either a local `path` or a `hub`"),
+        ({}, "give either a local `path` or a `hub`"),
+    ],
+)
+def test_settings_that_cannot_be_right(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, **change)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_are_json_and_complete(tmp_path: Path) -> None:
+    for text, message in (("{", "not readable as JSON"), ("[]", "list found"), ('{"layout": "eval"}', "missing key path, hub")):
+        with pytest.raises(UserError, match=message):
+            collect.main(["--name", "pool", "--settings", text, "--output", str(tmp_path / "o"), "--manifest", str(tmp_path / "m")])

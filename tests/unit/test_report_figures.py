@@ -1,0 +1,167 @@
+"""Figures 1 and 3: what is drawn, that nothing is clipped or laid over another, and that the bytes are the same each time."""
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from m1 import records
+from m1.errors import UserError
+from m1.records import Judgement
+from m1.report import figures, inputs, style
+from m1.report.accuracy import accuracies
+from scipy import stats
+
+BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
+HEADINGS = inputs.benchmarks(BENCHMARKS)
+BUDGETS = [16, 32, 64, 96, 128, 192, 256]
+MODELS = [{"model": "a", "label": "m1-7B-1K"}, {"model": "b", "label": "m1-7B-23K"}, {"model": "c", "label": "m1-32B-1K"}]
+FIGURE1 = {"models": MODELS, "budgets": BUDGETS, "note": "Embedded world: it says nothing about medicine."}
+FIGURE3 = {"models": MODELS, "forced": [0, 1, 2, 4], "budget": 256, "note": ""}
+
+
+def judgements(benchmarks: dict[str, list[str]]) -> list[Judgement]:
+    """Twenty judgements at every point, right more often at larger budgets."""
+    return [
+        Judgement(f"{i}", benchmark, benchmark, model, budget, forced, True, 9, 3, "", "A", i < share, "boxed letter")
+        for number, (model, keys) in enumerate(benchmarks.items())
+        for benchmark in keys
+        for share, (budget, forced) in enumerate([*((budget, 0) for budget in BUDGETS), (256, 1), (256, 2), (256, 4)], start=number)
+        for i in range(20)
+    ]
+
+
+EVERYTHING = judgements({model: list(HEADINGS) for model in "abc"})
+
+
+@pytest.fixture
+def figure_of():
+    made = []
+
+    def make(name: str, rows: list[Judgement], settings: dict):
+        with plt.rc_context(style.RC):
+            figure = figures.FIGURES[name][0](accuracies(rows), settings, HEADINGS)
+            figure.canvas.draw()
+        made.append(figure)
+        return figure
+
+    yield make
+    for figure in made:
+        plt.close(figure)
+
+
+def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) -> None:
+    records.write(tmp_path / "j.parquet", EVERYTHING, Judgement)
+    contents = []
+    for run in ("first", "second"):
+        outputs = [tmp_path / run / name for name in ("figure1.pdf", "figure1.png")]
+        arguments = ["--judgements", tmp_path / "j.parquet", "--settings", json.dumps(FIGURE1), "--benchmarks", BENCHMARKS]
+        figures.main(["figure1", *map(str, [*arguments, "--output", *outputs])])
+        contents.append([path.read_bytes() for path in outputs])
+    assert contents[0] == contents[1]
+    pdf, png = contents[0]
+    assert pdf.startswith(b"%PDF")
+    assert b"/FontFile2" in pdf  # TrueType, embedded
+    assert b"/Subtype /Image" not in pdf  # vectors only
+    assert b"CreationDate" not in pdf
+    assert png.startswith(b"\x89PNG")
+    assert np.frombuffer(png[16:24], ">u4").min() > 600
+
+
+def test_curves_are_the_accuracies(figure_of) -> None:
+    figure = figure_of("figure1", EVERYTHING, FIGURE1)
+    panels = figure.axes
+    assert [panel.get_title() for panel in panels[:11]] == [*(f"{column} (n = 20)" for column in HEADINGS.values()), "Average of 10"]
+    for panel in (panels[0], panels[10]):
+        solid = [line for line in panel.lines if line.get_linestyle() == "-"]
+        assert [line.get_xdata().tolist() for line in solid] == [BUDGETS] * 3
+        assert [line.get_ydata().tolist() for line in solid] == [pytest.approx([5.0 * (n + i) for i in range(7)]) for n in range(3)]
+        assert len({(line.get_color(), line.get_marker()) for line in solid}) == 3
+        assert panel.get_xscale() == "log"
+        assert panel.get_xticks().tolist() == BUDGETS
+    assert "tokens" in figure.get_supxlabel()
+    assert "%" in figure.get_supylabel()
+    assert FIGURE1["note"] in [text.get_text() for text in figure.texts]
+
+
+def test_forced_waits_are_drawn_at_one_budget(figure_of) -> None:
+    panel = figure_of("figure3", EVERYTHING, FIGURE3).axes[10]
+    assert [line.get_xdata().tolist() for line in panel.lines] == [[0, 1, 2, 4]] * 3
+    assert panel.lines[0].get_ydata().tolist() == pytest.approx([30.0, 35.0, 40.0, 45.0])
+
+
+def test_regression_is_least_squares_with_its_band() -> None:
+    accuracy = [10.0, 22.0, 29.0, 41.0, 45.0, 44.0, 52.0]
+    where = np.array([16.0, 100.0])
+    line = figures.regression(BUDGETS, accuracy, where)
+    x = np.log2(BUDGETS)
+    fit = stats.linregress(x, accuracy)
+    expected = fit.intercept + fit.slope * np.log2(where)
+    residuals = accuracy - (fit.intercept + fit.slope * x)
+    error = np.sqrt((residuals**2).sum() / 5 * (1 / 7 + (np.log2(where) - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()))
+    assert line["mean"].to_numpy() == pytest.approx(expected)
+    assert line["mean_ci_upper"].to_numpy() == pytest.approx(expected + stats.t.ppf(0.975, 5) * error)
+
+
+def test_panels_without_data_say_so_and_incomplete_averages_are_not_drawn(figure_of) -> None:
+    rows = judgements({"a": ["medqa"], "b": ["medqa", "nejm"], "c": ["medqa", "nejm"]})
+    panels = {panel.get_title(): panel for panel in figure_of("figure3", rows, FIGURE3).axes}
+    assert [text.get_text() for text in panels["MedMC"].texts] == ["not in this run"]
+    assert [len(panels[title].lines) for title in ("MedQA (n = 20)", "NEJM (n = 20)", "Average of 2")] == [3, 2, 2]
+    assert [text.get_text() for text in figure_of("figure3", rows, FIGURE3 | {"models": MODELS[:1]}).axes[10].texts] == ["no model has all"]
+    colours = {panel.get_title(): [line.get_color() for line in panel.lines] for panel in panels.values()}
+    assert colours["NEJM (n = 20)"] == colours["MedQA (n = 20)"][1:]
+
+
+@pytest.mark.parametrize("budgets", [BUDGETS, [32, 256], [64]])
+def test_no_text_is_clipped_or_covers_another(figure_of, budgets: list[int]) -> None:
+    figure = figure_of("figure1", EVERYTHING, FIGURE1 | {"budgets": budgets})
+    width, height = figure.canvas.get_width_height()
+    texts = [figure._supxlabel, figure._supylabel, *figure.axes[-1].get_legend().get_texts()]
+    for panel in figure.axes[:-1]:
+        low, high = panel.get_ylim()
+        texts += [panel.title, *panel.get_xticklabels()]
+        texts += [label for place, label in zip(panel.get_yticks(), panel.get_yticklabels()) if low <= place <= high]  # others are hidden
+    # the label of the x axis keeps an empty line for the note, so its box is cut to its first line
+    boxes = {f"{number} {text.get_text()}": text.get_window_extent() for number, text in enumerate(texts) if text.get_text()}
+    (note,) = [text.get_window_extent() for text in figure.texts if text.get_text() == FIGURE1["note"]]
+    axis = next(box for name, box in boxes.items() if name.startswith("0 "))
+    axis.y0 = (axis.y0 + axis.y1) / 2
+    for name, box in (boxes | {"note": note}).items():
+        assert box.x0 >= 0, name
+        assert box.y0 >= 0, name
+        assert box.x1 <= width, name
+        assert box.y1 <= height, name
+    for (name, box), (other, second) in combinations((boxes | {"note": note}).items(), 2):
+        assert not box.overlaps(second), f"{name} covers {other}"
+
+
+def test_more_benchmarks_make_more_rows() -> None:
+    with plt.rc_context(style.RC):
+        figure, panels = style.grid(14)
+    assert len(panels) == 14
+    assert figure.axes[0].get_gridspec().nrows == 3
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("figure1", {"models": [{"model": "z", "label": "Z"}]}, "no judgements of model 'z'; there are judgements of a, b, c"),
+        ("figure1", {"models": [{"model": "a"}]}, "model 0: missing label"),
+        ("figure1", {"budgets": [16, 512]}, "model 'a' on gpqa has none at budget 512"),
+        ("figure1", {"budgets": [0, 16]}, "at least 1 token"),
+        ("figure3", {"forced": [0, 3]}, "none at budget 256 with 3 forced"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(figure_of, name: str, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        figure_of(name, EVERYTHING, {"figure1": FIGURE1, "figure3": FIGURE3}[name] | changes)
+
+
+def test_other_suffixes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"saved as .pdf or .png"):
+        style.save(plt.figure(), [tmp_path / "figure.gif"])

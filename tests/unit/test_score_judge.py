@@ -1,0 +1,174 @@
+"""The judge from files to files."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from m1 import records
+from m1.errors import UserError
+from m1.records import Judgement, Prediction, Question
+from m1.score import judge
+from m1.score.match import Match, Protocol, decide
+
+DRUGS = Question(id="d1", source="medqa", stem="Which drug?", context=None, options=("Aspirin", "Ibuprofen", "Morphine"), answer="C")
+GENES = Question(id="g1", source="mmlu_pro", stem="Which genotype?", context=None, options=("BB", "Bb", "bb"), answer="A")
+
+
+def prediction(question_id: str, answer: str, budget: int = 128, **changes: object) -> Prediction:
+    row = Prediction(
+        question_id=question_id,
+        benchmark="bench",
+        model="m1-7b",
+        budget=budget,
+        forced=2,
+        thinking_tokens=17,
+        ended=True,
+        answer=answer,
+        answer_tokens=5,
+    )
+    return records.replace(row, **changes)
+
+
+def score(folder: Path, predictions: list[Prediction], settings: str = '{"protocol": "released"}') -> tuple[list[Judgement], dict]:
+    records.write(folder / "drugs.parquet", [DRUGS], Question)
+    records.write(folder / "genes.parquet", [GENES], Question)
+    records.write(folder / "predictions.parquet", predictions, Prediction)
+    questions = ["--questions", str(folder / "drugs.parquet"), str(folder / "genes.parquet")]
+    files = [
+        "--predictions",
+        str(folder / "predictions.parquet"),
+        "--output",
+        str(folder / "out.parquet"),
+        "--manifest",
+        str(folder / "m.json"),
+    ]
+    judge.main([*files, *questions, "--settings", settings])
+    return records.read(folder / "out.parquet", Judgement), json.loads((folder / "m.json").read_text())
+
+
+def test_judgements_and_manifest(tmp_path: Path) -> None:
+    rows, manifest = score(
+        tmp_path,
+        [
+            prediction("d1", r"Morphine, so \boxed{C}"),
+            prediction("d1", r"Morphine, so \boxed{C}", budget=256),
+            prediction("g1", r"\boxed{bb}", ended=False),
+            prediction("d1", r"\boxed{A}", budget=512),
+        ],
+    )
+    assert rows[0] == Judgement(
+        question_id="d1",
+        source="medqa",
+        benchmark="bench",
+        model="m1-7b",
+        budget=128,
+        forced=2,
+        ended=True,
+        thinking_tokens=17,
+        answer_tokens=5,
+        extracted="C",
+        letter="C",
+        correct=True,
+        rule="boxed letter",
+    )
+    assert [(row.budget, row.ended, row.letter, row.correct, row.rule) for row in rows[1:]] == [
+        (256, True, "C", True, "boxed letter"),
+        (128, False, "A", True, "boxed text"),
+        (512, True, "A", False, "lone letter"),
+    ]
+    assert manifest["counts"] == {
+        "predictions": 4,
+        "questions": 2,
+        "correct": 3,
+        "accuracy": 0.75,
+        "rules": {"boxed letter": 2, "boxed text": 1, "lone letter": 1},
+        "ambiguous": 1,
+    }
+    assert manifest["settings"] == {"protocol": "released"}
+    assert len(manifest["inputs"]) == 3
+    assert manifest["inputs"]["predictions"]["sha256"]
+
+
+def test_the_protocol_decides(tmp_path: Path) -> None:
+    answers = [prediction("d1", "(A) or (C)"), prediction("g1", r"\boxed{bb}")]
+    outcomes = {}
+    for protocol in ("released", "first", "strict"):
+        rows, _ = score(tmp_path, answers, json.dumps({"protocol": protocol}))
+        outcomes[protocol] = [(row.letter, row.correct) for row in rows]
+    assert outcomes == {"released": [("C", True), ("A", True)], "first": [("A", False), ("A", True)], "strict": [("", False), ("C", False)]}
+
+
+def test_a_letter_beyond_the_options_is_kept_and_wrong(tmp_path: Path) -> None:
+    rows, _ = score(tmp_path, [prediction("d1", "The answer is Not known")])
+    assert (rows[0].letter, rows[0].correct, rows[0].rule) == ("N", False, "answer is")
+
+
+def test_no_predictions(tmp_path: Path) -> None:
+    rows, manifest = score(tmp_path, [])
+    assert rows == []
+    assert manifest["counts"]["accuracy"] is None
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    answers = [prediction("d1", "C"), prediction("g1", "")]
+    score(tmp_path, answers)
+    first = (tmp_path / "out.parquet").read_bytes()
+    score(tmp_path, answers)
+    assert (tmp_path / "out.parquet").read_bytes() == first
+
+
+def test_equal_answers_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counting(extracted: str, question: Question, protocol: Protocol) -> Match:
+        asked.append(extracted)
+        return decide(extracted, question, protocol)
+
+    monkeypatch.setattr(judge, "decide", counting)
+    rows = judge.judge(
+        [prediction("d1", "C", budget) for budget in range(9)] + [prediction("g1", "C")], {"d1": DRUGS, "g1": GENES}, "released"
+    )
+    assert asked == ["C", "C"]
+    assert [row.correct for row in rows] == [True] * 9 + [False]
+    assert [row.budget for row in rows[:9]] == list(range(9))
+
+
+def test_unknown_question_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"predictions\.parquet: prediction 1 \(benchmark bench.*'nowhere' is not among the 2 questions"):
+        score(tmp_path, [prediction("d1", "C"), prediction("nowhere", "C")])
+    assert not (tmp_path / "out.parquet").exists()
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_two_questions_of_one_id(tmp_path: Path) -> None:
+    for name, question in (("a", DRUGS), ("b", DRUGS), ("c", records.replace(DRUGS, answer="A"))):
+        records.write(tmp_path / f"{name}.parquet", [question], Question)
+    assert judge.read_questions([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == {"d1": DRUGS}
+    with pytest.raises(UserError, match=r"c\.parquet: record 0, field 'id': 'd1' is also the id"):
+        judge.read_questions([tmp_path / "a.parquet", tmp_path / "c.parquet"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("released", "not readable as JSON"),
+        ("[]", "exactly the key 'protocol'"),
+        ("{}", "exactly the key 'protocol'"),
+        ('{"protocol": "first", "more": 1}', "exactly the key 'protocol'"),
+        ('{"protocol": "last"}', "must be one of released, first, strict"),
+        ('{"protocol": ["first"]}', "must be one of released, first, strict"),
+    ],
+)
+def test_bad_settings(settings: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        judge.read_protocol(settings)
+
+
+def test_many_predictions_take_seconds() -> None:
+    predictions = [prediction("d1", f"After some thought number {number} the answer is C. " + "because " * 20) for number in range(20_000)]
+    started = time.process_time()
+    assert all(row.correct for row in judge.judge(predictions, {"d1": DRUGS}, "released"))
+    assert time.process_time() - started < 10

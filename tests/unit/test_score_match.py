@@ -1,0 +1,207 @@
+"""Matching and curation: each rule of each protocol on cases small enough to check by eye."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from m1.records import LETTERS, Question
+from m1.score.extract import extract_boxed
+from m1.score.match import PROTOCOLS, decide, is_ambiguous, is_right_curated, match_text, named_option, shown_options
+
+DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
+GENES = ("BB", "Bb", "bb", "none of them")
+
+
+def question(options: tuple[str, ...] = DRUGS, answer: str = "B") -> Question:
+    return Question(id="q", source="unit", stem="Which?", context=None, options=options, answer=answer)
+
+
+def decided(text: str, protocol: str, **changes: object) -> tuple[str, str]:
+    return decide(extract_boxed(text), question(**changes), protocol)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "letter", "rule"),
+    [
+        (r"\boxed{ibuPROFEN}", "B", "boxed text"),
+        (r"\boxed{b. ibuprofen}", "B", "boxed letter and text"),
+        (r"\boxed{b}", "B", "boxed letter"),
+        (r"\boxed{C}", "C", "lone letter"),  # the three rules of the box know the right option only
+        (r"\boxed{morphine}", "C", "option text"),
+        (r"\boxed{ B }", "B", "lone letter"),
+        (r"\boxed{c}", "D", "most similar option"),  # a small wrong letter is not matched as one
+        ("answer is A, no, the answer is B: fine. (C)", "B", "answer is"),  # the last, and before lone letters
+        ("answer is\n\n C", "C", "answer is"),
+        ("answer isC", "C", "answer is"),
+        ("The answer is Not known. (A)", "N", "answer is"),
+        ("the answer is: C", "C", "lone letter"),
+        ("the answer is c. Morphine", "C", "option text"),
+        ("The Answer is A.", "A", "lone letter"),  # " A." after "is "; 'A' followed by a dot counts
+        ("A patient took B vitamins", "B", "lone letter"),  # an article is not an answer
+        ("A patient took morphine", "C", "option text"),
+        ("grade A", "A", "lone letter"),
+        ("A", "A", "lone letter"),
+        ("(A) (B) (C)", "C", "lone letter"),
+        ("E) or (F) or Ibuprofen", "B", "option text"),  # only as many letters as options
+        ("我选A是", "A", "lone letter"),
+        ("xC Cx C_ éC", "D", "most similar option"),
+        ("B,C", "B", "lone letter"),  # the comma belongs to the match of B, so C has nothing before it
+        ("B, C", "C", "lone letter"),
+        ("(B) is wrong\n## Final Response\n\nit is (C)", "C", "lone letter"),
+        ("(C)\n## Final Response\n\n(A)\n## Final Response\n\nmorphine", "C", "option text"),
+        ("(C)\n## Final Response\n(A)\n", "A", "lone letter"),  # one newline only: no heading
+        ("aspirin or morphine or aspirin", "A", "option text"),
+        ("amoxicilin", "D", "most similar option"),
+        ("", "D", "most similar option"),  # of equals, the last
+    ],
+)
+def test_released(text: str, letter: str, rule: str) -> None:
+    assert decided(text, "released") == (letter, rule)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter", "rule"),
+    [
+        (r"\boxed{ibuPROFEN}", "B", "boxed text"),
+        (r"\boxed{A} so \boxed{B}", "B", "boxed letter"),  # extraction is the same
+        ("answer is A, no, the answer is B: fine. (C)", "A", "answer is"),
+        ("(A) (B) (C)", "A", "lone letter"),
+        ("morphine or aspirin or morphine", "C", "option text"),
+        ("(B)\n## Final Response\n\n(C) (A)", "C", "lone letter"),
+        ("amoxicilin", "D", "most similar option"),
+    ],
+)
+def test_first(text: str, letter: str, rule: str) -> None:
+    assert decided(text, "first") == (letter, rule)
+
+
+@pytest.mark.parametrize("protocol", ["released", "first"])
+def test_of_options_at_one_place_the_first_counts(protocol: str) -> None:
+    assert decided("iron overload", protocol, options=("iron", "iron overload", "zinc"), answer="C") == ("A", "option text")
+
+
+@pytest.mark.parametrize(
+    ("text", "letter", "rule"),
+    [
+        (r"\boxed{ibuPROFEN.}", "B", "boxed text"),
+        (r"\boxed{ morphine }", "C", "boxed text"),
+        (r"\boxed{c}", "C", "boxed letter"),
+        (r"\boxed{(C)}", "C", "boxed letter"),
+        (r"\boxed{C.}", "C", "boxed letter"),
+        (r"\boxed{C)}", "C", "boxed letter"),
+        (r"\boxed{\text{C}}", "C", "boxed letter"),
+        (r"\boxed{\textbf{C}}", "C", "boxed letter"),
+        (r"\boxed{\mathrm{C. Morphine}}", "C", "boxed letter and text"),
+        (r"\boxed{C. morphine}", "C", "boxed letter and text"),
+        (r"\boxed{(C) Morphine.}", "C", "boxed letter and text"),
+        ("**(C) Morphine**", "C", "boxed letter and text"),
+        ("Morphine", "C", "boxed text"),  # nothing boxed: the whole text
+        (r"\boxed{C. Aspirin}", "", "no answer"),  # contradicts itself
+        (r"\boxed{A, C}", "", "no answer"),
+        (r"\boxed{A and C}", "", "no answer"),
+        (r"\boxed{Morphin}", "", "no answer"),  # close, but no guess
+        (r"\boxed{E}", "", "no answer"),  # not an option
+        (r"\boxed{}", "", "no answer"),
+        ("", "", "no answer"),
+        ("(A) (B) (C)", "", "no answer"),
+        ("I think of aspirin", "", "no answer"),
+        (r"\boxed{The answer is (C)}", "C", "answer is"),
+        ("Answer: A. No. The answer is (C).", "C", "answer is"),  # the last statement
+        ("**Answer:** C", "C", "answer is"),
+        ("The correct answer is **C**", "C", "answer is"),
+        ("the answer is option C because of that", "C", "answer is"),
+        ('{"step": "so", "answer_choice": "C. Morphine"}', "C", "answer is"),
+        ("the answer is Morphine. It helps.", "C", "answer is"),
+        ("the answer is 'Morphine'", "C", "answer is"),
+        ("The answer is A patient's choice", "", "no answer"),
+        ("The answer is B and C.", "", "no answer"),
+        ("The answer is Not known", "", "no answer"),
+        ("The answer is (F).", "", "no answer"),
+        ("The answer is (A). Hmm, the answer is unclear", "", "no answer"),
+        ("the best next step is 'C': 'Morphine'.", "C", "answer is"),
+        ("one choice is (A), a better one is (C)", "", "no answer"),  # no statement of an answer, and they disagree
+        ("The answer is (A)\n## Final Response\n\nThe answer is (C)", "C", "answer is"),
+    ],
+)
+def test_strict(text: str, letter: str, rule: str) -> None:
+    assert decided(text, "strict") == (letter, rule)
+
+
+def test_options_that_differ_by_case_only() -> None:
+    genes = question(GENES, "A")
+    assert is_ambiguous(genes)
+    assert not is_ambiguous(question())
+    assert not is_ambiguous(question(("same", "same", "x")))
+    assert decide("bb", genes, "released") == ("A", "boxed text")  # the released code's accident
+    assert decide("bb", genes, "strict") == ("C", "boxed text")
+    assert decide("Bb", genes, "strict") == ("B", "boxed text")
+    assert decide("B", genes, "strict") == ("B", "boxed letter")
+    assert decide("bB", genes, "strict") == ("", "no answer")
+    assert decide("C. Bb", genes, "strict") == ("", "no answer")
+    assert decide("NONE of them", genes, "strict") == ("D", "boxed text")
+
+
+def test_what_reads_as_two_options_is_no_answer_under_strict() -> None:
+    swapped = question(("B", "A", "C"), "A")
+    assert named_option("B", swapped) is None
+    assert named_option("C", swapped) == ("C", "boxed text")
+    assert named_option("", question((".", "x"), "A")) is None
+    twins = question(("x", "y", "x"), "C")
+    assert named_option("x", twins) == ("C", "boxed text")
+    assert named_option("A. x", twins) == ("A", "boxed letter and text")
+
+
+def test_options_are_read_back_by_line() -> None:
+    options = ("first line\nsecond line", "see. Note. more", "x\nNote. y", "\nbelow")
+    assert shown_options(options) == {"A": "first line", "B": "see. note. more", "C": "x", "Note": "y"}
+    assert match_text("the second line", ("x\nNote. y", "z"), last=True).rule == "most similar option"
+    assert match_text("(C)", ("x\nNote. y", "z"), last=True) == ("C", "lone letter")  # three lines, so three letters
+    assert match_text("any", ("\nbelow", "\nabove"), last=True) == ("", "no answer")
+
+
+@pytest.mark.parametrize(
+    ("answer", "released", "strict"),
+    [
+        (r"\boxed{A}", True, True),
+        (r"\boxed{a}", True, True),
+        (r"\boxed{Aspirin}", True, True),
+        (r"\boxed{ aspirin }", True, True),
+        (r"\boxed{A. Aspirin}", True, True),
+        (r"\boxed{(A)}", False, True),
+        (r"\boxed{ A}", False, True),  # the first character is a space
+        (r"\boxed{A)}", True, True),
+        (r"\boxed{\text{A}}", True, True),
+        (r"\boxed{Amoxicillin}", True, False),  # the first-character accident
+        (r"\boxed{All of them}", True, False),
+        (r"\boxed{A, B}", True, False),
+        ("A fine question!", True, False),  # nothing boxed: the whole text
+        (r"Aspirin it is: \boxed{}", False, False),
+        ("", False, False),
+        (r"\boxed{B}", False, False),
+    ],
+)
+def test_curation(answer: str, released: bool, strict: bool) -> None:
+    asked = question(answer="A")
+    assert is_right_curated(answer, asked, "released") is released
+    assert is_right_curated(answer, asked, "strict") is strict
+
+
+FORMS = [r"\boxed{{{}}}", r"\boxed{{\text{{{}}}}}", "The answer is {}.", "Answer: {}", "So it is ({}).\nThe answer is ({})."]
+
+
+@given(st.sampled_from(FORMS), st.integers(0, 9), st.integers(0, 9), st.sampled_from(PROTOCOLS))
+def test_each_form_gives_its_letter(form: str, chosen: int, right: int, protocol: str) -> None:
+    asked = question(tuple(f"choice number {number}" for number in range(10)), LETTERS[right])
+    letter = LETTERS[chosen]
+    assert decided(form.format(letter, letter), protocol, options=asked.options, answer=asked.answer)[0] == letter
+
+
+def test_a_megabyte_of_text_is_judged_in_seconds() -> None:
+    started = time.process_time()
+    for text in ("lorem ipsum " * 85_000, "B " * 500_000, "answer is " * 100_000, "is ((((A " * 110_000, " " * 1_000_000 + "x"):
+        for protocol in PROTOCOLS:
+            decided(text, protocol)
+    assert time.process_time() - started < 20

@@ -1,0 +1,223 @@
+"""The released scoring against an independent reimplementation, on wild inputs and on real responses.
+
+The reimplementation goes character by character, without regular expressions and without the shortcuts of :mod:`m1.score.match`, and was
+written from the description alone, so that both can hardly be wrong together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from m1.records import LETTERS, Question
+from m1.score.extract import extract_boxed
+from m1.score.match import CURATION_RULES, PROTOCOLS, decide, is_right_curated, shown_options
+
+
+def question(options: tuple[str, ...], answer: str) -> Question:
+    return Question(id="q", source="unit", stem="Which?", context=None, options=options, answer=answer)
+
+
+def reference_letter(extracted: str, options: list[str], right: str) -> str:
+    """The letter under the released protocol."""
+    said, text = extracted.lower(), options[LETTERS.index(right)].lower()
+    if said in (text, f"{right}. {text}".lower(), right.lower()):
+        return right
+    return reference_match(extracted, options)
+
+
+def reference_match(text: str, options: list[str]) -> str:
+    """The letter that the released patterns find."""
+    shown: dict[str, str] = {}
+    for letter, option in zip(LETTERS, options):
+        for line in f"{letter}. {option}".split("\n"):
+            line = line.strip()
+            if ". " in line:
+                cut = line.index(". ")
+                shown[line[:cut]] = line[cut + 2 :].lower()
+    heading = "## Final Response\n\n"
+    if heading in text:
+        text = text.split(heading)[-1]
+    return _answer_is(text) or _lone(text, LETTERS[: len(shown)]) or _by_text(text.lower(), shown)
+
+
+def _answer_is(text: str) -> str:
+    found = ""
+    for start in range(len(text)):
+        if text.startswith("answer is", start):
+            behind = text[start + len("answer is") :].lstrip()
+            if behind[:1] and behind[0] in LETTERS:
+                found = behind[0]
+    return found
+
+
+def _boundary(character: str) -> bool:
+    return not (character.isalnum() or character == "_") or "\u4e00" <= character <= "\u9fff"
+
+
+def _lone(text: str, letters: str) -> str:
+    found, free = "", 0  # `free`: the first character that no earlier match has used
+    for place, letter in enumerate(text):
+        if letter not in letters:
+            continue
+        before = place == 0 or (place - 1 >= free and _boundary(text[place - 1]))
+        after = place + 1 == len(text) or _boundary(text[place + 1])
+        article = letter == "A" and text[place + 1 : place + 2] == " "
+        if before and after and not article:
+            found, free = letter, place + 2
+    return found
+
+
+def _by_text(text: str, shown: dict[str, str]) -> str:
+    places = [text.rfind(option) for option in shown.values()]
+    if max(places) >= 0:
+        return list(shown)[places.index(max(places))]
+    ratios = [difflib.SequenceMatcher(None, option, text).ratio() for option in shown.values()]
+    return [letter for letter, ratio in zip(shown, ratios) if ratio == max(ratios)][-1]
+
+
+# Wild inputs
+
+PIECES = [
+    r"\boxed{",
+    r"\fbox{",
+    r"\text{",
+    "}",
+    "{",
+    "answer is",
+    "answer: ",
+    "## Final Response\n\n",
+    "is ",
+    " ",
+    "\n",
+    ". ",
+    ",",
+    "(",
+    ")",
+]
+PIECES += [*"ABCDEN", *"abe", "选", "é", "_", "1", "aspirin", "Ibuprofen", "bb", "Bb", "=", "x\nNote. y"]
+wild_text = st.one_of(st.text(max_size=40), st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+option = st.one_of(st.text(max_size=8), st.lists(st.sampled_from(PIECES), min_size=1, max_size=3).map("".join)).filter(
+    lambda text: text.strip()
+)
+wild_question = st.lists(option, min_size=2, max_size=14).flatmap(
+    lambda texts: st.sampled_from(LETTERS[: len(texts)]).map(lambda letter: question(tuple(texts), letter))
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(wild_text, wild_question)
+@example("", question(("\nbelow", "\nabove"), "A"))
+def test_nothing_raises(text: str, asked: Question) -> None:
+    for protocol in PROTOCOLS:
+        match = decide(extract_boxed(text), asked, protocol)
+        assert match.rule
+        if protocol == "strict":
+            assert match.letter == "" or match.letter in LETTERS[: len(asked.options)]
+            assert (match.letter == "") == (match.rule == "no answer")
+    for rule in CURATION_RULES:
+        assert is_right_curated(text, asked, rule) in (True, False)
+
+
+@settings(max_examples=600, deadline=None)
+@given(wild_text, wild_question.filter(lambda asked: shown_options(asked.options)))
+def test_released_equals_the_reference(text: str, asked: Question) -> None:
+    extracted = extract_boxed(text)
+    assert decide(extracted, asked, "released").letter == reference_letter(extracted, list(asked.options), asked.answer)
+
+
+# Real responses
+
+SHARED = Path(os.environ.get("M1_SHARED_DATA") or Path(__file__).parent / "../../../shared/data")
+needs_data = pytest.mark.skipif(
+    not (SHARED / "responses").is_dir(), reason="the shared data is not here; set M1_SHARED_DATA to its folder to run this test"
+)
+
+FLOORS = {  # accuracy in percent that any sensible scoring reaches under every protocol; chance is 10 to 33
+    "huatuogpt_o1_8b_medqa5": 50,
+    "medmcqa_train_gpt4_explanations": 75,
+    "medqa4_llama2_7b_cot": 30,
+    "medxpertqa_mistral_small_cot": 14,
+    "medxpertqa_qwen25vl_cot_sc5": 11,
+    "mirage_medmcqa_cot_gpt-35-turbo-16k": 50,
+    "mirage_medqa_cot_gpt-35-turbo-16k": 60,
+    "mirage_medqa_cot_gpt-4-32k": 75,
+    "mirage_pubmedqa_cot_gpt-35-turbo-16k": 34,
+    "mmlu_pro_medical_Llama-2-7b-hf": 23,
+    "mmlu_pro_medical_Meta-Llama-3_1-8B-Instruct": 50,
+    "mmlu_pro_medical_Qwen1.5-7B-Chat": 33,
+    "mmlu_pro_medical_gemini-1.5-flash-002": 65,
+}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+@cache
+def benchmark(name: str) -> dict[Any, Question]:
+    """Questions by whatever the responses point at them with: id, pubid, question_id or index."""
+    questions = {}
+    for index, row in enumerate(lines(SHARED / f"{name}.jsonl.gz")):
+        options = row.get("options", {})
+        if name.startswith("medmcqa"):
+            key, texts, letter = row["id"] or index, [row["opa"], row["opb"], row["opc"], row["opd"]], LETTERS[row["cop"]]
+        elif name.startswith("pubmedqa"):
+            key, texts, letter = row["pubid"], ["yes", "no", "maybe"], {"yes": "A", "no": "B", "maybe": "C"}[row["final_decision"]]
+        elif name.startswith("medxpertqa"):
+            key, texts, letter = row["id"], options.values(), row["label"]
+        else:
+            key, texts, letter = row.get("question_id", index), options.values(), row["answer_idx"]
+        questions[key] = question(tuple(texts), letter)
+    return questions
+
+
+def responses() -> Iterator[tuple[str, Question, str]]:
+    """Name of the file, question and response; questions that the shared data lacks are left out, null responses are empty."""
+    for name in FLOORS:
+        for row in lines(SHARED / "responses" / f"{name}.jsonl.gz"):
+            key = next(row[field] for field in ("id", "pubid", "question_id", "index") if field in row)
+            if asked := benchmark(row["dataset"]).get(key):
+                for text in row.get("samples") or [row["response"] or ""]:
+                    yield name, asked, text
+
+
+@needs_data
+def test_real_responses_are_judged_sensibly_under_every_protocol() -> None:
+    right: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for name, asked, text in responses():
+        for protocol in PROTOCOLS:
+            right[name, protocol].append(decide(extract_boxed(text), asked, protocol).letter == asked.answer)
+    assert len(right) == len(FLOORS) * len(PROTOCOLS)
+    low = {key: share for key, outcomes in right.items() if (share := 100 * sum(outcomes) / len(outcomes)) < FLOORS[key[0]]}
+    assert not low
+
+
+@needs_data
+def test_real_responses_equal_the_reference() -> None:
+    for number, (name, asked, text) in enumerate(responses()):
+        if number % 3:  # a third is enough, for time
+            continue
+        extracted = extract_boxed(text)
+        expected = reference_letter(extracted, list(asked.options), asked.answer)
+        assert decide(extracted, asked, "released").letter == expected, (name, number)
+
+
+@needs_data
+def test_empty_boxes_of_the_authors_own_models_are_wrong() -> None:
+    rows = lines(SHARED / "responses" / "m1_qwen_empty_box.jsonl")
+    asked = question(("yes", "no"), "A")
+    outcomes = Counter(is_right_curated(row["response"], asked, rule) for row in rows for rule in CURATION_RULES)
+    assert outcomes == {False: 2 * len(rows)}
+    assert [extract_boxed(row["response"]) for row in rows] == [row["upstream_extracted"] for row in rows]

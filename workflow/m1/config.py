@@ -1,0 +1,148 @@
+"""The configuration, checked before anything runs: unknown keys are refused with the nearest right one, and names must refer to something."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from m1.errors import UserError
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+
+
+def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Check a configuration and complete it with defaults and with the recipes of its models.
+
+    Args:
+        config: as Snakemake has merged it from files and command line.
+        root: the repository, where config/models is.
+
+    Returns:
+        The same settings with ``recipes`` added: model to recipe, ``thinking`` complete in each that thinks.
+
+    Raises:
+        UserError: names the key, what was found, and what would be right.
+    """
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    config = {key: value for key, value in config.items() if key != "recipes"}
+    check(config, schema, schema, "configuration")
+    config = with_defaults(config, schema, schema)
+    recipes = {}
+    for name in config["models"]:
+        path = root / "config" / "models" / f"{name}.yaml"
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        if not path.is_file():
+            raise UserError(f"models: no recipe config/models/{name}.yaml{nearest(name, known)}")
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        check(recipe, schema["$defs"]["recipe"], schema, f"config/models/{name}.yaml")
+        recipe = with_defaults(recipe, schema["$defs"]["recipe"], schema)
+        recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
+        recipes[name] = recipe
+    config["recipes"] = recipes
+    check_names(config)
+    return config
+
+
+def check(value: Any, schema: dict[str, Any], whole: dict[str, Any], where: str) -> None:
+    """Check a value against a schema.
+
+    Args:
+        whole: the document whose ``$defs`` the schema refers to.
+        where: what the value is, for the message.
+
+    Raises:
+        UserError: the first fault.
+    """
+    validator = Draft202012Validator({**schema, "$defs": whole["$defs"]})
+    faults = sorted(validator.iter_errors(value), key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path)))
+    if faults:
+        raise UserError(f"{where}: {explain(faults[0])}")
+
+
+def explain(fault: ValidationError) -> str:
+    """What is wrong, and what would be right, in one line."""
+    at = ".".join(map(str, fault.absolute_path))
+    if fault.validator == "additionalProperties" and isinstance(fault.schema.get("additionalProperties"), bool):
+        known = list(fault.schema.get("properties", {}))
+        key = next(key for key in fault.instance if key not in known)
+        return f"unknown key '{key}'{f' in {at}' if at else ''}{nearest(str(key), known)}"
+    if fault.validator == "required":
+        missing = next(key for key in fault.validator_value if key not in fault.instance)
+        return f"{at or 'top level'}: key '{missing}' is missing"
+    return f"{at}: {fault.message}"
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """``; did you mean 'seed'?`` or the known names, to end a message with."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(known)}"
+
+
+def with_defaults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> Any:
+    """A copy of a value with the schema's defaults written in."""
+    if "$ref" in schema:
+        schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if not isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    others = schema.get("additionalProperties")
+    result = {key: part["default"] for key, part in properties.items() if "default" in part and key not in value}
+    for key, part in value.items():
+        inner = properties.get(key, others if isinstance(others, dict) else {})
+        result[key] = with_defaults(part, inner, whole)
+    return result
+
+
+def check_names(config: dict[str, Any]) -> None:
+    """Every name must refer to something.
+
+    Raises:
+        UserError: names the key, the name found, and the nearest one that is there.
+    """
+
+    def known(name: str, names: Any, where: str) -> None:
+        if name not in names:
+            raise UserError(f"{where}: there is no '{name}'{nearest(name, list(names))}")
+
+    for name, base in config["bases"].items():
+        if sum(key in base for key in ("world", "hub", "path")) != 1:
+            raise UserError(f"bases.{name}: give exactly one of world, hub and path")
+    for kind in ("pools", "benchmarks"):
+        for name, source in config[kind].items():
+            if sum(bool(source[key]) for key in ("world", "path", "hub")) != 1:
+                raise UserError(f"{kind}.{name}: give exactly one of world: true, path and hub")
+    uses_world = any(source["world"] for kind in ("pools", "benchmarks") for source in config[kind].values())
+    if (uses_world or any("world" in base for base in config["bases"].values())) and "world" not in config:
+        raise UserError("world: key is missing, yet a pool, benchmark or base is marked `world`")
+    for name in config["screen"]["models"]:
+        known(name, config["bases"], "screen.models")
+    for name, drawn in config["distill"].items():
+        if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
+            raise UserError(f"distill.{name}: give one of size and like, and share")
+        if name != "hard" and "share" not in drawn:
+            raise UserError(f"distill.{name}: key 'share' is missing (the share of right answers expected, 0.8 in the paper)")
+        if "like" in drawn:
+            known(drawn["like"], config["subsets"], f"distill.{name}.like")
+    for name, subset in config["subsets"].items():
+        known(subset["traces"], config["distill"], f"subsets.{name}.traces")
+        if "like" in subset:
+            known(subset["like"], config["subsets"], f"subsets.{name}.like")
+    for name, recipe in config["recipes"].items():
+        known(recipe["base"], config["bases"], f"config/models/{name}.yaml: base")
+        if "sft" in recipe:
+            known(recipe["sft"]["subset"], config["subsets"], f"config/models/{name}.yaml: sft.subset")
+            if recipe["sft"]["batch_size"] % recipe["sft"]["accumulation"]:
+                raise UserError(f"config/models/{name}.yaml: sft.batch_size must be a multiple of sft.accumulation")
+    for table in ("table1", "table2"):
+        for name in config["report"].get(table, {}).get("models", ()):
+            known(name, config["recipes"], f"report.{table}.models")
+            recipe, budget = config["recipes"][name], config["report"][table]["budget"]
+            if recipe["prompt"] == "thinking" and budget not in recipe["thinking"]["budgets"]:
+                raise UserError(f"report.{table}.budget: {budget} is not among the budgets of {name}: {recipe['thinking']['budgets']}")
+    for name in config["report"]["figures"]:
+        known(name, config["recipes"], "report.figures")

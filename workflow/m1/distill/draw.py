@@ -1,0 +1,62 @@
+"""Draw questions at random from the whole collection, for the sets without a difficulty filter (Random 1K and Random 23K of Table 3)."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Sequence
+
+from m1 import records
+from m1.errors import UserError, run
+from m1.progress import say
+from m1.records import Question
+
+
+def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> list[Question]:
+    """``int(size / share)`` questions without replacement, all of them if there are fewer; in the order of the collection.
+
+    Args:
+        size: right traces that are wanted in the end.
+        share: of answers that the teacher is expected to get right (0.8 in the released code).
+    """
+    count = min(int(size / share), len(questions))
+    return [questions[place] for place in sorted(random.Random(seed).sample(range(len(questions)), count))]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the questions drawn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", required=True, help="Parquet of the whole collection")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--like", help="Parquet with as many rows as right traces are wanted")
+    wanted.add_argument("--size", type=int, help="right traces wanted")
+    parser.add_argument("--share", required=True, type=float, help="share of right answers expected, above 0 and at most 1")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--output", required=True, help="Parquet of the questions drawn")
+    arguments = parser.parse_args(argv)
+    if not 0 < arguments.share <= 1:
+        raise UserError(f"--share: {arguments.share}; a share above 0 and at most 1 is needed.")
+    if arguments.size is not None and arguments.size < 1:
+        raise UserError(f"--size: {arguments.size}; at least 1 is needed.")
+
+    size = arguments.size or _count_rows(arguments.like)
+    questions = records.read(arguments.questions, Question)
+    drawn = draw(questions, size, arguments.share, arguments.seed)
+    records.write(arguments.output, drawn, Question)
+    wanted_count = int(size / arguments.share)
+    capped = f", fewer than the {wanted_count:,} wanted: there are no more" if len(drawn) < wanted_count else ""
+    say("distill", f"{len(questions):,} questions → {len(drawn):,} drawn at random, for {size:,} right traces{capped}")
+
+
+def _count_rows(path: str) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+
+
+if __name__ == "__main__":
+    run(main)

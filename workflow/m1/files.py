@@ -1,0 +1,143 @@
+"""Files that are whole or not there: atomic writes, JSON, hashes, and the manifests beside what cost something."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from m1.errors import UserError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, delete it on failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        if partial.is_dir() and path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except OSError as error:
+        _remove(partial)
+        raise UserError(
+            f"{path}: cannot be written: {error.strerror or error}. Free space or correct the permissions and run again."
+        ) from error
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, keys in the given order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON, or say which file is broken and where."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from error
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form, in hexadecimal."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def model_identity(folder: str | Path) -> str:
+    """SHA-256 over what decides a model's answers: its weights, configuration and tokenizer files.
+
+    The key of everything that is generated with the model, so that equal weights are never paid for twice.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder}: no model here (config.json is missing). Check `bases` in the config, or delete the folder to have it made again."
+        )
+    kept = [
+        p
+        for p in sorted(folder.iterdir())
+        if p.suffix in {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"} and p.name not in {"manifest.json", "log.json"}
+    ]
+    return digest([(p.name, sha256_file(p)) for p in kept])
+
+
+def write_manifest(
+    path: str | Path, *, inputs: Mapping[str, str | Path], settings: Any, counts: Mapping[str, Any], started: float, **more: Any
+) -> None:
+    """Write the manifest of an artifact: what made it, from what, and what it cost.
+
+    Args:
+        path: the manifest's own path.
+        inputs: name to file; recorded with its SHA-256 (a model folder by its identity).
+        settings: the configuration that was in force.
+        counts: numbers in and out of the step.
+        started: ``time.time()`` at the start, for the seconds (wall clock).
+        more: further facts, for example tokens and dollars.
+    """
+    hashes = {name: {"path": str(p), "sha256": model_identity(p) if Path(p).is_dir() else sha256_file(p)} for name, p in inputs.items()}
+    write_json(
+        path,
+        {
+            "made_by": provenance(),
+            "inputs": hashes,
+            "settings": settings,
+            "counts": dict(counts),
+            **more,
+            "seconds": round(time.time() - started, 2),
+        },
+    )
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, whether the tree was dirty, and the versions of the packages that decide results."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True, cwd=Path(__file__).parent)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    versions = {}
+    for package in ("torch", "transformers", "trl", "datasets", "tokenizers", "openai", "pandas", "snakemake"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed), "packages": versions}

@@ -1,0 +1,62 @@
+"""Progress of long steps: a line on the terminal now and then, and the same in the rule's log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """Counts work done and says so at most every ``every`` seconds, and once at the end.
+
+    Rules send stderr to their log and leave stdout to the terminal, so the line is written to both.
+    Bars that redraw themselves do not mix when several rules run at once; lines do.
+    """
+
+    def __init__(self, title: str, total: int, unit: str, every: float = 10.0) -> None:
+        self.title, self.total, self.unit, self.every = title, total, unit, every
+        self.done = 0
+        self.note = ""
+        self.started = self.said = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        if kind is None:
+            self._say()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Add ``count`` to the work done; ``note`` (such as a loss or dollars) replaces the one shown."""
+        self.done += count
+        self.note = note or self.note
+        if time.monotonic() - self.said >= self.every:
+            self._say()
+
+    def _say(self) -> None:
+        now = time.monotonic()
+        self.said = now
+        seconds = now - self.started
+        share = self.done / self.total if self.total else 1.0
+        left = f", {seconds / share - seconds:.0f} s left" if 0 < share < 1 else f" in {seconds:.0f} s"
+        line = f"[{self.title}] {self.done:,}/{self.total:,} {self.unit} ({share:.0%}{left})" + (f" · {self.note}" if self.note else "")
+        for stream in (sys.stdout, sys.stderr):
+            print(line, file=stream, flush=True)
+
+
+def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
+    """Iterate over ``items`` with a :class:`Progress`."""
+    with Progress(title, total, unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()
+
+
+def say(title: str, text: str) -> None:
+    """One line about a finished step (counts in and out), on the terminal and in the log."""
+    for stream in (sys.stdout, sys.stderr):
+        print(f"[{title}] {text}", file=stream, flush=True)

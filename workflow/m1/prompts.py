@@ -1,0 +1,37 @@
+"""Every prompt of the paper is made here (B.1, B.3) and nowhere else."""
+
+from __future__ import annotations
+
+from m1.records import LETTERS, Question
+
+BOXED = "Return your final response within \\boxed{}."
+"""The instruction of B.1 and B.3."""
+STEP_BY_STEP = "Let's think step by step. "
+"""Goes before :data:`BOXED` for +CoT (B.3)."""
+
+
+def question_text(question: Question) -> str:
+    """Context if any, stem, and the options one to a line as ``A. text`` (B.3)."""
+    parts = [question.context] if question.context else []
+    return "\n".join([*parts, question.stem, *options_lines(question.options)])
+
+
+def options_lines(options: tuple[str, ...]) -> list[str]:
+    """``A. yes``, ``B. no``, ``C. maybe``: the form that the scoring knows, too."""
+    return [f"{letter}. {text}" for letter, text in zip(LETTERS, options)]
+
+
+def teacher_prompt(question: Question) -> str:
+    """The teacher's user turn: instruction first, no system turn (B.1)."""
+    return f"{BOXED} {question_text(question)}"
+
+
+def evaluation_prompt(text: str, style: str) -> str:
+    """The user turn at evaluation (B.3).
+
+    Args:
+        text: from :func:`question_text`.
+        style: ``plain`` (instruction after it), ``cot`` (+CoT) or ``thinking`` (no instruction: m1 models).
+    """
+    suffix = {"plain": f"\n{BOXED}", "cot": f"\n{STEP_BY_STEP}{BOXED}", "thinking": ""}[style]
+    return text + suffix

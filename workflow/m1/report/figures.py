@@ -1,0 +1,170 @@
+"""Figure 1 (accuracy against the budget) and Figure 3 (accuracy against forced ``Wait``s): a panel per benchmark and their average."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from m1.errors import UserError, run
+from m1.progress import say
+from m1.report import inputs, style
+from m1.report.accuracy import accuracies, at, average, of_model, present
+
+BAND = 0.15
+"""Opacity of the regression's confidence band."""
+
+
+def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: Sequence[str]) -> pd.DataFrame:
+    """One model's curves.
+
+    Args:
+        rows: one model's accuracies, from :func:`m1.report.accuracy.of_model`.
+        settings: (budget, forced) of each point, in the order of the x axis.
+        benchmarks: keys of this run.
+
+    Returns:
+        Accuracy in %, one row per point, one column per benchmark and ``average``; NaN throughout where the model lacks a benchmark.
+
+    Raises:
+        UserError: a point is missing on a benchmark that has others.
+    """
+    points = [at(rows, budget, forced)["accuracy"] for budget, forced in settings]
+    return pd.DataFrame(
+        [{key: point.get(key) for key in benchmarks} | {"average": average(point, benchmarks)} for point in points], dtype=float
+    )
+
+
+def regression(budgets: Sequence[int], accuracy: Sequence[float], at_budgets: np.ndarray) -> pd.DataFrame:
+    """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it.
+
+    Returns:
+        ``mean`` with its 95 % band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``. The band tells how well
+        the line fits these budgets; it is no interval over questions, which are the same at every budget.
+    """
+    fit = sm.OLS(np.asarray(accuracy), sm.add_constant(np.log2(budgets))).fit()
+    return fit.get_prediction(sm.add_constant(np.log2(at_budgets))).summary_frame(alpha=0.05)
+
+
+def _draw_regression(axes: Axes, budgets: Sequence[int], accuracy: Sequence[float], color: str) -> None:
+    where = np.geomspace(min(budgets), max(budgets), 50)
+    line = regression(budgets, accuracy, where)
+    axes.plot(where, line["mean"], color=color, linestyle=":", linewidth=1.0)
+    axes.fill_between(where, line["mean_ci_lower"].clip(0, 100), line["mean_ci_upper"].clip(0, 100), color=color, alpha=BAND, linewidth=0)
+
+
+def draw(
+    found: pd.DataFrame,
+    models: Sequence[Mapping[str, str]],
+    points: Mapping[int, tuple[int, int]],
+    benchmarks: Mapping[str, str],
+    axis: str,
+    regress: bool,
+    note: str,
+) -> Figure:
+    """A grid of panels: every benchmark, the average over those of this run, the legend.
+
+    Args:
+        found: from :func:`m1.report.accuracy.accuracies`.
+        models: ``model`` (key) and ``label`` of each.
+        points: place on the x axis to (budget, forced).
+        benchmarks: key to heading, in order.
+        axis: label of the x axis, with its unit.
+        regress: whether x is a budget: a logarithmic axis with a regression line on it.
+        note: printed at the foot; empty for none.
+
+    Raises:
+        UserError: a model or a point of it does not exist.
+    """
+    keys = present(found, benchmarks)
+    places = list(points)
+    for number, model in enumerate(models):
+        inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
+    curves = [series(of_model(found, model["model"]), list(points.values()), keys) for model in models]
+    shown = found[found["model"].isin([model["model"] for model in models])]
+    sizes = shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(str(value) for value in sorted(values)))
+    regress_here = regress and len(places) > 2  # a line through two points has no residuals, so no band
+    figure, (*panels, last) = style.grid(len(benchmarks) + 2)
+    titles = {key: f"{column} (n = {sizes[key]})" if key in sizes else column for key, column in benchmarks.items()}
+    for axes, (key, title) in zip(panels, (titles | {"average": f"Average of {len(keys)}"}).items()):
+        axes.set_title(title)
+        drawn = [(number, curve[key]) for number, curve in enumerate(curves) if key in curve and curve[key].notna().all()]
+        if not drawn:
+            style.empty(axes, "no model has all" if key == "average" else "not in this run")
+            continue
+        if regress:
+            axes.set_xscale("log", base=2)
+            axes.tick_params(axis="x", labelrotation=90)
+        for number, accuracy in drawn:
+            look = style.model_style(number)
+            axes.plot(places, accuracy, **look)
+            if regress_here:
+                _draw_regression(axes, places, accuracy, look["color"])
+        style.whole_ticks(axes, places)
+        axes.locator_params(axis="y", nbins=5)
+    _draw_legend(last, [model["label"] for model in models], regress_here)
+    figure.supxlabel(axis + ("\n" if note else ""), fontsize=9)  # the layout makes room for this label, so its empty line holds the note
+    figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")
+    figure.supylabel("accuracy (%)", fontsize=9)
+    return figure
+
+
+def _draw_legend(axes: Axes, labels: Sequence[str], regress: bool) -> None:
+    axes.set_axis_off()
+    handles: list[Any] = [Line2D([], [], **style.model_style(number)) for number in range(len(labels))]
+    if regress:
+        line = Line2D([], [], color=style.MUTED, linestyle=":", linewidth=1.0)
+        handles.append((line, Patch(color=style.MUTED, alpha=BAND, linewidth=0)))
+        labels = [*labels, "linear regression,\n95 % band"]
+    axes.legend(handles, labels, loc="center", fontsize=8)
+
+
+def figure1(found: pd.DataFrame, settings: Mapping[str, Any], benchmarks: Mapping[str, str]) -> Figure:
+    """Figure 1: accuracy (%) against thinking budget (tokens, logarithmic), with linear regressions and their 95 % bands."""
+    budgets = sorted(settings["budgets"])
+    if not budgets or budgets[0] <= 0:
+        raise UserError(f"--settings: budgets {budgets}: each must be at least 1 token, for the axis is logarithmic")
+    points = {budget: (budget, 0) for budget in budgets}
+    return draw(found, settings["models"], points, benchmarks, "thinking budget (tokens)", True, settings["note"])
+
+
+def figure3(found: pd.DataFrame, settings: Mapping[str, Any], benchmarks: Mapping[str, str]) -> Figure:
+    """Figure 3: accuracy (%) against how many times ``Wait`` was forced, within one budget."""
+    budget = settings["budget"]
+    points = {forced: (budget, forced) for forced in sorted(settings["forced"])}
+    axis = f"forced “Wait” (times, within {budget} thinking tokens)"
+    return draw(found, settings["models"], points, benchmarks, axis, False, settings["note"])
+
+
+FIGURES = {"figure1": (figure1, ["models", "budgets", "note"]), "figure3": (figure3, ["models", "forced", "budget", "note"])}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make one figure from judgements."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figure", choices=FIGURES)
+    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+    parser.add_argument(
+        "--settings", required=True, help="JSON; " + "; ".join(f"{name}: {', '.join(keys)}" for name, (_, keys) in FIGURES.items())
+    )
+    parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
+    options = parser.parse_args(argv)
+    make, keys = FIGURES[options.figure]
+    settings = inputs.settings(options.settings, keys)
+    judgements = inputs.judgements(options.judgements)
+    with style.plt.rc_context(style.RC):
+        style.save(make(accuracies(judgements), settings, inputs.benchmarks(options.benchmarks)), options.output)
+    say(options.figure, f"{len(judgements):,} judgements of {len(settings['models'])} models -> {', '.join(options.output)}")
+
+
+if __name__ == "__main__":
+    run(main)

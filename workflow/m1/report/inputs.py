@@ -1,0 +1,81 @@
+"""What the tables and figures read: settings, published tables, judgements, and columns of any file of records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m1 import records
+from m1.errors import UserError
+from m1.records import Judgement
+
+
+def exact_keys(value: Any, keys: Collection[str], where: str) -> dict[str, Any]:
+    """``value`` if it is a mapping with just these keys.
+
+    Raises:
+        UserError: names the keys that are unknown or missing.
+    """
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {value!r} is not a mapping with the keys {', '.join(keys)}")
+    unknown, missing = sorted(set(value) - set(keys)), sorted(set(keys) - set(value))
+    if unknown or missing:
+        found = [f"unknown {', '.join(unknown)}"] if unknown else []
+        found += [f"missing {', '.join(missing)}"] if missing else []
+        raise UserError(f"{where}: {'; '.join(found)}. The keys are {', '.join(keys)}.")
+    return value
+
+
+def settings(text: str, keys: Collection[str]) -> dict[str, Any]:
+    """The settings of a step from its JSON text."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--settings: not JSON: {error}") from None
+    return exact_keys(value, keys, "--settings")
+
+
+def table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A CSV table, in which the named columns must be."""
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as CSV: {error}") from error
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(frame.columns)}")
+    return frame
+
+
+def benchmarks(path: str | Path) -> dict[str, str]:
+    """Benchmark key to column heading, in the order of Table 1."""
+    frame = table(path, ["key", "column"])
+    return dict(zip(frame["key"], frame["column"]))
+
+
+def judgements(paths: Sequence[str | Path]) -> list[Judgement]:
+    """All judgements of several files."""
+    return [row for path in paths for row in records.read(path, Judgement)]
+
+
+def columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
+    """The named columns of a file of records, whatever the record. Nothing else of the file is read."""
+    try:
+        held = pq.read_schema(path).names
+        missing = [name for name in names if name not in held]
+        if missing:
+            raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(held)}")
+        read = pq.read_table(path, columns=list(names), partitioning=None)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+    return [read.column(name).to_pylist() for name in names]

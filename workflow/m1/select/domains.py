@@ -1,0 +1,167 @@
+"""Give every question with a right trace its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity sampling", Table 4)."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import reduce
+from operator import add
+from pathlib import Path
+
+from m1 import records
+from m1.distill.client import Completion, Provider, Request, Spending, complete_all
+from m1.errors import UserError, run
+from m1.files import write_manifest
+from m1.progress import say
+from m1.prompts import question_text
+from m1.records import Domain, Question, Trace
+from m1.store import Store
+
+FAILED_SHARE = 0.01
+"""More than this share of questions without a domain is an error: the sampling would lose them."""
+
+
+def read_qualifiers(path: str | Path) -> dict[str, tuple[str, str]]:
+    """Code to name and scope note, from a CSV with the columns code, name and scope_note.
+
+    Raises:
+        UserError: no such file, other columns, or a code that is not two digits or comes twice.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    if not rows or set(rows[0]) != {"code", "name", "scope_note"}:
+        raise UserError(f"{path}: the columns code, name, scope_note and at least one row are needed")
+    qualifiers: dict[str, tuple[str, str]] = {}
+    for number, row in enumerate(rows, start=2):
+        code = row["code"]
+        if not re.fullmatch(r"[0-9]{2}", code) or code in qualifiers:
+            raise UserError(f"{path}: line {number}, field 'code': {code!r}; two digits are needed, each code once")
+        qualifiers[code] = row["name"], row["scope_note"]
+    return qualifiers
+
+
+def domain_prompt(template: str, qualifiers: dict[str, tuple[str, str]], question: Question) -> str:
+    """The labelling prompt: all qualifiers with code, name and scope note, then the question with its options."""
+    lines = "\n".join(f"{code} {name}: {note}" for code, (name, note) in qualifiers.items())
+    before, after = template.split("{question}")
+    return before.replace("{qualifiers}", lines) + question_text(question) + after.rstrip()
+
+
+def final_code(answer: str) -> str | None:
+    """The two-digit code that an answer ends with (a full stop or bold may follow), else None."""
+    found = re.search(r"(?<![\w.,])([0-9]{2})[\s.*]*\Z", answer)
+    return found[1] if found else None
+
+
+def label(
+    questions: Sequence[Question], template: str, qualifiers: dict[str, tuple[str, str]], provider: Provider, store: Store
+) -> tuple[dict[str, str], Spending]:
+    """Question id to code; questions whose answer names no code are asked again, up to ``max_retries`` times, and then left out.
+
+    Asking again differs in the seed (1, 2, ...), so that it is another call, for the provider and for the store.
+    """
+    codes: dict[str, str] = {}
+    spendings: list[Spending] = []
+    for attempt in range(provider.max_retries + 1):
+        waiting = [question for question in questions if question.id not in codes]
+        if not waiting and spendings:
+            break
+        requests = [Request(domain_prompt(template, qualifiers, question), seed=attempt or None) for question in waiting]
+        title = "domains" if attempt == 0 else f"domains, attempt {attempt + 1}"
+        completions, spending = complete_all(requests, provider, store, title)
+        spendings.append(spending)
+        for question, completion in zip(waiting, completions):
+            code = _code(completion)
+            if code in qualifiers:
+                codes[question.id] = code
+    return codes, reduce(add, spendings)
+
+
+def _code(completion: Completion) -> str:
+    return (final_code(completion.answer) or "") if completion.finish_reason != "length" else ""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the domains and the manifest."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
+    parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a right one are labelled")
+    parser.add_argument("--labeller", required=True, type=json.loads, help="JSON: the keys of m1.distill.client.Provider; rule is null")
+    parser.add_argument("--qualifiers", required=True, help="CSV: code, name, scope_note")
+    parser.add_argument("--prompt", required=True, help="text with {qualifiers} and {question}")
+    parser.add_argument("--store", required=True, help="folder of the store of calls")
+    parser.add_argument("--output", required=True, help="Parquet of domains")
+    parser.add_argument("--manifest", required=True, help="JSON: counts per domain, failures, tokens, dollars")
+    arguments = parser.parse_args(argv)
+    started = time.time()
+
+    provider = Provider.from_settings(arguments.labeller, "labeller")
+    qualifiers = read_qualifiers(arguments.qualifiers)
+    template = _read_template(arguments.prompt)
+    known = {question.id: question for path in arguments.questions for question in records.read(path, Question)}
+    wanted = dict.fromkeys(trace.question_id for trace in records.read(arguments.samples, Trace) if trace.verdict == "right")
+    if unknown := [identity for identity in wanted if identity not in known]:
+        raise UserError(
+            f"{arguments.samples}: question {unknown[0]} is in none of {', '.join(arguments.questions)} "
+            f"({len(unknown):,} such). Give the files that the traces were made from."
+        )
+    questions = [known[identity] for identity in wanted]
+    with Store(arguments.store) as store:
+        codes, spending = label(questions, template, qualifiers, provider, store)
+    failed = [question.id for question in questions if question.id not in codes]
+    if len(failed) > FAILED_SHARE * len(questions):
+        raise UserError(
+            f"{provider.name}: {len(failed):,} of {len(questions):,} answers name no code of {arguments.qualifiers}, also when asked again "
+            f"{provider.max_retries} times; the first is question {failed[0]}. "
+            f"Check the prompt {arguments.prompt}, labeller.max_tokens and the model."
+        )
+
+    domains = [Domain(question.id, codes[question.id], qualifiers[codes[question.id]][0]) for question in questions if question.id in codes]
+    records.write(arguments.output, domains, Domain)
+    counts = Counter(domain.name for domain in domains)
+    write_manifest(
+        arguments.manifest,
+        inputs={
+            **{f"questions {number}": path for number, path in enumerate(arguments.questions, start=1)},
+            "samples": arguments.samples,
+            "qualifiers": arguments.qualifiers,
+            "prompt": arguments.prompt,
+        },
+        settings=arguments.labeller,
+        counts={"questions": len(questions), "labelled": len(domains), "domains": {name: counts[name] for name, _ in qualifiers.values()}},
+        started=started,
+        failed=failed,
+        spending=asdict(spending),
+    )
+    say(
+        "domains",
+        f"{len(questions):,} questions → {len(domains):,} in {len(counts)} of {len(qualifiers)} domains"
+        + (f" ({len(failed):,} without one)" if failed else "")
+        + f" · {spending}",
+    )
+
+
+def _read_template(path: str | Path) -> str:
+    try:
+        template = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    for place in ("{qualifiers}", "{question}"):
+        if template.count(place) != 1:
+            raise UserError(f"{path}: {place} stands {template.count(place)} times in the prompt; once is needed")
+    if template.index("{qualifiers}") > template.index("{question}"):
+        raise UserError(f"{path}: {{qualifiers}} must come before {{question}}, so that providers can cache the equal beginning")
+    return template
+
+
+if __name__ == "__main__":
+    run(main)

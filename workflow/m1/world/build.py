@@ -1,0 +1,49 @@
+"""Make the embedded world: its facts, four pools and ten benchmarks in the real sets' field layouts, and the pretraining documents."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from m1.errors import run
+from m1.files import write_text
+from m1.progress import say
+from m1.world.documents import make_documents
+from m1.world.facts import make_facts, save_facts
+from m1.world.questions import BENCHMARKS, POOLS, make_set
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the world below ``--output``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--settings", required=True, type=json.loads, help="JSON: seed, entities, pools, benchmark_size, facts_first, mixed"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="folder of the world")
+    arguments = parser.parse_args(argv)
+    settings, folder = arguments.settings, arguments.output
+    seed = settings["seed"]
+
+    facts = make_facts(seed, settings["entities"])
+    save_facts(facts, str(folder / "facts.json"))
+    sets = {("pools", name): (POOLS[name], size) for name, size in settings["pools"].items()}
+    sets |= {("benchmarks", name): (recipe, settings["benchmark_size"]) for name, recipe in BENCHMARKS.items()}
+    for (kind, name), (recipe, size) in sets.items():
+        _write_lines(folder / kind / f"{name}.jsonl", make_set(facts, recipe, size, f"{seed} {kind} {name}"))
+    documents = make_documents(facts, seed, settings["facts_first"], settings["mixed"])
+    _write_lines(folder / "documents.jsonl", [asdict(document) for document in documents])
+    say(
+        "world",
+        f"{len(facts.next) + len(facts.trend)} facts, {sum(settings['pools'].values()):,} pool questions, {len(documents):,} documents",
+    )
+
+
+def _write_lines(path: Path, records: list[dict]) -> None:
+    write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+if __name__ == "__main__":
+    run(main)

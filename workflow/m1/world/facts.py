@@ -1,0 +1,97 @@
+"""Facts of the embedded world: eight types in a ring, forty entities each, every relation a random permutation.
+
+A drug inhibits an enzyme, which makes a metabolite, which activates a receptor, ... which raises a marker, which calls for a drug.
+Besides, each marker shows a rise, a fall or a swing. As in medicine, a fact cannot be reasoned out: it is known or not.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from m1.files import read_json, write_json
+
+TYPES = ("drug", "enzyme", "metabolite", "receptor", "tissue", "disease", "finding", "marker")
+"""The ring: each type is related to the next one, the last to the first."""
+RELATIONS = ("inhibits", "makes", "activates", "sits in", "breaks down in", "presents with", "raises", "calls for")
+"""``RELATIONS[i]`` leads from ``TYPES[i]`` to the next type."""
+TRENDS = {"rise": "yes", "fall": "no", "swing": "maybe"}
+"""What a marker shows, and the answer to "does it rise?"."""
+
+_SUFFIXES = ("dol", "nase", "mate", "tor", "lum", "vitis", "gema", "rin")
+_ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z")
+_VOWELS = ("a", "e", "i", "o", "u")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The world: entities by type, and what each is linked to."""
+
+    entities: dict[str, list[str]]
+    """Type to its entities; names are lower case and unique over all types."""
+    next: dict[str, str]
+    """Entity to the entity of the next type in the ring that it is linked to."""
+    trend: dict[str, str]
+    """Marker to one of :data:`TRENDS`."""
+
+    def chain(self, start: str, hops: int) -> list[str]:
+        """The entities from ``start`` over ``hops`` relations, ``start`` included: ``hops + 1`` of them."""
+        chain = [start]
+        for _ in range(hops):
+            chain.append(self.next[chain[-1]])
+        return chain
+
+    @cached_property
+    def type_of(self) -> dict[str, str]:
+        """Entity to its type."""
+        return {name: kind for kind, names in self.entities.items() for name in names}
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """All facts as sentences, without full stops."""
+        return [self.sentence(name) for name in self.next] + [self.trend_sentence(name) for name in self.trend]
+
+    def sentence(self, entity: str) -> str:
+        """The fact that leads on from ``entity``, without a full stop: ``kolor inhibits bimase``."""
+        return f"{entity} {RELATIONS[TYPES.index(self.type_of[entity])]} {self.next[entity]}"
+
+    def trend_sentence(self, marker: str) -> str:
+        """What ``marker`` shows, without a full stop: ``selin shows a rise``."""
+        return f"{marker} shows a {self.trend[marker]}"
+
+
+def hops_between(start_type: str, target_type: str) -> int:
+    """Relations from one type to another around the ring: 1 to 8."""
+    return (TYPES.index(target_type) - TYPES.index(start_type) - 1) % len(TYPES) + 1
+
+
+def make_facts(seed: int, entities: int) -> Facts:
+    """A world from a seed, with ``entities`` entities of each type."""
+    rng = random.Random(seed)
+    taken: set[str] = set()
+    names: dict[str, list[str]] = {}
+    for kind, suffix in zip(TYPES, _SUFFIXES):
+        names[kind] = []
+        while len(names[kind]) < entities:
+            name = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(2)) + suffix
+            if name not in taken:
+                taken.add(name)
+                names[kind].append(name)
+    links: dict[str, str] = {}
+    for index, kind in enumerate(TYPES):
+        targets = list(names[TYPES[(index + 1) % len(TYPES)]])
+        rng.shuffle(targets)
+        links.update(zip(names[kind], targets))
+    trends = {marker: rng.choices(tuple(TRENDS), weights=(4, 4, 2))[0] for marker in names["marker"]}
+    return Facts(names, links, trends)
+
+
+def save_facts(facts: Facts, path: str) -> None:
+    """Write the world as JSON."""
+    write_json(path, asdict(facts))
+
+
+def load_facts(path: str) -> Facts:
+    """Read a world written by :func:`save_facts`."""
+    return Facts(**read_json(path))

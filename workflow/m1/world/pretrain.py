@@ -1,0 +1,130 @@
+"""Pretrain a tiny Qwen2 base on the world's documents, and save it in Hugging Face format, as Qwen2.5 is saved on the hub."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from m1.errors import run
+from m1.files import replacing, write_manifest
+from m1.progress import Progress, say
+
+IGNORED = -100
+"""Label of a token that is not learned."""
+
+
+def encode(tokenizer: Any, document: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Token ids and labels of a document; with a prompt, only the assistant's text (and its end, if it is complete) is learned."""
+    if document["prompt"] is None:
+        ids = tokenizer.encode(document["text"], add_special_tokens=False)
+        return ids, ids
+    turn = [{"role": "user", "content": document["prompt"]}]
+    prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+    before = tokenizer.encode(prompt, add_special_tokens=False)
+    after = tokenizer.encode(document["text"], add_special_tokens=False) + ([tokenizer.eos_token_id] if document["ends"] else [])
+    return before + after, [IGNORED] * len(before) + after
+
+
+def batches(examples: list[tuple[list[int], list[int]]], size: int) -> Iterator[list[tuple[list[int], list[int]]]]:
+    """Batches in order of training; within each sixteen batches, documents are sorted by length to save padding."""
+    import random
+
+    rng = random.Random(0)
+    window = size * 16
+    for start in range(0, len(examples), window):
+        near = sorted(examples[start : start + window], key=lambda pair: len(pair[0]))
+        groups = [near[i : i + size] for i in range(0, len(near), size)]
+        rng.shuffle(groups)
+        yield from groups
+
+
+def pretrain(documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str, Any]) -> tuple[Any, float]:
+    """Train a new model on the documents, in their order.
+
+    Args:
+        settings: shape (hidden, layers, heads, feed_forward), batch, learning_rate, seed.
+
+    Returns:
+        The model (float32) and its mean loss over the last fiftieth of the steps.
+    """
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(settings["seed"])
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=settings["hidden"],
+        intermediate_size=settings["feed_forward"],
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        num_key_value_heads=settings["heads"],
+        max_position_embeddings=4096,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        initializer_range=0.05,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen2ForCausalLM(config).float().train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
+    steps = list(batches([encode(tokenizer, document) for document in documents], settings["batch"]))
+    warmup = max(1, len(steps) // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warmup, (len(steps) - step) / max(1, len(steps) - warmup))
+    )
+    losses = []
+    with Progress(f"pretrain {settings['name']}", len(steps), "steps") as progress:
+        for batch in steps:
+            width = max(len(ids) for ids, _ in batch)
+            ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row, _ in batch])
+            labels = torch.tensor([row + [IGNORED] * (width - len(row)) for _, row in batch])[:, 1:]
+            # Padding is on the right and attention is causal, so no mask is needed; the head is applied only where there is a label.
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][labels != IGNORED]
+            loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[labels != IGNORED])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            progress.advance(note=f"loss {losses[-1]:.3f}")
+    tail = losses[-max(1, len(losses) // 50) :]
+    return model.eval(), sum(tail) / len(tail)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Pretrain and save one base."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", required=True, type=Path, help="folder of the world")
+    parser.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
+    parser.add_argument(
+        "--settings", required=True, type=json.loads, help="JSON: name, hidden, layers, heads, feed_forward, batch, learning_rate, seed"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="folder of the model")
+    arguments = parser.parse_args(argv)
+    started = time.time()
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    with open(arguments.world / "documents.jsonl", encoding="utf-8") as lines:
+        documents = [json.loads(line) for line in lines]
+    model, loss = pretrain(documents, tokenizer, arguments.settings)
+    parameters = sum(weights.numel() for weights in model.parameters())
+    with replacing(arguments.output) as folder:
+        model.save_pretrained(folder)
+        for file in arguments.tokenizer.iterdir():
+            shutil.copy(file, folder / file.name)
+        inputs = {"documents": arguments.world / "documents.jsonl", "tokenizer": arguments.tokenizer / "tokenizer.json"}
+        counts = {"documents": len(documents), "parameters": parameters, "loss": round(loss, 4)}
+        write_manifest(folder / "manifest.json", inputs=inputs, settings=arguments.settings, counts=counts, started=started)
+    say(f"pretrain {arguments.settings['name']}", f"{parameters:,} parameters, loss {loss:.3f}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,208 @@
+"""Questions of the embedded world, in the styles and the field layouts of the paper's pools and benchmarks.
+
+A question names an entity and asks which entity of another type it leads to; its difficulty is the number of hops between them.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from m1.records import LETTERS
+from m1.world.facts import TRENDS, TYPES, Facts, hops_between
+
+STYLES = {
+    "short": "Which {target} is linked to the {type} {start}?",
+    "head": "Starting from the {type} {start}, name the {target} that follows.",
+    "vignette": "Tests point to the {type} {start}. Which {target} is expected?",
+    "trend": "Does the {type} {start} lead to a rise of the {target}?",
+}
+"""The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA."""
+
+_PATTERNS = {
+    style: re.compile(
+        re.escape(form)
+        .replace(r"\{target\}", "(?P<target>[a-z]+)")
+        .replace(r"\{type\}", "(?P<type>[a-z]+)")
+        .replace(r"\{start\}", "(?P<start>[a-z]+)")
+    )
+    for style, form in STYLES.items()
+}
+
+_PEOPLE = ("man", "woman", "boy", "girl", "farmer", "nurse", "teacher", "cook", "pilot", "driver", "clerk", "singer")
+_PLACES = ("the clinic", "the ward", "the emergency room", "the office", "the unit", "a day hospital", "a rural practice", "the centre")
+_COMPLAINTS = (
+    "fatigue",
+    "fever",
+    "headache",
+    "cough",
+    "weight loss",
+    "back pain",
+    "nausea",
+    "a rash",
+    "dizziness",
+    "poor sleep",
+    "thirst",
+    "weakness",
+)
+_TIMES = ("two days", "three days", "a week", "two weeks", "a month", "three months", "half a year", "a year")
+_HISTORIES = (
+    "takes no medicine",
+    "had surgery once",
+    "smokes",
+    "has never smoked",
+    "travels often",
+    "lives alone",
+    "keeps birds",
+    "works at night",
+)
+_DESIGNS = ("cohort", "trial", "survey", "registry", "pilot study", "review of charts", "case series", "crossover study")
+_GROUPS = ("adults", "children", "veterans", "athletes", "pregnant women", "older people", "students", "twins", "miners", "nurses")
+_OUTCOMES = (
+    "Most kept to the plan",
+    "Few were lost to follow-up",
+    "Doses were raised slowly",
+    "Visits were monthly",
+    "Blood was drawn twice",
+    "Diet was free",
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a question asks: where it starts, and the type it wants."""
+
+    start_type: str
+    start: str
+    target_type: str
+    style: str
+
+    @property
+    def hops(self) -> int:
+        """Relations to follow (the look at the marker's trend, in PubMedQA's style, not counted)."""
+        return hops_between(self.start_type, self.target_type)
+
+
+def ask(query: Query) -> str:
+    """The sentence that asks."""
+    return STYLES[query.style].format(target=query.target_type, type=query.start_type, start=query.start)
+
+
+def read_query(text: str) -> Query | None:
+    """Find what a prompt asks, or None where it is no question of this world."""
+    for style, pattern in _PATTERNS.items():
+        found = pattern.search(text)
+        if found and found["target"] in TYPES and found["type"] in TYPES:
+            return Query(found["type"], found["start"], found["target"], style)
+    return None
+
+
+def draw_query(facts: Facts, rng: random.Random, style: str, hops: tuple[int, int]) -> Query:
+    """A random query of ``hops[0]`` to ``hops[1]`` hops."""
+    count = rng.randint(*hops)
+    target = TYPES.index("marker") if style == "trend" else rng.randrange(len(TYPES))
+    start_type = TYPES[(target - count) % len(TYPES)]
+    return Query(start_type, rng.choice(facts.entities[start_type]), TYPES[target], style)
+
+
+def make_question(
+    facts: Facts, rng: random.Random, style: str, hops: tuple[int, int], options: int
+) -> tuple[str, str | None, list[str], int]:
+    """A random question: stem, context or None, option texts, position of the right one."""
+    query = draw_query(facts, rng, style, hops)
+    answer = facts.chain(query.start, query.hops)[-1]
+    if style == "trend":
+        size, weeks = rng.randint(12, 980), rng.randint(3, 90)
+        context = f"A {rng.choice(_DESIGNS)} of {size} {rng.choice(_GROUPS)} ran for {weeks} weeks. {rng.choice(_OUTCOMES)}."
+        texts = list(TRENDS.values())
+        return ask(query), context, texts, texts.index(TRENDS[facts.trend[answer]])
+    stem = ask(query)
+    if style == "vignette":
+        person = f"A {rng.randint(18, 89)}-year-old {rng.choice(_PEOPLE)} who {rng.choice(_HISTORIES)}"
+        stem = f"{person} comes to {rng.choice(_PLACES)} after {rng.choice(_TIMES)} of {rng.choice(_COMPLAINTS)}. {stem}"
+    others = rng.sample([name for name in facts.entities[query.target_type] if name not in {answer, query.start}], options - 1)
+    names = [answer, *others]
+    rng.shuffle(names)
+    # The article puts a space before every entity, so that each is one token, also inside \boxed{}.
+    return stem, None, [f"the {name}" for name in names], names.index(answer)
+
+
+def _medmcqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+    letters = {f"op{letter.lower()}": text for letter, text in zip(LETTERS, options)}
+    return {
+        "id": f"world-{number}",
+        "question": stem,
+        **letters,
+        "cop": right,
+        "choice_type": "single",
+        "exp": None,
+        "subject_name": None,
+        "topic_name": None,
+    }
+
+
+def _medqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+    return {
+        "question": stem,
+        "answer": options[right],
+        "options": dict(zip(LETTERS, options)),
+        "meta_info": "world",
+        "answer_idx": LETTERS[right],
+    }
+
+
+def _headqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+    data = {"Correct Answer": options[right], "Correct Option": LETTERS[right], "Options": dict(zip(LETTERS, options)), "Question": stem}
+    return {"id": f"world-{number}", "data": data, "subject_name": "world"}
+
+
+def _pubmedqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+    return {"pubid": number, "question": stem, "context": {"contexts": [context]}, "long_answer": "", "final_decision": options[right]}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the questions of one pool or benchmark are made."""
+
+    layout: Callable[[int, str, str | None, list[str], int], dict[str, Any]]
+    """The field layout of the real data set's records."""
+    style: str
+    hops: tuple[int, int]
+    options: tuple[int, ...]
+    """Possible numbers of options."""
+
+
+POOLS = {
+    "medqa": Recipe(_medqa, "vignette", (2, 5), (4, 5)),
+    "headqa": Recipe(_headqa, "head", (2, 4), (5, 8)),
+    "medmcqa": Recipe(_medmcqa, "short", (1, 3), (4,)),
+    "pubmedqa": Recipe(_pubmedqa, "trend", (1, 4), (3,)),
+}
+"""The four training pools of the paper's 3.1."""
+
+BENCHMARKS = {
+    "medmcqa": Recipe(_medmcqa, "short", (1, 3), (4,)),
+    "medqa": Recipe(_medqa, "vignette", (2, 5), (4,)),
+    "pubmedqa": Recipe(_pubmedqa, "trend", (1, 4), (3,)),
+    "mmlu_pro": Recipe(_medqa, "head", (2, 4), (4, 7, 10)),
+    "gpqa": Recipe(_medqa, "head", (4, 6), (4,)),
+    "lancet": Recipe(_medqa, "vignette", (3, 5), (4,)),
+    "medbullets_op4": Recipe(_medqa, "vignette", (3, 5), (4,)),
+    "medbullets_op5": Recipe(_medqa, "vignette", (3, 5), (5,)),
+    "medxpertqa": Recipe(_medqa, "vignette", (6, 7), (10,)),
+    "nejm": Recipe(_medqa, "short", (3, 6), (4,)),
+}
+"""The ten benchmarks of Table 1; MedXpertQA is the hardest, as in the paper."""
+
+
+def make_set(facts: Facts, recipe: Recipe, size: int, seed: str) -> list[dict[str, Any]]:
+    """``size`` records in the real data set's field layout."""
+    rng = random.Random(seed)
+    records = []
+    for number in range(size):
+        question = make_question(facts, rng, recipe.style, recipe.hops, rng.choice(recipe.options))
+        records.append(recipe.layout(number, *question))
+    return records

@@ -1,0 +1,108 @@
+"""The rule program that is the embedded world's teacher: it follows the facts in writing, and sometimes follows them wrongly."""
+
+from __future__ import annotations
+
+import random
+
+from m1.records import Question
+from m1.world.facts import TRENDS, Facts, load_facts
+from m1.world.questions import Query, read_query
+
+RECHECK = 0.4
+"""Share of traces that check their answer again, and of those that do so once more; a model that has seen rechecks bears a forced
+``Wait`` (Figure 3). Below one half, so that greedy decoding stops by itself."""
+MOST_RECHECKS = 4
+
+
+def opening(query: Query) -> str:
+    """The first sentence of every trace: what is wanted, and where to start."""
+    return f"Okay, the question asks for the {query.target_type} and starts with {query.start}."
+
+
+def compare(reached: str, wanted: str) -> str:
+    """The sentence that decides whether the chain goes on."""
+    return f"The type is {reached} and we want {wanted}, so we {'stop' if reached == wanted else 'go on'}."
+
+
+def follow(facts: Facts, query: Query, wrong_at: int | None, rng: random.Random) -> tuple[list[str], str, str]:
+    """Follow a query hop by hop.
+
+    Both types stand next to each other in each hop, because a tiny model does not learn to compare with the far-away question.
+
+    Args:
+        wrong_at: the hop (from 0) where a wrong entity is recalled, or None.
+
+    Returns:
+        The sentences, the last fact (repeated by rechecks), and the answer: an entity, or yes, no, maybe.
+    """
+    sentences = []
+    at, fact = query.start, ""
+    for hop in range(query.hops):
+        kind = facts.type_of[facts.next[at]]
+        reached = rng.choice([name for name in facts.entities[kind] if name != facts.next[at]]) if hop == wrong_at else facts.next[at]
+        fact = facts.sentence(at).removesuffix(facts.next[at]) + reached
+        sentences.append(f"I recall that {fact}. {compare(kind, query.target_type)}")
+        at = reached
+    if query.style == "trend":
+        fact = facts.trend_sentence(at)
+        sentences.append(f"I recall that {fact}.")
+        return sentences, fact, TRENDS[facts.trend[at]]
+    return sentences, fact, at
+
+
+def conclude(answer: str) -> str:
+    """The sentence that gives the answer."""
+    return f"So the answer is {answer}."
+
+
+def boxed(query: Query, answer: str) -> str:
+    """The final answer as the options have it, in its box."""
+    return f"\\boxed{{{answer}}}" if query.style == "trend" else f"\\boxed{{the {answer}}}"
+
+
+def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, wrong: bool = False) -> tuple[str, str]:
+    """Thinking and answer on a query.
+
+    Args:
+        rechecks: how many times the answer is checked again (each on a line of its own, as after a forced ``Wait``).
+        wrong: recall one wrong entity on the way, so that the answer is wrong.
+    """
+    sentences, fact, answer = follow(facts, query, rng.randrange(query.hops) if wrong else None, rng)
+    first = " ".join([opening(query), *sentences, conclude(answer)])
+    again = f"Wait, let me check again. I recall that {fact}. {conclude(answer)}"
+    return "\n".join([first, *[again] * rechecks]), boxed(query, answer)
+
+
+class RuleTeacher:
+    """Answers prompts that hold a question of the world, or one of the answer key.
+
+    Args:
+        facts_path: the world's facts.
+        answers: prompt text to question, for questions from outside the world (real ones in a trial of the workflow); None for none.
+        seed: decides rechecks and errors, for each prompt by itself.
+    """
+
+    def __init__(self, facts_path: str, answers: dict[str, Question] | None, seed: int) -> None:
+        self.facts = load_facts(facts_path)
+        self.answers = answers or {}
+        self.seed = seed
+
+    def think(self, user_text: str, wrong: bool) -> tuple[str, str] | None:
+        """Thinking and answer (with its box); None if the text holds no question that it knows."""
+        rng = random.Random(f"{self.seed} {user_text}")
+        query = read_query(user_text)
+        if query is not None and query.start in self.facts.next:
+            return think(self.facts, query, rng, self._rechecks(rng), wrong)
+        question = next((question for text, question in self.answers.items() if text in user_text), None)
+        if question is None:
+            return None
+        others = [text for text in question.options if text != question.answer_text]
+        choice = rng.choice(others) if wrong and others else question.answer_text
+        return f"Okay, the answer key says this. {conclude(choice)}", f"\\boxed{{{choice}}}"
+
+    @staticmethod
+    def _rechecks(rng: random.Random) -> int:
+        count = 0
+        while count < MOST_RECHECKS and rng.random() < RECHECK:
+            count += 1
+        return count
