@@ -134,6 +134,7 @@ def test_concurrency_is_bounded(tmp_path: Path) -> None:
         (200, "<html>"),
         (200, {"error": {"message": "busy"}}),
         (200, []),
+        (200, {"choices": [{"message": {"content": ["parts"]}}]}),
     ],
     ids=str,
 )

@@ -163,7 +163,7 @@ def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeyp
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_server_ends_with_its_client(end: signal.Signals) -> None:
+def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> None:
     lines = [
         "import time",
         "from m1.distill.serving import served",
@@ -172,7 +172,10 @@ def test_server_ends_with_its_client(end: signal.Signals) -> None:
         "    time.sleep(60)",
     ]
     client = subprocess.Popen(
-        [sys.executable, "-c", "\n".join(lines)], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": PATHS}
+        [sys.executable, "-c", "\n".join(lines)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": PATHS, "TMPDIR": str(tmp_path)},
     )
     assert client.stdout
     url = client.stdout.readline().strip()
@@ -184,6 +187,7 @@ def test_server_ends_with_its_client(end: signal.Signals) -> None:
     while is_open(url) and time.monotonic() < limit:
         time.sleep(0.02)
     assert not is_open(url)
+    assert end == signal.SIGKILL or list(tmp_path.iterdir()) == [], "after SIGTERM nothing is left behind"
 
 
 if __name__ == "__main__":

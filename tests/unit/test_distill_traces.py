@@ -12,6 +12,7 @@ from m1 import records
 from m1.distill import draw, traces
 from m1.distill.client import Completion
 from m1.errors import UserError
+from m1.prompts import teacher_prompt
 from m1.records import LETTERS, Question, Trace
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import make_question
@@ -49,8 +50,6 @@ def test_from_questions_to_right_traces_and_again_for_nothing(tmp_path: Path, ca
     right, dropped, manifest = distill(tmp_path, teacher)
 
     errors = Errors(0.2, 0.1, 0.15)
-    from m1.prompts import teacher_prompt
-
     expected = {
         "right": "right",
         "html": "right",
@@ -113,6 +112,20 @@ def test_verdicts(thinking: str, answer: str, finish: str, verdict: str, rule: A
     assert traces.verdict(addition(1), Completion("k", thinking, answer, finish, 1, 1), rule) == verdict
 
 
+@pytest.mark.parametrize(
+    ("answer", "released", "strict"),
+    [
+        ("11", "right", "no_answer"),
+        ("So it is 11", "no_answer", "no_answer"),
+        ("\\boxed{Boron}", "right", "wrong"),
+        ("Boron", "right", "no_answer"),
+    ],
+)
+def test_where_the_rules_differ(answer: str, released: str, strict: str) -> None:
+    completion = Completion("k", "t", answer, "stop", 1, 1)
+    assert (traces.verdict(addition(1), completion, "released"), traces.verdict(addition(1), completion, "strict")) == (released, strict)
+
+
 def test_rule_must_be_known(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"teacher\.rule: None; one of released, strict"):
         distill(tmp_path, SETTINGS | {"rule": None})
@@ -136,7 +149,7 @@ def test_draw_is_seeded_sized_and_capped(tmp_path: Path, capsys: pytest.CaptureF
     capsys.readouterr()
     assert run("--size", "250", "--seed", "42") == questions
     assert "300 drawn at random, for 250 right traces, fewer than the 312 wanted" in capsys.readouterr().out
-    with pytest.raises(UserError, match="missing.parquet"):
+    with pytest.raises(UserError, match=r"missing\.parquet"):
         run("--like", str(tmp_path / "missing.parquet"), "--seed", "42")
 
 

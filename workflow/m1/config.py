@@ -1,4 +1,4 @@
-"""The configuration, checked before anything runs: unknown keys are refused with the nearest right one, and names must refer to something."""
+"""The configuration, checked before anything runs: unknown keys are refused with the nearest right one, names must refer to something."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from m1.errors import UserError
+from m1.files import digest
+from m1.fingerprint import fingerprint
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 
@@ -23,13 +25,12 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         root: the repository, where config/models is.
 
     Returns:
-        The same settings with ``recipes`` added: model to recipe, ``thinking`` complete in each that thinks.
+        The settings with ``recipes`` added (model to recipe, ``thinking`` complete in each), and with the paths of the world's files.
 
     Raises:
         UserError: names the key, what was found, and what would be right.
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    config = {key: value for key, value in config.items() if key != "recipes"}
     check(config, schema, schema, "configuration")
     config = with_defaults(config, schema, schema)
     recipes = {}
@@ -45,7 +46,28 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         recipes[name] = recipe
     config["recipes"] = recipes
     check_names(config)
+    for provider in ("teacher", "labeller"):
+        identify_server(config[provider], config["pathvars"]["results"])
+    for kind in ("pools", "benchmarks"):
+        for name, source in config[kind].items():
+            if source.pop("world"):
+                source["path"] = f"{config['pathvars']['results']}/world/{kind}/{name}.jsonl"
     return config
+
+
+def identify_server(provider: dict[str, Any], results: str) -> None:
+    """Complete a provider that the workflow itself starts: ``<results>`` in its arguments, and what it is in its model's name.
+
+    Calls are kept in the store under the model's name; so those of a changed server program are not taken for this one's.
+    """
+    if provider["serve"]:
+        module, *arguments = provider["serve"]
+        try:
+            code = fingerprint(module)
+        except ModuleNotFoundError:
+            raise UserError(f"serve: there is no module {module} in the package") from None
+        provider["model"] += f"@{digest([code, arguments])[:8]}"
+        provider["serve"] = [part.replace("<results>", results) for part in provider["serve"]]
 
 
 def check(value: Any, schema: dict[str, Any], whole: dict[str, Any], where: str) -> None:

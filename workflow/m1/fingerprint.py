@@ -1,4 +1,4 @@
-"""The fingerprint of a module's code: what a rule carries as a param, so that an edit that changes behaviour reruns it and nothing else does.
+"""The fingerprint of a module's code, which a rule carries as a param: an edit that changes behaviour reruns it, nothing else does.
 
 A touch, a checkout, a comment, a docstring or a formatter leaves the syntax tree, and so the fingerprint, as it was.
 """
@@ -18,6 +18,9 @@ def fingerprint(module: str) -> str:
 
     Args:
         module: for example ``m1.score.judge``.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
     """
     combined = hashlib.sha256()
     for name in sorted(dependencies(module)):
@@ -49,7 +52,8 @@ def _file(module: str) -> Path | None:
 def _tree(module: str) -> tuple[str, frozenset[str]]:
     """Hash of a module's syntax tree, and the modules of the package that it names in imports."""
     path = _file(module)
-    assert path is not None, f"{module}: no such module in the package"
+    if path is None or module.split(".")[0] != PACKAGE.name:
+        raise ModuleNotFoundError(f"no module {module} in the package")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {".".join(module.split(".")[:depth]) for depth in range(1, module.count(".") + 1)}  # packages run their __init__
     for node in ast.walk(tree):

@@ -21,7 +21,6 @@ import types
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -256,8 +255,7 @@ _ARROW: dict[Any, pa.DataType] = {
 }
 
 
-@cache
-def schema(record: type[Record]) -> pa.Schema:
+def schema(record: type[Any]) -> pa.Schema:
     """Arrow schema of a record type; only ``X | None`` fields may be null."""
     fields = []
     for name, kind in typing.get_type_hints(record).items():

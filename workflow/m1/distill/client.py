@@ -344,7 +344,7 @@ class _Calls:
             body = json.loads(response.content)
             choice = body["choices"][0]
             value = {"message": dict(choice["message"]), "finish_reason": choice.get("finish_reason"), "usage": body.get("usage")}
-            failed = body.get("error") or choice.get("error")
+            failed = body.get("error") or choice.get("error") or not isinstance(value["message"].get("content") or "", str)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             failed = True
         if failed:

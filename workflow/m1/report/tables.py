@@ -177,17 +177,19 @@ def _run_accuracy_table(options: argparse.Namespace) -> None:
 def _run_table3(options: argparse.Namespace) -> None:
     settings = inputs.settings(options.settings, ["columns", "rows"])
     published = inputs.table(options.published, ["Dataset", "Summation"])
-    counts = {label: Counter(inputs.columns(path, ["source"])[0]) for label, path in _named(options.row).items()}
+    counts: dict[str, Counter[str]] = {}
+    for label, path in _named(options.row):
+        counts.setdefault(label, Counter()).update(inputs.columns(path, ["source"])[0])
     wide, long = count_table(counts, settings["rows"], settings["columns"], published)
     write(wide, options.output)
     write(long, options.long)
-    say(options.table, f"{len(counts)} files -> {len(wide)} rows: {options.output}")
+    say(options.table, f"{len(options.row)} files -> {len(wide)} rows: {options.output}")
 
 
 def _run_table4(options: argparse.Namespace) -> None:
     ids, names = inputs.columns(options.domains, ["question_id", "name"])
     subsets = {}
-    for label, path in _named(options.subset).items():
+    for label, path in _named(options.subset):
         questions, sources = inputs.columns(path, ["id", "source"])
         subsets[label] = list(zip(questions, sources))
     table = domain_table(dict(zip(ids, names)), subsets)
@@ -195,14 +197,14 @@ def _run_table4(options: argparse.Namespace) -> None:
     say(options.table, f"{sum(map(len, subsets.values())):,} samples -> {len(table)} domains: {options.output}")
 
 
-def _named(values: Sequence[str]) -> dict[str, str]:
-    """``Label=path`` arguments as label to path."""
-    result: dict[str, str] = {}
+def _named(values: Sequence[str]) -> list[tuple[str, str]]:
+    """``Label=path`` arguments as label and path."""
+    result = []
     for value in values:
         label, equals, path = value.partition("=")
-        if not (label and equals and path) or label in result:
-            raise UserError(f"{value!r}: each must be Label=path.parquet with a label of its own")
-        result[label] = path
+        if not (label and equals and path):
+            raise UserError(f"{value!r}: each must be Label=path.parquet")
+        result.append((label, path))
     return result
 
 
@@ -221,7 +223,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         command.add_argument("--output", required=True, help="CSV to write")
     command = commands.add_parser("table3")
     command.set_defaults(run=_run_table3)
-    command.add_argument("--row", action="append", required=True, metavar="LABEL=PATH", help="records with a source, once per row")
+    command.add_argument(
+        "--row", action="append", required=True, metavar="LABEL=PATH", help="records with a source; files of one label are counted together"
+    )
     command.add_argument("--published", required=True, help="resources/paper/table3.csv")
     command.add_argument("--settings", required=True, help="JSON: columns, rows")
     command.add_argument("--long", required=True, help="CSV to write: each count beside the published one")

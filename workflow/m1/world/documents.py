@@ -9,15 +9,13 @@ import random
 from dataclasses import dataclass
 
 from m1.prompts import evaluation_prompt, options_lines
-from m1.world.facts import TYPES, Facts
+from m1.world.facts import Facts
 from m1.world.questions import BENCHMARKS, POOLS, make_question, read_query
-from m1.world.teacher import boxed, compare, follow, opening, think
+from m1.world.teacher import boxed, follow, opening, think
 
 FACTS_PER_LIST = 14
-COMPARISONS_PER_DOCUMENT = 8
-MIXTURE = {"list": 24, "chain": 6, "compare": 10, "direct": 12, "restate": 18, "steps": 30}
-"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance; without
-``compare`` models followed chains past the type they wanted."""
+MIXTURE = {"list": 24, "chain": 6, "direct": 14, "restate": 24, "steps": 32}
+"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,8 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
     if kind == "chain":
         start = rng.choice(list(facts.next))
         return Document(kind, None, " ".join(f"I recall that {facts.sentence(name)}." for name in facts.chain(start, 7)), ends=False)
-    if kind == "compare":
-        wanted = [rng.choice(TYPES) for _ in range(COMPARISONS_PER_DOCUMENT)]
-        reached = [target if rng.random() < 0.5 else rng.choice(TYPES) for target in wanted]
-        return Document(kind, None, " ".join(compare(*pair) for pair in zip(reached, wanted)), ends=False)
     recipe = rng.choice([*POOLS.values(), *BENCHMARKS.values()])
-    hops = recipe.hops if kind == "restate" else (1, 2)
+    hops = (1, 7) if kind == "restate" else (1, 2)
     stem, context, options, _ = make_question(facts, rng, recipe.style, hops, rng.choice(recipe.options))
     text = "\n".join([*([context] if context else []), stem, *options_lines(tuple(options))])
     query = read_query(text)

@@ -43,7 +43,7 @@ def batches(examples: list[tuple[list[int], list[int]]], size: int) -> Iterator[
         yield from groups
 
 
-def pretrain(documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str, Any]) -> tuple[Any, float]:
+def pretrain(documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str, Any], title: str) -> tuple[Any, float]:
     """Train a new model on the documents, in their order.
 
     Args:
@@ -79,7 +79,7 @@ def pretrain(documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str
         optimizer, lambda step: min((step + 1) / warmup, (len(steps) - step) / max(1, len(steps) - warmup))
     )
     losses = []
-    with Progress(f"pretrain {settings['name']}", len(steps), "steps") as progress:
+    with Progress(title, len(steps), "steps") as progress:
         for batch in steps:
             width = max(len(ids) for ids, _ in batch)
             ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row, _ in batch])
@@ -103,18 +103,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", required=True, type=Path, help="folder of the world")
     parser.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
+    parser.add_argument("--name", required=True, help="the base's key")
     parser.add_argument(
-        "--settings", required=True, type=json.loads, help="JSON: name, hidden, layers, heads, feed_forward, batch, learning_rate, seed"
+        "--settings", required=True, type=json.loads, help="JSON: hidden, layers, heads, feed_forward, batch, learning_rate, seed"
     )
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
-    started = time.time()
+    started, title = time.time(), f"pretrain {arguments.name}"
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     with open(arguments.world / "documents.jsonl", encoding="utf-8") as lines:
         documents = [json.loads(line) for line in lines]
-    model, loss = pretrain(documents, tokenizer, arguments.settings)
+    model, loss = pretrain(documents, tokenizer, arguments.settings, title)
     parameters = sum(weights.numel() for weights in model.parameters())
     with replacing(arguments.output) as folder:
         model.save_pretrained(folder)
@@ -123,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         inputs = {"documents": arguments.world / "documents.jsonl", "tokenizer": arguments.tokenizer / "tokenizer.json"}
         counts = {"documents": len(documents), "parameters": parameters, "loss": round(loss, 4)}
         write_manifest(folder / "manifest.json", inputs=inputs, settings=arguments.settings, counts=counts, started=started)
-    say(f"pretrain {arguments.settings['name']}", f"{parameters:,} parameters, loss {loss:.3f}")
+    say(title, f"{parameters:,} parameters, loss {loss:.3f}")
 
 
 if __name__ == "__main__":

@@ -14,21 +14,27 @@ from typing import Any
 from m1.records import LETTERS
 from m1.world.facts import TRENDS, TYPES, Facts, hops_between
 
-STYLES = {
-    "short": "Which {target} is linked to the {type} {start}?",
-    "head": "Starting from the {type} {start}, name the {target} that follows.",
-    "vignette": "Tests point to the {type} {start}. Which {target} is expected?",
-    "trend": "Does the {type} {start} lead to a rise of the {target}?",
-}
-"""The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA."""
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
+
+def steps(count: int) -> str:
+    """``one step``, ``two steps``, ... and ``no steps``."""
+    return f"{NUMBERS[count]} step{'' if count == 1 else 's'}"
+
+
+STYLES = {
+    "short": "Which {target} is {steps} from the {type} {start}?",
+    "head": "Name the {target} that follows {steps} from the {type} {start}.",
+    "vignette": "Which {target} do you expect {steps} from the {type} {start}?",
+    "trend": "Does the {target} {steps} from the {type} {start} show a rise?",
+}
+"""The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA. It says how many steps there are, because tiny models
+count down but did not learn to compare the type they reached with the type they want; and the words from the number to the entity
+are the same everywhere, because copying them whole is what they learn most easily."""
+
+_FIELDS = {"target": "[a-z]+", "type": "[a-z]+", "start": "[a-z]+", "steps": "[a-z]+ steps?"}
 _PATTERNS = {
-    style: re.compile(
-        re.escape(form)
-        .replace(r"\{target\}", "(?P<target>[a-z]+)")
-        .replace(r"\{type\}", "(?P<type>[a-z]+)")
-        .replace(r"\{start\}", "(?P<start>[a-z]+)")
-    )
+    style: re.compile(re.sub(r"\\\{(\w+)\\\}", lambda field: f"(?P<{field[1]}>{_FIELDS[field[1]]})", re.escape(form)))
     for style, form in STYLES.items()
 }
 
@@ -82,13 +88,13 @@ class Query:
 
     @property
     def hops(self) -> int:
-        """Relations to follow (the look at the marker's trend, in PubMedQA's style, not counted)."""
+        """Relations to follow; the look at the marker's trend, in PubMedQA's style, is not counted."""
         return hops_between(self.start_type, self.target_type)
 
 
 def ask(query: Query) -> str:
     """The sentence that asks."""
-    return STYLES[query.style].format(target=query.target_type, type=query.start_type, start=query.start)
+    return STYLES[query.style].format(target=query.target_type, type=query.start_type, start=query.start, steps=steps(query.hops))
 
 
 def read_query(text: str) -> Query | None:

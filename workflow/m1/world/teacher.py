@@ -6,28 +6,21 @@ import random
 
 from m1.records import Question
 from m1.world.facts import TRENDS, Facts, load_facts
-from m1.world.questions import Query, read_query
+from m1.world.questions import Query, read_query, steps
 
-RECHECK = 0.4
+RECHECK = 0.45
 """Share of traces that check their answer again, and of those that do so once more; a model that has seen rechecks bears a forced
 ``Wait`` (Figure 3). Below one half, so that greedy decoding stops by itself."""
-MOST_RECHECKS = 4
+MOST_RECHECKS = 6
 
 
 def opening(query: Query) -> str:
-    """The first sentence of every trace: what is wanted, and where to start."""
-    return f"Okay, the question asks for the {query.target_type} and starts with {query.start}."
-
-
-def compare(reached: str, wanted: str) -> str:
-    """The sentence that decides whether the chain goes on."""
-    return f"The type is {reached} and we want {wanted}, so we {'stop' if reached == wanted else 'go on'}."
+    """The first sentence of every trace: where to start, and how far to go."""
+    return f"Okay, {steps(query.hops)} from the {query.start_type} {query.start}."
 
 
 def follow(facts: Facts, query: Query, wrong_at: int | None, rng: random.Random) -> tuple[list[str], str, str]:
-    """Follow a query hop by hop.
-
-    Both types stand next to each other in each hop, because a tiny model does not learn to compare with the far-away question.
+    """Follow a query hop by hop, counting down the steps that are left.
 
     Args:
         wrong_at: the hop (from 0) where a wrong entity is recalled, or None.
@@ -41,7 +34,7 @@ def follow(facts: Facts, query: Query, wrong_at: int | None, rng: random.Random)
         kind = facts.type_of[facts.next[at]]
         reached = rng.choice([name for name in facts.entities[kind] if name != facts.next[at]]) if hop == wrong_at else facts.next[at]
         fact = facts.sentence(at).removesuffix(facts.next[at]) + reached
-        sentences.append(f"I recall that {fact}. {compare(kind, query.target_type)}")
+        sentences.append(f"I recall that {fact}. We have {steps(query.hops - hop - 1)} to go.")
         at = reached
     if query.style == "trend":
         fact = facts.trend_sentence(at)

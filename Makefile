@@ -1,0 +1,52 @@
+# What a user types every day. `make demo` and `make test` set up their own virtual environment first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-full test lint format plan report clean clean-venv
+
+help: ## what there is to do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch goes first and alone: its pin takes the CPU build where the machine has one, and nothing else may choose another.
+$(VENV)/.ready: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' requirements.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.ready ## the paper on the embedded world: Table 1, Figures 1 and 3 (about five minutes on two cores)
+	$(SNAKEMAKE) demo
+	@echo "Look at results/table1.csv, results/figure1.png and results/figure3.png (the embedded world: it says nothing about medicine)."
+
+demo-full: $(VENV)/.ready ## the demo, and the ablation models: all tables
+	$(SNAKEMAKE) all
+	@echo "Look at results/table1.csv to results/table4.csv, results/figure1.png and results/figure3.png (the embedded world)."
+
+test: $(VENV)/.ready ## unit, rule and workflow tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
+	$(BIN)/ruff check workflow tests
+	$(BIN)/ruff format --check workflow tests
+	$(BIN)/mypy workflow/m1
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(SNAKEMAKE) --lint
+
+format: $(VENV)/.ready ## format everything
+	$(BIN)/ruff check --fix workflow tests
+	$(BIN)/ruff format workflow tests
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+plan: $(VENV)/.ready ## what would run, and why
+	$(SNAKEMAKE) -n all
+
+clean: ## remove results and logs; what was paid for (store) and the virtual environment stay
+	rm -rf results logs
+
+clean-venv: ## remove the virtual environment
+	rm -rf $(VENV)

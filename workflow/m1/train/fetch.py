@@ -1,0 +1,66 @@
+"""Bring a base model into place, from the hub or from a folder; files are linked, not copied (a 32B model is 65 GB)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from m1.errors import UserError, run
+from m1.files import replacing
+from m1.progress import say
+
+
+def find(name: str, settings: dict[str, Any]) -> Path:
+    """The folder of a base model: a local one, or the hub's snapshot in the cache, downloaded if needed.
+
+    Args:
+        name: the base's key in the configuration.
+        settings: ``path``, or ``hub`` and ``revision``.
+
+    Raises:
+        UserError: there is no model, or the hub does not give it.
+    """
+    if "path" in settings:
+        folder = Path(settings["path"]).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"bases.{name}.path: no folder {folder}; correct the path, or name a model on the hub (`hub`)")
+        return folder
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    wanted = f"{settings['hub']} at revision {settings.get('revision', 'main')}"
+    try:
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+        return Path(huggingface_hub.snapshot_download(settings["hub"], revision=settings.get("revision"), allow_patterns=patterns))
+    except HFValidationError as error:
+        raise UserError(f"bases.{name}.hub: {settings['hub']!r} is no model id: {error}") from None
+    except Exception as error:  # the hub's client raises errors of several libraries; all mean that the model did not come
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"bases.{name}: {wanted} could not be had from the hub ({reason}); check id, network and access, or give a `path`"
+        ) from None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Make a folder of links to the files of one base model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="the base's key")
+    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: path, or hub and revision")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the model")
+    arguments = parser.parse_args(argv)
+    source = find(arguments.name, arguments.settings).resolve()
+    files = [file for file in sorted(source.iterdir()) if file.is_file()]
+    if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
+        raise UserError(f"bases.{arguments.name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
+    with replacing(arguments.output) as folder:
+        folder.mkdir()
+        for file in files:
+            (folder / file.name).symlink_to(file)
+    say(f"base {arguments.name}", f"{len(files)} files of {source}")
+
+
+if __name__ == "__main__":
+    run(main)

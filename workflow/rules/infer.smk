@@ -1,0 +1,72 @@
+"""infer (3.3, B.3): thinking once, answers at every budget and forced count; plain and +CoT answers."""
+
+
+rule infer_sweep:
+    input:
+        model=wiring.model,
+        benchmarks=expand(
+            "<results>/benchmarks/{benchmark}.parquet",
+            benchmark=wiring.config["benchmarks"],
+        ),
+    output:
+        rollouts="<results>/infer/{model}/rollouts.parquet",
+        predictions="<results>/infer/{model}/predictions.parquet",
+        manifest="<results>/infer/{model}/manifest.json",
+    log:
+        "<logs>/infer_sweep/{model}.log",
+    benchmark:
+        "<logs>/infer_sweep/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(wiring.thinking),
+    conda:
+        "../../envs/infer.yaml"
+    threads: wiring.resource("threads", 1)
+    resources:
+        mem_mb=wiring.resource("mem_mb", 2000),
+        runtime=wiring.resource("runtime", 60),
+    params:
+        code=fingerprint("m1.infer.sweep"),
+        settings=wiring.settings("recipes/{model}/thinking"),
+        serve=wiring.settings("recipes/{model}/serve"),
+        store=wiring.store("infer-{model}"),
+    shell:
+        "python -m m1.infer.sweep --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
+        " --settings {params.settings:q} --serve {params.serve:q} --store {params.store}"
+        " --rollouts {output.rollouts} --output {output.predictions} --manifest {output.manifest} 2> {log}"
+
+
+rule infer_answer:
+    input:
+        model=wiring.model,
+        benchmarks=expand(
+            "<results>/benchmarks/{benchmark}.parquet",
+            benchmark=wiring.config["benchmarks"],
+        ),
+    output:
+        predictions="<results>/infer/{model}/predictions.parquet",
+        manifest="<results>/infer/{model}/manifest.json",
+    log:
+        "<logs>/infer_answer/{model}.log",
+    benchmark:
+        "<logs>/infer_answer/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(wiring.at_once),
+    conda:
+        "../../envs/infer.yaml"
+    threads: wiring.resource("threads", 1)
+    resources:
+        mem_mb=wiring.resource("mem_mb", 2000),
+        runtime=wiring.resource("runtime", 60),
+    params:
+        code=fingerprint("m1.infer.answer"),
+        settings=wiring.settings(
+            "recipes/{model}",
+            only=["prompt", "answer_limit"],
+            answer_limit=wiring.config["answer_limit"],
+        ),
+        serve=wiring.settings("recipes/{model}/serve"),
+        store=wiring.store("infer-{model}"),
+    shell:
+        "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
+        " --settings {params.settings:q} --serve {params.serve:q} --store {params.store}"
+        " --output {output.predictions} --manifest {output.manifest} 2> {log}"

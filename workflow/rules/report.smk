@@ -1,0 +1,133 @@
+"""report (4, A): Tables 1 to 4, Figures 1 and 3."""
+
+
+rule report_table1:
+    input:
+        judgements=wiring.judgements("table1"),
+        published="resources/paper/table1.csv",
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        table="<results>/table1.csv",
+        long="<results>/table1_long.csv",
+    log:
+        "<logs>/report_table1.log",
+    benchmark:
+        "<logs>/report_table1.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.tables"),
+        settings=wiring.table1(),
+    shell:
+        "python -m m1.report.tables table1 --judgements {input.judgements} --settings {params.settings:q}"
+        " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
+
+
+rule report_table2:
+    input:
+        judgements=wiring.judgements("table2"),
+        published="resources/paper/table2.csv",
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        table="<results>/table2.csv",
+        long="<results>/table2_long.csv",
+    log:
+        "<logs>/report_table2.log",
+    benchmark:
+        "<logs>/report_table2.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.tables"),
+        settings=wiring.table2(),
+    shell:
+        "python -m m1.report.tables table2 --judgements {input.judgements} --settings {params.settings:q}"
+        " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
+
+
+rule report_table3:
+    input:
+        counted=[path for _, _, paths in wiring.table3() for path in paths],
+        published="resources/paper/table3.csv",
+    output:
+        table="<results>/table3.csv",
+        long="<results>/table3_long.csv",
+    log:
+        "<logs>/report_table3.log",
+    benchmark:
+        "<logs>/report_table3.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.tables"),
+        rows=[
+            f"--row={label}={path}"
+            for label, _, paths in wiring.table3()
+            for path in paths
+        ],
+        settings=wiring.table3_settings(),
+    shell:
+        "python -m m1.report.tables table3 {params.rows:q} --settings {params.settings:q}"
+        " --published {input.published} --output {output.table} --long {output.long} 2> {log}"
+
+
+rule report_table4:
+    input:
+        domains="<results>/select/domains.parquet",
+        m23k="<results>/select/m23k.parquet",
+        m1k="<results>/select/m1k.parquet",
+    output:
+        "<results>/table4.csv",
+    log:
+        "<logs>/report_table4.log",
+    benchmark:
+        "<logs>/report_table4.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.tables"),
+    shell:
+        "python -m m1.report.tables table4 --domains {input.domains} --subset m23K={input.m23k} --subset m1K={input.m1k}"
+        " --output {output} 2> {log}"
+
+
+rule report_figure1:
+    input:
+        judgements=wiring.judgements("figures"),
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        pdf="<results>/figure1.pdf",
+        png="<results>/figure1.png",
+    log:
+        "<logs>/report_figure1.log",
+    benchmark:
+        "<logs>/report_figure1.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.figures"),
+        settings=wiring.figure3(),
+    shell:
+        "python -m m1.report.figures figure1 --judgements {input.judgements} --settings {params.settings:q}"
+        " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"
+
+
+rule report_figure3:
+    input:
+        judgements=wiring.judgements("figures"),
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        pdf="<results>/figure3.pdf",
+        png="<results>/figure3.png",
+    log:
+        "<logs>/report_figure3.log",
+    benchmark:
+        "<logs>/report_figure3.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.figures"),
+        settings=wiring.figure3(),
+    shell:
+        "python -m m1.report.figures figure3 --judgements {input.judgements} --settings {params.settings:q}"
+        " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"

@@ -1,0 +1,50 @@
+"""screen (3.1): two models attempt every question; what either solves is dropped."""
+
+
+rule screen_attempt:
+    input:
+        model="<results>/bases/{base}",
+        questions="<results>/pools/merged.parquet",
+    output:
+        attempts="<results>/screen/{base}.parquet",
+        manifest="<results>/screen/{base}.json",
+    log:
+        "<logs>/screen_attempt/{base}.log",
+    benchmark:
+        "<logs>/screen_attempt/{base}.tsv"
+    priority: 9
+    conda:
+        "../../envs/infer.yaml"
+    params:
+        code=fingerprint("m1.screen.attempt"),
+        settings=wiring.settings("screen", only=["prompt", "answer_limit", "rule"]),
+        serve=wiring.settings("screen/serve"),
+        store=wiring.store("screen-{base}"),
+    shell:
+        "python -m m1.screen.attempt --name {wildcards.base} --model {input.model} --questions {input.questions}"
+        " --settings {params.settings:q} --serve {params.serve:q} --store {params.store}"
+        " --output {output.attempts} --manifest {output.manifest} 2> {log}"
+
+
+rule screen_hard:
+    input:
+        questions="<results>/pools/merged.parquet",
+        attempts=expand(
+            "<results>/screen/{base}.parquet", base=wiring.config["screen"]["models"]
+        ),
+    output:
+        questions="<results>/screen/hard.parquet",
+        manifest="<results>/screen/hard.json",
+    log:
+        "<logs>/screen_hard.log",
+    benchmark:
+        "<logs>/screen_hard.tsv"
+    priority: 9
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=fingerprint("m1.screen.hard"),
+        settings=wiring.settings("screen", only=["smallest_class"]),
+    shell:
+        "python -m m1.screen.hard --questions {input.questions} --attempts {input.attempts}"
+        " --settings {params.settings:q} --output {output.questions} --manifest {output.manifest} 2> {log}"

@@ -1,0 +1,46 @@
+"""train (3.2, B.2): fine-tuning with trl, one recipe for each model."""
+
+
+rule train_fetch:
+    output:
+        directory("<results>/bases/{base}"),
+    log:
+        "<logs>/train_fetch/{base}.log",
+    benchmark:
+        "<logs>/train_fetch/{base}.tsv"
+    wildcard_constraints:
+        base=one_of(wiring.other_bases),
+    retries: 0 if workflow.remote_exec else 2
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=fingerprint("m1.train.fetch"),
+        settings=wiring.settings("bases/{base}"),
+    shell:
+        "python -m m1.train.fetch --name {wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
+
+
+rule train_sft:
+    input:
+        base=wiring.base,
+        subset=wiring.training_set,
+    output:
+        directory("<results>/train/{model}"),
+    log:
+        "<logs>/train_sft/{model}.log",
+    benchmark:
+        "<logs>/train_sft/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(wiring.trained),
+    conda:
+        "../../envs/train.yaml"
+    threads: wiring.resource("threads", 1)
+    resources:
+        mem_mb=wiring.resource("mem_mb", 2000),
+        runtime=wiring.resource("runtime", 60),
+    params:
+        code=fingerprint("m1.train.sft"),
+        settings=wiring.settings("recipes/{model}/sft"),
+    shell:
+        "python -m m1.train.sft --name {wildcards.model} --base {input.base} --subset {input.subset}"
+        " --settings {params.settings:q} --output {output} 2> {log}"

@@ -1,0 +1,82 @@
+"""The embedded world: questions, documents and tiny bases in place of medicine (docs/world.md)."""
+
+
+rule world_build:
+    output:
+        facts="<results>/world/facts.json",
+        documents="<results>/world/documents.jsonl",
+        pools=expand(
+            "<results>/world/pools/{pool}.jsonl",
+            pool=["medqa", "headqa", "medmcqa", "pubmedqa"],
+        ),
+        benchmarks=expand(
+            "<results>/world/benchmarks/{benchmark}.jsonl",
+            benchmark=[
+                "medmcqa",
+                "medqa",
+                "pubmedqa",
+                "mmlu_pro",
+                "gpqa",
+                "lancet",
+                "medbullets_op4",
+                "medbullets_op5",
+                "medxpertqa",
+                "nejm",
+            ],
+        ),
+    log:
+        "<logs>/world_build.log",
+    benchmark:
+        "<logs>/world_build.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=fingerprint("m1.world.build"),
+        settings=wiring.settings("world"),
+        folder=subpath(output.facts, parent=True),
+    shell:
+        "python -m m1.world.build --settings {params.settings:q} --output {params.folder} 2> {log}"
+
+
+rule world_tokenizer:
+    input:
+        facts="<results>/world/facts.json",
+        documents="<results>/world/documents.jsonl",
+    output:
+        directory("<results>/world/tokenizer"),
+    log:
+        "<logs>/world_tokenizer.log",
+    benchmark:
+        "<logs>/world_tokenizer.tsv"
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=fingerprint("m1.world.tokenizer"),
+        vocabulary=wiring.config.get("world", {}).get("vocabulary"),
+        folder=subpath(input.facts, parent=True),
+    shell:
+        "python -m m1.world.tokenizer --world {params.folder} --vocabulary {params.vocabulary} --output {output} 2> {log}"
+
+
+rule world_pretrain:
+    input:
+        documents="<results>/world/documents.jsonl",
+        tokenizer="<results>/world/tokenizer",
+    output:
+        directory("<results>/bases/{base}"),
+    log:
+        "<logs>/world_pretrain/{base}.log",
+    benchmark:
+        "<logs>/world_pretrain/{base}.tsv"
+    wildcard_constraints:
+        base=one_of(wiring.world_bases),
+    priority: 10
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=fingerprint("m1.world.pretrain"),
+        settings=wiring.settings("bases/{base}/world"),
+        folder=subpath(input.documents, parent=True),
+    shell:
+        "python -m m1.world.pretrain --name {wildcards.base} --world {params.folder} --tokenizer {input.tokenizer}"
+        " --settings {params.settings:q} --output {output} 2> {log}"
