@@ -63,8 +63,8 @@ class TransformersEngine:
         from transformers import AutoModelForCausalLM
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-        self.model.to(self.device).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+        self.model = model.to(self.device).eval()
         self.batch = batch
 
     def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from m1.prompts import evaluation_prompt, options_lines
 from m1.world.facts import Facts
-from m1.world.questions import BENCHMARKS, POOLS, make_question, read_query
+from m1.world.questions import STYLES, make_question, read_query
 from m1.world.teacher import boxed, follow, opening, think
 
 FACTS_PER_LIST = 14
-MIXTURE = {"list": 24, "chain": 6, "direct": 14, "restate": 24, "steps": 32}
+OPTIONS = (4, 5, 8, 10)
+MIXTURE = {"list": 22, "chain": 6, "direct": 18, "restate": 22, "steps": 32}
 """Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance."""
 
 
@@ -47,9 +48,10 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
     if kind == "chain":
         start = rng.choice(list(facts.next))
         return Document(kind, None, " ".join(f"I recall that {facts.sentence(name)}." for name in facts.chain(start, 7)), ends=False)
-    recipe = rng.choice([*POOLS.values(), *BENCHMARKS.values()])
-    hops = (1, 7) if kind == "restate" else (1, 2)
-    stem, context, options, _ = make_question(facts, rng, recipe.style, hops, rng.choice(recipe.options))
+    style = rng.choice(tuple(STYLES))
+    # Direct answers on trends go further, or a base says "no" to all of them, and the screen drops every "no" (see m1.screen.hard).
+    hops = (1, 7) if kind == "restate" else (1, 4) if kind == "direct" and style == "trend" else (1, 2)
+    stem, context, options, _ = make_question(facts, rng, style, hops, rng.choice(OPTIONS))
     text = "\n".join([*([context] if context else []), stem, *options_lines(tuple(options))])
     query = read_query(text)
     assert query is not None

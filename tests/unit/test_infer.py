@@ -1,0 +1,194 @@
+"""The budget sweep against generating everything anew, with a random model whose stop tokens come at random lengths."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from m1.errors import UserError
+from m1.infer.engine import Generation, KeptEngine, Request, TransformersEngine
+from m1.infer.sweep import Markers, Thought, answer, cut, force, sweep, think
+from m1.records import Question
+from m1.store import Store
+from m1.world.build import main as build_world
+from m1.world.tokenizer import main as train_tokenizer
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+WORLD = '{"seed": 5, "entities": 12, "pools": {"medmcqa": 4}, "benchmark_size": 2, "facts_first": 40, "mixed": 200}'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model of Qwen2's architecture with the world's tokenizer."""
+    world = tmp_path_factory.mktemp("world")
+    build_world(["--settings", WORLD, "--output", str(world)])
+    train_tokenizer(["--world", str(world), "--vocabulary", "900", "--output", str(world / "model")])
+    torch.manual_seed(1)
+    config = Qwen2Config(
+        vocab_size=900,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(world / "model")
+    return world / "model"
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> TransformersEngine:
+    return TransformersEngine(folder, "float32", batch=5)
+
+
+def fresh(engine: TransformersEngine, requests: list[Request]) -> list[Generation]:
+    """Generate without any store, one request at a time."""
+    found: dict[int, Generation] = {}
+    for position, request in enumerate(requests):
+        engine.generate([request], lambda _, generation, position=position: found.__setitem__(position, generation))
+    return [found[position] for position in range(len(requests))]
+
+
+def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
+    rng = random.Random(seed)
+    return [tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))) for _ in range(count)]
+
+
+STOP = tuple(range(0, 900, 23))
+"""Stop tokens so frequent that a random model meets one sooner or later."""
+
+
+def markers(folder: Path) -> Markers:
+    return dataclasses.replace(Markers.of(AutoTokenizer.from_pretrained(folder)), stop=STOP)
+
+
+def kept(engine: TransformersEngine, folder: Path) -> KeptEngine:
+    return KeptEngine(lambda: engine, "random model", Store(folder), "test")
+
+
+def test_batches_equal_transformers_own_generate(engine: TransformersEngine, folder: Path) -> None:
+    asked = prompts(23)
+    found: dict[int, Generation] = {}
+    engine.generate([Request(prompt, 30, STOP) for prompt in asked], found.__setitem__)
+    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    lengths = set()
+    for position, prompt in enumerate(asked):
+        ids = model.generate(torch.tensor([prompt]), max_new_tokens=30, do_sample=False, eos_token_id=list(STOP), pad_token_id=0)[
+            0
+        ].tolist()
+        new = ids[len(prompt) :]
+        stopped = new[-1] in STOP
+        assert found[position] == Generation(tuple(new[:-1] if stopped else new), "stop" if stopped else "length")
+        lengths.add(len(new))
+    assert len(lengths) > 3, "the random model should stop at different lengths, or this tests little"
+
+
+def test_every_cut_equals_thinking_anew_at_that_budget(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+    marks, asked, largest = markers(folder), prompts(20), 40
+    thoughts = think(kept(engine, tmp_path), asked, marks, largest)
+    assert {thought.ended for thought in thoughts} == {True, False}
+    for budget in range(1, largest + 1):
+        anew = fresh(engine, [Request((*prompt, *marks.think), budget, STOP) for prompt in asked])
+        assert [cut(thought, budget) for thought in thoughts] == [Thought(g.token_ids, g.finish_reason == "stop") for g in anew]
+
+
+def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+    marks, asked, budget = markers(folder), prompts(20, seed=3), 40
+    shared = kept(engine, tmp_path / "one")
+    chain = force(shared, asked, think(shared, asked, marks, 60), marks, budget, 4)
+    assert len(chain) == 5
+    assert chain[1] != chain[0]
+    for count in range(5):
+        anew = []
+        for prompt in asked:  # generated step by step, as the released code does, for each count from the beginning
+            ids: tuple[int, ...] = ()
+            for left in range(count, -1, -1):
+                (generation,) = fresh(engine, [Request((*prompt, *marks.think, *ids), budget - len(ids), STOP)])
+                ids, ended = (*ids, *generation.token_ids), generation.finish_reason == "stop"
+                if not left or not ended or len(ids) + len(marks.wait) >= budget:
+                    break
+                ids = (*ids, *marks.wait)
+            anew.append(Thought(ids, ended))
+        assert chain[count] == anew
+
+
+def test_forced_thinking_stays_inside_the_budget(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+    marks, asked = markers(folder), prompts(20, seed=4)
+    shared = kept(engine, tmp_path)
+    for thoughts in force(shared, asked, think(shared, asked, marks, 25), marks, 25, 6):
+        assert all(len(thought.ids) + thought.ended <= 25 for thought in thoughts)
+
+
+def test_thinking_that_ended_exactly_at_the_budget_has_ended() -> None:
+    thought = Thought((7, 8, 9), ended=True)
+    assert cut(thought, 4) == thought
+    assert cut(thought, 3) == Thought((7, 8, 9), ended=False)
+    assert cut(thought, 2) == Thought((7, 8), ended=False)
+
+
+def test_answers_frame_ended_and_cut_thinking_differently(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+    tokenizer, marks = AutoTokenizer.from_pretrained(folder), markers(folder)
+    assert tokenizer.decode(marks.think) == "<|im_start|>think\n"
+    assert tokenizer.decode(marks.answer) == "<|im_start|>answer"
+    assert tokenizer.decode(marks.final_answer) == "\n<|im_start|>answer\nFinal Answer:"
+    shared = kept(engine, tmp_path)
+    prompt = prompts(1)[0]
+    both = [Thought((11, 12), True), Thought((11, 12), False)]
+    found = answer(shared, tokenizer, [prompt, prompt], both, marks, 5, "answers")
+    expected = [(*prompt, *marks.think, 11, 12, *marks.answer), (*prompt, *marks.think, 11, 12, *marks.final_answer)]
+    for (text, tokens), generation in zip(found, fresh(engine, [Request(ids, 5, STOP) for ids in expected])):
+        assert (text, tokens) == (tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens)
+
+
+QUESTIONS = [
+    ("gpqa", Question(f"q{i}", "gpqa", f"Which enzyme is {n} steps from x?", None, ("the a", "the b"), "A")) for i, n in enumerate("abcdef")
+]
+SETTINGS = {"budgets": [4, 8, 16], "forced": [1, 3], "forced_budget": 16, "answer_limit": 4}
+
+
+def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    first = kept(engine, tmp_path)
+    rollouts, predictions = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
+    assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [(4, 0), (8, 0), (16, 0), (16, 1), (16, 3)]
+    assert len(rollouts) == len(QUESTIONS)
+    assert first.generated > 0
+    again = kept(engine, tmp_path)
+    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (rollouts, predictions)
+    assert again.generated == 0
+    wider = kept(engine, tmp_path)
+    _, more = sweep(wider, tokenizer, QUESTIONS, "m", {**SETTINGS, "budgets": [4, 8, 12, 16]})
+    assert [p for p in more if p.budget != 12] == predictions
+    assert 0 < wider.generated <= 4 * len(QUESTIONS), "a new budget costs its answers, no thinking"
+
+
+def test_an_engine_that_dies_keeps_what_it_finished(engine: TransformersEngine, tmp_path: Path) -> None:
+    requests = [Request(prompt, 12, STOP) for prompt in prompts(200)]
+
+    class Dying:
+        def generate(self, requests, done) -> None:  # type: ignore[no-untyped-def]
+            def limited(position: int, generation: Generation) -> None:
+                done(position, generation)
+                limited.left -= 1  # type: ignore[attr-defined]
+                if not limited.left:  # type: ignore[attr-defined]
+                    raise RuntimeError("killed")
+
+            limited.left = 150  # type: ignore[attr-defined]
+            engine.generate(requests, limited)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        KeptEngine(Dying, "random model", Store(tmp_path), "test").generate(requests, "thinking")
+    finished = len(Store(tmp_path))
+    assert finished >= 128
+    assert kept(engine, tmp_path).generate(requests, "thinking") == fresh(engine, requests)
+
+
+def test_a_request_beyond_the_models_positions_is_refused(engine: TransformersEngine) -> None:
+    with pytest.raises(UserError, match="512 positions"):
+        engine.generate([Request((1,) * 500, 20, STOP)], lambda *_: None)
