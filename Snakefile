@@ -23,19 +23,11 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        expand(
-            "<results>/{file}",
-            file=[
-                "table1.csv",
-                "table2.csv",
-                "table3.csv",
-                "table4.csv",
-                "figure1.pdf",
-                "figure3.pdf",
-            ],
-        ),
+        wiring.targets(),
 
 
 rule demo:
     input:
-        expand("<results>/{file}", file=["table1.csv", "figure1.pdf", "figure3.pdf"]),
+        "<results>/table1.csv",
+        "<results>/figure1.pdf",
+        "<results>/figure3.pdf",

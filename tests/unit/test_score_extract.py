@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.score.extract import extract_boxed
+from m1.answers import extract_boxed
 
 
 @pytest.mark.parametrize(

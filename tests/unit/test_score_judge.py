@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from m1 import records
+from m1.answers import Match
 from m1.errors import UserError
 from m1.records import Judgement, Prediction, Question
 from m1.score import judge
-from m1.score.match import Match, Protocol, decide
+from m1.score.match import Protocol, decide
 
 DRUGS = Question(id="d1", source="medqa", stem="Which drug?", context=None, options=("Aspirin", "Ibuprofen", "Morphine"), answer="C")
 GENES = Question(id="g1", source="mmlu_pro", stem="Which genotype?", context=None, options=("BB", "Bb", "bb"), answer="A")

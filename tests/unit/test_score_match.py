@@ -7,9 +7,10 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from m1.answers import extract_boxed, named_option
+from m1.curation import is_right_curated
 from m1.records import LETTERS, Question
-from m1.score.extract import extract_boxed
-from m1.score.match import PROTOCOLS, decide, is_ambiguous, is_right_curated, match_text, named_option, shown_options
+from m1.score.match import PROTOCOLS, decide, is_ambiguous, match_text, shown_options
 
 DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
 GENES = ("BB", "Bb", "bb", "none of them")

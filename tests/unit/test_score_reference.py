@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from m1.answers import extract_boxed
+from m1.curation import CURATION_RULES, is_right_curated
 from m1.records import LETTERS, Question
-from m1.score.extract import extract_boxed
-from m1.score.match import CURATION_RULES, PROTOCOLS, decide, is_right_curated, shown_options
+from m1.score.match import PROTOCOLS, decide, shown_options
 
 
 def question(options: tuple[str, ...], answer: str) -> Question:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from m1.answers import extract_boxed
 from m1.pools.collect import main as collect
 from m1.prompts import question_text
 from m1.records import Question, read
-from m1.score.extract import extract_boxed
 from m1.world.build import main as build
 from m1.world.documents import MIXTURE, make_documents
 from m1.world.facts import TYPES, load_facts, make_facts

@@ -31,6 +31,7 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         UserError: names the key, what was found, and what would be right.
     """
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    config = without_removed(config)
     check(config, schema, schema, "configuration")
     config = with_defaults(config, schema, schema)
     recipes = {}
@@ -53,6 +54,15 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
             if source.pop("world"):
                 source["path"] = f"{config['pathvars']['results']}/world/{kind}/{name}.jsonl"
     return config
+
+
+def without_removed(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy without the named parts that an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out."""
+    parts = ("bases", "pools", "benchmarks", "distill", "subsets", "report")
+    return {
+        key: {name: part for name, part in value.items() if part is not None} if key in parts and isinstance(value, dict) else value
+        for key, value in config.items()
+    }
 
 
 def identify_server(provider: dict[str, Any], results: str) -> None:

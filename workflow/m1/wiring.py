@@ -38,6 +38,11 @@ class Wiring:
         self.drawn = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
 
+    def targets(self) -> list[str]:
+        """Everything that this configuration makes in the end."""
+        names = ["table1.csv", "table2.csv", "table3.csv", "table4.csv", "figure1.pdf", "figure3.pdf"]
+        return [f"<results>/{name}" for name in names if name != "table2.csv" or "table2" in self.config["report"]]
+
     def settings(self, path: str, only: list[str] | None = None, **more: Any) -> Callable[[Wildcards], str]:
         """One concern of the configuration as JSON, the value of one param.
 
@@ -123,7 +128,8 @@ class Wiring:
         return self._accuracies("table2", lambda recipe: {**recipe["ablation"], "published": recipe["ablation"]["label"]})
 
     def _accuracies(self, table: str, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
-        report, rows = self.config["report"], []
+        report: dict[str, Any] = self.config["report"]
+        rows = []
         for model in report[table]["models"]:
             budget = report[table]["budget"] if model in self.thinking else 0
             rows.append({"model": model, "budget": budget, **shown(self.recipes[model])})

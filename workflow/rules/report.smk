@@ -23,26 +23,28 @@ rule report_table1:
         " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
 
 
-rule report_table2:
-    input:
-        judgements=wiring.judgements("table2"),
-        published="resources/paper/table2.csv",
-        benchmarks="resources/paper/benchmarks.csv",
-    output:
-        table="<results>/table2.csv",
-        long="<results>/table2_long.csv",
-    log:
-        "<logs>/report_table2.log",
-    benchmark:
-        "<logs>/report_table2.tsv"
-    conda:
-        "../../envs/report.yaml"
-    params:
-        code=fingerprint("m1.report.tables"),
-        settings=wiring.table2(),
-    shell:
-        "python -m m1.report.tables table2 --judgements {input.judgements} --settings {params.settings:q}"
-        " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
+if "table2" in wiring.config["report"]:
+
+    rule report_table2:
+        input:
+            judgements=wiring.judgements("table2"),
+            published="resources/paper/table2.csv",
+            benchmarks="resources/paper/benchmarks.csv",
+        output:
+            table="<results>/table2.csv",
+            long="<results>/table2_long.csv",
+        log:
+            "<logs>/report_table2.log",
+        benchmark:
+            "<logs>/report_table2.tsv"
+        conda:
+            "../../envs/report.yaml"
+        params:
+            code=fingerprint("m1.report.tables"),
+            settings=wiring.table2(),
+        shell:
+            "python -m m1.report.tables table2 --judgements {input.judgements} --settings {params.settings:q}"
+            " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
 
 
 rule report_table3:
@@ -106,7 +108,7 @@ rule report_figure1:
         "../../envs/report.yaml"
     params:
         code=fingerprint("m1.report.figures"),
-        settings=wiring.figure3(),
+        settings=wiring.figure1(),
     shell:
         "python -m m1.report.figures figure1 --judgements {input.judgements} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"

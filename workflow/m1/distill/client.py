@@ -61,7 +61,7 @@ class Provider:
     price_completion: float
     """Dollars for a million tokens of thinking and answer."""
     rule: str | None
-    """Rule of :func:`m1.score.match.is_right_curated` for a teacher; None for a labeller."""
+    """Rule of :func:`m1.curation.is_right_curated` for a teacher; None for a labeller."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], title: str) -> Provider:

@@ -11,14 +11,14 @@ from dataclasses import asdict
 from typing import cast
 
 from m1 import records
+from m1.answers import extract_boxed
+from m1.curation import CURATION_RULES, CurationRule, is_right_curated
 from m1.distill.client import REFUSED, Completion, Provider, Request, complete_all
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.progress import say
 from m1.prompts import teacher_prompt
 from m1.records import VERDICTS, Question, Trace
-from m1.score.extract import extract_boxed
-from m1.score.match import CURATION_RULES, CurationRule, is_right_curated
 from m1.store import Store
 
 
@@ -26,7 +26,7 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
     """What became of a call, one of :data:`m1.records.VERDICTS`.
 
     Args:
-        rule: of :func:`m1.score.match.is_right_curated`. Without a box, ``released`` judges the whole text, as the released code does;
+        rule: of :func:`m1.curation.is_right_curated`. Without a box, ``released`` judges the whole text, as the released code does;
             ``strict`` wants a box, as B.1 does.
     """
     if completion.finish_reason == REFUSED:

@@ -12,6 +12,9 @@ from m1.files import digest, model_identity
 from m1.progress import Progress
 from m1.store import Store
 
+PROMPT_TOKENS = 1 << 15
+"""Tokens of prompts in a batch at most, padding included: long prompts run in smaller batches, so that memory stays bounded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -77,8 +80,13 @@ class TransformersEngine:
                     f"request {position}: {size} exceed the {limit:,} positions of the model; choose smaller budgets or another model"
                 )
         order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), requests[i].max_tokens))
-        for start in range(0, len(order), self.batch):
-            self._run(order[start : start + self.batch], requests, done)
+        start = 0
+        while start < len(order):
+            rows = order[start : start + self.batch]
+            while len(rows) > 1 and len(rows) * len(requests[rows[-1]].prompt) > PROMPT_TOKENS:
+                rows.pop()
+            self._run(rows, requests, done)
+            start += len(rows)
 
     def _run(self, rows: list[int], requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
         import torch

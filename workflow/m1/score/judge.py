@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from m1 import records
+from m1.answers import Match, extract_boxed
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.progress import Progress
 from m1.records import Judgement, Prediction, Question
-from m1.score.extract import extract_boxed
-from m1.score.match import PROTOCOLS, Match, Protocol, decide, is_ambiguous
+from m1.score.match import PROTOCOLS, Protocol, decide, is_ambiguous
 
 
 def judge(predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: Protocol) -> list[Judgement]:

@@ -1,4 +1,4 @@
-"""Matching of an extracted answer to an option (B.3), and the curation rule of filter models and teacher (3.1).
+"""Matching of an extracted answer to an option (B.3).
 
 Three protocols:
 
@@ -18,33 +18,20 @@ import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from m1.answers import Match, named_option
 from m1.prompts import options_lines
 from m1.records import LETTERS, Question
-from m1.score.extract import extract_boxed
 
 Protocol = Literal["released", "first", "strict"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "first", "strict")
-
-CurationRule = Literal["released", "strict"]
-CURATION_RULES: tuple[CurationRule, ...] = ("released", "strict")
-
-
-class Match(NamedTuple):
-    """The option an answer was matched to, and how."""
-
-    letter: str
-    """Letter of the option; empty for none. Under ``released`` and ``first`` not always one of the question's: "answer is N" gives N."""
-    rule: str
-    """boxed text, boxed letter and text, boxed letter, answer is, lone letter, option text, most similar option, or no answer."""
-
 
 NO_ANSWER = Match("", "no answer")
 
 
 def decide(extracted: str, question: Question, protocol: Protocol) -> Match:
-    """The option that an extracted answer (see :func:`m1.score.extract.extract_boxed`) stands for.
+    """The option that an extracted answer (see :func:`m1.answers.extract_boxed`) stands for.
 
     Under ``released`` and ``first`` the three boxed rules compare with the right option only, as in the released code: they make an answer
     right and never wrong, so a wrong boxed letter is found by "lone letter".
@@ -52,25 +39,6 @@ def decide(extracted: str, question: Question, protocol: Protocol) -> Match:
     if protocol == "strict":
         return match_strict(extracted, question)
     return match_box(extracted, question) or match_text(extracted, question.options, last=protocol == "released")
-
-
-def is_right_curated(answer: str, question: Question, rule: CurationRule) -> bool:
-    """Whether a filter model's or the teacher's answer is right (3.1); an empty box is wrong.
-
-    Args:
-        answer: the answer text as sent, without the thinking.
-        question: what was asked.
-        rule: ``released``: what is boxed (the whole text where nothing is) equals the right option's text, or **its first character** is
-            the right letter, so that "Amoxicillin" counts as A; case folded, white space around it ignored.
-            ``strict``: it names the right option and nothing else, see :func:`named_option`.
-    """
-    extracted = extract_boxed(answer)
-    if rule == "strict":
-        named = named_option(extracted, question)
-        return named is not None and named.letter == question.answer
-    if extracted.strip().lower() == question.answer_text.strip().lower():
-        return True
-    return extracted[:1].strip().lower() == question.answer.lower()
 
 
 def is_ambiguous(question: Question) -> bool:
@@ -196,48 +164,3 @@ _STATED_LETTER = re.compile(
     r"""(?:[)\]}"'*$]|[.:](?!\w)|\s*$|,?\s(?:because|since|as|which)\s|\s[-–—]\s)"""  # what shows that it stands for itself
 )
 _IS_MARKED_LETTER = re.compile(r"""\bis:?\s{1,2}(?:option\s)?["'(*]{1,4}([A-N])["')*.:]""")
-
-
-def named_option(text: str, question: Question) -> Match | None:
-    """The one option that a text names, if it does nothing else; None if it names none or can be read as two.
-
-    It names an option by its text (letter case decides between options that differ by nothing else, and is otherwise ignored), by
-    its letter alone (``B``, ``b``, ``B.``, ``B)``, ``(B)``, ``B:``), or by letter and text together (``B. text``, ``(B) text``), which
-    must agree. White space around it, one ``\\text{}``, ``\\textbf{}``, ``\\mathrm{}``, ``\\mathbf{}`` or ``**bold**``, and a
-    full stop at the end are ignored.
-    Options of equal text are one answer: the right one if it is among them.
-    """
-    text = text.strip()
-    if styled := _STYLED.fullmatch(text):
-        text = styled[1] or styled[2]
-    readings: dict[str, str] = {}
-    if equal := _of_text(text, question):
-        readings[question.answer if question.answer in equal else equal[0]] = "boxed text"
-    labelled = _LABELLED.fullmatch(text.strip())
-    if labelled and (letter := labelled[1].upper()) in LETTERS[: len(question.options)]:
-        if labelled[2] is None:
-            readings.setdefault(letter, "boxed letter")
-        elif letter in _of_text(labelled[2], question):
-            readings.setdefault(letter, "boxed letter and text")
-    return Match(*readings.popitem()) if len(readings) == 1 else None
-
-
-_STYLED = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{(.+)\}|\*\*(.+)\*\*", re.DOTALL)
-_LABELLED = re.compile(r"\(?([A-Na-n])(?:\)?[.:]?|\.\))(?:\s+(\S.*))?", re.DOTALL)
-
-
-def _of_text(text: str, question: Question) -> list[str]:
-    """Letters of the options of this text; case is ignored where that leaves one text."""
-    options = {letter: _plain(option) for letter, option in zip(LETTERS, question.options)}
-    said = _plain(text)
-    if not said:
-        return []
-    if exact := [letter for letter, option in options.items() if option == said]:
-        return exact
-    folded = [letter for letter, option in options.items() if option.casefold() == said.casefold()]
-    return folded if len({options[letter] for letter in folded}) == 1 else []
-
-
-def _plain(text: str) -> str:
-    """The text without white space around it and without its full stop."""
-    return text.strip().removesuffix(".").rstrip()

@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from m1.curation import is_right_curated
 from m1.errors import run
 from m1.files import write_manifest
 from m1.infer.answer import answer_at_once
 from m1.infer.engine import start_engine
 from m1.progress import say
 from m1.records import Attempt, Question, read, write
-from m1.score.match import is_right_curated
 from m1.store import Store
 
 

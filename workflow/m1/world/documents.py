@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from m1.prompts import evaluation_prompt, options_lines
 from m1.world.facts import Facts
-from m1.world.questions import STYLES, make_question, read_query
+from m1.world.questions import HEARSAY, STYLES, make_question, read_query
 from m1.world.teacher import boxed, follow, opening, think
 
 FACTS_PER_LIST = 14
@@ -49,8 +49,7 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
         start = rng.choice(list(facts.next))
         return Document(kind, None, " ".join(f"I recall that {facts.sentence(name)}." for name in facts.chain(start, 7)), ends=False)
     style = rng.choice(tuple(STYLES))
-    # Direct answers on trends go further, or a base says "no" to all of them, and the screen drops every "no" (see m1.screen.hard).
-    hops = (1, 7) if kind == "restate" else (1, 4) if kind == "direct" and style == "trend" else (1, 2)
+    hops = (1, 7) if kind == "restate" else (1, 2)
     stem, context, options, _ = make_question(facts, rng, style, hops, rng.choice(OPTIONS))
     text = "\n".join([*([context] if context else []), stem, *options_lines(tuple(options))])
     query = read_query(text)
@@ -59,6 +58,8 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
         return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking"))), opening(query), ends=False)
     if kind == "direct":
         _, _, answer = follow(facts, query, None, rng)
+        if context:
+            answer = next(heard for design, heard in HEARSAY.items() if f"A {design} of " in context)
         return Document(kind, evaluation_prompt(text, "plain"), boxed(query, answer), ends=True)
     thinking, answer = think(facts, query, rng, rechecks=0)
     return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking"))), f"{thinking}\n{answer}", ends=True)

@@ -83,7 +83,7 @@ def make_facts(seed: int, entities: int) -> Facts:
         targets = list(names[TYPES[(index + 1) % len(TYPES)]])
         rng.shuffle(targets)
         links.update(zip(names[kind], targets))
-    trends = {marker: rng.choices(tuple(TRENDS), weights=(4, 4, 2))[0] for marker in names["marker"]}
+    trends = dict(zip(rng.sample(names["marker"], entities), ("rise", "rise", "fall", "fall", "swing") * entities))
     return Facts(names, links, trends)
 
 

@@ -1,0 +1,111 @@
+"""A copy of the workflow in a folder of its own, where tests edit it and run Snakemake."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+PARTS = ("Snakefile", "workflow", "config", "envs", "resources", "profiles", "tests/configs")
+SHORT = "tests/configs/short.yaml"
+_JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n?)+)", re.MULTILINE)
+_WILDCARDS = re.compile(r"^    wildcards: (.*)$", re.MULTILINE)
+
+
+class Project:
+    """A copy of the workflow with the short configuration.
+
+    Args:
+        folder: where it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of_repository(cls, folder: Path) -> Project:
+        """A copy of the repository, where nothing has been made."""
+        for part in PARTS:
+            source = REPOSITORY / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, folder / part)
+        return cls(folder)
+
+    def copy(self, folder: Path) -> Project:
+        """A copy of this project with all it has made, to edit."""
+        return Project(shutil.copytree(self.folder, folder, symlinks=True))
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of Snakemake with the short configuration."""
+        return [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", SHORT]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start Snakemake as the leader of a process group of its own, so that all of it can be killed."""
+        environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SNAKEMAKE_PROFILE"}}
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run Snakemake to its end; exit code and all it said."""
+        process = self.start(*arguments)
+        said, _ = process.communicate()
+        return process.returncode, said
+
+    def make(self, *targets: str) -> str:
+        """Run Snakemake, which must succeed; what it said."""
+        code, said = self.run(*targets)
+        assert code == 0, said[-6000:]
+        return said
+
+    def plan(self, *targets: str) -> set[str]:
+        """What would run now: rules with the values of their wildcards, as ``train_sft m1-small-1k``."""
+        said = self.make("--dry-run", *(targets or ("demo",)))
+        jobs = set()
+        for rule, details in _JOB.findall(said):
+            wildcards = _WILDCARDS.search(details)
+            values = [part.partition("=")[2] for part in wildcards[1].split(", ")] if wildcards else []
+            jobs.add(" ".join([rule, *values]))
+        assert jobs or "Nothing to be done" in said, said
+        return jobs - set(targets or ("demo",))
+
+    def path(self, name: str) -> Path:
+        """A file of the project; it must be there."""
+        path = self.folder / name
+        assert path.exists(), path
+        return path
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Replace what stands exactly once in a file."""
+        text = self.path(name).read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{name}: {old!r} stands {text.count(old)} times"
+        self.path(name).write_text(text.replace(old, new), encoding="utf-8")
+
+    def configure(self, **changes: Any) -> None:
+        """Change the short configuration; dictionaries are merged, anything else is replaced."""
+        path = self.path(SHORT)
+        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text(encoding="utf-8")), changes)), encoding="utf-8")
+
+
+def merged(value: Any, changes: Any) -> Any:
+    """As Snakemake merges configuration files."""
+    if not (isinstance(value, dict) and isinstance(changes, dict)):
+        return changes
+    return value | {key: merged(value.get(key), part) for key, part in changes.items()}

@@ -1,0 +1,147 @@
+"""The rerun contract: after an edit, exactly what it changes would run, by `snakemake --dry-run` on a finished run."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished")]
+
+THINKING = ("m1-small-1k", "m1-large-1k")
+MODELS = ("small", *THINKING)
+BENCHMARKS = ("medmcqa", "medqa", "pubmedqa", "medxpertqa")
+POOLS = ("medqa", "headqa", "medmcqa", "pubmedqa")
+FIGURES = {"report_figure1", "report_figure3"}
+REPORT = {"report_table1", *FIGURES}
+
+
+def of(rule: str, names: tuple[str, ...]) -> set[str]:
+    return {f"{rule} {name}" for name in names}
+
+
+def evaluated(*models: str) -> set[str]:
+    """From inference on."""
+    infer = {f"infer_{'sweep' if model in THINKING else 'answer'} {model}" for model in models}
+    return infer | of("score_judge", models) | REPORT - (set() if set(models) & set(THINKING) else FIGURES)
+
+
+def trained(*models: str) -> set[str]:
+    """From training on."""
+    return of("train_sft", models) | evaluated(*models)
+
+
+CURATED = {"screen_attempt small", "screen_hard", "distill_traces hard", "select_domains", "select_sample m1k"} | trained(*THINKING)
+"""From the screen on."""
+LABELLED = {"select_domains", "select_sample m1k"} | trained(*THINKING)
+
+
+def touch_everything(project: Project) -> None:
+    for path in [project.path("Snakefile"), *(p for part in ("workflow", "config", "resources") for p in project.path(part).rglob("*"))]:
+        os.utime(path)
+
+
+def rewrite_every_module(project: Project) -> None:
+    """Other comments, other docstrings and another layout in every module."""
+    for path in project.path("workflow/m1").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+                node.body[0] = ast.Expr(ast.Constant("Another docstring."))
+        path.write_text("# A comment.\n\n" + ast.unparse(tree) + "\n", encoding="utf-8")
+
+
+def code(name: str) -> Callable[[Project], None]:
+    """An edit of a module that changes what it does."""
+
+    def edit(project: Project) -> None:
+        path = project.path(f"workflow/m1/{name}")
+        path.write_text(path.read_text(encoding="utf-8") + "\nADDED = 1\n", encoding="utf-8")
+
+    return edit
+
+
+def text(name: str, old: str, new: str) -> Callable[[Project], None]:
+    return lambda project: project.replace(name, old, new)
+
+
+def settings(**changes: object) -> Callable[[Project], None]:
+    return lambda project: project.configure(**changes)
+
+
+SMALL = {"world_pretrain small"} | CURATED | evaluated("small")
+LARGE = {"world_pretrain large"} | trained("m1-large-1k")
+COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge"}
+RECIPE = "config/models/m1-small-1k.yaml"
+EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
+    "nothing": (lambda project: None, set()),
+    "touch of every file": (touch_everything, set()),
+    "comments, docstrings, layout of every module": (rewrite_every_module, set()),
+    "comment in a recipe": (text(RECIPE, "label: ", "# A comment.\nlabel: "), set()),
+    "code of matching": (code("score/match.py"), of("score_judge", MODELS) | REPORT),
+    "code of judging": (code("score/judge.py"), of("score_judge", MODELS) | REPORT),
+    "code of the curation rule": (code("curation.py"), CURATED),
+    "code of reading answers": (code("answers.py"), CURATED | of("score_judge", MODELS) | REPORT),
+    "code of the teacher": (code("world/server.py"), CURATED - {"screen_attempt small", "screen_hard"}),
+    "code of training": (code("train/sft.py"), trained(*THINKING)),
+    "code of the sweep": (code("infer/sweep.py"), evaluated(*THINKING)),
+    "code of the figures": (code("report/figures.py"), FIGURES),
+    "code of the tables": (code("report/tables.py"), {"report_table1"}),
+    "published table": (text("resources/paper/table1.csv", "MedLlama3-8B-v1,34.74", "MedLlama3-8B-v1,34.75"), {"report_table1"}),
+    "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
+    "learning rate of a recipe": (text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"), trained("m1-small-1k")),
+    "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
+    "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), REPORT),
+    "base that does not screen": (settings(bases={"large": {"world": {"hidden": 64}}}), LARGE),
+    "base that screens": (settings(bases={"small": {"world": {"hidden": 64}}}), SMALL),
+    "another budget": (settings(thinking={"budgets": [16, 32, 64, 96]}), evaluated(*THINKING)),
+    "another forced count": (settings(thinking={"forced": [1, 2]}), evaluated(*THINKING)),
+    "another protocol of scoring": (settings(score={"protocol": "strict"}), of("score_judge", MODELS) | REPORT),
+    "size of a subset": (settings(subsets={"m1k": {"size": 20}}), {"select_sample m1k"} | trained(*THINKING)),
+    "another model": (settings(models=[*MODELS, "small-cot"]), set()),
+    "another model in the table": (
+        settings(models=[*MODELS, "small-cot"], report={"table1": {"models": [*MODELS, "small-cot"]}}),
+        {"infer_answer small-cot", "score_judge small-cot", "report_table1"},
+    ),
+    "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small")),
+    "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge"} | CURATED),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_exactly_what_changed_would_run(edit: str, project: Project) -> None:
+    change, expected = EDITS[edit]
+    change(project)
+    assert project.plan() == expected
+
+
+def test_everything_would_run_at_first(tmp_path: Path) -> None:
+    world = {"world_build", "world_tokenizer", "world_pretrain large"}
+    assert Project.of_repository(tmp_path / "new").plan() == world | COLLECTED | SMALL | LARGE
+
+
+def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project) -> None:
+    project.path("results/short/select/m1k.parquet").unlink()
+    assert project.plan() == set()
+    assert project.plan("results/short/select/m1k.parquet") == {"select_sample m1k"}
+
+
+def test_a_comment_in_the_training_runs_nothing(project: Project) -> None:
+    project.replace("workflow/m1/train/sft.py", "from __future__", "# A comment.\nfrom __future__")
+    before = {path: path.stat().st_mtime_ns for path in project.path("results").rglob("*")}
+    assert "Nothing to be done" in project.make("demo")
+    assert {path: path.stat().st_mtime_ns for path in project.path("results").rglob("*")} == before
+
+
+def test_what_was_paid_for_is_not_paid_for_again(project: Project) -> None:
+    traces = project.path("results/short/distill/hard.parquet")
+    before = traces.read_bytes()
+    shutil.rmtree(traces.parent)
+    said = project.make("results/short/distill/hard.parquet", "--forcerun", "distill_traces")
+    assert "0 calls made" in said
+    assert traces.read_bytes() == before
