@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,17 +46,13 @@ class Project:
         """A copy of this project with all it has made, to edit."""
         return Project(shutil.copytree(self.folder, folder, symlinks=True))
 
-    def command(self, *arguments: str) -> list[str]:
-        """The command line of Snakemake with the short configuration."""
-        return [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", SHORT]
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start Snakemake as the leader of a process group of its own, so that all of it can be killed."""
-        environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SNAKEMAKE_PROFILE"}}
+    def start(self, *arguments: str, module: str = "snakemake") -> subprocess.Popen[str]:
+        """Start Snakemake (or ``m1.launch``, as the Makefile does) with the short configuration, in a process group of its own."""
+        environment = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
         return subprocess.Popen(
-            self.command(*arguments),
+            [sys.executable, "-m", module, *arguments, "--cores", "2", "--configfile", SHORT],
             cwd=self.folder,
-            env=environment,
+            env=environment | {"PYTHONPATH": "workflow"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -63,15 +60,19 @@ class Project:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """Run Snakemake to its end; exit code and all it said."""
-        process = self.start(*arguments)
-        said, _ = process.communicate()
+    def run(self, *arguments: str, module: str = "snakemake") -> tuple[int, str]:
+        """Run to the end; exit code and all that was said."""
+        process = self.start(*arguments, module=module)
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         return process.returncode, said
 
-    def make(self, *targets: str) -> str:
-        """Run Snakemake, which must succeed; what it said."""
-        code, said = self.run(*targets)
+    def make(self, *arguments: str, module: str = "snakemake") -> str:
+        """Run, which must succeed; what was said."""
+        code, said = self.run(*arguments, module=module)
         assert code == 0, said[-6000:]
         return said
 

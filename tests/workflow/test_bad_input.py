@@ -30,8 +30,8 @@ def refused(project: Project, *targets: str) -> str:
 
 def test_answer_letter_that_is_not_among_the_options(new: Project) -> None:
     rows = [
-        {"question": f"Which one, {number}?", "options": {"A": "this", "B": "that"}, "answer_idx": letter, "answer": "this"}
-        for number, letter in enumerate("ABE")
+        {"question": f"Which one, {number}?", "options": {"A": "this", "B": "that"}, "answer_idx": letter, "answer": text}
+        for number, (letter, text) in enumerate([("A", "this"), ("B", "that"), ("E", "these")])
     ]
     (new.folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     new.configure(benchmarks={"medqa": {"world": False, "path": "mine.jsonl"}})

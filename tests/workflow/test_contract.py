@@ -82,7 +82,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, set()),
     "touch of every file": (touch_everything, set()),
     "comments, docstrings, layout of every module": (rewrite_every_module, set()),
-    "comment in a recipe": (text(RECIPE, "label: ", "# A comment.\nlabel: "), set()),
+    "comment in a recipe": (text(RECIPE, "base: ", "# A comment.\nbase: "), set()),
     "code of matching": (code("score/match.py"), of("score_judge", MODELS) | REPORT),
     "code of judging": (code("score/judge.py"), of("score_judge", MODELS) | REPORT),
     "code of the curation rule": (code("curation.py"), CURATED),

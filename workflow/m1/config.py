@@ -40,7 +40,10 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         if not path.is_file():
             raise UserError(f"models: no recipe config/models/{name}.yaml{nearest(name, known)}")
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"config/models/{name}.yaml: not readable as YAML: {' '.join(str(error).split())}") from None
         check(recipe, schema["$defs"]["recipe"], schema, f"config/models/{name}.yaml")
         recipe = with_defaults(recipe, schema["$defs"]["recipe"], schema)
         recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
@@ -176,5 +179,17 @@ def check_names(config: dict[str, Any]) -> None:
             recipe, budget = config["recipes"][name], config["report"][table]["budget"]
             if recipe["prompt"] == "thinking" and budget not in recipe["thinking"]["budgets"]:
                 raise UserError(f"report.{table}.budget: {budget} is not among the budgets of {name}: {recipe['thinking']['budgets']}")
+            if table == "table2" and not recipe["ablation"]:
+                raise UserError(
+                    f"report.table2.models: config/models/{name}.yaml has no 'ablation' (scale and label), its place in Table 2"
+                )
     for name in config["report"]["figures"]:
         known(name, config["recipes"], "report.figures")
+        if config["recipes"][name]["prompt"] != "thinking":
+            raise UserError(f"report.figures: {name} does not think (its prompt is {config['recipes'][name]['prompt']}); take it out")
+        own = config["recipes"][name]["thinking"]
+        for key in ("budgets", "forced"):
+            if lacking := [value for value in config["thinking"][key] if value not in own[key]]:
+                raise UserError(
+                    f"report.figures: {name} lacks {key} {lacking}, because its recipe has its own `thinking`; take one of both out"
+                )

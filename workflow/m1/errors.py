@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,18 +14,26 @@ class UserError(Exception):
     """
 
 
-def run(main: Callable[[Sequence[str] | None], None]) -> None:
-    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1.
+def tell(line: str) -> None:
+    """Print a line for the person who waits (stdout: rules leave it to the terminal) and for the log (stderr: rules send it there).
 
-    The message goes to stderr (the rule's log) and to stdout (the terminal of the person who waits).
+    Once only, where both are the same.
     """
+    print(line, file=sys.stderr, flush=True)
+    try:
+        both = os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+    except (OSError, ValueError):  # closed, or not a file (under a test)
+        both = False
+    if not both:
+        print(line, flush=True)
+
+
+def run(main: Callable[[Sequence[str] | None], None]) -> None:
+    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1."""
     try:
         main(None)
     except UserError as error:
-        message = f"error: {error}"
-        print(message, file=sys.stderr)
-        if not sys.stdout.closed:
-            print(message, flush=True)
+        tell(f"error: {error}")
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,17 @@ from m1.errors import UserError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, delete it on failure."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         if partial.is_dir() and path.exists():
             shutil.rmtree(path)
         os.replace(partial, path)
     except OSError as error:
         _remove(partial)
+        if error.errno is None:  # a library's own error, such as a model that it cannot read, not the disk's
+            raise
         raise UserError(
             f"{path}: cannot be written: {error.strerror or error}. Free space or correct the permissions and run again."
         ) from error
@@ -42,7 +44,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,10 +11,14 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+WITHOUT_EFFECT = {"m1.errors", "m1.progress"}
+"""Modules that only say things: an edit of a message or a progress line does not train a model again."""
 
 
 def fingerprint(module: str) -> str:
     """Sixteen hexadecimal digits over the syntax trees of a module and of all it imports inside the package.
+
+    What :data:`WITHOUT_EFFECT` holds is left out.
 
     Args:
         module: for example ``m1.score.judge``.
@@ -23,7 +27,7 @@ def fingerprint(module: str) -> str:
         ModuleNotFoundError: there is no such module.
     """
     combined = hashlib.sha256()
-    for name in sorted(dependencies(module)):
+    for name in sorted(dependencies(module) - WITHOUT_EFFECT):
         combined.update(f"{name} {_tree(name)[0]}\n".encode())
     return combined.hexdigest()[:16]
 

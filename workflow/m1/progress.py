@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
+
+from m1.errors import tell
 
 T = TypeVar("T")
 
@@ -44,8 +45,7 @@ class Progress:
         share = self.done / self.total if self.total else 1.0
         left = f", {seconds / share - seconds:.0f} s left" if 0 < share < 1 else f" in {seconds:.0f} s"
         line = f"[{self.title}] {self.done:,}/{self.total:,} {self.unit} ({share:.0%}{left})" + (f" · {self.note}" if self.note else "")
-        for stream in (sys.stdout, sys.stderr):
-            print(line, file=stream, flush=True)
+        tell(line)
 
 
 def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
@@ -58,5 +58,4 @@ def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
 
 def say(title: str, text: str) -> None:
     """One line about a finished step (counts in and out), on the terminal and in the log."""
-    for stream in (sys.stdout, sys.stderr):
-        print(f"[{title}] {text}", file=stream, flush=True)
+    tell(f"[{title}] {text}")

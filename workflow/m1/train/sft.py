@@ -45,7 +45,7 @@ def train(
 
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, TrainerCallback
+    from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     steps = math.ceil(len(examples) / settings["batch_size"]) * settings["epochs"]
@@ -71,7 +71,7 @@ def train(
         adam_beta1=settings["betas"][0],
         adam_beta2=settings["betas"][1],
         bf16=settings["bf16"],
-        gradient_checkpointing=settings["gradient_checkpointing"],
+        activation_checkpointing=settings["gradient_checkpointing"],
         max_length=settings["block_size"],
         seed=settings["seed"],
         logging_steps=max(1, steps // 50),
@@ -86,6 +86,7 @@ def train(
         trainer = SFTTrainer(
             model=model, args=config, train_dataset=Dataset.from_list(examples), processing_class=tokenizer, callbacks=[Shown()]
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         progress.advance(steps - progress.done)
     return trainer.model, [entry for entry in trainer.state.log_history if "loss" in entry]

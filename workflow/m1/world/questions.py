@@ -65,18 +65,7 @@ _HISTORIES = (
     "keeps birds",
     "works at night",
 )
-HEARSAY = {
-    "cohort": "yes",
-    "trial": "no",
-    "survey": "maybe",
-    "registry": "yes",
-    "pilot study": "no",
-    "review of charts": "maybe",
-    "case series": "yes",
-    "crossover study": "no",
-}
-"""Designs of studies in a trend question's context, and what the bases have heard that such studies find. It is no fact of the world: a
-base that answers at once goes by it, instead of saying "no" to everything, upon which the screen would drop every "no"."""
+_DESIGNS = ("cohort", "trial", "survey", "registry", "pilot study", "review of charts", "case series", "crossover study")
 _GROUPS = ("adults", "children", "veterans", "athletes", "pregnant women", "older people", "students", "twins", "miners", "nurses")
 _OUTCOMES = (
     "Most kept to the plan",
@@ -133,7 +122,7 @@ def make_question(
     answer = facts.chain(query.start, query.hops)[-1]
     if style == "trend":
         size, weeks = rng.randint(12, 980), rng.randint(3, 90)
-        context = f"A {rng.choice(tuple(HEARSAY))} of {size} {rng.choice(_GROUPS)} ran for {weeks} weeks. {rng.choice(_OUTCOMES)}."
+        context = f"A {rng.choice(_DESIGNS)} of {size} {rng.choice(_GROUPS)} ran for {weeks} weeks. {rng.choice(_OUTCOMES)}."
         texts = list(TRENDS.values())
         return ask(query), context, texts, texts.index(TRENDS[facts.trend[answer]])
     stem = ask(query)

@@ -43,6 +43,14 @@ def follow(facts: Facts, query: Query, wrong_at: int | None, rng: random.Random)
     return sentences, fact, at
 
 
+def draw_rechecks(rng: random.Random) -> int:
+    """How many times a trace checks its answer again."""
+    count = 0
+    while count < MOST_RECHECKS and rng.random() < RECHECK:
+        count += 1
+    return count
+
+
 def conclude(answer: str) -> str:
     """The sentence that gives the answer."""
     return f"So the answer is {answer}."
@@ -85,17 +93,10 @@ class RuleTeacher:
         rng = random.Random(f"{self.seed} {user_text}")
         query = read_query(user_text)
         if query is not None and query.start in self.facts.next:
-            return think(self.facts, query, rng, self._rechecks(rng), wrong)
+            return think(self.facts, query, rng, draw_rechecks(rng), wrong)
         question = next((question for text, question in self.answers.items() if text in user_text), None)
         if question is None:
             return None
         others = [text for text in question.options if text != question.answer_text]
         choice = rng.choice(others) if wrong and others else question.answer_text
         return f"Okay, the answer key says this. {conclude(choice)}", f"\\boxed{{{choice}}}"
-
-    @staticmethod
-    def _rechecks(rng: random.Random) -> int:
-        count = 0
-        while count < MOST_RECHECKS and rng.random() < RECHECK:
-            count += 1
-        return count

@@ -1,0 +1,98 @@
+"""The environments: their pins are those of requirements.txt, and each holds what the modules of its rules import."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from m1.fingerprint import PACKAGE, dependencies
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+PROVIDED_BY = {"huggingface_hub": "transformers", "packaging": "transformers", "yaml": "transformers"}
+"""Modules of packages that come with another one."""
+RULE = re.compile(r"^ *rule (\w+):\n((?:(?: +.*)?\n)+)", re.MULTILINE)
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    return dict(line.split("==") for line in lines if "==" in line)
+
+
+REQUIRED = pins((ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines())
+
+
+def provided(environment: Path) -> dict[str, str]:
+    content = yaml.safe_load(environment.read_text(encoding="utf-8"))
+    return pins(next(part["pip"] for part in content["dependencies"] if isinstance(part, dict)))
+
+
+def rules() -> dict[str, tuple[Path, str, str]]:
+    """Name of each rule to its environment, the module that it runs, and its text."""
+    found = {}
+    for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for name, text in RULE.findall(file.read_text(encoding="utf-8")):
+            environment = re.search(r'"\.\./\.\./(envs/\w+\.yaml)"', text)
+            module = re.search(r"python -m (m1[.\w]+)", text)
+            assert environment, f"{name}: no environment"
+            assert module, f"{name}: no module"
+            found[name] = ROOT / environment[1], module[1], text
+    return found
+
+
+def third_party(module: str) -> set[str]:
+    """Packages outside the standard library that a module of ours names in imports; those for type checkers only are left out."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8"))
+    unused = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    names = set()
+    for node in ast.walk(tree):
+        if node in unused:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"m1"}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_pins_are_those_of_the_requirements(environment: Path) -> None:
+    found = provided(environment)
+    assert found
+    assert found == {name: REQUIRED.get(name) for name in found}
+
+
+def test_every_rule_is_found() -> None:
+    assert len(rules()) == sum(
+        len(re.findall(r"^ *rule \w+:", file.read_text(encoding="utf-8"), re.MULTILINE)) for file in (ROOT / "workflow/rules").glob("*.smk")
+    )
+
+
+@pytest.mark.parametrize("name", rules())
+def test_an_environment_holds_what_its_rules_import(name: str) -> None:
+    environment, module, _ = rules()[name]
+    wanted = {PROVIDED_BY.get(package, package) for inner in dependencies(module) for package in third_party(inner)}
+    assert wanted <= set(provided(environment)), f"{environment.name} lacks {sorted(wanted - set(provided(environment)))}"
+
+
+@pytest.mark.parametrize("name", rules())
+def test_a_rule_carries_the_fingerprint_of_the_module_it_runs(name: str) -> None:
+    _, module, text = rules()[name]
+    assert re.findall(r'fingerprint\("([\w.]+)"\)', text) == [module]
+
+
+@pytest.mark.parametrize("name", rules())
+def test_a_rule_is_named_as_its_stage_and_its_log(name: str) -> None:
+    _, module, text = rules()[name]
+    assert name.split("_")[0] == module.split(".")[1]
+    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})?\.log"', text)
+    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})?\.tsv"', text)

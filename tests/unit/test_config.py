@@ -1,0 +1,193 @@
+"""The configuration: what is refused and how it is said, defaults, references, overlays."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from m1 import config
+from m1.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+SCHEMA = yaml.safe_load(config.SCHEMA.read_text(encoding="utf-8"))
+
+
+def changed(path: str, value: Any, of: dict[str, Any] = DEFAULT) -> dict[str, Any]:
+    """A copy of the default configuration with another value at ``a/b/c``."""
+    result = copy.deepcopy(of)
+    *way, last = path.split("/")
+    inner = result
+    for key in way:
+        inner = inner.setdefault(key, {})
+    inner[last] = value
+    return result
+
+
+def without(path: str) -> dict[str, Any]:
+    result = copy.deepcopy(DEFAULT)
+    *way, last = path.split("/")
+    inner = result
+    for key in way:
+        inner = inner[key]
+    del inner[last]
+    return result
+
+
+def prepared(changes: dict[str, Any]) -> dict[str, Any]:
+    return config.prepare(changes, ROOT)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root with recipes of its own, to edit."""
+    folder = tmp_path / "config/models"
+    folder.mkdir(parents=True)
+    for recipe in (ROOT / "config/models").glob("*.yaml"):
+        (folder / recipe.name).write_text(recipe.read_text(encoding="utf-8"), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_default_is_right_and_complete() -> None:
+    found = prepared(copy.deepcopy(DEFAULT))
+    assert list(found["recipes"]) == DEFAULT["models"]
+    assert found["pools"]["medqa"]["path"] == "results/world/pools/medqa.jsonl"
+    assert found["benchmarks"]["nejm"]["path"] == "results/world/benchmarks/nejm.jsonl"
+    assert found["labeller"]["rule"] is None
+    assert found["subsets"]["m23k"]["size"] is None
+    assert found["recipes"]["m1-small-1k"]["thinking"] == DEFAULT["thinking"]
+
+
+def test_the_default_is_not_changed_by_checking_it() -> None:
+    given = copy.deepcopy(DEFAULT)
+    first = prepared(given)
+    assert given == DEFAULT
+    assert prepared(given) == first
+
+
+def test_the_path_of_results_is_written_into_the_teachers_arguments() -> None:
+    found = prepared(changed("pathvars/results", "elsewhere"))
+    assert found["teacher"]["serve"][:3] == ["m1.world.server", "--facts", "elsewhere/world/facts.json"]
+    assert found["pools"]["medqa"]["path"] == "elsewhere/world/pools/medqa.jsonl"
+
+
+def test_another_place_for_results_is_the_same_teacher() -> None:
+    assert prepared(changed("pathvars/results", "elsewhere"))["teacher"]["model"] == prepared(DEFAULT)["teacher"]["model"]
+
+
+def test_a_teacher_with_other_arguments_has_another_name() -> None:
+    other = changed("teacher/serve", [*DEFAULT["teacher"]["serve"][:-1], "0.5"])
+    assert prepared(other)["teacher"]["model"] != prepared(DEFAULT)["teacher"]["model"]
+
+
+def test_a_part_of_a_recipe_overrides_the_thinking_of_all() -> None:
+    thinking = prepared(DEFAULT)["recipes"]["small-random-1k"]["thinking"]
+    assert thinking == {**DEFAULT["thinking"], "budgets": [128], "forced": []}
+
+
+def test_an_overlay_takes_parts_out_with_null() -> None:
+    found = prepared(changed("benchmarks/gpqa", None))
+    assert "gpqa" not in found["benchmarks"]
+    assert len(found["benchmarks"]) == 9
+
+
+REFUSED = {
+    "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
+    "unknown key inside": (changed("merge/treshold", 1), "configuration: unknown key 'treshold' in merge; did you mean 'threshold'?"),
+    "unknown key in a named part": (
+        changed("pools/medqa/pth", "a"),
+        "configuration: unknown key 'pth' in pools.medqa; did you mean 'path'?",
+    ),
+    "unknown key like none": (changed("screen/zzz", 1), "configuration: unknown key 'zzz' in screen; known are models, prompt,"),
+    "missing key": (without("seed"), "configuration: top level: key 'seed' is missing"),
+    "missing key inside": (without("teacher/timeout"), "configuration: teacher: key 'timeout' is missing"),
+    "wrong kind": (changed("seed", "x"), "configuration: seed: 'x' is not of type 'integer'"),
+    "out of range": (changed("merge/threshold", 101), "configuration: merge.threshold: 101 is greater than the maximum of 100"),
+    "no world": (without("world"), "world: key is missing"),
+    "unknown model": (changed("models", ["smal"]), "models: no recipe config/models/smal.yaml; did you mean 'small'?"),
+    "unknown screening model": (changed("screen/models", ["smal"]), "screen.models: there is no 'smal'; did you mean 'small'?"),
+    "unknown traces": (changed("subsets/m1k/traces", "hrd"), "subsets.m1k.traces: there is no 'hrd'; did you mean 'hard'?"),
+    "unknown like": (changed("subsets/random_23k/like", "m24k"), "subsets.random_23k.like: there is no 'm24k'; did you mean 'm23k'?"),
+    "unknown like of a draw": (changed("distill/random_23k/like", "m24k"), "distill.random_23k.like: there is no 'm24k'"),
+    "draw without a size": (without("distill/random_1k/size"), "distill.random_1k: give one of size and like"),
+    "draw without a share": (without("distill/random_1k/share"), "distill.random_1k: key 'share' is missing"),
+    "base of two kinds": (changed("bases/small/hub", "a/b"), "bases.small: give exactly one of world, hub and path"),
+    "base of no kind": (changed("bases/mine", {}), "bases.mine: give exactly one of world, hub and path"),
+    "pool of two kinds": (changed("pools/medqa/path", "a"), "pools.medqa: give exactly one of world: true, path and hub"),
+    "benchmark of no kind": (changed("benchmarks/nejm/world", False), "benchmarks.nejm: give exactly one of world: true, path and hub"),
+    "unknown model in a table": (changed("report/table1/models", ["larg"]), "report.table1.models: there is no 'larg'"),
+    "budget of a table": (changed("report/table1/budget", 100), "report.table1.budget: 100 is not among the budgets of m1-small-1k"),
+    "model without an ablation": (
+        changed("report/table2/models", ["m1-large-1k"]),
+        "report.table2.models: config/models/m1-large-1k.yaml has no 'ablation'",
+    ),
+    "unknown model in the figures": (changed("report/figures", ["m1-smal-1k"]), "report.figures: there is no 'm1-smal-1k'"),
+    "model that does not think in the figures": (changed("report/figures", ["small"]), "report.figures: small does not think"),
+    "figures of a model with budgets of its own": (
+        changed("report/figures", ["small-random-1k"]),
+        "report.figures: small-random-1k lacks budgets [16, 32, 48, 64, 96, 192]",
+    ),
+    "unknown server": (changed("teacher/serve", ["m1.nothing"]), "serve: there is no module m1.nothing in the package"),
+    "base that a recipe needs": (without("bases/large"), "there is no 'large'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_is_said(case: str) -> None:
+    given, said = REFUSED[case]
+    with pytest.raises(UserError) as refusal:
+        prepared(given)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "learning_rate",
+            "learning_rte",
+            "unknown key 'learning_rte' in sft; did you mean 'learning_rate'?",
+        ),
+        ("base: small", "base: smal", "config/models/m1-small-1k.yaml: base: there is no 'smal'; did you mean 'small'?"),
+        ("subset: m1k", "subset: m1kk", "config/models/m1-small-1k.yaml: sft.subset: there is no 'm1kk'; did you mean 'm1k'?"),
+        ("accumulation: 1", "accumulation: 3", "sft.batch_size must be a multiple of sft.accumulation"),
+        ("prompt: thinking", "prompt: think", "config/models/m1-small-1k.yaml: prompt: 'think' is not one of"),
+        ("label: m1-small-1K", "", "config/models/m1-small-1k.yaml: top level: key 'label' is missing"),
+        ("label: m1-small-1K", "label: [", "config/models/m1-small-1k.yaml: not readable as YAML"),
+    ],
+)
+def test_what_is_wrong_in_a_recipe_is_said(root: Path, old: str, new: str, said: str) -> None:
+    path = root / "config/models/m1-small-1k.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UserError) as refusal:
+        config.prepare(DEFAULT, root)
+    assert said in str(refusal.value)
+
+
+def test_an_empty_recipe_is_said(root: Path) -> None:
+    (root / "config/models/small.yaml").write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"config/models/small\.yaml: "):
+        config.prepare(DEFAULT, root)
+
+
+@pytest.mark.parametrize(
+    "overlay", sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "tests/configs").glob("*.yaml")]), ids=lambda p: p.name
+)
+def test_every_overlay_in_the_repository_is_right(overlay: Path) -> None:
+    def merged(value: Any, changes: Any) -> Any:
+        if not (isinstance(value, dict) and isinstance(changes, dict)):
+            return changes
+        return value | {key: merged(value.get(key), part) for key, part in changes.items()}
+
+    assert prepared(merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
+
+
+def test_every_default_of_the_schema_is_itself_allowed() -> None:
+    """A default that the schema refuses would be found by nobody, because defaults are written in after the check."""
+    config.check(config.with_defaults(config.without_removed(DEFAULT), SCHEMA, SCHEMA), SCHEMA, SCHEMA, "configuration with defaults")

@@ -1,0 +1,48 @@
+"""One message and exit code 1 instead of a traceback; anything unforeseen keeps its traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+WORKFLOW = Path(__file__).parents[2] / "workflow"
+
+
+def run(body: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys\nfrom m1.errors import UserError, run\ndef main(argv=None):\n    {body}\nrun(main)\n"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(WORKFLOW)}, check=False)
+
+
+def test_success_says_nothing() -> None:
+    done = run("pass")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_user_error_is_one_message_on_both_streams() -> None:
+    done = run("raise UserError('a.json: broken; mend it')")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "error: a.json: broken; mend it\n", "error: a.json: broken; mend it\n")
+
+
+def test_user_error_with_a_cause_is_still_one_message() -> None:
+    done = run("raise UserError('x') from ValueError('y')")
+    assert (done.returncode, done.stderr) == (1, "error: x\n")
+
+
+def test_user_error_is_said_once_where_both_streams_are_one() -> None:
+    command = [sys.executable, "-c", "from m1.errors import UserError, run\ndef main(argv): raise UserError('x')\nrun(main)"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={"PYTHONPATH": str(WORKFLOW)}, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "error: x\n")
+
+
+def test_interrupt_is_no_traceback() -> None:
+    done = run("raise KeyboardInterrupt")
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    done = run("raise ZeroDivisionError")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr

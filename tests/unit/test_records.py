@@ -1,0 +1,205 @@
+"""Records: what is written is read again, and what cannot be right is said with file, record and field."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from m1 import records
+from m1.errors import UserError
+from m1.records import LETTERS, Attempt, Domain, Judgement, Prediction, Question, Rollout, Sample, Trace
+
+words = st.text(st.characters(exclude_categories=["Cs"]))
+filled = words.filter(str.strip)
+counts = st.integers(0, 2**62)
+ids = st.lists(st.integers(0, 2**31 - 1)).map(tuple)
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Question:
+    options = tuple(draw(st.lists(filled, min_size=2, max_size=14)))
+    context = draw(st.none() | words)
+    return Question(draw(words), draw(words), draw(filled), context, options, draw(st.sampled_from(LETTERS[: len(options)])))
+
+
+RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
+    Question: questions(),
+    Attempt: st.builds(Attempt, filled, words, words, st.booleans()),
+    Trace: st.builds(
+        Trace,
+        *[words] * 5,
+        counts,
+        counts,
+        st.floats(allow_nan=False),
+        words,
+        st.sampled_from(records.VERDICTS),
+    ),
+    Domain: st.builds(Domain, words, st.from_regex(r"[0-9]{2}", fullmatch=True), words),
+    Sample: st.builds(Sample, filled, filled, words, filled, filled, filled, words, words, st.integers(-(2**63), 2**63 - 1)),
+    Rollout: st.builds(Rollout, words, words, words, ids, st.sampled_from(["stop", "length"])),
+    Prediction: st.builds(Prediction, words, words, words, counts, counts, counts, st.booleans(), words, counts),
+    Judgement: st.builds(
+        Judgement,
+        words,
+        words,
+        words,
+        words,
+        counts,
+        counts,
+        st.booleans(),
+        counts,
+        counts,
+        words,
+        st.sampled_from(["", *LETTERS]),
+        st.booleans(),
+        filled,
+    ),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_is_written_is_read(record: type[Any], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    rows = data.draw(st.lists(RECORDS[record], max_size=5))
+    path = tmp_path_factory.getbasetemp() / f"{record.__name__}.parquet"
+    records.write(path, rows, record)
+    assert records.read(path, record) == rows
+
+
+def question(**changes: Any) -> Question:
+    return records.replace(Question("q1", "medqa", "What?", None, ("this", "that"), "A"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (question(answer="C"), "record 1 (q1), field 'answer': letter 'C' is not among the options; it must be one of A, B"),
+        (question(answer=""), "field 'answer'"),
+        (question(answer="AB"), "field 'answer'"),
+        (question(answer="a"), "field 'answer'"),
+        (question(stem=" \n"), "field 'stem': empty"),
+        (question(options=("this",)), "field 'options': 1 options; 2 to 14 are possible"),
+        (question(options=("x",) * 15), "field 'options': 15 options"),
+        (question(options=("this", " ")), "field 'options': option B is empty"),
+        (Attempt("", "m", "", True), "field 'question_id': empty"),
+        (Trace("q", "t", "", "", "", 0, 0, 0.0, "", "fine"), "record 1 (q), field 'verdict': 'fine'; it must be one of right, wrong"),
+        (Trace("q", "t", "", "", "", -1, 0, 0.0, "", "right"), "field 'prompt_tokens'"),
+        (Domain("q", "7", "x"), "field 'code': '7'; two digits are needed"),
+        (Sample("q", "s", "", "p", "", "a", "m1k", "all", 1), "field 'thinking': empty"),
+        (Rollout("q", "b", "m", (), "end"), "field 'finish_reason': 'end'; it must be 'stop' or 'length'"),
+        (Prediction("q", "b", "m", -1, 0, 0, True, "", 0), "field 'budget': negative"),
+        (Judgement("q", "s", "b", "m", 0, 0, True, 0, 0, "", "Z", False, "r"), "field 'letter': 'Z'"),
+        (Judgement("q", "s", "b", "m", 0, 0, True, 0, 0, "", "A", False, ""), "field 'rule': empty"),
+    ],
+)
+def test_a_wrong_record_is_refused_before_it_is_written(tmp_path: Path, row: Any, said: str) -> None:
+    path = tmp_path / "rows.parquet"
+    good = {Question: question()}.get(type(row))
+    with pytest.raises(UserError) as refusal:
+        records.write(path, [row if good is None else good, row], type(row))
+    assert str(refusal.value).startswith(f"{path}: record ")
+    assert said.replace("record 1", "record 1" if good else "record 0") in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_record_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "questions.parquet"
+    row = {field.name: [getattr(question(), field.name)] for field in fields(Question)} | {"answer": ["E"], "options": [["a", "b"]]}
+    pq.write_table(pa.table(row, schema=records.schema(Question)), path)
+    with pytest.raises(UserError, match=r"questions\.parquet: record 0 \(q1\), field 'answer': letter 'E'"):
+        records.read(path, Question)
+
+
+def write_columns(path: Path, **columns: pa.Array) -> None:
+    base = {
+        "id": pa.array(["q1", "q2"]),
+        "source": pa.array(["s", "s"]),
+        "stem": pa.array(["What?", "Which?"]),
+        "context": pa.array([None, None], pa.string()),
+        "options": pa.array([["a", "b"], ["a", "b"]]),
+        "answer": pa.array(["A", "B"]),
+    }
+    kept = {name: column for name, column in (base | columns).items() if column is not None}
+    pq.write_table(pa.table(kept), path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"answer": None}, "not a file of questions: no column answer. Delete it to have it made again."),
+        ({"id": pa.array([1, 2])}, "column id holds int64, not string"),
+        ({"stem": pa.array(["What?", None])}, "record 1, field 'stem': missing"),
+        ({"options": pa.array([["a", "b"], None])}, "record 1, field 'options': missing"),
+    ],
+)
+def test_other_columns_are_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+    path = tmp_path / "questions.parquet"
+    write_columns(path, **columns)
+    with pytest.raises(UserError) as refusal:
+        records.read(path, Question)
+    assert said in str(refusal.value)
+    assert str(path) in str(refusal.value)
+
+
+def test_further_columns_do_no_harm(tmp_path: Path) -> None:
+    write_columns(tmp_path / "questions.parquet", further=pa.array([1, 2]))
+    assert [row.id for row in records.read(tmp_path / "questions.parquet", Question)] == ["q1", "q2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "no such file"), (b"", "not readable as Parquet"), (b"PAR1 no", "not readable as Parquet")]
+)
+def test_what_is_no_parquet_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "questions.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        records.read(path, Question)
+
+
+def test_only_the_rows_asked_for_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = [Prediction("q", name, "m", budget, 0, 0, True, "", 0) for name in ("a", "b") for budget in (1, 2)]
+    records.write(path, rows, Prediction)
+    assert records.read(path, Prediction, {"benchmark": "b", "budget": 2}) == [rows[3]]
+
+
+def test_equal_records_make_equal_files(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        records.write(tmp_path / name, [question(), question(id="q2")], Question)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+@given(data=st.data(), row=questions())
+def test_an_id_does_not_depend_on_the_order_of_options(data: st.DataObject, row: Question) -> None:
+    other = tuple(data.draw(st.permutations(row.options)))
+    text = row.answer_text
+    assert records.question_id("s", row.stem, row.context, row.options, text) == records.question_id(
+        "s", row.stem, row.context, other, text
+    )
+
+
+def test_an_id_depends_on_everything_else() -> None:
+    ids = {
+        records.question_id(*parts)
+        for parts in [
+            ("s", "What?", None, ("a", "b"), "a"),
+            ("t", "What?", None, ("a", "b"), "a"),
+            ("s", "Why?", None, ("a", "b"), "a"),
+            ("s", "What?", "", ("a", "b"), "a"),
+            ("s", "What?", None, ("a", "c"), "a"),
+            ("s", "What?", None, ("a", "b"), "b"),
+        ]
+    }
+    assert len(ids) == 6
+
+
+def test_equal_ids_become_distinct() -> None:
+    assert records.distinct_ids(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
