@@ -28,7 +28,7 @@ demo-full: $(VENV)/.ready ## the demo, and the ablation models: all tables
 	@echo "Look at results/table1.csv to results/table4.csv, results/figure1.png and results/figure3.png (the embedded world)."
 
 test: $(VENV)/.ready ## unit, rule and workflow tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check workflow tests

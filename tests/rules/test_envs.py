@@ -47,12 +47,8 @@ def third_party(module: str) -> set[str]:
     """Packages outside the standard library that a module of ours names in imports; those for type checkers only are left out."""
     path = PACKAGE.joinpath(*module.split(".")[1:])
     tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8"))
-    unused = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
+    checked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    unused = {inner for node in checked for inner in ast.walk(node)}
     names = set()
     for node in ast.walk(tree):
         if node in unused:
@@ -82,6 +78,11 @@ def test_an_environment_holds_what_its_rules_import(name: str) -> None:
     environment, module, _ = rules()[name]
     wanted = {PROVIDED_BY.get(package, package) for inner in dependencies(module) for package in third_party(inner)}
     assert wanted <= set(provided(environment)), f"{environment.name} lacks {sorted(wanted - set(provided(environment)))}"
+
+
+def test_the_teachers_environment_holds_what_the_embedded_server_imports() -> None:
+    wanted = {package for inner in dependencies("m1.world.server") for package in third_party(inner)}
+    assert wanted <= set(provided(ROOT / "envs/teacher.yaml"))
 
 
 @pytest.mark.parametrize("name", rules())

@@ -55,13 +55,11 @@ class Screen:
         self.attempts.append(str(self.folder / f"{model}.parquet"))
 
     def run(self, smallest: int = 1000) -> list[str]:
-        paths = {name: str(self.folder / name) for name in ("questions.parquet", "hard.parquet", "hard.json")}
+        questions, output, manifest = (str(self.folder / name) for name in ("questions.parquet", "hard.parquet", "hard.json"))
         settings = json.dumps({"smallest_class": smallest})
-        hard.main(
-            ["--questions", paths["questions.parquet"], "--attempts", *self.attempts, "--settings", settings]
-            + ["--output", paths["hard.parquet"], "--manifest", paths["hard.json"]]
-        )
-        return [question.id for question in records.read(paths["hard.parquet"], Question)]
+        files = ["--questions", questions, "--output", output, "--manifest", manifest]
+        hard.main([*files, "--attempts", *self.attempts, "--settings", settings])
+        return [question.id for question in records.read(output, Question)]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_answer_letter_that_is_not_among_the_options(new: Project) -> None:
     new.configure(benchmarks={"medqa": {"world": False, "path": "mine.jsonl"}})
     said = refused(new, "results/short/benchmarks/medqa.parquet")
     assert "error: mine.jsonl: record 2 (from 0), field 'answer_idx'" in said
-    assert "'E'" in said
+    assert "(found 'E, options A, B')" in said
     assert "Correct the record" in said
 
 
@@ -68,7 +68,6 @@ def test_base_that_is_not_there(new: Project) -> None:
     assert "error: bases.mine.path: no folder models/nowhere; correct the path" in said
 
 
-@pytest.mark.xdist_group("finished")
 def test_teacher_that_fails_for_ever(project: Project) -> None:
     serve = ["m1.world.server", "--facts", "<results>/world/facts.json", "--fail", "always"]
     project.configure(teacher={"serve": serve, "max_retries": 1})

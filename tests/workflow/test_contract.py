@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from project import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished")]
+pytestmark = pytest.mark.slow
 
 THINKING = ("m1-small-1k", "m1-large-1k")
 MODELS = ("small", *THINKING)

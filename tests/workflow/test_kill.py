@@ -14,7 +14,7 @@ import pytest
 from m1.store import Store
 from project import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished")]
+pytestmark = pytest.mark.slow
 
 
 def start_until(project: Project, target: str, store: Path, kept: int) -> subprocess.Popen[str]:

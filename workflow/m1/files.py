@@ -19,9 +19,13 @@ from m1.errors import UserError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, delete it on failure."""
+    """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, delete it on failure.
+
+    What a killed writer left there is removed first. An artifact has one writer at a time: Snakemake sees to that.
+    """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
+    _remove(partial)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
