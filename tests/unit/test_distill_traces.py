@@ -37,7 +37,7 @@ def distill(folder: Path, teacher: dict[str, Any]) -> tuple[list[Trace], list[Tr
     """Run the command line on ``folder/questions.parquet``: right traces, dropped ones, manifest."""
     names = {name: str(folder / name) for name in ("questions.parquet", "store", "right.parquet", "dropped.parquet", "manifest.json")}
     flags = ["--questions", "--store", "--output", "--dropped", "--manifest"]
-    traces.main([*[part for pair in zip(flags, names.values()) for part in pair], "--teacher", json.dumps(teacher)])
+    traces.main([*[part for pair in zip(flags, names.values()) for part in pair], "--calls", "{}", "--teacher", json.dumps(teacher)])
     right, dropped = (records.read(names[name], Trace) for name in ("right.parquet", "dropped.parquet"))
     return right, dropped, json.loads(Path(names["manifest.json"]).read_text())
 

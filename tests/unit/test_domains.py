@@ -32,7 +32,16 @@ def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[lis
     records.write(folder / "b.parquet", questions[count // 2 :], Question)
     records.write(folder / "traces.parquet", [trace(q, "wrong" if n % 10 == 0 else "right") for n, q in enumerate(questions)], Trace)
     arguments = ["--questions", str(folder / "a.parquet"), str(folder / "b.parquet"), "--samples", str(folder / "traces.parquet")]
-    arguments += ["--labeller", json.dumps(SETTINGS | {"rule": None} | settings), "--qualifiers", str(QUALIFIERS), "--prompt", str(PROMPT)]
+    arguments += [
+        "--calls",
+        "{}",
+        "--labeller",
+        json.dumps(SETTINGS | {"rule": None} | settings),
+        "--qualifiers",
+        str(QUALIFIERS),
+        "--prompt",
+        str(PROMPT),
+    ]
     arguments += ["--store", str(folder / "store"), "--output", str(folder / "domains.parquet"), "--manifest", str(folder / "domains.json")]
     domains.main(arguments)
     return records.read(folder / "domains.parquet", Domain), json.loads((folder / "domains.json").read_text())
@@ -151,4 +160,6 @@ def test_unknown_question_and_bad_files_are_told(tmp_path: Path) -> None:
     flags = {"questions": "a.parquet", "samples": "t.parquet", "store": "s", "output": "o", "manifest": "m"}
     arguments = [part for name, file in flags.items() for part in (f"--{name}", str(tmp_path / file))]
     with pytest.raises(UserError, match=r"t\.parquet: question q0001 is in none of .*a\.parquet"):
-        domains.main([*arguments, "--labeller", json.dumps(SETTINGS), "--qualifiers", str(QUALIFIERS), "--prompt", str(PROMPT)])
+        domains.main(
+            [*arguments, "--calls", "{}", "--labeller", json.dumps(SETTINGS), "--qualifiers", str(QUALIFIERS), "--prompt", str(PROMPT)]
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
 
 
 class UserError(Exception):
@@ -20,12 +22,16 @@ def tell(line: str) -> None:
     Once only, where both are the same.
     """
     print(line, file=sys.stderr, flush=True)
+    with suppress(ValueError):  # a stream that is closed
+        if not _same_file(sys.stdout, sys.stderr):
+            print(line, flush=True)
+
+
+def _same_file(one: TextIO, other: TextIO) -> bool:
     try:
-        both = os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
-    except (OSError, ValueError):  # closed, or not a file (under a test)
-        both = False
-    if not both:
-        print(line, flush=True)
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except OSError:  # no file at all, as under a test
+        return False
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> None:

@@ -61,7 +61,9 @@ def clear(folder: Path, snakemake: Sequence[str]) -> None:
         orphan.terminate()
     for orphan in psutil.wait_procs(orphans, timeout=10)[1]:
         orphan.kill()
-    subprocess.run([*snakemake, "--unlock", "--quiet"], cwd=folder, check=True, capture_output=True)
+    done = subprocess.run([*snakemake, "--unlock"], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{folder}: the lock of a killed run could not be removed. Snakemake says:\n{done.stderr.strip()[-2000:]}")
     say("launch", f"the last run here was killed: {len(orphans)} orphaned jobs ended, lock removed; going on from what is finished")
 
 

@@ -6,9 +6,13 @@ Pure functions of the configuration and of wildcards; the rule files hold nothin
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+
+CALLS = ("base_url", "api_key_env", "serve_seconds", "concurrency", "timeout", "max_retries", "price_prompt", "price_completion")
+"""Keys of a provider that decide no answer. They are no params, so that another price or pace asks nothing and trains nothing again."""
 
 Wildcards = Any
 """Snakemake's wildcards: attributes by name, and a mapping."""
@@ -59,6 +63,19 @@ class Wiring:
             return json.dumps({key: part for key, part in {**found, **more}.items() if only is None or key in only}, sort_keys=True)
 
         return value
+
+    def provider(self, name: str) -> Callable[[Wildcards], str]:
+        """What decides a provider's answers, as JSON."""
+        return self.settings(name, only=[key for key in self.config[name] if key not in CALLS])
+
+    def export_calls(self) -> None:
+        """How calls are made and what they cost, as JSON, into the environment variables ``M1_TEACHER_CALLS`` and ``M1_LABELLER_CALLS``."""
+        for name in ("teacher", "labeller"):
+            os.environ[f"M1_{name.upper()}_CALLS"] = json.dumps({key: self.config[name][key] for key in CALLS})
+
+    def batch(self, wildcards: Wildcards) -> int:
+        """Requests that a model runs at a time."""
+        return self.recipes[wildcards.model]["serve"]["batch"]
 
     def store(self, name: str) -> str:
         """A folder of the store, which outlives the results."""

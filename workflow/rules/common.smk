@@ -17,6 +17,8 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+wiring.export_calls()
+
 # Jobs run with the Python of this Snakemake, unless conda environments are deployed (they come first in PATH then).
 # Large blocks are kept by the allocator: without this, a fifth of the time of a training on a CPU goes into page faults.
 shell.prefix(

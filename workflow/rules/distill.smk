@@ -50,8 +50,8 @@ rule distill_traces:
         "../../envs/teacher.yaml"
     params:
         code=fingerprint("m1.distill.traces"),
-        teacher=wiring.settings("teacher"),
+        teacher=wiring.provider("teacher"),
         store=wiring.store("teacher"),
     shell:
-        "python -m m1.distill.traces --questions {input.questions} --teacher {params.teacher:q} --store {params.store}"
+        'python -m m1.distill.traces --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'
         " --output {output.traces} --dropped {output.dropped} --manifest {output.manifest} 2> {log}"

@@ -24,14 +24,15 @@ rule infer_sweep:
     resources:
         mem_mb=wiring.resource("mem_mb", 2000),
         runtime=wiring.resource("runtime", 60),
+        batch=wiring.batch,
     params:
         code=fingerprint("m1.infer.sweep"),
         settings=wiring.settings("recipes/{model}/thinking"),
-        serve=wiring.settings("recipes/{model}/serve"),
+        serve=wiring.settings("recipes/{model}/serve", only=["engine", "dtype"]),
         store=wiring.store("infer-{model}"),
     shell:
         "python -m m1.infer.sweep --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --store {params.store}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --store {params.store}"
         " --rollouts {output.rollouts} --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 
@@ -57,6 +58,7 @@ rule infer_answer:
     resources:
         mem_mb=wiring.resource("mem_mb", 2000),
         runtime=wiring.resource("runtime", 60),
+        batch=wiring.batch,
     params:
         code=fingerprint("m1.infer.answer"),
         settings=wiring.settings(
@@ -64,9 +66,9 @@ rule infer_answer:
             only=["prompt", "answer_limit"],
             answer_limit=wiring.config["answer_limit"],
         ),
-        serve=wiring.settings("recipes/{model}/serve"),
+        serve=wiring.settings("recipes/{model}/serve", only=["engine", "dtype"]),
         store=wiring.store("infer-{model}"),
     shell:
         "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --store {params.store}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --store {params.store}"
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"

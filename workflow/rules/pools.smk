@@ -11,7 +11,6 @@ rule pools_collect:
         "<logs>/pools_collect/{pool}.log",
     benchmark:
         "<logs>/pools_collect/{pool}.tsv"
-    retries: 2 if workflow.remote_exec else 0
     conda:
         "../../envs/data.yaml"
     params:

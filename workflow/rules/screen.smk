@@ -15,14 +15,16 @@ rule screen_attempt:
     priority: 9
     conda:
         "../../envs/infer.yaml"
+    resources:
+        batch=wiring.config["screen"]["serve"]["batch"],
     params:
         code=fingerprint("m1.screen.attempt"),
         settings=wiring.settings("screen", only=["prompt", "answer_limit", "rule"]),
-        serve=wiring.settings("screen/serve"),
+        serve=wiring.settings("screen/serve", only=["engine", "dtype"]),
         store=wiring.store("screen-{base}"),
     shell:
         "python -m m1.screen.attempt --name {wildcards.base} --model {input.model} --questions {input.questions}"
-        " --settings {params.settings:q} --serve {params.serve:q} --store {params.store}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --store {params.store}"
         " --output {output.attempts} --manifest {output.manifest} 2> {log}"
 
 

@@ -20,10 +20,10 @@ rule select_domains:
         "../../envs/teacher.yaml"
     params:
         code=fingerprint("m1.select.domains"),
-        labeller=wiring.settings("labeller"),
+        labeller=wiring.provider("labeller"),
         store=wiring.store("labeller"),
     shell:
-        "python -m m1.select.domains --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q}"
+        'python -m m1.select.domains --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'
         " --qualifiers {input.qualifiers} --prompt {input.prompt} --store {params.store}"
         " --output {output.domains} --manifest {output.manifest} 2> {log}"
 

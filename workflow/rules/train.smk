@@ -10,7 +10,6 @@ rule train_fetch:
         "<logs>/train_fetch/{base}.tsv"
     wildcard_constraints:
         base=one_of(wiring.other_bases),
-    retries: 0 if workflow.remote_exec else 2
     conda:
         "../../envs/train.yaml"
     params:

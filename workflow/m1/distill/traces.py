@@ -62,7 +62,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the right traces, the dropped ones, and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
-    parser.add_argument("--teacher", required=True, type=json.loads, help="JSON: the keys of m1.distill.client.Provider")
+    parser.add_argument(
+        "--teacher", required=True, type=json.loads, help="JSON: what decides the answers (keys of m1.distill.client.Provider)"
+    )
+    parser.add_argument("--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)")
     parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, help="Parquet of right traces, in question order")
     parser.add_argument("--dropped", required=True, help="Parquet of the other traces, in question order")
@@ -70,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
 
-    provider = Provider.from_settings(arguments.teacher, "teacher")
+    provider = Provider.from_settings({**arguments.teacher, **arguments.calls}, "teacher")
     if provider.rule not in CURATION_RULES:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
     rule = cast(CurationRule, provider.rule)
@@ -87,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_manifest(
         arguments.manifest,
         inputs={"questions": arguments.questions},
-        settings=arguments.teacher,
+        settings={**arguments.teacher, **arguments.calls},
         counts={
             "questions": len(questions),
             "verdicts": {name: verdicts[name] for name in VERDICTS},

@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt (plain or cot), answer_limit (tokens)")
-    parser.add_argument("--serve", required=True, type=json.loads, help="JSON: engine, dtype, batch")
+    parser.add_argument("--serve", required=True, type=json.loads, help="JSON: engine, dtype")
+    parser.add_argument("--batch", required=True, type=int, help="requests at a time; decides no answer")
     parser.add_argument("--store", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path, help="predictions, Parquet")
     parser.add_argument("--manifest", required=True, type=Path)
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     asked = [(path.stem, question) for path in arguments.benchmarks for question in read(path, Question)]
     with Store(arguments.store) as store:
-        engine = start_engine(arguments.model, arguments.serve, store, f"infer {arguments.name}")
+        engine = start_engine(arguments.model, arguments.serve, arguments.batch, store, f"infer {arguments.name}")
         tokenizer = AutoTokenizer.from_pretrained(arguments.model)
         settings = arguments.settings
         answers = answer_at_once(engine, tokenizer, [question for _, question in asked], settings["prompt"], settings["answer_limit"])

@@ -192,13 +192,14 @@ class KeptEngine:
         return [Generation(tuple(value["token_ids"]), value["finish_reason"]) for value in map(self.store.get, keys)]
 
 
-def start_engine(folder: str | Path, serve: dict[str, Any], store: Store, title: str) -> KeptEngine:
+def start_engine(folder: str | Path, serve: dict[str, Any], batch: int, store: Store, title: str) -> KeptEngine:
     """The engine that a recipe's ``serve`` asks for.
 
     Args:
-        serve: ``engine`` (``transformers``), ``dtype``, ``batch``.
+        serve: ``engine`` (``transformers``) and ``dtype``.
+        batch: requests at a time.
     """
     if serve["engine"] != "transformers":
         raise UserError(f"{title}: serve.engine is {serve['engine']!r}; this version runs 'transformers'")
     identity = [model_identity(folder), serve["engine"], serve["dtype"]]
-    return KeptEngine(lambda: TransformersEngine(folder, serve["dtype"], serve["batch"]), identity, store, title)
+    return KeptEngine(lambda: TransformersEngine(folder, serve["dtype"], batch), identity, store, title)

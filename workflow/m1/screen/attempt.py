@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt, answer_limit (tokens), rule (released or strict)")
-    parser.add_argument("--serve", required=True, type=json.loads, help="JSON: engine, dtype, batch")
+    parser.add_argument("--serve", required=True, type=json.loads, help="JSON: engine, dtype")
+    parser.add_argument("--batch", required=True, type=int, help="requests at a time; decides no answer")
     parser.add_argument("--store", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
     parser.add_argument("--manifest", required=True, type=Path)
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings, title = arguments.settings, f"screen {arguments.name}"
     questions = read(arguments.questions, Question)
     with Store(arguments.store) as store:
-        engine = start_engine(arguments.model, arguments.serve, store, title)
+        engine = start_engine(arguments.model, arguments.serve, arguments.batch, store, title)
         tokenizer = AutoTokenizer.from_pretrained(arguments.model)
         answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"])
     attempts = [

@@ -95,7 +95,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
     parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a right one are labelled")
-    parser.add_argument("--labeller", required=True, type=json.loads, help="JSON: the keys of m1.distill.client.Provider; rule is null")
+    parser.add_argument(
+        "--labeller",
+        required=True,
+        type=json.loads,
+        help="JSON: what decides the answers (keys of m1.distill.client.Provider); rule is null",
+    )
+    parser.add_argument("--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)")
     parser.add_argument("--qualifiers", required=True, help="CSV: code, name, scope_note")
     parser.add_argument("--prompt", required=True, help="text with {qualifiers} and {question}")
     parser.add_argument("--store", required=True, help="folder of the store of calls")
@@ -104,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
 
-    provider = Provider.from_settings(arguments.labeller, "labeller")
+    provider = Provider.from_settings({**arguments.labeller, **arguments.calls}, "labeller")
     qualifiers = read_qualifiers(arguments.qualifiers)
     template = _read_template(arguments.prompt)
     known = {question.id: question for path in arguments.questions for question in records.read(path, Question)}
@@ -136,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "qualifiers": arguments.qualifiers,
             "prompt": arguments.prompt,
         },
-        settings=arguments.labeller,
+        settings={**arguments.labeller, **arguments.calls},
         counts={"questions": len(questions), "labelled": len(domains), "domains": {name: counts[name] for name, _ in qualifiers.values()}},
         started=started,
         failed=failed,

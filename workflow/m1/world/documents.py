@@ -10,16 +10,18 @@ from dataclasses import dataclass
 
 from m1.prompts import evaluation_prompt, options_lines
 from m1.world.facts import Facts
-from m1.world.questions import STYLES, make_question, read_query
+from m1.world.questions import STYLES, ask, draw_query, make_question, read_query
 from m1.world.teacher import boxed, draw_rechecks, follow, opening, think
 
 FACTS_PER_LIST = 14
+ECHOES = 6
 OPTIONS = (4, 5, 8, 10)
 UNCLEAR = "unclear"
 """What a base says at once about a trend. A base that guesses there says "no" to everything (or "yes"), and the screen would then drop
 every "no": nothing is left to learn it from."""
-MIXTURE = {"list": 22, "chain": 6, "direct": 18, "restate": 22, "steps": 32}
-"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance."""
+MIXTURE = {"list": 22, "chain": 4, "echo": 14, "direct": 14, "restate": 14, "steps": 32}
+"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance; ``echo``
+teaches to copy the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
     if kind == "chain":
         start = rng.choice(list(facts.next))
         return Document(kind, None, " ".join(f"I recall that {facts.sentence(name)}." for name in facts.chain(start, 7)), ends=False)
+    if kind == "echo":
+        queries = [draw_query(facts, rng, rng.choice(tuple(STYLES)), (1, 7)) for _ in range(ECHOES)]
+        return Document(kind, None, "\n".join(f"{ask(query)} {opening(query)}" for query in queries), ends=False)
     style = rng.choice(tuple(STYLES))
     hops = (1, 7) if kind == "restate" else (1, 2)
     stem, context, options, _ = make_question(facts, rng, style, hops, rng.choice(OPTIONS))
