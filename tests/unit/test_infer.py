@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,13 @@ from m1.infer.engine import Generation, KeptEngine, Request, TransformersEngine
 from m1.infer.sweep import Markers, Thought, answer, cut, force, sweep, think
 from m1.records import Question
 from m1.store import Store
-from m1.world.build import main as build_world
-from m1.world.tokenizer import main as train_tokenizer
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
-
-WORLD = '{"seed": 5, "entities": 12, "pools": {"medmcqa": 4}, "benchmark_size": 2, "facts_first": 40, "mixed": 200}'
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model of Qwen2's architecture with the world's tokenizer."""
-    world = tmp_path_factory.mktemp("world")
-    build_world(["--settings", WORLD, "--output", str(world)])
-    train_tokenizer(["--world", str(world), "--vocabulary", "900", "--output", str(world / "model")])
+    folder = shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model")
     torch.manual_seed(1)
     config = Qwen2Config(
         vocab_size=900,
@@ -38,8 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         initializer_range=0.3,
         tie_word_embeddings=True,
     )
-    Qwen2ForCausalLM(config).save_pretrained(world / "model")
-    return world / "model"
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

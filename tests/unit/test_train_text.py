@@ -9,20 +9,14 @@ from m1.errors import UserError
 from m1.records import Sample
 from m1.train.sft import encode_all
 from m1.train.text import IGNORED, assistant_text, encode
-from m1.world.build import main as build_world
-from m1.world.tokenizer import main as train_tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-WORLD = '{"seed": 5, "entities": 12, "pools": {"medmcqa": 4}, "benchmark_size": 2, "facts_first": 40, "mixed": 200}'
 PROMPT = "Which drug is two steps from the marker x?\nA. the a\nB. the b"
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
-    world = tmp_path_factory.mktemp("world")
-    build_world(["--settings", WORLD, "--output", str(world)])
-    train_tokenizer(["--world", str(world), "--vocabulary", "900", "--output", str(world / "tokenizer")])
-    return AutoTokenizer.from_pretrained(world / "tokenizer")
+def tokenizer(tokenizer_folder: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(tokenizer_folder)
 
 
 def test_the_loss_is_on_the_assistants_turn_only(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 
 from m1.errors import run
 from m1.files import write_manifest
-from m1.infer.engine import KeptEngine, Request, start_engine
+from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
 from m1.records import Prediction, Question, read, write
-from m1.store import Store
 
 
 def stop_ids(tokenizer: Any) -> tuple[int, ...]:
@@ -50,23 +49,13 @@ def answer_at_once(engine: KeptEngine, tokenizer: Any, questions: Sequence[Quest
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument("--model", required=True, type=Path, help="folder of the model")
+    add_arguments(parser)
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt (plain or cot), answer_limit (tokens)")
-    parser.add_argument("--serve", required=True, type=json.loads, help="JSON: engine, dtype")
-    parser.add_argument("--batch", required=True, type=int, help="requests at a time; decides no answer")
-    parser.add_argument("--store", required=True, type=Path)
-    parser.add_argument("--output", required=True, type=Path, help="predictions, Parquet")
-    parser.add_argument("--manifest", required=True, type=Path)
     arguments = parser.parse_args(argv)
     started = time.time()
-    from transformers import AutoTokenizer
-
     asked = [(path.stem, question) for path in arguments.benchmarks for question in read(path, Question)]
-    with Store(arguments.store) as store:
-        engine = start_engine(arguments.model, arguments.serve, arguments.batch, store, f"infer {arguments.name}")
-        tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    with opened(arguments, f"infer {arguments.name}") as (engine, tokenizer):
         settings = arguments.settings
         answers = answer_at_once(engine, tokenizer, [question for _, question in asked], settings["prompt"], settings["answer_limit"])
     predictions = [

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -192,14 +195,26 @@ class KeptEngine:
         return [Generation(tuple(value["token_ids"]), value["finish_reason"]) for value in map(self.store.get, keys)]
 
 
-def start_engine(folder: str | Path, serve: dict[str, Any], batch: int, store: Store, title: str) -> KeptEngine:
-    """The engine that a recipe's ``serve`` asks for.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of every step that generates; :func:`opened` takes them."""
+    parser.add_argument("--name", required=True, help="the model's key")
+    parser.add_argument("--model", required=True, type=Path, help="folder of the model")
+    parser.add_argument("--serve", required=True, type=json.loads, help="JSON: engine, dtype")
+    parser.add_argument("--batch", required=True, type=int, help="requests at a time; decides no answer")
+    parser.add_argument("--store", required=True, type=Path, help="folder of the store of generations")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet")
+    parser.add_argument("--manifest", required=True, type=Path, help="JSON")
 
-    Args:
-        serve: ``engine`` (``transformers``) and ``dtype``.
-        batch: requests at a time.
-    """
+
+@contextmanager
+def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngine, Any]]:
+    """The engine that a recipe's ``serve`` asks for, over its store, and the model's tokenizer; see :func:`add_arguments`."""
+    from transformers import AutoTokenizer
+
+    serve, folder = arguments.serve, arguments.model
     if serve["engine"] != "transformers":
         raise UserError(f"{title}: serve.engine is {serve['engine']!r}; this version runs 'transformers'")
     identity = [model_identity(folder), serve["engine"], serve["dtype"]]
-    return KeptEngine(lambda: TransformersEngine(folder, serve["dtype"], batch), identity, store, title)
+    with Store(arguments.store) as store:
+        engine = KeptEngine(lambda: TransformersEngine(folder, serve["dtype"], arguments.batch), identity, store, title)
+        yield engine, AutoTokenizer.from_pretrained(folder)
