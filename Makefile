@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
@@ -20,11 +21,11 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt
 	@touch $@
 
 demo: $(VENV)/.ready ## the paper on the embedded world: Table 1, Figures 1 and 3 (about five minutes on two cores)
-	$(SNAKEMAKE) demo
+	$(SNAKEMAKE) demo $(QUIETLY)
 	@echo "Look at results/table1.csv, results/figure1.png and results/figure3.png (the embedded world: it says nothing about medicine)."
 
 demo-full: $(VENV)/.ready ## the demo, and the ablation models: all tables
-	$(SNAKEMAKE) all
+	$(SNAKEMAKE) all $(QUIETLY)
 	@echo "Look at results/table1.csv to results/table4.csv, results/figure1.png and results/figure3.png (the embedded world)."
 
 test: $(VENV)/.ready ## unit, rule and workflow tests
