@@ -31,12 +31,12 @@ def judged(model: str, benchmark: str, k: int, n: int, budget: int = 2048, force
 
 
 def make(
-    tmp_path: Path, table: str, judgements: Sequence[Judgement], rows: list[dict], world: bool = False
+    tmp_path: Path, table: str, judgements: Sequence[Judgement], rows: list[dict], remark: str = ""
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the command line on one file; the table as text, and the long form."""
     records.write(tmp_path / "j.parquet", judgements, Judgement)
     arguments = ["--published", PAPER / f"{table}.csv", "--benchmarks", PAPER / "benchmarks.csv", "--judgements", tmp_path / "j.parquet"]
-    arguments += ["--settings", json.dumps({"rows": rows, "world": world}), "--output", tmp_path / "t.csv", "--long", tmp_path / "l.csv"]
+    arguments += ["--settings", json.dumps({"rows": rows, "remark": remark}), "--output", tmp_path / "t.csv", "--long", tmp_path / "l.csv"]
     tables.main([table, *map(str, arguments)])
     return pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False), pd.read_csv(tmp_path / "l.csv")
 
@@ -93,7 +93,7 @@ def test_cells_are_exact_and_only_at_the_rows_budget(tmp_path: Path) -> None:
 
 
 def test_every_row_of_the_embedded_world_says_so(tmp_path: Path) -> None:
-    wide, long = make(tmp_path, "table1", judged("a", "medqa", 1, 2), [row("a")], world=True)
+    wide, long = make(tmp_path, "table1", judged("a", "medqa", 1, 2), [row("a")], remark="embedded world, not medicine")
     assert "not medicine" in wide.loc[0, "group"]
     assert "not medicine" in long.loc[0, "group"]
 
@@ -128,7 +128,7 @@ def test_unknown_benchmark_and_repeated_judgements_are_refused(tmp_path: Path) -
         accuracies(judged("a", "medqa", 1, 2) * 2)
 
 
-@pytest.mark.parametrize(("settings", "message"), [('{"rows": []}', "missing world"), ("{", "not JSON"), ("[]", "not a mapping")])
+@pytest.mark.parametrize(("settings", "message"), [('{"rows": []}', "missing remark"), ("{", "not JSON"), ("[]", "not a mapping")])
 def test_wrong_settings_are_refused(tmp_path: Path, settings: str, message: str) -> None:
     files = ["--published", "p", "--benchmarks", "b", "--judgements", "j", "--output", "o", "--long", "l"]
     with pytest.raises(UserError, match=message):

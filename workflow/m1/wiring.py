@@ -150,7 +150,7 @@ class Wiring:
         for model in report[table]["models"]:
             budget = report[table]["budget"] if model in self.thinking else 0
             rows.append({"model": model, "budget": budget, **shown(self.recipes[model])})
-        return json.dumps({"rows": rows, "world": report["world"]})
+        return json.dumps({"rows": rows, "remark": report["remark"]})
 
     def table3(self) -> list[tuple[str, str | None, list[str]]]:
         """Rows of Table 3: label, name in the paper (None: a row of ours), and the files that are counted."""

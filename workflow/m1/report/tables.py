@@ -22,12 +22,10 @@ from m1.report.accuracy import accuracies, at, average, of_model, present
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
-WORLD = " (embedded world, not medicine)"
-"""Follows the group in every row made with the embedded world."""
 
 
 def accuracy_table(
-    found: pd.DataFrame, rows: Sequence[Mapping[str, Any]], world: bool, published: pd.DataFrame, benchmarks: Mapping[str, str]
+    found: pd.DataFrame, rows: Sequence[Mapping[str, Any]], remark: str, published: pd.DataFrame, benchmarks: Mapping[str, str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Table 1 or 2, as the headings of ``published`` say, and its long form.
 
@@ -35,7 +33,7 @@ def accuracy_table(
         found: from :func:`m1.report.accuracy.accuracies`.
         rows: in the order shown, each with ``model`` (key), ``label`` (name shown), ``budget`` (tokens), ``published`` (name in the
             published table, or None) and the group, keyed by the first heading of ``published``.
-        world: whether these are models of the embedded world; then every group says so.
+        remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
         published: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: key to heading.
 
@@ -53,7 +51,7 @@ def accuracy_table(
         inputs.exact_keys(row, ["model", "label", group, "published", "budget"], f"--settings: row {number}")
         model = at(of_model(found, row["model"]), row["budget"], forced=0)
         reference = _published_row(published, row, group, name)
-        shown = row[group] + (WORLD if world else "")
+        shown = f"{row[group]} ({remark})" if remark else row[group]
         cells = {benchmarks[key]: model["accuracy"].get(key) for key in benchmarks}
         wide.append({group: shown, name: row["label"], **cells, "Avg.": average(model["accuracy"], keys)})
         long += [
@@ -164,11 +162,11 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def _run_accuracy_table(options: argparse.Namespace) -> None:
-    settings = inputs.settings(options.settings, ["rows", "world"])
+    settings = inputs.settings(options.settings, ["rows", "remark"])
     benchmarks = inputs.benchmarks(options.benchmarks)
     published = inputs.table(options.published, benchmarks.values())
     judgements = inputs.judgements(options.judgements)
-    wide, long = accuracy_table(accuracies(judgements), settings["rows"], settings["world"], published, benchmarks)
+    wide, long = accuracy_table(accuracies(judgements), settings["rows"], settings["remark"], published, benchmarks)
     write(wide, options.output)
     write(long, options.long)
     say(options.table, f"{len(judgements):,} judgements -> {len(wide)} rows, {len(long)} accuracies: {options.output}")
@@ -218,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         command.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
         command.add_argument("--published", required=True, help=f"resources/paper/{name}.csv")
         command.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
-        command.add_argument("--settings", required=True, help="JSON: rows, world")
+        command.add_argument("--settings", required=True, help="JSON: rows, remark")
         command.add_argument("--long", required=True, help="CSV to write: k, n, interval and published accuracy of each cell")
         command.add_argument("--output", required=True, help="CSV to write")
     command = commands.add_parser("table3")
