@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def test_what_is_written_is_read(record: type[Any], data: st.DataObject, tmp_pat
 
 
 def question(**changes: Any) -> Question:
-    return records.replace(Question("q1", "medqa", "What?", None, ("this", "that"), "A"), **changes)
+    return dataclasses.replace(Question("q1", "medqa", "What?", None, ("this", "that"), "A"), **changes)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ def prediction(question_id: str, answer: str, budget: int = 128, **changes: obje
         answer=answer,
         answer_tokens=5,
     )
-    return records.replace(row, **changes)
+    return dataclasses.replace(row, **changes)
 
 
 def score(folder: Path, predictions: list[Prediction], settings: str = '{"protocol": "released"}') -> tuple[list[Judgement], dict]:
@@ -145,7 +146,7 @@ def test_unknown_question_is_named_and_nothing_is_written(tmp_path: Path) -> Non
 
 
 def test_two_questions_of_one_id(tmp_path: Path) -> None:
-    for name, question in (("a", DRUGS), ("b", DRUGS), ("c", records.replace(DRUGS, answer="A"))):
+    for name, question in (("a", DRUGS), ("b", DRUGS), ("c", dataclasses.replace(DRUGS, answer="A"))):
         records.write(tmp_path / f"{name}.parquet", [question], Question)
     assert judge.read_questions([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == {"d1": DRUGS}
     with pytest.raises(UserError, match=r"c\.parquet: record 0, field 'id': 'd1' is also the id"):

@@ -103,8 +103,19 @@ def model_identity(folder: str | Path) -> str:
     return digest([(p.name, sha256_file(p)) for p in kept])
 
 
+def _sha256(path: str | Path) -> str:
+    return model_identity(path) if Path(path).is_dir() else sha256_file(path)
+
+
 def write_manifest(
-    path: str | Path, *, inputs: Mapping[str, str | Path], settings: Any, counts: Mapping[str, Any], started: float, **more: Any
+    path: str | Path,
+    *,
+    inputs: Mapping[str, str | Path],
+    settings: Any,
+    counts: Mapping[str, Any],
+    started: float,
+    known: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> None:
     """Write the manifest of an artifact: what made it, from what, and what it cost.
 
@@ -114,9 +125,11 @@ def write_manifest(
         settings: the configuration that was in force.
         counts: numbers in and out of the step.
         started: ``time.time()`` at the start, for the seconds (wall clock).
+        known: hashes of inputs that the step has computed already; a model of tens of gigabytes is not read twice.
         more: further facts, for example tokens and dollars.
     """
-    hashes = {name: {"path": str(p), "sha256": model_identity(p) if Path(p).is_dir() else sha256_file(p)} for name, p in inputs.items()}
+    known = known or {}
+    hashes = {name: {"path": str(p), "sha256": known.get(name) or _sha256(p)} for name, p in inputs.items()}
     write_json(
         path,
         {

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 from m1.errors import tell
-
-T = TypeVar("T")
 
 
 class Progress:
@@ -46,14 +42,6 @@ class Progress:
         left = f", {seconds / share - seconds:.0f} s left" if 0 < share < 1 else f" in {seconds:.0f} s"
         line = f"[{self.title}] {self.done:,}/{self.total:,} {self.unit} ({share:.0%}{left})" + (f" · {self.note}" if self.note else "")
         tell(line)
-
-
-def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
-    """Iterate over ``items`` with a :class:`Progress`."""
-    with Progress(title, total, unit) as progress:
-        for item in items:
-            yield item
-            progress.advance()
 
 
 def say(title: str, text: str) -> None:

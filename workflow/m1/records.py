@@ -16,7 +16,6 @@ Judgement  a prediction with what was extracted, matched and decided    B.3
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -321,8 +320,3 @@ def _check(path: str | Path, number: int, row: Any) -> None:
     except InvalidRecord as error:
         identity = getattr(row, "id", None) or getattr(row, "question_id", "?")
         raise UserError(f"{path}: record {number} ({identity}), {error}") from None
-
-
-def replace(row: Record, **changes: Any) -> Record:
-    """A copy of a record with other values in some fields."""
-    return dataclasses.replace(row, **changes)

@@ -98,6 +98,10 @@ class Wiring:
         """The local file of a benchmark; none if it comes from the hub."""
         return [path for path in [self.config["benchmarks"][wildcards.benchmark]["path"]] if path]
 
+    def benchmarks(self) -> list[str]:
+        """The questions of all benchmarks."""
+        return [f"<results>/benchmarks/{name}.parquet" for name in self.config["benchmarks"]]
+
     def asked(self, wildcards: Wildcards) -> str:
         """The questions of a set for the teacher: what no screening model solved, or a random draw."""
         return "<results>/screen/hard.parquet" if wildcards.set == "hard" else f"<results>/distill/{wildcards.set}.questions.parquet"

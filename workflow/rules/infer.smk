@@ -4,10 +4,7 @@
 rule infer_sweep:
     input:
         model=wiring.model,
-        benchmarks=expand(
-            "<results>/benchmarks/{benchmark}.parquet",
-            benchmark=wiring.config["benchmarks"],
-        ),
+        benchmarks=wiring.benchmarks(),
     output:
         rollouts="<results>/infer/{model}/rollouts.parquet",
         predictions="<results>/infer/{model}/predictions.parquet",
@@ -39,10 +36,7 @@ rule infer_sweep:
 rule infer_answer:
     input:
         model=wiring.model,
-        benchmarks=expand(
-            "<results>/benchmarks/{benchmark}.parquet",
-            benchmark=wiring.config["benchmarks"],
-        ),
+        benchmarks=wiring.benchmarks(),
     output:
         predictions="<results>/infer/{model}/predictions.parquet",
         manifest="<results>/infer/{model}/manifest.json",

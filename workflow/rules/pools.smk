@@ -44,10 +44,7 @@ rule pools_collect_benchmark:
 rule pools_merge:
     input:
         pools=expand("<results>/pools/{pool}.parquet", pool=wiring.config["pools"]),
-        benchmarks=expand(
-            "<results>/benchmarks/{benchmark}.parquet",
-            benchmark=wiring.config["benchmarks"],
-        ),
+        benchmarks=wiring.benchmarks(),
     output:
         questions="<results>/pools/merged.parquet",
         manifest="<results>/pools/merged.json",

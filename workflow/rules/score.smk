@@ -4,10 +4,7 @@
 rule score_judge:
     input:
         predictions="<results>/infer/{model}/predictions.parquet",
-        questions=expand(
-            "<results>/benchmarks/{benchmark}.parquet",
-            benchmark=wiring.config["benchmarks"],
-        ),
+        questions=wiring.benchmarks(),
     output:
         judgements="<results>/score/{model}.parquet",
         manifest="<results>/score/{model}.json",

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     asked = [(path.stem, question) for path in arguments.benchmarks for question in read(path, Question)]
-    with opened(arguments, f"infer {arguments.name}") as (engine, tokenizer):
+    with opened(arguments, f"infer {arguments.name}") as (engine, tokenizer, identity):
         settings = arguments.settings
         answers = answer_at_once(engine, tokenizer, [question for _, question in asked], settings["prompt"], settings["answer_limit"])
     predictions = [
@@ -65,7 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     write(arguments.output, predictions, Prediction)
     counts = {"questions": len(asked), "tokens_generated": engine.generated}
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
-    write_manifest(arguments.manifest, inputs=inputs, settings=[settings, arguments.serve], counts=counts, started=started)
+    write_manifest(
+        arguments.manifest, inputs=inputs, settings=[settings, arguments.serve], counts=counts, started=started, known={"model": identity}
+    )
     say(f"infer {arguments.name}", f"{len(asked):,} questions answered, {engine.generated:,} tokens generated")
 
 

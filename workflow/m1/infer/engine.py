@@ -207,14 +207,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngine, Any]]:
-    """The engine that a recipe's ``serve`` asks for, over its store, and the model's tokenizer; see :func:`add_arguments`."""
+def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngine, Any, str]]:
+    """The engine that a recipe's ``serve`` asks for, over its store, the model's tokenizer, and its identity; see :func:`add_arguments`."""
     from transformers import AutoTokenizer
 
     serve, folder = arguments.serve, arguments.model
     if serve["engine"] != "transformers":
         raise UserError(f"{title}: serve.engine is {serve['engine']!r}; this version runs 'transformers'")
-    identity = [model_identity(folder), serve["engine"], serve["dtype"]]
+    model = model_identity(folder)
     with Store(arguments.store) as store:
-        engine = KeptEngine(lambda: TransformersEngine(folder, serve["dtype"], arguments.batch), identity, store, title)
-        yield engine, AutoTokenizer.from_pretrained(folder)
+        engine = KeptEngine(
+            lambda: TransformersEngine(folder, serve["dtype"], arguments.batch), [model, serve["engine"], serve["dtype"]], store, title
+        )
+        yield engine, AutoTokenizer.from_pretrained(folder), model

@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     asked = [(path.stem, question) for path in arguments.benchmarks for question in read(path, Question)]
-    with opened(arguments, f"infer {arguments.name}") as (engine, tokenizer):
+    with opened(arguments, f"infer {arguments.name}") as (engine, tokenizer, identity):
         rollouts, predictions = sweep(engine, tokenizer, asked, arguments.name, arguments.settings)
     write(arguments.rollouts, rollouts, Rollout)
     write(arguments.output, predictions, Prediction)
@@ -183,7 +183,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "tokens_if_every_setting_were_generated_anew": sum(p.thinking_tokens + p.ended + p.answer_tokens for p in predictions),
     }
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
-    write_manifest(arguments.manifest, inputs=inputs, settings=[arguments.settings, arguments.serve], counts=counts, started=started)
+    write_manifest(
+        arguments.manifest,
+        inputs=inputs,
+        settings=[arguments.settings, arguments.serve],
+        counts=counts,
+        started=started,
+        known={"model": identity},
+    )
     anew = counts["tokens_if_every_setting_were_generated_anew"]
     say(f"infer {arguments.name}", f"{len(predictions):,} predictions, {engine.generated:,} tokens generated; anew it would be {anew:,}")
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.time()
     settings, title = arguments.settings, f"screen {arguments.name}"
     questions = read(arguments.questions, Question)
-    with opened(arguments, title) as (engine, tokenizer):
+    with opened(arguments, title) as (engine, tokenizer, identity):
         answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"])
     attempts = [
         Attempt(question.id, arguments.name, text, is_right_curated(text, question, settings["rule"]))
@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     right = sum(attempt.correct for attempt in attempts)
     counts = {"questions": len(questions), "right": right, "tokens_generated": engine.generated}
     inputs = {"model": arguments.model, "questions": arguments.questions}
-    write_manifest(arguments.manifest, inputs=inputs, settings=[settings, arguments.serve], counts=counts, started=started)
+    write_manifest(
+        arguments.manifest, inputs=inputs, settings=[settings, arguments.serve], counts=counts, started=started, known={"model": identity}
+    )
     say(title, f"{right:,} of {len(questions):,} questions right")
 
 
