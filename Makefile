@@ -7,7 +7,7 @@ QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full test lint format plan report clean clean-venv
+.PHONY: help demo demo-full test lint format plan data-check clean clean-venv
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ format: $(VENV)/.ready ## format everything
 
 plan: $(VENV)/.ready ## what would run, and why
 	$(SNAKEMAKE) -n all
+
+CONFIG ?= config/paper.yaml
+data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (config/paper.yaml) there, and are they the expected ones?
+	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(CONFIG)
 
 clean: ## remove results and logs; what was paid for (store) and the virtual environment stay
 	rm -rf results logs

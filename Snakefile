@@ -5,6 +5,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+configfile: "config/data.yaml"
 configfile: "config/config.yaml"
 
 

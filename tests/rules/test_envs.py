@@ -13,7 +13,7 @@ from m1.fingerprint import PACKAGE, dependencies
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
-PROVIDED_BY = {"huggingface_hub": "transformers", "packaging": "transformers", "yaml": "transformers"}
+PROVIDED_BY = {"httpx2": "huggingface_hub", "packaging": "transformers", "yaml": "transformers"}
 """Modules of packages that come with another one."""
 RULE = re.compile(r"^ *rule (\w+):\n((?:(?: +.*)?\n)+)", re.MULTILINE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from m1 import config
 from m1.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+DEFAULT = functools.reduce(config.merged, [yaml.safe_load(path.read_text(encoding="utf-8")) for path in config.DEFAULT])
 SCHEMA = yaml.safe_load(config.SCHEMA.read_text(encoding="utf-8"))
 
 
@@ -94,19 +95,53 @@ def test_an_overlay_takes_parts_out_with_null() -> None:
     assert len(found["benchmarks"]) == 9
 
 
+def test_an_entry_says_where_a_pool_is_and_the_pool_what_is_taken() -> None:
+    part = {"seed": 0, "take": "first", "size": 500}
+    given = changed("pools/pubmedqa", {"from": "pubmedqa_labeled", "part": part})
+    found = prepared(given)["pools"]["pubmedqa"]
+    entry = DEFAULT["data"]["pubmedqa_labeled"]
+    assert (found["hub"], found["layout"], found["rows"]) == (entry["hub"], "pubmedqa", 1000)
+    assert found["part"] == part
+    assert not found["shuffle_options"]
+
+
+def test_one_evaluation_file_takes_the_place_of_its_benchmarks_only() -> None:
+    given = changed("enter/evaluation", "m1_eval_data", changed("benchmarks/mine", {"from": "world_medqa", "limit": 3}))
+    found = prepared(given)
+    entry = DEFAULT["data"]["m1_eval_data"]
+    for name, place in entry["sets"].items():
+        source = found["benchmarks"][name]
+        assert (source["file"], source["checksum"], source["key"]) == (entry["file"], entry["checksum"], place["key"])
+        assert found["read_from"][f"benchmarks.{name}"] == f"m1_eval_data: {place['key']}"
+    assert found["benchmarks"]["mine"]["path"] == "results/world/benchmarks/medqa.jsonl"
+
+
+def test_published_results_have_the_budgets_that_they_have() -> None:
+    results = [{"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((192, 0), (64, 0), (192, 2))]
+    given = changed("enter/results", {"small-random-1k": results}, changed("report/table2/budget", 192))
+    given["report"]["table2"]["models"] = ["small-random-1k"]
+    thinking = prepared(given)["recipes"]["small-random-1k"]["thinking"]
+    assert (thinking["budgets"], thinking["forced"]) == ([64, 192], [2])
+
+
 REFUSED = {
     "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
     "unknown key inside": (changed("merge/treshold", 1), "configuration: unknown key 'treshold' in merge; did you mean 'threshold'?"),
     "unknown key in a named part": (
-        changed("pools/medqa/pth", "a"),
-        "configuration: unknown key 'pth' in pools.medqa; did you mean 'path'?",
+        changed("pools/medqa/form", "a"),
+        "configuration: unknown key 'form' in pools.medqa; did you mean 'from'?",
     ),
+    "unknown key in an entry": (
+        changed("data/medqa_test/pth", "a"),
+        "configuration: unknown key 'pth' in data.medqa_test; did you mean 'path'?",
+    ),
+    "checksum of no kind": (changed("data/medqa_test/checksum", "abc"), "configuration: data.medqa_test.checksum: 'abc' does not match"),
     "unknown key like none": (changed("screen/zzz", 1), "configuration: unknown key 'zzz' in screen; known are models, prompt,"),
     "missing key": (without("seed"), "configuration: top level: key 'seed' is missing"),
     "missing key inside": (without("teacher/timeout"), "configuration: teacher: key 'timeout' is missing"),
     "wrong kind": (changed("seed", "x"), "configuration: seed: 'x' is not of type 'integer'"),
     "out of range": (changed("merge/threshold", 101), "configuration: merge.threshold: 101 is greater than the maximum of 100"),
-    "no world": (without("world"), "world: key is missing"),
+    "no world": (without("world"), "world: key is missing, yet data.world_medqa_train is made by it"),
     "unknown model": (changed("models", ["smal"]), "models: no recipe config/models/smal.yaml; did you mean 'small'?"),
     "unknown screening model": (changed("screen/models", ["smal"]), "screen.models: there is no 'smal'; did you mean 'small'?"),
     "unknown traces": (changed("subsets/m1k/traces", "hrd"), "subsets.m1k.traces: there is no 'hrd'; did you mean 'hard'?"),
@@ -116,8 +151,36 @@ REFUSED = {
     "draw without a share": (without("distill/random_1k/share"), "distill.random_1k: key 'share' is missing"),
     "base of two kinds": (changed("bases/small/hub", "a/b"), "bases.small: give exactly one of world, hub and path"),
     "base of no kind": (changed("bases/mine", {}), "bases.mine: give exactly one of world, hub and path"),
-    "pool of two kinds": (changed("pools/medqa/path", "a"), "pools.medqa: give exactly one of world: true, path and hub"),
-    "benchmark of no kind": (changed("benchmarks/nejm/world", False), "benchmarks.nejm: give exactly one of world: true, path and hub"),
+    "unknown entry of a pool": (
+        changed("pools/medqa/from", "medqa_trian"),
+        "pools.medqa.from: there is no 'medqa_trian'; did you mean 'medqa_train'?",
+    ),
+    "entry without a layout": (
+        changed("benchmarks/nejm/from", "m1_7b_1k"),
+        "data.m1_7b_1k: key 'layout' is missing; benchmarks.nejm needs it",
+    ),
+    "unknown evaluation": (changed("enter/evaluation", "m1_eval"), "enter.evaluation: there is no 'm1_eval'; did you mean 'm1_eval_data'?"),
+    "evaluation of one set": (changed("enter/evaluation", "medqa_test"), "data.medqa_test: key 'sets' is missing"),
+    "unknown subset to enter": (changed("enter/subsets", {"m2k": "m1k_tokenized"}), "enter.subsets: there is no 'm2k'"),
+    "subset of a benchmark": (changed("enter/subsets", {"m1k": "medqa_test"}), "data.medqa_test: key 'sources' is missing"),
+    "unknown checkpoint": (
+        changed("enter/checkpoints", {"m1-small-1k": "m1_7b_2k"}),
+        "enter.checkpoints.m1-small-1k: there is no 'm1_7b_2k'",
+    ),
+    "checkpoint of a base": (changed("enter/checkpoints", {"small": "m1_7b_1k"}), "enter.checkpoints.small: its recipe has no 'sft'"),
+    "results of an unknown model": (
+        changed("enter/results", {"m1-smal-1k": [{"from": "m1_results", "budget": 1}]}),
+        "enter.results: there is no 'm1-smal-1k'; did you mean 'm1-small-1k'?",
+    ),
+    "results without a budget": (
+        changed("enter/results", {"m1-small-1k": [{"from": "m1_results"}]}),
+        "configuration: enter.results.m1-small-1k.0: key 'budget' is missing",
+    ),
+    "results that lack a table's budget": (
+        changed("enter/results", {"m1-small-1k": [{"from": "m1_results", "budget": 64}]}),
+        "report.table1.budget: 192 is not among the budgets of m1-small-1k: [64]",
+    ),
+    "unknown base of Figure 8a": (changed("report/figure8a/base", "smal"), "report.figure8a.base: there is no 'smal'"),
     "unknown model in a table": (changed("report/table1/models", ["larg"]), "report.table1.models: there is no 'larg'"),
     "budget of a table": (changed("report/table1/budget", 100), "report.table1.budget: 100 is not among the budgets of m1-small-1k"),
     "model without an ablation": (
@@ -180,12 +243,7 @@ def test_an_empty_recipe_is_said(root: Path) -> None:
     "overlay", sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "tests/configs").glob("*.yaml")]), ids=lambda p: p.name
 )
 def test_every_overlay_in_the_repository_is_right(overlay: Path) -> None:
-    def merged(value: Any, changes: Any) -> Any:
-        if not (isinstance(value, dict) and isinstance(changes, dict)):
-            return changes
-        return value | {key: merged(value.get(key), part) for key, part in changes.items()}
-
-    assert prepared(merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
+    assert prepared(config.merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
 
 
 def test_every_default_of_the_schema_is_itself_allowed() -> None:

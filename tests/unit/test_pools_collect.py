@@ -29,12 +29,18 @@ SETTINGS: dict[str, Any] = {
     "config": None,
     "split": None,
     "revision": None,
+    "file": None,
     "key": None,
+    "where": None,
+    "checksum": None,
+    "rows": None,
+    "obtain": "",
     "part": None,
     "limit": None,
     "shuffle_options": False,
     "seed": 42,
     "invalid": "error",
+    "optional": False,
 }
 
 
@@ -50,10 +56,14 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def run(folder: Path, *more: str, **settings: Any) -> list[Question]:
+def run(folder: Path, **settings: Any) -> list[Question]:
     paths = ["--output", str(folder / "out.parquet"), "--manifest", str(folder / "out.json")]
-    collect.main(["--name", "pool", "--settings", json.dumps({**SETTINGS, **settings}), *paths, *more])
+    collect.main(["--name", "pool", "--settings", json.dumps({**SETTINGS, **settings}), *paths])
     return records.read(folder / "out.parquet", Question)
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "out.json").read_text())
 
 
 def test_every_kind_of_file_gives_the_same_questions(tmp_path: Path) -> None:
@@ -72,7 +82,6 @@ def test_every_kind_of_file_gives_the_same_questions(tmp_path: Path) -> None:
     for name in ("b.jsonl.gz", "c.json", "e.parquet", "f.csv"):
         assert run(tmp_path, path=str(tmp_path / name)) == expected, name
     assert run(tmp_path, path=str(tmp_path / "d.json.gz"), key="MedQA") == expected
-    assert run(tmp_path, "--input", str(lines)) == expected
 
 
 def test_the_hub_is_read_through_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +108,10 @@ def test_equal_input_gives_equal_bytes_and_the_manifest_counts(tmp_path: Path, c
     run(tmp_path, **settings)
     assert (tmp_path / "out.parquet").read_bytes() == content
     assert len(first) == 7
-    manifest = json.loads((tmp_path / "out.json").read_text())
-    assert manifest["counts"] == {"published": 20, "part": 20, "refused": 0, "questions": 7}
-    assert manifest["inputs"]["published"]["path"] == str(path)
-    assert manifest["settings"]["seed"] == 42
+    written = manifest(tmp_path)
+    assert written["counts"] == {"published": 20, "part": 20, "refused": 0, "questions": 7, "repeated": 0}
+    assert written["inputs"]["published"]["path"] == str(path)
+    assert written["settings"]["seed"] == 42
     assert "[pools] pool: 20 records in, 7 questions out" in capfd.readouterr().out
 
 
@@ -144,6 +153,46 @@ def test_repeated_records_get_distinct_ids(tmp_path: Path) -> None:
     path = str(write_lines(tmp_path / "a.jsonl", [*published(2), *published(2)]))
     ids = [question.id for question in run(tmp_path, path=path)]
     assert ids[2:] == [f"{ids[0]}-2", f"{ids[1]}-2"]
+    assert manifest(tmp_path)["counts"]["repeated"] == 2
+
+
+def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Twin of the right one?", "options": {"A": "a", "B": "b", "C": "b"}, "answer_idx": "C", "answer": "b"},
+        {"question": "Wrong ones equal?", "options": {"A": "a", "B": "b", "C": "b"}, "answer_idx": "A"},
+        {"question": "Which genotype?", "options": {"A": "BB", "B": "Bb", "C": "bb"}, "answer_idx": "B"},
+        {"question": "p &lt; 0.05?", "options": {"A": "yes\u200b", "B": "no"}, "answer_idx": "A", "answer": "yes"},
+        {"question": " White space? \n", "options": {"A": "yes ", "B": "no"}, "answer_idx": "A"},
+        {"question": "Nothing odd?", "options": {"A": "yes", "B": "no"}, "answer_idx": "A", "exp": "&lt;"},
+    ]
+    questions = run(tmp_path, path=str(write_lines(tmp_path / "a.jsonl", rows)))
+    assert [question.answer for question in questions] == list("CABAAA")  # the letter decides, also between twins
+    assert questions[2].options == ("BB", "Bb", "bb")
+    assert (questions[3].stem, questions[3].options) == ("p < 0.05?", ("yes", "no"))
+    assert manifest(tmp_path)["quirks"] == {
+        "equal options": 2,
+        "right option has a twin": 1,
+        "options equal but for letter case": 1,
+        "text cleaned": 1,
+    }
+
+
+def test_an_optional_set_that_is_missing_leaves_no_question_and_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for source in ({"path": str(tmp_path / "nejm.jsonl")}, {}):
+        settings = {**source, "obtain": "ask its authors.", "part": {"seed": 0, "take": "first", "size": 5}, "rows": 603}
+        with pytest.raises(UserError, match=r"To get it: ask its authors\.$"):
+            run(tmp_path, **settings)
+        assert not list(tmp_path.iterdir())
+        assert run(tmp_path, **settings, optional=True) == []
+        written = manifest(tmp_path)
+        assert written["missing"].endswith("To get it: ask its authors.")
+        assert written["counts"] == {"published": 0, "part": 0, "refused": 0, "questions": 0, "repeated": 0}
+        assert "[pools] pool: MISSING, so its column will be marked missing: " in capfd.readouterr().out
+        for file in tmp_path.iterdir():
+            file.unlink()
+    path = write_lines(tmp_path / "a.jsonl", published(2))
+    with pytest.raises(UserError, match="2 records, but 603 are expected of pool"):  # there, but another set
+        run(tmp_path, path=str(path), rows=603, optional=True)
 
 
 def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> None:
@@ -157,13 +206,21 @@ def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert done.stdout.startswith(f"error: {path}: record 2 (from 0), field 'answer_idx': the answer's letter is not among the options")
     assert "found 'E, options A, B, C, D'" in done.stdout
-    assert "set its `invalid` to drop" in done.stdout
+    assert "set `invalid` to drop" in done.stdout
     assert "Traceback" not in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["benchmark.jsonl"]
 
     assert len(run(tmp_path, path=str(path), invalid="drop")) == 3
-    manifest = json.loads((tmp_path / "out.json").read_text())
-    assert manifest["refused"] == {"answer_idx: the answer's letter is not among the options": 1}
+    written = manifest(tmp_path)
+    assert written["refused"] == {"answer_idx: the answer's letter is not among the options": 1}
+    assert written["refused_records"] == [
+        {
+            "record": 2,
+            "field": "answer_idx",
+            "reason": "the answer's letter is not among the options",
+            "found": "'E, options A, B, C, D'",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +231,7 @@ def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> Non
         ("a.jsonl", b"", None, "no question in it"),
         ("a.jsonl", b"\xff\xfe", None, "not readable as .jsonl"),
         ("a.jsonl.gz", b"not gzip", None, "not readable as .jsonl"),
-        ("a.json", b'{"MedQA": []}', None, "an object with MedQA: set the pool's `key`"),
+        ("a.json", b'{"MedQA": []}', None, "an object with MedQA: set the entry's `key`"),
         ("a.json", b'{"MedQA": []}', "NEJM", "no list 'NEJM'; there is MedQA"),
         ("a.jsonl", b"{}", "NEJM", "`key` names a list inside a .json file"),
         ("a.parquet", b"PAR1", None, "not readable as .parquet"),
@@ -196,8 +253,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content:
         ({"invalid": "ignore"}, "invalid is 'ignore'"),
         ({"limit": 0}, "limit is 0; it must be a positive whole number or null"),
         ({"path": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
-        ({"path": "a.jsonl", "hub": "x/y"}, "give either a local `path` or a `hub`"),
-        ({}, "give either a local `path` or a `hub`"),
+        ({}, "neither a local `path` nor a `hub` name"),
     ],
 )
 def test_settings_that_cannot_be_right(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.pools.collect import to_parts, to_questions
+from m1.pools.collect import quirks, to_parts, to_questions
 from m1.pools.layouts import LAYOUTS, Parts, Refused, clean
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -36,11 +36,36 @@ FILES = {
     "huatuogpt_o1_demo/demo": ("eval", 198),
 }
 """Real file to its layout and the number of its records, all of which are questions."""
+QUIRKS = {
+    "medmcqa/validation": (21, 4, 0, 0),
+    "medmcqa/train_sample": (2, 0, 0, 0),
+    "medmcqa/train_extra_unverified": (2, 2, 0, 1),
+    "headqa/train": (4, 2, 0, 63),
+    "headqa/validation": (2, 1, 0, 21),
+    "headqa/test": (0, 0, 0, 30),
+    "mmlu_pro_medical/test": (0, 0, 10, 2),
+    "mmlu_medical/test": (0, 0, 0, 2),
+    "medxpertqa/text": (0, 0, 2, 0),
+    "huatuogpt_o1_demo/demo": (2, 0, 0, 0),
+}
+"""Records with equal options, with a twin of the right one, with options equal but for case, with cleaned text; none in the other files."""
+REPEATED = {
+    "headqa/train": 6,
+    "headqa/validation": 1,
+    "headqa/test": 1,
+    "mmlu_pro_medical/test": 95,
+    "mmlu_medical/test": 78,
+    "medbullets/op4": 4,
+    "medbullets/op5": 10,
+}
+"""Records with the question and the options of an earlier one."""
 
 MEDMCQA = {"question": "Which?", "opa": "a1", "opb": "b1", "opc": "c1", "opd": "d1", "cop": 2}
 LETTERED = {"question": "Which?", "options": {"A": "a1", "B": "b1"}, "answer_idx": "B", "answer": "b1"}
 HEADQA: dict[str, Any] = {"data": {"Question": "Which?", "Options": {"A": "a1", "B": "b1"}, "Correct Option": "B", "Correct Answer": "b1"}}
 MMLU = {"question": "Which?", "choices": ["a1", "b1", "c1"], "answer": 0}
+MMLU_PRO = {"question": "Which?", "options": ["a1", "b1", "c1"], "answer": "B", "answer_index": 1, "category": "health"}
+MEDBULLETS = {"question": "Which?", "opa": "a1", "opb": "b1", "opc": "c1", "opd": "d1", "answer_idx": "D", "answer": "d1", None: ["", ""]}
 MEDXPERTQA = {"question": "Which?\nAnswer Choices: (A) a1 (B) b1", "options": {"A": "a1", "B": "b1"}, "label": "A"}
 PUBMEDQA = {"question": "Does it?", "context": {"contexts": ["One. ", "Two."]}, "final_decision": "no"}
 
@@ -56,6 +81,10 @@ PUBMEDQA = {"question": "Does it?", "context": {"contexts": ["One. ", "Two."]}, 
         ("eval", {**LETTERED, "options": {"A": "b1", "B": "b1"}}, Parts("Which?", None, ("b1", "b1"), "B")),
         ("headqa", HEADQA, Parts("Which?", None, ("a1", "b1"), "B")),
         ("mmlu", MMLU, Parts("Which?", None, ("a1", "b1", "c1"), "A")),
+        ("mmlu_pro", MMLU_PRO, Parts("Which?", None, ("a1", "b1", "c1"), "B")),
+        ("medbullets", MEDBULLETS, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "D")),
+        ("medbullets", {**MEDBULLETS, "ope": ""}, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "D")),
+        ("medbullets", {**MEDBULLETS, "ope": "e1"}, Parts("Which?", None, ("a1", "b1", "c1", "d1", "e1"), "D")),
         ("medxpertqa", MEDXPERTQA, Parts("Which?", None, ("a1", "b1"), "A")),
         ("pubmedqa", PUBMEDQA, Parts("Does it?", "One.\nTwo.", ("yes", "no", "maybe"), "B")),
     ],
@@ -76,6 +105,11 @@ def test_layouts(layout: str, raw: dict[str, Any], parts: Parts) -> None:
         ("medmcqa", {**MEDMCQA, "question": "&nbsp;"}, "question", "empty"),
         ("mmlu", {**MMLU, "choices": "a1"}, "choices", "not a list"),
         ("mmlu", {**MMLU, "choices": ["a1"]}, "options", "not 2 to 14 options"),
+        ("mmlu_pro", {**MMLU_PRO, "answer": "C"}, "answer", "not the letter of the option whose number is given"),
+        ("mmlu_pro", {**MMLU_PRO, "answer_index": 3}, "answer_index", "not the number of an option"),
+        ("mmlu_pro", {**MMLU_PRO, "options": None}, "options", "not a list"),
+        ("medbullets", {**MEDBULLETS, "opb": ""}, "opa, opb, ...", "without a gap"),
+        ("medbullets", {**MEDBULLETS, "answer": "c1"}, "answer", "not the text of the option"),
         ("eval", {**LETTERED, "answer_idx": "C"}, "answer_idx", "letter is not among the options"),
         ("eval", {**LETTERED, "answer_idx": "AB"}, "answer_idx", "letter is not among the options"),
         ("eval", {**LETTERED, "answer": "a1"}, "answer", "not the text of the option"),
@@ -95,9 +129,30 @@ def test_what_cannot_be_a_question_is_refused_with_field_and_reason(layout: str,
 
 
 def test_clean() -> None:
+    assert LAYOUTS["medmcqa"]({**MEDMCQA, "opd": "d\u200b1"}) == Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C", cleaned=True)
+    assert not LAYOUTS["medmcqa"]({**MEDMCQA, "question": " Which?\n"}).cleaned  # white space at the ends is not worth a count
     assert clean(" \u200bp &lt; 0.05\uf061 &amp;lt;\n") == "p < 0.05 &lt;"
     assert clean("R&D &parameter AT&T; x&#8203;y\ud800") == "R&D &parameter AT&T; xy"
     assert clean("a\u2009b\u00a0c\nd") == "a\u2009b\u00a0c\nd"  # white space inside stays
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_records_as_datasets_yields_them(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow gives all records the same fields, those of nested mappings too, and fills what one lacks with None."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    plain = PLAIN[layout]
+    more = json.loads(json.dumps(plain))
+    holder = more.get("data", more)
+    for field in ("options", "Options"):
+        if isinstance(holder.get(field), dict):
+            holder[field]["C"] = "c1"
+    records = [plain, {**more, "unused": 1}, plain]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    loaded = datasets.load_dataset(str(tmp_path), split="train").to_list()
+    assert loaded[0] != plain
+    assert [LAYOUTS[layout](record) for record in loaded] == [LAYOUTS[layout](record) for record in records]
 
 
 JSON = st.recursive(
@@ -105,17 +160,28 @@ JSON = st.recursive(
     lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=3) | st.sampled_from("ABC"), inside, max_size=4),
     max_leaves=8,
 )
-FIELDS = sorted({*MEDMCQA, *LETTERED, *MMLU, *MEDXPERTQA, *PUBMEDQA, "data", "Question", "Options", "Correct Option"})
+PLAIN: dict[str, dict[str, Any]] = {
+    "medmcqa": MEDMCQA,
+    "medqa": LETTERED,
+    "eval": LETTERED,
+    "headqa": HEADQA,
+    "pubmedqa": PUBMEDQA,
+    "mmlu_pro": MMLU_PRO,
+    "medbullets": {field: value for field, value in MEDBULLETS.items() if field},
+    "medxpertqa": MEDXPERTQA,
+    "mmlu": MMLU,
+}
+"""A record of every layout."""
+FIELDS = sorted({field for record in PLAIN.values() for field in record} | {"Question", "Options", "Correct Option"})
 
 
 @given(st.sampled_from(sorted(LAYOUTS)), st.dictionaries(st.sampled_from(FIELDS), JSON), st.data())
 def test_wild_records_become_valid_questions_or_are_refused(layout: str, wild: dict[str, Any], data: st.DataObject) -> None:
-    right = {"medmcqa": MEDMCQA, "mmlu": MMLU, "headqa": HEADQA, "medxpertqa": MEDXPERTQA, "pubmedqa": PUBMEDQA}.get(layout, LETTERED)
-    raw = {**right, **wild}
+    raw = {**PLAIN[layout], **wild}
     if data.draw(st.booleans()) and layout == "headqa":
         raw = {"data": {**HEADQA["data"], **wild}}
     parts, refused = to_parts([(0, raw)], LAYOUTS[layout], "file", drop_invalid=True)
-    assert len(parts) + refused.total() == 1
+    assert len(parts) + len(refused) == 1
     for question in to_questions("wild", parts):
         question.validate()
 
@@ -127,10 +193,11 @@ def test_real_records(name: str) -> None:
     with gzip.open(REAL / f"{name}.jsonl.gz", "rt", encoding="utf-8") as stream:
         published = [json.loads(line) for line in stream]
     parts, refused = to_parts(enumerate(published), LAYOUTS[layout], name, drop_invalid=True)
-    print(f"{name}: {len(published)} records, {len(parts)} questions, refused {dict(refused)}")
-    assert (len(parts), refused.total()) == (size, 0)
+    assert (len(parts), refused) == (size, [])
+    assert tuple(quirks(parts).values()) == QUIRKS.get(name, (0, 0, 0, 0))
     questions = to_questions("pool", parts)
     assert len({question.id for question in questions}) == size
+    assert sum("-" in question.id for question in questions) == REPEATED.get(name, 0)
     for question, raw in zip(questions, published):
         question.validate()
         gold = raw.get("answer") or raw.get("data", {}).get("Correct Answer") or raw.get("final_decision")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1 import records
 from m1.errors import UserError
-from m1.records import Domain, Judgement, Question, Sample
+from m1.records import Domain, Judgement, Question, Sample, Trace
 from m1.report import tables
 from m1.report.accuracy import accuracies, average
 from statsmodels.stats.proportion import proportion_confint
@@ -59,7 +59,7 @@ def test_published_right_answers_give_the_published_table(tmp_path: Path, name: 
     found = accuracies(judgements)
     published = pd.read_csv(PAPER / f"{name}.csv")
     wide, long = tables.accuracy_table(found, rows, False, published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"])))
-    tables.write(wide, tmp_path / "ours.csv")
+    tables.write(wide, tmp_path / "ours.csv", tables.MISSING)
     assert (tmp_path / "ours.csv").read_text() == (PAPER / f"{name}.csv").read_text()
     assert ((long["accuracy"] - long["published"]).abs() < 0.005 + 1e-9).all()
     assert long["published"].notna().all()
@@ -76,9 +76,9 @@ def test_cells_are_exact_and_only_at_the_rows_budget(tmp_path: Path) -> None:
     wide, long = make(tmp_path, "table1", judgements, [row("a", published="m1-7B-1K"), row("b", budget=0)])
     assert list(wide.columns) == ["group", "model", *BENCHMARKS["column"], "Avg."]
     first, second = wide.to_dict("records")
-    assert (first["model"], first["MedQA"], first["NEJM"], first["Avg."], first["MedMC"]) == ("A", "66.67", "12.50", "39.58", "")
+    assert (first["model"], first["MedQA"], first["NEJM"], first["Avg."], first["MedMC"]) == ("A", "66.67", "12.50", "39.58", "missing")
     # b lacks a benchmark that the run has: its mean over the rest would not compare
-    assert (second["MedQA"], second["NEJM"], second["Avg."]) == ("33.33", "", "")
+    assert (second["MedQA"], second["NEJM"], second["Avg."]) == ("33.33", "missing", "missing")
     assert list(long.columns) == ["group", "model", "label", "benchmark", "budget", "k", "n", "accuracy", "low", "high", "published"]
     assert long[["model", "benchmark", "budget", "k", "n"]].to_numpy().tolist() == [
         ["a", "medqa", 2048, 2, 3],
@@ -158,30 +158,56 @@ def questions(path: Path, **counts: int) -> Path:
     return path
 
 
-def table3(tmp_path: Path, rows: list[dict], columns: list[str], *named: str) -> tuple[list[list[str]], list[list[str]]]:
+def table3(tmp_path: Path, rows: list[dict], columns: list[str], *named: str, asked: Sequence[Path] = ()) -> tuple[list, list]:
     arguments = [part for value in named for part in ("--row", value)]
+    arguments += ["--questions", *map(str, asked)] if asked else []
     arguments += ["--published", str(PAPER / "table3.csv"), "--settings", json.dumps({"columns": columns, "rows": rows})]
     tables.main(["table3", *arguments, "--output", str(tmp_path / "t.csv"), "--long", str(tmp_path / "l.csv")])
-    return [list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("t.csv", "l.csv")]  # type: ignore[return-value]
+    return tuple(list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("t.csv", "l.csv"))  # type: ignore[return-value]
 
 
-def test_table_3_counts_by_pool(tmp_path: Path) -> None:
+def test_table_3_counts_by_pool_beside_the_published_counts(tmp_path: Path) -> None:
     merged = questions(tmp_path / "merged.parquet", medqa=5, medmcqa=7, pubmedqa=1)
     none = questions(tmp_path / "none.parquet")
     rows = [{"label": "All", "published": "Initial collection"}, {"label": "None left", "published": None}]
     wide, long = table3(tmp_path, rows, ["medqa", "headqa", "medmcqa", "pubmedqa"], f"None left={none}", f"All={merged}")
-    assert wide == [
-        ["Dataset", "MedQA", "HeadQA", "MedMCQA", "PubMedQA", "Summation"],
-        ["All", "5", "0", "7", "1", "13"],
-        ["None left", "0", "0", "0", "0", "0"],
-    ]
     paper = pd.read_csv(PAPER / "table3.csv", dtype=str).iloc[0]
+    head, first, second = wide
+    assert head == ["Dataset", *(f"{name}{end}" for name in paper.index[1:] for end in ("", " published"))]
+    assert first == ["All", *(part for ours, pool in zip(["5", "0", "7", "1", "13"], paper[1:]) for part in (ours, pool))]
+    assert second == ["None left", *["0", ""] * 5]
     assert long[:3] == [
         ["dataset", "source", "count", "published"],
         ["All", "MedQA", "5", paper["MedQA"]],
         ["All", "HeadQA", "0", paper["HeadQA"]],
     ]
     assert long[-1] == ["None left", "Summation", "0", ""]
+
+
+def test_table_3_has_no_published_column_for_a_pool_that_the_paper_lacks(tmp_path: Path) -> None:
+    mine = questions(tmp_path / "mine.parquet", mine=2)
+    wide, _ = table3(tmp_path, [{"label": "All", "published": None}], ["mine", "medqa"], f"All={mine}")
+    assert wide == [
+        ["Dataset", "mine", "MedQA", "MedQA published", "Summation", "Summation published"],
+        ["All", "2", "0", "", "2", ""],
+    ]
+
+
+def traces(path: Path, identities: Sequence[str]) -> Path:
+    records.write(path, [Trace(identity, "t", "so", "\\boxed{x}", "stop", 1, 2, 0.0, "key", "right") for identity in identities], Trace)
+    return path
+
+
+def test_table_3_counts_traces_by_their_questions(tmp_path: Path) -> None:
+    asked = [questions(tmp_path / "first.parquet", medqa=3), questions(tmp_path / "second.parquet", medmcqa=2)]
+    right = traces(tmp_path / "right.parquet", ["medqa-2", "medmcqa-0", "medqa-0"])
+    row = {"label": "Right", "published": None}
+    wide, _ = table3(tmp_path, [row], ["medqa", "medmcqa"], f"Right={right}", asked=asked)
+    assert wide[1] == ["Right", "2", "", "1", "", "3", ""]
+    with pytest.raises(UserError, match=r"right.parquet: the source of 1 of 3 records is not known \(the first: question medmcqa-0\)"):
+        table3(tmp_path, [row], ["medqa"], f"Right={right}", asked=asked[:1])
+    with pytest.raises(UserError, match=r"the source of 3 of 3 .* as --questions"):
+        table3(tmp_path, [row], ["medqa"], f"Right={right}")
 
 
 def test_table_3_refuses_what_it_would_lose(tmp_path: Path) -> None:
@@ -193,58 +219,94 @@ def test_table_3_refuses_what_it_would_lose(tmp_path: Path) -> None:
         table3(tmp_path, [row], ["medqa", "other"], f"Everything={merged}")
     with pytest.raises(UserError, match="no published row is named 'All of it'"):
         table3(tmp_path, [row | {"published": "All of it"}], ["medqa", "other"], f"All={merged}")
-    with pytest.raises(UserError, match="must be Label=path"):
+    with pytest.raises(UserError, match="must be LABEL=PATH"):
         table3(tmp_path, [row], ["medqa", "other"], str(merged))
     with pytest.raises(UserError, match="no such file"):
         table3(tmp_path, [row], ["medqa", "other"], f"All={tmp_path / 'gone.parquet'}")
     (tmp_path / "text.parquet").write_text("no Parquet")
     with pytest.raises(UserError, match="not readable as Parquet"):
         table3(tmp_path, [row], ["medqa", "other"], f"All={tmp_path / 'text.parquet'}")
-    records.write(tmp_path / "domains.parquet", [Domain("q", "01", "Abnormalities")], Domain)
-    with pytest.raises(UserError, match="no column source; it has question_id"):
-        table3(tmp_path, [row], ["medqa", "other"], f"All={tmp_path / 'domains.parquet'}")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="no column question_id; it has a"):
+        table3(tmp_path, [row], ["medqa", "other"], f"All={tmp_path / 'a.parquet'}")
 
 
-def samples(path: Path, pairs: list[tuple[str, str]]) -> Path:
-    records.write(path, [Sample(id, source, "", "prompt", "thinking", "answer", "m1k", "rule", 42) for id, source in pairs], Sample)
+PAPER4 = pd.read_csv(PAPER / "table4.csv")
+
+
+def samples(path: Path, rows: list[tuple[str, str, str]]) -> Path:
+    """Question, source and own domain of each."""
+    records.write(
+        path, [Sample(id, source, domain, "prompt", "thinking", "answer", "m1k", "rule", 42) for id, source, domain in rows], Sample
+    )
     return path
 
 
-def table4(tmp_path: Path, *subsets: str) -> list[list[str]]:
-    names = {"q1": "Virology", "q2": "Analysis", "q3": "Virology", "q4": "Urine"}
+def table4(tmp_path: Path, *subsets: str, labelled: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+    names = {"q1": "Virology", "q2": "Analysis", "q3": "Virology", "q4": "Of ours"}
     records.write(tmp_path / "d.parquet", [Domain(question, "01", name) for question, name in names.items()], Domain)
-    arguments = [part for value in subsets for part in ("--subset", value)]
-    tables.main(["table4", "--domains", str(tmp_path / "d.parquet"), *arguments, "--output", str(tmp_path / "t.csv")])
-    return list(csv.reader((tmp_path / "t.csv").read_text().splitlines()))
+    arguments = [part for value in subsets for part in ("--subset", value)] + (
+        ["--domains", str(tmp_path / "d.parquet")] if labelled else []
+    )
+    arguments += ["--published", str(PAPER / "table4.csv"), "--output", str(tmp_path / "t.csv"), "--long", str(tmp_path / "l.csv")]
+    tables.main(["table4", *arguments])
+    return tuple(pd.read_csv(tmp_path / name, dtype=str, keep_default_na=False) for name in ("t.csv", "l.csv"))  # type: ignore[return-value]
 
 
-def test_table_4_counts_by_domain_and_pool(tmp_path: Path) -> None:
-    large = samples(tmp_path / "large.parquet", [("q1", "medmcqa"), ("q2", "medqa"), ("q3", "medmcqa")])
-    small = samples(tmp_path / "small.parquet", [("q3", "medmcqa")])
-    head, *body = table4(tmp_path, f"m23K={large}", f"m1K={small}")
-    assert head == list(pd.read_csv(PAPER / "table4.csv").columns)
-    assert body == [
-        ["Analysis", "1", "0", "0", "0", "1", "0", "0", "0", "0", "0"],
-        ["Virology", "0", "0", "0", "2", "2", "0", "0", "0", "1", "1"],
-    ]
+def test_table_4_counts_by_domain_and_pool_beside_the_published_counts(tmp_path: Path) -> None:
+    large = samples(tmp_path / "large.parquet", [("q1", "medmcqa", ""), ("q2", "medqa", ""), ("q3", "medmcqa", ""), ("q4", "headqa", "")])
+    small = samples(tmp_path / "small.parquet", [("q3", "medmcqa", "Analysis"), ("q9", "medqa", "Virology")])  # their own labels go first
+    wide, long = table4(tmp_path, f"m23K={large}", f"m1K={small}")
+    assert list(wide.columns) == ["Domain", *(f"{heading}{end}" for heading in PAPER4.columns[1:] for end in ("", " published"))]
+    assert wide["Domain"].tolist() == [*PAPER4["Domain"], "Of ours"]
+    table = wide.set_index("Domain")
+    ours = table[[heading for heading in table.columns if not heading.endswith("published")]]
+    assert ours.loc["Virology"].tolist() == ["0", "0", "0", "2", "2", "1", "0", "0", "0", "1"]
+    assert ours.loc["Analysis"].tolist() == ["1", "0", "0", "0", "1", "0", "0", "0", "1", "1"]
+    assert ours.loc["Of ours"].tolist() == ["0", "0", "1", "0", "1", *"00000"]
+    assert set(ours.loc["Abnormalities"]) == {"0"}
+    theirs = table.filter(like=" published")
+    assert theirs.iloc[:-1].to_numpy().tolist() == PAPER4.drop(columns="Domain").astype(str).to_numpy().tolist()
+    assert set(theirs.iloc[-1]) == {""}
+    assert list(long.columns) == ["domain", "subset", "source", "count", "published"]
+    assert len(long) == 77 * 2 * 5
+    line = long[(long["domain"] == "Virology") & (long["subset"] == "m1K") & (long["source"] == "MedQA")].iloc[0]
+    assert (line["count"], line["published"]) == ("1", str(PAPER4.set_index("Domain").loc["Virology", "m1K MedQA"]))
 
 
-def test_table_4_of_the_published_counts_is_the_published_table() -> None:
-    paper = pd.read_csv(PAPER / "table4.csv")
-    domains, subsets = {}, {"m23K": [], "m1K": []}  # type: ignore[var-annotated]
-    for line in paper.to_dict("records"):
-        for subset in subsets:
-            for key, heading in tables.POOLS.items():
-                for i in range(line[f"{subset} {heading}"]):
-                    question = f"{line['Domain']}-{key}-{i}"
-                    domains[question] = line["Domain"]
-                    subsets[subset].append((question, key))
-    pd.testing.assert_frame_equal(tables.domain_table(domains, subsets), paper)
+def test_table_4_of_the_published_counts_is_the_published_table(tmp_path: Path) -> None:
+    named = []
+    for subset in ("m23K", "m1K"):
+        rows = [
+            (f"{subset}-{key}-{domain}-{i}", key, domain)
+            for key, heading in tables.POOLS.items()
+            for domain, count in zip(PAPER4["Domain"], PAPER4[f"{subset} {heading}"])
+            for i in range(count)
+        ]
+        named.append(f"{subset}={samples(tmp_path / f'{subset}.parquet', rows)}")
+    wide, long = table4(tmp_path, *named, labelled=False)
+    pd.testing.assert_frame_equal(wide[list(PAPER4.columns)], PAPER4.astype(str), check_dtype=False)
+    assert (long["count"] == long["published"]).all()
 
 
-def test_table_4_needs_a_domain_for_every_sample_and_keeps_other_pools(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="subset m1K: question q9 has no domain"):
-        table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [('q9', 'medqa')])}")
-    head, line = table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [('q4', 'mine')])}")
-    assert dict(zip(head, line))["m1K mine"] == "1"
-    assert table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [])}")[0][0] == "Domain"
+def test_table_4_says_missing_where_a_subset_has_no_labels_at_all(tmp_path: Path) -> None:
+    bare = samples(tmp_path / "bare.parquet", [("q1", "medmcqa", ""), ("q2", "medqa", "")])  # m23K is published so
+    small = samples(tmp_path / "small.parquet", [("q3", "medmcqa", "Virology")])
+    wide, long = table4(tmp_path, f"m23K={bare}", f"m1K={small}", labelled=False)
+    virology = wide.set_index("Domain").loc["Virology"]
+    assert (virology["m23K MedMCQA"], virology["m23K Summation"], virology["m1K MedMCQA"]) == ("missing", "missing", "1")
+    assert virology["m23K MedMCQA published"] == str(PAPER4.set_index("Domain").loc["Virology", "m23K MedMCQA"])
+    assert set(long.loc[long["subset"] == "m23K", "count"]) == {""}
+
+
+def test_table_4_needs_a_domain_for_every_sample_and_keeps_other_pools_and_subsets(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="subset m1K: question q9 has no domain of its own and none in the file"):
+        table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [('q9', 'medqa', '')])}")
+    some = samples(tmp_path / "s.parquet", [("q8", "medqa", "Virology"), ("q9", "medqa", "")])
+    with pytest.raises(UserError, match="question q9 has no domain"):
+        table4(tmp_path, f"m1K={some}", labelled=False)
+    wide, _ = table4(tmp_path, f"mine={samples(tmp_path / 's.parquet', [('q4', 'own', '')])}")
+    assert list(wide.columns) == ["Domain", "mine MedQA", "mine PubMedQA", "mine HeadQA", "mine MedMCQA", "mine own", "mine Summation"]
+    assert wide.iloc[-1].tolist() == ["Of ours", "0", "0", "0", "0", "1", "1"]
+    wide, _ = table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [])}")
+    assert set(wide["m1K Summation"]) == {"0"}

@@ -14,15 +14,20 @@ LIGHT = [
     "m1.world.build",
     "m1.world.server",
     "m1.pools.collect",
+    "m1.pools.check",
     "m1.pools.merge",
+    "m1.pools.audit",
     "m1.screen.hard",
     "m1.distill.draw",
     "m1.distill.traces",
     "m1.select.domains",
     "m1.select.sample",
+    "m1.select.published",
+    "m1.infer.published",
     "m1.score.judge",
     "m1.report.tables",
     "m1.report.figures",
+    "m1.report.lengths",
 ]
 HEAVY = ("torch", "transformers", "datasets", "trl")
 

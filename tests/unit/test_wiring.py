@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,9 +34,29 @@ def wiring() -> Wiring:
     return made()
 
 
+def given() -> dict[str, Any]:
+    """The default configuration, unchecked."""
+    registry, config = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("data", "config"))
+    return config | {"data": registry["data"] | config["data"]}
+
+
 def made(**changes: Any) -> Wiring:
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    return Wiring(prepare(copy.deepcopy(config | changes), ROOT))
+    return Wiring(prepare(copy.deepcopy(given() | changes), ROOT))
+
+
+RESULTS = [{"from": "m1_results", "file": "a.json", "budget": 192}, {"from": "m1_results", "path": "b.json", "budget": 64, "forced": 1}]
+
+
+def entered() -> Wiring:
+    """A run that takes one artifact of every kind as published."""
+    report = given()["report"] | {"figures": ["m1-small-1k"]}
+    enter = {
+        "evaluation": "m1_eval_data",
+        "subsets": {"m23k": "m23k_tokenized"},
+        "checkpoints": {"m1-small-1k": "m1_7b_1k"},
+        "results": {"m1-large-1k": RESULTS},
+    }
+    return made(enter=enter, report=report)
 
 
 def test_one_of_matches_names_and_nothing_else() -> None:
@@ -101,9 +122,60 @@ def test_files_that_the_teachers_server_reads_are_inputs(wiring: Wiring) -> None
 
 
 def test_pools_from_the_hub_have_no_input_file(wiring: Wiring) -> None:
-    assert wiring.pool_file(Wildcards(pool="medqa")) == ["results/world/pools/medqa.jsonl"]
-    wiring.config["pools"]["medqa"] = {"path": None, "hub": "a/b"}
-    assert wiring.pool_file(Wildcards(pool="medqa")) == []
+    assert wiring.source_file("pools", "medqa") == ["results/world/pools/medqa.jsonl"]
+    wiring.config["pools"]["medqa"] |= {"path": None, "hub": "a/b"}
+    assert wiring.source_file("pools", "medqa") == []
+
+
+def test_only_an_optional_benchmark_may_lack_its_file(wiring: Wiring, tmp_path: Path) -> None:
+    path = tmp_path / "gpqa.jsonl"
+    wiring.config["benchmarks"]["gpqa"] |= {"path": str(path)}
+    assert wiring.source_file("benchmarks", "gpqa") == [str(path)]
+    wiring.config["benchmarks"]["gpqa"]["optional"] = True
+    assert wiring.source_file("benchmarks", "gpqa") == []
+    path.touch()
+    assert wiring.source_file("benchmarks", "gpqa") == [str(path)]
+
+
+@pytest.mark.parametrize("wired", [made, entered])
+def test_every_artifact_has_one_rule_that_makes_it(wired: Callable[[], Wiring]) -> None:
+    wiring = wired()
+    for made_here, published, everything in (
+        (wiring.sampled, wiring.enter["subsets"], wiring.config["subsets"]),
+        (wiring.trained, wiring.enter["checkpoints"], wiring.tuned),
+        ([*wiring.swept, *wiring.at_once], wiring.enter["results"], wiring.recipes),
+    ):
+        assert sorted([*made_here, *published]) == sorted(everything)
+
+
+def test_what_is_published_is_read_from_its_entry() -> None:
+    wiring = entered()
+    subset = json.loads(wiring.entry("subsets/{subset}")(Wildcards(subset="m23k")))
+    assert (subset["hub"], subset["split"]) == ("UCSC-VLAA/m23k-tokenized", "train")
+    assert json.loads(wiring.checkpoint(Wildcards(model="m1-small-1k")))["hub"] == "UCSC-VLAA/m1-7B-1K"
+    results = json.loads(wiring.published_results(Wildcards(model="m1-large-1k")))
+    assert results["names"]["MedMCQA_validation"] == "medmcqa"
+    assert [(one["budget"], one["forced"], one["file"], one["path"]) for one in results["results"]] == [
+        (192, 0, "a.json", None),
+        (64, 1, None, "b.json"),
+    ]
+    assert wiring.published_files(Wildcards(model="m1-large-1k")) == ["b.json"]
+
+
+def test_a_published_m23k_leaves_no_trace_of_screen_and_teacher_in_the_tables() -> None:
+    wiring = entered()
+    assert not any("screen" in path or "distill" in path for path in wiring.counted())
+    assert wiring.table4()["domains"] == []
+
+
+def test_data_check_says_which_pools_and_benchmarks_use_an_entry() -> None:
+    pubmedqa = {"from": "pubmedqa_labeled", "part": None}
+    config = given()
+    wiring = made(pools=config["pools"] | {"pubmedqa": pubmedqa}, benchmarks={"pubmedqa": pubmedqa | {"optional": True}})
+    checked = wiring.data_check()
+    assert checked["pubmedqa_labeled"]["used_by"] == ["pools.pubmedqa", "benchmarks.pubmedqa"]
+    assert not checked["pubmedqa_labeled"]["optional"]
+    assert checked["pubmedqa_labeled"]["rows"] == 1000
 
 
 def test_table_1_shows_models_that_answer_at_once_without_a_budget(wiring: Wiring) -> None:
@@ -133,10 +205,10 @@ def test_every_row_refers_to_a_published_one(wiring: Wiring) -> None:
 
 
 def test_table_3_names_files_that_rules_make(wiring: Wiring) -> None:
-    files = [file for _, _, files in wiring.table3() for file in files]
-    subsets = {file.removeprefix("results/select/").removesuffix(".parquet") for file in files if "/select/" in file}
-    assert subsets <= set(wiring.config["subsets"])
-    assert files[: len(wiring.config["pools"])] == [f"results/pools/{pool}.parquet" for pool in wiring.config["pools"]]
+    files = wiring.counted()
+    subsets = {file.removeprefix("<results>/select/").removesuffix(".parquet") for file in files if "/select/" in file}
+    assert subsets == set(wiring.config["subsets"])
+    assert files[: len(wiring.config["pools"])] == [f"<results>/pools/{pool}.parquet" for pool in wiring.config["pools"]]
 
 
 def test_figures_take_their_own_axis(wiring: Wiring) -> None:
@@ -160,6 +232,5 @@ def test_each_figure_is_given_its_own_settings() -> None:
 
 
 def test_without_table_2_it_is_no_target() -> None:
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     assert "<results>/table2.csv" in made().targets()
-    assert "<results>/table2.csv" not in made(report=config["report"] | {"table2": None}).targets()
+    assert "<results>/table2.csv" not in made(report=given()["report"] | {"table2": None}).targets()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.answers import extract_boxed
+from m1.pools.collect import KEYS
 from m1.pools.collect import main as collect
 from m1.prompts import question_text
 from m1.records import Question, read
@@ -59,14 +60,14 @@ def test_relations_are_permutations_around_the_ring() -> None:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_benchmarks_are_read_as_the_real_ones_and_their_key_is_right(world: Path, tmp_path: Path, name: str) -> None:
     layout = name if name in {"medmcqa", "pubmedqa"} else "eval"
-    keys = dict.fromkeys(("hub", "config", "split", "revision", "key", "part", "limit"))
     settings = {
-        **keys,
+        **dict.fromkeys(KEYS),
         "layout": layout,
         "path": str(world / "benchmarks" / f"{name}.jsonl"),
         "shuffle_options": False,
         "seed": 42,
         "invalid": "error",
+        "optional": False,
     }
     output = tmp_path / "q.parquet"
     collect(["--name", name, "--settings", json.dumps(settings), "--output", str(output), "--manifest", str(tmp_path / "q.json")])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from m1.config import merged
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "envs", "resources", "profiles", "tests/configs")
@@ -103,10 +104,3 @@ class Project:
         """Change the short configuration; dictionaries are merged, anything else is replaced."""
         path = self.path(SHORT)
         path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text(encoding="utf-8")), changes)), encoding="utf-8")
-
-
-def merged(value: Any, changes: Any) -> Any:
-    """As Snakemake merges configuration files."""
-    if not (isinstance(value, dict) and isinstance(changes, dict)):
-        return changes
-    return value | {key: merged(value.get(key), part) for key, part in changes.items()}

@@ -34,7 +34,7 @@ def test_answer_letter_that_is_not_among_the_options(new: Project) -> None:
         for number, (letter, text) in enumerate([("A", "this"), ("B", "that"), ("E", "these")])
     ]
     (new.folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    new.configure(benchmarks={"medqa": {"world": False, "path": "mine.jsonl"}})
+    new.configure(data={"mine": {"layout": "eval", "path": "mine.jsonl"}}, benchmarks={"medqa": {"from": "mine"}})
     said = refused(new, "results/short/benchmarks/medqa.parquet")
     assert "error: mine.jsonl: record 2 (from 0), field 'answer_idx'" in said
     assert "(found 'E, options A, B')" in said

@@ -74,6 +74,7 @@ def settings(**changes: object) -> Callable[[Project], None]:
     return lambda project: project.configure(**changes)
 
 
+RESULTS = [{"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((16, 0), (64, 0), (96, 0), (96, 1))]
 SMALL = {"world_pretrain small"} | CURATED | evaluated("small")
 LARGE = {"world_pretrain large"} | trained("m1-large-1k")
 COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge"}
@@ -113,6 +114,25 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         {"infer_answer small-cot", "score_judge small-cot", "report_table1"},
     ),
     "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small")),
+    "threshold of the audit": (settings(audit={"thresholds": [90]}), set()),
+    "cores for comparing": (settings(merge={"processes": 2}), set()),
+    "an entry that nothing uses": (settings(data={"mine": {"path": "mine.csv", "layout": "eval"}}), set()),
+    "a benchmark from elsewhere": (
+        settings(data={"world_medqa": {"rows": 6}}),
+        {"pools_collect_benchmark medqa", "pools_merge"} | CURATED | evaluated("small"),
+    ),
+    "a published subset": (
+        settings(enter={"subsets": {"m1k": "m1k_tokenized"}}),
+        {"select_published m1k"} | trained(*THINKING),
+    ),
+    "a published checkpoint": (
+        settings(enter={"checkpoints": {"m1-small-1k": "m1_7b_1k"}}),
+        {"train_published m1-small-1k"} | evaluated("m1-small-1k"),
+    ),
+    "published results": (
+        settings(enter={"results": {"m1-small-1k": RESULTS}}),
+        {"infer_published m1-small-1k"} | evaluated("m1-small-1k") - {"infer_sweep m1-small-1k"},
+    ),
     "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge"} | CURATED),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,37 @@ from m1.errors import UserError
 from m1.files import digest
 from m1.fingerprint import fingerprint
 
+ROOT = Path(__file__).parents[2]
+DEFAULT = (ROOT / "config/data.yaml", ROOT / "config/config.yaml")
+"""What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+READ = ("layout", "path", "hub", "config", "split", "revision", "file", "key", "where", "checksum", "rows", "obtain")
+"""Keys of an entry of ``data`` that say where its records are and what they look like."""
+
+
+def load(overlays: Sequence[Path] = ()) -> dict[str, Any]:
+    """The checked configuration, for programs that run without Snakemake.
+
+    Args:
+        overlays: files laid over the default, as with ``--configfile``.
+
+    Raises:
+        UserError: a file is not there or not YAML, and all that :func:`prepare` refuses.
+    """
+    config: Any = {}
+    for path in (*DEFAULT, *overlays):
+        try:
+            config = merged(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    return prepare(config, ROOT)
+
+
+def merged(value: Any, changes: Any) -> Any:
+    """Dictionaries merge, anything else is replaced, as Snakemake merges configuration files."""
+    if not (isinstance(value, dict) and isinstance(changes, dict)):
+        return changes
+    return value | {key: merged(value.get(key), part) for key, part in changes.items()}
 
 
 def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
@@ -25,7 +56,8 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         root: the repository, where config/models is.
 
     Returns:
-        The settings with ``recipes`` added (model to recipe, ``thinking`` complete in each), and with the paths of the world's files.
+        The settings with ``recipes`` added (model to recipe, ``thinking`` complete in each), and with pools and benchmarks that hold
+        what their entry of ``data`` says.
 
     Raises:
         UserError: names the key, what was found, and what would be right.
@@ -47,21 +79,45 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         check(recipe, schema["$defs"]["recipe"], schema, f"config/models/{name}.yaml")
         recipe = with_defaults(recipe, schema["$defs"]["recipe"], schema)
         recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
+        if results := config["enter"]["results"].get(name):
+            recipe["thinking"] |= {key: sorted({result[one] for result in results} - {0}) for key, one in POINTS.items()}
         recipes[name] = recipe
     config["recipes"] = recipes
+    for entry in config["data"].values():
+        if entry["path"]:
+            entry["path"] = entry["path"].replace("<results>", config["pathvars"]["results"])
     check_names(config)
     for provider in ("teacher", "labeller"):
         identify_server(config[provider], config["pathvars"]["results"])
+    config["read_from"] = {}
     for kind in ("pools", "benchmarks"):
         for name, source in config[kind].items():
-            if source.pop("world"):
-                source["path"] = f"{config['pathvars']['results']}/world/{kind}/{name}.jsonl"
+            config["read_from"][f"{kind}.{name}"], config[kind][name] = located(config, kind, name, source)
     return config
+
+
+POINTS = {"budgets": "budget", "forced": "forced"}
+"""Key of ``thinking`` to key of one published result."""
+
+
+def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A pool or benchmark with what its entry of ``data`` says, and the entry's name (with the list's, in a file of several sets).
+
+    ``enter.evaluation`` comes before a benchmark's own entry; a ``part`` is one of the original set, so it falls away then.
+    """
+    entry = source["from"]
+    sets = config["data"][config["enter"]["evaluation"]]["sets"] if kind == "benchmarks" and config["enter"]["evaluation"] else {}
+    if name in sets:
+        entry = config["enter"]["evaluation"]
+        source = source | sets[name] | {"part": None}
+    place = {key: config["data"][entry][key] for key in READ}
+    label = f"{entry}: {source['key']}" if name in sets else entry
+    return label, place | {key: value for key, value in source.items() if key != "from"}
 
 
 def without_removed(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without the named parts that an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out."""
-    parts = ("bases", "pools", "benchmarks", "distill", "subsets", "report")
+    parts = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
     return {
         key: {name: part for name, part in value.items() if part is not None} if key in parts and isinstance(value, dict) else value
         for key, value in config.items()
@@ -122,6 +178,8 @@ def with_defaults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> 
     """A copy of a value with the schema's defaults written in."""
     if "$ref" in schema:
         schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if isinstance(value, list) and "items" in schema:
+        return [with_defaults(part, schema["items"], whole) for part in value]
     if not isinstance(value, dict):
         return value
     properties = schema.get("properties", {})
@@ -133,27 +191,23 @@ def with_defaults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> 
     return result
 
 
+def known(name: str, names: Any, where: str) -> None:
+    """Refuse a name that is not among ``names``."""
+    if name not in names:
+        raise UserError(f"{where}: there is no '{name}'{nearest(name, list(names))}")
+
+
 def check_names(config: dict[str, Any]) -> None:
     """Every name must refer to something.
 
     Raises:
         UserError: names the key, the name found, and the nearest one that is there.
     """
-
-    def known(name: str, names: Any, where: str) -> None:
-        if name not in names:
-            raise UserError(f"{where}: there is no '{name}'{nearest(name, list(names))}")
-
     for name, base in config["bases"].items():
         if sum(key in base for key in ("world", "hub", "path")) != 1:
             raise UserError(f"bases.{name}: give exactly one of world, hub and path")
-    for kind in ("pools", "benchmarks"):
-        for name, source in config[kind].items():
-            if sum(bool(source[key]) for key in ("world", "path", "hub")) != 1:
-                raise UserError(f"{kind}.{name}: give exactly one of world: true, path and hub")
-    uses_world = any(source["world"] for kind in ("pools", "benchmarks") for source in config[kind].values())
-    if (uses_world or any("world" in base for base in config["bases"].values())) and "world" not in config:
-        raise UserError("world: key is missing, yet a pool, benchmark or base is marked `world`")
+    check_sources(config)
+    check_enter(config)
     for name in config["screen"]["models"]:
         known(name, config["bases"], "screen.models")
     for name, drawn in config["distill"].items():
@@ -183,6 +237,9 @@ def check_names(config: dict[str, Any]) -> None:
                 raise UserError(
                     f"report.table2.models: config/models/{name}.yaml has no 'ablation' (scale and label), its place in Table 2"
                 )
+    known(config["report"]["figure8a"]["base"], config["bases"], "report.figure8a.base")
+    for name in config["report"]["figure8a"]["subsets"].values():
+        known(name, config["subsets"], "report.figure8a.subsets")
     for name in config["report"]["figures"]:
         known(name, config["recipes"], "report.figures")
         if config["recipes"][name]["prompt"] != "thinking":
@@ -193,3 +250,43 @@ def check_names(config: dict[str, Any]) -> None:
                 raise UserError(
                     f"report.figures: {name} lacks {key} {lacking}, because its recipe has its own `thinking`; take one of both out"
                 )
+
+
+def check_sources(config: dict[str, Any]) -> None:
+    """Every pool and benchmark must name an entry of ``data`` that can be read."""
+    data = config["data"]
+    used = [(f"{kind}.{name}", source["from"]) for kind in ("pools", "benchmarks") for name, source in config[kind].items()]
+    for where, entry in used:
+        known(entry, data, f"{where}.from")
+        if not data[entry]["layout"]:
+            raise UserError(f"data.{entry}: key 'layout' is missing; {where} needs it")
+    world = f"{config['pathvars']['results']}/world/"
+    of_world = [f"data.{entry}" for _, entry in used if (data[entry]["path"] or "").startswith(world)]
+    of_world += [f"bases.{name}" for name, base in config["bases"].items() if "world" in base]
+    if of_world and "world" not in config:
+        raise UserError(f"world: key is missing, yet {of_world[0]} is made by it")
+
+
+def check_enter(config: dict[str, Any]) -> None:
+    """What is taken as published must have an entry of ``data`` that says how it is laid out."""
+    data, enter, recipes = config["data"], config["enter"], config["recipes"]
+
+    def described(entry: str, key: str, where: str) -> None:
+        known(entry, data, where)
+        if not data[entry][key]:
+            raise UserError(f"data.{entry}: key '{key}' is missing; {where} needs it (config/data.yaml shows its form)")
+
+    if enter["evaluation"] is not None:
+        described(enter["evaluation"], "sets", "enter.evaluation")
+    for name, entry in enter["subsets"].items():
+        known(name, config["subsets"], "enter.subsets")
+        described(entry, "sources", f"enter.subsets.{name}")
+    for name, entry in enter["checkpoints"].items():
+        known(name, recipes, "enter.checkpoints")
+        known(entry, data, f"enter.checkpoints.{name}")
+        if "sft" not in recipes[name]:
+            raise UserError(f"enter.checkpoints.{name}: its recipe has no 'sft'; it is its base, so change that one in `bases`")
+    for name, results in enter["results"].items():
+        known(name, recipes, "enter.results")
+        for result in results:
+            described(result["from"], "sets", f"enter.results.{name}")

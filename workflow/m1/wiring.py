@@ -9,7 +9,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
+
+from m1.config import READ
 
 CALLS = ("base_url", "api_key_env", "serve_seconds", "concurrency", "timeout", "max_retries", "price_prompt", "price_completion")
 """Keys of a provider that decide no answer. They are no params, so that another price or pace asks nothing and trains nothing again."""
@@ -35,16 +38,22 @@ class Wiring:
         self.recipes: dict[str, Any] = config["recipes"]
         self.world_bases = [name for name, base in config["bases"].items() if "world" in base]
         self.other_bases = [name for name in config["bases"] if name not in self.world_bases]
+        self.enter: dict[str, Any] = config["enter"]
+        """What is taken as published, in place of computing it."""
         self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] == "thinking"]
         """Models that think, and are swept over the budgets."""
-        self.at_once = [name for name in self.recipes if name not in self.thinking]
-        self.trained = [name for name, recipe in self.recipes.items() if "sft" in recipe]
+        self.swept = [name for name in self.thinking if name not in self.enter["results"]]
+        self.at_once = [name for name in self.recipes if name not in self.thinking and name not in self.enter["results"]]
+        self.tuned = [name for name, recipe in self.recipes.items() if "sft" in recipe]
+        """Models with weights of their own, trained here or published."""
+        self.trained = [name for name in self.tuned if name not in self.enter["checkpoints"]]
+        self.sampled = [name for name in config["subsets"] if name not in self.enter["subsets"]]
         self.drawn = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
 
     def targets(self) -> list[str]:
         """Everything that this configuration makes in the end."""
-        names = ["table1.csv", "table2.csv", "table3.csv", "table4.csv", "figure1.pdf", "figure3.pdf"]
+        names = ["table1.csv", "table2.csv", "table3.csv", "table4.csv", "figure1.pdf", "figure3.pdf", "figure8a.pdf", "contamination.csv"]
         return [f"<results>/{name}" for name in names if name != "table2.csv" or "table2" in self.config["report"]]
 
     def settings(self, path: str, only: list[str] | None = None, **more: Any) -> Callable[[Wildcards], str]:
@@ -90,13 +99,15 @@ class Wiring:
         results = f"{self.config['pathvars']['results']}/"
         return [part for part in self.config[provider]["serve"] or [] if part.startswith(results)]
 
-    def pool_file(self, wildcards: Wildcards) -> list[str]:
-        """The local file of a pool; none if it comes from the hub."""
-        return [path for path in [self.config["pools"][wildcards.pool]["path"]] if path]
+    def source_file(self, kind: str, name: str) -> list[str]:
+        """The local file of a pool or benchmark; none if it comes from the hub, or is optional and not there."""
+        source = self.config[kind][name]
+        path = source["path"]
+        return [path] if path and (Path(path).exists() or not source["optional"]) else []
 
-    def benchmark_file(self, wildcards: Wildcards) -> list[str]:
-        """The local file of a benchmark; none if it comes from the hub."""
-        return [path for path in [self.config["benchmarks"][wildcards.benchmark]["path"]] if path]
+    def pools(self) -> list[str]:
+        """The questions of all pools."""
+        return [f"<results>/pools/{name}.parquet" for name in self.config["pools"]]
 
     def benchmarks(self) -> list[str]:
         """The questions of all benchmarks."""
@@ -133,7 +144,59 @@ class Wiring:
 
     def model(self, wildcards: Wildcards) -> str:
         """The model that a recipe evaluates: the trained one, or the base itself."""
-        return f"<results>/train/{wildcards.model}" if wildcards.model in self.trained else self.base(wildcards)
+        return f"<results>/train/{wildcards.model}" if wildcards.model in self.tuned else self.base(wildcards)
+
+    def entry(self, path: str) -> Callable[[Wildcards], str]:
+        """What is read in place of an artifact, as JSON: the entry of ``data`` that a path of ``enter`` names (``subsets/{subset}``)."""
+
+        def value(wildcards: Wildcards) -> str:
+            part, name = path.format(**wildcards).split("/")
+            entry = self.config["data"][self.enter[part][name]]
+            return json.dumps({key: entry[key] for key in READ if key != "layout"}, sort_keys=True)
+
+        return value
+
+    def checkpoint(self, wildcards: Wildcards) -> str:
+        """Where a published checkpoint is, as JSON: a folder, or a model on the hub."""
+        entry = self.config["data"][self.enter["checkpoints"][wildcards.model]]
+        return json.dumps({key: entry[key] for key in ("path", "hub", "revision") if entry[key]}, sort_keys=True)
+
+    def pool_names(self, wildcards: Wildcards) -> str:
+        """Source in a published subset to pool, as JSON."""
+        return json.dumps(self.config["data"][self.enter["subsets"][wildcards.subset]]["sources"])
+
+    def published_results(self, wildcards: Wildcards) -> str:
+        """The published results of a model, as JSON: lists of the files by benchmark, and where each file is."""
+        results: list[dict[str, Any]] = []
+        names: dict[str, str] = {}
+        for result in self.enter["results"][wildcards.model]:
+            entry = self.config["data"][result["from"]]
+            names |= {one["key"]: benchmark for benchmark, one in entry["sets"].items() if benchmark in self.config["benchmarks"]}
+            place = {key: result.get(key, entry[key]) for key in READ if key not in ("layout", "key", "rows")}
+            results.append({"budget": result["budget"], "forced": result["forced"], **place})
+        return json.dumps({"names": names, "results": results}, sort_keys=True)
+
+    def published_files(self, wildcards: Wildcards) -> list[str]:
+        """The local files of a model's published results."""
+        return [place["path"] for place in json.loads(self.published_results(wildcards))["results"] if place["path"]]
+
+    def subset_file(self, wildcards: Wildcards) -> list[str]:
+        """The local file of a published subset."""
+        return [path for path in [self.config["data"][self.enter["subsets"][wildcards.subset]]["path"]] if path]
+
+    def data_check(self) -> dict[str, dict[str, Any]]:
+        """Where each set that this configuration reads is, and what uses it: the argument of :func:`m1.pools.check.check`."""
+        sources: dict[str, dict[str, Any]] = {}
+        for user, label in self.config["read_from"].items():
+            kind, name = user.split(".")
+            source = self.config[kind][name]
+            one = sources.setdefault(label, {"used_by": [], "optional": True, **{key: source[key] for key in READ}})
+            one["used_by"].append(user)
+            one["optional"] = one["optional"] and source["optional"]
+        for name, label in self.enter["subsets"].items():
+            entry = {key: self.config["data"][label][key] for key in READ}
+            sources[label] = {"used_by": [f"enter.subsets.{name}"], "optional": False, **entry}
+        return sources
 
     def judgements(self, shown: str) -> list[str]:
         """Judgements of the models of a table or of the figures."""
@@ -157,26 +220,67 @@ class Wiring:
         return json.dumps({"rows": rows, "remark": report["remark"]})
 
     def table3(self) -> list[tuple[str, str | None, list[str]]]:
-        """Rows of Table 3: label, name in the paper (None: a row of ours), and the files that are counted."""
-        results = self.config["pathvars"]["results"]
+        """Rows of Table 3: label, name in the paper (None: a row of ours), and the files that are counted.
+
+        Rows of stages that this run does not enter (m23K is taken as published), and of subsets that it lacks, are left out.
+        """
         m1k = "Hard Domain Dataset Balanced 1K (m1K)"
-        rows = [
-            ("Initial collection", "Initial collection", [f"pools/{pool}" for pool in self.config["pools"]]),
-            ("Deduplication & decontamination", None, ["pools/merged"]),
-            ("+After difficulty filtering", "+After difficulty filtering", ["screen/hard"]),
-            ("+Generating thinking data (m23K)", "+Decontamination & deduplication (m23K)", ["select/m23k"]),
-            ("Random 23K", "Random 23K", ["select/random_23k"]),
-            ("Random 1K", "Random 1K", ["select/random_1k"]),
-            ("Hard random 1K", "Hard random 1K", ["select/hard_random_1k"]),
-            ("Hard Domain Balanced 1K", "Hard Domain Balanced 1K", ["select/hard_domain_1k"]),
-            (m1k, m1k, ["select/m1k"]),
+        rows: list[tuple[str, str | None, list[str]]] = [
+            ("Initial collection", "Initial collection", self.pools()),
+            ("Deduplication & decontamination", None, ["<results>/pools/merged.parquet"]),
         ]
-        return [(label, published, [f"{results}/{name}.parquet" for name in names]) for label, published, names in rows]
+        if "m23k" in self.sampled:
+            rows += [
+                ("+After difficulty filtering", "+After difficulty filtering", ["<results>/screen/hard.parquet"]),
+                ("+Generating thinking data", "+Generating thinking data", ["<results>/distill/hard.parquet"]),
+            ]
+        subsets = {
+            "m23k": "+Decontamination & deduplication (m23K)",
+            "random_23k": "Random 23K",
+            "random_1k": "Random 1K",
+            "hard_random_1k": "Hard random 1K",
+            "hard_domain_1k": "Hard Domain Balanced 1K",
+            "m1k": m1k,
+        }
+        return rows + [
+            (label, label, [f"<results>/select/{key}.parquet"]) for key, label in subsets.items() if key in self.config["subsets"]
+        ]
+
+    def counted(self) -> list[str]:
+        """The files that Table 3 counts."""
+        return [path for _, _, paths in self.table3() for path in paths]
+
+    def table3_rows(self, wildcards: Wildcards, input: Any) -> list[str]:
+        """``--row=label=path`` for each file of Table 3."""
+        labels = [label for label, _, paths in self.table3() for _ in paths]
+        return [f"--row={label}={path}" for label, path in zip(labels, input.counted, strict=True)]
 
     def table3_settings(self) -> str:
         """Columns and rows of Table 3, as JSON."""
         rows = [{"label": label, "published": published} for label, published, _ in self.table3()]
         return json.dumps({"columns": list(self.config["pools"]), "rows": rows})
+
+    def table4(self) -> dict[str, list[str]]:
+        """Inputs of Table 4: m23K, m1K, and domain labels. A published m23K has none (its counts say `missing`), and m1K brings its own."""
+        subsets = {name: [f"<results>/select/{name}.parquet"] for name in ("m23k", "m1k")}
+        return {**subsets, "domains": ["<results>/select/domains.parquet"] if "m23k" in self.sampled else []}
+
+    def table4_flags(self, wildcards: Wildcards, input: Any) -> str:
+        """``--domains`` and ``--subset`` of Table 4."""
+        domains = f"--domains {input.domains} " if input.domains else ""
+        return f"{domains}--subset m23K={input.m23k} --subset m1K={input.m1k}"
+
+    def figure8a(self) -> dict[str, str]:
+        """Label to file of the training subsets whose lengths are drawn."""
+        return {label: f"<results>/select/{name}.parquet" for label, name in self.config["report"]["figure8a"]["subsets"].items()}
+
+    def figure8a_subsets(self, wildcards: Wildcards, input: Any) -> list[str]:
+        """``--subset=label=path`` for each subset of Figure 8a."""
+        return [f"--subset={label}={path}" for label, path in zip(self.figure8a(), input.subsets, strict=True)]
+
+    def figure8a_settings(self) -> str:
+        """The remark on Figure 8a, as JSON."""
+        return json.dumps({"note": self.config["report"]["note"]})
 
     def figure1(self) -> str:
         """Models and budgets of Figure 1, as JSON."""

@@ -14,7 +14,7 @@ rule infer_sweep:
     benchmark:
         "<logs>/infer_sweep/{model}.tsv"
     wildcard_constraints:
-        model=one_of(wiring.thinking),
+        model=one_of(wiring.swept),
     conda:
         "../../envs/infer.yaml"
     threads: wiring.resource("threads", 1)
@@ -65,4 +65,27 @@ rule infer_answer:
     shell:
         "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --store {params.store}"
+        " --output {output.predictions} --manifest {output.manifest} 2> {log}"
+
+
+rule infer_published:
+    input:
+        files=wiring.published_files,
+        benchmarks=wiring.benchmarks(),
+    output:
+        predictions="<results>/infer/{model}/predictions.parquet",
+        manifest="<results>/infer/{model}/manifest.json",
+    log:
+        "<logs>/infer_published/{model}.log",
+    benchmark:
+        "<logs>/infer_published/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(wiring.enter["results"]),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=fingerprint("m1.infer.published"),
+        settings=wiring.published_results,
+    shell:
+        "python -m m1.infer.published --name {wildcards.model} --settings {params.settings:q} --benchmarks {input.benchmarks}"
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"

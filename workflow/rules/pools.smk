@@ -3,7 +3,7 @@
 
 rule pools_collect:
     input:
-        wiring.pool_file,
+        lambda wildcards: wiring.source_file("pools", wildcards.pool),
     output:
         questions="<results>/pools/{pool}.parquet",
         manifest="<results>/pools/{pool}.json",
@@ -23,7 +23,7 @@ rule pools_collect:
 
 rule pools_collect_benchmark:
     input:
-        wiring.benchmark_file,
+        lambda wildcards: wiring.source_file("benchmarks", wildcards.benchmark),
     output:
         questions="<results>/benchmarks/{benchmark}.parquet",
         manifest="<results>/benchmarks/{benchmark}.json",
@@ -43,7 +43,7 @@ rule pools_collect_benchmark:
 
 rule pools_merge:
     input:
-        pools=expand("<results>/pools/{pool}.parquet", pool=wiring.config["pools"]),
+        pools=wiring.pools(),
         benchmarks=wiring.benchmarks(),
     output:
         questions="<results>/pools/merged.parquet",
@@ -54,9 +54,38 @@ rule pools_merge:
         "<logs>/pools_merge.tsv"
     conda:
         "../../envs/data.yaml"
+    threads: wiring.config["merge"]["processes"]
     params:
         code=fingerprint("m1.pools.merge"),
-        settings=wiring.settings("merge"),
+        settings=wiring.settings(
+            "merge", only=["threshold", "decontaminate", "ngram", "containment"]
+        ),
     shell:
         "python -m m1.pools.merge --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
-        " --output {output.questions} --manifest {output.manifest} 2> {log}"
+        " --processes {threads} --output {output.questions} --manifest {output.manifest} 2> {log}"
+
+
+rule pools_audit:
+    input:
+        pools=wiring.pools(),
+        benchmarks=wiring.benchmarks(),
+    output:
+        pairs="<results>/contamination.csv",
+        summary="<results>/contamination_summary.csv",
+    log:
+        "<logs>/pools_audit.log",
+    benchmark:
+        "<logs>/pools_audit.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: wiring.config["merge"]["processes"]
+    params:
+        code=fingerprint("m1.pools.audit"),
+        settings=wiring.settings(
+            "merge",
+            only=["ngram", "containment", "thresholds"],
+            thresholds=wiring.config["audit"]["thresholds"],
+        ),
+    shell:
+        "python -m m1.pools.audit --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
+        " --processes {threads} --output {output.pairs} --summary {output.summary} 2> {log}"

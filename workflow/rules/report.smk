@@ -49,7 +49,8 @@ if "table2" in wiring.config["report"]:
 
 rule report_table3:
     input:
-        counted=[path for _, _, paths in wiring.table3() for path in paths],
+        counted=wiring.counted(),
+        questions="<results>/pools/merged.parquet",
         published="resources/paper/table3.csv",
     output:
         table="<results>/table3.csv",
@@ -62,24 +63,20 @@ rule report_table3:
         "../../envs/report.yaml"
     params:
         code=fingerprint("m1.report.tables"),
-        rows=[
-            f"--row={label}={path}"
-            for label, _, paths in wiring.table3()
-            for path in paths
-        ],
+        rows=wiring.table3_rows,
         settings=wiring.table3_settings(),
     shell:
-        "python -m m1.report.tables table3 {params.rows:q} --settings {params.settings:q}"
+        "python -m m1.report.tables table3 {params.rows:q} --questions {input.questions} --settings {params.settings:q}"
         " --published {input.published} --output {output.table} --long {output.long} 2> {log}"
 
 
 rule report_table4:
     input:
-        domains="<results>/select/domains.parquet",
-        m23k="<results>/select/m23k.parquet",
-        m1k="<results>/select/m1k.parquet",
+        **wiring.table4(),
+        published="resources/paper/table4.csv",
     output:
-        "<results>/table4.csv",
+        table="<results>/table4.csv",
+        long="<results>/table4_long.csv",
     log:
         "<logs>/report_table4.log",
     benchmark:
@@ -88,9 +85,33 @@ rule report_table4:
         "../../envs/report.yaml"
     params:
         code=fingerprint("m1.report.tables"),
+        flags=wiring.table4_flags,
     shell:
-        "python -m m1.report.tables table4 --domains {input.domains} --subset m23K={input.m23k} --subset m1K={input.m1k}"
-        " --output {output} 2> {log}"
+        "python -m m1.report.tables table4 {params.flags} --published {input.published}"
+        " --output {output.table} --long {output.long} 2> {log}"
+
+
+rule report_figure8a:
+    input:
+        tokenizer=f"<results>/bases/{wiring.config['report']['figure8a']['base']}",
+        subsets=wiring.figure8a().values(),
+    output:
+        pdf="<results>/figure8a.pdf",
+        png="<results>/figure8a.png",
+        table="<results>/figure8a.csv",
+    log:
+        "<logs>/report_figure8a.log",
+    benchmark:
+        "<logs>/report_figure8a.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.lengths"),
+        subsets=wiring.figure8a_subsets,
+        settings=wiring.figure8a_settings(),
+    shell:
+        "python -m m1.report.lengths --tokenizer {input.tokenizer} {params.subsets:q} --settings {params.settings:q}"
+        " --output {output.pdf} {output.png} --table {output.table} 2> {log}"
 
 
 rule report_figure1:

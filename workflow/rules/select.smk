@@ -41,6 +41,8 @@ rule select_sample:
         "<logs>/select_sample/{subset}.log",
     benchmark:
         "<logs>/select_sample/{subset}.tsv"
+    wildcard_constraints:
+        subset=one_of(wiring.sampled),
     priority: 9
     conda:
         "../../envs/data.yaml"
@@ -57,3 +59,26 @@ rule select_sample:
     shell:
         "python -m m1.select.sample --traces {input.traces} --questions {input.questions} {params.flags} --subset {wildcards.subset}"
         " --settings {params.settings:q} --output {output.samples} --manifest {output.manifest} 2> {log}"
+
+
+rule select_published:
+    input:
+        wiring.subset_file,
+    output:
+        samples="<results>/select/{subset}.parquet",
+        manifest="<results>/select/{subset}.json",
+    log:
+        "<logs>/select_published/{subset}.log",
+    benchmark:
+        "<logs>/select_published/{subset}.tsv"
+    wildcard_constraints:
+        subset=one_of(wiring.enter["subsets"]),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=fingerprint("m1.select.published"),
+        settings=wiring.entry("subsets/{subset}"),
+        pools=wiring.pool_names,
+    shell:
+        "python -m m1.select.published --subset {wildcards.subset} --settings {params.settings:q} --pools {params.pools:q}"
+        " --output {output.samples} --manifest {output.manifest} 2> {log}"

@@ -16,7 +16,26 @@ rule train_fetch:
         code=fingerprint("m1.train.fetch"),
         settings=wiring.settings("bases/{base}"),
     shell:
-        "python -m m1.train.fetch --name {wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.train.fetch --name bases.{wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
+
+
+rule train_published:
+    output:
+        directory("<results>/train/{model}"),
+    log:
+        "<logs>/train_published/{model}.log",
+    benchmark:
+        "<logs>/train_published/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(wiring.enter["checkpoints"]),
+    conda:
+        "../../envs/train.yaml"
+    params:
+        code=fingerprint("m1.train.fetch"),
+        settings=wiring.checkpoint,
+        entry=lambda wildcards: wiring.enter["checkpoints"][wildcards.model],
+    shell:
+        "python -m m1.train.fetch --name data.{params.entry} --settings {params.settings:q} --output {output} 2> {log}"
 
 
 rule train_sft:

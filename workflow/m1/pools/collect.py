@@ -3,106 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import io
-import json
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from m1 import records
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.pools import settings as given
+from m1.pools import sources
 from m1.pools.layouts import LAYOUTS, YES_NO_MAYBE, Parts, Refused
 from m1.progress import say
 from m1.records import LETTERS, Question
 
-KEYS = ("layout", "path", "hub", "config", "split", "revision", "key", "part", "limit", "shuffle_options", "seed", "invalid")
-FORMATS = (".jsonl", ".json", ".csv", ".parquet")
-
+KEYS = ("layout", *sources.KEYS, "part", "limit", "shuffle_options", "seed", "invalid", "optional")
 Numbered = tuple[int, Any]
 """A published record and its number in the file or split, from 0."""
-
-
-def read_local(path: str | Path, key: str | None) -> list[Any]:
-    """Records of a local file: JSON Lines, JSON (a list; with ``key``, that one of an object of lists), CSV, Parquet.
-
-    A ``.gz`` may follow, but for Parquet.
-
-    Plain readers, because importing ``datasets`` takes seconds.
-
-    Raises:
-        UserError: names the file, the line where there is one, and what was found.
-    """
-    path = Path(path)
-    kinds = [suffix for suffix in path.suffixes[-2:] if suffix in FORMATS]
-    if not kinds:
-        raise UserError(f"{path}: unknown kind of file; {', '.join(FORMATS)} can be read, the first three also as .gz.")
-    if key is not None and kinds[-1] != ".json":
-        raise UserError(f"{path}: `key` names a list inside a .json file; set it to null for a {kinds[-1]} file.")
-    try:
-        if kinds[-1] == ".parquet":
-            import pyarrow.parquet as pq
-
-            return pq.read_table(path, partitioning=None).to_pylist()
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = content.decode("utf-8-sig")
-        if kinds[-1] == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
-        return _json_list(path, text, key) if kinds[-1] == ".json" else _json_lines(path, text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Correct the pool's `path`, or set it to null and give `hub`.") from None
-    except (OSError, EOFError, ValueError, csv.Error) as error:  # damaged gzip, not UTF-8, not Parquet
-        raise UserError(f"{path}: not readable as {kinds[-1]}: {error}") from error
-
-
-def _json_lines(path: Path, text: str) -> list[Any]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise UserError(f"{path}: line {number}: not a JSON record: {error}") from None
-    return rows
-
-
-def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
-    value = json.loads(text)
-    if key is not None:
-        if not isinstance(value, dict) or key not in value:
-            there = ", ".join(value) if isinstance(value, dict) else f"a {type(value).__name__}"
-            raise UserError(f"{path}: no list {key!r}; there is {there}. Correct the pool's `key`.")
-        value = value[key]
-    if not isinstance(value, list):
-        there = (
-            f"an object with {', '.join(value)}: set the pool's `key` to one of them" if isinstance(value, dict) else type(value).__name__
-        )
-        raise UserError(f"{path}: a list of records is needed; there is {there}.")
-    return value
-
-
-def read_hub(hub: str, config: str | None, split: str | None, revision: str | None, key: str | None) -> list[Any]:
-    """Records of a data set on the Hugging Face hub (or in a local folder of that form).
-
-    Raises:
-        UserError: with the hub's own message: unknown name, no network, other splits.
-    """
-    import datasets  # seconds: only where the hub is asked
-
-    inside = {"field": key} if key is not None else {}
-    try:
-        return datasets.load_dataset(hub, config, split=split, revision=revision, **inside).to_list()
-    except Exception as error:  # the library raises many kinds, from connection errors to ValueError
-        raise UserError(
-            f"{hub} (config {config}, split {split}, revision {revision}): cannot be loaded from the hub: {str(error).rstrip('.')}. "
-            "Correct the pool's entry, check the network, or download the file and give its `path`."
-        ) from error
 
 
 def take_part(rows: Sequence[Numbered], part: dict[str, Any] | None) -> list[Numbered]:
@@ -147,14 +65,16 @@ def shuffle_options(rows: Iterable[Parts], seed: int) -> list[Parts]:
     return shuffled
 
 
-def to_parts(rows: Iterable[Numbered], layout: Callable[[Any], Parts], place: str, drop_invalid: bool) -> tuple[list[Parts], Counter[str]]:
-    """Published records as parts of questions, and how many were refused for which reason.
+def to_parts(
+    rows: Iterable[Numbered], layout: Callable[[Any], Parts], place: str, drop_invalid: bool
+) -> tuple[list[Parts], list[dict[str, Any]]]:
+    """Published records as parts of questions, and those refused: record (its number), field, reason, and what was found.
 
     Raises:
         UserError: a record is refused and ``drop_invalid`` is false; names the place, the record's number, the field and what was found.
     """
     parts: list[Parts] = []
-    refused: Counter[str] = Counter()
+    refused: list[dict[str, Any]] = []
     for number, raw in rows:
         try:
             if not isinstance(raw, dict):
@@ -164,16 +84,33 @@ def to_parts(rows: Iterable[Numbered], layout: Callable[[Any], Parts], place: st
             if not drop_invalid:
                 raise UserError(
                     f"{place}: record {number} (from 0), {error}. "
-                    "Correct the record, check the pool's `layout`, or set its `invalid` to drop to leave such records out."
+                    "Correct the record, check the set's `layout`, or set `invalid` to drop to leave such records out."
                 ) from None
-            refused[f"{error.field}: {error.reason}"] += 1
+            refused.append({"record": number, "field": error.field, "reason": error.reason, "found": error.found})
     return parts, refused
+
+
+def by_reason(refused: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Refused records counted by field and reason, the most frequent first."""
+    return dict(Counter(f"{one['field']}: {one['reason']}" for one in refused).most_common())
 
 
 def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
     """Questions with ids that do not change with the order of options or of records (but for exact repetitions)."""
     plain = [records.question_id(name, row.stem, row.context, row.options, row.options[LETTERS.index(row.answer)]) for row in rows]
-    return [Question(identity, name, *row) for identity, row in zip(records.distinct_ids(plain), rows)]
+    return [Question(identity, name, *row[:4]) for identity, row in zip(records.distinct_ids(plain), rows)]
+
+
+def quirks(rows: Iterable[Parts]) -> dict[str, int]:
+    """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
+    counts = {"equal options": 0, "right option has a twin": 0, "options equal but for letter case": 0, "text cleaned": 0}
+    for row in rows:
+        texts = set(row.options)
+        counts["equal options"] += len(texts) < len(row.options)
+        counts["right option has a twin"] += row.options.count(row.options[LETTERS.index(row.answer)]) > 1
+        counts["options equal but for letter case"] += len({text.lower() for text in texts}) < len(texts)
+        counts["text cleaned"] += row.cleaned
+    return counts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -181,45 +118,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the pool or benchmark; becomes the questions' source")
     parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
-    parser.add_argument("--input", help="the local file, where it is not the one of the setting `path`")
     parser.add_argument("--output", required=True, help="Parquet of questions")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out, refused records by reason")
+    parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out, refused records and why, quirks")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = given.parse(arguments.settings, KEYS)
     layout = LAYOUTS[given.choice(settings, "layout", LAYOUTS)]
     drop_invalid = given.choice(settings, "invalid", ("error", "drop")) == "drop"
     limit = given.count(settings, "limit")
-    path = arguments.input or settings["path"]
-    if (path is None) == (settings["hub"] is None):
-        raise UserError(f"pool {arguments.name}: give either a local `path` or a `hub` name; found path {path!r}, hub {settings['hub']!r}.")
+    facts: dict[str, Any] = {}
+    try:
+        place, published = sources.read(settings, arguments.name)
+    except sources.Missing as error:
+        if not settings["optional"]:
+            raise
+        facts["missing"] = str(error)
+        say("pools", f"{arguments.name}: MISSING, so its column will be marked missing: {error}")
+        place, published = arguments.name, []
 
-    if path is not None:
-        place, published = str(path), read_local(path, settings["key"])
-    else:
-        place = settings["hub"]
-        if settings["split"] is None:
-            raise UserError(f"pool {arguments.name}: `split` is null; give the split of {place} to read, for example train.")
-        published = read_hub(place, settings["config"], settings["split"], settings["revision"], settings["key"])
-    rows = take_part(list(enumerate(published)), settings["part"])
+    rows = take_part(list(enumerate(published)), settings["part"]) if published else []
     parts, refused = to_parts(rows, layout, place, drop_invalid)
     parts = limit_to(parts, limit, settings["seed"])
     if settings["shuffle_options"]:
         parts = shuffle_options(parts, settings["seed"])
-    if not parts:
-        raise UserError(f"{place}: no question in it (of {len(published)} records). Check the pool's `path`, `split` and `layout`.")
-    records.write(arguments.output, to_questions(arguments.name, parts), Question)
-    counts = {"published": len(published), "part": len(rows), "refused": sum(refused.values()), "questions": len(parts)}
+    if not parts and not facts:
+        raise UserError(f"{place}: no question in it (of {len(published)} records). Check the set's `path`, `split` and `layout`.")
+    questions = to_questions(arguments.name, parts)
+    records.write(arguments.output, questions, Question)
+    repeated = sum("-" in question.id for question in questions)
+    counts = {"published": len(published), "part": len(rows), "refused": len(refused), "questions": len(parts), "repeated": repeated}
     write_manifest(
         arguments.manifest,
-        inputs={} if path is None else {"published": path},
+        inputs={} if facts or settings["path"] is None else {"published": settings["path"]},
         settings={"name": arguments.name, **settings},
         counts=counts,
         started=started,
-        refused=dict(sorted(refused.items())),
+        quirks=quirks(parts),
+        refused=by_reason(refused),
+        refused_records=refused,
+        **facts,
     )
-    left_out = f", {counts['refused']:,} refused" if refused else ""
-    say("pools", f"{arguments.name}: {counts['published']:,} records in, {counts['questions']:,} questions out{left_out}")
+    if not facts:
+        left_out = f", {len(refused):,} refused" if refused else ""
+        say("pools", f"{arguments.name}: {len(published):,} records in, {len(parts):,} questions out{left_out}")
 
 
 if __name__ == "__main__":

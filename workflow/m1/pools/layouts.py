@@ -2,6 +2,7 @@
 
 One function per field layout of the Hugging Face hub. Texts are cleaned in one way everywhere (:func:`clean`). Options that are equal,
 or equal but for letter case (genotypes: Bb, BB), are real and are kept. What cannot be a question is refused with its field and the reason.
+docs/data.md lists what is odd in the published sets, and what becomes of it.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Refused(ValueError):
 
     def __init__(self, field: str, reason: str, found: Any) -> None:
         shown = repr(found)
-        super().__init__(f"field '{field}': {reason} (found {shown if len(shown) <= 80 else shown[:77] + '...'})")
-        self.field, self.reason = field, reason
+        self.field, self.reason, self.found = field, reason, shown if len(shown) <= 80 else shown[:77] + "..."
+        super().__init__(f"field '{field}': {reason} (found {self.found})")
 
 
 class Parts(NamedTuple):
@@ -44,6 +45,8 @@ class Parts(NamedTuple):
     context: str | None
     options: tuple[str, ...]
     answer: str
+    cleaned: bool = False
+    """Whether :func:`clean` changed more of it than white space at the ends."""
 
 
 def clean(text: str) -> str:
@@ -62,10 +65,15 @@ def medmcqa(raw: Mapping[str, Any]) -> Parts:
 
 def mmlu(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``choices`` (a list), ``answer`` (number of the right one, from 0)."""
-    choices = _nested(raw, "choices")
-    if not isinstance(choices, Sequence) or isinstance(choices, str):
-        raise Refused("choices", "not a list of texts", choices)
-    return _numbered(raw, [_text(dict(enumerate(choices)), number, "choices") for number in range(len(choices))], "answer")
+    return _numbered(raw, _listed(raw, "choices"), "answer")
+
+
+def mmlu_pro(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``options`` (a list of three to ten), ``answer`` (a letter) and ``answer_index`` (its number from 0, must agree)."""
+    parts = _numbered(raw, _listed(raw, "options"), "answer_index")
+    if clean(_text(raw, "answer")) != parts.answer:
+        raise Refused("answer", "not the letter of the option whose number is given", raw["answer"])
+    return parts
 
 
 def lettered(raw: Mapping[str, Any]) -> Parts:
@@ -73,13 +81,19 @@ def lettered(raw: Mapping[str, Any]) -> Parts:
 
     MedQA on the hub, and the collected evaluation files (MMLU-Pro, MedBullets, HuatuoGPT-o1, m1).
     """
-    return _lettered(_text(raw, "question"), raw, "options", "answer_idx", "answer")
+    return _lettered(_text(raw, "question"), _mapping(raw, "options"), raw, "options", "answer_idx", "answer")
+
+
+def medbullets(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``opa`` to ``opd`` or ``ope``, ``answer_idx`` (a letter), ``answer`` (its text): the authors' CSV."""
+    options = {letter: raw.get(f"op{letter.lower()}") or None for letter in "ABCDE"}
+    return _lettered(_text(raw, "question"), options, raw, "opa, opb, ...", "answer_idx", "answer")
 
 
 def headqa(raw: Mapping[str, Any]) -> Parts:
     """``data`` with ``Question``, ``Options`` (letter to text), ``Correct Option`` (a letter) and ``Correct Answer`` (its text)."""
     data = _mapping(raw, "data")
-    return _lettered(_text(data, "Question"), data, "Options", "Correct Option", "Correct Answer")
+    return _lettered(_text(data, "Question"), _mapping(data, "Options"), data, "Options", "Correct Option", "Correct Answer")
 
 
 def medxpertqa(raw: Mapping[str, Any]) -> Parts:
@@ -87,7 +101,7 @@ def medxpertqa(raw: Mapping[str, Any]) -> Parts:
 
     The published question ends in a copy of the options, which is cut off.
     """
-    return _lettered(_ANSWER_CHOICES.sub("", _text(raw, "question")), raw, "options", "label", None)
+    return _lettered(_ANSWER_CHOICES.sub("", _text(raw, "question")), _mapping(raw, "options"), raw, "options", "label", None)
 
 
 def pubmedqa(raw: Mapping[str, Any]) -> Parts:
@@ -95,11 +109,10 @@ def pubmedqa(raw: Mapping[str, Any]) -> Parts:
     paragraphs = _mapping(raw, "context").get("contexts")
     if not isinstance(paragraphs, Sequence) or isinstance(paragraphs, str) or not all(isinstance(p, str) for p in paragraphs):
         raise Refused("context.contexts", "not a list of texts", paragraphs)
-    decision = _text(raw, "final_decision")
+    decision = clean(_text(raw, "final_decision"))
     if decision not in YES_NO_MAYBE:
         raise Refused("final_decision", "not one of yes, no, maybe", decision)
-    context = "\n".join(text for paragraph in paragraphs if (text := clean(paragraph)))
-    return _parts(_text(raw, "question"), YES_NO_MAYBE, LETTERS[YES_NO_MAYBE.index(decision)], "final_decision", context or None)
+    return _parts(_text(raw, "question"), YES_NO_MAYBE, LETTERS[YES_NO_MAYBE.index(decision)], "final_decision", paragraphs)
 
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
@@ -108,6 +121,8 @@ LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
     "eval": lettered,
     "headqa": headqa,
     "pubmedqa": pubmedqa,
+    "mmlu_pro": mmlu_pro,
+    "medbullets": medbullets,
     "medxpertqa": medxpertqa,
     "mmlu": mmlu,
 }
@@ -118,7 +133,7 @@ def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
     value = raw.get(field)
     if not isinstance(value, str):
         raise Refused(shown or field, "not a text", value)
-    return clean(value)
+    return value
 
 
 def _nested(raw: Mapping[str, Any], field: str) -> Any:
@@ -139,6 +154,13 @@ def _mapping(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     return value
 
 
+def _listed(raw: Mapping[str, Any], field: str) -> list[str]:
+    value = _nested(raw, field)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise Refused(field, "not a list of texts", value)
+    return [_text(dict(enumerate(value)), number, field) for number in range(len(value))]
+
+
 def _numbered(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Parts:
     value = raw.get(field)
     try:
@@ -150,27 +172,34 @@ def _numbered(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Par
     return _parts(_text(raw, "question"), options, LETTERS[number], field)
 
 
-def _lettered(stem: str, raw: Mapping[str, Any], options_field: str, answer_field: str, text_field: str | None) -> Parts:
+def _lettered(
+    stem: str, options: Mapping[str, Any], raw: Mapping[str, Any], options_field: str, answer_field: str, text_field: str | None
+) -> Parts:
     """Options by letter; letters without a text (columns that other records fill) do not count."""
-    published = {letter: text for letter, text in _mapping(raw, options_field).items() if text is not None}
-    letters = sorted(published)
+    there = {letter: text for letter, text in options.items() if text is not None}
+    letters = sorted(there)
     if letters != list(LETTERS[: len(letters)]):
         raise Refused(options_field, "letters are not A, B, C, ... without a gap", letters)
-    options = [_text(published, letter, options_field) for letter in letters]
-    parts = _parts(stem, options, _text(raw, answer_field), answer_field)
-    if text_field and raw.get(text_field) is not None and _text(raw, text_field) != options[LETTERS.index(parts.answer)]:
+    texts = [_text(there, letter, options_field) for letter in letters]
+    parts = _parts(stem, texts, clean(_text(raw, answer_field)), answer_field)
+    if text_field and raw.get(text_field) is not None and clean(_text(raw, text_field)) != parts.options[LETTERS.index(parts.answer)]:
         raise Refused(text_field, "not the text of the option whose letter is given", raw[text_field])
     return parts
 
 
-def _parts(stem: str, options: Sequence[str], answer: str, answer_field: str, context: str | None = None) -> Parts:
+def _parts(stem: str, options: Sequence[str], answer: str, answer_field: str, paragraphs: Sequence[str] = ()) -> Parts:
+    """Texts as published, cleaned and checked. Every layout ends here."""
+    published = [stem, *options, *paragraphs]
+    cleaned = [clean(text) for text in published]
+    changed = any(new != old.strip() for new, old in zip(cleaned, published))
+    stem, texts, lines = cleaned[0], tuple(cleaned[1 : 1 + len(options)]), [text for text in cleaned[1 + len(options) :] if text]
     if not stem:
-        raise Refused("question", "empty", stem)
-    if not 2 <= len(options) <= len(LETTERS):
-        raise Refused("options", f"not 2 to {len(LETTERS)} options", len(options))
-    if not all(options):
-        raise Refused("options", "an option is empty", list(options))
-    letters = LETTERS[: len(options)]
+        raise Refused("question", "empty", published[0])
+    if not 2 <= len(texts) <= len(LETTERS):
+        raise Refused("options", f"not 2 to {len(LETTERS)} options", len(texts))
+    if not all(texts):
+        raise Refused("options", "an option is empty", list(texts))
+    letters = LETTERS[: len(texts)]
     if len(answer) != 1 or answer not in letters:
         raise Refused(answer_field, "the answer's letter is not among the options", f"{answer}, options {', '.join(letters)}")
-    return Parts(stem, context, tuple(options), answer)
+    return Parts(stem, "\n".join(lines) or None, texts, answer, changed)

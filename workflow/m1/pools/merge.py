@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from m1 import records
 from m1.errors import UserError, run
@@ -16,49 +17,73 @@ from m1.progress import say
 from m1.prompts import question_text
 from m1.records import Question
 
-KEYS = ("threshold", "decontaminate")
-DECONTAMINATE = ("stem", "released")
+KEYS = ("threshold", "decontaminate", "ngram", "containment")
+DECONTAMINATE = {"stem": {"stem", "ngram"}, "released": {"released"}}
+"""The ways of looking (see :func:`contaminated`) that take a question out, by mode; the others are only counted."""
+
+Pair = tuple[int, int]
+"""Place of a question for training, place of a benchmark's question."""
 
 
-def duplicates(questions: Sequence[Question], threshold: float) -> set[int]:
+def duplicates(questions: Sequence[Question], threshold: float, processes: int = 1) -> set[int]:
     """Places of the questions that go: of every pair of prompts at or above ``threshold`` percent, the later one.
 
     So the first of a group stays, and a question also goes for being close to one that goes itself (of a chain a-b-c, where a and c are not
     close, only a stays). This is the rule of OpenThoughts, which B.1 follows; only that its search stops at the five closest of a prompt.
     Prompts are with context and options.
     """
-    from m1.pools.similar import duplicate_pairs
+    from m1.pools.similar import later_of_close
 
-    return {later for _, later in duplicate_pairs([question_text(question) for question in questions], threshold)}
+    return later_of_close([question_text(question) for question in questions], threshold, processes, "duplicates")
 
 
 def contaminated(
-    questions: Sequence[Question], benchmarks: Mapping[str, Sequence[Question]], threshold: float, how: str
-) -> dict[str, set[int]]:
-    """For each benchmark, places of the questions that are close to one of its questions.
+    questions: Sequence[Question],
+    benchmark: Sequence[Question],
+    threshold: float,
+    ngram: int | None,
+    containment: float,
+    processes: int = 1,
+) -> dict[str, set[Pair]]:
+    """Pairs of a question for training and a benchmark's question that are taken for the same, by each way of looking.
+
+    ``stem``: the stems are close, which is what was meant. ``ngram``: one has the word n-grams of the other, which finds a wrapped or
+    reworded case, too. ``released``: the training prompt, options and all, is close to the benchmark's question without options, as in the
+    released code; a short question is then practically never caught.
 
     Args:
         questions: for training.
-        benchmarks: name to questions.
-        threshold: percent, as for duplicates.
-        how: ``stem`` holds the stem against the stem, which is what was meant; ``released`` holds the prompt, options and all, against the
-            benchmark's question without options, as the released code does: short questions are then practically never caught.
+        benchmark: must not be trained on.
+        threshold: percent of similarity that is close, as for duplicates.
+        ngram: words of an n-gram; None: not looked for, and not in the result.
+        containment: share of the n-grams; see :func:`m1.pools.contain.contained_pairs`.
     """
+    from m1.pools.contain import contained_pairs
     from m1.pools.similar import close_pairs
 
-    texts = [question_text(question) if how == "released" else question.stem for question in questions]
-    found = {}
-    for name, others in benchmarks.items():
-        targets = [_without_options(other) if how == "released" else other.stem for other in others]
-        found[name] = {place for place, _ in close_pairs(texts, targets, threshold)}
+    targets = [without_options(question) for question in benchmark]
+    prompts, stems = [question_text(question) for question in questions], [question.stem for question in questions]
+    found = {
+        "stem": set(close_pairs(stems, [question.stem for question in benchmark], threshold, processes, "contamination, by stem")),
+        "released": set(close_pairs(prompts, targets, threshold, processes, "contamination, as released")),
+    }
+    if ngram:
+        parts = contained_pairs([without_options(question) for question in questions], targets, ngram, containment)
+        found["ngram"] = {(i, j) for i, j, _ in parts}
     return found
 
 
-def _without_options(question: Question) -> str:
+def without_options(question: Question) -> str:
+    """Context if any, and stem."""
     return f"{question.context}\n{question.stem}" if question.context else question.stem
 
 
-def _read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
+def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
+    """Questions of each file, by the file's name.
+
+    Raises:
+        UserError: two files of one name; a file that does not hold questions.
+    """
     files: dict[str, list[Question]] = {}
     for path in paths:
         name = Path(path).stem
@@ -66,6 +91,28 @@ def _read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
             raise UserError(f"{path}: a file named {name} was already given; each pool and benchmark is given once.")
         files[name] = records.read(path, Question)
     return files
+
+
+def flat(files: Mapping[str, Sequence[Question]]) -> tuple[list[Question], list[str]]:
+    """All questions, and the name of the file of each."""
+    return [question for rows in files.values() for question in rows], [name for name, rows in files.items() for _ in rows]
+
+
+def percent(value: object) -> bool:
+    """Whether a setting can be a similarity."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 < value <= 100
+
+
+def n_grams(settings: dict[str, Any]) -> tuple[int | None, float]:
+    """The settings ``ngram`` and ``containment``.
+
+    Raises:
+        UserError: not a positive number of words or null; not a share.
+    """
+    share = settings["containment"]
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise UserError(f"--settings: containment is {share!r}; it must be a share over 0 and at most 1.")
+    return given.count(settings, "ngram"), share
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -76,48 +123,62 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on")
     parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
+    parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="Parquet of questions")
     parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per pool and benchmark")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = given.parse(arguments.settings, KEYS)
-    how = given.choice(settings, "decontaminate", DECONTAMINATE)
+    ways = DECONTAMINATE[given.choice(settings, "decontaminate", DECONTAMINATE)]
     threshold = settings["threshold"]
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 100:
+    if not percent(threshold):
         raise UserError(f"--settings: threshold is {threshold!r}; it must be a percentage over 0 and at most 100 (the paper's: 95).")
+    ngram, containment = n_grams(settings)
 
-    pools, benchmarks = _read_all(arguments.pools), _read_all(arguments.benchmarks)
-    collected = [question for pool in pools.values() for question in pool]
+    pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
+    collected, pool_of = flat(pools)
     repeated = [identity for identity, count in Counter(question.id for question in collected).items() if count > 1]
     if repeated:
         raise UserError(
             f"{' '.join(arguments.pools)}: id {repeated[0]} is in two pools. Give every pool a name of its own and collect them again."
         )
-    gone = duplicates(collected, threshold)
-    distinct = [question for place, question in enumerate(collected) if place not in gone]
-    caught = contaminated(distinct, benchmarks, threshold, how)
-    dirty = set().union(*caught.values())
-    merged = [question for place, question in enumerate(distinct) if place not in dirty]
-    if not merged:
+    gone = duplicates(collected, threshold, arguments.processes)
+    stay = [place for place in range(len(collected)) if place not in gone]
+    distinct, pool_of = [collected[place] for place in stay], [pool_of[place] for place in stay]
+    benchmark, benchmark_of = flat(benchmarks)
+    found = contaminated(distinct, benchmark, threshold, ngram, containment, arguments.processes)
+    dirty = {place for way, pairs in found.items() if way in ways for place, _ in pairs}
+    kept = [place for place in range(len(distinct)) if place not in dirty]
+    if not kept:
         raise UserError(
             f"{arguments.output}: no question is left of {len(collected)}. Raise `threshold`, or check that pools are not benchmarks."
         )
-    records.write(arguments.output, merged, Question)
+    records.write(arguments.output, [distinct[place] for place in kept], Question)
 
-    kept = {question.id for question in merged}
+    caught = {way: {place for place, _ in pairs} for way, pairs in found.items()}
+    by_way = ", ".join(f"{way} {len(places):,}" for way, places in caught.items())
+    distinct_of, out = Counter(pool_of), Counter(pool_of[place] for place in kept)
     counts = {
         "collected": len(collected),
         "duplicates": len(gone),
         "contaminated": len(dirty),
-        "merged": len(merged),
-        "pools": {name: {"in": len(pool), "out": sum(question.id in kept for question in pool)} for name, pool in pools.items()},
-        "contaminated_by": {name: len(places) for name, places in caught.items()},
+        "merged": len(kept),
+        "caught": {way: len(places) for way, places in caught.items()},
+        "pools": {
+            name: {"in": len(pool), "distinct": distinct_of[name], "out": out[name]}
+            | {way: sum(pool_of[place] == name for place in places) for way, places in caught.items()}
+            for name, pool in pools.items()
+        },
+        "benchmarks": {
+            name: {way: len({i for i, j in pairs if benchmark_of[j] == name}) for way, pairs in found.items()} for name in benchmarks
+        },
     }
     inputs = {Path(path).stem: path for path in arguments.pools} | {f"benchmark {Path(path).stem}": path for path in arguments.benchmarks}
     write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
     say(
         "pools",
-        f"merge: {len(collected):,} questions in, {len(gone):,} duplicates and {len(dirty):,} contaminated left out, {len(merged):,} out",
+        f"merge: {len(collected):,} questions in, {len(gone):,} duplicates and {len(dirty):,} contaminated left out, {len(kept):,} out"
+        f" (caught by {by_way})",
     )
 
 

@@ -1,123 +1,304 @@
-"""All pairs of texts at or above an indel similarity, found exactly without comparing all of them.
+"""Which texts are close to which, at or above an indel similarity: found exactly, without comparing all of them.
 
 The similarity is that of OpenThoughts, which B.1 follows: ``rapidfuzz.fuzz.ratio``, ``100 * (1 - indel / (len1 + len2))``, where the indel
-distance counts the characters to delete and insert. Two bounds on that distance leave few pairs to compute, and miss none:
+distance counts the characters to delete and insert. Equal texts are handled as one. Three bounds on the distance leave few pairs to
+compute, and miss none:
 
-- it is at least the difference of the lengths, so a text has to be held only against a window of texts sorted by length;
+- it is at least the difference of the lengths, so texts sorted by length have to be held against a window only;
 - it is at least the sum, over characters, of the difference of their counts, since one deletion or insertion changes one count by one.
-  Bins of several characters and counts cut at 255 can only make that sum smaller. Few bins come first, then many.
+  Bins of several characters can only make that sum smaller, and so can counts taken modulo 256, if their difference is taken the shorter
+  way round. Few bins come first, in bytes, whole windows at a time; many bins for the pairs that are left;
+- it is at least the distance of the texts thinned to some characters, plus the differences of the counts of the others. Of the pairs of
+  long texts that counts cannot tell apart at a low threshold such as 80, that leaves one or two in a hundred, for a sixth of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz
+from rapidfuzz.distance import Indel
+from rapidfuzz.process import cdist
 
-FEW, MANY = 8, 48
+from m1.errors import UserError
+from m1.progress import Progress
+
+FEW, MANY = 12, 48
 """Bins of characters of the first and the second bound."""
+THIRD = 3
+"""Texts are thinned to the characters of every third of the many bins."""
+CROWD = 1000
+"""From so many pairs of a tile on, texts are thinned (at low thresholds, where counts leave long texts together)."""
 CODES = 1024
 """Characters are told apart by their code modulo this; for a bound, any grouping of characters will do."""
+ROWS, COLUMNS = 64, 4096
+"""A tile of pairs that the first bound is computed for at a time: long rows for speed, yet within the second-level cache."""
+TASKS = 32
+"""Parts of the work for each process, so that all end at about the same time."""
+BYTES = 64
+"""Up to this allowed distance sums are kept in bytes. They may wrap round, which makes some look smaller; beyond, too many would."""
+ALONE = 4e8
+"""Up to so many pairs one process is done before others would have started (about 0.2 s)."""
 SLACK = 1e-6
 """Room for the rounding of floats, so that a bound never drops a pair that lies exactly at the threshold."""
 
 Pair = tuple[int, int]
+Places = NDArray[np.int64]
+Text = TypeVar("Text", str, bytes)
 
 
-def duplicate_pairs(texts: Sequence[str], threshold: float) -> list[Pair]:
-    """All pairs (i, j), i < j, with ``fuzz.ratio(texts[i], texts[j]) >= threshold``, sorted.
+def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, progress: str | None = None) -> set[int]:
+    """Every j for which there is an i < j with ``fuzz.ratio(texts[i], texts[j]) >= threshold``.
 
     Args:
         threshold: percent, over 0 and at most 100.
+        processes: to share the work, where there is enough of it.
+        progress: title of the progress line; None for no line.
+
+    Raises:
+        UserError: a process was killed.
     """
+    groups = _groups(texts)
     bins = _bins(texts)
-    corpus = _corpus(texts, bins)
-    starts = np.arange(1, len(texts) + 1)  # the pairs of a sorted corpus with itself, each once
-    return sorted((min(pair), max(pair)) for pair in _close(corpus, corpus, threshold, starts))
+    corpus = _Corpus.of(list(groups), bins)
+    firsts = [places[0] for places in groups.values()]  # rising, so the later of two texts is the later of their groups
+    later = {firsts[number] for number in _run_all(_Search(bins, corpus, corpus, threshold, later_only=True), processes, progress)}
+    return later.union(*(places[1:] for places in groups.values()))
 
 
-def close_pairs(texts: Sequence[str], others: Sequence[str], threshold: float) -> list[Pair]:
-    """All pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted.
-
-    Quick where ``others`` is the smaller side. Args as in :func:`duplicate_pairs`.
-    """
-    bins = _bins([*texts, *others])
-    starts = np.zeros(len(others), dtype=np.int64)
-    return sorted((i, j) for j, i in _close(_corpus(others, bins), _corpus(texts, bins), threshold, starts))
-
-
-@dataclass(frozen=True)
-class _Corpus:
-    """Texts sorted by length, with their counts of characters."""
-
-    order: NDArray[np.int64]
-    """(n,) number of the text at each place."""
-    texts: list[str]
-    lengths: NDArray[np.int64]
-    """(n,) characters, rising."""
-    few: NDArray[np.uint8]
-    """(FEW, n) counts, a row to a bin: windows of a row lie together in memory."""
-    many: NDArray[np.uint8]
-    """(n, MANY) counts, a row to a text: survivors of the first bound are rows here and there."""
+def close_pairs(
+    texts: Sequence[str], others: Sequence[str], threshold: float, processes: int = 1, progress: str | None = None
+) -> list[Pair]:
+    """All pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted. Arguments and errors as in :func:`later_of_close`."""
+    rows, columns = _groups(others), _groups(texts)
+    bins = _bins(texts)
+    search = _Search(bins, _Corpus.of(list(rows), bins), _Corpus.of(list(columns), bins), threshold)
+    of_row, of_column = list(rows.values()), list(columns.values())
+    return sorted((i, j) for row, column in _run_all(search, processes, progress) for i in of_column[column] for j in of_row[row])
 
 
-def _bins(texts: Sequence[str]) -> NDArray[np.int64]:
-    """(CODES,) bin of every code: the most frequent ones alone, all rare ones in the last bin."""
-    counts = sum((np.bincount(_codes(block), minlength=CODES) for block in _blocks(texts)), np.zeros(CODES, dtype=np.int64))
-    bins = np.full(CODES, MANY - 1, dtype=np.int64)
+def _groups(texts: Iterable[str]) -> dict[str, list[int]]:
+    """Places of every different text, in the order of the first of them."""
+    groups: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        groups.setdefault(text, []).append(place)
+    return groups
+
+
+def _bins(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """(CODES,) bin of every code: the most frequent ones alone, all rare ones in the last bin. A sample tells the frequent ones."""
+    counts = np.bincount(_codes(texts[:: 1 + len(texts) // 8192]), minlength=CODES)
+    bins = np.full(CODES, MANY - 1, dtype=np.uint8)
     bins[np.argsort(-counts, kind="stable")[: MANY - 1]] = np.arange(MANY - 1)
     return bins
-
-
-def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Texts in blocks: their codes take eight bytes a character while they are counted."""
-    return (texts[first : first + 8192] for first in range(0, len(texts), 8192))
 
 
 def _codes(texts: Iterable[str]) -> NDArray[np.uint32]:
     return np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32) % CODES
 
 
-def _corpus(texts: Sequence[str], bins: NDArray[np.int64]) -> _Corpus:
-    order = np.array(sorted(range(len(texts)), key=lambda i: len(texts[i])), dtype=np.int64)
-    ordered = [texts[i] for i in order]
-    lengths = np.array([len(text) for text in ordered], dtype=np.int64)
-    counts = [np.zeros((0, MANY), dtype=np.int64)]
-    for block in _blocks(ordered):
-        rows = np.repeat(np.arange(len(block)), [len(text) for text in block])
-        counts.append(np.bincount(rows * MANY + bins[_codes(block)], minlength=len(block) * MANY).reshape(-1, MANY))
-    many = np.concatenate(counts)
-    few = many.reshape(len(texts), MANY // FEW, FEW).sum(axis=1)  # bin b of the few: every eighth rank, so that all are about equally full
-    return _Corpus(order, ordered, lengths, np.ascontiguousarray(_bytes(few).T), _bytes(many))
+@dataclass(frozen=True)
+class _Corpus:
+    """Different texts sorted by length, with their counts of characters."""
+
+    order: Places
+    """(n,) number of the text at each place."""
+    texts: list[str]
+    lengths: NDArray[np.float64]
+    """(n,) characters, rising; floats, as the bounds that they are searched for."""
+    few: NDArray[np.int16]
+    """(FEW, n) counts, a row to a bin: windows of a row lie together in memory."""
+    many: NDArray[np.uint8]
+    """(n, MANY) counts modulo 256, a row to a text: what the first bound leaves are rows here and there."""
+
+    @classmethod
+    def of(cls, texts: Sequence[str], bins: NDArray[np.uint8]) -> _Corpus:
+        order = np.array(sorted(range(len(texts)), key=lambda i: len(texts[i])), dtype=np.int64)
+        ordered = [texts[i] for i in order]
+        lengths = np.array([len(text) for text in ordered], dtype=np.float64)
+        few, many = np.zeros((FEW, len(texts)), dtype=np.int16), np.zeros((len(texts), MANY), dtype=np.uint8)
+        for first in range(0, len(texts), 4096):  # in blocks: a character takes many bytes while it is counted
+            block = slice(first, first + 4096)
+            some = ordered[block]
+            rows = np.repeat(np.arange(len(some)), [len(text) for text in some])
+            counts = np.bincount(rows * MANY + bins[_codes(some)], minlength=len(some) * MANY).reshape(-1, MANY)
+            many[block] = counts
+            few[:, block] = counts.reshape(-1, MANY // FEW, FEW).sum(axis=1).T  # every twelfth rank, so that all are about equally full
+        return cls(order, ordered, lengths, few, many)
 
 
-def _bytes(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return np.minimum(counts, 255).astype(np.uint8)
+@dataclass
+class _Search:
+    """Pairs of a row (a place in ``left``) and a column (a place in ``right``)."""
+
+    bins: NDArray[np.uint8]
+    left: _Corpus
+    right: _Corpus
+    threshold: float
+    later_only: bool = False
+    """Left and right are one corpus; of its pairs only enough are found to know every later text."""
+
+    def __post_init__(self) -> None:
+        self.far = 1 - self.threshold / 100
+        """The largest indel distance, as a share of both lengths together."""
+        self.gone = np.zeros(len(self.right.texts), dtype=np.bool_)
+        """(n,) places of texts that are known to be the later of a close pair."""
+
+    def run(self, task: range) -> list[Any]:
+        """Numbers in left and right of the close pairs whose row is in ``task``; with ``later_only``, the later numbers not known yet."""
+        if not self.later_only:
+            return [pair for i, j in self._found(task) for pair in zip(self.left.order[i].tolist(), self.right.order[j].tolist())]
+        known = self.gone.copy()
+        for i, j in self._found(task):
+            self.gone[self._later(i, j)] = True
+        return self.right.order[self.gone & ~known].tolist()
+
+    def _found(self, task: range) -> Iterator[tuple[Places, Places]]:
+        """Rows and columns of close pairs, tile by tile."""
+        for first in task[::ROWS]:
+            rows = np.arange(first, min(first + ROWS, task.stop))
+            for columns in self._windows(rows):
+                yield self._close(*self._nearer(*self._near(*self._perhaps_near(rows, columns))))
+
+    def _later(self, i: Places, j: Places) -> Places:
+        return np.where(self.left.order[i] > self.right.order[j], i, j)
+
+    def _windows(self, rows: Places) -> Iterator[Places]:
+        """Columns whose length lets them be close to one of the rows, up to COLUMNS at a time."""
+        reach = self.threshold / (200 - self.threshold)  # the smallest share that the shorter length can be of the longer
+        start = rows[0] + 1 if self.later_only else np.searchsorted(self.right.lengths, self.left.lengths[rows[0]] * reach - SLACK)
+        stop = np.searchsorted(self.right.lengths, (self.left.lengths[rows[-1]] + SLACK) / reach, side="right")
+        for edge in range(int(start), int(stop), COLUMNS):
+            columns = np.arange(edge, min(edge + COLUMNS, int(stop)))
+            if self.later_only and self.gone[rows].all():  # then news can only come of texts that are later and not gone
+                columns = columns[~self.gone[columns] & (self.right.order[columns] > self.left.order[rows].min())]
+            if columns.size:
+                yield columns
+
+    def _perhaps_near(self, rows: Places, columns: Places) -> tuple[Places, Places]:
+        """Rows and columns of the pairs within the bound of the few bins."""
+        most = int((self.left.lengths[rows[-1]] + self.right.lengths[columns[-1]]) * self.far + SLACK)  # of any pair of the tile
+        signed, unsigned = (np.int8, np.uint8) if most <= BYTES else (np.int16, np.uint16)
+        whole = slice(columns[0], columns[-1] + 1)
+        several = self.right.few[:, whole if columns.size == whole.stop - whole.start else columns].astype(signed)
+        single = self.left.few[:, rows, None].astype(signed)
+        total, difference = np.zeros((2, rows.size, columns.size), dtype=signed)
+        for one, other in zip(several, single):
+            np.abs(np.subtract(one, other, out=difference), out=difference)
+            np.add(total, difference, out=total)
+        row, column = np.divmod(_true(np.less_equal(total.view(unsigned), most).ravel()), columns.size)
+        return rows[row], columns[column]
+
+    def _near(self, i: Places, j: Places) -> tuple[Places, Places]:
+        """Those of the pairs that are within the bound of the many bins; of one corpus, each once and only where it tells something."""
+        if self.later_only:
+            wanted = (i < j) & ~self.gone[self._later(i, j)]
+            i, j = i[wanted], j[wanted]
+        within = _difference(self.left.many[i], self.right.many[j]) <= self._room(i, j)
+        return i[within], j[within]
+
+    def _nearer(self, i: Places, j: Places) -> tuple[Places, Places]:
+        """Those of the pairs whose thinned texts are within the bound, where there are enough pairs to pay for it."""
+        if i.size < CROWD:
+            return i, j
+        (rows, row), (columns, column) = np.unique(i, return_inverse=True), np.unique(j, return_inverse=True)
+        left, right = self._thinned([self.left.texts[i] for i in rows]), self._thinned([self.right.texts[j] for j in columns])
+        a, b = self.left.many, self.right.many
+        room = self._room(i, j) - _difference(a[i], b[j]) + _difference(a[:, ::THIRD][i], b[:, ::THIRD][j])
+        within = _by_rows(Indel.distance, left, right, row, column, int(room.max()), np.int32) <= room
+        return i[within], j[within]
+
+    def _thinned(self, texts: Sequence[str]) -> list[bytes]:
+        """What is left of each text when only characters of every third bin stay, each as the number of its bin."""
+        codes = self.bins[_codes(texts)]
+        stay = codes % THIRD == 0
+        ends = np.concatenate([[0], np.cumsum(stay)])[np.cumsum([0, *map(len, texts)])].tolist()
+        left = codes[stay].tobytes()
+        return [left[start:end] for start, end in pairwise(ends)]
+
+    def _room(self, i: Places, j: Places) -> NDArray[np.float64]:
+        """The largest indel distance at which the texts of a pair are close."""
+        return (self.left.lengths[i] + self.right.lengths[j]) * self.far + SLACK
+
+    def _close(self, i: Places, j: Places) -> tuple[Places, Places]:
+        """Those of the pairs that are close."""
+        cutoff = max(self.threshold - 0.01, 0)  # the ratios are doubles, but rapidfuzz rounds their cutoff to single precision
+        close = _by_rows(fuzz.ratio, self.left.texts, self.right.texts, i, j, cutoff, np.float64) >= self.threshold
+        return i[close], j[close]
 
 
-def _close(left: _Corpus, right: _Corpus, threshold: float, starts: NDArray[np.int64]) -> Iterator[Pair]:
-    """Pairs (number in left, number in right); place p of left is held against places ``starts[p]`` and beyond of right only."""
-    far = 1 - threshold / 100  # the largest indel distance, as a share of both lengths together
-    shortest, longest = left.lengths * (1 - far) / (1 + far) - SLACK, left.lengths * (1 + far) / max(1 - far, SLACK) + SLACK
-    starts = np.maximum(starts, np.searchsorted(right.lengths, shortest, side="left"))
-    stops = np.searchsorted(right.lengths, longest, side="right")
-    for place, text in enumerate(left.texts):
-        start, stop = int(starts[place]), int(stops[place])
-        if start >= stop:
-            continue
-        most = int((left.lengths[place] + right.lengths[stop - 1]) * far + SLACK)  # allowed for the longest of the window
-        near = np.flatnonzero(_difference(right.few[:, start:stop], left.few[:, place, None], 0) <= most)
-        if near.size:
-            near += start
-            near = near[_difference(right.many[near], left.many[place], 1) <= (left.lengths[place] + right.lengths[near]) * far + SLACK]
-        for other in near.tolist():
-            if fuzz.ratio(text, right.texts[other], score_cutoff=threshold - SLACK) >= threshold:
-                yield int(left.order[place]), int(right.order[other])
+def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """(n,) sum over bins of the differences of counts modulo 256, each the shorter way round. Args: (n, bins)."""
+    return np.abs((a - b).view(np.int8)).view(np.uint8).sum(axis=1, dtype=np.uint16)
 
 
-def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8], axis: int) -> NDArray[np.uint16]:
-    """Sum over ``axis`` of |a - b| (bytes, so the larger less the smaller)."""
-    return (np.maximum(a, b) - np.minimum(a, b)).sum(axis=axis, dtype=np.uint16)
+def _by_rows(
+    scorer: Callable[..., Any], left: Sequence[Text], right: Sequence[Text], i: Places, j: Places, cutoff: float, dtype: Any
+) -> NDArray[Any]:
+    """(n,) score of each pair, or beyond the cutoff; pairs of a row follow each other, and its text is prepared once for all of them."""
+    edges = np.flatnonzero(np.diff(i, prepend=-1, append=-1)).tolist()
+    scores = [np.zeros(0, dtype=dtype)]
+    for start, end in pairwise(edges):
+        others = [right[place] for place in j[start:end]]
+        scores.append(cdist([left[i[start]]], others, scorer=scorer, score_cutoff=cutoff, dtype=dtype)[0])
+    return np.concatenate(scores)
+
+
+def _true(flags: NDArray[np.bool_]) -> Places:
+    """Places of the few flags that are true. Looked for by eight at a time, which takes a tenth of the time of ``np.flatnonzero``."""
+    eights = np.zeros(-(-flags.size // 8), dtype=np.uint64)
+    eights.view(np.bool_)[: flags.size] = flags
+    some = np.flatnonzero(eights)
+    return (some[:, None] * 8 + np.arange(8))[eights[some].view(np.bool_).reshape(-1, 8)]
+
+
+def _run_all(search: _Search, processes: int, progress: str | None) -> list[Any]:
+    """All that the search finds, its rows shared among processes where there are pairs enough."""
+    rows = len(search.left.texts)
+    size = -(-rows // (processes * TASKS * ROWS)) * ROWS or ROWS
+    tasks = [range(first, min(first + size, rows)) for first in range(0, rows, size)]
+    with Progress(progress, rows, "texts") if progress else nullcontext() as line:
+        found: list[Any] = []
+        for task, part in zip(tasks, _results(search, tasks, processes if rows * len(search.right.texts) > ALONE else 1)):
+            found += part
+            if line:
+                line.advance(len(task))
+    return found
+
+
+def _results(search: _Search, tasks: Sequence[range], processes: int) -> Iterator[list[Any]]:
+    if processes == 1:
+        yield from map(search.run, tasks)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_all_start_methods, get_context
+
+    context = get_context("fork" if "fork" in get_all_start_methods() else "spawn")
+    try:
+        with ProcessPoolExecutor(processes, context, _take, (search,)) as executor:
+            yield from executor.map(_run, tasks)
+    except BrokenProcessPool:
+        raise UserError(
+            f"comparing {len(search.right.texts):,} texts: one of {processes} processes was killed, perhaps for want of memory. "
+            "Run again with fewer cores or more memory."
+        ) from None
+
+
+_search: _Search
+"""What a process works on, given once as it starts."""
+
+
+def _take(search: _Search) -> None:
+    global _search
+    _search = search
+
+
+def _run(task: range) -> list[Any]:
+    return _search.run(task)

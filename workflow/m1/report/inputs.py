@@ -66,16 +66,35 @@ def judgements(paths: Sequence[str | Path]) -> list[Judgement]:
     return [row for path in paths for row in records.read(path, Judgement)]
 
 
-def columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
-    """The named columns of a file of records, whatever the record. Nothing else of the file is read."""
+def named(values: Sequence[str]) -> list[tuple[str, str]]:
+    """``LABEL=PATH`` arguments as label and path."""
+    result = []
+    for value in values:
+        label, equals, path = value.partition("=")
+        if not (label and equals and path):
+            raise UserError(f"{value!r}: each must be LABEL=PATH.parquet")
+        result.append((label, path))
+    return result
+
+
+def held(path: str | Path) -> list[str]:
+    """Names of the columns of a file of records."""
     try:
-        held = pq.read_schema(path).names
-        missing = [name for name in names if name not in held]
-        if missing:
-            raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(held)}")
-        read = pq.read_table(path, columns=list(names), partitioning=None)
+        return pq.read_schema(path).names
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+
+
+def columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
+    """The named columns of a file of records, whatever the record. Nothing else of the file is read."""
+    there = held(path)
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(there)}")
+    try:
+        read = pq.read_table(path, columns=list(names), partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
     return [read.column(name).to_pylist() for name in names]

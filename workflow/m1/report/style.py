@@ -71,6 +71,12 @@ def grid(panels: int) -> tuple[Figure, list[Axes]]:
     return figure, list(axes.flat[:panels])
 
 
+def column(panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure with ``panels`` axes one above the other over one x axis and one y axis. Made within ``plt.rc_context(RC)``."""
+    figure, axes = plt.subplots(panels, 1, figsize=(6, 1.9 * panels + 0.5), squeeze=False, sharex=True, sharey=True)
+    return figure, list(axes.flat)
+
+
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Save as PDF (vector, fonts embedded) or PNG (150 dpi), by suffix; atomic, and the same bytes each time."""
     for path in map(Path, paths):

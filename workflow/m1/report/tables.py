@@ -1,7 +1,8 @@
 """Tables 1 to 4 of the paper from this run's own records, in the paper's layout.
 
-Tables 1 and 2 are written beside a long form with k, n, the Wilson 95 % interval and the published accuracy; Table 3 beside a
-long form with the published counts.
+Each is written beside a long form: Tables 1 and 2 with k, n, the Wilson 95 % interval and the published accuracy, Tables 3 and 4 with the
+published count. In Tables 1, 2 and 4 ``missing`` stands where this run has nothing to show: a benchmark that the run or the model lacks, an
+average over one, the domains of a subset without labels. Tables 3 and 4 have each count beside the published one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from m1.report.accuracy import accuracies, at, average, of_model, present
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
+MISSING = "missing"
+"""What stands in a cell that this run cannot fill."""
 
 
 def accuracy_table(
@@ -38,8 +41,9 @@ def accuracy_table(
         benchmarks: key to heading.
 
     Returns:
-        The table (%, empty for a benchmark that the model lacks; Avg. only over all benchmarks of this run, so that averages compare), and
-        one line per model and benchmark: group, model, label, benchmark, budget, k, n, accuracy, low, high, published.
+        The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so that averages
+        compare: NaN for a model that lacks one of them), and one line per model and benchmark: group, model, label, benchmark, budget, k,
+        n, accuracy, low, high, published.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -112,53 +116,94 @@ def count_table(
                 f"the names are {', '.join(published['Dataset'])}, or null for none"
             )
         reference = {} if matches.empty else matches.iloc[0].to_dict()
-        wide.append({"Dataset": row["label"], **cells})
+        wide.append({"Dataset": row["label"], **_beside(cells, reference, published)})
         long += [
             {"dataset": row["label"], "source": heading, "count": value, "published": reference.get(heading)}
             for heading, value in cells.items()
         ]
-    return pd.DataFrame(wide), pd.DataFrame(long).astype({"published": "Int64"})
+    return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"published": "Int64"})
 
 
-def domain_table(domains: Mapping[str, str], subsets: Mapping[str, Sequence[tuple[str, str]]]) -> pd.DataFrame:
-    """Table 4: questions per domain and pool in each subset.
+def _beside(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
+    """Cells with the published ones to their right, under ``{heading} published``; headings that the published table lacks have none."""
+    row: dict[str, Any] = {}
+    for heading, value in cells.items():
+        row[heading] = value
+        if heading in published:
+            row[f"{heading} published"] = reference.get(heading)
+    return row
+
+
+def sample_domains(
+    label: str, samples: Sequence[tuple[str, str, str]], domains: Mapping[str, str] | None
+) -> Counter[tuple[str, str]] | None:
+    """How many samples of a subset there are per domain and pool.
 
     Args:
-        domains: question id to name of its domain.
-        subsets: name to (question id, pool key) of each sample.
+        label: name of the subset.
+        samples: question id, pool key and own domain (empty for none) of each.
+        domains: question id to domain, for samples without one of their own; None where no file of them is given.
 
     Returns:
-        One row per domain that occurs, in alphabetical order: Domain, then for each subset one column per pool (headings
-        ``{subset} {pool}``) and their ``Summation``.
+        Counts by (domain, pool key); None where there is no label at all (m23K is published without), so that nothing can be counted.
 
     Raises:
-        UserError: a sample has no domain.
+        UserError: some samples have a domain and others none.
     """
-    extra = {source for samples in subsets.values() for _, source in samples} - set(POOLS)
+    if domains is None and samples and not any(own for _, _, own in samples):
+        return None
+    found: Counter[tuple[str, str]] = Counter()
+    for question, source, own in samples:
+        domain = own or (domains or {}).get(question)
+        if not domain:
+            raise UserError(
+                f"subset {label}: question {question} has no domain of its own and none in the file given as --domains. "
+                "Label it and run again."
+            )
+        found[domain, source] += 1
+    return found
+
+
+def domain_table(subsets: Mapping[str, Mapping[tuple[str, str], int] | None], published: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Table 4: questions per domain and pool in each subset, and its long form with the published counts.
+
+    Args:
+        subsets: name to counts from :func:`sample_domains`.
+        published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
+
+    Returns:
+        One row per domain: those of the published table in its order, then others in alphabetical order. Columns: Domain, then for each
+        subset one per pool and their ``Summation``, each followed by the published count where the paper has that subset and pool;
+        ``missing`` in the columns of a subset without counts. The long form has one line per domain, subset and pool: domain, subset,
+        source, count, published.
+    """
+    known = published.set_index("Domain")
+    others = sorted({domain for counts in subsets.values() for domain, _ in counts or {}} - set(known.index))
+    extra = {source for counts in subsets.values() for _, source in counts or {}} - set(POOLS)
     pools = POOLS | {key: key for key in sorted(extra)}
-    found: Counter[tuple[str, str, str]] = Counter()
-    for subset, samples in subsets.items():
-        for question, source in samples:
-            if question not in domains:
-                raise UserError(
-                    f"subset {subset}: question {question} has no domain in the file given as --domains. Label it and run again."
-                )
-            found[domains[question], subset, source] += 1
-    rows = []
-    for domain in sorted({domain for domain, _, _ in found}):
-        row: dict[str, str | int] = {"Domain": domain}
-        for subset in subsets:
-            cells = {f"{subset} {heading}": found[domain, subset, key] for key, heading in pools.items()}
-            row |= cells | {f"{subset} Summation": sum(cells.values())}
-        rows.append(row)
-    headings = [f"{subset} {heading}" for subset in subsets for heading in [*pools.values(), "Summation"]]
-    return pd.DataFrame(rows, columns=["Domain", *headings])
+    wide, long = [], []
+    for domain in [*known.index, *others]:
+        reference = known.loc[domain].to_dict() if domain in known.index else {}
+        row: dict[str, Any] = {"Domain": domain}
+        for subset, counts in subsets.items():
+            cells: dict[str, int | None] = dict.fromkeys([*pools.values(), "Summation"])
+            if counts is not None:
+                cells = {heading: counts.get((domain, key), 0) for key, heading in pools.items()}
+                cells["Summation"] = sum(filter(None, cells.values()))
+            shown = {f"{subset} {heading}": MISSING if value is None else value for heading, value in cells.items()}
+            row |= _beside(shown, reference, published)
+            long += [
+                {"domain": domain, "subset": subset, "source": heading, "count": value, "published": reference.get(f"{subset} {heading}")}
+                for heading, value in cells.items()
+            ]
+        wide.append(row)
+    return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"count": "Int64", "published": "Int64"})
 
 
-def write(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as CSV, atomically, percentages with two decimals."""
+def write(table: pd.DataFrame, path: str | Path, missing: str = "") -> None:
+    """Write a table as CSV, atomically, percentages with two decimals; ``missing`` stands for NaN."""
     with replacing(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.2f", lineterminator="\n")
+        table.to_csv(partial, index=False, float_format="%.2f", lineterminator="\n", na_rep=missing)
 
 
 def _run_accuracy_table(options: argparse.Namespace) -> None:
@@ -167,7 +212,7 @@ def _run_accuracy_table(options: argparse.Namespace) -> None:
     published = inputs.table(options.published, benchmarks.values())
     judgements = inputs.judgements(options.judgements)
     wide, long = accuracy_table(accuracies(judgements), settings["rows"], settings["remark"], published, benchmarks)
-    write(wide, options.output)
+    write(wide, options.output, MISSING)
     write(long, options.long)
     say(options.table, f"{len(judgements):,} judgements -> {len(wide)} rows, {len(long)} accuracies: {options.output}")
 
@@ -175,35 +220,44 @@ def _run_accuracy_table(options: argparse.Namespace) -> None:
 def _run_table3(options: argparse.Namespace) -> None:
     settings = inputs.settings(options.settings, ["columns", "rows"])
     published = inputs.table(options.published, ["Dataset", "Summation"])
+    sources: dict[str, str] = {}
+    for path in options.questions:
+        sources.update(zip(*inputs.columns(path, ["id", "source"])))
     counts: dict[str, Counter[str]] = {}
-    for label, path in _named(options.row):
-        counts.setdefault(label, Counter()).update(inputs.columns(path, ["source"])[0])
+    for label, path in inputs.named(options.row):
+        counts.setdefault(label, Counter()).update(_sources(path, sources))
     wide, long = count_table(counts, settings["rows"], settings["columns"], published)
     write(wide, options.output)
     write(long, options.long)
     say(options.table, f"{len(options.row)} files -> {len(wide)} rows: {options.output}")
 
 
+def _sources(path: str, sources: Mapping[str, str]) -> list[str]:
+    """The source of each record of a file: its own, or that of its question (traces)."""
+    if "source" in inputs.held(path):
+        return inputs.columns(path, ["source"])[0]
+    identities = inputs.columns(path, ["question_id"])[0]
+    strays = [identity for identity in identities if identity not in sources]
+    if strays:
+        raise UserError(
+            f"{path}: the source of {len(strays)} of {len(identities)} records is not known (the first: question {strays[0]}). "
+            "Give the files of their questions as --questions."
+        )
+    return [sources[identity] for identity in identities]
+
+
 def _run_table4(options: argparse.Namespace) -> None:
-    ids, names = inputs.columns(options.domains, ["question_id", "name"])
-    subsets = {}
-    for label, path in _named(options.subset):
-        questions, sources = inputs.columns(path, ["id", "source"])
-        subsets[label] = list(zip(questions, sources))
-    table = domain_table(dict(zip(ids, names)), subsets)
-    write(table, options.output)
-    say(options.table, f"{sum(map(len, subsets.values())):,} samples -> {len(table)} domains: {options.output}")
-
-
-def _named(values: Sequence[str]) -> list[tuple[str, str]]:
-    """``Label=path`` arguments as label and path."""
-    result = []
-    for value in values:
-        label, equals, path = value.partition("=")
-        if not (label and equals and path):
-            raise UserError(f"{value!r}: each must be Label=path.parquet")
-        result.append((label, path))
-    return result
+    published = inputs.table(options.published, ["Domain"])
+    domains = dict(zip(*inputs.columns(options.domains, ["question_id", "name"]))) if options.domains else None
+    subsets, total = {}, 0
+    for label, path in inputs.named(options.subset):
+        samples = list(zip(*inputs.columns(path, ["id", "source", "domain"])))
+        subsets[label] = sample_domains(label, samples, domains)
+        total += len(samples)
+    wide, long = domain_table(subsets, published)
+    write(wide, options.output)
+    write(long, options.long)
+    say(options.table, f"{total:,} samples -> {len(wide)} domains: {options.output}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -222,7 +276,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = commands.add_parser("table3")
     command.set_defaults(run=_run_table3)
     command.add_argument(
-        "--row", action="append", required=True, metavar="LABEL=PATH", help="records with a source; files of one label are counted together"
+        "--row",
+        action="append",
+        required=True,
+        metavar="LABEL=PATH",
+        help="records with a source or a question_id; files of one label are counted together",
+    )
+    command.add_argument(
+        "--questions", nargs="+", default=[], help="questions, for the sources of records that have none of their own (traces)"
     )
     command.add_argument("--published", required=True, help="resources/paper/table3.csv")
     command.add_argument("--settings", required=True, help="JSON: columns, rows")
@@ -230,8 +291,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--output", required=True, help="CSV to write")
     command = commands.add_parser("table4")
     command.set_defaults(run=_run_table4)
-    command.add_argument("--domains", required=True, help="domain records")
+    command.add_argument("--domains", help="domain records, for samples without a domain of their own")
     command.add_argument("--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset")
+    command.add_argument("--published", required=True, help="resources/paper/table4.csv")
+    command.add_argument("--long", required=True, help="CSV to write: each count beside the published one")
     command.add_argument("--output", required=True, help="CSV to write")
     options = parser.parse_args(argv)
     options.run(options)

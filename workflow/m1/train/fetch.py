@@ -1,4 +1,4 @@
-"""Bring a base model into place, from the hub or from a folder; files are linked, not copied (a 32B model is 65 GB)."""
+"""Bring a base model or a published checkpoint into place, from the hub or a folder; files are linked, not copied (32B are 65 GB)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from m1.progress import say
 
 
 def find(name: str, settings: dict[str, Any]) -> Path:
-    """The folder of a base model: a local one, or the hub's snapshot in the cache, downloaded if needed.
+    """The folder of a model: a local one, or the hub's snapshot in the cache, downloaded if needed.
 
     Args:
-        name: the base's key in the configuration.
+        name: its key in the configuration, for messages.
         settings: ``path``, or ``hub`` and ``revision``.
 
     Raises:
@@ -26,7 +26,7 @@ def find(name: str, settings: dict[str, Any]) -> Path:
     if "path" in settings:
         folder = Path(settings["path"]).expanduser()
         if not folder.is_dir():
-            raise UserError(f"bases.{name}.path: no folder {folder}; correct the path, or name a model on the hub (`hub`)")
+            raise UserError(f"{name}.path: no folder {folder}; correct the path, or name a model on the hub (`hub`)")
         return folder
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
@@ -36,30 +36,30 @@ def find(name: str, settings: dict[str, Any]) -> Path:
         patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
         return Path(huggingface_hub.snapshot_download(settings["hub"], revision=settings.get("revision"), allow_patterns=patterns))
     except HFValidationError as error:
-        raise UserError(f"bases.{name}.hub: {settings['hub']!r} is no model id: {error}") from None
+        raise UserError(f"{name}.hub: {settings['hub']!r} is no model id: {error}") from None
     except Exception as error:  # the hub's client raises errors of several libraries; all mean that the model did not come
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"bases.{name}: {wanted} could not be had from the hub ({reason}); check id, network and access, or give a `path`"
+            f"{name}: {wanted} could not be had from the hub ({reason}); check id, network and access, or give a `path`"
         ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make a folder of links to the files of one base model."""
+    """Make a folder of links to the files of one model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="the base's key")
+    parser.add_argument("--name", required=True, help="key in the configuration, such as bases.7b")
     parser.add_argument("--settings", required=True, type=json.loads, help="JSON: path, or hub and revision")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
     source = find(arguments.name, arguments.settings).resolve()
     files = [file for file in sorted(source.iterdir()) if file.is_file()]
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
-        raise UserError(f"bases.{arguments.name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
+        raise UserError(f"{arguments.name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
     with replacing(arguments.output) as folder:
         folder.mkdir()
         for file in files:
             (folder / file.name).symlink_to(file)
-    say(f"base {arguments.name}", f"{len(files)} files of {source}")
+    say(arguments.name, f"{len(files)} files of {source}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,186 @@
+"""The check of all sets before a run: what is said of those that are right, missing, optional, or other than expected."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+from m1.errors import UserError
+from m1.pools import check, sources
+from m1.pools.layouts import LAYOUTS
+
+ROWS = [{"question": f"Which is {n}?", "options": {"A": "a", "B": "b"}, "answer_idx": "ABX"[n % 3]} for n in range(9)]
+DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text(encoding="utf-8"))
+REGISTRY = Path(__file__).parents[2] / "config" / "data.yaml"
+
+
+def entry(**keys: Any) -> dict[str, Any]:
+    return {"used_by": ["benchmarks.nejm"], "optional": False, "layout": "eval", **dict.fromkeys(sources.KEYS), **keys}
+
+
+def run(folder: Path, given: dict[str, Any]) -> dict[str, dict[str, str]]:
+    check.check(given, folder / "out.csv")
+    return read(folder)
+
+
+def read(folder: Path) -> dict[str, dict[str, str]]:
+    with open(folder / "out.csv", newline="", encoding="utf-8") as stream:
+        return {row["entry"]: row for row in csv.DictReader(stream)}
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.json"
+    path.write_text(json.dumps({"NEJM": ROWS}))
+    return path
+
+
+def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    digest = hashlib.md5(good.read_bytes()).hexdigest()
+    nowhere = str(tmp_path / "nowhere.jsonl")
+    given = {
+        "good": entry(path=str(good), key="NEJM", checksum=f"md5:{digest}", rows=9, used_by=["benchmarks.nejm", "pools.more"]),
+        "subset": entry(path=str(good), key="NEJM", layout=None),
+        "lancet": entry(optional=True, obtain="ask its authors.", rows=412),
+        "gone": entry(path=nowhere, obtain="ask."),
+        "short": entry(path=str(good), key="NEJM", rows=603, optional=True),
+        "other": entry(path=str(good), key="NEJM", checksum=f"md5:{'0' * 32}"),
+    }
+    with pytest.raises(UserError, match="3 of 6 sets cannot be used"):
+        run(tmp_path, given)
+    rows = read(tmp_path)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "good": "found",
+        "subset": "found",
+        "lancet": "left out",
+        "gone": "missing",
+        "short": "problem",
+        "other": "problem",
+    }
+    assert rows["good"] == {
+        "entry": "good",
+        "used_by": "benchmarks.nejm pools.more",
+        "status": "found",
+        "records": "9",
+        "expected": "9",
+        "questions": "6",
+        "refused": "3 answer_idx: the answer's letter is not among the options",
+        "checksum": "ok",
+        "note": "",
+    }
+    assert (rows["subset"]["questions"], rows["subset"]["checksum"]) == ("", "not pinned")
+    assert (rows["short"]["records"], rows["short"]["questions"]) == ("9", "6")
+    assert "set its `rows` to 9 or null" in rows["short"]["note"]
+    assert f"its md5 is {digest}" in rows["other"]["note"]
+    said = capfd.readouterr().out
+    assert "[data-check] 6/6 sets" in said
+    assert "left out: lancet (for benchmarks.nejm): lancet: it has neither" in said
+    assert "To get it: ask its authors." in said
+    header, first = said.splitlines()[1:3]
+    assert header.index("records") + len("records") == first.index(" 9 ") + 2  # numbers stand below each other
+
+
+def test_all_is_well_with_optional_sets_missing(tmp_path: Path, good: Path) -> None:
+    rows = run(tmp_path, {"good": entry(path=str(good), key="NEJM"), "lancet": entry(optional=True)})
+    assert [row["status"] for row in rows.values()] == ["found", "left out"]
+
+
+def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
+    """Of all sets the one reason, and not after every one's own retries."""
+    listener = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # accepts connections, and is never served
+    given = {f"set {n}": entry(hub="some/set", split="test") for n in range(7)}
+    given |= {f"file {n}": entry(hub="some/set", file="a.jsonl") for n in range(7)}
+    code = "import json, pathlib, sys; from m1.errors import run; from m1.pools import check; check.PATIENCE = 1; "
+    code += "run(lambda _: check.check(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])))"
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{listener.server_port}",
+        "HF_HOME": str(tmp_path),
+        "NO_PROXY": "127.0.0.1",
+    }
+    environment["PYTHONPATH"] = str(Path(check.__file__).parents[2])
+    started = time.monotonic()
+    command = [sys.executable, "-c", code, json.dumps(given), str(tmp_path / "out.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    listener.server_close()
+    assert done.returncode == 1, done.stderr
+    assert time.monotonic() - started < 30
+    rows = read(tmp_path)
+    assert {row["status"] for row in rows.values()} == {"problem"}
+    assert {row["note"] for row in rows.values()} == {"the hub does not answer (timed out), and its cache here does not hold some/set"}, (
+        done.stderr
+    )
+
+
+def test_a_hub_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Refuses)
+    Thread(target=server.handle_request, daemon=True).start()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert check.hub_failure() == ""
+    server.server_close()
+    assert "refused" in check.hub_failure().lower()
+    assert constants.HF_HUB_OFFLINE
+
+
+def test_a_configuration_is_checked_as_a_run_would_read_it(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    overlay = {
+        "pathvars": {"results": "out"},
+        "data": {"mine": {"layout": "eval", "path": str(good), "key": "NEJM", "rows": 9}},
+        "pools": dict.fromkeys(("medqa", "headqa", "medmcqa", "pubmedqa")) | {"only": {"from": "mine"}},
+        "benchmarks": dict.fromkeys(DEFAULT["benchmarks"]) | {"own": {"from": "mine"}, "lancet": {"from": "lancet", "optional": True}},
+    }
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    check.main(["--configfile", "overlay.yaml"])
+    with open("out/data_check.csv", newline="", encoding="utf-8") as stream:
+        rows = {row["entry"]: row for row in csv.DictReader(stream)}
+    assert {name: (row["used_by"], row["status"]) for name, row in rows.items()} == {
+        "mine": ("pools.only benchmarks.own", "found"),
+        "lancet": ("benchmarks.lancet", "left out"),
+    }
+
+
+def test_a_configuration_that_is_not_there() -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml: not readable as YAML"):
+        check.main(["--configfile", "nowhere.yaml"])
+
+
+def test_the_registry_is_whole() -> None:
+    """Every entry has the keys that reading it needs, the sizes are the paper's, and nothing is pinned by halves."""
+    data = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))["data"]
+    known = {*sources.KEYS, "layout", "title", "licence", "sets", "sources"}
+    for name, one in data.items():
+        assert set(one) <= known, name
+        assert one["title"], name
+        assert one["licence"], name
+        assert one.get("layout") is None or one["layout"] in LAYOUTS, name
+        assert ("hub" in one) != ("obtain" in one), name
+        assert ("hub" in one) == ("revision" in one), name
+        assert "checksum" not in one or "file" in one, name
+    collected = [data[name]["rows"] for name in ("medqa_train", "headqa_train", "medmcqa_train")]
+    assert sum(collected) + 500 == 196_157
+    with open(REGISTRY.parents[1] / "resources" / "paper" / "benchmarks.csv", newline="", encoding="utf-8") as stream:
+        sizes = {row["key"]: int(row["n"]) for row in csv.DictReader(stream)}
+    assert {key: one["rows"] for key, one in data["m1_eval_data"]["sets"].items()} == sizes

@@ -1,0 +1,262 @@
+"""Reading published sets: local files, and a hub that fails in every way, played by a real HTTP server on loopback."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from m1.errors import UserError
+from m1.pools import sources
+
+ROWS = [{"question": f"Which is {n}?", "category": ("health", "biology", "law")[n % 3], "n": n} for n in range(9)]
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+COMMIT = "c" * 40
+FILES = {"questions.jsonl": LINES, "eval.json": json.dumps({"Lancet": ROWS, "NEJM": ROWS[:2]}).encode()}
+
+
+class Hub(ThreadingHTTPServer):
+    """As much of the hub as hf_hub_download and load_dataset ask for: the set ``some/set`` with :data:`FILES`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.faults: dict[str, list[str]] = {"HEAD": [], "GET": []}
+        """Faults of the next requests for a file, by method; without one the request is answered."""
+        self.asked: list[str] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        name = self.path.rsplit("/", 1)[1].partition("?")[0]
+        if self.path.startswith("/api/datasets/some/set/revision/"):
+            self.answer(200, json.dumps({"id": "some/set", "sha": COMMIT, "siblings": [], "tags": []}).encode())
+        elif f"/api/datasets/some/set/tree/{COMMIT}?" in self.path:
+            entry = {"type": "file", "path": "questions.jsonl", "size": len(LINES), "oid": "b" * 40}
+            self.answer(200, json.dumps([entry]).encode())
+        elif name in FILES and self.path.startswith("/datasets/some/set/resolve/"):
+            self.server.asked.append(self.command)
+            faults = self.server.faults[self.command]
+            self.serve_file(FILES[name], faults.pop(0) if faults else "")
+        elif self.path.startswith(("/datasets/some/set/", "/api/datasets/some/set/")):
+            self.answer(404, b"", X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
+        else:
+            self.answer(401, b"", X_Error_Code="RepoNotFound")
+
+    def serve_file(self, content: bytes, fault: str) -> None:
+        if fault in ("500", "503"):
+            self.answer(int(fault), b"")
+        elif fault == "gated":
+            self.answer(403, b"", X_Error_Code="GatedRepo")
+        elif fault == "cut":  # half of it, then nothing more
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+        elif fault == "drop":
+            self.close_connection = True
+        else:
+            first = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
+            whole = {"Content_Range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if first else {}
+            self.answer(
+                206 if first else 200, content[first:], ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=COMMIT, **whole
+            )
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+READ = """
+import json, sys, time
+from m1.errors import UserError
+from m1.pools import sources
+time.sleep = lambda seconds: None
+try:
+    result = ["", *sources.read(json.loads(sys.argv[1]), "exam")]
+except UserError as error:
+    result = [type(error).__name__, str(error), None]
+print("RESULT" + json.dumps(result))
+"""
+
+
+class Client:
+    """A process of its own reads, because the hub's client takes its address from the environment once. It never really waits."""
+
+    def __init__(self, hub: Hub, home: Path) -> None:
+        endpoint = f"http://127.0.0.1:{hub.server_port}"
+        self.home = home
+        root = Path(sources.__file__).parents[2]
+        self.environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": str(root)}
+        self.environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"}
+        self.said = ""
+
+    def read(self, **source: Any) -> tuple[str, str, Any]:
+        """Name of the error or nothing, the place or the message, and the records."""
+        command = [sys.executable, "-c", READ, json.dumps({"hub": "some/set", "revision": "main", **source})]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=self.environment)
+        self.said, _, result = done.stdout.partition("RESULT")
+        assert result, done.stderr
+        return tuple(json.loads(result))  # type: ignore[return-value]
+
+    def taken(self) -> list[bytes]:
+        """What lies in the cache under a final name."""
+        return [path.read_bytes() for path in self.home.rglob("snapshots/*/*") if path.is_file()]
+
+
+@pytest.fixture
+def client(hub: Hub, tmp_path: Path) -> Client:
+    return Client(hub, tmp_path)
+
+
+def test_a_file_of_the_hub_is_downloaded_once(hub: Hub, client: Client) -> None:
+    assert client.read(file="questions.jsonl") == ("", "some/set/questions.jsonl", ROWS)
+    assert client.read(file="questions.jsonl", revision=COMMIT) == ("", "some/set/questions.jsonl", ROWS)
+    assert hub.asked.count("GET") == 1
+    digest = hashlib.md5(FILES["eval.json"]).hexdigest()
+    assert client.read(file="eval.json", key="NEJM", checksum=f"md5:{digest}", rows=2)[2] == ROWS[:2]
+
+
+def test_a_split_of_the_hub_goes_through_datasets(hub: Hub, client: Client) -> None:
+    hub.faults["GET"] = ["503"]
+    kind, place, rows = client.read(split="train", where={"category": ["health", "biology"]})
+    assert (kind, rows) == ("", [row for row in ROWS if row["category"] != "law"]), place
+    assert place == "some/set (config None, split train, revision main) where category is health or biology"
+    kind, message, _ = client.read(split="nowhere")
+    assert kind == "UserError"
+    assert 'Unknown split "nowhere"' in message
+
+
+def test_a_server_in_trouble_is_asked_again(hub: Hub, client: Client) -> None:
+    hub.faults["GET"] = ["503", "500"]
+    assert client.read(file="questions.jsonl")[2] == ROWS
+    assert hub.asked.count("GET") == 3
+    lines = [line for line in client.said.splitlines() if "Trying again" in line]
+    assert len(lines) == 2
+    assert "[pools] exam: some/set/questions.jsonl: Server error '503 Service Unavailable'" in lines[0]
+    assert "Trying again in 2 s (2 of 4)." in lines[0]
+    assert "Trying again in 4 s (3 of 4)." in lines[1]
+
+
+def test_a_connection_cut_in_the_middle_leaves_nothing_half_written(hub: Hub, client: Client) -> None:
+    hub.faults["GET"] = ["cut"]
+    assert client.read(file="questions.jsonl")[2] == ROWS
+    assert client.taken() == [LINES]
+
+    hub.faults["GET"] = ["cut", *["drop"] * 100]
+    kind, message, _ = client.read(file="eval.json", key="NEJM")
+    assert kind == "Unreachable"
+    assert "tried 4 times" in message
+    assert "Check the network and run again" in message
+    assert client.taken() == [LINES]
+    hub.faults["GET"] = []
+    assert client.read(file="eval.json", key="NEJM")[2] == ROWS[:2]
+
+
+def test_no_server_at_all(hub: Hub, client: Client) -> None:
+    hub.shutdown()
+    hub.server_close()
+    for source in ({"file": "questions.jsonl"}, {"split": "train"}):
+        kind, message, _ = client.read(**source)
+        assert kind == "Unreachable", message
+        assert "tried 4 times" in message
+    client.environment["HF_HUB_OFFLINE"] = "1"
+    kind, message, _ = client.read(file="questions.jsonl")
+    assert (kind, "tried 1 times" in message) == ("Unreachable", True)
+
+
+@pytest.mark.parametrize(
+    ("source", "faults", "said"),
+    [
+        ({"file": "questions.jsonl"}, ["gated"] * 9, "Cannot access gated repo"),
+        ({"file": "nothing.jsonl"}, [], "Entry Not Found"),
+        ({"hub": "no/where", "file": "questions.jsonl"}, [], "Repository Not Found"),
+        ({"hub": "no/where", "split": "train"}, [], "doesn't exist on the Hub or cannot be accessed"),
+    ],
+)
+def test_what_is_not_there_is_missing_at_once(hub: Hub, client: Client, source: dict[str, Any], faults: list[str], said: str) -> None:
+    hub.faults["HEAD"] = faults
+    kind, message, _ = client.read(**source, obtain="ask its authors.")
+    assert kind == "Missing", message
+    assert message.startswith(f"exam: {source.get('hub', 'some/set')}")
+    assert said in message
+    assert message.endswith("To get it: ask its authors.")
+    assert "Trying again" not in client.said
+
+
+def test_checksums_of_local_files_and_of_the_hub(tmp_path: Path, client: Client) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(LINES)
+    for kind in ("md5", "sha256"):
+        right = f"{kind}:{hashlib.new(kind, LINES).hexdigest()}"
+        assert sources.read({"path": str(path), "checksum": right}, "exam") == (str(path), ROWS)
+        wrong = f"{kind}:{'0' * len(right.partition(':')[2])}"
+        with pytest.raises(
+            UserError, match=f"its {kind} is {right[len(kind) + 1 :]}, but 0+ is expected.*set the entry's `checksum` to {right}"
+        ):
+            sources.read({"path": str(path), "checksum": wrong}, "exam")
+    with pytest.raises(UserError, match="must begin with md5: or sha256:"):
+        sources.read({"path": str(path), "checksum": "crc:1"}, "exam")
+    with pytest.raises(UserError, match="`checksum` is of a file; give the `file`"):
+        sources.read({"hub": "some/set", "split": "train", "checksum": right}, "exam")
+    kind, message, _ = client.read(file="questions.jsonl", checksum=f"sha256:{'0' * 64}")
+    assert (kind, "delete it, if it came from the hub" in message) == ("UserError", True)
+
+
+def test_where_and_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(LINES))
+    source = {"path": str(path), "where": {"category": ["health"], "n": [3, 6]}}
+    assert sources.read({**source, "rows": 2}, "exam") == (f"{path} where category is health and n is 3 or 6", [ROWS[3], ROWS[6]])
+    with pytest.raises(UserError, match=r"2 records, but 1,535 are expected of exam.*set its `rows` to 2 or null"):
+        sources.read({**source, "rows": 1535}, "exam")
+    assert sources.read({**source, "where": {"nothing": ["x"]}, "rows": None}, "exam")[1] == []
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(sources.Missing, match=r"exam: it has neither a local `path` nor a `hub` name\. To get it: ask\.$"):
+        sources.read({"obtain": "ask."}, "exam")
+    with pytest.raises(sources.Missing, match=r"nowhere\.jsonl: no such file.*set it to null and give `hub`\.$"):
+        sources.read({"path": str(tmp_path / "nowhere.jsonl"), "obtain": ""}, "exam")
+    with pytest.raises(UserError, match="`split` is null"):
+        sources.read({"hub": "some/set"}, "exam")
+
+
+def test_path_comes_before_hub(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(LINES)
+    source = {"path": str(tmp_path / "a.jsonl"), "hub": "some/set", "file": "other.jsonl", "split": "train"}
+    assert sources.read(source, "exam")[1] == ROWS

@@ -1,0 +1,160 @@
+"""Enter anywhere: what is published, in the layouts of the authors, in place of computing it; the rules after it do not notice."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from m1 import records
+from m1.records import LETTERS, Prediction, Question, Sample
+from project import Project
+
+pytestmark = pytest.mark.slow
+
+LISTS = {"medmcqa": "MedMCQA_validation", "medqa": "MedQA_USLME_test", "pubmedqa": "PubMedQA_test", "medxpertqa": "MedXpertQA"}
+HUBS = {
+    "medqa": "GBaker/MedQA-USMLE-4-options",
+    "headqa": "openlifescienceai/headqa",
+    "medmcqa": "openlifescienceai/medmcqa",
+    "pubmedqa": "qiaojin/PubMedQA",
+}
+
+
+def benchmark(project: Project, name: str) -> list[Question]:
+    return records.read(project.path(f"results/short/benchmarks/{name}.parquet"), Question)
+
+
+def in_evaluation_layout(question: Question) -> dict[str, Any]:
+    """As in the authors' evaluation file: context and question are one text."""
+    text = f"{question.context}\n{question.stem}" if question.context else question.stem
+    options = dict(zip(LETTERS, question.options))
+    return {"question": text, "options": options, "answer": options[question.answer], "answer_idx": question.answer}
+
+
+def write_evaluation(project: Project) -> str:
+    """The benchmarks in one file; its MD5."""
+    lists = {listed: [in_evaluation_layout(question) for question in benchmark(project, name)] for name, listed in LISTS.items()}
+    path = project.folder / "m1_eval_data.json"
+    path.write_text(json.dumps(lists), encoding="utf-8")
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def write_results(project: Project, model: str) -> list[dict[str, Any]]:
+    """The predictions of a model, a file for each budget and forced count; where they are, for `enter`."""
+    questions = {question.id: question for name in LISTS for question in benchmark(project, name)}
+    settings: dict[tuple[int, int], dict[str, list[Any]]] = defaultdict(lambda: {name: [] for name in LISTS.values()})
+    for prediction in records.read(project.path(f"results/short/infer/{model}/predictions.parquet"), Prediction):
+        settings[prediction.budget, prediction.forced][LISTS[prediction.benchmark]].append(
+            in_evaluation_layout(questions[prediction.question_id])
+            | {
+                "thinking_text": "thinking",
+                "response_text": prediction.answer,
+                "thinking_finish_reason": "stop" if prediction.ended else "length",
+                "num_gen_tokens": prediction.thinking_tokens + prediction.answer_tokens,
+            }
+        )
+    places = []
+    for (budget, forced), lists in settings.items():
+        path = f"results-{budget}-{forced}.json"
+        (project.folder / path).write_text(json.dumps(lists), encoding="utf-8")
+        places.append({"from": "m1_results", "path": path, "budget": budget, "forced": forced})
+    return places
+
+
+def write_subset(project: Project, name: str) -> None:
+    """A training subset in the layout of m1k-tokenized."""
+    with open(project.folder / f"{name}.jsonl", "w", encoding="utf-8") as stream:
+        for sample in records.read(project.path(f"results/short/select/{name}.parquet"), Sample):
+            row = {
+                "prompt": sample.prompt,
+                "answer_letter": "A",
+                "answer_idx": 0,
+                "answer_string": "",
+                "source": HUBS[sample.source],
+                "metadata": "{}",
+                "reasoning": sample.thinking,
+                "distilled_answer_string": sample.answer,
+                "text": "",
+                "domain_code": "00",
+                "domain_name": sample.domain,
+            }
+            stream.write(json.dumps(row) + "\n")
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Project) -> None:
+    before = table(project.path("results/short/table1.csv"))
+    figure = project.path("results/short/figure1.png").read_bytes()
+    checksum = write_evaluation(project)
+    results = write_results(project, "m1-small-1k")
+    project.path("results/short/train/m1-large-1k").rename(project.folder / "published-checkpoint")
+    shutil.rmtree(project.path("results/short/pools"))
+    project.configure(
+        data={
+            "m1_eval_data": {"path": "m1_eval_data.json", "checksum": f"md5:{checksum}", "sets": {name: {"rows": None} for name in LISTS}},
+            "m1_7b_1k": {"path": "published-checkpoint"},
+        },
+        benchmarks={"gpqa": {"from": "gpqa_medical", "optional": True}},
+        enter={
+            "evaluation": "m1_eval_data",
+            "checkpoints": {"m1-large-1k": "m1_7b_1k"},
+            "results": {"m1-small-1k": results},
+        },
+    )
+    models = ("small", "m1-small-1k", "m1-large-1k")
+    assert project.plan() == {
+        *(f"pools_collect_benchmark {name}" for name in (*LISTS, "gpqa")),
+        *("train_published m1-large-1k", "infer_published m1-small-1k", "infer_sweep m1-large-1k", "infer_answer small"),
+        *(f"score_judge {model}" for model in models),
+        *("report_table1", "report_figure1", "report_figure3"),
+    }
+
+    said = project.make("demo")
+
+    assert "gpqa" in said
+    after = table(project.path("results/short/table1.csv"))
+    assert after == before
+    assert all(row["GPQA"] == "missing" for row in after)
+    assert project.path("results/short/figure1.png").read_bytes() == figure
+
+
+def test_a_published_subset_trains_the_same_model_without_a_teacher(project: Project) -> None:
+    weights = project.path("results/short/train/m1-large-1k/model.safetensors").read_bytes()
+    counts = {row["Domain"]: row["m1K Summation"] for row in table(made_table4(project))}
+    write_subset(project, "m1k")
+    for stage in ("screen", "distill", "select"):
+        shutil.rmtree(project.path(f"results/short/{stage}"))
+    project.configure(data={"m1k_tokenized": {"path": "m1k.jsonl", "rows": None}}, enter={"subsets": {"m1k": "m1k_tokenized"}})
+    target = "results/short/train/m1-large-1k"
+    assert project.plan(target) == {"select_published m1k", "train_sft m1-large-1k"}
+
+    project.make(target)
+
+    assert project.path(f"{target}/model.safetensors").read_bytes() == weights
+    project.configure(enter={"subsets": {"m23k": "m1k_tokenized"}})  # so that Table 4, too, needs neither screen nor teacher
+    assert project.plan("results/short/table4.csv") == {"select_published m23k", "report_table4"}
+    assert {row["Domain"]: row["m1K Summation"] for row in table(made_table4(project))} == counts
+
+
+def made_table4(project: Project) -> Path:
+    project.make("results/short/table4.csv")
+    return project.path("results/short/table4.csv")
+
+
+def test_an_evaluation_file_that_is_another_one(project: Project) -> None:
+    write_evaluation(project)
+    project.configure(data={"m1_eval_data": {"path": "m1_eval_data.json"}}, enter={"evaluation": "m1_eval_data"})
+    code, said = project.run("results/short/benchmarks/medqa.parquet")
+    assert code == 1
+    assert "m1_eval_data.json" in said
+    assert "fe50ce67a958cfa9bc958a51b2502e57" in said

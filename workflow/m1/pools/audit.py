@@ -1,0 +1,211 @@
+"""Contamination audit: which questions for training are in a benchmark, as each way of looking sees them (3.1, B.1).
+
+Two tables: the pairs, each with both texts, to judge by eye; and, by benchmark and pool, how many questions they are at several thresholds
+and how many of these the released filter takes out or lets through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+
+from m1.errors import UserError, run
+from m1.files import replacing
+from m1.pools import settings as given
+from m1.pools.merge import flat, n_grams, percent, read_all, without_options
+from m1.progress import say
+from m1.prompts import options_lines, question_text
+from m1.records import Question
+
+KEYS = ("thresholds", "ngram", "containment")
+RELEASED = 95
+"""Percent of similarity at which the released filter takes a question out (B.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A question for training and a benchmark's question that look the same to at least one way of looking; a row of the table."""
+
+    benchmark: str
+    pool: str
+    caught_by: str
+    """``stem`` (similar from the highest threshold on), ``ngram``, ``both``; else ``near`` (similar from the lowest threshold on), else
+    ``released`` (nothing but the released filter sees it)."""
+    released: bool
+    """Whether the released filter sees it."""
+    same_answer: bool
+    """Whether the texts of the right options are equal, but for letter case and the full stop."""
+    stem_similarity: float
+    """Percent."""
+    containment: float | None
+    """Share of the n-grams that one has of the other; None where they were not looked at."""
+    released_similarity: float
+    """Percent, of training prompt with options and benchmark question without."""
+    benchmark_id: str
+    question_id: str
+    benchmark_text: str
+    question_text: str
+    benchmark_options: str
+    question_options: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How much of a pool is in a benchmark by one criterion; a row of the summary."""
+
+    benchmark: str
+    pool: str
+    criterion: str
+    pairs: int
+    questions: int
+    """Different questions for training."""
+    benchmark_questions: int
+    released_catches: int
+    """Of ``questions``, those that the released filter takes out for a pair with this benchmark."""
+    released_lets_through: int
+
+
+def find_matches(
+    pools: Mapping[str, Sequence[Question]],
+    benchmarks: Mapping[str, Sequence[Question]],
+    thresholds: Sequence[float],
+    ngram: int | None,
+    containment: float,
+    processes: int = 1,
+) -> list[Match]:
+    """All matches, in the order of benchmarks and pools, the most similar first.
+
+    Args:
+        thresholds: percent of stem similarity.
+        ngram: words of an n-gram; None: not looked at.
+        containment: share of the n-grams from which on a pair is caught.
+    """
+    from rapidfuzz import fuzz
+
+    from m1.pools.contain import contained_pairs
+    from m1.pools.similar import close_pairs
+
+    questions, pool_of = flat(pools)
+    others, benchmark_of = flat(benchmarks)
+    prompts, bodies = [question_text(question) for question in questions], [without_options(question) for question in questions]
+    targets, stems = [without_options(other) for other in others], [other.stem for other in others]
+    near = close_pairs([question.stem for question in questions], stems, min(thresholds), processes, "audit, by stem")
+    released = set(close_pairs(prompts, targets, RELEASED, processes, "audit, as released"))
+    parts = {(i, j): part for i, j, part in contained_pairs(bodies, targets, ngram, 0)} if ngram else {}
+    contained = {pair for pair, part in parts.items() if part >= containment}
+    matches = []
+    for i, j in {*near, *released, *contained}:
+        similarity = fuzz.ratio(questions[i].stem, stems[j])
+        if similarity >= max(thresholds):
+            caught_by = "both" if (i, j) in contained else "stem"
+        elif (i, j) in contained:
+            caught_by = "ngram"
+        else:
+            caught_by = "near" if similarity >= min(thresholds) else "released"
+        matches.append(
+            Match(
+                benchmark=benchmark_of[j],
+                pool=pool_of[i],
+                caught_by=caught_by,
+                released=(i, j) in released,
+                same_answer=_answer(questions[i]) == _answer(others[j]),
+                stem_similarity=similarity,
+                containment=parts.get((i, j), 0.0) if ngram else None,
+                released_similarity=fuzz.ratio(prompts[i], targets[j]),
+                benchmark_id=others[j].id,
+                question_id=questions[i].id,
+                benchmark_text=_line(targets[j]),
+                question_text=_line(bodies[i]),
+                benchmark_options=_line(" | ".join(options_lines(others[j].options))),
+                question_options=_line(" | ".join(options_lines(questions[i].options))),
+            )
+        )
+    benchmark_order, pool_order = list(benchmarks), list(pools)
+
+    def order(match: Match) -> tuple[int, int, float, float, str, str]:
+        place = benchmark_order.index(match.benchmark), pool_order.index(match.pool)
+        return *place, -match.stem_similarity, -(match.containment or 0.0), match.benchmark_id, match.question_id
+
+    return sorted(matches, key=order)
+
+
+def summarize(
+    matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], thresholds: Sequence[float], ngram: int | None
+) -> list[Count]:
+    """Counts for every benchmark, pool and criterion, zeros included.
+
+    The criteria: ``stem 80`` (stem similarity from 80 % on; one for each threshold), ``ngram`` where n-grams were looked at, and
+    ``caught`` (the highest threshold, or n-grams).
+    """
+    cells: dict[tuple[str, str], list[Match]] = {(benchmark, pool): [] for benchmark in benchmarks for pool in pools}
+    for match in matches:
+        cells[match.benchmark, match.pool].append(match)
+    counts = []
+    for (benchmark, pool), cell in cells.items():
+        released = {match.question_id for match in cell if match.released}
+        criteria = {f"stem {threshold:g}": [m for m in cell if m.stem_similarity >= threshold] for threshold in sorted(thresholds)}
+        if ngram:
+            criteria["ngram"] = [match for match in cell if match.caught_by in ("ngram", "both")]
+        criteria["caught"] = [match for match in cell if match.caught_by in ("stem", "ngram", "both")]
+        for criterion, found in criteria.items():
+            questions, touched = {match.question_id for match in found}, {match.benchmark_id for match in found}
+            known = len(questions & released)
+            counts.append(Count(benchmark, pool, criterion, len(found), len(questions), len(touched), known, len(questions) - known))
+    return counts
+
+
+def _answer(question: Question) -> str:
+    return question.answer_text.casefold().strip(" .")
+
+
+def _line(text: str) -> str:
+    """On one line, so that a row is one, too."""
+    return " ".join(text.split())
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _write(path: str, row: type[Match] | type[Count], rows: Iterable[Match | Count]) -> None:
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(field.name for field in fields(row))
+        table.writerows([_cell(value) for value in astuple(one)] for one in rows)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Audit the pools given on the command line (see ``--help``)."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pools", required=True, nargs="+", help="Parquet of questions for training")
+    parser.add_argument("--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on")
+    parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
+    parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
+    parser.add_argument("--output", required=True, help="CSV: the pairs")
+    parser.add_argument("--summary", required=True, help="CSV: counts by benchmark, pool and criterion")
+    arguments = parser.parse_args(argv)
+    settings = given.parse(arguments.settings, KEYS)
+    thresholds = settings["thresholds"]
+    if not isinstance(thresholds, list) or not thresholds or not all(map(percent, thresholds)):
+        raise UserError(f"--settings: thresholds is {thresholds!r}; it must be a list of percentages over 0 and at most 100.")
+    ngram, containment = n_grams(settings)
+
+    pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
+    matches = find_matches(pools, benchmarks, thresholds, ngram, containment, arguments.processes)
+    _write(arguments.output, Match, matches)
+    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, thresholds, ngram))
+    caught = {(match.pool, match.question_id) for match in matches if match.caught_by in ("stem", "ngram", "both")}
+    known = caught & {(match.pool, match.question_id) for match in matches if match.released}
+    say(
+        "pools",
+        f"audit: {sum(map(len, pools.values())):,} questions and {sum(map(len, benchmarks.values())):,} of benchmarks in, "
+        f"{len(matches):,} pairs out; {len(caught):,} questions are in a benchmark, the released filter sees {len(known):,} of them",
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,147 @@
+"""Figure 8a: how long the training samples are, in tokens of the model's own tokenizer, quartiles marked (A, "Token length statistics").
+
+Counted is what the loss is on: the assistant's turn as :func:`m1.train.text.assistant_text` forms it (markers, thinking, answer) and the
+token that ends it. The question is not counted. The paper says of its own: "most samples having token lengths clustered around 1,000
+tokens, quickly diminishing toward lengths beyond 3,000 tokens"; it prints no numbers to set beside these.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from m1 import records
+from m1.errors import UserError, run
+from m1.files import replacing
+from m1.progress import Progress, say
+from m1.records import Sample
+from m1.report import inputs, style
+from m1.train.text import assistant_text
+
+BATCH = 500
+"""Samples encoded at a time; the tokenizer spreads them over the cores."""
+QUARTILES = (25, 50, 75)
+MAX_BINS = 60
+
+
+def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.ndarray:
+    """Tokens of each sample's assistant turn, with the token that ends it.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+        title: of the progress line.
+    """
+    backend = tokenizer.backend_tokenizer  # the same tokens as by calling the tokenizer, in two thirds of the time: no offsets
+    backend.no_truncation()
+    backend.no_padding()
+    lengths: list[int] = []
+    with Progress(title, len(samples), "samples") as progress:
+        for start in range(0, len(samples), BATCH):
+            texts = [assistant_text(sample.thinking, sample.answer) for sample in samples[start : start + BATCH]]
+            lengths += [len(encoding) + 1 for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            progress.advance(len(texts))
+    return np.array(lengths, dtype=np.int64)
+
+
+def summary(lengths: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """One row per subset: subset, n, then in tokens mean, 25 %, 50 %, 75 %, 95 % (interpolated) and max."""
+    rows = []
+    for subset, found in lengths.items():
+        quantiles = {f"{percent} %": np.percentile(found, percent) for percent in (*QUARTILES, 95)}
+        rows.append({"subset": subset, "n": len(found), "mean": found.mean(), **quantiles, "max": found.max()})
+    return pd.DataFrame(rows)
+
+
+def bin_edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Edges in tokens, the same for all subsets: from 0 in steps of 1, 2 or 5 times a power of ten.
+
+    At most :data:`MAX_BINS` bins, and fewer where the largest subset is small.
+    """
+    longest = max(found.max() for found in lengths.values())
+    bins = min(MAX_BINS, max(10, 2 * int(max(len(found) for found in lengths.values()) ** 0.5)))
+    step = next(s for power in range(9) for s in (10**power, 2 * 10**power, 5 * 10**power) if s * bins > longest)
+    return np.arange(0, longest + step + 1, step)
+
+
+def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
+    """Figure 8a: a histogram per subset, one above the other, over one axis of tokens; quartiles as dotted transparent lines, named.
+
+    Args:
+        lengths: subset to tokens of each sample; at least one subset, none empty.
+        note: printed at the foot; empty for none.
+    """
+    edges = bin_edges(lengths)
+    figure, panels = style.column(len(lengths))
+    for number, (axes, (subset, found)) in enumerate(zip(panels, lengths.items())):
+        share = np.full(len(found), 100 / len(found))
+        axes.hist(found, bins=list(edges), weights=share, color=style.COLOURS[number % len(style.COLOURS)], alpha=0.75)
+        axes.set_title(f"{subset} (n = {len(found):,})")
+        axes.set_axisbelow(True)
+        _mark_quartiles(axes, found, edges[-1])
+    panels[0].set(
+        xlim=(0, edges[-1]), ylim=(0, 1.5 * panels[0].get_ylim()[1])
+    )  # all share them; the room above is for the quartiles' names
+    panels[0].locator_params(axis="y", nbins=5)
+    panels[0].xaxis.set_major_formatter("{x:,.0f}")
+    panels[-1].set_xlabel("thinking and answer (tokens)" + ("\n" if note else ""))  # its empty line holds the note
+    figure.supylabel("samples (%)", fontsize=9)
+    figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")
+    return figure
+
+
+def _mark_quartiles(axes: Axes, found: np.ndarray, end: float) -> None:
+    """Lines of falling height towards the emptier side, where the name of each stands at its top: so no name meets another line."""
+    right = np.percentile(found, 75) < 0.8 * end
+    for percent, height in zip(QUARTILES, (0.96, 0.86, 0.76) if right else (0.76, 0.86, 0.96)):
+        tokens = np.percentile(found, percent)
+        axes.axvline(tokens, ymax=height, color="black", linestyle=":", linewidth=1.2, alpha=0.5)
+        axes.annotate(
+            f"{percent} %: {tokens:,.0f}",
+            (tokens, height),
+            xycoords=("data", "axes fraction"),
+            xytext=(3 if right else -3, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="top",
+            fontsize=7,
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the lengths of subsets and write their quartiles."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
+    parser.add_argument("--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset")
+    parser.add_argument("--settings", required=True, help="JSON: note")
+    parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
+    parser.add_argument("--table", required=True, help="CSV to write: n, mean, quartiles, 95 %% and max of each subset, in tokens")
+    options = parser.parse_args(argv)
+    note = inputs.settings(options.settings, ["note"])["note"]
+    subsets = {label: records.read(path, Sample) for label, path in inputs.named(options.subset)}
+    empty = [label for label, samples in subsets.items() if not samples]
+    if empty:
+        raise UserError(f"--subset: no sample in {', '.join(empty)}: its lengths cannot be drawn.")
+    if not (options.tokenizer / "tokenizer.json").is_file():
+        raise UserError(f"{options.tokenizer}: no tokenizer here (tokenizer.json is missing). Check `bases` in the config.")
+    from transformers import AutoTokenizer  # a second: only after the inputs are known to be right
+
+    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
+    lengths = {label: token_lengths(tokenizer, samples, f"figure8a {label}") for label, samples in subsets.items()}
+    table = summary(lengths)
+    with style.plt.rc_context(style.RC):
+        style.save(draw(lengths, note), options.output)
+    with replacing(options.table) as partial:
+        table.to_csv(partial, index=False, float_format="%.1f", lineterminator="\n")
+    medians = ", ".join(f"{row['subset']} {row['50 %']:,.0f}" for row in table.to_dict("records"))
+    say("figure8a", f"{table['n'].sum():,} samples -> {', '.join(options.output)}; median tokens: {medians}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,142 @@
+"""Take a training subset that the authors published in place of curating it: m1K, m23K or an ablation set, with its traces (3.1, Table 3).
+
+The layout is that of the data sets ``m1k-tokenized`` and ``m23k-tokenized``:
+
+======================= ============================================= ===========================
+field                   what it holds                                 becomes
+======================= ============================================= ===========================
+prompt                  question and options, without an instruction  prompt
+reasoning               the teacher's thinking                        thinking
+distilled_answer_string the teacher's answer, with its ``\\boxed{}``   answer
+source                  hub id of the training pool                   source, by ``--pools``
+domain_name             MeSH qualifier (m1K only)                     domain; empty without it
+answer_letter           letter of the right option                    checked against the prompt
+======================= ============================================= ===========================
+
+Texts stay as published, character by character. ``text`` is not read: :mod:`m1.train.text` makes it anew, with the model's own template.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from m1 import records
+from m1.errors import UserError, run
+from m1.files import digest, write_manifest
+from m1.pools import settings as given
+from m1.pools import sources
+from m1.progress import say
+from m1.records import Sample
+
+RULE = "published"
+"""The sampling rule of every sample that is taken over."""
+
+_OPTION = re.compile(r"^([A-N])\. ", re.MULTILINE)
+
+
+def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset: str) -> list[Sample]:
+    """Published records as samples, in their order.
+
+    Args:
+        rows: records in the layout above.
+        place: file or data set, for messages.
+        pools: hub id of a training pool to its key in this run.
+        subset: name of the subset.
+
+    Returns:
+        Samples whose ids are digests of source and prompt; a second one with an equal prompt of the same source gets ``-2``.
+
+    Raises:
+        UserError: a record that cannot be a sample; names the place, its number (from 0), the field, what was found and the remedy.
+    """
+    found = [_sample(row, f"{place}: record {number} (from 0)", pools, subset) for number, row in enumerate(rows)]
+    if not found:
+        raise UserError(f"{place}: no record in it, so subset {subset} would be empty. Check the entry's `split` and `where`.")
+    return [
+        Sample(identity, sample.source, sample.domain, sample.prompt, sample.thinking, sample.answer, subset, RULE, 0)
+        for identity, sample in zip(records.distinct_ids(sample.id for sample in found), found)
+    ]
+
+
+def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Sample:
+    if not isinstance(row, Mapping):
+        raise UserError(f"{where}: a {type(row).__name__}, not an object with fields. Give a data set in the layout of m1k-tokenized.")
+    prompt, thinking, answer, hub = (_text(row, field, where) for field in ("prompt", "reasoning", "distilled_answer_string", "source"))
+    if hub not in pools:
+        raise UserError(
+            f"{where}, field 'source': {hub!r} is none of the known pools {', '.join(pools) or '(none)'}. Name its pool in --pools."
+        )
+    letter, options = row.get("answer_letter"), _OPTION.findall(prompt)
+    if "A" in options and letter not in options:  # a prompt in another form tells no letters
+        raise UserError(
+            f"{where}, field 'answer_letter': {letter!r} is not among the options of its prompt, {', '.join(options)}. "
+            "Correct the record or leave it out."
+        )
+    domain = row.get("domain_name")
+    if domain is not None and not isinstance(domain, str):
+        raise UserError(f"{where}, field 'domain_name': {domain!r}; it must be the name of a MeSH qualifier, or absent.")
+    return Sample(digest([pools[hub], prompt])[:16], pools[hub], domain or "", prompt, thinking, answer, subset, RULE, 0)
+
+
+def _text(row: Mapping[str, Any], field: str, where: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str) or not value.strip():
+        held = f"{value!r} found" if field in row else f"there is none among {', '.join(row)}"
+        raise UserError(
+            f"{where}, field '{field}': a text is needed; {held}. Correct it, or give a data set in the layout of m1k-tokenized."
+        )
+    return value
+
+
+def read_pools(text: str) -> dict[str, str]:
+    """``--pools``: hub id to the key of a pool.
+
+    Raises:
+        UserError: not a JSON object of texts.
+    """
+    try:
+        pools = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--pools: not readable as JSON: {error}") from None
+    if not isinstance(pools, dict) or not all(isinstance(key, str) and key for key in pools.values()):
+        raise UserError(f"--pools: {text} found; give one JSON object from hub id to the key of a pool.")
+    return pools
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write a published subset as samples (see ``--help``)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subset", required=True, help="name of the subset, for example m1k")
+    parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(sources.KEYS)}")
+    parser.add_argument("--pools", required=True, help="JSON object: hub id of a training pool to its key in this run")
+    parser.add_argument("--output", required=True, help="Parquet of samples")
+    parser.add_argument("--manifest", required=True, help="JSON: settings, counts per source and domain")
+    arguments = parser.parse_args(argv)
+    started = time.time()
+    settings, pools = given.parse(arguments.settings, sources.KEYS), read_pools(arguments.pools)
+    place, rows = sources.read(settings, arguments.subset)
+    samples = to_samples(rows, place, pools, arguments.subset)
+    records.write(arguments.output, samples, Sample)
+    write_manifest(
+        arguments.manifest,
+        inputs={"published": settings["path"]} if settings["path"] else {},
+        settings={"subset": arguments.subset, **settings, "pools": pools},
+        counts={
+            "published": len(rows),
+            "samples": len(samples),
+            "sources": dict(sorted(Counter(sample.source for sample in samples).items())),
+            "domains": dict(sorted(Counter(sample.domain for sample in samples if sample.domain).items())),
+        },
+        started=started,
+    )
+    say("select", f"{arguments.subset}: {len(samples):,} samples taken over as published from {place}")
+
+
+if __name__ == "__main__":
+    run(main)
