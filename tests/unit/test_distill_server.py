@@ -19,7 +19,7 @@ from pathlib import Path
 
 import m1
 import pytest
-from m1.distill.serving import served
+from m1.calls.serving import served
 from m1.errors import UserError
 from m1.records import LETTERS, Question
 from m1.world.server import Errors, World, add_arguments, make_world, serve
@@ -166,7 +166,7 @@ def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeyp
 def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> None:
     lines = [
         "import time",
-        "from m1.distill.serving import served",
+        "from m1.calls.serving import served",
         "with served(['test_distill_server'], 20) as url:",
         "    print(url, flush=True)",
         "    time.sleep(60)",

@@ -12,8 +12,8 @@ from typing import cast
 
 from m1 import records
 from m1.answers import extract_boxed
+from m1.calls.client import REFUSED, Completion, Provider, Request, complete_all
 from m1.curation import CURATION_RULES, CurationRule, is_right_curated
-from m1.distill.client import REFUSED, Completion, Provider, Request, complete_all
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.progress import say
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
     parser.add_argument(
-        "--teacher", required=True, type=json.loads, help="JSON: what decides the answers (keys of m1.distill.client.Provider)"
+        "--teacher", required=True, type=json.loads, help="JSON: what decides the answers (keys of m1.calls.client.Provider)"
     )
     parser.add_argument("--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)")
     parser.add_argument("--store", required=True, help="folder of the store of calls")

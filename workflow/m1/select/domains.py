@@ -15,7 +15,7 @@ from operator import add
 from pathlib import Path
 
 from m1 import records
-from m1.distill.client import Completion, Provider, Request, Spending, complete_all
+from m1.calls.client import Completion, Provider, Request, Spending, complete_all
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.progress import say
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--labeller",
         required=True,
         type=json.loads,
-        help="JSON: what decides the answers (keys of m1.distill.client.Provider); rule is null",
+        help="JSON: what decides the answers (keys of m1.calls.client.Provider); rule is null",
     )
     parser.add_argument("--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)")
     parser.add_argument("--qualifiers", required=True, help="CSV: code, name, scope_note")

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from m1.distill.serving import served
+from m1.calls.serving import served
 from m1.errors import UserError
 from m1.files import digest
 from m1.progress import Progress

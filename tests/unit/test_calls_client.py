@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.distill.client import Completion, Provider, Request, complete_all, split_message
+from m1.calls.client import Completion, Provider, Request, complete_all, split_message
 from m1.errors import UserError
 from m1.store import Store
 from m1.world.server import Errors, World
