@@ -7,7 +7,7 @@ QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full test lint format plan data-check clean clean-venv
+.PHONY: help demo demo-full test lint format plan dry-run data-check clean clean-venv
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,12 +43,14 @@ format: $(VENV)/.ready ## format everything
 	$(BIN)/ruff format workflow tests
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-plan: $(VENV)/.ready ## what would run, and why
-	$(SNAKEMAKE) -n all
+plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, and the jobs (make plan CONFIG=config/paper.yaml)
+	@PYTHONPATH=workflow $(BIN)/python -m m1.plan $(if $(CONFIG),--configfile $(CONFIG))
 
-CONFIG ?= config/paper.yaml
+dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
+	$(SNAKEMAKE) -n all $(if $(CONFIG),--configfile $(CONFIG))
+
 data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (config/paper.yaml) there, and are they the expected ones?
-	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(CONFIG)
+	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(or $(CONFIG),config/paper.yaml)
 
 clean: ## remove results and logs; what was paid for (store) and the virtual environment stay
 	rm -rf results logs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from pathlib import Path
@@ -35,8 +36,9 @@ def world_questions(folder: Path, count: int) -> list[Question]:
 
 def distill(folder: Path, teacher: dict[str, Any]) -> tuple[list[Trace], list[Trace], dict[str, Any]]:
     """Run the command line on ``folder/questions.parquet``: right traces, dropped ones, manifest."""
-    names = {name: str(folder / name) for name in ("questions.parquet", "store", "right.parquet", "dropped.parquet", "manifest.json")}
-    flags = ["--questions", "--store", "--output", "--dropped", "--manifest"]
+    files = ("questions.parquet", "store", "right.parquet", "dropped.parquet", "differing.csv", "manifest.json")
+    names = {name: str(folder / name) for name in files}
+    flags = ["--questions", "--store", "--output", "--dropped", "--differing", "--manifest"]
     traces.main([*[part for pair in zip(flags, names.values()) for part in pair], "--calls", "{}", "--teacher", json.dumps(teacher)])
     right, dropped = (records.read(names[name], Trace) for name in ("right.parquet", "dropped.parquet"))
     return right, dropped, json.loads(Path(names["manifest.json"]).read_text())
@@ -94,6 +96,11 @@ def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
     assert manifest["counts"]["verdicts"] == {"right": 0, "wrong": 0, "no_answer": 0, "truncated": 5, "failed": 1}
 
 
+def completion(thinking: str, answer: str, finish: str) -> Completion:
+    value = {"message": {"content": answer, "reasoning_content": thinking}, "finish_reason": finish, "usage": None}
+    return Completion.from_value("k", value)
+
+
 @pytest.mark.parametrize(
     ("thinking", "answer", "finish", "verdict"),
     [
@@ -109,7 +116,7 @@ def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("rule", ["released", "strict"])
 def test_verdicts(thinking: str, answer: str, finish: str, verdict: str, rule: Any) -> None:
-    assert traces.verdict(addition(1), Completion("k", thinking, answer, finish, 1, 1), rule) == verdict
+    assert traces.verdict(addition(1), completion(thinking, answer, finish), rule) == verdict
 
 
 @pytest.mark.parametrize(
@@ -122,8 +129,31 @@ def test_verdicts(thinking: str, answer: str, finish: str, verdict: str, rule: A
     ],
 )
 def test_where_the_rules_differ(answer: str, released: str, strict: str) -> None:
-    completion = Completion("k", "t", answer, "stop", 1, 1)
-    assert (traces.verdict(addition(1), completion, "released"), traces.verdict(addition(1), completion, "strict")) == (released, strict)
+    found = completion("t", answer, "stop")
+    assert (traces.verdict(addition(1), found, "released"), traces.verdict(addition(1), found, "strict")) == (released, strict)
+
+
+def test_answers_that_are_right_by_one_rule_only_are_counted_and_listed(tmp_path: Path) -> None:
+    questions = [addition(n) for n in range(4)]
+    records.write(tmp_path / "questions.parquet", questions, Question)
+    boxed = {questions[0].stem: "Boron", questions[2].stem: "B. or not", questions[3].stem: "A"}
+
+    class Accidents(Adder):
+        def think(self, user_text: str, wrong: bool) -> tuple[str, str] | None:
+            found = next((text for stem, text in boxed.items() if stem in user_text), None)
+            return ("t", f"\\boxed{{{found}}}") if found else super().think(user_text, wrong)
+
+    with running(World(Accidents(), Errors(0, 0, 0, 0))) as url:
+        right, _, manifest = distill(tmp_path, SETTINGS | {"base_url": url})
+    assert [trace.question_id for trace in right] == ["q0000", "q0001", "q0002"]
+    assert manifest["counts"]["right_by_one_rule_only"] == {"released": 2, "strict": 0}
+    with open(tmp_path / "differing.csv", encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["question_id"], row["boxed"], row["released"], row["strict"]) for row in rows] == [
+        ("q0000", "Boron", "right", "wrong"),
+        ("q0002", "B. or not", "right", "wrong"),
+    ]
+    assert (rows[0]["right_letter"], rows[0]["right_text"]) == ("B", questions[0].answer_text)
 
 
 def test_rule_must_be_known(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ PROMPT = ROOT / "resources" / "prompts" / "domain.txt"
 
 
 def trace(question: Question, verdict: str = "right") -> Trace:
-    return Trace(question.id, "adder", "t", "a", "stop", 1, 1, 0.0, "key", verdict)
+    return Trace(question.id, "adder", "t", "a", "stop", 1, 1, 1, 0.0, "key", verdict)
 
 
 def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[list[Domain], dict[str, Any]]:

@@ -194,7 +194,7 @@ def test_table_3_has_no_published_column_for_a_pool_that_the_paper_lacks(tmp_pat
 
 
 def traces(path: Path, identities: Sequence[str]) -> Path:
-    records.write(path, [Trace(identity, "t", "so", "\\boxed{x}", "stop", 1, 2, 0.0, "key", "right") for identity in identities], Trace)
+    records.write(path, [Trace(identity, "t", "so", "\\boxed{x}", "stop", 1, 2, 1, 0.0, "key", "right") for identity in identities], Trace)
     return path
 
 

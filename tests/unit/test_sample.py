@@ -22,7 +22,7 @@ SOURCES = ("MedQA", "HeadQA", "MedMCQA", "PubMedQA")
 
 
 def trace(identity: str, verdict: str = "right") -> Trace:
-    return Trace(identity, "teacher", f"thinking on {identity}", "\\boxed{a}", "stop", 1, 2, 0.0, "key", verdict)
+    return Trace(identity, "teacher", f"thinking on {identity}", "\\boxed{a}", "stop", 1, 2, 1, 0.0, "key", verdict)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -116,9 +117,9 @@ def test_a_subset_as_large_as_another_needs_it(wiring: Wiring) -> None:
 
 
 def test_files_that_the_teachers_server_reads_are_inputs(wiring: Wiring) -> None:
-    assert wiring.served_files("teacher") == ["results/world/facts.json"]
-    wiring.config["teacher"]["serve"] = None
-    assert wiring.served_files("teacher") == []
+    teacher = wiring.config["teacher"]
+    assert wiring.served_files(teacher) == ["results/world/facts.json"]
+    assert wiring.served_files(teacher | {"serve": None}) == []
 
 
 def test_pools_from_the_hub_have_no_input_file(wiring: Wiring) -> None:
@@ -166,6 +167,28 @@ def test_a_published_m23k_leaves_no_trace_of_screen_and_teacher_in_the_tables() 
     wiring = entered()
     assert not any("screen" in path or "distill" in path for path in wiring.counted())
     assert wiring.table4()["domains"] == []
+
+
+def test_how_calls_are_made_is_no_param() -> None:
+    screen = given()["screen"]
+    teacher = given()["teacher"] | {"max_dollars": 5, "requests_per_minute": 60}
+    wiring = made(teacher=teacher, screen=screen | {"models": ["small", "api"], "providers": {"api": teacher | {"concurrency": 7}}})
+    param = json.loads(wiring.provider("screen/providers/{provider}")(Wildcards(provider="api")))
+    assert set(param) == {"name", "model", "serve", "temperature", "max_tokens", "limit_field", "extra", "rule"}
+    wiring.export_calls()
+    calls = json.loads(os.environ["M1_SCREEN_CALLS"])["api"]
+    assert (calls["concurrency"], calls["max_dollars"], calls["requests_per_minute"]) == (7, 5, 60)
+    assert not set(calls) & set(param)
+    assert "<results>/screen/api.json" in wiring.spending()
+
+
+def test_only_steps_of_this_run_are_counted_as_spending() -> None:
+    steps = {"<results>/distill/hard.json", "<results>/distill/random_1k.json", "<results>/distill/random_23k.json"}
+    assert set(made().spending()) == steps | {"<results>/select/domains.json"}
+    published = dict.fromkeys(given()["subsets"], "m1k_tokenized")
+    nothing = made(enter=given()["enter"] | {"subsets": published})
+    assert nothing.spending() == []
+    assert "<results>/spending.csv" not in nothing.targets()
 
 
 def test_data_check_says_which_pools_and_benchmarks_use_an_entry() -> None:

@@ -99,6 +99,18 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
     "batch of a recipe": (text(RECIPE, "batch: 128", "batch: 64"), set()),
     "price and pace of the teacher": (settings(teacher={"price_prompt": 0.5, "concurrency": 4, "timeout": 30, "max_retries": 9}), set()),
+    "limits of the teacher": (
+        settings(teacher={"max_dollars": 5, "deadline": 600, "requests_per_minute": 60, "tokens_per_minute": 1e6}),
+        set(),
+    ),
+    "batch endpoint of the teacher": (
+        settings(teacher={"batch": {"window": "24h", "size": 100, "poll_seconds": 60, "discount": 0.5}}),
+        set(),
+    ),
+    "further field of the teacher's requests": (
+        settings(teacher={"extra": {"top_p": 0.9}}),
+        CURATED - {"screen_attempt small", "screen_hard"},
+    ),
     "message of an error": (code("errors.py"), set()),
     "temperature of the teacher": (settings(teacher={"temperature": 0.6}), CURATED - {"screen_attempt small", "screen_hard"}),
     "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), REPORT),

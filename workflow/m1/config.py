@@ -87,8 +87,8 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         if entry["path"]:
             entry["path"] = entry["path"].replace("<results>", config["pathvars"]["results"])
     check_names(config)
-    for provider in ("teacher", "labeller"):
-        identify_server(config[provider], config["pathvars"]["results"])
+    for provider in (config["teacher"], config["labeller"], *config["screen"]["providers"].values()):
+        identify_server(provider, config["pathvars"]["results"])
     config["read_from"] = {}
     for kind in ("pools", "benchmarks"):
         for name, source in config[kind].items():
@@ -208,8 +208,12 @@ def check_names(config: dict[str, Any]) -> None:
             raise UserError(f"bases.{name}: give exactly one of world, hub and path")
     check_sources(config)
     check_enter(config)
+    providers = config["screen"]["providers"]
+    for name in providers:
+        if name in config["bases"] or name == "hard":
+            raise UserError(f"screen.providers.{name}: the name is taken; give it another one")
     for name in config["screen"]["models"]:
-        known(name, config["bases"], "screen.models")
+        known(name, [*config["bases"], *providers], "screen.models")
     for name, drawn in config["distill"].items():
         if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
             raise UserError(f"distill.{name}: give one of size and like, and share")

@@ -16,6 +16,7 @@ Judgement  a prediction with what was extracted, matched and decided    B.3
 
 from __future__ import annotations
 
+import itertools
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -108,6 +109,8 @@ class Trace:
     prompt_tokens: int
     completion_tokens: int
     """Thinking and answer together, as the provider counts and bills them."""
+    thinking_tokens: int
+    """Of these, thinking: as the provider says, else by the share of characters."""
     dollars: float
     request: str
     """Key of the call in the store."""
@@ -244,6 +247,9 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
     return result
 
 
+PART = 8192
+"""Records that are written at a time."""
+
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -268,18 +274,19 @@ def schema(record: type[Any]) -> pa.Schema:
 
 
 def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> None:
-    """Write records to Parquet atomically, each checked.
+    """Write records to Parquet atomically, each checked; a part at a time, so that they need not be in memory all at once.
 
     Raises:
         UserError: names the file, the record's number (from 0) and the field that is wrong.
     """
-    rows = list(rows)
-    for number, row in enumerate(rows):
-        _check(path, number, row)
-    fields = schema(record)
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in fields]
-    with replacing(path) as partial:
-        pq.write_table(pa.table(columns, schema=fields), partial, compression="zstd")
+    fields, waiting, number = schema(record), iter(rows), 0
+    with replacing(path) as partial, pq.ParquetWriter(partial, fields, compression="zstd") as writer:
+        while part := list(itertools.islice(waiting, PART)):
+            for row in part:
+                _check(path, number, row)
+                number += 1
+            columns = [pa.array([getattr(row, field.name) for row in part], type=field.type) for field in fields]
+            writer.write_table(pa.table(columns, schema=fields))
 
 
 def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = None) -> list[Record]:

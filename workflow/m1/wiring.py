@@ -14,7 +14,10 @@ from typing import Any
 
 from m1.config import READ
 
-CALLS = ("base_url", "api_key_env", "serve_seconds", "concurrency", "timeout", "max_retries", "price_prompt", "price_completion")
+CALLS = (
+    *("base_url", "api_key_env", "serve_seconds", "concurrency", "timeout", "max_retries", "price_prompt", "price_completion"),
+    *("requests_per_minute", "tokens_per_minute", "deadline", "max_dollars", "batch"),
+)
 """Keys of a provider that decide no answer. They are no params, so that another price or pace asks nothing and trains nothing again."""
 
 Wildcards = Any
@@ -47,6 +50,8 @@ class Wiring:
         self.tuned = [name for name, recipe in self.recipes.items() if "sft" in recipe]
         """Models with weights of their own, trained here or published."""
         self.trained = [name for name in self.tuned if name not in self.enter["checkpoints"]]
+        self.providers: dict[str, Any] = config["screen"]["providers"]
+        """Screening models behind a URL."""
         self.sampled = [name for name in config["subsets"] if name not in self.enter["subsets"]]
         self.drawn = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
@@ -54,6 +59,7 @@ class Wiring:
     def targets(self) -> list[str]:
         """Everything that this configuration makes in the end."""
         names = ["table1.csv", "table2.csv", "table3.csv", "table4.csv", "figure1.pdf", "figure3.pdf", "figure8a.pdf", "contamination.csv"]
+        names += ["spending.csv"] if self.spending() else []
         return [f"<results>/{name}" for name in names if name != "table2.csv" or "table2" in self.config["report"]]
 
     def settings(self, path: str, only: list[str] | None = None, **more: Any) -> Callable[[Wildcards], str]:
@@ -73,14 +79,26 @@ class Wiring:
 
         return value
 
-    def provider(self, name: str) -> Callable[[Wildcards], str]:
-        """What decides a provider's answers, as JSON."""
-        return self.settings(name, only=[key for key in self.config[name] if key not in CALLS])
+    def provider(self, path: str) -> Callable[[Wildcards], str]:
+        """What decides the answers of the provider at a path of the configuration, as JSON."""
+        settings = self.settings(path)
+
+        def value(wildcards: Wildcards) -> str:
+            return json.dumps({key: part for key, part in json.loads(settings(wildcards)).items() if key not in CALLS}, sort_keys=True)
+
+        return value
 
     def export_calls(self) -> None:
-        """How calls are made and what they cost, as JSON, into the environment variables ``M1_TEACHER_CALLS`` and ``M1_LABELLER_CALLS``."""
+        """How calls are made and what they cost, as JSON, into environment variables: ``M1_TEACHER_CALLS``, ``M1_LABELLER_CALLS`` and,
+        by provider, ``M1_SCREEN_CALLS``."""
+
+        def calls(provider: dict[str, Any]) -> dict[str, Any]:
+            return {key: provider[key] for key in CALLS}
+
         for name in ("teacher", "labeller"):
-            os.environ[f"M1_{name.upper()}_CALLS"] = json.dumps({key: self.config[name][key] for key in CALLS})
+            os.environ[f"M1_{name.upper()}_CALLS"] = json.dumps(calls(self.config[name]))
+        providers = self.config["screen"]["providers"]
+        os.environ["M1_SCREEN_CALLS"] = json.dumps({name: calls(provider) for name, provider in providers.items()})
 
     def batch(self, wildcards: Wildcards) -> int:
         """Requests that a model runs at a time."""
@@ -94,10 +112,21 @@ class Wiring:
         """A resource of the model's recipe."""
         return lambda wildcards: self.recipes[wildcards.model]["resources"].get(name, default)
 
-    def served_files(self, provider: str) -> list[str]:
+    def served_files(self, provider: dict[str, Any]) -> list[str]:
         """Files of this workflow that the server of a provider reads; none where the server is somebody else's."""
         results = f"{self.config['pathvars']['results']}/"
-        return [part for part in self.config[provider]["serve"] or [] if part.startswith(results)]
+        return [part for part in provider["serve"] or [] if part.startswith(results)]
+
+    def spending(self) -> list[str]:
+        """Manifests of the steps of this run that call models over HTTP."""
+        subsets = [self.config["subsets"][name] for name in self.sampled]
+        sets = dict.fromkeys(subset["traces"] for subset in subsets)
+        made = [f"distill/{name}" for name in sets]
+        if "hard" in sets:
+            made += [f"screen/{name}" for name in self.config["screen"]["models"] if name in self.providers]
+        if "m23k" in self.sampled or any(subset["rule"].startswith("domain") for subset in subsets):
+            made.append("select/domains")
+        return [f"<results>/{name}.json" for name in made]
 
     def source_file(self, kind: str, name: str) -> list[str]:
         """The local file of a pool or benchmark; none if it comes from the hub, or is optional and not there."""

@@ -36,10 +36,11 @@ rule distill_draw:
 rule distill_traces:
     input:
         questions=wiring.asked,
-        served=wiring.served_files("teacher"),
+        served=wiring.served_files(wiring.config["teacher"]),
     output:
         traces="<results>/distill/{set}.parquet",
         dropped="<results>/distill/{set}.dropped.parquet",
+        differing="<results>/distill/{set}.differing.csv",
         manifest="<results>/distill/{set}.json",
     log:
         "<logs>/distill_traces/{set}.log",
@@ -54,4 +55,4 @@ rule distill_traces:
         store=wiring.store("teacher"),
     shell:
         'python -m m1.distill.traces --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'
-        " --output {output.traces} --dropped {output.dropped} --manifest {output.manifest} 2> {log}"
+        " --output {output.traces} --dropped {output.dropped} --differing {output.differing} --manifest {output.manifest} 2> {log}"

@@ -91,6 +91,23 @@ rule report_table4:
         " --output {output.table} --long {output.long} 2> {log}"
 
 
+rule report_spending:
+    input:
+        wiring.spending(),
+    output:
+        "<results>/spending.csv",
+    log:
+        "<logs>/report_spending.log",
+    benchmark:
+        "<logs>/report_spending.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.spending"),
+    shell:
+        "python -m m1.report.spending --manifests {input} --output {output} 2> {log}"
+
+
 rule report_figure8a:
     input:
         tokenizer=f"<results>/bases/{wiring.config['report']['figure8a']['base']}",

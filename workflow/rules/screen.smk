@@ -28,6 +28,35 @@ rule screen_attempt:
         " --output {output.attempts} --manifest {output.manifest} 2> {log}"
 
 
+rule screen_ask:
+    input:
+        questions="<results>/pools/merged.parquet",
+        served=lambda wildcards: wiring.served_files(
+            wiring.providers[wildcards.provider]
+        ),
+    output:
+        attempts="<results>/screen/{provider}.parquet",
+        manifest="<results>/screen/{provider}.json",
+    log:
+        "<logs>/screen_ask/{provider}.log",
+    benchmark:
+        "<logs>/screen_ask/{provider}.tsv"
+    wildcard_constraints:
+        provider=one_of(wiring.providers),
+    priority: 9
+    conda:
+        "../../envs/teacher.yaml"
+    params:
+        code=fingerprint("m1.screen.ask"),
+        provider=wiring.provider("screen/providers/{provider}"),
+        settings=wiring.settings("screen", only=["prompt", "rule"]),
+        store=wiring.store("screen-{provider}"),
+    shell:
+        "python -m m1.screen.ask --name {wildcards.provider} --questions {input.questions} --provider {params.provider:q}"
+        ' --calls "$M1_SCREEN_CALLS" --settings {params.settings:q} --store {params.store}'
+        " --output {output.attempts} --manifest {output.manifest} 2> {log}"
+
+
 rule screen_hard:
     input:
         questions="<results>/pools/merged.parquet",

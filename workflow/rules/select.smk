@@ -7,7 +7,7 @@ rule select_domains:
         traces="<results>/distill/hard.parquet",
         qualifiers="resources/mesh/qualifiers.csv",
         prompt="resources/prompts/domain.txt",
-        served=wiring.served_files("labeller"),
+        served=wiring.served_files(wiring.config["labeller"]),
     output:
         domains="<results>/select/domains.parquet",
         manifest="<results>/select/domains.json",

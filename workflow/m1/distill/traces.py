@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import cast
 
@@ -15,11 +16,14 @@ from m1.answers import extract_boxed
 from m1.calls.client import REFUSED, Completion, Provider, Request, complete_all
 from m1.curation import CURATION_RULES, CurationRule, is_right_curated
 from m1.errors import UserError, run
-from m1.files import write_manifest
+from m1.files import replacing, write_manifest
 from m1.progress import say
 from m1.prompts import teacher_prompt
 from m1.records import VERDICTS, Question, Trace
 from m1.store import Store
+
+DIFFERING = ("question_id", "source", "right_letter", "right_text", "boxed", *CURATION_RULES)
+"""Columns of the list of answers on which the curation rules disagree; the last ones hold the verdict by each."""
 
 
 def verdict(question: Question, completion: Completion, rule: CurationRule) -> str:
@@ -42,7 +46,7 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
     return "no_answer" if unboxed else "wrong"
 
 
-def make_trace(question: Question, completion: Completion, provider: Provider, rule: CurationRule) -> Trace:
+def make_trace(question: Question, completion: Completion, provider: Provider, found: str) -> Trace:
     """The record of the teacher's answer to a question."""
     return Trace(
         question_id=question.id,
@@ -52,10 +56,26 @@ def make_trace(question: Question, completion: Completion, provider: Provider, r
         finish_reason=completion.finish_reason,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
+        thinking_tokens=completion.thinking_tokens,
         dollars=provider.dollars(completion.prompt_tokens, completion.completion_tokens),
         request=completion.key,
-        verdict=verdict(question, completion, rule),
+        verdict=found,
     )
+
+
+def differing(questions: Sequence[Question], completions: Iterable[Completion]) -> Iterator[dict[str, str]]:
+    """The answers that are right by one of the curation rules only, such as "Amoxicillin" where A is right (``released``)."""
+    for question, completion in zip(questions, completions):
+        verdicts = {rule: verdict(question, completion, rule) for rule in CURATION_RULES}
+        if len({one == "right" for one in verdicts.values()}) > 1:
+            yield {
+                "question_id": question.id,
+                "source": question.source,
+                "right_letter": question.answer,
+                "right_text": question.answer_text,
+                "boxed": extract_boxed(completion.answer),
+                **verdicts,
+            }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -69,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, help="Parquet of right traces, in question order")
     parser.add_argument("--dropped", required=True, help="Parquet of the other traces, in question order")
+    parser.add_argument("--differing", required=True, help="CSV of the answers that are right by one of the rules only")
     parser.add_argument("--manifest", required=True, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)
     started = time.time()
@@ -80,12 +101,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions = records.read(arguments.questions, Question)
     with Store(arguments.store) as store:
         completions, spending = complete_all([Request(teacher_prompt(q)) for q in questions], provider, store, f"distill {provider.name}")
-    traces = [make_trace(question, completion, provider, rule) for question, completion in zip(questions, completions)]
-
-    records.write(arguments.output, [trace for trace in traces if trace.verdict == "right"], Trace)
-    records.write(arguments.dropped, [trace for trace in traces if trace.verdict != "right"], Trace)
-    verdicts = Counter(trace.verdict for trace in traces)
-    by_source = Counter((question.source, trace.verdict) for question, trace in zip(questions, traces))
+        verdicts = [verdict(question, completion, rule) for question, completion in zip(questions, completions)]
+        for path, wanted in ((arguments.output, {"right"}), (arguments.dropped, set(VERDICTS) - {"right"})):
+            rows = zip(questions, completions, verdicts)
+            records.write(
+                path, (make_trace(question, completion, provider, found) for question, completion, found in rows if found in wanted), Trace
+            )
+        differ = list(differing(questions, completions))
+    with replacing(arguments.differing) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, DIFFERING, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(differ)
+    counts = Counter(verdicts)
+    by_source = Counter((question.source, found) for question, found in zip(questions, verdicts))
     sources = sorted({question.source for question in questions})
     write_manifest(
         arguments.manifest,
@@ -93,16 +121,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings={**arguments.teacher, **arguments.calls},
         counts={
             "questions": len(questions),
-            "verdicts": {name: verdicts[name] for name in VERDICTS},
+            "right_by_one_rule_only": {name: sum(row[name] == "right" for row in differ) for name in CURATION_RULES},
+            "verdicts": {name: counts[name] for name in VERDICTS},
             "sources": {source: {name: by_source[source, name] for name in VERDICTS} for source in sources},
         },
         started=started,
         spending=asdict(spending),
     )
-    others = ", ".join(f"{verdicts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "right" and verdicts[name])
+    others = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "right" and counts[name])
     say(
         "distill",
-        f"{len(questions):,} questions → {verdicts['right']:,} right traces" + (f" ({others})" if others else "") + f" · {spending}",
+        f"{len(questions):,} questions → {counts['right']:,} right traces" + (f" ({others})" if others else "") + f" · {spending}",
     )
 
 

@@ -1,0 +1,59 @@
+"""A screening model behind a URL attempts every question of the collection (3.1): as :mod:`m1.screen.attempt`, without weights here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from m1.calls.client import Provider, Request, complete_all
+from m1.curation import is_right_curated
+from m1.errors import run
+from m1.files import write_manifest
+from m1.progress import say
+from m1.prompts import evaluation_prompt, question_text
+from m1.records import Attempt, Question, read, write
+from m1.store import Store
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write one attempt for each question, judged by the curation rule; an answer that was refused is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="the model's key in screen.providers")
+    parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
+    parser.add_argument("--provider", required=True, type=json.loads, help="JSON: what decides the answers (keys of Provider)")
+    parser.add_argument("--calls", required=True, type=json.loads, help="JSON: by name, how calls are made, and prices (its other keys)")
+    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt, rule (released or strict)")
+    parser.add_argument("--store", required=True, help="folder of the store of calls")
+    parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
+    parser.add_argument("--manifest", required=True, type=Path, help="JSON: counts, tokens, dollars")
+    arguments = parser.parse_args(argv)
+    started = time.time()
+    settings, title = arguments.settings, f"screen {arguments.name}"
+    provider = Provider.from_settings({**arguments.provider, **arguments.calls[arguments.name]}, f"screen.providers.{arguments.name}")
+    questions = read(arguments.questions, Question)
+    requests = [Request(evaluation_prompt(question_text(question), settings["prompt"])) for question in questions]
+    with Store(arguments.store) as store:
+        completions, spending = complete_all(requests, provider, store, title)
+        attempts = [
+            Attempt(question.id, arguments.name, completion.answer, is_right_curated(completion.answer, question, settings["rule"]))
+            for question, completion in zip(questions, completions)
+        ]
+    write(arguments.output, attempts, Attempt)
+    right = sum(attempt.correct for attempt in attempts)
+    write_manifest(
+        arguments.manifest,
+        inputs={"questions": arguments.questions},
+        settings=[settings, arguments.provider, arguments.calls[arguments.name]],
+        counts={"questions": len(questions), "right": right},
+        started=started,
+        spending=asdict(spending),
+    )
+    say(title, f"{right:,} of {len(questions):,} questions right · {spending}")
+
+
+if __name__ == "__main__":
+    run(main)

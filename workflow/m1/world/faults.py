@@ -1,0 +1,323 @@
+"""An OpenAI-compatible provider at its worst, over real HTTP on 127.0.0.1: faults in known shares, and a log of what was asked and paid.
+
+``POST /v1/chat/completions``, ``GET /v1/models`` and ``GET /health``. What happens to an attempt is decided by a hash of seed, request
+and the attempt's number (counted from the server's start, whoever asks), so that a fault passes when the call is repeated, and every
+run sees the same. asyncio and the standard library: 256 calls at once at 2 s leave the core to the client.
+
+The log is JSON lines. ``{"event": "in", ...}`` when a request has come in: ``number``, seconds ``at`` (of ``time.time()``), ``key``
+(digest of the body: the client's own key of the call), ``attempt``, method, path, headers (of credentials the hash), body, and
+``open``, the requests in work with this one. ``{"event": "out", ...}`` when it is dealt with: ``outcome`` (a field of
+:class:`Faults`, ``right``, ``full`` or ``status``), HTTP status, ``paid``, ``sent``.
+
+``paid`` is what a provider bills: an answer generated to its end, whether or not it arrived, also when who asked is dead by then. The
+faults are failures of the provider's own, and it bills nothing for them; whether a real one bills an answer that broke off on the way
+(``reset``, ``truncated``) nobody can tell from the outside, so a test counts those by themselves.
+
+If standard input is a pipe, the server ends when the pipe does, as :mod:`m1.world.server` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import socket
+import stat
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from email.utils import formatdate
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import urlsplit
+
+from m1.errors import UserError, run
+from m1.files import digest, write_text
+
+RETRY_AFTER = 1
+"""Seconds that a 429 with Retry-After asks for."""
+_SECRET = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
+_JSON, _HTML = "application/json", "text/html"
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Shares of attempts, each from 0 to 1, together at most 1; the others get a right answer."""
+
+    share429: float = 0.0
+    """HTTP 429 at once, without Retry-After."""
+    share429_after: float = 0.0
+    """HTTP 429 at once with Retry-After, half as seconds and half as an HTTP date."""
+    share500: float = 0.0
+    share502: float = 0.0
+    """HTTP 502 with a page of HTML."""
+    hang: float = 0.0
+    """No answer until the client closes the connection."""
+    reset: float = 0.0
+    """Connection reset in the middle of the body."""
+    truncated: float = 0.0
+    """HTTP 200, half the JSON, and a Content-Length that fits the half."""
+    empty_choices: float = 0.0
+    """HTTP 200 without a choice: half with an empty list, half with an error in its place."""
+    wrong_type: float = 0.0
+    """HTTP 200 as ``text/html``: half a page, and half a whole answer under the wrong name, which is paid."""
+    no_box: float = 0.0
+    """An answer without ``\\boxed{}``; paid."""
+    duplicate: float = 0.0
+    """The same answer twice in the choices; paid once."""
+    repeated: float = 0.0
+    """The same response twice, bytes and all, on the connection that is kept alive; paid once."""
+    seed: int = 0
+
+    def draw(self, key: str, attempt: int) -> tuple[str, bool]:
+        """What happens to an attempt (a field's name or ``right``), and which half of a fault that has two."""
+        hashed = hashlib.sha256(f"{self.seed}\0{key}\0{attempt}".encode()).digest()
+        place = int.from_bytes(hashed[:6], "big") / 2**48
+        limits = accumulate(getattr(self, name) for name in KINDS)
+        return next((name for name, limit in zip(KINDS, limits) if place < limit), "right"), hashed[6] < 128
+
+
+KINDS = tuple(field.name for field in fields(Faults) if field.name != "seed")
+"""Names of the faults."""
+BROKEN = ("reset", "truncated")
+"""Those that break off an answer that is on its way."""
+
+
+def mark(prompt: str) -> str:
+    """What every answer to a prompt contains, thinking and answer alike: answers that change places are found by it."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
+def completion(body: dict[str, Any], number: int, thinking: int, boxed: bool = True) -> dict[str, Any]:
+    """A chat completion; a token is a word between spaces.
+
+    Args:
+        number: of the request; part of the id, so that no two are equal.
+        thinking: characters of thinking.
+        boxed: whether the letter A is in its box.
+    """
+    prompt = str(body["messages"][-1]["content"])
+    start = f"Prompt {mark(prompt)} is asked. "
+    thought = (start + "Let me weigh the findings again. " * (thinking // 33 + 1))[: max(len(start), thinking)].rstrip()
+    answer = f"Prompt {mark(prompt)} is answered by " + ("\\boxed{A}." if boxed else "A.")
+    asked, used = len(prompt.split()), len(thought.split())
+    total = used + len(answer.split())
+    message = {"role": "assistant", "content": answer, "reasoning_content": thought}
+    return {
+        "id": f"chatcmpl-{number}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": body["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": asked,
+            "completion_tokens": total,
+            "total_tokens": asked + total,
+            "completion_tokens_details": {"reasoning_tokens": used},
+        },
+    }
+
+
+@dataclass(frozen=True)
+class _Received:
+    """A request, and where its answer goes."""
+
+    number: int
+    key: str
+    attempt: int
+    authorization: str
+    body: Any
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+class Provider:
+    """The server.
+
+    Args:
+        faults: how often it errs.
+        log: where its lines go.
+        latency: seconds that an answer takes.
+        capacity: requests in work at once; above it, 429.
+        thinking: characters of thinking in an answer.
+        status: if given, every call gets this status at once, with a body, a reason and a header that repeat the Authorization header (200:
+            a page of HTML, as a captive portal sends).
+    """
+
+    def __init__(self, faults: Faults, log: TextIO, latency: float, capacity: int, thinking: int = 200, status: int | None = None) -> None:
+        self.faults, self.log, self.latency, self.capacity = faults, log, latency, capacity
+        self.thinking, self.status = thinking, status
+        self.calls = self.paid = self.open = self.peak = 0
+        self._attempts: Counter[str] = Counter()
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of a connection until one side closes it."""
+        try:
+            while True:
+                lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+                method, target, _ = lines[0].split(" ", 2)
+                headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+                data = await reader.readexactly(int(headers.get("content-length", 0)))
+                path = urlsplit(target).path  # a proxy is asked for the whole URL
+                if method == "POST" and path == "/v1/chat/completions":
+                    await self._call(target, headers, data, reader, writer)
+                else:
+                    await self._get(path, writer)
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
+            pass  # closed by either side, or not HTTP
+        finally:
+            writer.close()
+
+    async def _get(self, path: str, writer: asyncio.StreamWriter) -> None:
+        if path == "/health":
+            found = {"status": "ok", "calls": self.calls, "paid": self.paid, "open": self.open, "peak": self.peak}
+            writer.write(_response(200, found | {"cpu_seconds": round(time.process_time(), 2)}))
+        elif path == "/v1/models":
+            writer.write(_response(200, {"object": "list", "data": [{"id": "faulty-teacher", "object": "model", "owned_by": "m1"}]}))
+        else:
+            writer.write(_response(404, _error(f"no {path} here")))
+        await writer.drain()
+
+    async def _call(
+        self, target: str, headers: dict[str, str], data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Note a request, deal with it, note what became of it."""
+        body = _json(data)
+        key = digest(body)
+        received = _Received(self.calls, key, self._attempts[key], headers.get("authorization", ""), body, reader, writer)
+        self._attempts[key] += 1
+        self.calls += 1
+        self.open += 1
+        self.peak = max(self.peak, self.open)
+        shown = {name: f"sha256 {digest(value)}" if name in _SECRET else value for name, value in headers.items()}
+        self._note("in", received, method="POST", path=target, headers=shown, body=body, open=self.open)
+        outcome, status, paid, sent = "right", 0, False, False
+        try:
+            outcome, status, response, paid = await self._decide(received)
+            self.paid += paid
+            sent = bool(response) and not reader.at_eof()
+            if outcome == "reset":
+                writer.write(response[: len(response) // 2])
+                await writer.drain()
+                # Closing with a time to linger of 0 sends RST, not FIN.
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+                sent = False
+            elif response:
+                writer.write(response)
+                await writer.drain()
+        except ConnectionError:
+            sent = False
+        finally:
+            self.open -= 1
+            self._note("out", received, outcome=outcome, status=status, paid=paid, sent=sent)
+
+    async def _decide(self, received: _Received) -> tuple[str, int, bytes, bool]:
+        """Outcome, HTTP status, bytes to send, and whether it is paid for."""
+        if self.status is not None:
+            said = f"refused: {received.authorization}"
+            content = f"<html>{said}</html>" if self.status == 200 else _error(said)
+            return "status", self.status, _response(self.status, content, said, **{"X-Refused": received.authorization}), False
+        if self.open > self.capacity:
+            return "full", 429, _response(429, _error("too many calls at once")), False
+        outcome, half = self.faults.draw(received.key, received.attempt)
+        if outcome == "share429":
+            return outcome, 429, _response(429, _error("too many requests")), False
+        if outcome == "share429_after":
+            # A date has whole seconds: the next one after the time asked for.
+            after = str(RETRY_AFTER) if half else formatdate(int(time.time()) + RETRY_AFTER + 1, usegmt=True)
+            return outcome, 429, _response(429, _error("too many requests"), **{"Retry-After": after}), False
+        if outcome == "hang":
+            await received.reader.read()
+            return outcome, 0, b"", False
+        await asyncio.sleep(self.latency)
+        if outcome == "share500":
+            return outcome, 500, _response(500, _error("the provider failed")), False
+        if outcome == "share502":
+            return outcome, 502, _response(502, "<html><body>502 Bad Gateway</body></html>"), False
+        if outcome == "empty_choices":
+            return outcome, 200, _response(200, {"choices": []} if half else _error("the model failed") | {"choices": None}), False
+        if outcome == "wrong_type" and half:
+            return outcome, 200, _response(200, "<html><body>Please sign in to this network</body></html>"), False
+        try:
+            answer = completion(received.body, received.number, self.thinking, boxed=outcome != "no_box")
+        except (KeyError, IndexError, TypeError) as error:
+            return "status", 400, _response(400, _error(f"not a request for a chat completion: {error!r}")), False
+        if outcome == "truncated":
+            text = json.dumps(answer)
+            return outcome, 200, _response(200, text[: len(text) // 2], kind=_JSON), False
+        if outcome == "duplicate":
+            answer["choices"].append(answer["choices"][0] | {"index": 1})
+        response = _response(200, answer, kind=_HTML if outcome == "wrong_type" else _JSON)
+        return outcome, 200, response * 2 if outcome == "repeated" else response, outcome != "reset"
+
+    def _note(self, event: str, received: _Received, **more: Any) -> None:
+        line = {"event": event, "at": round(time.time(), 4), "number": received.number, "key": received.key, "attempt": received.attempt}
+        self.log.write(json.dumps(line | more) + "\n")
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode("utf-8", "replace")
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "fault", "code": None}}
+
+
+def _response(status: int, content: Any, reason: str = "As Told", kind: str = "", **headers: str) -> bytes:
+    """A response of HTTP/1.1; a ``str`` is sent as it is, as HTML if ``kind`` says nothing else, and the rest as JSON."""
+    data = (content if isinstance(content, str) else json.dumps(content)).encode()
+    kind = kind or (_HTML if isinstance(content, str) else _JSON)
+    lines = [f"HTTP/1.1 {status} {reason}", f"Content-Type: {kind}", f"Content-Length: {len(data)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + data
+
+
+async def serve(provider: Provider, port: int, port_file: Path) -> None:
+    """Serve until the process is ended, or until the pipe on standard input is."""
+    ended = asyncio.Event()
+    if sys.stdin is not None and stat.S_ISFIFO(os.fstat(0).st_mode):
+        asyncio.get_running_loop().add_reader(0, ended.set)
+    try:
+        server = await asyncio.start_server(provider.converse, "127.0.0.1", port, backlog=1024)
+    except OSError as error:
+        raise UserError(f"--port {port}: {error.strerror}. Choose another, or none for a free one.") from error
+    write_text(port_file, f"{server.sockets[0].getsockname()[1]}\n")
+    await ended.wait()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port-file", required=True, type=Path, help="file that the port is written to")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--log", required=True, type=Path, help="file that the log's lines are appended to")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that an answer takes (default 0)")
+    parser.add_argument("--capacity", type=int, default=256, help="requests in work at once; above it, 429 (default 256)")
+    parser.add_argument("--thinking", type=int, default=200, help="characters of thinking in an answer (default 200)")
+    parser.add_argument("--status", type=int, help="give every call this HTTP status, and repeat its Authorization header")
+    for name in KINDS:
+        parser.add_argument(f"--{name}", type=float, default=0.0, help="share of attempts, 0 to 1 (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="decides which attempts (default 0)")
+    arguments = parser.parse_args(argv)
+    shares = {name: getattr(arguments, name) for name in KINDS}
+    if min(shares.values()) < 0 or sum(shares.values()) > 1:
+        raise UserError(f"shares of faults: {shares}; none below 0, and at most 1 together, is needed")
+    faults = Faults(**shares, seed=arguments.seed)
+    with open(arguments.log, "a", encoding="utf-8", buffering=1) as log, suppress(KeyboardInterrupt):  # a line is there once it is written
+        provider = Provider(faults, log, arguments.latency, arguments.capacity, arguments.thinking, arguments.status)
+        asyncio.run(serve(provider, arguments.port, arguments.port_file))
+
+
+if __name__ == "__main__":
+    run(main)
