@@ -110,9 +110,7 @@ class Run:
         self.paid = self._paid_before() if provider.max_dollars is not None else 0.0
         self.reserved = 0.0
         """Dollars that the calls in flight may cost at the worst."""
-        self.began = time.monotonic()
-        self.ends_at = self.began + (provider.deadline or float("inf"))
-        self.pace = Pace(provider.concurrency, provider.requests_per_minute, provider.tokens_per_minute, self.began)
+        self.pace = Pace(provider.concurrency, provider.requests_per_minute, provider.tokens_per_minute, time.monotonic())
         self.waiting = iter(missing.items())
         self.next: _Call | None = self._following()
         self.again: list[tuple[float, str, _Call]] = []
@@ -140,6 +138,8 @@ class Run:
         restore = self._on_signals()
         try:
             async with connected(self.provider, self.base_url, self.api_key) as client:
+                self.began = time.monotonic()  # not before, since a busy machine takes seconds to import the client
+                self.ends_at = self.began + (self.provider.deadline or float("inf"))
                 with Progress(self.title, len(self.missing), "calls") as progress:
                     self.progress = progress
                     await (self._live(client) if self.provider.batch is None else self._batch(client))

@@ -66,7 +66,7 @@ def make_trace(question: Question, completion: Completion, provider: Provider, f
 def differing(questions: Sequence[Question], completions: Iterable[Completion]) -> Iterator[dict[str, str]]:
     """The answers that are right by one of the curation rules only, such as "Amoxicillin" where A is right (``released``)."""
     for question, completion in zip(questions, completions):
-        verdicts = {rule: verdict(question, completion, rule) for rule in CURATION_RULES}
+        verdicts: dict[str, str] = {rule: verdict(question, completion, rule) for rule in CURATION_RULES}
         if len({one == "right" for one in verdicts.values()}) > 1:
             yield {
                 "question_id": question.id,
