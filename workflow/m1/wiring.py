@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.config import READ
+from m1.infer.engines import DECIDE
 
 CALLS = ("base_url", "api_key_env", "serve_seconds", "concurrency", "timeout", "max_retries", "price_prompt", "price_completion")
 """Keys of a provider that decide no answer. They are no params, so that another price or pace asks nothing and trains nothing again."""
@@ -81,6 +82,25 @@ class Wiring:
         """How calls are made and what they cost, as JSON, into the environment variables ``M1_TEACHER_CALLS`` and ``M1_LABELLER_CALLS``."""
         for name in ("teacher", "labeller"):
             os.environ[f"M1_{name.upper()}_CALLS"] = json.dumps({key: self.config[name][key] for key in CALLS})
+
+    def serve(self, path: str) -> Callable[[Wildcards], str]:
+        """What of a ``serve`` decides answers, as JSON; ``path`` is as in :meth:`settings`."""
+
+        def value(wildcards: Wildcards) -> str:
+            serve = json.loads(self.settings(path)(wildcards))
+            options = {key: part for key, part in serve["options"].items() if key in DECIDE}
+            return json.dumps({"engine": serve["engine"], "dtype": serve["dtype"], "options": options}, sort_keys=True)
+
+        return value
+
+    def placement(self, path: str) -> Callable[[Wildcards], str]:
+        """Where and how a ``serve`` runs, as JSON. Rules have it as a resource, so that another server or more GPUs rerun nothing."""
+
+        def value(wildcards: Wildcards) -> str:
+            options = json.loads(self.settings(f"{path}/options")(wildcards))
+            return json.dumps({key: part for key, part in options.items() if key not in DECIDE}, sort_keys=True)
+
+        return value
 
     def batch(self, wildcards: Wildcards) -> int:
         """Requests that a model runs at a time."""
