@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 VENV := .venv
+SGLANG := .venv-sglang
 BIN := $(VENV)/bin
 QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full test lint format plan dry-run data-check clean clean-venv
+.PHONY: help demo demo-full test test-sglang lint format plan dry-run data-check clean clean-venv
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,17 @@ demo-full: $(VENV)/.ready ## the demo, and the ablation models: all tables
 
 test: $(VENV)/.ready ## unit, rule and workflow tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# SGLang's pins exclude the core's, and ask for CUDA: so an environment of its own, and without dependencies but torch's.
+$(SGLANG)/.ready: requirements-sglang-cpu.txt tests/sglang_cpu/sitecustomize.py
+	$(PYTHON) -m venv $(SGLANG)
+	$(SGLANG)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' requirements-sglang-cpu.txt)
+	$(SGLANG)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-sglang-cpu.txt
+	cp tests/sglang_cpu/sitecustomize.py $$($(SGLANG)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@touch $@
+
+test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## the paper's engine for real, on a CPU (its own environment, 3.4 GB; some ten minutes)
+	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/unit/test_engines_sglang.py
 
 lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check workflow tests

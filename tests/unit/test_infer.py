@@ -11,7 +11,7 @@ import pytest
 import torch
 from m1.errors import UserError
 from m1.infer.engine import Generation, KeptEngine, Request, TransformersEngine
-from m1.infer.sweep import Markers, Thought, answer, cut, force, sweep, think
+from m1.infer.sweep import Markers, Settings, Thought, answer, cut, force, roll_out, sweep, think
 from m1.records import Question
 from m1.store import Store
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
@@ -85,46 +85,49 @@ def test_batches_equal_transformers_own_generate(engine: TransformersEngine, fol
 
 
 def test_every_cut_equals_thinking_anew_at_that_budget(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
-    marks, asked, largest = markers(folder), prompts(20), 40
+    marks, asked, largest = markers(folder), prompts(8), 40
     thoughts = think(kept(engine, tmp_path), asked, marks, largest)
     assert {thought.ended for thought in thoughts} == {True, False}
     for budget in range(1, largest + 1):
         anew = fresh(engine, [Request((*prompt, *marks.think), budget, STOP) for prompt in asked])
-        assert [cut(thought, budget) for thought in thoughts] == [Thought(g.token_ids, g.finish_reason == "stop") for g in anew]
+        assert [cut(thought, budget) for thought in thoughts] == [Thought(g.token_ids, g.finish_reason == "stop", g.tokens) for g in anew]
 
 
 def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
-    marks, asked, budget = markers(folder), prompts(20, seed=3), 40
+    marks, asked, budget = markers(folder), prompts(10, seed=3), 40
     shared = kept(engine, tmp_path / "one")
-    chain = force(shared, asked, think(shared, asked, marks, 60), marks, budget, 4)
-    assert len(chain) == 5
+    chain = force(shared, asked, think(shared, asked, marks, 60), marks, budget, range(5))
+    assert list(chain) == [0, 1, 2, 3, 4]
     assert chain[1] != chain[0]
     for count in range(5):
         anew = []
         for prompt in asked:  # generated step by step, as the released code does, for each count from the beginning
             ids: tuple[int, ...] = ()
+            tokens = 0
             for left in range(count, -1, -1):
                 (generation,) = fresh(engine, [Request((*prompt, *marks.think, *ids), budget - len(ids), STOP)])
-                ids, ended = (*ids, *generation.token_ids), generation.finish_reason == "stop"
+                ids, ended, tokens = (*ids, *generation.token_ids), generation.finish_reason == "stop", tokens + generation.tokens
                 if not left or not ended or len(ids) + len(marks.wait) >= budget:
                     break
                 ids = (*ids, *marks.wait)
-            anew.append(Thought(ids, ended))
+            anew.append(Thought(ids, ended, tokens))
         assert chain[count] == anew
 
 
-def test_forced_thinking_stays_inside_the_budget(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+def test_forced_thinking_stays_inside_the_budget_and_uses_it_up(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
     marks, asked = markers(folder), prompts(20, seed=4)
     shared = kept(engine, tmp_path)
-    for thoughts in force(shared, asked, think(shared, asked, marks, 25), marks, 25, 6):
-        assert all(len(thought.ids) + thought.ended <= 25 for thought in thoughts)
+    chain = force(shared, asked, think(shared, asked, marks, 25), marks, 25, [0, 1, 25])
+    assert all(len(thought.ids) + thought.ended <= 25 for thoughts in chain.values() for thought in thoughts)
+    assert any(len(thought.ids) < 20 for thought in chain[1]), "or it tests little"
+    assert all(len(thought.ids) + len(marks.wait) >= 25 for thought in chain[25])
 
 
 def test_thinking_that_ended_exactly_at_the_budget_has_ended() -> None:
-    thought = Thought((7, 8, 9), ended=True)
+    thought = Thought((7, 8, 9), ended=True, generated=4)
     assert cut(thought, 4) == thought
-    assert cut(thought, 3) == Thought((7, 8, 9), ended=False)
-    assert cut(thought, 2) == Thought((7, 8), ended=False)
+    assert cut(thought, 3) == Thought((7, 8, 9), ended=False, generated=3)
+    assert cut(thought, 2) == Thought((7, 8), ended=False, generated=2)
 
 
 def test_answers_frame_ended_and_cut_thinking_differently(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
@@ -134,8 +137,8 @@ def test_answers_frame_ended_and_cut_thinking_differently(engine: TransformersEn
     assert tokenizer.decode(marks.final_answer) == "\n<|im_start|>answer\nFinal Answer:"
     shared = kept(engine, tmp_path)
     prompt = prompts(1)[0]
-    both = [Thought((11, 12), True), Thought((11, 12), False)]
-    found = answer(shared, tokenizer, [prompt, prompt], both, marks, 5, "answers")
+    both = [Thought((11, 12), True, 3), Thought((11, 12), False, 2)]
+    found = answer(shared, tokenizer, [prompt, prompt], both, marks, 5)
     expected = [(*prompt, *marks.think, 11, 12, *marks.answer), (*prompt, *marks.think, 11, 12, *marks.final_answer)]
     for (text, tokens), generation in zip(found, fresh(engine, [Request(ids, 5, STOP) for ids in expected])):
         assert (text, tokens) == (tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens)
@@ -144,21 +147,21 @@ def test_answers_frame_ended_and_cut_thinking_differently(engine: TransformersEn
 QUESTIONS = [
     ("gpqa", Question(f"q{i}", "gpqa", f"Which enzyme is {n} steps from x?", None, ("the a", "the b"), "A")) for i, n in enumerate("abcdef")
 ]
-SETTINGS = {"budgets": [4, 8, 16], "forced": [1, 3], "forced_budget": 16, "answer_limit": 4}
+SETTINGS = Settings((4, 8, 16), (1, 3), 16, 4)
 
 
 def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     first = kept(engine, tmp_path)
-    rollouts, predictions = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
+    predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
     assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [(4, 0), (8, 0), (16, 0), (16, 1), (16, 3)]
-    assert len(rollouts) == len(QUESTIONS)
-    assert first.generated > 0
+    assert first.generated == cost["rollout_tokens"] + cost["forced_tokens"] + cost["answer_tokens"] > 0
     again = kept(engine, tmp_path)
-    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (rollouts, predictions)
+    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (predictions, cost), "the cost is what is needed, not what was missing"
+    assert len(list(roll_out(again, tokenizer, QUESTIONS, "m", SETTINGS))) == len(QUESTIONS)
     assert again.generated == 0
     wider = kept(engine, tmp_path)
-    _, more = sweep(wider, tokenizer, QUESTIONS, "m", {**SETTINGS, "budgets": [4, 8, 12, 16]})
+    more, _ = sweep(wider, tokenizer, QUESTIONS, "m", dataclasses.replace(SETTINGS, budgets=(4, 8, 12, 16)))
     assert [p for p in more if p.budget != 12] == predictions
     assert 0 < wider.generated <= 4 * len(QUESTIONS), "a new budget costs its answers, no thinking"
 

@@ -27,15 +27,16 @@ def test_teacher() -> None:
 
 
 @pytest.mark.parametrize(
-    ("style", "end"),
+    ("style", "start", "end"),
     [
-        ("plain", "\nReturn your final response within \\boxed{}."),
-        ("cot", "\nLet's think step by step. Return your final response within \\boxed{}."),
-        ("thinking", ""),
+        ("plain", "", "\nReturn your final response within \\boxed{}."),
+        ("cot", "", "\nLet's think step by step. Return your final response within \\boxed{}."),
+        ("thinking", "", ""),
+        ("huatuo", "Please answer the following multiple-choice question:\n", ""),
     ],
 )
-def test_evaluation(style: str, end: str) -> None:
-    assert evaluation_prompt(question_text(PLAIN), style) == f"Which drug?\nA. aspirin\nB. heparin{end}"
+def test_evaluation(style: str, start: str, end: str) -> None:
+    assert evaluation_prompt(question_text(PLAIN), style) == f"{start}Which drug?\nA. aspirin\nB. heparin{end}"
 
 
 def test_unknown_style() -> None:

@@ -87,7 +87,7 @@ def test_judgements_and_manifest(tmp_path: Path) -> None:
         "correct": 3,
         "accuracy": 0.75,
         "rules": {"boxed letter": 2, "boxed text": 1, "lone letter": 1},
-        "ambiguous": 1,
+        "ambiguous_by_case": 1,
     }
     assert manifest["settings"] == {"protocol": "released"}
     assert len(manifest["inputs"]) == 3
@@ -101,6 +101,14 @@ def test_the_protocol_decides(tmp_path: Path) -> None:
         rows, _ = score(tmp_path, answers, json.dumps({"protocol": protocol}))
         outcomes[protocol] = [(row.letter, row.correct) for row in rows]
     assert outcomes == {"released": [("C", True), ("A", True)], "first": [("A", False), ("A", True)], "strict": [("", False), ("C", False)]}
+
+
+@pytest.mark.parametrize(("protocol", "folded"), [("released", 2), ("first", 2), ("strict", 0)])
+def test_judgements_that_hang_on_folded_case_are_counted(tmp_path: Path, protocol: str, folded: int) -> None:
+    answers = [r"\boxed{bb}", r"\boxed{B. Bb}", "it is bB", r"\boxed{B}", "The answer is B."]  # by text twice, by letter thrice
+    rows = [prediction("g1", answer, budget) for budget, answer in enumerate(answers)] + [prediction("d1", "Morphine")]
+    _, manifest = score(tmp_path, rows, json.dumps({"protocol": protocol}))
+    assert manifest["counts"]["ambiguous_by_case"] == folded
 
 
 def test_a_letter_beyond_the_options_is_kept_and_wrong(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.answers import extract_boxed, named_option
 from m1.curation import is_right_curated
@@ -124,6 +124,16 @@ def test_of_options_at_one_place_the_first_counts(protocol: str) -> None:
         ("The answer is (A). Hmm, the answer is unclear", "", "no answer"),
         ("the best next step is 'C': 'Morphine'.", "C", "answer is"),
         ("one choice is (A), a better one is (C)", "", "no answer"),  # no statement of an answer, and they disagree
+        ("Option (A) is not right here, so option B fits.", "B", "only option named"),  # a denied letter does not count
+        ("It may be (A) or B, who knows.", "", "no answer"),
+        ("The likely cause is B: ibuprofin.", "B", "answer is"),  # close to its text, and stated by its letter
+        ("The likely cause is B, ibuprofin.", "", "no answer"),
+        ("First (A) and (D) were tried.\nThe best one is (C).", "", "no answer"),
+        ("First (A), then:\nThe best one is (C).", "C", "answer is"),  # behind "is" before all others
+        ("A. It is rare.\nB. It is common.\nC. Morphine", "", "no answer"),
+        ("The cause is **Morphine**, not (A).", "C", "answer is"),
+        ("Answer: C\n\nQuestion: Which?\nAnswer: D", "C", "answer is"),
+        ("Question: Which?\nAnswer: D", "D", "answer is"),  # nothing of its own before the question
         ("The answer is (A)\n## Final Response\n\nThe answer is (C)", "C", "answer is"),
     ],
 )
@@ -190,19 +200,106 @@ def test_curation(answer: str, released: bool, strict: bool) -> None:
     assert is_right_curated(answer, asked, "strict") is strict
 
 
-FORMS = [r"\boxed{{{}}}", r"\boxed{{\text{{{}}}}}", "The answer is {}.", "Answer: {}", "So it is ({}).\nThe answer is ({})."]
+FORMS = {  # form (letter, then text) and the protocols that find its letter; docs/scoring.md shows the same table
+    r"\boxed{{{0}}}": PROTOCOLS,
+    r"\boxed{{\text{{{0}}}}}": PROTOCOLS,
+    r"\boxed{{({0})}}": PROTOCOLS,
+    r"\boxed{{{0}. {1}}}": PROTOCOLS,
+    r"\boxed{{{1}}}": PROTOCOLS,
+    r"\boxed{{\textbf{{{0}}}}}": PROTOCOLS,
+    "({0}) {1}": PROTOCOLS,
+    "**{0}. {1}**": PROTOCOLS,
+    "{1}": PROTOCOLS,
+    "The answer is {0}.": PROTOCOLS,
+    "The answer is ({0}).": PROTOCOLS,
+    "So it is ({0}).\nThe answer is ({0})": PROTOCOLS,
+    "The correct answer is **{0}**, that is it": PROTOCOLS,
+    "The answer is {1}.": PROTOCOLS,
+    "The answer is most likely '{0}': '{1}'.": PROTOCOLS,
+    "Answer: {0}": PROTOCOLS,
+    "**Answer:** ({0})": PROTOCOLS,
+    "Final Answer: {0}. {1}": PROTOCOLS,
+    "the answer to the question is: {0}. {1}": PROTOCOLS,
+    '{{"step_by_step_thinking": "hm", "answer_choice": "{0}"}}': PROTOCOLS,
+    '{{"step_by_step_thinking": "hm", "answer_choice": "{0}. {1}"}}': PROTOCOLS,
+    "## Thinking\n\n(J)? Or (K)?\n\n## Final Response\n\nThe best step is option {0}: '{1}'. It helps.": PROTOCOLS,
+    "## Final Response\n\nThe best step would be:\n\n{0}: '{1}'": PROTOCOLS,
+    '## Final Response\n\nThe cause is "{1}" (Option {0}), as was said.': PROTOCOLS,
+    "## Final Response\n\nHe has **{1}**. Therefore, option **{0}** fits.": PROTOCOLS,
+    "## Final Response\n\nThe cause is **{1}**.": PROTOCOLS,
+    "## Final Response\n\nBegin with **{0}: {1}** at once.": PROTOCOLS,
+    "**({0}) {1}**\nThis is the one.": PROTOCOLS,
+    "Answer: {0}. {1} Step 1: so. ## Question: Another? ## Response: Answer: J. other": ("first", "strict"),
+    "The answer is ({0}).\n\nQuestion: Another?\nThe answer is (J).": ("first", "strict"),
+}
+NO_FORMS = [  # what names no one option, and so is no answer under strict
+    r"\boxed{{}}",
+    r"\boxed{{{0}, {2}}}",
+    r"\boxed{{{0}. {3}}}",
+    "The answer is ({0}) and ({2}).",
+    "The answer is ({0}), ({2}), and (J).",
+    "Answer: {0}. {1} or {2}. {3}",
+    '{{"answer_choice": "{0}/{2}"}}',
+    '{{"answer_choice": "None of the above"}}',
+    "**({0}) {1}** or **({2}) {3}**. Both are the same.",
+    "({0}) is not correct, so ({2}) is wrong, too.",
+    "The cause is '{0}': '{3}'.",
+    "{0}. {1}: rare.\n{2}. {3}: common.\n",
+    "## Final Response\n\nThe cause is '{0}'. On reflection, the cause is '{2}'.",
+    "## Final Response\n\nThere is no telling {1} from {3}.",
+]
+CHOICES = tuple(f"choice {name}" for name in ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"))
 
 
-@given(st.sampled_from(FORMS), st.integers(0, 9), st.integers(0, 9), st.sampled_from(PROTOCOLS))
-def test_each_form_gives_its_letter(form: str, chosen: int, right: int, protocol: str) -> None:
-    asked = question(tuple(f"choice number {number}" for number in range(10)), LETTERS[right])
-    letter = LETTERS[chosen]
-    assert decided(form.format(letter, letter), protocol, options=asked.options, answer=asked.answer)[0] == letter
+@pytest.mark.parametrize(("form", "protocol"), [(form, protocol) for form, protocols in FORMS.items() for protocol in protocols])
+def test_each_form_gives_its_letter(form: str, protocol: str) -> None:
+    for letter, choice in zip(LETTERS, CHOICES):
+        for right in "AEI":
+            assert decided(form.format(letter, choice), protocol, options=CHOICES, answer=right)[0] == letter
 
 
-def test_a_megabyte_of_text_is_judged_in_seconds() -> None:
-    started = time.process_time()
-    for text in ("lorem ipsum " * 85_000, "B " * 500_000, "answer is " * 100_000, "is ((((A " * 110_000, " " * 1_000_000 + "x"):
+@pytest.mark.parametrize("form", NO_FORMS)
+@given(order=st.permutations(range(9)), right=st.integers(0, 8))
+@settings(max_examples=20)
+def test_what_names_no_one_option_is_no_answer_under_strict(form: str, order: list[int], right: int) -> None:
+    one, other = order[:2]
+    text = form.format(LETTERS[one], CHOICES[one], LETTERS[other], CHOICES[other])
+    assert decided(text, "strict", options=CHOICES, answer=LETTERS[right]) == ("", "no answer")
+
+
+@given(st.text(), st.sampled_from(sorted(FORMS)), st.integers(0, 8), st.text())
+def test_forms_in_wild_text_raise_nothing(before: str, form: str, chosen: int, after: str) -> None:
+    text = before + form.format(LETTERS[chosen], CHOICES[chosen]) + after
+    assert decided(text, "strict", options=CHOICES)[0] in ("", *LETTERS[:9])
+
+
+PIECES = [
+    "{",
+    "}",
+    r"\boxed{",
+    r"\fbox{",
+    "A",
+    "B ",
+    "A, ",
+    "(A) ",
+    "answer is ",
+    "is ((((A ",
+    "is 'a ",
+    'is "a ',
+    "\nA. ",
+    "option A and ",
+]
+PIECES += ["lorem ipsum ", "A: Ibuprofen ", "## Final Response\n\n", "\nQ", "** ", " ", "\n", "İ"]
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_megabyte_of_anything_takes_linear_time(piece: str) -> None:
+    seconds = []
+    for size in (100_000, 1_000_000):
+        text = piece * (size // len(piece)) + "x"
+        started = time.process_time()
         for protocol in PROTOCOLS:
             decided(text, protocol)
-    assert time.process_time() - started < 20
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 10  # all three protocols take 0.1 to 1.5 s on an idle core
+    assert seconds[1] < 40 * max(seconds[0], 0.01)  # ten times the text; a square would take a hundred times the time

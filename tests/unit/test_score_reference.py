@@ -7,11 +7,8 @@ written from the description alone, so that both can hardly be wrong together.
 from __future__ import annotations
 
 import difflib
-import gzip
-import json
-import os
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+import importlib.util
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,86 +136,90 @@ def test_released_equals_the_reference(text: str, asked: Question) -> None:
 
 # Real responses
 
-SHARED = Path(os.environ.get("M1_SHARED_DATA") or Path(__file__).parent / "../../../shared/data")
+_SPEC = importlib.util.spec_from_file_location("benchmark_scoring", Path(__file__).parents[2] / "benchmarks" / "scoring.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+scoring = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(scoring)
 needs_data = pytest.mark.skipif(
-    not (SHARED / "responses").is_dir(), reason="the shared data is not here; set M1_SHARED_DATA to its folder to run this test"
+    not (scoring.DATA / "responses").is_dir(), reason="the shared data is not here; set M1_SHARED_DATA to its folder to run this test"
 )
 
 FLOORS = {  # accuracy in percent that any sensible scoring reaches under every protocol; chance is 10 to 33
-    "huatuogpt_o1_8b_medqa5": 50,
+    "huatuogpt_o1_8b_medqa5": 65,
     "medmcqa_train_gpt4_explanations": 75,
     "medqa4_llama2_7b_cot": 30,
-    "medxpertqa_mistral_small_cot": 14,
-    "medxpertqa_qwen25vl_cot_sc5": 11,
+    "medxpertqa_mistral_small_cot": 16,
+    "medxpertqa_qwen25vl_cot_sc5": 12,
     "mirage_medmcqa_cot_gpt-35-turbo-16k": 50,
     "mirage_medqa_cot_gpt-35-turbo-16k": 60,
     "mirage_medqa_cot_gpt-4-32k": 75,
     "mirage_pubmedqa_cot_gpt-35-turbo-16k": 34,
-    "mmlu_pro_medical_Llama-2-7b-hf": 23,
+    "mmlu_pro_medical_Llama-2-7b-hf": 24,
     "mmlu_pro_medical_Meta-Llama-3_1-8B-Instruct": 50,
-    "mmlu_pro_medical_Qwen1.5-7B-Chat": 33,
+    "mmlu_pro_medical_Qwen1.5-7B-Chat": 35,
     "mmlu_pro_medical_gemini-1.5-flash-002": 65,
+    "medagentsbench_predicted_letters": 70,
+    "m1_qwen_empty_box": 0,
 }
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+SAMPLED = {"medagentsbench_predicted_letters": 10}
+"""Of a file of letters alone, every tenth; all others are whole."""
 
 
 @cache
-def benchmark(name: str) -> dict[Any, Question]:
-    """Questions by whatever the responses point at them with: id, pubid, question_id or index."""
-    questions = {}
-    for index, row in enumerate(lines(SHARED / f"{name}.jsonl.gz")):
-        options = row.get("options", {})
-        if name.startswith("medmcqa"):
-            key, texts, letter = row["id"] or index, [row["opa"], row["opb"], row["opc"], row["opd"]], LETTERS[row["cop"]]
-        elif name.startswith("pubmedqa"):
-            key, texts, letter = row["pubid"], ["yes", "no", "maybe"], {"yes": "A", "no": "B", "maybe": "C"}[row["final_decision"]]
-        elif name.startswith("medxpertqa"):
-            key, texts, letter = row["id"], options.values(), row["label"]
-        else:
-            key, texts, letter = row.get("question_id", index), options.values(), row["answer_idx"]
-        questions[key] = question(tuple(texts), letter)
-    return questions
-
-
-def responses() -> Iterator[tuple[str, Question, str]]:
-    """Name of the file, question and response; questions that the shared data lacks are left out, null responses are empty."""
-    for name in FLOORS:
-        for row in lines(SHARED / "responses" / f"{name}.jsonl.gz"):
-            key = next(row[field] for field in ("id", "pubid", "question_id", "index") if field in row)
-            if asked := benchmark(row["dataset"]).get(key):
-                for text in row.get("samples") or [row["response"] or ""]:
-                    yield name, asked, text
+def scored(name: str) -> list[Any]:
+    return scoring.scored(name)[:: SAMPLED.get(name, 1)]
 
 
 @needs_data
-def test_real_responses_are_judged_sensibly_under_every_protocol() -> None:
-    right: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for name, asked, text in responses():
-        for protocol in PROTOCOLS:
-            right[name, protocol].append(decide(extract_boxed(text), asked, protocol).letter == asked.answer)
-    assert len(right) == len(FLOORS) * len(PROTOCOLS)
-    low = {key: share for key, outcomes in right.items() if (share := 100 * sum(outcomes) / len(outcomes)) < FLOORS[key[0]]}
-    assert not low
+@pytest.mark.parametrize("name", scoring.FILES)
+def test_real_responses_are_judged_sensibly_under_every_protocol(name: str) -> None:
+    rows = scored(name)
+    for protocol in PROTOCOLS:
+        assert all(row.matches[protocol].rule for row in rows)
+        right = sum(row.matches[protocol].letter == row.response.question.answer for row in rows)
+        assert 100 * right / len(rows) >= FLOORS[name]
 
 
 @needs_data
-def test_real_responses_equal_the_reference() -> None:
-    for number, (name, asked, text) in enumerate(responses()):
+@pytest.mark.parametrize("name", scoring.FILES)
+def test_real_responses_equal_the_reference(name: str) -> None:
+    for number, (response, matches) in enumerate(scored(name)):
         if number % 3:  # a third is enough, for time
             continue
-        extracted = extract_boxed(text)
-        expected = reference_letter(extracted, list(asked.options), asked.answer)
-        assert decide(extracted, asked, "released").letter == expected, (name, number)
+        asked = response.question
+        expected = reference_letter(extract_boxed(response.text), list(asked.options), asked.answer)
+        assert matches["released"].letter == expected, (name, number)
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["medxpertqa_mistral_small_cot", "mmlu_pro_medical_Meta-Llama-3_1-8B-Instruct"])
+def test_strict_reads_the_letters_that_upstream_read(name: str) -> None:
+    pairs = [(row.matches["strict"].letter, row.response.upstream) for row in scored(name)]
+    both = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
+    assert len(both) > 0.9 * len(pairs)
+    assert sum(ours != theirs for ours, theirs in both) <= 1
+
+
+@needs_data
+def test_strict_misses_few_of_the_final_responses_and_contradicts_few() -> None:
+    rows = scored("huatuogpt_o1_8b_medqa5")
+    assert sum(not row.matches["strict"].letter for row in rows) < 0.02 * len(rows)
 
 
 @needs_data
 def test_empty_boxes_of_the_authors_own_models_are_wrong() -> None:
-    rows = lines(SHARED / "responses" / "m1_qwen_empty_box.jsonl")
+    rows = scoring.records("responses/m1_qwen_empty_box")
     asked = question(("yes", "no"), "A")
     outcomes = Counter(is_right_curated(row["response"], asked, rule) for row in rows for rule in CURATION_RULES)
     assert outcomes == {False: 2 * len(rows)}
     assert [extract_boxed(row["response"]) for row in rows] == [row["upstream_extracted"] for row in rows]
+    assert {row.matches["strict"].letter for row in scored("m1_qwen_empty_box")} == {""}
+
+
+@needs_data
+def test_the_table_of_all_files_is_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+    scoring.main(["--files", "medxpertqa_mistral_small_cot", "--read", "2", "--seed", "3"])
+    printed = capsys.readouterr().out
+    assert "| medxpertqa_mistral_small_cot | 364 | 16.5 | 17.0 |" in printed
+    assert printed.count("medxpertqa_mistral_small_cot, right") == 2

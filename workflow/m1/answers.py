@@ -18,7 +18,8 @@ class Match(NamedTuple):
     letter: str
     """Letter of the option; empty for none. Under ``released`` and ``first`` not always one of the question's: "answer is N" gives N."""
     rule: str
-    """boxed text, boxed letter and text, boxed letter, answer is, lone letter, option text, most similar option, or no answer."""
+    """boxed text, boxed letter and text, boxed letter, answer is, only option named, lone letter, option text, most similar option, or
+    no answer."""
 
 
 _BRACE = re.compile(r"[{}]")

@@ -9,6 +9,10 @@ BOXED = "Return your final response within \\boxed{}."
 STEP_BY_STEP = "Let's think step by step. "
 """Goes before :data:`BOXED` for +CoT (B.3)."""
 
+HUATUO = "Please answer the following multiple-choice question:"
+"""Goes before the question for HuatuoGPT-o1, as its own authors evaluate it: the model then writes ``## Thinking`` and, after
+``## Final Response``, its answer, without a box (:func:`m1.score.match.final_response`)."""
+
 
 def question_text(question: Question) -> str:
     """Context if any, stem, and the options one to a line as ``A. text`` (B.3)."""
@@ -31,7 +35,11 @@ def evaluation_prompt(text: str, style: str) -> str:
 
     Args:
         text: from :func:`question_text`.
-        style: ``plain`` (instruction after it), ``cot`` (+CoT) or ``thinking`` (no instruction: m1 models).
+        style: ``plain`` (instruction after it), ``cot`` (+CoT), ``thinking`` (no instruction: m1 models) or ``huatuo`` (HuatuoGPT-o1).
     """
-    suffix = {"plain": f"\n{BOXED}", "cot": f"\n{STEP_BY_STEP}{BOXED}", "thinking": ""}[style]
-    return text + suffix
+    return {
+        "plain": f"{text}\n{BOXED}",
+        "cot": f"{text}\n{STEP_BY_STEP}{BOXED}",
+        "thinking": text,
+        "huatuo": f"{HUATUO}\n{text}",
+    }[style]

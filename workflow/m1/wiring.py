@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.config import READ
+from m1.infer.engines import DECIDE
 
 CALLS = (
     *("base_url", "api_key_env", "serve_seconds", "concurrency", "timeout", "max_retries", "price_prompt", "price_completion"),
@@ -99,6 +100,25 @@ class Wiring:
             os.environ[f"M1_{name.upper()}_CALLS"] = json.dumps(calls(self.config[name]))
         providers = self.config["screen"]["providers"]
         os.environ["M1_SCREEN_CALLS"] = json.dumps({name: calls(provider) for name, provider in providers.items()})
+
+    def serve(self, path: str) -> Callable[[Wildcards], str]:
+        """What of a ``serve`` decides answers, as JSON; ``path`` is as in :meth:`settings`."""
+
+        def value(wildcards: Wildcards) -> str:
+            serve = json.loads(self.settings(path)(wildcards))
+            options = {key: part for key, part in serve["options"].items() if key in DECIDE}
+            return json.dumps({"engine": serve["engine"], "dtype": serve["dtype"], "options": options}, sort_keys=True)
+
+        return value
+
+    def placement(self, path: str) -> Callable[[Wildcards], str]:
+        """Where and how a ``serve`` runs, as JSON. Rules have it as a resource, so that another server or more GPUs rerun nothing."""
+
+        def value(wildcards: Wildcards) -> str:
+            options = json.loads(self.settings(f"{path}/options")(wildcards))
+            return json.dumps({key: part for key, part in options.items() if key not in DECIDE}, sort_keys=True)
+
+        return value
 
     def batch(self, wildcards: Wildcards) -> int:
         """Requests that a model runs at a time."""

@@ -22,15 +22,16 @@ rule infer_sweep:
         mem_mb=wiring.resource("mem_mb", 2000),
         runtime=wiring.resource("runtime", 60),
         batch=wiring.batch,
+        placement=wiring.placement("recipes/{model}/serve"),
     params:
         code=fingerprint("m1.infer.sweep"),
         settings=wiring.settings("recipes/{model}/thinking"),
-        serve=wiring.settings("recipes/{model}/serve", only=["engine", "dtype"]),
+        serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
     shell:
         "python -m m1.infer.sweep --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --store {params.store}"
-        " --rollouts {output.rollouts} --output {output.predictions} --manifest {output.manifest} 2> {log}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q}"
+        " --store {params.store} --rollouts {output.rollouts} --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 
 rule infer_answer:
@@ -53,6 +54,7 @@ rule infer_answer:
         mem_mb=wiring.resource("mem_mb", 2000),
         runtime=wiring.resource("runtime", 60),
         batch=wiring.batch,
+        placement=wiring.placement("recipes/{model}/serve"),
     params:
         code=fingerprint("m1.infer.answer"),
         settings=wiring.settings(
@@ -60,12 +62,12 @@ rule infer_answer:
             only=["prompt", "answer_limit"],
             answer_limit=wiring.config["answer_limit"],
         ),
-        serve=wiring.settings("recipes/{model}/serve", only=["engine", "dtype"]),
+        serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
     shell:
         "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --store {params.store}"
-        " --output {output.predictions} --manifest {output.manifest} 2> {log}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q}"
+        " --store {params.store} --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 
 rule infer_published:

@@ -17,15 +17,16 @@ rule screen_attempt:
         "../../envs/infer.yaml"
     resources:
         batch=wiring.config["screen"]["serve"]["batch"],
+        placement=wiring.placement("screen/serve"),
     params:
         code=fingerprint("m1.screen.attempt"),
         settings=wiring.settings("screen", only=["prompt", "answer_limit", "rule"]),
-        serve=wiring.settings("screen/serve", only=["engine", "dtype"]),
+        serve=wiring.serve("screen/serve"),
         store=wiring.store("screen-{base}"),
     shell:
         "python -m m1.screen.attempt --name {wildcards.base} --model {input.model} --questions {input.questions}"
-        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --store {params.store}"
-        " --output {output.attempts} --manifest {output.manifest} 2> {log}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q}"
+        " --store {params.store} --output {output.attempts} --manifest {output.manifest} 2> {log}"
 
 
 rule screen_ask:

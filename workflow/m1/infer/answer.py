@@ -3,46 +3,100 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from m1.errors import run
+from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
 from m1.records import Prediction, Question, read, write
 
+SHARD = 512
+"""Questions at a time; decides no answer and no file, only how much is in memory."""
+
+
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """The flags that :func:`shards` takes."""
+    parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
+    parser.add_argument("--shard", type=int, default=SHARD, help="questions at a time (default %(default)s); decides no answer")
+
+
+def parse(text: str, keys: Collection[str]) -> dict[str, Any]:
+    """Settings from their JSON text.
+
+    Raises:
+        UserError: not a JSON object, or other keys than ``keys``.
+    """
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--settings: not readable as JSON: {error}") from None
+    if not isinstance(settings, dict) or set(settings) != set(keys):
+        raise UserError(f"--settings: {text} found; give one JSON object with exactly the keys {', '.join(keys)}.")
+    return settings
+
+
+def shards(paths: Sequence[Path], size: int) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
+    """Questions of several benchmarks in their order, a shard at a time; one file is in memory, not all.
+
+    Every file is read and checked before the first shard: a wrong one is not found after hours of generating.
+
+    Args:
+        paths: question files, named by benchmark.
+        size: questions in a shard; the last may have fewer.
+
+    Yields:
+        Which questions these are, for the progress line (empty if one shard holds all), and benchmark and question of each.
+
+    Raises:
+        UserError: a file is missing or wrong, or ``size`` is less than one.
+    """
+    if size < 1:
+        raise UserError(f"--shard: {size}; at least one question is needed.")
+    total = sum(len(read(path, Question)) for path in paths)
+    asked = ((path.stem, question) for path in paths for question in read(path, Question))
+    for start in range(0, total, size):
+        part = list(itertools.islice(asked, size))
+        yield (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
+
 
 def stop_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Tokens that end an answer: end of text, end of turn, and the start of another turn or part."""
-    names = {tokenizer.eos_token, "<|im_end|>", "<|endoftext|>", "<|im_start|>"}
+    """Tokens that end an answer: end of text, end of turn (also Llama 3's), and the start of another turn or part."""
+    names = {tokenizer.eos_token, "<|im_end|>", "<|endoftext|>", "<|im_start|>", "<|eot_id|>"}
     known = tokenizer.get_vocab()
     return tuple(sorted(known[name] for name in names if name in known))
 
 
 def chat_ids(tokenizer: Any, user: str) -> list[int]:
     """Token ids of one user turn and the opening of the assistant's, by the model's chat template."""
+    if not tokenizer.chat_template:
+        raise UserError(f"{tokenizer.name_or_path}: its tokenizer has no chat template; name one to borrow by `tokenizer` in the recipe")
     text = tokenizer.apply_chat_template([{"role": "user", "content": user}], add_generation_prompt=True, tokenize=False)
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def answer_at_once(engine: KeptEngine, tokenizer: Any, questions: Sequence[Question], style: str, limit: int) -> list[tuple[str, int]]:
+def answer_at_once(
+    engine: KeptEngine, tokenizer: Any, questions: Sequence[Question], style: str, limit: int, where: str = ""
+) -> list[tuple[str, int]]:
     """Greedy answers without thinking.
 
     Args:
         style: prompt style, see :func:`m1.prompts.evaluation_prompt`.
         limit: tokens of an answer at most.
+        where: which questions these are, for the progress line.
 
     Returns:
         Answer text and its tokens, in the order of the questions.
     """
     stop = stop_ids(tokenizer)
     requests = [Request(tuple(chat_ids(tokenizer, evaluation_prompt(question_text(q), style))), limit, stop) for q in questions]
-    generations = engine.generate(requests, "answers")
+    generations = engine.generate(requests, f"answers{where}")
     return [(tokenizer.decode(g.token_ids, skip_special_tokens=True), g.tokens) for g in generations]
 
 
@@ -50,25 +104,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
-    parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt (plain or cot), answer_limit (tokens)")
+    add_questions(parser)
+    parser.add_argument("--settings", required=True, help="JSON: prompt (style), answer_limit (tokens)")
     arguments = parser.parse_args(argv)
     started = time.time()
-    asked = [(path.stem, question) for path in arguments.benchmarks for question in read(path, Question)]
-    with opened(arguments, f"infer {arguments.name}") as (engine, tokenizer, identity):
-        settings = arguments.settings
-        answers = answer_at_once(engine, tokenizer, [question for _, question in asked], settings["prompt"], settings["answer_limit"])
-    predictions = [
-        Prediction(question.id, benchmark, arguments.name, 0, 0, 0, True, text, tokens)
-        for (benchmark, question), (text, tokens) in zip(asked, answers)
-    ]
-    write(arguments.output, predictions, Prediction)
-    counts = {"questions": len(asked), "tokens_generated": engine.generated}
+    settings, name = parse(arguments.settings, ["prompt", "answer_limit"]), arguments.name
+    counts = {"questions": 0, "answer_tokens": 0}
+    with opened(arguments, f"infer {name}") as (engine, tokenizer, identity):
+
+        def predictions() -> Iterator[Prediction]:
+            for where, asked in shards(arguments.benchmarks, arguments.shard):
+                questions = [question for _, question in asked]
+                answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
+                for (benchmark, question), (text, tokens) in zip(asked, answers):
+                    counts["questions"] += 1
+                    counts["answer_tokens"] += tokens
+                    yield Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
+
+        write(arguments.output, predictions(), Prediction)
+    counts["tokens_generated"] = engine.generated
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
     write_manifest(
         arguments.manifest, inputs=inputs, settings=[settings, arguments.serve], counts=counts, started=started, known={"model": identity}
     )
-    say(f"infer {arguments.name}", f"{len(asked):,} questions answered, {engine.generated:,} tokens generated")
+    say(f"infer {name}", f"{counts['questions']:,} questions answered, {engine.generated:,} tokens generated")
 
 
 if __name__ == "__main__":

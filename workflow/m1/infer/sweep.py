@@ -3,6 +3,7 @@
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of the same
 token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter chain.
 Sequences are put together by token ids: decoding and encoding again would change the tokens at the seams.
+Questions are gone through in shards, so that memory does not grow with their number; see ``docs/sweep.md``.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from m1.errors import UserError, run
 from m1.files import write_manifest
-from m1.infer.answer import chat_ids, stop_ids
+from m1.infer.answer import add_questions, chat_ids, parse, shards, stop_ids
 from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
-from m1.records import Prediction, Question, Rollout, read, write
+from m1.records import Prediction, Question, Rollout, write
 
 
 @dataclass(frozen=True)
@@ -60,49 +62,102 @@ class Markers:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What is swept (3.3)."""
+
+    budgets: tuple[int, ...]
+    """Thinking budgets (tokens), without forcing."""
+    forced: tuple[int, ...]
+    """How many times ``Wait`` is forced at most."""
+    forced_budget: int
+    """Thinking budget (tokens) within which it is forced."""
+    answer_limit: int
+    """Tokens of an answer at most."""
+
+    @classmethod
+    def of(cls, text: str) -> Settings:
+        """Settings from JSON; in ``forced``, ``"full"`` is as many times as it takes to use the budget up.
+
+        Every forced ``Wait`` takes a token or more, so that is the count ``forced_budget``, which no chain can exceed.
+        """
+        values = parse(text, ["budgets", "forced", "forced_budget", "answer_limit"])
+        budget = values["forced_budget"]
+        counts = {budget if count == "full" else count for count in values["forced"]}
+        return cls(tuple(sorted(set(values["budgets"]))), tuple(sorted(counts)), budget, values["answer_limit"])
+
+    @property
+    def stages(self) -> list[tuple[int, int]]:
+        """Every (budget, forced), sorted; forcing is compared with no forcing at the same budget, so that is there, too."""
+        forced = {0, *self.forced} if self.forced else set()
+        return sorted({(budget, 0) for budget in self.budgets} | {(self.forced_budget, count) for count in forced})
+
+
+@dataclass(frozen=True)
 class Thought:
-    """Thinking at some moment: its token ids, and whether it ended by itself (the end token is not among the ids)."""
+    """Thinking at some moment."""
 
     ids: tuple[int, ...]
+    """Token ids, forced ``Wait``s among them, without the token that ended it."""
     ended: bool
+    """Whether it ended by itself, else it was cut."""
+    generated: int
+    """Tokens that had to be generated to come here from nothing: ends that a ``Wait`` replaced count, the ``Wait``s do not."""
 
 
 def cut(thought: Thought, budget: int) -> Thought:
-    """Thinking as it would be at a smaller budget.
+    """Thinking that was not forced, as it would be at a smaller budget.
 
     It has ended by itself if its end token still fits: m tokens with the end token have ended at every budget >= m.
     """
     if thought.ended and len(thought.ids) + 1 <= budget:
         return thought
-    return Thought(thought.ids[:budget], ended=False)
+    ids = thought.ids[:budget]
+    return Thought(ids, ended=False, generated=len(ids))
 
 
-def think(engine: KeptEngine, prompts: Sequence[tuple[int, ...]], markers: Markers, budget: int) -> list[Thought]:
-    """Think on every prompt, to the largest budget, once."""
-    generations = engine.generate([Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts], "thinking")
-    return [Thought(generation.token_ids, generation.finish_reason == "stop") for generation in generations]
+def think(engine: KeptEngine, prompts: Sequence[tuple[int, ...]], markers: Markers, budget: int, where: str = "") -> list[Thought]:
+    """Think on every prompt, to the largest budget, once.
+
+    Args:
+        where: which questions these are, for the progress line; so in :func:`force` and :func:`answer`.
+    """
+    generations = engine.generate([Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts], f"thinking{where}")
+    return [Thought(generation.token_ids, generation.finish_reason == "stop", generation.tokens) for generation in generations]
 
 
 def force(
-    engine: KeptEngine, prompts: Sequence[tuple[int, ...]], thoughts: Sequence[Thought], markers: Markers, budget: int, times: int
-) -> list[list[Thought]]:
-    """Replace the end of thinking with ``Wait``, up to ``times`` times, inside a budget.
+    engine: KeptEngine,
+    prompts: Sequence[tuple[int, ...]],
+    thoughts: Sequence[Thought],
+    markers: Markers,
+    budget: int,
+    counts: Collection[int],
+    where: str = "",
+) -> dict[int, list[Thought]]:
+    """Replace the end of thinking with ``Wait``, again and again, inside a budget.
 
     Every question has its own count of tokens (the released code gives a whole batch the slack of its longest member).
     A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not forced.
 
+    Args:
+        counts: how many times at most; one chain, to the largest, serves all.
+
     Returns:
-        For 0, 1, ..., ``times`` forced ends, the thinking on every prompt.
+        For each count, the thinking on every prompt.
     """
-    chain = [[cut(thought, budget) for thought in thoughts]]
-    for count in range(1, times + 1):
-        latest = list(chain[-1])
-        open_ = [i for i, thought in enumerate(latest) if thought.ended and len(thought.ids) + len(markers.wait) < budget]
-        longer = [(*latest[i].ids, *markers.wait) for i in open_]
-        requests = [Request((*prompts[i], *markers.think, *ids), budget - len(ids), markers.stop) for i, ids in zip(open_, longer)]
-        for i, ids, generation in zip(open_, longer, engine.generate(requests, f"forced {count}")):
-            latest[i] = Thought((*ids, *generation.token_ids), generation.finish_reason == "stop")
-        chain.append(latest)
+    latest = [cut(thought, budget) for thought in thoughts]
+    chain = {}
+    open_ = list(range(len(latest)))
+    for count in range(max(counts) + 1):
+        if count:
+            open_ = [i for i in open_ if latest[i].ended and len(latest[i].ids) + len(markers.wait) < budget]
+            longer = [(*latest[i].ids, *markers.wait) for i in open_]
+            requests = [Request((*prompts[i], *markers.think, *ids), budget - len(ids), markers.stop) for i, ids in zip(open_, longer)]
+            for i, ids, generation in zip(open_, longer, engine.generate(requests, f"forced {count}{where}")):
+                ended, generated = generation.finish_reason == "stop", latest[i].generated + generation.tokens
+                latest[i] = Thought((*ids, *generation.token_ids), ended, generated)
+        if count in counts:
+            chain[count] = list(latest)
     return chain
 
 
@@ -113,7 +168,7 @@ def answer(
     thoughts: Sequence[Thought],
     markers: Markers,
     limit: int,
-    what: str,
+    where: str = "",
 ) -> list[tuple[str, int]]:
     """The short answer after thinking, which ended by itself or was cut; equal thinking is answered once.
 
@@ -124,75 +179,103 @@ def answer(
         Request((*prompt, *markers.think, *thought.ids, *(markers.answer if thought.ended else markers.final_answer)), limit, markers.stop)
         for prompt, thought in zip(prompts, thoughts)
     ]
-    generations = engine.generate(requests, what)
+    generations = engine.generate(requests, f"answers{where}")
     return [(tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens) for generation in generations]
 
 
+def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tuple[int, ...]]:
+    """Token ids before the thinking on each question; ``asked`` is benchmark and question."""
+    return [tuple(chat_ids(tokenizer, evaluation_prompt(question_text(question), "thinking"))) for _, question in asked]
+
+
+def roll_out(
+    engine: KeptEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], name: str, settings: Settings, where: str = ""
+) -> Iterator[Rollout]:
+    """The one thinking on each question that serves every stage; arguments as in :func:`sweep`."""
+    largest = max(budget for budget, _ in settings.stages)
+    thoughts = think(engine, prompt_ids(tokenizer, asked), Markers.of(tokenizer), largest, where)
+    for (benchmark, question), thought in zip(asked, thoughts):
+        yield Rollout(question.id, benchmark, name, thought.ids, "stop" if thought.ended else "length")
+
+
 def sweep(
-    engine: KeptEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], name: str, settings: dict[str, Any]
-) -> tuple[list[Rollout], list[Prediction]]:
-    """Rollouts, and predictions at every budget and every forced count.
+    engine: KeptEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], name: str, settings: Settings, where: str = ""
+) -> tuple[list[Prediction], Counter[str]]:
+    """Predictions on each question at every budget and every forced count, and what they cost.
+
+    The cost is what these settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to the largest
+    budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for each different thinking on
+    a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating every setting by itself would take.
 
     Args:
-        asked: benchmark and question.
+        asked: benchmark and question; all are in memory with their thinking, so the caller gives a shard at a time.
         name: the model's key.
-        settings: ``budgets`` (tokens), ``forced`` (counts), ``forced_budget`` (tokens), ``answer_limit`` (tokens).
+        where: which questions these are, for the progress line.
     """
-    markers = Markers.of(tokenizer)
-    prompts = [tuple(chat_ids(tokenizer, evaluation_prompt(question_text(question), "thinking"))) for _, question in asked]
-    budgets, counts = sorted(set(settings["budgets"])), sorted(set(settings["forced"]) - {0})
-    forced_budget = settings["forced_budget"]
-    thoughts = think(engine, prompts, markers, max([*budgets, forced_budget] if counts else budgets))
-    rollouts = [
-        Rollout(question.id, benchmark, name, thought.ids, "stop" if thought.ended else "length")
-        for (benchmark, question), thought in zip(asked, thoughts)
-    ]
-    stages = {(budget, 0): [cut(thought, budget) for thought in thoughts] for budget in budgets}
-    if counts:
-        chain = force(engine, prompts, thoughts, markers, forced_budget, counts[-1])
-        stages |= {(forced_budget, count): chain[count] for count in [0, *counts]}
-    pairs = [(stage, i) for stage in stages for i in range(len(asked))]
-    places = [stages[stage][i] for stage, i in pairs]
-    answers = answer(engine, tokenizer, [prompts[i] for _, i in pairs], places, markers, settings["answer_limit"], "answers")
+    markers, prompts, stages = Markers.of(tokenizer), prompt_ids(tokenizer, asked), settings.stages
+    thoughts = think(engine, prompts, markers, max(budget for budget, _ in stages), where)
+    chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced}, where)
+    places = [(i, stage, chain[stage[1]][i] if stage[1] else cut(thoughts[i], stage[0])) for i in range(len(asked)) for stage in stages]
+    answers = answer(
+        engine, tokenizer, [prompts[i] for i, _, _ in places], [t for _, _, t in places], markers, settings.answer_limit, where
+    )
     predictions = [
         Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
-        for ((budget, forced), i), thought, (text, tokens) in zip(pairs, places, answers)
+        for (i, (budget, forced), thought), (text, tokens) in zip(places, answers)
     ]
-    return rollouts, predictions
+    distinct = {(i, thought.ids, thought.ended): tokens for (i, _, thought), (_, tokens) in zip(places, answers)}
+    cost = Counter(
+        questions=len(asked),
+        predictions=len(predictions),
+        rollout_tokens=sum(thought.generated for thought in thoughts),
+        forced_tokens=sum(last.generated - first.generated for first, last in zip(chain[0], chain[max(chain)])),
+        answer_tokens=sum(distinct.values()),
+        anew_thinking_tokens=sum(thought.generated for _, _, thought in places),
+        anew_answer_tokens=sum(tokens for _, tokens in answers),
+    )
+    return predictions, cost
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write rollouts and predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
-    parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: budgets, forced, forced_budget, answer_limit")
+    add_questions(parser)
+    parser.add_argument("--settings", required=True, help='JSON: budgets, forced (counts, or "full"), forced_budget, answer_limit')
     parser.add_argument("--rollouts", required=True, type=Path, help="rollouts, Parquet")
     arguments = parser.parse_args(argv)
     started = time.time()
-    asked = [(path.stem, question) for path in arguments.benchmarks for question in read(path, Question)]
-    with opened(arguments, f"infer {arguments.name}") as (engine, tokenizer, identity):
-        rollouts, predictions = sweep(engine, tokenizer, asked, arguments.name, arguments.settings)
-    write(arguments.rollouts, rollouts, Rollout)
-    write(arguments.output, predictions, Prediction)
-    counts = {
-        "questions": len(asked),
-        "predictions": len(predictions),
-        "thinking_tokens": sum(len(rollout.thinking_ids) for rollout in rollouts),
-        "tokens_generated": engine.generated,
-        "tokens_if_every_setting_were_generated_anew": sum(p.thinking_tokens + p.ended + p.answer_tokens for p in predictions),
-    }
+    settings, name = Settings.of(arguments.settings), arguments.name
+    counts: Counter[str] = Counter()
+    with opened(arguments, f"infer {name}") as (engine, tokenizer, identity):
+
+        def predictions() -> Iterator[Prediction]:
+            for where, asked in shards(arguments.benchmarks, arguments.shard):
+                found, cost = sweep(engine, tokenizer, asked, name, settings, where)
+                counts.update(cost)
+                yield from found
+
+        def rollouts() -> Iterator[Rollout]:
+            for where, asked in shards(arguments.benchmarks, arguments.shard):
+                yield from roll_out(engine, tokenizer, asked, name, settings, where)
+
+        # Two files, one after the other, each written as it comes: the store has all the thinking by then, so nothing is generated twice.
+        write(arguments.output, predictions(), Prediction)
+        write(arguments.rollouts, rollouts(), Rollout)
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
     write_manifest(
         arguments.manifest,
         inputs=inputs,
-        settings=[arguments.settings, arguments.serve],
-        counts=counts,
+        settings=[json.loads(arguments.settings), arguments.serve],
+        counts={**counts, "settings": len(settings.stages), "generated_now": engine.generated},
         started=started,
         known={"model": identity},
+        name=name,
     )
-    anew = counts["tokens_if_every_setting_were_generated_anew"]
-    say(f"infer {arguments.name}", f"{len(predictions):,} predictions, {engine.generated:,} tokens generated; anew it would be {anew:,}")
+    needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
+    anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
+    done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"
+    say(f"infer {name}", f"{done}: {needed:,} tokens, {engine.generated:,} generated now; each setting anew would take {anew:,}")
 
 
 if __name__ == "__main__":

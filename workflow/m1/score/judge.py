@@ -19,7 +19,7 @@ from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.progress import Progress
 from m1.records import Judgement, Prediction, Question
-from m1.score.match import PROTOCOLS, Protocol, decide, is_ambiguous
+from m1.score.match import BY_TEXT, PROTOCOLS, Protocol, decide, is_ambiguous
 
 
 def judge(predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: Protocol) -> list[Judgement]:
@@ -74,18 +74,20 @@ def _judgement(prediction: Prediction, question: Question, extracted: str, match
     )
 
 
-def summarize(judgements: Sequence[Judgement], questions: Mapping[str, Question]) -> dict[str, Any]:
-    """Counts for the manifest: judgements, right ones, accuracy (share; None if there are none), how often each rule decided, and how
-    many of the questions asked have options that differ only by letter case."""
+def summarize(judgements: Sequence[Judgement], questions: Mapping[str, Question], protocol: Protocol) -> dict[str, Any]:
+    """Counts for the manifest: judgements, questions, right ones, accuracy (share; None if there are none), how often each rule decided,
+    and ``ambiguous_by_case``: judgements by an option's text, letter case folded, where options differ by nothing else (Bb, BB). There
+    the released rules cannot tell right from wrong; ``strict`` does not fold, and has none."""
     asked = {row.question_id for row in judgements}
     right = sum(row.correct for row in judgements)
+    folded = [] if protocol == "strict" else [row for row in judgements if row.rule in BY_TEXT]
     return {
         "predictions": len(judgements),
         "questions": len(asked),
         "correct": right,
         "accuracy": right / len(judgements) if judgements else None,
         "rules": dict(sorted(Counter(row.rule for row in judgements).items())),
-        "ambiguous": sum(is_ambiguous(questions[identity]) for identity in asked),
+        "ambiguous_by_case": sum(is_ambiguous(questions[row.question_id]) for row in folded),
     }
 
 
@@ -146,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.manifest,
         inputs={"predictions": arguments.predictions, **{f"questions {path}": path for path in arguments.questions}},
         settings={"protocol": protocol},
-        counts=summarize(judgements, questions),
+        counts=summarize(judgements, questions, protocol),
         started=started,
     )
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from m1.answers import Match, named_option
@@ -28,6 +28,8 @@ Protocol = Literal["released", "first", "strict"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "first", "strict")
 
 NO_ANSWER = Match("", "no answer")
+BY_TEXT = ("boxed text", "option text", "most similar option")
+"""Rules by the options' texts alone; under ``released`` and ``first`` they fold letter case."""
 
 
 def decide(extracted: str, question: Question, protocol: Protocol) -> Match:
@@ -135,32 +137,113 @@ def _most_similar(text: str, shown: dict[str, str]) -> str:
 
 
 def match_strict(extracted: str, question: Question) -> Match:
-    """The option that the extracted text names and nothing else, else the one that its statements of an answer name, else none.
+    """The option that the extracted text names and nothing else, else the one that it states as its answer, else none.
 
-    A statement is "answer is", "answer:" or a JSON ``"answer_choice":``, followed by a letter that stands for itself ("(B)", "B.",
-    "B because", but neither "A patient" nor "B and C"), or by an option's text up to the end of the sentence; the last one counts.
-    Where there is none, "is" before a letter in brackets, quotes or bold print (``the next step is "B": ...``) counts, if all
-    such places agree.
+    What counts as stated is the first of these that is there at all (docs/scoring.md has the forms):
+
+    1. "answer is", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that stands for itself ("(B)", "B.",
+       "B because", but neither "A patient" nor "B and C"), or by an option's text up to the end of the sentence; the last one counts;
+    2. "is" before an option that the text points at (``the next step is "B": ...``), if all such places agree;
+    3. the only option that the text points at.
+
+    What a base model goes on to write about a question of its own invention is left out.
     """
     if named := named_option(extracted, question):
         return named
     text = final_response(extracted)
-    known = LETTERS[: len(question.options)]
+    text = _ANOTHER_QUESTION.split(text, maxsplit=1)[0].strip() or text
     ends = [found.end() for found in _STATEMENT.finditer(text)]
-    if not ends:
-        marked = {found[1] for found in _IS_MARKED_LETTER.finditer(text)}
-        return Match(marked.pop(), "answer is") if len(marked) == 1 and marked <= set(known) else NO_ANSWER
-    line = text[ends[-1] :].lstrip().partition("\n")[0]
-    if (letter := _STATED_LETTER.match(line)) and letter[1] in known:
-        return Match(letter[1], "answer is")
+    if ends:
+        return _stated(text[ends[-1] :].lstrip(), question)
+    letters, rule = _pointed_at(text, question)
+    if len(letters) == 1 and letters <= set(LETTERS[: len(question.options)]):
+        return Match(letters.pop(), rule)
+    return NO_ANSWER
+
+
+def _stated(text: str, question: Question) -> Match:
+    """The option that a text begins with, by letter or by text; no answer where it goes on with "and" or "or" and another one."""
+    line = text.partition("\n")[0]
+    if (letter := _STATED_LETTER.match(line)) and letter[1] in LETTERS[: len(question.options)]:
+        end = _behind_own_text(text, letter.end(1), letter[1], question)
+        return NO_ANSWER if end is None or _AND_ANOTHER.match(text, end) else Match(letter[1], "answer is")
     named = named_option(re.split(r"\.\s", line)[0].strip(" *\"'"), question)
     return Match(named.letter, "answer is") if named else NO_ANSWER
 
 
-_STATEMENT = re.compile(r"""\banswer(?:_choice)?["'*]{0,3}(?:\s{1,3}is\b|\s{0,3}:)[:*]{0,3}""", re.IGNORECASE)
+def _pointed_at(text: str, question: Question) -> tuple[set[str], str]:
+    """Letters of the options that a text points at, behind an "is" if there are such, else all of them; and the rule's name.
+
+    It points by a letter after "option" or "choice", or in brackets, quotes or bold print, or at the start of a line ("B. ..."), or before
+    the option's own text ("C: 'Plague'"); and, behind "is", by an option's text in quotes or bold print. A letter before another option's
+    text, or one that is denied ("(A) is incorrect"), does not count; "A and B" names neither, so that there is no letter at all.
+    """
+    stated: set[str] = set()
+    every: set[str] = set()
+    for found in _POINTER.finditer(text):
+        said, introduced, opened, letter, closed = found.groups()
+        if not (introduced or closed) or letter in (stated if said else every):
+            continue
+        end = _behind_own_text(text, found.end(), letter, question)
+        if end is None or _DENIED.match(text, end):
+            continue
+        paired = closed and end > found.end()
+        listed = closed and text[max(found.start() - 1, 0)] == "\n"
+        if not (introduced or opened or paired or listed or (said and ":" in closed)):
+            continue
+        if _AND_ANOTHER.match(text, end):
+            return set(), ""
+        every.add(letter)
+        if said:
+            stated.add(letter)
+    named = (named_option(found[2], question) for found in _IS_MARKED_TEXT.finditer(text))
+    stated |= {match.letter for match in named if match and match.rule == "boxed text"}
+    return (stated, "answer is") if stated else (every, "only option named")
+
+
+def _behind_own_text(text: str, start: int, letter: str, question: Question) -> int | None:
+    """Where an option's text ends if it follows its letter, with nothing but marks between; ``start`` if it does not; None if it is
+    another option's text that does."""
+    begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # it matches nothing, too
+    follows = {}
+    for known, option in _by_first_character(question.options).get(text[begin : begin + 1].casefold(), ()):
+        end = begin + len(option)
+        said = text[begin:end]
+        same = said == option or (said.casefold() == option.casefold() and not is_ambiguous(question))
+        if same and not text[end : end + 1].isalnum():
+            follows[known] = end
+    return follows.get(letter, None if follows else start)
+
+
+@lru_cache(maxsize=16)
+def _by_first_character(options: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
+    """Letters and texts of the options by the first character, case folded; texts without the quotes and stops around them."""
+    result: dict[str, list[tuple[str, str]]] = {}
+    for letter, option in zip(LETTERS, options):
+        text = option.strip(" \n\"'.")
+        result.setdefault(text[:1].casefold(), []).append((letter, text))
+    result.pop("", None)
+    return result
+
+
+_STATEMENT = re.compile(
+    r"""\banswer(?:_choice|\schoice|\sto\sth(?:e|is)\squestion)?["'*]{0,3}"""
+    r"""(?:\s{1,3}is\b(?:\s(?:most\s)?likely)?|\s{0,3}:)[:*]{0,3}""",
+    re.IGNORECASE,
+)
 _STATED_LETTER = re.compile(
     r"""[\s*"'(\[{$]{0,6}(?:[Oo]ption\s|[Cc]hoice\s)?[(*]{0,3}"""  # what may stand before the letter
     r"""([A-N])"""
     r"""(?:[)\]}"'*$]|[.:](?!\w)|\s*$|,?\s(?:because|since|as|which)\s|\s[-–—]\s)"""  # what shows that it stands for itself
 )
-_IS_MARKED_LETTER = re.compile(r"""\bis:?\s{1,2}(?:option\s)?["'(*]{1,4}([A-N])["')*.:]""")
+_POINTER = re.compile(
+    r"""(\b(?:is|are|be)(?:\s(?:most\s)?likely)?:?\s{1,2})?(\b(?:[Oo]ption|[Cc]hoice)s?\s)?"""  # behind "is", after "option"
+    r"""(?<!\w)(["'(*\[{]{0,4})([A-N])(?![\w'’]\w)(\s[-–—](?=\s)|[.,:)\]}"'*]{0,4})"""  # the letter and its marks
+)
+_IS_MARKED_TEXT = re.compile(r"""\b(?:is|be):?\s{1,2}(?:an?\s|the\s)?(["'*]{1,4})(\w[^\n*"]{0,300}?)\1""")
+_MARKS = re.compile(r"""[\s.,:)\]}"'*({\[–—-]{0,8}""")
+_AND_ANOTHER = re.compile(
+    r"""[\s.,)\]}"'*]{0,6}(?:\b(?:[Aa]nd|[Oo]r)\b|[/&,])\s{0,2}(?:[Oo]ption\s)?["'(*\[{]{0,4}(?![AI]\s[a-z])[A-N](?!\w)"""
+)
+_DENIED = re.compile(r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ruled\sout|less\slikely)\b""")
+_ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,4}\s{0,2}:")

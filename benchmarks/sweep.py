@@ -1,0 +1,117 @@
+"""One thinking for every setting against each setting anew: tokens and seconds of both ways in one run, and whether they agree.
+
+    python benchmarks/sweep.py --model results/train/m1-small-1k --benchmarks results/benchmarks/*.parquet
+
+Both ways run the same code on the same engine, each setting with an empty store; all token ids of both are compared. ``--serve`` takes any
+engine of a recipe, for example ``{"engine": "transformers", "dtype": "bfloat16", "options": {}}``; ``--anew-batch`` gives the second
+way another batch size, as whoever generates anew may have. Prints rows of the Markdown table in benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from m1.infer.answer import shards  # noqa: E402
+from m1.infer.engine import Generation, KeptEngine, Request, add_arguments, opened  # noqa: E402
+from m1.infer.sweep import Markers, Settings, answer, force, prompt_ids, sweep, think  # noqa: E402
+from m1.records import Question  # noqa: E402
+
+Asked = Sequence[tuple[str, Question]]
+Answered = list[tuple[Request, Generation]]
+"""Of each question at each setting: all tokens before the answer, the thinking among them, and the answer."""
+
+
+class Way:
+    """One way of making predictions: tokens generated, wall-clock and CPU seconds (the model is loaded before), and what was answered."""
+
+    def __init__(self, model: Path, serve: dict[str, Any], batch: int) -> None:
+        self.flags = ["--name", "m", "--model", str(model), "--serve", json.dumps(serve), "--batch", str(batch)]
+        self.tokens, self.wall, self.cpu = 0, 0.0, 0.0
+
+    def run(self, work: Callable[[KeptEngine, Any], object]) -> Answered:
+        """What ``work`` asks of an engine with an empty store, and is answered."""
+        answered: Answered = []
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        with tempfile.TemporaryDirectory() as store:
+            arguments = parser.parse_args([*self.flags, "--store", store, "--output", "none", "--manifest", "none"])
+            with opened(arguments, "sweep") as (engine, tokenizer, _):
+                generate, markers = engine.generate, Markers.of(tokenizer)
+                generate([Request(markers.think, 1, markers.stop)], "loading")
+
+                def recorded(requests: Sequence[Request], what: str) -> list[Generation]:
+                    found = generate(requests, what)
+                    if what.startswith("answers"):
+                        answered.extend(zip(requests, found))
+                    return found
+
+                setattr(engine, "generate", recorded)  # noqa: B010
+                tokens, wall, cpu = engine.generated, time.perf_counter(), time.process_time()
+                work(engine, tokenizer)
+                self.tokens += engine.generated - tokens
+                self.wall += time.perf_counter() - wall
+                self.cpu += time.process_time() - cpu
+        return answered
+
+    def row(self, *first: str) -> str:
+        """A row of the table."""
+        return f"| {' | '.join(first)} | {self.tokens:,} | {self.wall:.1f} | {self.cpu:.1f} |"
+
+
+def alone(engine: KeptEngine, tokenizer: Any, asked: Asked, budget: int, forced: int, limit: int) -> None:
+    """One setting from nothing."""
+    markers, prompts = Markers.of(tokenizer), prompt_ids(tokenizer, asked)
+    thoughts = force(engine, prompts, think(engine, prompts, markers, budget), markers, budget, {forced})[forced]
+    answer(engine, tokenizer, prompts, thoughts, markers, limit)
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--benchmarks", required=True, nargs="+", type=Path)
+    parser.add_argument("--serve", type=json.loads, default={"engine": "transformers", "dtype": "float32", "options": {}})
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--anew-batch", type=int, help="of the second way; the same by default")
+    parser.add_argument("--questions", type=int, default=1 << 30, help="at most, evenly from all")
+    arguments = parser.parse_args()
+    arguments.anew_batch = arguments.anew_batch or arguments.batch
+    asked = [pair for _, part in shards(arguments.benchmarks, 1 << 30) for pair in part]
+    asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
+    settings = Settings.of(json.dumps(yaml.safe_load((ROOT / "config/config.yaml").read_text())["thinking"]))
+    once, anew = (Way(arguments.model, arguments.serve, batch) for batch in (arguments.batch, arguments.anew_batch))
+    stages = settings.stages
+    swept = once.run(lambda engine, tokenizer: sweep(engine, tokenizer, asked, "m", settings))
+    direct = {
+        (budget, forced): anew.run(partial(alone, asked=asked, budget=budget, forced=forced, limit=settings.answer_limit))
+        for budget, forced in stages
+    }
+
+    what = f"{arguments.model.name}, {len(asked)} questions, {arguments.serve['engine']} {arguments.serve['dtype']}"
+    print("| model and engine | way | tokens | wall (s) | CPU (s) |\n|---|---|---|---|---|")
+    print(once.row(f"{what}, batch {arguments.batch}", "one thinking"))
+    print(anew.row(f"the same, batch {arguments.anew_batch}", "each setting anew"))
+    print(f"share of tokens {once.tokens / anew.tokens:.3f}, of wall {once.wall / anew.wall:.3f}, of CPU {once.cpu / anew.cpu:.3f}")
+    print("identical in every token, thinking (thinking and answer):")
+    for place, (budget, forced) in enumerate(stages):
+        pairs = list(zip(swept[place :: len(stages)], direct[budget, forced], strict=True))
+        thinking = sum(one[0].prompt == other[0].prompt for one, other in pairs)
+        whole = sum(one == other for one, other in pairs)
+        print(f"  budget {budget}, forced {forced}: {thinking} ({whole}) of {len(pairs)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""SGLang for real, by ``make test-sglang``: on a CPU with a tiny random model, fp32, against the transformers engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from m1.errors import UserError
+from m1.infer.engines import Facts, Request, settled
+from m1.infer.engines.openai import OpenAIEngine, OpenAIOptions
+from m1.infer.engines.sglang import PYTHON, SglangEngine, SglangOptions
+from m1.infer.engines.transformers import TransformersEngine
+from test_engines import STOP, check_the_last_place, generated, random_model, requests
+from transformers import AutoTokenizer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("sglang"),
+    pytest.mark.skipif(PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"),
+]
+WAIT = (100, 101)
+"""Stands for the tokens of ``Wait``."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_model(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture(scope="module")
+def embedded(folder: Path) -> TransformersEngine:
+    return TransformersEngine(folder, "float32", batch=8)
+
+
+@pytest.fixture(scope="module")
+def sglang(folder: Path) -> Iterator[SglangEngine]:
+    with SglangEngine(folder, "float32", 16, SglangOptions(max_total_tokens=20_000), "test") as engine:
+        yield engine
+
+
+def test_it_agrees_with_transformers_token_by_token(sglang: SglangEngine, embedded: TransformersEngine) -> None:
+    asked = requests(128, 100)
+    found = generated(sglang, asked)
+    assert found == generated(embedded, asked)
+    assert {generation.finish_reason for generation in found} == {"stop", "length"}
+    assert generated(sglang, asked) == found, "with every prefix in the cache"
+
+
+def test_a_stop_token_at_the_very_last_place_is_a_stop(sglang: SglangEngine) -> None:
+    check_the_last_place(sglang, requests(20, 60))
+
+
+def test_every_cut_equals_generating_anew_at_that_budget(sglang: SglangEngine) -> None:
+    asked, largest = requests(16, 40), 40
+    whole = [(*generation.token_ids, *([STOP[0]] if generation.finish_reason == "stop" else [])) for generation in generated(sglang, asked)]
+    for budget in range(1, largest + 1):
+        direct = [Request(request.prompt, budget, STOP) for request in asked]
+        cuts = [settled(ids[:budget], request, Facts(512, 900, frozenset()), "cut", "") for ids, request in zip(whole, direct)]
+        assert generated(sglang, direct) == cuts
+
+
+def test_every_forced_count_equals_forcing_anew(sglang: SglangEngine) -> None:
+    prompts, budget, times = [request.prompt for request in requests(16, 1, seed=3)], 60, 4
+
+    def forced(count: int) -> list[list[tuple[int, ...]]]:
+        """Thinking after each of ``count`` forced ends, generated from the beginning."""
+        chain: list[list[tuple[int, ...]]] = []
+        ids, open_ = [()] * len(prompts), [True] * len(prompts)
+        for _ in range(count + 1):
+            going = [i for i, one in enumerate(open_) if one]
+            more = generated(sglang, [Request((*prompts[i], *ids[i]), budget - len(ids[i]), STOP) for i in going])
+            for i, generation in zip(going, more):
+                ids[i] = (*ids[i], *generation.token_ids)
+            chain.append(list(ids))
+            for i, generation in zip(going, more):
+                open_[i] = generation.finish_reason == "stop" and len(ids[i]) + len(WAIT) < budget
+                ids[i] = (*ids[i], *WAIT) if open_[i] else ids[i]
+        return chain
+
+    chain = forced(times)
+    assert chain[1] != chain[0]
+    for count in range(times):
+        assert forced(count)[-1] == chain[count]
+
+
+def test_what_it_refuses_is_said(folder: Path, sglang: SglangEngine) -> None:
+    with pytest.raises(UserError, match="512 positions"):
+        generated(sglang, [Request((1,) * 500, 20, STOP)])
+    small = SglangEngine(folder, "float32", 1, SglangOptions(max_total_tokens=64), "test")
+    with small, pytest.raises(UserError, match=r"ended after \d+ of 300 tokens.*context length|SGLang.*refuses"):
+        generated(small, [Request((5, 6), 300, ())])
+
+
+def test_it_ends_with_the_process_that_started_it_however_that_ends(folder: Path) -> None:
+    code = (
+        "from m1.infer.engines.sglang import *\n"
+        "import sys, time\n"
+        f"with SglangEngine({str(folder)!r}, 'float32', 1, SglangOptions(max_total_tokens=2000), 'test') as engine:\n"
+        "    print('worker', engine._worker.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "workflow")}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        worker = next(int(line.split()[1]) for line in parent.stdout or () if line.startswith("worker"))
+        family = [psutil.Process(worker), *psutil.Process(worker).children(recursive=True)]
+        assert len(family) > 1
+        os.kill(parent.pid, signal.SIGKILL)
+    assert not psutil.wait_procs(family, timeout=40)[1]
+
+
+def test_its_server_gives_the_same(folder: Path, tokenizer_folder: Path, embedded: TransformersEngine, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((tokenizer_folder / name).read_bytes())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    on_cpu = "--device cpu --attention-backend torch_native --sampling-backend pytorch --grammar-backend none --disable-cuda-graph"
+    flags = f"--dtype float32 --mem-fraction-static 0.2 --max-total-tokens 20000 --port {port} {on_cpu}".split()
+    command = [os.environ[PYTHON], "-I", "-m", "sglang.launch_server", "--model-path", str(folder), *flags]
+    with (
+        open(tmp_path / "log", "w+", encoding="utf-8") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as server,
+    ):
+        try:
+            url, end = f"http://127.0.0.1:{port}/v1", time.monotonic() + 300
+            while "ready to roll" not in (tmp_path / "log").read_text(encoding="utf-8"):
+                assert server.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
+                assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
+                time.sleep(0.5)
+            engine = OpenAIEngine(folder, 8, OpenAIOptions(url))
+            # A server ends at its tokenizer's end token in any case; the workflow's requests always name it (m1.infer.answer.stop_ids).
+            stop = (*STOP, AutoTokenizer.from_pretrained(folder).eos_token_id)
+            asked = [dataclasses.replace(request, stop=stop) for request in requests(40, 60)]
+            assert generated(engine, asked) == generated(embedded, asked)
+            check_the_last_place(engine, asked)
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)

@@ -1,0 +1,80 @@
+"""The recipes of Table 1: all of its rows, each valid, each of a base that says where its weights are."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from m1.config import SCHEMA, check, load, merged, with_defaults
+from m1.prompts import evaluation_prompt
+
+ROOT = Path(__file__).parents[2]
+WHOLE = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+RECIPES: dict[str, dict[str, Any]] = {
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "config/models").glob("*.yaml"))
+}
+TABLE = list(csv.DictReader((ROOT / "resources/paper/table1.csv").open(encoding="utf-8")))
+EMBEDDED = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["models"]
+REAL = {name: recipe for name, recipe in RECIPES.items() if name not in EMBEDDED}
+EVALUATED = {name: recipe for name, recipe in REAL.items() if "published" in recipe}
+PAPER = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_is_valid(name: str) -> None:
+    check(RECIPES[name], WHOLE["$defs"]["recipe"], WHOLE, f"config/models/{name}.yaml")
+    complete = with_defaults(RECIPES[name], WHOLE["$defs"]["recipe"], WHOLE)
+    assert evaluation_prompt("Which?", complete["prompt"])
+    assert "tokenizer" in complete
+
+
+def test_every_row_of_table_1_has_exactly_one() -> None:
+    assert sorted(recipe["published"] for recipe in EVALUATED.values()) == sorted(row["model"] for row in TABLE)
+    assert len(EVALUATED) == 25
+    groups = {row["model"]: row["group"] for row in TABLE}
+    for recipe in EVALUATED.values():
+        assert (recipe["label"], recipe["group"]) == (recipe["published"], groups[recipe["published"]])
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_each_base_is_on_the_hub(name: str) -> None:
+    base = PAPER["bases"].get(RECIPES[name]["base"])
+    assert base is not None
+    assert {"hub", "revision"} <= set(base)
+
+
+def test_no_two_bases_are_one_model() -> None:
+    hubs = [base["hub"] for base in PAPER["bases"].values() if base]
+    assert len(set(hubs)) == len(hubs)
+
+
+def test_prompts_and_borrowed_templates() -> None:
+    prompts = {recipe["published"]: recipe["prompt"] for recipe in EVALUATED.values()}
+    for model, prompt in prompts.items():
+        expected = "huatuo" if model.startswith("Huatuo") else "thinking" if model.startswith("m1-") else "plain"
+        assert prompt == ("cot" if model.endswith("+CoT") else expected)
+    borrowing = {recipe["published"] for recipe in EVALUATED.values() if "tokenizer" in recipe}
+    assert borrowing == {"MedLlama3-8B-v1", "MedLlama3-8B-v2", "OpenBioLLM-8B", "OpenBioLLM-70B"}
+
+
+def test_each_real_model_uses_a_whole_node_of_eight() -> None:
+    for recipe in REAL.values():
+        assert recipe["serve"]["engine"] == "sglang"
+        assert recipe["serve"]["options"]["tp"] * recipe["serve"]["options"]["dp"] == 8
+
+
+def test_models_of_one_base_are_served_alike() -> None:
+    served: dict[str, set[str]] = {}
+    for recipe in REAL.values():
+        served.setdefault(recipe["base"], set()).add(str(recipe["serve"]))
+    assert {base: len(ways) for base, ways in served.items()} == dict.fromkeys(served, 1)
+
+
+def test_extrapolation_adds_two_budgets_to_the_papers() -> None:
+    overlay = yaml.safe_load((ROOT / "config/overlays/extrapolated.yaml").read_text(encoding="utf-8"))
+    assert overlay["thinking"]["budgets"] == [*PAPER["thinking"]["budgets"], 12288, 16384]
+    config = load([ROOT / "config/paper.yaml", ROOT / "config/overlays/extrapolated.yaml"])
+    assert config["recipes"]["m1-7b-23k"]["thinking"] == merged(PAPER["thinking"], overlay["thinking"])

@@ -1,0 +1,210 @@
+"""The sweep and its accounting against brute force, every setting from nothing, for any thinking that hypothesis makes up."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from m1.errors import UserError
+from m1.infer.answer import chat_ids, shards
+from m1.infer.engine import Generation, KeptEngine, Request
+from m1.infer.sweep import Markers, Settings, roll_out, sweep
+from m1.prompts import question_text
+from m1.records import Prediction, Question, write
+from m1.store import Store
+
+SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
+BUDGET = 30
+
+
+class Characters:
+    """A tokenizer of characters: ``Wait`` is four tokens, so that inserted and generated tokens are never confused."""
+
+    eos_token, chat_template, name_or_path = "<|im_end|>", "{{ messages[0].content }}", "characters"
+
+    def get_vocab(self) -> dict[str, int]:
+        return SPECIAL
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        for name, token in SPECIAL.items():
+            text = text.replace(name, chr(token))
+        return [ord(character) for character in text]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        return "".join(chr(token) for token in ids if token not in SPECIAL.values())
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        return f"<|im_start|>user\n{messages[0]['content']}<|im_end|>\n<|im_start|>assistant\n"
+
+
+@dataclass
+class Wild:
+    """A model that is a hash: the next token follows from all that stands before it; it ends with the given share."""
+
+    seed: int
+    ends: float
+    generated: int = 0
+    largest: int = 0
+
+    def next(self, context: Sequence[int]) -> int:
+        self.generated += 1
+        value = zlib.crc32(repr((self.seed, tuple(context))).encode())
+        return 2 if value % 1000 < 1000 * self.ends else 97 + value // 1000 % 26
+
+    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+        self.largest = max(self.largest, len(requests))
+        for position, request in enumerate(requests):
+            ids: list[int] = []
+            while len(ids) < request.max_tokens and (token := self.next((*request.prompt, *ids))) not in request.stop:
+                ids.append(token)
+            done(position, Generation(tuple(ids), "length" if len(ids) == request.max_tokens else "stop"))
+
+
+def brute_force(model: Wild, prompt: list[int], budget: int, forced: int, limit: int) -> tuple[int, bool, str, int, int]:
+    """One setting for one question, token by token, by the paper's rules.
+
+    Returns:
+        Tokens of thinking, whether it ended, answer text, tokens of the answer, tokens of thinking generated.
+    """
+    encode = Characters().encode
+    thinking: list[int] = []
+    before, ended = model.generated, False
+    while len(thinking) < budget and not ended:
+        token = model.next([*prompt, *encode("<|im_start|>think\n", False), *thinking])
+        if token != 2:
+            thinking.append(token)
+        elif forced and len(thinking) + 4 < budget:
+            thinking += encode("Wait", False)
+            forced -= 1
+        else:
+            ended = True
+    generated = model.generated - before
+    frame = encode("<|im_start|>answer" if ended else "\n<|im_start|>answer\nFinal Answer:", False)
+    answer: list[int] = []
+    before = model.generated
+    while len(answer) < limit:
+        token = model.next([*prompt, *encode("<|im_start|>think\n", False), *thinking, *frame, *answer])
+        if token == 2:
+            break
+        answer.append(token)
+    return len(thinking), ended, "".join(map(chr, answer)), model.generated - before, generated
+
+
+QUESTIONS = [("gpqa", Question(f"q{i}", "gpqa", f"Which {word}?", None, ("a", "b"), "A")) for i, word in enumerate("uvwxyz")]
+
+swept = st.builds(
+    Settings,
+    st.lists(st.integers(1, BUDGET), min_size=1, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
+    st.lists(st.integers(0, 6) | st.just(BUDGET), max_size=3, unique=True).map(lambda found: tuple(sorted(found))),
+    st.integers(1, BUDGET),
+    st.integers(1, 5),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(wanted=swept, seed=st.integers(0, 99), ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]), shard=st.integers(1, 6))
+def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, shard: int) -> None:
+    tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
+    predictions: list[Prediction] = []
+    cost: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder, Store(folder) as store:
+        engine = KeptEngine(lambda: model, [seed, ends], store, "test")
+        for start in range(0, len(QUESTIONS), shard):
+            found, more = sweep(engine, tokenizer, QUESTIONS[start : start + shard], "m", wanted)
+            predictions += found
+            cost += more
+        spent = model.generated
+        rollouts = list(roll_out(engine, tokenizer, QUESTIONS, "m", wanted))
+        assert model.generated == spent, "rollouts are in the store"
+
+    expected, anew, longest = [], Counter[str](), 0
+    for benchmark, question in QUESTIONS:
+        prompt = chat_ids(tokenizer, question_text(question))
+        for budget, forced in wanted.stages:
+            tokens, ended, text, answered, thought = brute_force(alone, prompt, budget, forced, wanted.answer_limit)
+            expected.append(Prediction(question.id, benchmark, "m", budget, forced, tokens, ended, text, answered))
+            assert tokens + ended <= budget
+            anew.update(thinking=thought, answers=answered)
+        largest = max(budget for budget, _ in wanted.stages)
+        rolled = brute_force(alone, prompt, largest, 0, 1)[-1]
+        longest += rolled
+        if wanted.forced:
+            extended = brute_force(alone, prompt, wanted.forced_budget, max(wanted.forced), 1)[-1]
+            longest += extended - brute_force(alone, prompt, wanted.forced_budget, 0, 1)[-1]
+    assert predictions == expected
+    assert (cost["anew_thinking_tokens"], cost["anew_answer_tokens"]) == (anew["thinking"], anew["answers"])
+    assert cost["rollout_tokens"] + cost["forced_tokens"] == longest, "the largest budget, and its extension to the largest count: no more"
+    assert spent == longest + cost["answer_tokens"]
+    assert [len(rollout.thinking_ids) + (rollout.finish_reason == "stop") for rollout in rollouts] == [
+        brute_force(alone, chat_ids(tokenizer, question_text(question)), max(b for b, _ in wanted.stages), 0, 1)[-1]
+        for _, question in QUESTIONS
+    ]
+
+
+def test_full_is_as_many_times_as_the_budget_bears() -> None:
+    text = json.dumps({"budgets": [8, 4, 8], "forced": [2, "full"], "forced_budget": 16, "answer_limit": 4})
+    wanted = Settings.of(text)
+    assert wanted == Settings((4, 8), (2, 16), 16, 4)
+    assert wanted.stages == [(4, 0), (8, 0), (16, 0), (16, 2), (16, 16)]
+
+
+def test_settings_with_other_keys_are_refused() -> None:
+    with pytest.raises(UserError, match="exactly the keys budgets, forced, forced_budget, answer_limit"):
+        Settings.of('{"budgets": [4], "forced_budget": 4}')
+
+
+def test_markers_need_the_special_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SPECIAL, "<|im_start|>", 3)
+    assert Markers.of(Characters()).think[0] == 3
+    monkeypatch.delitem(SPECIAL, "<|im_start|>")
+    with pytest.raises(UserError, match=r"no special token <\|im_start\|>"):
+        Markers.of(Characters())
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
+    tokenizer = Characters()
+    tokenizer.chat_template = ""
+    with pytest.raises(UserError, match="characters: its tokenizer has no chat template; name one to borrow"):
+        chat_ids(tokenizer, "x")
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (512, [7])])
+def test_shards_hold_all_questions_in_order(tmp_path: Path, size: int, sizes: list[int]) -> None:
+    for name, part in (("b", QUESTIONS[:4]), ("a", QUESTIONS[4:]), ("c", QUESTIONS[:1])):
+        write(tmp_path / f"{name}.parquet", [question for _, question in part], Question)
+    found = list(shards([tmp_path / f"{name}.parquet" for name in "bac"], size))
+    assert [len(part) for _, part in found] == sizes
+    assert [(name, q.id) for _, part in found for name, q in part] == [
+        *[("b", f"q{i}") for i in range(4)],
+        ("a", "q4"),
+        ("a", "q5"),
+        ("c", "q0"),
+    ]
+    assert found[0][0] == ("" if len(sizes) == 1 else f", questions 1-{size} of 7")
+
+
+def test_a_wrong_file_is_found_before_the_first_shard(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [QUESTIONS[0][1]], Question)
+    with pytest.raises(UserError, match=r"b\.parquet: no such file"):
+        next(shards([tmp_path / "a.parquet", tmp_path / "b.parquet"], 1))
+    with pytest.raises(UserError, match="--shard: 0"):
+        next(shards([tmp_path / "a.parquet"], 0))
+
+
+def test_an_engine_is_never_given_more_than_a_shard(tmp_path: Path) -> None:
+    """What is in memory at a time follows from the shard, not from how many questions there are."""
+    wanted, model = Settings((4, 8), (1, 2), 8, 2), Wild(1, 0.3)
+    write(tmp_path / "a.parquet", [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)], Question)
+    engine = KeptEngine(lambda: model, [], Store(tmp_path / "store"), "test")
+    for where, part in shards([tmp_path / "a.parquet"], 8):
+        sweep(engine, Characters(), part, "m", wanted, where)
+    assert model.largest <= 8 * len(wanted.stages)

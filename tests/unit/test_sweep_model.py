@@ -1,0 +1,243 @@
+"""A sweep with a real model over the questions of the demo's short form: every setting against generating it anew, and SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from m1.files import read_json
+from m1.infer import answer
+from m1.infer.engine import Engine, Generation, KeptEngine, Request, TransformersEngine
+from m1.infer.sweep import Markers, Settings, main, prompt_ids, sweep
+from m1.pools.collect import to_questions
+from m1.pools.layouts import LAYOUTS
+from m1.records import Prediction, Question, read, write
+from m1.store import Store
+from m1.world.build import main as build_world
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+CONFIG = Path(__file__).parents[2] / "config/config.yaml"
+LAYOUT = {"medmcqa": "medmcqa", "medqa": "eval", "pubmedqa": "pubmedqa", "medxpertqa": "eval"}
+"""The benchmarks of tests/configs/short.yaml; six questions each."""
+SERVE = {"engine": "transformers", "dtype": "float32", "batch": 24, "options": {}}
+Anew = dict[tuple[int, int], list[tuple[Request, Generation, int]]]
+
+
+@pytest.fixture(scope="module")
+def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Question files of the demo's short form."""
+    folder = tmp_path_factory.mktemp("short")
+    pools = {"medqa": 30, "headqa": 20, "medmcqa": 60, "pubmedqa": 30}
+    world = {"seed": 11, "entities": 40, "pools": pools, "benchmark_size": 6, "facts_first": 48, "mixed": 240}
+    build_world(["--settings", json.dumps(world), "--output", str(folder / "world")])
+    for name, layout in LAYOUT.items():
+        lines = (folder / f"world/benchmarks/{name}.jsonl").read_text().splitlines()
+        write(folder / f"{name}.parquet", to_questions(name, [LAYOUTS[layout](json.loads(line)) for line in lines]), Question)
+    return [folder / f"{name}.parquet" for name in LAYOUT]
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with the world's tokenizer, whose thinking ends by itself now and then: the end's row of weights is longer."""
+    folder = shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model")
+    torch.manual_seed(2)
+    config = Qwen2Config(
+        vocab_size=900,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=1024,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+    )
+    made: Any = Qwen2ForCausalLM(config)
+    with torch.no_grad():
+        made.get_input_embeddings().weight[list(Markers.of(AutoTokenizer.from_pretrained(folder)).stop)] *= 1.5
+    made.save_pretrained(folder)
+    return folder
+
+
+def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: Markers, settings: Settings) -> Anew:
+    """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking generated."""
+
+    def generate(requests: Sequence[Request]) -> list[Generation]:
+        found: dict[int, Generation] = {}
+        engine.generate(requests, found.__setitem__)
+        return [found[position] for position in range(len(requests))]
+
+    result: Anew = {}
+    for budget, forced in settings.stages:
+        active = list(range(len(prompts)))
+        thinking: list[tuple[int, ...]] = [()] * len(prompts)
+        spent, ended = [0] * len(prompts), [False] * len(prompts)
+        for left in range(forced, -1, -1):
+            found = generate(
+                [Request((*prompts[i], *markers.think, *thinking[i]), budget - len(thinking[i]), markers.stop) for i in active]
+            )
+            for i, generation in zip(active, found):
+                thinking[i] = (*thinking[i], *generation.token_ids)
+                spent[i], ended[i] = spent[i] + generation.tokens, generation.finish_reason == "stop"
+            active = [i for i in active if left and ended[i] and len(thinking[i]) + len(markers.wait) < budget]
+            for i in active:
+                thinking[i] = (*thinking[i], *markers.wait)
+        frames = [markers.answer if done else markers.final_answer for done in ended]
+        asked = [
+            Request((*prompts[i], *markers.think, *thinking[i], *frame), settings.answer_limit, markers.stop)
+            for i, frame in enumerate(frames)
+        ]
+        result[budget, forced] = list(zip(asked, generate(asked), spent))
+    return result
+
+
+class Recording(KeptEngine):
+    """Remembers the answers' requests and generations."""
+
+    def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
+        before, found = self.generated, super().generate(requests, what)
+        if what.startswith("answers"):
+            self.answers, self.thinking = list(zip(requests, found)), before
+        return found
+
+
+def test_cut_equals_direct_at_every_budget_and_forced_count(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+    """All the demo's budgets and forced counts, and forcing until the budget is used up; all questions; token by token."""
+    thinking = yaml.safe_load(CONFIG.read_text())["thinking"]
+    settings = Settings.of(json.dumps({**thinking, "forced": [*thinking["forced"], "full"]}))
+    asked = [(path.stem, question) for path in benchmarks for question in read(path, Question)]
+    assert len(asked) == 24
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    markers, prompts = Markers.of(tokenizer), prompt_ids(tokenizer, asked)
+    with Store(tmp_path) as store:
+        engine = Recording(lambda: TransformersEngine(model, "float32", batch=24), "cut", store, "cut")
+        _, cost = sweep(engine, tokenizer, asked, "m", settings)
+    direct = anew(TransformersEngine(model, "float32", batch=13), prompts, markers, settings)
+
+    assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.stages]
+    spent = {stage: sum(tokens for _, _, tokens in found) for stage, found in direct.items()}
+    assert engine.thinking == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"], "the longest chain, and nothing else"
+    assert cost["anew_thinking_tokens"] == sum(spent.values())
+    assert cost["anew_answer_tokens"] == sum(answer.tokens for found in direct.values() for _, answer, _ in found)
+    assert spent[16, 0] < spent[192, 0] < spent[192, 1] < spent[192, 4] < spent[192, 192], "or this tests little"
+
+
+def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) -> list[str]:
+    wanted = {"budgets": [16, 32, 48], "forced": [1, 3], "forced_budget": 48, "answer_limit": 8}
+    made = {"rollouts": "rollouts.parquet", "output": "predictions.parquet", "manifest": "manifest.json"}
+    return [
+        *("--name", "m", "--model", str(model), "--serve", json.dumps(SERVE), "--batch", "8", "--store", str(store), "--shard", "3"),
+        *("--settings", json.dumps(wanted), "--benchmarks", *map(str, benchmarks)),
+        *(text for flag, name in made.items() for text in (f"--{flag}", str(folder / name))),
+    ]
+
+
+def in_the_store(folder: Path) -> list[str]:
+    """Keys of whole records, in the order in which they were put."""
+    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines(keepends=True)]
+    return [json.loads(line)["key"] for line in lines if line.endswith("}\n")]
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.jsonl"))
+
+
+def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+    benchmarks = benchmarks[:2]  # four shards of three questions
+    undisturbed, whole = tmp_path / "undisturbed", tmp_path / "whole"
+    context: Any = multiprocessing.get_context("forkserver")  # each sweep is a process of its own, but torch is imported only once
+    context.set_forkserver_preload(["torch", "transformers.models.qwen2.modeling_qwen2", "pyarrow.parquet"])
+
+    def start(folder: Path, store: Path) -> Any:
+        process = context.Process(target=main, args=(arguments(benchmarks, model, folder, store),))
+        process.start()
+        return process
+
+    process = start(whole, undisturbed)
+    process.join()
+    assert process.exitcode == 0
+    order, size = in_the_store(undisturbed), bytes_in(undisturbed)
+    spent = read_json(whole / "manifest.json")["counts"]["generated_now"]
+    shard_of = shards_of(benchmarks, model, tmp_path / "by shard")
+    assert sorted(order) == sorted(shard_of)
+
+    rng, partly = random.Random(7), 0
+    for number in range(10):
+        folder, store = tmp_path / str(number), tmp_path / f"store {number}"
+        process, moment = start(folder, store), rng.random() * size
+        while process.is_alive() and bytes_in(store) < moment:  # a share of the work, whatever else the machine does at the time,
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.03)  # and then at any place of the code
+        process.kill()
+        process.join()
+        kept = in_the_store(store)
+        partly += 0 < len(kept) < len(order)
+        lost = {shard_of[key][0] for key in order if key not in kept}
+        begun = {shard_of[key][0] for key in kept}
+        assert len(lost & begun) <= 1, "at most one shard's work is repeated"
+        assert min(lost, default=9) >= max(begun, default=0)
+
+        main(arguments(benchmarks, model, folder, store))
+        for name in ("rollouts.parquet", "predictions.parquet"):
+            assert (folder / name).read_bytes() == (whole / name).read_bytes()
+        assert sorted(in_the_store(store)) == sorted(order), "nothing is generated twice, nothing is left out"
+        counts = read_json(folder / "manifest.json")["counts"]
+        assert counts["generated_now"] == spent - sum(shard_of[key][1] for key in kept), "what was kept is not generated again"
+        assert not [path for path in folder.iterdir() if ".partial" in path.name]
+    assert partly >= 5, "most kills should fall into the work, or this tests little"
+
+
+def shards_of(benchmarks: list[Path], model: Path, folder: Path) -> dict[str, tuple[int, int]]:
+    """Shard and tokens of every key in the store: each shard is swept into a store of its own."""
+    asked = [question for path in benchmarks for question in read(path, Question)]
+    found: dict[str, tuple[int, int]] = {}
+    for number in range(0, len(asked), 3):
+        here = folder / str(number)
+        write(here / "part.parquet", asked[number : number + 3], Question)
+        main(arguments([here / "part.parquet"], model, here, here / "store"))
+        with Store(here / "store") as store:
+            for key in in_the_store(here / "store"):
+                value = store.get(key)
+                tokens = len(value["token_ids"]) + (value["finish_reason"] == "stop")
+                assert found.setdefault(key, (number // 3, tokens)) == (number // 3, tokens), "questions differ"
+    return found
+
+
+def test_the_shard_decides_no_byte(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+    made = []
+    for shard in ("3", "512"):
+        folder = tmp_path / shard
+        given = arguments(benchmarks[:1], model, folder, folder / "store")
+        given[given.index("--shard") + 1] = shard
+        main(given)
+        made.append([(folder / name).read_bytes() for name in ("rollouts.parquet", "predictions.parquet")])
+    assert made[0] == made[1]
+
+
+def test_models_that_answer_at_once_go_through_shards_too(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+    made = []
+    for shard in ("5", "512"):
+        flags = arguments(benchmarks, model, tmp_path / shard, tmp_path / shard / "store")
+        flags[flags.index("--shard") + 1] = shard
+        flags[flags.index("--settings") + 1] = '{"prompt": "cot", "answer_limit": 6}'
+        place = flags.index("--rollouts")
+        answer.main([*flags[:place], *flags[place + 2 :]])
+        made.append((tmp_path / shard / "predictions.parquet").read_bytes())
+    assert made[0] == made[1]
+    predictions = read(tmp_path / "5" / "predictions.parquet", Prediction)
+    assert [p.question_id for p in predictions] == [question.id for path in benchmarks for question in read(path, Question)]
+    counts = read_json(tmp_path / "5" / "manifest.json")["counts"]
+    assert counts == {
+        "questions": 24,
+        "answer_tokens": sum(p.answer_tokens for p in predictions),
+        "tokens_generated": counts["answer_tokens"],
+    }
