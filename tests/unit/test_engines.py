@@ -286,7 +286,7 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
 
 
 def asked_for(folder: Path, store: Path, serve: dict[str, Any], placement: dict[str, Any]) -> argparse.Namespace:
-    return argparse.Namespace(model=folder, serve={"dtype": "float32", **serve}, batch=2, placement=placement, store=store)
+    return argparse.Namespace(model=folder, serve={"dtype": "float32", **serve}, batch=2, template=None, placement=placement, store=store)
 
 
 @pytest.mark.parametrize(

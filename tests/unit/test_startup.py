@@ -23,6 +23,7 @@ LIGHT = [
     "m1.plan",
     "m1.screen.ask",
     "m1.report.spending",
+    "m1.report.sweep_cost",
     "m1.select.domains",
     "m1.select.sample",
     "m1.select.published",

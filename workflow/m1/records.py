@@ -247,7 +247,7 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
     return result
 
 
-PART = 8192
+PART = 1024
 """Records that are written at a time."""
 
 _ARROW: dict[Any, pa.DataType] = {

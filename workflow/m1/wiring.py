@@ -53,6 +53,8 @@ class Wiring:
         self.trained = [name for name in self.tuned if name not in self.enter["checkpoints"]]
         self.providers: dict[str, Any] = config["screen"]["providers"]
         """Screening models behind a URL."""
+        self.borrowing = [name for name, recipe in self.recipes.items() if recipe["tokenizer"]]
+        """Models without a chat template of their own."""
         self.sampled = [name for name in config["subsets"] if name not in self.enter["subsets"]]
         self.drawn = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
@@ -61,6 +63,7 @@ class Wiring:
         """Everything that this configuration makes in the end."""
         names = ["table1.csv", "table2.csv", "table3.csv", "table4.csv", "figure1.pdf", "figure3.pdf", "figure8a.pdf", "contamination.csv"]
         names += ["spending.csv"] if self.spending() else []
+        names += ["sweep_cost.csv"] if self.swept else []
         return [f"<results>/{name}" for name in names if name != "table2.csv" or "table2" in self.config["report"]]
 
     def settings(self, path: str, only: list[str] | None = None, **more: Any) -> Callable[[Wildcards], str]:
@@ -247,6 +250,10 @@ class Wiring:
             sources[label] = {"used_by": [f"enter.subsets.{name}"], "optional": False, **entry}
         return sources
 
+    def template(self, wildcards: Wildcards) -> list[str]:
+        """The tokenizer whose chat template a model borrows; none where it has its own."""
+        return [f"<results>/templates/{wildcards.model}"] if self.recipes[wildcards.model]["tokenizer"] else []
+
     def judgements(self, shown: str) -> list[str]:
         """Judgements of the models of a table or of the figures."""
         part = self.config["report"][shown]
@@ -338,7 +345,8 @@ class Wiring:
     def figure3(self) -> str:
         """Models, forced counts and budget of Figure 3, as JSON."""
         thinking = self.config["thinking"]
-        shown = {"models": self._labels(), "forced": [0, *thinking["forced"]], "budget": thinking["forced_budget"]}
+        counts = [thinking["forced_budget"] if count == "full" else count for count in thinking["forced"]]
+        shown = {"models": self._labels(), "forced": [0, *counts], "budget": thinking["forced_budget"]}
         return json.dumps({**shown, "note": self.config["report"]["note"]})
 
     def _labels(self) -> list[dict[str, str]]:

@@ -1,9 +1,28 @@
 """infer (3.3, B.3): thinking once, answers at every budget and forced count; plain and +CoT answers."""
 
 
+rule infer_template:
+    output:
+        directory("<results>/templates/{model}"),
+    log:
+        "<logs>/infer_template/{model}.log",
+    benchmark:
+        "<logs>/infer_template/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(wiring.borrowing),
+    conda:
+        "../../envs/infer.yaml"
+    params:
+        code=fingerprint("m1.infer.template"),
+        settings=wiring.settings("recipes/{model}/tokenizer"),
+    shell:
+        "python -m m1.infer.template --name {wildcards.model} --settings {params.settings:q} --output {output} 2> {log}"
+
+
 rule infer_sweep:
     input:
         model=wiring.model,
+        template=wiring.template,
         benchmarks=wiring.benchmarks(),
     output:
         rollouts="<results>/infer/{model}/rollouts.parquet",
@@ -28,15 +47,19 @@ rule infer_sweep:
         settings=wiring.settings("recipes/{model}/thinking"),
         serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
+        template=lambda wildcards, input: (
+            f"--template {input.template}" if input.template else ""
+        ),
     shell:
         "python -m m1.infer.sweep --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
         " --store {params.store} --rollouts {output.rollouts} --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 
 rule infer_answer:
     input:
         model=wiring.model,
+        template=wiring.template,
         benchmarks=wiring.benchmarks(),
     output:
         predictions="<results>/infer/{model}/predictions.parquet",
@@ -64,9 +87,12 @@ rule infer_answer:
         ),
         serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
+        template=lambda wildcards, input: (
+            f"--template {input.template}" if input.template else ""
+        ),
     shell:
         "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q}"
+        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
         " --store {params.store} --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 

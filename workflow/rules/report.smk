@@ -108,6 +108,23 @@ rule report_spending:
         "python -m m1.report.spending --manifests {input} --output {output} 2> {log}"
 
 
+rule report_sweep_cost:
+    input:
+        expand("<results>/infer/{model}/manifest.json", model=wiring.swept),
+    output:
+        "<results>/sweep_cost.csv",
+    log:
+        "<logs>/report_sweep_cost.log",
+    benchmark:
+        "<logs>/report_sweep_cost.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.sweep_cost"),
+    shell:
+        "python -m m1.report.sweep_cost --manifests {input} --output {output} 2> {log}"
+
+
 rule report_figure8a:
     input:
         tokenizer=f"<results>/bases/{wiring.config['report']['figure8a']['base']}",

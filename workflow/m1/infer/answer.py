@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.infer.engine import KeptEngine, Request, add_arguments, opened
@@ -25,21 +25,6 @@ def add_questions(parser: argparse.ArgumentParser) -> None:
     """The flags that :func:`shards` takes."""
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--shard", type=int, default=SHARD, help="questions at a time (default %(default)s); decides no answer")
-
-
-def parse(text: str, keys: Collection[str]) -> dict[str, Any]:
-    """Settings from their JSON text.
-
-    Raises:
-        UserError: not a JSON object, or other keys than ``keys``.
-    """
-    try:
-        settings = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--settings: not readable as JSON: {error}") from None
-    if not isinstance(settings, dict) or set(settings) != set(keys):
-        raise UserError(f"--settings: {text} found; give one JSON object with exactly the keys {', '.join(keys)}.")
-    return settings
 
 
 def shards(paths: Sequence[Path], size: int) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
@@ -108,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help="JSON: prompt (style), answer_limit (tokens)")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings, name = parse(arguments.settings, ["prompt", "answer_limit"]), arguments.name
+    settings, name = given.parse(arguments.settings, ["prompt", "answer_limit"]), arguments.name
     counts = {"questions": 0, "answer_tokens": 0}
     with opened(arguments, f"infer {name}") as (engine, tokenizer, identity):
 

@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of every step that generates; :func:`opened` takes them."""
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
+    parser.add_argument("--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the model has none")
     parser.add_argument("--serve", required=True, type=json.loads, help="JSON: engine, dtype, and options that decide answers")
     parser.add_argument("--batch", required=True, type=int, help="requests at a time; decides no answer")
     parser.add_argument(
@@ -117,4 +118,7 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
 
         store = stack.enter_context(Store(arguments.store))
         engine = KeptEngine(start, [model, name, dtype, *([deciding] if deciding else [])], store, title)
-        yield engine, AutoTokenizer.from_pretrained(folder), model
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if arguments.template:
+            tokenizer.chat_template = AutoTokenizer.from_pretrained(arguments.template).chat_template
+        yield engine, tokenizer, model

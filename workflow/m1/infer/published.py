@@ -30,9 +30,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import write_manifest
-from m1.pools import settings as given
 from m1.pools import sources
 from m1.pools.layouts import LAYOUTS, Refused
 from m1.progress import Progress, say

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import write_manifest
-from m1.infer.answer import add_questions, chat_ids, parse, shards, stop_ids
+from m1.infer.answer import add_questions, chat_ids, shards, stop_ids
 from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
@@ -80,7 +81,7 @@ class Settings:
 
         Every forced ``Wait`` takes a token or more, so that is the count ``forced_budget``, which no chain can exceed.
         """
-        values = parse(text, ["budgets", "forced", "forced_budget", "answer_limit"])
+        values = given.parse(text, ["budgets", "forced", "forced_budget", "answer_limit"])
         budget = values["forced_budget"]
         counts = {budget if count == "full" else count for count in values["forced"]}
         return cls(tuple(sorted(set(values["budgets"]))), tuple(sorted(counts)), budget, values["answer_limit"])

@@ -11,9 +11,9 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import replacing
-from m1.pools import settings as given
 from m1.pools.merge import flat, n_grams, percent, read_all, without_options
 from m1.progress import say
 from m1.prompts import options_lines, question_text

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from m1 import records
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import write_manifest
-from m1.pools import settings as given
 from m1.pools import sources
 from m1.pools.layouts import LAYOUTS, YES_NO_MAYBE, Parts, Refused
 from m1.progress import say

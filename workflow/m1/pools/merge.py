@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from m1 import records
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import write_manifest
-from m1.pools import settings as given
 from m1.progress import say
 from m1.prompts import question_text
 from m1.records import Question

@@ -27,9 +27,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from m1 import records
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import digest, write_manifest
-from m1.pools import settings as given
 from m1.pools import sources
 from m1.progress import say
 from m1.records import Sample

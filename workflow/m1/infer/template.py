@@ -1,0 +1,39 @@
+"""The tokenizer whose chat template a model without one borrows (4.1: the Llama 3 models of Table 1 that were published so)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from m1.errors import UserError, run
+from m1.files import replacing
+from m1.progress import say
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the tokenizer, which must have a chat template."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="the model's key")
+    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: hub (an id, or a folder) and revision of the tokenizer")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the tokenizer")
+    arguments = parser.parse_args(argv)
+    from transformers import AutoTokenizer
+
+    hub, revision = arguments.settings["hub"], arguments.settings["revision"]
+    where = f"config/models/{arguments.name}.yaml: tokenizer {hub} at revision {revision}"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision)
+    except Exception as error:  # the hub's client raises errors of several libraries; all mean that the tokenizer did not come
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{where}: cannot be had from the hub ({reason}). Check id, network and access.") from None
+    if not tokenizer.chat_template:
+        raise UserError(f"{where}: it has no chat template. Name a tokenizer that has one.")
+    with replacing(arguments.output) as folder:
+        tokenizer.save_pretrained(folder)
+    say(f"template {arguments.name}", f"chat template of {hub}")
+
+
+if __name__ == "__main__":
+    run(main)
