@@ -191,6 +191,23 @@ def test_only_steps_of_this_run_are_counted_as_spending() -> None:
     assert "<results>/spending.csv" not in nothing.targets()
 
 
+def test_where_a_model_runs_is_no_param() -> None:
+    wiring = made()
+    wiring.recipes["small"]["serve"] |= {"engine": "sglang", "options": {"deterministic": True, "tp": 4, "dp": 2}}
+    decides, runs = wiring.serve("recipes/{model}/serve"), wiring.placement("recipes/{model}/serve")
+    model = Wildcards(model="small")
+    assert json.loads(decides(model)) == {"engine": "sglang", "dtype": "float32", "options": {"deterministic": True}}
+    assert json.loads(runs(model)) == {"tp": 4, "dp": 2}
+
+
+def test_a_model_without_a_chat_template_borrows_one() -> None:
+    wiring = made()
+    assert wiring.borrowing == []
+    assert wiring.template(Wildcards(model="small")) == []
+    wiring.recipes["small"]["tokenizer"] = {"hub": "a/b", "revision": "main"}
+    assert wiring.template(Wildcards(model="small")) == ["<results>/templates/small"]
+
+
 def test_data_check_says_which_pools_and_benchmarks_use_an_entry() -> None:
     pubmedqa = {"from": "pubmedqa_labeled", "part": None}
     config = given()
