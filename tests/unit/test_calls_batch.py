@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,8 @@ class Killed:
                 program.send_signal(number)
                 if number == signal.SIGKILL:
                     program.wait()
+                else:
+                    time.sleep(2)  # the answer waits, so that the program hears the signal before it
 
         self.server.at = at
         program = self.start()
