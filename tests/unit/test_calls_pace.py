@@ -123,7 +123,7 @@ def test_no_minute_sees_more_requests_than_allowed(per_minute: float, gaps: list
         for _ in range(50):
             if pace.wait(now) > 0:
                 break
-            pace.sent(0)
+            pace.sent(0, now)
             taken.append(now)
     for first in taken:
         assert sum(first <= time < first + 60 - 1e-6 for time in taken) <= math.ceil(per_minute)
@@ -141,8 +141,24 @@ def test_a_bucket_gives_what_is_allowed() -> None:
 def test_tokens_are_a_debt_that_the_usage_corrects() -> None:
     pace = Pace(8, None, 6000, 0.0)  # 100 a second
     assert pace.wait(0.0) == 0
-    pace.sent(1000)
+    pace.sent(1000, 0.0)
     assert pace.wait(0.0) == pytest.approx(10, rel=0.1)
     pace.used(-900)  # it was only 100
     assert pace.wait(0.0) == pytest.approx(1, rel=0.2)
     assert pace.wait(2.0) == 0
+
+
+def test_calls_that_came_together_are_sent_apart() -> None:
+    pace = Pace(100, None, None, 0.0)
+    for _ in range(200):
+        pace.success(0.0, 2.0)
+    now, sent = 2.0, []
+    while len(sent) < 100:
+        now += pace.wait(now)
+        pace.sent(0, now)
+        sent.append(now)
+    assert sent[-1] - sent[0] == pytest.approx(1.0, rel=0.05), "half of a call's time: no throughput is lost"
+    quick = Pace(100, None, None, 0.0)
+    quick.success(0.0, 0.01)
+    quick.sent(0, 1.0)
+    assert quick.wait(1.0) == 0, "timers are not fine enough"

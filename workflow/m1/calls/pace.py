@@ -21,6 +21,8 @@ WIDEN = 1.25
 """Calls at a time that are left when a queue is noticed, as a multiple of what the throughput needs at the best latency."""
 FEWEST = 16
 """A round has at least so many answers, for its median to mean something."""
+SHORTEST = 0.001
+"""Seconds; calls are not spread by less, since timers are not finer."""
 
 
 class Bucket:
@@ -67,6 +69,9 @@ class Pace:
         """Share of the latest calls that met trouble."""
         self._cut_at = float("-inf")
         self._paused_until = float("-inf")
+        self._sent_at = float("-inf")
+        self._latency = 0.0
+        """Seconds that a call took lately: an exponential mean."""
         self._requests = Bucket(requests_per_minute, now) if requests_per_minute else None
         self._tokens = Bucket(tokens_per_minute, now) if tokens_per_minute else None
         self._round: list[float] = []
@@ -85,11 +90,14 @@ class Pace:
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may be sent, as far as pauses and rates go; 0 if now."""
+        # Calls sent together come back together, for ever, and then wait for each other here: they are spread, at twice the pace at most.
+        spread = self._sent_at + self._latency / self._limit / 2 - now
         waits = [self._paused_until - now, *(bucket.wait(now) for bucket in (self._requests, self._tokens) if bucket)]
-        return max(0.0, *waits)
+        return max(0.0, spread if spread > SHORTEST else 0.0, *waits)
 
-    def sent(self, tokens: float) -> None:
+    def sent(self, tokens: float, now: float) -> None:
         """A call was sent that is expected to use so many tokens."""
+        self._sent_at = now
         if self._requests:
             self._requests.take(1)
         self.used(tokens)
@@ -108,6 +116,7 @@ class Pace:
         if sent < self._cut_at:
             return  # it says how things were under a load that is no more
         self._troubled -= self._troubled / self._window()
+        self._latency += (now - sent - self._latency) / FEWEST
         self._limit = min(self.cap, self._limit + (1 if self._limit < self._doubling_to else 1 / self._limit))
         if not self._round:
             self._round_began = now

@@ -254,7 +254,7 @@ class Run:
             self.opens_at = now + FIRST_SECONDS
         self.reserved += call.worst
         tokens = self._expected(call)
-        self.pace.sent(tokens)
+        self.pace.sent(tokens, now)
         task = asyncio.create_task(self._fly(client, call, now, tokens))
         self.flying.add(task)
         task.add_done_callback(self._landed)
