@@ -280,6 +280,7 @@ class Killed:
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background of a shell has it ignored
         )
 
     def kill_at(self, moment: str, nth: int, number: signal.Signals = signal.SIGKILL) -> str:
