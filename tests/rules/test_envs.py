@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = sorted(path for path in (ROOT / "envs").glob("*.yaml") if path.stem != "sglang")
 """Those of rules; SGLang's pins exclude the core's, and only :data:`ELSEWHERE` runs in it."""
 ELSEWHERE = {"m1.infer.engines.sglang_worker"}
+LAUNCHED = {"m1.train.launch": "m1.train.sft"}
+"""What a module starts that decides nothing itself: the rule carries the fingerprint of the one that does."""
 COMES_WITH = {"httpx2": {"huggingface_hub", "openai"}, "packaging": {"transformers"}, "yaml": {"transformers"}}
 """Modules of packages that come with any of others."""
 RULE = re.compile(r"^ *rule (\w+):\n((?:(?: +.*)?\n)+)", re.MULTILINE)
@@ -78,7 +80,8 @@ def test_every_rule_is_found() -> None:
 @pytest.mark.parametrize("name", rules())
 def test_an_environment_holds_what_its_rules_import(name: str) -> None:
     environment, module, _ = rules()[name]
-    wanted = {package for inner in dependencies(module) - ELSEWHERE for package in third_party(inner)}
+    run = dependencies(module) | dependencies(LAUNCHED.get(module, module))
+    wanted = {package for inner in run - ELSEWHERE for package in third_party(inner)}
     pinned = set(provided(environment))
     lacking = sorted(package for package in wanted if not pinned & ({package} | COMES_WITH.get(package, set())))
     assert not lacking, f"{environment.name} lacks {lacking}"
@@ -92,7 +95,7 @@ def test_the_teachers_environment_holds_what_the_embedded_server_imports() -> No
 @pytest.mark.parametrize("name", rules())
 def test_a_rule_carries_the_fingerprint_of_the_module_it_runs(name: str) -> None:
     _, module, text = rules()[name]
-    assert re.findall(r'fingerprint\("([\w.]+)"\)', text) == [module]
+    assert re.findall(r'fingerprint\("([\w.]+)"\)', text) == [LAUNCHED.get(module, module)]
 
 
 @pytest.mark.parametrize("name", rules())

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from m1 import records
 from m1.errors import UserError
+from m1.markers import Marks
 from m1.records import Sample
 from m1.report import lengths, style
 from m1.train.text import IGNORED, encode
@@ -56,7 +57,10 @@ def test_counted_are_the_tokens_with_loss(tmp_path: Path, tokenizer_folder: Path
     table = run(tmp_path, tokenizer_folder, f"m1K={path}", f"first={samples(tmp_path / 'few.parquet', 3)}")
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     rows = records.read(path, Sample)
-    trained = [sum(label != IGNORED for label in encode(tokenizer, row.prompt, row.thinking, row.answer)["labels"]) for row in rows]
+    trained = [
+        sum(label != IGNORED for label in encode(tokenizer, row.prompt, row.thinking, row.answer, Marks.of(tokenizer))["labels"])
+        for row in rows
+    ]
     expected = [len(rows), np.mean(trained), *np.percentile(trained, [25, 50, 75, 95]), max(trained)]
     assert list(table.columns) == ["n", "mean", "25 %", "50 %", "75 %", "95 %", "max"]
     assert table.loc["m1K"].tolist() == pytest.approx(expected, abs=0.05 + 1e-9)

@@ -21,6 +21,7 @@ from m1.infer.sweep import Markers, Settings, roll_out, sweep
 from m1.prompts import question_text
 from m1.records import Prediction, Question, write
 from m1.store import Store
+from transformers import AddedToken
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
 BUDGET = 30
@@ -42,8 +43,13 @@ class Characters:
     def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         return "".join(chr(token) for token in ids if token not in SPECIAL.values())
 
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
-        return f"<|im_start|>user\n{messages[0]['content']}<|im_end|>\n<|im_start|>assistant\n"
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        return {token: AddedToken(name, special=True) for name, token in SPECIAL.items()}
+
+    def apply_chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool, **_: Any) -> str:
+        turns = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in messages)
+        return turns + ("<|im_start|>assistant\n" if add_generation_prompt else "")
 
 
 @dataclass
@@ -166,7 +172,7 @@ def test_markers_need_the_special_token(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(SPECIAL, "<|im_start|>", 3)
     assert Markers.of(Characters()).think[0] == 3
     monkeypatch.delitem(SPECIAL, "<|im_start|>")
-    with pytest.raises(UserError, match=r"no special token <\|im_start\|>"):
+    with pytest.raises(UserError, match=r"opens a turn without a special token .* so thinking cannot be marked"):
         Markers.of(Characters())
 
 

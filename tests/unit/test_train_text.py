@@ -1,17 +1,23 @@
-"""The labels: exactly thinking, answer and the end of the assistant's turn, to the token."""
+"""The labels: exactly thinking, answer and the end of the assistant's turn, to the token, in every family's template."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from m1.errors import UserError
-from m1.records import Sample
-from m1.train.sft import encode_all
+from hypothesis import given
+from hypothesis import strategies as st
+from m1.markers import Marks, chat
 from m1.train.text import IGNORED, assistant_text, encode
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from tests.unit.templates import FAMILIES, tokenizer_of
+
 PROMPT = "Which drug is two steps from the marker x?\nA. the a\nB. the b"
+THINKING = "Okay, two steps.\nWait, again."
+ANSWER = "\\boxed{the a}"
+TOKENIZERS = {family: tokenizer_of(family) for family in FAMILIES}
+MARKS = {family: Marks.of(tokenizer) for family, tokenizer in TOKENIZERS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,7 @@ def tokenizer(tokenizer_folder: Path) -> PreTrainedTokenizerBase:
 
 
 def test_the_loss_is_on_the_assistants_turn_only(tokenizer: PreTrainedTokenizerBase) -> None:
-    example = encode(tokenizer, PROMPT, "Okay, two steps.\nWait, again.", "\\boxed{the a}")
+    example = encode(tokenizer, PROMPT, THINKING, ANSWER, Marks.of(tokenizer))
     learned = [token for token, label in zip(example["input_ids"], example["labels"]) if label != IGNORED]
     assert tokenizer.decode(learned) == (
         "<|im_start|>think\nOkay, two steps.\nWait, again.\n<|im_start|>answer\nAnswer: \\boxed{the a}<|im_end|>"
@@ -29,24 +35,47 @@ def test_the_loss_is_on_the_assistants_turn_only(tokenizer: PreTrainedTokenizerB
 
 
 def test_the_whole_text_is_the_papers(tokenizer: PreTrainedTokenizerBase) -> None:
-    example = encode(tokenizer, PROMPT, "T", "\\boxed{the a}")
+    example = encode(tokenizer, PROMPT, "T", ANSWER, Marks.of(tokenizer))
     assert tokenizer.decode(example["input_ids"]) == (
         f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
         "<|im_start|>think\nT\n<|im_start|>answer\nAnswer: \\boxed{the a}<|im_end|>"
     )
-    # Encoded in one piece, independently: the seam between prompt and answer is at a special token, so ids agree.
-    whole = tokenizer.encode(tokenizer.decode(example["input_ids"]), add_special_tokens=False)
-    assert whole == example["input_ids"]
+
+
+def labels_from_the_text(family: str, thinking: str, answer: str) -> tuple[list[int], list[int]]:
+    """Ids and labels computed another way: the whole text in one piece, and a token is learned that begins within the assistant's text."""
+    tokenizer, marks = TOKENIZERS[family], MARKS[family]
+    opening = chat(tokenizer, PROMPT)
+    stated = answer if "Answer:" in answer else f"Answer: {answer}"
+    text = f"{opening}{marks.header('think')}{thinking}\n{marks.header('answer')}{stated}{marks.end}"
+    whole = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids = whole["input_ids"]
+    return ids, [token if start >= len(opening) else IGNORED for token, (start, _) in zip(ids, whole["offset_mapping"])]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_of_every_family_are_thinking_and_answer(family: str) -> None:
+    tokenizer, marks = TOKENIZERS[family], MARKS[family]
+    example = encode(tokenizer, PROMPT, THINKING, ANSWER, marks)
+    assert (example["input_ids"], example["labels"]) == labels_from_the_text(family, THINKING, ANSWER)
+    learned = [label for label in example["labels"] if label != IGNORED]
+    assert tokenizer.decode(learned) == f"{marks.header('think')}{THINKING}\n{marks.header('answer')}Answer: {ANSWER}{marks.end}"
+    assert learned[-1] == tokenizer.convert_tokens_to_ids(marks.end)
+
+
+text = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=1, max_size=40).filter(
+    lambda value: value.strip() == value
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(thinking=text, answer=text)
+def test_labels_of_any_text(family: str, thinking: str, answer: str) -> None:
+    example = encode(TOKENIZERS[family], PROMPT, thinking, answer, MARKS[family])
+    assert (example["input_ids"], example["labels"]) == labels_from_the_text(family, thinking, answer)
 
 
 def test_answer_is_stated_once() -> None:
-    assert assistant_text("T", "so. Answer: B").endswith("answer\nso. Answer: B")
-    assert assistant_text("T", "B").endswith("answer\nAnswer: B")
-
-
-def test_a_sample_beyond_the_block_is_an_error_not_a_cut(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    sample = Sample("id7", "medqa", "", PROMPT, "many words " * 30, "B", "m1k", "all", 0)
-    with pytest.raises(
-        UserError, match=r"m1k.parquet: 1 of 1 samples are longer than 40 tokens \(the first: id7, \d+ tokens\).*block_size"
-    ):
-        encode_all(tokenizer, [sample], 40, tmp_path / "m1k.parquet")
+    marks = MARKS["qwen2.5"]
+    assert assistant_text("T", "so. Answer: B", marks).endswith("answer\nso. Answer: B<|im_end|>")
+    assert assistant_text("T", "B", marks).endswith("answer\nAnswer: B<|im_end|>")

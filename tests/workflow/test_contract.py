@@ -97,6 +97,12 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
     "learning rate of a recipe": (text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"), trained("m1-small-1k")),
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
+    "GPUs of a training": (text(RECIPE, "serve: ", "train: {processes: 2, per_device: 2, save_minutes: 5}\nserve: "), set()),
+    "scratch folder": (settings(scratch="elsewhere"), set()),
+    "where a strategy is described": (
+        text("config/accelerate/fsdp2.yaml", "fsdp_offload_params: false", "fsdp_offload_params: true"),
+        set(),
+    ),
     "batch of a recipe": (text(RECIPE, "batch: 128", "batch: 64"), set()),
     "price and pace of the teacher": (settings(teacher={"price_prompt": 0.5, "concurrency": 4, "timeout": 30, "max_retries": 9}), set()),
     "limits of the teacher": (

@@ -184,7 +184,8 @@ def with_defaults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> 
         return value
     properties = schema.get("properties", {})
     others = schema.get("additionalProperties")
-    result = {key: part["default"] for key, part in properties.items() if "default" in part and key not in value}
+    lacking = {key: part for key, part in properties.items() if "default" in part and key not in value}
+    result = {key: with_defaults(part["default"], part, whole) for key, part in lacking.items()}
     for key, part in value.items():
         inner = properties.get(key, others if isinstance(others, dict) else {})
         result[key] = with_defaults(part, inner, whole)
@@ -229,8 +230,12 @@ def check_names(config: dict[str, Any]) -> None:
         known(recipe["base"], config["bases"], f"config/models/{name}.yaml: base")
         if "sft" in recipe:
             known(recipe["sft"]["subset"], config["subsets"], f"config/models/{name}.yaml: sft.subset")
-            if recipe["sft"]["batch_size"] % recipe["sft"]["accumulation"]:
-                raise UserError(f"config/models/{name}.yaml: sft.batch_size must be a multiple of sft.accumulation")
+            size, processes = recipe["sft"]["batch_size"], recipe["train"]["nodes"] * recipe["train"]["processes"]
+            if size % processes:
+                raise UserError(
+                    f"config/models/{name}.yaml: sft.batch_size: {size} samples cannot be shared among {processes} processes"
+                    " (train.nodes × train.processes); choose a number of GPUs that divides it"
+                )
     for table in ("table1", "table2"):
         for name in config["report"].get(table, {}).get("models", ()):
             known(name, config["recipes"], f"report.{table}.models")

@@ -98,7 +98,7 @@ def model_identity(folder: str | Path) -> str:
     kept = [
         p
         for p in sorted(folder.iterdir())
-        if p.suffix in {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"} and p.name not in {"manifest.json", "log.json"}
+        if p.suffix in {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"} and p.name != "manifest.json"
     ]
     return digest([(p.name, sha256_file(p)) for p in kept])
 

@@ -16,7 +16,7 @@ class Progress:
 
     def __init__(self, title: str, total: int, unit: str, every: float = 10.0) -> None:
         self.title, self.total, self.unit, self.every = title, total, unit, every
-        self.done = 0
+        self.done = self.begun = 0
         self.note = ""
         self.started = self.said = time.monotonic()
 
@@ -34,12 +34,17 @@ class Progress:
         if time.monotonic() - self.said >= self.every:
             self._say()
 
+    def resume(self, done: int) -> None:
+        """Go on from work that an earlier run had done; it does not count for the time left."""
+        self.done = self.begun = done
+
     def _say(self) -> None:
         now = time.monotonic()
         self.said = now
         seconds = now - self.started
         share = self.done / self.total if self.total else 1.0
-        left = f", {seconds / share - seconds:.0f} s left" if 0 < share < 1 else f" in {seconds:.0f} s"
+        now_done, rest = self.done - self.begun, self.total - self.done
+        left = f", {seconds / now_done * rest:.0f} s left" if now_done > 0 and rest > 0 else f" in {seconds:.0f} s"
         line = f"[{self.title}] {self.done:,}/{self.total:,} {self.unit} ({share:.0%}{left})" + (f" · {self.note}" if self.note else "")
         tell(line)
 

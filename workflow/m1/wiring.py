@@ -123,6 +123,10 @@ class Wiring:
 
         return value
 
+    def train(self, wildcards: Wildcards) -> str:
+        """Where and how a model is trained, as JSON; a resource, as :meth:`placement` is."""
+        return json.dumps(self.recipes[wildcards.model]["train"], sort_keys=True)
+
     def batch(self, wildcards: Wildcards) -> int:
         """Requests that a model runs at a time."""
         return self.recipes[wildcards.model]["serve"]["batch"]

@@ -56,9 +56,12 @@ rule train_sft:
     resources:
         mem_mb=wiring.resource("mem_mb", 2000),
         runtime=wiring.resource("runtime", 60),
+        placement=wiring.train,
+        scratch=wiring.config["scratch"],
     params:
         code=fingerprint("m1.train.sft"),
         settings=wiring.settings("recipes/{model}/sft"),
     shell:
-        "python -m m1.train.sft --name {wildcards.model} --base {input.base} --subset {input.subset}"
-        " --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.train.launch --name {wildcards.model} --base {input.base} --subset {input.subset}"
+        " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q}"
+        " --output {output} 2> {log}"

@@ -13,6 +13,7 @@ from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.infer.engine import KeptEngine, Request, add_arguments, opened
+from m1.markers import chat
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
 from m1.records import Prediction, Question, read, write
@@ -60,10 +61,7 @@ def stop_ids(tokenizer: Any) -> tuple[int, ...]:
 
 def chat_ids(tokenizer: Any, user: str) -> list[int]:
     """Token ids of one user turn and the opening of the assistant's, by the model's chat template."""
-    if not tokenizer.chat_template:
-        raise UserError(f"{tokenizer.name_or_path}: its tokenizer has no chat template; name one to borrow by `tokenizer` in the recipe")
-    text = tokenizer.apply_chat_template([{"role": "user", "content": user}], add_generation_prompt=True, tokenize=False)
-    return tokenizer.encode(text, add_special_tokens=False)
+    return tokenizer.encode(chat(tokenizer, user), add_special_tokens=False)
 
 
 def answer_at_once(

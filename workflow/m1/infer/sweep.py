@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from m1 import settings as given
-from m1.errors import UserError, run
+from m1.errors import run
 from m1.files import write_manifest
 from m1.infer.answer import add_questions, chat_ids, shards, stop_ids
 from m1.infer.engine import KeptEngine, Request, add_arguments, opened
+from m1.markers import Marks
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
 from m1.records import Prediction, Question, Rollout, write
@@ -49,16 +50,15 @@ class Markers:
         def ids(text: str) -> tuple[int, ...]:
             return tuple(tokenizer.encode(text, add_special_tokens=False))
 
-        if len(ids("<|im_start|>")) != 1:
-            raise UserError(
-                "the tokenizer has no special token <|im_start|>: thinking cannot be marked; choose a base with Qwen2.5's special tokens"
-            )
+        marks = Marks.of(tokenizer)
+        answer = marks.header("answer")
+        stop = {*stop_ids(tokenizer), *ids(marks.opening), *ids(marks.end)}
         return cls(
-            ids("<|im_start|>think\n"),
-            ids("<|im_start|>answer"),
-            ids("\n<|im_start|>answer\nFinal Answer:"),
+            ids(marks.header("think")),
+            ids(answer.rstrip()),
+            ids(f"\n{answer}Final Answer:"),
             ids("Wait"),
-            stop_ids(tokenizer),
+            tuple(sorted(stop)),
         )
 
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from m1 import records
 from m1.errors import UserError, run
 from m1.files import replacing
+from m1.markers import Marks
 from m1.progress import Progress, say
 from m1.records import Sample
 from m1.report import inputs, style
@@ -41,11 +42,12 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
     backend = tokenizer.backend_tokenizer  # the same tokens as by calling the tokenizer, in two thirds of the time: no offsets
     backend.no_truncation()
     backend.no_padding()
+    marks = Marks.of(tokenizer)
     lengths: list[int] = []
     with Progress(title, len(samples), "samples") as progress:
         for start in range(0, len(samples), BATCH):
-            texts = [assistant_text(sample.thinking, sample.answer) for sample in samples[start : start + BATCH]]
-            lengths += [len(encoding) + 1 for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            texts = [assistant_text(sample.thinking, sample.answer, marks) for sample in samples[start : start + BATCH]]
+            lengths += [len(encoding) for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
             progress.advance(len(texts))
     return np.array(lengths, dtype=np.int64)
 

@@ -1,126 +1,145 @@
-"""Fine-tune a base on a subset with trl's SFTTrainer, loss on the assistant's turn only (3.2, B.2)."""
+"""Fine-tune a base on a subset with trl's SFTTrainer, loss on the assistant's turn only (3.2, B.2).
+
+Started by :mod:`m1.train.launch`, once for each GPU; a killed training goes on from its last checkpoint in the scratch folder.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from m1 import settings as given
 from m1.errors import UserError, run
-from m1.files import replacing, write_manifest
-from m1.progress import Progress, say
+from m1.files import model_identity, replacing, sha256_file, write_manifest
+from m1.markers import Marks
+from m1.progress import say
 from m1.records import Sample, read
-from m1.train.text import encode
+from m1.train import checkpoints
+from m1.train.text import IGNORED, encode
+
+DECIDE = (
+    *("subset", "epochs", "batch_size", "learning_rate", "warmup_ratio", "weight_decay", "betas", "bf16", "block_size"),
+    *("truncated", "group_by_length", "seed"),
+)
+"""Keys of a recipe's ``sft``: they decide the weights."""
+PLACE = ("nodes", "processes", "strategy", "per_device", "gradient_checkpointing", "attention", "kernels")
+"""Keys of a recipe's ``train``: where and how it runs. With ``KEEP``, they decide none of the weights' mathematics."""
+KEEP = ("save_minutes", "save_steps", "report_to")
+"""Further keys of ``train``: how often a checkpoint is kept, and where else the loss is logged."""
 
 
-def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, path: Path) -> list[dict[str, list[int]]]:
+@dataclass(frozen=True)
+class Encoded:
+    """Samples as token ids, cut to the block."""
+
+    examples: list[dict[str, list[int]]]
+    cut_samples: int
+    """Samples that were longer than the block."""
+    cut_tokens: int
+    """Tokens of theirs beyond it, out of :attr:`tokens`."""
+    tokens: int
+
+    @property
+    def learned(self) -> int:
+        """Tokens with loss, in one epoch."""
+        return sum(label != IGNORED for example in self.examples for label in example["labels"])
+
+    def __str__(self) -> str:
+        samples, tokens = self.cut_samples / len(self.examples), self.cut_tokens / self.tokens
+        cut = f"; {self.cut_samples:,} samples ({samples:.1%}) and {self.cut_tokens:,} tokens ({tokens:.2%}) beyond the block were cut"
+        return f"{len(self.examples):,} samples, {self.tokens:,} tokens" + (cut if self.cut_samples else ", none cut")
+
+
+def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: float, path: Path) -> Encoded:
     """All examples as token ids and labels.
 
-    Raises:
-        UserError: an example is longer than the block (it would be cut without a word).
-    """
-    examples = [encode(tokenizer, sample.prompt, sample.thinking, sample.answer) for sample in samples]
-    long = [(sample.id, len(example["input_ids"])) for sample, example in zip(samples, examples) if len(example["input_ids"]) > block]
-    if long:
-        name, length = long[0]
-        found = f"{len(long)} of {len(samples)} samples are longer than {block:,} tokens (the first: {name}, {length:,} tokens)"
-        raise UserError(f"{path}: {found}; raise sft.block_size in the model's recipe")
-    return examples
-
-
-def train(
-    model_folder: Path, tokenizer: Any, examples: list[dict[str, list[int]]], settings: dict[str, Any], scratch: Path, title: str
-) -> tuple[Any, list[dict]]:
-    """Train and return the model and the log of losses.
-
     Args:
-        settings: the recipe's ``sft``: epochs, batch_size, learning_rate, warmup_ratio, weight_decay, betas, bf16, seed, ...
-        scratch: folder for what the trainer writes on its way.
+        block: tokens of an example at most.
+        most: share of the samples that may be cut; what is cut is the answer, so the paper's recipes allow none.
+
+    Raises:
+        UserError: more are longer than the block, or an example has no token with loss left.
     """
-    import math
-
-    import torch
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
-
-    steps = math.ceil(len(examples) / settings["batch_size"]) * settings["epochs"]
-
-    class Shown(TrainerCallback):
-        """The loss on the progress line."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **_: Any) -> None:
-            if logs and "loss" in logs:
-                progress.advance(state.global_step - progress.done, note=f"loss {float(logs['loss']):.3f}")
-
-    # Weights are held in float32 and bf16 is autocast, as in the released training.
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    config = SFTConfig(
-        output_dir=str(scratch),
-        num_train_epochs=settings["epochs"],
-        per_device_train_batch_size=settings["batch_size"] // settings["accumulation"],
-        gradient_accumulation_steps=settings["accumulation"],
-        learning_rate=settings["learning_rate"],
-        lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(settings["warmup_ratio"] * steps),
-        weight_decay=settings["weight_decay"],
-        adam_beta1=settings["betas"][0],
-        adam_beta2=settings["betas"][1],
-        bf16=settings["bf16"],
-        activation_checkpointing=settings["gradient_checkpointing"],
-        max_length=settings["block_size"],
-        seed=settings["seed"],
-        logging_steps=max(1, steps // 50),
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_num_workers=0,
-        use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length",
-    )
-    with Progress(title, steps, "steps") as progress:
-        trainer = SFTTrainer(
-            model=model, args=config, train_dataset=Dataset.from_list(examples), processing_class=tokenizer, callbacks=[Shown()]
+    marks = Marks.of(tokenizer)
+    examples = [encode(tokenizer, sample.prompt, sample.thinking, sample.answer, marks) for sample in samples]
+    lengths = [len(example["input_ids"]) for example in examples]
+    long = [(sample.id, length) for sample, length in zip(samples, lengths) if length > block]
+    beyond = sum(length - block for _, length in long)
+    if len(long) > most * len(samples):
+        name, length = max(long, key=lambda pair: pair[1])
+        found = f"{len(long):,} of {len(samples):,} samples ({len(long) / len(samples):.1%}) are longer than {block:,} tokens"
+        raise UserError(
+            f"{path}: {found} (the longest: {name}, {length:,} tokens; {beyond:,} tokens in all are beyond); raise sft.block_size in the"
+            f" model's recipe, or allow a share of them to be cut by sft.truncated (now {most:g})"
         )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-        progress.advance(steps - progress.done)
-    return trainer.model, [entry for entry in trainer.state.log_history if "loss" in entry]
+    cut = [{key: ids[:block] for key, ids in example.items()} for example in examples]
+    for sample, example in zip(samples, cut):
+        if all(label == IGNORED for label in example["labels"]):
+            raise UserError(f"{path}: record {sample.id}: its prompt fills {block:,} tokens, so nothing is learned; raise sft.block_size")
+    return Encoded(cut, len(long), beyond, sum(lengths))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the fine-tuned model to a folder, with its manifest."""
+    """Write the fine-tuned model to a folder, with its manifest, the log of losses and their picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--base", required=True, type=Path, help="folder of the base model")
     parser.add_argument("--subset", required=True, type=Path, help="samples, Parquet")
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: the recipe's sft")
+    parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {', '.join(DECIDE)}")
+    parser.add_argument("--placement", required=True, help=f"JSON, the recipe's train: {', '.join((*PLACE, *KEEP))}")
+    parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints; it outlives a killed job")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
-    started = time.time()
-    title = f"train {arguments.name}"
+    started, title = time.time(), f"train {arguments.name}"
+    settings, placement = given.parse(arguments.settings, DECIDE), given.parse(arguments.placement, [*PLACE, *KEEP])
     samples = read(arguments.subset, Sample)
-    if not (arguments.base / "config.json").is_file():
-        raise UserError(f"{arguments.base}: no base model here (config.json is missing); check `bases` in the config")
-    from transformers import AutoTokenizer
+    base = model_identity(arguments.base)
+    from transformers import AutoConfig, AutoTokenizer
 
+    from m1.train import trainer as training
+
+    _, first = training.join(placement["strategy"], placement["gradient_checkpointing"], title)
     tokenizer = AutoTokenizer.from_pretrained(arguments.base)
-    examples = encode_all(tokenizer, samples, arguments.settings["block_size"], arguments.subset)
+    encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
+    scratch = checkpoints.home(arguments.scratch, arguments.name, [base, sha256_file(arguments.subset), settings])
+    if first:
+        say(title, str(encoded))
+        checkpoints.tell_others(scratch, title)
+        shape = AutoConfig.from_pretrained(arguments.base)
+        parameters = sum(f.stat().st_size for f in arguments.base.iterdir() if f.suffix in {".safetensors", ".bin"}) // shape.dtype.itemsize
+        checkpoints.check_space(scratch, arguments.output, parameters, 2 if settings["bf16"] else 4, title)
+    trainer, ran = training.train(arguments.base, tokenizer, encoded.examples, settings, placement, scratch, title)
+    weights = training.weights(trainer, "bfloat16" if settings["bf16"] else "float32")
+    if not first:
+        return
+    log = checkpoints.losses(scratch / "log.jsonl")
     with replacing(arguments.output) as folder:
-        model, losses = train(arguments.base, tokenizer, examples, arguments.settings, folder / "scratch", title)
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
-        model.save_pretrained(folder)
+        training.save(trainer, weights, folder)
         tokenizer.save_pretrained(folder)
-        (folder / "log.json").write_text(json.dumps(losses, indent=2) + "\n", encoding="utf-8")
-        learned = sum(label >= 0 for example in examples for label in example["labels"])
-        counts = {"samples": len(samples), "tokens": sum(len(e["input_ids"]) for e in examples), "tokens_with_loss": learned}
-        inputs = {"base": arguments.base, "subset": arguments.subset}
-        write_manifest(folder / "manifest.json", inputs=inputs, settings=arguments.settings, counts=counts, started=started)
-    say(title, f"{len(samples):,} samples, {learned:,} tokens with loss an epoch, final loss {losses[-1]['loss']}")
+        shutil.copy(scratch / "log.jsonl", folder / "log.jsonl")
+        counts = {
+            "samples": len(samples),
+            "tokens": encoded.tokens,
+            "tokens_with_loss": encoded.learned,
+            "cut_samples": encoded.cut_samples,
+            "cut_tokens": encoded.cut_tokens,
+        }
+        write_manifest(
+            folder / "manifest.json",
+            inputs={"base": arguments.base, "subset": arguments.subset},
+            settings=settings,
+            counts=counts,
+            started=started,
+            known={"base": base},
+            ran={**asdict(ran), "placement": placement},
+        )
+    shutil.rmtree(scratch, ignore_errors=True)
+    say(title, f"{len(samples):,} samples, {encoded.learned:,} tokens with loss an epoch, final loss {log[-1]['loss']:.4f} · {ran}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""How a training is started: one process, several, and several nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from m1.errors import UserError
+from m1.train.launch import srun, torchrun
+
+from tests.unit.test_train_sft import PLACEMENT, command, environment, material, undisturbed, weights
+
+__all__ = ["material", "undisturbed"]  # fixtures
+TWO_NODES = {**PLACEMENT, "nodes": 2, "processes": 8}
+
+
+def test_several_nodes_need_a_slurm_job() -> None:
+    with pytest.raises(UserError, match=r"train\.nodes: 2 nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"):
+        torchrun(TWO_NODES, {})
+
+
+def test_srun_starts_one_launcher_on_each_node() -> None:
+    found = srun(TWO_NODES, {"SLURM_CPUS_PER_TASK": "8"}, ["--name", "m1"])
+    expected = ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--cpus-per-task=8"]
+    assert found[: len(expected)] == expected
+    assert found[-4:] == ["-m", "m1.train.launch", "--name", "m1"]
+
+
+def test_two_launchers_as_on_two_nodes_find_each_other(material: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """torchrun and its rendezvous are real; only ``scontrol``, which names the nodes, is replaced: both are this machine."""
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho localhost\necho localhost\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    job = {"SLURM_STEP_NODELIST": "node[1-2]", "SLURM_JOB_ID": str(os.getpid()), "M1_NODE": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = command(material, tmp_path / "model", nodes=2)
+    launchers = [
+        subprocess.Popen(
+            words, env={**environment(), **job, "SLURM_NODEID": node}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for node in "01"
+    ]
+    said = [launcher.communicate(timeout=300) for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], said
+    assert weights(tmp_path / "model") == weights(undisturbed)
+    assert json.loads((tmp_path / "model/manifest.json").read_text())["ran"]["processes"] == 2

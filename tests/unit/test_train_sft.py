@@ -1,0 +1,220 @@
+"""Training for real, on a tiny model: killed and resumed, in two processes, cut, and short of space."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from m1.errors import UserError
+from m1.files import sha256_file
+from m1.markers import Marks
+from m1.records import Sample, write
+from m1.train import checkpoints
+from m1.train.sft import encode_all
+from m1.train.text import encode
+from m1.train.trainer import Order, divided
+from transformers import AutoTokenizer
+
+from tests.unit.test_engines import random_model
+
+ROOT = Path(__file__).parents[2]
+SETTINGS: dict[str, Any] = {
+    **{"subset": "m1k", "epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "warmup_ratio": 0.05, "weight_decay": 1e-4},
+    **{"betas": [0.9, 0.95], "bf16": False, "block_size": 128, "truncated": 0, "group_by_length": True, "seed": 42},
+}
+PLACEMENT: dict[str, Any] = {
+    **{"nodes": 1, "processes": 1, "strategy": "ddp", "per_device": 4, "gradient_checkpointing": False, "attention": "auto"},
+    **{"kernels": False, "save_minutes": 30, "save_steps": 2, "report_to": "none"},
+}
+STEPS = 24
+"""60 samples by 8 are 7.5 batches: 8 steps, three times."""
+
+
+@pytest.fixture(scope="session")
+def material(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
+    """A base with a tokenizer, and 60 samples of different lengths."""
+    folder = tmp_path_factory.mktemp("training")
+    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(random_model(folder / "base"))
+    write(folder / "m1k.parquet", samples(60), Sample)
+    return folder
+
+
+def samples(count: int) -> list[Sample]:
+    """Samples of 40 to 100 tokens."""
+    rng = random.Random(3)
+    texts = [
+        " ".join(rng.choices(["so", "we", "go", "on", "to", "the", "next", "one", "and", "stop"], k=rng.randint(5, 40)))
+        for _ in range(count)
+    ]
+    return [Sample(f"id{n}", "medqa", "", f"Which of the {n}?\nA. a\nB. b", text, "B", "m1k", "all", 0) for n, text in enumerate(texts)]
+
+
+def command(material: Path, output: Path, **placement: Any) -> list[str]:
+    """The command that the rule runs."""
+    values = {"settings": json.dumps(SETTINGS), "placement": json.dumps({**PLACEMENT, **placement}), "output": str(output)}
+    fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet"), "scratch": str(output) + ".scratch"}
+    flags = [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
+    return [sys.executable, "-m", "m1.train.launch", *flags]
+
+
+def train(material: Path, output: Path, **placement: Any) -> str:
+    """Train to the end; what it said."""
+    done = subprocess.run(command(material, output, **placement), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def start(material: Path, output: Path, **placement: Any) -> subprocess.Popen[str]:
+    """A training at work, with a process group of its own."""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(material, output, **placement), cwd=ROOT, env=environment(), start_new_session=True, **pipes)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1"}
+
+
+def weights(output: Path) -> str:
+    return sha256_file(output / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(material: Path) -> Path:
+    """The model that an undisturbed run in one process gives."""
+    said = train(material, material / "undisturbed")
+    assert "single on CPU, 1 × 4 × 2 samples a step, sdpa attention" in said
+    return material / "undisturbed"
+
+
+def wait_for_a_step(scratch: Path, number: int, process: subprocess.Popen[str]) -> None:
+    """Until the log holds the step, or training is over."""
+    while process.poll() is None:
+        logs = list(scratch.glob("train/tiny/*/log.jsonl"))
+        if logs and any(line["step"] >= number for line in checkpoints.losses(logs[0])):
+            return
+        time.sleep(0.01)
+
+
+def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material: Path, undisturbed: Path) -> None:
+    output, rng, resumed = material / "killed", random.Random(), []
+    for least, most in ((2, 7), (9, 14), (16, 22)):
+        process = start(material, output)
+        wait_for_a_step(Path(f"{output}.scratch"), rng.randint(least, most), process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        kept = checkpoints.last(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+        resumed.append(int(kept.name.rpartition("-")[2]) if kept else 0)
+    assert not output.exists()
+    said = train(material, output)
+    assert weights(output) == weights(undisturbed), resumed
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["ran"]["resumed"] == resumed[-1] >= 14
+    assert f"{STEPS}/{STEPS} steps" in said
+    log = [line["step"] for line in checkpoints.losses(output / "log.jsonl")]
+    assert log == list(range(1, STEPS + 1)), "every step is logged once"
+    assert [line["loss"] for line in checkpoints.losses(output / "log.jsonl")] == [
+        line["loss"] for line in checkpoints.losses(undisturbed / "log.jsonl")
+    ]
+    assert (output / "loss.png").stat().st_size > 1000
+    assert not list(Path(f"{output}.scratch").rglob("checkpoint-*")), "what is finished needs no checkpoint"
+
+
+def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbed: Path) -> None:
+    output = material / "stopped"
+    process = start(material, output, save_steps=None)
+    wait_for_a_step(Path(f"{output}.scratch"), 5, process)
+    process.terminate()
+    said = process.communicate()[0]
+    assert process.returncode != 0
+    assert "error: train tiny: asked to stop after step " in said
+    assert f"of {STEPS}; kept in " in said
+    kept = checkpoints.last(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+    assert kept is not None
+    train(material, output, save_steps=None)
+    assert weights(output) == weights(undisturbed)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(strategy: str, material: Path, undisturbed: Path) -> None:
+    output = material / f"two-{strategy}"
+    said = train(material, output, processes=2, strategy=strategy)
+    assert weights(output) == weights(undisturbed)
+    assert "DDP on CPU, 2 × 4 × 1 samples a step" in said
+    assert ("fsdp2 needs GPUs; on a CPU, DDP runs in its place" in said) == (strategy == "fsdp2")
+    ran = json.loads((output / "manifest.json").read_text())["ran"]
+    assert (ran["strategy"], ran["processes"], ran["placement"]["strategy"]) == ("DDP", 2, strategy)
+
+
+def test_other_settings_do_not_take_up_another_trainings_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = (checkpoints.home(tmp_path, "m", ["base", "data", {"learning_rate": rate}]) for rate in (1, 2))
+    assert one != other
+    (one / "checkpoint-3").mkdir(parents=True)
+    checkpoints.tell_others(other, "train m")
+    assert f"{one} holds an unfinished training with other settings" in capsys.readouterr().err
+
+
+def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path) -> None:
+    for step in (8, 10, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (8, 10):
+        (tmp_path / f"checkpoint-{step}" / checkpoints.MARK).touch()
+    assert checkpoints.last(tmp_path) == tmp_path / "checkpoint-10"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:
+    checkpoints.check_space(tmp_path / "scratch", tmp_path / "out" / "model", 1000, 2, "train m")
+    with pytest.raises(UserError, match=r"train m: .* GB free, and two checkpoints and the model need 26,000,000.0 GB; .*`scratch`"):
+        checkpoints.check_space(tmp_path / "scratch", tmp_path / "out" / "model", 10**15, 2, "train m")
+
+
+@given(st.lists(st.integers(2, 99), min_size=1, max_size=70), st.integers(1, 16), st.booleans(), st.integers(0, 3))
+def test_an_epoch_has_every_sample_once_and_whole_batches(lengths: list[int], batch: int, grouped: bool, epoch: int) -> None:
+    order = Order(lengths, batch, 42, grouped)
+    order.set_epoch(epoch)
+    found = list(order)
+    assert len(found) == len(order)
+    assert len(found) % batch == 0
+    assert sorted(found) == list(range(len(found)))
+    assert set(found[len(lengths) :]) == set(range(len(lengths), len(found))), "empty examples fill up the last batch"
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 64))
+def test_a_step_is_the_whole_batch_on_any_number_of_processes(batch: int, count: int, most: int) -> None:
+    if batch % count:
+        with pytest.raises(UserError, match=f"{batch} samples cannot be shared among {count} processes"):
+            divided(batch, count, most)
+    else:
+        per_device, accumulation = divided(batch, count, most)
+        assert per_device * accumulation * count == batch
+        assert per_device <= most
+
+
+def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path, tmp_path: Path) -> None:
+    tokenizer, path = AutoTokenizer.from_pretrained(tokenizer_folder), tmp_path / "m1k.parquet"
+    some = samples(20)
+    whole = [len(encode(tokenizer, s.prompt, s.thinking, s.answer, Marks.of(tokenizer))["input_ids"]) for s in some]
+    block = sorted(set(whole))[-2]
+    beyond, number = sum(max(0, length - block) for length in whole), sum(length > block for length in whole)
+    assert number == 1, "else the numbers below are others"
+    longest = some[whole.index(max(whole))].id
+    found = rf"m1k.parquet: 1 of 20 samples \(5.0%\) are longer than {block} tokens \(the longest: {longest}, {max(whole)} tokens; {beyond}"
+    with pytest.raises(UserError, match=found + r".*sft.block_size.*sft.truncated \(now 0.01\)"):
+        encode_all(tokenizer, some, block, 0.01, path)
+    encoded = encode_all(tokenizer, some, block, 0.05, path)
+    assert (encoded.cut_samples, encoded.cut_tokens, encoded.tokens) == (1, beyond, sum(whole))
+    assert [len(example["input_ids"]) for example in encoded.examples] == [min(length, block) for length in whole]
+    assert f"1 samples (5.0%) and {beyond:,} tokens" in str(encoded)
+    assert str(encode_all(tokenizer, some, max(whole), 0, path)).endswith("none cut")
+    with pytest.raises(UserError, match="record id0: its prompt fills 8 tokens"):
+        encode_all(tokenizer, some, 8, 1, path)

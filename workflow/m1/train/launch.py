@@ -1,0 +1,95 @@
+"""Start a training as its recipe says: in one process, in several on this machine, or on several nodes of a SLURM job (3.2).
+
+Several processes are torchrun's; on several nodes, ``srun`` starts this module once on each of them, and each starts its own torchrun.
+How they share the work, ``config/accelerate/{strategy}.yaml`` says (:func:`m1.train.trainer.join`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from m1.errors import UserError, run
+from m1.progress import say
+from m1.train import curve
+
+TRAINING = "m1.train.sft"
+
+
+def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """The command that starts the processes of this node.
+
+    Args:
+        environment: with the variables of a SLURM step, where there are several nodes.
+    """
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={placement['processes']}"]
+    if placement["nodes"] == 1:
+        return [*command, "--standalone", "-m", TRAINING]
+    nodes = environment.get("SLURM_STEP_NODELIST")
+    if not nodes:
+        raise UserError(f"train.nodes: {placement['nodes']} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1")
+    hosts = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True).stdout.split()
+    job = environment["SLURM_JOB_ID"]
+    rendezvous = ["--rdzv-backend=c10d", f"--rdzv-id={job}", f"--rdzv-endpoint={hosts[0]}:{29500 + int(job) % 1000}"]
+    return [*command, f"--nnodes={len(hosts)}", f"--node-rank={environment['SLURM_NODEID']}", *rendezvous, "-m", TRAINING]
+
+
+def srun(placement: Mapping[str, Any], environment: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
+    """The command that starts this module once on every node of the job."""
+    nodes = placement["nodes"]
+    step = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+    if cores := environment.get("SLURM_CPUS_PER_TASK"):
+        step.append(f"--cpus-per-task={cores}")
+    return [*step, sys.executable, "-m", "m1.train.launch", *arguments]
+
+
+def start(placement: Mapping[str, Any], arguments: Sequence[str]) -> int:
+    """Run the training and return its exit code; a signal to stop is handed on.
+
+    Args:
+        placement: the recipe's ``train``.
+        arguments: those of :mod:`m1.train.sft`.
+    """
+    environment = dict(os.environ)
+    several = placement["nodes"] * placement["processes"] > 1
+    on_node = "SLURM_STEP_NODELIST" in environment and environment.get("M1_NODE") == "1"
+    if placement["nodes"] > 1 and not on_node:
+        command, environment["M1_NODE"] = srun(placement, environment, arguments), "1"
+    elif several:
+        command = [*torchrun(placement, environment), *arguments]
+        environment.setdefault("OMP_NUM_THREADS", "1")
+    else:
+        command = [sys.executable, "-m", TRAINING, *arguments]
+    child = subprocess.Popen(command, env=environment)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: child.send_signal(received))
+    return child.wait()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train, then draw the loss curve beside the model."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(description=__doc__, epilog=f"All other flags go to {TRAINING}; see its --help.", allow_abbrev=False)
+    parser.add_argument("--placement", required=True, type=json.loads, help="JSON: the recipe's train")
+    parser.add_argument("--name", required=True, help="the model's key")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the model")
+    known = parser.parse_known_args(words)[0]
+    code = start(known.placement, words)
+    if code:
+        raise SystemExit(code if code > 0 else 128 - code)
+    if os.environ.get("M1_NODE") != "1":
+        try:
+            curve.draw(known.output / "log.jsonl", known.name, known.output / "loss.png")
+        except Exception as error:  # a picture that fails does not cost a model
+            say(f"train {known.name}", f"the loss curve could not be drawn: {error}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,342 @@
+"""trl's SFTTrainer, so that a step is the same 16 samples on one GPU and on many, and a kill costs minutes (3.2, B.2)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+import yaml
+from accelerate import PartialState
+from datasets import Dataset
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers.trainer_pt_utils import get_length_grouped_indices
+from transformers.utils import is_flash_attn_2_available
+from trl import SFTConfig, SFTTrainer
+
+from m1.errors import UserError
+from m1.progress import Progress, say
+from m1.train import checkpoints
+from m1.train.text import IGNORED
+
+
+STRATEGIES = Path(__file__).parents[3] / "config/accelerate"
+"""Ways to share a training among processes, in accelerate's own format."""
+
+
+class Order(Sampler[int]):
+    """The order of samples in an epoch, the same for any number of processes.
+
+    A step is a batch of the recipe's size. The last one of an epoch is filled up with empty examples (indices from ``len(lengths)`` on),
+    which have no loss; so every number of processes that divides the batch sees the same steps.
+
+    Args:
+        lengths: tokens of each sample.
+        grouped: put samples of like length into one batch (less padding; another order than plain shuffling).
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, grouped: bool) -> None:
+        self.lengths, self.batch_size, self.seed, self.grouped = list(lengths), batch_size, seed, grouped
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer; each epoch has an order of its own."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.lengths) / self.batch_size) * self.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
+        if self.grouped:
+            order = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+        else:
+            order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        yield from [*order, *range(len(self.lengths), len(self))]
+
+
+class Trainer(SFTTrainer):
+    """trl's trainer with our order."""
+
+    order: Order
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return self.order
+
+
+class Kept(TrainerCallback):
+    """Saves now and then, and when asked to stop (SIGTERM, as SLURM sends before the time limit); all processes agree on the step."""
+
+    def __init__(self, minutes: float, steps: int | None) -> None:
+        self.minutes, self.steps = minutes, steps
+        self.saved = time.monotonic()
+        self.stopped = False
+        self.stopped_at: int | None = None
+
+    def _stop(self, *_: Any) -> None:
+        self.stopped = True
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.before = signal.signal(signal.SIGTERM, self._stop)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask to save, or to save and stop."""
+        due = time.monotonic() - self.saved >= 60 * self.minutes or bool(self.steps and state.global_step % self.steps == 0)
+        wanted = 2 if self.stopped else int(due)
+        if PartialState().num_processes > 1:
+            votes = torch.tensor(wanted, device=PartialState().device)
+            torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
+            wanted = int(votes)
+        if wanted and state.global_step < state.max_steps:
+            control.should_save = True
+            if wanted == 2:
+                control.should_training_stop, self.stopped_at = True, state.global_step
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """When every process has written its part, the checkpoint counts."""
+        PartialState().wait_for_everyone()
+        if PartialState().is_main_process:
+            checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        PartialState().wait_for_everyone()
+        self.saved = time.monotonic()
+
+
+class Shown(TrainerCallback):
+    """The loss on the progress line and, step by step, in a file of JSON lines; after a kill, the file goes on where training does."""
+
+    def __init__(self, progress: Progress, path: Path) -> None:
+        self.progress, self.path = progress, path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if PartialState().is_main_process:
+            kept = [line for line in checkpoints.losses(self.path) if line["step"] <= state.global_step]
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            self.progress.resume(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if logs and "loss" in logs and PartialState().is_main_process:
+            numbers = {key: float(logs[key]) for key in ("loss", "learning_rate", "grad_norm", "epoch", "num_tokens") if key in logs}
+            with open(self.path, "a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
+            self.progress.advance(state.global_step - self.progress.done, note=f"loss {float(logs['loss']):.3f}")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a training really ran; it decides speed and memory, not what is computed."""
+
+    strategy: str
+    """``single``, ``DDP`` or ``FSDP2``, as accelerate reports it."""
+    device: str
+    processes: int
+    per_device: int
+    """Samples that a process runs at a time."""
+    accumulation: int
+    """Times that it does so for one step."""
+    attention: str
+    padding_free: bool
+    resumed: int
+    """Steps that an earlier run had done."""
+    parameters: int
+
+    def __str__(self) -> str:
+        share = f"{self.processes} × {self.per_device} × {self.accumulation} samples a step"
+        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention" + (", padding-free" if self.padding_free else "")
+
+
+def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
+    """Join the processes that torchrun started, under a strategy.
+
+    Args:
+        strategy: name of a file in ``config/accelerate``; files that ``accelerate launch --config_file`` takes, too.
+        checkpointing: whether activations are computed again in the backward pass.
+
+    Returns:
+        Number of processes, and whether this is the first one.
+
+    Raises:
+        UserError: no such file.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        path = STRATEGIES / f"{strategy}.yaml"
+        if not path.is_file():
+            there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+            raise UserError(f"train.strategy: no file {path}; there are {there}")
+        sharded = yaml.safe_load(path.read_text(encoding="utf-8")).get("fsdp_config")
+        if sharded and torch.cuda.is_available():  # accelerate takes it up from these variables, transformers already when it loads
+            values = {**sharded, "fsdp_activation_checkpointing": checkpointing}
+            os.environ["ACCELERATE_USE_FSDP"] = "true"
+            os.environ |= {key.upper(): str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()}
+        elif sharded and os.environ.get("RANK") == "0":
+            say(title, f"{strategy} needs GPUs; on a CPU, DDP runs in its place: each process holds the whole model")
+    state = PartialState(cpu=not torch.cuda.is_available())
+    return state.num_processes, state.is_main_process
+
+
+def dataset(examples: Sequence[Mapping[str, Sequence[int]]], batch_size: int, filler: int) -> Dataset:
+    """Examples as a data set, and after them the empty ones that fill up the last batch (two tokens, no loss).
+
+    Args:
+        filler: the token id in an empty example.
+    """
+    empty = {"input_ids": [filler] * 2, "labels": [IGNORED] * 2}
+    rows = [*examples, *[empty] * (-len(examples) % batch_size)]
+    return Dataset(pa.table({key: pa.array([row[key] for row in rows], type=pa.list_(pa.int32())) for key in ("input_ids", "labels")}))
+
+
+def attention(wanted: str) -> str:
+    """``auto`` is flash attention where the card and its package allow it, else PyTorch's own."""
+    if wanted != "auto":
+        return wanted
+    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else "sdpa"
+
+
+def train(
+    base: Path,
+    tokenizer: Any,
+    examples: Sequence[Mapping[str, Sequence[int]]],
+    settings: Mapping[str, Any],
+    placement: Mapping[str, Any],
+    scratch: Path,
+    title: str,
+) -> tuple[Trainer, Ran]:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Args:
+        examples: ``input_ids`` and ``labels`` of each sample, not longer than the block.
+        settings: the recipe's ``sft``: what decides the weights.
+        placement: the recipe's ``train``: where and how it runs.
+        scratch: folder of this training's checkpoints and log.
+
+    Raises:
+        UserError: the batch cannot be divided among the processes, or the training was asked to stop.
+    """
+    count = PartialState().num_processes
+    per_device, accumulation = divided(settings["batch_size"], count, placement["per_device"])
+    chosen = attention(placement["attention"])
+    padding_free = per_device > 1 and chosen.startswith("flash_attention")
+    lengths = [len(example["input_ids"]) for example in examples]
+    order = Order(lengths, settings["batch_size"], settings["seed"], settings["group_by_length"])
+    steps = len(order) // settings["batch_size"] * settings["epochs"]
+    resume = checkpoints.last(scratch)
+    config = SFTConfig(
+        output_dir=str(scratch),
+        num_train_epochs=settings["epochs"],
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=settings["learning_rate"],
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(settings["warmup_ratio"] * steps),
+        weight_decay=settings["weight_decay"],
+        adam_beta1=settings["betas"][0],
+        adam_beta2=settings["betas"][1],
+        bf16=settings["bf16"],
+        activation_checkpointing=placement["gradient_checkpointing"] and "ACCELERATE_USE_FSDP" not in os.environ,  # FSDP has its own
+        # Weights are held in float32 and bf16 is autocast, as in the released training.
+        model_init_kwargs={"dtype": "float32", "device_map": None, "attn_implementation": chosen, "use_kernels": placement["kernels"]},
+        max_length=None,  # nothing is cut in silence: examples are checked before
+        dataset_kwargs={"skip_prepare_dataset": True},
+        padding_free=padding_free,
+        seed=settings["seed"],
+        logging_steps=max(1, steps // 200),
+        save_strategy="no",
+        report_to=placement["report_to"],
+        run_name=title,
+        disable_tqdm=True,
+        dataloader_num_workers=0,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+    )
+    kept = Kept(placement["save_minutes"], placement["save_steps"])
+    with ExitStack() as stack:
+        progress = Progress(title, steps, "steps")
+        if PartialState().is_main_process:
+            stack.enter_context(progress)
+        trainer = Trainer(
+            model=str(base),
+            args=config,
+            train_dataset=dataset(examples, settings["batch_size"], tokenizer.eos_token_id),
+            processing_class=tokenizer,
+            callbacks=[kept, Shown(progress, scratch / "log.jsonl")],
+        )
+        trainer.order = order
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        parameters = sum(weights.numel() for weights in trainer.accelerator.unwrap_model(trainer.model).parameters())
+        ran = Ran(
+            strategy_name(trainer.accelerator),
+            torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+            count,
+            per_device,
+            accumulation,
+            chosen,
+            padding_free,
+            int(resume.name.rpartition("-")[2]) if resume else 0,
+            parameters,
+        )
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if kept.stopped_at is not None:
+        raise UserError(
+            f"{title}: asked to stop after step {kept.stopped_at:,} of {steps:,}; kept in {scratch}. Run again to go on from there."
+        )
+    return trainer, ran
+
+
+def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:
+    """The weights, whole and on the CPU, in the precision they are saved in; every process must ask, the first one gets them.
+
+    Args:
+        dtype: ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so anyhow.
+    """
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    cast: dict[int, torch.Tensor] = {}  # tied weights stay one
+    for tensor in state.values():
+        cast.setdefault(tensor.data_ptr(), tensor.to("cpu", getattr(torch, dtype)))
+    return {name: cast[tensor.data_ptr()] for name, tensor in state.items()}
+
+
+def save(trainer: Trainer, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write weights and configuration in Hugging Face format."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.config.dtype = next(iter(state.values())).dtype
+    model.save_pretrained(folder, state_dict=state)
+
+
+def strategy_name(accelerator: Any) -> str:
+    """What accelerate really runs: on a CPU it turns FSDP into DDP without a word."""
+    kind = accelerator.distributed_type.value
+    if kind == "FSDP":
+        return f"FSDP{accelerator.state.fsdp_plugin.fsdp_version}"
+    return {"NO": "single", "MULTI_GPU": "DDP", "MULTI_CPU": "DDP"}.get(kind, kind)
+
+
+def divided(batch: int, count: int, most: int) -> tuple[int, int]:
+    """Samples at a time on one process, and how many times for one step, so that a step is ``batch`` samples on any number of processes.
+
+    Args:
+        count: processes, of all nodes.
+        most: samples that fit on one device at a time.
+
+    Raises:
+        UserError: the batch cannot be divided.
+    """
+    if batch % count:
+        raise UserError(
+            f"sft.batch_size: {batch} samples cannot be shared among {count} processes; choose a number of GPUs that divides it"
+        )
+    share = batch // count
+    per_device = max(size for size in range(1, min(most, share) + 1) if share % size == 0)
+    return per_device, share // per_device
