@@ -11,7 +11,7 @@ import pytest
 import torch
 from m1.errors import UserError
 from m1.infer.engine import Generation, KeptEngine, Request, TransformersEngine
-from m1.infer.sweep import Markers, Settings, Thought, answer, cut, force, roll_out, sweep, think
+from m1.infer.sweep import Markers, Settings, Thought, answer, cut, force, sweep, think
 from m1.records import Question
 from m1.store import Store
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
@@ -153,15 +153,17 @@ SETTINGS = Settings((4, 8, 16), (1, 3), 16, 4)
 def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     first = kept(engine, tmp_path)
-    predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
+    rollouts, predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
     assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [(4, 0), (8, 0), (16, 0), (16, 1), (16, 3)]
     assert first.generated == cost["rollout_tokens"] + cost["forced_tokens"] + cost["answer_tokens"] > 0
     again = kept(engine, tmp_path)
-    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (predictions, cost), "the cost is what is needed, not what was missing"
-    assert len(list(roll_out(again, tokenizer, QUESTIONS, "m", SETTINGS))) == len(QUESTIONS)
+    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (rollouts, predictions, cost), (
+        "the cost is what is needed, not what was missing"
+    )
+    assert len(rollouts) == len(QUESTIONS)
     assert again.generated == 0
     wider = kept(engine, tmp_path)
-    more, _ = sweep(wider, tokenizer, QUESTIONS, "m", dataclasses.replace(SETTINGS, budgets=(4, 8, 12, 16)))
+    _, more, _ = sweep(wider, tokenizer, QUESTIONS, "m", dataclasses.replace(SETTINGS, budgets=(4, 8, 12, 16)))
     assert [p for p in more if p.budget != 12] == predictions
     assert 0 < wider.generated <= 4 * len(QUESTIONS), "a new budget costs its answers, no thinking"
 

@@ -16,13 +16,13 @@ Judgement  a prediction with what was extracted, matched and decided    B.3
 
 from __future__ import annotations
 
-import itertools
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -273,20 +273,49 @@ def schema(record: type[Any]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> None:
-    """Write records to Parquet atomically, each checked; a part at a time, so that they need not be in memory all at once.
+class Writer(Generic[Record]):
+    """Writes records to an open Parquet file, a part at a time, so that they need not be in memory all at once; see :func:`writing`."""
 
-    Raises:
-        UserError: names the file, the record's number (from 0) and the field that is wrong.
-    """
-    fields, waiting, number = schema(record), iter(rows), 0
-    with replacing(path) as partial, pq.ParquetWriter(partial, fields, compression="zstd") as writer:
-        while part := list(itertools.islice(waiting, PART)):
-            for row in part:
-                _check(path, number, row)
-                number += 1
-            columns = [pa.array([getattr(row, field.name) for row in part], type=field.type) for field in fields]
-            writer.write_table(pa.table(columns, schema=fields))
+    def __init__(self, path: str | Path, parquet: pq.ParquetWriter) -> None:
+        self._path, self._parquet = path, parquet
+        self._waiting: list[Record] = []
+        self._count = 0
+
+    def add(self, rows: Iterable[Record]) -> None:
+        """Check records and write them; up to :data:`PART` wait for others.
+
+        Raises:
+            UserError: names the file, the record's number (from 0) and the field that is wrong.
+        """
+        for row in rows:
+            _check(self._path, self._count, row)
+            self._count += 1
+            self._waiting.append(row)
+            if len(self._waiting) == PART:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            fields = self._parquet.schema
+            columns = [pa.array([getattr(row, field.name) for row in self._waiting], type=field.type) for field in fields]
+            self._parquet.write_table(pa.table(columns, schema=fields))
+            self._waiting.clear()
+
+
+@contextmanager
+def writing(path: str | Path, record: type[Record]) -> Iterator[Writer[Record]]:
+    """A writer of records to a Parquet file, which is there, whole, when the context ends without an error."""
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema(record), compression="zstd") as parquet:
+        writer: Writer[Record] = Writer(path, parquet)
+        yield writer
+        writer.flush()
+
+
+def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> None:
+    """Write records to Parquet atomically, each checked (errors as by :meth:`Writer.add`)."""
+    with writing(path, record) as writer:
+        writer.add(rows)
 
 
 def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = None) -> list[Record]:
