@@ -248,7 +248,7 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
 
 
 PART = 1024
-"""Records that are written at a time."""
+"""Records that are written, or read, at a time."""
 
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -324,28 +324,55 @@ def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = 
     Raises:
         UserError: names the file and what is wrong: missing, not Parquet, other columns, a wrong record.
     """
-    wanted = schema(record)
     filters = [(name, "=", value) for name, value in where.items()] if where else None
-    try:
+    with _readable(path):
         table = pq.read_table(path, filters=filters, partitioning=None)
+    _check_columns(path, table.schema, record)
+    return _rows(path, table, record)
+
+
+def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
+    """Read records as :func:`read` does (errors, too), but one after the other; a part is in memory at a time."""
+    first = 0
+    with _readable(path), pq.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow, record)
+        for part in file.iter_batches(PART):
+            yield from _rows(path, part, record, first)
+            first += len(part)
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
-    missing = [field.name for field in wanted if field.name not in table.column_names]
+
+
+def _check_columns(path: str | Path, found: pa.Schema, record: type[Record]) -> None:
+    wanted = schema(record)
+    missing = [field.name for field in wanted if field.name not in found.names]
     if missing:
         raise UserError(f"{path}: not a file of {record.plural}: no column {', '.join(missing)}. Delete it to have it made again.")
-    columns = []
     for field in wanted:
+        if (kind := found.field(field.name).type) != field.type:
+            raise UserError(f"{path}: column {field.name} holds {kind}, not {field.type}. Delete it to have it made again.")
+
+
+def _rows(path: str | Path, table: pa.Table | pa.RecordBatch, record: type[Record], first: int = 0) -> list[Record]:
+    """Records of a table, whose columns are right; ``first`` is the number in the file of the table's first record."""
+    columns = []
+    for field in schema(record):
         column = table.column(field.name)
-        if column.type != field.type:
-            raise UserError(f"{path}: column {field.name} holds {column.type}, not {field.type}. Delete it to have it made again.")
         values = column.to_pylist()
         columns.append([tuple(v) if v is not None else v for v in values] if pa.types.is_list(field.type) else values)
         if not field.nullable and column.null_count:
-            raise UserError(f"{path}: record {values.index(None)}, field '{field.name}': missing. Delete the file to have it made again.")
+            number = first + values.index(None)
+            raise UserError(f"{path}: record {number}, field '{field.name}': missing. Delete the file to have it made again.")
     rows = [record(*values) for values in zip(*columns)]
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, first):
         _check(path, number, row)
     return rows
 
