@@ -20,8 +20,7 @@ from m1.infer.engine import Engine, Generation, KeptEngine, Request, Transformer
 from m1.infer.sweep import Markers, Settings, main, prompt_ids, sweep
 from m1.pools.collect import to_questions
 from m1.pools.layouts import LAYOUTS
-from m1.records import Attempt, Prediction, Question, read, write
-from m1.screen import attempt
+from m1.records import Prediction, Question, read, write
 from m1.store import Store
 from m1.world.build import main as build_world
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
@@ -242,21 +241,3 @@ def test_models_that_answer_at_once_go_through_shards_too(benchmarks: list[Path]
         "answer_tokens": sum(p.answer_tokens for p in predictions),
         "tokens_generated": counts["answer_tokens"],
     }
-
-
-def test_a_screen_goes_through_shards_too(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
-    made = []
-    for shard in ("4", "512"):
-        flags = arguments(benchmarks[:1], model, tmp_path / shard, tmp_path / shard / "store")
-        flags[flags.index("--shard") + 1] = shard
-        flags[flags.index("--settings") + 1] = '{"prompt": "plain", "answer_limit": 6, "rule": "released"}'
-        flags[flags.index("--benchmarks")] = "--questions"
-        place = flags.index("--rollouts")
-        attempt.main([*flags[:place], *flags[place + 2 :]])
-        counts = read_json(tmp_path / shard / "manifest.json")["counts"]
-        made.append(((tmp_path / shard / "predictions.parquet").read_bytes(), counts))
-    assert made[0] == made[1]
-    attempts = read(tmp_path / "4" / "predictions.parquet", Attempt)
-    assert [one.question_id for one in attempts] == [question.id for question in read(benchmarks[0], Question)]
-    assert (counts["questions"], counts["right"]) == (6, sum(one.correct for one in attempts))
-    assert counts["tokens_generated"] > 0
