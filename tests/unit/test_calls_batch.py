@@ -18,7 +18,8 @@ import m1
 import pytest
 from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run, running
 from m1.calls import batch as module
-from m1.calls.results import is_refusal, read_line
+from m1.calls.attempt import is_refusal
+from m1.calls.results import read_line
 from m1.errors import UserError
 from m1.store import Store
 

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from m1.errors import first_line
+
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 
 
@@ -46,3 +49,8 @@ def test_a_defect_keeps_its_traceback() -> None:
     done = run("raise ZeroDivisionError")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(("said", "line"), [("\n no such model\nsee below", "no such model"), (" \n", "ValueError"), ("", "ValueError")])
+def test_the_first_line_of_an_error(said: str, line: str) -> None:
+    assert first_line(ValueError(said)) == line

@@ -11,30 +11,17 @@ import pytest
 import torch
 from m1.errors import UserError
 from m1.infer.engine import Generation, KeptEngine, Request, TransformersEngine
-from m1.infer.sweep import Markers, Settings, Thought, answer, cut, force, roll_out, sweep, think
+from m1.infer.sweep import Markers, Settings, Thought, answer, cut, force, sweep, think
 from m1.records import Question
 from m1.store import Store
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from random_model import STOP, random_model
+from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 
 @pytest.fixture(scope="module")
 def folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model of Qwen2's architecture with the world's tokenizer."""
-    folder = shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model")
-    torch.manual_seed(1)
-    config = Qwen2Config(
-        vocab_size=900,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        initializer_range=0.3,
-        tie_word_embeddings=True,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    return folder
+    return random_model(shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model"))
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +40,6 @@ def fresh(engine: TransformersEngine, requests: list[Request]) -> list[Generatio
 def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
     rng = random.Random(seed)
     return [tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))) for _ in range(count)]
-
-
-STOP = tuple(range(0, 900, 23))
-"""Stop tokens so frequent that a random model meets one sooner or later."""
 
 
 def markers(folder: Path) -> Markers:
@@ -153,15 +136,17 @@ SETTINGS = Settings((4, 8, 16), (1, 3), 16, 4)
 def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     first = kept(engine, tmp_path)
-    predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
+    rollouts, predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
     assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [(4, 0), (8, 0), (16, 0), (16, 1), (16, 3)]
     assert first.generated == cost["rollout_tokens"] + cost["forced_tokens"] + cost["answer_tokens"] > 0
     again = kept(engine, tmp_path)
-    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (predictions, cost), "the cost is what is needed, not what was missing"
-    assert len(list(roll_out(again, tokenizer, QUESTIONS, "m", SETTINGS))) == len(QUESTIONS)
+    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (rollouts, predictions, cost), (
+        "the cost is what is needed, not what was missing"
+    )
+    assert len(rollouts) == len(QUESTIONS)
     assert again.generated == 0
     wider = kept(engine, tmp_path)
-    more, _ = sweep(wider, tokenizer, QUESTIONS, "m", dataclasses.replace(SETTINGS, budgets=(4, 8, 12, 16)))
+    _, more, _ = sweep(wider, tokenizer, QUESTIONS, "m", dataclasses.replace(SETTINGS, budgets=(4, 8, 12, 16)))
     assert [p for p in more if p.budget != 12] == predictions
     assert 0 < wider.generated <= 4 * len(QUESTIONS), "a new budget costs its answers, no thinking"
 

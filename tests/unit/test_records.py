@@ -111,12 +111,20 @@ def test_a_wrong_record_is_refused_before_it_is_written(tmp_path: Path, row: Any
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_record_is_refused_when_it_is_read(tmp_path: Path) -> None:
+def streamed(path: Path, record: Any) -> list[Any]:
+    return list(records.stream(path, record))
+
+
+either = pytest.mark.parametrize("read", [records.read, streamed])
+
+
+@either
+def test_a_wrong_record_is_refused_when_it_is_read(tmp_path: Path, read: Any) -> None:
     path = tmp_path / "questions.parquet"
     row = {field.name: [getattr(question(), field.name)] for field in fields(Question)} | {"answer": ["E"], "options": [["a", "b"]]}
     pq.write_table(pa.table(row, schema=records.schema(Question)), path)
     with pytest.raises(UserError, match=r"questions\.parquet: record 0 \(q1\), field 'answer': letter 'E'"):
-        records.read(path, Question)
+        read(path, Question)
 
 
 def write_columns(path: Path, **columns: pa.Array) -> None:
@@ -141,29 +149,32 @@ def write_columns(path: Path, **columns: pa.Array) -> None:
         ({"options": pa.array([["a", "b"], None])}, "record 1, field 'options': missing"),
     ],
 )
-def test_other_columns_are_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+@either
+def test_other_columns_are_refused(tmp_path: Path, read: Any, columns: dict[str, Any], said: str) -> None:
     path = tmp_path / "questions.parquet"
     write_columns(path, **columns)
     with pytest.raises(UserError) as refusal:
-        records.read(path, Question)
+        read(path, Question)
     assert said in str(refusal.value)
     assert str(path) in str(refusal.value)
 
 
-def test_further_columns_do_no_harm(tmp_path: Path) -> None:
+@either
+def test_further_columns_do_no_harm(tmp_path: Path, read: Any) -> None:
     write_columns(tmp_path / "questions.parquet", further=pa.array([1, 2]))
-    assert [row.id for row in records.read(tmp_path / "questions.parquet", Question)] == ["q1", "q2"]
+    assert [row.id for row in read(tmp_path / "questions.parquet", Question)] == ["q1", "q2"]
 
 
 @pytest.mark.parametrize(
     ("content", "said"), [(None, "no such file"), (b"", "not readable as Parquet"), (b"PAR1 no", "not readable as Parquet")]
 )
-def test_what_is_no_parquet_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+@either
+def test_what_is_no_parquet_is_refused(tmp_path: Path, read: Any, content: bytes | None, said: str) -> None:
     path = tmp_path / "questions.parquet"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=said):
-        records.read(path, Question)
+        read(path, Question)
 
 
 def test_only_the_rows_asked_for_are_read(tmp_path: Path) -> None:
@@ -171,6 +182,25 @@ def test_only_the_rows_asked_for_are_read(tmp_path: Path) -> None:
     rows = [Prediction("q", name, "m", budget, 0, 0, True, "", 0) for name in ("a", "b") for budget in (1, 2)]
     records.write(path, rows, Prediction)
     assert records.read(path, Prediction, {"benchmark": "b", "budget": 2}) == [rows[3]]
+
+
+@pytest.mark.parametrize("count", [0, 1, records.PART, 2 * records.PART + 3])
+def test_records_come_and_go_in_parts(tmp_path: Path, count: int) -> None:
+    rows = [question(id=f"q{number}") for number in range(count)]
+    records.write(tmp_path / "at once", rows, Question)
+    with records.writing(tmp_path / "bit by bit", Question) as writer:
+        writer.add(rows[:700])
+        writer.add(iter(rows[700:]))
+    assert (tmp_path / "bit by bit").read_bytes() == (tmp_path / "at once").read_bytes()
+    assert streamed(tmp_path / "at once", Question) == records.read(tmp_path / "at once", Question) == rows
+
+
+def test_a_record_of_a_later_part_is_named_by_its_number(tmp_path: Path) -> None:
+    path, count = tmp_path / "questions.parquet", records.PART + 5
+    rows = {field.name: [getattr(question(), field.name)] * count for field in fields(Question)}
+    pq.write_table(pa.table(rows | {"answer": ["A"] * (count - 1) + ["E"]}, schema=records.schema(Question)), path)
+    with pytest.raises(UserError, match=f"record {count - 1} "):
+        streamed(path, Question)
 
 
 def test_equal_records_make_equal_files(tmp_path: Path) -> None:

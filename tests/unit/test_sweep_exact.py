@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from m1.errors import UserError
 from m1.infer.answer import chat_ids, shards
 from m1.infer.engine import Generation, KeptEngine, Request
-from m1.infer.sweep import Markers, Settings, roll_out, sweep
+from m1.infer.sweep import Markers, Settings, sweep
 from m1.prompts import question_text
-from m1.records import Prediction, Question, write
+from m1.records import Prediction, Question, Rollout, write
 from m1.store import Store
 from transformers import AddedToken
 
@@ -120,17 +120,17 @@ swept = st.builds(
 @given(wanted=swept, seed=st.integers(0, 99), ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]), shard=st.integers(1, 6))
 def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, shard: int) -> None:
     tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
+    rollouts: list[Rollout] = []
     predictions: list[Prediction] = []
     cost: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, Store(folder) as store:
         engine = KeptEngine(lambda: model, [seed, ends], store, "test")
         for start in range(0, len(QUESTIONS), shard):
-            found, more = sweep(engine, tokenizer, QUESTIONS[start : start + shard], "m", wanted)
+            rolled, found, more = sweep(engine, tokenizer, QUESTIONS[start : start + shard], "m", wanted)
+            rollouts += rolled
             predictions += found
             cost += more
         spent = model.generated
-        rollouts = list(roll_out(engine, tokenizer, QUESTIONS, "m", wanted))
-        assert model.generated == spent, "rollouts are in the store"
 
     expected, anew, longest = [], Counter[str](), 0
     for benchmark, question in QUESTIONS:
@@ -150,6 +150,7 @@ def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: in
     assert (cost["anew_thinking_tokens"], cost["anew_answer_tokens"]) == (anew["thinking"], anew["answers"])
     assert cost["rollout_tokens"] + cost["forced_tokens"] == longest, "the largest budget, and its extension to the largest count: no more"
     assert spent == longest + cost["answer_tokens"]
+    assert [rollout.question_id for rollout in rollouts] == [question.id for _, question in QUESTIONS]
     assert [len(rollout.thinking_ids) + (rollout.finish_reason == "stop") for rollout in rollouts] == [
         brute_force(alone, chat_ids(tokenizer, question_text(question)), max(b for b, _ in wanted.stages), 0, 1)[-1]
         for _, question in QUESTIONS

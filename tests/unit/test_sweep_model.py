@@ -120,7 +120,7 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(benchmarks: list[Pat
     markers, prompts = Markers.of(tokenizer), prompt_ids(tokenizer, asked)
     with Store(tmp_path) as store:
         engine = Recording(lambda: TransformersEngine(model, "float32", batch=24), "cut", store, "cut")
-        _, cost = sweep(engine, tokenizer, asked, "m", settings)
+        _, _, cost = sweep(engine, tokenizer, asked, "m", settings)
     direct = anew(TransformersEngine(model, "float32", batch=13), prompts, markers, settings)
 
     assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.stages]

@@ -114,6 +114,7 @@ def test_only_balanced_subsets_need_domains(wiring: Wiring) -> None:
 def test_a_subset_as_large_as_another_needs_it(wiring: Wiring) -> None:
     assert wiring.subset_like(Wildcards(subset="random_23k")) == ["<results>/select/m23k.parquet"]
     assert wiring.subset_like(Wildcards(subset="m1k")) == []
+    assert wiring.drawn_like(Wildcards(set="random_23k")) == ["<results>/select/m23k.parquet"]
 
 
 def test_files_that_the_teachers_server_reads_are_inputs(wiring: Wiring) -> None:

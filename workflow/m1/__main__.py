@@ -21,6 +21,7 @@ from typing import Any
 
 from m1.errors import UserError, run
 from m1.files import replacing
+from m1.progress import aligned
 from m1.store import Store, scan
 
 SHOWN = 20
@@ -117,8 +118,6 @@ def folder_facts(folder: Path) -> dict[str, Any]:
 
 def stats(arguments: argparse.Namespace) -> None:
     """Count what is in stores."""
-    from m1.plan import aligned
-
     prices = dict(arguments.price)
     if arguments.configfile is not None:
         prices = {**configured_prices(arguments.configfile), **prices}

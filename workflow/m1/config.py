@@ -14,12 +14,13 @@ from jsonschema.exceptions import ValidationError
 from m1.errors import UserError
 from m1.files import digest
 from m1.fingerprint import fingerprint
+from m1.pools import sources
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = (ROOT / "config/data.yaml", ROOT / "config/config.yaml")
 """What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
-READ = ("layout", "path", "hub", "config", "split", "revision", "file", "key", "where", "checksum", "rows", "obtain")
+READ = ("layout", *sources.KEYS)
 """Keys of an entry of ``data`` that say where its records are and what they look like."""
 
 
@@ -80,7 +81,8 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         recipe = with_defaults(recipe, schema["$defs"]["recipe"], schema)
         recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
         if results := config["enter"]["results"].get(name):
-            recipe["thinking"] |= {key: sorted({result[one] for result in results} - {0}) for key, one in POINTS.items()}
+            recipe["thinking"]["budgets"] = sorted({result["budget"] for result in results} - {0})
+            recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
         recipes[name] = recipe
     config["recipes"] = recipes
     for entry in config["data"].values():
@@ -94,10 +96,6 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         for name, source in config[kind].items():
             config["read_from"][f"{kind}.{name}"], config[kind][name] = located(config, kind, name, source)
     return config
-
-
-POINTS = {"budgets": "budget", "forced": "forced"}
-"""Key of ``thinking`` to key of one published result."""
 
 
 def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -16,6 +16,11 @@ class UserError(Exception):
     """
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, else its type."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def tell(line: str) -> None:
     """Print a line for the person who waits (stdout: rules leave it to the terminal) and for the log (stderr: rules send it there).
 

@@ -52,6 +52,15 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, else a power cut could forget that of a new file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with replacing(path) as partial:

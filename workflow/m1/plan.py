@@ -25,6 +25,7 @@ from m1 import records
 from m1.calls.provider import Completion, Provider, Request
 from m1.config import ROOT, load
 from m1.errors import UserError, run
+from m1.progress import aligned
 from m1.prompts import evaluation_prompt, question_text, teacher_prompt
 from m1.records import Question
 from m1.select.domains import domain_prompt, read_qualifiers
@@ -416,17 +417,6 @@ def jobs(wiring: Wiring, questions: Questions) -> list[Job]:
         "score_judge": [f"score/{name}.parquet" for name in wiring.recipes],
     }
     return [Job(rule, len(paths), sum((questions.results / path).exists() for path in paths)) for rule, paths in results.items()]
-
-
-def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
-    """Rows of cells as lines of equal columns; those of ``left`` begin at the left, the others end at the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def total(steps: Iterable[Step]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Progress of long steps: a line on the terminal now and then, and the same in the rule's log."""
+"""What is said to the person who waits: lines about the progress of long steps, in the rule's log as well, and tables."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 
 from m1.errors import tell
 
@@ -52,3 +53,14 @@ class Progress:
 def say(title: str, text: str) -> None:
     """One line about a finished step (counts in and out), on the terminal and in the log."""
     tell(f"[{title}] {text}")
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Rows of cells as lines of equal columns; those of ``left`` begin at the left, the others end at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]

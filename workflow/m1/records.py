@@ -16,13 +16,13 @@ Judgement  a prediction with what was extracted, matched and decided    B.3
 
 from __future__ import annotations
 
-import itertools
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -248,7 +248,7 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
 
 
 PART = 1024
-"""Records that are written at a time."""
+"""Records that are written, or read, at a time."""
 
 _ARROW: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -273,20 +273,49 @@ def schema(record: type[Any]) -> pa.Schema:
     return pa.schema(fields)
 
 
-def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> None:
-    """Write records to Parquet atomically, each checked; a part at a time, so that they need not be in memory all at once.
+class Writer(Generic[Record]):
+    """Writes records to an open Parquet file, a part at a time, so that they need not be in memory all at once; see :func:`writing`."""
 
-    Raises:
-        UserError: names the file, the record's number (from 0) and the field that is wrong.
-    """
-    fields, waiting, number = schema(record), iter(rows), 0
-    with replacing(path) as partial, pq.ParquetWriter(partial, fields, compression="zstd") as writer:
-        while part := list(itertools.islice(waiting, PART)):
-            for row in part:
-                _check(path, number, row)
-                number += 1
-            columns = [pa.array([getattr(row, field.name) for row in part], type=field.type) for field in fields]
-            writer.write_table(pa.table(columns, schema=fields))
+    def __init__(self, path: str | Path, parquet: pq.ParquetWriter) -> None:
+        self._path, self._parquet = path, parquet
+        self._waiting: list[Record] = []
+        self._count = 0
+
+    def add(self, rows: Iterable[Record]) -> None:
+        """Check records and write them; up to :data:`PART` wait for others.
+
+        Raises:
+            UserError: names the file, the record's number (from 0) and the field that is wrong.
+        """
+        for row in rows:
+            _check(self._path, self._count, row)
+            self._count += 1
+            self._waiting.append(row)
+            if len(self._waiting) == PART:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            fields = self._parquet.schema
+            columns = [pa.array([getattr(row, field.name) for row in self._waiting], type=field.type) for field in fields]
+            self._parquet.write_table(pa.table(columns, schema=fields))
+            self._waiting.clear()
+
+
+@contextmanager
+def writing(path: str | Path, record: type[Record]) -> Iterator[Writer[Record]]:
+    """A writer of records to a Parquet file, which is there, whole, when the context ends without an error."""
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema(record), compression="zstd") as parquet:
+        writer: Writer[Record] = Writer(path, parquet)
+        yield writer
+        writer.flush()
+
+
+def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> None:
+    """Write records to Parquet atomically, each checked (errors as by :meth:`Writer.add`)."""
+    with writing(path, record) as writer:
+        writer.add(rows)
 
 
 def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = None) -> list[Record]:
@@ -295,28 +324,55 @@ def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = 
     Raises:
         UserError: names the file and what is wrong: missing, not Parquet, other columns, a wrong record.
     """
-    wanted = schema(record)
     filters = [(name, "=", value) for name, value in where.items()] if where else None
-    try:
+    with _readable(path):
         table = pq.read_table(path, filters=filters, partitioning=None)
+    _check_columns(path, table.schema, record)
+    return _rows(path, table, record)
+
+
+def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
+    """Read records as :func:`read` does (errors, too), but one after the other; a part is in memory at a time."""
+    first = 0
+    with _readable(path), pq.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow, record)
+        for part in file.iter_batches(PART):
+            yield from _rows(path, part, record, first)
+            first += len(part)
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
-    missing = [field.name for field in wanted if field.name not in table.column_names]
+
+
+def _check_columns(path: str | Path, found: pa.Schema, record: type[Record]) -> None:
+    wanted = schema(record)
+    missing = [field.name for field in wanted if field.name not in found.names]
     if missing:
         raise UserError(f"{path}: not a file of {record.plural}: no column {', '.join(missing)}. Delete it to have it made again.")
-    columns = []
     for field in wanted:
+        if (kind := found.field(field.name).type) != field.type:
+            raise UserError(f"{path}: column {field.name} holds {kind}, not {field.type}. Delete it to have it made again.")
+
+
+def _rows(path: str | Path, table: pa.Table | pa.RecordBatch, record: type[Record], first: int = 0) -> list[Record]:
+    """Records of a table, whose columns are right; ``first`` is the number in the file of the table's first record."""
+    columns = []
+    for field in schema(record):
         column = table.column(field.name)
-        if column.type != field.type:
-            raise UserError(f"{path}: column {field.name} holds {column.type}, not {field.type}. Delete it to have it made again.")
         values = column.to_pylist()
         columns.append([tuple(v) if v is not None else v for v in values] if pa.types.is_list(field.type) else values)
         if not field.nullable and column.null_count:
-            raise UserError(f"{path}: record {values.index(None)}, field '{field.name}': missing. Delete the file to have it made again.")
+            number = first + values.index(None)
+            raise UserError(f"{path}: record {number}, field '{field.name}': missing. Delete the file to have it made again.")
     rows = [record(*values) for values in zip(*columns)]
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, first):
         _check(path, number, row)
     return rows
 

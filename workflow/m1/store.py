@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1.errors import UserError
+from m1.files import sync_folder
 from m1.progress import say
 
 UNFINISHED_SECONDS = 0.2
@@ -283,11 +284,7 @@ class Store:
         name = f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         path = self.folder / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # else a power cut could forget the file's name
-        finally:
-            os.close(folder)
+        sync_folder(self.folder)
         return path, descriptor
 
     @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 
 from m1.config import READ
 from m1.infer.engines import DECIDE
+from m1.pools.sources import KEYS
 
 CALLS = (
     *("base_url", "api_key_env", "serve_seconds", "concurrency", "timeout", "max_retries", "price_prompt", "price_completion"),
@@ -76,21 +77,21 @@ class Wiring:
         """
 
         def value(wildcards: Wildcards) -> str:
-            found = self.config
-            for key in path.format(**wildcards).split("/"):
-                found = found[key]
-            return json.dumps({key: part for key, part in {**found, **more}.items() if only is None or key in only}, sort_keys=True)
+            found = {**self._at(path, wildcards), **more}
+            return _json({key: part for key, part in found.items() if only is None or key in only})
 
         return value
+
+    def _at(self, path: str, wildcards: Wildcards) -> dict[str, Any]:
+        """The part of the configuration at a path, which is as in :meth:`settings`."""
+        found = self.config
+        for key in path.format(**wildcards).split("/"):
+            found = found[key]
+        return found
 
     def provider(self, path: str) -> Callable[[Wildcards], str]:
         """What decides the answers of the provider at a path of the configuration, as JSON."""
-        settings = self.settings(path)
-
-        def value(wildcards: Wildcards) -> str:
-            return json.dumps({key: part for key, part in json.loads(settings(wildcards)).items() if key not in CALLS}, sort_keys=True)
-
-        return value
+        return lambda wildcards: _json({key: part for key, part in self._at(path, wildcards).items() if key not in CALLS})
 
     def export_calls(self) -> None:
         """How calls are made and what they cost, as JSON, into environment variables: ``M1_TEACHER_CALLS``, ``M1_LABELLER_CALLS`` and,
@@ -108,20 +109,15 @@ class Wiring:
         """What of a ``serve`` decides answers, as JSON; ``path`` is as in :meth:`settings`."""
 
         def value(wildcards: Wildcards) -> str:
-            serve = json.loads(self.settings(path)(wildcards))
+            serve = self._at(path, wildcards)
             options = {key: part for key, part in serve["options"].items() if key in DECIDE}
-            return json.dumps({"engine": serve["engine"], "dtype": serve["dtype"], "options": options}, sort_keys=True)
+            return _json({"engine": serve["engine"], "dtype": serve["dtype"], "options": options})
 
         return value
 
     def placement(self, path: str) -> Callable[[Wildcards], str]:
         """Where and how a ``serve`` runs, as JSON. Rules have it as a resource, so that another server or more GPUs rerun nothing."""
-
-        def value(wildcards: Wildcards) -> str:
-            options = json.loads(self.settings(f"{path}/options")(wildcards))
-            return json.dumps({key: part for key, part in options.items() if key not in DECIDE}, sort_keys=True)
-
-        return value
+        return lambda wildcards: _json({key: part for key, part in self._at(f"{path}/options", wildcards).items() if key not in DECIDE})
 
     def train(self, wildcards: Wildcards) -> str:
         """Where and how a model is trained, as JSON; a resource, as :meth:`placement` is."""
@@ -206,39 +202,47 @@ class Wiring:
         """What is read in place of an artifact, as JSON: the entry of ``data`` that a path of ``enter`` names (``subsets/{subset}``)."""
 
         def value(wildcards: Wildcards) -> str:
-            part, name = path.format(**wildcards).split("/")
-            entry = self.config["data"][self.enter[part][name]]
-            return json.dumps({key: entry[key] for key in READ if key != "layout"}, sort_keys=True)
+            entry = self._entry(*path.format(**wildcards).split("/"))
+            return _json({key: entry[key] for key in KEYS})
 
         return value
 
+    def _entry(self, part: str, name: str) -> dict[str, Any]:
+        """The entry of ``data`` that is taken in place of an artifact."""
+        return self.config["data"][self.enter[part][name]]
+
     def checkpoint(self, wildcards: Wildcards) -> str:
         """Where a published checkpoint is, as JSON: a folder, or a model on the hub."""
-        entry = self.config["data"][self.enter["checkpoints"][wildcards.model]]
-        return json.dumps({key: entry[key] for key in ("path", "hub", "revision") if entry[key]}, sort_keys=True)
+        entry = self._entry("checkpoints", wildcards.model)
+        return _json({key: entry[key] for key in ("path", "hub", "revision") if entry[key]})
 
     def pool_names(self, wildcards: Wildcards) -> str:
         """Source in a published subset to pool, as JSON."""
-        return json.dumps(self.config["data"][self.enter["subsets"][wildcards.subset]]["sources"])
+        return json.dumps(self._entry("subsets", wildcards.subset)["sources"])
 
     def published_results(self, wildcards: Wildcards) -> str:
         """The published results of a model, as JSON: lists of the files by benchmark, and where each file is."""
-        results: list[dict[str, Any]] = []
         names: dict[str, str] = {}
         for result in self.enter["results"][wildcards.model]:
-            entry = self.config["data"][result["from"]]
-            names |= {one["key"]: benchmark for benchmark, one in entry["sets"].items() if benchmark in self.config["benchmarks"]}
-            place = {key: result.get(key, entry[key]) for key in READ if key not in ("layout", "key", "rows")}
-            results.append({"budget": result["budget"], "forced": result["forced"], **place})
-        return json.dumps({"names": names, "results": results}, sort_keys=True)
+            sets = self.config["data"][result["from"]]["sets"]
+            names |= {one["key"]: benchmark for benchmark, one in sets.items() if benchmark in self.config["benchmarks"]}
+        return _json({"names": names, "results": self._published(wildcards)})
+
+    def _published(self, wildcards: Wildcards) -> list[dict[str, Any]]:
+        """Budget, forced count and place of each published result of a model."""
+        results = []
+        for result in self.enter["results"][wildcards.model]:
+            place = self.config["data"][result["from"]] | result
+            results.append({key: place[key] for key in ("budget", "forced", *KEYS) if key not in ("key", "rows")})
+        return results
 
     def published_files(self, wildcards: Wildcards) -> list[str]:
         """The local files of a model's published results."""
-        return [place["path"] for place in json.loads(self.published_results(wildcards))["results"] if place["path"]]
+        return [place["path"] for place in self._published(wildcards) if place["path"]]
 
     def subset_file(self, wildcards: Wildcards) -> list[str]:
         """The local file of a published subset."""
-        return [path for path in [self.config["data"][self.enter["subsets"][wildcards.subset]]["path"]] if path]
+        return [path for path in [self._entry("subsets", wildcards.subset)["path"]] if path]
 
     def data_check(self) -> dict[str, dict[str, Any]]:
         """Where each set that this configuration reads is, and what uses it: the argument of :func:`m1.pools.check.check`."""
@@ -355,6 +359,10 @@ class Wiring:
 
     def _labels(self) -> list[dict[str, str]]:
         return [{"model": model, "label": self.recipes[model]["label"]} for model in self.config["report"]["figures"]]
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def _subset_file(settings: dict[str, Any]) -> list[str]:

@@ -4,11 +4,7 @@
 rule distill_draw:
     input:
         questions="<results>/pools/merged.parquet",
-        like=lambda wildcards: [
-            f"<results>/select/{name}.parquet"
-            for name in [wiring.config["distill"][wildcards.set].get("like")]
-            if name
-        ],
+        like=wiring.drawn_like,
     output:
         "<results>/distill/{set}.questions.parquet",
     log:

@@ -24,7 +24,9 @@ CONNECT_SECONDS = 5.0
 """For a connection, TLS included."""
 SECRET = 8
 """Characters of a key, at least. What is shorter is a placeholder such as "none" or "EMPTY", which may be a word of an answer."""
-_CONTENT_FILTER = re.compile(rb"content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.IGNORECASE)
+_CONTENT_FILTER = re.compile(
+    "content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.ASCII | re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,29 @@ async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Reque
 def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
     """What the store keeps of a 200; its content type does not matter, since a completion is paid for under any."""
     content = content.replace(key.encode(), b"***") if key else content
-    error: Any = None
     try:
         body = json.loads(content)
-        error = body.get("error")
+    except (ValueError, RecursionError):
+        body = None
+    if value := completion_value(body, seconds):
+        return value
+    filtered = isinstance(body, dict) and body.get("error") and _CONTENT_FILTER.search(content.decode("utf-8", "replace"))
+    return Failure("refused" if filtered else "no completion", f"HTTP 200 without a completion: {excerpt(content, key)}", 200)
+
+
+def completion_value(body: Any, seconds: float) -> dict[str, Any] | None:
+    """What the store keeps of the body of a 200; None where that holds no completion.
+
+    Args:
+        seconds: that the attempt took; 0.0 where nobody knows.
+    """
+    try:
         choice = body["choices"][0]
         message, usage = dict(choice["message"]), body.get("usage")
-        failed = error or choice.get("error") or not isinstance(message.get("content") or "", str)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        failed = True
-    if failed:
-        kind = "refused" if error and _CONTENT_FILTER.search(content) else "no completion"
-        return Failure(kind, f"HTTP 200 without a completion: {excerpt(content, key)}", 200)
+        if body.get("error") or choice.get("error") or not isinstance(message.get("content") or "", str):
+            return None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
     return {
         "message": message,
         "finish_reason": choice.get("finish_reason"),
@@ -124,13 +137,18 @@ def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
 
 def _failed(status: int, headers: Mapping[str, str], content: bytes, key: str) -> Failure:
     found = f"HTTP {status}: {excerpt(content, key)}"
-    if status in {400, 413, 422} or (status in {403, 451} and _CONTENT_FILTER.search(content)):
+    if is_refusal(status, content.decode("utf-8", "replace")):
         kind = "refused"
     elif status == 429 and b"insufficient_quota" in content:
         kind, status = "402", 402  # OpenAI says so when the credit is used up: waiting does not help
     else:
         kind = "5xx" if status >= 500 else str(status)
     return Failure(kind, found, status, retry_after(headers))
+
+
+def is_refusal(status: int, text: str) -> bool:
+    """Whether a call is rejected for what it asks."""
+    return status in {400, 413, 422} or (status in {403, 451} and bool(_CONTENT_FILTER.search(text)))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -148,7 +166,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
-def excerpt(content: bytes | str, key: str) -> str:
-    """The beginning of what a server said, on one line, without the key."""
-    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+def excerpt(said: Any, key: str = "") -> str:
+    """The beginning of what a server said (text, bytes or read JSON), on one line, without the key."""
+    if isinstance(said, bytes):
+        said = said.decode("utf-8", "replace")
+    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
     return " ".join((text.replace(key, "***") if key else text).split())[:300] or "(empty)"

@@ -22,9 +22,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from m1.calls.attempt import excerpt, is_refusal
 from m1.calls.journal import PATTERN, Submitted
 from m1.calls.provider import Completion
-from m1.calls.results import NO_COMPLETION, TRANSFER, excerpt, is_passing, is_refusal, lines, read_line, reasons, stated
+from m1.calls.results import NO_COMPLETION, TRANSFER, is_passing, lines, read_line, reasons, stated
 from m1.errors import UserError
 from m1.files import digest
 from m1.progress import Progress, say

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.errors import UserError
-from m1.files import read_json, replacing
+from m1.files import read_json, replacing, sync_folder
 
 PATTERN = "batch-*.json"
 FIELDS = ("mark", "base_url", "input_file", "id", "submitted", "dollars_at_most", "keys")
@@ -74,8 +74,4 @@ def _write(path: Path, journal: Mapping[str, Any]) -> None:
         json.dump(journal, stream, indent=2)
         stream.flush()
         os.fsync(stream.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

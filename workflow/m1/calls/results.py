@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
+
+from m1.calls.attempt import completion_value, excerpt
 
 if TYPE_CHECKING:
     import openai
     from openai.types import Batch
 
 NO_COMPLETION = 502
-_CONTENT_FILTER = re.compile("content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.IGNORECASE)
 TRANSFER = 600.0
 """Seconds without a byte after which an upload or a download is given up."""
 
@@ -34,27 +34,9 @@ def read_line(line: bytes) -> tuple[str, int, dict[str, Any] | str]:
         return key, int(code) if code.isdigit() else 503, f"{code}: {error.get('message')}"
     status, body = int(response.get("status_code") or 200), response["body"]
     if status == 200:
-        try:
-            choice = body["choices"][0]
-            message = dict(choice["message"])
-            if isinstance(message.get("content") or "", str) and not body.get("error") and not choice.get("error"):
-                usage = body.get("usage") if isinstance(body.get("usage"), dict) else None
-                value = {"message": message, "finish_reason": choice.get("finish_reason"), "usage": usage}
-                return key, 200, value | {"seconds": 0.0, "served": body.get("model")}
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            pass
-        return key, NO_COMPLETION, f"HTTP 200 without a completion: {excerpt(body)}"
+        value = completion_value(body, seconds=0.0)
+        return (key, 200, value) if value else (key, NO_COMPLETION, f"HTTP 200 without a completion: {excerpt(body)}")
     return key, status, f"HTTP {status}: {excerpt(body)}"
-
-
-def excerpt(body: Any) -> str:
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
-    return " ".join(text.split())[:300] or "(empty)"
-
-
-def is_refusal(status: int, found: str) -> bool:
-    """Whether a call is rejected for what it asks, as a live one would be."""
-    return status in {400, 413, 422} or (status in {403, 451} and bool(_CONTENT_FILTER.search(found)))
 
 
 def is_passing(status: int) -> bool:

@@ -331,12 +331,7 @@ class Run:
         if failure.kind == "refused":
             self.refused[call.key] = {"refused": {"status": failure.status, "message": failure.found}}
             if self._too_many_refused():
-                self._end(
-                    UserError(
-                        f"{self.base_url}: {len(self.refused)} calls were refused, the last one with: {failure.found}. "
-                        f"Correct the settings of {self.provider.name} and run again."
-                    )
-                )
+                self._end(self._refusals(f"the last one with: {failure.found}"))
             self._tell(1)
         elif failure.status == 402 or (failure.status in {401, 403, 404} and not started) or failure.status in {405, 410}:
             self._end(UserError(f"{self.base_url}: {failure.found}. {self._remedy(failure.status)}"))
@@ -393,6 +388,11 @@ class Run:
         """Calls that earlier runs had answered, and refused; read only when it is needed."""
         refused = sum("refused" in self.store.get(key) for key in self.stored)
         return len(self.stored) - refused, refused
+
+    def _refusals(self, found: str) -> UserError:
+        return UserError(
+            f"{self.base_url}: {len(self.refused)} calls were refused, {found}. Correct the settings of {self.provider.name} and run again."
+        )
 
     def _too_late(self) -> UserError:
         return UserError(f"{self.base_url}: the deadline of {self.provider.deadline:g} s is over. Run again, or raise deadline.")
@@ -456,10 +456,7 @@ class Run:
             raise (self.ending or KeyboardInterrupt()) from None
         if self._too_many_refused():
             found = next(iter(self.refused.values()))["refused"]["message"]
-            raise UserError(
-                f"{self.base_url}: {len(self.refused)} calls were refused, the first one with: {found}. "
-                f"Correct the settings of {self.provider.name} and run again."
-            )
+            raise self._refusals(f"the first one with: {found}")
         await self.writer.keep(list(self.refused.items()))
 
 

@@ -7,9 +7,8 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import cast
 
 from m1 import records
 from m1.answers import extract_boxed
@@ -63,19 +62,25 @@ def make_trace(question: Question, completion: Completion, provider: Provider, f
     )
 
 
-def differing(questions: Sequence[Question], completions: Iterable[Completion]) -> Iterator[dict[str, str]]:
-    """The answers that are right by one of the curation rules only, such as "Amoxicillin" where A is right (``released``)."""
-    for question, completion in zip(questions, completions):
-        verdicts: dict[str, str] = {rule: verdict(question, completion, rule) for rule in CURATION_RULES}
-        if len({one == "right" for one in verdicts.values()}) > 1:
-            yield {
-                "question_id": question.id,
-                "source": question.source,
-                "right_letter": question.answer,
-                "right_text": question.answer_text,
-                "boxed": extract_boxed(completion.answer),
-                **verdicts,
-            }
+def difference(question: Question, completion: Completion, by_rule: Mapping[str, str]) -> dict[str, str] | None:
+    """A row of the list of answers that are right by one of the rules only, such as "Amoxicillin" where A is right (``released``).
+
+    Args:
+        by_rule: rule to verdict.
+
+    Returns:
+        None where the rules agree.
+    """
+    if len({found == "right" for found in by_rule.values()}) == 1:
+        return None
+    return {
+        "question_id": question.id,
+        "source": question.source,
+        "right_letter": question.answer,
+        "right_text": question.answer_text,
+        "boxed": extract_boxed(completion.answer),
+        **by_rule,
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -97,23 +102,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     provider = Provider.from_settings({**arguments.teacher, **arguments.calls}, "teacher")
     if provider.rule not in CURATION_RULES:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
-    rule = cast(CurationRule, provider.rule)
     questions = records.read(arguments.questions, Question)
+    by_source: Counter[tuple[str, str]] = Counter()
+    right_by_one_rule: Counter[str] = Counter()
     with Store(arguments.store) as store:
         completions, spending = complete_all([Request(teacher_prompt(q)) for q in questions], provider, store, f"distill {provider.name}")
-        verdicts = [verdict(question, completion, rule) for question, completion in zip(questions, completions)]
-        for path, wanted in ((arguments.output, {"right"}), (arguments.dropped, set(VERDICTS) - {"right"})):
-            rows = zip(questions, completions, verdicts)
-            records.write(
-                path, (make_trace(question, completion, provider, found) for question, completion, found in rows if found in wanted), Trace
-            )
-        differ = list(differing(questions, completions))
-    with replacing(arguments.differing) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, DIFFERING, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(differ)
-    counts = Counter(verdicts)
-    by_source = Counter((question.source, found) for question, found in zip(questions, verdicts))
+        with (
+            records.writing(arguments.output, Trace) as right,
+            records.writing(arguments.dropped, Trace) as dropped,
+            replacing(arguments.differing) as partial,
+            open(partial, "w", newline="", encoding="utf-8") as stream,
+        ):
+            differing = csv.DictWriter(stream, DIFFERING, lineterminator="\n")
+            differing.writeheader()
+            for question, completion in zip(questions, completions):
+                by_rule: dict[str, str] = {one: verdict(question, completion, one) for one in CURATION_RULES}
+                found = by_rule[provider.rule]
+                (right if found == "right" else dropped).add([make_trace(question, completion, provider, found)])
+                by_source[question.source, found] += 1
+                if row := difference(question, completion, by_rule):
+                    differing.writerow(row)
+                    right_by_one_rule.update(one for one in by_rule if by_rule[one] == "right")
+    counts = Counter(found for _, found in by_source.elements())
     sources = sorted({question.source for question in questions})
     write_manifest(
         arguments.manifest,
@@ -121,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings={**arguments.teacher, **arguments.calls},
         counts={
             "questions": len(questions),
-            "right_by_one_rule_only": {name: sum(row[name] == "right" for row in differ) for name in CURATION_RULES},
+            "right_by_one_rule_only": {name: right_by_one_rule[name] for name in CURATION_RULES},
             "verdicts": {name: counts[name] for name in VERDICTS},
             "sources": {source: {name: by_source[source, name] for name in VERDICTS} for source in sources},
         },

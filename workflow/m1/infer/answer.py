@@ -16,37 +16,43 @@ from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.markers import chat
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
-from m1.records import Prediction, Question, read, write
+from m1.records import Prediction, Question, stream, writing
 
 SHARD = 512
 """Questions at a time; decides no answer and no file, only how much is in memory."""
 
 
-def add_questions(parser: argparse.ArgumentParser) -> None:
-    """The flags that :func:`shards` takes."""
-    parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """The flag of a step that goes through its questions in :func:`shards`."""
     parser.add_argument("--shard", type=int, default=SHARD, help="questions at a time (default %(default)s); decides no answer")
 
 
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """The flags of a step that goes through all benchmarks."""
+    parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
+    add_shard(parser)
+
+
 def shards(paths: Sequence[Path], size: int) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
-    """Questions of several benchmarks in their order, a shard at a time; one file is in memory, not all.
+    """Questions of several files in their order, a shard at a time, and no more of them in memory.
 
     Every file is read and checked before the first shard: a wrong one is not found after hours of generating.
 
     Args:
-        paths: question files, named by benchmark.
+        paths: question files; those of benchmarks are named by them.
         size: questions in a shard; the last may have fewer.
 
     Yields:
-        Which questions these are, for the progress line (empty if one shard holds all), and benchmark and question of each.
+        Which questions these are, for the progress line (empty if one shard holds all), and the file's stem (the benchmark) and
+        question of each.
 
     Raises:
         UserError: a file is missing or wrong, or ``size`` is less than one.
     """
     if size < 1:
         raise UserError(f"--shard: {size}; at least one question is needed.")
-    total = sum(len(read(path, Question)) for path in paths)
-    asked = ((path.stem, question) for path in paths for question in read(path, Question))
+    total = sum(1 for path in paths for _ in stream(path, Question))
+    asked = ((path.stem, question) for path in paths for question in stream(path, Question))
     for start in range(0, total, size):
         part = list(itertools.islice(asked, size))
         yield (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
@@ -93,18 +99,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.time()
     settings, name = given.parse(arguments.settings, ["prompt", "answer_limit"]), arguments.name
     counts = {"questions": 0, "answer_tokens": 0}
-    with opened(arguments, f"infer {name}") as (engine, tokenizer, identity):
-
-        def predictions() -> Iterator[Prediction]:
-            for where, asked in shards(arguments.benchmarks, arguments.shard):
-                questions = [question for _, question in asked]
-                answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
-                for (benchmark, question), (text, tokens) in zip(asked, answers):
-                    counts["questions"] += 1
-                    counts["answer_tokens"] += tokens
-                    yield Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
-
-        write(arguments.output, predictions(), Prediction)
+    with opened(arguments, f"infer {name}") as (engine, tokenizer, identity), writing(arguments.output, Prediction) as predictions:
+        for where, asked in shards(arguments.benchmarks, arguments.shard):
+            questions = [question for _, question in asked]
+            answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
+            predictions.add(
+                Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
+                for (benchmark, question), (text, tokens) in zip(asked, answers)
+            )
+            counts["questions"] += len(asked)
+            counts["answer_tokens"] += sum(tokens for _, tokens in answers)
     counts["tokens_generated"] = engine.generated
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
     write_manifest(

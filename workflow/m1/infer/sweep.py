@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.markers import Marks
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
-from m1.records import Prediction, Question, Rollout, write
+from m1.records import Prediction, Question, Rollout, writing
 
 
 @dataclass(frozen=True)
@@ -189,20 +189,10 @@ def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tu
     return [tuple(chat_ids(tokenizer, evaluation_prompt(question_text(question), "thinking"))) for _, question in asked]
 
 
-def roll_out(
-    engine: KeptEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], name: str, settings: Settings, where: str = ""
-) -> Iterator[Rollout]:
-    """The one thinking on each question that serves every stage; arguments as in :func:`sweep`."""
-    largest = max(budget for budget, _ in settings.stages)
-    thoughts = think(engine, prompt_ids(tokenizer, asked), Markers.of(tokenizer), largest, where)
-    for (benchmark, question), thought in zip(asked, thoughts):
-        yield Rollout(question.id, benchmark, name, thought.ids, "stop" if thought.ended else "length")
-
-
 def sweep(
     engine: KeptEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], name: str, settings: Settings, where: str = ""
-) -> tuple[list[Prediction], Counter[str]]:
-    """Predictions on each question at every budget and every forced count, and what they cost.
+) -> tuple[list[Rollout], list[Prediction], Counter[str]]:
+    """The one thinking on each question, predictions at every budget and every forced count, and what they cost.
 
     The cost is what these settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to the largest
     budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for each different thinking on
@@ -224,6 +214,10 @@ def sweep(
         Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
         for (i, (budget, forced), thought), (text, tokens) in zip(places, answers)
     ]
+    rollouts = [
+        Rollout(question.id, benchmark, name, thought.ids, "stop" if thought.ended else "length")
+        for (benchmark, question), thought in zip(asked, thoughts)
+    ]
     distinct = {(i, thought.ids, thought.ended): tokens for (i, _, thought), (_, tokens) in zip(places, answers)}
     cost = Counter(
         questions=len(asked),
@@ -234,7 +228,7 @@ def sweep(
         anew_thinking_tokens=sum(thought.generated for _, _, thought in places),
         anew_answer_tokens=sum(tokens for _, tokens in answers),
     )
-    return predictions, cost
+    return rollouts, predictions, cost
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -248,21 +242,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.time()
     settings, name = Settings.of(arguments.settings), arguments.name
     counts: Counter[str] = Counter()
-    with opened(arguments, f"infer {name}") as (engine, tokenizer, identity):
-
-        def predictions() -> Iterator[Prediction]:
-            for where, asked in shards(arguments.benchmarks, arguments.shard):
-                found, cost = sweep(engine, tokenizer, asked, name, settings, where)
-                counts.update(cost)
-                yield from found
-
-        def rollouts() -> Iterator[Rollout]:
-            for where, asked in shards(arguments.benchmarks, arguments.shard):
-                yield from roll_out(engine, tokenizer, asked, name, settings, where)
-
-        # Two files, one after the other, each written as it comes: the store has all the thinking by then, so nothing is generated twice.
-        write(arguments.output, predictions(), Prediction)
-        write(arguments.rollouts, rollouts(), Rollout)
+    with (
+        opened(arguments, f"infer {name}") as (engine, tokenizer, identity),
+        writing(arguments.rollouts, Rollout) as rollouts,
+        writing(arguments.output, Prediction) as predictions,
+    ):
+        for where, asked in shards(arguments.benchmarks, arguments.shard):
+            rolled, predicted, cost = sweep(engine, tokenizer, asked, name, settings, where)
+            rollouts.add(rolled)
+            predictions.add(predicted)
+            counts.update(cost)
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
     write_manifest(
         arguments.manifest,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from m1.errors import UserError, run
+from m1.errors import UserError, first_line, run
 from m1.files import replacing
 from m1.progress import say
 
@@ -26,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision)
     except Exception as error:  # the hub's client raises errors of several libraries; all mean that the tokenizer did not come
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{where}: cannot be had from the hub ({reason}). Check id, network and access.") from None
+        raise UserError(f"{where}: cannot be had from the hub ({first_line(error)}). Check id, network and access.") from None
     if not tokenizer.chat_template:
         raise UserError(f"{where}: it has no chat template. Name a tokenizer that has one.")
     with replacing(arguments.output) as folder:

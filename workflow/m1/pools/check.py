@@ -20,7 +20,7 @@ from m1.files import write_text
 from m1.pools import sources
 from m1.pools.collect import by_reason, to_parts
 from m1.pools.layouts import LAYOUTS
-from m1.progress import Progress
+from m1.progress import Progress, aligned
 from m1.wiring import Wiring
 
 THREADS = 4
@@ -95,9 +95,8 @@ def table(findings: Iterable[Finding]) -> list[str]:
     """Lines for the terminal: aligned columns, and below them what is wrong."""
     shown = [field.name for field in fields(Finding) if field.name not in ("used_by", "note")]
     rows = [shown, *([_cell(getattr(finding, name)) for name in shown] for finding in findings)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(shown))]
-    numbers = {"records", "expected", "questions"}
-    lines = ["  ".join(c.rjust(w) if name in numbers else c.ljust(w) for name, c, w in zip(shown, row, widths)).rstrip() for row in rows]
+    numbers = ("records", "expected", "questions")
+    lines = aligned(rows, left={place for place, name in enumerate(shown) if name not in numbers})
     notes: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         if finding.note:

@@ -15,7 +15,7 @@ from m1.errors import run
 from m1.files import write_manifest
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
-from m1.records import Attempt, Question, read, write
+from m1.records import Attempt, Question, read, writing
 from m1.store import Store
 
 
@@ -36,14 +36,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     provider = Provider.from_settings({**arguments.provider, **arguments.calls[arguments.name]}, f"screen.providers.{arguments.name}")
     questions = read(arguments.questions, Question)
     requests = [Request(evaluation_prompt(question_text(question), settings["prompt"])) for question in questions]
+    right = 0
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, title)
-        attempts = [
-            Attempt(question.id, arguments.name, completion.answer, is_right_curated(completion.answer, question, settings["rule"]))
-            for question, completion in zip(questions, completions)
-        ]
-    write(arguments.output, attempts, Attempt)
-    right = sum(attempt.correct for attempt in attempts)
+        with writing(arguments.output, Attempt) as attempts:
+            for question, completion in zip(questions, completions):
+                correct = is_right_curated(completion.answer, question, settings["rule"])
+                attempts.add([Attempt(question.id, arguments.name, completion.answer, correct)])
+                right += correct
     write_manifest(
         arguments.manifest,
         inputs={"questions": arguments.questions},

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m1.errors import UserError, run
+from m1.errors import UserError, first_line, run
 from m1.files import replacing
 from m1.progress import say
 
@@ -38,9 +38,8 @@ def find(name: str, settings: dict[str, Any]) -> Path:
     except HFValidationError as error:
         raise UserError(f"{name}.hub: {settings['hub']!r} is no model id: {error}") from None
     except Exception as error:  # the hub's client raises errors of several libraries; all mean that the model did not come
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{name}: {wanted} could not be had from the hub ({reason}); check id, network and access, or give a `path`"
+            f"{name}: {wanted} could not be had from the hub ({first_line(error)}); check id, network and access, or give a `path`"
         ) from None
 
 

@@ -1,0 +1,61 @@
+"""Screening by a model of our own weights: an attempt for each question, a shard at a time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from m1.curation import is_right_curated
+from m1.infer.engine import KeptEngine
+from m1.records import Attempt, Question, read, write
+from m1.screen import attempt
+from random_model import random_model
+
+QUESTIONS = [Question(f"q{n}", "medqa", f"Which of {n}?", None, ("this", "that"), "AB"[n % 2]) for n in range(7)]
+SERVE = {"engine": "transformers", "dtype": "float32", "options": {}}
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_model(shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model"))
+
+
+def screened(model: Path, folder: Path, *more: str) -> tuple[bytes, dict[str, Any]]:
+    """The attempts' file of a run with a store of its own, and its counts."""
+    write(folder / "questions.parquet", QUESTIONS, Question)
+    flags = {
+        "--name": "small",
+        "--model": model,
+        "--questions": folder / "questions.parquet",
+        "--settings": json.dumps({"prompt": "plain", "answer_limit": 6, "rule": "released"}),
+        "--serve": json.dumps(SERVE),
+        "--batch": 4,
+        "--store": folder / "store",
+        "--output": folder / "attempts.parquet",
+        "--manifest": folder / "attempts.json",
+    }
+    attempt.main([*(str(part) for pair in flags.items() for part in pair), *more])
+    return (folder / "attempts.parquet").read_bytes(), json.loads((folder / "attempts.json").read_text())["counts"]
+
+
+def test_the_shard_decides_nothing_but_how_much_is_asked_at_a_time(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    generate = KeptEngine.generate
+
+    def counted(engine: KeptEngine, requests: Any, what: str) -> Any:
+        asked.append(len(requests))
+        return generate(engine, requests, what)
+
+    monkeypatch.setattr(KeptEngine, "generate", counted)
+    whole = screened(model, tmp_path / "whole")
+    assert screened(model, tmp_path / "shards", "--shard", "3") == whole
+    assert asked == [7, 3, 3, 1]
+    found = read(tmp_path / "shards/attempts.parquet", Attempt)
+    assert [one.question_id for one in found] == [question.id for question in QUESTIONS]
+    assert [one.correct for one in found] == [is_right_curated(one.answer, q, "released") for one, q in zip(found, QUESTIONS)]
+    counts = whole[1]
+    assert (counts["questions"], counts["right"]) == (7, sum(one.correct for one in found))
+    assert counts["tokens_generated"] > 7
