@@ -269,6 +269,7 @@ def plain(
     trainer_type: Any, variant: Variant, base: Path, tokenizer: Any, examples: Sequence[Any], settings: Mapping[str, Any], scratch: Path
 ) -> Any:
     """Train with trl's own settings, but for what the recipe says."""
+    import torch
     from m1.train.trainer import Order, dataset
     from trl import SFTConfig
 
@@ -295,6 +296,7 @@ def plain(
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
     )
     data = dataset(examples, batch, tokenizer.eos_token_id)
     trainer = trainer_type(model=str(base), args=chosen, train_dataset=data, processing_class=tokenizer)

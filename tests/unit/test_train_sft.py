@@ -25,7 +25,7 @@ from m1.train.text import encode
 from m1.train.trainer import Order, divided
 from transformers import AutoTokenizer
 
-from tests.unit.test_engines import random_model
+from tests.unit.random_model import random_model
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {

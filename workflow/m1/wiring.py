@@ -121,7 +121,7 @@ class Wiring:
 
     def train(self, wildcards: Wildcards) -> str:
         """Where and how a model is trained, as JSON; a resource, as :meth:`placement` is."""
-        return json.dumps(self.recipes[wildcards.model]["train"], sort_keys=True)
+        return _json(self.recipes[wildcards.model]["train"])
 
     def batch(self, wildcards: Wildcards) -> int:
         """Requests that a model runs at a time."""

@@ -29,7 +29,6 @@ from m1.progress import Progress, say
 from m1.train import checkpoints
 from m1.train.text import IGNORED
 
-
 STRATEGIES = Path(__file__).parents[3] / "config/accelerate"
 """Ways to share a training among processes, in accelerate's own format."""
 
