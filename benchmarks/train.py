@@ -287,7 +287,7 @@ def plain(
         adam_beta1=settings["betas"][0],
         adam_beta2=settings["betas"][1],
         bf16=settings["bf16"],
-        gradient_checkpointing=variant.checkpointing,
+        activation_checkpointing=variant.checkpointing,
         padding_free=variant.padding_free,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
