@@ -2,9 +2,10 @@
 
     python benchmarks/sweep.py --model results/train/m1-small-1k --benchmarks results/benchmarks/*.parquet
 
-Both ways run the same code on the same engine, each setting with an empty store; all token ids of both are compared. ``--serve`` takes any
-engine of a recipe, for example ``{"engine": "transformers", "dtype": "bfloat16", "options": {}}``; ``--anew-batch`` gives the second
-way another batch size, as whoever generates anew may have. Prints rows of the Markdown table in benchmarks/README.md.
+Both ways run the same code on the same engine, started for each setting with an empty store; all token ids of both are compared.
+``--serve`` takes any engine of a recipe, for example ``{"engine": "transformers", "dtype": "bfloat16"}`` or, with SGLang's Python in
+``M1_SGLANG_PYTHON``, ``{"engine": "sglang", "dtype": "float32"}``; ``--anew-batch`` gives the second way another batch size, as whoever
+generates anew may have. Prints rows of the Markdown table in benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +34,12 @@ from m1.records import Question  # noqa: E402
 Asked = Sequence[tuple[str, Question]]
 Answered = list[tuple[Request, Generation]]
 """Of each question at each setting: all tokens before the answer, the thinking among them, and the answer."""
+
+
+def cpu_seconds() -> float:
+    """CPU seconds (user and system) so far of this process and all below it: SGLang runs in processes of its own."""
+    own = psutil.Process()
+    return sum(sum(process.cpu_times()[:2]) for process in (own, *own.children(recursive=True)))
 
 
 class Way:
@@ -59,11 +67,11 @@ class Way:
                     return found
 
                 setattr(engine, "generate", recorded)  # noqa: B010
-                tokens, wall, cpu = engine.generated, time.perf_counter(), time.process_time()
+                tokens, wall, cpu = engine.generated, time.perf_counter(), cpu_seconds()
                 work(engine, tokenizer)
                 self.tokens += engine.generated - tokens
                 self.wall += time.perf_counter() - wall
-                self.cpu += time.process_time() - cpu
+                self.cpu += cpu_seconds() - cpu
         return answered
 
     def row(self, *first: str) -> str:

@@ -7,16 +7,16 @@ import multiprocessing
 import random
 import shutil
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from anew import Recording, anew
 from m1.files import read_json
 from m1.infer import answer
-from m1.infer.engine import Engine, Generation, KeptEngine, Request, TransformersEngine
+from m1.infer.engine import TransformersEngine
 from m1.infer.sweep import Markers, Settings, main, prompt_ids, sweep
 from m1.pools.collect import to_questions
 from m1.pools.layouts import LAYOUTS
@@ -29,7 +29,6 @@ CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 LAYOUT = {"medmcqa": "medmcqa", "medqa": "eval", "pubmedqa": "pubmedqa", "medxpertqa": "eval"}
 """The benchmarks of tests/configs/short.yaml; six questions each."""
 SERVE = {"engine": "transformers", "dtype": "float32", "batch": 24, "options": {}}
-Anew = dict[tuple[int, int], list[tuple[Request, Generation, int]]]
 
 
 @pytest.fixture(scope="module")
@@ -66,48 +65,6 @@ def model(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         made.get_input_embeddings().weight[list(Markers.of(AutoTokenizer.from_pretrained(folder)).stop)] *= 1.5
     made.save_pretrained(folder)
     return folder
-
-
-def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: Markers, settings: Settings) -> Anew:
-    """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking generated."""
-
-    def generate(requests: Sequence[Request]) -> list[Generation]:
-        found: dict[int, Generation] = {}
-        engine.generate(requests, found.__setitem__)
-        return [found[position] for position in range(len(requests))]
-
-    result: Anew = {}
-    for budget, forced in settings.stages:
-        active = list(range(len(prompts)))
-        thinking: list[tuple[int, ...]] = [()] * len(prompts)
-        spent, ended = [0] * len(prompts), [False] * len(prompts)
-        for left in range(forced, -1, -1):
-            found = generate(
-                [Request((*prompts[i], *markers.think, *thinking[i]), budget - len(thinking[i]), markers.stop) for i in active]
-            )
-            for i, generation in zip(active, found):
-                thinking[i] = (*thinking[i], *generation.token_ids)
-                spent[i], ended[i] = spent[i] + generation.tokens, generation.finish_reason == "stop"
-            active = [i for i in active if left and ended[i] and len(thinking[i]) + len(markers.wait) < budget]
-            for i in active:
-                thinking[i] = (*thinking[i], *markers.wait)
-        frames = [markers.answer if done else markers.final_answer for done in ended]
-        asked = [
-            Request((*prompts[i], *markers.think, *thinking[i], *frame), settings.answer_limit, markers.stop)
-            for i, frame in enumerate(frames)
-        ]
-        result[budget, forced] = list(zip(asked, generate(asked), spent))
-    return result
-
-
-class Recording(KeptEngine):
-    """Remembers the answers' requests and generations."""
-
-    def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
-        before, found = self.generated, super().generate(requests, what)
-        if what.startswith("answers"):
-            self.answers, self.thinking = list(zip(requests, found)), before
-        return found
 
 
 def test_cut_equals_direct_at_every_budget_and_forced_count(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
