@@ -13,19 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.errors import UserError
 from m1.files import sha256_file
+from m1.infer.sweep import main as sweep
 from m1.markers import Marks
-from m1.records import Sample, write
+from m1.records import Prediction, Question, Sample, read, write
 from m1.train import checkpoints
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import Order, divided
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from tests.unit.random_model import random_model
+from tests.unit.templates import tokenizer_of
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {
@@ -218,3 +221,49 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
     assert str(encode_all(tokenizer, some, max(whole), 0, path)).endswith("none cut")
     with pytest.raises(UserError, match="record id0: its prompt fills 8 tokens"):
         encode_all(tokenizer, some, 8, 1, path)
+
+
+@pytest.mark.parametrize(
+    ("placement", "message"),
+    [
+        ({"report_to": "tensorboard"}, "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires"),
+        ({"attention": "flash_attention_2"}, "train (attention: flash_attention_2, kernels: False, report_to: none): FlashAttention2"),
+    ],
+)
+def test_what_is_not_installed_is_said(placement: dict[str, str], message: str, material: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(material, tmp_path / "model", **placement), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1
+    assert f"error: {message}" in done.stdout
+    assert "Install it in the training environment" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path: Path) -> None:
+    """Mistral's architecture, tokenizer and template, from the samples to predictions at each budget."""
+    tokenizer = tokenizer_of("mistral v3")
+    tokenizer.save_pretrained(tmp_path / "base")
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    MistralForCausalLM(MistralConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)).save_pretrained(tmp_path / "base")
+    short = [sample for sample in samples(60) if len(sample.thinking) < 100]  # this tokenizer needs more tokens for them
+    write(tmp_path / "m1k.parquet", short, Sample)
+    train(tmp_path, tmp_path / "model")
+    question = Question("q1", "medqa", "Which?", None, ("a", "b"), "B")
+    write(tmp_path / "medqa.parquet", [question], Question)
+    settings = {"budgets": [4, 16], "forced": [1], "forced_budget": 16, "answer_limit": 8}
+    files = {
+        "model": "model",
+        "benchmarks": "medqa.parquet",
+        "store": "store",
+        "output": "p.parquet",
+        "rollouts": "r",
+        "manifest": "m.json",
+    }
+    flags = [word for key, value in files.items() for word in (f"--{key}", str(tmp_path / value))]
+    serve = '{"engine": "transformers", "dtype": "float32"}'
+    sweep(["--name", "tiny", *flags, "--settings", json.dumps(settings), "--serve", serve, "--batch", "4"])
+    found = read(tmp_path / "p.parquet", Prediction)
+    assert [(row.budget, row.forced) for row in found] == [(4, 0), (16, 0), (16, 1)]
+    assert all(row.thinking_tokens for row in found)

@@ -262,6 +262,10 @@ class Wiring:
         """The tokenizer whose chat template a model borrows; none where it has its own."""
         return [f"<results>/templates/{wildcards.model}"] if self.recipes[wildcards.model]["tokenizer"] else []
 
+    def template_flag(self, wildcards: Wildcards, input: Any) -> str:
+        """``--template`` where a model borrows one."""
+        return f"--template {input.template}" if input.template else ""
+
     def judgements(self, shown: str) -> list[str]:
         """Judgements of the models of a table or of the figures."""
         part = self.config["report"][shown]

@@ -47,9 +47,7 @@ rule infer_sweep:
         settings=wiring.settings("recipes/{model}/thinking"),
         serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
-        template=lambda wildcards, input: (
-            f"--template {input.template}" if input.template else ""
-        ),
+        template=wiring.template_flag,
     shell:
         "python -m m1.infer.sweep --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
@@ -87,9 +85,7 @@ rule infer_answer:
         ),
         serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
-        template=lambda wildcards, input: (
-            f"--template {input.template}" if input.template else ""
-        ),
+        template=wiring.template_flag,
     shell:
         "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"

@@ -42,6 +42,7 @@ rule train_sft:
     input:
         base=wiring.base,
         subset=wiring.training_set,
+        template=wiring.template,
     output:
         directory("<results>/train/{model}"),
     log:
@@ -61,7 +62,8 @@ rule train_sft:
     params:
         code=fingerprint("m1.train.sft"),
         settings=wiring.settings("recipes/{model}/sft"),
+        template=wiring.template_flag,
     shell:
         "python -m m1.train.launch --name {wildcards.model} --base {input.base} --subset {input.subset}"
         " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q}"
-        " --output {output} 2> {log}"
+        " {params.template} --output {output} 2> {log}"

@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--subset", required=True, type=Path, help="samples, Parquet")
     parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {', '.join(DECIDE)}")
     parser.add_argument("--placement", required=True, help=f"JSON, the recipe's train: {', '.join((*PLACE, *KEEP))}")
+    parser.add_argument("--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the base has none")
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints; it outlives a killed job")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
@@ -105,13 +106,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     _, first = training.join(placement["strategy"], placement["gradient_checkpointing"], title)
     tokenizer = AutoTokenizer.from_pretrained(arguments.base)
+    if arguments.template:
+        tokenizer.chat_template = AutoTokenizer.from_pretrained(arguments.template).chat_template
     encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
-    scratch = checkpoints.home(arguments.scratch, arguments.name, [base, sha256_file(arguments.subset), settings])
+    scratch = checkpoints.home(arguments.scratch, arguments.name, [base, tokenizer.chat_template, sha256_file(arguments.subset), settings])
     if first:
         say(title, str(encoded))
         checkpoints.tell_others(scratch, title)
         shape = AutoConfig.from_pretrained(arguments.base)
-        parameters = sum(f.stat().st_size for f in arguments.base.iterdir() if f.suffix in {".safetensors", ".bin"}) // shape.dtype.itemsize
+        size = sum(file.stat().st_size for file in arguments.base.iterdir() if file.suffix in {".safetensors", ".bin"})
+        parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
         checkpoints.check_space(scratch, arguments.output, parameters, 2 if settings["bf16"] else 4, title)
     trainer, ran = training.train(arguments.base, tokenizer, encoded.examples, settings, placement, scratch, title)
     weights = training.weights(trainer, "bfloat16" if settings["bf16"] else "float32")

@@ -24,7 +24,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
-from m1.errors import UserError
+from m1.errors import UserError, first_line
 from m1.progress import Progress, say
 from m1.train import checkpoints
 from m1.train.text import IGNORED
@@ -264,7 +264,8 @@ def train(
         progress = Progress(title, steps, "steps")
         if PartialState().is_main_process:
             stack.enter_context(progress)
-        trainer = Trainer(
+        trainer = made(
+            placement,
             model=str(base),
             args=config,
             train_dataset=dataset(examples, settings["batch_size"], tokenizer.eos_token_id),
@@ -292,6 +293,23 @@ def train(
             f"{title}: asked to stop after step {kept.stopped_at:,} of {steps:,}; kept in {scratch}. Run again to go on from there."
         )
     return trainer, ran
+
+
+def made(placement: Mapping[str, Any], **arguments: Any) -> Trainer:
+    """The trainer.
+
+    Raises:
+        UserError: what the recipe's ``train`` asks for is not installed.
+    """
+    try:
+        return Trainer(**arguments)
+    except (ImportError, RuntimeError) as error:  # transformers raises both for a package that is not there
+        wanted = ", ".join(f"{key}: {placement[key]}" for key in ("attention", "kernels", "report_to"))
+        if isinstance(error, ImportError) or "requires" in str(error):
+            raise UserError(
+                f"train ({wanted}): {first_line(error)} Install it in the training environment, or ask for something else."
+            ) from None
+        raise
 
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:
