@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,6 @@ from accelerate import PartialState
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
@@ -33,6 +33,10 @@ STRATEGIES = Path(__file__).parents[3] / "config/accelerate"
 """Ways to share a training among processes, in accelerate's own format."""
 
 
+WINDOW = 8
+"""Batches within which samples are grouped by length."""
+
+
 class Order(Sampler[int]):
     """The order of samples in an epoch, the same for any number of processes.
 
@@ -41,7 +45,8 @@ class Order(Sampler[int]):
 
     Args:
         lengths: tokens of each sample.
-        grouped: put samples of like length into one batch (less padding; another order than plain shuffling).
+        grouped: put samples of like length into one batch: less padding, and the batches are in random order. (transformers' own
+            ``group_by_length`` sorts 50 batches at a time, so a small set goes from long to short in every epoch.)
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, grouped: bool) -> None:
@@ -56,11 +61,15 @@ class Order(Sampler[int]):
         return math.ceil(len(self.lengths) / self.batch_size) * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
+        rng, size = random.Random(f"{self.seed} {self.epoch}"), self.batch_size
+        order = list(range(len(self.lengths)))
+        rng.shuffle(order)
         if self.grouped:
-            order = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
-        else:
-            order = torch.randperm(len(self.lengths), generator=generator).tolist()
+            near = [sorted(order[i : i + WINDOW * size], key=self.lengths.__getitem__) for i in range(0, len(order), WINDOW * size)]
+            batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
+            last = [batches.pop()]  # the one that is filled up
+            rng.shuffle(batches)
+            order = [index for batch in batches + last for index in batch]
         yield from [*order, *range(len(self.lengths), len(self))]
 
 
