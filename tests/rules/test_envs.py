@@ -102,5 +102,5 @@ def test_a_rule_carries_the_fingerprint_of_the_module_it_runs(name: str) -> None
 def test_a_rule_is_named_as_its_stage_and_its_log(name: str) -> None:
     _, module, text = rules()[name]
     assert name.split("_")[0] == module.split(".")[1]
-    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})?\.log"', text)
-    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})?\.tsv"', text)
+    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})*\.log"', text)
+    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})*\.tsv"', text)

@@ -98,7 +98,7 @@ def test_published_subsets_and_screens_decide_what_is_asked(tmp_path: Path) -> N
     assert rows["distill random_23k"].calls == int(23_493 / 0.8)
 
     provider = {**load([PAPER])["teacher"], "name": "screen", "model": "small", "rule": None, "max_dollars": None, "price_completion": 1}
-    rows = steps(make_plan(settings(tmp_path, {"screen": {"providers": {"api": provider}, "models": ["7b", "api"]}}, base=PAPER)))
+    rows = steps(make_plan(settings(tmp_path, {"screen": {"providers": {"api": provider}, "models": {"32b": None}}}, base=PAPER)))
     assert rows["screen api"].calls == pytest.approx(192_023, rel=0.001)
     assert rows["screen api"].basis == "assumed"
 
@@ -202,7 +202,7 @@ def test_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_screening_prompt_is_the_step_s(tmp_path: Path) -> None:
     provider = {**load([PAPER])["teacher"], "name": "screen", "model": "small", "rule": None, "max_dollars": None}
-    config = settings(tmp_path, {"screen": {"providers": {"api": provider}, "models": ["small", "api"]}})
+    config = settings(tmp_path, {"screen": {"providers": {"api": provider}, "models": {"large": None}}})
     records.write(tmp_path / "results/pools/merged.parquet", questions(30), Question)
     asked = Provider.from_settings(config["screen"]["providers"]["api"], "screen.providers.api")
     with Store(tmp_path / "store" / "screen-api") as store:

@@ -76,9 +76,15 @@ def test_one_of_nothing_matches_nothing() -> None:
     assert not any(re.search(one_of([]), text) for text in ("", "a", "(?!)"))
 
 
-def test_every_base_and_every_model_has_one_rule_that_makes_it() -> None:
+def test_a_base_may_be_born_in_the_world() -> None:
+    wiring = made(bases=given()["bases"] | {"mine": {"path": "/models/mine"}, "7b": {"hub": "a/b"}})
+    born = {name: wiring.born(Wildcards(kind="bases", base=name)) for name in wiring.config["bases"]}
+    assert born == {"small": ["results/world/models/small"], "large": ["results/world/models/large"], "mine": [], "7b": []}
+    assert wiring.born(Wildcards(kind="screen/models", base="small")) == ["results/world/models/small"]
+
+
+def test_every_model_has_one_rule_that_evaluates_it() -> None:
     wiring = made()
-    assert sorted(wiring.world_bases + wiring.other_bases) == sorted(wiring.config["bases"])
     assert sorted(wiring.thinking + wiring.at_once) == sorted(wiring.recipes)
     assert not set(wiring.thinking) & set(wiring.at_once)
 
@@ -173,7 +179,7 @@ def test_a_published_m23k_leaves_no_trace_of_screen_and_teacher_in_the_tables() 
 def test_how_calls_are_made_is_no_param() -> None:
     screen = given()["screen"]
     teacher = given()["teacher"] | {"max_dollars": 5, "requests_per_minute": 60}
-    wiring = made(teacher=teacher, screen=screen | {"models": ["small", "api"], "providers": {"api": teacher | {"concurrency": 7}}})
+    wiring = made(teacher=teacher, screen=screen | {"providers": {"api": teacher | {"concurrency": 7}}})
     param = json.loads(wiring.provider("screen/providers/{provider}")(Wildcards(provider="api")))
     assert set(param) == {"name", "model", "serve", "temperature", "max_tokens", "limit_field", "extra", "rule"}
     wiring.export_calls()

@@ -19,6 +19,7 @@ BENCHMARKS = ("medmcqa", "medqa", "pubmedqa", "medxpertqa")
 POOLS = ("medqa", "headqa", "medmcqa", "pubmedqa")
 FIGURES = {"report_figure1", "report_figure3"}
 REPORT = {"report_table1", *FIGURES}
+WORLD_MODEL = "<results>/world/models/{}"
 
 
 def of(rule: str, names: tuple[str, ...]) -> set[str]:
@@ -75,8 +76,8 @@ def settings(**changes: object) -> Callable[[Project], None]:
 
 
 RESULTS = [{"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((16, 0), (64, 0), (96, 0), (96, 1))]
-SMALL = {"world_pretrain small"} | CURATED | evaluated("small")
-LARGE = {"world_pretrain large"} | trained("m1-large-1k")
+SMALL = {"world_pretrain small", "train_fetch bases small", "train_fetch screen/models small"} | CURATED | evaluated("small")
+LARGE = {"world_pretrain large", "train_fetch bases large"} | trained("m1-large-1k")
 COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge"}
 RECIPE = "config/models/m1-small-1k.yaml"
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
@@ -120,8 +121,20 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "message of an error": (code("errors.py"), set()),
     "temperature of the teacher": (settings(teacher={"temperature": 0.6}), CURATED - {"screen_attempt small", "screen_hard"}),
     "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), REPORT),
-    "base that does not screen": (settings(bases={"large": {"world": {"hidden": 64}}}), LARGE),
-    "base that screens": (settings(bases={"small": {"world": {"hidden": 64}}}), SMALL),
+    "another base": (
+        settings(bases={"large": {"path": WORLD_MODEL.format("small")}}),
+        {"train_fetch bases large"} | trained("m1-large-1k"),
+    ),
+    "another base, whose weights also screen": (
+        settings(bases={"small": {"path": WORLD_MODEL.format("large")}}),
+        {"train_fetch bases small"} | trained("m1-small-1k") | evaluated("small"),
+    ),
+    "another screening model": (
+        settings(screen={"models": {"small": {"path": WORLD_MODEL.format("large")}}}),
+        {"train_fetch screen/models small"} | CURATED,
+    ),
+    "another shape of a world's model": (settings(world={"models": {"large": {"hidden": 64}}}), LARGE),
+    "another shape of a world's model that screens": (settings(world={"models": {"small": {"hidden": 64}}}), SMALL),
     "another budget": (settings(thinking={"budgets": [16, 32, 64, 96]}), evaluated(*THINKING)),
     "another forced count": (settings(thinking={"forced": [1, 2]}), evaluated(*THINKING)),
     "another protocol of scoring": (settings(score={"protocol": "strict"}), of("score_judge", MODELS) | REPORT),

@@ -85,8 +85,8 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
             recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
         recipes[name] = recipe
     config["recipes"] = recipes
-    for entry in config["data"].values():
-        if entry["path"]:
+    for entry in (*config["data"].values(), *config["bases"].values(), *config["screen"]["models"].values()):
+        if entry.get("path"):
             entry["path"] = entry["path"].replace("<results>", config["pathvars"]["results"])
     check_names(config)
     for provider in (config["teacher"], config["labeller"], *config["screen"]["providers"].values()):
@@ -116,10 +116,14 @@ def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]
 def without_removed(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without the named parts that an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out."""
     parts = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
-    return {
-        key: {name: part for name, part in value.items() if part is not None} if key in parts and isinstance(value, dict) else value
-        for key, value in config.items()
-    }
+
+    def kept(part: Any) -> Any:
+        return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
+
+    result = {key: kept(value) if key in parts else value for key, value in config.items()}
+    if isinstance(screen := config.get("screen"), dict):
+        result["screen"] = {key: kept(value) if key in {"models", "providers"} else value for key, value in screen.items()}
+    return result
 
 
 def identify_server(provider: dict[str, Any], results: str) -> None:
@@ -202,17 +206,22 @@ def check_names(config: dict[str, Any]) -> None:
     Raises:
         UserError: names the key, the name found, and the nearest one that is there.
     """
-    for name, base in config["bases"].items():
-        if sum(key in base for key in ("world", "hub", "path")) != 1:
-            raise UserError(f"bases.{name}: give exactly one of world, hub and path")
+    weights = {f"bases.{name}": base for name, base in config["bases"].items()}
+    weights |= {f"screen.models.{name}": model for name, model in config["screen"]["models"].items()}
+    of_world = f"{config['pathvars']['results']}/world/models/"
+    for where, model in weights.items():
+        if ("hub" in model) + ("path" in model) != 1:
+            raise UserError(f"{where}: give exactly one of hub and path")
+        if model.get("path", "").startswith(of_world) and "world" in config:
+            known(model["path"].removeprefix(of_world), config["world"]["models"], f"{where}.path: world.models")
     check_sources(config)
     check_enter(config)
     providers = config["screen"]["providers"]
     for name in providers:
-        if name in config["bases"] or name == "hard":
+        if name in config["screen"]["models"] or name == "hard":
             raise UserError(f"screen.providers.{name}: the name is taken; give it another one")
-    for name in config["screen"]["models"]:
-        known(name, [*config["bases"], *providers], "screen.models")
+    if not (config["screen"]["models"] or providers):
+        raise UserError("screen.models: there is none, and none in screen.providers; at least one model must screen (3.1)")
     for name, drawn in config["distill"].items():
         if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
             raise UserError(f"distill.{name}: give one of size and like, and share")
@@ -269,7 +278,10 @@ def check_sources(config: dict[str, Any]) -> None:
             raise UserError(f"data.{entry}: key 'layout' is missing; {where} needs it")
     world = f"{config['pathvars']['results']}/world/"
     of_world = [f"data.{entry}" for _, entry in used if (data[entry]["path"] or "").startswith(world)]
-    of_world += [f"bases.{name}" for name, base in config["bases"].items() if "world" in base]
+    models = {f"bases.{name}": base for name, base in config["bases"].items()} | {
+        f"screen.models.{name}": model for name, model in config["screen"]["models"].items()
+    }
+    of_world += [name for name, model in models.items() if model.get("path", "").startswith(world)]
     if of_world and "world" not in config:
         raise UserError(f"world: key is missing, yet {of_world[0]} is made by it")
 

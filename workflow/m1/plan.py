@@ -408,7 +408,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
 def jobs(wiring: Wiring, questions: Questions) -> list[Job]:
     """Jobs that need a GPU, or a CPU for tiny models, and the scoring after them."""
     screened = {wiring.config["subsets"][name]["traces"] for name in wiring.sampled} & {"hard"}
-    local = [name for name in wiring.config["screen"]["models"] if name not in wiring.providers] if screened else []
+    local = list(wiring.config["screen"]["models"]) if screened else []
     results = {
         "screen_attempt": [f"screen/{name}.parquet" for name in local],
         "train_sft": [f"train/{name}" for name in wiring.trained],

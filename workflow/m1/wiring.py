@@ -41,8 +41,7 @@ class Wiring:
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.recipes: dict[str, Any] = config["recipes"]
-        self.world_bases = [name for name, base in config["bases"].items() if "world" in base]
-        self.other_bases = [name for name in config["bases"] if name not in self.world_bases]
+        self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
         self.enter: dict[str, Any] = config["enter"]
         """What is taken as published, in place of computing it."""
         self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] == "thinking"]
@@ -146,7 +145,7 @@ class Wiring:
         sets = dict.fromkeys(subset["traces"] for subset in subsets)
         made = [f"distill/{name}" for name in sets]
         if "hard" in sets:
-            made += [f"screen/{name}" for name in self.config["screen"]["models"] if name in self.providers]
+            made += [f"screen/{name}" for name in self.providers]
         if "m23k" in self.sampled or any(subset["rule"].startswith("domain") for subset in subsets):
             made.append("select/domains")
         return [f"<results>/{name}.json" for name in made]
@@ -164,6 +163,11 @@ class Wiring:
     def benchmarks(self) -> list[str]:
         """The questions of all benchmarks."""
         return [f"<results>/benchmarks/{name}.parquet" for name in self.config["benchmarks"]]
+
+    def born(self, wildcards: Wildcards) -> list[str]:
+        """The embedded world's model that a base or a screening model is; none where it comes from elsewhere."""
+        path = self._at("{kind}/{base}", wildcards).get("path", "")
+        return [path] if path.startswith(f"{self.config['pathvars']['results']}/world/") else []
 
     def asked(self, wildcards: Wildcards) -> str:
         """The questions of a set for the teacher: what no screening model solved, or a random draw."""

@@ -30,7 +30,7 @@ shell.prefix(
 wildcard_constraints:
     pool=one_of(wiring.config["pools"]),
     benchmark=one_of(wiring.config["benchmarks"]),
-    base=one_of(wiring.config["bases"]),
+    base=one_of([*wiring.config["bases"], *wiring.config["screen"]["models"]]),
     model=one_of(wiring.recipes),
     set=one_of(wiring.config["distill"]),
     subset=one_of(wiring.config["subsets"]),

@@ -3,7 +3,7 @@
 
 rule screen_attempt:
     input:
-        model="<results>/bases/{base}",
+        model="<results>/screen/models/{base}",
         questions="<results>/pools/merged.parquet",
     output:
         attempts="<results>/screen/{base}.parquet",
@@ -62,7 +62,8 @@ rule screen_hard:
     input:
         questions="<results>/pools/merged.parquet",
         attempts=expand(
-            "<results>/screen/{base}.parquet", base=wiring.config["screen"]["models"]
+            "<results>/screen/{name}.parquet",
+            name=[*wiring.config["screen"]["models"], *wiring.providers],
         ),
     output:
         questions="<results>/screen/hard.parquet",

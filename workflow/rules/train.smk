@@ -2,21 +2,24 @@
 
 
 rule train_fetch:
+    input:
+        wiring.born,
     output:
-        directory("<results>/bases/{base}"),
+        directory("<results>/{kind}/{base}"),
     log:
-        "<logs>/train_fetch/{base}.log",
+        "<logs>/train_fetch/{kind}/{base}.log",
     benchmark:
-        "<logs>/train_fetch/{base}.tsv"
+        "<logs>/train_fetch/{kind}/{base}.tsv"
     wildcard_constraints:
-        base=one_of(wiring.other_bases),
+        kind="bases|screen/models",
+    priority: 10
     conda:
         "../../envs/train.yaml"
     params:
         code=fingerprint("m1.train.fetch"),
-        settings=wiring.settings("bases/{base}"),
+        settings=wiring.settings("{kind}/{base}"),
     shell:
-        "python -m m1.train.fetch --name bases.{wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.train.fetch --name {wildcards.kind}/{wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
 
 
 rule train_published:

@@ -1,6 +1,9 @@
 """The embedded world: questions, documents and tiny bases in place of medicine (docs/world.md)."""
 
 
+WORLD = ["seed", "entities", "pools", "benchmark_size", "facts_first", "mixed"]
+
+
 rule world_build:
     output:
         facts="<results>/world/facts.json",
@@ -32,7 +35,7 @@ rule world_build:
         "../../envs/data.yaml"
     params:
         code=fingerprint("m1.world.build"),
-        settings=wiring.settings("world"),
+        settings=wiring.settings("world", only=WORLD),
         folder=subpath(output.facts, parent=True),
     shell:
         "python -m m1.world.build --settings {params.settings:q} --output {params.folder} 2> {log}"
@@ -63,20 +66,20 @@ rule world_pretrain:
         documents="<results>/world/documents.jsonl",
         tokenizer="<results>/world/tokenizer",
     output:
-        directory("<results>/bases/{base}"),
+        directory("<results>/world/models/{world_model}"),
     log:
-        "<logs>/world_pretrain/{base}.log",
+        "<logs>/world_pretrain/{world_model}.log",
     benchmark:
-        "<logs>/world_pretrain/{base}.tsv"
+        "<logs>/world_pretrain/{world_model}.tsv"
     wildcard_constraints:
-        base=one_of(wiring.world_bases),
+        world_model=one_of(wiring.world_models),
     priority: 10
     conda:
         "../../envs/train.yaml"
     params:
         code=fingerprint("m1.world.pretrain"),
-        settings=wiring.settings("bases/{base}/world"),
+        settings=wiring.settings("world/models/{world_model}"),
         folder=subpath(input.documents, parent=True),
     shell:
-        "python -m m1.world.pretrain --name {wildcards.base} --world {params.folder} --tokenizer {input.tokenizer}"
+        "python -m m1.world.pretrain --name {wildcards.world_model} --world {params.folder} --tokenizer {input.tokenizer}"
         " --settings {params.settings:q} --output {output} 2> {log}"

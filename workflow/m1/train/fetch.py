@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,10 +55,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = [file for file in sorted(source.iterdir()) if file.is_file()]
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
         raise UserError(f"{arguments.name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
+    inside = not Path(arguments.settings.get("path", "/")).is_absolute()
     with replacing(arguments.output) as folder:
         folder.mkdir()
-        for file in files:
-            (folder / file.name).symlink_to(file)
+        for file in files:  # a relative path is one of this folder, so that a copy of it stays whole
+            (folder / file.name).symlink_to(os.path.relpath(file, folder) if inside else file)
     say(arguments.name, f"{len(files)} files of {source}")
 
 
