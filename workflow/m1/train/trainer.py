@@ -40,12 +40,13 @@ WINDOW = 8
 class Order(Sampler[int]):
     """The order of samples in an epoch, the same for any number of processes.
 
-    A step is a batch of the recipe's size. The last one of an epoch is filled up with empty examples (indices from ``len(lengths)`` on),
-    which have no loss; so every number of processes that divides the batch sees the same steps.
+    A step is a batch of the recipe's size, in which samples go by length: those that run at a time need little padding. The last one
+    of an epoch is filled up with empty examples (indices from ``len(lengths)`` on), which have no loss; so every number of processes
+    that divides the batch sees the same steps.
 
     Args:
         lengths: tokens of each sample.
-        grouped: put samples of like length into one batch: less padding, and the batches are in random order. (transformers' own
+        grouped: put samples of like length into one batch, too; batches are in random order. (transformers' own
             ``group_by_length`` sorts 50 batches at a time, so a small set goes from long to short in every epoch.)
     """
 
@@ -64,12 +65,12 @@ class Order(Sampler[int]):
         rng, size = random.Random(f"{self.seed} {self.epoch}"), self.batch_size
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
-        if self.grouped:
-            near = [sorted(order[i : i + WINDOW * size], key=self.lengths.__getitem__) for i in range(0, len(order), WINDOW * size)]
-            batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
-            last = [batches.pop()]  # the one that is filled up
-            rng.shuffle(batches)
-            order = [index for batch in batches + last for index in batch]
+        window = WINDOW * size if self.grouped else size
+        near = [sorted(order[i : i + window], key=self.lengths.__getitem__) for i in range(0, len(order), window)]
+        batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
+        last = batches.pop()  # the one that is filled up
+        rng.shuffle(batches)
+        order = [index for batch in [*batches, last] for index in batch]
         yield from [*order, *range(len(self.lengths), len(self))]
 
 
