@@ -86,14 +86,15 @@ def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, fold
         anew = []
         for prompt in asked:  # generated step by step, as the released code does, for each count from the beginning
             ids: tuple[int, ...] = ()
+            waits: tuple[int, ...] = ()
             tokens = 0
             for left in range(count, -1, -1):
                 (generation,) = fresh(engine, [Request((*prompt, *marks.think, *ids), budget - len(ids), STOP)])
                 ids, ended, tokens = (*ids, *generation.token_ids), generation.finish_reason == "stop", tokens + generation.tokens
                 if not left or not ended or len(ids) + len(marks.wait) >= budget:
                     break
-                ids = (*ids, *marks.wait)
-            anew.append(Thought(ids, ended, tokens))
+                ids, waits = (*ids, *marks.wait), (*waits, len(ids))
+            anew.append(Thought(ids, ended, tokens, waits))
         assert chain[count] == anew
 
 

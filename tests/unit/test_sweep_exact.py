@@ -75,11 +75,11 @@ class Wild:
             done(position, Generation(tuple(ids), "length" if len(ids) == request.max_tokens else "stop"))
 
 
-def brute_force(model: Wild, prompt: list[int], budget: int, forced: int, limit: int) -> tuple[int, bool, str, int, int]:
+def brute_force(model: Wild, prompt: list[int], budget: int, forced: int, limit: int) -> tuple[tuple[int, ...], bool, str, int, int]:
     """One setting for one question, token by token, by the paper's rules.
 
     Returns:
-        Tokens of thinking, whether it ended, answer text, tokens of the answer, tokens of thinking generated.
+        Token ids of thinking, whether it ended, answer text, tokens of the answer, tokens of thinking generated.
     """
     encode = Characters().encode
     thinking: list[int] = []
@@ -102,7 +102,7 @@ def brute_force(model: Wild, prompt: list[int], budget: int, forced: int, limit:
         if token == 2:
             break
         answer.append(token)
-    return len(thinking), ended, "".join(map(chr, answer)), model.generated - before, generated
+    return tuple(thinking), ended, "".join(map(chr, answer)), model.generated - before, generated
 
 
 QUESTIONS = [("gpqa", Question(f"q{i}", "gpqa", f"Which {word}?", None, ("a", "b"), "A")) for i, word in enumerate("uvwxyz")]
@@ -133,12 +133,14 @@ def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: in
         spent = model.generated
 
     expected, anew, longest = [], Counter[str](), 0
-    for benchmark, question in QUESTIONS:
+    for rollout, (benchmark, question) in zip(rollouts, QUESTIONS, strict=True):
         prompt = chat_ids(tokenizer, question_text(question))
         for budget, forced in wanted.stages:
-            tokens, ended, text, answered, thought = brute_force(alone, prompt, budget, forced, wanted.answer_limit)
-            expected.append(Prediction(question.id, benchmark, "m", budget, forced, tokens, ended, text, answered))
-            assert tokens + ended <= budget
+            thinking, ended, text, answered, thought = brute_force(alone, prompt, budget, forced, wanted.answer_limit)
+            expected.append(Prediction(question.id, benchmark, "m", budget, forced, len(thinking), ended, text, answered))
+            assert len(thinking) + ended <= budget
+            assert rollout.thinking(budget, forced) == thinking, "the file of rollouts holds the thinking of every setting"
+            rollout.validate()
             anew.update(thinking=thought, answers=answered)
         largest = max(budget for budget, _ in wanted.stages)
         rolled = brute_force(alone, prompt, largest, 0, 1)[-1]
@@ -162,6 +164,16 @@ def test_full_is_as_many_times_as_the_budget_bears() -> None:
     wanted = Settings.of(text)
     assert wanted == Settings((4, 8), (2, 16), 16, 4)
     assert wanted.stages == [(4, 0), (8, 0), (16, 0), (16, 2), (16, 16)]
+
+
+@pytest.mark.parametrize(
+    ("forced", "waits"),
+    [((9, 9), ()), ((), (2,)), ((9, 9), (1,)), ((9, 9), (3,)), ((9, 9), (2, 2)), ((9, 9), (2, 4)), ((9, 9, 9), (2, 4, 3))],
+)
+def test_a_rollout_whose_waits_are_not_in_its_forced_thinking_is_refused(forced: tuple[int, ...], waits: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="field 'waits': "):
+        Rollout("q", "gpqa", "m", (7, 8), "stop", forced, waits).validate()
+    Rollout("q", "gpqa", "m", (7, 8), "stop", (9, 9), (2, 3)).validate()
 
 
 def test_settings_with_other_keys_are_refused() -> None:

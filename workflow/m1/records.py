@@ -8,7 +8,7 @@ Attempt    a screening model's answer to a question                     3.1, dif
 Trace      the teacher's thinking and answer                            3.1, B.1
 Domain     a question's MeSH qualifier                                  3.1, Table 4
 Sample     a question with its trace, chosen into m1K, m23K, ...        3.1, Tables 2-4
-Rollout    a model's thinking at the largest budget, as token ids       3.3
+Rollout    a model's thinking, to the largest budget and forced on      3.3
 Prediction a model's raw answer at one thinking budget or forced count  3.3, Figures 1 and 3
 Judgement  a prediction with what was extracted, matched and decided    B.3
 ========== ============================================================ =======================
@@ -21,6 +21,7 @@ import typing
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -162,7 +163,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A model's thinking on a question to the largest budget, once; every smaller budget is a cut of it."""
+    """A model's thinking on a question, once: to the largest budget, and forced on to the largest count; other settings are cuts of it."""
 
     plural: ClassVar[str] = "rollouts"
     question_id: str
@@ -172,9 +173,25 @@ class Rollout:
     """Token ids of the thinking, without the token that ended it."""
     finish_reason: str
     """``stop``: thinking ended by itself; ``length``: the largest budget cut it."""
+    forced_ids: tuple[int, ...] = ()
+    """Token ids that forcing added behind: ``Wait``, what follows it, ``Wait``, and so on; empty where nothing was forced."""
+    waits: tuple[int, ...] = ()
+    """Where each forced ``Wait`` begins, in tokens from the start of the thinking."""
 
     def validate(self) -> None:
         _require(self.finish_reason in {"stop", "length"}, f"field 'finish_reason': {self.finish_reason!r}; it must be 'stop' or 'length'")
+        places = (*self.waits, len(self.thinking_ids) + len(self.forced_ids))
+        _require(
+            places[0] == len(self.thinking_ids) and all(a < b for a, b in pairwise(places)),
+            f"field 'waits': {self.waits}; the first must be at the end of the thinking, the others behind it in 'forced_ids'",
+        )
+
+    def thinking(self, budget: int, forced: int = 0) -> tuple[int, ...]:
+        """Token ids of the thinking at a setting of the sweep, as its prediction had it; forced ones at the budget they were forced in."""
+        if not forced:
+            return self.thinking_ids[:budget]
+        end = self.waits[forced] if forced < len(self.waits) else None
+        return (*self.thinking_ids[:budget], *self.forced_ids)[:end]
 
 
 @dataclass(frozen=True, slots=True)

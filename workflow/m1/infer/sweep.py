@@ -103,6 +103,8 @@ class Thought:
     """Whether it ended by itself, else it was cut."""
     generated: int
     """Tokens that had to be generated to come here from nothing: ends that a ``Wait`` replaced count, the ``Wait``s do not."""
+    waits: tuple[int, ...] = ()
+    """Where in ``ids`` each forced ``Wait`` begins."""
 
 
 def cut(thought: Thought, budget: int) -> Thought:
@@ -156,7 +158,8 @@ def force(
             requests = [Request((*prompts[i], *markers.think, *ids), budget - len(ids), markers.stop) for i, ids in zip(open_, longer)]
             for i, ids, generation in zip(open_, longer, engine.generate(requests, f"forced {count}{where}")):
                 ended, generated = generation.finish_reason == "stop", latest[i].generated + generation.tokens
-                latest[i] = Thought((*ids, *generation.token_ids), ended, generated)
+                waits = (*latest[i].waits, len(latest[i].ids))
+                latest[i] = Thought((*ids, *generation.token_ids), ended, generated, waits)
         if count in counts:
             chain[count] = list(latest)
     return chain
@@ -215,8 +218,16 @@ def sweep(
         for (i, (budget, forced), thought), (text, tokens) in zip(places, answers)
     ]
     rollouts = [
-        Rollout(question.id, benchmark, name, thought.ids, "stop" if thought.ended else "length")
-        for (benchmark, question), thought in zip(asked, thoughts)
+        Rollout(
+            question.id,
+            benchmark,
+            name,
+            thought.ids,
+            "stop" if thought.ended else "length",
+            last.ids[last.waits[0] :] if last.waits else (),
+            last.waits,
+        )
+        for (benchmark, question), thought, last in zip(asked, thoughts, chain[max(chain)])
     ]
     distinct = {(i, thought.ids, thought.ended): tokens for (i, _, thought), (_, tokens) in zip(places, answers)}
     cost = Counter(

@@ -110,6 +110,8 @@ def draw(
                 _draw_regression(axes, places, accuracy, look["color"])
         style.whole_ticks(axes, places)
         axes.locator_params(axis="y", nbins=5)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, -4), min(top, 104))  # a regression line may leave what an accuracy can be; the axis does not
     _draw_legend(last, [model["label"] for model in models], regress_here)
     figure.supxlabel(axis + ("\n" if note else ""), fontsize=9)  # the layout makes room for this label, so its empty line holds the note
     figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")

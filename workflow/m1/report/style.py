@@ -47,9 +47,12 @@ RC: Any = {
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.wspace": 0.04,
     "figure.constrained_layout.hspace": 0.06,
+    "text.hinting": "none",  # letters stand in the PNG where they stand in the PDF
     "pdf.fonttype": 42,  # TrueType: text stays text, which journals ask for
     "savefig.dpi": 150,
 }
+PLACED: Any = RC | {"figure.constrained_layout.use": False}
+"""For figures that place everything by themselves, in inches."""
 
 
 def model_style(number: int) -> dict[str, Any]:

@@ -1,0 +1,53 @@
+"""Files of judgements for tests of the report: hundreds of thousands in a moment, as columns."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from m1 import records
+from m1.records import Judgement
+
+PAPER = Path(__file__).parents[2] / "resources" / "paper"
+
+
+def outcomes(
+    model: str,
+    benchmark: str,
+    right: Sequence[bool] | np.ndarray,
+    budget: int = 2048,
+    forced: int = 0,
+    tokens: Sequence[int] | int = 7,
+    ended: Sequence[bool] | bool = True,
+) -> pa.Table:
+    """Judgements of the questions ``{benchmark}-{i}`` at one setting."""
+    n = len(right)
+    values = {
+        "question_id": [f"{benchmark}-{i}" for i in range(n)],
+        "source": [benchmark] * n,
+        "benchmark": [benchmark] * n,
+        "model": [model] * n,
+        "budget": [budget] * n,
+        "forced": [forced] * n,
+        "ended": np.broadcast_to(ended, n),
+        "thinking_tokens": np.broadcast_to(tokens, n),
+        "answer_tokens": [3] * n,
+        "extracted": [""] * n,
+        "letter": np.where(right, "A", "B").tolist(),
+        "correct": np.asarray(right, dtype=bool),
+        "rule": ["boxed letter"] * n,
+    }
+    schema = records.schema(Judgement)
+    return pa.table([pa.array(values[field.name], type=field.type) for field in schema], schema=schema)
+
+
+def counted(model: str, benchmark: str, k: int, n: int, budget: int = 2048, forced: int = 0) -> pa.Table:
+    """k right judgements of n."""
+    return outcomes(model, benchmark, np.arange(n) < k, budget, forced)
+
+
+def save(path: Path, *parts: pa.Table) -> Path:
+    """One file of all parts."""
+    pq.write_table(pa.concat_tables(parts), path)
+    return path

@@ -1,0 +1,70 @@
+"""The paper's numbers as if they were predictions: the pipeline gives back Tables 1 and 2 to the last digit, and says "reproduced"."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from judged_files import PAPER, counted, save
+from m1.report import compare, tables
+
+BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
+BUDGETS = {"table1": 4096, "table2": 2048}
+
+
+def rows_and_judgements(folder: Path, name: str) -> tuple[list[dict], Path]:
+    """A model for each row of a table, with the published number of right answers on all questions of each benchmark."""
+    paper = pd.read_csv(PAPER / f"{name}.csv")
+    group, label = paper.columns[:2]
+    rows, parts = [], []
+    for number, line in paper.iterrows():
+        model = f"{name} row {number}"
+        rows.append({"model": model, "label": line[label], group: line[group], "published": line[label], "budget": BUDGETS[name]})
+        for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False):
+            parts.append(counted(model, key, round(line[column] * n / 100), n, BUDGETS[name]))
+    return rows, save(folder / f"{name}.parquet", *parts)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[dict]]]:
+    folder = tmp_path_factory.mktemp("published")
+    rows, files = {}, {}
+    for name in BUDGETS:
+        rows[name], files[name] = rows_and_judgements(folder, name)
+        arguments = ["--judgements", files[name], "--published", PAPER / f"{name}.csv", "--benchmarks", PAPER / "benchmarks.csv"]
+        arguments += ["--output", folder / f"{name}.csv", "--long", folder / f"{name}_long.csv"]
+        tables.main([name, *map(str, arguments), "--settings", json.dumps({"rows": rows[name], "remark": ""})])
+    settings = {name: {"rows": rows[name], "remark": ""} for name in BUDGETS} | {"seed": 42}
+    arguments = ["--judgements", *files.values(), "--table1", PAPER / "table1.csv", "--table2", PAPER / "table2.csv"]
+    arguments += ["--benchmarks", PAPER / "benchmarks.csv", "--output", folder / "compare.csv"]
+    compare.main([*map(str, arguments), "--settings", json.dumps(settings)])
+    return folder, rows
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_tables_are_the_published_ones_to_the_last_digit(run: tuple[Path, dict], name: str) -> None:
+    assert (run[0] / f"{name}.csv").read_bytes() == (PAPER / f"{name}.csv").read_bytes()
+
+
+def test_every_verdict_is_reproduced(run: tuple[Path, dict]) -> None:
+    folder, rows = run
+    found = pd.read_csv(folder / "compare.csv")
+    assert len(found) == 11 * sum(map(len, rows.values())) == 11 * (25 + 6)
+    assert set(found["verdict"]) == {"reproduced"}
+    assert found["why"].isna().all()
+    assert (found["difference"].abs() < 0.005 + 1e-9).all()  # the published averages are rounded
+    cells = found[found["benchmark"] != "average"]
+    assert (cells["k"] == cells["published_k"]).all()
+    assert (cells["n"] == cells["published_n"]).all()
+    assert (cells["p"] == 1).all()
+    for ours, theirs in (("accuracy", "published_accuracy"), ("low", "published_low"), ("high", "published_high")):
+        pd.testing.assert_series_equal(cells[ours], cells[theirs], check_names=False)
+
+
+def test_compared_cells_are_the_published_ones(run: tuple[Path, dict]) -> None:
+    found = pd.read_csv(run[0] / "compare.csv", dtype=str)
+    for name in BUDGETS:
+        paper = pd.read_csv(PAPER / f"{name}.csv", dtype=str)
+        lines = found[found["table"] == name]
+        assert lines["published_accuracy"].tolist() == paper.iloc[:, 2:].to_numpy().ravel().tolist()
+        assert lines["accuracy"].tolist() == paper.iloc[:, 2:].to_numpy().ravel().tolist()

@@ -1,0 +1,229 @@
+"""compare.csv: each published cell beside ours, with intervals and tests that agree with formulas written out here."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from judged_files import PAPER, counted, save
+from m1.errors import UserError
+from m1.report import compare, statistics
+from scipy.stats import norm
+
+BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
+TABLE1 = pd.read_csv(PAPER / "table1.csv")
+Z = norm.ppf(0.975)
+
+
+def row(model: str, published: str | None, **changes: object) -> dict:
+    return {"model": model, "label": model.upper(), "group": "<10B LLMs", "published": published, "budget": 2048} | changes
+
+
+def everywhere(model: str, k: int, n: int) -> list[pa.Table]:
+    return [counted(model, key, k, n) for key in BENCHMARKS["key"]]
+
+
+def run(
+    folder: Path, parts: list[pa.Table], rows: list[dict], remark: str = "", table2: list[dict] | None = None, seed: int = 1, **files: Path
+) -> pd.DataFrame:
+    paths = {name: PAPER / f"{name}.csv" for name in ("table1", "table2", "benchmarks")} | files
+    settings = {"table1": {"rows": rows, "remark": remark}, "table2": {"rows": table2 or [], "remark": remark}, "seed": seed}
+    save(folder / "j.parquet", *parts)
+    arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+    arguments += ["--judgements", str(folder / "j.parquet"), "--output", str(folder / "c.csv"), "--settings", json.dumps(settings)]
+    compare.main(arguments)
+    return pd.read_csv(folder / "c.csv", keep_default_na=False, na_values=[""])
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    share = k / n
+    centre = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    return 100 * (centre - half), 100 * (centre + half)
+
+
+def z_test(k: int, n: int, other: int, m: int) -> float:
+    pooled = (k + other) / (n + m)
+    return float(2 * norm.sf(abs(k / n - other / m) / math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))))
+
+
+def newcombe(k: int, n: int, other: int, m: int) -> tuple[float, float]:
+    (low, high), (other_low, other_high) = wilson(k, n), wilson(other, m)
+    one, two = 100 * k / n, 100 * other / m
+    return one - two - math.hypot(one - low, other_high - two), one - two + math.hypot(high - one, two - other_low)
+
+
+def test_a_cell_beside_ours(tmp_path: Path) -> None:
+    found = run(tmp_path, everywhere("a", 120, 200), [row("a", "m1-7B-1K")])
+    assert list(found.columns) == list(compare.COLUMNS)
+    assert len(found) == 11 * (25 + 6)
+    line = found[(found["model"] == "a") & (found["benchmark"] == "medqa")].iloc[0]
+    published = TABLE1.set_index("model").loc["m1-7B-1K", "MedQA"]
+    k, n = line["published_k"], line["published_n"]
+    assert (n, f"{100 * k / n:.2f}", line["published_accuracy"]) == (1273, f"{published:.2f}", published)
+    assert (line["published_low"], line["published_high"]) == pytest.approx(wilson(k, n), abs=0.006)
+    assert (line["k"], line["n"], line["accuracy"], line["budget"], line["label"]) == (120, 200, 60, 2048, "A")
+    assert (line["low"], line["high"]) == pytest.approx(wilson(120, 200), abs=0.006)
+    assert line["difference"] == pytest.approx(60 - 100 * k / n, abs=0.006)
+    assert (line["difference_low"], line["difference_high"]) == pytest.approx(newcombe(120, 200, k, n), abs=0.006)
+    assert line["p"] == pytest.approx(z_test(120, 200, k, n), rel=1e-3)
+    assert line["verdict"] == "differs"
+    lines = found[found["model"] == "a"]
+    assert set(lines["verdict"]) == {"reproduced", "differs"}
+    assert ((lines["p"] >= 0.05) == (lines["verdict"] == "reproduced")).all()
+    order = lines["p"].to_numpy().argsort(kind="stable")
+    by_hand = np.minimum(1, np.maximum.accumulate(lines["p"].to_numpy()[order] * (11 - np.arange(11))))
+    assert lines["p_holm"].to_numpy()[order] == pytest.approx(by_hand, rel=2e-3)
+
+
+def test_rows_without_a_model_are_out_of_reach(tmp_path: Path) -> None:
+    found = run(tmp_path, everywhere("a", 1, 2), [row("a", None)])
+    assert set(found["verdict"]) == {"out of reach"}
+    assert set(found["why"]) == {"no model of this run stands for it"}
+    assert found["published_low"].notna().all()
+    assert found[["model", "k", "p", "p_holm"]].isna().all(axis=None)
+
+
+def test_a_missing_benchmark_and_the_average_over_it_are_out_of_reach(tmp_path: Path) -> None:
+    lines = run(tmp_path, [counted("a", "nejm", 3, 4)], [row("a", "m1-7B-1K")]).query("model == 'a'").set_index("benchmark")
+    assert lines.loc["nejm", "verdict"] in ("reproduced", "differs")
+    assert lines.loc["medqa", ["verdict", "why"]].tolist() == ["out of reach", "benchmark missing"]
+    assert lines.loc["average", ["verdict", "why"]].tolist() == ["out of reach", "an average needs every benchmark"]
+    assert lines["p"].notna().sum() == 1
+
+
+def test_a_remark_puts_every_verdict_out_of_reach_and_keeps_the_numbers(tmp_path: Path) -> None:
+    lines = run(tmp_path, everywhere("a", 9, 10), [row("a", "m1-7B-1K")], remark="not medicine").query("model == 'a'")
+    assert set(lines["verdict"]) == {"out of reach"}
+    assert set(lines["why"]) == {"not medicine"}
+    assert lines[["accuracy", "difference", "p", "p_holm"]].notna().all(axis=None)
+
+
+def test_each_model_that_stands_for_a_row_has_lines_of_its_own(tmp_path: Path) -> None:
+    parts = [*everywhere("a", 1, 2), *everywhere("b", 2, 2)]
+    found = run(tmp_path, parts, [row("a", "m1-7B-1K"), row("b", "m1-7B-1K")])
+    assert found.query("published == 'm1-7B-1K'")["model"].tolist() == ["a"] * 11 + ["b"] * 11
+    table2 = [row("a", "Random") | {"scale": scale} for scale in ("1K Scale", "23K Scale")]
+    for one in table2:
+        del one["group"]
+    found = run(tmp_path, parts, [], table2=table2).query("model == 'a'")
+    assert found["group"].tolist() == ["1K Scale"] * 11 + ["23K Scale"] * 11
+
+
+def test_the_average_has_a_bootstrap_of_its_questions(tmp_path: Path) -> None:
+    parts = [counted("a", key, k, 50) for key, k in zip(BENCHMARKS["key"], range(5, 50, 4), strict=False)]
+    line = run(tmp_path, parts, [row("a", "m1-7B-1K")]).query("model == 'a' and benchmark == 'average'").iloc[0]
+    shares = np.array(range(5, 45, 4)) / 50
+    spread = 100 * math.sqrt((shares * (1 - shares) / 50).sum()) / 10
+    theirs = TABLE1.set_index("model").loc["m1-7B-1K"]
+    paper = theirs[list(BENCHMARKS["column"])].to_numpy(dtype=float) / 100
+    their_spread = 100 * math.sqrt((paper * (1 - paper) / BENCHMARKS["n"]).sum()) / 10
+    assert line["accuracy"] == pytest.approx(100 * shares.mean(), abs=0.006)
+    assert (line["low"], line["high"]) == pytest.approx((100 * shares.mean() - Z * spread, 100 * shares.mean() + Z * spread), abs=0.15)
+    assert line["published_high"] - line["published_low"] == pytest.approx(2 * Z * their_spread, abs=0.1)
+    both = math.hypot(spread, their_spread)
+    difference = 100 * shares.mean() - theirs["Avg."]
+    assert (line["difference_low"], line["difference_high"]) == pytest.approx((difference - Z * both, difference + Z * both), abs=0.2)
+    assert (line["p"] < 0.05) == (abs(difference) > Z * both)
+    assert line[["k", "n", "published_k"]].isna().all()
+
+
+def test_same_seed_same_bytes_and_a_model_more_changes_no_other_line(tmp_path: Path) -> None:
+    parts = [*everywhere("a", 3, 5), *everywhere("b", 2, 5)]
+    first = run(tmp_path, parts, [row("a", "m1-7B-1K")])
+    text = (tmp_path / "c.csv").read_bytes()
+    run(tmp_path, parts, [row("a", "m1-7B-1K")])
+    assert (tmp_path / "c.csv").read_bytes() == text
+    more = run(tmp_path, parts, [row("a", "m1-7B-1K"), row("b", "m1-7B-23K")])
+    mine = more[more["model"] == "a"].drop(columns="p_holm").reset_index(drop=True)
+    pd.testing.assert_frame_equal(first[first["model"] == "a"].drop(columns="p_holm").reset_index(drop=True), mine)
+    other = run(tmp_path, parts, [row("a", "m1-7B-1K")], seed=2)
+    assert not other["published_low"].equals(first["published_low"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"published": "m1-8B"}, "row 'A': no published row is named 'm1-8B' with group '<10B LLMs'; the names are MedLlama3-8B-v1"),
+        ({"model": "c"}, "no judgements of model 'c'"),
+        ({"budget": 1}, "has none at budget 1 with 0 forced"),
+        ({"colour": "red"}, "table1, row 0: unknown colour"),
+    ],
+)
+def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, everywhere("a", 1, 2), [row("a", "m1-7B-1K") | changes])
+    assert not (tmp_path / "c.csv").exists()
+
+
+def test_every_published_cell_is_of_a_whole_number_and_a_mistyped_one_is_named(tmp_path: Path) -> None:
+    for name in ("table1", "table2"):
+        paper = pd.read_csv(PAPER / f"{name}.csv")
+        for column, n in BENCHMARKS[["column", "n"]].itertuples(index=False):
+            for accuracy in paper[column]:
+                k = compare.published_k(accuracy, n, "here")
+                assert round(100 * k / n, 2) == accuracy
+    TABLE1.replace({"MedQA": 71.01}, 71.02).to_csv(tmp_path / "wrong.csv", index=False)
+    with pytest.raises(UserError, match=r"table1, m1-7B-1K, MedQA: 71.02 % is no whole number of 1273 questions"):
+        run(tmp_path, everywhere("a", 1, 2), [row("a", "m1-7B-1K")], table1=tmp_path / "wrong.csv")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    good = counted("a", "nejm", 1, 2)
+    with pytest.raises(UserError, match=r"2 questions are judged twice at one setting, the first at model a, benchmark nejm, budget 2048"):
+        run(tmp_path, [good, good], [])
+    arguments = [part for name in ("table1", "table2", "benchmarks") for part in (f"--{name}", str(PAPER / f"{name}.csv"))]
+    settings = {"table1": {"rows": [], "remark": ""}, "table2": {"rows": [], "remark": ""}, "seed": 1}
+    arguments += ["--settings", json.dumps(settings), "--output", str(tmp_path / "c.csv"), "--judgements"]
+    with pytest.raises(UserError, match=r"gone.parquet: no such file"):
+        compare.main([*arguments, str(tmp_path / "gone.parquet")])
+    (tmp_path / "text").write_text("text")
+    with pytest.raises(UserError, match="text: not readable as Parquet"):
+        compare.main([*arguments, str(tmp_path / "text")])
+    for table, message in [
+        (good.drop_columns(["correct"]), "not a file of judgements: no column correct"),
+        (good.set_column(4, "budget", pa.array(["1", "2"])), "column budget holds string, not int64"),
+        (good.set_column(3, "model", pa.array(["a", None])), "field 'model': missing in 1 records"),
+    ]:
+        pq.write_table(table, tmp_path / "bad.parquet")
+        with pytest.raises(UserError, match=message):
+            compare.main([*arguments, str(tmp_path / "bad.parquet")])
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.data())
+def test_tests_and_intervals_agree_with_formulas(n: int, m: int, data: st.DataObject) -> None:
+    k, other = data.draw(st.integers(0, n)), data.draw(st.integers(0, m))
+    assert [float(end) for end in statistics.wilson(k, n)] == pytest.approx(wilson(k, n), abs=1e-9)
+    p, low, high = statistics.two_proportions(k, n, other, m)
+    assert (low, high) == pytest.approx(newcombe(k, n, other, m), abs=1e-9)
+    assert p == pytest.approx(1.0 if k + other in (0, n + m) else z_test(k, n, other, m), abs=1e-12)
+
+
+def test_equal_models_differ_in_five_of_a_hundred_comparisons_and_ten_points_are_found() -> None:
+    random = np.random.default_rng(0)
+    for share in (0.2, 0.6, 0.9):
+        null = [statistics.two_proportions(*pair)[0] for pair in simulated(random, share, share)]
+        assert np.mean(np.array(null) < 0.05) == pytest.approx(0.05, abs=0.02)
+    found = [statistics.two_proportions(*pair)[0] for pair in simulated(random, 0.6, 0.7)]
+    assert np.mean(np.array(found) < 0.05) > 0.99
+
+
+def simulated(random: np.random.Generator, share: float, other: float, times: int = 1000, n: int = 1000) -> list[tuple[int, int, int, int]]:
+    return [(int(one), n, int(two), n) for one, two in zip(random.binomial(n, share, times), random.binomial(n, other, times))]
+
+
+def test_averages_of_equal_models_differ_in_five_of_a_hundred_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "DRAWS", 1000)
+    random = np.random.default_rng(0)
+    n, shares = BENCHMARKS["n"].to_numpy(), np.linspace(0.15, 0.8, 10)
+    p = []
+    for _ in range(1000):
+        one, two = (compare.averages(random.binomial(n, shares), n, random) for _ in range(2))
+        p.append(statistics.bootstrap_p(one - two))
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.02)

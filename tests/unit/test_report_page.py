@@ -1,0 +1,393 @@
+"""The report's page: what is in it and, in headless Chromium, that it works: offline, and whatever models wrote."""
+
+import base64
+import csv
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chromium import PROGRAM, Page, browser
+from docutils.core import publish_string
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from m1 import records
+from m1.errors import UserError
+from m1.records import Judgement, Prediction, Question, Rollout
+from m1.report import page
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+BUDGETS = (4, 8, 16)
+FORCED = (1, 2)
+VERDICTS = ("FFFFFF", "TTTTTT", "TFFTTT", "FTTTFF", "TFTFTF", "FFFFFT")
+"""Right or wrong of a question: without thinking, at three budgets, at two forced counts."""
+HOSTILE = {
+    "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
+    "end": "</script><script>document.title='owned'</script>",
+    "comment": "<!-- <script> --> ]]> -->",
+    "template": "$style ${script} $$ {name} \\u003c &lt;",
+    "control": "\x00\x07\x1b[31m\x7f\x85\u2028\u2029 end",
+    "right to left": "\u202e\u2067drah si siht \u05d0\u05d1\u05d2",
+    "long": "0123456789" * 10_000,
+}
+needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed (Debian's package is chromium)")
+
+
+def bytes_tokenizer(folder: Path) -> Tokenizer:
+    """A tokenizer whose tokens are single bytes, so that a cut can go through a character."""
+    vocabulary = {sign: number for number, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+class Run:
+    """Files of a small run: two models on questions of two benchmarks; ``think`` thinks, ``base`` does not."""
+
+    def __init__(self, folder: Path, texts: dict[str, str]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer = bytes_tokenizer(folder / "model")
+        questions = {key: [] for key in ("medqa", "gpqa")}
+        judgements, predictions, rollouts = [], [], []
+        for number, (name, text) in enumerate(texts.items()):
+            key = "gpqa" if number % 2 else "medqa"
+            questions[key].append(Question(name, key, f"Stem of {name}: {text}", text if number % 3 else None, ("yes", text, "no"), "B"))
+            thinking = tuple(tokenizer.encode(f"So: {text}").ids)
+            forced = tuple(tokenizer.encode("Wait, but Wait, hm").ids)
+            ended = len(thinking) < BUDGETS[-1]
+            if ended:
+                rollout = Rollout(name, key, "think", thinking, "stop", forced, (len(thinking), len(thinking) + 10))
+            else:
+                rollout = Rollout(name, key, "think", thinking[: BUDGETS[-1]], "length")
+            rollouts.append(rollout)
+            for i, (model, budget, count) in enumerate(
+                [("base", 0, 0), *(("think", budget, 0) for budget in BUDGETS), *(("think", BUDGETS[-1], count) for count in FORCED)]
+            ):
+                right = VERDICTS[number % len(VERDICTS)][i] == "T"
+                answer = f"\\boxed{{{text}}}"
+                length = len(rollout.thinking(budget, count)) if model == "think" else 0
+                shared = (name, key, model, budget, count)
+                predictions.append(Prediction(*shared, length, length < budget, answer, 5))
+                judgements.append(
+                    Judgement(
+                        name,
+                        key,
+                        *shared[1:],
+                        length < budget,
+                        length,
+                        5,
+                        text,
+                        "B" if right else "",
+                        right,
+                        "boxed text" if right else "none",
+                    )
+                )
+        for key, rows in questions.items():
+            records.write(folder / f"{key}.parquet", rows, Question)
+        records.write(folder / "judgements.parquet", judgements, Judgement)
+        records.write(folder / "predictions.parquet", predictions, Prediction)
+        records.write(folder / "rollouts.parquet", rollouts, Rollout)
+        with (folder / "compare.csv").open("w", newline="") as stream:
+            rows = [[name, text, 9 - number, "reproduced"] for number, (name, text) in enumerate(texts.items())]
+            heads, none = ["name", "text", "k", "verdict"], ["none", "", "missing", ""]
+            csv.writer(stream).writerows([heads, none, *rows, ["last", "", 100, "differs"]])
+        (folder / "figure1.png").write_bytes(PNG)
+        made = {"commit": "0123456789abcdef", "dirty": False, "packages": {"torch": "9.9"}}
+        (folder / "manifest.json").write_text(json.dumps({"made_by": made, "counts": {"questions": 1234}, "seconds": 12.3}))
+
+    def make(self, megabytes: float = 60, output: str = "report.html", **changes: str) -> Path:
+        """Run the module."""
+        models = [{"model": "base", "label": "Base <i>"}, {"model": "think", "label": "Think"}]
+        flags = {
+            "--judgements": "judgements.parquet",
+            "--predictions": "predictions.parquet",
+            "--rollouts": "rollouts.parquet",
+            "--questions": "medqa.parquet gpqa.parquet",
+            "--tables": "compare.csv",
+            "--figures": "figure1.png",
+            "--manifests": "manifest.json",
+        } | changes
+        arguments = [word for flag, names in flags.items() for word in (flag, *(str(self.folder / name) for name in names.split()))]
+        given = json.dumps({"remark": "</script> & remark", "models": models, "megabytes": megabytes})
+        rest = ["--captions", str(CAPTIONS), "--benchmarks", str(BENCHMARKS), "--settings", given, "--output", str(self.folder / output)]
+        page.main([*arguments, "--tokenizer", f"think={self.folder / 'model'}", *rest])
+        return self.folder / output
+
+
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(tmp_path_factory.mktemp("hostile"), HOSTILE | {"plain": "aspirin"})
+
+
+def content(html: str, name: str) -> str:
+    return html.partition(f'id="{name}">')[2].partition("</script>")[0]
+
+
+def unpacked(html: str, name: str) -> bytes:
+    return gzip.decompress(base64.b64decode(content(html, name)))
+
+
+def test_the_same_input_gives_the_same_bytes(hostile: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = hostile.make(output="one.html").read_bytes()
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    assert hostile.make(output="two.html").read_bytes() == first
+
+
+def test_no_text_of_the_run_is_in_the_page_as_markup(hostile: Run) -> None:
+    html = hostile.make().read_text(encoding="utf-8")
+    assert "owned" not in html.replace("owned'\\u003c/script", "").replace("owned'\\\"\\u003e", "")
+    assert html.count("</script>") == html.count("<script")
+    facts = json.loads(content(html, "facts"))
+    assert facts["remark"] == "</script> & remark"
+    assert facts["tables"][0]["rows"][2][1] == HOSTILE["script"]
+    assert facts["tables"][0]["label"] == "Comparison with the paper"
+    assert "*" not in facts["tables"][0]["caption"]
+
+
+def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
+    html = hostile.make().read_text(encoding="utf-8")
+    facts = json.loads(content(html, "facts"))
+    assert facts["settings"] == [[0, 0], [4, 0], [8, 0], [16, 0], [16, 1], [16, 2]]
+    assert facts["steps"][1] == [f"{hostile.folder.parent.name} {hostile.folder.name}", "012345678", "no", "questions 1,234", "12"]
+    raw, arrays = unpacked(html, "judged"), {}
+    for name, kind, length in facts["layout"]:
+        size = 4 if kind == "Uint32Array" else 1
+        arrays[name], raw = np.frombuffer(raw[: size * length], f"<u{size}"), raw[size * length :]
+    questions = json.loads(unpacked(html, "questions"))
+    assert [question[0] for question in questions] == ["medqa"] * 4 + ["gpqa"] * 4, "in the order of the benchmarks"
+    places = np.frombuffer(unpacked(html, "places"), "<u4").reshape(-1, 2)
+    judgements = {(j.question_id, j.model, j.budget, j.forced): j for j in records.read(hostile.folder / "judgements.parquet", Judgement)}
+    rollouts = {r.question_id: r for r in records.read(hostile.folder / "rollouts.parquet", Rollout)}
+    tokenizer = Tokenizer.from_file(str(hostile.folder / "model" / "tokenizer.json"))
+    seen = 0
+    for row, (question, model) in enumerate(zip(arrays["question"], arrays["model"])):
+        id, name = questions[question][1], facts["models"][model]["model"]
+        text = json.loads(unpacked(html, f"block-{places[row, 0]}"))[places[row, 1]]
+        for column, (budget, forced) in enumerate(facts["settings"]):
+            at, judgement = row * 6 + column, judgements.get((id, name, budget, forced))
+            state = arrays["state"][at]
+            assert bool(state & page.THERE) == (judgement is not None)
+            if judgement is None:
+                continue
+            seen += 1
+            assert (bool(state & page.RIGHT), bool(state & page.ENDED)) == (judgement.correct, judgement.ended)
+            assert facts["rules"][arrays["rule"][at]] == judgement.rule
+            assert " B"[arrays["letter"][at] // 2].strip() == judgement.letter
+            assert arrays["tokens"][at] == judgement.thinking_tokens
+            assert text["answers"][text["given"][column]][1] == judgement.extracted
+            if name == "think":
+                upto, forced_upto = text["shown"][column]
+                shown = "".join(text["thinking"][:upto] + text["forced"][:forced_upto])
+                exact = tokenizer.decode(rollouts[id].thinking(budget, forced))
+                assert shown in (exact, exact.rstrip("\ufffd")), "but for a character that the budget cuts through"
+    assert seen == len(judgements)
+
+
+BYTES = st.text(alphabet="aé€😀\ufffd \n", max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=BYTES, cuts=st.lists(st.integers(0, 100), max_size=6))
+def test_pieces_are_the_text_cut_where_the_tokens_are(text: str, cuts: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+    tokenizer = bytes_tokenizer(tmp_path_factory.getbasetemp() / "bytes")
+    ids = tokenizer.encode(text).ids
+    ends = sorted({min(cut, len(ids)) for cut in cuts} | {len(ids)})
+    parts = page.pieces(lambda some: tokenizer.decode(list(some)), ids, ends)
+    assert "".join(parts) == text
+    for number, end in enumerate(ends[:-1]):
+        assert "".join(parts[: number + 1]) == text.encode()[:end].decode(errors="ignore").rstrip("\ufffd")
+
+
+def test_texts_that_do_not_fit_are_left_out_and_those_that_flip_come_first(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    wild = {f"q{i}": generator.bytes(6000).hex() for i in range(60)}  # does not compress away
+    run = Run(tmp_path, wild)
+    whole = run.make(output="whole.html").stat().st_size
+    limit = whole / 1e6 - 0.3
+    html = run.make(megabytes=limit, output="part.html").read_text(encoding="utf-8")
+    assert len(html.encode()) <= 1e6 * limit
+    places = np.frombuffer(unpacked(html, "places"), "<u4").reshape(-1, 2)
+    kept = places[:, 0] != page.NOWHERE
+    assert 0 < kept.sum() < len(kept)
+    ranks = [reading.rank for reading in _readings(run, json.loads(unpacked(html, "questions")))]
+    assert max(rank for rank, there in zip(ranks, kept) if there) <= min(rank for rank, there in zip(ranks, kept) if not there)
+
+
+def _readings(run: Run, questions: list[list]) -> list[page.Reading]:
+    found = page.gather(records.read(run.folder / "judgements.parquet", Judgement), [])
+    return [found[benchmark, id, model] for benchmark, id, *_ in questions for model in ("base", "think")]
+
+
+def test_what_does_not_fit_together_is_said(hostile: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="judged questions are in no file"):
+        hostile.make(**{"--questions": "medqa.parquet"})
+    with pytest.raises(UserError, match="judged twice"):
+        hostile.make(**{"--judgements": "judgements.parquet judgements.parquet"})
+    (hostile.folder / "other.json").write_text("{}")
+    with pytest.raises(UserError, match=r"other\.json: no manifest"):
+        hostile.make(**{"--manifests": "other.json"})
+    with pytest.raises(UserError, match=r"none\.csv: not readable"):
+        hostile.make(**{"--tables": "none.csv"})
+    with pytest.raises(UserError, match=r"none\.png: not readable"):
+        hostile.make(**{"--figures": "none.png"})
+
+
+@pytest.fixture(scope="module")
+def open_page(hostile: Run) -> Iterator[Page]:
+    path = hostile.make(output="shown.html")
+    with browser() as found:
+        found.size(1200, 800)
+        found.open(path)
+        yield found
+
+
+@needs_chromium
+def test_hostile_texts_are_shown_as_text_and_the_network_is_not_asked(hostile: Run, open_page: Page) -> None:
+    path = hostile.folder / "shown.html"
+    shown = "document.getElementById('reading').textContent"
+    for number, (name, text) in enumerate(HOSTILE.items()):
+        open_page.open(path, f"#question/{'gpqa' if number % 2 else 'medqa'}/{name.replace(' ', '%20')}/think/16/0")
+        open_page.wait("document.querySelector('.judged')")
+        visible = "".join(chr(0x2400 + ord(c)) if c < " " else "\u2421" if "\x7f" <= c <= "\x9f" else c for c in text)
+        assert visible in open_page.ask(shown)
+        assert open_page.ask("document.querySelectorAll('#reading script, #reading img, #space script').length") == 0
+        isolated = "[...document.querySelectorAll('.model-text, .stem')].every((one) => getComputedStyle(one).unicodeBidi === 'isolate')"
+        assert open_page.ask(isolated)
+    for tab in ("tables", "run", "figures"):
+        open_page.open(path, f"#{tab}")
+    assert open_page.ask("document.title") == "m1 report"
+    assert [one for one in open_page.requests if not one.startswith(("file:", "data:", "about:"))] == []
+    assert open_page.errors == []
+
+
+@needs_chromium
+def test_the_policy_forbids_network_and_foreign_script(hostile: Run, open_page: Page) -> None:
+    asked = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+    open_page.open(hostile.folder / "shown.html")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        went = f"fetch('{url}/fetch', {{ mode: 'no-cors' }}).then(() => 'went', () => 'refused')"
+        image = f"new Promise((done) => {{ const i = new Image(); i.onload = i.onerror = () => done(1); i.src = '{url}/image'; }})"
+        assert open_page.ask(went) == "refused"
+        assert open_page.ask(image)
+        server.shutdown()
+    assert asked == []
+    open_page.ask(
+        "(() => { const s = document.createElement('script'); s.textContent = 'window.foreign = 1'; document.body.append(s); })()"
+    )
+    assert open_page.ask("typeof window.foreign") == "undefined"
+    assert any("Content Security Policy" in error for error in open_page.errors)
+    open_page.errors.clear()
+    open_page.requests.clear()
+
+
+@needs_chromium
+def test_filters_and_keys(hostile: Run, open_page: Page) -> None:
+    open_page.open(hostile.folder / "shown.html", "#questions")
+    judgements = records.read(hostile.folder / "judgements.parquet", Judgement)
+
+    def chosen(**values: str) -> list[list[str]]:
+        """Ids and models of the readings in the list with these filters."""
+        script = (
+            f"(() => {{ $('filters').reset(); Object.entries({json.dumps(values)}).forEach(([id, value]) => $(id).value = value); filter();"
+        )
+        return open_page.ask(
+            script + " return found.map((r) => [questions[arrays.question[r]].id, facts.models[arrays.model[r]].model]); })()"
+        )
+
+    def expected(keep) -> set[tuple[str, str]]:
+        return {(j.question_id, j.model) for j in judgements if (j.budget, j.forced) in {(16, 0), (0, 0)} and keep(j)}
+
+    def verdicts(j: Judgement) -> list[bool]:
+        return [one.correct for one in judgements if (one.question_id, one.model) == (j.question_id, j.model)]
+
+    def turns(j: Judgement, way: tuple[bool, bool]) -> bool:
+        return way in list(zip(verdicts(j), verdicts(j)[1:]))
+
+    cases = [
+        ({}, lambda j: True),
+        ({"model": "1"}, lambda j: j.model == "think"),
+        ({"benchmark": "4"}, lambda j: j.benchmark == "gpqa"),
+        ({"verdict": "right"}, lambda j: j.correct),
+        ({"verdict": "none"}, lambda j: not j.letter),
+        ({"verdict": "cut", "model": "1"}, lambda j: j.model == "think" and not j.ended),
+        ({"change": "falls"}, lambda j: turns(j, (True, False))),
+        ({"change": "rises"}, lambda j: turns(j, (False, True))),
+        ({"change": "never"}, lambda j: not any(verdicts(j))),
+        ({"change": "always"}, lambda j: all(verdicts(j))),
+        ({"search": "ASPIRIN"}, lambda j: j.question_id == "plain"),
+    ]
+    for values, keep in cases:
+        assert set(map(tuple, chosen(**values))) == expected(keep), values
+    order = chosen(model="1")
+    open_page.ask("open(found[0]).then(() => null)")
+
+    def press(key: str) -> list[str]:
+        for kind in ("keyDown", "keyUp"):
+            open_page.call("Input.dispatchKeyEvent", type=kind, key=key)
+        open_page.ask("new Promise((done) => setTimeout(done, 50))")
+        return open_page.ask("location.hash.split('/').map(decodeURIComponent)")
+
+    assert press("j")[2:] == [order[1][0], "think", "16", "0"]
+    assert press("ArrowLeft")[4:] == ["8", "0"]
+    assert press("j")[2:] == [order[2][0], "think", "8", "0"], "the budget is kept"
+    assert press("k")[2:] == [order[1][0], "think", "8", "0"]
+    assert open_page.errors == []
+
+
+@needs_chromium
+def test_tables_sort_with_what_is_missing_last(hostile: Run, open_page: Page) -> None:
+    open_page.open(hostile.folder / "shown.html", "#tables/compare")
+    column = "[...document.querySelectorAll('#tables tbody tr')].map((row) => row.children[3].textContent)"
+    press = "document.querySelectorAll('#tables th button')[3].click()"
+    open_page.ask(press)
+    assert open_page.ask(column) == ["100", *(str(9 - number) for number in range(len(HOSTILE) + 1)), "missing"]
+    open_page.ask(press)
+    assert open_page.ask(column)[-2:] == ["100", "missing"]
+    assert (
+        open_page.ask("[...document.querySelectorAll('#tables tr')].filter((row) => row.children[0].textContent === 'differs').length") == 1
+    )
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 1300])
+def test_nothing_is_wider_than_the_window(hostile: Run, open_page: Page, width: int) -> None:
+    open_page.size(width, 800)
+    for tab in ("run", "tables", "figures", "question/medqa/long/think/16/0", "question/medqa/right%20to%20left/think/16/2"):
+        open_page.open(hostile.folder / "shown.html", f"#{tab}")
+        assert open_page.ask("document.documentElement.scrollWidth") <= width, tab
+        section = "document.querySelector('main > section:not([hidden])')"
+        reading = "document.getElementById('reading')"
+        for part in (section, reading):
+            assert open_page.ask(f"{part}.scrollWidth - {part}.clientWidth") <= 0, f"{part} of {tab}"
+    open_page.size(1200, 800)
+
+
+@pytest.mark.parametrize("caption", sorted(CAPTIONS.glob("*.rst")), ids=lambda path: path.stem)
+def test_captions_are_sound_for_both_reports(caption: Path) -> None:
+    text = caption.read_text(encoding="utf-8")
+    publish_string(text, writer="html", settings_overrides={"report_level": 1, "halt_level": 1})  # raises at any doubt
+    found = page.captioned(Path(f"{caption.stem}.csv"), CAPTIONS)
+    assert caption.stem == "workflow" or found["caption"].startswith(f"{found['label']}. "), "what is bold is the label"
+    assert not set("*`") & set(found["caption"])

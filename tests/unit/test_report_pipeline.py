@@ -1,0 +1,195 @@
+"""Figure 2: the rule graph is drawn whole, in order, without a text that meets another or an arrow."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from m1.errors import UserError
+from m1.report import style
+from m1.report.pipeline import LANE, STAGES, TOLD, arrange, directed, draw, labels, main, parse, rows
+
+DOT = """digraph snakemake_dag {
+    graph[bgcolor=white, margin=0];
+    node[shape=box, style=rounded, fontname=sans,                 fontsize=10, penwidth=2];
+	0[label = "all", color = "0.00 0.6 0.85", style="rounded"];
+	1[label = "report_table1", color = "0.33 0.6 0.85", style="rounded"];
+	2[label = "select_sample", color = "0.53 0.6 0.85", style="rounded"];
+	3[label = "pools_merge", color = "0.22 0.6 0.85", style="rounded"];
+	4[label = "pools_collect", color = "0.18 0.6 0.85", style="rounded"];
+	12[label = "distill_draw", color = "0.04 0.6 0.85", style="rounded"];
+	13[label = "distill_traces", color = "0.04 0.6 0.85", style="rounded"];
+	1 -> 0
+	2 -> 1
+	2 -> 2
+	2 -> 12
+	3 -> 2
+	3 -> 12
+	4 -> 3
+	4 -> 1
+	12 -> 13
+	13 -> 2
+}
+"""
+RULES = [
+    *(
+        "world_build",
+        "world_tokenizer",
+        "pools_collect",
+        "pools_collect_benchmark",
+        "pools_merge",
+        "pools_audit",
+        "screen_attempt",
+        "screen_hard",
+    ),
+    *("distill_draw", "distill_traces", "select_domains", "select_sample", "train_sft", "infer_sweep", "infer_answer", "score_judge"),
+    *("report_table1", "report_figure2"),
+]
+graphs = st.lists(
+    st.tuples(st.sampled_from(RULES), st.sampled_from(RULES)).filter(lambda edge: edge[0] != edge[1]), max_size=45, unique=True
+)
+
+
+def reached(edges: Any, start: str) -> set[str]:
+    found: set[str] = set()
+    while more := {b for a, b in edges if a in found | {start}} - found:
+        found |= more
+    return found
+
+
+def test_rules_and_edges_are_read_without_targets_and_loops() -> None:
+    rules, edges = parse(DOT)
+    assert rules == ["pools_collect", "pools_merge", "distill_draw", "distill_traces", "select_sample", "report_table1"]
+    assert len(edges) == 8
+    onward, back = directed(edges)
+    assert back == [("select_sample", "distill_draw")]
+    assert set(onward) == {
+        ("pools_collect", "pools_merge"),
+        ("pools_merge", "distill_draw"),
+        ("distill_draw", "distill_traces"),
+        ("distill_traces", "select_sample"),
+        ("select_sample", "report_table1"),
+    }
+    assert rows(rules, onward)["distill_traces"] == 3
+
+
+def test_something_else_than_a_rule_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "graph.dot").write_text('digraph { 0[label = "all"]; }')
+    with pytest.raises(UserError, match="no rule of a stage"):
+        main(["--graph", str(tmp_path / "graph.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")])
+    with pytest.raises(UserError, match="cannot be read"):
+        main(["--graph", str(tmp_path / "none.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")])
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs)
+def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) -> None:
+    onward, back = directed(edges)
+    accepted = set(edges) - set(back)
+    for rule in RULES:
+        assert reached(onward, rule) == reached(accepted, rule), "the same rules are reached"
+        assert rule not in reached(onward, rule), "no cycle"
+    for edge in onward:
+        assert edge[1] not in reached([other for other in onward if other != edge], edge[0]), "none is implied by the others"
+    order = rows(RULES, onward)
+    assert all(order[a] < order[b] for a, b in onward)
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs)
+def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> None:
+    told = {rule: ["196,157 questions", "and more"] for rule in RULES}
+    grid, arrows = arrange(RULES, *directed(edges), told, lambda text, size: 0.01 * size * len(text))
+    assert sorted(node.rule for row in grid for node in row if node.rule) == sorted(RULES)
+    for row in grid:
+        for left, right in itertools.pairwise(row):
+            assert left.x + left.width / 2 < right.x - right.width / 2
+    for chain, _ in arrows:
+        assert [node.row for node in chain] == list(range(chain[0].row, chain[-1].row + 1)), "an arrow passes every row between"
+        assert all(not node.rule and node.width == LANE for node in chain[1:-1])
+
+
+def written(folder: Path, counts: dict[str, dict[str, Any]]) -> list[str]:
+    flags = []
+    for place, found in counts.items():
+        rule, _, name = place.partition("=")
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"counts": found}))
+        flags += ["--manifest", f"{rule}={path}"]
+    return flags
+
+
+PAPER = {
+    "pools_collect=pools/medqa.json": {"questions": 10_178},
+    "pools_collect=pools/headqa.json": {"questions": 2_657},
+    "pools_collect=pools/medmcqa.json": {"questions": 182_822},
+    "pools_collect=pools/pubmedqa.json": {"questions": 500},
+    "pools_merge=pools/merged.json": {"merged": 192_023},
+    "distill_traces=distill/hard.json": {"verdicts": {"right": 23_504, "wrong": 1}},
+    "select_sample=select/m1k.json": {"samples": 1_000},
+    "select_sample=select/m23k.json": {"samples": 23_493},
+}
+
+
+def test_counts_are_those_of_the_manifests(tmp_path: Path) -> None:
+    flags = written(tmp_path, PAPER)
+    pairs = [(rule, Path(path)) for rule, path in (flag.split("=") for flag in flags[1::2])]
+    assert labels(pairs) == {
+        "pools_collect": ["4 pools", "196,157 questions"],
+        "pools_merge": ["192,023 questions"],
+        "distill_traces": ["23,504 right traces"],
+        "select_sample": ["m23k 23,493", "m1k 1,000 samples"],
+    }
+    (one,) = written(tmp_path, {"train_sft=train/m1-7b-1k/manifest.json": {"samples": 1000, "tokens": 1_234_567}})[1:]
+    assert labels([("train_sft", Path(one.partition("=")[2]))])["train_sft"] == ["1 model", "1,000 samples", "1,234,567 tokens an epoch"]
+    assert labels([("train_sft", tmp_path / "train/m1-7b-1k")]) == labels([("train_sft", tmp_path / "train/m1-7b-1k/manifest.json")])
+
+
+def test_a_manifest_without_the_count_is_named(tmp_path: Path) -> None:
+    written(tmp_path, {"pools_merge=pools/merged.json": {"other": 1}})
+    with pytest.raises(UserError, match=r"pools_merge: no count 'merged' in one of merged"):
+        labels([("pools_merge", tmp_path / "pools/merged.json")])
+    with pytest.raises(UserError, match="nothing is told of this rule"):
+        labels([("report_table1", tmp_path / "pools/merged.json")])
+
+
+def test_every_rule_that_is_told_of_belongs_to_a_stage() -> None:
+    assert {rule.split("_")[0] for rule in TOLD} <= set(STAGES)
+
+
+@pytest.mark.parametrize("note", ["", "Embedded world: validates the pipeline, says nothing about medicine."])
+def test_no_text_meets_another_or_leaves_the_figure(note: str) -> None:
+    rules, edges = parse(DOT)
+    edges = [*edges, *((a, b) for a, b in itertools.pairwise(RULES))]
+    reports = [f"report_{name}_of_something" for name in "abcdefghijkl"]
+    told = {rule: [f"name_{i} 196,157" for i in range(6)] for rule in RULES if not rule.startswith("report")}
+    with style.plt.rc_context(style.PLACED):
+        figure = draw([*dict.fromkeys([*RULES, *rules]), *reports], edges, told, note)
+        figure.canvas.draw()
+        texts = [text for text in [*figure.texts, *figure.axes[0].texts] if text.get_text()]
+        boxes = [text.get_window_extent() for text in texts]
+        whole = figure.bbox
+        for box, text in zip(boxes, texts, strict=True):
+            assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text
+            assert whole.y0 <= box.y0 <= box.y1 <= whole.y1, text
+        for (one, a), (other, b) in itertools.combinations(zip(texts, boxes, strict=True), 2):
+            apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 + 2 or b.y1 <= a.y0 + 2
+            assert apart, f"{one.get_text()} meets {other.get_text()}"
+        style.plt.close(figure)
+
+
+def test_the_figure_is_the_same_bytes_with_fonts_embedded(tmp_path: Path) -> None:
+    (tmp_path / "graph.dot").write_text(DOT)
+    made = []
+    for name in ("one", "two"):
+        files = [str(tmp_path / f"{name}.{kind}") for kind in ("pdf", "png")]
+        main(["--graph", str(tmp_path / "graph.dot"), *written(tmp_path, PAPER), "--settings", '{"note": "n"}', "--output", *files])
+        made.append([Path(file).read_bytes() for file in files])
+    assert made[0] == made[1]
+    assert b"/FontFile2" in made[0][0]

@@ -1,0 +1,486 @@
+"""Figures 4, 5 and 8: failure cases, found by rule, drawn with their text (5, "Failure cases").
+
+- ``longest_wrong`` (Figure 4): at the largest budget one model thinks longer than every other model of the figures and is wrong, and all
+  others are right. Ranked: thinking that ended by itself before thinking that was cut; then by how many tokens longer it is, most first.
+- ``forced_wrong`` (Figures 5 and 8): within the forced budget a model is right unforced, and wrong after some number of forced ``Wait``s.
+  Ranked: wrong at every larger number, too, before those that come back; then fewest ``Wait``s until the turn; then shortest thinking.
+
+Before all that go cases whose answers name an option, before those with an answer that was only matched to the most similar one, right or
+wrong by luck. What is still equal goes by model, benchmark (in the order of Table 1) and question. Figures 4 and 5 draw the first of each,
+Figure 8 the first ``forced_wrong`` on another question, of another model if there is one. ``cases.csv`` has them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.ft2font import LoadFlags
+from matplotlib.patches import Rectangle
+
+from m1 import records
+from m1.errors import UserError, run
+from m1.files import replacing
+from m1.progress import say
+from m1.records import LETTERS, Prediction, Question, Rollout
+from m1.report import inputs, style
+
+READ = ["question_id", "benchmark", "model", "budget", "forced", "ended", "thinking_tokens", "letter", "correct", "rule"]
+MOST_SIMILAR = "most similar option"
+"""The scorer's rule of an answer that names no option (:mod:`m1.score.match`)."""
+PLACE = ["benchmark", "question_id"]
+COLUMNS = ["rule", "rank", "figure", "model", *PLACE, "budget", "forced_right", "forced_wrong", "letter_right", "letter_wrong"]
+COLUMNS += ["thinking_right", "thinking_wrong", "named", "stays_wrong", "ended"]
+"""Of ``cases.csv``. ``named``: the answers name an option; ``ended``: the wrong thinking ended by itself; ``thinking_…`` is in tokens.
+For ``longest_wrong``, ``letter_right`` and ``thinking_right`` are those of the other model that thinks longest."""
+
+
+def longest_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
+    """Questions on which the model that thinks longest is wrong and all others are right (Figure 4), ranked.
+
+    Args:
+        judged: columns :data:`READ` of two models or more; ``model`` and ``benchmark`` are ordered categories.
+        budget: in thinking tokens, without forcing.
+    """
+    rows = judged[(judged["budget"] == budget) & (judged["forced"] == 0)].sort_values([*PLACE, "thinking_tokens"], kind="stable")
+    rows = rows.assign(named=_named(rows))
+    by = rows.groupby(PLACE, observed=True)
+    models = judged["model"].nunique()
+    last = rows.assign(models=by["model"].transform("size"), right=by["correct"].transform("sum"), other=by["thinking_tokens"].shift())
+    last = last.assign(letter_right=by["letter"].shift(), named=by["named"].transform("all")).groupby(PLACE, observed=True).tail(1)
+    found = last[(last["models"] == models) & (last["right"] == models - 1) & ~last["correct"] & (last["thinking_tokens"] > last["other"])]
+    found = found.assign(excess=found["thinking_tokens"] - found["other"], thinking_right=found["other"])
+    found = found.sort_values(["named", "ended", "excess", "model", *PLACE], ascending=[False, False, False, True, True, True])
+    found = found.rename(columns={"letter": "letter_wrong", "thinking_tokens": "thinking_wrong"})
+    return _ranked(found, "longest_wrong")
+
+
+def forced_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
+    """Answers that were right unforced, and wrong after forcing (Figures 5 and 8), ranked; a row for each question and model.
+
+    ``forced_wrong`` is the smallest forced count with a wrong answer, ``forced_right`` the next smaller count judged, right as all before.
+
+    Args:
+        judged: as in :func:`longest_wrong`.
+        budget: that it is forced in, in thinking tokens.
+    """
+    rows = judged[judged["budget"] == budget].sort_values(["model", *PLACE, "forced"], kind="stable")
+    keys = [rows[name] for name in ("model", *PLACE)]
+    rows = rows.assign(named=_named(rows), right_so_far=rows["correct"].groupby(keys, observed=True).cummin())
+    by = rows.groupby(keys, observed=True)
+    rows = rows.assign(
+        unforced=by["forced"].transform("min") == 0,
+        right_before=by["right_so_far"].shift(fill_value=False),
+        right_later=rows["correct"][::-1].groupby([key[::-1] for key in keys], observed=True).cummax()[::-1],
+        named=rows["named"] & by["named"].shift(fill_value=False),
+        **{f"{name}_right": by[of].shift() for name, of in (("forced", "forced"), ("letter", "letter"), ("thinking", "thinking_tokens"))},
+    )
+    found = rows[rows["unforced"] & rows["right_before"] & ~rows["correct"]]
+    found = found.assign(stays_wrong=~found["right_later"])
+    found = found.sort_values(
+        ["named", "stays_wrong", "forced", "thinking_tokens", "model", *PLACE], ascending=[False, False, True, True, True, True, True]
+    )
+    found = found.rename(columns={"letter": "letter_wrong", "thinking_tokens": "thinking_wrong", "forced": "forced_wrong"})
+    return _ranked(found, "forced_wrong")
+
+
+def _named(rows: pd.DataFrame) -> pd.Series:
+    """Whether each answer named an option."""
+    return rows["rule"] != MOST_SIMILAR
+
+
+def _ranked(found: pd.DataFrame, rule: str) -> pd.DataFrame:
+    found = found.assign(rule=rule, rank=range(1, len(found) + 1), figure="").reindex(columns=COLUMNS).reset_index(drop=True)
+    kinds = {"Int64": ["forced_right", "forced_wrong", "thinking_right", "thinking_wrong"], "boolean": ["named", "stays_wrong", "ended"]}
+    return found.astype({name: kind for kind, names in kinds.items() for name in names} | {"model": str, "benchmark": str})
+
+
+def choose(longest: pd.DataFrame, forced: pd.DataFrame) -> pd.DataFrame:
+    """All cases, with the figure that draws each in ``figure``."""
+    longest, forced = longest.copy(), forced.copy()
+    longest.loc[:0, "figure"] = "figure4"
+    if len(forced):
+        first = forced.iloc[0]
+        others = forced[(forced["question_id"] != first["question_id"]) | (forced["benchmark"] != first["benchmark"])]
+        another = others[others["model"] != first["model"]]
+        forced.loc[0, "figure"] = "figure5"
+        forced.loc[(another if len(another) else others).index[:1], "figure"] = "figure8"
+    return pd.concat([longest, forced], ignore_index=True)
+
+
+# Text that any reader of PDF can show, whatever a model wrote.
+
+LEFT_OUT = "[… {count:,} {unit} left out …]"
+MISSING = "\N{WHITE SQUARE}"
+INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
+"""Unicode's categories of what is no printed character: control and bidirectional marks, private use, surrogates."""
+
+
+@cache
+def _font(bold: bool) -> Any:
+    return font_manager.get_font(
+        font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))
+    )
+
+
+@cache
+def _advance(character: str, bold: bool) -> float:
+    """Width of a character in ems."""
+    font = _font(bold)
+    font.set_size(100, 72)
+    return float(font.load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance) / 65536 / 100
+
+
+@cache
+def _known() -> frozenset[int]:
+    return frozenset(_font(False).get_charmap()) & frozenset(_font(True).get_charmap())
+
+
+def printable(text: str) -> str:
+    """Text of characters that the font has: others are a white square, invisible ones are gone, tabs are spaces; line ends stay."""
+
+    def shown(character: str) -> str:
+        if character == "\n":
+            return character
+        if unicodedata.category(character) in INVISIBLE:
+            return ""
+        return character if ord(character) in _known() else MISSING
+
+    return "".join(map(shown, text.replace("\t", "    ")))
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most about ``limit`` characters: the middle of a longer text is left out, which it says."""
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 3 // 5, limit * 2 // 5
+    return f"{text[:head]} {LEFT_OUT.format(count=len(text) - head - tail, unit='characters')} {text[len(text) - tail :]}"
+
+
+def shorten_tokens(ids: Sequence[int], decode: Callable[[Sequence[int]], str], limit: int) -> str:
+    """The text of tokens, at most about ``limit`` characters: whole tokens of its middle are left out, which it says, counted."""
+    ids = list(ids)
+    if len(text := decode(ids)) <= limit:
+        return text
+    head = bisect_right(range(len(ids)), limit * 3 // 5, key=lambda count: len(decode(ids[:count]))) - 1
+    tail = bisect_right(range(len(ids) - head), limit * 2 // 5, key=lambda count: len(decode(ids[len(ids) - count :]))) - 1
+    left_out = LEFT_OUT.format(count=len(ids) - head - tail, unit="tokens")
+    return f"{decode(ids[:head])} {left_out} {decode(ids[len(ids) - tail :])}"
+
+
+def wrap(text: str, width: float, bold: bool = False) -> list[str]:
+    """Lines of a printable text that are no wider than ``width``, in ems; a word that is wider is broken."""
+    lines = []
+    for paragraph in text.strip("\n").split("\n"):
+        line, used = "", 0.0
+        for word in paragraph.split(" "):
+            need = sum(_advance(character, bold) for character in word)
+            space = _advance(" ", bold) if line else 0.0
+            if line and used + space + need > width:
+                lines.append(line)
+                line, used, space = "", 0.0, 0.0
+            if need <= width:
+                line, used = f"{line} {word}" if space else word, used + space + need
+                continue
+            for character in word:
+                wide = _advance(character, bold)
+                if used + wide > width:
+                    lines.append(line)
+                    line, used = "", 0.0
+                line, used = line + character, used + wide
+        lines.append(line)
+    return [line for i, line in enumerate(lines) if line.strip() or (i and lines[i - 1].strip())]  # one empty line at a time
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph of a figure."""
+
+    text: str
+    bold: bool = False
+    colour: str = "0.1"
+    shade: str = "white"
+    """Behind it."""
+    bar: str = ""
+    """Colour of the bar at its left; empty for none."""
+    size: float = 7.0
+    """Points."""
+    pad: float = 0.5
+    """Lines of room above and below, together."""
+
+
+WIDTH, MARGIN, INNER = 7.0, 0.15, 0.12
+"""Inches: the figure, its margin, the room left and right of text."""
+RIGHT, WRONG, QUIET = style.COLOURS[3], style.COLOURS[6], "0.94"
+THINKING, SHORT = 1100, 500
+"""Characters of one stretch of thinking, and of an answer or option, before the middle is left out."""
+STEM = 1600
+
+
+def draw(blocks: Sequence[Block]) -> Figure:
+    """Paragraphs below each other. Made within ``plt.rc_context(style.PLACED)``."""
+    placed: list[tuple[float, float, Block, list[str]]] = []
+    y = MARGIN
+    for block in blocks:
+        lines = wrap(printable(block.text), (WIDTH - 2 * MARGIN - 2 * INNER) * 72 / block.size, block.bold) or [""]
+        height = (1.32 * len(lines) + block.pad) * block.size / 72
+        placed.append((y, height, block, lines))
+        y += height
+    figure = style.plt.figure(figsize=(WIDTH, y + MARGIN))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, WIDTH), ylim=(y + MARGIN, 0))
+    axes.set_axis_off()
+    for top, height, block, lines in placed:
+        axes.add_patch(Rectangle((MARGIN, top), WIDTH - 2 * MARGIN, height, facecolor=block.shade, linewidth=0))
+        if block.bar:
+            axes.add_patch(Rectangle((MARGIN, top), 0.04, height, facecolor=block.bar, linewidth=0))
+        for number, line in enumerate(lines):
+            middle = top + (block.pad / 2 + 1.32 * (number + 0.5)) * block.size / 72
+            weight = "bold" if block.bold else "normal"
+            axes.text(
+                MARGIN + INNER,
+                middle,
+                line,
+                fontsize=block.size,
+                color=block.colour,
+                fontweight=weight,
+                va="center_baseline",
+                parse_math=False,
+            )
+    return figure
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the texts of cases are; rows are read when a case is drawn."""
+
+    labels: Mapping[str, str]
+    """Model to what figures call it."""
+    benchmarks: Mapping[str, str]
+    """Benchmark to its heading."""
+    questions: Mapping[str, Path]
+    """Benchmark to its questions."""
+    rollouts: Mapping[str, Path]
+    """Model to its rollouts; a model whose results are published has none."""
+    predictions: Mapping[str, Path]
+    tokenizers: Mapping[str, Path]
+    """Model to the folder with its ``tokenizer.json``."""
+
+    def question(self, case: Mapping[str, Any]) -> Question:
+        path = self.questions.get(case["benchmark"])
+        rows = records.read(path, Question, {"id": case["question_id"]}) if path else []
+        if not rows:
+            raise UserError(
+                f"--questions: no question {case['question_id']} of {case['benchmark']}, which is judged. Give the file of its questions."
+            )
+        return rows[0]
+
+    def prediction(self, case: Mapping[str, Any], model: str, forced: int) -> Prediction:
+        where = {name: case[name] for name in PLACE} | {"budget": case["budget"], "forced": forced}
+        rows = records.read(self.predictions[model], Prediction, where) if model in self.predictions else []
+        if not rows:
+            raise UserError(f"--predictions: none of {model} on {where}, which is judged. Give the file that was judged.")
+        return rows[0]
+
+    def rollout(self, case: Mapping[str, Any], model: str, forced: int, tokens: int) -> Rollout | None:
+        """The thinking; None where it is not to be had. ``tokens`` is how long it was judged to be."""
+        if model not in self.rollouts:
+            return None
+        rows = records.read(self.rollouts[model], Rollout, {name: case[name] for name in PLACE})
+        if not rows or len(rows[0].thinking(case["budget"], forced)) != tokens:
+            raise UserError(
+                f"{self.rollouts[model]}: not the thinking that was judged on {case['benchmark']}, question {case['question_id']}. "
+                "Give rollouts and judgements of the same run."
+            )
+        return rows[0]
+
+    def decode(self, model: str) -> Callable[[Sequence[int]], str]:
+        """From token ids to text, special tokens as text too."""
+        path = self.tokenizers.get(model, Path(model)) / "tokenizer.json"
+        if not path.is_file():
+            raise UserError(f"--tokenizer: no {path}; give the folder of {model}'s tokenizer as {model}=FOLDER")
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(path))
+        return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+SPACE = Block("", size=3)
+
+
+def _foot(note: str) -> Block:
+    return Block(note, colour=style.MUTED, size=6.5)
+
+
+NO_TEXT = "(The thinking is not among the published results.)"
+
+
+def _head(title: str, case: Mapping[str, Any], question: Question, sources: Sources, found: int) -> list[Block]:
+    benchmark = sources.benchmarks.get(case["benchmark"], case["benchmark"])
+    which = f"{benchmark}, question {case['question_id']}. Case {case['rank']} of {found:,} found by the rule."
+    stem = [Block(shorten(text, STEM), shade=QUIET) for text in (question.context, question.stem) if text]
+    edge = Block("", shade=QUIET, size=2)
+    options = [
+        Block(
+            f"{letter}. {shorten(text, SHORT)}" + (" \N{HEAVY CHECK MARK}" if letter == question.answer else ""),
+            bold=letter == question.answer,
+            colour=RIGHT if letter == question.answer else "0.1",
+            shade=QUIET,
+            pad=0.1,
+        )
+        for letter, text in zip(LETTERS, question.options)
+    ]
+    return [Block(title, bold=True, size=9), Block(which, colour=style.MUTED, size=6.5), edge, *stem, *options, edge, SPACE]
+
+
+def _thought(text: str, answer: str, judged: Mapping[str, Any]) -> list[Block]:
+    """Thinking, the answer after it, and whether that is right: in words and by a sign, so that it shows in grey, too."""
+    verdict, colour = ("right \N{HEAVY CHECK MARK}", RIGHT) if judged["correct"] else ("wrong \N{HEAVY BALLOT X}", WRONG)
+    why = f"  (the {MOST_SIMILAR}; the answer names none)" if judged["rule"] == MOST_SIMILAR else ""
+    return [
+        Block(shorten(text.strip(), 2 * THINKING), bar=colour),
+        Block("\N{RIGHTWARDS ARROW} " + shorten(answer.strip(), SHORT), bar=colour),
+        Block(f"{judged['letter'] or 'no option'}, {verdict}{why}", bold=True, colour=colour, bar=colour),
+        SPACE,
+    ]
+
+
+def _here(judged: pd.DataFrame, case: Mapping[str, Any]) -> pd.DataFrame:
+    """Judgements on the question of a case at its budget."""
+    same = [judged[name] == case[name] for name in (*PLACE, "budget")]
+    return judged[same[0] & same[1] & same[2]]
+
+
+def draw_longest(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources, found: int, note: str) -> Figure:
+    """Figure 4: the models' thinking on one question, the longest first.
+
+    Args:
+        case: a row of :func:`longest_wrong`.
+        found: how many cases there are.
+        note: printed at the foot; empty for none.
+    """
+    question = sources.question(case)
+    title = f"{sources.labels[case['model']]} thinks longest and is wrong; the others are right"
+    blocks = _head(title, case, question, sources, found)
+    here = _here(judged, case)
+    here = here[here["forced"] == 0]
+    for row in here.sort_values("thinking_tokens", ascending=False, kind="stable").to_dict("records"):
+        model = row["model"]
+        rollout = sources.rollout(case, model, 0, row["thinking_tokens"])
+        thinking = shorten_tokens(rollout.thinking(case["budget"]), sources.decode(model), THINKING) if rollout else NO_TEXT
+        how = "ended by itself" if row["ended"] else f"cut by the budget of {case['budget']:,}"
+        blocks += [
+            Block(f"{sources.labels[model]}: {row['thinking_tokens']:,} tokens of thinking, {how}", bold=True, size=8),
+            *_thought(thinking, sources.prediction(case, model, 0).answer, row),
+        ]
+    return draw([*blocks, _foot(note)])
+
+
+def draw_forced(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources, found: int, note: str) -> Figure:
+    """Figures 5 and 8: one model's thinking before and after the forced ``Wait`` at which its answer turned.
+
+    Args: as in :func:`draw_longest`; ``case`` is a row of :func:`forced_wrong`.
+    """
+    question, model = sources.question(case), case["model"]
+    before, after = int(case["forced_right"]), int(case["forced_wrong"])
+    title = f"{sources.labels[model]}: forced thinking turns right into wrong"
+    blocks = _head(title, case, question, sources, found)
+    rollout = sources.rollout(case, model, after, case["thinking_wrong"])
+    following = ""
+    if rollout:
+        whole, decode = rollout.thinking(case["budget"], after), sources.decode(model)
+        waits = [place for place in rollout.waits if place < len(whole)]
+        texts = [shorten_tokens(part, decode, THINKING) for part in (whole[: waits[before]], whole[waits[before] :])]
+        if len(waits) > before + 1:
+            following = f", the first of {len(waits) - before} up to the next answer"
+    else:
+        texts = [NO_TEXT, NO_TEXT]
+    turn = f"\N{BLACK DOWN-POINTING TRIANGLE} Forced “Wait” {before + 1}{following}: here the answer turns"
+    stays = "It stays wrong however often it is forced." if case["stays_wrong"] else "It comes back to the right answer later."
+    here = _here(judged, case)
+    rows = here[here["model"] == model].set_index("forced", drop=False).to_dict("index")
+    for forced, text in zip((before, after), texts, strict=True):
+        row = rows[forced]
+        if forced == after:
+            blocks += [Block(turn, bold=True, colour=WRONG, shade="0.88", size=7.5), SPACE]
+        often = f"Forced {forced}\N{MULTIPLICATION SIGN}" if forced < case["budget"] else "Forced until the budget is used up"
+        blocks.append(Block(f"{often if forced else 'Not forced'}: {row['thinking_tokens']:,} tokens of thinking", bold=True, size=8))
+        blocks += _thought(text, sources.prediction(case, model, forced).answer, row)
+    return draw([*blocks, Block(stays), SPACE, _foot(note)])
+
+
+def no_case(title: str, note: str) -> Figure:
+    """A figure for a run that has no such case."""
+    return draw([Block(title, bold=True, size=9), Block("No such case in this run."), _foot(note)])
+
+
+def read_judged(paths: Sequence[str], models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
+    """Columns :data:`READ` of the models' judgements; models and benchmarks ordered as given."""
+    frame = pd.concat([pd.DataFrame(dict(zip(READ, inputs.columns(path, READ)))) for path in paths], ignore_index=True)
+    unknown = sorted(set(frame["benchmark"]) - set(benchmarks))
+    if unknown:
+        raise UserError(f"judgements: no heading for benchmark {', '.join(unknown)}. Add a line for it to the file given as --benchmarks.")
+    frame = frame[frame["model"].isin(models)]
+    return frame.assign(
+        model=pd.Categorical(frame["model"], models, ordered=True), benchmark=pd.Categorical(frame["benchmark"], benchmarks, ordered=True)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Find all cases and draw the first ones."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--questions", nargs="+", required=True, type=Path, help="questions of each benchmark, in files named after it")
+    parser.add_argument("--predictions", action="append", required=True, metavar="MODEL=PATH", help="once for each model")
+    parser.add_argument("--rollouts", action="append", default=[], metavar="MODEL=PATH", help="once for each model that has any")
+    parser.add_argument("--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="once for each model with rollouts")
+    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+    parser.add_argument(
+        "--settings", required=True, help="JSON: models (model, label), budget (of Figure 4), forced_budget (of 5 and 8), note"
+    )
+    parser.add_argument("--table", required=True, help="CSV to write: all cases")
+    for number in (4, 5, 8):
+        parser.add_argument(f"--figure{number}", nargs="+", required=True, help="files to write: .pdf, .png")
+    options = parser.parse_args(argv)
+    settings = inputs.settings(options.settings, ["models", "budget", "forced_budget", "note"])
+    labels = {
+        model["model"]: model["label"]
+        for model in (inputs.exact_keys(m, ["model", "label"], "--settings: models") for m in settings["models"])
+    }
+    benchmarks = inputs.benchmarks(options.benchmarks)
+    judged = read_judged(options.judgements, list(labels), list(benchmarks))
+    named = {
+        key: {name: Path(path) for name, path in inputs.named(getattr(options, key))} for key in ("predictions", "rollouts", "tokenizer")
+    }
+    questions = {path.stem: path for path in options.questions}
+    sources = Sources(labels, benchmarks, questions, named["rollouts"], named["predictions"], named["tokenizer"])
+    cases = choose(longest_wrong(judged, settings["budget"]), forced_wrong(judged, settings["forced_budget"]))
+    found = cases["rule"].value_counts()
+    with replacing(options.table) as partial:
+        cases.to_csv(partial, index=False, lineterminator="\n")
+    with style.plt.rc_context(style.PLACED):
+        for figure in ("figure4", "figure5", "figure8"):
+            rows = cases[cases["figure"] == figure].to_dict("records")
+            if not rows:
+                titles = {"figure4": "Longer thinking that stays wrong"}
+                drawn = no_case(titles.get(figure, "Forced thinking that turns right into wrong"), settings["note"])
+            elif figure == "figure4":
+                drawn = draw_longest(rows[0], judged, sources, int(found["longest_wrong"]), settings["note"])
+            else:
+                drawn = draw_forced(rows[0], judged, sources, int(found["forced_wrong"]), settings["note"])
+            style.save(drawn, getattr(options, figure))
+    counts = [int(found.get(rule, 0)) for rule in ("longest_wrong", "forced_wrong")]
+    say("cases", f"{len(judged):,} judgements -> {counts[0]:,} longest and wrong, {counts[1]:,} turned wrong by force: {options.table}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,417 @@
+"""One page of the whole run, to open offline: tables that sort, figures, and a reader of single questions.
+
+The page holds everything it shows and its security policy forbids it the network. What a model wrote never is markup: texts are in
+compressed blocks, inflated when a question is opened, and reach the page as text only. Judgements are columns of small integers, so that
+a hundred thousand of them filter at once; see ``docs/report.md``.
+
+A *reading* is one model on one question: its thinking, its answers at every (budget, forced) and what was made of them (3.3, B.3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import csv
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from m1 import records
+from m1.errors import UserError, run
+from m1.files import read_json, write_text
+from m1.progress import Progress, say
+from m1.records import LETTERS, Judgement, Prediction, Question, Rollout
+from m1.report import inputs
+
+PARTS = Path(__file__).with_suffix("")
+"""Folder of the page's template, style and script."""
+BLOCK = 400_000
+"""Bytes of text, uncompressed, in a block: one is inflated in a few milliseconds."""
+ELEMENT = '<script type="text/plain" id="{name}">{content}</script>'
+NOWHERE = 0xFFFFFFFF
+"""Block of a reading whose text is left out."""
+PLACE = 11
+"""Characters that a reading's place takes at most: eight bytes in base64."""
+THERE, RIGHT, ENDED = 1, 2, 4
+"""Bits of a judgement's state."""
+FLIPPED, WRONG, ALWAYS_RIGHT = range(3)
+"""In this order texts are kept when not all fit: of verdicts that change with the thinking, then of wrong ones."""
+
+Setting = tuple[int, int]
+"""Thinking budget in tokens, and how many times ``Wait`` was forced."""
+Key = tuple[str, str, str]
+"""Benchmark, question id and model: a reading."""
+
+
+@dataclass
+class Reading:
+    """One model on one question."""
+
+    judged: dict[Setting, Judgement] = field(default_factory=dict)
+    answers: dict[Setting, str] = field(default_factory=dict)
+    thinking: list[str] = field(default_factory=list)
+    """The thinking, cut where a budget of the run cuts it."""
+    forced: list[str] = field(default_factory=list)
+    """What followed it when ``Wait`` was forced, cut where a forced count of the run ends."""
+    shown: dict[Setting, tuple[int, int]] = field(default_factory=dict)
+    """How many parts of ``thinking`` and of ``forced`` a setting had."""
+
+    @property
+    def rank(self) -> int:
+        """How soon its text is kept: :data:`FLIPPED`, :data:`WRONG` or :data:`ALWAYS_RIGHT`."""
+        verdicts = {judgement.correct for judgement in self.judged.values()}
+        return FLIPPED if len(verdicts) > 1 else ALWAYS_RIGHT if True in verdicts else WRONG
+
+    def text(self, settings: Sequence[Setting]) -> bytes:
+        """Its texts as JSON; answers that are equal are there once."""
+        distinct: dict[tuple[str, str], int] = {}
+        given, shown = [], []
+        for setting in settings:
+            judgement = self.judged.get(setting)
+            answer = (self.answers.get(setting, ""), judgement.extracted) if judgement else None
+            given.append(distinct.setdefault(answer, len(distinct)) if answer else -1)
+            shown.append(self.shown.get(setting, (0, 0)))
+        value = {"thinking": self.thinking, "forced": self.forced, "shown": shown, "answers": list(distinct), "given": given}
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def gather(judgements: Sequence[Judgement], predictions: Sequence[Prediction]) -> dict[Key, Reading]:
+    """Readings of all judgements, with the answers that were judged.
+
+    Raises:
+        UserError: a judgement is there twice, or a prediction has none.
+    """
+    readings: dict[Key, Reading] = {}
+    for judgement in judgements:
+        judged = readings.setdefault((judgement.benchmark, judgement.question_id, judgement.model), Reading()).judged
+        setting = (judgement.budget, judgement.forced)
+        if setting in judged:
+            raise UserError(f"--judgements: question {judgement.question_id}, model {judgement.model!r}, is judged twice at {setting}")
+        judged[setting] = judgement
+    for prediction in predictions:
+        setting = (prediction.budget, prediction.forced)
+        reading = readings.get((prediction.benchmark, prediction.question_id, prediction.model))
+        if reading is None or setting not in reading.judged:
+            raise UserError(
+                f"--predictions: question {prediction.question_id}, model {prediction.model!r}, has no judgement at {setting}; "
+                "pass the judgements that were made of these predictions"
+            )
+        reading.answers[setting] = prediction.answer
+    return readings
+
+
+def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Sequence[int]) -> list[str]:
+    """The text of token ids, cut at token counts (ascending); the parts put together are the text of ``ids[:cuts[-1]]``.
+
+    A cut inside a character that several tokens make up goes before that character.
+    """
+    whole = decode(ids[: cuts[-1]]) if cuts else ""
+    found, done = [], 0
+    for cut in cuts[:-1]:
+        before = decode(ids[:cut]).rstrip("\ufffd")
+        same = len(before) if whole.startswith(before) else next(i for i, (a, b) in enumerate(zip(before + "\0", whole + "\1")) if a != b)
+        found.append(whole[done : max(done, same)])
+        done = max(done, same)
+    return [*found, whole[done:]] if cuts else []
+
+
+def add_thinking(reading: Reading, rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> None:
+    """Decode a reading's thinking, and what was forced, in parts."""
+    lengths = {setting: len(rollout.thinking(*setting)) for setting in reading.judged}
+    cuts = sorted({length for (_, forced), length in lengths.items() if not forced and length})
+    reading.thinking = pieces(decode, rollout.thinking_ids, cuts)
+    forced = sorted(setting for setting in lengths if setting[1])
+    begins = min(len(rollout.thinking_ids), forced[0][0]) if forced else 0
+    ends = sorted({lengths[setting] for setting in forced if lengths[setting] > begins})
+    if ends:
+        chain = rollout.thinking(*max(forced, key=lambda setting: lengths[setting]))
+        reading.forced = pieces(decode, chain, [begins, *ends])[1:]
+    for setting, length in lengths.items():
+        reading.shown[setting] = (sum(cut <= length for cut in cuts), sum(end <= length for end in ends) if setting[1] else 0)
+
+
+def compressed(data: bytes) -> str:
+    """Gzip in base64, the same each time."""
+    return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
+
+
+def blocks(readings: Sequence[Reading], settings: Sequence[Setting], limit: float) -> tuple[list[str], dict[int, tuple[int, int]]]:
+    """Texts of readings in compressed blocks of at most ``limit`` characters in all.
+
+    Returns:
+        The blocks, and the place of each reading that is in one: number of the block, number in the block. Readings are taken by
+        :attr:`Reading.rank`; among equals, in an order that follows no benchmark or model (the hash of their number).
+    """
+    order = sorted(range(len(readings)), key=lambda number: (readings[number].rank, hashlib.sha256(str(number).encode()).digest()))
+    found: list[str] = []
+    places: dict[int, tuple[int, int]] = {}
+    for members in _parted([(number, readings[number].text(settings)) for number in order]):
+        block = compressed(b"[" + b",".join(text for _, text in members) + b"]")
+        limit -= len(ELEMENT) + len(block)
+        if limit < 0:
+            break
+        places |= {number: (len(found), place) for place, (number, _) in enumerate(members)}
+        found.append(block)
+    return found, places
+
+
+def _parted(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Neighbours together as long as they are no more than :data:`BLOCK` bytes; a longer text stays alone."""
+    members: list[tuple[int, bytes]] = []
+    size = 0
+    for number, text in texts:
+        if members and size + len(text) > BLOCK:
+            yield members
+            members, size = [], 0
+        members.append((number, text))
+        size += len(text)
+    if members:
+        yield members
+
+
+def columns(
+    keys: Sequence[Key], readings: Mapping[Key, Reading], settings: Sequence[Setting], questions: Mapping[tuple[str, str], int]
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Judgements as columns.
+
+    Args:
+        keys: of the readings, in order.
+        readings: by key.
+        settings: of the run, in order.
+        questions: benchmark and id to number.
+
+    Returns:
+        The rules that decided, and arrays: per reading its ``question`` (number); per reading and setting ``tokens`` of thinking, ``state``
+        (bits), ``letter`` (1 for A, 0 for none) and ``rule`` (number).
+    """
+    number = {setting: i for i, setting in enumerate(settings)}
+    rules: dict[str, int] = {}
+    shape = (len(keys), len(settings))
+    tokens, state = np.zeros(shape, "<u4"), np.zeros(shape, "u1")
+    letter, rule = np.zeros(shape, "u1"), np.zeros(shape, "u1")
+    for row, key in enumerate(keys):
+        for setting, judgement in readings[key].judged.items():
+            at = row, number[setting]
+            tokens[at] = judgement.thinking_tokens
+            state[at] = THERE | RIGHT * judgement.correct | ENDED * judgement.ended
+            letter[at] = LETTERS.index(judgement.letter) + 1 if judgement.letter else 0
+            rule[at] = rules.setdefault(judgement.rule, len(rules))
+    question = np.array([questions[key[:2]] for key in keys], "<u4")
+    return list(rules), {"question": question, "tokens": tokens, "state": state, "letter": letter, "rule": rule}
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
+    """Name, type in the page and length of each array, and their bytes, compressed; the widest come first, so that all are aligned."""
+    kinds = {4: "Uint32Array", 1: "Uint8Array"}
+    ordered = sorted(arrays.items(), key=lambda item: -item[1].itemsize)
+    return [[name, kinds[array.itemsize], array.size] for name, array in ordered], compressed(
+        b"".join(array.tobytes() for _, array in ordered)
+    )
+
+
+def table(path: Path) -> list[list[str]]:
+    """A CSV table as it is written, headings first."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.reader(stream))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not readable as CSV: {error}") from error
+    if not rows:
+        raise UserError(f"{path}: empty; a table has headings. Delete it to have it made again.")
+    return rows
+
+
+def picture(path: Path) -> str:
+    """A PNG file in base64."""
+    try:
+        return base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise UserError(f"{path}: not readable: {error.strerror}") from error
+
+
+def captioned(path: Path, captions: Path) -> dict[str, str]:
+    """Name, label and caption of a table or figure; the caption is that of Snakemake's report, ``{name}.rst``, without its marks.
+
+    The label is what the caption has in bold, ``**Table 1.**``; without a caption, the name.
+    """
+    file = captions / f"{path.stem}.rst"
+    text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
+    label = re.match(r"\*\*(.+?)\.?\*\*", text)
+    return {"name": path.stem, "label": label[1] if label else path.stem, "caption": re.sub(r"\*\*|``", "", text)}
+
+
+def steps(manifests: Sequence[Path]) -> list[list[str]]:
+    """What made what is shown: a row for each manifest, headings first."""
+    rows = [["step", "commit", "edits", "counts", "seconds"]]
+    for path in manifests:
+        manifest = read_json(path)
+        try:
+            made = manifest["made_by"]
+            counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in manifest["counts"].items() if isinstance(count, int | float)]
+            step = f"{path.parent.parent.name} {path.parent.name}" if path.stem == "manifest" else f"{path.parent.name} {path.stem}"
+            edited = {True: "yes", False: "no", None: "unknown"}[made["dirty"]]
+            rows.append([step, (made["commit"] or "unknown")[:9], edited, " · ".join(counts), f"{manifest['seconds']:.0f}"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path}: no manifest of this workflow ({error!r}). Delete it to have it made again.") from None
+    return rows
+
+
+def versions(manifests: Sequence[Path]) -> dict[str, str]:
+    """Package to the versions that the manifests name."""
+    found: dict[str, set[str]] = {}
+    for path in manifests:
+        for package, version in read_json(path)["made_by"]["packages"].items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(found[package])) for package in sorted(found)}
+
+
+def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
+    """The page: template, style and script of :data:`PARTS` around the run's data.
+
+    Args:
+        facts: JSON that the script reads first; whatever its strings hold, they cannot end their element.
+        data: element to content in base64, which has no character that means anything in HTML.
+    """
+    style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    plain = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+    plain = re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", plain)
+    elements = [f'<script type="application/json" id="facts">{plain}</script>']
+    elements += [ELEMENT.format(name=name, content=content) for name, content in data.items()]
+    css, js = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script))
+    template = Template((PARTS / "template.html").read_text(encoding="utf-8"))
+    return template.substitute(style=style, script=script, data="\n".join(elements), css_hash=css, js_hash=js)
+
+
+def decoder(folder: str | Path) -> Callable[[Sequence[int]], str]:
+    """Token ids to text by a model folder's tokenizer; special tokens stay to be seen."""
+    from tokenizers import Tokenizer
+
+    file = Path(folder) / "tokenizer.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; --tokenizer names a model's folder")
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda ids: tokenizer.decode(list(ids), skip_special_tokens=False)
+
+
+def read_thinking(paths: Sequence[Path], tokenizers: Mapping[str, str], readings: Mapping[Key, Reading]) -> None:
+    """Give readings their thinking, from files of rollouts.
+
+    Raises:
+        UserError: a rollout's model has no tokenizer, or there is no judgement of it.
+    """
+    decoders = {model: decoder(folder) for model, folder in tokenizers.items()}
+    with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
+        for path in paths:
+            for rollout in records.stream(path, Rollout):
+                reading = readings.get((rollout.benchmark, rollout.question_id, rollout.model))
+                if reading is None:
+                    raise UserError(
+                        f"{path}: question {rollout.question_id}, model {rollout.model!r}, has no judgement; pass all --judgements"
+                    )
+                if rollout.model not in decoders:
+                    raise UserError(f"--tokenizer: none for model {rollout.model!r} of {path}; pass {rollout.model}=FOLDER")
+                add_thinking(reading, rollout, decoders[rollout.model])
+                progress.advance()
+
+
+def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> dict[tuple[str, str], Question]:
+    """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files.
+
+    Raises:
+        UserError: a judged question is in none of the files.
+    """
+    read = {key[:2] for key in readings}
+    found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
+    if missing := sorted(read - set(found)):
+        raise UserError(f"--questions: {len(missing)} judged questions are in no file, the first {missing[0][1]} of {missing[0][0]}")
+    return {key: question for key, question in found.items() if key in read}
+
+
+def build(options: argparse.Namespace) -> tuple[str, str]:
+    """The page of the files that the options name, and what there is to say of it."""
+    settings = inputs.settings(options.settings, ["remark", "models", "megabytes"])
+    models = [inputs.exact_keys(model, ["model", "label"], f"--settings: model {i}") for i, model in enumerate(settings["models"])]
+    headings = inputs.benchmarks(options.benchmarks)
+    predictions = [row for path in options.predictions for row in records.read(path, Prediction)]
+    readings = gather(inputs.judgements(options.judgements), predictions)
+    model_order = {model["model"]: number for number, model in enumerate(models)}
+    benchmark_order = {benchmark: number for number, benchmark in enumerate(headings)}
+    for benchmark, _, model in readings:
+        if benchmark not in headings or model not in model_order:
+            raise UserError(f"--judgements: model {model!r} has no label in --settings, or benchmark {benchmark!r} none in --benchmarks")
+    asked = read_questions(options.questions, readings)
+    read_thinking(options.rollouts, dict(inputs.named(options.tokenizer)), readings)
+
+    questions = {key: number for number, key in enumerate(sorted(asked, key=lambda key: benchmark_order[key[0]]))}
+    keys = sorted(readings, key=lambda key: (questions[key[:2]], model_order[key[2]]))
+    every = sorted({setting for reading in readings.values() for setting in reading.judged}, key=lambda setting: setting[::-1])
+    rules, arrays = columns(keys, readings, every, questions)
+    arrays["model"] = np.array([model_order[key[2]] for key in keys], "<u4")
+    layout, judged = packed(arrays)
+    facts = {
+        "remark": settings["remark"],
+        "models": models,
+        "benchmarks": [{"key": key, "label": label} for key, label in headings.items()],
+        "settings": every,
+        "rules": rules,
+        "layout": layout,
+        "tables": [{**captioned(path, options.captions), "rows": table(path)} for path in options.tables],
+        "figures": [captioned(path, options.captions) for path in options.figures],
+        "steps": steps(options.manifests),
+        "versions": versions(options.manifests),
+        "megabytes": settings["megabytes"],
+    }
+    texts = [[*key, q.source, q.context, q.stem, q.options, LETTERS.index(q.answer)] for key in questions for q in [asked[key]]]
+    data = {f"figure-{number}": picture(path) for number, path in enumerate(options.figures)}
+    data |= {"questions": compressed(json.dumps(texts, ensure_ascii=False).encode()), "judged": judged}
+    room = 1e6 * settings["megabytes"] - len(page(facts, data).encode()) - PLACE * len(keys)
+    found, places = blocks([readings[key] for key in keys], every, room)
+    where = np.array([places.get(row, (NOWHERE, 0)) for row in range(len(keys))], "<u4").reshape(-1, 2)
+    data["places"] = compressed(where.tobytes())
+    data |= {f"block-{number}": block for number, block in enumerate(found)}
+    return page(facts, data), (
+        f"{len(predictions):,} predictions, {len(asked):,} questions, texts of {len(places):,} of {len(keys):,} readings, "
+        f"{len(options.tables)} tables, {len(options.figures)} figures"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def files(name: str, help: str, required: bool = False) -> None:
+        parser.add_argument(name, nargs="+", type=Path, default=[], required=required, help=help)
+
+    files("--judgements", "judgements, any number of models in each file", required=True)
+    files("--predictions", "the predictions that were judged", required=True)
+    files("--questions", "questions, one file per benchmark, by whose key it is named", required=True)
+    files("--rollouts", "the thinking, of models that think")
+    parser.add_argument("--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="a model's folder, for its thinking")
+    files("--tables", "CSV, in the order shown")
+    files("--figures", "PNG, in the order shown")
+    files("--manifests", "JSON, of the steps that made all this")
+    parser.add_argument("--captions", type=Path, required=True, help="folder of captions, by the names of tables and figures: NAME.rst")
+    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+    parser.add_argument(
+        "--settings",
+        required=True,
+        help="JSON: remark (on the whole run), models (model and label of each, in order), megabytes (of the page, at most: texts"
+        " that do not fit are left out, and the page says so)",
+    )
+    parser.add_argument("--output", required=True, type=Path, help="HTML")
+    options = parser.parse_args(argv)
+    html, told = build(options)
+    write_text(options.output, html)
+    say("page", f"{told}: {options.output}, {options.output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

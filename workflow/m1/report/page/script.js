@@ -1,0 +1,395 @@
+"use strict";
+// Texts reach the page by textContent alone: nothing that a model wrote is ever markup.
+const $ = (id) => document.getElementById(id);
+const facts = JSON.parse($("facts").textContent);
+const LETTERS = "ABCDEFGHIJKLMN", THERE = 1, RIGHT = 2, ENDED = 4, NOWHERE = 0xffffffff, ROW = 58;
+const S = facts.settings.length;
+const number = (value) => value.toLocaleString("en");
+
+/** Control characters as the pictures Unicode has for them: seen, and without effect. */
+const visible = (text) => text.replace(/[\x00-\x08\x0b-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0))).replace(/[\x7f-\x9f]/g, "\u2421");
+
+/** An element with attributes (`class`, `onclick`, …) and children: elements, or strings that stay text. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element[name] = value;
+    else if (value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined).map((child) => (typeof child === "string" ? visible(child) : child)));
+  return element;
+}
+
+/** Bytes of an element with gzip in base64. */
+async function inflate(id) {
+  const raw = atob($(id).textContent);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+const inflateJson = async (id) => JSON.parse(new TextDecoder().decode(await inflate(id)));
+
+// ---- tabs and address ----
+const SECTIONS = { run: "run", tables: "tables", figures: "figures", questions: "reader" };
+const drawn = new Set();
+function show(tab) {
+  for (const button of document.querySelectorAll("[data-tab]")) {
+    const here = button.dataset.tab === tab;
+    button.setAttribute("aria-selected", here);
+    button.tabIndex = here ? 0 : -1;
+    $(SECTIONS[button.dataset.tab]).hidden = !here;
+  }
+  if (!drawn.has(tab)) {
+    drawn.add(tab);
+    ({ run: drawRun, tables: () => drawTable(facts.tables[0]), figures: drawFigures, questions: drawList })[tab]();
+  } else if (tab === "questions") drawList();
+}
+const address = (...parts) => history.replaceState(null, "", "#" + parts.map(encodeURIComponent).join("/"));
+function follow() {
+  const [tab, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  if (tab === "question") return followQuestion(...rest);
+  show(tab in SECTIONS ? tab : "run");
+  const table = tab === "tables" && facts.tables.find((one) => one.name === rest[0]);
+  if (table) drawTable(table);
+}
+for (const button of document.querySelectorAll("[data-tab]")) {
+  button.onclick = () => { show(button.dataset.tab); address(button.dataset.tab); };
+  button.onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const tabs = [...document.querySelectorAll("[data-tab]")];
+    const next = tabs[(tabs.indexOf(button) + step + tabs.length) % tabs.length];
+    next.click(); next.focus(); event.stopPropagation();
+  };
+}
+$("theme").onclick = () => {
+  const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  document.documentElement.dataset.theme = dark ? "light" : "dark";
+};
+
+// ---- tables ----
+const LIMIT = 400;
+const isNumber = (text) => /^[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?$/i.test(text);
+const toNumber = (text) => parseFloat(text.replaceAll(",", ""));
+/** A table that sorts by its headings; a verdict comes first, and long tables are drawn in part until all rows are asked for. */
+function sortable(rows) {
+  const columns = rows[0].map((_, column) => column).sort((a, b) => (rows[0][b] === "verdict") - (rows[0][a] === "verdict"));
+  const [heads, ...body] = rows.map((row) => columns.map((column) => row[column] ?? ""));
+  const numeric = heads.map((_, column) => { const filled = body.map((row) => row[column]).filter((cell) => cell && cell !== "missing"); return filled.length > 0 && filled.every(isNumber); });
+  let order = body.slice(), sorted = -1, falling = false, limit = LIMIT, sought = "";
+  const tbody = make("tbody"), more = make("button", { onclick: () => { limit = Infinity; fill(); } });
+  const seek = make("input", { type: "search", placeholder: "Filter rows", "aria-label": "Filter rows", oninput: () => { sought = seek.value.toLowerCase(); fill(); } });
+  const ths = heads.map((head, column) => make("th", { scope: "col", class: numeric[column] ? "number" : undefined, "aria-sort": "none" }, make("button", { onclick: () => sort(column) }, head.replaceAll("_", " ") || "–")));
+  function cell(text, column) {
+    const name = heads[column];
+    if (name === "verdict") return make("td", {}, make("span", { class: "verdict " + (text === "reproduced" || text === "differs" ? text : "") }, text));
+    const absent = !text || text === "missing";
+    return make("td", { dir: numeric[column] ? undefined : "auto", class: (numeric[column] ? "number" : text.length > 60 ? "wide" : text.length < 28 ? "short" : "middle") + (absent ? " absent" : "") }, text || "–");
+  }
+  function fill() {
+    const found = sought ? order.filter((row) => row.some((text) => text.toLowerCase().includes(sought))) : order;
+    tbody.replaceChildren(...found.slice(0, limit).map((row) => make("tr", {}, ...row.map(cell))));
+    more.hidden = found.length <= limit;
+    more.textContent = `Show all ${number(found.length)} rows`;
+  }
+  function sort(column) {
+    falling = sorted === column ? !falling : numeric[column];
+    sorted = column;
+    const empty = (text) => !text || text === "missing";
+    order = body.slice().sort((a, b) => {
+      const [x, y] = [a[column], b[column]];
+      if (empty(x) || empty(y)) return empty(x) - empty(y);
+      return (numeric[column] ? toNumber(x) - toNumber(y) : x.localeCompare(y, "en", { numeric: true })) * (falling ? -1 : 1);
+    });
+    ths.forEach((th, i) => th.setAttribute("aria-sort", i !== column ? "none" : falling ? "descending" : "ascending"));
+    fill();
+  }
+  fill();
+  const table = make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...ths)), tbody));
+  const bar = make("div", { class: "bar" }, body.length > 20 ? seek : null, more);
+  return make("div", {}, bar, table);
+}
+function drawTable(shown) {
+  const chips = facts.tables.map((one) => make("button", { "aria-pressed": one === shown, onclick: () => { drawTable(one); address("tables", one.name); } }, one.label));
+  $("tables").replaceChildren(make("div", { class: "chips" }, ...chips), ...(shown ? [make("p", { class: "caption" }, shown.caption), sortable(shown.rows)] : [make("p", {}, "No table was given.")]));
+  drawn.add("tables");
+}
+function drawFigures() {
+  const made = facts.figures.map((one, i) => make("figure", {}, make("img", { src: "data:image/png;base64," + $("figure-" + i).textContent, alt: one.caption || one.label, loading: "lazy" }), make("figcaption", {}, one.caption || one.label)));
+  $("figures").replaceChildren(...(made.length ? made : [make("p", {}, "No figure was given.")]));
+}
+function drawRun() {
+  const commits = [...new Set(facts.steps.slice(1).map((step) => step[1] + (step[2] === "yes" ? " (with edits)" : "")))];
+  const seconds = facts.steps.slice(1).reduce((sum, step) => sum + Number(step[4]), 0);
+  const entries = [
+    ["Models", facts.models.map((one) => one.label).join(" · ")],
+    ["Benchmarks", here.benchmarks.map((i) => facts.benchmarks[i].label).join(" · ")],
+    ["Thinking", facts.settings.map(settingName).join(" · ")],
+    ["Judged", `${number(judgedCount)} answers: ${number(questions.length)} questions, ${number(N)} readings (one model on one question)`],
+    ["Commit", commits.join(", ") || "no manifest was given"],
+    ["Computing", facts.steps.length > 1 ? `${number(Math.round(seconds))} s in all steps below` : "no manifest was given"],
+    ["Packages", Object.entries(facts.versions).map(([name, version]) => `${name} ${version}`).join(" · ") || "no manifest was given"],
+  ];
+  $("run").replaceChildren(
+    make("h2", {}, "m1: test-time scaling for medical reasoning"),
+    facts.remark ? make("p", { class: "notice" }, facts.remark) : "",
+    make("dl", { class: "facts" }, ...entries.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)])),
+    make("h3", {}, "Steps"),
+    make("p", { class: "caption" }, "What made what is shown here, from the manifests beside the results."),
+    facts.steps.length > 1 ? sortable(facts.steps) : "",
+  );
+}
+
+// ---- readings: columns and filters ----
+let questions, arrays = {}, places, N, judgedCount = 0, found = [], at = -1, here = {};
+let first, last, falls, rises, haystack;
+const settingName = ([budget, forced]) => (forced ? `Wait ×${forced}` : budget ? number(budget) : "no thinking");
+async function load() {
+  const [asked, bytes, where] = await Promise.all([inflateJson("questions"), inflate("judged"), inflate("places")]);
+  questions = asked.map(([benchmark, id, source, context, stem, options, answer]) => ({ benchmark, id, source, context, stem, options, answer }));
+  let offset = 0;
+  for (const [name, kind, length] of facts.layout) {
+    arrays[name] = new { Uint32Array, Uint8Array }[kind](bytes, offset, length);
+    offset += arrays[name].byteLength;
+  }
+  places = new Uint32Array(where);
+  N = arrays.question.length;
+  const benchmarkOf = new Map(facts.benchmarks.map((one, i) => [one.key, i])), sources = [...new Set(questions.map((q) => q.source))].sort();
+  const sourceOf = new Map(sources.map((source, i) => [source, i]));
+  for (const q of questions) { q.b = benchmarkOf.get(q.benchmark); q.s = sourceOf.get(q.source); }
+  haystack = questions.map((q) => `${q.id} ${q.context || ""} ${q.stem} ${q.options.join(" ")}`.toLowerCase());
+  here = { benchmarks: [...new Set(questions.map((q) => q.b))].sort((a, b) => a - b), sources };
+  // Of each reading: its largest budget without forcing, and whether its verdict falls or rises somewhere from one budget, or count, to the next.
+  last = new Int16Array(N).fill(-1); falls = new Uint8Array(N); rises = new Uint8Array(N);
+  for (let r = 0; r < N; r++) {
+    let before = -1;
+    for (let s = 0; s < S; s++) {
+      const state = arrays.state[r * S + s];
+      if (!(state & THERE)) continue;
+      judgedCount++;
+      const right = state & RIGHT;
+      if (before >= 0 && before !== right) (right ? rises : falls)[r] = 1;
+      before = right;
+      if (!facts.settings[s][1] || last[r] < 0) last[r] = s;
+    }
+  }
+  const options = (id, names) => $(id).replaceChildren(...names.map(([value, name]) => make("option", { value }, name)));
+  options("benchmark", [["", "all"], ...here.benchmarks.map((i) => [i, facts.benchmarks[i].label])]);
+  options("model", [["", "all"], ...[...new Set(arrays.model)].sort((a, b) => a - b).map((i) => [i, facts.models[i].label])]);
+  options("source", [["", "all"], ...sources.map((source, i) => [i, source])]);
+  options("setting", [["", "largest budget"], ...facts.settings.map((setting, i) => [i, settingName(setting) + (setting[0] && !setting[1] ? " tokens" : "")])]);
+  options("verdict", [["", "any"], ["right", "right"], ["wrong", "wrong"], ["none", "no option matched"], ["cut", "thinking was cut"], ["ended", "thinking ended"]]);
+  options("change", [["", "any"], ["flips", "verdict changes"], ["falls", "right → wrong"], ["rises", "wrong → right"], ["always", "always right"], ["never", "always wrong"]]);
+  options("rule", [["", "any"], ...facts.rules.map((rule, i) => [i, rule])]);
+  const kept = places.filter((value, i) => i % 2 === 0 && value !== NOWHERE).length;
+  $("kept").hidden = kept === N;
+  $("kept").textContent = `Thinking and answers of ${number(kept)} of ${number(N)} readings are in this page (limit ${facts.megabytes} MB). First come those whose verdict changes, then wrong ones; ${number(N - kept)} were left out. Their verdicts are all here.`;
+}
+
+/** Numbers of the readings that pass the filters, and how many of them are right at the chosen setting. */
+function filter() {
+  const began = performance.now();
+  const chosen = (id) => ($(id).value === "" ? -1 : Number($(id).value));
+  const [benchmark, model, source, setting, rule] = ["benchmark", "model", "source", "setting", "rule"].map(chosen);
+  const verdict = $("verdict").value, change = $("change").value, sought = $("search").value.trim().toLowerCase();
+  const asked = new Uint8Array(questions.length);
+  for (let i = 0; i < asked.length; i++) {
+    const q = questions[i];
+    asked[i] = (benchmark < 0 || q.b === benchmark) && (source < 0 || q.s === source) && (!sought || haystack[i].includes(sought)) ? 1 : 0;
+  }
+  found = [];
+  let right = 0;
+  for (let r = 0; r < N; r++) {
+    if (!asked[arrays.question[r]] || (model >= 0 && arrays.model[r] !== model)) continue;
+    const s = r * S + (setting < 0 ? last[r] : setting), state = arrays.state[s];
+    if (!(state & THERE) || (rule >= 0 && arrays.rule[s] !== rule)) continue;
+    if (verdict === "right" && !(state & RIGHT)) continue;
+    if (verdict === "wrong" && state & RIGHT) continue;
+    if (verdict === "none" && arrays.letter[s]) continue;
+    if (verdict === "cut" && state & ENDED) continue;
+    if (verdict === "ended" && !(state & ENDED)) continue;
+    const flips = falls[r] || rises[r];
+    if ((change === "flips" && !flips) || (change === "falls" && !falls[r]) || (change === "rises" && !rises[r])) continue;
+    if ((change === "always" && (flips || !(state & RIGHT))) || (change === "never" && (flips || state & RIGHT))) continue;
+    found.push(r);
+    if (state & RIGHT) right++;
+  }
+  $("count").textContent = `${number(found.length)} of ${number(N)} readings` + (found.length ? ` · ${number(right)} right (${((100 * right) / found.length).toFixed(1)} %)` : "");
+  const open = at >= 0 ? at : -1;
+  $("list").scrollTop = Math.max(0, found.indexOf(open) - 2) * ROW;
+  drawList();
+  document.documentElement.dataset.filtered = performance.now() - began;
+}
+
+/** The rows in sight of a list of any length. */
+function drawList() {
+  const list = $("list"), space = $("space");
+  space.style.height = found.length * ROW + "px";
+  const from = Math.max(0, Math.floor(list.scrollTop / ROW) - 5), to = Math.min(found.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + 5);
+  const rows = [];
+  for (let i = from; i < to; i++) rows.push(row(i));
+  space.replaceChildren(...rows);
+  const there = found.indexOf(at);
+  if (there >= from && there < to) list.setAttribute("aria-activedescendant", "row-" + there);
+  else list.removeAttribute("aria-activedescendant");
+}
+function row(i) {
+  const r = found[i], q = questions[arrays.question[r]];
+  const strip = make("span", { class: "strip", role: "img", "aria-label": described(r) });
+  let forced = 0;
+  for (let s = 0; s < S; s++) {
+    const state = arrays.state[r * S + s];
+    if (!(state & THERE)) continue;
+    strip.append(make("i", { class: "dot" + (state & RIGHT ? " right" : "") + (facts.settings[s][1] && !forced ? " gap" : ""), title: `${settingName(facts.settings[s])}: ${state & RIGHT ? "right" : "wrong"}` }));
+    forced = facts.settings[s][1];
+  }
+  const element = make("div", { class: "row", id: "row-" + i, role: "option", "aria-selected": r === at, onclick: () => open(r) },
+    make("div", { class: "stem", dir: "auto" }, q.stem.slice(0, 300)),
+    make("div", { class: "about" }, make("span", {}, `${facts.benchmarks[q.b].label} · ${facts.models[arrays.model[r]].label}`), strip));
+  element.style.top = i * ROW + "px";
+  return element;
+}
+function described(r) {
+  const verdicts = [];
+  for (let s = 0; s < S; s++) if (arrays.state[r * S + s] & THERE) verdicts.push(`${settingName(facts.settings[s])} ${arrays.state[r * S + s] & RIGHT ? "right" : "wrong"}`);
+  return verdicts.join(", ");
+}
+let waiting = 0;
+$("list").onscroll = () => { if (!waiting) waiting = requestAnimationFrame(() => { waiting = 0; drawList(); }); };
+addEventListener("resize", drawList);
+$("filters").oninput = filter;
+$("filters").onsubmit = (event) => event.preventDefault();
+$("filters").onreset = () => setTimeout(filter);
+
+// ---- one reading ----
+const inflated = new Map();
+async function textOf(r) {
+  const block = places[2 * r];
+  if (block === NOWHERE) return null;
+  if (!inflated.has(block)) {
+    if (inflated.size > 20) inflated.delete(inflated.keys().next().value);
+    inflated.set(block, inflateJson("block-" + block));
+  }
+  return (await inflated.get(block))[places[2 * r + 1]];
+}
+let setting = -1; // the one last chosen: kept from reading to reading where it is there
+async function open(r, chosen = setting) {
+  at = r;
+  const there = (s) => s >= 0 && arrays.state[r * S + s] & THERE;
+  const s = there(chosen) ? chosen : last[r];
+  $("reader").classList.add("open");
+  const text = await textOf(r);
+  if (at !== r) return; // another was opened meanwhile
+  drawReading(r, s, text);
+  const q = questions[arrays.question[r]];
+  address("question", q.benchmark, q.id, facts.models[arrays.model[r]].model, ...facts.settings[s].map(String));
+  const list = $("list"), top = found.indexOf(r) * ROW;
+  if (top >= 0 && (top < list.scrollTop || top + ROW > list.scrollTop + list.clientHeight)) list.scrollTop = Math.max(0, top - list.clientHeight / 2);
+  drawList();
+}
+function followQuestion(benchmark, id, model, budget, forced) {
+  show("questions");
+  const q = questions.findIndex((one) => one.benchmark === benchmark && one.id === id);
+  const r = arrays.question.findIndex((value, i) => value === q && (!model || facts.models[arrays.model[i]].model === model));
+  if (r < 0) return void $("reading").replaceChildren(make("p", { class: "empty" }, `This run has no question ${id} of ${benchmark}${model ? ` with model ${model}` : ""}.`));
+  setting = facts.settings.findIndex(([b, f]) => b === Number(budget) && f === Number(forced));
+  open(r);
+}
+function step(by) {
+  if (!found.length) return;
+  const i = found.indexOf(at);
+  open(found[Math.max(0, Math.min(found.length - 1, i < 0 ? 0 : i + by))]);
+}
+function stepSetting(by) {
+  if (at < 0) return;
+  const all = facts.settings.map((_, s) => s).filter((s) => arrays.state[at * S + s] & THERE);
+  const now = all.indexOf(arrays.state[at * S + setting] & THERE ? setting : last[at]);
+  setting = all[Math.max(0, Math.min(all.length - 1, now + by))];
+  open(at);
+}
+function drawReading(r, s, text) {
+  const q = questions[arrays.question[r]], cell = r * S + s, state = arrays.state[cell], right = Boolean(state & RIGHT), letter = arrays.letter[cell];
+  const [budget, forced] = facts.settings[s];
+  const others = [];
+  arrays.question.forEach((value, i) => { if (value === arrays.question[r]) others.push(i); });
+  const options = q.options.map((option, i) => {
+    const answer = i === q.answer, chosen = i === letter - 1;
+    const tag = answer && chosen ? "right answer, chosen" : answer ? "right answer" : chosen ? "chosen" : "";
+    return make("li", { class: (answer ? "answer " : "") + (chosen ? "chosen" : "") }, make("b", {}, LETTERS[i]), make("span", { class: "model-text", dir: "auto" }, option), make("span", { class: "tag " + (answer ? "good" : "bad") }, tag && (answer ? "✓ " : "✗ ") + tag));
+  });
+  const settings = facts.settings.map((one, i) => {
+    const state = arrays.state[r * S + i];
+    if (!(state & THERE)) return null;
+    const l = arrays.letter[r * S + i];
+    return make("button", { class: state & RIGHT ? "right" : "", "aria-pressed": i === s, "aria-label": `${settingName(one)}: ${l ? LETTERS[l - 1] : "no option"}, ${state & RIGHT ? "right" : "wrong"}`, onclick: () => { setting = i; open(r); } },
+      make("small", {}, settingName(one)), make("span", {}, (l ? LETTERS[l - 1] : "–") + (state & RIGHT ? " ✓" : " ✗")));
+  });
+  const given = text && text.answers[text.given[s]];
+  const parts = [
+    make("div", { class: "top" },
+      make("button", { id: "back", onclick: () => { $("reader").classList.remove("open"); drawList(); } }, "← List"),
+      make("span", { class: "grow" }, `${facts.benchmarks[q.b].label} · source ${q.source} · ${q.id}`),
+      make("button", { onclick: () => step(-1), title: "Previous (k)", "aria-label": "Previous reading" }, "↑"), make("button", { onclick: () => step(1), title: "Next (j)", "aria-label": "Next reading" }, "↓")),
+    make("div", { class: "chips" }, ...others.map((i) => make("button", { "aria-pressed": i === r, onclick: () => open(i) }, facts.models[arrays.model[i]].label))),
+    q.context ? make("details", { class: "context" }, make("summary", {}, "Abstract"), make("div", { class: "model-text", dir: "auto" }, q.context)) : null,
+    make("div", { class: "model-text stem-text", dir: "auto" }, q.stem),
+    make("ol", { class: "options" }, ...options),
+    make("h3", {}, budget ? "Thinking budget (tokens) and forced “Wait”" : "Answer"),
+    make("div", { class: "settings", role: "group", "aria-label": "Thinking" }, ...settings.filter(Boolean)),
+  ];
+  if (budget) parts.push(make("h3", {}, `Thinking: ${number(arrays.tokens[cell])} tokens, ${state & ENDED ? "ended by itself" : "cut by the budget"}`), thinking(r, s, text));
+  parts.push(make("h3", {}, "Answer"));
+  if (!given) parts.push(make("p", { class: "small" }, `The text of this reading was left out (the page is limited to ${facts.megabytes} MB).`));
+  else parts.push(make("div", { class: "box model-text", dir: "auto" }, given[0].trim() || "(empty)"));
+  parts.push(make("dl", { class: "judged" },
+    ...[["Verdict", make("span", { class: "verdict " + (right ? "reproduced" : "differs") }, right ? "right" : "wrong")],
+      ["Read as", letter ? `${LETTERS[letter - 1]}. ${q.options[letter - 1]}` : "no option"],
+      ["By rule", facts.rules[arrays.rule[cell]]],
+      given ? ["Extracted", given[1]] : null]
+      .filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", { class: "model-text", dir: "auto" }, value)])));
+  parts.push(make("p", { class: "small keys" }, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " next, previous reading · ", make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " less, more thinking · ", make("kbd", {}, "/"), " search · the address of this page links here"));
+  const same = $("reading").dataset.reading === String(r), top = $("reading").scrollTop;
+  $("reading").replaceChildren(...parts.filter(Boolean));
+  $("reading").dataset.reading = r;
+  $("reading").scrollTop = same ? top : 0;
+}
+/** The thinking of a setting, with ticks at smaller settings and, after where it ends, what larger ones had, in grey. */
+function thinking(r, s, text) {
+  if (!text) return make("p", { class: "small" }, `The text of this reading was left out (the page is limited to ${facts.megabytes} MB).`);
+  if (!text.thinking.length) return make("p", { class: "small" }, "The run holds no thinking of this model, or it is empty.");
+  const [upTo, forcedUpTo] = text.shown[s], forced = facts.settings[s][1], ended = arrays.state[r * S + s] & ENDED;
+  const box = make("div", { class: "box thinking model-text", dir: "auto", tabindex: 0, "aria-label": "Thinking" });
+  const name = (i, f) => facts.settings.filter((one, t) => arrays.state[r * S + t] & THERE && Boolean(one[1]) === f && text.shown[t][f ? 1 : 0] === i + 1 && (f || !(arrays.state[r * S + t] & ENDED))).map((one) => (f ? "×" + one[1] : number(one[0]))).join(", ");
+  const piece = (part, shown) => box.append(make("span", { class: shown ? "" : "after" }, part));
+  const end = () => box.append(make("div", { class: "cut" + (ended ? " ended" : "") }, ended ? `ended by itself after ${number(arrays.tokens[r * S + s])} tokens` : `cut at ${number(arrays.tokens[r * S + s])} tokens`));
+  text.thinking.forEach((part, i) => {
+    piece(part, i < upTo);
+    if (i + 1 === upTo && !forcedUpTo) end();
+    else if (name(i, false)) box.append(make("span", { class: "tick" }, name(i, false)));
+  });
+  if (forced) text.forced.forEach((part, i) => {
+    box.append(make("span", { class: "tick wait" }, `forced ${name(i, true)}`));
+    piece(part, i < forcedUpTo);
+    if (i + 1 === forcedUpTo) end();
+  });
+  return box;
+}
+
+addEventListener("keydown", (event) => {
+  if ($("reader").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.closest("input, select, textarea");
+  if (event.key === "Escape") { if (typing) event.target.blur(); else { $("reader").classList.remove("open"); drawList(); } return; }
+  if (typing) return;
+  const inList = event.target.id === "list";
+  const act = { j: () => step(1), k: () => step(-1), ArrowRight: () => stepSetting(1), ArrowLeft: () => stepSetting(-1), "/": () => $("search").focus(),
+    ...(inList ? { ArrowDown: () => step(1), ArrowUp: () => step(-1), Home: () => found.length && open(found[0]), End: () => found.length && open(found.at(-1)), PageDown: () => step(10), PageUp: () => step(-10) } : {}) }[event.key];
+  if (act) { event.preventDefault(); act(); }
+});
+
+load().then(() => {
+  filter();
+  $("reading").replaceChildren(make("p", { class: "empty" }, "Choose a reading: one model on one question."));
+  follow();
+  addEventListener("hashchange", follow);
+  requestAnimationFrame(() => { document.documentElement.dataset.loaded = performance.now(); });
+}, (error) => $("run").replaceChildren(make("p", { class: "notice" }, `This page could not be read: ${error}`), ($("run").hidden = false, "")));

@@ -1,0 +1,132 @@
+"""``paired.csv``: this run's own models of Tables 1 and 2 against each other, question by question, with McNemar's test.
+
+What the test answers, and what not, is in docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m1.errors import run
+from m1.progress import say
+from m1.report import inputs, judged
+from m1.report.accuracy import at, of_model, present
+from m1.report.statistics import LEVEL, P, holm, paired
+
+NO_DIFFERENCE = "no difference shown"
+COLUMNS = (
+    *("table", "first", "first_label", "first_budget", "second", "second_label", "second_budget", "benchmark", "column"),
+    *("n", "both_right", "only_first", "only_second", "both_wrong", "difference", "p", "p_holm", "better"),
+)
+
+
+def outcomes(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Right (1.0) or wrong (0.0) by question and row of a table; NaN where a model was not judged.
+
+    Args:
+        frame: from :func:`m1.report.judged.read`.
+        rows: ``model`` (key) and ``budget`` (tokens) of each.
+
+    Returns:
+        Index benchmark and question_id, one column per row, by its number.
+
+    Raises:
+        UserError: a model or its budget does not exist.
+    """
+    plain = frame[frame["forced"] == 0]
+    found = judged.settings(plain)
+    columns = []
+    for row in rows:
+        at(of_model(found, row["model"]), row["budget"], forced=0)
+        chosen = plain[(plain["model"] == row["model"]) & (plain["budget"] == row["budget"])]
+        columns.append(chosen.set_index(["benchmark", "question_id"])["correct"].astype(float))
+    return pd.concat(columns, axis=1, keys=range(len(columns)))
+
+
+def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int) -> np.ndarray:
+    """How two models' answers to the same questions go together.
+
+    Args:
+        first: 1.0 right, 0.0 wrong, NaN not judged.
+        second: the same of the other model, in the same order.
+        part: number of each question's benchmark, below ``parts``.
+
+    Returns:
+        Both wrong, only second, only first, both right: one row per benchmark, the last one their sum.
+    """
+    shared = ~(np.isnan(first) | np.isnan(second))
+    codes = 4 * part[shared] + (2 * first[shared] + second[shared]).astype(int)
+    counts = np.bincount(codes, minlength=4 * parts).reshape(parts, 4)
+    return np.vstack([counts, counts.sum(axis=0)])
+
+
+def pairs(frame: pd.DataFrame, tables: Mapping[str, Sequence[Mapping[str, Any]]], benchmarks: Mapping[str, str]) -> pd.DataFrame:
+    """Every two models of a table on every benchmark that both have, and on all of these together (``all``).
+
+    Args:
+        frame: from :func:`m1.report.judged.read`.
+        tables: name to rows, each with ``model`` (key), ``label`` and ``budget`` (tokens).
+        benchmarks: key to heading, in order.
+
+    Returns:
+        :data:`COLUMNS`; counts of questions that both models were judged on; ``difference`` is the first's accuracy less the second's, in
+        points; ``p_holm`` corrects for all lines of its table; ``better`` is the model that is, else ``no difference shown``.
+    """
+    shown = {key: benchmarks[key] for key in present(frame, benchmarks)} | {"all": "all"}
+    result = []
+    for table, rows in tables.items():
+        if not rows:
+            continue
+        lines = []
+        right = (
+            outcomes(frame, rows) if rows else pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=["benchmark", "question_id"]))
+        )
+        part = pd.Index(shown).get_indexer(right.index.get_level_values("benchmark"))
+        for one, other in combinations(range(len(rows)), 2):
+            sides = _side("first", rows[one]) | _side("second", rows[other])
+            counted = compare(right[one].to_numpy(), right[other].to_numpy(), part, len(shown) - 1)
+            for (key, column), (both_wrong, only_second, only_first, both_right) in zip(shown.items(), counted, strict=True):
+                n = both_right + only_first + only_second + both_wrong
+                if n:
+                    where = {"table": table, **sides, "benchmark": key, "column": column, "n": n}
+                    counts = {"both_right": both_right, "only_first": only_first, "only_second": only_second, "both_wrong": both_wrong}
+                    tested = {"difference": 100 * (only_first - only_second) / n, "p": paired(only_first, only_second)}
+                    lines.append(where | counts | tested)
+        of_table = pd.DataFrame(lines, columns=COLUMNS)
+        of_table["p_holm"] = holm(of_table["p"])
+        winner = of_table["first"].where(of_table["difference"] > 0, of_table["second"])
+        result.append(of_table.assign(better=winner.where(of_table["p_holm"] < LEVEL, NO_DIFFERENCE)))
+    return pd.concat(result, ignore_index=True) if result else pd.DataFrame(columns=COLUMNS)
+
+
+def _side(side: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {side: row["model"], f"{side}_label": row["label"], f"{side}_budget": row["budget"]}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compare this run's models with each other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--settings", required=True, help="JSON: tables: name to rows, each with model, label, budget")
+    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+    parser.add_argument("--output", required=True, help="CSV to write")
+    options = parser.parse_args(argv)
+    tables = inputs.settings(options.settings, ["tables"])["tables"]
+    for name, rows in tables.items():
+        for number, row in enumerate(rows):
+            inputs.exact_keys(row, ["model", "label", "budget"], f"--settings: {name}, row {number}")
+    frame = judged.read(options.judgements)
+    lines = pairs(frame, tables, inputs.benchmarks(options.benchmarks))
+    judged.write(lines, options.output, {"p": P, "p_holm": P})
+    shown = int((lines["better"] != NO_DIFFERENCE).sum())
+    say("paired", f"{len(frame):,} judgements -> {len(lines):,} paired comparisons, {shown:,} show a difference: {options.output}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,437 @@
+"""Figure 2: the pipeline as the workflow's own rule graph, with what the manifests counted on its arrows.
+
+The graph is what ``snakemake --rulegraph dot`` prints. A row of boxes is one step; stages are the bands, in the paper's order. An arrow
+that a chain of others implies is left out; one that leads back (the size of a subset decides how many questions are drawn) is dashed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch, Rectangle
+from matplotlib.path import Path as Curve
+
+from m1.errors import UserError, run
+from m1.files import read_json
+from m1.progress import say
+from m1.report import inputs, style
+
+Edge = tuple[str, str]
+Counts = Mapping[str, Mapping[str, Any]]
+"""Name of an artifact (``m1k``) to the ``counts`` of its manifest."""
+
+STAGES = {
+    "world": "world\nembedded",
+    "pools": "pools\n3.1, B.1",
+    "screen": "screen\n3.1",
+    "distill": "distill\n3.1, B.1",
+    "select": "select\n3.1",
+    "train": "train\n3.2, B.2",
+    "infer": "infer\n3.3, B.3",
+    "score": "score\nB.3",
+    "report": "report\n4, A",
+}
+"""Stage, the first word of its rules' names, to its heading with the paper's sections."""
+
+
+def parse(dot: str) -> tuple[list[str], list[Edge]]:
+    """Rules and edges of a rule graph in dot; rules of no stage (the targets, such as ``all``) are left out.
+
+    Raises:
+        UserError: no rule of a stage in it.
+    """
+    names = {number: name for number, name in re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE) if _stage(name) in STAGES}
+    if not names:
+        raise UserError("--graph: no rule of a stage in it. It must be what `snakemake --rulegraph dot` prints.")
+    edges = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot) if a in names and b in names and a != b}
+    return sorted(names.values(), key=_order), sorted(edges, key=lambda edge: (_order(edge[0]), _order(edge[1])))
+
+
+def _stage(rule: str) -> str:
+    return rule.split("_")[0]
+
+
+def _order(rule: str) -> tuple[int, str]:
+    return list(STAGES).index(_stage(rule)), rule
+
+
+def directed(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
+    """Edges that lead onward, without those that a chain of others implies; and edges that lead back (a rule can feed an earlier one)."""
+    onward: list[Edge] = []
+    back: list[Edge] = []
+    for edge in sorted(edges, key=lambda edge: (_order(edge[1])[0] < _order(edge[0])[0], _order(edge[0]), _order(edge[1]))):
+        (back if _reaches(onward, edge[1], edge[0]) or _order(edge[1])[0] < _order(edge[0])[0] else onward).append(edge)
+    return [edge for edge in onward if not _reaches([other for other in onward if other != edge], *edge)], back
+
+
+def _reaches(edges: Iterable[Edge], start: str, end: str) -> bool:
+    """Whether a chain of edges leads from one rule to another."""
+    following: dict[str, list[str]] = {}
+    for a, b in edges:
+        following.setdefault(a, []).append(b)
+    seen, waiting = {start}, [start]
+    while waiting:
+        for rule in following.get(waiting.pop(), ()):
+            if rule == end:
+                return True
+            if rule not in seen:
+                seen.add(rule)
+                waiting.append(rule)
+    return False
+
+
+def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
+    """Row of each rule, from the top: stage after stage, inside a stage as many rows as its longest chain."""
+    depth = dict.fromkeys(rules, 0)
+    inside = [(a, b) for a, b in onward if _stage(a) == _stage(b)]
+    for _ in depth:  # a chain has no more links than there are rules
+        for a, b in inside:
+            depth[b] = max(depth[b], depth[a] + 1)
+    used = sorted({(_order(rule)[0], deep) for rule, deep in depth.items()})
+    return {rule: used.index((_order(rule)[0], deep)) for rule, deep in depth.items()}
+
+
+def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
+    """A count of each artifact, the largest first, with its name where there are several."""
+
+    def told(counts: Counts) -> list[str]:
+        found = sorted(((_count(value, key), name) for name, value in counts.items()), key=lambda pair: (-pair[0], pair[1]))
+        parts = [f"{name} {value:,}" if len(found) > 1 else f"{value:,}" for value, name in found]
+        return [*parts[:-1], f"{parts[-1]} {unit}"]
+
+    return told
+
+
+def _sum(many: str, *parts: tuple[str, str]) -> Callable[[Counts], list[str]]:
+    """How many artifacts (``many`` says of what), and counts of all of them, added up."""
+
+    def told(counts: Counts) -> list[str]:
+        sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in parts]
+        return [f"{len(counts)} {many if len(counts) > 1 else many.removesuffix('s')}", *sums]
+
+    return told
+
+
+def _count(counts: Mapping[str, Any], key: str) -> int:
+    value: Any = counts
+    for part in key.split("/"):
+        value = value[part]
+    return int(value)
+
+
+TOLD: dict[str, Callable[[Counts], list[str]]] = {
+    "world_pretrain": _each("parameters", "parameters"),
+    "pools_collect": _sum("pools", ("questions", "questions")),
+    "pools_collect_benchmark": _sum("benchmarks", ("questions", "questions")),
+    "pools_merge": _each("merged", "questions"),
+    "screen_attempt": _each("right", "solved"),
+    "screen_ask": _each("right", "solved"),
+    "screen_hard": _each("hard", "hard questions"),
+    "distill_traces": _each("verdicts/right", "right traces"),
+    "select_domains": _each("labelled", "labels"),
+    "select_sample": _each("samples", "samples"),
+    "select_published": _each("samples", "samples"),
+    "train_sft": _sum("models", ("samples", "samples"), ("tokens", "tokens an epoch")),
+    "infer_sweep": _sum("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
+    "infer_answer": _sum("models", ("questions", "answers")),
+    "infer_published": _sum("models", ("predictions", "answers")),
+    "score_judge": _sum("models", ("predictions", "judgements"), ("correct", "right")),
+}
+"""What is told of a rule's manifests on the arrow that leaves it."""
+
+
+def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
+    """What stands on the arrow out of each rule, in parts.
+
+    Args:
+        manifests: rule and manifest: a file, or a folder with ``manifest.json``. The artifact is named by the file, else by the folder.
+
+    Raises:
+        UserError: a rule of which nothing is told, or a manifest without the count that is.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for rule, path in manifests:
+        if rule not in TOLD:
+            raise UserError(f"--manifest {rule}={path}: nothing is told of this rule; of {', '.join(TOLD)} there is")
+        path = path / "manifest.json" if path.is_dir() else path
+        found.setdefault(rule, {})[path.parent.name if path.name == "manifest.json" else path.stem] = read_json(path).get("counts", {})
+    result = {}
+    for rule, counts in found.items():
+        try:
+            result[rule] = TOLD[rule](counts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"manifests of {rule}: no count {error} in one of {', '.join(counts)}. Delete it to have it made again."
+            ) from None
+    return result
+
+
+@dataclass
+class Node:
+    """A box with its lines, or a place where a long arrow passes a row."""
+
+    row: int
+    width: float
+    rule: str = ""
+    lines: list[str] = field(default_factory=list)
+    x: float = 0.0
+
+
+WIDTH, HEADING, BOX, LINE, TOLD_WIDTH, GAP, LANE, APART = 7.0, 0.75, 0.23, 0.12, 2.4, 0.22, 0.12, 0.25
+"""Inches: figure, headings; height of a box, of a line on an arrow, width of such lines; between rows; passing arrow; between boxes."""
+FONT, SMALL = 7.0, 6.5
+STARTS, TURNS, STIFF = 16, 40, 30
+"""Orders to begin with (the tidiest result is taken); rounds of arranging; how much rather a box moves than an arrow that passes it."""
+
+
+def arrange(
+    rules: Sequence[str], onward: Sequence[Edge], back: Sequence[Edge], told: Mapping[str, list[str]], wide: Callable[[str, float], float]
+) -> tuple[list[list[Node]], list[tuple[list[Node], bool]]]:
+    """Where boxes stand and arrows pass: rows of nodes from left to right, and each arrow as the nodes it goes through, downwards.
+
+    Args:
+        told: from :func:`labels`.
+        wide: width in inches of a text at a font size.
+
+    Returns:
+        Rows; and arrows, with whether they lead back (up).
+    """
+    where = rows(rules, onward)
+    nodes = {}
+    for rule in rules:
+        lines = _wrapped(told.get(rule, []), TOLD_WIDTH, lambda text: wide(text, SMALL))
+        width = max([wide(_title(rule), FONT) + 0.16, *(wide(line, SMALL) + 0.06 for line in lines)])
+        nodes[rule] = Node(where[rule], width, rule, lines)
+    grid: list[list[Node]] = [[] for _ in range(max(where.values()) + 1)]
+    for node in nodes.values():
+        grid[node.row].append(node)
+    arrows = []
+    for edge, leads_back in [*((edge, False) for edge in onward), *((edge, True) for edge in back)]:
+        upper, lower = sorted((nodes[edge[0]], nodes[edge[1]]), key=lambda node: node.row)
+        if upper.row == lower.row:
+            continue  # two rules that feed each other: no arrow fits between boxes of one row
+        passing = [Node(row, LANE) for row in range(upper.row + 1, lower.row)]
+        for node in passing:
+            grid[node.row].append(node)
+        arrows.append(([upper, *passing, lower], leads_back))
+    near: dict[int, list[Node]] = {}
+    for chain, _ in arrows:
+        for one, other in pairwise(chain):
+            near.setdefault(id(one), []).append(other)
+            near.setdefault(id(other), []).append(one)
+    near |= {id(node): chain for chain, _ in arrows for node in chain[1:-1]}
+    near |= {id(node): chain for chain, _ in arrows for node in chain[1:-1]}
+    straight = near | {id(node): chain[1:-1] for chain, _ in arrows for node in chain[1:-1] if len(chain) > 3}
+    found = []
+    for start in range(STARTS):
+        for row in grid:
+            random.Random(start).shuffle(row)
+            _spread(row, [float(place) for place in range(len(row))])
+        for turn in range(TURNS):  # each row in turn goes where its neighbours are
+            settled = turn >= TURNS // 2  # then the order stays, and long arrows straighten
+            for row in grid if turn % 2 == 0 else grid[::-1]:
+                drawn_to = {id(node): _mean([other.x for other in (straight if settled else near).get(id(node), [node])]) for node in row}
+                if not settled:
+                    row.sort(key=lambda node: drawn_to[id(node)])
+                _spread(row, [drawn_to[id(node)] for node in row])
+        found.append((_untidiness([chain for chain, _ in arrows]), start, [[(node, node.x) for node in row] for row in grid]))
+    best = min(found, key=lambda one: one[:2])[2]
+    for places in best:
+        for node, x in places:
+            node.x = x
+    return [[node for node, _ in places] for places in best], arrows
+
+
+def _untidiness(chains: Iterable[Sequence[Node]]) -> float:
+    """How far arrows lead aside, in inches, and how often they cross."""
+    links = [link for chain in chains for link in pairwise(chain)]
+    crossings = sum(a.row == c.row and (a.x - c.x) * (b.x - d.x) < 0 for (a, b), (c, d) in combinations(links, 2))
+    return round(sum(abs(a.x - b.x) for a, b in links) + crossings, 6)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
+    """Put nodes, in their order, as near to the wanted places as their widths allow: those that touch move together (least squares)."""
+    blocks: list[tuple[float, list[tuple[Node, float]]]] = []  # where a block's first node stands; its nodes, with their distance from that
+    for node, place in zip(row, wanted):
+        blocks.append((place, [(node, 0.0)]))
+        while len(blocks) > 1:
+            (left, before), (right, after) = blocks[-2:]
+            step = before[-1][1] + (before[-1][0].width + after[0][0].width) / 2 + APART
+            if left + step <= right:
+                break
+            weight, more = (sum(STIFF if not one.rule else 1 for one, _ in block) for block in (before, after))
+            start = (left * weight + (right - step) * more) / (weight + more)
+            blocks[-2:] = [(start, [*before, *((one, at + step) for one, at in after)])]
+    for start, block in blocks:
+        for node, at in block:
+            node.x = start + at
+
+
+def _title(rule: str) -> str:
+    """A rule without its stage, which the band says."""
+    return rule.partition("_")[2].replace("_", " ") or rule
+
+
+def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[str]], note: str) -> Figure:
+    """Figure 2. Made within ``plt.rc_context(style.PLACED)``.
+
+    Args:
+        rules, edges: from :func:`parse`. The rules of the report, which many are, share one box.
+        told: from :func:`labels`.
+        note: printed at the foot; empty for none.
+    """
+    reports = [_title(rule) for rule in rules if _stage(rule) == "report"]
+    rules = [rule for rule in rules if _stage(rule) != "report"] + (["report"] if reports else [])
+    merged = {tuple("report" if _stage(rule) == "report" else rule for rule in edge) for edge in edges}
+    onward, back = directed((a, b) for a, b in merged if a != b)
+    figure = style.plt.figure(figsize=(WIDTH, 1))
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+
+    def wide(text: str, size: float) -> float:
+        drawn = figure.text(0, 0, text, fontsize=size, parse_math=False)
+        extent = drawn.get_window_extent(renderer).width / figure.dpi
+        drawn.remove()
+        return float(extent)
+
+    lines = _wrapped(reports, WIDTH - HEADING - 0.5, lambda text: wide(text, SMALL))
+    grid, arrows = arrange(rules, onward, back, told, wide)
+    left = min(node.x - node.width / 2 for row in grid for node in row)
+    right = max(node.x + node.width / 2 for row in grid for node in row)
+    width = max(WIDTH, right - left + HEADING + 0.3)
+    middle = (HEADING + width) / 2 - (left + right) / 2
+    tops: list[float] = []
+    bottoms: list[float] = []
+    y = 0.08
+    for row in grid:
+        y += GAP / 2
+        tops.append(y)
+        y += BOX + LINE * max(len(node.lines) for node in row)
+        if any(node.rule == "report" for node in row):
+            y += LINE * (len(lines) - 1)
+        bottoms.append(y)
+        y += GAP / 2
+    height = y + (0.3 if note else 0.08)
+    figure.set_size_inches(width, height)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    for row in grid:
+        for node in row:
+            node.x += middle
+            if node.rule == "report":
+                node.x = (HEADING + width) / 2
+    stages = [_stage(next(node.rule for node in row if node.rule)) for row in grid]
+    for band, stage in enumerate(dict.fromkeys(stages)):
+        inside = [number for number, other in enumerate(stages) if other == stage]
+        top, bottom = tops[inside[0]] - GAP / 2, bottoms[inside[-1]] + GAP / 2
+        axes.add_patch(Rectangle((0.06, top), width - 0.12, bottom - top, facecolor="0.955" if band % 2 == 0 else "white", linewidth=0))
+        heading, _, section = STAGES[stage].partition("\n")
+        axes.text(0.16, (top + bottom) / 2, heading, fontsize=8, fontweight="bold", va="bottom")
+        axes.text(0.16, (top + bottom) / 2 + 0.03, section, fontsize=6, color=style.MUTED, va="top")
+    for chain, leads_back in arrows:
+        _draw_arrow(axes, chain, tops, bottoms, leads_back)
+    for number, row in enumerate(grid):
+        for node in row:
+            if node.rule == "report":
+                _draw_report(axes, node.x, tops[number], bottoms[number], width - HEADING - 0.3, lines)
+            elif node.rule:
+                _draw_box(axes, node, tops[number], wide(_title(node.rule), FONT) + 0.16)
+    axes.text(width / 2, height - 0.1, note, fontsize=6.5, color=style.MUTED, ha="center", va="bottom")
+    return figure
+
+
+def _wrapped(names: Sequence[str], width: float, wide: Callable[[str], float]) -> list[str]:
+    """Names in lines of a width, in inches."""
+    lines: list[str] = []
+    for name in names:
+        if lines and wide(joined := f"{lines[-1]}  ·  {name}") <= width:
+            lines[-1] = joined
+        else:
+            lines.append(name)
+    return lines
+
+
+def _box(axes: Any, x: float, y: float, width: float, height: float) -> None:
+    shape = "round,pad=0,rounding_size=0.05"
+    axes.add_patch(
+        FancyBboxPatch((x - width / 2, y), width, height, boxstyle=shape, facecolor="white", edgecolor="0.25", linewidth=0.7, zorder=3)
+    )
+
+
+def _draw_box(axes: Any, node: Node, top: float, width: float) -> None:
+    _box(axes, node.x, top, width, BOX)
+    axes.text(node.x, top + BOX / 2, _title(node.rule), fontsize=FONT, ha="center", va="center_baseline", zorder=4)
+    for number, line in enumerate(node.lines):
+        y = top + BOX + LINE * (number + 0.56)
+        axes.text(node.x, y, line, fontsize=SMALL, color=style.COLOURS[0], ha="center", va="center", zorder=4, parse_math=False)
+
+
+def _draw_report(axes: Any, x: float, top: float, bottom: float, width: float, lines: Sequence[str]) -> None:
+    _box(axes, x, top, width, bottom - top)
+    for number, line in enumerate(lines):
+        y = (top + bottom) / 2 + LINE * (number - (len(lines) - 1) / 2)
+        axes.text(x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
+
+
+def _draw_arrow(axes: Any, chain: Sequence[Node], tops: Sequence[float], bottoms: Sequence[float], leads_back: bool) -> None:
+    """A curve between rows, straight past a row: so it meets no text. It leaves below the lines of the upper box."""
+    start, end = chain[0], chain[-1]
+    x, y = start.x, tops[start.row] + BOX + LINE * len(start.lines) + 0.02
+    points, codes = [(x, y), (x, bottoms[start.row])], [Curve.MOVETO, Curve.LINETO]
+    y = bottoms[start.row]
+    for node in chain[1:]:
+        to, top = node.x if node.rule != "report" else x, tops[node.row] - (0.02 if node is end else 0)
+        half = (y + top) / 2
+        points += [(x, half), (to, half), (to, top)]
+        codes += [Curve.CURVE4] * 3
+        x, y = to, bottoms[node.row]
+        if node is not end:
+            points.append((x, y))
+            codes.append(Curve.LINETO)
+    curve = Curve(points, codes)
+    look = {"edgecolor": "0.45", "linewidth": 0.8, "zorder": 2}
+    if leads_back:
+        axes.add_patch(PathPatch(curve, facecolor="none", linestyle=(0, (3, 2)), **look))
+        tip, before = points[0], (points[0][0], points[0][1] + 0.02)
+    else:
+        axes.add_patch(PathPatch(curve, facecolor="none", **look))
+        tip, before = points[-1], (points[-1][0], points[-1][1] - 0.02)
+    axes.add_patch(
+        FancyArrowPatch(before, tip, arrowstyle="-|>", mutation_scale=6, color="0.35", linewidth=0, shrinkA=0, shrinkB=0, zorder=2)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the pipeline."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--graph", required=True, type=Path, help="what `snakemake --rulegraph dot` prints")
+    parser.add_argument("--manifest", action="append", default=[], metavar="RULE=PATH", help="manifest of what a rule made, once for each")
+    parser.add_argument("--settings", required=True, help="JSON: note")
+    parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
+    options = parser.parse_args(argv)
+    note = inputs.settings(options.settings, ["note"])["note"]
+    try:
+        dot = options.graph.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{options.graph}: cannot be read ({error.strerror})") from None
+    rules, edges = parse(dot)
+    told = labels([(rule, Path(path)) for rule, path in inputs.named(options.manifest)])
+    with style.plt.rc_context(style.PLACED):
+        style.save(draw(rules, edges, told, note), options.output)
+    say("figure2", f"{len(rules)} rules, {len(options.manifest)} manifests -> {', '.join(options.output)}")
+
+
+if __name__ == "__main__":
+    run(main)

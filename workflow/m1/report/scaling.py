@@ -1,0 +1,269 @@
+"""What the paper says in words about longer thinking (4.2, 4.3), as numbers: ``scaling.csv`` and ``best_budget.csv``.
+
+Accuracy, thinking that was cut, and turns from right to wrong and back at every budget and forced count; the budget and the count with the
+best accuracy, with intervals, and where more of it does harm. What the tests answer, and what not, is in docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import pearsonr
+
+from m1.errors import UserError, run
+from m1.progress import say
+from m1.report import inputs, judged
+from m1.report.accuracy import of_model, present
+from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, paired, percentiles, wilson
+
+DRAWS = 10_000
+"""Bootstrap draws of the questions."""
+NOWHERE = "nowhere"
+ALL, AVERAGE = "all", "average"
+"""All questions together, each with the same weight; the mean of the benchmarks, each with the same weight."""
+Setting = tuple[int, int]
+"""Thinking budget in tokens, and how many times ``Wait`` was forced."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One model's outcomes: a row per question, a column per setting, in the order of ``settings``."""
+
+    settings: list[Setting]
+    benchmark: np.ndarray
+    """Key of the benchmark of each question."""
+    right: np.ndarray
+    tokens: np.ndarray
+    """Of thinking."""
+    cut: np.ndarray
+    """Whether the budget cut the thinking."""
+
+
+def sweep(frame: pd.DataFrame, model: str) -> Sweep:
+    """One model's part of :func:`m1.report.judged.read` (with ``thinking_tokens`` and ``ended``).
+
+    Raises:
+        UserError: there is none, or a question lacks a setting that another has.
+    """
+    rows = of_model(frame, model)
+    wide = rows.set_index(["benchmark", "question_id", "budget", "forced"])[["correct", "thinking_tokens", "ended"]]
+    wide = wide.unstack(["budget", "forced"]).sort_index(axis=1)
+    settings = [(int(budget), int(forced)) for budget, forced in wide["correct"].columns]
+    gaps = wide["correct"].isna()
+    if gaps.to_numpy().any():
+        row = int(gaps.any(axis=1).to_numpy().argmax())
+        budget, forced = settings[int(gaps.iloc[row].to_numpy().argmax())]
+        benchmark, question = wide.index[row]
+        raise UserError(
+            f"judgements: model {model!r} on {benchmark}: question {question} has none at budget {budget} with {forced} forced, which "
+            "others have. Turns from right to wrong need every question at every setting: judge the model's predictions again."
+        )
+    right, tokens, ended = (wide[name].to_numpy() for name in ("correct", "thinking_tokens", "ended"))
+    return Sweep(settings, wide.index.get_level_values(0).to_numpy(), right.astype(bool), tokens.astype(float), ~ended.astype(bool))
+
+
+def before(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
+    """What a setting is compared with: the next smaller count in the same budget, or without force the next smaller budget."""
+    budget, forced = setting
+    if forced:
+        smaller = [one for one in settings if one[0] == budget and one[1] < forced]
+    else:
+        smaller = [one for one in settings if one[0] < budget and one[1] == 0]
+    return max(smaller, default=None)
+
+
+def length_and_outcome(tokens: np.ndarray, right: np.ndarray, benchmark: np.ndarray) -> tuple[float, float]:
+    """Point-biserial correlation of thinking tokens with being right, and its p; NaN where one of them does not vary.
+
+    Both are taken less the mean of their benchmark: hard benchmarks, which have longer thinking and fewer right answers, would else
+    make a correlation where within each there is none.
+    """
+    pairs = pd.DataFrame({"tokens": tokens, "right": right.astype(float)})
+    pairs -= pairs.groupby(benchmark).transform("mean")
+    if np.allclose(pairs["tokens"], 0) or np.allclose(pairs["right"], 0) or len(pairs) < 3:
+        return np.nan, np.nan
+    found = pearsonr(pairs["tokens"], pairs["right"])
+    return float(found.statistic), float(found.pvalue)
+
+
+def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
+    """A line per benchmark (and ``all``) and setting: accuracy (%), cut thinking (%), mean tokens of thinking, and turns since the setting
+    before (counts, and % of those that were right, or wrong, there)."""
+    for key, chosen in parts(one):
+        right, tokens, cut = one.right[chosen], one.tokens[chosen], one.cut[chosen]
+        n, lines = len(right), []
+        for place, setting in enumerate(one.settings):
+            now, length = right[:, place], tokens[:, place]
+            low, high = wilson(now.sum(), n)
+            r, length_p = length_and_outcome(length, now, one.benchmark[chosen])
+            line = {
+                "benchmark": key,
+                "budget": setting[0],
+                "forced": setting[1],
+                "n": n,
+                "k": now.sum(),
+                "accuracy": 100 * now.mean(),
+                "low": low,
+                "high": high,
+                "cut": 100 * cut[:, place].mean(),
+                "tokens": length.mean(),
+                "tokens_right": length[now].mean() if now.any() else np.nan,
+                "tokens_wrong": length[~now].mean() if not now.all() else np.nan,
+                "length_r": r,
+                "length_p": length_p,
+            }
+            if (earlier := before(setting, one.settings)) is not None:
+                line |= turns(right[:, one.settings.index(earlier)], now)
+                line |= {"before_budget": earlier[0], "before_forced": earlier[1]}
+            lines.append(line)
+        corrected = holm([line.get("p", np.nan) for line in lines])
+        yield from (line | {"p_holm": p} for line, p in zip(lines, corrected))
+
+
+def turns(earlier: np.ndarray, now: np.ndarray) -> dict[str, Any]:
+    """Answers that turned from right to wrong and back (counts, and % of those that could), and McNemar's p of their balance."""
+    lost, won = int((earlier & ~now).sum()), int((~earlier & now).sum())
+    return {
+        "right_to_wrong": lost,
+        "wrong_to_right": won,
+        "right_to_wrong_rate": 100 * lost / earlier.sum() if earlier.any() else np.nan,
+        "wrong_to_right_rate": 100 * won / (~earlier).sum() if not earlier.all() else np.nan,
+        "p": paired(lost, won),
+    }
+
+
+def parts(one: Sweep) -> Iterator[tuple[str, np.ndarray]]:
+    """Each benchmark and which questions are its own, then ``all``."""
+    for key in dict.fromkeys(one.benchmark):
+        yield key, one.benchmark == key
+    yield ALL, np.ones(len(one.benchmark), dtype=bool)
+
+
+def redraw(right: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Accuracy at each setting when the questions are drawn anew, with replacement, the same ones at every setting.
+
+    Drawing questions is drawing their patterns over the settings, of which there are few.
+
+    Returns:
+        Accuracy in %: :data:`DRAWS` rows, a column per setting.
+    """
+    patterns, counts = np.unique(right, axis=0, return_counts=True)
+    n = counts.sum()
+    return 100 / n * (random.multinomial(n, counts / n, DRAWS) @ patterns.astype(int))
+
+
+def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
+    """A line per benchmark (and ``all``, ``average``) for the budgets, and for the forced counts of each budget that has some.
+
+    Of equal accuracies the smallest setting is the best. Its interval is of the best ones of :data:`DRAWS` draws of the questions.
+    More does harm from the first larger one on that is worse by a paired test. Holm's correction is for every two settings, since the
+    best one was found in the same answers: so where there is no harm it is found in at most five of a hundred lines.
+    """
+    ladders: dict[tuple[str, int | None], list[int]] = {}
+    for place, (budget, forced) in enumerate(one.settings):
+        if not forced:
+            ladders.setdefault(("budget", None), []).append(place)
+        if any(other[0] == budget and other[1] for other in one.settings):
+            ladders.setdefault(("forced", budget), []).append(place)
+    for (over, within), places in ladders.items():
+        if len(places) < 2:
+            continue
+        values = np.array([one.settings[place][over == "forced"] for place in places])
+        pairs = list(combinations(range(len(places)), 2))
+        n: dict[str, int] = {}
+        accuracy: dict[str, np.ndarray] = {}
+        drawn: dict[str, np.ndarray] = {}
+        for key, chosen in parts(one):
+            right = one.right[chosen][:, places]
+            n[key], accuracy[key] = len(right), 100 * right.mean(axis=0)
+            if key == ALL:
+                drawn[key] = np.sum([n[part] * draws for part, draws in drawn.items()], axis=0) / n[key]
+            else:
+                drawn[key] = redraw(right, generator(seed, model, key, over, str(within)))
+            p = [paired(int((right[:, a] & ~right[:, b]).sum()), int((~right[:, a] & right[:, b]).sum())) for a, b in pairs]
+            interval = dict(zip(("low", "high"), wilson(right.sum(axis=0).max(), len(right))))
+            line: dict[str, Any] = {"benchmark": key, "over": over, "within": within, "n": n[key], **interval}
+            yield line | judge_best(values, accuracy[key], drawn[key], dict(zip(pairs, holm(p))))
+        means, average = (np.mean([found[key] for key in n if key != ALL], axis=0) for found in (drawn, accuracy))
+        p = [bootstrap_p(means[:, a] - means[:, b]) for a, b in pairs]
+        low, high = percentiles(means[:, _first_best(average)])
+        line = {"benchmark": AVERAGE, "over": over, "within": within, "low": low, "high": high}
+        yield line | judge_best(values, average, means, dict(zip(pairs, holm(p))))
+
+
+def judge_best(values: np.ndarray, accuracy: np.ndarray, drawn: np.ndarray, p: Mapping[tuple[int, int], float]) -> dict[str, Any]:
+    """The best of some settings and where more does harm.
+
+    Args:
+        values: budgets, or forced counts, ascending.
+        accuracy: at each of them, in %.
+        drawn: the same in bootstrap draws, one per row.
+        p: of every two of them, by their places; corrected.
+    """
+    top = int(_first_best(accuracy))
+    low, high = percentiles(values[_first_best(drawn)], method="inverted_cdf")
+    found = {"best": values[top], "best_low": int(low), "best_high": int(high), "accuracy": accuracy[top]}
+    for place in range(top + 1, len(values)):
+        if p[top, place] < LEVEL and accuracy[place] < accuracy[top]:
+            return found | {"degrades_at": values[place], "degrades_by": accuracy[top] - accuracy[place], "degrades_p": p[top, place]}
+    return found | {"degrades_at": NOWHERE}
+
+
+def _first_best(accuracy: np.ndarray) -> np.ndarray:
+    """Place of the highest accuracy in each row, the first of equal ones; what the last bits of a mean say is no difference."""
+    return accuracy.round(9).argmax(axis=-1)
+
+
+SCALING = (
+    *("model", "label", "benchmark", "column", "budget", "forced", "n", "k", "accuracy", "low", "high"),
+    *("cut", "tokens", "tokens_right", "tokens_wrong", "length_r", "length_p", "before_budget", "before_forced"),
+    *("right_to_wrong", "wrong_to_right", "right_to_wrong_rate", "wrong_to_right_rate", "p", "p_holm"),
+)
+BEST = (
+    *("model", "label", "benchmark", "column", "over", "within", "best", "best_low", "best_high", "n", "accuracy", "low", "high"),
+    *("degrades_at", "degrades_by", "degrades_p"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write what longer and forced thinking do to each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--settings", required=True, help="JSON: models, each with model and label; seed of the bootstrap")
+    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+    parser.add_argument("--scaling", required=True, help="CSV to write: every model, benchmark, budget and forced count")
+    parser.add_argument("--best", required=True, help="CSV to write: the best budget and forced count, and where more does harm")
+    options = parser.parse_args(argv)
+    settings = inputs.settings(options.settings, ["models", "seed"])
+    for number, model in enumerate(settings["models"]):
+        inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
+    frame = judged.read(options.judgements, ["thinking_tokens", "ended"])
+    headings = inputs.benchmarks(options.benchmarks)
+    order = {key: place for place, key in enumerate([*present(frame, headings), ALL, AVERAGE])}
+    headings |= {ALL: ALL, AVERAGE: "Avg."}
+    everything: list[dict[str, Any]] = []
+    bests: list[dict[str, Any]] = []
+    gc.freeze()  # statsmodels collects garbage at every correction of p, which over all that is loaded by now takes 60 ms
+    for model in settings["models"]:
+        one = sweep(frame, model["model"])
+        for lines, found in ((everything, scaling(one)), (bests, best(one, model["model"], settings["seed"]))):
+            ordered = sorted(found, key=lambda line: order[line["benchmark"]])
+            lines += [{**model, "column": headings[line["benchmark"]], **line} for line in ordered]
+    whole = ["right_to_wrong", "wrong_to_right", "before_budget", "before_forced"]
+    table = pd.DataFrame(everything, columns=SCALING).astype(dict.fromkeys(whole, "Int64"))
+    judged.write(table, options.scaling, {"length_r": "{:.3f}", "length_p": P, "p": P, "p_holm": P})
+    table = pd.DataFrame(bests, columns=BEST).astype({"within": "Int64", "n": "Int64"})
+    judged.write(table, options.best, {"degrades_p": P})
+    done = f"{len(everything):,} settings: {options.scaling}; {len(bests):,} best budgets and counts: {options.best}"
+    say("scaling", f"{len(frame):,} judgements of {len(settings['models'])} models -> {done}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,218 @@
+"""Tables 1 to 4 as LaTeX (booktabs) and Markdown, in the paper's layout, from the CSVs of :mod:`m1.report.tables`.
+
+Tables 1 and 2 have their rows under the name of their group and are shaded green, deeper for higher accuracy in a column of a group, as the
+caption of Table 1 says. Tables 3 and 4 show this run's counts; the CSVs have the published ones beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import pandas as pd
+
+from m1.errors import UserError, run
+from m1.files import write_text
+from m1.progress import say
+from m1.report import inputs
+from m1.report.tables import MISSING
+
+CAPTIONS = {
+    "table1": "Accuracy (%) on each benchmark. Own models in bold. Green within each group: the deeper, the higher the accuracy.",
+    "table2": "Data filtering: accuracy (%) after training on each subset. Green within each scale: the deeper, the higher the accuracy.",
+    "table3": "Questions of each training pool after each step of the curation.",
+    "table4": "Questions of each domain and training pool in the training subsets.",
+}
+DEEPEST = 40
+"""Per cent of green behind the highest accuracy; black on it is still read with ease."""
+WIDE = 9
+"""Columns from which on a table is scaled to the width of the text."""
+TALL = 40
+"""Rows from which on a table is set in the smallest type, so that it stays on a page."""
+PREAMBLE = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
+LATEX = {
+    **{character: f"\\{character}" for character in "#$%&_{}"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    "[": "{[}",  # at the start of a row it would be the optional argument of the line end before it
+    "]": "{]}",
+    "*": "{*}",  # likewise
+    "`": "\\textasciigrave{}",
+    "'": "\\textquotesingle{}",
+    '"': "\\textquotedbl{}",
+}
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table; ``shades`` are per cent of green, 0 for none."""
+
+    name: str
+    cells: list[str]
+    bold: bool
+    shades: list[int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table as it is set: heading of the first column, headings of the others with those that span several, and rows by group."""
+
+    number: str
+    caption: str
+    first: str
+    spans: list[str]
+    """Heading above each column; empty for none."""
+    columns: list[str]
+    groups: dict[str, list[Row]]
+    """Name of the group, empty for none, to its rows."""
+
+
+def accuracy_layout(table: pd.DataFrame, kinds: Mapping[str, str], bold: Sequence[str]) -> tuple[list[str], dict[str, list[Row]]]:
+    """Spanning headings and rows of Table 1 or 2.
+
+    Args:
+        table: as text: group, name, an accuracy or ``missing`` per benchmark, Avg.
+        kinds: heading of a benchmark to its kind (in or out of the distribution that models were trained on).
+        bold: names of rows in bold.
+    """
+    group, name = table.columns[:2]
+    columns = list(table.columns[2:])
+    groups = {}
+    for title, rows in table.groupby(group, sort=False):
+        shades = rows[columns].apply(lambda column: shade(pd.to_numeric(column, errors="coerce")))
+        cells = zip(rows[name], rows[columns].to_numpy().tolist(), shades.to_numpy().tolist())
+        groups[str(title)] = [Row(label, values, label in bold, greens) for label, values, greens in cells]
+    spans = [f"{kinds[column][:1].upper()}{kinds[column][1:]} tests" if column in kinds else "" for column in columns]
+    return spans, groups
+
+
+def shade(accuracy: pd.Series) -> pd.Series:
+    """Per cent of green: none at the lowest accuracy, :data:`DEEPEST` at the highest; none where all are equal, or nothing is there."""
+    low, high = accuracy.min(), accuracy.max()
+    if not low < high:
+        return pd.Series(0, index=accuracy.index)
+    return (DEEPEST * (accuracy - low) / (high - low)).fillna(0).round().astype(int)
+
+
+def layout(number: str, table: pd.DataFrame, kinds: Mapping[str, str], bold: Sequence[str], note: str) -> Layout:
+    """A table of the paper, from its CSV as text (``number``: a key of :data:`CAPTIONS`)."""
+    caption = " ".join(filter(None, [CAPTIONS[number], note]))
+    if number in ("table1", "table2"):
+        spans, groups = accuracy_layout(table, kinds, bold)
+        first, columns = table.columns[1], list(table.columns[2:])
+        return Layout(number, caption, first[:1].upper() + first[1:], spans, columns, groups)
+    own = [column for column in table.columns[1:] if not column.endswith(" published")]
+    spans = [column.partition(" ")[0] if number == "table4" else "" for column in own]
+    columns = [column.partition(" ")[2] if number == "table4" else column for column in own]
+    first = table.columns[0]
+    rows = [Row(name, cells, False, [0] * len(own)) for name, cells in zip(table[first], table[own].to_numpy().tolist())]
+    return Layout(number, caption, first, spans, columns, {"": rows})
+
+
+def plain(text: str) -> str:
+    """Text on one line, without control characters and marks that change its direction or cannot be seen."""
+    spaced = " ".join(text.split())
+    return "".join(character for character in spaced if not unicodedata.category(character).startswith("C"))
+
+
+def latex_text(text: str) -> str:
+    """Any text as LaTeX that prints it; characters beyond Latin 1, which a Latin font lacks, as their code point."""
+    printed = "".join(LATEX.get(c, c if c < "\u0100" else f"{{[}}U+{ord(c):04X}{{]}}") for c in plain(text))
+    return re.sub(r"([-,])(?=\1)", r"\1{}", printed)  # two of them would become a dash, or a quotation mark
+
+
+def markdown_text(text: str) -> str:
+    """Any text as Markdown that shows it, also in a cell of a table."""
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(plain(text), quote=False))
+
+
+def _cell(text: str) -> str:
+    return "" if text in ("", MISSING) else text
+
+
+def latex(table: Layout) -> str:
+    """The table as a LaTeX float."""
+    width = len(table.columns)
+    rows = sum(len(rows) for rows in table.groups.values())
+    size = "\\tiny" if rows > TALL else "\\small"
+    scaled = width >= WIDE and rows <= TALL
+    lines = [PREAMBLE, "\\begin{table}", "\\centering", f"\\caption{{{latex_text(table.caption)}}}", size]
+    lines += ["\\resizebox{\\textwidth}{!}{%"] if scaled else []
+    lines += [f"\\begin{{tabular}}{{l*{{{width}}}{{r}}}}", "\\toprule"]
+    if any(table.spans):
+        heads, rules, place = [], [], 2
+        for span, run_of in groupby(table.spans):
+            count = len(list(run_of))
+            heads.append(f"\\multicolumn{{{count}}}{{c}}{{{latex_text(span)}}}")
+            rules += [f"\\cmidrule(lr){{{place}-{place + count - 1}}}"] if span else []
+            place += count
+        lines += [" & ".join(["", *heads]) + " \\\\", " ".join(rules)]
+    lines.append(" & ".join(map(latex_text, [table.first, *table.columns])) + " \\\\")
+    for group, members in table.groups.items():
+        lines.append("\\midrule")
+        lines += [f"\\multicolumn{{{width + 1}}}{{l}}{{\\textit{{{latex_text(group)}}}}} \\\\"] if group else []
+        for row in members:
+            cells = [f"\\textbf{{{latex_text(row.name)}}}" if row.bold else latex_text(row.name)]
+            for value, green in zip(row.cells, row.shades, strict=True):
+                shown = latex_text(_cell(value)) or "--"
+                shown = f"\\textbf{{{shown}}}" if row.bold else shown
+                cells.append(f"\\cellcolor{{green!{green}}}{shown}" if green else shown)
+            lines.append(" & ".join(cells) + " \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}" + ("}" if scaled else ""), "\\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def markdown(table: Layout) -> str:
+    """The table as Markdown, without shades, which it lacks; spanning headings of Table 4 stand in each column."""
+    joined = table.number == "table4"
+    columns = [f"{span} {column}" if joined else column for span, column in zip(table.spans, table.columns)]
+    lines = [f"**Table {table.number.removeprefix('table')}.** {markdown_text(table.caption)}", ""]
+    lines.append(_line(map(markdown_text, [table.first, *columns])))
+    lines.append(_line([":--", *["--:"] * len(columns)]))
+    for group, members in table.groups.items():
+        lines += [_line([f"*{markdown_text(group)}*", *[""] * len(columns)])] if group else []
+        for row in members:
+            cells = [markdown_text(row.name), *(markdown_text(_cell(value)) or DASH for value in row.cells)]
+            lines.append(_line(f"**{cell}**" if row.bold else cell for cell in cells))
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Typeset one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("number", choices=CAPTIONS)
+    parser.add_argument("--table", required=True, help="CSV from m1.report.tables")
+    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: headings and kinds")
+    parser.add_argument("--settings", required=True, help="JSON: bold: names of rows in bold; note: added to the caption, empty for none")
+    parser.add_argument("--latex", required=True, help="file to write: .tex, to be \\input")
+    parser.add_argument("--markdown", required=True, help="file to write: .md")
+    options = parser.parse_args(argv)
+    settings = inputs.settings(options.settings, ["bold", "note"])
+    benchmarks = inputs.table(options.benchmarks, ["column", "kind"])
+    try:
+        table = pd.read_csv(options.table, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{options.table}: not readable as CSV: {error}. Delete it to have it made again.") from error
+    kinds = dict(zip(benchmarks["column"], benchmarks["kind"]))
+    made = layout(options.number, table, kinds, settings["bold"], settings["note"])
+    write_text(options.latex, latex(made))
+    write_text(options.markdown, markdown(made))
+    say("typeset", f"{options.number}: {len(table)} rows -> {options.latex}, {options.markdown}")
+
+
+if __name__ == "__main__":
+    run(main)
