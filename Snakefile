@@ -9,6 +9,9 @@ configfile: "config/data.yaml"
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/world.smk"
 include: "workflow/rules/pools.smk"
@@ -25,10 +28,3 @@ rule all:
     default_target: True
     input:
         wiring.targets(),
-
-
-rule demo:
-    input:
-        "<results>/table1.csv",
-        "<results>/figure1.pdf",
-        "<results>/figure3.pdf",

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from m1.config import prepare
-from m1.wiring import Wiring, one_of
+from m1.wiring import one_of
+from m1.wiring_report import ReportWiring as Wiring
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import MAIN, Project
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The short run after `snakemake demo`; copy it before editing."""
+    """The short run of the tables and figures of the rerun contract; copy it before editing."""
     common = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         common = common.parent
@@ -23,7 +23,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         assert marker.exists() or not folder.exists(), "the short run failed in another test"
         if not marker.exists():
             started = time.monotonic()
-            Project.of_repository(folder).make("demo")
+            Project.of_repository(folder).make(*MAIN)
             marker.write_text(f"{time.monotonic() - started:.1f} s\n")
     return Project(folder)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import MAIN, Project
 
 pytestmark = pytest.mark.slow
 
@@ -189,7 +189,7 @@ def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project)
 def test_a_comment_in_the_training_runs_nothing(project: Project) -> None:
     project.replace("workflow/m1/train/sft.py", "from __future__", "# A comment.\nfrom __future__")
     before = {path: path.stat().st_mtime_ns for path in project.path("results").rglob("*")}
-    assert "Nothing to be done" in project.make("demo")
+    assert "Nothing to be done" in project.make(*MAIN)
     assert {path: path.stat().st_mtime_ns for path in project.path("results").rglob("*")} == before
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from m1 import records
 from m1.records import LETTERS, Prediction, Question, Sample
-from project import Project
+from project import MAIN, Project
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +119,7 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
         *("report_table1", "report_figure1", "report_figure3"),
     }
 
-    said = project.make("demo")
+    said = project.make(*MAIN)
 
     assert "gpqa" in said
     after = table(project.path("results/short/table1.csv"))

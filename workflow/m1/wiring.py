@@ -1,4 +1,4 @@
-"""From the checked configuration to what the rules need: input files, settings as JSON, rows of tables.
+"""From the checked configuration to what the rules need: input files and settings as JSON (the report's: :mod:`m1.wiring_report`).
 
 Pure functions of the configuration and of wildcards; the rule files hold nothing but rules. Paths begin with the pathvar ``<results>``.
 """
@@ -58,13 +58,6 @@ class Wiring:
         self.sampled = [name for name in config["subsets"] if name not in self.enter["subsets"]]
         self.drawn = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
-
-    def targets(self) -> list[str]:
-        """Everything that this configuration makes in the end."""
-        names = ["table1.csv", "table2.csv", "table3.csv", "table4.csv", "figure1.pdf", "figure3.pdf", "figure8a.pdf", "contamination.csv"]
-        names += ["spending.csv"] if self.spending() else []
-        names += ["sweep_cost.csv"] if self.swept else []
-        return [f"<results>/{name}" for name in names if name != "table2.csv" or "table2" in self.config["report"]]
 
     def settings(self, path: str, only: list[str] | None = None, **more: Any) -> Callable[[Wildcards], str]:
         """One concern of the configuration as JSON, the value of one param.
@@ -269,104 +262,6 @@ class Wiring:
     def template_flag(self, wildcards: Wildcards, input: Any) -> str:
         """``--template`` where a model borrows one."""
         return f"--template {input.template}" if input.template else ""
-
-    def judgements(self, shown: str) -> list[str]:
-        """Judgements of the models of a table or of the figures."""
-        part = self.config["report"][shown]
-        return [f"<results>/score/{model}.parquet" for model in (part if isinstance(part, list) else part["models"])]
-
-    def table1(self) -> str:
-        """Rows of Table 1, as JSON."""
-        return self._accuracies("table1", lambda recipe: {key: recipe[key] for key in ("group", "label", "published")})
-
-    def table2(self) -> str:
-        """Rows of Table 2, as JSON."""
-        return self._accuracies("table2", lambda recipe: {**recipe["ablation"], "published": recipe["ablation"]["label"]})
-
-    def _accuracies(self, table: str, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
-        report: dict[str, Any] = self.config["report"]
-        rows = []
-        for model in report[table]["models"]:
-            budget = report[table]["budget"] if model in self.thinking else 0
-            rows.append({"model": model, "budget": budget, **shown(self.recipes[model])})
-        return json.dumps({"rows": rows, "remark": report["remark"]})
-
-    def table3(self) -> list[tuple[str, str | None, list[str]]]:
-        """Rows of Table 3: label, name in the paper (None: a row of ours), and the files that are counted.
-
-        Rows of stages that this run does not enter (m23K is taken as published), and of subsets that it lacks, are left out.
-        """
-        m1k = "Hard Domain Dataset Balanced 1K (m1K)"
-        rows: list[tuple[str, str | None, list[str]]] = [
-            ("Initial collection", "Initial collection", self.pools()),
-            ("Deduplication & decontamination", None, ["<results>/pools/merged.parquet"]),
-        ]
-        if "m23k" in self.sampled:
-            rows += [
-                ("+After difficulty filtering", "+After difficulty filtering", ["<results>/screen/hard.parquet"]),
-                ("+Generating thinking data", "+Generating thinking data", ["<results>/distill/hard.parquet"]),
-            ]
-        subsets = {
-            "m23k": "+Decontamination & deduplication (m23K)",
-            "random_23k": "Random 23K",
-            "random_1k": "Random 1K",
-            "hard_random_1k": "Hard random 1K",
-            "hard_domain_1k": "Hard Domain Balanced 1K",
-            "m1k": m1k,
-        }
-        return rows + [
-            (label, label, [f"<results>/select/{key}.parquet"]) for key, label in subsets.items() if key in self.config["subsets"]
-        ]
-
-    def counted(self) -> list[str]:
-        """The files that Table 3 counts."""
-        return [path for _, _, paths in self.table3() for path in paths]
-
-    def table3_rows(self, wildcards: Wildcards, input: Any) -> list[str]:
-        """``--row=label=path`` for each file of Table 3."""
-        labels = [label for label, _, paths in self.table3() for _ in paths]
-        return [f"--row={label}={path}" for label, path in zip(labels, input.counted, strict=True)]
-
-    def table3_settings(self) -> str:
-        """Columns and rows of Table 3, as JSON."""
-        rows = [{"label": label, "published": published} for label, published, _ in self.table3()]
-        return json.dumps({"columns": list(self.config["pools"]), "rows": rows})
-
-    def table4(self) -> dict[str, list[str]]:
-        """Inputs of Table 4: m23K, m1K, and domain labels. A published m23K has none (its counts say `missing`), and m1K brings its own."""
-        subsets = {name: [f"<results>/select/{name}.parquet"] for name in ("m23k", "m1k")}
-        return {**subsets, "domains": ["<results>/select/domains.parquet"] if "m23k" in self.sampled else []}
-
-    def table4_flags(self, wildcards: Wildcards, input: Any) -> str:
-        """``--domains`` and ``--subset`` of Table 4."""
-        domains = f"--domains {input.domains} " if input.domains else ""
-        return f"{domains}--subset m23K={input.m23k} --subset m1K={input.m1k}"
-
-    def figure8a(self) -> dict[str, str]:
-        """Label to file of the training subsets whose lengths are drawn."""
-        return {label: f"<results>/select/{name}.parquet" for label, name in self.config["report"]["figure8a"]["subsets"].items()}
-
-    def figure8a_subsets(self, wildcards: Wildcards, input: Any) -> list[str]:
-        """``--subset=label=path`` for each subset of Figure 8a."""
-        return [f"--subset={label}={path}" for label, path in zip(self.figure8a(), input.subsets, strict=True)]
-
-    def figure8a_settings(self) -> str:
-        """The remark on Figure 8a, as JSON."""
-        return json.dumps({"note": self.config["report"]["note"]})
-
-    def figure1(self) -> str:
-        """Models and budgets of Figure 1, as JSON."""
-        return json.dumps({"models": self._labels(), "budgets": self.config["thinking"]["budgets"], "note": self.config["report"]["note"]})
-
-    def figure3(self) -> str:
-        """Models, forced counts and budget of Figure 3, as JSON."""
-        thinking = self.config["thinking"]
-        counts = [thinking["forced_budget"] if count == "full" else count for count in thinking["forced"]]
-        shown = {"models": self._labels(), "forced": [0, *counts], "budget": thinking["forced_budget"]}
-        return json.dumps({**shown, "note": self.config["report"]["note"]})
-
-    def _labels(self) -> list[dict[str, str]]:
-        return [{"model": model, "label": self.recipes[model]["label"]} for model in self.config["report"]["figures"]]
 
 
 def _json(value: dict[str, Any]) -> str:

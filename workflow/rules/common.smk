@@ -1,5 +1,6 @@
 """The checked configuration, and the shell that all rules share."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,10 +11,11 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from m1.config import prepare
 from m1.errors import UserError
 from m1.fingerprint import fingerprint
-from m1.wiring import Wiring, one_of
+from m1.wiring import one_of
+from m1.wiring_report import ReportWiring
 
 try:
-    wiring = Wiring(prepare(config, Path(workflow.basedir)))
+    wiring = ReportWiring(prepare(config, Path(workflow.basedir)))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

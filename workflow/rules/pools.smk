@@ -71,7 +71,12 @@ rule pools_audit:
         benchmarks=wiring.benchmarks(),
     output:
         pairs="<results>/contamination.csv",
-        summary="<results>/contamination_summary.csv",
+        summary=report(
+            "<results>/contamination_summary.csv",
+            caption="../report/contamination_summary.rst",
+            category="Data",
+            labels={"table": "contamination"},
+        ),
     log:
         "<logs>/pools_audit.log",
     benchmark:

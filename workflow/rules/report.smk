@@ -1,4 +1,4 @@
-"""report (4, A): Tables 1 to 4, Figures 1 and 3."""
+"""report (4, A): tables, figures, the comparison with the paper, and the page to read it all."""
 
 
 rule report_table1:
@@ -7,8 +7,18 @@ rule report_table1:
         published="resources/paper/table1.csv",
         benchmarks="resources/paper/benchmarks.csv",
     output:
-        table="<results>/table1.csv",
-        long="<results>/table1_long.csv",
+        table=report(
+            "<results>/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "Table 1", "form": "as in the paper"},
+        ),
+        long=report(
+            "<results>/table1_long.csv",
+            caption="../report/table1_long.rst",
+            category="Tables",
+            labels={"table": "Table 1", "form": "with intervals"},
+        ),
     log:
         "<logs>/report_table1.log",
     benchmark:
@@ -31,8 +41,18 @@ if "table2" in wiring.config["report"]:
             published="resources/paper/table2.csv",
             benchmarks="resources/paper/benchmarks.csv",
         output:
-            table="<results>/table2.csv",
-            long="<results>/table2_long.csv",
+            table=report(
+                "<results>/table2.csv",
+                caption="../report/table2.rst",
+                category="Tables",
+                labels={"table": "Table 2", "form": "as in the paper"},
+            ),
+            long=report(
+                "<results>/table2_long.csv",
+                caption="../report/table2_long.rst",
+                category="Tables",
+                labels={"table": "Table 2", "form": "with intervals"},
+            ),
         log:
             "<logs>/report_table2.log",
         benchmark:
@@ -53,8 +73,18 @@ rule report_table3:
         questions="<results>/pools/merged.parquet",
         published="resources/paper/table3.csv",
     output:
-        table="<results>/table3.csv",
-        long="<results>/table3_long.csv",
+        table=report(
+            "<results>/table3.csv",
+            caption="../report/table3.rst",
+            category="Tables",
+            labels={"table": "Table 3", "form": "as in the paper"},
+        ),
+        long=report(
+            "<results>/table3_long.csv",
+            caption="../report/table3_long.rst",
+            category="Tables",
+            labels={"table": "Table 3", "form": "by count"},
+        ),
     log:
         "<logs>/report_table3.log",
     benchmark:
@@ -75,8 +105,18 @@ rule report_table4:
         **wiring.table4(),
         published="resources/paper/table4.csv",
     output:
-        table="<results>/table4.csv",
-        long="<results>/table4_long.csv",
+        table=report(
+            "<results>/table4.csv",
+            caption="../report/table4.rst",
+            category="Tables",
+            labels={"table": "Table 4", "form": "as in the paper"},
+        ),
+        long=report(
+            "<results>/table4_long.csv",
+            caption="../report/table4_long.rst",
+            category="Tables",
+            labels={"table": "Table 4", "form": "by count"},
+        ),
     log:
         "<logs>/report_table4.log",
     benchmark:
@@ -95,7 +135,12 @@ rule report_spending:
     input:
         wiring.spending(),
     output:
-        "<results>/spending.csv",
+        report(
+            "<results>/spending.csv",
+            caption="../report/spending.rst",
+            category="Cost",
+            labels={"table": "calls and dollars"},
+        ),
     log:
         "<logs>/report_spending.log",
     benchmark:
@@ -112,7 +157,12 @@ rule report_sweep_cost:
     input:
         expand("<results>/infer/{model}/manifest.json", model=wiring.swept),
     output:
-        "<results>/sweep_cost.csv",
+        report(
+            "<results>/sweep_cost.csv",
+            caption="../report/sweep_cost.rst",
+            category="Cost",
+            labels={"table": "tokens generated"},
+        ),
     log:
         "<logs>/report_sweep_cost.log",
     benchmark:
@@ -131,7 +181,12 @@ rule report_figure8a:
         subsets=wiring.figure8a().values(),
     output:
         pdf="<results>/figure8a.pdf",
-        png="<results>/figure8a.png",
+        png=report(
+            "<results>/figure8a.png",
+            caption="../report/figure8a.rst",
+            category="Figures",
+            labels={"figure": "Figure 8a"},
+        ),
         table="<results>/figure8a.csv",
     log:
         "<logs>/report_figure8a.log",
@@ -154,7 +209,12 @@ rule report_figure1:
         benchmarks="resources/paper/benchmarks.csv",
     output:
         pdf="<results>/figure1.pdf",
-        png="<results>/figure1.png",
+        png=report(
+            "<results>/figure1.png",
+            caption="../report/figure1.rst",
+            category="Figures",
+            labels={"figure": "Figure 1"},
+        ),
     log:
         "<logs>/report_figure1.log",
     benchmark:
@@ -175,7 +235,12 @@ rule report_figure3:
         benchmarks="resources/paper/benchmarks.csv",
     output:
         pdf="<results>/figure3.pdf",
-        png="<results>/figure3.png",
+        png=report(
+            "<results>/figure3.png",
+            caption="../report/figure3.rst",
+            category="Figures",
+            labels={"figure": "Figure 3"},
+        ),
     log:
         "<logs>/report_figure3.log",
     benchmark:
@@ -188,3 +253,238 @@ rule report_figure3:
     shell:
         "python -m m1.report.figures figure3 --judgements {input.judgements} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"
+
+
+rule report_compare:
+    input:
+        judgements=wiring.compared(),
+        table1="resources/paper/table1.csv",
+        table2="resources/paper/table2.csv",
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        report(
+            "<results>/compare.csv",
+            caption="../report/compare.rst",
+            category="Comparison",
+            labels={"table": "with the paper"},
+        ),
+    log:
+        "<logs>/report_compare.log",
+    benchmark:
+        "<logs>/report_compare.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.compare"),
+        settings=wiring.compare(),
+    shell:
+        "python -m m1.report.compare --judgements {input.judgements} --settings {params.settings:q}"
+        " --table1 {input.table1} --table2 {input.table2} --benchmarks {input.benchmarks} --output {output} 2> {log}"
+
+
+rule report_paired:
+    input:
+        judgements=wiring.compared(),
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        report(
+            "<results>/paired.csv",
+            caption="../report/paired.rst",
+            category="Comparison",
+            labels={"table": "models in pairs"},
+        ),
+    log:
+        "<logs>/report_paired.log",
+    benchmark:
+        "<logs>/report_paired.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.paired"),
+        settings=wiring.paired(),
+    shell:
+        "python -m m1.report.paired --judgements {input.judgements} --settings {params.settings:q}"
+        " --benchmarks {input.benchmarks} --output {output} 2> {log}"
+
+
+rule report_scaling:
+    input:
+        judgements=wiring.judgements("figures"),
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        scaling=report(
+            "<results>/scaling.csv",
+            caption="../report/scaling.rst",
+            category="Thinking",
+            labels={"table": "accuracy by setting"},
+        ),
+        best=report(
+            "<results>/best_budget.csv",
+            caption="../report/best_budget.rst",
+            category="Thinking",
+            labels={"table": "best budget"},
+        ),
+    log:
+        "<logs>/report_scaling.log",
+    benchmark:
+        "<logs>/report_scaling.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.scaling"),
+        settings=wiring.scaling(),
+    shell:
+        "python -m m1.report.scaling --judgements {input.judgements} --settings {params.settings:q}"
+        " --benchmarks {input.benchmarks} --scaling {output.scaling} --best {output.best} 2> {log}"
+
+
+rule report_typeset:
+    input:
+        table="<results>/{table}.csv",
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        latex="<results>/{table}.tex",
+        markdown="<results>/{table}.md",
+    log:
+        "<logs>/report_typeset/{table}.log",
+    benchmark:
+        "<logs>/report_typeset/{table}.tsv"
+    wildcard_constraints:
+        table="table[1-4]",
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.typeset"),
+        settings=wiring.typeset,
+    shell:
+        "python -m m1.report.typeset {wildcards.table} --table {input.table} --benchmarks {input.benchmarks}"
+        " --settings {params.settings:q} --latex {output.latex} --markdown {output.markdown} 2> {log}"
+
+
+rule report_rulegraph:
+    output:
+        "<results>/rulegraph.dot",
+    log:
+        "<logs>/report_rulegraph.log",
+    localrule: True
+    params:
+        snakefile=workflow.main_snakefile,
+        configured=[
+            *(f"--configfile={path}" for path in workflow.overwrite_configfiles),
+            *(
+                f"--config={key}={json.dumps(value)}"
+                for key, value in workflow.config_settings.config.items()
+            ),
+        ],
+        manifests=wiring.manifests(),
+        rules=lambda wildcards: [rule.name for rule in workflow.rules],
+    shell:
+        "python -m snakemake all --snakefile {params.snakefile:q} {params.configured:q} --rulegraph dot > {output} 2> {log}"
+
+
+rule report_figure2:
+    input:
+        graph="<results>/rulegraph.dot",
+        manifests=[path for paths in wiring.manifests().values() for path in paths],
+    output:
+        pdf="<results>/figure2.pdf",
+        png=report(
+            "<results>/figure2.png",
+            caption="../report/figure2.rst",
+            category="Figures",
+            labels={"figure": "Figure 2"},
+        ),
+    log:
+        "<logs>/report_figure2.log",
+    benchmark:
+        "<logs>/report_figure2.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.pipeline"),
+        manifests=wiring.figure2_manifests,
+        settings=wiring.note(),
+    shell:
+        "python -m m1.report.pipeline --graph {input.graph} {params.manifests:q} --settings {params.settings:q}"
+        " --output {output.pdf} {output.png} 2> {log}"
+
+
+rule report_cases:
+    input:
+        **wiring.cases(),
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        table=report(
+            "<results>/cases.csv",
+            caption="../report/cases.rst",
+            category="Thinking",
+            labels={"table": "failure cases"},
+        ),
+        pdf4="<results>/figure4.pdf",
+        png4=report(
+            "<results>/figure4.png",
+            caption="../report/figure4.rst",
+            category="Figures",
+            labels={"figure": "Figure 4"},
+        ),
+        pdf5="<results>/figure5.pdf",
+        png5=report(
+            "<results>/figure5.png",
+            caption="../report/figure5.rst",
+            category="Figures",
+            labels={"figure": "Figure 5"},
+        ),
+        pdf8="<results>/figure8.pdf",
+        png8=report(
+            "<results>/figure8.png",
+            caption="../report/figure8.rst",
+            category="Figures",
+            labels={"figure": "Figure 8"},
+        ),
+    log:
+        "<logs>/report_cases.log",
+    benchmark:
+        "<logs>/report_cases.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.cases"),
+        flags=wiring.cases_flags,
+        settings=wiring.cases_settings(),
+    shell:
+        "python -m m1.report.cases --judgements {input.judgements} --questions {input.questions} {params.flags:q}"
+        " --benchmarks {input.benchmarks} --settings {params.settings:q} --table {output.table}"
+        " --figure4 {output.pdf4} {output.png4} --figure5 {output.pdf5} {output.png5} --figure8 {output.pdf8} {output.png8} 2> {log}"
+
+
+rule report_page:
+    input:
+        **wiring.page(),
+        tables=wiring.page_tables(),
+        figures=wiring.page_figures(),
+        captions=[f"workflow/report/{name}.rst" for name in wiring.page_captions()],
+        parts=multiext(
+            "workflow/report/page/", "template.html", "style.css", "script.js"
+        ),
+        benchmarks="resources/paper/benchmarks.csv",
+    output:
+        report(
+            "<results>/report.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "the whole run"},
+        ),
+    log:
+        "<logs>/report_page.log",
+    benchmark:
+        "<logs>/report_page.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=fingerprint("m1.report.page"),
+        flags=wiring.page_flags,
+        settings=wiring.page_settings(),
+    shell:
+        "python -m m1.report.page --judgements {input.judgements} --predictions {input.predictions} --questions {input.questions}"
+        " {params.flags:q} --tables {input.tables} --figures {input.figures} --manifests {input.manifests} --captions workflow/report"
+        " --benchmarks {input.benchmarks} --settings {params.settings:q} --output {output} 2> {log}"

@@ -1,6 +1,5 @@
 """The embedded world: questions, documents and tiny bases in place of medicine (docs/world.md)."""
 
-
 WORLD = ["seed", "entities", "pools", "benchmark_size", "facts_first", "mixed"]
 
 

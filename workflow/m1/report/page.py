@@ -31,7 +31,7 @@ from m1.progress import Progress, say
 from m1.records import LETTERS, Judgement, Prediction, Question, Rollout
 from m1.report import inputs
 
-PARTS = Path(__file__).with_suffix("")
+PARTS = Path(__file__).parents[2] / "report/page"
 """Folder of the page's template, style and script."""
 BLOCK = 400_000
 """Bytes of text, uncompressed, in a block: one is inflated in a few milliseconds."""
