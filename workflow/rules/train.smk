@@ -18,9 +18,8 @@ rule train_fetch:
     params:
         code=fingerprint("m1.train.fetch"),
         settings=wiring.settings("{kind}/{base}"),
-        key=lambda wildcards: f"{wildcards.kind}/{wildcards.base}".replace("/", "."),
     shell:
-        "python -m m1.train.fetch --name {params.key} --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.train.fetch --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
 
 
 rule train_published:
