@@ -24,6 +24,40 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
 
 
+# On a cluster, these run where Snakemake does: what needs the network (hub, teacher), and what takes seconds.
+localrules:
+    all,
+    pools_collect,
+    pools_collect_benchmark,
+    screen_ask,
+    screen_hard,
+    distill_draw,
+    distill_traces,
+    select_domains,
+    select_sample,
+    select_published,
+    train_fetch,
+    train_published,
+    infer_template,
+    infer_published,
+    report_table1,
+    report_table3,
+    report_table4,
+    report_spending,
+    report_sweep_cost,
+    report_figure8a,
+    report_figure1,
+    report_figure3,
+    report_compare,
+    report_paired,
+    report_scaling,
+    report_typeset,
+    report_rulegraph,
+    report_figure2,
+    report_cases,
+    report_page,
+
+
 rule all:
     default_target: True
     input:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from m1.errors import UserError
+from m1.train import checkpoints
 from m1.train.launch import srun, torchrun
 
-from tests.unit.test_train_sft import PLACEMENT, command, environment, material, undisturbed, weights
+from tests.unit.test_train_sft import PLACEMENT, command, environment, material, start, train, undisturbed, wait_for_a_step, weights
 
 __all__ = ["material", "undisturbed"]  # fixtures
 TWO_NODES = {**PLACEMENT, "nodes": 2, "processes": 8}
@@ -23,8 +25,8 @@ def test_several_nodes_need_a_slurm_job() -> None:
 
 
 def test_srun_starts_one_launcher_on_each_node() -> None:
-    found = srun(TWO_NODES, {"SLURM_CPUS_PER_TASK": "8"}, ["--name", "m1"])
-    expected = ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--cpus-per-task=8"]
+    found = srun(2, ["--name", "m1"])
+    expected = ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpu-bind=none", "--kill-on-bad-exit=1"]
     assert found[: len(expected)] == expected
     assert found[-4:] == ["-m", "m1.train.launch", "--name", "m1"]
 
@@ -45,3 +47,18 @@ def test_two_launchers_as_on_two_nodes_find_each_other(material: Path, undisturb
     assert [launcher.returncode for launcher in launchers] == [0, 0], said
     assert weights(tmp_path / "model") == weights(undisturbed)
     assert json.loads((tmp_path / "model/manifest.json").read_text())["ran"]["processes"] == 2
+
+
+def test_all_processes_told_to_stop_as_slurm_does_keep_their_state(material: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """SLURM signals every process of a step: launcher, torchrun, and its processes, which are signalled once more by torchrun."""
+    output = tmp_path / "told"
+    process = start(material, output, processes=2, save_steps=None)
+    wait_for_a_step(Path(f"{output}.scratch"), 5, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode != 0
+    kept = checkpoints.last(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+    assert kept is not None, said
+    train(material, output, processes=2, save_steps=None)
+    assert weights(output) == weights(undisturbed)
+    assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] >= 5

@@ -1,22 +1,34 @@
 """Start Snakemake in this folder, also after a run that was killed: its orphaned jobs are ended and its lock is removed.
 
 A run that is killed with SIGKILL cannot clean up: its jobs may go on, and Snakemake's lock stays. Whether somebody else is at work here is
-seen from the processes of this machine whose working folder this is; on a cluster, orphans on other nodes are the scheduler's to cancel.
+seen from the processes of this machine whose working folder this is, and from the note of where the last run was started. SLURM's jobs of
+this folder would be submitted a second time, and both would write the same files; so they are cancelled first.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import psutil
+import yaml
 
 from m1.errors import UserError, run
 from m1.progress import say
+
+NOTE = ".snakemake/m1-run.json"
+"""Machine and process of the last run in a folder."""
+ENDING = 120
+"""Seconds that cancelled jobs may take to be gone."""
 
 
 def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]:
@@ -30,7 +42,7 @@ def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]
                 continue
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-        if any(word.endswith("snakemake") for word in words[:3]):
+        if any(word.endswith("snakemake") for word in words[:3]) and "--target-jobs" not in words:  # which a job's own Snakemake has
             runs.append(process)
         elif any(word == "-m" and following.startswith("m1.") for word, following in pairwise(words)):
             jobs.append(process)
@@ -45,35 +57,101 @@ def _ancestors(process: psutil.Process) -> set[int]:
         return set()
 
 
-def clear(folder: Path, snakemake: Sequence[str]) -> None:
-    """End orphaned jobs and remove a stale lock, if there are any.
+def slurm_prefix(arguments: Sequence[str]) -> str | None:
+    """How the names of this run's SLURM jobs begin, from the profile among Snakemake's arguments; None where none is for SLURM.
 
     Raises:
-        UserError: a run is at work in this folder.
+        UserError: the profile is for SLURM and gives its jobs no name.
+    """
+    words = [part for word in arguments for part in word.split("=", 1)]
+    for flag, value in pairwise(words):
+        path = Path(value) / "config.yaml"
+        if flag in ("--workflow-profile", "--profile") and path.is_file():
+            profile: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            if profile.get("executor") == "slurm":
+                if prefix := profile.get("slurm-jobname-prefix"):
+                    return f"{prefix}_"
+                raise UserError(f"{path}: no slurm-jobname-prefix; without it, orphaned jobs of a killed run cannot be found. Add: m1")
+    return None
+
+
+def queued(folder: Path, prefix: str) -> list[str]:
+    """This user's SLURM jobs of a folder that wait, run, or are about to be gone."""
+    command = ["squeue", "--noheader", "--me", "--format=%A|%j|%Z"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"SLURM does not answer: {done.stderr.strip()}; orphaned jobs of {folder} cannot be seen, so nothing was started")
+    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
+    return sorted({number for number, name, where in rows if name.startswith(prefix) and where == str(folder)})
+
+
+def cancel(folder: Path, prefix: str) -> int:
+    """Cancel the SLURM jobs of a folder, and wait until they are gone; how many they were.
+
+    Raises:
+        UserError: some are still there after :data:`ENDING` seconds.
+    """
+    jobs = queued(folder, prefix)
+    if jobs:
+        subprocess.run(["scancel", *jobs], check=True)
+    waited = time.monotonic()
+    while left := queued(folder, prefix) if jobs else []:
+        if time.monotonic() - waited > ENDING:
+            raise UserError(f"{folder}: SLURM jobs {', '.join(left)} of a killed run do not end; cancel them by scancel, and start again")
+        time.sleep(0.5)
+    return len(jobs)
+
+
+def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
+    """End orphaned jobs and remove a stale lock, if there are any.
+
+    Args:
+        prefix: of the names of SLURM jobs, where those are looked for.
+
+    Raises:
+        UserError: a run is at work in this folder, or may be, on another machine.
     """
     locks = folder / ".snakemake" / "locks"
-    if not (locks.is_dir() and any(locks.iterdir())):
+    locked = locks.is_dir() and any(locks.iterdir())
+    if not (locked or prefix):
         return
-    runs, orphans = processes(folder)
-    if runs:
+    if runs := processes(folder)[0]:
         raise UserError(f"{folder}: Snakemake is at work here already (process {runs[0].pid}); wait for it or end it")
+    note = folder / NOTE
+    last = json.loads(note.read_text(encoding="utf-8")) if locked and note.is_file() else {"machine": socket.gethostname()}
+    if last["machine"] != socket.gethostname():
+        raise UserError(
+            f"{folder}: the last run was started on {last['machine']} (process {last['process']}) and may be at work; start this one there,"
+            f" or, if that process is gone, delete {note}"
+        )
+    cancelled = cancel(folder, prefix) if prefix else 0
+    orphans = processes(folder)[1]
     for orphan in orphans:
-        orphan.terminate()
+        with suppress(psutil.NoSuchProcess):
+            orphan.terminate()
     for orphan in psutil.wait_procs(orphans, timeout=10)[1]:
         orphan.kill()
-    done = subprocess.run([*snakemake, "--unlock"], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{folder}: the lock of a killed run could not be removed. Snakemake says:\n{done.stderr.strip()[-2000:]}")
-    say("launch", f"the last run here was killed: {len(orphans)} orphaned jobs ended, lock removed; going on from what is finished")
+    if locked:
+        done = subprocess.run([*snakemake, "--unlock"], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"{folder}: the lock of a killed run could not be removed. Snakemake says:\n{done.stderr.strip()[-2000:]}")
+    if locked or cancelled:
+        scheduled = f", {cancelled} SLURM jobs cancelled" if prefix else ""
+        ended = f"{len(orphans)} orphaned jobs ended{scheduled}" + (", lock removed" if locked else "")
+        say("launch", f"the last run here was killed: {ended}; going on from what is finished")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Clear what a killed run left, then become Snakemake with the same arguments."""
+    """Clear what a killed run left, then become Snakemake with the same arguments; a dry run changes nothing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     snakemake = [sys.executable, "-m", "snakemake"]
     configured = [word for word in ("--configfile", "--configfiles") if word in arguments]
     chosen = arguments[arguments.index(configured[0]) : arguments.index(configured[0]) + 2] if configured else []
-    clear(Path.cwd(), [*snakemake, *chosen])
+    if not {"-n", "--dry-run", "--dryrun"} & set(arguments):
+        folder = Path.cwd()
+        clear(folder, [*snakemake, *chosen], slurm_prefix(arguments))
+        (folder / NOTE).parent.mkdir(exist_ok=True)
+        (folder / NOTE).write_text(json.dumps({"machine": socket.gethostname(), "process": os.getpid()}), encoding="utf-8")
     os.execv(sys.executable, [*snakemake, *arguments])
 
 

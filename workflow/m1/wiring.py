@@ -6,6 +6,7 @@ Pure functions of the configuration and of wildcards; the rule files hold nothin
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -123,9 +124,61 @@ class Wiring:
         """A folder of the store, which outlives the results."""
         return f"{self.config['store']}/{name}"
 
-    def resource(self, name: str, default: Any) -> Callable[[Wildcards], Any]:
-        """A resource of the model's recipe."""
-        return lambda wildcards: self.recipes[wildcards.model]["resources"].get(name, default)
+    def resource(self, name: str, default: Any, path: str = "recipes/{model}") -> Callable[[Wildcards], Any]:
+        """One of the ``resources`` at a path of the configuration, which is as in :meth:`settings`."""
+        return lambda wildcards: self._at(f"{path}/resources", wildcards).get(name, default)
+
+    def training(self, wildcards: Wildcards) -> tuple[int, int]:
+        """Nodes of a training, and GPUs on each of them: one for each process."""
+        recipe = self.recipes[wildcards.model]
+        return recipe["train"]["nodes"], 0 if self._of_world("bases", recipe["base"]) else recipe["train"]["processes"]
+
+    def answering(self, wildcards: Wildcards) -> tuple[int, int]:
+        """Nodes and GPUs for a model's answers."""
+        recipe = self.recipes[wildcards.model]
+        return 1, _cards(recipe["serve"], bool(self._of_world("bases", recipe["base"])))
+
+    def screening(self, wildcards: Wildcards) -> tuple[int, int]:
+        """Nodes and GPUs for a screening model's attempts."""
+        return 1, _cards(self.config["screen"]["serve"], bool(self._of_world("screen/models", wildcards.base)))
+
+    def allocation(
+        self, shape: Callable[[Wildcards], tuple[int, int]], path: str = "recipes/{model}"
+    ) -> dict[str, Callable[..., int | str | None]]:
+        """What a job with GPUs asks of a scheduler, as resources. One that is None is not asked for.
+
+        On one node that is ``gpu``, which a limit without a scheduler counts, too. On several, SLURM needs GPUs by node, and a step that
+        the job starts by itself (``mpi``).
+
+        Args:
+            shape: nodes, and GPUs on each of them.
+            path: where its ``resources`` are in the configuration, as in :meth:`settings`. Memory and time grow with each attempt.
+        """
+        cluster = self.config["cluster"]
+        kind = cluster["gpu_type"]
+
+        def asked(one: Callable[[int, int], int | str | None]) -> Callable[[Wildcards], int | str | None]:
+            return lambda wildcards: one(*shape(wildcards))
+
+        def several(value: Callable[[int], int | str]) -> Callable[[Wildcards], int | str | None]:
+            return asked(lambda nodes, _: value(nodes) if nodes > 1 else None)
+
+        def grown(name: str, default: int, most: float = math.inf) -> Callable[..., int]:
+            first = self.resource(name, default, path)
+            return lambda wildcards, attempt: min(first(wildcards) * attempt, most)
+
+        return {
+            "mem_mb": grown("mem_mb", 2000),
+            "runtime": grown("runtime", 60, int(cluster["longest"]) if cluster["longest"] else math.inf),
+            "slurm_partition": asked(lambda _, gpus: cluster["gpu_partition" if gpus else "partition"] or None),
+            "nodes": asked(lambda nodes, _: nodes),
+            "gpu": asked(lambda nodes, gpus: gpus if gpus and nodes == 1 else None),
+            "gpu_model": asked(lambda nodes, gpus: kind or None if gpus and nodes == 1 else None),
+            "gres": asked(lambda nodes, gpus: ":".join(filter(None, ("gpu", kind, str(gpus)))) if gpus and nodes > 1 else None),
+            "mpi": several(lambda _: "srun"),
+            "tasks": several(lambda nodes: nodes),
+            "tasks_per_gpu": several(lambda _: 0),
+        }
 
     def served_files(self, provider: dict[str, Any]) -> list[str]:
         """Files of this workflow that the server of a provider reads; none where the server is somebody else's."""
@@ -159,7 +212,10 @@ class Wiring:
 
     def born(self, wildcards: Wildcards) -> list[str]:
         """The embedded world's model that a base or a screening model is; none where it comes from elsewhere."""
-        path = self._at("{kind}/{base}", wildcards).get("path", "")
+        return self._of_world(wildcards.kind, wildcards.base)
+
+    def _of_world(self, kind: str, base: str) -> list[str]:
+        path = self._at(f"{kind}/{base}", {}).get("path", "")
         return [path] if path.startswith(f"{self.config['pathvars']['results']}/world/") else []
 
     def asked(self, wildcards: Wildcards) -> str:
@@ -266,6 +322,12 @@ class Wiring:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _cards(serve: dict[str, Any], tiny: bool) -> int:
+    """GPUs that an engine runs on; none for the embedded world's models, and for a server elsewhere."""
+    options = serve["options"]
+    return 0 if tiny or serve["engine"] == "openai" else options.get("tp", 1) * options.get("dp", 1)
 
 
 def _subset_file(settings: dict[str, Any]) -> list[str]:

@@ -38,8 +38,7 @@ rule infer_sweep:
         "../../envs/infer.yaml"
     threads: wiring.resource("threads", 1)
     resources:
-        mem_mb=wiring.resource("mem_mb", 2000),
-        runtime=wiring.resource("runtime", 60),
+        **wiring.allocation(wiring.answering),
         batch=wiring.batch,
         placement=wiring.placement("recipes/{model}/serve"),
     params:
@@ -72,8 +71,7 @@ rule infer_answer:
         "../../envs/infer.yaml"
     threads: wiring.resource("threads", 1)
     resources:
-        mem_mb=wiring.resource("mem_mb", 2000),
-        runtime=wiring.resource("runtime", 60),
+        **wiring.allocation(wiring.answering),
         batch=wiring.batch,
         placement=wiring.placement("recipes/{model}/serve"),
     params:

@@ -35,6 +35,9 @@ rule report_table1:
 
 if "table2" in wiring.config["report"]:
 
+    localrules:
+        report_table2,
+
     rule report_table2:
         input:
             judgements=wiring.judgements("table2"),

@@ -15,7 +15,9 @@ rule screen_attempt:
     priority: 9
     conda:
         "../../envs/infer.yaml"
+    threads: wiring.resource("threads", 1, "screen")
     resources:
+        **wiring.allocation(wiring.screening, "screen"),
         batch=wiring.config["screen"]["serve"]["batch"],
         placement=wiring.placement("screen/serve"),
     params:

@@ -58,15 +58,15 @@ rule train_sft:
         "../../envs/train.yaml"
     threads: wiring.resource("threads", 1)
     resources:
-        mem_mb=wiring.resource("mem_mb", 2000),
-        runtime=wiring.resource("runtime", 60),
+        **wiring.allocation(wiring.training),
         placement=wiring.train,
         scratch=wiring.config["scratch"],
     params:
         code=fingerprint("m1.train.sft"),
         settings=wiring.settings("recipes/{model}/sft"),
         template=wiring.template_flag,
+    # exec: a shell between would die of SLURM's SIGTERM at once, and the training with it before it has kept its state.
     shell:
-        "python -m m1.train.launch --name {wildcards.model} --base {input.base} --subset {input.subset}"
+        "exec python -m m1.train.launch --name {wildcards.model} --base {input.base} --subset {input.subset}"
         " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q}"
         " {params.template} --output {output} 2> {log}"

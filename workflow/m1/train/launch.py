@@ -21,6 +21,8 @@ from m1.progress import say
 from m1.train import curve
 
 TRAINING = "m1.train.sft"
+SAVING = 600
+"""Seconds that torchrun leaves its processes to keep their state after SIGTERM; its own 30 are too few for a large model's."""
 
 
 def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
@@ -29,7 +31,7 @@ def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> li
     Args:
         environment: with the variables of a SLURM step, where there are several nodes.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={placement['processes']}"]
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={placement['processes']}", f"--shutdown-timeout={SAVING}"]
     if placement["nodes"] == 1:
         return [*command, "--standalone", "-m", TRAINING]
     nodes = environment.get("SLURM_STEP_NODELIST")
@@ -41,12 +43,12 @@ def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> li
     return [*command, f"--nnodes={len(hosts)}", f"--node-rank={environment['SLURM_NODEID']}", *rendezvous, "-m", TRAINING]
 
 
-def srun(placement: Mapping[str, Any], environment: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
-    """The command that starts this module once on every node of the job."""
-    nodes = placement["nodes"]
-    step = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
-    if cores := environment.get("SLURM_CPUS_PER_TASK"):
-        step.append(f"--cpus-per-task={cores}")
+def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
+    """The command that starts this module once on every node of the job.
+
+    A step has all GPUs and, unbound, all cores that the job has on a node; what the job asked for is not said again.
+    """
+    step = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--cpu-bind=none", "--kill-on-bad-exit=1"]
     return [*step, sys.executable, "-m", "m1.train.launch", *arguments]
 
 
@@ -61,7 +63,7 @@ def start(placement: Mapping[str, Any], arguments: Sequence[str]) -> int:
     several = placement["nodes"] * placement["processes"] > 1
     on_node = "SLURM_STEP_NODELIST" in environment and environment.get("M1_NODE") == "1"
     if placement["nodes"] > 1 and not on_node:
-        command, environment["M1_NODE"] = srun(placement, environment, arguments), "1"
+        command, environment["M1_NODE"] = srun(placement["nodes"], arguments), "1"
     elif several:
         command = [*torchrun(placement, environment), *arguments]
         environment.setdefault("OMP_NUM_THREADS", "1")
