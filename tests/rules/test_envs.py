@@ -19,7 +19,7 @@ ELSEWHERE = {"m1.infer.engines.sglang_worker"}
 LAUNCHED = {"m1.train.launch": "m1.train.sft"}
 """What a module starts that decides nothing itself: the rule carries the fingerprint of the one that does."""
 SNAKEMAKES_OWN = {"report_rulegraph"}
-"""Rules that run Snakemake itself, in the environment that it runs in."""
+"""Rules that run Snakemake itself, and so what the Snakefile imports."""
 COMES_WITH = {"httpx2": {"huggingface_hub", "openai"}, "packaging": {"transformers"}, "yaml": {"transformers"}}
 """Modules of packages that come with any of others."""
 RULE = re.compile(r"^ *rule (\w+):\n((?:(?: +.*)?\n)+)", re.MULTILINE)
@@ -46,14 +46,18 @@ def rules() -> dict[str, tuple[Path, str, str]]:
     return found
 
 
-def third_party(module: str) -> set[str]:
-    """Packages outside the standard library that a module of ours names in imports; those for type checkers only are left out."""
+def third_party(module: str, at_once: bool = False) -> set[str]:
+    """Packages outside the standard library that a module of ours names in imports; those for type checkers only are left out.
+
+    Args:
+        at_once: only imports that importing the module runs, not those inside its functions.
+    """
     path = PACKAGE.joinpath(*module.split(".")[1:])
     tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8"))
     checked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
     unused = {inner for node in checked for inner in ast.walk(node)}
     names = set()
-    for node in ast.walk(tree):
+    for node in tree.body if at_once else ast.walk(tree):
         if node in unused:
             continue
         if isinstance(node, ast.Import):
@@ -92,6 +96,14 @@ def test_an_environment_holds_what_its_rules_import(name: str) -> None:
     pinned = set(provided(environment))
     lacking = sorted(package for package in wanted if not pinned & ({package} | COMES_WITH.get(package, set())))
     assert not lacking, f"{environment.name} lacks {lacking}"
+
+
+def test_snakemakes_own_environment_holds_what_the_snakefile_imports_at_once() -> None:
+    text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
+    modules = {inner for name in re.findall(r"^from (m1[.\w]*) import", text, re.MULTILINE) for inner in dependencies(name)}
+    at_once = {package for inner in modules for package in third_party(inner, at_once=True)}
+    assert at_once - {"yaml"} == {"jsonschema"}  # yaml comes with Snakemake
+    assert {"snakemake", "jsonschema"} == set(provided(ROOT / "envs/workflow.yaml"))
 
 
 def test_the_teachers_environment_holds_what_the_embedded_server_imports() -> None:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from m1 import records
 from m1.records import Judgement
+from m1.report import judged
 
+COLUMNS = [*judged.QUESTION, "correct"]
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
 
 
@@ -51,3 +54,8 @@ def save(path: Path, *parts: pa.Table) -> Path:
     """One file of all parts."""
     pq.write_table(pa.concat_tables(parts), path)
     return path
+
+
+def frame(rows: Sequence[Judgement]) -> pd.DataFrame:
+    """Records as :func:`m1.report.judged.read` gives them."""
+    return judged.once(pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS))

@@ -164,7 +164,7 @@ def test_half_a_surrogate_pair_has_a_digest() -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "manifest.json", "log.json", "README.md"):
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "manifest.json", "log.jsonl", "README.md"):
         (tmp_path / name).write_text(name)
     return tmp_path
 
@@ -176,7 +176,7 @@ def test_what_decides_answers_changes_a_models_identity(model: Path, name: str) 
     assert files.model_identity(model) != before
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "log.json", "README.md"])
+@pytest.mark.parametrize("name", ["manifest.json", "log.jsonl", "README.md"])
 def test_what_does_not_leaves_it(model: Path, name: str) -> None:
     before = files.model_identity(model)
     (model / name).write_text("other")

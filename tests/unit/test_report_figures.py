@@ -15,6 +15,8 @@ from m1.report import figures, inputs, style
 from m1.report.accuracy import accuracies
 from scipy import stats
 
+from tests.unit.judged_files import frame
+
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
 HEADINGS = inputs.benchmarks(BENCHMARKS)
 BUDGETS = [16, 32, 64, 96, 128, 192, 256]
@@ -43,7 +45,7 @@ def figure_of():
 
     def make(name: str, rows: list[Judgement], settings: dict):
         with plt.rc_context(style.RC):
-            figure = figures.FIGURES[name][0](accuracies(rows), settings, HEADINGS)
+            figure = figures.FIGURES[name][0](accuracies(frame(rows)), settings, HEADINGS)
             figure.canvas.draw()
         made.append(figure)
         return figure

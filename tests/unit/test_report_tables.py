@@ -16,6 +16,8 @@ from m1.report import tables
 from m1.report.accuracy import accuracies, average
 from statsmodels.stats.proportion import proportion_confint
 
+from tests.unit.judged_files import frame
+
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
 BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
 
@@ -56,7 +58,7 @@ def test_published_right_answers_give_the_published_table(tmp_path: Path, name: 
         for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False):
             judgements += judged(model, key, round(float(line[column]) * n / 100), n)
         rows.append({"model": model, "label": line[label], group: line[group], "published": line[label], "budget": 2048})
-    found = accuracies(judgements)
+    found = accuracies(frame(judgements))
     published = pd.read_csv(PAPER / f"{name}.csv")
     wide, long = tables.accuracy_table(found, rows, False, published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"])))
     tables.write(wide, tmp_path / "ours.csv", tables.MISSING)
@@ -125,7 +127,7 @@ def test_unknown_benchmark_and_repeated_judgements_are_refused(tmp_path: Path) -
     with pytest.raises(UserError, match="no heading for benchmark hle"):
         make(tmp_path, "table1", judged("a", "hle", 1, 2), [row("a")])
     with pytest.raises(UserError, match="2 questions are judged twice at one setting, the first at model a, benchmark medqa, budget 2048"):
-        accuracies(judged("a", "medqa", 1, 2) * 2)
+        accuracies(frame(judged("a", "medqa", 1, 2) * 2))
 
 
 @pytest.mark.parametrize(("settings", "message"), [('{"rows": []}', "missing remark"), ("{", "not JSON"), ("[]", "not a mapping")])
@@ -138,7 +140,7 @@ def test_wrong_settings_are_refused(tmp_path: Path, settings: str, message: str)
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_accuracy_and_wilson_interval(counts: tuple[int, int]) -> None:
     k, n = counts
-    (line,) = accuracies(judged("a", "medqa", k, n)).to_dict("records")
+    (line,) = accuracies(frame(judged("a", "medqa", k, n))).to_dict("records")
     z, share = 1.959963984540054, k / n
     centre, half = (share + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
     assert (line["k"], line["n"]) == counts

@@ -367,6 +367,8 @@ rule report_rulegraph:
     log:
         "<logs>/report_rulegraph.log",
     localrule: True
+    conda:
+        "../../envs/workflow.yaml"
     params:
         snakefile=workflow.main_snakefile,
         configured=[

@@ -19,7 +19,7 @@ rule train_fetch:
         code=fingerprint("m1.train.fetch"),
         settings=wiring.settings("{kind}/{base}"),
     shell:
-        "python -m m1.train.fetch --name {wildcards.kind}/{wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.train.fetch --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
 
 
 rule train_published:

@@ -6,36 +6,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from m1.errors import UserError
-from m1.records import Judgement
-
-SETTING = ["model", "benchmark", "budget", "forced"]
-"""What an accuracy belongs to: budget in thinking tokens, forced as the number of ``Wait``s."""
+from m1.report import judged
+from m1.report.statistics import wilson
 
 
-def accuracies(judgements: Iterable[Judgement]) -> pd.DataFrame:
+def accuracies(found: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every model on every benchmark at every budget and forced count.
+
+    Args:
+        found: judgements, from :func:`m1.report.judged.read`.
 
     Returns:
         One row per setting, sorted: ``model``, ``benchmark``, ``budget``, ``forced``, ``k`` right of ``n``, ``accuracy`` in %, and
         its Wilson 95 % interval ``low`` to ``high`` in %.
-
-    Raises:
-        UserError: a question is judged twice at one setting, so that it would count twice.
     """
-    frame = pd.DataFrame(
-        [(j.model, j.benchmark, j.budget, j.forced, j.question_id, j.correct) for j in judgements],
-        columns=[*SETTING, "question_id", "correct"],
-    )
-    twice = frame[frame.duplicated([*SETTING, "question_id"])]
-    if len(twice):
-        first = ", ".join(f"{name} {value}" for name, value in twice.iloc[0].drop("correct").items())
-        raise UserError(f"judgements: {len(twice)} questions are judged twice at one setting, the first at {first}. Pass each file once.")
-    found = frame.groupby(SETTING, as_index=False)["correct"].agg(k="sum", n="size").astype({"k": int, "n": int})
-    low, high = proportion_confint(found["k"], found["n"], alpha=0.05, method="wilson")
-    return found.assign(accuracy=100 * found["k"] / found["n"], low=100 * low, high=100 * high)
+    counted = judged.settings(found)
+    low, high = wilson(counted["k"], counted["n"])
+    return counted.assign(low=low, high=high)
 
 
 def present(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> list[str]:

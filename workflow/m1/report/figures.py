@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 
 from m1.errors import UserError, run
 from m1.progress import say
-from m1.report import inputs, style
+from m1.report import inputs, judged, style
 from m1.report.accuracy import accuracies, at, average, of_model, present
 
 BAND = 0.15
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     make, keys = FIGURES[options.figure]
     settings = inputs.settings(options.settings, keys)
-    judgements = inputs.judgements(options.judgements)
+    judgements = judged.read(options.judgements)
     with style.plt.rc_context(style.RC):
         style.save(make(accuracies(judgements), settings, inputs.benchmarks(options.benchmarks)), options.output)
     say(options.figure, f"{len(judgements):,} judgements of {len(settings['models'])} models -> {', '.join(options.output)}")

@@ -14,8 +14,9 @@ from m1.errors import UserError
 from m1.files import replacing
 from m1.records import Judgement
 from m1.report import inputs
-from m1.report.accuracy import SETTING
 
+SETTING = ["model", "benchmark", "budget", "forced"]
+"""What an accuracy belongs to: budget in thinking tokens, forced as the number of ``Wait``s."""
 QUESTION = [*SETTING, "question_id"]
 """What a judgement belongs to; there is one at most."""
 
@@ -33,7 +34,15 @@ def read(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:
     Raises:
         UserError: a file is missing, not Parquet, not of judgements or has an empty cell; a question is judged twice at one setting.
     """
-    frame = pd.concat([_table(path, [*QUESTION, "correct", *more]) for path in paths], ignore_index=True)
+    return once(pd.concat([_table(path, [*QUESTION, "correct", *more]) for path in paths], ignore_index=True))
+
+
+def once(frame: pd.DataFrame) -> pd.DataFrame:
+    """Judgements in which no question is judged twice at one setting, so that none counts twice.
+
+    Raises:
+        UserError: one is.
+    """
     twice = frame[frame.duplicated(QUESTION)]
     if len(twice):
         first = ", ".join(f"{name} {twice.iloc[0][name]}" for name in QUESTION)

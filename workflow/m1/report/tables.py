@@ -18,7 +18,7 @@ import pandas as pd
 from m1.errors import UserError, run
 from m1.files import replacing
 from m1.progress import say
-from m1.report import inputs
+from m1.report import inputs, judged
 from m1.report.accuracy import accuracies, at, average, of_model, present
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
@@ -210,7 +210,7 @@ def _run_accuracy_table(options: argparse.Namespace) -> None:
     settings = inputs.settings(options.settings, ["rows", "remark"])
     benchmarks = inputs.benchmarks(options.benchmarks)
     published = inputs.table(options.published, benchmarks.values())
-    judgements = inputs.judgements(options.judgements)
+    judgements = judged.read(options.judgements)
     wide, long = accuracy_table(accuracies(judgements), settings["rows"], settings["remark"], published, benchmarks)
     write(wide, options.output, MISSING)
     write(long, options.long)

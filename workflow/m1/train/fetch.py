@@ -47,20 +47,21 @@ def find(name: str, settings: dict[str, Any]) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """Make a folder of links to the files of one model."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="key in the configuration, such as bases.7b")
+    parser.add_argument("--name", required=True, help="key in the configuration, such as bases.7b or screen/models.7b")
     parser.add_argument("--settings", required=True, type=json.loads, help="JSON: path, or hub and revision")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
-    source = find(arguments.name, arguments.settings).resolve()
+    name = arguments.name.replace("/", ".")
+    source = find(name, arguments.settings).resolve()
     files = [file for file in sorted(source.iterdir()) if file.is_file()]
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
-        raise UserError(f"{arguments.name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
+        raise UserError(f"{name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
     inside = not Path(arguments.settings.get("path", "/")).is_absolute()
     with replacing(arguments.output) as folder:
         folder.mkdir()
         for file in files:  # a relative path is one of this folder, so that a copy of it stays whole
             (folder / file.name).symlink_to(os.path.relpath(file, folder) if inside else file)
-    say(arguments.name, f"{len(files)} files of {source}")
+    say(name, f"{len(files)} files of {source}")
 
 
 if __name__ == "__main__":
