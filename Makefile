@@ -8,7 +8,7 @@ QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full report test test-sglang lint format plan dry-run data-check clean clean-venv
+.PHONY: help demo demo-full report test test-sglang lint format plan dry-run data-check cluster-check fetch clean clean-venv
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
 
 data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (config/paper.yaml) there, and are they the expected ones?
 	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(or $(CONFIG),config/paper.yaml)
+
+cluster-check: $(VENV)/.ready ## what of CONFIG would fail on a cluster with PROFILE (profiles/slurm), in a minute, before it runs
+	@PYTHONPATH=workflow $(BIN)/python -m m1.check_cluster $(if $(CONFIG),--configfile $(CONFIG)) --profile $(or $(PROFILE),profiles/slurm)
+
+fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so that compute nodes need no network (then HF_HUB_OFFLINE=1)
+	$(SNAKEMAKE) fetch $(if $(CONFIG),--configfile $(CONFIG)) $(QUIETLY)
 
 clean: ## remove results and logs; what was paid for (store) and the virtual environment stay
 	rm -rf results logs

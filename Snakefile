@@ -62,3 +62,10 @@ rule all:
     default_target: True
     input:
         wiring.targets(),
+
+
+# What needs the network, so that compute nodes need none (`make fetch`).
+rule fetch:
+    input:
+        wiring.fetched(),
+    localrule: True

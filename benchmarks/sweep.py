@@ -26,7 +26,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1.infer.answer import shards  # noqa: E402
+from m1.infer.answer import portions  # noqa: E402
 from m1.infer.engine import Generation, KeptEngine, Request, add_arguments, opened  # noqa: E402
 from m1.infer.sweep import Markers, Settings, answer, force, prompt_ids, sweep, think  # noqa: E402
 from m1.records import Question  # noqa: E402
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1 << 30, help="at most, evenly from all")
     arguments = parser.parse_args()
     arguments.anew_batch = arguments.anew_batch or arguments.batch
-    asked = [pair for _, part in shards(arguments.benchmarks, 1 << 30) for pair in part]
+    asked = [pair for _, part in portions(arguments.benchmarks, 1 << 30) for pair in part]
     asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
     settings = Settings.of(json.dumps(yaml.safe_load((ROOT / "config/config.yaml").read_text())["thinking"]))
     once, anew = (Way(arguments.model, arguments.serve, batch) for batch in (arguments.batch, arguments.anew_batch))

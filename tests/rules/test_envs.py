@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from environments import needed, pins, provided
 from m1.fingerprint import PACKAGE, dependencies
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = sorted(path for path in (ROOT / "envs").glob("*.yaml") if path.stem != "sglang")
@@ -24,16 +25,10 @@ COMES_WITH = {"httpx2": {"huggingface_hub", "openai"}, "packaging": {"transforme
 RULE = re.compile(r"^ *rule (\w+):\n((?:(?: +.*)?\n)+)", re.MULTILINE)
 
 
-def pins(lines: list[str]) -> dict[str, str]:
-    return dict(line.split("==") for line in lines if "==" in line)
-
-
-REQUIRED = pins((ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines())
-
-
-def provided(environment: Path) -> dict[str, str]:
-    content = yaml.safe_load(environment.read_text(encoding="utf-8"))
-    return pins(next(part["pip"] for part in content["dependencies"] if isinstance(part, dict)))
+FILES = ("constraints.txt", "requirements.txt")
+REQUIRED = pins(line for name in FILES for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
+FREE = {"setuptools"}
+"""What torch asks for in any version; `pip freeze` does not list it."""
 
 
 def rules() -> dict[str, tuple[Path, str, str]]:
@@ -77,6 +72,14 @@ def test_pins_are_those_of_the_requirements(environment: Path) -> None:
     found = provided(environment)
     assert found
     assert found == {name: REQUIRED.get(name) for name in found}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_all_that_an_environment_installs_is_pinned(environment: Path) -> None:
+    pinned = {canonicalize_name(name) for name in provided(environment)}
+    installed = {name: f"{name}=={package.version}" for name, package in needed(provided(environment)).items()}
+    assert not [line for name, line in installed.items() if name not in pinned | FREE], "pins of what its packages need are lacking"
+    assert pinned <= set(installed), "pins of what nothing needs"
 
 
 def test_every_rule_is_found() -> None:

@@ -1,4 +1,4 @@
-"""Screening by a model of our own weights: an attempt for each question, a shard at a time."""
+"""Screening by a model of our own weights: an attempt for each question, a portion at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def screened(model: Path, folder: Path, *more: str) -> tuple[bytes, dict[str, An
     return (folder / "attempts.parquet").read_bytes(), json.loads((folder / "attempts.json").read_text())["counts"]
 
 
-def test_the_shard_decides_nothing_but_how_much_is_asked_at_a_time(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_portion_decides_nothing_but_how_much_is_asked_at_a_time(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     generate = KeptEngine.generate
 
@@ -51,11 +51,11 @@ def test_the_shard_decides_nothing_but_how_much_is_asked_at_a_time(model: Path, 
 
     monkeypatch.setattr(KeptEngine, "generate", counted)
     whole = screened(model, tmp_path / "whole")
-    assert screened(model, tmp_path / "shards", "--shard", "3") == whole
+    assert screened(model, tmp_path / "portions", "--portion", "3") == whole
     assert asked == [7, 3, 3, 1]
-    found = read(tmp_path / "shards/attempts.parquet", Attempt)
+    found = read(tmp_path / "portions/attempts.parquet", Attempt)
     assert [one.question_id for one in found] == [question.id for question in QUESTIONS]
     assert [one.correct for one in found] == [is_right_curated(one.answer, q, "released") for one, q in zip(found, QUESTIONS)]
     counts = whole[1]
     assert (counts["questions"], counts["right"]) == (7, sum(one.correct for one in found))
-    assert counts["tokens_generated"] > 7
+    assert counts["generated_now"] > 7

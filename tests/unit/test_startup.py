@@ -15,6 +15,7 @@ LIGHT = [
     "m1.world.server",
     "m1.pools.collect",
     "m1.pools.check",
+    "m1.check_cluster",
     "m1.pools.merge",
     "m1.pools.audit",
     "m1.screen.hard",

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.errors import UserError
-from m1.infer.answer import chat_ids, shards
+from m1.infer.answer import chat_ids, portions
 from m1.infer.engine import Generation, KeptEngine, Request
 from m1.infer.sweep import Markers, Settings, sweep
 from m1.prompts import question_text
@@ -117,16 +117,16 @@ swept = st.builds(
 
 
 @settings(max_examples=120, deadline=None)
-@given(wanted=swept, seed=st.integers(0, 99), ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]), shard=st.integers(1, 6))
-def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, shard: int) -> None:
+@given(wanted=swept, seed=st.integers(0, 99), ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]), portion=st.integers(1, 6))
+def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, portion: int) -> None:
     tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
     rollouts: list[Rollout] = []
     predictions: list[Prediction] = []
     cost: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, Store(folder) as store:
         engine = KeptEngine(lambda: model, [seed, ends], store, "test")
-        for start in range(0, len(QUESTIONS), shard):
-            rolled, found, more = sweep(engine, tokenizer, QUESTIONS[start : start + shard], "m", wanted)
+        for start in range(0, len(QUESTIONS), portion):
+            rolled, found, more = sweep(engine, tokenizer, QUESTIONS[start : start + portion], "m", wanted)
             rollouts += rolled
             predictions += found
             cost += more
@@ -197,10 +197,10 @@ def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (512, [7])])
-def test_shards_hold_all_questions_in_order(tmp_path: Path, size: int, sizes: list[int]) -> None:
+def test_portions_hold_all_questions_in_order(tmp_path: Path, size: int, sizes: list[int]) -> None:
     for name, part in (("b", QUESTIONS[:4]), ("a", QUESTIONS[4:]), ("c", QUESTIONS[:1])):
         write(tmp_path / f"{name}.parquet", [question for _, question in part], Question)
-    found = list(shards([tmp_path / f"{name}.parquet" for name in "bac"], size))
+    found = list(portions([tmp_path / f"{name}.parquet" for name in "bac"], size))
     assert [len(part) for _, part in found] == sizes
     assert [(name, q.id) for _, part in found for name, q in part] == [
         *[("b", f"q{i}") for i in range(4)],
@@ -211,19 +211,19 @@ def test_shards_hold_all_questions_in_order(tmp_path: Path, size: int, sizes: li
     assert found[0][0] == ("" if len(sizes) == 1 else f", questions 1-{size} of 7")
 
 
-def test_a_wrong_file_is_found_before_the_first_shard(tmp_path: Path) -> None:
+def test_a_wrong_file_is_found_before_the_first_portion(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [QUESTIONS[0][1]], Question)
     with pytest.raises(UserError, match=r"b\.parquet: no such file"):
-        next(shards([tmp_path / "a.parquet", tmp_path / "b.parquet"], 1))
-    with pytest.raises(UserError, match="--shard: 0"):
-        next(shards([tmp_path / "a.parquet"], 0))
+        next(portions([tmp_path / "a.parquet", tmp_path / "b.parquet"], 1))
+    with pytest.raises(UserError, match="--portion: 0"):
+        next(portions([tmp_path / "a.parquet"], 0))
 
 
-def test_an_engine_is_never_given_more_than_a_shard(tmp_path: Path) -> None:
-    """What is in memory at a time follows from the shard, not from how many questions there are."""
+def test_an_engine_is_never_given_more_than_a_portion(tmp_path: Path) -> None:
+    """What is in memory at a time follows from the portion, not from how many questions there are."""
     wanted, model = Settings((4, 8), (1, 2), 8, 2), Wild(1, 0.3)
     write(tmp_path / "a.parquet", [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)], Question)
     engine = KeptEngine(lambda: model, [], Store(tmp_path / "store"), "test")
-    for where, part in shards([tmp_path / "a.parquet"], 8):
+    for where, part in portions([tmp_path / "a.parquet"], 8):
         sweep(engine, Characters(), part, "m", wanted, where)
     assert model.largest <= 8 * len(wanted.stages)

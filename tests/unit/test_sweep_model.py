@@ -92,7 +92,7 @@ def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) ->
     wanted = {"budgets": [16, 32, 48], "forced": [1, 3], "forced_budget": 48, "answer_limit": 8}
     made = {"rollouts": "rollouts.parquet", "output": "predictions.parquet", "manifest": "manifest.json"}
     return [
-        *("--name", "m", "--model", str(model), "--serve", json.dumps(SERVE), "--batch", "8", "--store", str(store), "--shard", "3"),
+        *("--name", "m", "--model", str(model), "--serve", json.dumps(SERVE), "--batch", "8", "--store", str(store), "--portion", "3"),
         *("--settings", json.dumps(wanted), "--benchmarks", *map(str, benchmarks)),
         *(text for flag, name in made.items() for text in (f"--{flag}", str(folder / name))),
     ]
@@ -109,7 +109,7 @@ def bytes_in(folder: Path) -> int:
 
 
 def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
-    benchmarks = benchmarks[:2]  # four shards of three questions
+    benchmarks = benchmarks[:2]  # four portions of three questions
     undisturbed, whole = tmp_path / "undisturbed", tmp_path / "whole"
     context: Any = multiprocessing.get_context("forkserver")  # each sweep is a process of its own, but torch is imported only once
     context.set_forkserver_preload(["torch", "transformers.models.qwen2.modeling_qwen2", "pyarrow.parquet"])
@@ -124,8 +124,8 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Pat
     assert process.exitcode == 0
     order, size = in_the_store(undisturbed), bytes_in(undisturbed)
     spent = read_json(whole / "manifest.json")["counts"]["generated_now"]
-    shard_of = shards_of(benchmarks, model, tmp_path / "by shard")
-    assert sorted(order) == sorted(shard_of)
+    portion_of = portions_of(benchmarks, model, tmp_path / "by portion")
+    assert sorted(order) == sorted(portion_of)
 
     rng, partly = random.Random(7), 0
     for number in range(10):
@@ -138,9 +138,9 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Pat
         process.join()
         kept = in_the_store(store)
         partly += 0 < len(kept) < len(order)
-        lost = {shard_of[key][0] for key in order if key not in kept}
-        begun = {shard_of[key][0] for key in kept}
-        assert len(lost & begun) <= 1, "at most one shard's work is repeated"
+        lost = {portion_of[key][0] for key in order if key not in kept}
+        begun = {portion_of[key][0] for key in kept}
+        assert len(lost & begun) <= 1, "at most one portion's work is repeated"
         assert min(lost, default=9) >= max(begun, default=0)
 
         main(arguments(benchmarks, model, folder, store))
@@ -148,13 +148,13 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Pat
             assert (folder / name).read_bytes() == (whole / name).read_bytes()
         assert sorted(in_the_store(store)) == sorted(order), "nothing is generated twice, nothing is left out"
         counts = read_json(folder / "manifest.json")["counts"]
-        assert counts["generated_now"] == spent - sum(shard_of[key][1] for key in kept), "what was kept is not generated again"
+        assert counts["generated_now"] == spent - sum(portion_of[key][1] for key in kept), "what was kept is not generated again"
         assert not [path for path in folder.iterdir() if ".partial" in path.name]
     assert partly >= 5, "most kills should fall into the work, or this tests little"
 
 
-def shards_of(benchmarks: list[Path], model: Path, folder: Path) -> dict[str, tuple[int, int]]:
-    """Shard and tokens of every key in the store: each shard is swept into a store of its own."""
+def portions_of(benchmarks: list[Path], model: Path, folder: Path) -> dict[str, tuple[int, int]]:
+    """Portion and tokens of every key in the store: each portion is swept into a store of its own."""
     asked = [question for path in benchmarks for question in read(path, Question)]
     found: dict[str, tuple[int, int]] = {}
     for number in range(0, len(asked), 3):
@@ -169,26 +169,26 @@ def shards_of(benchmarks: list[Path], model: Path, folder: Path) -> dict[str, tu
     return found
 
 
-def test_the_shard_decides_no_byte(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+def test_the_portion_decides_no_byte(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
     made = []
-    for shard in ("3", "512"):
-        folder = tmp_path / shard
+    for portion in ("3", "512"):
+        folder = tmp_path / portion
         given = arguments(benchmarks[:1], model, folder, folder / "store")
-        given[given.index("--shard") + 1] = shard
+        given[given.index("--portion") + 1] = portion
         main(given)
         made.append([(folder / name).read_bytes() for name in ("rollouts.parquet", "predictions.parquet")])
     assert made[0] == made[1]
 
 
-def test_models_that_answer_at_once_go_through_shards_too(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+def test_models_that_answer_at_once_go_through_portions_too(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
     made = []
-    for shard in ("5", "512"):
-        flags = arguments(benchmarks, model, tmp_path / shard, tmp_path / shard / "store")
-        flags[flags.index("--shard") + 1] = shard
+    for portion in ("5", "512"):
+        flags = arguments(benchmarks, model, tmp_path / portion, tmp_path / portion / "store")
+        flags[flags.index("--portion") + 1] = portion
         flags[flags.index("--settings") + 1] = '{"prompt": "cot", "answer_limit": 6}'
         place = flags.index("--rollouts")
         answer.main([*flags[:place], *flags[place + 2 :]])
-        made.append((tmp_path / shard / "predictions.parquet").read_bytes())
+        made.append((tmp_path / portion / "predictions.parquet").read_bytes())
     assert made[0] == made[1]
     predictions = read(tmp_path / "5" / "predictions.parquet", Prediction)
     assert [p.question_id for p in predictions] == [question.id for path in benchmarks for question in read(path, Question)]
@@ -196,5 +196,5 @@ def test_models_that_answer_at_once_go_through_shards_too(benchmarks: list[Path]
     assert counts == {
         "questions": 24,
         "answer_tokens": sum(p.answer_tokens for p in predictions),
-        "tokens_generated": counts["answer_tokens"],
+        "generated_now": counts["answer_tokens"],
     }

@@ -37,10 +37,11 @@ class Wiring:
 
     Args:
         config: from :func:`m1.config.prepare`.
+        remote: this is not the Snakemake that plans but one that runs a job for it, on another host perhaps.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+    def __init__(self, config: dict[str, Any], remote: bool = False) -> None:
+        self.config, self.remote = config, remote
         self.recipes: dict[str, Any] = config["recipes"]
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
         self.enter: dict[str, Any] = config["enter"]
@@ -111,6 +112,40 @@ class Wiring:
     def placement(self, path: str) -> Callable[[Wildcards], str]:
         """Where and how a ``serve`` runs, as JSON. Rules have it as a resource, so that another server or more GPUs rerun nothing."""
         return lambda wildcards: _json({key: part for key, part in self._at(f"{path}/options", wildcards).items() if key not in DECIDE})
+
+    def screen_shards(self, wildcards: Wildcards) -> list[str]:
+        """Manifests of the shards of a screening model's attempts; see :meth:`_shards`."""
+        wanted = self.config["screen"]["shards"]
+        return self._shards(wanted, f"<results>/screen/shards/{wildcards.base}", f"<results>/screen/{wildcards.base}.parquet")
+
+    def infer_shards(self, wildcards: Wildcards) -> list[str]:
+        """Manifests of the shards of a model's answers; see :meth:`_shards`."""
+        folder = f"<results>/infer/{wildcards.model}"
+        return self._shards(self.recipes[wildcards.model]["serve"]["shards"], f"{folder}/shards", f"{folder}/predictions.parquet")
+
+    def _shards(self, wanted: int, folder: str, artifact: str) -> list[str]:
+        """Manifests of the shards that fill the store for an artifact; none where one job does all.
+
+        Their number is placement and must make nothing run again. Yet Snakemake reruns a step when the set of its input files changes, and
+        after a screen all trainings. So what has been made keeps the shards it was made with; another number holds for what is made anew.
+        A job on another host goes by what is there, as its own output has been removed before it starts.
+        """
+        here = Path(folder.replace("<results>", self.config["pathvars"]["results"]))
+        done = Path(artifact.replace("<results>", self.config["pathvars"]["results"]))
+        found = sorted(int(file.stem.partition("-of-")[2]) for file in here.glob("1-of-*.json"))
+        for count in (wanted, *found):
+            if count > 1 and all((here / f"{number}-of-{count}.json").exists() for number in range(1, count + 1)):
+                break
+        else:
+            count = 1 if self.remote or done.exists() else wanted
+        return [f"{folder}/{number}-of-{count}.json" for number in range(1, count + 1) if count > 1]
+
+    def made(self, wildcards: Wildcards, input: Any, output: Any) -> str:
+        """Flags that say what a job is to make: its shard of the generations, or the files, from the shards if there are any."""
+        if hasattr(wildcards, "shard"):
+            return f"--shard {wildcards.shard}/{wildcards.shards}"
+        files = [f"--{name if name == 'rollouts' else 'output'} {path}" for name, path in output.items() if name != "manifest"]
+        return " ".join([*files, *(["--gather", *input.shards] if input.shards else [])])
 
     def train(self, wildcards: Wildcards) -> str:
         """Where and how a model is trained, as JSON; a resource, as :meth:`placement` is."""
@@ -310,6 +345,28 @@ class Wiring:
             entry = {key: self.config["data"][label][key] for key in READ}
             sources[label] = {"used_by": [f"enter.subsets.{name}"], "optional": False, **entry}
         return sources
+
+    def fetched(self) -> list[str]:
+        """All that comes from the hub, or from files: models, chat templates, sets. After it, nothing needs the network but providers."""
+        bases = [
+            recipe["base"]
+            for name, recipe in self.recipes.items()
+            if name in self.trained or name in {*self.swept, *self.at_once} - {*self.tuned}
+        ]
+        curated = [subset["traces"] for name, subset in self.config["subsets"].items() if name in self.sampled]
+        folders = {f"bases/{name}" for name in bases}
+        folders |= {f"screen/models/{name}" for name in self.config["screen"]["models"] if "hard" in curated}
+        folders -= {
+            f"{kind}/{name}" for kind, name in (folder.rsplit("/", 1) for folder in folders) if self._at(f"{kind}/{name}", {}).get("path")
+        }
+        made = [
+            *sorted(folders),
+            *(f"train/{name}" for name in self.enter["checkpoints"]),
+            *(f"templates/{name}" for name in self.borrowing),
+        ]
+        made += [f"select/{name}.parquet" for name in self.enter["subsets"]]
+        made += [f"infer/{name}/predictions.parquet" for name in self.enter["results"]]
+        return [*(f"<results>/{name}" for name in made), *(self.pools() if curated else []), *self.benchmarks()]
 
     def template(self, wildcards: Wildcards) -> list[str]:
         """The tokenizer whose chat template a model borrows; none where it has its own."""

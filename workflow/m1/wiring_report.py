@@ -164,8 +164,10 @@ class ReportWiring(Wiring):
         config, shown = self.config, self.shown
         sets = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
         screens = [*config["screen"]["models"], *self.providers] if "hard" in sets else []
+        results = config["pathvars"]["results"]
+        bases = {model.get("path") for model in (*config["bases"].values(), *config["screen"]["models"].values())}
         found = {
-            "world_pretrain": [f"world/models/{name}" for name in self.world_models],
+            "world_pretrain": [f"world/models/{name}" for name in self.world_models if f"{results}/world/models/{name}" in bases],
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
             "pools_collect_benchmark": [f"benchmarks/{name}.json" for name in config["benchmarks"]],
             "pools_merge": ["pools/merged.json"],

@@ -1,6 +1,7 @@
 """The checked configuration, and the shell that all rules share."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,16 +16,20 @@ from m1.wiring import one_of
 from m1.wiring_report import ReportWiring
 
 try:
-    wiring = ReportWiring(prepare(config, Path(workflow.basedir)))
+    wiring = ReportWiring(
+        prepare(config, Path(workflow.basedir)), remote=workflow.remote_exec
+    )
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 wiring.export_calls()
 
-# Jobs run with the Python of this Snakemake, unless conda environments are deployed (they come first in PATH then).
+# Jobs run with the Python of this Snakemake, unless a conda environment was activated for them: then CONDA_PREFIX is another one than here.
+prefix = os.environ.get("CONDA_PREFIX", "")
+python = f'if [ "$CONDA_PREFIX" = "{prefix}" ]; then export PATH={Path(sys.executable).parent}:$PATH; fi'
 # Large blocks are kept by the allocator: without this, a fifth of the time of a training on a CPU goes into page faults.
 shell.prefix(
-    f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={workflow.basedir}/workflow TOKENIZERS_PARALLELISM=false "
+    f"{python}; set -euo pipefail; export PYTHONPATH={workflow.basedir}/workflow TOKENIZERS_PARALLELISM=false "
     "MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=100000000; "
 )
 
@@ -36,3 +41,5 @@ wildcard_constraints:
     model=one_of(wiring.recipes),
     set=one_of(wiring.config["distill"]),
     subset=one_of(wiring.config["subsets"]),
+    shard=r"[1-9]\d*",
+    shards=r"[1-9]\d*",

@@ -24,6 +24,7 @@ rule infer_sweep:
         model=wiring.model,
         template=wiring.template,
         benchmarks=wiring.benchmarks(),
+        shards=wiring.infer_shards,
     output:
         rollouts="<results>/infer/{model}/rollouts.parquet",
         predictions="<results>/infer/{model}/predictions.parquet",
@@ -47,10 +48,25 @@ rule infer_sweep:
         serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
         template=wiring.template_flag,
+        made=wiring.made,
     shell:
         "python -m m1.infer.sweep --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
-        " --store {params.store} --rollouts {output.rollouts} --output {output.predictions} --manifest {output.manifest} 2> {log}"
+        " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
+
+
+# One of several jobs that fill the store at once; the rule above then finds all generations there.
+use rule infer_sweep as infer_sweep_shard with:
+    input:
+        model=wiring.model,
+        template=wiring.template,
+        benchmarks=wiring.benchmarks(),
+    output:
+        manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
+    log:
+        "<logs>/infer_sweep_shard/{model}/{shard}-of-{shards}.log",
+    benchmark:
+        "<logs>/infer_sweep_shard/{model}/{shard}-of-{shards}.tsv"
 
 
 rule infer_answer:
@@ -58,6 +74,7 @@ rule infer_answer:
         model=wiring.model,
         template=wiring.template,
         benchmarks=wiring.benchmarks(),
+        shards=wiring.infer_shards,
     output:
         predictions="<results>/infer/{model}/predictions.parquet",
         manifest="<results>/infer/{model}/manifest.json",
@@ -84,10 +101,24 @@ rule infer_answer:
         serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
         template=wiring.template_flag,
+        made=wiring.made,
     shell:
         "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
-        " --store {params.store} --output {output.predictions} --manifest {output.manifest} 2> {log}"
+        " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
+
+
+use rule infer_answer as infer_answer_shard with:
+    input:
+        model=wiring.model,
+        template=wiring.template,
+        benchmarks=wiring.benchmarks(),
+    output:
+        manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
+    log:
+        "<logs>/infer_answer_shard/{model}/{shard}-of-{shards}.log",
+    benchmark:
+        "<logs>/infer_answer_shard/{model}/{shard}-of-{shards}.tsv"
 
 
 rule infer_published:

@@ -5,6 +5,7 @@ rule screen_attempt:
     input:
         model="<results>/screen/models/{base}",
         questions="<results>/pools/merged.parquet",
+        shards=wiring.screen_shards,
     output:
         attempts="<results>/screen/{base}.parquet",
         manifest="<results>/screen/{base}.json",
@@ -25,10 +26,24 @@ rule screen_attempt:
         settings=wiring.settings("screen", only=["prompt", "answer_limit", "rule"]),
         serve=wiring.serve("screen/serve"),
         store=wiring.store("screen-{base}"),
+        made=wiring.made,
     shell:
         "python -m m1.screen.attempt --name {wildcards.base} --model {input.model} --questions {input.questions}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q}"
-        " --store {params.store} --output {output.attempts} --manifest {output.manifest} 2> {log}"
+        " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
+
+
+# One of several jobs that fill the store at once; the rule above then finds all answers there.
+use rule screen_attempt as screen_attempt_shard with:
+    input:
+        model="<results>/screen/models/{base}",
+        questions="<results>/pools/merged.parquet",
+    output:
+        manifest="<results>/screen/shards/{base}/{shard}-of-{shards}.json",
+    log:
+        "<logs>/screen_attempt_shard/{base}/{shard}-of-{shards}.log",
+    benchmark:
+        "<logs>/screen_attempt_shard/{base}/{shard}-of-{shards}.tsv"
 
 
 rule screen_ask:

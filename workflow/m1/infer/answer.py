@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +18,83 @@ from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.markers import chat
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
-from m1.records import Prediction, Question, stream, writing
+from m1.records import Prediction, Question, Record, stream, writing
 
-SHARD = 512
+PORTION = 512
 """Questions at a time; decides no answer and no file, only how much is in memory."""
 
 
-def add_shard(parser: argparse.ArgumentParser) -> None:
-    """The flag of a step that goes through its questions in :func:`shards`."""
-    parser.add_argument("--shard", type=int, default=SHARD, help="questions at a time (default %(default)s); decides no answer")
+Shard = tuple[int, int]
+"""Number of a shard, from 1, and how many there are."""
+
+
+def add_portions(parser: argparse.ArgumentParser) -> None:
+    """The flags of a step that goes through its questions in :func:`portions`."""
+    parser.add_argument("--portion", type=int, default=PORTION, help="questions at a time (default %(default)s); decides no answer")
+    parser.add_argument(
+        "--shard", type=shard, default=(1, 1), metavar="I/N", help="only the I-th of N shards of the questions; all by default"
+    )
 
 
 def add_questions(parser: argparse.ArgumentParser) -> None:
     """The flags of a step that goes through all benchmarks."""
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
-    add_shard(parser)
+    add_portions(parser)
 
 
-def shards(paths: Sequence[Path], size: int) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
-    """Questions of several files in their order, a shard at a time, and no more of them in memory.
+def shard(text: str) -> Shard:
+    """A shard from ``I/N``."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: I/N is needed, for example 3/48, with I from 1 to N")
+    return int(number), int(count)
 
-    Every file is read and checked before the first shard: a wrong one is not found after hours of generating.
+
+def in_shard(question: Question, shard: Shard) -> bool:
+    """Whether a shard has this question.
+
+    Questions are dealt by a hash of what is asked: so all shards take about as long, and equal questions, which are generated once, are in
+    the same shard.
+    """
+    number, count = shard
+    return zlib.crc32(question_text(question).encode("utf-8", "surrogatepass")) % count == number - 1
+
+
+def portions(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
+    """Questions of several files in their order, a portion at a time, and no more of them in memory.
+
+    Every file is read and checked before the first portion: a wrong one is not found after hours of generating.
 
     Args:
         paths: question files; those of benchmarks are named by them.
-        size: questions in a shard; the last may have fewer.
+        size: questions in a portion; the last may have fewer.
+        shard: only the questions of this one.
 
     Yields:
-        Which questions these are, for the progress line (empty if one shard holds all), and the file's stem (the benchmark) and
+        Which questions these are, for the progress line (empty if one portion holds all), and the file's stem (the benchmark) and
         question of each.
 
     Raises:
         UserError: a file is missing or wrong, or ``size`` is less than one.
     """
     if size < 1:
-        raise UserError(f"--shard: {size}; at least one question is needed.")
-    total = sum(1 for path in paths for _ in stream(path, Question))
-    asked = ((path.stem, question) for path in paths for question in stream(path, Question))
+        raise UserError(f"--portion: {size}; at least one question is needed.")
+    total = sum(in_shard(question, shard) for path in paths for question in stream(path, Question))
+    asked = ((path.stem, question) for path in paths for question in stream(path, Question) if in_shard(question, shard))
     for start in range(0, total, size):
         part = list(itertools.islice(asked, size))
-        yield (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
+        where = f", shard {shard[0]}/{shard[1]}" if shard[1] > 1 else ""
+        yield where + (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
+
+
+@contextmanager
+def kept(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
+    """Takes records for a Parquet file. Without a file it takes them for nothing: what a shard generates is in the store."""
+    if path is None:
+        yield lambda rows: None
+    else:
+        with writing(path, record) as writer:
+            yield writer.add
 
 
 def stop_ids(tokenizer: Any) -> tuple[int, ...]:
@@ -99,20 +138,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.time()
     settings, name = given.parse(arguments.settings, ["prompt", "answer_limit"]), arguments.name
     counts = {"questions": 0, "answer_tokens": 0}
-    with opened(arguments, f"infer {name}") as (engine, tokenizer, identity), writing(arguments.output, Prediction) as predictions:
-        for where, asked in shards(arguments.benchmarks, arguments.shard):
+    with opened(arguments, f"infer {name}") as (engine, tokenizer, identity), kept(arguments.output, Prediction) as keep:
+        for where, asked in portions(arguments.benchmarks, arguments.portion, arguments.shard):
             questions = [question for _, question in asked]
             answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
-            predictions.add(
+            keep(
                 Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
                 for (benchmark, question), (text, tokens) in zip(asked, answers)
             )
             counts["questions"] += len(asked)
             counts["answer_tokens"] += sum(tokens for _, tokens in answers)
-    counts["tokens_generated"] = engine.generated
+    counts["generated_now"] = engine.generated
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
     write_manifest(
-        arguments.manifest, inputs=inputs, settings=[settings, arguments.serve], counts=counts, started=started, known={"model": identity}
+        arguments.manifest,
+        inputs=inputs,
+        settings=[settings, arguments.serve],
+        counts=counts,
+        started=started - engine.seconds,
+        known={"model": identity},
     )
     say(f"infer {name}", f"{counts['questions']:,} questions answered, {engine.generated:,} tokens generated")
 

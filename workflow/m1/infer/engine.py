@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.errors import UserError
-from m1.files import digest, model_identity
+from m1.files import digest, model_identity, read_json
 from m1.infer.engines import DECIDE, Engine, Generation, Request, options_of
 from m1.infer.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.infer.engines.sglang import SglangEngine, SglangOptions
@@ -38,7 +38,9 @@ class KeptEngine:
         self._start, self.identity, self.store, self.title = start, digest(identity), store, title
         self._engine: Engine | None = None
         self.generated = 0
-        """Tokens generated in this run; what came from the store is not counted."""
+        """Tokens generated in this run, its shards among it; what came from the store is not counted."""
+        self.seconds = 0.0
+        """That the shards took, all together."""
 
     def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
         """Generations in the order of the requests; ``what`` names them on the progress line."""
@@ -83,7 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--placement", default={}, type=json.loads, help="JSON: options of the engine that decide no answer; none by default"
     )
     parser.add_argument("--store", required=True, type=Path, help="folder of the store of generations")
-    parser.add_argument("--output", required=True, type=Path, help="Parquet")
+    parser.add_argument("--gather", nargs="*", default=[], type=Path, help="manifests of the shards that have filled the store")
+    parser.add_argument("--output", type=Path, help="Parquet; none by default, for a shard, which only fills the store")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON")
 
 
@@ -91,10 +94,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngine, Any, str]]:
     """The engine that a recipe's ``serve`` asks for, over its store, the model's tokenizer, and its identity; see :func:`add_arguments`.
 
-    The engine starts with the first request that the store cannot answer, and ends with the context.
+    The engine starts with the first request that the store cannot answer, and ends with the context. After shards there must be none:
+    the step that gathers runs without their GPUs.
 
     Raises:
-        UserError: an unknown engine or option.
+        UserError: an unknown engine or option; something that the shards should have put into the store is not there.
     """
     from transformers import AutoTokenizer
 
@@ -110,6 +114,11 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
     with ExitStack() as stack:
 
         def start() -> Engine:
+            if arguments.gather:
+                raise UserError(
+                    f"{arguments.store}: generations of {title} are missing, although its shards are done. "
+                    f"Remove {arguments.gather[0].parent} to have its shards look for what is missing, and run again."
+                )
             if name == "openai":
                 return OpenAIEngine(folder, batch, options)
             if name == "sglang":
@@ -118,6 +127,9 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
 
         store = stack.enter_context(Store(arguments.store))
         engine = KeptEngine(start, [model, name, dtype, *([deciding] if deciding else [])], store, title)
+        for shard in map(read_json, arguments.gather):
+            engine.generated += shard["counts"]["generated_now"]
+            engine.seconds += shard["seconds"]
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if arguments.template:
             tokenizer.chat_template = AutoTokenizer.from_pretrained(arguments.template).chat_template

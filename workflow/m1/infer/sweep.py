@@ -3,7 +3,7 @@
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of the same
 token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter chain.
 Sequences are put together by token ids: decoding and encoding again would change the tokens at the seams.
-Questions are gone through in shards, so that memory does not grow with their number; see ``docs/sweep.md``.
+Questions are gone through in portions, so that memory does not grow with their number; see ``docs/sweep.md``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 from m1 import settings as given
 from m1.errors import run
 from m1.files import write_manifest
-from m1.infer.answer import add_questions, chat_ids, shards, stop_ids
+from m1.infer.answer import add_questions, chat_ids, kept, portions, stop_ids
 from m1.infer.engine import KeptEngine, Request, add_arguments, opened
 from m1.markers import Marks
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
-from m1.records import Prediction, Question, Rollout, writing
+from m1.records import Prediction, Question, Rollout
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def sweep(
     a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating every setting by itself would take.
 
     Args:
-        asked: benchmark and question; all are in memory with their thinking, so the caller gives a shard at a time.
+        asked: benchmark and question; all are in memory with their thinking, so the caller gives a portion at a time.
         name: the model's key.
         where: which questions these are, for the progress line.
     """
@@ -248,20 +248,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_arguments(parser)
     add_questions(parser)
     parser.add_argument("--settings", required=True, help='JSON: budgets, forced (counts, or "full"), forced_budget, answer_limit')
-    parser.add_argument("--rollouts", required=True, type=Path, help="rollouts, Parquet")
+    parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings, name = Settings.of(arguments.settings), arguments.name
     counts: Counter[str] = Counter()
     with (
         opened(arguments, f"infer {name}") as (engine, tokenizer, identity),
-        writing(arguments.rollouts, Rollout) as rollouts,
-        writing(arguments.output, Prediction) as predictions,
+        kept(arguments.rollouts, Rollout) as keep_rollouts,
+        kept(arguments.output, Prediction) as keep_predictions,
     ):
-        for where, asked in shards(arguments.benchmarks, arguments.shard):
+        for where, asked in portions(arguments.benchmarks, arguments.portion, arguments.shard):
             rolled, predicted, cost = sweep(engine, tokenizer, asked, name, settings, where)
-            rollouts.add(rolled)
-            predictions.add(predicted)
+            keep_rollouts(rolled)
+            keep_predictions(predicted)
             counts.update(cost)
     inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
     write_manifest(
@@ -269,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         inputs=inputs,
         settings=[json.loads(arguments.settings), arguments.serve],
         counts={**counts, "settings": len(settings.stages), "generated_now": engine.generated},
-        started=started,
+        started=started - engine.seconds,
         known={"model": identity},
         name=name,
     )

@@ -11,10 +11,10 @@ from pathlib import Path
 from m1.curation import is_right_curated
 from m1.errors import run
 from m1.files import write_manifest
-from m1.infer.answer import add_shard, answer_at_once, shards
+from m1.infer.answer import add_portions, answer_at_once, kept, portions
 from m1.infer.engine import add_arguments, opened
 from m1.progress import say
-from m1.records import Attempt, writing
+from m1.records import Attempt
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,27 +22,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
-    add_shard(parser)
+    add_portions(parser)
     parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt, answer_limit (tokens), rule (released or strict)")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings, title = arguments.settings, f"screen {arguments.name}"
     counts = {"questions": 0, "right": 0}
-    with opened(arguments, title) as (engine, tokenizer, identity), writing(arguments.output, Attempt) as attempts:
-        for where, asked in shards([arguments.questions], arguments.shard):
+    with opened(arguments, title) as (engine, tokenizer, identity), kept(arguments.output, Attempt) as keep:
+        for where, asked in portions([arguments.questions], arguments.portion, arguments.shard):
             questions = [question for _, question in asked]
             answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
             judged = [
                 Attempt(question.id, arguments.name, text, is_right_curated(text, question, settings["rule"]))
                 for question, (text, _) in zip(questions, answers)
             ]
-            attempts.add(judged)
+            keep(judged)
             counts["questions"] += len(judged)
             counts["right"] += sum(attempt.correct for attempt in judged)
-    counts["tokens_generated"] = engine.generated
+    counts["generated_now"] = engine.generated
     inputs = {"model": arguments.model, "questions": arguments.questions}
     write_manifest(
-        arguments.manifest, inputs=inputs, settings=[settings, arguments.serve], counts=counts, started=started, known={"model": identity}
+        arguments.manifest,
+        inputs=inputs,
+        settings=[settings, arguments.serve],
+        counts=counts,
+        started=started - engine.seconds,
+        known={"model": identity},
     )
     say(title, f"{counts['right']:,} of {counts['questions']:,} questions right")
 

@@ -1,0 +1,265 @@
+"""`make cluster-check`: what it finds, with stand-ins for SLURM's commands, and with a real SLURM where there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import yaml
+from m1 import check_cluster
+from m1.check_cluster import FAILS, OK, WARN, Ask, Nodes, fitting, parse_minutes, parse_nodes
+from m1.config import load
+from m1.wiring import Wiring
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "config/paper.yaml"
+SINFO = """\
+cpu|up|infinite|10|64|256000|(null)
+gpu|up|2-00:00:00|4|64+|512000|gpu:h100:8(S:0-1)
+gpu|up|2-00:00:00|2|32|128000|gpu:a40:4,mps:100
+old|down|1:00:00|9|16|64000|gpu:2
+"""
+
+
+def ask(nodes: int = 1, gpus: int = 8, cores: int = 8, memory: int = 64000, minutes: int = 1440) -> Ask:
+    return Ask(["train m"], nodes, gpus, cores, memory, minutes)
+
+
+def test_nodes_of_sinfo() -> None:
+    assert parse_nodes(SINFO) == [
+        Nodes("cpu", True, float("inf"), 10, 64, 256000, {}),
+        Nodes("gpu", True, 2880, 4, 64, 512000, {"h100": 8}),
+        Nodes("gpu", True, 2880, 2, 32, 128000, {"a40": 4}),
+        Nodes("old", False, 60, 9, 16, 64000, {"": 2}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("30", 30), ("10:30", 10.5), ("2:00:00", 120), ("1-0", 1440), ("1-12:30", 2190), ("7-00:00:00", 10080), ("infinite", float("inf"))],
+)
+def test_time_limits(limit: str, minutes: float) -> None:
+    assert parse_minutes(limit) == minutes
+
+
+@pytest.mark.parametrize(
+    ("wanted", "partition", "kind", "state", "said"),
+    [
+        (ask(), "gpu", "", OK, "gpu has 4 such nodes"),
+        (ask(gpus=4), "gpu", "", OK, "gpu has 6 such nodes"),
+        (ask(nodes=2, memory=200000), "gpu", "h100", OK, "gpu has 4 such nodes"),
+        (ask(), "fast", "", FAILS, "there is no partition 'fast': choose one of cpu, gpu, old"),
+        (ask(), "old", "", FAILS, "partition old is down"),
+        (ask(minutes=4000), "gpu", "", FAILS, "gpu allows 2,880 min: set cluster.longest"),
+        (ask(), "gpu", "a40", FAILS, "a node of gpu has 4 GPUs of type a40 (types: a40, h100): lower train.processes"),
+        (ask(), "gpu", "h200", FAILS, "a node of gpu has 0 GPUs of type h200"),
+        (ask(), "cpu", "", FAILS, "a node of cpu has 0 GPUs (types: none)"),
+        (ask(memory=900000), "gpu", "", FAILS, "512,000 MB at most: lower threads or mem_mb"),
+        (ask(nodes=5), "gpu", "", FAILS, "gpu has 4 such nodes: lower train.nodes"),
+    ],
+)
+def test_what_a_partition_can_run(wanted: Ask, partition: str, kind: str, state: str, said: str) -> None:
+    check = fitting(wanted, parse_nodes(SINFO), partition, kind)
+    assert (check.state, said in str(check)) == (state, True), check
+
+
+def test_jobs_of_the_paper_ask_for_what_their_recipes_say() -> None:
+    asked = {job: one for one in check_cluster.asked(Wiring(load([PAPER])), 600) for job in one.jobs}
+    assert (asked["train m1-7b-1k"].nodes, asked["train m1-7b-1k"].gpus, asked["train m1-7b-1k"].minutes) == (1, 8, 600)
+    assert (asked["train m1-32b-1k"].nodes, asked["train m1-32b-1k"].gpus, asked["train m1-32b-1k"].memory) == (2, 8, 200000)
+    assert asked["infer 32b"].gpus == asked["infer 7b"].gpus == 8
+    assert set(asked) >= {"screen 7b", "screen 32b", "infer m1-32b-1k"}
+    assert check_cluster.asked(Wiring(load()), 600) == [], "the embedded world needs no GPU"
+
+
+class Here:
+    """A folder with a profile, a configuration and stand-ins for commands; the check runs there as a program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.bin = folder, folder / "bin"
+        self.bin.mkdir()
+        self.environment = {"PATH": f"{self.bin}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "workflow"), "HF_HUB_OFFLINE": "1", "USER": "me"}
+        self.profile(executor="slurm", **{"default-resources": {"slurm_account": "'abc'"}})
+        self.overlay(pathvars={"results": "results/paper", "logs": "logs"}, scratch="scratch")
+
+    def profile(self, cluster: dict[str, object] | None = None, **more: object) -> None:
+        partitions = cluster or {"partition": "cpu", "gpu_partition": "gpu", "gpu_type": "h100"}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump({"config": {"cluster": partitions}, **more}), encoding="utf-8")
+
+    def overlay(self, **more: object) -> None:
+        (self.folder / "overlay.yaml").write_text(yaml.safe_dump(more), encoding="utf-8")
+
+    def command(self, name: str, script: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (self.bin / name).chmod(0o755)
+
+    def slurm(self, srun: str = 'while [ "$1" != "-m" ]; do last=$1; shift; done; exec "$last" "$@"') -> None:
+        self.command("sinfo", f"cat <<E\n{SINFO}E")
+        self.command("sacctmgr", "echo abc; echo def")
+        self.command("sbatch", 'echo "$@" >> asked; echo "sbatch: Job 5 to start" >&2')
+        self.command("srun", f'echo "$@" >> sruns; {srun}')
+
+    def check(self, *overlays: Path) -> tuple[int, list[str]]:
+        overlay = [str(path) for path in overlays or (PAPER, self.folder / "overlay.yaml")]
+        done = subprocess.run(
+            [sys.executable, "-m", "m1.check_cluster", "--configfile", *overlay, "--profile", "."],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert not done.stderr, done.stderr
+        return done.returncode, done.stdout.splitlines()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Here:
+    return Here(tmp_path)
+
+
+def one(lines: list[str], part: str) -> str:
+    found = [line for line in lines if part in line]
+    assert len(found) == 1, lines
+    return found[0]
+
+
+def test_without_slurm_what_was_not_checked_is_said(here: Here) -> None:
+    here.environment["PATH"] = str(here.bin)
+    code, lines = here.check()
+    assert code == 1, "no key, no SGLang"
+    assert one(lines, "SLURM is not installed here").startswith(WARN)
+    assert one(lines, "key OPENAI_API_KEY is not set (labeller)").startswith(FAILS)
+    assert "make fetch" in one(lines, "are not fetched (bases/32b, bases/7b")
+
+
+def test_the_embedded_world_on_one_machine_is_fine(here: Here) -> None:
+    here.profile(cores="all")
+    here.overlay()
+    code, lines = here.check(here.folder / "overlay.yaml")
+    assert code == 0, lines
+    assert "no scheduler" in lines[0]
+    assert not [line for line in lines if line.startswith(FAILS)]
+
+
+def ready(here: Here) -> None:
+    """All that the paper's run needs, but for scratch space."""
+    here.slurm()
+    here.environment |= {"OPENAI_API_KEY": "secret", "M1_SGLANG_PYTHON": str(here.bin / "python")}
+    here.command("python", "exit 0")
+    here.command("nvidia-smi", "echo 'GPU 0: H100'")
+    wiring = Wiring(load([PAPER]))
+    for path in wiring.fetched():
+        made = here.folder / path.replace("<results>", "results/paper")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.touch()
+    here.overlay(scratch="scratch", models=["7b", "7b-cot", "m1-7b-1k", "32b"], report=_small())
+
+
+def _small() -> dict[str, object]:
+    return {"table1": {"models": ["7b", "m1-7b-1k"], "budget": 4096}, "table2": None, "figures": ["m1-7b-1k"]}
+
+
+def test_on_a_cluster_that_has_all(here: Here) -> None:
+    ready(here)
+    code, lines = here.check()
+    failed = [line for line in lines if line.startswith(FAILS)]
+    free = shutil.disk_usage(here.folder).free / 1e9
+    assert (code, len(failed)) == ((1, 1) if free < 7 * 26 else (0, 0)), lines
+    assert all("GB free, m1-7b-1k needs 182" in line for line in failed)
+    assert one(lines, "account abc").startswith(OK)
+    assert [line for line in lines if "compute node of gpu" in line and line.endswith(", 1 GPU")]
+    assert len([line for line in lines if "without the hub (HF_HUB_OFFLINE is set); all is fetched" in line]) == 2
+    asked = (here.folder / "asked").read_text().splitlines()
+    assert all("--test-only --account=abc" in line for line in asked), "nothing is submitted"
+    assert [line for line in asked if "--partition=gpu" in line and "--gres=gpu:h100:8" in line]
+    assert not list(here.folder.glob(".cluster-check*"))
+
+
+def test_a_refusal_of_slurm_is_shown(here: Here) -> None:
+    ready(here)
+    here.command("sbatch", "echo 'sbatch: error: Invalid qos specification' >&2; exit 1")
+    lines = here.check()[1]
+    assert len([line for line in lines if line.startswith(FAILS) and "Invalid qos specification" in line]) >= 2
+
+
+def test_another_account_and_no_free_node(here: Here) -> None:
+    ready(here)
+    here.command("sacctmgr", "echo def; echo xyz")
+    here.command("srun", "echo 'srun: error: Unable to allocate resources: Requested nodes are busy' >&2; exit 1")
+    lines = here.check()[1]
+    assert one(lines, "account 'abc' is none of yours").endswith("set slurm_account to one of def, xyz")
+    assert len([line for line in lines if line.startswith(WARN) and "Requested nodes are busy" in line]) == 2
+
+
+def test_a_node_that_does_not_see_this_folder(here: Here) -> None:
+    ready(here)
+    found = {"host": "n1", "folder": False, "scratch": True, "gpus": 0, "hub": True, "why": ""}
+    here.command("srun", f"echo '{json.dumps(found)}'")
+    lines = here.check()[1]
+    assert len([line for line in lines if line.startswith(FAILS) and "(n1): it does not see" in line]) == 2
+
+
+@pytest.mark.parametrize(("version", "state"), [("conda 24.1.2", FAILS), ("conda 25.3.0", OK)])
+def test_conda_where_the_profile_deploys_environments(here: Here, version: str, state: str) -> None:
+    here.profile(**{"software-deployment-method": ["conda"]})
+    here.command("conda", f"echo {version}")
+    assert one(here.check()[1], version.removeprefix("conda ")).startswith(state)
+
+
+def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    assert check_cluster.hub() == (True, "")
+    server.shutdown()
+    server.server_close()
+    reached, why = check_cluster.hub()
+    assert not reached
+    assert "refused" in why
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert check_cluster.hub() == (False, "HF_HUB_OFFLINE is set")
+
+
+def test_a_wrong_configuration_ends_the_check(here: Here) -> None:
+    here.overlay(scren={})
+    code, lines = here.check(here.folder / "overlay.yaml")
+    assert code == 1
+    assert "unknown key 'scren'; did you mean 'screen'?" in lines[-1]
+
+
+@pytest.mark.xdist_group("slurm")
+def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
+    start = ROOT / "tests/slurm/start_slurm.sh"
+    if not start.exists() or not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):
+        pytest.skip("no SLURM here: install slurmctld, slurmd, slurm-client and munge")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1] % 20000 + 10000)
+    folder = tmp_path / "slurm"
+    started = subprocess.run([start, folder], env=os.environ | {"SLURM_PORT": port}, capture_output=True, text=True)
+    try:
+        assert not started.returncode, started.stderr
+        here.environment |= {"PATH": f"{folder}/bin:/usr/bin:/bin", "SLURM_CONF": f"{folder}/slurm.conf"}
+        here.profile({"partition": "cpu", "gpu_partition": "gpu"}, executor="slurm")
+        lines = here.check()[1]
+    finally:
+        subprocess.run([start.with_name("stop_slurm.sh"), folder], check=False)
+    assert "(8 GPUs, 8 cores, 64,000 MB, 1,440 min): gpu has " in one(lines, "infer 7b,")
+    assert one(lines, "train m1-32b-1k").startswith(FAILS), "a node has 64,000 MB"
+    assert [line for line in lines if line.startswith(OK) and "compute node of cpu" in line and "sees this folder" in line]

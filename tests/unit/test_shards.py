@@ -1,0 +1,122 @@
+"""Shards: every question is in one of them, a job knows what it is to make, and what is there keeps its shards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from m1.errors import UserError
+from m1.infer.answer import in_shard, portions, shard
+from m1.records import Question, write
+from m1.screen import attempt
+from m1.wiring import Wiring
+from test_screen_attempt import QUESTIONS, model, screened  # noqa: F401
+from test_wiring import Wildcards, made
+
+
+def asked(number: int, identity: str) -> Question:
+    return Question(identity, "medqa", f"Which of {number}?", None, ("this", "that"), "A")
+
+
+@given(st.integers(1, 60), st.lists(st.integers(0, 50), max_size=80))
+def test_each_question_is_in_one_shard_and_equal_ones_in_the_same(count: int, numbers: list[int]) -> None:
+    of: dict[int, int] = {}
+    for place, number in enumerate(numbers):
+        (found,) = [i for i in range(1, count + 1) if in_shard(asked(number, f"q{place}"), (i, count))]
+        assert of.setdefault(number, found) == found
+
+
+def test_shards_take_about_as_much() -> None:
+    sizes = Counter(i for number in range(4800) for i in range(1, 49) if in_shard(asked(number, "q"), (i, 48)))
+    assert len(sizes) == 48
+    assert 60 < min(sizes.values()) <= max(sizes.values()) < 140
+
+
+def test_a_shard_goes_through_its_questions_in_their_order(tmp_path: Path) -> None:
+    questions = [asked(number, f"q{number}") for number in range(20)]
+    write(tmp_path / "a.parquet", questions, Question)
+    found = list(portions([tmp_path / "a.parquet"], 4, (2, 3)))
+    mine = [question for question in questions if in_shard(question, (2, 3))]
+    assert [question for _, part in found for _, question in part] == mine
+    assert found[0][0] == f", shard 2/3, questions 1-4 of {len(mine)}"
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3"])
+def test_a_wrong_shard_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="I/N is needed"):
+        shard(text)
+
+
+def test_shards_fill_the_store_and_what_they_left_out_is_said(model: Path, tmp_path: Path) -> None:  # noqa: F811
+    whole, counts = screened(model, tmp_path / "whole")
+    here = tmp_path / "parts"
+    write(here / "questions.parquet", QUESTIONS, Question)
+    flags = {
+        "--name": "small",
+        "--model": model,
+        "--questions": here / "questions.parquet",
+        "--settings": '{"prompt": "plain", "answer_limit": 6, "rule": "released"}',
+        "--serve": '{"engine": "transformers", "dtype": "float32", "options": {}}',
+        "--batch": 4,
+        "--store": here / "store",
+    }
+    common = [str(part) for pair in flags.items() for part in pair]
+    manifests = [str(here / f"shards/{number}-of-2.json") for number in (1, 2)]
+    gather = [*common, "--output", str(here / "attempts.parquet"), "--manifest", str(here / "attempts.json"), "--gather", *manifests]
+    attempt.main([*common, "--shard", "1/2", "--manifest", manifests[0]])
+    assert not (here / "attempts.parquet").exists()
+    Path(manifests[1]).write_bytes(Path(manifests[0]).read_bytes())
+    with pytest.raises(UserError, match=r"generations of screen small are missing, although its shards are done. Remove .*/shards "):
+        attempt.main(gather)
+    attempt.main([*common, "--shard", "2/2", "--manifest", manifests[1]])
+    attempt.main(gather)
+    assert (here / "attempts.parquet").read_bytes() == whole
+    assert json.loads((here / "attempts.json").read_text())["counts"] == counts
+
+
+def wired(tmp_path: Path, shards: int, remote: bool = False) -> Wiring:
+    wiring = made()
+    wiring.config["pathvars"]["results"] = str(tmp_path)
+    wiring.config["screen"]["shards"], wiring.remote = shards, remote
+    return wiring
+
+
+def number(wiring: Wiring) -> int:
+    found = wiring.screen_shards(Wildcards(base="small"))
+    assert found == [f"<results>/screen/shards/small/{n}-of-{len(found)}.json" for n in range(1, len(found) + 1)]
+    return len(found)
+
+
+def test_what_is_made_keeps_its_shards(tmp_path: Path) -> None:
+    assert number(wired(tmp_path, 1)) == 0
+    assert number(wired(tmp_path, 48)) == 48
+    folder = tmp_path / "screen/shards/small"
+    folder.mkdir(parents=True)
+    for part in (1, 2):
+        (folder / f"{part}-of-3.json").touch()
+    assert number(wired(tmp_path, 48)) == 48, "three were begun, and not finished"
+    (folder / "3-of-3.json").touch()
+    assert number(wired(tmp_path, 48)) == number(wired(tmp_path, 1)) == number(wired(tmp_path, 48, remote=True)) == 3
+
+
+def test_what_one_job_made_stays_so(tmp_path: Path) -> None:
+    (tmp_path / "screen").mkdir()
+    (tmp_path / "screen/small.parquet").touch()
+    assert number(wired(tmp_path, 48)) == 0
+    (tmp_path / "screen/small.parquet").unlink()  # as Snakemake does before the job starts, on another host perhaps
+    assert number(wired(tmp_path, 48, remote=True)) == 0
+
+
+def test_a_job_knows_what_it_is_to_make() -> None:
+    wiring = made()
+    output = {"rollouts": "r.parquet", "predictions": "p.parquet", "manifest": "m.json"}
+    whole = Wildcards(model="m")
+    assert wiring.made(whole, SimpleNamespace(shards=[]), output) == "--rollouts r.parquet --output p.parquet"
+    assert wiring.made(whole, SimpleNamespace(shards=["1.json", "2.json"]), output).endswith(" --gather 1.json 2.json")
+    assert wiring.made(Wildcards(model="m", shard="2", shards="3"), SimpleNamespace(), {"manifest": "m.json"}) == "--shard 2/3"
