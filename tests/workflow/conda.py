@@ -1,6 +1,6 @@
 """A stand-in for conda: it makes an environment of exactly the pins of its file (and what the free ones need), linked from this Python's.
 
-Snakemake calls `conda info`, `--version`, `config` and `env create`, and sources `bin/activate` of conda's folder.
+Snakemake calls `conda info`, `--version`, `config`, `env create` and `clean`, and sources `bin/activate` of conda's folder.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ def create(specification: Path, folder: Path) -> None:
     (site,) = folder.glob("lib/python3.*/site-packages")
     for name in (*wanted, *FREE):
         package = next(iter(needed([name]).values()))
-        if wanted.get(name, package.version) != package.version:
-            sys.exit(f"{specification}: {name}=={wanted[name]}, but here is {package.version}")
+        here = package.version.partition("+")[0]  # of torch, there are builds
+        if wanted.get(name, here) != here:
+            sys.exit(f"{specification}: {name}=={wanted[name]}, but here is {here}")
         tops = {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "__pycache__")}
         for top in tops:
             if not (site / top).exists():
@@ -53,7 +54,7 @@ def main(words: list[str]) -> None:
         print(json.dumps({"get": {"channel_priority": "strict"}}))
     elif words[:2] == ["env", "create"]:
         create(Path(words[words.index("--file") + 1]), Path(words[words.index("--prefix") + 1]))
-    else:
+    elif words[:1] != ["clean"]:
         sys.exit(f"the stand-in for conda does not know {words}")
 
 

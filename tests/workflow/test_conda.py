@@ -32,11 +32,12 @@ def test_every_environment_runs_its_rules(project: Project, tmp_path: Path, monk
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     targets = [f"results/short/{made}" for made, _ in MADE.values()]
     said = project.make(*targets, "--sdm", "conda", "--rerun-triggers", "mtime")
-    assert said.count("Activating conda environment") == len(MADE), said
+    assert said.count("Activating conda environment") == said.count("Finished jobid") >= len(MADE), said
     assert (results / "infer/small/predictions.parquet").read_bytes() == before
     for name, (_, manifest) in MADE.items():
         if manifest:
             pinned = provided(REPOSITORY / f"envs/{name}.yaml")
             packages = json.loads((results / manifest).read_text(encoding="utf-8"))["made_by"]["packages"]
+            packages = {package: version.partition("+")[0] for package, version in packages.items()}  # of torch, there are builds
             assert packages, "what ran was no environment of ours"
             assert packages.items() <= pinned.items(), f"{name}: not the environment that was deployed"
