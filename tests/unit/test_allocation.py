@@ -71,7 +71,7 @@ def test_a_type_of_gpu_is_asked_for_with_gpus_only(tmp_path: Path) -> None:
     assert asked(wiring, wiring.training, model="m1-7b-1k").items() >= {"gpu": 8, "gpu_model": "h100"}.items()
     assert asked(wiring, wiring.training, model="m1-32b-1k")["gres"] == "gpu:h100:8"
     assert "gpu_model" not in asked(wiring, wiring.training, model="m1-32b-1k")
-    screening = asked(wiring, wiring.screening, "screen", base="32b")
+    screening = asked(wiring, wiring.screening, "screen", base="32b", shard="1", shards="48")
     assert screening == {"mem_mb": 100000, "runtime": 1440, **ONE, "gpu": 1, "gpu_model": "h100"}
 
 
@@ -87,3 +87,13 @@ def test_the_embedded_worlds_models_need_no_gpu_and_without_a_cluster_nothing_is
     assert asked(wiring, wiring.training, model="m1-small-1k") == without
     assert asked(wiring, wiring.answering, model="small") == without
     assert asked(wiring, wiring.screening, "screen", base="large") == without
+
+
+def test_what_only_joins_its_shards_asks_for_no_gpu(tmp_path: Path) -> None:
+    wiring = paper(tmp_path)
+    assert wiring.config["screen"]["shards"] > 1
+    assert "gpu" not in asked(wiring, wiring.screening, "screen", base="7b")
+    assert asked(wiring, wiring.screening, "screen", base="7b", shard="3", shards="48")["gpu"] == 1
+    wiring.recipes["m1-7b-1k"]["serve"]["shards"] = 16
+    assert "gpu" not in asked(wiring, wiring.answering, model="m1-7b-1k")
+    assert asked(wiring, wiring.answering, model="m1-7b-1k", shard="3", shards="16")["gpu"] == 8

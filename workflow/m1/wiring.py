@@ -171,11 +171,18 @@ class Wiring:
     def answering(self, wildcards: Wildcards) -> tuple[int, int]:
         """Nodes and GPUs for a model's answers."""
         recipe = self.recipes[wildcards.model]
-        return 1, _cards(recipe["serve"], bool(self._of_world("bases", recipe["base"])))
+        tiny = bool(self._of_world("bases", recipe["base"]))
+        return 1, 0 if self._gathers(wildcards, self.infer_shards) else _cards(recipe["serve"], tiny)
 
     def screening(self, wildcards: Wildcards) -> tuple[int, int]:
         """Nodes and GPUs for a screening model's attempts."""
-        return 1, _cards(self.config["screen"]["serve"], bool(self._of_world("screen/models", wildcards.base)))
+        screen, tiny = self.config["screen"], bool(self._of_world("screen/models", wildcards.base))
+        return 1, 0 if self._gathers(wildcards, self.screen_shards) else _cards(screen["serve"], tiny)
+
+    def _gathers(self, wildcards: Wildcards, shards: Callable[[Wildcards], list[str]]) -> bool:
+        """Whether a job only joins what its shards have put into the store, and so needs no GPU."""
+        is_shard = "shard" in wildcards.keys()  # noqa: SIM118  (by `in` alone, Snakemake's wildcards are a list of values)
+        return not is_shard and bool(shards(wildcards))
 
     def allocation(
         self, shape: Callable[[Wildcards], tuple[int, int]], path: str = "recipes/{model}"
