@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from m1 import config
 from m1.errors import UserError, run
 from m1.progress import say
 
@@ -67,13 +68,28 @@ def clear(folder: Path, snakemake: Sequence[str]) -> None:
     say("launch", f"the last run here was killed: {len(orphans)} orphaned jobs ended, lock removed; going on from what is finished")
 
 
+def configured(arguments: Sequence[str]) -> list[str]:
+    """The configuration files among Snakemake's arguments."""
+    files: list[str] = []
+    taking = False
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if word.startswith("-"):
+            taking = flag in ("--configfile", "--configfiles") and not equals
+            files += [value] if equals and flag in ("--configfile", "--configfiles") else []
+        elif taking:
+            files.append(word)
+    return files
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Clear what a killed run left, then become Snakemake with the same arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     snakemake = [sys.executable, "-m", "snakemake"]
-    configured = [word for word in ("--configfile", "--configfiles") if word in arguments]
-    chosen = arguments[arguments.index(configured[0]) : arguments.index(configured[0]) + 2] if configured else []
-    clear(Path.cwd(), [*snakemake, *chosen])
+    files = configured(arguments)
+    for file in files:
+        config.read(Path(file))  # Snakemake would end with a traceback, or not say where a file is wrong
+    clear(Path.cwd(), [*snakemake, *(["--configfile", *files] if files else [])])
     os.execv(sys.executable, [*snakemake, *arguments])
 
 
