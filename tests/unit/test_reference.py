@@ -29,7 +29,7 @@ def test_what_is_made_from_the_schema_is_up_to_date(path: Path) -> None:
 def test_a_key_without_a_description_is_refused() -> None:
     schema = copy.deepcopy(SCHEMA)
     del schema["properties"]["merge"]["properties"]["ngram"]["description"]
-    with pytest.raises(UserError, match="merge.ngram has no description"):
+    with pytest.raises(UserError, match=r"merge\.ngram has no description"):
         reference.page(schema, {})
 
 

@@ -1,6 +1,6 @@
-"""What is made from the schema of the configuration: config/reference.md, every key with type, default and meaning; and the schema of overlays.
+"""What is made from the schema of the configuration: config/reference.md (every key with type, default and meaning), and overlays' schema.
 
-An overlay may leave anything out and takes named parts out with null, so editors that complete its keys need another schema than that of the whole.
+An overlay may leave anything out and takes named parts out with null: editors that complete its keys need another schema than the whole's.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SHORT = 40
 """Characters of a default that is shown; a longer one is looked up in config.yaml."""
 HEAD = """# Every key of the configuration
 
-Made by `python -m m1.reference` from `workflow/schemas/config.schema.yaml` and the default configuration; a test fails where it is not up to date. How the keys go together
-is in [README.md](README.md). `{name}` stands for a name of your choice, `[]` for each entry of a list. A default is what `config/config.yaml` has or, for what may be
-left out there, the schema; *needed*: a recipe or an overlay that makes such a part must have the key.
+Made by `make reference` from `workflow/schemas/config.schema.yaml` and the default configuration; a test fails where it is not up to date.
+How the keys go together is in [README.md](README.md). `{name}` stands for a name of your choice, `[]` for each entry of a list. A default
+is what `config/config.yaml` has or, for what may be left out there, the schema; *needed*: whoever makes such a part must give the key.
 """
 
 
@@ -143,7 +143,6 @@ def page(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     sections: dict[str, tuple[str, list[Key]]] = {}
     scalars: list[Key] = []
     for name, part in schema["properties"].items():
-        inner, refers = resolved(part, schema)
         own = list(keys({"properties": {name: part}}, schema, values))
         if len(own) > 1:
             sections[name] = (part["description"], own[1:])

@@ -62,7 +62,7 @@ def benchmarks(path: str | Path) -> dict[str, str]:
 
 
 def with_own(headings: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
-    """Key to heading: those of ``headings`` in their order, then the other keys of ``found``, a user's own, which are their own headings."""
+    """Key to heading: those of ``headings`` in their order, then the other keys of ``found`` (a user's own) as they are."""
     return {**headings, **{key: key for key in sorted(set(found) - set(headings))}}
 
 
