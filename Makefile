@@ -8,19 +8,43 @@ QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-full report test test-sglang lint format plan dry-run data-check cluster-check fetch clean clean-venv
+CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
+.PHONY: help doctor demo demo-full paper report plan dry-run data-check cluster-check fetch test test-sglang lint format reference
+.PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "CONFIG=FILE lays files over the default configuration, as in: make plan CONFIG=config/paper.yaml"
 
 # torch goes first and alone: its pin takes the CPU build where the machine has one, and nothing else may choose another.
 $(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found. Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python {sys.version.split()[0]} found, 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' requirements.txt)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
+##@ first
+doctor: ## what this machine lacks for CONFIG, and what to do about it; needs no virtual environment
+	@PYTHONPATH=workflow $(or $(wildcard $(BIN)/python),$(PYTHON)) -m m1.doctor $(CONFIGURED)
+
+plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, and the jobs (make plan CONFIG=config/paper.yaml)
+	@PYTHONPATH=workflow $(BIN)/python -m m1.plan $(CONFIGURED)
+
+dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
+	$(SNAKEMAKE) -n all $(CONFIGURED)
+
+data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (config/paper.yaml) there, and are they the expected ones?
+	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(or $(CONFIG),config/paper.yaml)
+
+cluster-check: $(VENV)/.ready ## what of CONFIG would fail on a cluster with PROFILE (profiles/slurm), in a minute, before it runs
+	@PYTHONPATH=workflow $(BIN)/python -m m1.check_cluster $(CONFIGURED) --profile $(or $(PROFILE),profiles/slurm)
+
+fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so that compute nodes need no network (then HF_HUB_OFFLINE=1)
+	$(SNAKEMAKE) fetch $(CONFIGURED) $(QUIETLY)
+
+##@ run
 demo: $(VENV)/.ready ## the paper on the embedded world, into tables, figures and a report (about five minutes on two cores)
 	$(SNAKEMAKE) all --configfile config/overlays/demo.yaml $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
@@ -29,9 +53,13 @@ demo-full: $(VENV)/.ready ## the demo, and the ablation models of Table 2
 	$(SNAKEMAKE) all $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
-report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made, with how each file was made
-	$(BIN)/snakemake all $(if $(CONFIG),--configfile $(CONFIG)) --report report.zip
+paper: $(VENV)/.ready ## the paper itself: GPUs, a teacher and a labeller, or what the authors published (make plan CONFIG=config/paper.yaml)
+	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(QUIETLY)
 
+report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made, with how each file was made
+	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
+
+##@ work on it
 test: $(VENV)/.ready ## unit, rule and workflow tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
@@ -58,23 +86,19 @@ format: $(VENV)/.ready ## format everything
 	$(BIN)/ruff format workflow tests
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, and the jobs (make plan CONFIG=config/paper.yaml)
-	@PYTHONPATH=workflow $(BIN)/python -m m1.plan $(if $(CONFIG),--configfile $(CONFIG))
+reference: $(VENV)/.ready ## config/reference.md and the schema of overlays, from the schema of the configuration
+	@PYTHONPATH=workflow $(BIN)/python -m m1.reference
 
-dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
-	$(SNAKEMAKE) -n all $(if $(CONFIG),--configfile $(CONFIG))
-
-data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (config/paper.yaml) there, and are they the expected ones?
-	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(or $(CONFIG),config/paper.yaml)
-
-cluster-check: $(VENV)/.ready ## what of CONFIG would fail on a cluster with PROFILE (profiles/slurm), in a minute, before it runs
-	@PYTHONPATH=workflow $(BIN)/python -m m1.check_cluster $(if $(CONFIG),--configfile $(CONFIG)) --profile $(or $(PROFILE),profiles/slurm)
-
-fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so that compute nodes need no network (then HF_HUB_OFFLINE=1)
-	$(SNAKEMAKE) fetch $(if $(CONFIG),--configfile $(CONFIG)) $(QUIETLY)
-
-clean: ## remove results and logs; what was paid for (store) and the virtual environment stay
+##@ clean
+clean: ## remove results and logs; what was paid for (store), checkpoints (scratch) and the virtual environment stay
 	rm -rf results logs
 
-clean-venv: ## remove the virtual environment
-	rm -rf $(VENV)
+clean-scratch: ## remove checkpoints of unfinished trainings, which then begin anew; all else stays
+	rm -rf scratch
+
+clean-store: ## remove what was paid for, calls and generations (CONFIRM=yes); all else stays
+	@test "$(CONFIRM)" = yes || { echo "store/ holds calls and generations that were paid for; they would be asked again. To remove it: make clean-store CONFIRM=yes"; exit 1; }
+	rm -rf store
+
+clean-venv: ## remove the virtual environments; results, store and scratch stay
+	rm -rf $(VENV) $(SGLANG)

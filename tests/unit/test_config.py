@@ -250,6 +250,11 @@ def test_every_overlay_in_the_repository_is_right(overlay: Path) -> None:
     assert prepared(config.merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
 
 
+@pytest.mark.parametrize("overlay", ["extrapolated", "one-gpu"])
+def test_every_overlay_over_the_papers_configuration_is_right(overlay: str) -> None:
+    assert config.load([ROOT / "config/paper.yaml", ROOT / f"config/overlays/{overlay}.yaml"])
+
+
 def test_every_default_of_the_schema_is_itself_allowed() -> None:
     """A default that the schema refuses would be found by nobody, because defaults are written in after the check."""
     config.check(config.with_defaults(config.without_removed(DEFAULT), SCHEMA, SCHEMA), SCHEMA, SCHEMA, "configuration with defaults")

@@ -163,7 +163,7 @@ def test_a_configuration_is_checked_as_a_run_would_read_it(tmp_path: Path, good:
 
 
 def test_a_configuration_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"nowhere\.yaml: not readable as YAML"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: no such configuration file"):
         check.main(["--configfile", "nowhere.yaml"])
 
 

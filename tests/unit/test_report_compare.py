@@ -227,3 +227,12 @@ def test_averages_of_equal_models_differ_in_five_of_a_hundred_comparisons(monkey
         one, two = (compare.averages(random.binomial(n, shares), n, random) for _ in range(2))
         p.append(statistics.bootstrap_p(one - two))
     assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_benchmark_of_ones_own_is_beside_no_cell_and_changes_no_average(tmp_path: Path) -> None:
+    rows = [row("a", "m1-7B-1K")]
+    plain = run(tmp_path, everywhere("a", 120, 200), rows)
+    own = run(tmp_path, [*everywhere("a", 120, 200), counted("a", "mine", 20, 20)], rows)
+    pd.testing.assert_frame_equal(own, plain)
+    nine = run(tmp_path, [*everywhere("a", 120, 200)[1:], counted("a", "mine", 20, 20)], rows)
+    assert nine[(nine["model"] == "a") & (nine["benchmark"] == "average")]["accuracy"].isna().all(), "an average of nine and one's own"

@@ -108,8 +108,6 @@ def test_a_question_without_a_setting_is_named(tmp_path: Path) -> None:
         run(tmp_path, parts, "a")
     with pytest.raises(UserError, match="no judgements of model 'c'; there are judgements of a"):
         run(tmp_path, parts, "c")
-    with pytest.raises(UserError, match="no heading for benchmark hle"):
-        run(tmp_path, [counted("a", "hle", 1, 2)], "a")
     assert not (tmp_path / "s.csv").exists()
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,11 @@ class Project:
         """A copy of this project with all it has made, to edit."""
         return Project(shutil.copytree(self.folder, folder, symlinks=True))
 
-    def start(self, *arguments: str, module: str = "snakemake") -> subprocess.Popen[str]:
-        """Start Snakemake (or ``m1.launch``, as the Makefile does) with the short configuration, in a process group of its own."""
+    def start(self, *arguments: str, module: str = "snakemake", overlays: Sequence[str] = (SHORT,)) -> subprocess.Popen[str]:
+        """Start Snakemake (or ``m1.launch``, as the Makefile does), in a process group of its own; the short configuration by default."""
         environment = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
         return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--cores", "2", "--configfile", SHORT],
+            [sys.executable, "-m", module, *arguments, "--cores", "2", "--configfile", *overlays],
             cwd=self.folder,
             env=environment | {"PYTHONPATH": "workflow"},
             stdin=subprocess.DEVNULL,
@@ -63,9 +64,9 @@ class Project:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, module: str = "snakemake") -> tuple[int, str]:
+    def run(self, *arguments: str, module: str = "snakemake", overlays: Sequence[str] = (SHORT,)) -> tuple[int, str]:
         """Run to the end; exit code and all that was said."""
-        process = self.start(*arguments, module=module)
+        process = self.start(*arguments, module=module, overlays=overlays)
         try:
             said, _ = process.communicate()
         except BaseException:
@@ -76,6 +77,12 @@ class Project:
     def make(self, *arguments: str, module: str = "snakemake") -> str:
         """Run, which must succeed; what was said."""
         code, said = self.run(*arguments, module=module)
+        assert code == 0, said[-6000:]
+        return said
+
+    def dry_run(self, target: str, *overlays: str) -> str:
+        """What Snakemake says would run for a target with other overlays than the short configuration."""
+        code, said = self.run("--dry-run", target, module="m1.launch", overlays=overlays)
         assert code == 0, said[-6000:]
         return said
 

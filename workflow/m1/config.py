@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 DEFAULT = (ROOT / "config/data.yaml", ROOT / "config/config.yaml")
 """What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
+"""Keys whose named parts an overlay takes out with null."""
 READ = ("layout", *sources.KEYS)
 """Keys of an entry of ``data`` that say where its records are and what they look like."""
 
@@ -31,15 +35,28 @@ def load(overlays: Sequence[Path] = ()) -> dict[str, Any]:
         overlays: files laid over the default, as with ``--configfile``.
 
     Raises:
-        UserError: a file is not there or not YAML, and all that :func:`prepare` refuses.
+        UserError: what :func:`read` and :func:`prepare` refuse.
     """
-    config: Any = {}
-    for path in (*DEFAULT, *overlays):
-        try:
-            config = merged(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
-    return prepare(config, ROOT)
+    return prepare(functools.reduce(merged, map(read, (*DEFAULT, *overlays))), ROOT)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One configuration file, unchecked.
+
+    Raises:
+        UserError: it is not there, with the nearest one in config/ that is; it is not YAML; it has no keys at the top.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = [str(file.relative_to(ROOT)) for folder in ("config", "config/overlays") for file in sorted((ROOT / folder).glob("*.yaml"))]
+        raise UserError(f"{path}: no such configuration file{nearest(str(path), there)}") from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        shown = "nothing" if found is None else f"a {type(found).__name__}"
+        raise UserError(f"{path}: {shown} is in it; a configuration has `key: value` at its top, for example `seed: 42`")
+    return found
 
 
 def merged(value: Any, changes: Any) -> Any:
@@ -115,12 +132,11 @@ def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]
 
 def without_removed(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without the named parts that an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out."""
-    parts = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 
     def kept(part: Any) -> Any:
         return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
 
-    result = {key: kept(value) if key in parts else value for key, value in config.items()}
+    result = {key: kept(value) if key in NAMED else value for key, value in config.items()}
     if isinstance(screen := config.get("screen"), dict):
         result["screen"] = {key: kept(value) if key in {"models", "providers"} else value for key, value in screen.items()}
     return result
@@ -271,6 +287,11 @@ def check_names(config: dict[str, Any]) -> None:
 def check_sources(config: dict[str, Any]) -> None:
     """Every pool and benchmark must name an entry of ``data`` that can be read."""
     data = config["data"]
+    with open(ROOT / "resources/paper/benchmarks.csv", newline="", encoding="utf-8") as stream:
+        taken = {row["column"] for row in csv.DictReader(stream)} | {"Avg.", "all", "average"}
+    for name in config["benchmarks"]:
+        if name in taken:
+            raise UserError(f"benchmarks.{name}: a column of the tables has that name already; give the benchmark another one")
     used = [(f"{kind}.{name}", source["from"]) for kind in ("pools", "benchmarks") for name, source in config[kind].items()]
     for where, entry in used:
         known(entry, data, f"{where}.from")

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import yaml
 
+from m1 import config
 from m1.errors import UserError, run
 from m1.progress import say
 
@@ -141,15 +142,30 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
         say("launch", f"the last run here was killed: {ended}; going on from what is finished")
 
 
+def configured(arguments: Sequence[str]) -> list[str]:
+    """The configuration files among Snakemake's arguments."""
+    files: list[str] = []
+    taking = False
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        if word.startswith("-"):
+            taking = flag in ("--configfile", "--configfiles") and not equals
+            files += [value] if equals and flag in ("--configfile", "--configfiles") else []
+        elif taking:
+            files.append(word)
+    return files
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Clear what a killed run left, then become Snakemake with the same arguments; a dry run changes nothing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     snakemake = [sys.executable, "-m", "snakemake"]
-    configured = [word for word in ("--configfile", "--configfiles") if word in arguments]
-    chosen = arguments[arguments.index(configured[0]) : arguments.index(configured[0]) + 2] if configured else []
+    files = configured(arguments)
+    for file in files:
+        config.read(Path(file))  # Snakemake would end with a traceback, or not say where a file is wrong
     if not {"-n", "--dry-run", "--dryrun"} & set(arguments):
         folder = Path.cwd()
-        clear(folder, [*snakemake, *chosen], slurm_prefix(arguments))
+        clear(folder, [*snakemake, *(["--configfile", *files] if files else [])], slurm_prefix(arguments))
         (folder / NOTE).parent.mkdir(exist_ok=True)
         (folder / NOTE).write_text(json.dumps({"machine": socket.gethostname(), "process": os.getpid()}), encoding="utf-8")
     os.execv(sys.executable, [*snakemake, *arguments])

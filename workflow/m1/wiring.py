@@ -340,11 +340,16 @@ class Wiring:
         return [path for path in [self._entry("subsets", wildcards.subset)["path"]] if path]
 
     def data_check(self) -> dict[str, dict[str, Any]]:
-        """Where each set that this configuration reads is, and what uses it: the argument of :func:`m1.pools.check.check`."""
+        """Where each set that this configuration reads is, and what uses it: the argument of :func:`m1.pools.check.check`.
+
+        Sets of the embedded world are left out: the run makes them itself.
+        """
         sources: dict[str, dict[str, Any]] = {}
         for user, label in self.config["read_from"].items():
             kind, name = user.split(".")
             source = self.config[kind][name]
+            if (source["path"] or "").startswith(f"{self.config['pathvars']['results']}/world/"):
+                continue
             one = sources.setdefault(label, {"used_by": [], "optional": True, **{key: source[key] for key in READ}})
             one["used_by"].append(user)
             one["optional"] = one["optional"] and source["optional"]

@@ -163,11 +163,11 @@ class ReportWiring(Wiring):
         """Rule to the manifests (or folders with one) of what it makes in this run: the counts of Figure 2."""
         config, shown = self.config, self.shown
         sets = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
+        weights = [model.get("path") for model in (*config["bases"].values(), *config["screen"]["models"].values())]
+        born = [name for name in self.world_models if f"{config['pathvars']['results']}/world/models/{name}" in weights]
         screens = [*config["screen"]["models"], *self.providers] if "hard" in sets else []
-        results = config["pathvars"]["results"]
-        bases = {model.get("path") for model in (*config["bases"].values(), *config["screen"]["models"].values())}
         found = {
-            "world_pretrain": [f"world/models/{name}" for name in self.world_models if f"{results}/world/models/{name}" in bases],
+            "world_pretrain": [f"world/models/{name}" for name in born],
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
             "pools_collect_benchmark": [f"benchmarks/{name}.json" for name in config["benchmarks"]],
             "pools_merge": ["pools/merged.json"],

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from m1.errors import UserError
-from m1.report import judged
+from m1.report import inputs, judged
 from m1.report.statistics import wilson
 
 
@@ -27,17 +27,19 @@ def accuracies(found: pd.DataFrame) -> pd.DataFrame:
     return counted.assign(low=low, high=high)
 
 
-def present(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> list[str]:
-    """Keys of the benchmarks that this run has, in the order of ``benchmarks``.
+def headed(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Columns of a table or panels of a figure, and those of them that this run has.
 
-    Raises:
-        UserError: a judged benchmark is not among ``benchmarks``.
+    Args:
+        found: with the column ``benchmark``.
+        benchmarks: key to heading of the paper's ten, in order.
+
+    Returns:
+        Key to heading: the paper's, then this run's own (:func:`m1.report.inputs.with_own`); and the keys among them that are in ``found``.
     """
     judged = set(found["benchmark"])
-    unknown = sorted(judged - set(benchmarks))
-    if unknown:
-        raise UserError(f"judgements: no heading for benchmark {', '.join(unknown)}. Add a line for it to the file given as --benchmarks.")
-    return [key for key in benchmarks if key in judged]
+    headings = inputs.with_own(benchmarks, judged)
+    return headings, [key for key in headings if key in judged]
 
 
 def of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:

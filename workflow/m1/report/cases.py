@@ -424,14 +424,12 @@ def no_case(title: str, note: str) -> Figure:
 
 
 def read_judged(paths: Sequence[str], models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
-    """Columns :data:`READ` of the models' judgements; models and benchmarks ordered as given."""
+    """Columns :data:`READ` of the models' judgements; models and benchmarks ordered as given, this run's own benchmarks last."""
     frame = pd.concat([pd.DataFrame(dict(zip(READ, inputs.columns(path, READ)))) for path in paths], ignore_index=True)
-    unknown = sorted(set(frame["benchmark"]) - set(benchmarks))
-    if unknown:
-        raise UserError(f"judgements: no heading for benchmark {', '.join(unknown)}. Add a line for it to the file given as --benchmarks.")
+    order = list(inputs.with_own(dict.fromkeys(benchmarks, ""), frame["benchmark"]))
     frame = frame[frame["model"].isin(models)]
     return frame.assign(
-        model=pd.Categorical(frame["model"], models, ordered=True), benchmark=pd.Categorical(frame["benchmark"], benchmarks, ordered=True)
+        model=pd.Categorical(frame["model"], models, ordered=True), benchmark=pd.Categorical(frame["benchmark"], order, ordered=True)
     )
 
 

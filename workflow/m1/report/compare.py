@@ -15,7 +15,7 @@ import pandas as pd
 from m1.errors import UserError, run
 from m1.progress import say
 from m1.report import inputs, judged
-from m1.report.accuracy import at, of_model, present
+from m1.report.accuracy import at, of_model
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, two_proportions, wilson
 
 REPRODUCED, DIFFERS, OUT_OF_REACH = "reproduced", "differs", "out of reach"
@@ -44,7 +44,7 @@ def published_k(accuracy: float, n: int, where: str) -> int:
 def compare(
     found: pd.DataFrame, tables: Mapping[str, Mapping[str, Any]], published: Mapping[str, pd.DataFrame], benchmarks: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """One line per published cell and model that stands for its row; one without a model where none does.
+    """One line per published cell and model that stands for its row; one without a model where none does. Own benchmarks have none.
 
     Args:
         found: from :func:`m1.report.judged.settings`.
@@ -60,7 +60,6 @@ def compare(
     Raises:
         UserError: a row's model, budget or published name does not exist, or a published cell is of no whole number of right answers.
     """
-    present(found, dict(zip(benchmarks["key"], benchmarks["column"])))
     parts = []
     for table, paper in published.items():
         group, name = paper.columns[:2]
@@ -119,7 +118,7 @@ def _ours(found: pd.DataFrame, row: Mapping[str, Any], benchmarks: pd.DataFrame,
         k, n = int(cells.loc[key, "k"]), int(cells.loc[key, "n"])
         interval = dict(zip(("low", "high"), wilson(k, n)))
         lines.append((shared | {"k": k, "n": n, "accuracy": 100 * k / n, **interval}, None))
-    if len(cells) < len(benchmarks):
+    if not set(benchmarks["key"]) <= set(cells.index):
         return [*lines, (shared, None)]
     counts = cells.loc[list(benchmarks["key"])]
     draws = averages(counts["k"].to_numpy(), counts["n"].to_numpy(), generator(seed, row["model"], str(row["budget"])))

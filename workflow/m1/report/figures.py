@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from m1.errors import UserError, run
 from m1.progress import say
 from m1.report import inputs, judged, style
-from m1.report.accuracy import accuracies, at, average, of_model, present
+from m1.report.accuracy import accuracies, at, average, headed, of_model
 
 BAND = 0.15
 """Opacity of the regression's confidence band."""
@@ -76,7 +76,7 @@ def draw(
         found: from :func:`m1.report.accuracy.accuracies`.
         models: ``model`` (key) and ``label`` of each.
         points: place on the x axis to (budget, forced).
-        benchmarks: key to heading, in order.
+        benchmarks: key to heading of the paper's, in order; panels of this run's own come after them.
         axis: label of the x axis, with its unit.
         regress: whether x is a budget: a logarithmic axis with a regression line on it.
         note: printed at the foot; empty for none.
@@ -84,7 +84,7 @@ def draw(
     Raises:
         UserError: a model or a point of it does not exist.
     """
-    keys = present(found, benchmarks)
+    headings, keys = headed(found, benchmarks)
     places = list(points)
     for number, model in enumerate(models):
         inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
@@ -92,8 +92,8 @@ def draw(
     shown = found[found["model"].isin([model["model"] for model in models])]
     sizes = shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(str(value) for value in sorted(values)))
     regress_here = regress and len(places) > 2  # a line through two points has no residuals, so no band
-    figure, (*panels, last) = style.grid(len(benchmarks) + 2)
-    titles = {key: f"{column} (n = {sizes[key]})" if key in sizes else column for key, column in benchmarks.items()}
+    figure, (*panels, last) = style.grid(len(headings) + 2)
+    titles = {key: f"{column} (n = {sizes[key]})" if key in sizes else column for key, column in headings.items()}
     for axes, (key, title) in zip(panels, (titles | {"average": f"Average of {len(keys)}"}).items()):
         axes.set_title(title)
         drawn = [(number, curve[key]) for number, curve in enumerate(curves) if key in curve and curve[key].notna().all()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ def benchmarks(path: str | Path) -> dict[str, str]:
     """Benchmark key to column heading, in the order of Table 1."""
     frame = table(path, ["key", "column"])
     return dict(zip(frame["key"], frame["column"]))
+
+
+def with_own(headings: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
+    """Key to heading: those of ``headings`` in their order, then the other keys of ``found`` (a user's own) as they are."""
+    return {**headings, **{key: key for key in sorted(set(found) - set(headings))}}
 
 
 def judgements(paths: Sequence[str | Path]) -> list[Judgement]:

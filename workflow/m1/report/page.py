@@ -339,14 +339,14 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
     """The page of the files that the options name, and what there is to say of it."""
     settings = inputs.settings(options.settings, ["remark", "models", "megabytes"])
     models = [inputs.exact_keys(model, ["model", "label"], f"--settings: model {i}") for i, model in enumerate(settings["models"])]
-    headings = inputs.benchmarks(options.benchmarks)
     predictions = [row for path in options.predictions for row in records.read(path, Prediction)]
     readings = gather(inputs.judgements(options.judgements), predictions)
+    headings = inputs.with_own(inputs.benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings))
     model_order = {model["model"]: number for number, model in enumerate(models)}
     benchmark_order = {benchmark: number for number, benchmark in enumerate(headings)}
-    for benchmark, _, model in readings:
-        if benchmark not in headings or model not in model_order:
-            raise UserError(f"--judgements: model {model!r} has no label in --settings, or benchmark {benchmark!r} none in --benchmarks")
+    for _, _, model in readings:
+        if model not in model_order:
+            raise UserError(f"--judgements: model {model!r} has no label in --settings")
     asked = read_questions(options.questions, readings)
     read_thinking(options.rollouts, dict(inputs.named(options.tokenizer)), readings)
 

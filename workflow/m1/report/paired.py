@@ -16,7 +16,7 @@ import pandas as pd
 from m1.errors import run
 from m1.progress import say
 from m1.report import inputs, judged
-from m1.report.accuracy import at, of_model, present
+from m1.report.accuracy import at, headed, of_model
 from m1.report.statistics import LEVEL, P, holm, paired
 
 NO_DIFFERENCE = "no difference shown"
@@ -72,13 +72,14 @@ def pairs(frame: pd.DataFrame, tables: Mapping[str, Sequence[Mapping[str, Any]]]
     Args:
         frame: from :func:`m1.report.judged.read`.
         tables: name to rows, each with ``model`` (key), ``label`` and ``budget`` (tokens).
-        benchmarks: key to heading, in order.
+        benchmarks: key to heading of the paper's, in order; this run's own come after them.
 
     Returns:
         :data:`COLUMNS`; counts of questions that both models were judged on; ``difference`` is the first's accuracy less the second's, in
         points; ``p_holm`` corrects for all lines of its table; ``better`` is the model that is, else ``no difference shown``.
     """
-    shown = {key: benchmarks[key] for key in present(frame, benchmarks)} | {"all": "all"}
+    headings, keys = headed(frame, benchmarks)
+    shown = {key: headings[key] for key in keys} | {"all": "all"}
     result = []
     for table, rows in tables.items():
         if not rows:

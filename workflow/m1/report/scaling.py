@@ -20,7 +20,7 @@ from scipy.stats import pearsonr
 from m1.errors import UserError, run
 from m1.progress import say
 from m1.report import inputs, judged
-from m1.report.accuracy import of_model, present
+from m1.report.accuracy import headed, of_model
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, paired, percentiles, wilson
 
 DRAWS = 10_000
@@ -245,8 +245,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number, model in enumerate(settings["models"]):
         inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
     frame = judged.read(options.judgements, ["thinking_tokens", "ended"])
-    headings = inputs.benchmarks(options.benchmarks)
-    order = {key: place for place, key in enumerate([*present(frame, headings), ALL, AVERAGE])}
+    headings, keys = headed(frame, inputs.benchmarks(options.benchmarks))
+    order = {key: place for place, key in enumerate([*keys, ALL, AVERAGE])}
     headings |= {ALL: ALL, AVERAGE: "Avg."}
     everything: list[dict[str, Any]] = []
     bests: list[dict[str, Any]] = []

@@ -19,7 +19,7 @@ from m1.errors import UserError, run
 from m1.files import replacing
 from m1.progress import say
 from m1.report import inputs, judged
-from m1.report.accuracy import accuracies, at, average, of_model, present
+from m1.report.accuracy import accuracies, at, average, headed, of_model
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
@@ -38,7 +38,7 @@ def accuracy_table(
             published table, or None) and the group, keyed by the first heading of ``published``.
         remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
         published: group, name, one accuracy (%) per benchmark, Avg.
-        benchmarks: key to heading.
+        benchmarks: key to heading of the paper's; columns of this run's own come after them.
 
     Returns:
         The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so that averages
@@ -49,19 +49,19 @@ def accuracy_table(
         UserError: a row's model, budget or published name does not exist.
     """
     group, name = published.columns[:2]
-    keys = present(found, benchmarks)
+    headings, keys = headed(found, benchmarks)
     wide, long = [], []
     for number, row in enumerate(rows):
         inputs.exact_keys(row, ["model", "label", group, "published", "budget"], f"--settings: row {number}")
         model = at(of_model(found, row["model"]), row["budget"], forced=0)
         reference = _published_row(published, row, group, name)
         shown = f"{row[group]} ({remark})" if remark else row[group]
-        cells = {benchmarks[key]: model["accuracy"].get(key) for key in benchmarks}
+        cells = {heading: model["accuracy"].get(key) for key, heading in headings.items()}
         wide.append({group: shown, name: row["label"], **cells, "Avg.": average(model["accuracy"], keys)})
         long += [
             {group: shown, "model": row["model"], "label": row["label"], "benchmark": key, "budget": row["budget"]}
             | {column: model.loc[key, column] for column in ("k", "n", "accuracy", "low", "high")}
-            | {"published": reference.get(benchmarks[key])}
+            | {"published": reference.get(headings[key])}
             for key in keys
             if key in model.index
         ]

@@ -1,0 +1,99 @@
+"""A benchmark of one's own, added as the manual says (config/README.md) and without touching code or resources."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import pandas as pd
+import pytest
+import yaml
+from project import REPOSITORY, Project
+
+pytestmark = pytest.mark.slow
+
+MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8").split("## A benchmark of your own\n")[1].split("\n## ")[0]
+QUESTIONS = 20
+SHOWN = [f"table1{end}" for end in (".csv", "_long.csv", ".tex", ".md")] + ["figure1.pdf", "report.html"]
+SHOWN += [f"{name}.csv" for name in ("compare", "paired", "scaling", "cases")]
+TARGETS = [f"results/short/{name}" for name in SHOWN]
+
+
+def block(kind: str) -> str:
+    """The first example of a kind in the manual's section."""
+    found = re.search(rf"^```{kind}\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL)
+    assert found, f"the manual shows no {kind}"
+    return found[1]
+
+
+def write_questions(project: Project) -> None:
+    """`mine.csv` with the manual's columns, its own question first."""
+    heading, example = block("csv").splitlines()
+    with open(project.folder / "mine.csv", "w", newline="", encoding="utf-8") as stream:
+        stream.write(f"{heading}\n{example}\n")
+        rows = csv.DictWriter(stream, heading.split(","))
+        for number in range(1, QUESTIONS):
+            options = {f"op{letter}": f"answer {number}{letter}, of mine" for letter in "abcde"[: 2 + number % 4]}
+            rows.writerow({"question": f'What is the "answer" to number {number}?', "answer_idx": "AB"[number % 2], **options})
+
+
+def made(project: Project, name: str) -> pd.DataFrame:
+    return pd.read_csv(project.path(f"results/short/{name}"))
+
+
+def test_questions_of_ones_own_become_a_column(project: Project) -> None:
+    before = list(made(project, "table1.csv").columns)
+    write_questions(project)
+    project.configure(**yaml.safe_load(block("yaml")))
+    project.make(*TARGETS)
+    assert project.plan(*TARGETS) == set()
+
+    table = made(project, "table1.csv")
+    assert list(table.columns) == [*before[:-1], "mine", "Avg."]
+    numbers = table[[name for name in before[2:-1] if (table[name] != "missing").all()] + ["mine"]].astype(float)
+    assert len(numbers.columns) == 5
+    assert table["Avg."].to_list() == pytest.approx(numbers.mean(axis=1).to_list(), abs=0.01)
+    long = made(project, "table1_long.csv").query("benchmark == 'mine'")
+    assert len(long) == len(table)
+    assert (long["n"] == QUESTIONS).all()
+    assert long["published"].isna().all()
+
+    for name in ("paired.csv", "scaling.csv"):
+        assert set(made(project, name).query("benchmark == 'mine'")["column"]) == {"mine"}
+    assert "mine" not in set(made(project, "compare.csv")["benchmark"]), "the paper has no cell of it"
+    for name in ("table1.tex", "table1.md"):
+        assert " mine " in project.path(f"results/short/{name}").read_text(encoding="utf-8")
+    assert '{"key":"mine","label":"mine"}' in project.path("results/short/report.html").read_text(encoding="utf-8")
+
+
+def test_a_record_that_cannot_be_right_is_named(project: Project) -> None:
+    write_questions(project)
+    project.replace("mine.csv", "Vitamin D,,,B", "Vitamin D,,,E")
+    project.configure(**yaml.safe_load(block("yaml")))
+    code, said = project.run("results/short/benchmarks/mine.parquet")
+    assert code == 1
+    assert "mine.csv: record 0 (from 0), field 'answer_idx': the answer's letter is not among the options" in " ".join(said.split())
+
+
+def test_trained_models_are_only_asked(project: Project) -> None:
+    """With results in a folder of their own and the trained models as checkpoints, as the end of the manual's section has it."""
+    write_questions(project)
+    project.configure(**yaml.safe_load(block("yaml")))
+    models = ["m1-small-1k", "m1-large-1k"]
+    project.configure(
+        pathvars={"results": "results/mine"},
+        bases={name: {"path": f"results/short/world/models/{name}"} for name in ("small", "large")},
+        data={f"trained-{name}": {"path": f"results/short/train/{name}"} for name in models},
+        enter={"checkpoints": {name: f"trained-{name}" for name in models}},
+    )
+    rules = {job.split()[0] for job in project.plan("results/mine/table1.csv")}
+    assert not rules & {"train_sft", "distill_traces", "screen_attempt"}
+    assert {"train_published", "infer_sweep", "score_judge", "report_table1"} <= rules
+
+
+def test_a_name_that_a_column_has_is_refused(project: Project) -> None:
+    project.configure(benchmarks={"MedQA": {"from": "world_medqa"}})
+    code, said = project.run("-n", "results/short/table1.csv")
+    assert code == 1
+    assert "benchmarks.MedQA: a column of the tables has that name already; give the benchmark another one" in said
+    assert "Traceback" not in said

@@ -1,0 +1,52 @@
+"""What the manual (config/README.md) offers to a person with one GPU can be planned and would run, offline."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from project import REPOSITORY, Project
+
+pytestmark = pytest.mark.slow
+
+MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8")
+DEAR = {"screen_attempt", "screen_ask", "distill_traces", "select_domains", "world_build", "world_pretrain"}
+
+
+def rules(said: str) -> dict[str, int]:
+    """Rule to the number of its jobs, from the table of a dry run."""
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", said.split("Job stats:")[1], re.MULTILINE)}
+
+
+def test_one_gpu(tmp_path: Path) -> None:
+    project = Project.of_repository(tmp_path / "new")
+    overlays = ("config/paper.yaml", "config/overlays/one-gpu.yaml")
+    found = rules(project.dry_run("all", *overlays))
+    assert not DEAR & set(found)
+    assert (found["train_sft"], found["infer_sweep"], found["infer_answer"], found["pools_collect_benchmark"]) == (1, 1, 2, 2)
+    assert {"report_page", "report_figure1", "report_figure3", "report_figure8a", "report_table4"} <= set(found)
+    for overlay in overlays:
+        assert overlay in MANUAL
+
+
+def test_only_7b_on_one_card(tmp_path: Path) -> None:
+    project = Project.of_repository(tmp_path / "new")
+    section = MANUAL.split("## Only 7B on one card\n")[1].split("\n## ")[0]
+    recipe, overlay = (yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+    models = project.folder / "config/models"
+    copied = yaml.safe_load((models / "m1-7b-1k.yaml").read_text(encoding="utf-8")) | recipe
+    (models / "m1-7b-1k-one.yaml").write_text(yaml.safe_dump(copied), encoding="utf-8")
+    (project.folder / "7b-one.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    found = rules(project.dry_run("all", "config/paper.yaml", "7b-one.yaml"))
+    assert not (DEAR | {"train_sft", "infer_answer"}) & set(found)
+    assert (found["train_published"], found["infer_sweep"]) == (1, 1)
+
+
+def test_only_one_figure(tmp_path: Path) -> None:
+    project = Project.of_repository(tmp_path / "new")
+    assert "snakemake results/paper/figure1.pdf --configfile config/paper.yaml" in MANUAL
+    found = rules(project.dry_run("results/paper/figure1.pdf", "config/paper.yaml"))
+    assert (found["infer_sweep"], found["report_figure1"]) == (3, 1)
+    assert not {"infer_answer", "report_table1", "report_page", "world_build"} & set(found)

@@ -1,0 +1,152 @@
+"""Wrong invocations: each ends with one message that names what was found and what would be right, and none with a traceback.
+
+Wrong configurations are in ``REFUSED`` of tests/unit/test_config.py (some forty, and seven of recipes), what Snakemake makes of them in
+test_bad_input.py, and files that are no configuration here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+JUDGE = ["m1.score.judge", "--predictions", "p", "--questions", "q", "--output", "o", "--manifest", "m", "--settings"]
+
+
+def run(*command: str, folder: Path) -> tuple[int, str]:
+    """Exit code, and all that was said, in one line."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in said
+    return done.returncode, said
+
+
+FILES = {
+    "not there": (None, "mine.yaml: no such configuration file; known are config/config.yaml,"),
+    "broken": ("seed: 1\n\tmodels: [a\n", "mine.yaml: not readable as YAML: while scanning for the next token found character '\\t'"),
+    "of a list": ("- seed: 1\n", "mine.yaml: a list is in it; a configuration has `key: value` at its top, for example `seed: 42`"),
+    "empty": ("# nothing\n", "mine.yaml: nothing is in it; a configuration has `key: value` at its top"),
+    "not text": (b"\xff\xfe", "mine.yaml: not readable as YAML: 'utf-8' codec can't decode byte 0xff"),
+}
+
+
+@pytest.mark.parametrize("program", [["m1.launch", "-n", "all"], ["m1.plan"], ["m1.doctor"]], ids=lambda program: program[0])
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_is_no_configuration(program: list[str], case: str, tmp_path: Path) -> None:
+    content, expected = FILES[case]
+    if content is not None:
+        (tmp_path / "mine.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    code, said = run(sys.executable, "-m", *program, "--configfile", "mine.yaml", folder=tmp_path)
+    assert code == 1
+    assert f"error: {expected}" in said
+
+
+def test_the_nearest_configuration_file_is_named(tmp_path: Path) -> None:
+    _, said = run(sys.executable, "-m", "m1.plan", "--configfile", "config/papre.yaml", folder=tmp_path)
+    assert "error: config/papre.yaml: no such configuration file; did you mean 'config/paper.yaml'?" in said
+
+
+MODULES = {
+    "settings that are no JSON": ([*JUDGE, "{"], 1, "error: --settings: not readable as JSON:"),
+    "settings that are no object": ([*JUDGE, "[]"], 1, "error: --settings: [] found; exactly the key 'protocol' is needed"),
+    "settings with an unknown key": (
+        [*JUDGE, '{"protocol": "released", "protokol": 1}'],
+        1,
+        "\"protokol\": 1} found; exactly the key 'protocol' is needed",
+    ),
+    "a setting that is no choice": ([*JUDGE, '{"protocol": "strikt"}'], 1, "error: --settings: protocol 'strikt'; it must be one of"),
+    "no settings": (JUDGE[:-1], 2, "error: the following arguments are required: --settings"),
+    "a figure that there is not": (["m1.report.figures", "figure7"], 2, "invalid choice: 'figure7' (choose from"),
+    "an unknown flag": (["m1.plan", "--confgfile", "a"], 2, "error: unrecognized arguments: --confgfile"),
+    "an unknown command": (["m1", "stor"], 2, "invalid choice: 'stor' (choose from"),
+    "a file that is not there": (
+        ["m1.report.spending", "--manifests", "nowhere.json", "--output", "o.csv"],
+        1,
+        "error: nowhere.json: no such file",
+    ),
+    "a file of another kind": (
+        ["m1.report.tables", "table4", "--subset", "m1K", "--published", "p", "--output", "o", "--long", "l"],
+        1,
+        "p: no such",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_a_module_by_hand(case: str, tmp_path: Path) -> None:
+    command, exit_code, expected = MODULES[case]
+    code, said = run(sys.executable, "-m", *command, folder=tmp_path)
+    assert expected in said
+    assert code == exit_code
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_model_in_make_plan(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("models: [small, m1-smal-1k]\n", encoding="utf-8")
+    code, said = run(sys.executable, "-m", "m1.plan", "--configfile", "mine.yaml", folder=tmp_path)
+    assert code == 1
+    assert "error: models: no recipe config/models/m1-smal-1k.yaml; did you mean 'm1-small-1k'?" in said
+
+
+def test_a_target_that_no_rule_makes() -> None:
+    code, said = run(sys.executable, "-m", "m1.launch", "-n", "results/tabel1.csv", folder=ROOT)
+    assert code == 1
+    assert "No rule to produce results/tabel1.csv" in said
+
+
+def test_a_wrong_value_on_the_command_line() -> None:
+    code, said = run(sys.executable, "-m", "m1.launch", "-n", "all", "--config", "seed=x", folder=ROOT)
+    assert code == 1
+    assert "configuration: seed: 'x' is not of type 'integer'" in said
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with the Makefile and what a virtual environment is made from, but none."""
+    for name in ("Makefile", "requirements.txt", "requirements-dev.txt", "constraints.txt"):
+        shutil.copy2(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def test_a_python_that_is_too_old(clone: Path) -> None:
+    old = clone / "python-old"
+    old.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.version_info, sys.version = (3, 9, 2), '3.9.2 (old)'\nexec(sys.argv[2])\n", encoding="utf-8"
+    )
+    old.chmod(0o755)
+    code, said = run("make", f"PYTHON={old}", "demo", folder=clone)
+    assert code == 2
+    assert "Python 3.9.2 found, 3.11 or newer is needed: make PYTHON=python3.11" in said
+    assert not (clone / ".venv").exists()
+
+
+def test_a_python_that_is_not_there(clone: Path) -> None:
+    code, said = run("make", "PYTHON=python9", "demo", folder=clone)
+    assert code == 2
+    assert "python9: not found. Python 3.11 or newer is needed: make PYTHON=python3.11" in said
+
+
+def test_what_was_paid_for_is_only_removed_on_purpose(clone: Path) -> None:
+    for name in ("store", "results", "logs", "scratch"):
+        (clone / name).mkdir()
+    code, said = run("make", "clean-store", folder=clone)
+    assert (code, (clone / "store").exists()) == (2, True)
+    assert "make clean-store CONFIRM=yes" in said
+    kept = {"clean": {"store", "scratch"}, "clean-scratch": {"store"}, "clean-store": set()}
+    for target, names in kept.items():
+        assert run("make", target, "CONFIRM=yes", folder=clone)[0] == 0
+        assert {path.name for path in clone.iterdir() if path.is_dir()} == names
+
+
+def test_every_target_of_the_makefile_is_in_its_help(clone: Path) -> None:
+    _, said = run("make", "help", folder=clone)
+    text = (clone / "Makefile").read_text(encoding="utf-8")
+    targets = [word for line in text.splitlines() if line.startswith(".PHONY:") for word in line.split()[1:]]
+    assert len(targets) > 15
+    assert [target for target in targets if f"make {target} " not in said] == []

@@ -1,0 +1,202 @@
+"""What is made from the schema of the configuration: config/reference.md (every key with type, default and meaning), and overlays' schema.
+
+An overlay may leave anything out and takes named parts out with null: editors that complete its keys need another schema than the whole's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m1.config import DEFAULT, NAMED, ROOT, SCHEMA, merged
+from m1.errors import UserError, run
+from m1.files import write_text
+
+PAGE = ROOT / "config" / "reference.md"
+OVERLAY = SCHEMA.with_name("overlay.schema.json")
+SHORT = 40
+"""Characters of a default that is shown; a longer one is looked up in config.yaml."""
+HEAD = """# Every key of the configuration
+
+Made by `make reference` from `workflow/schemas/config.schema.yaml` and the default configuration; a test fails where it is not up to date.
+How the keys go together is in [README.md](README.md). `{name}` stands for a name of your choice, `[]` for each entry of a list. A default
+is what `config/config.yaml` has or, for what may be left out there, the schema; *needed*: whoever makes such a part must give the key.
+"""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration."""
+
+    path: str
+    kind: str
+    default: str
+    meaning: str
+
+
+def resolved(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A schema with what it refers to written in (its own words come first), and the name of what it refers to, empty for nothing."""
+    if "$ref" not in schema:
+        return dict(schema), ""
+    name = schema["$ref"].rsplit("/", 1)[1]
+    return {**whole["$defs"][name], **schema}, name
+
+
+def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path: str = "") -> Iterator[Key]:
+    """All keys below a schema, in its order.
+
+    Args:
+        whole: the document whose ``$defs`` the schema refers to; those that are objects have a section of their own and are not entered.
+        values: the default configuration there; None where it has nothing.
+
+    Raises:
+        UserError: a key has no ``description``.
+    """
+    for name, part in schema.get("properties", {}).items():
+        inner, refers = resolved(part, whole)
+        place = f"{path}.{name}" if path else name
+        if not part.get("description"):
+            raise UserError(f"{SCHEMA.name}: {place} has no description; say in a few words what the key means, with its unit")
+        value = values.get(name) if isinstance(values, dict) else None
+        yield Key(place, kind(inner, refers), default(name, part, schema, values), part["description"])
+        yield from within(inner, refers, whole, value, place)
+    for branch in schema.get("allOf", []):
+        for name, part in branch["then"]["properties"].items():
+            yield from keys(part, whole, None, f"{path}.{name}" if path else name)
+
+
+def within(schema: Mapping[str, Any], refers: str, whole: Mapping[str, Any], values: Any, path: str) -> Iterator[Key]:
+    """Keys of what a key holds: its own, those of each named part, or those of each entry of a list."""
+    if refers:
+        return
+    yield from keys(schema, whole, values, path)
+    for way, mark in (("additionalProperties", ".{name}"), ("items", "[]")):
+        if isinstance(part := schema.get(way), dict):
+            inner, other = resolved(part, whole)
+            yield from within(inner, other, whole, None, f"{path}{mark}")
+
+
+def kind(schema: Mapping[str, Any], refers: str = "") -> str:
+    """What a value may be, in words."""
+    if refers and schema.get("type") == "object":
+        return f"[{refers}](#{refers})"
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{shown(value)}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(kind(_direct(part)) for part in schema["anyOf"])
+    types = schema.get("type", "any")
+    words = []
+    for one in [types] if isinstance(types, str) else types:
+        inner = schema.get("items" if one == "array" else "additionalProperties")
+        holds = _held(inner) if isinstance(inner, dict) else ""
+        words.append({"array": f"list{holds}", "object": f"mapping{holds}", "string": "text", "null": "null"}.get(one, one))
+    return " or ".join(words) + bounds(schema)
+
+
+def _held(schema: Mapping[str, Any]) -> str:
+    name = kind(_direct(schema), schema["$ref"].rsplit("/", 1)[1] if "$ref" in schema else "")
+    return f" of {name}"
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return found
+
+
+def _direct(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return resolved(schema, _schema())[0]
+
+
+def bounds(schema: Mapping[str, Any]) -> str:
+    """The range of a number, in words; empty for any."""
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    return "".join(f" {sign} {schema[key]}" for key, sign in signs.items() if key in schema)
+
+
+def default(name: str, part: Mapping[str, Any], schema: Mapping[str, Any], values: Any) -> str:
+    """A key's default: of the default configuration, else of the schema, else whether the key must be there."""
+    if isinstance(values, dict) and name in values:
+        text = shown(values[name])
+        return f"`{text}`" if len(text) <= SHORT and "|" not in text else "in config.yaml"
+    if "default" in part:
+        return f"`{shown(part['default'])}`"
+    return "*needed*" if name in schema.get("required", []) else ""
+
+
+def shown(value: Any) -> str:
+    """A value as one writes it in YAML, on one line."""
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) or not value else value
+
+
+def page(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The reference as Markdown."""
+    sections: dict[str, tuple[str, list[Key]]] = {}
+    scalars: list[Key] = []
+    for name, part in schema["properties"].items():
+        own = list(keys({"properties": {name: part}}, schema, values))
+        if len(own) > 1:
+            sections[name] = (part["description"], own[1:])
+        else:
+            scalars += own
+    for name, part in schema["$defs"].items():
+        if part["type"] == "object":
+            sections[name] = (part["description"], list(keys(part, schema, None)))
+    lines = [HEAD, "## Top level", "", *table(scalars)]
+    for name, (meaning, rows) in sections.items():
+        lines += ["", f"## {name}", f"{meaning[:1].upper()}{meaning[1:]}.", "", *table(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[Key]) -> list[str]:
+    """Keys as a table in Markdown."""
+    cells = [(f"`{row.path}`", row.kind, row.default, row.meaning) for row in rows]
+    return ["| key | value | default | meaning |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)]
+
+
+def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of what is laid over the default: no key is needed, and a named part may be null, which takes it out."""
+
+    def loose(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: loose(value) for key, value in part.items() if not (key == "required" and isinstance(value, list))}
+        return [loose(value) for value in part] if isinstance(part, list) else part
+
+    def removable(part: dict[str, Any]) -> dict[str, Any]:
+        names = {key: {"anyOf": [value, {"type": "null"}]} for key, value in part.get("properties", {}).items()}
+        others = part.get("additionalProperties")
+        return part | {"properties": names} | ({"additionalProperties": {"anyOf": [others, {"type": "null"}]}} if others else {})
+
+    whole: dict[str, Any] = loose(schema)
+    properties = whole["properties"]
+    properties |= {name: removable(properties[name]) for name in NAMED}
+    screen = properties["screen"]["properties"]
+    screen |= {name: removable(screen[name]) for name in ("models", "providers")}
+    return whole | {"description": "an overlay; made by `python -m m1.reference` from config.schema.yaml"}
+
+
+def made() -> dict[Path, str]:
+    """File to its content."""
+    values: Any = functools.reduce(merged, [yaml.safe_load(path.read_text(encoding="utf-8")) for path in DEFAULT])
+    return {PAGE: page(_schema(), values), OVERLAY: json.dumps(overlay(_schema()), indent=1, ensure_ascii=False) + "\n"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the files."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args(argv)
+    for path, text in made().items():
+        write_text(path, text)
+        print(f"{path.relative_to(ROOT)}: {text.count(chr(10)):,} lines")
+
+
+if __name__ == "__main__":
+    run(main)
