@@ -271,7 +271,8 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
 
 
 def asked_for(folder: Path, store: Path, serve: dict[str, Any], placement: dict[str, Any]) -> argparse.Namespace:
-    return argparse.Namespace(model=folder, serve={"dtype": "float32", **serve}, batch=2, template=None, placement=placement, store=store)
+    given: dict[str, Any] = {"batch": 2, "template": None, "placement": placement, "store": store, "gather": []}
+    return argparse.Namespace(model=folder, serve={"dtype": "float32", **serve}, **given)
 
 
 @pytest.mark.parametrize(
