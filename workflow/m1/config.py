@@ -216,16 +216,20 @@ def known(name: str, names: Any, where: str) -> None:
         raise UserError(f"{where}: there is no '{name}'{nearest(name, list(names))}")
 
 
+def weights(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every base and every screening model with weights, by its key."""
+    bases = {f"bases.{name}": base for name, base in config["bases"].items()}
+    return bases | {f"screen.models.{name}": model for name, model in config["screen"]["models"].items()}
+
+
 def check_names(config: dict[str, Any]) -> None:
     """Every name must refer to something.
 
     Raises:
         UserError: names the key, the name found, and the nearest one that is there.
     """
-    weights = {f"bases.{name}": base for name, base in config["bases"].items()}
-    weights |= {f"screen.models.{name}": model for name, model in config["screen"]["models"].items()}
     of_world = f"{config['pathvars']['results']}/world/models/"
-    for where, model in weights.items():
+    for where, model in weights(config).items():
         if ("hub" in model) + ("path" in model) != 1:
             raise UserError(f"{where}: give exactly one of hub and path")
         if model.get("path", "").startswith(of_world) and "world" in config:
@@ -299,10 +303,7 @@ def check_sources(config: dict[str, Any]) -> None:
             raise UserError(f"data.{entry}: key 'layout' is missing; {where} needs it")
     world = f"{config['pathvars']['results']}/world/"
     of_world = [f"data.{entry}" for _, entry in used if (data[entry]["path"] or "").startswith(world)]
-    models = {f"bases.{name}": base for name, base in config["bases"].items()} | {
-        f"screen.models.{name}": model for name, model in config["screen"]["models"].items()
-    }
-    of_world += [name for name, model in models.items() if model.get("path", "").startswith(world)]
+    of_world += [name for name, model in weights(config).items() if model.get("path", "").startswith(world)]
     if of_world and "world" not in config:
         raise UserError(f"world: key is missing, yet {of_world[0]} is made by it")
 

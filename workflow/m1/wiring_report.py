@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from m1.config import weights
 from m1.wiring import Wildcards, Wiring
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
@@ -163,8 +164,8 @@ class ReportWiring(Wiring):
         """Rule to the manifests (or folders with one) of what it makes in this run: the counts of Figure 2."""
         config, shown = self.config, self.shown
         sets = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
-        weights = [model.get("path") for model in (*config["bases"].values(), *config["screen"]["models"].values())]
-        born = [name for name in self.world_models if f"{config['pathvars']['results']}/world/models/{name}" in weights]
+        paths = [model.get("path") for model in weights(config).values()]
+        born = [name for name in self.world_models if f"{config['pathvars']['results']}/world/models/{name}" in paths]
         screens = [*config["screen"]["models"], *self.providers] if "hard" in sets else []
         found = {
             "world_pretrain": [f"world/models/{name}" for name in born],
