@@ -98,8 +98,13 @@ def columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
     missing = [name for name in names if name not in there]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(there)}")
+    read = selected(path, names)
+    return [read.column(name).to_pylist() for name in names]
+
+
+def selected(path: str | Path, names: Sequence[str]) -> pa.Table:
+    """The named columns of a file that has them."""
     try:
-        read = pq.read_table(path, columns=list(names), partitioning=None)
+        return pq.read_table(path, columns=list(names), partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
-    return [read.column(name).to_pylist() for name in names]

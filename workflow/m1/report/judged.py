@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from m1 import records
 from m1.errors import UserError
@@ -55,10 +53,7 @@ def _table(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(f"{path}: not a file of judgements: no column {', '.join(missing)}. Delete it to have it made again.")
-    try:
-        table = pq.read_table(path, columns=list(names), partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+    table = inputs.selected(path, names)
     for name in names:
         column = table.column(name)
         if column.type != wanted.field(name).type:
