@@ -15,12 +15,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from m1.errors import UserError
 
 DATE = "26 Jul 2024"
 """The date that some templates put into their system turn (Llama 3.2: today's): one and the same, or a prompt would change every day."""
+
+
+def tokenizer_of(model: Path, template: Path | None) -> Any:
+    """The tokenizer of a model's folder; its chat template is that of ``template``, where one is borrowed."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    if template:
+        tokenizer.chat_template = AutoTokenizer.from_pretrained(template).chat_template
+    return tokenizer
 
 
 def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:

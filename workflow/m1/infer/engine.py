@@ -16,6 +16,7 @@ from m1.infer.engines import DECIDE, Engine, Generation, Request, options_of
 from m1.infer.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.infer.engines.sglang import SglangEngine, SglangOptions
 from m1.infer.engines.transformers import TransformersEngine, TransformersOptions
+from m1.markers import tokenizer_of
 from m1.progress import Progress
 from m1.store import Store
 
@@ -100,8 +101,6 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
     Raises:
         UserError: an unknown engine or option; something that the shards should have put into the store is not there.
     """
-    from transformers import AutoTokenizer
-
     serve, folder, batch = arguments.serve, arguments.model, arguments.batch
     name, dtype = serve["engine"], serve["dtype"]
     if name not in OPTIONS:
@@ -130,7 +129,4 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
         for shard in map(read_json, arguments.gather):
             engine.generated += shard["counts"]["generated_now"]
             engine.seconds += shard["seconds"]
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        if arguments.template:
-            tokenizer.chat_template = AutoTokenizer.from_pretrained(arguments.template).chat_template
-        yield engine, tokenizer, model
+        yield engine, tokenizer_of(folder, arguments.template), model

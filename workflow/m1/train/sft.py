@@ -16,7 +16,7 @@ from typing import Any
 from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import model_identity, replacing, sha256_file, write_manifest
-from m1.markers import Marks
+from m1.markers import Marks, tokenizer_of
 from m1.progress import say
 from m1.records import Sample, read
 from m1.train import checkpoints
@@ -100,14 +100,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings, placement = given.parse(arguments.settings, DECIDE), given.parse(arguments.placement, [*PLACE, *KEEP])
     samples = read(arguments.subset, Sample)
     base = model_identity(arguments.base)
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     from m1.train import trainer as training
 
     _, first = training.join(placement["strategy"], placement["gradient_checkpointing"], title)
-    tokenizer = AutoTokenizer.from_pretrained(arguments.base)
-    if arguments.template:
-        tokenizer.chat_template = AutoTokenizer.from_pretrained(arguments.template).chat_template
+    tokenizer = tokenizer_of(arguments.base, arguments.template)
     encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
     scratch = checkpoints.home(arguments.scratch, arguments.name, [base, tokenizer.chat_template, sha256_file(arguments.subset), settings])
     if first:
