@@ -27,10 +27,11 @@ DECIDE = (
     *("truncated", "group_by_length", "seed"),
 )
 """Keys of a recipe's ``sft``: they decide the weights."""
-PLACE = ("nodes", "processes", "strategy", "per_device", "gradient_checkpointing", "attention", "kernels")
-"""Keys of a recipe's ``train``: where and how it runs. With ``KEEP``, they decide none of the weights' mathematics."""
-KEEP = ("save_minutes", "save_steps", "report_to")
-"""Further keys of ``train``: how often a checkpoint is kept, and where else the loss is logged."""
+PLACE = (
+    *("nodes", "processes", "strategy", "per_device", "gradient_checkpointing", "attention", "kernels"),
+    *("save_minutes", "save_steps", "report_to"),
+)
+"""Keys of a recipe's ``train``: where and how it runs; they decide none of the weights' mathematics."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", required=True, type=Path, help="folder of the base model")
     parser.add_argument("--subset", required=True, type=Path, help="samples, Parquet")
     parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {', '.join(DECIDE)}")
-    parser.add_argument("--placement", required=True, help=f"JSON, the recipe's train: {', '.join((*PLACE, *KEEP))}")
+    parser.add_argument("--placement", required=True, help=f"JSON, the recipe's train: {', '.join(PLACE)}")
     parser.add_argument("--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the base has none")
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints; it outlives a killed job")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
     started, title = time.time(), f"train {arguments.name}"
-    settings, placement = given.parse(arguments.settings, DECIDE), given.parse(arguments.placement, [*PLACE, *KEEP])
+    settings, placement = given.parse(arguments.settings, DECIDE), given.parse(arguments.placement, PLACE)
     samples = read(arguments.subset, Sample)
-    base = model_identity(arguments.base)
     from transformers import AutoConfig
 
     from m1.train import trainer as training
 
     _, first = training.join(placement["strategy"], placement["gradient_checkpointing"], title)
+    base = training.of_first(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
     encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
     scratch = checkpoints.home(arguments.scratch, arguments.name, [base, tokenizer.chat_template, sha256_file(arguments.subset), settings])

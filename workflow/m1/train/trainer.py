@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 import yaml
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
@@ -193,6 +194,11 @@ def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
             say(title, f"{strategy} needs GPUs; on a CPU, DDP runs in its place: each process holds the whole model")
     state = PartialState(cpu=not torch.cuda.is_available())
     return state.num_processes, state.is_main_process
+
+
+def of_first(make: Callable[[], str]) -> str:
+    """What the first process makes, in all of them: the weights of a base are hashed once, not by every GPU's process."""
+    return broadcast_object_list([make() if PartialState().is_main_process else ""])[0]
 
 
 def dataset(examples: Sequence[Mapping[str, Sequence[int]]], batch_size: int, filler: int) -> Dataset:
