@@ -250,7 +250,7 @@ def test_every_overlay_in_the_repository_is_right(overlay: Path) -> None:
     assert prepared(config.merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
 
 
-@pytest.mark.parametrize("overlay", ["extrapolated", "one-gpu"])
+@pytest.mark.parametrize("overlay", ["extrapolated", "one-gpu", "whole-table1"])
 def test_every_overlay_over_the_papers_configuration_is_right(overlay: str) -> None:
     assert config.load([ROOT / "config/paper.yaml", ROOT / f"config/overlays/{overlay}.yaml"])
 

@@ -74,6 +74,11 @@ def test_models_of_one_base_are_served_alike() -> None:
     assert {base: len(ways) for base, ways in served.items()} == dict.fromkeys(served, 1)
 
 
+def test_the_whole_table_has_every_published_row_in_its_order() -> None:
+    config = load([ROOT / "config/paper.yaml", ROOT / "config/overlays/whole-table1.yaml"])
+    assert [config["recipes"][name]["published"] for name in config["report"]["table1"]["models"]] == [row["model"] for row in TABLE]
+
+
 def test_extrapolation_adds_two_budgets_to_the_papers() -> None:
     overlay = yaml.safe_load((ROOT / "config/overlays/extrapolated.yaml").read_text(encoding="utf-8"))
     assert overlay["thinking"]["budgets"] == [*PAPER["thinking"]["budgets"], 12288, 16384]

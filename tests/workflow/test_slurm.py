@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import yaml
 from m1.train import checkpoints
-from project import REPOSITORY, SHORT, Project
+from project import MAIN, REPOSITORY, SHORT, Project
 from safetensors.numpy import load_file
 
 HERE = REPOSITORY / "tests/slurm"
@@ -96,15 +96,6 @@ class Cluster:
         return max([line["step"] for log in logs for line in checkpoints.losses(log)], default=0)
 
 
-@pytest.fixture
-def cluster(finished: Project, slurm: dict[str, str], tmp_path: Path) -> Cluster:
-    """A copy of the finished short run, whose model m1-large-1k is to be trained anew, and for longer."""
-    project = finished.copy(tmp_path / "project")
-    recipe("m1-large-1k", project, sft={"epochs": 300}, train={"save_steps": 30})
-    shutil.rmtree(project.path(LARGE))
-    return Cluster(project, slurm)
-
-
 SMALL, LARGE = "results/short/train/m1-small-1k", "results/short/train/m1-large-1k"
 
 
@@ -117,11 +108,18 @@ def recipe(model: str, project: Project, **changes: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(whole))
 
 
+def train_for_longer(project: Project) -> None:
+    """So long that a test can step in."""
+    recipe("m1-large-1k", project, sft={"epochs": 300}, train={"save_steps": 30})
+
+
 ASKED = ("JobState", "Partition", "NumNodes", "TresPerNode", "TresPerJob", "NumTasks", "MinMemoryNode", "TimeLimit")
 RECORDS = {
     "train_sft_wildcards_m1-small-1k": [("COMPLETED", "gpu", "2", "gres:gpu:2", None, "2", "2000M", "01:00:00")],
     "infer_sweep_wildcards_m1-small-1k": [("COMPLETED", "gpu", "1", None, "gres:gpu:1", "1", "2000M", "01:00:00")],
-    "infer_answer_wildcards_small": [  # tp 2 by dp 2
+    "screen_attempt_wildcards_small": [("COMPLETED", "gpu", "1", None, "gres:gpu:1", "1", "2000M", "01:00:00")],
+    "infer_answer_wildcards_small": [("COMPLETED", "gpu", "1", None, "gres:gpu:1", "1", "2000M", "01:00:00")],
+    "infer_answer_wildcards_small-cot": [  # tp 2 by dp 2
         ("FAILED", "gpu", "1", None, "gres:gpu:4", "1", "2000M", "01:00:00"),
         ("FAILED", "gpu", "1", None, "gres:gpu:4", "1", "4000M", "02:00:00"),
     ],
@@ -131,31 +129,39 @@ RECORDS = {
     ],
     "score_judge_wildcards_m1-small-1k": [("COMPLETED", "cpu", "1", None, None, "1", "8000M", "01:00:00")],
 }
-"""What each job of the run below asked for, and what became of it; memory and time grow when a job is tried again."""
+"""What jobs of the run below asked for, all with GPUs among them, and what became of them; memory and time grow with each try."""
 
 
-def test_a_run_with_gpus_two_nodes_a_time_limit_and_a_failure(cluster: Cluster, finished: Project) -> None:
-    project = cluster.project
-    shutil.copytree(project.path("results/short/world/models/small"), project.folder / "models/small")
-    project.configure(bases={"small": {"path": "models/small"}})  # no longer of the embedded world: so it is given GPUs
+def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(finished: Project, slurm: dict[str, str], tmp_path: Path) -> None:
+    """From nothing to Table 1 and the figures: what needs no network and is no matter of seconds, as jobs of SLURM."""
+    project = Project.of_repository(tmp_path / "project")
+    cluster = Cluster(project, slurm)
+    train_for_longer(project)
+    shutil.copytree(finished.path("results/short/world/models/small"), project.folder / "models/small")
+    elsewhere = {"small": {"path": "models/small"}}  # not of the embedded world: so it is given GPUs
+    project.configure(bases=elsewhere, screen={"models": elsewhere}, models=["small", "small-cot", "m1-small-1k", "m1-large-1k"])
     recipe("m1-small-1k", project, train={"nodes": 2, "processes": 2, "per_device": 2})
-    recipe("small", project, serve={"engine": "sglang", "options": {"tp": 2, "dp": 2, "python": "/nowhere/python"}})
+    recipe("small-cot", project, serve={"engine": "sglang", "options": {"tp": 2, "dp": 2, "python": "/nowhere/python"}})
 
-    process = cluster.start(
-        "results/short/score/m1-small-1k.parquet", LARGE, "results/short/infer/small/predictions.parquet", "--retries=1"
-    )
-    cluster.wait(lambda: cluster.step("m1-large-1k") > 60, process)
+    process = cluster.start(*MAIN, "results/short/infer/small-cot/predictions.parquet", "--retries=1")
+    cluster.wait(lambda: cluster.step("m1-large-1k") > 60, process, seconds=240)
     (first,) = cluster.jobs("train_sft_wildcards_m1-large-1k")
     cluster.ask("scontrol", "update", f"JobId={first['JobId']}", f"EndTime={datetime.now() + timedelta(seconds=2):%Y-%m-%dT%H:%M:%S}")
-    assert process.wait(timeout=240) == 1, "what can be done is done; one model fails"
+    assert process.wait(timeout=300) == 1, "what can be done is done; one model fails"
     said = cluster.said.read_text()
 
     jobs = [job | ({"TimeLimit": "shortened by this test"} if job["JobState"] == "TIMEOUT" else {}) for job in cluster.jobs()]
     records = {rule: [tuple(map(job.get, ASKED)) for job in jobs if job["Comment"] == f"rule_{rule}"] for rule in RECORDS}
     assert records == RECORDS, said
-    assert len(jobs) == sum(map(len, RECORDS.values())), "all else ran on the login node"
-    for told in ("Error in rule infer_answer", "error: infer small: /nowhere/python: SGLang's Python cannot be started"):
+    with_gpus = {job["Comment"].removeprefix("rule_") for job in jobs if job["Partition"] == "gpu"}
+    assert with_gpus == {rule for rule, asked in RECORDS.items() if asked[0][1] == "gpu"}
+    assert {job["JobState"] for job in jobs if job["Comment"].removeprefix("rule_") not in RECORDS} == {"COMPLETED"}
+    for told in ("Error in rule infer_answer", "error: infer small-cot: /nowhere/python: SGLang's Python cannot be started"):
         assert told in said
+    for made in MAIN:
+        project.path(made)
+    curated = "results/short/select/m1k.parquet"
+    assert project.path(curated).read_bytes() == finished.path(curated).read_bytes(), "jobs on nodes curate as one machine does"
 
     ran = json.loads(project.path(f"{SMALL}/manifest.json").read_text())["ran"]
     assert (ran["strategy"], ran["processes"], ran["per_device"], ran["accumulation"]) == ("DDP", 4, 2, 1)
@@ -172,7 +178,11 @@ def test_a_run_with_gpus_two_nodes_a_time_limit_and_a_failure(cluster: Cluster, 
     assert steps == list(range(steps[0], 901, steps[0])), "each is logged once"
 
 
-def test_a_killed_run_goes_on_without_double_jobs_and_ctrl_c_cancels(cluster: Cluster) -> None:
+def test_a_killed_run_goes_on_without_double_jobs_and_ctrl_c_cancels(project: Project, slurm: dict[str, str]) -> None:
+    cluster = Cluster(project, slurm)
+    train_for_longer(project)
+    shutil.rmtree(project.path(LARGE))
+
     def states() -> list[str]:
         return [job["JobState"] for job in cluster.jobs()]
 
