@@ -137,28 +137,21 @@ def asked(wiring: Wiring, longest: float) -> list[Ask]:
     found: dict[Ask, list[str]] = {}
 
     def add(job: str, nodes: int, gpus: int, resources: Mapping[str, Any]) -> None:
+        if not gpus:
+            return
         minutes = int(min(resources.get("runtime", 60), longest))
         one = Ask([], nodes, gpus, int(resources.get("threads", 1)), int(resources.get("mem_mb", 2000)), minutes)
         found.setdefault(one, []).append(job)
 
-    def cards(serve: Mapping[str, Any]) -> int:
-        options = serve["options"]
-        return 0 if serve["engine"] == "openai" else options.get("tp", 1) * options.get("dp", 1)
-
-    def tiny(model: Mapping[str, Any]) -> bool:
-        return model.get("path", "").startswith(f"{wiring.config['pathvars']['results']}/world/")
-
     for name, recipe in wiring.recipes.items():
-        if tiny(wiring.config["bases"][recipe["base"]]):
-            continue
         if name in wiring.trained:
-            add(f"train {name}", recipe["train"]["nodes"], recipe["train"]["processes"], recipe["resources"])
-        if name in {*wiring.swept, *wiring.at_once} and cards(recipe["serve"]):
-            add(f"infer {name}", 1, cards(recipe["serve"]), recipe["resources"])
+            add(f"train {name}", *wiring.trains_on(name), recipe["resources"])
+        if name in {*wiring.swept, *wiring.at_once}:
+            add(f"infer {name}", 1, wiring.answers_on(name), recipe["resources"])
     screen = wiring.config["screen"]
-    if "hard" in {wiring.config["subsets"][name]["traces"] for name in wiring.sampled} and cards(screen["serve"]):
-        for name in (name for name, model in screen["models"].items() if not tiny(model)):
-            add(f"screen {name}", 1, cards(screen["serve"]), screen.get("resources", {}))
+    if "hard" in {wiring.config["subsets"][name]["traces"] for name in wiring.sampled}:
+        for name in screen["models"]:
+            add(f"screen {name}", 1, wiring.screens_on(name), screen.get("resources", {}))
     return [Ask(jobs, one.nodes, one.gpus, one.cores, one.memory, one.minutes) for one, jobs in found.items()]
 
 

@@ -164,20 +164,30 @@ class Wiring:
         return lambda wildcards: self._at(f"{path}/resources", wildcards).get(name, default)
 
     def training(self, wildcards: Wildcards) -> tuple[int, int]:
-        """Nodes of a training, and GPUs on each of them: one for each process."""
-        recipe = self.recipes[wildcards.model]
-        return recipe["train"]["nodes"], 0 if self._of_world("bases", recipe["base"]) else recipe["train"]["processes"]
+        """Nodes of a training, and GPUs on each of them."""
+        return self.trains_on(wildcards.model)
 
     def answering(self, wildcards: Wildcards) -> tuple[int, int]:
-        """Nodes and GPUs for a model's answers."""
-        recipe = self.recipes[wildcards.model]
-        tiny = bool(self._of_world("bases", recipe["base"]))
-        return 1, 0 if self._gathers(wildcards, self.infer_shards) else _cards(recipe["serve"], tiny)
+        """Nodes and GPUs for a model's answers, or a shard of them."""
+        return 1, 0 if self._gathers(wildcards, self.infer_shards) else self.answers_on(wildcards.model)
 
     def screening(self, wildcards: Wildcards) -> tuple[int, int]:
-        """Nodes and GPUs for a screening model's attempts."""
-        screen, tiny = self.config["screen"], bool(self._of_world("screen/models", wildcards.base))
-        return 1, 0 if self._gathers(wildcards, self.screen_shards) else _cards(screen["serve"], tiny)
+        """Nodes and GPUs for a screening model's attempts, or a shard of them."""
+        return 1, 0 if self._gathers(wildcards, self.screen_shards) else self.screens_on(wildcards.base)
+
+    def trains_on(self, model: str) -> tuple[int, int]:
+        """Nodes of a training, and GPUs on each of them: one for each process."""
+        recipe = self.recipes[model]
+        return recipe["train"]["nodes"], 0 if self._of_world("bases", recipe["base"]) else recipe["train"]["processes"]
+
+    def answers_on(self, model: str) -> int:
+        """GPUs that a model answers on."""
+        recipe = self.recipes[model]
+        return 0 if self._of_world("bases", recipe["base"]) else _cards(recipe["serve"])
+
+    def screens_on(self, base: str) -> int:
+        """GPUs that a screening model answers on."""
+        return 0 if self._of_world("screen/models", base) else _cards(self.config["screen"]["serve"])
 
     def _gathers(self, wildcards: Wildcards, shards: Callable[[Wildcards], list[str]]) -> bool:
         """Whether a job only joins what its shards have put into the store, and so needs no GPU."""
@@ -393,10 +403,10 @@ def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _cards(serve: dict[str, Any], tiny: bool) -> int:
-    """GPUs that an engine runs on; none for the embedded world's models, and for a server elsewhere."""
+def _cards(serve: dict[str, Any]) -> int:
+    """GPUs that an engine runs on; none for a server elsewhere."""
     options = serve["options"]
-    return 0 if tiny or serve["engine"] == "openai" else options.get("tp", 1) * options.get("dp", 1)
+    return 0 if serve["engine"] == "openai" else options.get("tp", 1) * options.get("dp", 1)
 
 
 def _subset_file(settings: dict[str, Any]) -> list[str]:
