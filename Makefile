@@ -9,7 +9,7 @@ SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-.PHONY: help doctor demo demo-full paper report plan dry-run data-check cluster-check fetch test test-sglang lint format reference
+.PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-sglang lint format reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
@@ -55,6 +55,9 @@ demo-full: $(VENV)/.ready ## the demo, and the ablation models of Table 2
 
 paper: $(VENV)/.ready ## the paper itself: GPUs, a teacher and a labeller, or what the authors published (make plan CONFIG=config/paper.yaml)
 	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(QUIETLY)
+
+adopt: $(VENV)/.ready ## take results of CONFIG that were brought here without .snakemake as they are; makes nothing, checks nothing
+	$(SNAKEMAKE) all --touch $(CONFIGURED) $(QUIETLY)
 
 report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made, with how each file was made
 	$(BIN)/snakemake all $(CONFIGURED) --report report.zip

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from project import MAIN, Project
+from project import MAIN, REPOSITORY, SHORT, Project
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,20 @@ LABELLED = {"select_domains", "select_sample m1k"} | trained(*THINKING)
 def touch_everything(project: Project) -> None:
     for path in [project.path("Snakefile"), *(p for part in ("workflow", "config", "resources") for p in project.path(part).rglob("*"))]:
         os.utime(path)
+
+
+def clone_again(project: Project) -> None:
+    """A fresh clone, into which results, store and Snakemake's records are brought."""
+    for part in ("workflow", "config", "resources", "envs", "profiles"):
+        shutil.rmtree(project.path(part))
+        shutil.copytree(REPOSITORY / part, project.folder / part, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copy)
+
+
+def forget_times(project: Project) -> None:
+    """What a copy does that keeps no times, in an order in which what is made last seems the oldest."""
+    for path in sorted(project.path("results").rglob("*")):
+        os.utime(path, follow_symlinks=False)
+        time.sleep(0.002)
 
 
 def rewrite_every_module(project: Project) -> None:
@@ -83,6 +98,8 @@ RECIPE = "config/models/m1-small-1k.yaml"
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, set()),
     "touch of every file": (touch_everything, set()),
+    "a fresh clone over the same results": (clone_again, set()),
+    "results copied without their times": (forget_times, set()),
     "comments, docstrings, layout of every module": (rewrite_every_module, set()),
     "comment in a recipe": (text(RECIPE, "base: ", "# A comment.\nbase: "), set()),
     "code of matching": (code("score/match.py"), of("score_judge", MODELS) | REPORT),
@@ -93,12 +110,14 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "code of training": (code("train/sft.py"), trained(*THINKING)),
     "code of the sweep": (code("infer/sweep.py"), evaluated(*THINKING)),
     "code of the figures": (code("report/figures.py"), FIGURES),
+    "a colour": (text("workflow/m1/report/style.py", "#0072B2", "#0072B3"), FIGURES),
     "code of the tables": (code("report/tables.py"), {"report_table1"}),
     "published table": (text("resources/paper/table1.csv", "MedLlama3-8B-v1,34.74", "MedLlama3-8B-v1,34.75"), {"report_table1"}),
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
     "learning rate of a recipe": (text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"), trained("m1-small-1k")),
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
     "GPUs of a training": (text(RECIPE, "serve: ", "train: {processes: 2, per_device: 2, save_minutes: 5}\nserve: "), set()),
+    "partitions and type of GPUs": (settings(cluster={"partition": "long", "gpu_partition": "a100", "gpu_type": "a100"}), set()),
     "scratch folder": (settings(scratch="elsewhere"), set()),
     "where a strategy is described": (
         text("config/accelerate/fsdp2.yaml", "fsdp_offload_params: false", "fsdp_offload_params: true"),
@@ -119,6 +138,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
     "message of an error": (code("errors.py"), set()),
+    "another teacher": (settings(teacher={"model": "another"}), CURATED - {"screen_attempt small", "screen_hard"}),
     "temperature of the teacher": (settings(teacher={"temperature": 0.6}), CURATED - {"screen_attempt small", "screen_hard"}),
     "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), REPORT),
     "another base": (
@@ -148,6 +168,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "threshold of the audit": (settings(audit={"thresholds": [90]}), set()),
     "cores for comparing": (settings(merge={"processes": 2}), set()),
     "an entry that nothing uses": (settings(data={"mine": {"path": "mine.csv", "layout": "eval"}}), set()),
+    "another benchmark": (
+        settings(benchmarks={"nejm": {"from": "world_nejm"}}),
+        {"pools_collect_benchmark nejm", "pools_merge"} | CURATED | evaluated("small"),
+    ),
     "a benchmark from elsewhere": (
         settings(data={"world_medqa": {"rows": 6}}),
         {"pools_collect_benchmark medqa", "pools_merge"} | CURATED | evaluated("small"),
@@ -184,6 +208,20 @@ def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project)
     project.path("results/short/select/m1k.parquet").unlink()
     assert project.plan() == set()
     assert project.plan("results/short/select/m1k.parquet") == {"select_sample m1k"}
+
+
+def test_results_without_records_are_taken_as_they_are(project: Project) -> None:
+    forget_times(project)
+    shutil.rmtree(project.path(".snakemake"))
+    code, said = project.run(*MAIN, module="m1.launch")
+    assert code == 1
+    assert "results/short: these results came without Snakemake's records of them (the folder .snakemake)" in said
+    assert not (project.folder / ".snakemake/metadata").exists()
+    assert "or take them as they are" in project.dry_run(MAIN[0], SHORT)
+    project.make(*MAIN, "--touch", module="m1.launch")
+    assert project.plan() == set()
+    EDITS["learning rate of a recipe"][0](project)
+    assert project.plan() == EDITS["learning rate of a recipe"][1], "from now on they are known"
 
 
 def test_a_comment_in_the_training_runs_nothing(project: Project) -> None:

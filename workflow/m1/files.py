@@ -44,6 +44,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def replacing_model(path: str | Path) -> Iterator[Path]:
+    """As :func:`replacing`, for the folder of a model or a tokenizer, and beside it a file with its identity (``{path}.sha256``).
+
+    Snakemake compares files by content, but folders by time alone. What is made from a folder goes by this file, so that a copy of the
+    results that did not keep the times trains nothing again.
+    """
+    path = Path(path)
+    with replacing(path) as folder:
+        yield folder
+    write_text(path.with_name(f"{path.name}.sha256"), _identity(path) + "\n")
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
@@ -104,6 +117,10 @@ def model_identity(folder: str | Path) -> str:
         raise UserError(
             f"{folder}: no model here (config.json is missing). Check `bases` in the config, or delete the folder to have it made again."
         )
+    return _identity(folder)
+
+
+def _identity(folder: Path) -> str:
     kept = [
         p
         for p in sorted(folder.iterdir())

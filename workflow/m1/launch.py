@@ -3,10 +3,13 @@
 A run that is killed with SIGKILL cannot clean up: its jobs may go on, and Snakemake's lock stays. Whether somebody else is at work here is
 seen from the processes of this machine whose working folder this is, and from the note of where the last run was started. SLURM's jobs of
 this folder would be submitted a second time, and both would write the same files; so they are cancelled first.
+
+Results that were brought here without Snakemake's records of them are not made again unasked (``make adopt``).
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import socket
@@ -28,6 +31,10 @@ from m1.progress import say
 
 NOTE = ".snakemake/m1-run.json"
 """Machine and process of the last run in a folder."""
+COSTLY = ("screen/*.parquet", "distill/*.parquet", "train/*.sha256", "infer/*/predictions.parquet")
+"""Results that nobody wants to make again without being asked."""
+ANYWAY = {"--touch", "-t", "--forceall", "-F", "--lint", "--unlock"}
+"""Arguments with which Snakemake makes nothing, or everything on purpose."""
 ENDING = 120
 """Seconds that cancelled jobs may take to be gone."""
 
@@ -142,6 +149,24 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
         say("launch", f"the last run here was killed: {ended}; going on from what is finished")
 
 
+def unknown(folder: Path, results: str) -> str:
+    """What to do about results that came here without Snakemake's records; empty where there is nothing to do.
+
+    Without records Snakemake goes by the times of files, which a copy or a fresh clone changes, and would make most of it again.
+
+    Args:
+        results: the configuration's folder of results.
+    """
+    records = folder / ".snakemake/metadata"
+    if records.is_dir() and any(records.iterdir()) or not any(file for pattern in COSTLY for file in (folder / results).glob(pattern)):
+        return ""
+    return (
+        f"{results}: these results came without Snakemake's records of them (the folder .snakemake), so it would make most of them again."
+        " Bring .snakemake along, too; or take them as they are, by the same command with --touch (make adopt CONFIG=…), which makes"
+        f" nothing and checks nothing; or, to make them anew, delete {results}"
+    )
+
+
 def configured(arguments: Sequence[str]) -> list[str]:
     """The configuration files among Snakemake's arguments."""
     files: list[str] = []
@@ -161,9 +186,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     snakemake = [sys.executable, "-m", "snakemake"]
     files = configured(arguments)
-    for file in files:
-        config.read(Path(file))  # Snakemake would end with a traceback, or not say where a file is wrong
-    if not {"-n", "--dry-run", "--dryrun"} & set(arguments):
+    whole = functools.reduce(config.merged, map(config.read, (*config.DEFAULT, *map(Path, files))))  # says where a file is wrong
+    dry = bool({"-n", "--dry-run", "--dryrun"} & set(arguments))
+    if not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), whole["pathvars"]["results"])):
+        if not dry:
+            raise UserError(problem)
+        say("launch", problem)
+    if not dry:
         folder = Path.cwd()
         clear(folder, [*snakemake, *(["--configfile", *files] if files else [])], slurm_prefix(arguments))
         (folder / NOTE).parent.mkdir(exist_ok=True)

@@ -303,6 +303,15 @@ class Wiring:
         """The model that a recipe evaluates: the trained one, or the base itself."""
         return f"<results>/train/{wildcards.model}" if wildcards.model in self.tuned else self.base(wildcards)
 
+    def identities(self, *folders: Callable[[Wildcards], str | list[str]]) -> Callable[[Wildcards], list[str]]:
+        """Identities of models and tokenizers: files to go by, as the folders are ``ancient`` (:func:`m1.files.replacing_model`)."""
+
+        def files(wildcards: Wildcards) -> list[str]:
+            found = [folder(wildcards) for folder in folders]
+            return [f"{one}.sha256" for part in found for one in ([part] if isinstance(part, str) else part)]
+
+        return files
+
     def entry(self, path: str) -> Callable[[Wildcards], str]:
         """What is read in place of an artifact, as JSON: the entry of ``data`` that a path of ``enter`` names (``subsets/{subset}``)."""
 

@@ -3,7 +3,8 @@
 
 rule infer_template:
     output:
-        directory("<results>/templates/{model}"),
+        folder=directory("<results>/templates/{model}"),
+        identity="<results>/templates/{model}.sha256",
     log:
         "<logs>/infer_template/{model}.log",
     benchmark:
@@ -16,13 +17,14 @@ rule infer_template:
         code=fingerprint("m1.infer.template"),
         settings=wiring.settings("recipes/{model}/tokenizer"),
     shell:
-        "python -m m1.infer.template --name {wildcards.model} --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.infer.template --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule infer_sweep:
     input:
-        model=wiring.model,
-        template=wiring.template,
+        model=ancient(wiring.model),
+        template=ancient(wiring.template),
+        identities=wiring.identities(wiring.model, wiring.template),
         benchmarks=wiring.benchmarks(),
         shards=wiring.infer_shards,
     output:
@@ -58,8 +60,9 @@ rule infer_sweep:
 # One of several jobs that fill the store at once; the rule above then finds all generations there.
 use rule infer_sweep as infer_sweep_shard with:
     input:
-        model=wiring.model,
-        template=wiring.template,
+        model=ancient(wiring.model),
+        template=ancient(wiring.template),
+        identities=wiring.identities(wiring.model, wiring.template),
         benchmarks=wiring.benchmarks(),
     output:
         manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
@@ -71,8 +74,9 @@ use rule infer_sweep as infer_sweep_shard with:
 
 rule infer_answer:
     input:
-        model=wiring.model,
-        template=wiring.template,
+        model=ancient(wiring.model),
+        template=ancient(wiring.template),
+        identities=wiring.identities(wiring.model, wiring.template),
         benchmarks=wiring.benchmarks(),
         shards=wiring.infer_shards,
     output:
@@ -110,8 +114,9 @@ rule infer_answer:
 
 use rule infer_answer as infer_answer_shard with:
     input:
-        model=wiring.model,
-        template=wiring.template,
+        model=ancient(wiring.model),
+        template=ancient(wiring.template),
+        identities=wiring.identities(wiring.model, wiring.template),
         benchmarks=wiring.benchmarks(),
     output:
         manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",

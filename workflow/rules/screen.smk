@@ -3,7 +3,8 @@
 
 rule screen_attempt:
     input:
-        model="<results>/screen/models/{base}",
+        model=ancient("<results>/screen/models/{base}"),
+        identity="<results>/screen/models/{base}.sha256",
         questions="<results>/pools/merged.parquet",
         shards=wiring.screen_shards,
     output:
@@ -36,7 +37,8 @@ rule screen_attempt:
 # One of several jobs that fill the store at once; the rule above then finds all answers there.
 use rule screen_attempt as screen_attempt_shard with:
     input:
-        model="<results>/screen/models/{base}",
+        model=ancient("<results>/screen/models/{base}"),
+        identity="<results>/screen/models/{base}.sha256",
         questions="<results>/pools/merged.parquet",
     output:
         manifest="<results>/screen/shards/{base}/{shard}-of-{shards}.json",

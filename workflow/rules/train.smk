@@ -3,15 +3,18 @@
 
 rule train_fetch:
     input:
-        wiring.born,
+        folder=ancient(wiring.born),
+        identity=wiring.identities(wiring.born),
     output:
-        directory("<results>/{kind}/{base}"),
+        folder=directory("<results>/{kind}/{base}"),
+        identity="<results>/{kind}/{base}.sha256",
     log:
         "<logs>/train_fetch/{kind}/{base}.log",
     benchmark:
         "<logs>/train_fetch/{kind}/{base}.tsv"
     wildcard_constraints:
         kind="bases|screen/models",
+        base=one_of([*wiring.config["bases"], *wiring.config["screen"]["models"]]),
     priority: 10
     conda:
         "../../envs/train.yaml"
@@ -19,12 +22,13 @@ rule train_fetch:
         code=fingerprint("m1.train.fetch"),
         settings=wiring.settings("{kind}/{base}"),
     shell:
-        "python -m m1.train.fetch --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.train.fetch --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule train_published:
     output:
-        directory("<results>/train/{model}"),
+        folder=directory("<results>/train/{model}"),
+        identity="<results>/train/{model}.sha256",
     log:
         "<logs>/train_published/{model}.log",
     benchmark:
@@ -38,16 +42,18 @@ rule train_published:
         settings=wiring.checkpoint,
         entry=lambda wildcards: wiring.enter["checkpoints"][wildcards.model],
     shell:
-        "python -m m1.train.fetch --name data.{params.entry} --settings {params.settings:q} --output {output} 2> {log}"
+        "python -m m1.train.fetch --name data.{params.entry} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule train_sft:
     input:
-        base=wiring.base,
+        base=ancient(wiring.base),
         subset=wiring.training_set,
-        template=wiring.template,
+        template=ancient(wiring.template),
+        identities=wiring.identities(wiring.base, wiring.template),
     output:
-        directory("<results>/train/{model}"),
+        folder=directory("<results>/train/{model}"),
+        identity="<results>/train/{model}.sha256",
     log:
         "<logs>/train_sft/{model}.log",
     benchmark:
@@ -69,4 +75,4 @@ rule train_sft:
     shell:
         "exec python -m m1.train.launch --name {wildcards.model} --base {input.base} --subset {input.subset}"
         " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q}"
-        " {params.template} --output {output} 2> {log}"
+        " {params.template} --output {output.folder} 2> {log}"

@@ -45,7 +45,8 @@ rule world_tokenizer:
         facts="<results>/world/facts.json",
         documents="<results>/world/documents.jsonl",
     output:
-        directory("<results>/world/tokenizer"),
+        folder=directory("<results>/world/tokenizer"),
+        identity="<results>/world/tokenizer.sha256",
     log:
         "<logs>/world_tokenizer.log",
     benchmark:
@@ -57,15 +58,17 @@ rule world_tokenizer:
         vocabulary=wiring.config.get("world", {}).get("vocabulary"),
         folder=subpath(input.facts, parent=True),
     shell:
-        "python -m m1.world.tokenizer --world {params.folder} --vocabulary {params.vocabulary} --output {output} 2> {log}"
+        "python -m m1.world.tokenizer --world {params.folder} --vocabulary {params.vocabulary} --output {output.folder} 2> {log}"
 
 
 rule world_pretrain:
     input:
         documents="<results>/world/documents.jsonl",
-        tokenizer="<results>/world/tokenizer",
+        tokenizer=ancient("<results>/world/tokenizer"),
+        identity="<results>/world/tokenizer.sha256",
     output:
-        directory("<results>/world/models/{world_model}"),
+        folder=directory("<results>/world/models/{world_model}"),
+        identity="<results>/world/models/{world_model}.sha256",
     log:
         "<logs>/world_pretrain/{world_model}.log",
     benchmark:
@@ -81,4 +84,4 @@ rule world_pretrain:
         folder=subpath(input.documents, parent=True),
     shell:
         "python -m m1.world.pretrain --name {wildcards.world_model} --world {params.folder} --tokenizer {input.tokenizer}"
-        " --settings {params.settings:q} --output {output} 2> {log}"
+        " --settings {params.settings:q} --output {output.folder} 2> {log}"

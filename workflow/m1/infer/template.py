@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m1.errors import UserError, first_line, run
-from m1.files import replacing
+from m1.files import replacing_model
 from m1.progress import say
 
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{where}: cannot be had from the hub ({first_line(error)}). Check id, network and access.") from None
     if not tokenizer.chat_template:
         raise UserError(f"{where}: it has no chat template. Name a tokenizer that has one.")
-    with replacing(arguments.output) as folder:
+    with replacing_model(arguments.output) as folder:
         tokenizer.save_pretrained(folder)
     say(f"template {arguments.name}", f"chat template of {hub}")
 

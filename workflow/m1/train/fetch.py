@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.errors import UserError, first_line, run
-from m1.files import replacing
+from m1.files import replacing_model
 from m1.progress import say
 
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
         raise UserError(f"{name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
     inside = not Path(arguments.settings.get("path", "/")).is_absolute()
-    with replacing(arguments.output) as folder:
+    with replacing_model(arguments.output) as folder:
         folder.mkdir()
         for file in files:  # a relative path is one of this folder, so that a copy of it stays whole
             (folder / file.name).symlink_to(os.path.relpath(file, folder) if inside else file)

@@ -15,7 +15,7 @@ from typing import Any
 
 from m1 import settings as given
 from m1.errors import UserError, run
-from m1.files import model_identity, replacing, sha256_file, write_manifest
+from m1.files import model_identity, replacing_model, sha256_file, write_manifest
 from m1.markers import Marks, tokenizer_of
 from m1.progress import say
 from m1.records import Sample, read
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not first:
         return
     log = checkpoints.losses(scratch / "log.jsonl")
-    with replacing(arguments.output) as folder:
+    with replacing_model(arguments.output) as folder:
         training.save(trainer, weights, folder)
         tokenizer.save_pretrained(folder)
         shutil.copy(scratch / "log.jsonl", folder / "log.jsonl")

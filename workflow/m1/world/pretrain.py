@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.errors import run
-from m1.files import replacing, write_manifest
+from m1.files import replacing_model, write_manifest
 from m1.progress import Progress, say
 
 IGNORED = -100
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         documents = [json.loads(line) for line in lines]
     model, loss = pretrain(documents, tokenizer, arguments.settings, title)
     parameters = sum(weights.numel() for weights in model.parameters())
-    with replacing(arguments.output) as folder:
+    with replacing_model(arguments.output) as folder:
         model.save_pretrained(folder)
         for file in arguments.tokenizer.iterdir():
             shutil.copy(file, folder / file.name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from m1.errors import UserError, run
-from m1.files import replacing
+from m1.files import replacing_model
 from m1.world.facts import Facts, load_facts
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_pad|>")
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if len(pieces) != 1:
             found = f"entity {name!r} became {len(pieces)} tokens with a vocabulary of {arguments.vocabulary}"
             raise UserError(f"tokenizer: {found}; raise world.vocabulary in the config")
-    with replacing(arguments.output) as folder:
+    with replacing_model(arguments.output) as folder:
         folder.mkdir()
         tokenizer.save(str(folder / "tokenizer.json"))
         settings = {
