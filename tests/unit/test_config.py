@@ -89,6 +89,13 @@ def test_a_part_of_a_recipe_overrides_the_thinking_of_all() -> None:
     assert thinking == {**DEFAULT["thinking"], "budgets": [128], "forced": []}
 
 
+def test_an_overlay_swaps_a_base_in_one_line() -> None:
+    overlay = yaml.safe_load("{bases: {small: {hub: a/b, revision: main, path: null}}}")
+    assert prepared(config.merged(DEFAULT, overlay))["bases"]["small"] == {"hub": "a/b", "revision": "main"}
+    overlay = yaml.safe_load("{screen: {models: {small: {hub: a/b, path: null}}}}")
+    assert prepared(config.merged(DEFAULT, overlay))["screen"]["models"]["small"]["hub"] == "a/b"
+
+
 def test_an_overlay_takes_parts_out_with_null() -> None:
     found = prepared(changed("benchmarks/gpqa", None))
     assert "gpqa" not in found["benchmarks"]
@@ -153,8 +160,12 @@ REFUSED = {
     "unknown like of a draw": (changed("distill/random_23k/like", "m24k"), "distill.random_23k.like: there is no 'm24k'"),
     "draw without a size": (without("distill/random_1k/size"), "distill.random_1k: give one of size and like"),
     "draw without a share": (without("distill/random_1k/share"), "distill.random_1k: key 'share' is missing"),
-    "base of two kinds": (changed("bases/small/hub", "a/b"), "bases.small: give exactly one of hub and path"),
-    "base of no kind": (changed("bases/mine", {}), "bases.mine: give exactly one of hub and path"),
+    "base of two kinds": (
+        changed("bases/small/hub", "a/b"),
+        "bases.small: both path (results/world/models/small) and hub (a/b) are given, perhaps one of them by another file; "
+        "take one out by null, as in {hub: a/b, path: null}",
+    ),
+    "base of no kind": (changed("bases/mine", {}), "bases.mine: give one of hub and path"),
     "unknown entry of a pool": (
         changed("pools/medqa/from", "medqa_trian"),
         "pools.medqa.from: there is no 'medqa_trian'; did you mean 'medqa_train'?",

@@ -75,6 +75,7 @@ def test_editors_find_the_schema_of_a_file_and_the_file_fits_it(path: Path) -> N
 def test_an_editor_marks_a_wrong_key_and_a_wrong_value_of_an_overlay() -> None:
     validator = Draft202012Validator(json.loads(reference.OVERLAY.read_text(encoding="utf-8")))
     assert not list(validator.iter_errors({"benchmarks": {"gpqa": None}, "merge": {"threshold": 90}}))
+    assert not list(validator.iter_errors({"bases": {"small": {"hub": "a/b", "path": None}}}))
     for wrong in (
         {"sead": 1},
         {"merge": {"threshold": 900}},

@@ -131,14 +131,18 @@ def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]
 
 
 def without_removed(config: dict[str, Any]) -> dict[str, Any]:
-    """A copy without the named parts that an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out."""
+    """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's own folder."""
 
     def kept(part: Any) -> Any:
         return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
 
+    def models(part: Any) -> Any:
+        return {name: kept(model) for name, model in kept(part).items()} if isinstance(part, dict) else part
+
     result = {key: kept(value) if key in NAMED else value for key, value in config.items()}
+    result |= {"bases": models(config["bases"])} if "bases" in config else {}
     if isinstance(screen := config.get("screen"), dict):
-        result["screen"] = {key: kept(value) if key in {"models", "providers"} else value for key, value in screen.items()}
+        result["screen"] = screen | {key: part(screen[key]) for key, part in (("models", models), ("providers", kept)) if key in screen}
     return result
 
 
@@ -230,8 +234,11 @@ def check_names(config: dict[str, Any]) -> None:
     """
     of_world = f"{config['pathvars']['results']}/world/models/"
     for where, model in weights(config).items():
-        if ("hub" in model) + ("path" in model) != 1:
-            raise UserError(f"{where}: give exactly one of hub and path")
+        if "hub" in model and "path" in model:
+            both = f"both path ({model['path']}) and hub ({model['hub']}) are given, perhaps one of them by another file"
+            raise UserError(f"{where}: {both}; take one out by null, as in {{hub: {model['hub']}, path: null}}")
+        if not ("hub" in model or "path" in model):
+            raise UserError(f"{where}: give one of hub and path")
         if model.get("path", "").startswith(of_world) and "world" in config:
             known(model["path"].removeprefix(of_world), config["world"]["models"], f"{where}.path: world.models")
     check_sources(config)

@@ -158,7 +158,8 @@ def unknown(folder: Path, results: str) -> str:
         results: the configuration's folder of results.
     """
     records = folder / ".snakemake/metadata"
-    if records.is_dir() and any(records.iterdir()) or not any(file for pattern in COSTLY for file in (folder / results).glob(pattern)):
+    known = records.is_dir() and any(records.iterdir())
+    if known or not any(file for pattern in COSTLY for file in (folder / results).glob(pattern)):
         return ""
     return (
         f"{results}: these results came without Snakemake's records of them (the folder .snakemake), so it would make most of them again."

@@ -1,4 +1,4 @@
-"""What a configuration will need before anything runs: calls of models over HTTP, tokens, dollars and hours, and jobs (``make plan``).
+"""What a configuration will need before anything runs: calls of models, tokens, dollars and hours, jobs, and GPU-hours (``make plan``).
 
 Counts are exact where the questions of a step are there already: its requests are made as the step would make them, and looked up in the
 store. Before that they are estimates from the registry of data and from the shares that the paper had at each step (3.1, Table 3). What is
@@ -21,7 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from m1 import records
+from m1 import gpu_hours, records
 from m1.calls.provider import Completion, Provider, Request
 from m1.config import ROOT, load
 from m1.errors import UserError, run
@@ -105,6 +105,7 @@ class Plan:
 
     steps: list[Step]
     jobs: list[Job]
+    gpus: list[gpu_hours.Work]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -166,6 +167,15 @@ class Questions:
         if rows is None and limit is None:
             raise UserError(f"data.{entry}: how many records it has is not known before it is read. Give its `rows` in the configuration.")
         return min(one for one in (rows, limit) if one is not None)
+
+    def benchmark(self, name: str) -> int:
+        """Questions of a benchmark: made, or as the registry has them; 0 where nobody knows."""
+        made = self.rows(f"benchmarks/{name}.parquet")
+        if made is not None:
+            return made
+        source = self.config["benchmarks"][name]
+        known = [one for one in (source["rows"], source["limit"], (source["part"] or {}).get("size")) if one is not None]
+        return min(known, default=0)
 
     def merged(self) -> int:
         """Questions of the whole collection, after deduplication and decontamination."""
@@ -348,7 +358,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
     wiring = Wiring(config)
     questions = Questions(wiring)
     everything = asks(questions)
-    plan = Plan([], jobs(wiring, questions))
+    plan = Plan([], jobs(wiring, questions), gpu_hours.works(wiring, questions))
     stores = {ask.store: Store(ask.store) if ask.store.is_dir() else None for ask in everything}
     planned: dict[Path, set[str]] = {ask.store: set() for ask in everything}
     estimated: dict[Path, float] = dict.fromkeys(planned, 0.0)
@@ -400,6 +410,8 @@ def make_plan(config: dict[str, Any]) -> Plan:
         )
     if not all(row.exact for row in plan.steps):
         plan.notes.append("~ estimate: records of the registry, then the paper's share of questions at each step (3.1, Table 3)")
+    if plan.gpus:
+        plan.notes.append(gpu_hours.note(plan.gpus))
     for opened in filter(None, stores.values()):
         opened.close()
     return plan
@@ -433,6 +445,8 @@ def table(plan: Plan) -> list[str]:
     cells = [_cells(row) for row in [*rows, {"step": "sum", "model": "", "basis": "", **total(plan.steps)}]]
     lines = aligned([header, *cells], left={0, 1, 11}) if rows else ["no step of this configuration calls a model over HTTP"]
     lines += ["", *aligned([["rule", "jobs", "there"], *([job.rule, f"{job.jobs:,}", f"{job.there:,}"] for job in plan.jobs)], left={0})]
+    if plan.gpus:
+        lines += ["", *aligned(gpu_hours.rows(plan.gpus), left={0, 6})]
     return [*lines, *([""] if plan.notes or plan.warnings else []), *plan.notes, *(f"warning: {line}" for line in plan.warnings)]
 
 

@@ -164,7 +164,7 @@ def table(rows: Sequence[Key]) -> list[str]:
 
 
 def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of what is laid over the default: no key is needed, and a named part may be null, which takes it out."""
+    """The schema of what is laid over the default: no key is needed; a named part, or where a model is, may be null, which takes it out."""
 
     def loose(part: Any) -> Any:
         if isinstance(part, dict):
@@ -181,6 +181,7 @@ def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
     properties |= {name: removable(properties[name]) for name in NAMED}
     screen = properties["screen"]["properties"]
     screen |= {name: removable(screen[name]) for name in ("models", "providers")}
+    whole["$defs"] |= {"weights": removable(whole["$defs"]["weights"])}
     return whole | {"description": "an overlay; made by `python -m m1.reference` from config.schema.yaml"}
 
 

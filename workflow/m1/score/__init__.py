@@ -1,0 +1,1 @@
+"""Stage score: extract, match, judge (B.3)."""

@@ -1,0 +1,76 @@
+"""GPU-hours of a plan: by the recipes' own GPUs, samples and questions, and within what the paper says of its trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from m1.config import load
+from m1.gpu_hours import Work
+from m1.plan import ROOT, make_plan, table
+
+PAPER = ROOT / "config" / "paper.yaml"
+
+
+def works(tmp_path: Path, *files: Path, **changes: Any) -> dict[str, Work]:
+    """By step."""
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"pathvars": {"results": str(tmp_path / "results")}, "store": str(tmp_path / "store")} | changes))
+    return {work.step: work for work in make_plan(load([*files, own])).gpus}
+
+
+def test_trainings_take_what_the_paper_says(tmp_path: Path) -> None:
+    """ "On the order of minutes on 8 H100 GPUs", "a few hours with 16" (B.2)."""
+    found = works(tmp_path, PAPER)
+    trained = {name: found[f"train {name}"] for name in ("m1-7b-1k", "m1-7b-23k", "m1-32b-1k")}
+    assert [work.gpus for work in trained.values()] == [8, 8, 16]
+    assert all(work.hours is not None and work.hours < limit for work, limit in zip(trained.values(), (0.1, 1, 4), strict=True))
+    assert trained["m1-7b-23k"].tokens == pytest.approx(23_493 * 5 * 1350, rel=0.01)
+
+
+def test_a_screen_of_the_collection_is_many_jobs_of_less_than_an_hour(tmp_path: Path) -> None:
+    for name in ("screen 7b", "screen 32b"):
+        work = works(tmp_path, PAPER)[name]
+        assert (work.gpus, work.jobs) == (1, 48)
+        assert work.hours is not None
+        assert work.hours < 1
+
+
+def test_thinking_is_generated_once_for_all_budgets(tmp_path: Path) -> None:
+    whole = works(tmp_path, PAPER)["infer m1-7b-1k"].tokens
+    one = {"budgets": [4096], "forced": []}
+    shown = {"table1": {"models": ["m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}
+    largest = works(tmp_path, PAPER, thinking=one, models=["m1-7b-1k"], report=shown)["infer m1-7b-1k"].tokens
+    questions = 4183 + 1273 + 1000 + 1535 + 390 + 412 + 308 + 308 + 1449 + 603
+    assert largest == questions * (1000 + 200)
+    assert whole - largest == questions * 11 * 200, "six budgets and five forced counts are answers only"
+
+
+def test_the_embedded_world_needs_none(tmp_path: Path) -> None:
+    assert works(tmp_path) == {}
+
+
+def test_one_gpu_and_one_hour(tmp_path: Path) -> None:
+    found = works(tmp_path, PAPER, ROOT / "config/overlays/one-gpu.yaml")
+    assert {work.gpus for work in found.values()} == {1}
+    assert sum(work.gpu_hours or 0 for work in found.values()) < 1
+
+
+def test_a_model_whose_name_says_no_size_is_not_guessed(tmp_path: Path) -> None:
+    overlay = {"pathvars": {"results": str(tmp_path / "results")}, "bases": {"7b": {"path": "/models/mine", "hub": None}}}
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump(overlay))
+    plan = make_plan(load([PAPER, own]))
+    assert {work.step: work.gpu_hours for work in plan.gpus}["train m1-7b-1k"] is None
+    lines = "\n".join(table(plan))
+    assert "Not known, as no name says how large the model is: infer 7b, infer 7b-cot, infer 7b-hard-domain-1k" in lines
+
+
+def test_what_is_there_is_left_out_of_the_sum(tmp_path: Path) -> None:
+    before = works(tmp_path, PAPER)["train m1-7b-1k"]
+    (tmp_path / "results/train/m1-7b-1k").mkdir(parents=True)
+    after = works(tmp_path, PAPER)["train m1-7b-1k"]
+    assert (before.there, after.there) == (False, True)
+    assert before.gpu_hours == after.gpu_hours
