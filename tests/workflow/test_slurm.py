@@ -69,6 +69,7 @@ class Cluster:
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background were told to ignore it
             )
 
     def ask(self, *command: str) -> str:
@@ -113,6 +114,8 @@ def train_for_longer(project: Project) -> None:
     recipe("m1-large-1k", project, sft={"epochs": 300}, train={"save_steps": 30})
 
 
+CUT = {"JobState": "out of time", "TimeLimit": "shortened"}
+"""Of the job whose time the test cuts: TIMEOUT or, where the training has stopped before SLURM stops it, FAILED."""
 ASKED = ("JobState", "Partition", "NumNodes", "TresPerNode", "TresPerJob", "NumTasks", "MinMemoryNode", "TimeLimit")
 RECORDS = {
     "train_sft_wildcards_m1-small-1k": [("COMPLETED", "gpu", "2", "gres:gpu:2", None, "2", "2000M", "01:00:00")],
@@ -124,7 +127,7 @@ RECORDS = {
         ("FAILED", "gpu", "1", None, "gres:gpu:4", "1", "4000M", "02:00:00"),
     ],
     "train_sft_wildcards_m1-large-1k": [  # the embedded world's models need no GPU
-        ("TIMEOUT", "cpu", "1", None, None, "1", "2000M", "shortened by this test"),
+        ("out of time", "cpu", "1", None, None, "1", "2000M", "shortened"),
         ("COMPLETED", "cpu", "1", None, None, "1", "4000M", "02:00:00"),
     ],
     "score_judge_wildcards_m1-small-1k": [("COMPLETED", "cpu", "1", None, None, "1", "8000M", "01:00:00")],
@@ -150,13 +153,18 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(finished: Proj
     assert process.wait(timeout=300) == 1, "what can be done is done; one model fails"
     said = cluster.said.read_text()
 
-    jobs = [job | ({"TimeLimit": "shortened by this test"} if job["JobState"] == "TIMEOUT" else {}) for job in cluster.jobs()]
+    jobs = [job | (CUT if job["JobId"] == first["JobId"] else {}) for job in cluster.jobs()]
+    assert next(job["JobState"] for job in cluster.jobs() if job["JobId"] == first["JobId"]) in ("TIMEOUT", "FAILED")
     records = {rule: [tuple(map(job.get, ASKED)) for job in jobs if job["Comment"] == f"rule_{rule}"] for rule in RECORDS}
     assert records == RECORDS, said
     with_gpus = {job["Comment"].removeprefix("rule_") for job in jobs if job["Partition"] == "gpu"}
     assert with_gpus == {rule for rule, asked in RECORDS.items() if asked[0][1] == "gpu"}
     assert {job["JobState"] for job in jobs if job["Comment"].removeprefix("rule_") not in RECORDS} == {"COMPLETED"}
-    for told in ("Error in rule infer_answer", "error: infer small-cot: /nowhere/python: SGLang's Python cannot be started"):
+    for told in (
+        "asked to stop after step",
+        "Error in rule infer_answer",
+        "error: infer small-cot: /nowhere/python: SGLang's Python cannot be started",
+    ):
         assert told in said
     for made in MAIN:
         project.path(made)
