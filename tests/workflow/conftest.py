@@ -11,6 +11,11 @@ import pytest
 from project import MAIN, Project
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """SLURM's tests first: they take longest and mostly wait, so that the other process has the rest to do meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_slurm.py")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The short run of the tables and figures of the rerun contract; copy it before editing."""
