@@ -189,7 +189,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = configured(arguments)
     whole = functools.reduce(config.merged, map(config.read, (*config.DEFAULT, *map(Path, files))))  # says where a file is wrong
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(arguments))
-    if not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), whole["pathvars"]["results"])):
+    pathvars = whole.get("pathvars")
+    results = pathvars.get("results") if isinstance(pathvars, dict) else None  # what is wrong there, Snakemake is told by m1.config
+    if isinstance(results, str) and not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), results)):
         if not dry:
             raise UserError(problem)
         say("launch", problem)
