@@ -36,6 +36,13 @@ FILES = {
 }
 
 
+def test_folders_that_are_no_folders(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("pathvars: results/mine\n")
+    code, said = run(sys.executable, "-m", "m1.launch", "-n", "all", "--configfile", "mine.yaml", folder=tmp_path)
+    assert code == 1
+    assert "error: pathvars: 'results/mine' found; folders are needed, as in {results: results/mine, logs: logs/mine}" in said
+
+
 @pytest.mark.parametrize("program", [["m1.launch", "-n", "all"], ["m1.plan"], ["m1.doctor"]], ids=lambda program: program[0])
 @pytest.mark.parametrize("case", FILES)
 def test_a_file_that_is_no_configuration(program: list[str], case: str, tmp_path: Path) -> None:

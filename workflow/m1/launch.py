@@ -190,8 +190,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     whole = functools.reduce(config.merged, map(config.read, (*config.DEFAULT, *map(Path, files))))  # says where a file is wrong
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(arguments))
     pathvars = whole.get("pathvars")
-    results = pathvars.get("results") if isinstance(pathvars, dict) else None  # what is wrong there, Snakemake is told by m1.config
-    if isinstance(results, str) and not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), results)):
+    if not isinstance(pathvars, dict):  # at which Snakemake itself would fail before anything is checked
+        raise UserError(f"pathvars: {pathvars!r} found; folders are needed, as in {{results: results/mine, logs: logs/mine}}")
+    if not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), str(pathvars.get("results")))):
         if not dry:
             raise UserError(problem)
         say("launch", problem)
