@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,13 +54,6 @@ def clone_again(project: Project) -> None:
         shutil.copytree(REPOSITORY / part, project.folder / part, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copy)
 
 
-def forget_times(project: Project) -> None:
-    """What a copy does that keeps no times, in an order in which what is made last seems the oldest."""
-    for path in sorted(project.path("results").rglob("*")):
-        os.utime(path, follow_symlinks=False)
-        time.sleep(0.002)
-
-
 def rewrite_every_module(project: Project) -> None:
     """Other comments, other docstrings and another layout in every module."""
     for path in project.path("workflow/m1").rglob("*.py"):
@@ -99,7 +91,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, set()),
     "touch of every file": (touch_everything, set()),
     "a fresh clone over the same results": (clone_again, set()),
-    "results copied without their times": (forget_times, set()),
+    "results copied without their times": (Project.forget_times, set()),
     "comments, docstrings, layout of every module": (rewrite_every_module, set()),
     "comment in a recipe": (text(RECIPE, "base: ", "# A comment.\nbase: "), set()),
     "code of matching": (code("score/match.py"), of("score_judge", MODELS) | REPORT),
@@ -211,7 +203,7 @@ def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project)
 
 
 def test_results_without_records_are_taken_as_they_are(project: Project) -> None:
-    forget_times(project)
+    project.forget_times()
     shutil.rmtree(project.path(".snakemake"))
     code, said = project.run(*MAIN, module="m1.launch")
     assert code == 1

@@ -25,6 +25,9 @@ def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(p
     assert ("out of reach", "embedded world, not medicine") in verdicts
     assert project.plan("all") == set()
 
+    project.forget_times()
+    assert project.plan("all") == set()
+
     project.make("all", "--report", "report.zip")
     with zipfile.ZipFile(project.path("report.zip")) as packed:
         names = packed.namelist()

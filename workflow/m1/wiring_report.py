@@ -224,15 +224,22 @@ class ReportWiring(Wiring):
         return {**self._read(self.shown), "manifests": [f"<results>/{name}.json" for name in made]}
 
     def _read(self, models: list[str]) -> dict[str, list[str]]:
-        """What models thought and answered, how it was judged, and the tokenizers to read it."""
+        """What models thought and answered, and how it was judged."""
         think = [model for model in models if model in self.swept]
         return {
             "judgements": [f"<results>/score/{model}.parquet" for model in models],
             "questions": self.benchmarks(),
             "predictions": [f"<results>/infer/{model}/predictions.parquet" for model in models],
             "rollouts": [f"<results>/infer/{model}/rollouts.parquet" for model in think],
-            "tokenizers": [f"<results>/{self._weights(model)}" for model in think],
         }
+
+    def tokenizers(self, models: list[str]) -> list[str]:
+        """Folders of the models that think, whose tokenizers read it; ``ancient``, as another model has other predictions."""
+        return [f"<results>/{self._weights(model)}" for model in models if model in self.swept]
+
+    def figure8a_base(self) -> str:
+        """Folder of the base whose tokenizer counts."""
+        return f"<results>/bases/{self.config['report']['figure8a']['base']}"
 
     def _weights(self, model: str) -> str:
         return f"train/{model}" if model in self.tuned else f"bases/{self.recipes[model]['base']}"

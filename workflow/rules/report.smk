@@ -180,7 +180,8 @@ rule report_sweep_cost:
 
 rule report_figure8a:
     input:
-        tokenizer=f"<results>/bases/{wiring.config['report']['figure8a']['base']}",
+        tokenizer=ancient(wiring.figure8a_base()),
+        identity=f"{wiring.figure8a_base()}.sha256",
         subsets=wiring.figure8a().values(),
     output:
         pdf="<results>/figure8a.pdf",
@@ -390,7 +391,12 @@ rule report_rulegraph:
 rule report_figure2:
     input:
         graph="<results>/rulegraph.dot",
-        manifests=[path for paths in wiring.manifests().values() for path in paths],
+        # folders of models are ancient: what is made from them has manifests of its own, which change with them
+        manifests=[
+            path if path.endswith(".json") else ancient(path)
+            for paths in wiring.manifests().values()
+            for path in paths
+        ],
     output:
         pdf="<results>/figure2.pdf",
         png=report(
@@ -417,6 +423,7 @@ rule report_figure2:
 rule report_cases:
     input:
         **wiring.cases(),
+        tokenizers=ancient(wiring.tokenizers(wiring.config["report"]["figures"])),
         benchmarks="resources/paper/benchmarks.csv",
     output:
         table=report(
@@ -465,6 +472,7 @@ rule report_cases:
 rule report_page:
     input:
         **wiring.page(),
+        tokenizers=ancient(wiring.tokenizers(wiring.shown)),
         tables=wiring.page_tables(),
         figures=wiring.page_figures(),
         captions=[f"workflow/report/{name}.rst" for name in wiring.page_captions()],
