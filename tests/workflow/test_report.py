@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 from project import Project
@@ -11,7 +13,7 @@ from project import Project
 pytestmark = pytest.mark.slow
 
 
-def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(project: Project) -> None:
+def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(project: Project, tmp_path: Path) -> None:
     said = project.make("all")
     results = project.path("results/short")
     made = {path.name for path in results.iterdir() if path.is_file()}
@@ -25,8 +27,12 @@ def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(p
     assert ("out of reach", "embedded world, not medicine") in verdicts
     assert project.plan("all") == set()
 
-    project.forget_times()
-    assert project.plan("all") == set()
+    elsewhere = project.copy(tmp_path / "elsewhere")
+    elsewhere.forget_times()
+    assert elsewhere.plan("all") == set()
+    shutil.rmtree(elsewhere.path(".snakemake"))
+    elsewhere.make("all", "--touch", module="m1.launch")
+    assert elsewhere.plan("all") == set()
 
     project.make("all", "--report", "report.zip")
     with zipfile.ZipFile(project.path("report.zip")) as packed:

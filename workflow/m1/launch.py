@@ -201,6 +201,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         clear(folder, [*snakemake, *(["--configfile", *files] if files else [])], slurm_prefix(arguments))
         (folder / NOTE).parent.mkdir(exist_ok=True)
         (folder / NOTE).write_text(json.dumps({"machine": socket.gethostname(), "process": os.getpid()}), encoding="utf-8")
+    if {"--touch", "-t"} & set(arguments):
+        arguments.append("--keep-incomplete")  # what cannot be taken as it is must not be deleted for it
     os.execv(sys.executable, [*snakemake, *arguments])
 
 

@@ -374,9 +374,12 @@ rule report_rulegraph:
     conda:
         "../../envs/workflow.yaml"
     params:
-        snakefile=workflow.main_snakefile,
+        snakefile=os.path.relpath(workflow.main_snakefile),
         configured=[
-            *(f"--configfile={path}" for path in workflow.overwrite_configfiles),
+            *(
+                f"--configfile={os.path.relpath(path)}"
+                for path in workflow.overwrite_configfiles
+            ),
             *(
                 f"--config={key}={json.dumps(value)}"
                 for key, value in workflow.config_settings.config.items()

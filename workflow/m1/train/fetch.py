@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     name = arguments.name.replace("/", ".")
     source = find(name, arguments.settings).resolve()
-    files = [file for file in sorted(source.iterdir()) if file.is_file()]
+    files = [file for file in sorted(source.glob("[!.]*")) if file.is_file()]  # a linked .snakemake_timestamp could never be set
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
         raise UserError(f"{name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
     inside = not Path(arguments.settings.get("path", "/")).is_absolute()

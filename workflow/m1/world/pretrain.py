@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parameters = sum(weights.numel() for weights in model.parameters())
     with replacing_model(arguments.output) as folder:
         model.save_pretrained(folder)
-        for file in arguments.tokenizer.iterdir():
+        for file in arguments.tokenizer.glob("[!.]*"):
             shutil.copy(file, folder / file.name)
         inputs = {"documents": arguments.world / "documents.jsonl", "tokenizer": arguments.tokenizer / "tokenizer.json"}
         counts = {"documents": len(documents), "parameters": parameters, "loss": round(loss, 4)}
