@@ -8,13 +8,13 @@ QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
-CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
+CONFIGURED := --configfile $(or $(CONFIG),config/overlays/demo.yaml)
 .PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-sglang lint format reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "CONFIG=FILE lays files over the default configuration, as in: make plan CONFIG=config/paper.yaml"
+	@echo; echo "CONFIG=\"FILE …\" lays files over the default configuration (without it: the demo's, config/overlays/demo.yaml), as in: make plan CONFIG=config/paper.yaml"
 
 # torch goes first and alone: its pin takes the CPU build where the machine has one, and nothing else may choose another.
 $(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt
@@ -35,7 +35,7 @@ plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, 
 dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
 	$(SNAKEMAKE) -n all $(CONFIGURED)
 
-data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (config/paper.yaml) there, and are they the expected ones?
+data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (without it: config/paper.yaml) there, and are they the expected ones?
 	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(or $(CONFIG),config/paper.yaml)
 
 cluster-check: $(VENV)/.ready ## what of CONFIG would fail on a cluster with PROFILE (profiles/slurm), in a minute, before it runs

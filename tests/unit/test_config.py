@@ -145,7 +145,7 @@ REFUSED = {
     "checksum of no kind": (changed("data/medqa_test/checksum", "abc"), "configuration: data.medqa_test.checksum: 'abc' does not match"),
     "unknown key like none": (changed("screen/zzz", 1), "configuration: unknown key 'zzz' in screen; known are models, prompt,"),
     "missing key": (without("seed"), "configuration: top level: key 'seed' is missing"),
-    "missing key inside": (without("teacher/timeout"), "configuration: teacher: key 'timeout' is missing"),
+    "missing key inside": (without("teacher/max_tokens"), "configuration: teacher: key 'max_tokens' is missing"),
     "wrong kind": (changed("seed", "x"), "configuration: seed: 'x' is not of type 'integer'"),
     "out of range": (changed("merge/threshold", 101), "configuration: merge.threshold: 101 is greater than the maximum of 100"),
     "no world": (without("world"), "world: key is missing, yet data.world_medqa_train is made by it"),

@@ -59,6 +59,23 @@ def test_the_demo_can_run_here_and_needs_nothing_else() -> None:
     assert {name: finding.need for name, finding in examine([]).items()} == {"GPUs": ""}
 
 
+def test_local_files_that_are_not_there_are_missing(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("{bases: {small: {path: nowhere}}, data: {mine: {path: mine.csv, layout: eval}}, benchmarks: {mine: {from: mine}}}")
+    found = examine([overlay])["files"]
+    assert (found.found, found.need.split(";")[0]) == ("nowhere, mine.csv", "for bases.small, data.mine")
+    assert "files" not in examine([])
+
+
+def test_a_published_checkpoint_needs_no_room_for_a_training(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(
+        "{enter: {checkpoints: {m1-7b-1k: m1_7b_1k}}, models: [m1-7b-1k], "
+        "report: {table1: {models: [m1-7b-1k]}, table2: null, figures: [m1-7b-1k]}}"
+    )
+    assert examine([*PAPER, overlay])["weights"].found.startswith("14 GB wanted")
+
+
 @pytest.mark.usefixtures("card", "hub")
 def test_the_small_model_fits_one_card_of_24_gb_and_those_of_the_paper_do_not() -> None:
     small = examine(ONE_GPU)
@@ -66,7 +83,7 @@ def test_the_small_model_fits_one_card_of_24_gb_and_those_of_the_paper_do_not() 
     assert small["GPUs"].found.startswith("1 of 26 GB")
     assert "SGLang" not in small
     paper = examine(PAPER)["GPUs"]
-    assert "7b wants 8 of 18 GB or more" in paper.need
+    assert paper.need.startswith("32b wants 8 of 42 GB or more"), "the largest first"
     assert paper.need.endswith("take what is published (`enter`)")
 
 

@@ -26,7 +26,7 @@ REGISTRY = Path(__file__).parents[2] / "config" / "data.yaml"
 
 
 def entry(**keys: Any) -> dict[str, Any]:
-    return {"used_by": ["benchmarks.nejm"], "optional": False, "layout": "eval", **dict.fromkeys(sources.KEYS), **keys}
+    return {"used_by": ["benchmarks.nejm"], "optional": False, "strict": False, "layout": "eval", **dict.fromkeys(sources.KEYS), **keys}
 
 
 def run(folder: Path, given: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -44,6 +44,16 @@ def good(tmp_path: Path) -> Path:
     path = tmp_path / "good.json"
     path.write_text(json.dumps({"NEJM": ROWS}))
     return path
+
+
+def test_a_record_at_which_a_run_would_stop_is_a_problem_that_names_it(tmp_path: Path, good: Path) -> None:
+    assert run(tmp_path, {"loose": entry(path=str(good), key="NEJM")})["loose"]["status"] == "found"
+    with pytest.raises(UserError, match="1 of 1 sets cannot be used"):
+        run(tmp_path, {"strict": entry(path=str(good), key="NEJM", strict=True)})
+    row = read(tmp_path)["strict"]
+    assert (row["status"], row["records"], row["questions"]) == ("problem", "9", "6")
+    assert "record 2 (from 0), field 'answer_idx'" in row["note"]
+    assert "set `invalid` to drop" in row["note"]
 
 
 def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -149,8 +159,9 @@ def test_a_configuration_is_checked_as_a_run_would_read_it(tmp_path: Path, good:
     overlay = {
         "pathvars": {"results": "out"},
         "data": {"mine": {"layout": "eval", "path": str(good), "key": "NEJM", "rows": 9}},
-        "pools": dict.fromkeys(("medqa", "headqa", "medmcqa", "pubmedqa")) | {"only": {"from": "mine"}},
-        "benchmarks": dict.fromkeys(DEFAULT["benchmarks"]) | {"own": {"from": "mine"}, "lancet": {"from": "lancet", "optional": True}},
+        "pools": dict.fromkeys(("medqa", "headqa", "medmcqa", "pubmedqa")) | {"only": {"from": "mine", "invalid": "drop"}},
+        "benchmarks": dict.fromkeys(DEFAULT["benchmarks"])
+        | {"own": {"from": "mine", "invalid": "drop"}, "lancet": {"from": "lancet", "optional": True}},
     }
     (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
     check.main(["--configfile", "overlay.yaml"])

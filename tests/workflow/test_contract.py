@@ -202,8 +202,10 @@ def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project)
     assert project.plan("results/short/select/m1k.parquet") == {"select_sample m1k"}
 
 
-def test_results_without_records_are_taken_as_they_are(project: Project) -> None:
-    project.forget_times()
+@pytest.mark.parametrize("times", ["kept", "forgotten"])
+def test_results_without_records_are_taken_as_they_are(times: str, project: Project) -> None:
+    if times == "forgotten":
+        project.forget_times()
     shutil.rmtree(project.path(".snakemake"))
     code, said = project.run(*MAIN, module="m1.launch")
     assert code == 1

@@ -395,15 +395,13 @@ def check_fetched(wiring: Wiring) -> Check:
     return Check(OK, f"all {len(wanted)} models and sets are fetched")
 
 
-def check_keys(config: Mapping[str, Any]) -> Iterator[Check]:
+def check_keys(wiring: Wiring) -> Iterator[Check]:
     """Whether the keys of providers are in the environment; their values are not looked at."""
     users: dict[str, list[str]] = {}
-    providers = {"teacher": config["teacher"], "labeller": config["labeller"]}
-    providers |= {f"screen.providers.{name}": provider for name, provider in config["screen"]["providers"].items()}
-    for name, provider in providers.items():
+    for name, provider in wiring.called().items():
         if provider["api_key_env"]:
             users.setdefault(provider["api_key_env"], []).append(name)
-    for name, recipe in config["recipes"].items():
+    for name, recipe in wiring.recipes.items():
         if variable := recipe["serve"]["options"].get("api_key_env"):
             users.setdefault(variable, []).append(name)
     for variable, names in users.items():
@@ -459,7 +457,7 @@ def checks(overlays: Sequence[Path], profile: Path) -> Iterator[Check]:
     wiring = Wiring(merged(config, {key: value for key, value in cluster.overlay.items() if key != "cluster"}))
     yield Check(OK, f"configuration: {len(wiring.recipes)} models, {len(wiring.trained)} of them trained here")
     yield from check_environments(wiring.config, cluster)
-    yield from check_keys(wiring.config)
+    yield from check_keys(wiring)
     scratch = Path(wiring.config["scratch"]).expanduser()
     yield from check_scratch(wiring, scratch)
     fetched = check_fetched(wiring)

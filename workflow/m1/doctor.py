@@ -24,7 +24,7 @@ from m1.errors import UserError, run
 
 ROOT = Path(__file__).parents[2]
 PYTHON = (3, 11)
-PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 3.0, 1.0, 4.0
+PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
 WEIGHTS, TRAINING = 2, 16
 """Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md)."""
@@ -126,10 +126,11 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
         there = all(place and shutil.which(place) for place in places)
         need = "" if there else f"for {listed(sglang)}; make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
         yield Finding("SGLang", ", ".join(map(str, filter(None, places))) or "M1_SGLANG_PYTHON is not set", need)
+    yield from files(config, wiring)
     hub = from_hub(config)
     if hub:
         yield reach(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), hub)
-    yield from keys(config, wiring)
+    yield from keys(wiring)
 
 
 def gpus(recipes: dict[str, Any], wiring: Any, there: list[float]) -> Iterator[Finding]:
@@ -149,10 +150,11 @@ def gpus(recipes: dict[str, Any], wiring: Any, there: list[float]) -> Iterator[F
         lacking = [(count, memory) for count, memory in asked if size and (len(there) < count or min(there) < memory)]
         if lacking:
             count, memory = (max(column) for column in zip(*lacking))
-            too_large.append(f"{name} wants {count} of {memory:.0f} GB or more")
+            too_large.append((count * memory, f"{name} wants {count} of {memory:.0f} GB or more"))
     if too_large:
         remedy = "run on such a machine, lower `train` and `serve` in the recipe, or take what is published (`enter`)"
-        yield Finding("GPUs", found, f"{listed(too_large)}; {remedy}")
+        largest = [said for _, said in sorted(too_large, key=lambda one: -one[0])]
+        yield Finding("GPUs", found, f"{listed(largest)}; {remedy}")
     elif there or any(parameters(base) for base in wiring.config["bases"].values()):
         yield Finding("GPUs", f"{found}; enough for {len(recipes)} models, at the least")
     else:
@@ -161,14 +163,27 @@ def gpus(recipes: dict[str, Any], wiring: Any, there: list[float]) -> Iterator[F
 
 def weights(recipes: dict[str, Any], wiring: Any) -> Iterator[Finding]:
     """Whether there is space for the models: bases, what is trained, and two checkpoints of a training."""
-    bases = {recipe["base"] for recipe in recipes.values()}
-    sizes = {name: parameters(wiring.config["bases"][name]) for name in bases}
-    trained = [sizes[recipe["base"]] for name, recipe in recipes.items() if name in wiring.tuned]
-    wanted = WEIGHTS * (sum(sizes.values()) + sum(trained)) + 2 * 12 * max(trained, default=0)
+    sizes = {name: parameters(wiring.config["bases"][recipe["base"]]) for name, recipe in recipes.items()}
+    bases = {recipe["base"]: sizes[name] for name, recipe in recipes.items() if name in wiring.trained or name not in wiring.tuned}
+    tuned = sum(size for name, size in sizes.items() if name in wiring.tuned)
+    largest = max((size for name, size in sizes.items() if name in wiring.trained), default=0)
+    wanted = WEIGHTS * (sum(bases.values()) + tuned) + 2 * 12 * largest
     free = shutil.disk_usage(ROOT).free / 1e9
     if wanted:
         need = "" if free > wanted else "for models; make room, or link `results` to a larger disk"
         yield Finding("weights", f"{wanted:,.0f} GB wanted, {free:,.0f} GB free", need)
+
+
+def files(config: dict[str, Any], wiring: Any) -> Iterator[Finding]:
+    """Local files and folders that the configuration names and that are not there; those of the embedded world are made."""
+    world = f"{config['pathvars']['results']}/world/"
+    used = {f"bases.{recipe['base']}": config["bases"][recipe["base"]] for recipe in config["recipes"].values()}
+    sources = {f"data.{name}": source for name, source in wiring.data_check().items() if not source["optional"]}
+    places = {name: one["path"] for name, one in (used | sources).items() if one.get("path")}
+    lacking = {name: path for name, path in places.items() if not path.startswith(world) and not Path(path).expanduser().exists()}
+    if lacking:
+        remedy = "correct the path, or bring the file (make data-check says where from)"
+        yield Finding("files", listed(list(lacking.values())), f"for {listed(list(lacking))}; {remedy}")
 
 
 def from_hub(config: dict[str, Any]) -> list[str]:
@@ -178,7 +193,8 @@ def from_hub(config: dict[str, Any]) -> list[str]:
     found = [f"bases.{name}" for name in used if config["bases"][name].get("hub") and not (results / "bases" / name).exists()]
     for kind in ("pools", "benchmarks"):
         sources = config[kind].items()
-        found += [f"{kind}.{name}" for name, source in sources if not source["path"] and not (results / kind / f"{name}.parquet").exists()]
+        there = {name for name, _ in sources if (results / kind / f"{name}.parquet").exists()}
+        found += [f"{kind}.{name}" for name, source in sources if source["hub"] and not source["path"] and name not in there]
     return sorted(found)
 
 
@@ -194,13 +210,9 @@ def reach(url: str, needed: list[str]) -> Finding:
         return Finding("hub", f"{url}: {reason}", f"for {listed(needed)}; check the network, or give local files (`path`)")
 
 
-def keys(config: dict[str, Any], wiring: Any) -> Iterator[Finding]:
+def keys(wiring: Any) -> Iterator[Finding]:
     """Whether the variables that hold the keys of paid providers are set."""
-    steps = [Path(manifest).parent.name for manifest in wiring.spending()]
-    used = {"teacher": config["teacher"]} if "distill" in steps else {}
-    used |= {"labeller": config["labeller"]} if "select" in steps else {}
-    used |= {f"screen.providers.{name}": one for name, one in wiring.providers.items()} if "screen" in steps else {}
-    for name, provider in used.items():
+    for name, provider in wiring.called().items():
         if variable := provider["api_key_env"]:
             there = bool(os.environ.get(variable))
             yield Finding("key", f"{variable} is {'set' if there else 'not set'}", "" if there else f"for {name}; run: export {variable}=…")

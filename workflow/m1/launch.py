@@ -9,7 +9,6 @@ Results that were brought here without Snakemake's records of them are not made 
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import socket
@@ -187,12 +186,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     snakemake = [sys.executable, "-m", "snakemake"]
     files = configured(arguments)
-    whole = functools.reduce(config.merged, map(config.read, (*config.DEFAULT, *map(Path, files))))  # says where a file is wrong
+    whole = config.load([Path(file) for file in files])  # what is wrong is said before Snakemake says it in its own way
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(arguments))
-    pathvars = whole.get("pathvars")
-    if not isinstance(pathvars, dict):  # at which Snakemake itself would fail before anything is checked
-        raise UserError(f"pathvars: {pathvars!r} found; folders are needed, as in {{results: results/mine, logs: logs/mine}}")
-    if not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), str(pathvars.get("results")))):
+    if not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), whole["pathvars"]["results"])):
         if not dry:
             raise UserError(problem)
         say("launch", problem)
@@ -202,7 +198,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         (folder / NOTE).parent.mkdir(exist_ok=True)
         (folder / NOTE).write_text(json.dumps({"machine": socket.gethostname(), "process": os.getpid()}), encoding="utf-8")
     if {"--touch", "-t"} & set(arguments):
-        arguments.append("--keep-incomplete")  # what cannot be taken as it is must not be deleted for it
+        # All of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it.
+        arguments += ["--forceall", "--keep-incomplete"]
     os.execv(sys.executable, [*snakemake, *arguments])
 
 

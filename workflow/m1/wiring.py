@@ -248,6 +248,12 @@ class Wiring:
             made.append("select/domains")
         return [f"<results>/{name}.json" for name in made]
 
+    def called(self) -> dict[str, dict[str, Any]]:
+        """The providers that steps of this run call, by their key in the configuration."""
+        stages = {Path(manifest).parent.name for manifest in self.spending()}
+        found = {key: self.config[key] for key, stage in (("teacher", "distill"), ("labeller", "select")) if stage in stages}
+        return found | {f"screen.providers.{name}": one for name, one in self.providers.items() if "screen" in stages}
+
     def source_file(self, kind: str, name: str) -> list[str]:
         """The local file of a pool or benchmark; none if it comes from the hub, or is optional and not there."""
         source = self.config[kind][name]
@@ -369,12 +375,13 @@ class Wiring:
             source = self.config[kind][name]
             if (source["path"] or "").startswith(f"{self.config['pathvars']['results']}/world/"):
                 continue
-            one = sources.setdefault(label, {"used_by": [], "optional": True, **{key: source[key] for key in READ}})
+            one = sources.setdefault(label, {"used_by": [], "optional": True, "strict": False, **{key: source[key] for key in READ}})
             one["used_by"].append(user)
             one["optional"] = one["optional"] and source["optional"]
+            one["strict"] = one["strict"] or (source["invalid"] == "error" and not source["part"])  # the other part may hold the record
         for name, label in self.enter["subsets"].items():
             entry = {key: self.config["data"][label][key] for key in READ}
-            sources[label] = {"used_by": [f"enter.subsets.{name}"], "optional": False, **entry}
+            sources[label] = {"used_by": [f"enter.subsets.{name}"], "optional": False, "strict": False, **entry}
         return sources
 
     def fetched(self) -> list[str]:

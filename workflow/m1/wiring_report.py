@@ -187,6 +187,10 @@ class ReportWiring(Wiring):
         }
         return {rule: [f"<results>/{name}" for name in names] for rule, names in found.items()}
 
+    def all_manifests(self) -> list[str]:
+        """The manifests, or folders with one, in the order of the paper; what is made from a folder has one, too, and changes with it."""
+        return [path for paths in self.manifests().values() for path in paths]
+
     def figure2_manifests(self, wildcards: Wildcards, input: Any) -> list[str]:
         """``--manifest=rule=path`` for each manifest of Figure 2."""
         rules = [rule for rule, paths in self.manifests().items() for _ in paths]
@@ -218,10 +222,8 @@ class ReportWiring(Wiring):
         return json.dumps({"note": self.config["report"]["note"]})
 
     def page(self) -> dict[str, list[str]]:
-        """Inputs of the report's page, of the models that tables or figures show, and what made them."""
-        made = ["pools/merged", *(f"select/{name}" for name in self.config["subsets"])]
-        made += [f"infer/{model}/manifest" for model in self.shown] + [f"score/{model}" for model in self.shown]
-        return {**self._read(self.shown), "manifests": [f"<results>/{name}.json" for name in made]}
+        """Inputs of the report's page, of the models that tables or figures show."""
+        return self._read(self.shown)
 
     def _read(self, models: list[str]) -> dict[str, list[str]]:
         """What models thought and answered, and how it was judged."""

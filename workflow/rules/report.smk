@@ -394,11 +394,9 @@ rule report_rulegraph:
 rule report_figure2:
     input:
         graph="<results>/rulegraph.dot",
-        # folders of models are ancient: what is made from them has manifests of its own, which change with them
         manifests=[
             path if path.endswith(".json") else ancient(path)
-            for paths in wiring.manifests().values()
-            for path in paths
+            for path in wiring.all_manifests()
         ],
     output:
         pdf="<results>/figure2.pdf",
@@ -475,6 +473,10 @@ rule report_cases:
 rule report_page:
     input:
         **wiring.page(),
+        manifests=[
+            path if path.endswith(".json") else ancient(path)
+            for path in wiring.all_manifests()
+        ],
         tokenizers=ancient(wiring.tokenizers(wiring.shown)),
         tables=wiring.page_tables(),
         figures=wiring.page_figures(),

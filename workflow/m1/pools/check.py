@@ -66,6 +66,8 @@ def look(name: str, source: Mapping[str, Any], silence: str = "") -> Finding:
             parts, refused = to_parts(enumerate(rows), LAYOUTS[source["layout"]], place, drop_invalid=True)
             finding.questions = len(parts)
             finding.refused = "; ".join(f"{count} {reason}" for reason, count in list(by_reason(refused).items())[:3])
+            if refused and source["strict"]:
+                to_parts(enumerate(rows), LAYOUTS[source["layout"]], place, drop_invalid=False)
         sources.check_rows(place, name, len(rows), source["rows"])
     except sources.Missing as error:
         finding.status, finding.note = "left out" if source["optional"] else "missing", str(error)
@@ -112,7 +114,7 @@ def check(given: Mapping[str, Mapping[str, Any]], output: Path) -> None:
     """Look at every set, say what was found, and write it as a table.
 
     Args:
-        given: entry to its used_by (a list), optional, layout and the keys of :data:`m1.pools.sources.KEYS`.
+        given: entry to its used_by (a list), optional, strict, layout and the keys of :data:`m1.pools.sources.KEYS`.
         output: CSV, a row for each entry.
 
     Raises:

@@ -397,7 +397,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="a model's folder, for its thinking")
     files("--tables", "CSV, in the order shown")
     files("--figures", "PNG, in the order shown")
-    files("--manifests", "JSON, of the steps that made all this")
+    files("--manifests", "JSON, of the steps that made all this, or folders with a manifest.json")
     parser.add_argument("--captions", type=Path, required=True, help="folder of captions, by the names of tables and figures: NAME.rst")
     parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
     parser.add_argument(
@@ -408,6 +408,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--output", required=True, type=Path, help="HTML")
     options = parser.parse_args(argv)
+    options.manifests = [path / "manifest.json" if path.is_dir() else path for path in options.manifests]
     html, told = build(options)
     write_text(options.output, html)
     say("page", f"{told}: {options.output}, {options.output.stat().st_size / 1e6:.1f} MB")

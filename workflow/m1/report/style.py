@@ -66,9 +66,13 @@ def model_style(number: int) -> dict[str, Any]:
 
 
 def grid(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with ``panels`` axes, :data:`COLUMNS` to a row; about 2 by 2.2 inches for each. Made within ``plt.rc_context(RC)``."""
-    rows = -(-panels // COLUMNS)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=(13, 2.3 * rows + 0.5), squeeze=False)
+    """A figure with ``panels`` axes; about 2 by 2.2 inches for each. Made within ``plt.rc_context(RC)``.
+
+    :data:`COLUMNS` are side by side, or one more where the last panel would have a row to itself.
+    """
+    columns = COLUMNS + (panels > COLUMNS and panels % COLUMNS == 1)
+    rows = -(-panels // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(13, 2.3 * rows + 0.5), squeeze=False)
     for unused in axes.flat[panels:]:
         unused.set_axis_off()
     return figure, list(axes.flat[:panels])
