@@ -126,6 +126,6 @@ def note(found: Iterable[Work]) -> str:
     return (
         f"GPU-hours are those of an H100, to a factor of three: {TRAINING / 1e12:.0f} TFLOP/s in training, {SERVING / 1e12:.0f} in"
         f" generating, in process {STEPS} tokens a second for each request of a batch; {QUESTION} tokens of question, {THINKING:,} of"
-        f" thinking, {ANSWER} of answer. A consumer card of 24 GB takes some eight times as long to train."
+        f" thinking, {ANSWER} of answer; loading weights comes on top. A consumer card of 24 GB takes some eight times as long to train."
         + (f" Not known, as no name says how large the model is: {', '.join(unknown)}." if unknown else "")
     )
