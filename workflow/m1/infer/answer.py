@@ -13,8 +13,7 @@ from typing import Any
 
 from m1 import settings as given
 from m1.errors import UserError, run
-from m1.files import write_manifest
-from m1.infer.engine import KeptEngine, Request, add_arguments, opened
+from m1.infer.engine import KeptEngine, Request, add_arguments, opened, write_generated
 from m1.markers import chat
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
@@ -148,16 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             counts["questions"] += len(asked)
             counts["answer_tokens"] += sum(tokens for _, tokens in answers)
-    counts["generated_now"] = engine.generated
-    inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
-    write_manifest(
-        arguments.manifest,
-        inputs=inputs,
-        settings=[settings, arguments.serve],
-        counts=counts,
-        started=started - engine.seconds,
-        known={"model": identity},
-    )
+    write_generated(arguments, engine, identity, {path.stem: path for path in arguments.benchmarks}, settings, counts, started)
     say(f"infer {name}", f"{counts['questions']:,} questions answered, {engine.generated:,} tokens generated")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from m1.errors import UserError
-from m1.files import digest, model_identity, read_json
+from m1.files import digest, model_identity, read_json, write_manifest
 from m1.infer.engines import DECIDE, Engine, Generation, Request, options_of
 from m1.infer.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.infer.engines.sglang import SglangEngine, SglangOptions
@@ -130,3 +130,30 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
             engine.generated += shard["counts"]["generated_now"]
             engine.seconds += shard["seconds"]
         yield engine, tokenizer_of(folder, arguments.template), model
+
+
+def write_generated(
+    arguments: argparse.Namespace,
+    engine: KeptEngine,
+    identity: str,
+    questions: Mapping[str, Path],
+    settings: Any,
+    counts: Mapping[str, int],
+    started: float,
+    **more: Any,
+) -> None:
+    """Write the manifest of what a model has answered; see :func:`add_arguments` and :func:`m1.files.write_manifest`.
+
+    Args:
+        questions: name to file.
+        started: when this process began; what shards took before is added.
+    """
+    write_manifest(
+        arguments.manifest,
+        inputs={"model": arguments.model, **questions},
+        settings=[settings, arguments.serve],
+        counts={**counts, "generated_now": engine.generated},
+        started=started - engine.seconds,
+        known={"model": identity},
+        **more,
+    )

@@ -19,9 +19,8 @@ from typing import Any
 
 from m1 import settings as given
 from m1.errors import run
-from m1.files import write_manifest
 from m1.infer.answer import add_questions, chat_ids, kept, portions, stop_ids
-from m1.infer.engine import KeptEngine, Request, add_arguments, opened
+from m1.infer.engine import KeptEngine, Request, add_arguments, opened, write_generated
 from m1.markers import Marks
 from m1.progress import say
 from m1.prompts import evaluation_prompt, question_text
@@ -263,16 +262,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep_rollouts(rolled)
             keep_predictions(predicted)
             counts.update(cost)
-    inputs = {"model": arguments.model, **{path.stem: path for path in arguments.benchmarks}}
-    write_manifest(
-        arguments.manifest,
-        inputs=inputs,
-        settings=[json.loads(arguments.settings), arguments.serve],
-        counts={**counts, "settings": len(settings.stages), "generated_now": engine.generated},
-        started=started - engine.seconds,
-        known={"model": identity},
-        name=name,
-    )
+    counts["settings"] = len(settings.stages)
+    benchmarks = {path.stem: path for path in arguments.benchmarks}
+    write_generated(arguments, engine, identity, benchmarks, json.loads(arguments.settings), counts, started, name=name)
     needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"

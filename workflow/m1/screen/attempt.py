@@ -10,9 +10,8 @@ from pathlib import Path
 
 from m1.curation import is_right_curated
 from m1.errors import run
-from m1.files import write_manifest
 from m1.infer.answer import add_portions, answer_at_once, kept, portions
-from m1.infer.engine import add_arguments, opened
+from m1.infer.engine import add_arguments, opened, write_generated
 from m1.progress import say
 from m1.records import Attempt
 
@@ -39,16 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep(judged)
             counts["questions"] += len(judged)
             counts["right"] += sum(attempt.correct for attempt in judged)
-    counts["generated_now"] = engine.generated
-    inputs = {"model": arguments.model, "questions": arguments.questions}
-    write_manifest(
-        arguments.manifest,
-        inputs=inputs,
-        settings=[settings, arguments.serve],
-        counts=counts,
-        started=started - engine.seconds,
-        known={"model": identity},
-    )
+    write_generated(arguments, engine, identity, {"questions": arguments.questions}, settings, counts, started)
     say(title, f"{counts['right']:,} of {counts['questions']:,} questions right")
 
 
