@@ -64,7 +64,7 @@ report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made
 
 ##@ work on it
 test: $(VENV)/.ready ## unit, rule and workflow tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # SGLang's pins exclude the core's, and ask for CUDA: so an environment of its own, and without dependencies but torch's.
 $(SGLANG)/.ready: requirements-sglang-cpu.txt tests/sglang_cpu/sitecustomize.py

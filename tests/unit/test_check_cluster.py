@@ -243,7 +243,6 @@ def test_a_wrong_configuration_ends_the_check(here: Here) -> None:
     assert "unknown key 'scren'; did you mean 'screen'?" in lines[-1]
 
 
-@pytest.mark.xdist_group("slurm")
 def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
     start = ROOT / "tests/slurm/start_slurm.sh"
     if not start.exists() or not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):

@@ -24,7 +24,6 @@ from transformers import AutoTokenizer
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("sglang"),
     pytest.mark.skipif(PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"),
 ]
 WAIT = (100, 101)

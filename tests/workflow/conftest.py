@@ -12,8 +12,8 @@ from project import MAIN, Project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """SLURM's tests first: they take longest and mostly wait, so that the other process has the rest to do meanwhile."""
-    items.sort(key=lambda item: item.path.name != "test_slurm.py")
+    """What takes longest first, so that the many short tests fill up the end; SLURM's before all, as they mostly wait."""
+    items.sort(key=lambda item: (item.path.name != "test_slurm.py", item.path.parent.name != "workflow"))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 
 HERE = REPOSITORY / "tests/slurm"
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
