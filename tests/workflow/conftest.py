@@ -12,8 +12,8 @@ from project import MAIN, Project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest first, so that the many short tests fill up the end; SLURM's before all, as they mostly wait."""
-    items.sort(key=lambda item: (item.path.name != "test_slurm.py", item.path.parent.name != "workflow"))
+    """SLURM's tests first: they mostly wait. The other process begins with unit tests, so that it does not wait for the finished run as well."""
+    items.sort(key=lambda item: item.path.name != "test_slurm.py")
 
 
 @pytest.fixture(scope="session")
