@@ -109,20 +109,24 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "learning rate of a recipe": (text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"), trained("m1-small-1k")),
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
     "GPUs of a training": (text(RECIPE, "serve: ", "train: {processes: 2, per_device: 2, save_minutes: 5}\nserve: "), set()),
-    "partitions and type of GPUs": (settings(cluster={"partition": "long", "gpu_partition": "a100", "gpu_type": "a100"}), set()),
-    "scratch folder": (settings(scratch="elsewhere"), set()),
+    "partitions, type of GPUs, scratch": (
+        settings(cluster={"partition": "long", "gpu_partition": "a100", "gpu_type": "a100"}, scratch="elsewhere"),
+        set(),
+    ),
     "where a strategy is described": (
         text("config/accelerate/fsdp2.yaml", "fsdp_offload_params: false", "fsdp_offload_params: true"),
         set(),
     ),
     "batch of a recipe": (text(RECIPE, "batch: 128", "batch: 64"), set()),
-    "price and pace of the teacher": (settings(teacher={"price_prompt": 0.5, "concurrency": 4, "timeout": 30, "max_retries": 9}), set()),
-    "limits of the teacher": (
-        settings(teacher={"max_dollars": 5, "deadline": 600, "requests_per_minute": 60, "tokens_per_minute": 1e6}),
+    "price, pace and batch endpoint of the teacher": (
+        settings(
+            teacher={"price_prompt": 0.5, "concurrency": 4, "timeout": 30, "max_retries": 9}
+            | {"batch": {"window": "24h", "size": 100, "poll_seconds": 60, "discount": 0.5}}
+        ),
         set(),
     ),
-    "batch endpoint of the teacher": (
-        settings(teacher={"batch": {"window": "24h", "size": 100, "poll_seconds": 60, "discount": 0.5}}),
+    "limits of the teacher": (
+        settings(teacher={"max_dollars": 5, "deadline": 600, "requests_per_minute": 60, "tokens_per_minute": 1e6}),
         set(),
     ),
     "further field of the teacher's requests": (
