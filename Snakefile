@@ -58,6 +58,12 @@ localrules:
     report_page,
 
 
+# By Ctrl-C, Snakemake does not cancel the jobs whose state it is just asking SLURM for.
+onerror:
+    if name := getattr(workflow.executor_settings, "jobname_prefix", None):
+        leave_none(Path.cwd(), f"{name}_")
+
+
 rule all:
     default_target: True
     input:

@@ -62,7 +62,7 @@ def test_a_run_on_another_login_node_is_left_alone(here: Path) -> None:
 
 def test_nothing_starts_where_slurm_does_not_answer(here: Path) -> None:
     (here / "bin/squeue").write_text("#!/bin/sh\necho 'squeue: error: Unable to contact slurm controller' >&2; exit 1\n")
-    with pytest.raises(UserError, match=r"SLURM does not answer: squeue: error: Unable to contact .* nothing was started"):
+    with pytest.raises(UserError, match=r"SLURM does not answer: squeue: error: Unable to contact .* nothing is started"):
         launch.clear(here, ["true"], "m1_")
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from m1.config import load, merged
+from m1.doctor import CHECKPOINTS, WEIGHTS, parameters
 from m1.errors import UserError, run
 from m1.wiring import Wiring
 
@@ -34,8 +35,6 @@ OK, WARN, FAILS = "ok", "warn", "fails"
 ON_NODE_SECONDS = 60
 """How long the small job may wait for a node."""
 HUB_SECONDS = 8.0
-TRAINING_BYTES = 26
-"""Of a training on disk, for each parameter: two checkpoints with 12 bytes, and the model in bfloat16."""
 NEEDED_CONDA = (24, 7, 1)
 
 
@@ -144,12 +143,12 @@ def asked(wiring: Wiring, longest: float) -> list[Ask]:
         found.setdefault(one, []).append(job)
 
     for name, recipe in wiring.recipes.items():
-        if name in wiring.trained:
+        if name in wiring.trainings:
             add(f"train {name}", *wiring.trains_on(name), recipe["resources"])
         if name in {*wiring.swept, *wiring.at_once}:
             add(f"infer {name}", 1, wiring.answers_on(name), recipe["resources"])
     screen = wiring.config["screen"]
-    if "hard" in {wiring.config["subsets"][name]["traces"] for name in wiring.sampled}:
+    if wiring.screens:
         for name in screen["models"]:
             add(f"screen {name}", 1, wiring.screens_on(name), screen.get("resources", {}))
     return [Ask(jobs, one.nodes, one.gpus, one.cores, one.memory, one.minutes) for one, jobs in found.items()]
@@ -364,20 +363,15 @@ def check_scratch(wiring: Wiring, scratch: Path) -> Iterator[Check]:
         return
     there = next(part for part in (scratch, *scratch.absolute().parents) if part.is_dir())
     free = shutil.disk_usage(there).free / 1e9
-    largest, name = max(((_parameters(wiring.recipes[one]["base"]), one) for one in wiring.trained), default=(0.0, ""))
-    needed = largest * TRAINING_BYTES / 1e9
+    sizes = [(parameters(wiring.config["bases"][wiring.recipes[one]["base"]]), one) for one in wiring.trainings]
+    largest, name = max(sizes, default=(0.0, ""))
+    needed = largest * (CHECKPOINTS + WEIGHTS)
     if needed > free:
         yield Check(
             FAILS, f"scratch {scratch}: {free:,.0f} GB free, {name} needs {needed:,.0f}", "free space, or name another disk in `scratch`"
         )
     else:
         yield Check(OK, f"scratch {scratch}: {free:,.0f} GB free" + (f", {name} needs about {needed:,.0f}" if needed else ""))
-
-
-def _parameters(base: str) -> float:
-    """Parameters of a base by its name (7b, llama-70b); 0 where it does not say."""
-    found = re.search(r"(?:^|[^0-9.])([0-9.]*[0-9])b(?:$|[^a-z0-9])", base.lower())
-    return float(found[1]) * 1e9 if found else 0.0
 
 
 def check_fetched(wiring: Wiring) -> Check:
@@ -455,7 +449,7 @@ def checks(overlays: Sequence[Path], profile: Path) -> Iterator[Check]:
         yield Check(FAILS, "configuration", str(error))
         return
     wiring = Wiring(merged(config, {key: value for key, value in cluster.overlay.items() if key != "cluster"}))
-    yield Check(OK, f"configuration: {len(wiring.recipes)} models, {len(wiring.trained)} of them trained here")
+    yield Check(OK, f"configuration: {len(wiring.recipes)} models, {len(wiring.trainings)} of them trained here")
     yield from check_environments(wiring.config, cluster)
     yield from check_keys(wiring)
     scratch = Path(wiring.config["scratch"]).expanduser()

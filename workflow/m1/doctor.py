@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 PYTHON = (3, 11)
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
-WEIGHTS, TRAINING = 2, 16
-"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md)."""
+WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
+"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two checkpoints."""
 ROOM = 1.3
 """Times what must be held: room for activations and for the key-value cache, at the least."""
 
@@ -127,8 +127,7 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
         need = "" if there else f"for {listed(sglang)}; make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
         yield Finding("SGLang", ", ".join(map(str, filter(None, places))) or "M1_SGLANG_PYTHON is not set", need)
     yield from files(config, wiring)
-    hub = from_hub(config)
-    if hub:
+    if hub := from_hub(config, wiring):
         yield reach(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), hub)
     yield from keys(wiring)
 
@@ -139,14 +138,13 @@ def gpus(recipes: dict[str, Any], wiring: Any, there: list[float]) -> Iterator[F
     too_large = []
     for name, recipe in recipes.items():
         size = parameters(wiring.config["bases"][recipe["base"]])
-        options = recipe["serve"]["options"]
         asked = []
-        if recipe["serve"]["engine"] != "openai":
-            asked.append((options.get("tp", 1) * options.get("dp", 1), ROOM * WEIGHTS * size / options.get("tp", 1)))
-        if name in wiring.trained:
-            processes = recipe["train"]["processes"]
-            shared = processes * recipe["train"]["nodes"] if recipe["train"]["strategy"].startswith("fsdp") else 1
-            asked.append((processes, ROOM * TRAINING * size / shared))
+        if answering := wiring.answers_on(name):
+            asked.append((answering, ROOM * WEIGHTS * size / recipe["serve"]["options"].get("tp", 1)))
+        if name in wiring.trainings:
+            nodes, training = wiring.trains_on(name)
+            shared = nodes * training if recipe["train"]["strategy"].startswith("fsdp") else 1
+            asked.append((training, ROOM * TRAINING * size / shared))
         lacking = [(count, memory) for count, memory in asked if size and (len(there) < count or min(there) < memory)]
         if lacking:
             count, memory = (max(column) for column in zip(*lacking))
@@ -164,10 +162,10 @@ def gpus(recipes: dict[str, Any], wiring: Any, there: list[float]) -> Iterator[F
 def weights(recipes: dict[str, Any], wiring: Any) -> Iterator[Finding]:
     """Whether there is space for the models: bases, what is trained, and two checkpoints of a training."""
     sizes = {name: parameters(wiring.config["bases"][recipe["base"]]) for name, recipe in recipes.items()}
-    bases = {recipe["base"]: sizes[name] for name, recipe in recipes.items() if name in wiring.trained or name not in wiring.tuned}
+    bases = sum(parameters(wiring.config["bases"][name]) for name in wiring.bases)
     tuned = sum(size for name, size in sizes.items() if name in wiring.tuned)
-    largest = max((size for name, size in sizes.items() if name in wiring.trained), default=0)
-    wanted = WEIGHTS * (sum(bases.values()) + tuned) + 2 * 12 * largest
+    largest = max((size for name, size in sizes.items() if name in wiring.trainings), default=0)
+    wanted = WEIGHTS * (bases + tuned) + CHECKPOINTS * largest
     free = shutil.disk_usage(ROOT).free / 1e9
     if wanted:
         need = "" if free > wanted else "for models; make room, or link `results` to a larger disk"
@@ -177,7 +175,7 @@ def weights(recipes: dict[str, Any], wiring: Any) -> Iterator[Finding]:
 def files(config: dict[str, Any], wiring: Any) -> Iterator[Finding]:
     """Local files and folders that the configuration names and that are not there; those of the embedded world are made."""
     world = f"{config['pathvars']['results']}/world/"
-    used = {f"bases.{recipe['base']}": config["bases"][recipe["base"]] for recipe in config["recipes"].values()}
+    used = {f"bases.{name}": config["bases"][name] for name in wiring.bases}
     sources = {f"data.{name}": source for name, source in wiring.data_check().items() if not source["optional"]}
     places = {name: one["path"] for name, one in (used | sources).items() if one.get("path")}
     lacking = {name: path for name, path in places.items() if not path.startswith(world) and not Path(path).expanduser().exists()}
@@ -186,11 +184,10 @@ def files(config: dict[str, Any], wiring: Any) -> Iterator[Finding]:
         yield Finding("files", listed(list(lacking.values())), f"for {listed(list(lacking))}; {remedy}")
 
 
-def from_hub(config: dict[str, Any]) -> list[str]:
+def from_hub(config: dict[str, Any], wiring: Any) -> list[str]:
     """What comes from the hub and is not there yet: bases, pools and benchmarks."""
     results = Path(config["pathvars"]["results"])
-    used = {recipe["base"] for recipe in config["recipes"].values()}
-    found = [f"bases.{name}" for name in used if config["bases"][name].get("hub") and not (results / "bases" / name).exists()]
+    found = [f"bases.{name}" for name in wiring.bases if config["bases"][name].get("hub") and not (results / "bases" / name).exists()]
     for kind in ("pools", "benchmarks"):
         sources = config[kind].items()
         there = {name for name, _ in sources if (results / kind / f"{name}.parquet").exists()}

@@ -23,7 +23,7 @@ SERVING = 100e12
 STEPS = 25
 """Tokens a second of each request in process (transformers), whatever the model: bound by the calls of its kernels."""
 QUESTION, THINKING, ANSWER = 150, 1_000, 200
-"""Tokens of a question, of thinking (Figure 8a has traces around 1,000) and of an answer, assumed."""
+"""Tokens of a question with its options, of thinking (Figure 8a has traces around 1,000) and of an answer, assumed."""
 
 
 @dataclass
@@ -55,7 +55,7 @@ def works(wiring: Wiring, questions: Questions) -> list[Work]:
     """
     config, found = wiring.config, []
     screen = config["screen"]
-    if "hard" in {config["subsets"][name]["traces"] for name in wiring.sampled}:
+    if wiring.screens:
         for name, base in screen["models"].items():
             if gpus := wiring.screens_on(name):
                 tokens = questions.merged() * min(ANSWER, screen["answer_limit"])
@@ -63,7 +63,7 @@ def works(wiring: Wiring, questions: Questions) -> list[Work]:
                 found.append(
                     _generating(f"screen {name}", gpus, shards, tokens, base, screen["serve"], f"screen/{name}.parquet", questions)
                 )
-    for name in wiring.trained:
+    for name in wiring.trainings:
         nodes, gpus = wiring.trains_on(name)
         if gpus:
             sft = wiring.recipes[name]["sft"]

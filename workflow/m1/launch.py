@@ -87,7 +87,7 @@ def queued(folder: Path, prefix: str) -> list[str]:
     command = ["squeue", "--noheader", "--me", "--format=%A|%j|%Z"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"SLURM does not answer: {done.stderr.strip()}; orphaned jobs of {folder} cannot be seen, so nothing was started")
+        raise UserError(f"SLURM does not answer: {done.stderr.strip()}; jobs of {folder} cannot be seen, so nothing is started")
     rows = [line.split("|", 2) for line in done.stdout.splitlines()]
     return sorted({number for number, name, where in rows if name.startswith(prefix) and where == str(folder)})
 
@@ -104,9 +104,15 @@ def cancel(folder: Path, prefix: str) -> int:
     waited = time.monotonic()
     while left := queued(folder, prefix) if jobs else []:
         if time.monotonic() - waited > ENDING:
-            raise UserError(f"{folder}: SLURM jobs {', '.join(left)} of a killed run do not end; cancel them by scancel, and start again")
+            raise UserError(f"{folder}: SLURM jobs {', '.join(left)} do not end; cancel them by scancel, and start again")
         time.sleep(0.5)
     return len(jobs)
+
+
+def leave_none(folder: Path, prefix: str) -> None:
+    """Cancel what a run that has ended left in SLURM's queue: it would go on beside the next run."""
+    if cancelled := cancel(folder, prefix):
+        say("launch", f"{cancelled} SLURM jobs of this run cancelled")
 
 
 def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:

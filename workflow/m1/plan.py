@@ -36,13 +36,11 @@ DEDUPLICATED = 192_023 / 196_157
 """Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row of it."""
 BILL = 590 / 30_000
 """Dollars for a trace: the authors' own note of what about 30,000 of them cost."""
-QUESTION_TOKENS = 150
-"""Assumed of a question with its options, where the questions are not there yet; else a token for four characters."""
 CHARACTERS = 4
-"""Characters to a token, assumed."""
-TRACE = (1_000, 200)
-"""Thinking and answer of a teacher, assumed: Figure 8a has its lengths around 1,000 tokens."""
-ANSWER = (0, 300)
+"""Characters to a token, assumed; where the questions are not there yet, one takes :data:`m1.gpu_hours.QUESTION` tokens."""
+TRACE = (gpu_hours.THINKING, gpu_hours.ANSWER)
+"""Thinking and answer of a teacher, assumed."""
+REPLY = (0, 300)
 """Thinking and answer of a labeller or a screening model, assumed."""
 TOKENS_PER_SECOND = 30
 """Of one call, assumed."""
@@ -287,7 +285,7 @@ def _ask(
     requests = None if known is None else [Request(prompt(question)) for question in known]
     # Where no question is there, one without text gives the length of the frame around it.
     texts = [request.prompt for request in requests or [Request(prompt(Question("", "", "", None, (), "A")))]]
-    tokens = sum(map(len, texts)) / len(texts) / CHARACTERS + (0 if requests else QUESTION_TOKENS)
+    tokens = sum(map(len, texts)) / len(texts) / CHARACTERS + (0 if requests else gpu_hours.QUESTION)
     return _Ask(step, title, Provider.from_settings(settings, title), Path(wiring.store(folder)), calls, requests, tokens)
 
 
@@ -313,7 +311,7 @@ def means(ask: _Ask, store: Store | None, keys: Collection[str]) -> Means:
             untimed = "" if len(timed) >= LEAST else "; seconds assumed"
             dollars = ask.provider.dollars(round(prompt), round(thinking + answer))
             return Means(prompt, thinking, answer, seconds, dollars, f"measured on {len(values):,} calls{untimed}")
-    thinking, answer = TRACE if ask.title == "teacher" else ANSWER
+    thinking, answer = TRACE if ask.title == "teacher" else REPLY
     dollars, basis = ask.provider.dollars(round(ask.prompt_tokens), thinking + answer), "assumed"
     if ask.title == "teacher" and 0 < dollars < BILL:
         dollars, basis = BILL, "assumed; dollars of the authors' bill"
@@ -403,8 +401,8 @@ def make_plan(config: dict[str, Any]) -> Plan:
     plan.steps = [rows[ask.step] for ask in everything]
     if any(row.basis.startswith("assumed") for row in plan.steps if row.left):
         plan.notes.append(
-            f"assumed: a token for {CHARACTERS} characters of prompt (a question of {QUESTION_TOKENS} where none is there yet); "
-            f"thinking and answer {TRACE[0]:,} + {TRACE[1]} tokens of a teacher (Figure 8a), {ANSWER[1]} of others; "
+            f"assumed: a token for {CHARACTERS} characters of prompt (a question of {gpu_hours.QUESTION} where none is there yet); "
+            f"thinking and answer {TRACE[0]:,} + {TRACE[1]} tokens of a teacher (Figure 8a), {REPLY[1]} of others; "
             f"{TOKENS_PER_SECOND} tokens a second; at least ${BILL:.4f} for a trace of a paid teacher (the authors' bill). "
             f"Measured means take their place from {LEAST} calls on."
         )
@@ -419,11 +417,10 @@ def make_plan(config: dict[str, Any]) -> Plan:
 
 def jobs(wiring: Wiring, questions: Questions) -> list[Job]:
     """Jobs that need a GPU, or a CPU for tiny models, and the scoring after them."""
-    screened = {wiring.config["subsets"][name]["traces"] for name in wiring.sampled} & {"hard"}
-    local = list(wiring.config["screen"]["models"]) if screened else []
+    local = list(wiring.config["screen"]["models"]) if wiring.screens else []
     results = {
         "screen_attempt": [f"screen/{name}.parquet" for name in local],
-        "train_sft": [f"train/{name}" for name in wiring.trained],
+        "train_sft": [f"train/{name}" for name in wiring.trainings],
         "infer_sweep": [f"infer/{name}/predictions.parquet" for name in wiring.swept],
         "infer_answer": [f"infer/{name}/predictions.parquet" for name in wiring.at_once],
         "score_judge": [f"score/{name}.parquet" for name in wiring.recipes],

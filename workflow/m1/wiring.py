@@ -53,11 +53,19 @@ class Wiring:
         self.tuned = [name for name, recipe in self.recipes.items() if "sft" in recipe]
         """Models with weights of their own, trained here or published."""
         self.trained = [name for name in self.tuned if name not in self.enter["checkpoints"]]
+        self.trainings = [name for name in self.trained if name not in self.enter["results"]]
+        """Of them, those whose weights something is computed from."""
+        answering = {*self.swept, *self.at_once} - ({*self.tuned} - {*self.trained})
+        self.bases = list(dict.fromkeys(recipe["base"] for name, recipe in self.recipes.items() if name in answering))
+        """Bases that are trained here, or answer themselves."""
         self.providers: dict[str, Any] = config["screen"]["providers"]
         """Screening models behind a URL."""
         self.borrowing = [name for name, recipe in self.recipes.items() if recipe["tokenizer"]]
         """Models without a chat template of their own."""
         self.sampled = [name for name in config["subsets"] if name not in self.enter["subsets"]]
+        self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
+        """Sets of questions that the teacher thinks about."""
+        self.screens = "hard" in self.traced
         self.drawn = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
 
@@ -240,9 +248,8 @@ class Wiring:
     def spending(self) -> list[str]:
         """Manifests of the steps of this run that call models over HTTP."""
         subsets = [self.config["subsets"][name] for name in self.sampled]
-        sets = dict.fromkeys(subset["traces"] for subset in subsets)
-        made = [f"distill/{name}" for name in sets]
-        if "hard" in sets:
+        made = [f"distill/{name}" for name in self.traced]
+        if self.screens:
             made += [f"screen/{name}" for name in self.providers]
         if "m23k" in self.sampled or any(subset["rule"].startswith("domain") for subset in subsets):
             made.append("select/domains")
@@ -386,14 +393,8 @@ class Wiring:
 
     def fetched(self) -> list[str]:
         """All that comes from the hub, or from files: models, chat templates, sets. After it, nothing needs the network but providers."""
-        bases = [
-            recipe["base"]
-            for name, recipe in self.recipes.items()
-            if name in self.trained or name in {*self.swept, *self.at_once} - {*self.tuned}
-        ]
-        curated = [subset["traces"] for name, subset in self.config["subsets"].items() if name in self.sampled]
-        folders = {f"bases/{name}" for name in bases}
-        folders |= {f"screen/models/{name}" for name in self.config["screen"]["models"] if "hard" in curated}
+        folders = {f"bases/{name}" for name in self.bases}
+        folders |= {f"screen/models/{name}" for name in self.config["screen"]["models"] if self.screens}
         folders -= {
             f"{kind}/{name}" for kind, name in (folder.rsplit("/", 1) for folder in folders) if self._at(f"{kind}/{name}", {}).get("path")
         }
@@ -404,7 +405,7 @@ class Wiring:
         ]
         made += [f"select/{name}.parquet" for name in self.enter["subsets"]]
         made += [f"infer/{name}/predictions.parquet" for name in self.enter["results"]]
-        return [*(f"<results>/{name}" for name in made), *(self.pools() if curated else []), *self.benchmarks()]
+        return [*(f"<results>/{name}" for name in made), *(self.pools() if self.traced else []), *self.benchmarks()]
 
     def template(self, wildcards: Wildcards) -> list[str]:
         """The tokenizer whose chat template a model borrows; none where it has its own."""

@@ -163,10 +163,9 @@ class ReportWiring(Wiring):
     def manifests(self) -> dict[str, list[str]]:
         """Rule to the manifests (or folders with one) of what it makes in this run: the counts of Figure 2."""
         config, shown = self.config, self.shown
-        sets = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
         paths = [model.get("path") for model in weights(config).values()]
         born = [name for name in self.world_models if f"{config['pathvars']['results']}/world/models/{name}" in paths]
-        screens = [*config["screen"]["models"], *self.providers] if "hard" in sets else []
+        screens = [*config["screen"]["models"], *self.providers] if self.screens else []
         found = {
             "world_pretrain": [f"world/models/{name}" for name in born],
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
@@ -175,11 +174,11 @@ class ReportWiring(Wiring):
             "screen_attempt": [f"screen/{name}.json" for name in screens if name not in self.providers],
             "screen_ask": [f"screen/{name}.json" for name in screens if name in self.providers],
             "screen_hard": ["screen/hard.json"] if screens else [],
-            "distill_traces": [f"distill/{name}.json" for name in sets],
+            "distill_traces": [f"distill/{name}.json" for name in self.traced],
             "select_domains": [name for name in ["select/domains.json"] if f"<results>/{name}" in self.spending()],
             "select_sample": [f"select/{name}.json" for name in self.sampled],
             "select_published": [f"select/{name}.json" for name in self.enter["subsets"] if name in config["subsets"]],
-            "train_sft": [f"train/{name}" for name in self.trained if name in shown and name not in self.enter["results"]],
+            "train_sft": [f"train/{name}" for name in self.trainings if name in shown],
             "infer_sweep": [f"infer/{name}/manifest.json" for name in self.swept if name in shown],
             "infer_answer": [f"infer/{name}/manifest.json" for name in self.at_once if name in shown],
             "infer_published": [f"infer/{name}/manifest.json" for name in self.enter["results"] if name in shown],

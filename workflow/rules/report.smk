@@ -391,13 +391,16 @@ rule report_rulegraph:
         "python -m snakemake all --snakefile {params.snakefile:q} {params.configured:q} --rulegraph dot > {output} 2> {log}"
 
 
+# Folders by their times rerun nothing: what is made from one has a manifest as well, which changes with it.
+manifests = [
+    path if path.endswith(".json") else ancient(path) for path in wiring.all_manifests()
+]
+
+
 rule report_figure2:
     input:
         graph="<results>/rulegraph.dot",
-        manifests=[
-            path if path.endswith(".json") else ancient(path)
-            for path in wiring.all_manifests()
-        ],
+        manifests=manifests,
     output:
         pdf="<results>/figure2.pdf",
         png=report(
@@ -473,10 +476,7 @@ rule report_cases:
 rule report_page:
     input:
         **wiring.page(),
-        manifests=[
-            path if path.endswith(".json") else ancient(path)
-            for path in wiring.all_manifests()
-        ],
+        manifests=manifests,
         tokenizers=ancient(wiring.tokenizers(wiring.shown)),
         tables=wiring.page_tables(),
         figures=wiring.page_figures(),

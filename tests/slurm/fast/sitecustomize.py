@@ -1,6 +1,6 @@
-"""In PYTHONPATH of the tests only: Snakemake asks SLURM for the state of jobs every few seconds, and not ever more rarely.
+"""In PYTHONPATH of the tests only: Snakemake asks SLURM for the state of jobs all the time, and not ever more rarely.
 
-Not faster than the profile's rate: while a question waits for its turn, Ctrl-C does not know which jobs to cancel (docs/cluster.md).
+So the profile's rate lets it wait within nearly every question, when Snakemake's own Ctrl-C does not know which jobs to cancel.
 """
 
 import asyncio
@@ -10,6 +10,6 @@ if "snakemake" in sys.orig_argv:
     from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
     async def _sleep(self: RemoteExecutor) -> None:
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(0.1)
 
     RemoteExecutor.sleep = _sleep
