@@ -9,7 +9,7 @@ SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
 CONFIGURED := --configfile $(or $(CONFIG),config/overlays/demo.yaml)
-.PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-sglang lint format reference
+.PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
@@ -78,16 +78,19 @@ test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## the paper's engine for real, on 
 	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/unit/test_engines_sglang.py
 
 lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
-	$(BIN)/ruff check workflow tests
-	$(BIN)/ruff format --check workflow tests
-	$(BIN)/mypy workflow/m1
+	$(BIN)/ruff check workflow tests envs
+	$(BIN)/ruff format --check workflow tests envs
+	$(BIN)/mypy workflow/m1 envs/pin.py
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
 
 format: $(VENV)/.ready ## format everything
-	$(BIN)/ruff check --fix workflow tests
-	$(BIN)/ruff format workflow tests
+	$(BIN)/ruff check --fix workflow tests envs
+	$(BIN)/ruff format workflow tests envs
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+pins: $(VENV)/.ready ## envs/*.yaml with the hashes of all wheels, after a change in requirements.txt or constraints.txt (uv, network)
+	$(BIN)/python envs/pin.py
 
 reference: $(VENV)/.ready ## config/reference.md and the schema of overlays, from the schema of the configuration
 	@PYTHONPATH=workflow $(BIN)/python -m m1.reference

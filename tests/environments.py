@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -10,16 +11,25 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+OF_TORCH = re.compile("nvidia-|cuda-|triton$|setuptools$")
+"""What torch brings, where its build is for GPUs, and what it asks for in any version: these need not be here, or not as pinned."""
+
 
 def pins(lines: Iterable[str]) -> dict[str, str]:
-    """Package to version, of lines ``name==version``."""
-    return dict(line.split("==") for line in lines if "==" in line)
+    """Package, by canonical name, to version, of lines ``name==version``."""
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines if "==" in line)}
+
+
+def listed(environment: Path) -> list[str]:
+    """What a conda environment's file has pip install."""
+    content = yaml.safe_load(environment.read_text(encoding="utf-8"))
+    found: list[str] = next(part["pip"] for part in content["dependencies"] if isinstance(part, dict))
+    return found
 
 
 def provided(environment: Path) -> dict[str, str]:
-    """The pins of a conda environment's file."""
-    content = yaml.safe_load(environment.read_text(encoding="utf-8"))
-    return pins(next(part["pip"] for part in content["dependencies"] if isinstance(part, dict)))
+    """The pins of a conda environment's file, without hashes and markers."""
+    return pins(line.partition(" ")[0] for line in listed(environment))
 
 
 def needed(names: Iterable[str]) -> dict[str, Distribution]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from environments import needed, pins, provided
+from environments import OF_TORCH, listed, needed, pins, provided
 from m1.fingerprint import PACKAGE, dependencies
 from packaging.utils import canonicalize_name
 
@@ -20,17 +20,13 @@ LAUNCHED = {"m1.train.launch": "m1.train.sft"}
 """What a module starts that decides nothing itself: the rule carries the fingerprint of the one that does."""
 SNAKEMAKES_OWN = {"report_rulegraph"}
 """Rules that run Snakemake itself, and so what the Snakefile imports."""
-COMES_WITH = {"httpx2": {"huggingface_hub", "openai"}, "packaging": {"transformers"}, "yaml": {"transformers"}}
+COMES_WITH = {"httpx2": {"huggingface-hub", "openai"}, "packaging": {"transformers"}, "yaml": {"transformers"}}
 """Modules of packages that come with any of others."""
 RULE = re.compile(r"^ *rule (\w+):\n((?:(?: +.*)?\n)+)", re.MULTILINE)
 
 
 FILES = ("constraints.txt", "requirements.txt")
 REQUIRED = pins(line for name in FILES for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
-FREE = {"setuptools"}
-"""What torch asks for in any version; `pip freeze` does not list it."""
-OF_CUDA = re.compile("nvidia-|cuda-|triton$")
-"""What torch brings where its build is for GPUs; its own version pins these."""
 
 
 def rules() -> dict[str, tuple[Path, str, str]]:
@@ -72,17 +68,28 @@ def third_party(module: str, at_once: bool = False) -> set[str]:
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_pins_are_those_of_the_requirements(environment: Path) -> None:
     found = provided(environment)
-    assert found
-    assert found == {name: REQUIRED.get(name) for name in found}
+    assert {name: version for name, version in found.items() if not OF_TORCH.match(name)} == {
+        name: REQUIRED.get(name) for name in found if not OF_TORCH.match(name)
+    }
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda path: path.stem)
 def test_all_that_an_environment_installs_is_pinned(environment: Path) -> None:
-    pinned = {canonicalize_name(name) for name in provided(environment)}
-    installed = {name: f"{name}=={package.version}" for name, package in needed(provided(environment)).items()}
-    lacking = [line for name, line in installed.items() if name not in pinned | FREE and not OF_CUDA.match(name)]
-    assert not lacking, "pins of what its packages need are lacking"
-    assert pinned <= set(installed), "pins of what nothing needs"
+    pinned, installed = set(provided(environment)), set(needed(provided(environment)))
+    assert not installed - pinned, "pins of what its packages need are lacking; make pins"
+    assert not {name for name in pinned - installed if not OF_TORCH.match(name)}, "pins of what nothing needs; make pins"
+
+
+def test_everything_has_hashes_and_the_same_in_all_environments() -> None:
+    """Pip checks all hashes or none: one without would keep an environment from being made."""
+    lines: dict[str, set[str]] = {}
+    for environment in (ROOT / "envs").glob("*.yaml"):
+        for line in listed(environment):
+            assert re.fullmatch(r"[\w.-]+==[\w.]+( ; [\w '=]+)?( --hash=sha256:[0-9a-f]{64})+", line), f"{environment}: {line}; make pins"
+            if environment in ENVIRONMENTS:
+                lines.setdefault(line.partition(" ")[0], set()).add(line)
+    assert not [name for name, found in lines.items() if len(found) > 1]
+    assert len([name for name in lines if OF_TORCH.match(name)]) > 15, "CUDA's libraries are pinned, too"
 
 
 def test_every_rule_is_found() -> None:
@@ -97,7 +104,7 @@ def test_an_environment_holds_what_its_rules_import(name: str) -> None:
     run = dependencies(module) | dependencies(LAUNCHED.get(module, module))
     wanted = {package for inner in run - ELSEWHERE for package in third_party(inner)}
     pinned = set(provided(environment))
-    lacking = sorted(package for package in wanted if not pinned & ({package} | COMES_WITH.get(package, set())))
+    lacking = sorted(package for package in wanted if not pinned & ({canonicalize_name(package)} | COMES_WITH.get(package, set())))
     assert not lacking, f"{environment.name} lacks {lacking}"
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for conda: it makes an environment of exactly the pins of its file (and what the free ones need), linked from this Python's.
+"""A stand-in for conda: it makes an environment of exactly the pins of its file, linked from this Python's.
 
 Snakemake calls `conda info`, `--version`, `config`, `env create` and `clean`, and sources `bin/activate` of conda's folder.
 """
@@ -11,9 +11,7 @@ import sys
 import venv
 from pathlib import Path
 
-from environments import needed, provided
-
-FREE = ("setuptools",)
+from environments import OF_TORCH, needed, provided
 
 
 def create(specification: Path, folder: Path) -> None:
@@ -21,11 +19,13 @@ def create(specification: Path, folder: Path) -> None:
     wanted = provided(specification)
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python3.*/site-packages")
-    for name in (*wanted, *FREE):
-        package = next(iter(needed([name]).values()))
-        here = package.version.partition("+")[0]  # of torch, there are builds
-        if wanted.get(name, here) != here:
-            sys.exit(f"{specification}: {name}=={wanted[name]}, but here is {here}")
+    for name, version in wanted.items():
+        package = next(iter(needed([name]).values()), None)
+        here = package and package.version.partition("+")[0]  # of torch, there are builds
+        if here != version and not OF_TORCH.match(name):
+            sys.exit(f"{specification}: {name}=={version}, but here is {here}")
+        if not package:
+            continue
         tops = {file.parts[0] for file in package.files or [] if file.parts[0] not in ("..", "__pycache__")}
         for top in tops:
             if not (site / top).exists():

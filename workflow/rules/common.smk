@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from m1.config import prepare
 from m1.errors import UserError
 from m1.fingerprint import fingerprint
-from m1.launch import leave_none
 from m1.wiring import one_of
 from m1.wiring_report import ReportWiring
 
