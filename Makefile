@@ -63,8 +63,9 @@ report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made
 	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
 
 ##@ work on it
+# Three processes on two cores: a third of the time is waiting, for servers, schedulers and kills.
 test: $(VENV)/.ready ## unit, rule and workflow tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # SGLang's pins exclude the core's, and ask for CUDA: so an environment of its own, and without dependencies but torch's.
 $(SGLANG)/.ready: requirements-sglang-cpu.txt tests/sglang_cpu/sitecustomize.py
@@ -78,15 +79,15 @@ test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## the paper's engine for real, on 
 	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/unit/test_engines_sglang.py
 
 lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
-	$(BIN)/ruff check workflow tests envs
-	$(BIN)/ruff format --check workflow tests envs
+	$(BIN)/ruff check workflow tests benchmarks envs
+	$(BIN)/ruff format --check workflow tests benchmarks envs
 	$(BIN)/mypy workflow/m1 envs/pin.py
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
 
 format: $(VENV)/.ready ## format everything
-	$(BIN)/ruff check --fix workflow tests envs
-	$(BIN)/ruff format workflow tests envs
+	$(BIN)/ruff check --fix workflow tests benchmarks envs
+	$(BIN)/ruff format workflow tests benchmarks envs
 	$(BIN)/snakefmt Snakefile workflow/rules
 
 pins: $(VENV)/.ready ## envs/*.yaml with the hashes of all wheels, after a change in requirements.txt or constraints.txt (uv, network)

@@ -34,7 +34,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from m1 import config  # noqa: E402
 from m1.errors import UserError, run  # noqa: E402
-from m1.plan import QUESTION_TOKENS, TRACE  # noqa: E402
+from m1.gpu_hours import ANSWER, QUESTION, THINKING  # noqa: E402
 from m1.train.text import IGNORED  # noqa: E402
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -406,7 +406,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gpu", action="store_true", help="a model of --shape on one card")
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-7b")
     parser.add_argument("--layers", type=int, nargs="+", help=f"depths, by default {DEPTHS}")
-    parser.add_argument("--tokens", type=int, default=QUESTION_TOKENS + sum(TRACE), help="of a sample; by default as `plan` assumes")
+    parser.add_argument("--tokens", type=int, default=QUESTION + THINKING + ANSWER, help="of a sample; by default as `plan` assumes")
     parser.add_argument("--peak", type=float, help="dense bf16 FLOP/s of the card, where it is none of " + ", ".join(PEAKS))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args(argv)
