@@ -8,6 +8,13 @@ QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
 
 .DEFAULT_GOAL := help
+
+# A misspelt variable would be no error to make, and the default would run.
+KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM
+GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
+UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
+$(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
+
 CONFIGURED := --configfile $(or $(CONFIG),config/overlays/demo.yaml)
 .PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv

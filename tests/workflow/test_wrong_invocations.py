@@ -139,6 +139,12 @@ def test_a_python_that_is_not_there(clone: Path) -> None:
     assert "python9: not found. Python 3.11 or newer is needed: make PYTHON=python3.11" in said
 
 
+def test_a_variable_of_make_that_there_is_not(clone: Path) -> None:
+    code, said = run("make", "plan", "CONFG=config/paper.yaml", folder=clone)
+    assert code == 2
+    assert "CONFG: not known here; known are CONFIG PROFILE PYTHON" in said
+
+
 def test_what_was_paid_for_is_only_removed_on_purpose(clone: Path) -> None:
     for name in ("store", "results", "logs", "scratch"):
         (clone / name).mkdir()
