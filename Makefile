@@ -6,12 +6,15 @@ SGLANG := .venv-sglang
 BIN := $(VENV)/bin
 QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
+PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 
 .DEFAULT_GOAL := help
 
 # A misspelt variable would be no error to make, and the default would run.
 KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
+$(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full clean%,$(MAKECMDGOALS))),\
+  $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
 UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
@@ -40,7 +43,7 @@ plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, 
 	@PYTHONPATH=workflow $(BIN)/python -m m1.plan $(CONFIGURED)
 
 dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
-	$(SNAKEMAKE) -n all $(CONFIGURED)
+	$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED)
 
 data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (without it: config/paper.yaml) there, and are they the expected ones?
 	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(or $(CONFIG),config/paper.yaml)
@@ -49,22 +52,22 @@ cluster-check: $(VENV)/.ready ## what of CONFIG would fail on a cluster with PRO
 	@PYTHONPATH=workflow $(BIN)/python -m m1.check_cluster $(CONFIGURED) --profile $(or $(PROFILE),profiles/slurm)
 
 fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so that compute nodes need no network (then HF_HUB_OFFLINE=1)
-	$(SNAKEMAKE) fetch $(CONFIGURED) $(QUIETLY)
+	$(SNAKEMAKE) fetch $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
 ##@ run
-demo: $(VENV)/.ready ## the paper on the embedded world, into tables, figures and a report (about five minutes on two cores)
-	$(SNAKEMAKE) all --configfile config/overlays/demo.yaml $(QUIETLY)
+demo: $(VENV)/.ready ## the paper on the embedded world (without Table 2), into tables, figures and a report (about five minutes on two cores)
+	$(SNAKEMAKE) all --configfile config/overlays/demo.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
 demo-full: $(VENV)/.ready ## the demo, and the ablation models of Table 2
-	$(SNAKEMAKE) all $(QUIETLY)
+	$(SNAKEMAKE) all $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
 paper: $(VENV)/.ready ## the paper itself: GPUs, a teacher and a labeller, or what the authors published (make plan CONFIG=config/paper.yaml)
-	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(QUIETLY)
+	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(PROFILED) $(QUIETLY)
 
 adopt: $(VENV)/.ready ## take results of CONFIG that were brought here without .snakemake as they are; makes nothing, checks nothing
-	$(SNAKEMAKE) all --touch $(CONFIGURED) $(QUIETLY)
+	$(SNAKEMAKE) all --touch $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
 report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made, with how each file was made
 	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
@@ -100,11 +103,12 @@ format: $(VENV)/.ready ## format everything
 pins: $(VENV)/.ready ## envs/*.yaml with the hashes of all wheels, after a change in requirements.txt or constraints.txt (uv, network)
 	$(BIN)/python envs/pin.py
 
-reference: $(VENV)/.ready ## config/reference.md and the schema of overlays, from the schema of the configuration
+reference: $(VENV)/.ready ## comments of config/config.yaml, config/reference.md and the schema of overlays, from the schema of the configuration
 	@PYTHONPATH=workflow $(BIN)/python -m m1.reference
 
 ##@ clean
-clean: ## remove results and logs; what was paid for (store), checkpoints (scratch) and the virtual environment stay
+clean: ## remove results and logs of all configurations; what was paid for (store), checkpoints (scratch) and the virtual environment stay
+	@test "$(CONFIRM)" = yes -o -z "$(wildcard results/*/train)" || { echo "$(wildcard results/*/train): trained models would be lost. To remove them, too: make clean CONFIRM=yes"; exit 1; }
 	rm -rf results logs
 
 clean-scratch: ## remove checkpoints of unfinished trainings, which then begin anew; all else stays

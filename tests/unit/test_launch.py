@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import socket
 from pathlib import Path
 
 import pytest
-import yaml
 from m1 import launch
 from m1.errors import UserError
 
@@ -66,22 +67,73 @@ def test_nothing_starts_where_slurm_does_not_answer(here: Path) -> None:
         launch.clear(here, ["true"], "m1_")
 
 
-def test_a_dry_run_changes_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
+    """What Snakemake would have been started with, in a clone whose run was killed and left jobs."""
     queue(here)
-    ran: list[list[str]] = []
+    for name in ("profiles", "config", "resources", "workflow", "Snakefile"):
+        (here / name).symlink_to(ROOT / name)
     monkeypatch.chdir(here)
-    monkeypatch.setattr("os.execv", lambda _, words: ran.append(words))
-    launch.main(["-n", "all", "--workflow-profile", str(ROOT / "profiles/slurm")])
-    assert ran[0][2:] == ["snakemake", "-n", "all", "--workflow-profile", str(ROOT / "profiles/slurm")]
+    runs: list[argparse.Namespace] = []
+    monkeypatch.setattr("snakemake.cli.args_to_api", lambda asked, parser: runs.append(asked) or True)
+    return runs
+
+
+def launched(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        launch.main(arguments)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("query", ["-n", "-np", "-nq", "--dry-run", "--summary", "-S", "--lint", "--dag", "--rulegraph", "--report", "-l"])
+def test_what_makes_nothing_clears_nothing(query: str, here: Path, ran: list[argparse.Namespace]) -> None:
+    assert launched(query, "--workflow-profile", "profiles/slurm") == 0
+    assert len(ran) == 1
     assert not (here / "cancelled").exists()
     assert not (here / launch.NOTE).exists()
 
 
-def test_the_profile_says_how_slurm_jobs_are_called(tmp_path: Path) -> None:
-    assert launch.slurm_prefix(["all", "--workflow-profile", str(ROOT / "profiles/slurm")]) == "m1_"
-    assert launch.slurm_prefix(["all", f"--profile={ROOT}/profiles/slurm"]) == "m1_"
-    assert launch.slurm_prefix(["all", "--workflow-profile", str(ROOT / "profiles/workstation")]) is None
-    assert launch.slurm_prefix(["all"]) is None
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"executor": "slurm"}))
-    with pytest.raises(UserError, match=r"config\.yaml: no slurm-jobname-prefix; .* Add: m1"):
-        launch.slurm_prefix(["--profile", str(tmp_path)])
+PROFILES = (
+    ["--workflow-profile", "profiles/slurm"],
+    ["--workflow-profile", "slurm"],
+    ["--profile=profiles/slurm"],
+    ["--profile", "profiles/slurm/config.yaml"],
+    ["--executor", "slurm", "--slurm-jobname-prefix", "m1"],
+)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=" ".join)
+def test_a_run_on_slurm_cancels_orphans_however_its_profile_is_given(profile: list[str], here: Path, ran: list[argparse.Namespace]) -> None:
+    assert launched("all", *profile) == 0
+    assert (here / "cancelled").read_text().split() == ["7", "8"]
+    assert json.loads((here / launch.NOTE).read_text())["slurm"] == "m1_"
+    assert ran[0].executor == "slurm"
+
+
+def test_a_run_without_slurm_cancels_the_jobs_of_a_killed_one_with_it(here: Path, ran: list[argparse.Namespace]) -> None:
+    assert launched("all") == 0
+    assert not (here / "cancelled").exists()
+    (here / ".snakemake/locks").mkdir()
+    (here / ".snakemake/locks/0.input.lock").touch()
+    (here / launch.NOTE).write_text(json.dumps({"machine": socket.gethostname(), "process": 7, "slurm": "m1_"}))
+    assert launched("all") == 0
+    assert (here / "cancelled").read_text().split() == ["7", "8"]
+
+
+@pytest.mark.parametrize("more", [["--config", "seed=43"], ["--default-resources", "mem_mb=1"]], ids=lambda more: more[0])
+def test_nothing_of_a_profile_is_dropped_unsaid(more: list[str], here: Path, ran: list[argparse.Namespace]) -> None:
+    with pytest.raises(UserError, match=f"{more[0]} takes the place of all that the profile has .* into a file: --configfile"):
+        launch.main(["all", "--workflow-profile", "profiles/slurm", *more])
+    assert not ran
+    assert launched("all", *more) == 0
+
+
+def test_jobs_of_slurm_need_a_name(here: Path, ran: list[argparse.Namespace]) -> None:
+    with pytest.raises(UserError, match=r"no slurm-jobname-prefix, .* Add to the profile: slurm-jobname-prefix: m1"):
+        launch.main(["all", "--executor", "slurm"])
+
+
+def test_slurm_that_is_not_there_is_said(here: Path, ran: list[argparse.Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match="squeue: not found; start this on a login node"):
+        launch.clear(here, ["true"], "m1_")

@@ -64,10 +64,12 @@ def test_snakemake_alone_is_killed_while_a_model_answers(project: Project) -> No
     shutil.rmtree(store)
     shutil.rmtree(project.path("results/short/infer/m1-small-1k"))
     process = start_until(project, target, store, 24)  # the thinking on the 24 questions
+    os.killpg(process.pid, signal.SIGSTOP)  # it waits for the other run to say so
     code, said = project.run(target, module="m1.launch")
     assert code == 1
     assert "Snakemake is at work here already" in said
     process.kill()
+    os.killpg(process.pid, signal.SIGCONT)
     kept = keys(store)
     assert not (project.folder / target).exists()
 

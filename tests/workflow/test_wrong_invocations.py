@@ -145,6 +145,22 @@ def test_a_variable_of_make_that_there_is_not(clone: Path) -> None:
     assert "CONFG: not known here; known are CONFIG PROFILE PYTHON" in said
 
 
+@pytest.mark.parametrize("target", ["demo", "demo-full", "clean"])
+def test_a_configuration_for_a_target_that_takes_none(target: str, clone: Path) -> None:
+    code, said = run("make", target, "CONFIG=config/paper.yaml", folder=clone)
+    assert code == 2
+    assert f'make {target} takes no CONFIG; make paper CONFIG="config/paper.yaml" runs a configuration' in said
+
+
+def test_trained_models_are_only_removed_on_purpose(clone: Path) -> None:
+    (clone / "results/paper/train").mkdir(parents=True)
+    code, said = run("make", "clean", folder=clone)
+    assert (code, (clone / "results/paper/train").exists()) == (2, True)
+    assert "results/paper/train: trained models would be lost. To remove them, too: make clean CONFIRM=yes" in said
+    assert run("make", "clean", "CONFIRM=yes", folder=clone)[0] == 0
+    assert not (clone / "results").exists()
+
+
 def test_what_was_paid_for_is_only_removed_on_purpose(clone: Path) -> None:
     for name in ("store", "results", "logs", "scratch"):
         (clone / name).mkdir()

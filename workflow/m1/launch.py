@@ -9,6 +9,8 @@ Results that were brought here without Snakemake's records of them are not made 
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
 import os
 import socket
@@ -16,13 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import psutil
-import yaml
+from snakemake import cli
+from snakemake.exceptions import print_exception
 
 from m1 import config
 from m1.errors import UserError, run
@@ -32,8 +34,13 @@ NOTE = ".snakemake/m1-run.json"
 """Machine and process of the last run in a folder."""
 COSTLY = ("screen/*.parquet", "distill/*.parquet", "train/*.sha256", "infer/*/predictions.parquet")
 """Results that nobody wants to make again without being asked."""
-ANYWAY = {"--touch", "-t", "--forceall", "-F", "--lint", "--unlock"}
-"""Arguments with which Snakemake makes nothing, or everything on purpose."""
+QUERIES = (
+    *("dryrun", "dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary", "lint", "report", "print_compilation"),
+    *("list_rules", "list_target_rules", "list_input_changes", "list_params_changes", "list_untracked", "list_conda_envs"),
+)
+"""Arguments of Snakemake by which it makes nothing."""
+ANYWAY = ("touch", "forceall", "lint", "unlock", "list_rules", "list_target_rules")
+"""Arguments to which it does not matter whether results have records: they look at none, or make everything on purpose."""
 ENDING = 120
 """Seconds that cancelled jobs may take to be gone."""
 
@@ -49,7 +56,8 @@ def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]
                 continue
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-        if any(word.endswith("snakemake") for word in words[:3]) and "--target-jobs" not in words:  # which a job's own Snakemake has
+        started = any(word.endswith("snakemake") or word == "m1.launch" for word in words[:3])
+        if started and "--target-jobs" not in words:  # which a job's own Snakemake has
             runs.append(process)
         elif any(word == "-m" and following.startswith("m1.") for word, following in pairwise(words)):
             jobs.append(process)
@@ -64,28 +72,31 @@ def _ancestors(process: psutil.Process) -> set[int]:
         return set()
 
 
-def slurm_prefix(arguments: Sequence[str]) -> str | None:
-    """How the names of this run's SLURM jobs begin, from the profile among Snakemake's arguments; None where none is for SLURM.
+def slurm_prefix(asked: argparse.Namespace) -> str | None:
+    """How the names of this run's SLURM jobs begin; None where it makes none.
+
+    Args:
+        asked: arguments of Snakemake, those of profiles among them.
 
     Raises:
-        UserError: the profile is for SLURM and gives its jobs no name.
+        UserError: jobs would have no name of this workflow's.
     """
-    words = [part for word in arguments for part in word.split("=", 1)]
-    for flag, value in pairwise(words):
-        path = Path(value) / "config.yaml"
-        if flag in ("--workflow-profile", "--profile") and path.is_file():
-            profile: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            if profile.get("executor") == "slurm":
-                if prefix := profile.get("slurm-jobname-prefix"):
-                    return f"{prefix}_"
-                raise UserError(f"{path}: no slurm-jobname-prefix; without it, orphaned jobs of a killed run cannot be found. Add: m1")
-    return None
+    if asked.executor != "slurm":
+        return None
+    if not isinstance(asked.slurm_jobname_prefix, str):
+        raise UserError(
+            "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found. Add to the profile: slurm-jobname-prefix: m1"
+        )
+    return f"{asked.slurm_jobname_prefix}_"
 
 
 def queued(folder: Path, prefix: str) -> list[str]:
     """This user's SLURM jobs of a folder that wait, run, or are about to be gone."""
     command = ["squeue", "--noheader", "--me", "--format=%A|%j|%Z"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError("squeue: not found; start this on a login node of the cluster, or without the profile for SLURM") from None
     if done.returncode:
         raise UserError(f"SLURM does not answer: {done.stderr.strip()}; jobs of {folder} cannot be seen, so nothing is started")
     rows = [line.split("|", 2) for line in done.stdout.splitlines()]
@@ -119,7 +130,7 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
     """End orphaned jobs and remove a stale lock, if there are any.
 
     Args:
-        prefix: of the names of SLURM jobs, where those are looked for.
+        prefix: of the names of SLURM jobs, where this run makes some; those of the killed run are looked for in any case.
 
     Raises:
         UserError: a run is at work in this folder, or may be, on another machine.
@@ -132,6 +143,7 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
         raise UserError(f"{folder}: Snakemake is at work here already (process {runs[0].pid}); wait for it or end it")
     note = folder / NOTE
     last = json.loads(note.read_text(encoding="utf-8")) if locked and note.is_file() else {"machine": socket.gethostname()}
+    prefix = prefix or last.get("slurm")
     if last["machine"] != socket.gethostname():
         raise UserError(
             f"{folder}: the last run was started on {last['machine']} (process {last['process']}) and may be at work; start this one there,"
@@ -173,40 +185,52 @@ def unknown(folder: Path, results: str) -> str:
     )
 
 
-def configured(arguments: Sequence[str]) -> list[str]:
-    """The configuration files among Snakemake's arguments."""
-    files: list[str] = []
-    taking = False
-    for word in arguments:
-        flag, equals, value = word.partition("=")
-        if word.startswith("-"):
-            taking = flag in ("--configfile", "--configfiles") and not equals
-            files += [value] if equals and flag in ("--configfile", "--configfiles") else []
-        elif taking:
-            files.append(word)
-    return files
+def parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """Arguments as Snakemake reads them, with those of its profiles, and the parser that did.
+
+    Raises:
+        UserError: one on the command line would take the place of all that the profile has of its kind.
+    """
+    parser, asked = cli.parse_args(arguments)
+    own = cli.get_argument_parser().parse_args(arguments)
+    profiles = [*(["--profile", *own.profile] if own.profile else [])]
+    profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []
+    with redirect_stderr(io.StringIO()):  # which profile it is has been said
+        profile = cli.parse_args(profiles)[1]
+    for name in ("config", "default_resources"):
+        if getattr(own, name) and getattr(profile, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{flag} takes the place of all that the profile has below `{flag[2:]}` (partitions, scratch, account);"
+                " change the profile, or put keys of the configuration into a file: --configfile"
+            )
+    return parser, asked
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Clear what a killed run left, then become Snakemake with the same arguments; a dry run changes nothing."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    snakemake = [sys.executable, "-m", "snakemake"]
-    files = configured(arguments)
+    """Clear what a killed run left, then be Snakemake with the same arguments; what makes nothing clears nothing."""
+    parser, asked = parsed(list(sys.argv[1:] if argv is None else argv))
+    folder, files = Path.cwd(), [str(file) for file in asked.configfile or []]
     whole = config.load([Path(file) for file in files])  # what is wrong is said before Snakemake says it in its own way
-    dry = bool({"-n", "--dry-run", "--dryrun"} & set(arguments))
-    if not ANYWAY & set(arguments) and (problem := unknown(Path.cwd(), whole["pathvars"]["results"])):
-        if not dry:
+    query = any(getattr(asked, name) for name in QUERIES)
+    if not any(getattr(asked, name) for name in ANYWAY) and (problem := unknown(folder, whole["pathvars"]["results"])):
+        if not query:
             raise UserError(problem)
         say("launch", problem)
-    if not dry:
-        folder = Path.cwd()
-        clear(folder, [*snakemake, *(["--configfile", *files] if files else [])], slurm_prefix(arguments))
+    if not query:
+        prefix = slurm_prefix(asked)
+        clear(folder, [sys.executable, "-m", "snakemake", *(["--configfile", *files] if files else [])], prefix)
         (folder / NOTE).parent.mkdir(exist_ok=True)
-        (folder / NOTE).write_text(json.dumps({"machine": socket.gethostname(), "process": os.getpid()}), encoding="utf-8")
-    if {"--touch", "-t"} & set(arguments):
-        # All of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it.
-        arguments += ["--forceall", "--keep-incomplete"]
-    os.execv(sys.executable, [*snakemake, *arguments])
+        note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
+        (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")
+    if asked.touch:  # all of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it
+        asked.forceall = asked.keep_incomplete = True
+    try:
+        success = cli.args_to_api(asked, parser)
+    except Exception as error:
+        print_exception(error)
+        success = False
+    raise SystemExit(0 if success else 1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What is made from the schema of the configuration: config/reference.md (every key with type, default and meaning), and overlays' schema.
+"""What is made from the schema of the configuration: the default file with its comments, config/reference.md, and overlays' schema.
 
-An overlay may leave anything out and takes named parts out with null: editors that complete its keys need another schema than the whole's.
+Of the default file, the values are edited by hand; what each key means is written once, in the schema. An overlay may leave anything out and takes named parts out with null: editors that complete its keys need another schema than the whole's.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from m1.errors import UserError, run
 from m1.files import write_text
 
 PAGE = ROOT / "config" / "reference.md"
+FILE = ROOT / "config" / "config.yaml"
 OVERLAY = SCHEMA.with_name("overlay.schema.json")
 SHORT = 40
 """Characters of a default that is shown; a longer one is looked up in config.yaml."""
@@ -29,6 +31,13 @@ Made by `make reference` from `workflow/schemas/config.schema.yaml` and the defa
 How the keys go together is in [README.md](README.md). `{name}` stands for a name of your choice, `[]` for each entry of a list. A default
 is what `config/config.yaml` has or, for what may be left out there, the schema; *needed*: whoever makes such a part must give the key.
 """
+FILE_HEAD = """\
+# yaml-language-server: $schema=../workflow/schemas/config.schema.yaml
+# The default configuration: the paper on the embedded world (docs/world.md), on a laptop, in minutes. The paper itself is config/paper.yaml,
+# laid over this file. Values are edited here; `make reference` takes the comments from the schema. An unknown key is an error; those that
+# are left out here are in config/reference.md, and how keys go together is in config/README.md.
+"""
+WIDTH = 140
 
 
 @dataclass(frozen=True)
@@ -185,10 +194,63 @@ def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
     return whole | {"description": "an overlay; made by `python -m m1.reference` from config.schema.yaml"}
 
 
+def default_file(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The default file: values in the order of the schema, each with its meaning; what several parts share is explained in the first."""
+    lines, explained = [FILE_HEAD.rstrip()], set()
+    for name, part in schema["properties"].items():
+        if name not in values:
+            continue
+        inner, refers = resolved(part, schema)
+        value, meaning = values[name], part["description"]
+        if not isinstance(value, dict | list):
+            lines += commented(f"{name}: {flow(value)}", meaning)
+            continue
+        lines += ["", f"# --- {meaning} ".ljust(WIDTH - 8, "-"), f"{name}:"]
+        if isinstance(value, list):
+            lines += [f"  - {flow(one)}" for one in value]
+        else:
+            lines += block(inner, schema, value, "  ", refers in explained)
+        explained |= {refers} - {""}
+    return "\n".join(lines) + "\n"
+
+
+def block(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Mapping[str, Any], indent: str, bare: bool = False) -> list[str]:
+    """The keys of a part, a line each; parts by name have one for each name.
+
+    Args:
+        bare: without their meanings.
+    """
+    lines = []
+    known = schema.get("properties", {})
+    for name in [*(name for name in known if name in values), *(name for name in values if name not in known)]:
+        value, line = values[name], f"{indent}{name}:"
+        meaning = "" if bare or name not in known else known[name]["description"]
+        if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
+            lines += [*commented(line, meaning), *block(resolved(known[name], whole)[0], whole, value, f"{indent}  ", bare)]
+        else:
+            lines += commented(f"{line} {flow(value)}", meaning)
+    return lines
+
+
+def commented(line: str, meaning: str) -> list[str]:
+    """A line with its meaning behind it, or above it where that is too long."""
+    whole = f"{line} # {meaning}" if meaning else line
+    if len(whole) <= WIDTH or not meaning:
+        return [whole]
+    return [f"{' ' * (len(line) - len(line.lstrip()))}# {meaning}", line]
+
+
+def flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
+
+
 def made() -> dict[Path, str]:
     """File to its content."""
-    values: Any = functools.reduce(merged, [yaml.safe_load(path.read_text(encoding="utf-8")) for path in DEFAULT])
-    return {PAGE: page(_schema(), values), OVERLAY: json.dumps(overlay(_schema()), indent=1, ensure_ascii=False) + "\n"}
+    files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in DEFAULT}
+    values: Any = functools.reduce(merged, files.values())
+    return {FILE: default_file(_schema(), files[FILE]), PAGE: page(_schema(), values), OVERLAY: json.dumps(overlay(_schema()), indent=1, ensure_ascii=False) + "\n"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

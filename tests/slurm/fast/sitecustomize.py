@@ -6,7 +6,7 @@ So the profile's rate lets it wait within nearly every question, when Snakemake'
 import asyncio
 import sys
 
-if "snakemake" in sys.orig_argv:
+if {"snakemake", "m1.launch"} & {*sys.orig_argv}:
     from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
     async def _sleep(self: RemoteExecutor) -> None:
