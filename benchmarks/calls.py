@@ -31,8 +31,8 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from m1 import records  # noqa: E402
 from m1.calls.client import Completion, Provider, Request, complete_all  # noqa: E402
 from m1.calls.serving import served  # noqa: E402
+from m1.distill.traces import teacher_prompt  # noqa: E402
 from m1.errors import UserError, run  # noqa: E402
-from m1.prompts import teacher_prompt  # noqa: E402
 from m1.records import Question, Trace  # noqa: E402
 from m1.store import Store  # noqa: E402
 from m1.world.faults import BROKEN, RETRY_AFTER, mark  # noqa: E402

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import yaml
-from m1 import check_cluster
-from m1.check_cluster import FAILS, OK, WARN, Ask, Nodes, fitting, parse_minutes, parse_nodes
+from m1.check_cluster import FAILS, OK, WARN, Ask, Nodes, Profile, asked, fitting, parse_minutes, parse_nodes
 from m1.config import load
+from m1.errors import UserError
 from m1.wiring import Wiring
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +28,8 @@ old|down|1:00:00|9|16|64000|gpu:2
 """
 
 
-def ask(nodes: int = 1, gpus: int = 8, cores: int = 8, memory: int = 64000, minutes: int = 1440) -> Ask:
-    return Ask(["train m"], nodes, gpus, cores, memory, minutes)
+def ask(partition: str = "gpu", nodes: int = 1, gpus: int = 8, cores: int = 8, memory: int = 64000, minutes: int = 1440) -> Ask:
+    return Ask(["train m"], partition, nodes, gpus, cores, memory, minutes)
 
 
 def test_nodes_of_sinfo() -> None:
@@ -51,33 +50,93 @@ def test_time_limits(limit: str, minutes: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "partition", "kind", "state", "said"),
+    ("wanted", "kind", "state", "said"),
     [
-        (ask(), "gpu", "", OK, "gpu has 4 such nodes"),
-        (ask(gpus=4), "gpu", "", OK, "gpu has 6 such nodes"),
-        (ask(nodes=2, memory=200000), "gpu", "h100", OK, "gpu has 4 such nodes"),
-        (ask(), "fast", "", FAILS, "there is no partition 'fast': choose one of cpu, gpu, old"),
-        (ask(), "old", "", FAILS, "partition old is down"),
-        (ask(minutes=4000), "gpu", "", FAILS, "gpu allows 2,880 min: set cluster.longest"),
-        (ask(), "gpu", "a40", FAILS, "a node of gpu has 4 GPUs of type a40 (types: a40, h100): lower train.processes"),
-        (ask(), "gpu", "h200", FAILS, "a node of gpu has 0 GPUs of type h200"),
-        (ask(), "cpu", "", FAILS, "a node of cpu has 0 GPUs (types: none)"),
-        (ask(memory=900000), "gpu", "", FAILS, "512,000 MB at most: lower threads or mem_mb"),
-        (ask(nodes=5), "gpu", "", FAILS, "gpu has 4 such nodes: lower train.nodes"),
+        (ask(), "", OK, "gpu has 4 such nodes"),
+        (ask(gpus=4), "", OK, "gpu has 6 such nodes"),
+        (ask(nodes=2, memory=200000), "h100", OK, "gpu has 4 such nodes"),
+        (ask("fast"), "", FAILS, "there is no partition 'fast': choose one of cpu, gpu, old"),
+        (ask("old"), "", FAILS, "partition old is down"),
+        (ask(minutes=4000), "", FAILS, "gpu allows 2,880 min: set cluster.longest"),
+        (ask(), "a40", FAILS, "a node of gpu has 4 GPUs of type a40 (types: a40, h100): lower train.processes"),
+        (ask(), "h200", FAILS, "a node of gpu has 0 GPUs of type h200"),
+        (ask("cpu"), "", FAILS, "a node of cpu has 0 GPUs (types: none)"),
+        (ask(memory=900000), "", FAILS, "512,000 MB at most: lower threads or mem_mb"),
+        (ask(nodes=5), "", FAILS, "gpu has 4 such nodes: lower train.nodes"),
+        (ask("cpu", gpus=0, cores=65), "", FAILS, "64 cores and 256,000 MB at most: lower threads or mem_mb"),
+        (ask("", gpus=0, memory=0, minutes=0), "", OK, "train m (8 cores): SLURM's own partition"),
     ],
 )
-def test_what_a_partition_can_run(wanted: Ask, partition: str, kind: str, state: str, said: str) -> None:
-    check = fitting(wanted, parse_nodes(SINFO), partition, kind)
+def test_what_a_partition_can_run(wanted: Ask, kind: str, state: str, said: str) -> None:
+    check = fitting(wanted, parse_nodes(SINFO), kind)
     assert (check.state, said in str(check)) == (state, True), check
 
 
 def test_jobs_of_the_paper_ask_for_what_their_recipes_say() -> None:
-    asked = {job: one for one in check_cluster.asked(Wiring(load([PAPER])), 600) for job in one.jobs}
-    assert (asked["train m1-7b-1k"].nodes, asked["train m1-7b-1k"].gpus, asked["train m1-7b-1k"].minutes) == (1, 8, 600)
-    assert (asked["train m1-32b-1k"].nodes, asked["train m1-32b-1k"].gpus, asked["train m1-32b-1k"].memory) == (2, 8, 200000)
-    assert asked["infer 32b"].gpus == asked["infer 7b"].gpus == 8
-    assert set(asked) >= {"screen 7b", "screen 32b", "infer m1-32b-1k"}
-    assert check_cluster.asked(Wiring(load()), 600) == [], "the embedded world needs no GPU"
+    wiring = Wiring(load([PAPER], {"cluster": {"partition": "small", "gpu_partition": "gpu", "longest": "600"}}))
+    default = {"slurm_partition": "cpu", "mem_mb": 8000, "runtime": 240}
+    found = {job: one for one in asked(wiring, default) for job in one.jobs}
+    for job, nodes in {"train m1-7b-1k": 1, "train m1-32b-1k": 2, "infer m1-32b-1k": 1}.items():
+        wanted = wiring.resources(*job.split())
+        memory, minutes = wanted["mem_mb"], min(600, wanted["runtime"])
+        assert found[job] == Ask([], "gpu", nodes, 8, wanted["threads"], memory, minutes)
+    assert found["infer 32b"].gpus == found["infer 7b"].gpus == 8
+    assert set(found) >= {"screen 7b", "screen 32b", "infer m1-32b-1k"}
+    screen, gathers = found["screen 32b"], found["screen 32b (gathers shards)"]
+    assert (gathers.partition, gathers.gpus, gathers.memory) == ("small", 0, screen.memory), "a job without GPUs asks for the same memory"
+    assert found["other jobs"] == Ask([], "cpu", 1, 0, 1, 8000, 240)
+    assert found["pools_merge"] == Ask([], "cpu", 1, 0, 8, 8000, 240), "all processes of `merge`"
+    assert not any(one.gpus for one in asked(Wiring(load()), {})), "the embedded world needs no GPU"
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
+    text = """
+    executor: slurm
+    software-deployment-method: conda
+    config: {scratch: ~/big, cluster: {longest: 1440}}
+    default-resources: {slurm_account: "'abc'", qos: "'long'", mem_mb: 8000 * attempt, runtime: 4h, slurm_extra: "'--nice=5 --hold'"}
+    """
+    profile = Profile.of(written(tmp_path, text))
+    assert (profile.slurm, profile.conda, profile.config) == (True, True, {"scratch": "~/big", "cluster": {"longest": "1440"}})
+    assert (profile.default["mem_mb"], profile.default["runtime"]) == (8000, 240)
+    assert profile.place("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
+
+
+def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
+    profile = Profile.of(written(tmp_path, "{default-resources: [slurm_account=abc, mem_mb=5], config: , software-deployment-method: }"))
+    assert (profile.account, profile.default["mem_mb"], profile.config, profile.conda) == ("abc", 5, {}, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[", "Couldn't parse config file"),
+        ("nothing", "instead of 'dict'"),
+        ("{retres: 2}", "unrecognized arguments: --retres=2"),
+        ("{executor: slrum}", "invalid choice: 'slrum'"),
+        ("{default-resources: 7}", "length 1; 2 is required"),
+        ("{default-resources: {mem_mb: 8000 * atempt}}", "'8000 * atempt'"),
+    ],
+)
+def test_a_profile_that_snakemake_refuses(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        Profile.of(written(tmp_path, text))
+    assert said in str(refusal.value)
+    assert str(refusal.value).startswith(f"{tmp_path}: Snakemake cannot read this profile: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no profile, there is no"):
+        Profile.of(tmp_path / "none")
+
+
+DEFAULT = {"slurm_account": "'abc'", "slurm_partition": "cpu", "qos": "'normal'", "mem_mb": "8000 * attempt", "runtime": "90 * attempt"}
 
 
 class Here:
@@ -87,12 +146,12 @@ class Here:
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir()
         self.environment = {"PATH": f"{self.bin}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "workflow"), "HF_HUB_OFFLINE": "1", "USER": "me"}
-        self.profile(executor="slurm", **{"default-resources": {"slurm_account": "'abc'"}})
+        self.profile(executor="slurm", **{"default-resources": DEFAULT})
         self.overlay(pathvars={"results": "results/paper", "logs": "logs"}, scratch="scratch")
 
-    def profile(self, cluster: dict[str, object] | None = None, **more: object) -> None:
-        partitions = cluster or {"partition": "cpu", "gpu_partition": "gpu", "gpu_type": "h100"}
-        (self.folder / "config.yaml").write_text(yaml.safe_dump({"config": {"cluster": partitions}, **more}), encoding="utf-8")
+    def profile(self, **more: object) -> None:
+        cluster = {"partition": "cpu", "gpu_partition": "gpu", "gpu_type": "h100"}
+        (self.folder / "config.yaml").write_text(yaml.safe_dump({"config": {"cluster": cluster}} | more), encoding="utf-8")
 
     def overlay(self, **more: object) -> None:
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(more), encoding="utf-8")
@@ -132,11 +191,13 @@ def one(lines: list[str], part: str) -> str:
 
 
 def test_without_slurm_what_was_not_checked_is_said(here: Here) -> None:
+    for name in ("bash", "which"):  # Snakemake starts with them
+        (here.bin / name).symlink_to(str(shutil.which(name)))
     here.environment["PATH"] = str(here.bin)
     code, lines = here.check()
     assert code == 1, "no key, no SGLang"
     assert one(lines, "SLURM is not installed here").startswith(WARN)
-    assert one(lines, "key OPENAI_API_KEY is not set (labeller)").startswith(FAILS)
+    assert one(lines, "key OPENAI_API_KEY is not set: for labeller").startswith(FAILS)
     assert "make fetch" in one(lines, "are not fetched (bases/32b, bases/7b")
 
 
@@ -173,13 +234,16 @@ def test_on_a_cluster_that_has_all(here: Here) -> None:
     failed = [line for line in lines if line.startswith(FAILS)]
     free = shutil.disk_usage(here.folder).free / 1e9
     assert (code, len(failed)) == ((1, 1) if free < 7 * 26 else (0, 0)), lines
-    assert all("GB free, m1-7b-1k needs 182" in line for line in failed)
+    assert one(lines, "182 GB wanted in scratch, results/paper").startswith((OK, FAILS))
+    assert all("GB wanted" in line for line in failed)
     assert one(lines, "account abc").startswith(OK)
     assert [line for line in lines if "compute node of gpu" in line and line.endswith(", 1 GPU")]
     assert len([line for line in lines if "without the hub (HF_HUB_OFFLINE is set); all is fetched" in line]) == 2
     asked = (here.folder / "asked").read_text().splitlines()
     assert all("--test-only --account=abc" in line for line in asked), "nothing is submitted"
     assert [line for line in asked if "--partition=gpu" in line and "--gres=gpu:h100:8" in line]
+    assert [line for line in asked if "--partition=cpu" in line and "--cpus-per-task=8 --mem=8000 --time=90 " in line], "pools_merge"
+    assert all("--qos=normal" in line for line in [*asked, *(here.folder / "sruns").read_text().splitlines()])
     assert not list(here.folder.glob(".cluster-check*"))
 
 
@@ -214,33 +278,40 @@ def test_conda_where_the_profile_deploys_environments(here: Here, version: str, 
     assert one(here.check()[1], version.removeprefix("conda ")).startswith(state)
 
 
-def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(403)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    assert check_cluster.hub() == (True, "")
-    server.shutdown()
-    server.server_close()
-    reached, why = check_cluster.hub()
-    assert not reached
-    assert "refused" in why
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert check_cluster.hub() == (False, "HF_HUB_OFFLINE is set")
-
-
 def test_a_wrong_configuration_ends_the_check(here: Here) -> None:
     here.overlay(scren={})
     code, lines = here.check(here.folder / "overlay.yaml")
     assert code == 1
     assert "unknown key 'scren'; did you mean 'screen'?" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("scrach", "/big", "unknown key 'scrach'; did you mean 'scratch'?"),
+        ("cluster", {"gpu_partiton": "gpu"}, "unknown key 'gpu_partiton' in cluster; did you mean 'gpu_partition'?"),
+        ("merge", {"ngram": 13}, "merge.ngram: '13' is not of type 'integer', 'null'"),
+        ("scratch", "$M1_NOWHERE/m1", "scratch: $M1_NOWHERE/m1: the environment variable M1_NOWHERE is not set"),
+    ],
+)
+def test_the_profiles_part_of_the_configuration_is_checked(here: Here, key: str, value: object, said: str) -> None:
+    here.profile(config={key: value})
+    code, lines = here.check()
+    assert code == 1
+    assert lines[-1].startswith(f"{FAILS}  configuration, with `config` of ./config.yaml laid over it: ")
+    assert said in lines[-1]
+
+
+def test_the_profile_comes_over_overlays_and_scratch_is_where_the_run_has_it(here: Here) -> None:
+    here.environment["SCRATCH"] = str(here.folder / "big")
+    here.slurm()
+    here.profile(executor="slurm", config={"scratch": "$SCRATCH/m1", "cluster": {"gpu_partition": "gpu"}})
+    here.overlay(scratch="elsewhere", cluster={"gpu_partition": "old", "gpu_type": "h100", "longest": 100})
+    lines = here.check()[1]
+    assert one(lines, f"scratch {here.folder}/big/m1 ").startswith(OK)
+    assert "100 min): gpu has 4 such nodes" in one(lines, "infer 7b,")
+    assert f"--scratch {here.folder}/big/m1" in (here.folder / "sruns").read_text()
+    assert "--gres=gpu:h100:8" in (here.folder / "asked").read_text()
 
 
 def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
@@ -255,10 +326,11 @@ def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
     try:
         assert not started.returncode, started.stderr
         here.environment |= {"PATH": f"{folder}/bin:/usr/bin:/bin", "SLURM_CONF": f"{folder}/slurm.conf"}
-        here.profile({"partition": "cpu", "gpu_partition": "gpu"}, executor="slurm")
+        config = {"cluster": {"partition": "cpu", "gpu_partition": "gpu"}}
+        here.profile(executor="slurm", config=config, **{"default-resources": {"slurm_partition": "cpu"}})
         lines = here.check()[1]
     finally:
         subprocess.run([start.with_name("stop_slurm.sh"), folder], check=False)
-    assert "(8 GPUs, 8 cores, 64,000 MB, 1,440 min): gpu has " in one(lines, "infer 7b,")
+    assert re.search(r"\(8 GPUs, 8 cores, 64,000 MB, [\d,]+ min\): gpu has ", one(lines, "infer 7b,"))
     assert one(lines, "train m1-32b-1k").startswith(FAILS), "a node has 64,000 MB"
     assert [line for line in lines if line.startswith(OK) and "compute node of cpu" in line and "sees this folder" in line]

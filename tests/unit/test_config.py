@@ -131,6 +131,35 @@ def test_published_results_have_the_budgets_that_they_have() -> None:
     assert (thinking["budgets"], thinking["forced"]) == ([64, 192], [2])
 
 
+HOMELY = [("~/big", "/home/me/big"), ("$BIG/m1", "/big/m1"), ("${BIG}/a b", "/big/a b"), ("a/../b/", "a/../b/"), ("a~b/$", "a~b/$")]
+
+
+@pytest.mark.parametrize(("path", "full"), HOMELY)
+@pytest.mark.parametrize("key", ["scratch", "store", "data/medqa_test/path", "bases/small/path", "screen/models/small/path"])
+def test_home_and_variables_are_written_out_in_paths(monkeypatch: pytest.MonkeyPatch, key: str, path: str, full: str) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("BIG", "/big")
+    given = changed(key, path)
+    found = functools.reduce(lambda part, name: part[name], key.split("/"), prepared(given))
+    assert (found, given) == (full, changed(key, path))
+
+
+@pytest.mark.parametrize("key", ["scratch", "data/medqa_test/path", "bases/small/path", "pathvars/logs"])
+def test_a_variable_that_is_not_set_is_said(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.delenv("BIG", raising=False)
+    with pytest.raises(UserError) as refusal:
+        prepared(changed(key, "/a/${BIG}/b"))
+    assert str(refusal.value).startswith(f"{key.replace('/', '.')}: /a/${{BIG}}/b: the environment variable BIG is not set")
+
+
+def test_results_are_where_snakemake_puts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    with pytest.raises(UserError, match=r"pathvars\.results: ~/r: Snakemake takes it as it stands; write it out: /home/me/r"):
+        prepared(changed("pathvars/results", "~/r"))
+    with pytest.raises(UserError, match="scratch: ~nobody-there/a: there is no such user"):
+        prepared(changed("scratch", "~nobody-there/a"))
+
+
 REFUSED = {
     "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
     "unknown key inside": (changed("merge/treshold", 1), "configuration: unknown key 'treshold' in merge; did you mean 'threshold'?"),

@@ -12,8 +12,8 @@ import pytest
 from m1 import records
 from m1.calls.client import Completion
 from m1.distill import draw, traces
+from m1.distill.traces import teacher_prompt
 from m1.errors import UserError
-from m1.prompts import teacher_prompt
 from m1.records import LETTERS, Question, Trace
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import make_question

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from m1 import config, doctor
+from m1.wiring import Wiring
 
 ROOT = Path(__file__).parents[2]
 PAPER = [ROOT / "config/paper.yaml"]
@@ -29,7 +30,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     class Answers(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
-            self.send_response(200)
+            self.send_response(403)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -39,6 +40,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("HF_ENDPOINT", url)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     yield url
     server.shutdown()
     server.server_close()
@@ -47,10 +49,27 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One card of 24 GB."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 24564\n", encoding="utf-8")
-    program.chmod(0o755)
+    command(tmp_path / "nvidia-smi", "echo 24564")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache, empty."""
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return tmp_path / "hf/hub"
+
+
+def command(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def written(folder: Path, text: str) -> Path:
+    (folder / "mine.yaml").write_text(text, encoding="utf-8")
+    return folder / "mine.yaml"
 
 
 def test_the_demo_can_run_here_and_needs_nothing_else() -> None:
@@ -60,20 +79,77 @@ def test_the_demo_can_run_here_and_needs_nothing_else() -> None:
 
 
 def test_local_files_that_are_not_there_are_missing(tmp_path: Path) -> None:
-    overlay = tmp_path / "mine.yaml"
-    overlay.write_text("{bases: {small: {path: nowhere}}, data: {mine: {path: mine.csv, layout: eval}}, benchmarks: {mine: {from: mine}}}")
+    overlay = written(
+        tmp_path, "{bases: {small: {path: nowhere}}, data: {mine: {path: mine.csv, layout: eval}}, benchmarks: {mine: {from: mine}}}"
+    )
     found = examine([overlay])["files"]
     assert (found.found, found.need.split(";")[0]) == ("nowhere, mine.csv", "for bases.small, data.mine")
     assert "files" not in examine([])
 
 
-def test_a_published_checkpoint_needs_no_room_for_a_training(tmp_path: Path) -> None:
-    overlay = tmp_path / "mine.yaml"
-    overlay.write_text(
-        "{enter: {checkpoints: {m1-7b-1k: m1_7b_1k}}, models: [m1-7b-1k], "
-        "report: {table1: {models: [m1-7b-1k]}, table2: null, figures: [m1-7b-1k]}}"
+def test_a_local_path_is_looked_for_where_the_run_looks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.csv").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    overlay = written(tmp_path, "{data: {mine: {path: ~/mine.csv, layout: eval}}, benchmarks: {mine: {from: mine}}}")
+    assert "files" not in examine([overlay])
+    assert config.load([overlay])["benchmarks"]["mine"]["path"] == str(tmp_path / "mine.csv")
+    overlay = written(tmp_path, "{screen: {models: {small: {path: ~/none}}}}")
+    assert examine([overlay])["files"].need.startswith("for screen.models.small")
+
+
+M1_7B = "{models: [m1-7b-1k], report: {table1: {models: [m1-7b-1k]}, table2: null, figures: [m1-7b-1k]}, %s}"
+ENTERED = "subsets: {m1k: m1k_tokenized, m23k: m23k_tokenized, random_1k: m1k_tokenized, hard_random_1k: m1k_tokenized"
+ENTERED += ", hard_domain_1k: m1k_tokenized, random_23k: m23k_tokenized}"
+
+
+def wanted(overlay: Path) -> dict[str, float]:
+    return {str(place): gb for place, gb in doctor.room(Wiring(config.load([*PAPER, overlay]))) if gb}
+
+
+def test_a_published_checkpoint_needs_no_room_for_a_training(tmp_path: Path, cache: Path) -> None:
+    overlay = written(tmp_path, M1_7B % f"enter: {{checkpoints: {{m1-7b-1k: m1_7b_1k}}, {ENTERED}}}")
+    assert wanted(overlay) == {str(cache): 28}, "the base, for Figure 8a, and the checkpoint"
+    assert examine([*PAPER, overlay])["weights"].found.startswith(f"28 GB wanted in {cache}, ")
+
+
+def test_room_is_wanted_where_models_go_less_what_is_there(tmp_path: Path, cache: Path) -> None:
+    scratch, results = str(tmp_path / "scratch"), str(tmp_path / "results")
+    text = M1_7B % f"scratch: {scratch}, pathvars: {{results: {results}}}, enter: {{%s}}"
+    overlay = written(tmp_path, text % "")
+    assert wanted(overlay) == {str(cache): 14 + 64, scratch: 168, results: 14}, "the base screens, too, and is one model on the hub"
+    [finding] = list(doctor.weights(Wiring(config.load([*PAPER, overlay]))))
+    assert finding.found.startswith(f"260 GB wanted in {cache}, {scratch}, {results}, "), "one disk, added up"
+    weights = cache / "models--Qwen--Qwen2.5-32B-Instruct/blobs/weights"
+    weights.parent.mkdir(parents=True)
+    with weights.open("wb") as stream:
+        stream.truncate(10**9)
+    (tmp_path / "results/train/m1-7b-1k").mkdir(parents=True)
+    assert wanted(overlay) == {str(cache): 14 + 63}
+    weights.unlink()
+    assert wanted(written(tmp_path, text % ENTERED)) == {str(cache): 14}, "nothing is screened"
+
+
+SCREENING = """
+pathvars: {results: %s/results}
+screen:
+  models: {small: {hub: Qwen/Qwen2.5-72B-Instruct, path: null}}
+  serve: {engine: sglang, options: {tp: 2, python: %s}}
+"""
+
+
+@pytest.mark.usefixtures("card", "hub")
+def test_screening_models_count(tmp_path: Path, cache: Path) -> None:
+    """The embedded world, where one screening model comes from the hub: nothing else needs anything."""
+    found = examine([written(tmp_path, SCREENING % (tmp_path, "none"))])
+    assert found["GPUs"].need.startswith("screen.models.small wants 2 of 94 GB or more; ")
+    assert found["weights"].found.startswith(f"144 GB wanted in {cache}, ")
+    assert (found["SGLang"].found, found["SGLang"].need.split(";")[0]) == (
+        "none: no Python with SGLang",
+        "for screen.models.small, screen.models.large",
     )
-    assert examine([*PAPER, overlay])["weights"].found.startswith("14 GB wanted")
+    assert found["hub"].need == ""
+    assert doctor.from_hub(Wiring(config.load([tmp_path / "mine.yaml"]))) == ["screen/models/small"]
+    assert "SGLang" not in examine([])
 
 
 @pytest.mark.usefixtures("card", "hub")
@@ -93,22 +169,34 @@ def test_a_hub_that_does_not_answer_is_said_with_what_needs_it(hub: str, monkeyp
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     finding = examine(ONE_GPU)["hub"]
     assert "127.0.0.1:1" in finding.found
-    assert finding.need.startswith("for bases.0.5b, benchmarks.medqa")
+    assert finding.need.startswith("for bases/0.5b, select/m1k.parquet")
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE is set" in examine(ONE_GPU)["hub"].found
 
 
 @pytest.mark.usefixtures("hub")
-def test_keys_and_sglang_are_needed_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_and_sglang_are_needed_where_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("M1_SGLANG_PYTHON", raising=False)
     found = examine(PAPER)
     assert doctor.line(found["key"]) == "missing key         OPENAI_API_KEY is not set: for labeller; run: export OPENAI_API_KEY=…"
     assert "set M1_SGLANG_PYTHON" in found["SGLang"].need
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    monkeypatch.setenv("M1_SGLANG_PYTHON", sys.executable)
+    monkeypatch.setenv("M1_SGLANG_PYTHON", command(tmp_path / "python", "exit 1"))
+    assert examine(PAPER)["SGLang"].found == f"{tmp_path}/python: no Python with SGLang"
+    command(tmp_path / "python", "exit 0")
     found = examine(PAPER)
     assert (found["key"].need, found["SGLang"].need) == ("", "")
     assert "secret" not in doctor.line(found["key"])
     assert "key" not in examine(ONE_GPU), "no paid call is in it"
+
+
+def test_the_key_of_a_server_is_needed_where_the_run_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SERVER_KEY", raising=False)
+    serve = "serve: {engine: openai, options: {base_url: 'http://127.0.0.1:1/v1', api_key_env: SERVER_KEY}}"
+    found = examine([written(tmp_path, f"screen: {{{serve}}}")])
+    assert found["key"].need == "for screen.models.small, screen.models.large; run: export SERVER_KEY=…"
 
 
 def test_packages_that_differ_from_the_pins_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

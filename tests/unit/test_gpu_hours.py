@@ -45,7 +45,33 @@ def test_thinking_is_generated_once_for_all_budgets(tmp_path: Path) -> None:
     largest = works(tmp_path, PAPER, thinking=one, models=["m1-7b-1k"], report=shown)["infer m1-7b-1k"].tokens
     questions = 4183 + 1273 + 1000 + 1535 + 390 + 412 + 308 + 308 + 1449 + 603
     assert largest == questions * (1000 + 200)
-    assert whole - largest == questions * 11 * 200, "six budgets and five forced counts are answers only"
+    assert whole - largest == questions * (11 * 200 + 1048), (
+        "answers at six budgets more and five forced counts; `Wait` once, to 2,048 tokens"
+    )
+
+
+def test_a_benchmark_of_ones_own_counts_and_one_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("question,options,answer\n" + "Which?,a|b,A\n" * 30)
+    data = {
+        "mine": {"path": str(tmp_path / "mine.csv"), "layout": "eval"},
+        "theirs": {"hub": "some/where", "layout": "eval", "split": "test"},
+    }
+    own = tmp_path / "own.yaml"
+
+    def plan(**benchmarks: str) -> Any:
+        shown = {name: {"from": source} for name, source in benchmarks.items()}
+        own.write_text(yaml.safe_dump({"pathvars": {"results": str(tmp_path / "none")}, "data": data, "benchmarks": shown}))
+        return make_plan(load([PAPER, own]))
+
+    def tokens(plan: Any) -> int:
+        return next(work.tokens for work in plan.gpus if work.step == "infer 7b")
+
+    without = plan()
+    assert tokens(plan(mine="mine")) - tokens(without) == 30 * 200
+    unknown = plan(theirs="theirs")
+    assert tokens(unknown) == tokens(without)
+    assert "Not counted, as nobody knows their rows yet: theirs; give `rows` in `data`." in "\n".join(unknown.notes)
+    assert "Not counted" not in "\n".join(without.notes)
 
 
 def test_the_embedded_world_needs_none(tmp_path: Path) -> None:

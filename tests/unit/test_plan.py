@@ -15,10 +15,11 @@ import yaml
 from m1 import records
 from m1.calls.provider import Provider, Request
 from m1.config import load
+from m1.distill.traces import teacher_prompt
 from m1.errors import UserError
 from m1.plan import BILL, ROOT, Plan, Step, make_plan, table, total
 from m1.plan import main as plan_main
-from m1.prompts import evaluation_prompt, question_text, teacher_prompt
+from m1.prompts import evaluation_prompt, question_text
 from m1.records import Question, Trace
 from m1.select.domains import domain_prompt, read_qualifiers
 from m1.store import Store

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from m1.prompts import evaluation_prompt, options_lines, question_text, teacher_prompt
+from m1.distill.traces import teacher_prompt
+from m1.prompts import evaluation_prompt, options_lines, question_text
 from m1.records import LETTERS, Question
 
 PLAIN = Question("q", "medqa", "Which drug?", None, ("aspirin", "heparin"), "A")

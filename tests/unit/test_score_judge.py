@@ -161,22 +161,6 @@ def test_two_questions_of_one_id(tmp_path: Path) -> None:
         judge.read_questions([tmp_path / "a.parquet", tmp_path / "c.parquet"])
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ("released", "not readable as JSON"),
-        ("[]", "exactly the key 'protocol'"),
-        ("{}", "exactly the key 'protocol'"),
-        ('{"protocol": "first", "more": 1}', "exactly the key 'protocol'"),
-        ('{"protocol": "last"}', "must be one of released, first, strict"),
-        ('{"protocol": ["first"]}', "must be one of released, first, strict"),
-    ],
-)
-def test_bad_settings(settings: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        judge.read_protocol(settings)
-
-
 def test_many_predictions_take_seconds() -> None:
     predictions = [prediction("d1", f"After some thought number {number} the answer is C. " + "because " * 20) for number in range(20_000)]
     started = time.process_time()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from m1.errors import UserError
-from m1.train import checkpoints
-from m1.train.launch import srun, torchrun
+from m1.train import checkpoints, launch
+from m1.train.launch import srun
 
 from tests.unit.test_train_sft import PLACEMENT, command, environment, material, start, train, undisturbed, wait_for_a_step, weights
 
@@ -19,9 +19,10 @@ __all__ = ["material", "undisturbed"]  # fixtures
 TWO_NODES = {**PLACEMENT, "nodes": 2, "processes": 8}
 
 
-def test_several_nodes_need_a_slurm_job() -> None:
+def test_several_nodes_need_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(UserError, match=r"train\.nodes: 2 nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"):
-        torchrun(TWO_NODES, {})
+        launch.start(TWO_NODES, [])
 
 
 def test_srun_starts_one_launcher_on_each_node() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.config import prepare
+from m1.config import load, prepare
 from m1.wiring import one_of
 from m1.wiring_report import ReportWiring as Wiring
 
@@ -282,3 +282,15 @@ def test_each_figure_is_given_its_own_settings() -> None:
 def test_without_table_2_it_is_no_target() -> None:
     assert "<results>/table2.csv" in made().targets()
     assert "<results>/table2.csv" not in made(report=given()["report"] | {"table2": None}).targets()
+
+
+def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) -> None:
+    """With m1K, its checkpoint and its results as published, pools are counted in Table 3 still, and a base's tokenizer in Figure 8a."""
+    enter = {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}, "checkpoints": {"m1-7b-1k": "m1_7b_1k"}}
+    overlay = tmp_path / "mine.yaml"
+    shown = {"table1": {"models": ["m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}
+    overlay.write_text(yaml.safe_dump({"enter": enter, "models": ["m1-7b-1k"], "report": shown}))
+    wiring = Wiring(load([ROOT / "config/paper.yaml", overlay]))
+    assert wiring.bases == []
+    made = {path.removeprefix("<results>/") for path in wiring.fetched()}
+    assert {"pools/medqa.parquet", "bases/7b", "train/m1-7b-1k", "select/m1k.parquet", "benchmarks/nejm.parquet"} <= made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +87,7 @@ RESULTS = [{"from": "m1_results", "budget": budget, "forced": forced} for budget
 SMALL = {"world_pretrain small", "train_fetch bases small", "train_fetch screen/models small"} | CURATED | evaluated("small")
 LARGE = {"world_pretrain large", "train_fetch bases large"} | trained("m1-large-1k")
 COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge"}
+EVERYTHING = {"world_build", "world_tokenizer", "world_pretrain large"} | COLLECTED | SMALL | LARGE
 RECIPE = "config/models/m1-small-1k.yaml"
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, set()),
@@ -105,6 +107,11 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "a colour": (text("workflow/m1/report/style.py", "#0072B2", "#0072B3"), FIGURES),
     "code of the tables": (code("report/tables.py"), {"report_table1"}),
     "published table": (text("resources/paper/table1.csv", "MedLlama3-8B-v1,34.74", "MedLlama3-8B-v1,34.75"), {"report_table1"}),
+    "prompt of the teacher": (
+        text("workflow/m1/distill/traces.py", 'f"{BOXED} {question_text(question)}"', 'f"{BOXED}\\n{question_text(question)}"'),
+        CURATED - {"screen_attempt small", "screen_hard"},
+    ),
+    "how a question is laid out": (code("prompts.py"), EVERYTHING),
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
     "learning rate of a recipe": (text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"), trained("m1-small-1k")),
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
@@ -196,14 +203,33 @@ def test_exactly_what_changed_would_run(edit: str, project: Project) -> None:
 
 
 def test_everything_would_run_at_first(tmp_path: Path) -> None:
-    world = {"world_build", "world_tokenizer", "world_pretrain large"}
-    assert Project.of_repository(tmp_path / "new").plan() == world | COLLECTED | SMALL | LARGE
+    assert Project.of_repository(tmp_path / "new").plan() == EVERYTHING
 
 
 def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project) -> None:
     project.path("results/short/select/m1k.parquet").unlink()
     assert project.plan() == set()
     assert project.plan("results/short/select/m1k.parquet") == {"select_sample m1k"}
+
+
+SERVED = {
+    "m1-small-1k": ("sglang", "tp: 1, dp: 1", "tp: 4, dp: 2, mem_fraction: 0.7"),
+    "m1-large-1k": ("openai", 'base_url: "http://gpu7:30000/v1"', 'base_url: "http://gpu8:30000/v1", timeout: 5'),
+}
+"""Model to its engine, and to options that decide no answer before and after an edit."""
+
+
+def test_other_gpus_or_another_address_of_a_server_run_nothing(project: Project) -> None:
+    for model, (engine, options, _) in SERVED.items():
+        serve = f"serve: {{engine: {engine}, dtype: float32, batch: 128, options: {{{options}}}}}"
+        path = project.path(f"config/models/{model}.yaml")
+        path.write_text(re.sub(r"^serve: .*$", serve, path.read_text(encoding="utf-8"), flags=re.MULTILINE), encoding="utf-8")
+    assert project.plan() == evaluated(*THINKING), "another engine may have other answers"
+    project.make(*MAIN, "--touch", module="m1.launch")
+    assert project.plan() == set()
+    for model, (_, before, after) in SERVED.items():
+        project.replace(f"config/models/{model}.yaml", before, after)
+    assert project.plan() == set()
 
 
 @pytest.mark.parametrize("times", ["kept", "forgotten"])

@@ -61,13 +61,18 @@ def test_the_nearest_configuration_file_is_named(tmp_path: Path) -> None:
 
 MODULES = {
     "settings that are no JSON": ([*JUDGE, "{"], 1, "error: --settings: not readable as JSON:"),
-    "settings that are no object": ([*JUDGE, "[]"], 1, "error: --settings: [] found; exactly the key 'protocol' is needed"),
+    "settings that are no object": ([*JUDGE, "[]"], 1, "error: --settings: list found; give one JSON object with the keys protocol"),
     "settings with an unknown key": (
         [*JUDGE, '{"protocol": "released", "protokol": 1}'],
         1,
-        "\"protokol\": 1} found; exactly the key 'protocol' is needed",
+        "error: --settings: unknown key protokol. Its keys are protocol.",
     ),
-    "a setting that is no choice": ([*JUDGE, '{"protocol": "strikt"}'], 1, "error: --settings: protocol 'strikt'; it must be one of"),
+    "settings without a key": (
+        ["m1.world.build", "--output", "w", "--settings", '{"seed": 1}'],
+        1,
+        "error: --settings: missing key entities,",
+    ),
+    "a setting that is no choice": ([*JUDGE, '{"protocol": "strikt"}'], 1, "error: --settings: protocol is 'strikt'; it must be one of"),
     "no settings": (JUDGE[:-1], 2, "error: the following arguments are required: --settings"),
     "a figure that there is not": (["m1.report.figures", "figure7"], 2, "invalid choice: 'figure7' (choose from"),
     "an unknown flag": (["m1.plan", "--confgfile", "a"], 2, "error: unrecognized arguments: --confgfile"),

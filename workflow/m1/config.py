@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import difflib
 import functools
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +30,17 @@ READ = ("layout", *sources.KEYS)
 """Keys of an entry of ``data`` that say where its records are and what they look like."""
 
 
-def load(overlays: Sequence[Path] = ()) -> dict[str, Any]:
+def load(overlays: Sequence[Path] = (), last: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The checked configuration, for programs that run without Snakemake.
 
     Args:
         overlays: files laid over the default, as with ``--configfile``.
+        last: what is laid over them, as with ``--config``.
 
     Raises:
         UserError: what :func:`read` and :func:`prepare` refuse.
     """
-    return prepare(functools.reduce(merged, map(read, (*DEFAULT, *overlays))), ROOT)
+    return prepare(functools.reduce(merged, [*map(read, (*DEFAULT, *overlays)), dict(last or {})]), ROOT)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -102,9 +105,7 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
             recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
         recipes[name] = recipe
     config["recipes"] = recipes
-    for entry in (*config["data"].values(), *config["bases"].values(), *config["screen"]["models"].values()):
-        if entry.get("path"):
-            entry["path"] = entry["path"].replace("<results>", config["pathvars"]["results"])
+    expand_paths(config)
     check_names(config)
     for provider in (config["teacher"], config["labeller"], *config["screen"]["providers"].values()):
         identify_server(provider, config["pathvars"]["results"])
@@ -113,6 +114,38 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         for name, source in config[kind].items():
             config["read_from"][f"{kind}.{name}"], config[kind][name] = located(config, kind, name, source)
     return config
+
+
+def expand_paths(config: dict[str, Any]) -> None:
+    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else; where there is none, nothing changes.
+
+    Raises:
+        UserError: a variable is not set; or one is in ``pathvars``, which Snakemake has read by then.
+    """
+    for name, path in config["pathvars"].items():
+        if (full := expanded(path, f"pathvars.{name}")) != path:
+            raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
+    for key in ("store", "scratch"):
+        config[key] = expanded(config[key], key)
+    entries = {f"data.{name}": entry for name, entry in config["data"].items()} | weights(config)
+    for where, entry in entries.items():
+        if entry.get("path"):
+            entry["path"] = expanded(entry["path"], f"{where}.path").replace("<results>", config["pathvars"]["results"])
+
+
+def expanded(path: str, where: str) -> str:
+    """A path with ``~`` and ``$VARIABLES`` written out.
+
+    Raises:
+        UserError: names the key, and the variable that is not set or the user that there is not.
+    """
+    for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
+        if not os.environ.get(name):
+            raise UserError(f"{where}: {path}: the environment variable {name} is not set; export it, or write the path out")
+    full = os.path.expanduser(os.path.expandvars(path))
+    if full.startswith("~"):
+        raise UserError(f"{where}: {path}: there is no such user; write the path out")
+    return full
 
 
 def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -30,6 +30,7 @@ WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
 """Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two checkpoints."""
 ROOM = 1.3
 """Times what must be held: room for activations and for the key-value cache, at the least."""
+HUB_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def parameters(base: dict[str, Any]) -> float:
 
 
 def needs(config: dict[str, Any]) -> Iterator[Finding]:
-    """What a configuration needs besides: GPUs, space for weights, SGLang, the hub, keys.
+    """What a configuration needs besides: GPUs, space for weights, SGLang, local files, the hub, keys.
 
     Args:
         config: from :func:`m1.config.load`.
@@ -117,102 +118,193 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
     from m1.wiring import Wiring
 
     wiring = Wiring(config)
-    computed = {name: recipe for name, recipe in config["recipes"].items() if name not in wiring.enter["results"]}
-    yield from gpus(computed, wiring, cards())
-    yield from weights(computed, wiring)
-    sglang = [name for name, recipe in computed.items() if recipe["serve"]["engine"] == "sglang"]
-    if sglang:
-        places = {config["recipes"][name]["serve"]["options"].get("python") or os.environ.get("M1_SGLANG_PYTHON") for name in sglang}
-        there = all(place and shutil.which(place) for place in places)
-        need = "" if there else f"for {listed(sglang)}; make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
-        yield Finding("SGLang", ", ".join(map(str, filter(None, places))) or "M1_SGLANG_PYTHON is not set", need)
-    yield from files(config, wiring)
-    if hub := from_hub(config, wiring):
-        yield reach(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), hub)
+    yield from gpus(wiring, cards())
+    yield from weights(wiring)
+    yield from sglang(wiring)
+    yield from files(wiring)
+    if lacking := from_hub(wiring):
+        yield hub(lacking)
     yield from keys(wiring)
 
 
-def gpus(recipes: dict[str, Any], wiring: Any, there: list[float]) -> Iterator[Finding]:
-    """Whether the GPUs of this machine hold the models, by what weights and training take at the least."""
-    found = f"{len(there)} of {min(there):.0f} GB" if there else "none"
-    too_large = []
-    for name, recipe in recipes.items():
-        size = parameters(wiring.config["bases"][recipe["base"]])
-        asked = []
-        if answering := wiring.answers_on(name):
-            asked.append((answering, ROOM * WEIGHTS * size / recipe["serve"]["options"].get("tp", 1)))
+def computed(wiring: Any) -> list[str]:
+    """Models whose answers this run computes, by itself or on a server."""
+    return [name for name in wiring.recipes if name not in wiring.enter["results"]]
+
+
+def screening(wiring: Any) -> dict[str, dict[str, Any]]:
+    """Screening models with weights, where the run screens."""
+    return wiring.config["screen"]["models"] if wiring.screens else {}
+
+
+def serves(wiring: Any) -> dict[str, dict[str, Any]]:
+    """How each model of this run answers."""
+    found = {name: wiring.recipes[name]["serve"] for name in computed(wiring)}
+    return found | {f"screen.models.{name}": wiring.config["screen"]["serve"] for name in screening(wiring)}
+
+
+def on_gpus(wiring: Any) -> Iterator[tuple[str, int, float]]:
+    """GPUs that each model asks for, and what it takes of each at the least, in GB: to answer, and to be trained."""
+    bases, screen = wiring.config["bases"], wiring.config["screen"]["serve"]
+    for name in computed(wiring):
+        recipe = wiring.recipes[name]
+        size = parameters(bases[recipe["base"]])
+        yield name, wiring.answers_on(name), ROOM * WEIGHTS * size / recipe["serve"]["options"].get("tp", 1)
         if name in wiring.trainings:
             nodes, training = wiring.trains_on(name)
-            shared = nodes * training if recipe["train"]["strategy"].startswith("fsdp") else 1
-            asked.append((training, ROOM * TRAINING * size / shared))
-        lacking = [(count, memory) for count, memory in asked if size and (len(there) < count or min(there) < memory)]
-        if lacking:
-            count, memory = (max(column) for column in zip(*lacking))
-            too_large.append((count * memory, f"{name} wants {count} of {memory:.0f} GB or more"))
-    if too_large:
+            shared = max(1, nodes * training) if recipe["train"]["strategy"].startswith("fsdp") else 1
+            yield name, training, ROOM * TRAINING * size / shared
+    for name, model in screening(wiring).items():
+        yield f"screen.models.{name}", wiring.screens_on(name), ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1)
+
+
+def gpus(wiring: Any, there: list[float]) -> Iterator[Finding]:
+    """Whether the GPUs of this machine hold the models, by what weights and training take at the least."""
+    found = f"{len(there)} of {min(there):.0f} GB" if there else "none"
+    asked = [one for one in on_gpus(wiring) if one[1]]
+    lacking: dict[str, tuple[int, float]] = {}
+    for name, count, memory in asked:
+        if memory and (len(there) < count or min(there) < memory):
+            most = lacking.get(name, (0, 0.0))
+            lacking[name] = max(count, most[0]), max(memory, most[1])
+    if lacking:
         remedy = "run on such a machine, lower `train` and `serve` in the recipe, or take what is published (`enter`)"
-        largest = [said for _, said in sorted(too_large, key=lambda one: -one[0])]
-        yield Finding("GPUs", found, f"{listed(largest)}; {remedy}")
-    elif there or any(parameters(base) for base in wiring.config["bases"].values()):
-        yield Finding("GPUs", f"{found}; enough for {len(recipes)} models, at the least")
+        largest = sorted(lacking.items(), key=lambda one: -one[1][0] * one[1][1])
+        said = listed([f"{name} wants {count} of {memory:.0f} GB or more" for name, (count, memory) in largest])
+        yield Finding("GPUs", found, f"{said}; {remedy}")
+    elif there or asked:
+        yield Finding("GPUs", f"{found}; enough for {len({name for name, *_ in asked})} models, at the least")
     else:
         yield Finding("GPUs", "none, and none is needed")
 
 
-def weights(recipes: dict[str, Any], wiring: Any) -> Iterator[Finding]:
-    """Whether there is space for the models: bases, what is trained, and two checkpoints of a training."""
-    sizes = {name: parameters(wiring.config["bases"][recipe["base"]]) for name, recipe in recipes.items()}
-    bases = sum(parameters(wiring.config["bases"][name]) for name in wiring.bases)
-    tuned = sum(size for name, size in sizes.items() if name in wiring.tuned)
-    largest = max((size for name, size in sizes.items() if name in wiring.trainings), default=0)
-    wanted = WEIGHTS * (bases + tuned) + CHECKPOINTS * largest
-    free = shutil.disk_usage(ROOT).free / 1e9
-    if wanted:
-        need = "" if free > wanted else "for models; make room, or link `results` to a larger disk"
-        yield Finding("weights", f"{wanted:,.0f} GB wanted, {free:,.0f} GB free", need)
+def weights(wiring: Any) -> Iterator[Finding]:
+    """Whether the disks have space for the models; places on one disk are added up."""
+    disks: dict[int, list[tuple[Path, Path, float]]] = {}
+    for place, wanted in room(wiring):
+        there = next(part for part in (place, *place.absolute().parents) if part.is_dir())
+        if wanted:
+            disks.setdefault(there.stat().st_dev, []).append((there, place, wanted))
+    for places in disks.values():
+        free = shutil.disk_usage(places[0][0]).free / 1e9
+        wanted = sum(one for *_, one in places)
+        need = "" if free > wanted else "for models; make room, or name a larger disk by HF_HOME, `scratch` or `pathvars`"
+        yield Finding("weights", f"{wanted:,.0f} GB wanted in {listed([str(place) for _, place, _ in places])}, {free:,.0f} GB free", need)
 
 
-def files(config: dict[str, Any], wiring: Any) -> Iterator[Finding]:
+def room(wiring: Any) -> list[tuple[Path, float]]:
+    """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the largest training."""
+    config, bases = wiring.config, wiring.config["bases"]
+    results, scratch = Path(config["pathvars"]["results"]), Path(config["scratch"])
+    sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in wiring.recipes.items()}
+    models = {f"bases/{name}": (base, parameters(base)) for name, base in bases.items()}
+    models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in screening(wiring).items()}
+    models |= {f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in wiring.enter["checkpoints"].items()}
+    fetched = [models[made] for made in from_hub(wiring) if made in models]
+    on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    trained = [name for name in wiring.trainings if not (results / "train" / name).exists()]
+    unfinished = [left(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in trained]
+    return [
+        (cache, sum(left(size, cache / f"models--{name.replace('/', '--')}") for name, size in on_hub.items())),
+        (scratch, max(unfinished, default=0.0)),
+        (results, sum(WEIGHTS * sizes[name] for name in trained)),
+    ]
+
+
+def left(wanted: float, folder: Path) -> float:
+    """GB that a folder still grows by, to what is wanted."""
+    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return max(0.0, wanted - held / 1e9)
+
+
+def sglang(wiring: Any) -> Iterator[Finding]:
+    """Whether each Python that is to have SGLang has it."""
+    users: dict[str, list[str]] = {}
+    for name, serve in serves(wiring).items():
+        if serve["engine"] == "sglang":
+            users.setdefault(serve["options"].get("python") or os.environ.get("M1_SGLANG_PYTHON", ""), []).append(name)
+    for python, names in users.items():
+        there = bool(python) and has_sglang(python)
+        found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
+        need = "" if there else f"for {listed(names)}; make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+        yield Finding("SGLang", found, need)
+
+
+def has_sglang(python: str) -> bool:
+    """Whether a Python finds SGLang; it is not imported, which takes long."""
+    command = [python, "-I", "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"]
+    try:
+        return not subprocess.run(command, capture_output=True, timeout=30).returncode
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def files(wiring: Any) -> Iterator[Finding]:
     """Local files and folders that the configuration names and that are not there; those of the embedded world are made."""
+    config = wiring.config
     world = f"{config['pathvars']['results']}/world/"
-    used = {f"bases.{name}": config["bases"][name] for name in wiring.bases}
-    sources = {f"data.{name}": source for name, source in wiring.data_check().items() if not source["optional"]}
-    places = {name: one["path"] for name, one in (used | sources).items() if one.get("path")}
-    lacking = {name: path for name, path in places.items() if not path.startswith(world) and not Path(path).expanduser().exists()}
+    used = {f"bases.{name}": config["bases"][name] for name in [*wiring.bases, config["report"]["figure8a"]["base"]]}
+    used |= {f"screen.models.{name}": model for name, model in screening(wiring).items()}
+    used |= {f"data.{name}": source for name, source in wiring.data_check().items() if not source["optional"]}
+    places = {name: one["path"] for name, one in used.items() if one.get("path")}
+    lacking = {name: path for name, path in places.items() if not path.startswith(world) and not Path(path).exists()}
     if lacking:
         remedy = "correct the path, or bring the file (make data-check says where from)"
         yield Finding("files", listed(list(lacking.values())), f"for {listed(list(lacking))}; {remedy}")
 
 
-def from_hub(config: dict[str, Any], wiring: Any) -> list[str]:
-    """What comes from the hub and is not there yet: bases, pools and benchmarks."""
-    results = Path(config["pathvars"]["results"])
-    found = [f"bases.{name}" for name in wiring.bases if config["bases"][name].get("hub") and not (results / "bases" / name).exists()]
-    for kind in ("pools", "benchmarks"):
-        sources = config[kind].items()
-        there = {name for name, _ in sources if (results / kind / f"{name}.parquet").exists()}
-        found += [f"{kind}.{name}" for name, source in sources if source["hub"] and not source["path"] and name not in there]
-    return sorted(found)
+def from_hub(wiring: Any) -> list[str]:
+    """What comes from the hub and is not there yet, by its place in the results."""
+    config, enter = wiring.config, wiring.enter
+    data, results = config["data"], Path(config["pathvars"]["results"])
+    entries = {f"{kind}/{name}.parquet": [source] for kind in ("pools", "benchmarks") for name, source in config[kind].items()}
+    entries |= {f"select/{name}.parquet": [data[entry]] for name, entry in enter["subsets"].items()}
+    entries |= {f"train/{name}": [data[entry]] for name, entry in enter["checkpoints"].items()}
+    entries |= {f"infer/{name}/predictions.parquet": [data[one["from"]] for one in found] for name, found in enter["results"].items()}
+    local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
+    fetched = [path.removeprefix("<results>/") for path in wiring.fetched()]
+    return [name for name in fetched if name not in local and not (results / name).exists()]
 
 
-def reach(url: str, needed: list[str]) -> Finding:
-    """Whether the hub answers."""
+def hub(needed: list[str]) -> Finding:
+    """Whether the hub answers, where something is needed from it."""
+    why = unreached()
+    remedy = f"for {listed(needed)}; check the network, or give local files (`path`)"
+    return Finding("hub", f"{endpoint()} does not answer ({why})", remedy) if why else Finding("hub", f"{endpoint()} answers")
+
+
+def unreached() -> str:
+    """Why the hub does not answer; empty where it does."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "HF_HUB_OFFLINE is set"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5):
-            return Finding("hub", f"{url} answers")
-    except urllib.error.HTTPError as error:
-        return Finding("hub", f"{url} answers (HTTP {error.code})")
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        return Finding("hub", f"{url}: {reason}", f"for {listed(needed)}; check the network, or give local files (`path`)")
+        urllib.request.urlopen(urllib.request.Request(endpoint(), method="HEAD"), timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError:
+        return ""  # it answers
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+    return ""
+
+
+def endpoint() -> str:
+    """The hub's address."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
 def keys(wiring: Any) -> Iterator[Finding]:
-    """Whether the variables that hold the keys of paid providers are set."""
-    for name, provider in wiring.called().items():
-        if variable := provider["api_key_env"]:
-            there = bool(os.environ.get(variable))
-            yield Finding("key", f"{variable} is {'set' if there else 'not set'}", "" if there else f"for {name}; run: export {variable}=…")
+    """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
+    users: dict[str, list[str]] = {}
+    asked = {name: provider["api_key_env"] for name, provider in wiring.called().items()}
+    asked |= {name: serve["options"].get("api_key_env") for name, serve in serves(wiring).items()}
+    for name, variable in asked.items():
+        if variable:
+            users.setdefault(variable, []).append(name)
+    for variable, names in users.items():
+        there = bool(os.environ.get(variable))
+        need = "" if there else f"for {listed(names)}; run: export {variable}=…"
+        yield Finding("key", f"{variable} is {'set' if there else 'not set'}", need)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,9 @@ def works(wiring: Wiring, questions: Questions) -> list[Work]:
             size = parameters(config["bases"][wiring.recipes[name]["base"]]) * 1e9
             hours = 6 * size * tokens / TRAINING / 3600 if size else None
             found.append(Work(f"train {name}", nodes * gpus, 1, tokens, hours, (questions.results / f"train/{name}").exists()))
-    asked = sum(map(questions.benchmark, config["benchmarks"])) if any(map(wiring.answers_on, wiring.recipes)) else 0
+    asked = (
+        sum(questions.size("benchmarks", name) or 0 for name in config["benchmarks"]) if any(map(wiring.answers_on, wiring.recipes)) else 0
+    )
     for name in [*wiring.swept, *wiring.at_once]:
         recipe = wiring.recipes[name]
         if gpus := wiring.answers_on(name):
@@ -83,9 +85,10 @@ def works(wiring: Wiring, questions: Questions) -> list[Work]:
 
 
 def _thinking(settings: dict[str, Any]) -> int:
-    """Tokens for a question: it is thought about once, to the largest budget, and answered at every setting."""
+    """Tokens for a question: it is thought about once, to the largest budget, `Wait` is forced once, and all settings are answered."""
     answers = len(settings["budgets"]) + len(settings["forced"])
-    return min(THINKING, max(settings["budgets"])) + answers * min(ANSWER, settings["answer_limit"])
+    forced = max(0, settings["forced_budget"] - THINKING) if settings["forced"] else 0
+    return min(THINKING, max(settings["budgets"])) + forced + answers * min(ANSWER, settings["answer_limit"])
 
 
 def _generating(
@@ -120,12 +123,14 @@ def _hours(hours: float | None) -> str:
     return "?" if hours is None else f"{hours:,.1f}" if hours >= 1 else f"{hours:.2f}"
 
 
-def note(found: Iterable[Work]) -> str:
-    """What is assumed."""
+def note(found: Iterable[Work], uncounted: Sequence[str]) -> str:
+    """What is assumed, and which benchmarks (``uncounted``) nobody knows the size of."""
     unknown = sorted(work.step for work in found if work.gpu_hours is None)
     return (
         f"GPU-hours are those of an H100, to a factor of three: {TRAINING / 1e12:.0f} TFLOP/s in training, {SERVING / 1e12:.0f} in"
         f" generating, in process {STEPS} tokens a second for each request of a batch; {QUESTION} tokens of question, {THINKING:,} of"
-        f" thinking, {ANSWER} of answer; loading weights comes on top. A consumer card of 24 GB takes some eight times as long to train."
+        f" thinking, {ANSWER} of answer, all of forced_budget where `Wait` is forced; loading weights comes on top."
+        " A consumer card of 24 GB takes some eight times as long to train."
+        + (f" Not counted, as nobody knows their rows yet: {', '.join(uncounted)}; give `rows` in `data`." if uncounted else "")
         + (f" Not known, as no name says how large the model is: {', '.join(unknown)}." if unknown else "")
     )

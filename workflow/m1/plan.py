@@ -24,9 +24,10 @@ from typing import Any
 from m1 import gpu_hours, records
 from m1.calls.provider import Completion, Provider, Request
 from m1.config import ROOT, load
+from m1.distill.traces import teacher_prompt
 from m1.errors import UserError, run
 from m1.progress import aligned
-from m1.prompts import evaluation_prompt, question_text, teacher_prompt
+from m1.prompts import evaluation_prompt, question_text
 from m1.records import Question
 from m1.select.domains import domain_prompt, read_qualifiers
 from m1.store import Store
@@ -141,39 +142,37 @@ class Questions:
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
 
-    def pool(self, name: str) -> int:
-        """Questions of a pool: made, or as the registry has them.
-
-        Raises:
-            UserError: nobody knows before the set is read.
-        """
+    def size(self, kind: str, name: str) -> int | None:
+        """Questions of a pool or benchmark (``kind``): made, or as the registry or the local file has them; None where nobody knows."""
         from m1.pools import sources
 
-        made = self.rows(f"pools/{name}.parquet")
+        made = self.rows(f"{kind}/{name}.parquet")
         if made is not None:
             return made
-        source, entry = self.config["pools"][name], self.config["read_from"][f"pools.{name}"]
+        source, entry = self.config[kind][name], self.config["read_from"][f"{kind}.{name}"]
         rows, path, limit, part = source["rows"], source["path"], source["limit"], source["part"]
-        if rows is None and path and path.startswith(f"{self.results}/world/pools/"):
-            rows = self.config["world"]["pools"][Path(path).stem]
+        if rows is None and path and path.startswith(f"{self.results}/world/"):
+            world = self.config["world"]
+            rows = world["pools"][Path(path).stem] if kind == "pools" else world["benchmark_size"]
         elif rows is None and path and Path(path).exists():
             rows = len(sources.read(source, entry)[1])
         if part and part["take"] == "first":
             rows = part["size"]
         elif part and rows is not None:
             rows -= part["size"]
-        if rows is None and limit is None:
-            raise UserError(f"data.{entry}: how many records it has is not known before it is read. Give its `rows` in the configuration.")
-        return min(one for one in (rows, limit) if one is not None)
+        return min((one for one in (rows, limit) if one is not None), default=None)
 
-    def benchmark(self, name: str) -> int:
-        """Questions of a benchmark: made, or as the registry has them; 0 where nobody knows."""
-        made = self.rows(f"benchmarks/{name}.parquet")
-        if made is not None:
-            return made
-        source = self.config["benchmarks"][name]
-        known = [one for one in (source["rows"], source["limit"], (source["part"] or {}).get("size")) if one is not None]
-        return min(known, default=0)
+    def pool(self, name: str) -> int:
+        """Questions of a pool.
+
+        Raises:
+            UserError: nobody knows before the set is read.
+        """
+        size = self.size("pools", name)
+        if size is None:
+            entry = self.config["read_from"][f"pools.{name}"]
+            raise UserError(f"data.{entry}: how many records it has is not known before it is read. Give its `rows` in the configuration.")
+        return size
 
     def merged(self) -> int:
         """Questions of the whole collection, after deduplication and decontamination."""
@@ -409,7 +408,8 @@ def make_plan(config: dict[str, Any]) -> Plan:
     if not all(row.exact for row in plan.steps):
         plan.notes.append("~ estimate: records of the registry, then the paper's share of questions at each step (3.1, Table 3)")
     if plan.gpus:
-        plan.notes.append(gpu_hours.note(plan.gpus))
+        uncounted = [name for name in config["benchmarks"] if questions.size("benchmarks", name) is None]
+        plan.notes.append(gpu_hours.note(plan.gpus, uncounted))
     for opened in filter(None, stores.values()):
         opened.close()
     return plan

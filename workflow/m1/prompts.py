@@ -1,4 +1,4 @@
-"""Every prompt of the paper is made here (B.1, B.3) and nowhere else."""
+"""How a question is laid out, and the prompts of evaluation (B.3); the teacher's is in :mod:`m1.distill.traces`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ def question_text(question: Question) -> str:
 def options_lines(options: tuple[str, ...]) -> list[str]:
     """``A. yes``, ``B. no``, ``C. maybe``: the form that the scoring knows, too."""
     return [f"{letter}. {text}" for letter, text in zip(LETTERS, options)]
-
-
-def teacher_prompt(question: Question) -> str:
-    """The teacher's user turn: instruction first, no system turn (B.1)."""
-    return f"{BOXED} {question_text(question)}"
 
 
 def evaluation_prompt(text: str, style: str) -> str:

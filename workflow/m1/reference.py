@@ -1,6 +1,7 @@
 """What is made from the schema of the configuration: the default file with its comments, config/reference.md, and overlays' schema.
 
-Of the default file, the values are edited by hand; what each key means is written once, in the schema. An overlay may leave anything out and takes named parts out with null: editors that complete its keys need another schema than the whole's.
+Of the default file, the values are edited by hand; what each key means is written once, in the schema. An overlay may leave anything out,
+and takes named parts out with null: editors that complete its keys need another schema than the whole's.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ is what `config/config.yaml` has or, for what may be left out there, the schema;
 """
 FILE_HEAD = """\
 # yaml-language-server: $schema=../workflow/schemas/config.schema.yaml
-# The default configuration: the paper on the embedded world (docs/world.md), on a laptop, in minutes. The paper itself is config/paper.yaml,
-# laid over this file. Values are edited here; `make reference` takes the comments from the schema. An unknown key is an error; those that
-# are left out here are in config/reference.md, and how keys go together is in config/README.md.
+# The default configuration: the paper on the embedded world (docs/world.md), on a laptop, in minutes. The paper itself is
+# config/paper.yaml, laid over this file. Values are edited here; `make reference` takes the comments from the schema. An unknown key is an
+# error. Keys that are left out here are in config/reference.md; how keys go together is in config/README.md.
 """
 WIDTH = 140
 
@@ -250,7 +251,11 @@ def made() -> dict[Path, str]:
     """File to its content."""
     files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in DEFAULT}
     values: Any = functools.reduce(merged, files.values())
-    return {FILE: default_file(_schema(), files[FILE]), PAGE: page(_schema(), values), OVERLAY: json.dumps(overlay(_schema()), indent=1, ensure_ascii=False) + "\n"}
+    return {
+        FILE: default_file(_schema(), files[FILE]),
+        PAGE: page(_schema(), values),
+        OVERLAY: json.dumps(overlay(_schema()), indent=1, ensure_ascii=False) + "\n",
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,6 +23,9 @@ CALLS = (
 )
 """Keys of a provider that decide no answer. They are no params, so that another price or pace asks nothing and trains nothing again."""
 
+RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}
+"""Of a model's jobs, where nothing is said: cores, megabytes, minutes."""
+
 Wildcards = Any
 """Snakemake's wildcards: attributes by name, and a mapping."""
 
@@ -167,9 +170,21 @@ class Wiring:
         """A folder of the store, which outlives the results."""
         return f"{self.config['store']}/{name}"
 
-    def resource(self, name: str, default: Any, path: str = "recipes/{model}") -> Callable[[Wildcards], Any]:
-        """One of the ``resources`` at a path of the configuration, which is as in :meth:`settings`."""
-        return lambda wildcards: self._at(f"{path}/resources", wildcards).get(name, default)
+    def resources(self, stage: str, name: str) -> dict[str, int]:
+        """Cores (``threads``), memory on each node (``mem_mb``, MB) and time (``runtime``, minutes) of a model's jobs, for the first try.
+
+        Args:
+            stage: ``train`` or ``infer``, for which a recipe may have its own; or ``screen``.
+            name: of the model, or screening model.
+        """
+        if stage == "screen":
+            return {**RESOURCES, **self.config["screen"]["resources"]}
+        common: dict[str, Any] = self.recipes[name]["resources"]
+        return {**RESOURCES, **{key: value for key, value in common.items() if key in RESOURCES}, **common.get(stage, {})}
+
+    def threads(self, stage: str) -> Callable[[Wildcards], int]:
+        """Cores of a job."""
+        return lambda wildcards: self.resources(stage, _model(wildcards))["threads"]
 
     def training(self, wildcards: Wildcards) -> tuple[int, int]:
         """Nodes of a training, and GPUs on each of them."""
@@ -202,18 +217,18 @@ class Wiring:
         is_shard = "shard" in wildcards.keys()  # noqa: SIM118  (by `in` alone, Snakemake's wildcards are a list of values)
         return not is_shard and bool(shards(wildcards))
 
-    def allocation(
-        self, shape: Callable[[Wildcards], tuple[int, int]], path: str = "recipes/{model}"
-    ) -> dict[str, Callable[..., int | str | None]]:
+    def allocation(self, stage: str) -> dict[str, Callable[..., int | str | None]]:
         """What a job with GPUs asks of a scheduler, as resources. One that is None is not asked for.
 
         On one node that is ``gpu``, which a limit without a scheduler counts, too. On several, SLURM needs GPUs by node, and a step that
         the job starts by itself (``mpi``).
 
+        Memory and time grow with each attempt.
+
         Args:
-            shape: nodes, and GPUs on each of them.
-            path: where its ``resources`` are in the configuration, as in :meth:`settings`. Memory and time grow with each attempt.
+            stage: as of :meth:`resources`.
         """
+        shape = {"train": self.training, "infer": self.answering, "screen": self.screening}[stage]
         cluster = self.config["cluster"]
         kind = cluster["gpu_type"]
 
@@ -223,13 +238,12 @@ class Wiring:
         def several(value: Callable[[int], int | str]) -> Callable[[Wildcards], int | str | None]:
             return asked(lambda nodes, _: value(nodes) if nodes > 1 else None)
 
-        def grown(name: str, default: int, most: float = math.inf) -> Callable[..., int]:
-            first = self.resource(name, default, path)
-            return lambda wildcards, attempt: min(first(wildcards) * attempt, most)
+        def grown(name: str, most: float = math.inf) -> Callable[..., int]:
+            return lambda wildcards, attempt: int(min(self.resources(stage, _model(wildcards))[name] * attempt, most))
 
         return {
-            "mem_mb": grown("mem_mb", 2000),
-            "runtime": grown("runtime", 60, int(cluster["longest"]) if cluster["longest"] else math.inf),
+            "mem_mb": grown("mem_mb"),
+            "runtime": grown("runtime", int(cluster["longest"]) if cluster["longest"] else math.inf),
             "slurm_partition": asked(lambda _, gpus: cluster["gpu_partition" if gpus else "partition"] or None),
             "nodes": asked(lambda nodes, _: nodes),
             "gpu": asked(lambda nodes, gpus: gpus if gpus and nodes == 1 else None),
@@ -393,7 +407,7 @@ class Wiring:
 
     def fetched(self) -> list[str]:
         """All that comes from the hub, or from files: models, chat templates, sets. After it, nothing needs the network but providers."""
-        folders = {f"bases/{name}" for name in self.bases}
+        folders = {f"bases/{name}" for name in [*self.bases, self.config["report"]["figure8a"]["base"]]}  # whose tokenizer counts
         folders |= {f"screen/models/{name}" for name in self.config["screen"]["models"] if self.screens}
         folders -= {
             f"{kind}/{name}" for kind, name in (folder.rsplit("/", 1) for folder in folders) if self._at(f"{kind}/{name}", {}).get("path")
@@ -405,7 +419,7 @@ class Wiring:
         ]
         made += [f"select/{name}.parquet" for name in self.enter["subsets"]]
         made += [f"infer/{name}/predictions.parquet" for name in self.enter["results"]]
-        return [*(f"<results>/{name}" for name in made), *(self.pools() if self.traced else []), *self.benchmarks()]
+        return [*(f"<results>/{name}" for name in made), *self.pools(), *self.benchmarks()]
 
     def template(self, wildcards: Wildcards) -> list[str]:
         """The tokenizer whose chat template a model borrows; none where it has its own."""
@@ -414,6 +428,11 @@ class Wiring:
     def template_flag(self, wildcards: Wildcards, input: Any) -> str:
         """``--template`` where a model borrows one."""
         return f"--template {input.template}" if input.template else ""
+
+
+def _model(wildcards: Wildcards) -> str:
+    """The model, or screening model, of a job."""
+    return str(wildcards.model if hasattr(wildcards, "model") else wildcards.base)
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -39,9 +39,9 @@ rule infer_sweep:
         model=one_of(wiring.swept),
     conda:
         "../../envs/infer.yaml"
-    threads: wiring.resource("threads", 1)
+    threads: wiring.threads("infer")
     resources:
-        **wiring.allocation(wiring.answering),
+        **wiring.allocation("infer"),
         batch=wiring.batch,
         placement=wiring.placement("recipes/{model}/serve"),
     params:
@@ -90,9 +90,9 @@ rule infer_answer:
         model=one_of(wiring.at_once),
     conda:
         "../../envs/infer.yaml"
-    threads: wiring.resource("threads", 1)
+    threads: wiring.threads("infer")
     resources:
-        **wiring.allocation(wiring.answering),
+        **wiring.allocation("infer"),
         batch=wiring.batch,
         placement=wiring.placement("recipes/{model}/serve"),
     params:

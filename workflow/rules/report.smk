@@ -373,22 +373,26 @@ rule report_rulegraph:
     localrule: True
     conda:
         "../../envs/workflow.yaml"
+    resources:
+        # No params: partitions and names of overlays are among them, which draw no other graph.
+        configured=shlex.join(
+            [
+                *(
+                    f"--configfile={os.path.relpath(path)}"
+                    for path in workflow.overwrite_configfiles
+                ),
+                *(
+                    f"--config={key}={json.dumps(value)}"
+                    for key, value in workflow.config_settings.config.items()
+                ),
+            ]
+        ),
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
-        configured=[
-            *(
-                f"--configfile={os.path.relpath(path)}"
-                for path in workflow.overwrite_configfiles
-            ),
-            *(
-                f"--config={key}={json.dumps(value)}"
-                for key, value in workflow.config_settings.config.items()
-            ),
-        ],
         manifests=wiring.manifests(),
         rules=lambda wildcards: [rule.name for rule in workflow.rules],
     shell:
-        "python -m snakemake all --snakefile {params.snakefile:q} {params.configured:q} --rulegraph dot > {output} 2> {log}"
+        "python -m snakemake all --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot > {output} 2> {log}"
 
 
 # Folders by their times rerun nothing: what is made from one has a manifest as well, which changes with it.

@@ -17,9 +17,9 @@ rule screen_attempt:
     priority: 9
     conda:
         "../../envs/infer.yaml"
-    threads: wiring.resource("threads", 1, "screen")
+    threads: wiring.threads("screen")
     resources:
-        **wiring.allocation(wiring.screening, "screen"),
+        **wiring.allocation("screen"),
         batch=wiring.config["screen"]["serve"]["batch"],
         placement=wiring.placement("screen/serve"),
     params:

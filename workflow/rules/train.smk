@@ -62,9 +62,9 @@ rule train_sft:
         model=one_of(wiring.trained),
     conda:
         "../../envs/train.yaml"
-    threads: wiring.resource("threads", 1)
+    threads: wiring.threads("train")
     resources:
-        **wiring.allocation(wiring.training),
+        **wiring.allocation("train"),
         placement=wiring.train,
         scratch=wiring.config["scratch"],
     params:

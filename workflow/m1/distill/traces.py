@@ -17,12 +17,17 @@ from m1.curation import CURATION_RULES, CurationRule, is_right_curated
 from m1.errors import UserError, run
 from m1.files import replacing, write_manifest
 from m1.progress import say
-from m1.prompts import teacher_prompt
+from m1.prompts import BOXED, question_text
 from m1.records import VERDICTS, Question, Trace
 from m1.store import Store
 
 DIFFERING = ("question_id", "source", "right_letter", "right_text", "boxed", *CURATION_RULES)
 """Columns of the list of answers on which the curation rules disagree; the last ones hold the verdict by each."""
+
+
+def teacher_prompt(question: Question) -> str:
+    """The teacher's user turn: instruction first, no system turn (B.1)."""
+    return f"{BOXED} {question_text(question)}"
 
 
 def verdict(question: Question, completion: Completion, rule: CurationRule) -> str:

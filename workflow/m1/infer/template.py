@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from m1 import settings as given
 from m1.errors import UserError, first_line, run
 from m1.files import replacing_model
 from m1.progress import say
@@ -16,12 +16,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the tokenizer, which must have a chat template."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: hub (an id, or a folder) and revision of the tokenizer")
+    parser.add_argument("--settings", required=True, help="JSON: hub (an id, or a folder) and revision of the tokenizer")
     parser.add_argument("--output", required=True, type=Path, help="folder of the tokenizer")
     arguments = parser.parse_args(argv)
     from transformers import AutoTokenizer
 
-    hub, revision = arguments.settings["hub"], arguments.settings["revision"]
+    settings = given.parse(arguments.settings, ["hub", "revision"])
+    hub, revision = settings["hub"], settings["revision"]
     where = f"config/models/{arguments.name}.yaml: tokenizer {hub} at revision {revision}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision)

@@ -6,7 +6,6 @@ Generation and scoring are apart: a prediction is raw text, judged here as often
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from m1 import records
+from m1 import settings as given
 from m1.answers import Match, extract_boxed
 from m1.errors import UserError, run
 from m1.files import write_manifest
@@ -108,24 +108,6 @@ def read_questions(paths: Iterable[Path]) -> dict[str, Question]:
     return questions
 
 
-def read_protocol(settings: str) -> Protocol:
-    """The protocol from the settings, ``{"protocol": "released"}``.
-
-    Raises:
-        UserError: not JSON, another key than ``protocol``, or an unknown protocol.
-    """
-    try:
-        values = json.loads(settings)
-    except ValueError as error:
-        raise UserError(f'--settings: not readable as JSON: {error}. Give for example \'{{"protocol": "released"}}\'.') from error
-    if not isinstance(values, dict) or set(values) != {"protocol"}:
-        raise UserError(f"--settings: {settings} found; exactly the key 'protocol' is needed.")
-    if values["protocol"] not in PROTOCOLS:
-        raise UserError(f"--settings: protocol {values['protocol']!r}; it must be one of {', '.join(PROTOCOLS)}.")
-    protocol: Protocol = values["protocol"]
-    return protocol
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Read predictions and questions, write judgements and their manifest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -137,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     started = time.time()
-    protocol = read_protocol(arguments.settings)
+    protocol: Any = given.choice(given.parse(arguments.settings, ["protocol"]), "protocol", PROTOCOLS)
     questions = read_questions(arguments.questions)
     try:
         judgements = judge(records.read(arguments.predictions, Prediction), questions, protocol)

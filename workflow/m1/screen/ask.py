@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from m1 import settings as given
 from m1.calls.client import Provider, Request, complete_all
 from m1.curation import is_right_curated
 from m1.errors import run
@@ -26,13 +27,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--provider", required=True, type=json.loads, help="JSON: what decides the answers (keys of Provider)")
     parser.add_argument("--calls", required=True, type=json.loads, help="JSON: by name, how calls are made, and prices (its other keys)")
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt, rule (released or strict)")
+    parser.add_argument("--settings", required=True, help="JSON: prompt, rule (released or strict)")
     parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings, title = arguments.settings, f"screen {arguments.name}"
+    settings, title = given.parse(arguments.settings, ["prompt", "rule"]), f"screen {arguments.name}"
     provider = Provider.from_settings({**arguments.provider, **arguments.calls[arguments.name]}, f"screen.providers.{arguments.name}")
     questions = read(arguments.questions, Question)
     requests = [Request(evaluation_prompt(question_text(question), settings["prompt"])) for question in questions]

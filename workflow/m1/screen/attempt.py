@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from m1 import settings as given
 from m1.curation import is_right_curated
 from m1.errors import run
 from m1.infer.answer import add_portions, answer_at_once, kept, portions
@@ -22,10 +22,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_arguments(parser)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_portions(parser)
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: prompt, answer_limit (tokens), rule (released or strict)")
+    parser.add_argument("--settings", required=True, help="JSON: prompt, answer_limit (tokens), rule (released or strict)")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings, title = arguments.settings, f"screen {arguments.name}"
+    settings, title = given.parse(arguments.settings, ["prompt", "answer_limit", "rule"]), f"screen {arguments.name}"
     counts = {"questions": 0, "right": 0}
     with opened(arguments, title) as (engine, tokenizer, identity), kept(arguments.output, Attempt) as keep:
         for where, asked in portions([arguments.questions], arguments.portion, arguments.shard):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import write_manifest
 from m1.progress import say
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--attempts", required=True, nargs="+", type=Path, help="attempts, Parquet, one file a screening model")
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: smallest_class (questions)")
+    parser.add_argument("--settings", required=True, help="JSON: smallest_class (questions)")
     parser.add_argument("--output", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--manifest", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    started = time.time()
+    started, settings = time.time(), given.parse(arguments.settings, ["smallest_class"])
     questions = read(arguments.questions, Question)
     solved: set[str] = set()
     right = {}
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     hard = [question for question in questions if question.id not in solved]
     if not hard:
         raise UserError(f"{arguments.questions}: the screening models solve every question; screen with weaker models (`screen.models`)")
-    lost = lost_classes(questions, hard, arguments.settings["smallest_class"])
+    lost = lost_classes(questions, hard, settings["smallest_class"])
     if lost:
         source, answer, count = lost[0]
         found = f"all {count} questions of {source} with the answer {answer!r} were solved by a screening model"
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write(arguments.output, hard, Question)
     counts = {"questions": len(questions), "right": right, "hard": len(hard), "hard_by_source": dict(Counter(q.source for q in hard))}
     inputs = {"questions": arguments.questions, **{path.stem: path for path in arguments.attempts}}
-    write_manifest(arguments.manifest, inputs=inputs, settings=arguments.settings, counts=counts, started=started)
+    write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
     say("screen", f"{len(questions):,} questions, {len(hard):,} solved by none")
 
 

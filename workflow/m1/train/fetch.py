@@ -25,7 +25,7 @@ def find(name: str, settings: dict[str, Any]) -> Path:
         UserError: there is no model, or the hub does not give it.
     """
     if "path" in settings:
-        folder = Path(settings["path"]).expanduser()
+        folder = Path(settings["path"])
         if not folder.is_dir():
             raise UserError(f"{name}.path: no folder {folder}; correct the path, or name a model on the hub (`hub`)")
         return folder

@@ -34,9 +34,7 @@ def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> li
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={placement['processes']}", f"--shutdown-timeout={SAVING}"]
     if placement["nodes"] == 1:
         return [*command, "--standalone", "-m", TRAINING]
-    nodes = environment.get("SLURM_STEP_NODELIST")
-    if not nodes:
-        raise UserError(f"train.nodes: {placement['nodes']} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1")
+    nodes = environment["SLURM_STEP_NODELIST"]
     hosts = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True).stdout.split()
     job = environment["SLURM_JOB_ID"]
     rendezvous = ["--rdzv-backend=c10d", f"--rdzv-id={job}", f"--rdzv-endpoint={hosts[0]}:{29500 + int(job) % 1000}"]
@@ -60,6 +58,8 @@ def start(placement: Mapping[str, Any], arguments: Sequence[str]) -> int:
         arguments: those of :mod:`m1.train.sft`.
     """
     environment = dict(os.environ)
+    if placement["nodes"] > 1 and "SLURM_JOB_ID" not in environment:
+        raise UserError(f"train.nodes: {placement['nodes']} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1")
     several = placement["nodes"] * placement["processes"] > 1
     on_node = "SLURM_STEP_NODELIST" in environment and environment.get("M1_NODE") == "1"
     if placement["nodes"] > 1 and not on_node:

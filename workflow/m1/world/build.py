@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from m1 import settings as given
 from m1.errors import run
 from m1.files import write_text
 from m1.progress import say
@@ -15,16 +16,16 @@ from m1.world.documents import make_documents
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import BENCHMARKS, POOLS, make_set
 
+SETTINGS = ("seed", "entities", "pools", "benchmark_size", "facts_first", "mixed")
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the world below ``--output``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--settings", required=True, type=json.loads, help="JSON: seed, entities, pools, benchmark_size, facts_first, mixed"
-    )
+    parser.add_argument("--settings", required=True, help=f"JSON: {', '.join(SETTINGS)}")
     parser.add_argument("--output", required=True, type=Path, help="folder of the world")
     arguments = parser.parse_args(argv)
-    settings, folder = arguments.settings, arguments.output
+    settings, folder = given.parse(arguments.settings, SETTINGS), arguments.output
     seed = settings["seed"]
 
     facts = make_facts(seed, settings["entities"])

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from m1 import settings as given
 from m1.errors import run
 from m1.files import replacing_model, write_manifest
 from m1.progress import Progress, say
@@ -98,24 +99,26 @@ def pretrain(documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str
     return model.eval(), sum(tail) / len(tail)
 
 
+SETTINGS = ("hidden", "layers", "heads", "feed_forward", "batch", "learning_rate", "seed")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Pretrain and save one base."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", required=True, type=Path, help="folder of the world")
     parser.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
     parser.add_argument("--name", required=True, help="the base's key")
-    parser.add_argument(
-        "--settings", required=True, type=json.loads, help="JSON: hidden, layers, heads, feed_forward, batch, learning_rate, seed"
-    )
+    parser.add_argument("--settings", required=True, help=f"JSON: {', '.join(SETTINGS)}")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
+    settings = given.parse(arguments.settings, SETTINGS)
     started, title = time.time(), f"pretrain {arguments.name}"
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     with open(arguments.world / "documents.jsonl", encoding="utf-8") as lines:
         documents = [json.loads(line) for line in lines]
-    model, loss = pretrain(documents, tokenizer, arguments.settings, title)
+    model, loss = pretrain(documents, tokenizer, settings, title)
     parameters = sum(weights.numel() for weights in model.parameters())
     with replacing_model(arguments.output) as folder:
         model.save_pretrained(folder)
@@ -123,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             shutil.copy(file, folder / file.name)
         inputs = {"documents": arguments.world / "documents.jsonl", "tokenizer": arguments.tokenizer / "tokenizer.json"}
         counts = {"documents": len(documents), "parameters": parameters, "loss": round(loss, 4)}
-        write_manifest(folder / "manifest.json", inputs=inputs, settings=arguments.settings, counts=counts, started=started)
+        write_manifest(folder / "manifest.json", inputs=inputs, settings=settings, counts=counts, started=started)
     say(title, f"{parameters:,} parameters, loss {loss:.3f}")
 
 
