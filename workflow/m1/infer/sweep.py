@@ -138,7 +138,7 @@ def force(
 ) -> dict[int, list[Thought]]:
     """Replace the end of thinking with ``Wait``, again and again, inside a budget.
 
-    Every question has its own count of tokens (the released code gives a whole batch the slack of its longest member).
+    Every question has its own count of tokens (the released code gives each of a batch the tokens that its longest member has left).
     A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not forced.
 
     Args:
