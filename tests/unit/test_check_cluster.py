@@ -8,12 +8,14 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
-from m1.check_cluster import FAILS, OK, WARN, Ask, Nodes, Profile, asked, fitting, parse_minutes, parse_nodes
+from m1.check_cluster import FAILS, OK, WARN, Ask, Nodes, Profile, asked, fitting, main, parse_minutes, parse_nodes
 from m1.config import load
 from m1.errors import UserError
 from m1.wiring import Wiring
@@ -168,15 +170,14 @@ class Here:
 
     def check(self, *overlays: Path) -> tuple[int, list[str]]:
         overlay = [str(path) for path in overlays or (PAPER, self.folder / "overlay.yaml")]
-        done = subprocess.run(
-            [sys.executable, "-m", "m1.check_cluster", "--configfile", *overlay, "--profile", "."],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
-        assert not done.stderr, done.stderr
-        return done.returncode, done.stdout.splitlines()
+        said, errors, code = StringIO(), StringIO(), 0
+        with chdir(self.folder), patch.dict(os.environ, self.environment, clear=True), redirect_stdout(said), redirect_stderr(errors):
+            try:
+                main(["--configfile", *overlay, "--profile", "."])
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+        assert not errors.getvalue()
+        return code, said.getvalue().splitlines()
 
 
 @pytest.fixture

@@ -67,6 +67,24 @@ def test_nothing_starts_where_slurm_does_not_answer(here: Path) -> None:
         launch.clear(here, ["true"], "m1_")
 
 
+@pytest.mark.parametrize(
+    ("command", "role"),
+    [
+        ("python -m m1.launch all -n", "run"),
+        ("python -u -X dev -m m1.launch all", "run"),
+        ("python -m snakemake all", "run"),
+        ("python /home/me/.venv/bin/snakemake all", "run"),
+        ("python -m snakemake --target-jobs train_sft:model=a --mode remote", ""),
+        ("python -m m1.infer.sweep --name a", "job"),
+        ("python -m torch.distributed.run --nproc-per-node=2 -m m1.train.sft --name a", "job"),
+        ("vim Snakefile snakemake.md", ""),
+        ("python", ""),
+    ],
+)
+def test_runs_and_jobs_are_known_by_their_command(command: str, role: str) -> None:
+    assert launch.role(command.split()) == role
+
+
 @pytest.fixture
 def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
     """What Snakemake would have been started with, in a clone whose run was killed and left jobs."""

@@ -26,6 +26,8 @@ DEFAULT = (ROOT / "config/data.yaml", ROOT / "config/config.yaml")
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 """Keys whose named parts an overlay takes out with null."""
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe one, in C where PyYAML has it: each start of Snakemake reads some fifteen files."""
 READ = ("layout", *sources.KEYS)
 """Keys of an entry of ``data`` that say where its records are and what they look like."""
 
@@ -50,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
         UserError: it is not there, with the nearest one in config/ that is; it is not YAML; it has no keys at the top.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), LOADER)
     except FileNotFoundError:
         there = [str(file.relative_to(ROOT)) for folder in ("config", "config/overlays") for file in sorted((ROOT / folder).glob("*.yaml"))]
         raise UserError(f"{path}: no such configuration file{nearest(str(path), there)}") from None
@@ -83,7 +85,7 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
     Raises:
         UserError: names the key, what was found, and what would be right.
     """
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), LOADER)
     config = without_removed(config)
     check(config, schema, schema, "configuration")
     config = with_defaults(config, schema, schema)
@@ -94,7 +96,7 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         if not path.is_file():
             raise UserError(f"models: no recipe config/models/{name}.yaml{nearest(name, known)}")
         try:
-            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+            recipe = yaml.load(path.read_text(encoding="utf-8"), LOADER)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"config/models/{name}.yaml: not readable as YAML: {' '.join(str(error).split())}") from None
         check(recipe, schema["$defs"]["recipe"], schema, f"config/models/{name}.yaml")

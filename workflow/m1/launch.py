@@ -56,13 +56,20 @@ def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]
                 continue
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-        started = any(word.endswith("snakemake") or word == "m1.launch" for word in words[:3])
-        if started and "--target-jobs" not in words:  # which a job's own Snakemake has
+        if role(words) == "run":
             runs.append(process)
-        elif any(word == "-m" and following.startswith("m1.") for word, following in pairwise(words)):
+        elif role(words) == "job":
             jobs.append(process)
     alive = {process.pid for process in runs}
     return runs, [job for job in jobs if not alive & _ancestors(job)]
+
+
+def role(words: Sequence[str]) -> str:
+    """What a command line is: a ``run`` of Snakemake, a ``job`` of the package; empty for anything else."""
+    modules = {following for word, following in pairwise(words) if word == "-m"}
+    if modules & {"snakemake", "m1.launch"} or any(Path(word).name == "snakemake" for word in words[:3]):
+        return "" if "--target-jobs" in words else "run"  # a job has a Snakemake of its own, which ends with it
+    return "job" if any(module.startswith("m1.") for module in modules) else ""
 
 
 def _ancestors(process: psutil.Process) -> set[int]:
