@@ -26,8 +26,6 @@ DEFAULT = (ROOT / "config/data.yaml", ROOT / "config/config.yaml")
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 """Keys whose named parts an overlay takes out with null."""
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The safe one, in C where PyYAML has it: each start of Snakemake reads some fifteen files."""
 READ = ("layout", *sources.KEYS)
 """Keys of an entry of ``data`` that say where its records are and what they look like."""
 
@@ -52,7 +50,7 @@ def read(path: Path) -> dict[str, Any]:
         UserError: it is not there, with the nearest one in config/ that is; it is not YAML; it has no keys at the top.
     """
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), LOADER)
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         there = [str(file.relative_to(ROOT)) for folder in ("config", "config/overlays") for file in sorted((ROOT / folder).glob("*.yaml"))]
         raise UserError(f"{path}: no such configuration file{nearest(str(path), there)}") from None
@@ -85,7 +83,7 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
     Raises:
         UserError: names the key, what was found, and what would be right.
     """
-    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), LOADER)
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     config = without_removed(config)
     check(config, schema, schema, "configuration")
     config = with_defaults(config, schema, schema)
@@ -96,7 +94,7 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         if not path.is_file():
             raise UserError(f"models: no recipe config/models/{name}.yaml{nearest(name, known)}")
         try:
-            recipe = yaml.load(path.read_text(encoding="utf-8"), LOADER)
+            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"config/models/{name}.yaml: not readable as YAML: {' '.join(str(error).split())}") from None
         check(recipe, schema["$defs"]["recipe"], schema, f"config/models/{name}.yaml")
