@@ -56,9 +56,10 @@ def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]
                 continue
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
-        if role(words) == "run":
+        kind = role(words)
+        if kind == "run":
             runs.append(process)
-        elif role(words) == "job":
+        elif kind == "job":
             jobs.append(process)
     alive = {process.pid for process in runs}
     return runs, [job for job in jobs if not alive & _ancestors(job)]
