@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import SHORT, Project
 
 pytestmark = pytest.mark.slow
 
@@ -43,3 +45,30 @@ def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(p
     style = project.path("workflow/report/page/style.css")
     style.write_text(style.read_text(encoding="utf-8") + "\n/* another look */\n", encoding="utf-8")
     assert project.plan("all") == {"report_page", "all"}
+
+
+def test_the_graph_is_of_the_whole_configuration_whatever_is_made_meanwhile(project: Project) -> None:
+    """Two overlays and two keys by ``--config``, of which the first has the effect, while another step's file comes and goes."""
+    entered = {"train_published": "enter: {checkpoints: {m1-small-1k: m1_7b_1k}}\n", "nothing": "seed: 42\n"}
+    for name, text in entered.items():
+        (project.folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    overlays = (SHORT, *(f"{name}.yaml" for name in entered), "--config", "enter={'subsets': {'m1k': 'm1k_tokenized'}}", "seed=7")
+    graph, made = project.folder / "results/short/rulegraph.dot", project.path("results/short/score/m1-small-1k.json")
+    kept, ended = made.read_bytes(), threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.wait(0.005):
+            made.unlink() if made.exists() else made.write_bytes(kept)
+
+    step = threading.Thread(target=come_and_go)
+    step.start()
+    try:
+        for _ in range(3):
+            graph.unlink(missing_ok=True)
+            code, said = project.run("results/short/rulegraph.dot", overlays=overlays)
+            assert code == 0, said[-6000:]
+    finally:
+        ended.set()
+        step.join()
+    rules = set(re.findall(r'label = "(\w+)', graph.read_text(encoding="utf-8")))
+    assert {"train_published", "select_published", "train_sft", "screen_attempt"} <= rules, rules

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,16 @@ class ReportWiring(Wiring):
     def page_captions(self) -> list[str]:
         """Names of the captions that the page shows."""
         return [Path(path).stem for path in [*self.page_tables(), *self.page_figures()]]
+
+
+def planned_anew(overlays: list[Path], settings: dict[str, Any]) -> str:
+    """Arguments of a Snakemake that plans this run from nothing: it looks at no file that other steps make meanwhile.
+
+    Args:
+        overlays: files of configuration after the default ones.
+        settings: what was given by ``--config``, or by a profile.
+    """
+    nowhere = {"results": "nowhere/results", "logs": "nowhere/logs"}
+    values = {key: "" if value is None else json.dumps(value) for key, value in {**settings, "pathvars": nowhere}.items()}
+    files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []
+    return shlex.join([*files, "--config", *(f"{key}={value}" for key, value in values.items())])

@@ -1,8 +1,6 @@
 """The checked configuration, and the shell that all rules share."""
 
-import json
 import os
-import shlex
 import sys
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from m1.config import prepare
 from m1.errors import UserError
 from m1.fingerprint import fingerprint
 from m1.wiring import one_of
-from m1.wiring_report import ReportWiring
+from m1.wiring_report import ReportWiring, planned_anew
 
 try:
     wiring = ReportWiring(

@@ -375,17 +375,8 @@ rule report_rulegraph:
         "../../envs/workflow.yaml"
     resources:
         # No params: partitions and names of overlays are among them, which draw no other graph.
-        configured=shlex.join(
-            [
-                *(
-                    f"--configfile={os.path.relpath(path)}"
-                    for path in workflow.overwrite_configfiles
-                ),
-                *(
-                    f"--config={key}={json.dumps(value)}"
-                    for key, value in workflow.config_settings.config.items()
-                ),
-            ]
+        configured=planned_anew(
+            workflow.overwrite_configfiles, workflow.config_settings.config
         ),
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),
