@@ -66,7 +66,7 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_what_is_written_is_read(record: type[Any], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     rows = data.draw(st.lists(RECORDS[record], max_size=5))

@@ -79,7 +79,7 @@ judgements = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(judgements, st.randoms())
 def test_cases_are_those_of_the_rules_and_in_their_order(rows: list[tuple[Any, ...]], shuffle: random.Random) -> None:
     by = {(row[1], row[0], row[2], row[4]): dict(zip(READ, row)) for row in rows}
@@ -142,7 +142,7 @@ def test_what_no_font_has_is_a_square_and_what_is_invisible_is_gone() -> None:
     assert printable("a\tb\r\nc\u202ed\x00e\u65e5") == f"a    b\ncde{MISSING}"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=300), st.floats(4, 60), st.booleans())
 def test_lines_hold_the_words_and_are_no_wider_than_asked(text: str, width: float, bold: bool) -> None:
     text = printable(text)

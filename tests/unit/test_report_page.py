@@ -199,7 +199,7 @@ def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
 BYTES = st.text(alphabet="aé€😀\ufffd \n", max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=BYTES, cuts=st.lists(st.integers(0, 100), max_size=6))
 def test_pieces_are_the_text_cut_where_the_tokens_are(text: str, cuts: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     tokenizer = bytes_tokenizer(tmp_path_factory.getbasetemp() / "bytes")

@@ -86,7 +86,7 @@ def test_something_else_than_a_rule_graph_is_refused(tmp_path: Path) -> None:
         main(["--graph", str(tmp_path / "none.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(graphs)
 def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) -> None:
     onward, back = directed(edges)
@@ -100,7 +100,7 @@ def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) 
     assert all(order[a] < order[b] for a, b in onward)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs)
 def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> None:
     told = {rule: ["196,157 questions", "and more"] for rule in RULES}

@@ -113,7 +113,7 @@ wild_question = st.lists(option, min_size=2, max_size=14).flatmap(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(wild_text, wild_question)
 @example("", question(("\nbelow", "\nabove"), "A"))
 def test_nothing_raises(text: str, asked: Question) -> None:
@@ -127,7 +127,7 @@ def test_nothing_raises(text: str, asked: Question) -> None:
         assert is_right_curated(text, asked, rule) in (True, False)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(wild_text, wild_question.filter(lambda asked: shown_options(asked.options)))
 def test_released_equals_the_reference(text: str, asked: Question) -> None:
     extracted = extract_boxed(text)

@@ -116,7 +116,7 @@ swept = st.builds(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(wanted=swept, seed=st.integers(0, 99), ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]), portion=st.integers(1, 6))
 def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, portion: int) -> None:
     tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
