@@ -108,14 +108,14 @@ reference: $(VENV)/.ready ## comments of config/config.yaml, config/reference.md
 
 ##@ clean
 clean: ## remove results and logs of all configurations; what was paid for (store), checkpoints (scratch) and the virtual environment stay
-	@test "$(CONFIRM)" = yes -o -z "$(wildcard results/*/train)" || { echo "$(wildcard results/*/train): trained models would be lost. To remove them, too: make clean CONFIRM=yes"; exit 1; }
+	@test "$(CONFIRM)" = yes -o -z "$(wildcard results/*/train)" || { echo "$(wildcard results/*/train): trained models would go, and only those that store/train keeps come back without a training. To remove them, too: make clean CONFIRM=yes"; exit 1; }
 	rm -rf results logs
 
 clean-scratch: ## remove checkpoints of unfinished trainings, which then begin anew; all else stays
 	rm -rf scratch
 
-clean-store: ## remove what was paid for, calls and generations (CONFIRM=yes); all else stays
-	@test "$(CONFIRM)" = yes || { echo "store/ holds calls and generations that were paid for; they would be asked again. To remove it: make clean-store CONFIRM=yes"; exit 1; }
+clean-store: ## remove what was paid for: calls, generations, trained models (CONFIRM=yes); all else stays
+	@test "$(CONFIRM)" = yes || { echo "store/ holds calls, generations and trained models that were paid for; they would be made again. To remove it: make clean-store CONFIRM=yes"; exit 1; }
 	rm -rf store
 
 clean-venv: ## remove the virtual environments; results, store and scratch stay

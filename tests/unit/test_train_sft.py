@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +18,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.errors import UserError
-from m1.files import sha256_file
+from m1.files import identity_file, model_identity, sha256_file
 from m1.infer.sweep import main as sweep
 from m1.markers import Marks
 from m1.records import Prediction, Question, Sample, read, write
-from m1.train import checkpoints
+from m1.train import checkpoints, finished
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import Order, divided
@@ -62,17 +63,19 @@ def samples(count: int) -> list[Sample]:
     return [Sample(f"id{n}", "medqa", "", f"Which of the {n}?\nA. a\nB. b", text, "B", "m1k", "all", 0) for n, text in enumerate(texts)]
 
 
-def command(material: Path, output: Path, **placement: Any) -> list[str]:
-    """The command that the rule runs."""
+def command(material: Path, output: Path, store: Path | None = None, **placement: Any) -> list[str]:
+    """The command that the rule runs; each output has a store of its own by default."""
     values = {"settings": json.dumps(SETTINGS), "placement": json.dumps({**PLACEMENT, **placement}), "output": str(output)}
-    fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet"), "scratch": str(output) + ".scratch"}
+    fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet")}
+    fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store")}
     flags = [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
     return [sys.executable, "-m", "m1.train.launch", *flags]
 
 
-def train(material: Path, output: Path, **placement: Any) -> str:
+def train(material: Path, output: Path, store: Path | None = None, **placement: Any) -> str:
     """Train to the end; what it said."""
-    done = subprocess.run(command(material, output, **placement), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
+    words = command(material, output, store, **placement)
+    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -158,6 +161,41 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(strat
     assert (ran["strategy"], ran["processes"], ran["placement"]["strategy"]) == ("DDP", 2, strategy)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_was_trained_before_is_taken_from_the_store(processes: int, material: Path, undisturbed: Path, tmp_path: Path) -> None:
+    store, output = Path(f"{undisturbed}.store"), tmp_path / "again"
+    [kept] = [path for path in store.glob("train/tiny/*") if path.is_dir()]
+    said = train(material, output, store, processes=processes)
+    assert f"trained before, with the same base, samples, settings and code: taken from {kept}" in said
+    assert " steps" not in said
+    names = {"model.safetensors", "config.json", "tokenizer.json", "manifest.json", "log.jsonl"}
+    assert names | {"loss.png"} <= {path.name for path in output.iterdir()}
+    assert all((output / name).samefile(kept / name) for name in names), "it takes no space"
+    assert identity_file(output).read_text() == identity_file(undisturbed).read_text()
+    assert model_identity(output) == model_identity(undisturbed)
+    assert not Path(f"{output}.scratch").exists()
+
+
+def test_a_kept_model_that_was_changed_is_trained_again(material: Path, undisturbed: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(f"{undisturbed}.store", tmp_path / "store"))
+    [changed] = store.glob("train/tiny/*/model.safetensors")
+    changed.write_bytes(changed.read_bytes()[:-4] + b"\0\0\0\0")
+    said = train(material, tmp_path / "model", store)
+    assert f"{STEPS}/{STEPS} steps" in said
+    assert weights(tmp_path / "model") == weights(undisturbed) == sha256_file(changed)
+
+
+def test_other_code_settings_and_samples_are_other_trainings(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [kept] = [path for path in Path(f"{undisturbed}.store").glob("train/tiny/*") if path.is_dir()]
+    finished.tell_others(kept, "train tiny")
+    assert not capsys.readouterr().err
+    other = checkpoints.home(Path(f"{undisturbed}.store"), "tiny", ["base", "template", "samples", {"learning_rate": 1}, "code"])
+    assert finished.identity(other, "train tiny") == ""
+    finished.tell_others(other, "train tiny")
+    said = capsys.readouterr().err
+    assert f"{kept.parent} keeps 1 of its trainings with other settings, samples or code, 0.0 GB; delete what is not wanted" in said
+
+
 def test_other_settings_do_not_take_up_another_trainings_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = (checkpoints.home(tmp_path, "m", ["base", "data", {"learning_rate": rate}]) for rate in (1, 2))
     assert one != other
@@ -176,9 +214,10 @@ def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path) -> None:
 
 
 def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:
-    checkpoints.check_space(tmp_path / "scratch", tmp_path / "out" / "model", 1000, 2, "train m")
-    with pytest.raises(UserError, match=r"train m: .* GB free, and two checkpoints and the model need 26,000,000.0 GB; .*`scratch`"):
-        checkpoints.check_space(tmp_path / "scratch", tmp_path / "out" / "model", 10**15, 2, "train m")
+    places = tmp_path / "scratch", tmp_path / "store" / "kept", tmp_path / "out" / "model"
+    checkpoints.check_space(*places, 1000, 2, "train m")
+    with pytest.raises(UserError, match=r"26,000,000.0 GB are wanted for two checkpoints and the model; .*`scratch` and `store`"):
+        checkpoints.check_space(*places, 10**15, 2, "train m")
 
 
 @given(st.lists(st.integers(2, 99), min_size=1, max_size=70), st.integers(1, 16), st.booleans(), st.integers(0, 3))

@@ -253,12 +253,3 @@ def test_a_comment_in_the_training_runs_nothing(project: Project) -> None:
     before = {path: path.stat().st_mtime_ns for path in project.path("results").rglob("*")}
     assert "Nothing to be done" in project.make(*MAIN)
     assert {path: path.stat().st_mtime_ns for path in project.path("results").rglob("*")} == before
-
-
-def test_what_was_paid_for_is_not_paid_for_again(project: Project) -> None:
-    traces = project.path("results/short/distill/hard.parquet")
-    before = traces.read_bytes()
-    shutil.rmtree(traces.parent)
-    said = project.make("results/short/distill/hard.parquet", "--forcerun", "distill_traces")
-    assert "0 calls made" in said
-    assert traces.read_bytes() == before

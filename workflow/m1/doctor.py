@@ -180,22 +180,34 @@ def gpus(wiring: Any, there: list[float]) -> Iterator[Finding]:
 
 def weights(wiring: Any) -> Iterator[Finding]:
     """Whether the disks have space for the models; places on one disk are added up."""
-    disks: dict[int, list[tuple[Path, Path, float]]] = {}
+    disks: dict[int, list[tuple[Path, float]]] = {}
     for place, wanted in room(wiring):
-        there = next(part for part in (place, *place.absolute().parents) if part.is_dir())
         if wanted:
-            disks.setdefault(there.stat().st_dev, []).append((there, place, wanted))
+            disks.setdefault(disk(place), []).append((place, wanted))
     for places in disks.values():
-        free = shutil.disk_usage(places[0][0]).free / 1e9
-        wanted = sum(one for *_, one in places)
-        need = "" if free > wanted else "for models; make room, or name a larger disk by HF_HOME, `scratch` or `pathvars`"
-        yield Finding("weights", f"{wanted:,.0f} GB wanted in {listed([str(place) for _, place, _ in places])}, {free:,.0f} GB free", need)
+        free = shutil.disk_usage(existing(places[0][0])).free / 1e9
+        wanted = sum(one for _, one in places)
+        need = "" if free > wanted else "for models; make room, or name a larger disk by HF_HOME, `scratch`, `store` or `pathvars`"
+        yield Finding("weights", f"{wanted:,.0f} GB wanted in {listed([str(place) for place, _ in places])}, {free:,.0f} GB free", need)
+
+
+def existing(place: Path) -> Path:
+    """A folder, or the one above it that is there."""
+    return next(part for part in (place, *place.absolute().parents) if part.is_dir())
+
+
+def disk(place: Path) -> int:
+    """The device that a folder is on, or will be."""
+    return existing(place).stat().st_dev
 
 
 def room(wiring: Any) -> list[tuple[Path, float]]:
-    """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the largest training."""
+    """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the largest training.
+
+    Trained models are kept in the store, too, which takes space on another disk than the results' only.
+    """
     config, bases = wiring.config, wiring.config["bases"]
-    results, scratch = Path(config["pathvars"]["results"]), Path(config["scratch"])
+    results, scratch, store = Path(config["pathvars"]["results"]), Path(config["scratch"]), Path(config["store"])
     sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in wiring.recipes.items()}
     models = {f"bases/{name}": (base, parameters(base)) for name, base in bases.items()}
     models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in screening(wiring).items()}
@@ -206,10 +218,12 @@ def room(wiring: Any) -> list[tuple[Path, float]]:
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
     trained = [name for name in wiring.trainings if not (results / "train" / name).exists()]
     unfinished = [left(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in trained]
+    finished = sum(WEIGHTS * sizes[name] for name in trained)
     return [
         (cache, sum(left(size, cache / f"models--{name.replace('/', '--')}") for name, size in on_hub.items())),
         (scratch, max(unfinished, default=0.0)),
-        (results, sum(WEIGHTS * sizes[name] for name in trained)),
+        (results, finished),
+        (store, finished if disk(store) != disk(results) else 0.0),
     ]
 
 

@@ -45,16 +45,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_model(path: str | Path) -> Iterator[Path]:
-    """As :func:`replacing`, for the folder of a model or a tokenizer, and beside it a file with its identity (``{path}.sha256``).
+def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path]:
+    """As :func:`replacing`, for the folder of a model or a tokenizer, and beside it a file with its identity (:func:`identity_file`).
 
     Snakemake compares files by content, but folders by time alone. What is made from a folder goes by this file, so that a copy of the
     results that did not keep the times trains nothing again.
+
+    Args:
+        known: the identity, where it is known already; tens of gigabytes are not read twice.
     """
-    path = Path(path)
     with replacing(path) as folder:
         yield folder
-    write_text(path.with_name(f"{path.name}.sha256"), _identity(path) + "\n")
+    write_text(identity_file(path), (known or _identity(Path(path))) + "\n")
+
+
+def identity_file(model: str | Path) -> Path:
+    """The file with a model's identity, which is written last: without it, the folder is not whole."""
+    model = Path(model)
+    return model.with_name(f"{model.name}.sha256")
 
 
 def _remove(path: Path) -> None:

@@ -67,6 +67,7 @@ rule train_sft:
         **wiring.allocation("train"),
         placement=wiring.train,
         scratch=wiring.config["scratch"],
+        store=wiring.config["store"],
     params:
         code=fingerprint("m1.train.sft"),
         settings=wiring.settings("recipes/{model}/sft"),
@@ -74,5 +75,5 @@ rule train_sft:
     # exec: a shell between would die of SLURM's SIGTERM at once, and the training with it before it has kept its state.
     shell:
         "exec python -m m1.train.launch --name {wildcards.model} --base {input.base} --subset {input.subset}"
-        " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q}"
+        " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q} --store {resources.store:q}"
         " {params.template} --output {output.folder} 2> {log}"

@@ -21,13 +21,13 @@ ADAM_BYTES = 12
 """Bytes of a parameter in a checkpoint: its weight and both moments of Adam, in float32."""
 
 
-def home(scratch: Path, name: str, identity: Sequence[object]) -> Path:
-    """The folder of one training: only what has the same base, samples and settings goes on from its checkpoints.
+def home(folder: Path, name: str, decided: Sequence[object]) -> Path:
+    """The folder of one training below that of all: only what has the same base, samples and settings goes on from its checkpoints.
 
     Args:
-        identity: JSON values that decide the weights.
+        decided: JSON values that decide the weights.
     """
-    return scratch / "train" / name / digest(list(identity))[:12]
+    return folder / "train" / name / digest(list(decided))[:12]
 
 
 def last(folder: Path) -> Path | None:
@@ -46,25 +46,35 @@ def mark(checkpoint: Path) -> None:
     last(checkpoint.parent)
 
 
-def check_space(scratch: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:
-    """Stop before the start where the disk cannot hold two checkpoints (the old one goes when the new one is whole) and the model.
+def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:
+    """Stop before the start where a disk cannot hold two checkpoints (the old one goes when the new one is whole) and the model.
 
     Args:
+        kept: where the finished model is kept; in the results it takes space of its own only on another disk.
         itemsize: bytes of a parameter in the finished model.
 
     Raises:
         UserError: names folder, bytes needed and bytes free.
     """
-    needs = {scratch: 2 * ADAM_BYTES * parameters, output.parent: itemsize * parameters}
-    for folder in needs:
+    wanted = {
+        "scratch": (scratch, "two checkpoints", 2 * ADAM_BYTES * parameters),
+        "store": (kept.parent, "the model", itemsize * parameters),
+        "pathvars": (output.parent, "the model in the results", itemsize * parameters),
+    }
+    disks: dict[int, list[str]] = {}
+    for key, (folder, _, _) in wanted.items():
         folder.mkdir(parents=True, exist_ok=True)
-    same = scratch.stat().st_dev == output.parent.stat().st_dev
-    for folder, needed in ({scratch: sum(needs.values())} if same else needs).items():
+        disks.setdefault(folder.stat().st_dev, []).append(key)
+    for keys in disks.values():
+        if {"store", "pathvars"} <= set(keys):
+            keys.remove("pathvars")  # it shares the files
+        folder, needed = wanted[keys[0]][0], sum(wanted[key][2] for key in keys)
         free = shutil.disk_usage(folder).free
         if free < needed:
+            what, where = (" and ".join(part) for part in ([wanted[key][1] for key in keys], [f"`{key}`" for key in keys]))
             raise UserError(
-                f"{title}: {folder.resolve()} has {free / 1e9:,.1f} GB free, and two checkpoints and the model need {needed / 1e9:,.1f} GB;"
-                " free space, or choose another `scratch` in the config"
+                f"{title}: {folder.resolve()} has {free / 1e9:,.1f} GB free, and {needed / 1e9:,.1f} GB are wanted for {what};"
+                f" free space, or choose another {where} in the config"
             )
 
 

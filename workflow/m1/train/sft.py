@@ -1,6 +1,7 @@
 """Fine-tune a base on a subset with trl's SFTTrainer, loss on the assistant's turn only (3.2, B.2).
 
-Started by :mod:`m1.train.launch`, once for each GPU; a killed training goes on from its last checkpoint in the scratch folder.
+Started by :mod:`m1.train.launch`, once for each GPU; a killed training goes on from its last checkpoint in the scratch folder, and a
+finished one is kept in the store.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from typing import Any
 from m1 import settings as given
 from m1.errors import UserError, run
 from m1.files import model_identity, replacing_model, sha256_file, write_manifest
+from m1.fingerprint import fingerprint
 from m1.markers import Marks, tokenizer_of
 from m1.progress import say
 from m1.records import Sample, read
-from m1.train import checkpoints
+from m1.train import checkpoints, finished
 from m1.train.text import IGNORED, encode
 
 DECIDE = (
@@ -95,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--placement", required=True, help=f"JSON, the recipe's train: {', '.join(PLACE)}")
     parser.add_argument("--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the base has none")
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints; it outlives a killed job")
+    parser.add_argument("--store", required=True, type=Path, help="folder of finished trainings; it outlives the results")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
     started, title = time.time(), f"train {arguments.name}"
@@ -108,20 +111,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     base = training.of_first(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
     encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
-    scratch = checkpoints.home(arguments.scratch, arguments.name, [base, tokenizer.chat_template, sha256_file(arguments.subset), settings])
+    decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), settings]
+    scratch = checkpoints.home(arguments.scratch, arguments.name, decided)
+    kept = checkpoints.home(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
+    if training.of_first(lambda: finished.identity(kept, title)):
+        if first:
+            finished.take(kept, arguments.output)
+            shutil.rmtree(scratch, ignore_errors=True)
+            say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
+        return
     if first:
         say(title, str(encoded))
         checkpoints.tell_others(scratch, title)
+        finished.tell_others(kept, title)
         shape = AutoConfig.from_pretrained(arguments.base)
         size = sum(file.stat().st_size for file in arguments.base.iterdir() if file.suffix in {".safetensors", ".bin"})
         parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
-        checkpoints.check_space(scratch, arguments.output, parameters, 2 if settings["bf16"] else 4, title)
+        checkpoints.check_space(scratch, kept, arguments.output, parameters, 2 if settings["bf16"] else 4, title)
     trainer, ran = training.train(arguments.base, tokenizer, encoded.examples, settings, placement, scratch, title)
     weights = training.weights(trainer, "bfloat16" if settings["bf16"] else "float32")
     if not first:
         return
     log = checkpoints.losses(scratch / "log.jsonl")
-    with replacing_model(arguments.output) as folder:
+    with replacing_model(kept) as folder:
         training.save(trainer, weights, folder)
         tokenizer.save_pretrained(folder)
         shutil.copy(scratch / "log.jsonl", folder / "log.jsonl")
@@ -141,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             known={"base": base},
             ran={**asdict(ran), "placement": placement},
         )
+    finished.take(kept, arguments.output)
     shutil.rmtree(scratch, ignore_errors=True)
     say(title, f"{len(samples):,} samples, {encoded.learned:,} tokens with loss an epoch, final loss {log[-1]['loss']:.4f} · {ran}")
 
