@@ -30,7 +30,13 @@ def take(kept: Path, output: Path) -> None:
     """Put a kept model into the results."""
     recorded = identity_file(kept)
     with replacing_model(output, recorded.read_text(encoding="utf-8").strip() if recorded.is_file() else None) as folder:
-        shutil.copytree(kept, folder, copy_function=_link)
+        folder.mkdir()
+        for source in sorted(kept.rglob("*")):
+            target = folder / source.relative_to(kept)
+            if source.is_dir():
+                target.mkdir()
+            else:
+                _link(source, target)
 
 
 def tell_others(kept: Path, title: str) -> None:
@@ -44,7 +50,7 @@ def tell_others(kept: Path, title: str) -> None:
         )
 
 
-def _link(source: str, target: str) -> None:
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or one without hard links
