@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -133,6 +134,18 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
     ]
     assert (output / "loss.png").stat().st_size > 1000
     assert not list(Path(f"{output}.scratch").rglob("checkpoint-*")), "what is finished needs no checkpoint"
+
+
+def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_order(material: Path, undisturbed: Path) -> None:
+    output = material / "killed-two"
+    process = start(material, output, processes=2, save_steps=11)
+    wait_for_a_step(Path(f"{output}.scratch"), 12, process)
+    for one in psutil.Process(process.pid).children(recursive=True):  # torchrun's are in sessions of their own
+        one.kill()
+    process.communicate()
+    train(material, output, processes=2, save_steps=11)
+    assert weights(output) == weights(undisturbed)
+    assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] in {11, 22}, "in the middle of the second epoch or third"
 
 
 def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbed: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 
 import pandas as pd
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8").split("## A benchmark of your own\n")[1].split("\n## ")[0]
 QUESTIONS = 20
+TRAINED = ["m1-small-1k", "m1-large-1k"]
 SHOWN = [f"table1{end}" for end in (".csv", "_long.csv", ".tex", ".md")] + ["figure1.pdf", "report.html"]
 SHOWN += [f"{name}.csv" for name in ("compare", "paired", "scaling", "cases")]
 TARGETS = [f"results/short/{name}" for name in SHOWN]
@@ -43,10 +45,19 @@ def made(project: Project, name: str) -> pd.DataFrame:
 
 def test_questions_of_ones_own_become_a_column(project: Project) -> None:
     before = list(made(project, "table1.csv").columns)
+    weights = {model: project.path(f"results/short/train/{model}.sha256").read_bytes() for model in TRAINED}
     write_questions(project)
     project.configure(**yaml.safe_load(block("yaml")))
-    project.make(*TARGETS)
+    assert {f"train_sft {model}" for model in TRAINED} <= project.plan(*TARGETS), "the pools are decontaminated by it"
+    said = project.make(*TARGETS)
     assert project.plan(*TARGETS) == set()
+
+    for model in TRAINED:  # no sample is another one, so nothing is paid for again
+        assert f"[train {model}] trained before, with the same base, samples, settings and code: taken from store/short/" in said
+        assert project.path(f"results/short/train/{model}.sha256").read_bytes() == weights[model]
+        counts = json.loads(project.path(f"results/short/infer/{model}/manifest.json").read_text(encoding="utf-8"))["counts"]
+        generated = sum(counts[name] for name in ("rollout_tokens", "forced_tokens", "answer_tokens"))
+        assert 0 < counts["generated_now"] < generated * (QUESTIONS + 1) / counts["questions"], "the new questions only"
 
     table = made(project, "table1.csv")
     assert list(table.columns) == [*before[:-1], "mine", "Avg."]
@@ -79,12 +90,11 @@ def test_trained_models_are_only_asked(project: Project) -> None:
     """With results in a folder of their own and the trained models as checkpoints, as the end of the manual's section has it."""
     write_questions(project)
     project.configure(**yaml.safe_load(block("yaml")))
-    models = ["m1-small-1k", "m1-large-1k"]
     project.configure(
         pathvars={"results": "results/mine"},
         bases={name: {"path": f"results/short/world/models/{name}"} for name in ("small", "large")},
-        data={f"trained-{name}": {"path": f"results/short/train/{name}"} for name in models},
-        enter={"checkpoints": {name: f"trained-{name}" for name in models}},
+        data={f"trained-{name}": {"path": f"results/short/train/{name}"} for name in TRAINED},
+        enter={"checkpoints": {name: f"trained-{name}" for name in TRAINED}},
     )
     rules = {job.split()[0] for job in project.plan("results/mine/table1.csv")}
     assert not rules & {"train_sft", "distill_traces", "screen_attempt"}

@@ -56,7 +56,7 @@ class Order(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer; each epoch has an order of its own."""
+        """Each epoch has an order of its own."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -82,6 +82,17 @@ class Trainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Order:
         return self.order
+
+
+class Epochs(TrainerCallback):
+    """Tells the order which epoch begins. The trainer does so, too, but on several processes it does not reach the order of an epoch in
+    whose middle a resumed training begins."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.order.set_epoch(state.global_step * self.order.batch_size // len(self.order))
 
 
 class Kept(TrainerCallback):
@@ -286,7 +297,7 @@ def train(
             args=config,
             train_dataset=dataset(examples, settings["batch_size"], tokenizer.eos_token_id),
             processing_class=tokenizer,
-            callbacks=[kept, Shown(progress, scratch / "log.jsonl")],
+            callbacks=[Epochs(order), kept, Shown(progress, scratch / "log.jsonl")],
         )
         trainer.order = order
         trainer.remove_callback(PrinterCallback)
