@@ -129,9 +129,7 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
     assert f"{STEPS}/{STEPS} steps" in said
     log = [line["step"] for line in checkpoints.losses(output / "log.jsonl")]
     assert log == list(range(1, STEPS + 1)), "every step is logged once"
-    assert [line["loss"] for line in checkpoints.losses(output / "log.jsonl")] == [
-        line["loss"] for line in checkpoints.losses(undisturbed / "log.jsonl")
-    ]
+    assert (output / "log.jsonl").read_bytes() == (undisturbed / "log.jsonl").read_bytes()
     assert (output / "loss.png").stat().st_size > 1000
     assert not list(Path(f"{output}.scratch").rglob("checkpoint-*")), "what is finished needs no checkpoint"
 

@@ -149,7 +149,7 @@ class Shown(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if logs and "loss" in logs and PartialState().is_main_process:
-            numbers = {key: float(logs[key]) for key in ("loss", "learning_rate", "grad_norm", "epoch", "num_tokens") if key in logs}
+            numbers = {key: float(logs[key]) for key in ("loss", "learning_rate", "grad_norm", "epoch") if key in logs}
             with open(self.path, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps({"step": state.global_step, **numbers}) + "\n")
             self.progress.advance(state.global_step - self.progress.done, note=f"loss {float(logs['loss']):.3f}")
