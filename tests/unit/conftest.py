@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +20,13 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_world(["--settings", WORLD, "--output", str(world)])
     train_tokenizer(["--world", str(world), "--vocabulary", "900", "--output", str(world / "tokenizer")])
     return world / "tokenizer"
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than ``tmp_path``."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)

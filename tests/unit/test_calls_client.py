@@ -490,7 +490,7 @@ def test_the_deadline_ends_the_run_and_calls_in_flight_are_kept(tmp_path: Path) 
     world = Scripted(lambda prompt, number: time.sleep(0.3))
     message = failure(world, tmp_path, deadline=1.0, concurrency=2)
     with Store(tmp_path) as store:
-        assert 1 <= len(store) == sum(world.times.values()) < 40
+        assert 1 <= len(store) == sum(world.times.values()) <= 8
         assert f"the deadline of 1 s is over. Run again, or raise deadline. {len(store)} of 40 calls" in message
 
 

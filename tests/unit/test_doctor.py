@@ -112,6 +112,13 @@ def test_a_published_checkpoint_needs_no_room_for_a_training(tmp_path: Path, cac
     assert examine([*PAPER, overlay])["weights"].found.startswith(f"28 GB wanted in {cache}, ")
 
 
+def test_a_store_on_another_disk_keeps_trained_models_there(tmp_path: Path, cache: Path, other_disk: Path) -> None:
+    results = str(tmp_path / "results")
+    text = M1_7B % f"scratch: {tmp_path / 'scratch'}, store: {other_disk / 'store'}, pathvars: {{results: {results}}}"
+    found = wanted(written(tmp_path, text))
+    assert found[str(other_disk / "store")] == found[results] == 14
+
+
 def test_room_is_wanted_where_models_go_less_what_is_there(tmp_path: Path, cache: Path) -> None:
     scratch, results = str(tmp_path / "scratch"), str(tmp_path / "results")
     text = M1_7B % f"scratch: {scratch}, pathvars: {{results: {results}}}, enter: {{%s}}"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from m1.errors import UserError
 from m1.files import identity_file, model_identity, replacing_model
-from m1.train import finished
+from m1.train import checkpoints, finished
 
 FILES = {"config.json": "{}", "model.safetensors": "weights", "additional/one.jinja": "template"}
 
@@ -30,15 +28,6 @@ def kept(tmp_path: Path) -> Path:
     return put(tmp_path / "store/m/0123")
 
 
-@pytest.fixture
-def other_disk(tmp_path: Path) -> Iterator[Path]:
-    shared = Path("/dev/shm")
-    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("needs a second file system at /dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared) as folder:
-        yield Path(folder)
-
-
 def taken(kept: Path, output: Path) -> set[bool]:
     """Take a model; whether its files are those of the store."""
     finished.take(kept, output)
@@ -54,6 +43,13 @@ def test_on_one_disk_the_files_are_shared(kept: Path, tmp_path: Path) -> None:
 
 def test_on_another_disk_they_are_copied(kept: Path, other_disk: Path) -> None:
     assert taken(kept, other_disk / "results/model") == {False}
+
+
+def test_on_another_disk_the_model_wants_its_space_twice(tmp_path: Path, other_disk: Path) -> None:
+    places = tmp_path / "scratch", other_disk / "m/0123", tmp_path / "results/model"
+    checkpoints.check_space(*places, 1000, 2, "train m")
+    with pytest.raises(UserError, match=r"wanted for two checkpoints and the model in the results; .*`scratch` and `pathvars`"):
+        checkpoints.check_space(*places, 10**15, 2, "train m")
 
 
 def test_what_was_kept_when_it_was_killed_before_its_identity_was_written_is_whole(kept: Path, tmp_path: Path) -> None:

@@ -161,7 +161,8 @@ def test_trained_models_are_only_removed_on_purpose(clone: Path) -> None:
     (clone / "results/paper/train").mkdir(parents=True)
     code, said = run("make", "clean", folder=clone)
     assert (code, (clone / "results/paper/train").exists()) == (2, True)
-    assert "results/paper/train: trained models would go, and only those that store/train keeps come back" in said
+    assert "results/paper/train: trained models would go, and only those that store/train keeps come back without a training." in said
+    assert "To remove them, too: make clean CONFIRM=yes" in said
     assert run("make", "clean", "CONFIRM=yes", folder=clone)[0] == 0
     assert not (clone / "results").exists()
 

@@ -110,7 +110,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     _, first = training.join(placement["strategy"], placement["gradient_checkpointing"], title)
     base = training.of_first(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
-    encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
     decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), settings]
     scratch = checkpoints.home(arguments.scratch, arguments.name, decided)
     kept = checkpoints.home(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
@@ -120,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
             say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
         return
+    encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
     if first:
         say(title, str(encoded))
         checkpoints.tell_others(scratch, title)
