@@ -65,12 +65,17 @@ def rewrite_every_module(project: Project) -> None:
         path.write_text("# A comment.\n\n" + ast.unparse(tree) + "\n", encoding="utf-8")
 
 
-def code(name: str) -> Callable[[Project], None]:
-    """An edit of a module that changes what it does."""
+def code(name: str, function: str) -> Callable[[Project], None]:
+    """An edit of a function that changes what it does."""
 
     def edit(project: Project) -> None:
         path = project.path(f"workflow/m1/{name}")
-        path.write_text(path.read_text(encoding="utf-8") + "\nADDED = 1\n", encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        nodes = ast.walk(ast.parse("".join(lines)))
+        [found] = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == function]
+        last = found.body[-1]
+        lines.insert(last.lineno - 1, " " * last.col_offset + "added = 1\n")
+        path.write_text("".join(lines), encoding="utf-8")
 
     return edit
 
@@ -96,22 +101,22 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "results copied without their times": (Project.forget_times, set()),
     "comments, docstrings, layout of every module": (rewrite_every_module, set()),
     "comment in a recipe": (text(RECIPE, "base: ", "# A comment.\nbase: "), set()),
-    "code of matching": (code("score/match.py"), of("score_judge", MODELS) | REPORT),
-    "code of judging": (code("score/judge.py"), of("score_judge", MODELS) | REPORT),
-    "code of the curation rule": (code("curation.py"), CURATED),
-    "code of reading answers": (code("answers.py"), CURATED | of("score_judge", MODELS) | REPORT),
-    "code of the teacher": (code("world/server.py"), CURATED - {"screen_attempt small", "screen_hard"}),
-    "code of training": (code("train/sft.py"), trained(*THINKING)),
-    "code of the sweep": (code("infer/sweep.py"), evaluated(*THINKING)),
-    "code of the figures": (code("report/figures.py"), FIGURES),
+    "code of matching": (code("score/match.py", "decide"), of("score_judge", MODELS) | REPORT),
+    "code of judging": (code("score/judge.py", "main"), of("score_judge", MODELS) | REPORT),
+    "code of the curation rule": (code("curation.py", "is_right_curated"), CURATED),
+    "code of reading answers": (code("answers.py", "extract_boxed"), CURATED | of("score_judge", MODELS) | REPORT),
+    "code of the teacher": (code("world/server.py", "main"), CURATED - {"screen_attempt small", "screen_hard"}),
+    "code of training": (code("train/sft.py", "encode_all"), trained(*THINKING)),
+    "code of the sweep": (code("infer/sweep.py", "cut"), evaluated(*THINKING)),
+    "code of the figures": (code("report/figures.py", "draw"), FIGURES),
     "a colour": (text("workflow/m1/report/style.py", "#0072B2", "#0072B3"), FIGURES),
-    "code of the tables": (code("report/tables.py"), {"report_table1"}),
+    "code of the tables": (code("report/tables.py", "accuracy_table"), {"report_table1"}),
     "published table": (text("resources/paper/table1.csv", "MedLlama3-8B-v1,34.74", "MedLlama3-8B-v1,34.75"), {"report_table1"}),
     "prompt of the teacher": (
         text("workflow/m1/distill/traces.py", 'f"{BOXED} {question_text(question)}"', 'f"{BOXED}\\n{question_text(question)}"'),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
-    "how a question is laid out": (code("prompts.py"), EVERYTHING),
+    "how a question is laid out": (code("prompts.py", "question_text"), EVERYTHING),
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
     "learning rate of a recipe": (text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"), trained("m1-small-1k")),
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
@@ -140,7 +145,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         settings(teacher={"extra": {"top_p": 0.9}}),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
-    "message of an error": (code("errors.py"), set()),
+    "message of an error": (code("errors.py", "tell"), set()),
     "another teacher": (settings(teacher={"model": "another"}), CURATED - {"screen_attempt small", "screen_hard"}),
     "temperature of the teacher": (settings(teacher={"temperature": 0.6}), CURATED - {"screen_attempt small", "screen_hard"}),
     "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), REPORT),

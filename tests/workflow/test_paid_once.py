@@ -26,5 +26,5 @@ def test_a_training_is_taken_from_the_store_unless_its_code_is_another(project: 
     """With another benchmark, too: ``test_own_benchmark.py``."""
     shutil.rmtree(project.path(f"results/short/train/{MODEL}"))
     assert f"[train {MODEL}] trained before" in project.make(f"results/short/train/{MODEL}")
-    code("train/text.py")(project)
+    code("train/text.py", "encode")(project)
     assert "final loss" in project.make(f"results/short/train/{MODEL}")
