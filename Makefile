@@ -5,7 +5,7 @@ VENV := .venv
 SGLANG := .venv-sglang
 BIN := $(VENV)/bin
 QUIETLY := --quiet rules host reason
-SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1.launch
+SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1 launch
 PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 
 .DEFAULT_GOAL := help
@@ -37,19 +37,19 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt
 
 ##@ first
 doctor: ## what this machine lacks for CONFIG, and what to do about it; needs no virtual environment
-	@PYTHONPATH=workflow $(or $(wildcard $(BIN)/python),$(PYTHON)) -m m1.doctor $(CONFIGURED)
+	@PYTHONPATH=workflow $(or $(wildcard $(BIN)/python),$(PYTHON)) -m m1 doctor $(CONFIGURED)
 
 plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, and the jobs (make plan CONFIG=config/paper.yaml)
-	@PYTHONPATH=workflow $(BIN)/python -m m1.plan $(CONFIGURED)
+	@PYTHONPATH=workflow $(BIN)/python -m m1 plan $(CONFIGURED)
 
 dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
 	$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED)
 
 data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (without it: config/paper.yaml) there, and are they the expected ones?
-	@PYTHONPATH=workflow $(BIN)/python -m m1.pools.check --configfile $(or $(CONFIG),config/paper.yaml)
+	@PYTHONPATH=workflow $(BIN)/python -m m1 check-data --configfile $(or $(CONFIG),config/paper.yaml)
 
 cluster-check: $(VENV)/.ready ## what of CONFIG would fail on a cluster with PROFILE (profiles/slurm), in a minute, before it runs
-	@PYTHONPATH=workflow $(BIN)/python -m m1.check_cluster $(CONFIGURED) --profile $(or $(PROFILE),profiles/slurm)
+	@PYTHONPATH=workflow $(BIN)/python -m m1 check-cluster $(CONFIGURED) --profile $(or $(PROFILE),profiles/slurm)
 
 fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so that compute nodes need no network (then HF_HUB_OFFLINE=1)
 	$(SNAKEMAKE) fetch $(CONFIGURED) $(PROFILED) $(QUIETLY)
@@ -104,7 +104,7 @@ pins: $(VENV)/.ready ## envs/*.yaml with the hashes of all wheels, after a chang
 	$(BIN)/python envs/pin.py
 
 reference: $(VENV)/.ready ## comments of config/config.yaml, config/reference.md and the schema of overlays, from the schema of the configuration
-	@PYTHONPATH=workflow $(BIN)/python -m m1.reference
+	@PYTHONPATH=workflow $(BIN)/python -m m1 reference
 
 ##@ clean
 clean: ## remove results and logs of all configurations; what was paid for (store), checkpoints (scratch) and the virtual environment stay

@@ -61,7 +61,7 @@ localrules:
 # By Ctrl-C, Snakemake does not cancel the jobs whose state it is just asking SLURM for.
 onerror:
     if name := getattr(workflow.executor_settings, "jobname_prefix", None):
-        from m1.launch import leave_none
+        from m1.commands.launch import leave_none
 
         leave_none(Path.cwd(), f"{name}_")
 

@@ -1,9 +1,11 @@
-"""Are paid calls durable, and fast? Runs the client of models over HTTP against a provider at its worst, and prints what issue 4 asks.
+"""Are paid calls durable, and fast? Runs the client of models over HTTP against a provider at its worst, and prints
+what issue 4 asks.
 
     python benchmarks/calls.py faults         # 5,000 questions, all faults mixed, 20 SIGKILLs of the client
     python benchmarks/calls.py throughput     # 40,000 questions with long answers at 2 s, 256 at once
 
-Both print a Markdown table and end with exit code 1 if a line of it is not what was asked for. ``--questions`` makes them shorter.
+Both print a Markdown table and end with exit code 1 if a line of it is not what was asked for. ``--questions`` makes
+them shorter.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1 import records  # noqa: E402
-from m1.calls.client import Completion, Provider, Request, complete_all  # noqa: E402
-from m1.calls.serving import served  # noqa: E402
+from m1.client.complete import Completion, Provider, Request, complete_all  # noqa: E402
+from m1.client.serving import served  # noqa: E402
+from m1.core import records  # noqa: E402
+from m1.core.errors import UserError, run  # noqa: E402
+from m1.core.records import Question, Trace  # noqa: E402
+from m1.core.store import Store  # noqa: E402
 from m1.distill.traces import teacher_prompt  # noqa: E402
-from m1.errors import UserError, run  # noqa: E402
-from m1.records import Question, Trace  # noqa: E402
-from m1.store import Store  # noqa: E402
 from m1.world.faults import BROKEN, RETRY_AFTER, mark  # noqa: E402
 
 SETTINGS: dict[str, Any] = {
@@ -80,7 +82,9 @@ FAULTS = {
 def write_questions(path: Path, number: int) -> list[Question]:
     """Questions that the fault server answers with A, which is right."""
     options = ("Amiloride", "Bumetanide", "Chlorthalidone", "Dapagliflozin")
-    questions = [Question(f"q{n:05}", "faults", f"Case {n}: which drug comes first?", None, options, "A") for n in range(number)]
+    questions = [
+        Question(f"q{n:05}", "faults", f"Case {n}: which drug comes first?", None, options, "A") for n in range(number)
+    ]
     records.write(path, questions, Question)
     return questions
 
@@ -106,10 +110,16 @@ def client(arguments: argparse.Namespace) -> None:
     """Ask everything, read every answer once, and print what it took as JSON."""
     questions = records.read(arguments.questions, Question)
     with Acknowledging(arguments.store, arguments.acknowledged) as store:
-        completions, _ = complete_all([Request(teacher_prompt(q)) for q in questions], Provider(**arguments.provider), store, "calls")
+        completions, _ = complete_all(
+            [Request(teacher_prompt(q)) for q in questions], Provider(**arguments.provider), store, "calls"
+        )
         characters = sum(len(completion.thinking) for completion in completions)
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    took = {"peak_mib": int(status["VmHWM"].split()[0]) / 1024, "cpu_seconds": time.process_time(), "characters": characters}
+    took = {
+        "peak_mib": int(status["VmHWM"].split()[0]) / 1024,
+        "cpu_seconds": time.process_time(),
+        "characters": characters,
+    }
     print(json.dumps(took), flush=True)
 
 
@@ -125,7 +135,9 @@ class Run:
         self.folder, self.store, self.acknowledged = folder, folder / "store", folder / "acknowledged"
         self.questions = write_questions(folder / "questions.parquet", questions)
         self.provider = SETTINGS | {"base_url": base_url} | settings
-        self.prompts = {Request(teacher_prompt(q)).key(Provider(**self.provider)): teacher_prompt(q) for q in self.questions}
+        self.prompts = {
+            Request(teacher_prompt(q)).key(Provider(**self.provider)): teacher_prompt(q) for q in self.questions
+        }
         self.address = base_url.split("/")[2]
 
     def health(self) -> dict[str, Any]:
@@ -139,7 +151,14 @@ class Run:
     def start(self, **options: Any) -> subprocess.Popen[str]:
         """Start the client; ``options`` go to Popen."""
         flags = {"provider": json.dumps(self.provider), "store": self.store, "acknowledged": self.acknowledged}
-        return self._python(str(Path(__file__)), "client", "--questions", str(self.folder / "questions.parquet"), *_flags(flags), **options)
+        return self._python(
+            str(Path(__file__)),
+            "client",
+            "--questions",
+            str(self.folder / "questions.parquet"),
+            *_flags(flags),
+            **options,
+        )
 
     def traces(self) -> subprocess.Popen[str]:
         """Start the step that the workflow runs."""
@@ -158,7 +177,9 @@ class Run:
     def _python(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
         with open(self.folder / "log.txt", "a", encoding="utf-8") as log:
-            return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=log, env=environment, text=True, **options)
+            return subprocess.Popen(
+                [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=log, env=environment, text=True, **options
+            )
 
     def finish(self, process: subprocess.Popen[str]) -> str:
         """Wait for a process, which must succeed; what it printed."""
@@ -170,7 +191,11 @@ class Run:
 
     def stored(self) -> dict[str, Any]:
         """Keys and values that a process would find in the store now; what it says of torn lines goes to the log."""
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as log, redirect_stdout(log), Store(self.store) as store:
+        with (
+            open(self.folder / "log.txt", "a", encoding="utf-8") as log,
+            redirect_stdout(log),
+            Store(self.store) as store,
+        ):
             return {key: store.get(key) for key in self.prompts if key in store}
 
 
@@ -199,8 +224,9 @@ def payments(events: Sequence[Mapping[str, Any]], lives: Sequence[Life]) -> tupl
     """What was paid more than once, from the fault server's log.
 
     Returns:
-        Payments beyond the first of each key; those of them that no kill explains; the most calls that one kill lost. A kill explains a
-        second payment if the call was asked in the life it ended, and was not in the store after it: it was in flight.
+        Payments beyond the first of each key; those of them that no kill explains; the most calls that one kill lost. A
+        kill explains a second payment if the call was asked in the life it ended, and was not in the store after it: it
+        was in flight.
     """
     asked = {event["number"]: event["at"] for event in events if event["event"] == "in"}
     paid: defaultdict[str, list[float]] = defaultdict(list)
@@ -208,7 +234,9 @@ def payments(events: Sequence[Mapping[str, Any]], lives: Sequence[Life]) -> tupl
         if event["event"] == "out" and event["paid"]:
             paid[event["key"]].append(asked[event["number"]])
     lost = [
-        Counter(key for key, times in paid.items() if key not in life.kept for at in times if life.start <= at <= life.end)
+        Counter(
+            key for key, times in paid.items() if key not in life.kept for at in times if life.start <= at <= life.end
+        )
         for life in lives
     ]
     # One payment a key and life is lost to the kill; another one within the same life is not.
@@ -219,7 +247,8 @@ def payments(events: Sequence[Mapping[str, Any]], lives: Sequence[Life]) -> tupl
 
 
 def too_early(events: Sequence[Mapping[str, Any]], lives: Sequence[Life]) -> int:
-    """Calls repeated before the seconds of their Retry-After had passed, unless the client was killed meanwhile and could not know."""
+    """Calls repeated before the seconds of their Retry-After had passed, unless the client was killed meanwhile and
+    could not know."""
     early = 0
     until: dict[str, tuple[float, float]] = {}
     for event in events:
@@ -243,7 +272,8 @@ def faults(arguments: argparse.Namespace) -> None:
             run = Run(folder, arguments.questions, url)
             lives: list[Life] = []
             vanished: set[str] = set()
-            # At random amounts of work done, so that all come during the run, and then at a random moment of an answer's time.
+            # At random amounts of work done, so that all come during the run, and then at a random moment of an
+            # answer's time.
             for threshold in sorted(chance.sample(range(int(0.95 * arguments.questions)), arguments.kills)):
                 start = time.time()
                 process = run.start()
@@ -277,7 +307,8 @@ def faults(arguments: argparse.Namespace) -> None:
 
     twice, unexplained, most = payments(events, lives)
     misplaced = sum(
-        mark(run.prompts[key]) not in answer.thinking or mark(run.prompts[key]) not in answer.answer for key, answer in answers.items()
+        mark(run.prompts[key]) not in answer.thinking or mark(run.prompts[key]) not in answer.answer
+        for key, answer in answers.items()
     )
     outcomes = Counter(event["outcome"] for event in events if event["event"] == "out")
     concurrency = run.provider["concurrency"]

@@ -1,12 +1,14 @@
 """Exact deduplication against exhaustive comparison: wall clock, CPU, memory, and whether the results are identical.
 
-    python benchmarks/dedup.py               # 5,000 and 20,000 prompts against exhaustive comparison, 196,157 ours alone
-    python benchmarks/dedup.py --full-check  # every real prompt, as it is and with 5 % of them perturbed, against exhaustive comparison
+    python benchmarks/dedup.py              # 5,000 and 20,000 prompts against exhaustive comparison, 196,157 ours alone
+    python benchmarks/dedup.py --full-check  # every real prompt, as it is and with 5 % of them perturbed, against
+    exhaustive comparison
 
-Prompts are the real ones below ``M1_SHARED_DATA`` (or ``../shared/data``) or, with ``--prompts``, those of Parquet files of questions.
-:func:`enlarge` makes any number of them. Exhaustive is ``rapidfuzz.process.cdist`` with its score cutoff in one process, each pair once
-(blocks of 500 prompts against those from the block on). Each measurement runs in a process of its own; CPU seconds count its children,
-memory is the largest sum of the proportional set sizes (PSS) of all its processes, texts included, sampled ten times a second.
+Prompts are the real ones below ``M1_SHARED_DATA`` (or ``../shared/data``) or, with ``--prompts``, those of Parquet
+files of questions. :func:`enlarge` makes any number of them. Exhaustive is ``rapidfuzz.process.cdist`` with its score
+cutoff in one process, each pair once (blocks of 500 prompts against those from the block on). Each measurement runs in
+a process of its own; CPU seconds count its children, memory is the largest sum of the proportional set sizes (PSS) of
+all its processes, texts included, sampled ten times a second.
 """
 
 from __future__ import annotations
@@ -31,11 +33,11 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1 import records  # noqa: E402
-from m1.errors import UserError, run  # noqa: E402
-from m1.pools.layouts import LAYOUTS, Refused  # noqa: E402
-from m1.prompts import question_text  # noqa: E402
-from m1.records import Question  # noqa: E402
+from m1.core import records  # noqa: E402
+from m1.core.errors import UserError, run  # noqa: E402
+from m1.core.layouts import LAYOUTS, Refused  # noqa: E402
+from m1.core.prompts import question_text  # noqa: E402
+from m1.core.records import Question  # noqa: E402
 
 DATA = Path(os.environ.get("M1_SHARED_DATA", ROOT / ".." / "shared" / "data"))
 FILES = {
@@ -69,7 +71,10 @@ SEED = 0
 def read_real() -> list[Question]:
     """All real questions, in the order of :data:`FILES`; their source is the folder."""
     if not DATA.is_dir():
-        raise UserError(f"{DATA}: no real data here. Set M1_SHARED_DATA to its folder, or give Parquet files of questions with --prompts.")
+        raise UserError(
+            f"{DATA}: no real data here. Set M1_SHARED_DATA to its folder, or give Parquet files of "
+            "questions with --prompts."
+        )
     questions = []
     for name, layout in FILES.items():
         with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as stream:
@@ -78,23 +83,29 @@ def read_real() -> list[Question]:
                     parts = LAYOUTS[layout](json.loads(line))
                 except Refused:
                     continue
-                questions.append(Question(f"{name}-{number}", name.split("/")[0], parts.stem, parts.context, parts.options, parts.answer))
+                questions.append(
+                    Question(
+                        f"{name}-{number}", name.split("/")[0], parts.stem, parts.context, parts.options, parts.answer
+                    )
+                )
     return questions
 
 
 def enlarge(questions: Sequence[Question], size: int, seed: int = SEED) -> list[str]:
     """``size`` prompts that read like the paper's pools, in random order.
 
-    Sources are mixed as in :data:`POOLS` where they are those (else as they come). Of each, the real prompts come first. Every further one
-    is a real question of which half of the sentences and all options are taken from other questions of the source, and a third of the words
-    of its stem and context from the words of the source. Two in a hundred are copies of earlier prompts with so many random edits that they
-    lie around the threshold.
+    Sources are mixed as in :data:`POOLS` where they are those (else as they come). Of each, the real prompts come
+    first. Every further one is a real question of which half of the sentences and all options are taken from other
+    questions of the source, and a third of the words of its stem and context from the words of the source. Two in a
+    hundred are copies of earlier prompts with so many random edits that they lie around the threshold.
     """
     generator = random.Random(seed)
     sources: dict[str, list[Question]] = {}
     for question in questions:
         sources.setdefault(question.source, []).append(question)
-    shares = {source: POOLS[source] for source in sources if source in POOLS} or {source: len(rows) for source, rows in sources.items()}
+    shares = {source: POOLS[source] for source in sources if source in POOLS} or {
+        source: len(rows) for source, rows in sources.items()
+    }
     prompts: list[str] = []
     for place, (source, share) in enumerate(shares.items()):
         last = place == len(shares) - 1
@@ -123,7 +134,9 @@ def _recombiner(rows: Sequence[Question], generator: random.Random) -> Callable[
                 if generator.random() < 0.5:
                     taken = sentence.split(getattr(generator.choice(others), field) or "")
                     pieces[number] = taken[min(number, len(taken) - 1)]
-            return word.sub(lambda found: generator.choice(corpus) if generator.random() < 0.33 else found[0], " ".join(pieces))
+            return word.sub(
+                lambda found: generator.choice(corpus) if generator.random() < 0.33 else found[0], " ".join(pieces)
+            )
 
         stem, context = mixed("stem"), mixed("context") if base.context else None
         return question_text(Question("", base.source, stem, context, options.options, "A"))
@@ -132,7 +145,8 @@ def _recombiner(rows: Sequence[Question], generator: random.Random) -> Callable[
 
 
 def perturb(text: str, generator: random.Random) -> str:
-    """A copy with random letters deleted, inserted or replaced: 1 to 8 in a hundred, so that similarities are from 92 to 99.5 or so."""
+    """A copy with random letters deleted, inserted or replaced: 1 to 8 in a hundred, so that similarities are from 92
+    to 99.5 or so."""
     letters = list(text)
     for _ in range(round(len(text) * generator.uniform(0.01, 0.08))):
         place = generator.randrange(len(letters) + 1)
@@ -155,7 +169,9 @@ def exhaustive(texts: Sequence[str], processes: int) -> set[int]:
     later: set[int] = set()
     for first in range(0, len(texts), 500):
         block = texts[first : first + 500]
-        ratios = process.cdist(block, texts[first:], scorer=fuzz.ratio, score_cutoff=THRESHOLD, dtype=np.float64, workers=processes)
+        ratios = process.cdist(
+            block, texts[first:], scorer=fuzz.ratio, score_cutoff=THRESHOLD, dtype=np.float64, workers=processes
+        )
         _, columns = np.nonzero(np.triu(ratios >= THRESHOLD, k=1))
         later.update((first + columns).tolist())
     return later
@@ -186,10 +202,14 @@ def measure(function: Callable[[Sequence[str], int], set[int]], texts: Sequence[
         while child.is_alive():
             with contextlib.suppress(psutil.Error):
                 parent = psutil.Process(child.pid)
-                peak = max(peak, sum(process.memory_full_info().pss for process in [parent, *parent.children(recursive=True)]))
+                peak = max(
+                    peak, sum(process.memory_full_info().pss for process in [parent, *parent.children(recursive=True)])
+                )
             time.sleep(0.1)
         if child.exitcode:
-            raise UserError(f"{function.__name__} on {len(texts):,} texts ended with exit code {child.exitcode}; see above.")
+            raise UserError(
+                f"{function.__name__} on {len(texts):,} texts ended with exit code {child.exitcode}; see above."
+            )
         result, wall, cpu = pickle.loads(taken.read_bytes())
         return Measured(result, wall, cpu, peak / 2**20)
 
@@ -209,7 +229,14 @@ def _cpu() -> float:
 
 def row(title: str, size: int, measured: Measured, other: Measured | None = None, scale: float = 1.0) -> None:
     """Print a row of the table; ``other`` is exhaustive comparison, whose CPU seconds are multiplied by ``scale``."""
-    cells = [title, f"{size:,}", f"{measured.wall:.2f}", f"{measured.cpu:.2f}", f"{measured.memory:,.0f}", f"{len(measured.result):,}"]
+    cells = [
+        title,
+        f"{size:,}",
+        f"{measured.wall:.2f}",
+        f"{measured.cpu:.2f}",
+        f"{measured.memory:,.0f}",
+        f"{len(measured.result):,}",
+    ]
     ratio = f"{other.cpu * scale / measured.cpu:,.0f}" + (" (extrapolated)" if scale != 1 else "") if other else ""
     identical = ("yes" if other.result == measured.result else "NO") if other and scale == 1 else ""
     print(f"| {' | '.join([*cells, ratio, identical])} |", flush=True)
@@ -217,7 +244,9 @@ def row(title: str, size: int, measured: Measured, other: Measured | None = None
 
 def head() -> None:
     """Print the head of the table."""
-    print("| texts | number | wall (s) | CPU (s) | memory (MiB) | left out | times less CPU than exhaustive | identical |")
+    print(
+        "| texts | number | wall (s) | CPU (s) | memory (MiB) | left out | times less CPU than exhaustive | identical |"
+    )
     print("|---|---|---|---|---|---|---|---|", flush=True)
 
 
@@ -235,9 +264,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", nargs="+", metavar="FILE", help="Parquet of questions, instead of the real data")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--full-check", action="store_true", help="all prompts as given, and with 5 %% perturbed, instead of enlarged ones")
+    parser.add_argument(
+        "--full-check",
+        action="store_true",
+        help="all prompts as given, and with 5 %% perturbed, instead of enlarged ones",
+    )
     arguments = parser.parse_args(argv)
-    questions = [q for path in arguments.prompts for q in records.read(path, Question)] if arguments.prompts else read_real()
+    questions = (
+        [q for path in arguments.prompts for q in records.read(path, Question)] if arguments.prompts else read_real()
+    )
     head()
     if arguments.full_check:
         texts, generator = [question_text(question) for question in questions], random.Random(SEED)
@@ -253,7 +288,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number in sorted({1, arguments.processes}):
         row(f"enlarged, ours, {number} process{'es' * (number > 1)}", FULL, measure(ours, texts, number), slow, scale)
     hours = slow.cpu * scale / 3600
-    print(f"\nExhaustive comparison of {FULL:,}, extrapolated: {slow.cpu:.0f} CPU s at {size:,}, times {scale:.1f}: {hours:.1f} CPU hours.")
+    print(
+        f"\nExhaustive comparison of {FULL:,}, extrapolated: {slow.cpu:.0f} CPU s at {size:,}, "
+        f"times {scale:.1f}: {hours:.1f} CPU hours."
+    )
 
 
 if __name__ == "__main__":

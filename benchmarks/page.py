@@ -1,12 +1,12 @@
 """Is the report's page quick? Builds pages of synthetic runs, opens them in headless Chromium, and measures.
 
-    python benchmarks/page.py                             # 100,000 predictions, as ten settings of 10,000 readings and as 100,000 readings
+    python benchmarks/page.py                             # 100,000 predictions, at ten settings and at one
     python benchmarks/page.py --page results/report.html  # and a page that is there
-    python benchmarks/page.py --paper                     # and a run of the paper's size: 3 models on 11,461 questions, long thinking
+    python benchmarks/page.py --paper                     # and 3 models on the paper's 11,461 questions
 
-Prints a Markdown table. Loading is from the start of the navigation to the first frame with the data; a filter, from its change to the
-frame that shows its result (the median and the slowest of all filters, each alone, and of searches); reading, from a click to the frame
-that shows the text. Ends with exit code 1 if loading takes 2 s or a filter 200 ms.
+Prints a Markdown table. Loading is from the start of the navigation to the first frame with the data; a filter, from
+its change to the frame that shows its result (the median and the slowest of all filters, each alone, and of searches);
+reading, from a click to the frame that shows the text. Ends with exit code 1 if loading takes 2 s or a filter 200 ms.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests" / "unit")]
 
 from chromium import PROGRAM, Page, browser  # noqa: E402
-from m1 import records  # noqa: E402
-from m1.errors import UserError, run  # noqa: E402
-from m1.records import Judgement, Prediction, Question, Rollout, writing  # noqa: E402
+from m1.core import records  # noqa: E402
+from m1.core.errors import UserError, run  # noqa: E402
+from m1.core.records import Judgement, Prediction, Question, Rollout, writing  # noqa: E402
 from m1.report import inputs  # noqa: E402
 
 BENCHMARKS = ROOT / "resources" / "paper" / "benchmarks.csv"
@@ -41,7 +41,8 @@ LOADING, FILTERING = 2000, 200
 
 
 def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int) -> list[str]:
-    """Files of a synthetic run, and the module's arguments for them. Thinking has ``mean`` tokens on average, at least a tenth of it."""
+    """Files of a synthetic run, and the module's arguments for them. Thinking has ``mean`` tokens on average, at least
+    a tenth of it."""
     from tokenizers import Tokenizer, decoders
     from tokenizers import models as kinds
 
@@ -87,22 +88,48 @@ def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int
                     )
                     rollouts.add([rollout])
                 for budget, count in settings:
-                    right, ended, text = chance.random() < 0.6, length < budget, f"Answer: \\boxed{{{chance.choice(prose)[:60]}}}"
+                    right, ended, text = (
+                        chance.random() < 0.6,
+                        length < budget,
+                        f"Answer: \\boxed{{{chance.choice(prose)[:60]}}}",
+                    )
                     key = (question.id, question.source, f"model-{number}", budget, count)
                     tokens = min(length, budget)
                     predictions.add([Prediction(*key, tokens, ended, text, 12)])
                     letter, rule = ("A", "boxed text") if right else ("B", "most similar option")
-                    judgements.add([Judgement(key[0], key[1], *key[1:], ended, tokens, 12, text[15:-1], letter, right, rule)])
+                    judgements.add(
+                        [Judgement(key[0], key[1], *key[1:], ended, tokens, 12, text[15:-1], letter, right, rule)]
+                    )
     named = [{"model": f"model-{number}", "label": f"Model {number}"} for number in range(models)]
     given = {"remark": "synthetic", "models": named, "megabytes": 60}
-    arguments = [word for name in ("judgements", "predictions", "rollouts") for word in (f"--{name}", str(folder / f"{name}.parquet"))]
-    arguments += ["--questions", *(str(folder / f"{name}.parquet") for name in benchmarks), "--settings", json.dumps(given)]
+    arguments = [
+        word
+        for name in ("judgements", "predictions", "rollouts")
+        for word in (f"--{name}", str(folder / f"{name}.parquet"))
+    ]
+    arguments += [
+        "--questions",
+        *(str(folder / f"{name}.parquet") for name in benchmarks),
+        "--settings",
+        json.dumps(given),
+    ]
     arguments += [word for model in named for word in ("--tokenizer", f"{model['model']}={folder}")]
-    return [*arguments, "--captions", str(folder), "--benchmarks", str(BENCHMARKS), "--output", str(folder / "report.html")]
+    return [
+        *arguments,
+        "--captions",
+        str(folder),
+        "--benchmarks",
+        str(BENCHMARKS),
+        "--output",
+        str(folder / "report.html"),
+    ]
 
 
 FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
-TIMED = f"(async () => {{{{ const begun = performance.now(); {{action}}; await {FRAME}; return performance.now() - begun; }}}})()"
+TIMED = (
+    f"(async () => {{{{ const begun = performance.now(); {{action}}; await {FRAME}; return "
+    "performance.now() - begun; }}}})()"
+)
 """Milliseconds from an action to the frame after it."""
 
 
@@ -113,7 +140,9 @@ def measure(page: Page, path: Path) -> dict[str, Any]:
         page.open(path, "#questions")
         loading.append(float(page.ask("document.documentElement.dataset.loaded")))
     filters = []
-    chosen = page.ask("[...document.querySelectorAll('#filters select')].flatMap((s) => [...s.options].map((o) => [s.id, o.value]))")
+    chosen = page.ask(
+        "[...document.querySelectorAll('#filters select')].flatMap((s) => [...s.options].map((o) => [s.id, o.value]))"
+    )
     sought = [["search", text] for text in ("a", "the", "ares", "no such text", "0000a")]
     for name, value in [*chosen, *sought]:
         page.ask("$('filters').reset()")
@@ -121,7 +150,13 @@ def measure(page: Page, path: Path) -> dict[str, Any]:
     page.ask("$('filters').reset(); filter()")
     opened = [page.ask(TIMED.format(action=f"await open(Math.floor(N * {part / 20}))")) for part in range(20)]
     count, shown = page.ask("[judgedCount, N]")
-    return {"loading": statistics.median(loading), "filters": filters, "opened": opened, "predictions": count, "readings": shown}
+    return {
+        "loading": statistics.median(loading),
+        "filters": filters,
+        "opened": opened,
+        "predictions": count,
+        "readings": shown,
+    }
 
 
 def line(name: str, path: Path, found: dict[str, Any], built: str) -> str:
@@ -145,7 +180,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = {"ten settings": (5_000, 2, True, 300), "one setting": (10_000, 10, False, 0)}
     if options.paper:
         runs["three models, the paper's questions"] = (11_461, 3, True, 1000)
-    print("| page | predictions | readings | size | made in | loads | filters: median, slowest | opens a reading: median, slowest |")
+    print(
+        "| page | predictions | readings | size | made in | loads | filters: median, slowest | "
+        "opens a reading: median, slowest |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     slow = False
     with browser() as page, tempfile.TemporaryDirectory() as folder:
@@ -161,7 +199,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             began = time.monotonic()
             command = [sys.executable, "-m", "m1.report.page", *arguments]
             subprocess.run(
-                command, check=True, stdout=subprocess.DEVNULL, env={"PYTHONPATH": str(ROOT / "workflow"), "PATH": "/usr/bin:/bin"}
+                command,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                env={"PYTHONPATH": str(ROOT / "workflow"), "PATH": "/usr/bin:/bin"},
             )
             memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
             built = f"{time.monotonic() - began:.0f} s, {memory:.1f} GB"

@@ -1,8 +1,10 @@
-"""Is test-time scaling visible on any seed of the embedded world? Runs the demo on several and prints what the issue of the demo asks.
+"""Is test-time scaling visible on any seed of the embedded world? Runs the demo on several and prints what the issue of
+the demo asks.
 
     python benchmarks/seeds.py 1 2 3
 
-Each seed is a whole run of its own below results/seeds/{seed} (about five minutes on two cores); what is there already is not run again.
+Each seed is a whole run of its own below results/seeds/{seed} (about five minutes on two cores); what is there already
+is not run again.
 """
 
 from __future__ import annotations

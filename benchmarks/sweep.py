@@ -1,11 +1,13 @@
-"""One thinking for every setting against each setting anew: tokens and seconds of both ways in one run, and whether they agree.
+"""One thinking for every setting against each setting anew: tokens and seconds of both ways in one run, and whether
+they agree.
 
     python benchmarks/sweep.py --model results/train/m1-small-1k --benchmarks results/benchmarks/*.parquet
 
-Both ways run the same code on the same engine, started for each setting with an empty store; all token ids of both are compared.
-``--serve`` takes any engine of a recipe, for example ``{"engine": "transformers", "dtype": "bfloat16"}`` or, with SGLang's Python in
-``M1_SGLANG_PYTHON``, ``{"engine": "sglang", "dtype": "float32"}``; ``--anew-batch`` gives the second way another batch size, as whoever
-generates anew may have. Prints rows of the Markdown table in benchmarks/README.md.
+Both ways run the same code on the same engine, started for each setting with an empty store; all token ids of both are
+compared. ``--serve`` takes any engine of a recipe, for example ``{"engine": "transformers", "dtype": "bfloat16"}`` or,
+with SGLang's Python in ``M1_SGLANG_PYTHON``, ``{"engine": "sglang", "dtype": "float32"}``; ``--anew-batch`` gives the
+second way another batch size, as whoever generates anew may have. Prints rows of the Markdown table in
+benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1.infer.answer import portions  # noqa: E402
-from m1.infer.engine import Generation, KeptEngine, Request, add_arguments, opened  # noqa: E402
+from m1.core.records import Question  # noqa: E402
+from m1.engines.cached import Generation, KeptEngine, Request, add_arguments, opened  # noqa: E402
+from m1.engines.shards import portions  # noqa: E402
 from m1.infer.sweep import Markers, Settings, answer, force, prompt_ids, sweep, think  # noqa: E402
-from m1.records import Question  # noqa: E402
 
 Asked = Sequence[tuple[str, Question]]
 Answered = list[tuple[Request, Generation]]
@@ -43,7 +45,8 @@ def cpu_seconds() -> float:
 
 
 class Way:
-    """One way of making predictions: tokens generated, wall-clock and CPU seconds (the model is loaded before), and what was answered."""
+    """One way of making predictions: tokens generated, wall-clock and CPU seconds (the model is loaded before), and
+    what was answered."""
 
     def __init__(self, model: Path, serve: dict[str, Any], batch: int) -> None:
         self.flags = ["--name", "m", "--model", str(model), "--serve", json.dumps(serve), "--batch", str(batch)]
@@ -91,7 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path)
-    parser.add_argument("--serve", type=json.loads, default={"engine": "transformers", "dtype": "float32", "options": {}})
+    parser.add_argument(
+        "--serve", type=json.loads, default={"engine": "transformers", "dtype": "float32", "options": {}}
+    )
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--anew-batch", type=int, help="of the second way; the same by default")
     parser.add_argument("--questions", type=int, default=1 << 30, help="at most, evenly from all")
@@ -104,7 +109,9 @@ def main() -> None:
     stages = settings.stages
     swept = once.run(lambda engine, tokenizer: sweep(engine, tokenizer, asked, "m", settings))
     direct = {
-        (budget, forced): anew.run(partial(alone, asked=asked, budget=budget, forced=forced, limit=settings.answer_limit))
+        (budget, forced): anew.run(
+            partial(alone, asked=asked, budget=budget, forced=forced, limit=settings.answer_limit)
+        )
         for budget, forced in stages
     }
 
@@ -112,7 +119,10 @@ def main() -> None:
     print("| model and engine | way | tokens | wall (s) | CPU (s) |\n|---|---|---|---|---|")
     print(once.row(f"{what}, batch {arguments.batch}", "one thinking"))
     print(anew.row(f"the same, batch {arguments.anew_batch}", "each setting anew"))
-    print(f"share of tokens {once.tokens / anew.tokens:.3f}, of wall {once.wall / anew.wall:.3f}, of CPU {once.cpu / anew.cpu:.3f}")
+    print(
+        f"share of tokens {once.tokens / anew.tokens:.3f}, of wall {once.wall / anew.wall:.3f}, of "
+        f"CPU {once.cpu / anew.cpu:.3f}"
+    )
     print("identical in every token, thinking (thinking and answer):")
     for place, (budget, forced) in enumerate(stages):
         pairs = list(zip(swept[place :: len(stages)], direct[budget, forced], strict=True))

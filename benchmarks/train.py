@@ -1,15 +1,16 @@
 """Training as trl is plainly used against ours: tokens a second and loss curves, on a tiny model here or on one GPU.
 
-    python benchmarks/train.py        # the demo's small model on one thread of a CPU, fp32; exit code 1 where loss curves are not equal
+    python benchmarks/train.py        # the demo's small model on a CPU, fp32; exit code 1 where losses differ
     python benchmarks/train.py --gpu  # a model of Qwen2.5-7B's shape on one card, bf16
     python benchmarks/train.py --gpu --shape tiny --device cpu  # the same program in small, to try it without a card
 
-Models are made at random and samples too: tokens of a random Markov chain, so that there is something to learn, in lengths that spread as
-the demo's do (log-normal). Settings are those of the demo's m1-small-23K and, with ``--gpu``, of the paper's m1-7B-23K, except epochs
-and where a line says otherwise. Ours is :func:`m1.train.trainer.train` as the workflow calls it; plain is trl's ``SFTTrainer`` with the
-same settings and our order of samples, so that each step of every line is the same 16 samples (all but those by length).
-Every measurement is a process of its own and goes once through the samples. The first step, which warms up, counts for the loss but not
-for the time. Tokens are those of the samples, without padding.
+Models are made at random and samples too: tokens of a random Markov chain, so that there is something to learn, in
+lengths that spread as the demo's do (log-normal). Settings are those of the demo's m1-small-23K and, with ``--gpu``, of
+the paper's m1-7B-23K, except epochs and where a line says otherwise. Ours is :func:`m1.train.trainer.train` as the
+workflow calls it; plain is trl's ``SFTTrainer`` with the same settings and our order of samples, so that each step of
+every line is the same 16 samples (all but those by length). Every measurement is a process of its own and goes once
+through the samples. The first step, which warms up, counts for the loss but not for the time. Tokens are those of the
+samples, without padding.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1 import config  # noqa: E402
-from m1.errors import UserError, run  # noqa: E402
-from m1.gpu_hours import ANSWER, QUESTION, THINKING  # noqa: E402
+from m1.commands.gpu_hours import ANSWER, QUESTION, THINKING  # noqa: E402
+from m1.core.errors import UserError, run  # noqa: E402
 from m1.train.text import IGNORED  # noqa: E402
+from m1.wiring import config  # noqa: E402
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -62,8 +63,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 """Of Qwen2 models: the demo's small base, and Qwen2.5-7B by its published configuration."""
 DEPTHS = {"tiny": (1, 2), "qwen2.5-7b": (7, 14, 28)}
-"""Numbers of layers that are measured. Weights, gradients and AdamW's moments in fp32 are 16 bytes a parameter, 122 GB at 28 layers of
-the 7B shape: with a recipe that does not fit at the whole depth, that one is extrapolated from the others."""
+"""Numbers of layers that are measured. Weights, gradients and AdamW's moments in fp32 are 16 bytes a parameter, 122 GB
+at 28 layers of the 7B shape: with a recipe that does not fit at the whole depth, that one is extrapolated from the
+others."""
 PEAKS = {"A100": 312e12, "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12}
 """Dense bf16 FLOP/s of a card, by its maker's data sheet."""
 SAMPLES, EPOCHS = 23_493, 5
@@ -128,10 +130,11 @@ class Measured:
 
 
 def model_flops(parameters: int, layers: int, width: int, lengths: Sequence[int]) -> float:
-    """Floating-point operations that forward and backward pass need, without padding and without anything computed twice.
+    """Floating-point operations that forward and backward pass need, without padding and without anything computed
+    twice.
 
-    6 N + 12 L H Q T for a token of a sequence of T: appendix B of "PaLM: Scaling Language Modeling with Pathways" (arXiv:2204.02311),
-    which counts the whole square of attention, although half of it is masked.
+    6 N + 12 L H Q T for a token of a sequence of T: appendix B of "PaLM: Scaling Language Modeling with Pathways"
+    (arXiv:2204.02311), which counts the whole square of attention, although half of it is masked.
 
     Args:
         parameters: N, of matrix products: all but an input embedding that is not the head, too.
@@ -162,7 +165,8 @@ def hours(tokens_per_second: float, mean: int) -> float:
 
 
 def made(number: int, mean: int, spread: float, vocabulary: int) -> list[dict[str, list[int]]]:
-    """Samples as token ids and labels, the same every time; the first third, at most 150 tokens, is a prompt without loss.
+    """Samples as token ids and labels, the same every time; the first third, at most 150 tokens, is a prompt without
+    loss.
 
     Args:
         mean: tokens of a sample.
@@ -188,7 +192,9 @@ def make_base(shape: Mapping[str, Any], dtype: str, folder: Path) -> None:
 
     set_seed(SEED)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = Qwen2ForCausalLM._from_config(Qwen2Config(**shape, eos_token_id=2, pad_token_id=0), dtype=getattr(torch, dtype))
+        model = Qwen2ForCausalLM._from_config(
+            Qwen2Config(**shape, eos_token_id=2, pad_token_id=0), dtype=getattr(torch, dtype)
+        )
     model.save_pretrained(folder)
 
 
@@ -236,7 +242,11 @@ def measure(
         try:
             if variant.ours:
                 setattr(training, "Trainer", Timed)  # noqa: B010
-                placed = {**placement, "per_device": variant.per_device, "gradient_checkpointing": variant.checkpointing}
+                placed = {
+                    **placement,
+                    "per_device": variant.per_device,
+                    "gradient_checkpointing": variant.checkpointing,
+                }
                 trainer, ran = training.train(base, tokenizer, examples, settings, placed, Path(scratch), variant.title)
                 how, padding_free = ran.attention, ran.padding_free
             else:
@@ -266,7 +276,13 @@ def measure(
 
 
 def plain(
-    trainer_type: Any, variant: Variant, base: Path, tokenizer: Any, examples: Sequence[Any], settings: Mapping[str, Any], scratch: Path
+    trainer_type: Any,
+    variant: Variant,
+    base: Path,
+    tokenizer: Any,
+    examples: Sequence[Any],
+    settings: Mapping[str, Any],
+    scratch: Path,
 ) -> Any:
     """Train with trl's own settings, but for what the recipe says."""
     import torch
@@ -330,17 +346,29 @@ def on_cpu(arguments: argparse.Namespace, work: Path) -> None:
                 found[variant].append(measured)
     first = found[CPU_VARIANTS[0]][0]
     slow = min(measured.cpu for measured in found[CPU_VARIANTS[0]])
-    print("| recipe | wall (s) | CPU (s) | tokens/s | tokens/CPU s | of the first | padding | last loss | largest difference of losses |")
+    print(
+        "| recipe | wall (s) | CPU (s) | tokens/s | tokens/CPU s | of the first | padding | last "
+        "loss | largest difference of losses |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     unequal = False
     for variant, runs in found.items():
         wall, cpu = min(measured.wall for measured in runs), min(measured.cpu for measured in runs)
         apart_by = max(difference(first, measured) for measured in runs)
         unequal |= not variant.grouped and not apart_by <= TOLERANCE
-        speeds = f"{runs[0].tokens / wall:,.0f} | {runs[0].tokens / cpu:,.0f} | {slow / cpu * runs[0].tokens / first.tokens:.2f}"
+        speeds = (
+            f"{runs[0].tokens / wall:,.0f} | {runs[0].tokens / cpu:,.0f} | "
+            f"{slow / cpu * runs[0].tokens / first.tokens:.2f}"
+        )
         same = "other batches" if variant.grouped else f"{apart_by:.1e}"
-        print(f"| {variant.title} | {wall:.1f} | {cpu:.1f} | {speeds} | {runs[0].padding:.0%} | {runs[0].losses[-1]:.4f} | {same} |")
-    print(f"\n{len(first.losses)} steps of {settings['batch_size']} samples, {first.tokens:,} tokens timed; best of {arguments.repeats}.")
+        print(
+            f"| {variant.title} | {wall:.1f} | {cpu:.1f} | {speeds} | {runs[0].padding:.0%} | "
+            f"{runs[0].losses[-1]:.4f} | {same} |"
+        )
+    print(
+        f"\n{len(first.losses)} steps of {settings['batch_size']} samples, {first.tokens:,} tokens "
+        f"timed; best of {arguments.repeats}."
+    )
     if unequal:
         raise SystemExit(f"loss curves differ by more than {TOLERANCE:g}")
 
@@ -352,15 +380,26 @@ def on_gpu(arguments: argparse.Namespace, work: Path) -> None:
     shape = SHAPES[arguments.shape]
     whole, wanted = shape["num_hidden_layers"], sorted(arguments.layers or DEPTHS[arguments.shape])
     vocabulary = min(1000, shape["vocab_size"])
-    samples = {"number": (arguments.steps or 8) * settings["batch_size"], "mean": arguments.tokens, "spread": 0.5, "vocabulary": vocabulary}
+    samples = {
+        "number": (arguments.steps or 8) * settings["batch_size"],
+        "mean": arguments.tokens,
+        "spread": 0.5,
+        "vocabulary": vocabulary,
+    }
     name = apart(card)
     if arguments.device == "cuda" and not name:
         raise UserError("no GPU here; try the program with --gpu --shape tiny --device cpu")
     peak = arguments.peak or next((flops for part, flops in PEAKS.items() if part in name), None)
     if name and not peak:
         raise UserError(f"{name}: its peak is not in the table of this program; give it by --peak, dense bf16 FLOP/s")
-    print(f"{name or 'CPU'}; {arguments.shape}, samples of {arguments.tokens:,} tokens on average; weights, gradients and AdamW in fp32\n")
-    print("| layers | recipe | tokens/s | model FLOPs utilisation | peak memory (GiB) | card hours for m1-7B-23K | difference of losses |")
+    print(
+        f"{name or 'CPU'}; {arguments.shape}, samples of {arguments.tokens:,} tokens on average; "
+        "weights, gradients and AdamW in fp32\n"
+    )
+    print(
+        "| layers | recipe | tokens/s | model FLOPs utilisation | peak memory (GiB) | card hours "
+        "for m1-7B-23K | difference of losses |"
+    )
     print("|---|---|---|---|---|---|---|")
 
     def row(layers: str, title: str, seconds: float, flops: float, memory: str, full: bool, same: str) -> None:
@@ -406,8 +445,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gpu", action="store_true", help="a model of --shape on one card")
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-7b")
     parser.add_argument("--layers", type=int, nargs="+", help=f"depths, by default {DEPTHS}")
-    parser.add_argument("--tokens", type=int, default=QUESTION + THINKING + ANSWER, help="of a sample; by default as `plan` assumes")
-    parser.add_argument("--peak", type=float, help="dense bf16 FLOP/s of the card, where it is none of " + ", ".join(PEAKS))
+    parser.add_argument(
+        "--tokens", type=int, default=QUESTION + THINKING + ANSWER, help="of a sample; by default as `plan` assumes"
+    )
+    parser.add_argument(
+        "--peak", type=float, help="dense bf16 FLOP/s of the card, where it is none of " + ", ".join(PEAKS)
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args(argv)
     if not arguments.gpu or arguments.device == "cpu":

@@ -1,8 +1,9 @@
-"""Pin the environments of this folder whole: what their packages need in turn, and the hash of each wheel (``make pins``).
+"""Pin the environments of this folder whole: what their packages need in turn, and the hash of each wheel (``make
+pins``).
 
-The packages above :data:`MARK` are chosen by hand. Everything has the version of requirements.txt and constraints.txt, where it is in them;
-what only some machines need (torch's libraries for GPUs) has a marker. ``tests/rules/test_envs.py`` holds them all together.
-"""
+The packages above :data:`MARK` are chosen by hand. Everything has the version of requirements.txt and constraints.txt,
+where it is in them; what only some machines need (torch's libraries for GPUs) has a marker.
+``tests/rules/test_envs.py`` holds them all together."""
 
 from __future__ import annotations
 
@@ -33,8 +34,20 @@ Machine = tuple[str, str]
 
 def resolved(names: list[str], constrained: bool) -> list[dict[str, Any]]:
     """Packages as a lock file (PEP 751) has them, for all machines."""
-    command = ["uv", "pip", "compile", "-", "--quiet", "--no-config", "--universal", f"--python-version={PYTHON[0]}.{PYTHON[1]}"]
-    command += ["--format=pylock.toml", *(["--constraints=constraints.txt", "--constraints=requirements.txt"] if constrained else [])]
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "-",
+        "--quiet",
+        "--no-config",
+        "--universal",
+        f"--python-version={PYTHON[0]}.{PYTHON[1]}",
+    ]
+    command += [
+        "--format=pylock.toml",
+        *(["--constraints=constraints.txt", "--constraints=requirements.txt"] if constrained else []),
+    ]
     if not shutil.which("uv"):
         sys.exit("uv: not found; install it: pip install uv")
     done = subprocess.run(command, input="\n".join(names), capture_output=True, text=True, cwd=HERE.parent)
@@ -47,7 +60,12 @@ def resolved(names: list[str], constrained: bool) -> list[dict[str, Any]]:
 def holds(marker: str, machine: Machine) -> bool:
     """Whether a machine needs what has this marker."""
     version = f"{PYTHON[0]}.{PYTHON[1]}"
-    python = {"python_version": version, "python_full_version": f"{version}.9", "implementation_name": "cpython", "os_name": "posix"}
+    python = {
+        "python_version": version,
+        "python_full_version": f"{version}.9",
+        "implementation_name": "cpython",
+        "os_name": "posix",
+    }
     return not marker or Marker(marker).evaluate({**python, "sys_platform": machine[0], "platform_machine": machine[1]})
 
 
@@ -56,7 +74,9 @@ def fits(wheel: dict[str, Any], machine: Machine) -> bool:
     system = {"linux": "manylinux", "darwin": "macosx"}[machine[0]]
     for tag in parse_wheel_filename(wheel["url"].rpartition("/")[2])[3]:
         version = re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)
-        python = version and (version[1] == str(PYTHON[1]) if tag.abi.startswith("cp") else int(version[1] or 0) <= PYTHON[1])
+        python = version and (
+            version[1] == str(PYTHON[1]) if tag.abi.startswith("cp") else int(version[1] or 0) <= PYTHON[1]
+        )
         here = tag.platform.startswith(system) and tag.platform.endswith((machine[1], "universal2"))
         if python and (tag.platform == "any" or here):
             return True
@@ -69,7 +89,11 @@ def where(needing: list[Machine], machines: list[Machine]) -> str:
     for system in dict(machines):
         here, all_here = ([machine for platform, machine in some if platform == system] for some in (needing, machines))
         if here:
-            parts += [f"sys_platform == '{system}'"] if here == all_here else [f"platform_machine == '{one}'" for one in here]
+            parts += (
+                [f"sys_platform == '{system}'"]
+                if here == all_here
+                else [f"platform_machine == '{one}'" for one in here]
+            )
     return " or ".join(parts)
 
 
@@ -84,7 +108,9 @@ def line(package: dict[str, Any], machines: list[Machine]) -> str:
     if lacking and "sdist" not in package:
         sys.exit(f"{package['name']} {package['version']}: no wheel for {lacking}")
     marker = "" if needing == machines else f" ; {where(needing, machines)}"
-    return f"{package['name']}=={package['version']}{marker} " + " ".join(f"--hash=sha256:{one['hashes']['sha256']}" for one in files)
+    return f"{package['name']}=={package['version']}{marker} " + " ".join(
+        f"--hash=sha256:{one['hashes']['sha256']}" for one in files
+    )
 
 
 def pinned(text: str, own: list[Machine] | None) -> Iterator[str]:

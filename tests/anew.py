@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m1.infer.engine import Engine, Generation, KeptEngine, Request
+from m1.engines.cached import Engine, Generation, KeptEngine, Request
 from m1.infer.sweep import Markers, Settings
 
 Anew = dict[tuple[int, int], list[tuple[Request, Generation, int]]]
 
 
 def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: Markers, settings: Settings) -> Anew:
-    """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking generated."""
+    """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking
+    generated."""
 
     def generate(requests: Sequence[Request]) -> list[Generation]:
         found: dict[int, Generation] = {}
@@ -25,7 +26,10 @@ def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: Markers, s
         spent, ended = [0] * len(prompts), [False] * len(prompts)
         for left in range(forced, -1, -1):
             found = generate(
-                [Request((*prompts[i], *markers.think, *thinking[i]), budget - len(thinking[i]), markers.stop) for i in active]
+                [
+                    Request((*prompts[i], *markers.think, *thinking[i]), budget - len(thinking[i]), markers.stop)
+                    for i in active
+                ]
             )
             for i, generation in zip(active, found):
                 thinking[i] = (*thinking[i], *generation.token_ids)

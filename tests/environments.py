@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 OF_TORCH = re.compile("nvidia-|cuda-|triton$|setuptools$")
-"""What torch brings, where its build is for GPUs, and what it asks for in any version: these need not be here, or not as pinned."""
+"""What torch brings, where its build is for GPUs, and what it asks for in any version: these need not be here, or not
+as pinned."""
 
 
 def pins(lines: Iterable[str]) -> dict[str, str]:
@@ -33,7 +34,8 @@ def provided(environment: Path) -> dict[str, str]:
 
 
 def needed(names: Iterable[str]) -> dict[str, Distribution]:
-    """Some packages and all that they need, by canonical name, as installed here. What is not installed is not needed on this platform."""
+    """Some packages and all that they need, by canonical name, as installed here. What is not installed is not needed
+    on this platform."""
     found: dict[str, Distribution] = {}
     waiting: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in names]
     seen = set()
@@ -48,6 +50,8 @@ def needed(names: Iterable[str]) -> dict[str, Distribution]:
             continue
         found[canonicalize_name(name)] = package
         for requirement in map(Requirement, package.requires or []):
-            if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in {"", *extras}):
+            if requirement.marker is None or any(
+                requirement.marker.evaluate({"extra": extra}) for extra in {"", *extras}
+            ):
                 waiting.append((requirement.name, frozenset(requirement.extras)))
     return found

@@ -1,4 +1,5 @@
-"""The container recipes, read: both install the same, by the same pins, on the Python of the conda environments. None is built here."""
+"""The container recipes, read: both install the same, by the same pins, on the Python of the conda environments. None
+is built here."""
 
 from __future__ import annotations
 

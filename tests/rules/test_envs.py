@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from environments import OF_TORCH, listed, needed, pins, provided
-from m1.fingerprint import PACKAGE, dependencies
+from m1.core.fingerprint import PACKAGE, dependencies
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = sorted(path for path in (ROOT / "envs").glob("*.yaml") if path.stem != "sglang")
 """Those of rules; SGLang's pins exclude the core's, and only :data:`ELSEWHERE` runs in it."""
-ELSEWHERE = {"m1.infer.engines.sglang_worker"}
+ELSEWHERE = {"m1.engines.sglang_worker"}
 LAUNCHED = {"m1.train.launch": "m1.train.sft"}
 """What a module starts that decides nothing itself: the rule carries the fingerprint of the one that does."""
 SNAKEMAKES_OWN = {"report_rulegraph"}
@@ -45,14 +45,17 @@ def rules() -> dict[str, tuple[Path, str, str]]:
 
 
 def third_party(module: str, at_once: bool = False) -> set[str]:
-    """Packages outside the standard library that a module of ours names in imports; those for type checkers only are left out.
+    """Packages outside the standard library that a module of ours names in imports; those for type checkers only are
+    left out.
 
     Args:
         at_once: only imports that importing the module runs, not those inside its functions.
     """
     path = PACKAGE.joinpath(*module.split(".")[1:])
     tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8"))
-    checked = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    checked = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
     unused = {inner for node in checked for inner in ast.walk(node)}
     names = set()
     for node in tree.body if at_once else ast.walk(tree):
@@ -77,7 +80,9 @@ def test_pins_are_those_of_the_requirements(environment: Path) -> None:
 def test_all_that_an_environment_installs_is_pinned(environment: Path) -> None:
     pinned, installed = set(provided(environment)), set(needed(provided(environment)))
     assert not installed - pinned, "pins of what its packages need are lacking; make pins"
-    assert not {name for name in pinned - installed if not OF_TORCH.match(name)}, "pins of what nothing needs; make pins"
+    assert not {name for name in pinned - installed if not OF_TORCH.match(name)}, (
+        "pins of what nothing needs; make pins"
+    )
 
 
 def test_everything_has_hashes_and_the_same_in_all_environments() -> None:
@@ -85,7 +90,9 @@ def test_everything_has_hashes_and_the_same_in_all_environments() -> None:
     lines: dict[str, set[str]] = {}
     for environment in (ROOT / "envs").glob("*.yaml"):
         for line in listed(environment):
-            assert re.fullmatch(r"[\w.-]+==[\w.]+( ; [\w '=]+)?( --hash=sha256:[0-9a-f]{64})+", line), f"{environment}: {line}; make pins"
+            assert re.fullmatch(r"[\w.-]+==[\w.]+( ; [\w '=]+)?( --hash=sha256:[0-9a-f]{64})+", line), (
+                f"{environment}: {line}; make pins"
+            )
             if environment in ENVIRONMENTS:
                 lines.setdefault(line.partition(" ")[0], set()).add(line)
     assert not [name for name, found in lines.items() if len(found) > 1]
@@ -94,7 +101,8 @@ def test_everything_has_hashes_and_the_same_in_all_environments() -> None:
 
 def test_every_rule_is_found() -> None:
     assert len(rules()) + len(SNAKEMAKES_OWN) == sum(
-        len(re.findall(r"^ *rule \w+:", file.read_text(encoding="utf-8"), re.MULTILINE)) for file in (ROOT / "workflow/rules").glob("*.smk")
+        len(re.findall(r"^ *rule \w+:", file.read_text(encoding="utf-8"), re.MULTILINE))
+        for file in (ROOT / "workflow/rules").glob("*.smk")
     )
 
 
@@ -104,13 +112,17 @@ def test_an_environment_holds_what_its_rules_import(name: str) -> None:
     run = dependencies(module) | dependencies(LAUNCHED.get(module, module))
     wanted = {package for inner in run - ELSEWHERE for package in third_party(inner)}
     pinned = set(provided(environment))
-    lacking = sorted(package for package in wanted if not pinned & ({canonicalize_name(package)} | COMES_WITH.get(package, set())))
+    lacking = sorted(
+        package for package in wanted if not pinned & ({canonicalize_name(package)} | COMES_WITH.get(package, set()))
+    )
     assert not lacking, f"{environment.name} lacks {lacking}"
 
 
 def test_snakemakes_own_environment_holds_what_the_snakefile_imports_at_once() -> None:
     text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
-    modules = {inner for name in re.findall(r"^from (m1[.\w]*) import", text, re.MULTILINE) for inner in dependencies(name)}
+    modules = {
+        inner for name in re.findall(r"^from (m1[.\w]*) import", text, re.MULTILINE) for inner in dependencies(name)
+    }
     at_once = {package for inner in modules for package in third_party(inner, at_once=True)}
     assert at_once - {"yaml"} == {"jsonschema"}  # yaml comes with Snakemake
     assert {"snakemake", "jsonschema"} <= set(provided(ROOT / "envs/workflow.yaml"))

@@ -1,6 +1,7 @@
 """For SGLang on a CPU, in the environment of `make test-sglang` only: two modules that it imports and never uses there.
 
-Without CUDA, ``torchvision._meta_registrations`` fails over operators that are not built, and ``vllm._custom_ops`` is not installed.
+Without CUDA, ``torchvision._meta_registrations`` fails over operators that are not built, and ``vllm._custom_ops`` is
+not installed.
 """
 
 import sys

@@ -1,6 +1,8 @@
-"""A provider with an OpenAI batch endpoint, over real HTTP on the loopback, that misbehaves as it is told; and a program that uses it.
+"""A provider with an OpenAI batch endpoint, over real HTTP on the loopback, that misbehaves as it is told; and a
+program that uses it.
 
-What it was asked, and what it took money for, is in its log. Answers are made when a batch is created; its state moves on with every poll.
+What it was asked, and what it took money for, is in its log. Answers are made when a batch is created; its state moves
+on with every poll.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import openai
-from m1.calls.batch import complete_by_batch
-from m1.calls.provider import Provider, Request
-from m1.progress import Progress
-from m1.store import Store
+from m1.client.batch import complete_by_batch
+from m1.client.provider import Provider, Request
+from m1.core.progress import Progress
+from m1.core.store import Store
 
 KEY = "sk-canary-0123456789"
 STATES = ("validating", "in_progress", "finalizing")
@@ -36,13 +38,13 @@ class BatchServer(ThreadingHTTPServer):
     """The provider.
 
     Attributes:
-        line: prompt and how often it has been submitted, to what becomes of the call: ``ok``, a status such as ``429``, ``expired``,
-            ``rubbish``, ``nothing``, ``empty`` (200 without a completion).
-        ends: for each batch in turn how it ends: ``completed`` (what follows the last), ``expired`` (after half of its lines),
-            ``cancelled`` (the same), ``failed:<code>``.
-        faults: what goes wrong with the next requests of a kind (``upload``, ``create``, ``list``, ``retrieve``, ``content``): a status,
-            ``html`` or ``error`` (both with status 200), ``cut`` (half of the body), ``short`` (half of the lines), ``lost`` (done,
-            but the answer does not arrive).
+        line: prompt and how often it has been submitted, to what becomes of the call: ``ok``, a status such as ``429``,
+            ``expired``, ``rubbish``, ``nothing``, ``empty`` (200 without a completion).
+        ends: for each batch in turn how it ends: ``completed`` (what follows the last), ``expired`` (after half of its
+            lines), ``cancelled`` (the same), ``failed:<code>``.
+        faults: what goes wrong with the next requests of a kind (``upload``, ``create``, ``list``, ``retrieve``,
+            ``content``): a status, ``html`` or ``error`` (both with status 200), ``cut`` (half of the body), ``short``
+            (half of the lines), ``lost`` (done, but the answer does not arrive).
         at: called with the moment: ``uploaded``, ``created``, ``polled``, ``downloading``, before the answer leaves.
         log: what was asked, in turn.
         paid: custom ids that were answered.
@@ -88,13 +90,20 @@ class BatchServer(ThreadingHTTPServer):
             outcome = f"batch_{end}" if over else self.line(prompt, self.submitted[key])
             if outcome in {"ok", "empty"}:
                 self.paid[key] += 1
-                choice = {"message": {"role": "assistant", "content": answer(prompt), "reasoning_content": "Hm."}, "finish_reason": "stop"}
+                choice = {
+                    "message": {"role": "assistant", "content": answer(prompt), "reasoning_content": "Hm."},
+                    "finish_reason": "stop",
+                }
                 body = {
                     "model": "served",
                     "choices": [choice] if outcome == "ok" else [],
                     "usage": {"prompt_tokens": 2, "completion_tokens": 3},
                 }
-                entry: dict[str, Any] = {"custom_id": key, "response": {"status_code": 200, "body": body}, "error": None}
+                entry: dict[str, Any] = {
+                    "custom_id": key,
+                    "response": {"status_code": 200, "body": body},
+                    "error": None,
+                }
                 outcomes["output"].append(json.dumps(entry, ensure_ascii=False))
             elif outcome.isdigit():
                 body = {"error": {"message": f"sorry, says {outcome} to {KEY}"}}
@@ -137,7 +146,10 @@ class BatchServer(ThreadingHTTPServer):
             counts = {"completed": len(outcomes["output"]), "failed": len(outcomes["error"])}
             batch["request_counts"] |= counts
             if batch["code"]:
-                batch["errors"] = {"object": "list", "data": [{"code": batch["code"], "message": "so it is", "line": None}]}
+                batch["errors"] = {
+                    "object": "list",
+                    "data": [{"code": batch["code"], "message": "so it is", "line": None}],
+                }
 
     def shown(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         shown = {name: value for name, value in batch.items() if name not in {"states", "outcomes", "code"}}
@@ -177,10 +189,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def upload(self, body: bytes) -> dict[str, Any]:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        parts = {part.get_param("name", header="content-disposition"): part for part in BytesParser().parsebytes(head + body).get_payload()}
+        parts = {
+            part.get_param("name", header="content-disposition"): part
+            for part in BytesParser().parsebytes(head + body).get_payload()
+        }
         assert parts["purpose"].get_payload() == "batch"
         name = self.server.add_file(parts["file"].get_payload(decode=True))
-        return {"code": 20000, "data": {"id": name}} if self.server.wrapped else {"id": name, "object": "file", "purpose": "batch"}
+        return (
+            {"code": 20000, "data": {"id": name}}
+            if self.server.wrapped
+            else {"id": name, "object": "file", "purpose": "batch"}
+        )
 
     def cancel(self, name: str) -> dict[str, Any]:
         batch = self.server.batches[name]
@@ -199,7 +218,12 @@ class Handler(BaseHTTPRequestHandler):
         after = dict(part.split("=") for part in query.split("&")).get("after")
         start = next((n + 1 for n, batch in enumerate(newest) if batch["id"] == after), 0)
         shown = [self.server.shown(batch) for batch in newest[start : start + 3]]
-        return {"object": "list", "data": shown, "has_more": start + 3 < len(newest), "last_id": shown[-1]["id"] if shown else None}
+        return {
+            "object": "list",
+            "data": shown,
+            "has_more": start + 3 < len(newest),
+            "last_id": shown[-1]["id"] if shown else None,
+        }
 
     def serve(self, kind: str, action: Callable[[], dict[str, Any] | None], moment: str) -> None:
         with self.server.lock:
@@ -297,7 +321,9 @@ def make_requests(count: int, provider: Provider) -> dict[str, Request]:
     return {request.key(provider): request for request in requests}
 
 
-def run(provider: Provider, requests: Mapping[str, Request], store: Store, key: str = KEY, room: float | None = None) -> dict[str, Any]:
+def run(
+    provider: Provider, requests: Mapping[str, Request], store: Store, key: str = KEY, room: float | None = None
+) -> dict[str, Any]:
     """Make the calls that the store does not have, as the client does."""
 
     async def main() -> dict[str, Any]:
@@ -307,8 +333,12 @@ def run(provider: Provider, requests: Mapping[str, Request], store: Store, key: 
             async def keep(items: Sequence[tuple[str, dict[str, Any]]]) -> None:
                 store.put_many(items)
 
-            async with openai.AsyncOpenAI(api_key=key, base_url=provider.base_url, max_retries=0, timeout=provider.timeout) as client:
-                return await complete_by_batch(client, provider, missing, keep, store.folder / "batches", progress, room)
+            async with openai.AsyncOpenAI(
+                api_key=key, base_url=provider.base_url, max_retries=0, timeout=provider.timeout
+            ) as client:
+                return await complete_by_batch(
+                    client, provider, missing, keep, store.folder / "batches", progress, room
+                )
 
     return asyncio.run(main())
 

@@ -1,4 +1,5 @@
-"""Headless Chromium over a pipe (the DevTools protocol): opens a page, asks it JavaScript, takes pictures. It needs no further library."""
+"""Headless Chromium over a pipe (the DevTools protocol): opens a page, asks it JavaScript, takes pictures. It needs no
+further library."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ class Page:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command, and its answer."""
         self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters} | ({"sessionId": self._session} if self._session else {})
+        message = {"id": self._number, "method": method, "params": parameters} | (
+            {"sessionId": self._session} if self._session else {}
+        )
         data = json.dumps(message).encode() + b"\0"
         while data:
             data = data[os.write(self._commands, data) :]
@@ -91,8 +94,13 @@ class Page:
 
     def size(self, width: int, height: int, dark: bool = False) -> None:
         """Size of the window in CSS pixels, and the colours that the user prefers."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
 
     def picture(self, path: Path) -> None:
         """A PNG of what is seen."""

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from m1 import records
-from m1.records import Judgement
-from m1.report import judged
+from m1.core import records
+from m1.core.records import Judgement
+from m1.report import scores as judged
 
 COLUMNS = [*judged.QUESTION, "correct"]
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
@@ -57,5 +57,5 @@ def save(path: Path, *parts: pa.Table) -> Path:
 
 
 def frame(rows: Sequence[Judgement]) -> pd.DataFrame:
-    """Records as :func:`m1.report.judged.read` gives them."""
+    """Records as :func:`m1.report.scores.read` gives them."""
     return judged.once(pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS))

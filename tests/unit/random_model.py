@@ -15,9 +15,16 @@ STOP = tuple(range(0, 900, 23))
 def random_model(folder: Path, **more: Any) -> Path:
     """A random model of Qwen2's architecture, 900 tokens, 512 positions."""
     torch.manual_seed(1)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     config = Qwen2Config(
-        vocab_size=900, max_position_embeddings=512, initializer_range=0.3, tie_word_embeddings=True, architectures=["Qwen2ForCausalLM"],
+        vocab_size=900, max_position_embeddings=512, initializer_range=0.3, tie_word_embeddings=True,
+        architectures=["Qwen2ForCausalLM"],
         **sizes, **more,
     )  # fmt: skip
     Qwen2ForCausalLM(config).save_pretrained(folder)

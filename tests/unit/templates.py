@@ -1,4 +1,5 @@
-"""Tokenizers made here in the layouts of four families of models: their special tokens, their chat template, and a small vocabulary."""
+"""Tokenizers made here in the layouts of four families of models: their special tokens, their chat template, and a
+small vocabulary."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def _bytes(special: list[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet))
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+    )
     return tokenizer
 
 
@@ -37,7 +40,9 @@ def _pieces(special: list[str]) -> Tokenizer:
     """As sentencepiece: spaces are a mark before the word, and the text begins with one."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first", split=False)])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first", split=False)]
+    )
     alphabet = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=700, special_tokens=[*special, *alphabet]))
     return tokenizer
@@ -65,5 +70,9 @@ def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
     build, special, template, bos, eos = FAMILIES[family]
     text = (SHIPPED / template).read_text(encoding="utf-8") if template.endswith(".jinja") else template
     return PreTrainedTokenizerFast(
-        tokenizer_object=build(special), bos_token=bos, eos_token=eos, chat_template=text, additional_special_tokens=special
+        tokenizer_object=build(special),
+        bos_token=bos,
+        eos_token=eos,
+        chat_template=text,
+        additional_special_tokens=special,
     )

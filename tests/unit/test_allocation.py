@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.config import load
-from m1.wiring import Wiring
+from m1.wiring.config import load
+from m1.wiring.run import Wiring
 
 ROOT = Path(__file__).parents[2]
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
@@ -65,9 +65,15 @@ def test_answers_ask_for_the_product_of_tensor_and_data_parallelism(model: str, 
 
 def test_stages_of_a_model_may_ask_for_other_memory_and_time(tmp_path: Path) -> None:
     wiring = paper(tmp_path)
-    assert (asked(wiring, "train", model="m1-7b-1k")["runtime"], asked(wiring, "infer", model="m1-7b-1k")["runtime"]) == (1440, 480)
+    assert (
+        asked(wiring, "train", model="m1-7b-1k")["runtime"],
+        asked(wiring, "infer", model="m1-7b-1k")["runtime"],
+    ) == (1440, 480)
     wiring.recipes["m1-7b-1k"]["resources"] = {"threads": 8, "mem_mb": 64000, "train": {"mem_mb": 500000}}
-    assert (asked(wiring, "train", model="m1-7b-1k")["mem_mb"], asked(wiring, "infer", model="m1-7b-1k")["mem_mb"]) == (500000, 64000)
+    assert (asked(wiring, "train", model="m1-7b-1k")["mem_mb"], asked(wiring, "infer", model="m1-7b-1k")["mem_mb"]) == (
+        500000,
+        64000,
+    )
     assert asked(wiring, "train", model="m1-7b-1k")["runtime"] == 60
     assert wiring.threads("train")(Wildcards(model="m1-7b-1k")) == 8
 

@@ -19,10 +19,17 @@ _SPEC.loader.exec_module(benchmark)
 
 def parameters(shape: dict[str, int]) -> int:
     """Of a Qwen2 model, counted by hand."""
-    width, kept = shape["hidden_size"], shape["hidden_size"] // shape["num_attention_heads"] * shape["num_key_value_heads"]
+    width, kept = (
+        shape["hidden_size"],
+        shape["hidden_size"] // shape["num_attention_heads"] * shape["num_key_value_heads"],
+    )
     attention = 2 * width * width + 2 * width * kept + width + 2 * kept  # q, o; k, v; biases of q, k, v
     layer = attention + 3 * width * shape["intermediate_size"] + 2 * width
-    return shape["num_hidden_layers"] * layer + width + shape["vocab_size"] * width * (1 if shape["tie_word_embeddings"] else 2)
+    return (
+        shape["num_hidden_layers"] * layer
+        + width
+        + shape["vocab_size"] * width * (1 if shape["tie_word_embeddings"] else 2)
+    )
 
 
 def test_the_shape_is_qwens() -> None:
@@ -46,7 +53,9 @@ def test_flops_are_three_times_those_of_a_forward_pass_counted_by_torch() -> Non
     with FlopCounterMode(display=False) as counter:
         model(torch.ones(1, length, dtype=torch.long))
     size, layers, width = sum(p.numel() for p in model.parameters()), shape["num_hidden_layers"], shape["hidden_size"]
-    assert benchmark.model_flops(size, layers, width, [length]) == pytest.approx(3 * counter.get_total_flops(), rel=0.01)
+    assert benchmark.model_flops(size, layers, width, [length]) == pytest.approx(
+        3 * counter.get_total_flops(), rel=0.01
+    )
 
 
 def test_a_depth_is_on_the_line_through_the_two_deepest() -> None:

@@ -1,4 +1,5 @@
-"""Batches over real HTTP (see ``batch_server``): nothing is lost, and nothing is submitted twice, whatever fails and whoever is killed."""
+"""Batches over real HTTP (see ``batch_server``): nothing is lost, and nothing is submitted twice, whatever fails and
+whoever is killed."""
 
 from __future__ import annotations
 
@@ -17,11 +18,11 @@ from typing import Any
 import m1
 import pytest
 from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run, running
-from m1.calls import batch as module
-from m1.calls.attempt import is_refusal
-from m1.calls.results import read_line
-from m1.errors import UserError
-from m1.store import Store
+from m1.client import batch as module
+from m1.client.attempt import is_refusal
+from m1.client.results import read_line
+from m1.core.errors import UserError
+from m1.core.store import Store
 
 PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parent)])
 
@@ -52,7 +53,12 @@ def test_700_calls_in_batches_of_100(store: Store, wrapped: bool, capsys: pytest
         assert {found["completion_window"] for found in server.batches.values()} == {"24h"}
         asked = [json.loads(line) for line in server.files["file-0"].splitlines()]
         key, request = next(iter(requests.items()))
-        assert asked[0] == {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": request.body(provider)}
+        assert asked[0] == {
+            "custom_id": key,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": request.body(provider),
+        }
         run(provider, requests, store)
         assert server.log.count("create") == 7
     for key, request in requests.items():
@@ -68,7 +74,8 @@ def test_700_calls_in_batches_of_100(store: Store, wrapped: bool, capsys: pytest
 
 
 def test_failed_calls_are_submitted_again_and_refused_ones_are_not(store: Store) -> None:
-    """429, 500, no answer within the window, a line that cannot be read, one that is missing, an empty completion: all in one batch."""
+    """429, 500, no answer within the window, a line that cannot be read, one that is missing, an empty completion: all
+    in one batch."""
     passing = ["429", "500", "batch_expired", "rubbish", "nothing", "empty"]
 
     def line(prompt: str, time: int) -> str:
@@ -83,7 +90,10 @@ def test_failed_calls_are_submitted_again_and_refused_ones_are_not(store: Store)
         refused = run(provider, requests, store)
         assert list(requests)[60:] == list(refused)
         assert {found["refused"]["status"] for found in refused.values()} == {400, 413, 422}
-        assert all("sorry" in found["refused"]["message"] and KEY not in found["refused"]["message"] for found in refused.values())
+        assert all(
+            "sorry" in found["refused"]["message"] and KEY not in found["refused"]["message"]
+            for found in refused.values()
+        )
         assert sum(key in store for key in requests) == 60
         assert all(server.submitted[key] == 1 for key in refused)
         assert server.log.count("create") == 2
@@ -107,7 +117,12 @@ def test_an_expired_batch_is_submitted_again_without_what_it_answered(store: Sto
         requests = make_requests(20, provider)
         run(provider, requests, store)
         assert server.paid == dict.fromkeys(requests, 1)
-        assert [len(server.files[found["input_file_id"]].splitlines()) for found in server.batches.values()] == [10, 10, 5, 3]
+        assert [len(server.files[found["input_file_id"]].splitlines()) for found in server.batches.values()] == [
+            10,
+            10,
+            5,
+            3,
+        ]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +132,9 @@ def test_an_expired_batch_is_submitted_again_without_what_it_answered(store: Sto
         ("failed:model_not_found", r"batch-0 is not accepted: model_not_found: so it is", 0),
     ],
 )
-def test_a_batch_that_a_person_or_the_provider_stops_ends_the_run(store: Store, end: str, message: str, kept: int) -> None:
+def test_a_batch_that_a_person_or_the_provider_stops_ends_the_run(
+    store: Store, end: str, message: str, kept: int
+) -> None:
     with running(BatchServer(ends=[end])) as server:
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
@@ -129,7 +146,9 @@ def test_a_batch_that_a_person_or_the_provider_stops_ends_the_run(store: Store, 
 
 
 def test_too_much_in_the_queue_there_means_fewer_batches_at_a_time(store: Store) -> None:
-    with running(BatchServer(ends=["completed", "failed:token_limit_exceeded", "failed:token_limit_exceeded"])) as server:
+    with running(
+        BatchServer(ends=["completed", "failed:token_limit_exceeded", "failed:token_limit_exceeded"])
+    ) as server:
         provider = make_provider(server.url, batch=batch(size=10), max_retries=0)
         requests = make_requests(50, provider)
         run(provider, requests, store)
@@ -173,14 +192,18 @@ def test_files_that_stay_short_are_believed_in_the_end(store: Store) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["upload", "create"])
-def test_errors_that_do_not_pass_end_the_run_without_our_key(store: Store, kind: str, status: int, message: str) -> None:
+def test_errors_that_do_not_pass_end_the_run_without_our_key(
+    store: Store, kind: str, status: int, message: str
+) -> None:
     with running(BatchServer()) as server:
         server.faults[kind].append(status)
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         with pytest.raises(UserError, match=message) as caught:
             run(provider, requests, store)
-        assert KEY not in repr(caught.value) + "".join(map(str, journals(store) if (store.folder / "batches").exists() else []))
+        assert KEY not in repr(caught.value) + "".join(
+            map(str, journals(store) if (store.folder / "batches").exists() else [])
+        )
         run(provider, requests, store)
         assert server.paid == dict.fromkeys(requests, 1)
 
@@ -210,7 +233,9 @@ def test_silence_ends_the_run_and_the_batches_stay(store: Store, monkeypatch: py
         server.faults["retrieve"].extend([500] * 3)
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
-        with pytest.raises(UserError, match=r"no answer for \d+ s, at last: HTTP 500.* 1 batch stays with the provider"):
+        with pytest.raises(
+            UserError, match=r"no answer for \d+ s, at last: HTTP 500.* 1 batch stays with the provider"
+        ):
             run(provider, requests, store)
         run(provider, requests, store)
         assert server.paid == dict.fromkeys(requests, 1)
@@ -225,7 +250,8 @@ def test_money(store: Store) -> None:
         with pytest.raises(UserError, match=r"the next call may cost .* is left below max_dollars"):
             run(provider, requests, store, room=worst * 0.9)
         assert server.log == []
-        # Room for twelve at the worst: ten, then two beside what they hold cannot be; when they are paid, there is room for ten again.
+        # Room for twelve at the worst: ten, then two beside what they hold cannot be; when they are paid, there is room
+        # for ten again.
         run(provider, requests, store, room=worst * 12)
         assert server.paid == dict.fromkeys(requests, 1)
         assert server.most_open == 1
@@ -281,7 +307,9 @@ class Killed:
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background of a shell has it ignored
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # a suite in the background of a shell has it ignored
         )
 
     def kill_at(self, moment: str, nth: int, number: signal.Signals = signal.SIGKILL) -> str:
@@ -316,7 +344,8 @@ def check(server: BatchServer, store: Path, count: int) -> None:
 
 @pytest.mark.parametrize(("moment", "nth"), [("uploaded", 2), ("created", 2), ("polled", 3), ("downloading", 2)])
 def test_sigkill_at_a_moment(tmp_path: Path, moment: str, nth: int) -> None:
-    """At ``created`` the batch exists, and the program has not heard of it: it finds it by its mark, on the second page of the list."""
+    """At ``created`` the batch exists, and the program has not heard of it: it finds it by its mark, on the second page
+    of the list."""
     with running(BatchServer()) as server:
         program = Killed(server, tmp_path, 50, 10)
         program.kill_at(moment, nth)
@@ -443,7 +472,11 @@ def test_a_content_filter_refuses_by_any_status() -> None:
         ({"error": {"code": 429, "message": "slow"}}, 429, "429: slow"),
         ({"response": {"status_code": 200, "body": {"choices": []}}}, 502, "without a completion"),
         ({"response": {"status_code": 200, "body": "<html>"}}, 502, "<html>"),
-        ({"response": {"status_code": 200, "body": {"choices": [{"message": {"content": 1}}]}}}, 502, "without a completion"),
+        (
+            {"response": {"status_code": 200, "body": {"choices": [{"message": {"content": 1}}]}}},
+            502,
+            "without a completion",
+        ),
         ({"response": {"status_code": 400, "body": {"error": {"code": "content_filter"}}}}, 400, "content_filter"),
     ],
 )

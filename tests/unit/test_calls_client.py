@@ -1,4 +1,5 @@
-"""The client against the real server over HTTP: what is repeated, what ends the run, and that nothing is asked twice."""
+"""The client against the real server over HTTP: what is repeated, what ends the run, and that nothing is asked
+twice."""
 
 from __future__ import annotations
 
@@ -21,12 +22,12 @@ from typing import Any
 
 import batch_server
 import pytest
-from m1.calls import attempt as attempts
-from m1.calls import run
-from m1.calls.attempt import retry_after
-from m1.calls.client import Completion, Provider, Request, Spending, complete_all, split_message
-from m1.errors import UserError
-from m1.store import Store
+from m1.client import attempt as attempts
+from m1.client import scheduler as run
+from m1.client.attempt import retry_after
+from m1.client.complete import Completion, Provider, Request, Spending, complete_all, split_message
+from m1.core.errors import UserError
+from m1.core.store import Store
 from m1.world.server import Errors, World
 from test_distill_server import PATHS, Adder, running
 
@@ -116,7 +117,9 @@ def test_flaky_provider_gives_every_answer_and_a_second_run_asks_nothing(tmp_pat
 def test_equal_requests_are_one_call_and_the_seed_makes_another(tmp_path: Path) -> None:
     world = Scripted(lambda prompt, number: None)
     with running(world) as url, Store(tmp_path) as store:
-        complete_all([REQUESTS[0], REQUESTS[0], Request(REQUESTS[0].prompt, seed=1)], provider(base_url=url), store, "test")
+        complete_all(
+            [REQUESTS[0], REQUESTS[0], Request(REQUESTS[0].prompt, seed=1)], provider(base_url=url), store, "test"
+        )
     assert sorted(body.get("seed", 0) for body in world.bodies) == [0, 1]
     assert world.bodies[0].keys() <= {"model", "messages", "temperature", "max_tokens", "seed"}
 
@@ -219,9 +222,16 @@ def test_a_call_that_fails_to_the_end_does_not_keep_the_others_from_being_made(t
 
 @pytest.mark.parametrize(
     ("status", "remedy"),
-    [(401, "Check the key in the environment variable M1_TEST_KEY"), (402, "credit"), (403, "M1_TEST_KEY"), (404, "'adder-1'")],
+    [
+        (401, "Check the key in the environment variable M1_TEST_KEY"),
+        (402, "credit"),
+        (403, "M1_TEST_KEY"),
+        (404, "'adder-1'"),
+    ],
 )
-def test_key_credit_and_model_end_the_run_at_once(tmp_path: Path, status: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_credit_and_model_end_the_run_at_once(
+    tmp_path: Path, status: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("M1_TEST_KEY", "sk-secret")
     world = Scripted(lambda prompt, number: (status, {"error": {"message": "no: sk-secret"}}))
     message = failure(world, tmp_path, api_key_env="M1_TEST_KEY", concurrency=64)
@@ -231,7 +241,9 @@ def test_key_credit_and_model_end_the_run_at_once(tmp_path: Path, status: int, r
     assert "sk-secret" not in message
 
 
-def test_missing_key_is_told_before_any_call_and_only_if_one_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_key_is_told_before_any_call_and_only_if_one_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("M1_TEST_KEY", raising=False)
     world = Scripted(lambda prompt, number: None)
     assert "environment variable M1_TEST_KEY is not set" in failure(world, tmp_path, api_key_env="M1_TEST_KEY")
@@ -242,7 +254,9 @@ def test_missing_key_is_told_before_any_call_and_only_if_one_is_needed(tmp_path:
 
 
 def test_a_refused_call_is_kept_as_such_and_not_asked_again(tmp_path: Path) -> None:
-    world = Scripted(lambda prompt, number: (400, {"error": {"message": "content filter"}}) if prompt == REQUESTS[3].prompt else None)
+    world = Scripted(
+        lambda prompt, number: (400, {"error": {"message": "content filter"}}) if prompt == REQUESTS[3].prompt else None
+    )
     with running(world) as url, Store(tmp_path) as store:
         for made in (39, 0):
             completions, spending = complete_all(REQUESTS, provider(base_url=url), store, "test")
@@ -303,7 +317,10 @@ def test_thinking_is_found_in_every_form(message: dict[str, Any], thinking: str,
         ({"requests_per_minute": 0.0}, "teacher.requests_per_minute: 0.0; more than 0"),
         ({"max_dollars": -1}, "teacher.max_dollars: -1; at least 0"),
         ({"max_dollars": float("nan")}, "teacher.max_dollars: nan"),
-        ({"limit_field": "max_new_tokens"}, "teacher.limit_field: 'max_new_tokens'; max_tokens or max_completion_tokens"),
+        (
+            {"limit_field": "max_new_tokens"},
+            "teacher.limit_field: 'max_new_tokens'; max_tokens or max_completion_tokens",
+        ),
         ({"extra": {"n": 2, "stream": True}}, "teacher.extra: n, stream cannot"),
         ({"extra": None}, "teacher.extra: None; dict is needed"),
         ({"batch": {"window": "24h"}}, "teacher.batch: no key size, poll_seconds, discount"),
@@ -319,12 +336,16 @@ def test_wrong_settings_are_told(changes: dict[str, Any], message: str) -> None:
 
 def test_missing_setting_is_told() -> None:
     with pytest.raises(UserError, match="labeller: no key model, timeout"):
-        Provider.from_settings({name: value for name, value in SETTINGS.items() if name not in {"model", "timeout"}}, "labeller")
+        Provider.from_settings(
+            {name: value for name, value in SETTINGS.items() if name not in {"model", "timeout"}}, "labeller"
+        )
 
 
 ANSWER = {
     "model": "served-1",
-    "choices": [{"message": {"role": "assistant", "content": "A", "reasoning_content": "TTT"}, "finish_reason": "stop"}],
+    "choices": [
+        {"message": {"role": "assistant", "content": "A", "reasoning_content": "TTT"}, "finish_reason": "stop"}
+    ],
     "usage": {"prompt_tokens": 100, "completion_tokens": 1000, "total_tokens": 1100},
 }
 Reply = tuple[int, dict[str, str], Any]
@@ -353,7 +374,9 @@ class _BareHandler(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.guard:
             number = len(self.server.seen)
-            self.server.seen.append((time.monotonic(), self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            self.server.seen.append(
+                (time.monotonic(), self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+            )
         status, headers, content = self.server.script(number) or (200, {}, ANSWER)
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
@@ -390,7 +413,9 @@ def test_what_decides_the_answer_and_where_it_stands_in_the_body() -> None:
     }
     # The key of a call of the first release: stores that exist stay valid.
     assert Request("Q").key(provider()) == FIRST_KEY
-    other = provider(limit_field="max_completion_tokens", extra={"top_p": 0.95, "temperature": None, "thinking_budget": 4096})
+    other = provider(
+        limit_field="max_completion_tokens", extra={"top_p": 0.95, "temperature": None, "thinking_budget": 4096}
+    )
     assert request.body(other) == {
         "model": "adder-1",
         "messages": [{"role": "user", "content": "Q"}],
@@ -415,8 +440,12 @@ BATCH = {"window": "24h", "size": 10_000, "poll_seconds": 60.0, "discount": 0.5}
             "/v1/chat/completions",
             {"temperature": 0.6, "max_tokens": 8000, "thinking_budget": 4096, "top_p": 0.95},
         ),
-        (  # DeepSeek: POST /chat/completions, base_url without /v1, thinking switched on by a field of its own; no temperature with it
-            {"model": "deepseek-v4-flash", "temperature": None, "extra": {"thinking": {"type": "enabled"}, "reasoning_effort": "high"}},
+        (  # DeepSeek: POST /chat/completions, base_url without /v1, thinking by a field of its own; no temperature
+            {
+                "model": "deepseek-v4-flash",
+                "temperature": None,
+                "extra": {"thinking": {"type": "enabled"}, "reasoning_effort": "high"},
+            },
             "/chat/completions",
             {"max_tokens": 8000, "thinking": {"type": "enabled"}, "reasoning_effort": "high"},
         ),
@@ -480,7 +509,10 @@ def test_a_pause_beyond_the_deadline_ends_the_run(tmp_path: Path) -> None:
     with (
         bare(lambda number: (429, {"Retry-After": "3600"}, {}) if number == 9 else None) as server,
         Store(tmp_path) as store,
-        pytest.raises(UserError, match=r"to be left alone for 3,600 s, beyond the deadline of 60 s.* of 40 calls of this run are kept"),
+        pytest.raises(
+            UserError,
+            match=r"to be left alone for 3,600 s, beyond the deadline of 60 s.* of 40 calls of this run are kept",
+        ),
     ):
         complete_all(REQUESTS, provider(base_url=server.url, deadline=60), store, "test")
     assert time.monotonic() - started < 30
@@ -511,7 +543,9 @@ def test_a_placeholder_for_a_key_is_not_taken_out_of_answers(tmp_path: Path, mon
     with bare(lambda number: (200, {}, answer)) as server:
         for name in (None, "M1_TEST_KEY"):
             with Store(tmp_path / str(name)) as store:
-                [completion], _ = complete_all([Request("Q")], provider(base_url=server.url, api_key_env=name), store, "test")
+                [completion], _ = complete_all(
+                    [Request("Q")], provider(base_url=server.url, api_key_env=name), store, "test"
+                )
             assert completion.answer == "none of these; EMPTY"
 
 
@@ -533,7 +567,9 @@ def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: floa
 
 def test_requests_per_minute_are_kept(tmp_path: Path) -> None:
     with bare() as server, Store(tmp_path) as store:
-        complete_all(REQUESTS[:13], provider(base_url=server.url, requests_per_minute=600, concurrency=13), store, "test")
+        complete_all(
+            REQUESTS[:13], provider(base_url=server.url, requests_per_minute=600, concurrency=13), store, "test"
+        )
     times = [seen[0] for seen in server.seen]
     assert 0.8 < times[-1] - times[0] < 10, "1.2 s, but for what the machine holds up"
 
@@ -543,10 +579,14 @@ def test_max_dollars_is_never_passed_and_what_was_paid_before_counts(tmp_path: P
     settings = {"max_tokens": 2000, "concurrency": 8, "max_dollars": 0.2}
     with bare(lambda number: time.sleep(0.02)) as server, Store(tmp_path) as store:
         for kept, paid in ((18, "0.1818"), (18, "0.1818")):
-            with pytest.raises(UserError, match=rf"\${paid} are paid .* may cost \$0\.020\d: max_dollars, 0\.2000, would be passed"):
+            with pytest.raises(
+                UserError, match=rf"\${paid} are paid .* may cost \$0\.020\d: max_dollars, 0\.2000, would be passed"
+            ):
                 complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
             assert len(store) == kept == len(server.seen)
-        _, spending = complete_all(REQUESTS, provider(base_url=server.url, **settings | {"max_dollars": 0.42}), store, "test")
+        _, spending = complete_all(
+            REQUESTS, provider(base_url=server.url, **settings | {"max_dollars": 0.42}), store, "test"
+        )
     assert (spending.dollars, spending.dollars_now) == (0.404, 0.2222)
 
 
@@ -554,7 +594,11 @@ def test_lost_answers_count_at_their_worst(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(run, "BACKOFF", 0.01)
     torn: Reply = (200, {}, b'{"choices": [{"mess')
     settings = {"max_tokens": 2000, "max_dollars": 0.1, "max_retries": 99, "concurrency": 1}
-    with bare(lambda n: torn if n else None) as server, Store(tmp_path) as store, pytest.raises(UserError, match="would be passed"):
+    with (
+        bare(lambda n: torn if n else None) as server,
+        Store(tmp_path) as store,
+        pytest.raises(UserError, match="would be passed"),
+    ):
         complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
     assert len(server.seen) == 5
 
@@ -564,11 +608,14 @@ def test_spendings_add_up() -> None:
     both = one + Spending(1, 1, 1, 1, 1, 2, 0.5, 0.5, 0, 1, {"5xx": 1, "429": 1})
     assert both == Spending(3, 2, 11, 6, 7, 13, 1.0, 0.75, 1, 1, {"429": 3, "5xx": 1})
     assert str(both) == (
-        "2 calls made, 1 from the store, 11 + 6 + 7 tokens (prompt, thinking, answer), $1.00 in all, $0.75 now, 1 refused, 1 cut"
+        "2 calls made, 1 from the store, 11 + 6 + 7 tokens (prompt, thinking, answer), $1.00 in "
+        "all, $0.75 now, 1 refused, 1 cut"
     )
 
 
-def test_batches_go_the_same_way_and_a_signal_leaves_them_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_go_the_same_way_and_a_signal_leaves_them_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("M1_TEST_KEY", batch_server.KEY)
     server = batch_server.BatchServer(line=lambda prompt, time: "400" if prompt == REQUESTS[3].prompt else "ok")
     with batch_server.running(server), Store(tmp_path) as store:
@@ -603,7 +650,9 @@ def test_the_key_is_in_no_message_nor_in_what_led_to_it(
 ) -> None:
     monkeypatch.setenv("M1_TEST_KEY", CANARY)
     with bare(script) as server, Store(tmp_path) as store, pytest.raises(UserError) as caught:
-        complete_all(REQUESTS, provider(base_url=server.url, api_key_env="M1_TEST_KEY", max_retries=0, timeout=2), store, "test")
+        complete_all(
+            REQUESTS, provider(base_url=server.url, api_key_env="M1_TEST_KEY", max_retries=0, timeout=2), store, "test"
+        )
     error: BaseException | None = caught.value
     while error:
         assert CANARY not in f"{error!s} {error!r} {vars(error)}"
@@ -616,7 +665,9 @@ def test_an_answer_that_repeats_the_key_is_kept_without_it(tmp_path: Path, monke
     monkeypatch.setenv("M1_TEST_KEY", CANARY)
     echo = {"choices": [{"message": {"content": f"your key is {CANARY}"}, "finish_reason": "stop"}]}
     with bare(lambda number: (200, {}, echo)) as server, Store(tmp_path) as store:
-        [completion], _ = complete_all([Request("Q")], provider(base_url=server.url, api_key_env="M1_TEST_KEY"), store, "test")
+        [completion], _ = complete_all(
+            [Request("Q")], provider(base_url=server.url, api_key_env="M1_TEST_KEY"), store, "test"
+        )
     assert completion.answer == "your key is ***"
 
 
@@ -632,8 +683,8 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
     program = "\n".join(
         [
             "import sys",
-            "from m1.errors import run",
-            "from m1.store import Store",
+            "from m1.core.errors import run",
+            "from m1.core.store import Store",
             "from test_calls_client import REQUESTS, complete_all, provider",
             "def main(argv):",
             "    with Store(sys.argv[2]) as store:",
@@ -662,7 +713,9 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
     assert f"interrupted: {asked} of 40 calls of this run are kept" in output
 
 
-def test_an_address_that_does_not_answer_is_told_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_does_not_answer_is_told_within_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(attempts, "CONNECT_SECONDS", 0.3)
     with socket.socket() as full, ExitStack() as stack:  # a queue of connections that is full: the next ones hang
         full.bind(("127.0.0.1", 0))

@@ -1,4 +1,5 @@
-"""Paid calls against a provider at its worst, in processes of their own: kills, keys that must not show, what cannot work, a full disk."""
+"""Paid calls against a provider at its worst, in processes of their own: kills, keys that must not show, what cannot
+work, a full disk."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from m1.calls.serving import served
-from m1.files import digest
-from m1.store import Store
+from m1.client.serving import served
+from m1.core.files import digest
+from m1.core.store import Store
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "calls.py"
 KEY = "sk-canary-8c1f5e0b7d"
@@ -46,7 +47,11 @@ def faulty(folder: Path, *flags: str) -> Iterator[str]:
 
 
 def asked(folder: Path) -> list[dict[str, Any]]:
-    return [event for line in (folder / "server.jsonl").read_text().splitlines() if (event := json.loads(line))["event"] == "in"]
+    return [
+        event
+        for line in (folder / "server.jsonl").read_text().splitlines()
+        if (event := json.loads(line))["event"] == "in"
+    ]
 
 
 def shown(process: subprocess.Popen[str], folder: Path) -> str:
@@ -70,10 +75,17 @@ def unused_port() -> int:
 
 
 def test_nothing_is_lost_or_paid_twice_through_faults_and_kills() -> None:
-    done = subprocess.run([sys.executable, SCRIPT, "faults", "--questions", "300", "--kills", "3"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "faults", "--questions", "300", "--kills", "3"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = dict(re.findall(r"^\| (.*?) \| ([\d,]+) \| yes \|$", done.stdout, re.MULTILINE))
-    assert (rows["questions"], rows["answered once in the store"], rows["lost"], rows["SIGKILLs of the client"]) == ("300", "300", "0", "3")
+    assert (rows["questions"], rows["answered once in the store"], rows["lost"], rows["SIGKILLs of the client"]) == (
+        "300",
+        "300",
+        "0",
+        "3",
+    )
 
 
 def event(kind: str, number: int, at: float, key: str = "k", outcome: str = "right") -> dict[str, Any]:
@@ -91,13 +103,17 @@ def test_the_audit_tells_kills_from_carelessness(calls: ModuleType) -> None:
     within = [event("in", 1, 3), event("out", 1, 4)]
     third = [event("in", 2, 6), event("out", 2, 7)]
     assert calls.payments(first + within + third, [lost]) == (2, 1, 1), "twice in one life"
-    assert calls.payments([*first, event("in", 3, 1, "l"), event("out", 3, 6, "l")], [lost])[2] == 2, "the most at one kill"
+    assert calls.payments([*first, event("in", 3, 1, "l"), event("out", 3, 6, "l")], [lost])[2] == 2, (
+        "the most at one kill"
+    )
 
 
 def test_the_audit_sees_who_does_not_wait(calls: ModuleType) -> None:
     told = [event("in", 0, 1), event("out", 0, 1.1, outcome="share429_after")]
     assert calls.too_early([*told, event("in", 1, 1.5)], []) == 1
-    assert calls.too_early([*told, event("in", 1, 1.5)], [calls.Life(0, 1.2, frozenset())]) == 0, "it was killed, and could not know"
+    assert calls.too_early([*told, event("in", 1, 1.5)], [calls.Life(0, 1.2, frozenset())]) == 0, (
+        "it was killed, and could not know"
+    )
     assert calls.too_early([*told, event("in", 1, 2.2), event("in", 2, 2.3)], []) == 0
 
 
@@ -108,8 +124,11 @@ def test_the_audit_sees_who_does_not_wait(calls: ModuleType) -> None:
     ("status", "said"),
     [(401, "M1_TEST_KEY"), (404, "faulty-teacher"), (400, "HTTP 400")],
 )
-def test_wrong_key_or_model_ends_within_seconds(status: int, said: str, calls: ModuleType, tmp_path: Path, monkeypatch: Any) -> None:
-    """The answer of before stays, a handful of calls is made at most, and the key shows nowhere, though the provider repeats it."""
+def test_wrong_key_or_model_ends_within_seconds(
+    status: int, said: str, calls: ModuleType, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """The answer of before stays, a handful of calls is made at most, and the key shows nowhere, though the provider
+    repeats it."""
     monkeypatch.setenv("M1_TEST_KEY", KEY)
     with faulty(tmp_path, "--status", str(status)) as url:
         run = calls.Run(tmp_path, 200, url, api_key_env="M1_TEST_KEY")
@@ -223,7 +242,11 @@ def small_disk(folder: Path) -> Iterator[None]:
 @pytest.mark.parametrize("kind", ["file system", "limit of a file"])
 def test_a_full_disk_ends_cleanly_and_the_run_goes_on_after(kind: str, calls: ModuleType, tmp_path: Path) -> None:
     disk = small_disk(tmp_path / "small") if kind == "file system" else nullcontext()
-    options = {} if kind == "file system" else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, SMALL))}
+    options = (
+        {}
+        if kind == "file system"
+        else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, SMALL))}
+    )
     with faulty(tmp_path, "--thinking", "4096", "--latency", "0.02") as url, disk:
         run = calls.Run(tmp_path, 100, url, concurrency=8)
         run.store = tmp_path / "small" / "store"

@@ -9,7 +9,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.calls.pace import START, Bucket, Pace
+from m1.client.pace import START, Bucket, Pace
 
 
 def drive(

@@ -1,4 +1,5 @@
-"""`make cluster-check`: what it finds, with stand-ins for SLURM's commands, and with a real SLURM where there is one."""
+"""`make cluster-check`: what it finds, with stand-ins for SLURM's commands, and with a real SLURM where there is
+one."""
 
 from __future__ import annotations
 
@@ -15,10 +16,22 @@ from unittest.mock import patch
 
 import pytest
 import yaml
-from m1.check_cluster import FAILS, OK, WARN, Ask, Nodes, Profile, asked, fitting, main, parse_minutes, parse_nodes
-from m1.config import load
-from m1.errors import UserError
-from m1.wiring import Wiring
+from m1.commands.check_cluster import (
+    FAILS,
+    OK,
+    WARN,
+    Ask,
+    Nodes,
+    Profile,
+    asked,
+    fitting,
+    main,
+    parse_minutes,
+    parse_nodes,
+)
+from m1.core.errors import UserError
+from m1.wiring.config import load
+from m1.wiring.run import Wiring
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "config/paper.yaml"
@@ -30,7 +43,9 @@ old|down|1:00:00|9|16|64000|gpu:2
 """
 
 
-def ask(partition: str = "gpu", nodes: int = 1, gpus: int = 8, cores: int = 8, memory: int = 64000, minutes: int = 1440) -> Ask:
+def ask(
+    partition: str = "gpu", nodes: int = 1, gpus: int = 8, cores: int = 8, memory: int = 64000, minutes: int = 1440
+) -> Ask:
     return Ask(["train m"], partition, nodes, gpus, cores, memory, minutes)
 
 
@@ -45,7 +60,15 @@ def test_nodes_of_sinfo() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "minutes"),
-    [("30", 30), ("10:30", 10.5), ("2:00:00", 120), ("1-0", 1440), ("1-12:30", 2190), ("7-00:00:00", 10080), ("infinite", float("inf"))],
+    [
+        ("30", 30),
+        ("10:30", 10.5),
+        ("2:00:00", 120),
+        ("1-0", 1440),
+        ("1-12:30", 2190),
+        ("7-00:00:00", 10080),
+        ("infinite", float("inf")),
+    ],
 )
 def test_time_limits(limit: str, minutes: float) -> None:
     assert parse_minutes(limit) == minutes
@@ -85,7 +108,9 @@ def test_jobs_of_the_paper_ask_for_what_their_recipes_say() -> None:
     assert found["infer 32b"].gpus == found["infer 7b"].gpus == 8
     assert set(found) >= {"screen 7b", "screen 32b", "infer m1-32b-1k"}
     screen, gathers = found["screen 32b"], found["screen 32b (gathers shards)"]
-    assert (gathers.partition, gathers.gpus, gathers.memory) == ("small", 0, screen.memory), "a job without GPUs asks for the same memory"
+    assert (gathers.partition, gathers.gpus, gathers.memory) == ("small", 0, screen.memory), (
+        "a job without GPUs asks for the same memory"
+    )
     assert found["other jobs"] == Ask([], "cpu", 1, 0, 1, 8000, 240)
     assert found["pools_merge"] == Ask([], "cpu", 1, 0, 8, 8000, 240), "all processes of `merge`"
     assert not any(one.gpus for one in asked(Wiring(load()), {})), "the embedded world needs no GPU"
@@ -101,16 +126,23 @@ def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
     executor: slurm
     software-deployment-method: conda
     config: {scratch: ~/big, cluster: {longest: 1440}}
-    default-resources: {slurm_account: "'abc'", qos: "'long'", mem_mb: 8000 * attempt, runtime: 4h, slurm_extra: "'--nice=5 --hold'"}
+    default-resources: {slurm_account: "'abc'", qos: "'long'", mem_mb: 8000 * attempt, runtime: 4h,
+      slurm_extra: "'--nice=5 --hold'"}
     """
     profile = Profile.of(written(tmp_path, text))
-    assert (profile.slurm, profile.conda, profile.config) == (True, True, {"scratch": "~/big", "cluster": {"longest": "1440"}})
+    assert (profile.slurm, profile.conda, profile.config) == (
+        True,
+        True,
+        {"scratch": "~/big", "cluster": {"longest": "1440"}},
+    )
     assert (profile.default["mem_mb"], profile.default["runtime"]) == (8000, 240)
     assert profile.place("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
 
 
 def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
-    profile = Profile.of(written(tmp_path, "{default-resources: [slurm_account=abc, mem_mb=5], config: , software-deployment-method: }"))
+    profile = Profile.of(
+        written(tmp_path, "{default-resources: [slurm_account=abc, mem_mb=5], config: , software-deployment-method: }")
+    )
     assert (profile.account, profile.default["mem_mb"], profile.config, profile.conda) == ("abc", 5, {}, False)
 
 
@@ -138,7 +170,13 @@ def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
         Profile.of(tmp_path / "none")
 
 
-DEFAULT = {"slurm_account": "'abc'", "slurm_partition": "cpu", "qos": "'normal'", "mem_mb": "8000 * attempt", "runtime": "90 * attempt"}
+DEFAULT = {
+    "slurm_account": "'abc'",
+    "slurm_partition": "cpu",
+    "qos": "'normal'",
+    "mem_mb": "8000 * attempt",
+    "runtime": "90 * attempt",
+}
 
 
 class Here:
@@ -147,13 +185,20 @@ class Here:
     def __init__(self, folder: Path) -> None:
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir()
-        self.environment = {"PATH": f"{self.bin}:/usr/bin:/bin", "PYTHONPATH": str(ROOT / "workflow"), "HF_HUB_OFFLINE": "1", "USER": "me"}
+        self.environment = {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT / "workflow"),
+            "HF_HUB_OFFLINE": "1",
+            "USER": "me",
+        }
         self.profile(executor="slurm", **{"default-resources": DEFAULT})
         self.overlay(pathvars={"results": "results/paper", "logs": "logs"}, scratch="scratch")
 
     def profile(self, **more: object) -> None:
         cluster = {"partition": "cpu", "gpu_partition": "gpu", "gpu_type": "h100"}
-        (self.folder / "config.yaml").write_text(yaml.safe_dump({"config": {"cluster": cluster}} | more), encoding="utf-8")
+        (self.folder / "config.yaml").write_text(
+            yaml.safe_dump({"config": {"cluster": cluster}} | more), encoding="utf-8"
+        )
 
     def overlay(self, **more: object) -> None:
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(more), encoding="utf-8")
@@ -171,7 +216,12 @@ class Here:
     def check(self, *overlays: Path) -> tuple[int, list[str]]:
         overlay = [str(path) for path in overlays or (PAPER, self.folder / "overlay.yaml")]
         said, errors, code = StringIO(), StringIO(), 0
-        with chdir(self.folder), patch.dict(os.environ, self.environment, clear=True), redirect_stdout(said), redirect_stderr(errors):
+        with (
+            chdir(self.folder),
+            patch.dict(os.environ, self.environment, clear=True),
+            redirect_stdout(said),
+            redirect_stderr(errors),
+        ):
             try:
                 main(["--configfile", *overlay, "--profile", "."])
             except SystemExit as ended:
@@ -243,7 +293,9 @@ def test_on_a_cluster_that_has_all(here: Here) -> None:
     asked = (here.folder / "asked").read_text().splitlines()
     assert all("--test-only --account=abc" in line for line in asked), "nothing is submitted"
     assert [line for line in asked if "--partition=gpu" in line and "--gres=gpu:h100:8" in line]
-    assert [line for line in asked if "--partition=cpu" in line and "--cpus-per-task=8 --mem=8000 --time=90 " in line], "pools_merge"
+    assert [
+        line for line in asked if "--partition=cpu" in line and "--cpus-per-task=8 --mem=8000 --time=90 " in line
+    ], "pools_merge"
     assert all("--qos=normal" in line for line in [*asked, *(here.folder / "sruns").read_text().splitlines()])
     assert not list(here.folder.glob(".cluster-check*"))
 
@@ -334,4 +386,6 @@ def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
         subprocess.run([start.with_name("stop_slurm.sh"), folder], check=False)
     assert re.search(r"\(8 GPUs, 8 cores, 64,000 MB, [\d,]+ min\): gpu has ", one(lines, "infer 7b,"))
     assert one(lines, "train m1-32b-1k").startswith(FAILS), "a node has 64,000 MB"
-    assert [line for line in lines if line.startswith(OK) and "compute node of cpu" in line and "sees this folder" in line]
+    assert [
+        line for line in lines if line.startswith(OK) and "compute node of cpu" in line and "sees this folder" in line
+    ]

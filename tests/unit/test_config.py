@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from m1 import config
-from m1.errors import UserError
+from m1.core.errors import UserError
+from m1.wiring.run import config
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = functools.reduce(config.merged, [yaml.safe_load(path.read_text(encoding="utf-8")) for path in config.DEFAULT])
@@ -76,7 +76,9 @@ def test_the_path_of_results_is_written_into_the_teachers_arguments() -> None:
 
 
 def test_another_place_for_results_is_the_same_teacher() -> None:
-    assert prepared(changed("pathvars/results", "elsewhere"))["teacher"]["model"] == prepared(DEFAULT)["teacher"]["model"]
+    assert (
+        prepared(changed("pathvars/results", "elsewhere"))["teacher"]["model"] == prepared(DEFAULT)["teacher"]["model"]
+    )
 
 
 def test_a_teacher_with_other_arguments_has_another_name() -> None:
@@ -124,19 +126,31 @@ def test_one_evaluation_file_takes_the_place_of_its_benchmarks_only() -> None:
 
 
 def test_published_results_have_the_budgets_that_they_have() -> None:
-    results = [{"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((192, 0), (64, 0), (192, 2))]
+    results = [
+        {"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((192, 0), (64, 0), (192, 2))
+    ]
     given = changed("enter/results", {"small-random-1k": results}, changed("report/table2/budget", 192))
     given["report"]["table2"]["models"] = ["small-random-1k"]
     thinking = prepared(given)["recipes"]["small-random-1k"]["thinking"]
     assert (thinking["budgets"], thinking["forced"]) == ([64, 192], [2])
 
 
-HOMELY = [("~/big", "/home/me/big"), ("$BIG/m1", "/big/m1"), ("${BIG}/a b", "/big/a b"), ("a/../b/", "a/../b/"), ("a~b/$", "a~b/$")]
+HOMELY = [
+    ("~/big", "/home/me/big"),
+    ("$BIG/m1", "/big/m1"),
+    ("${BIG}/a b", "/big/a b"),
+    ("a/../b/", "a/../b/"),
+    ("a~b/$", "a~b/$"),
+]
 
 
 @pytest.mark.parametrize(("path", "full"), HOMELY)
-@pytest.mark.parametrize("key", ["scratch", "store", "data/medqa_test/path", "bases/small/path", "screen/models/small/path"])
-def test_home_and_variables_are_written_out_in_paths(monkeypatch: pytest.MonkeyPatch, key: str, path: str, full: str) -> None:
+@pytest.mark.parametrize(
+    "key", ["scratch", "store", "data/medqa_test/path", "bases/small/path", "screen/models/small/path"]
+)
+def test_home_and_variables_are_written_out_in_paths(
+    monkeypatch: pytest.MonkeyPatch, key: str, path: str, full: str
+) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("BIG", "/big")
     given = changed(key, path)
@@ -149,12 +163,16 @@ def test_a_variable_that_is_not_set_is_said(monkeypatch: pytest.MonkeyPatch, key
     monkeypatch.delenv("BIG", raising=False)
     with pytest.raises(UserError) as refusal:
         prepared(changed(key, "/a/${BIG}/b"))
-    assert str(refusal.value).startswith(f"{key.replace('/', '.')}: /a/${{BIG}}/b: the environment variable BIG is not set")
+    assert str(refusal.value).startswith(
+        f"{key.replace('/', '.')}: /a/${{BIG}}/b: the environment variable BIG is not set"
+    )
 
 
 def test_results_are_where_snakemake_puts_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
-    with pytest.raises(UserError, match=r"pathvars\.results: ~/r: Snakemake takes it as it stands; write it out: /home/me/r"):
+    with pytest.raises(
+        UserError, match=r"pathvars\.results: ~/r: Snakemake takes it as it stands; write it out: /home/me/r"
+    ):
         prepared(changed("pathvars/results", "~/r"))
     with pytest.raises(UserError, match="scratch: ~nobody-there/a: there is no such user"):
         prepared(changed("scratch", "~nobody-there/a"))
@@ -162,7 +180,10 @@ def test_results_are_where_snakemake_puts_them(monkeypatch: pytest.MonkeyPatch) 
 
 REFUSED = {
     "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
-    "unknown key inside": (changed("merge/treshold", 1), "configuration: unknown key 'treshold' in merge; did you mean 'threshold'?"),
+    "unknown key inside": (
+        changed("merge/treshold", 1),
+        "configuration: unknown key 'treshold' in merge; did you mean 'threshold'?",
+    ),
     "unknown key in a named part": (
         changed("pools/medqa/form", "a"),
         "configuration: unknown key 'form' in pools.medqa; did you mean 'from'?",
@@ -171,12 +192,21 @@ REFUSED = {
         changed("data/medqa_test/pth", "a"),
         "configuration: unknown key 'pth' in data.medqa_test; did you mean 'path'?",
     ),
-    "checksum of no kind": (changed("data/medqa_test/checksum", "abc"), "configuration: data.medqa_test.checksum: 'abc' does not match"),
-    "unknown key like none": (changed("screen/zzz", 1), "configuration: unknown key 'zzz' in screen; known are models, prompt,"),
+    "checksum of no kind": (
+        changed("data/medqa_test/checksum", "abc"),
+        "configuration: data.medqa_test.checksum: 'abc' does not match",
+    ),
+    "unknown key like none": (
+        changed("screen/zzz", 1),
+        "configuration: unknown key 'zzz' in screen; known are models, prompt,",
+    ),
     "missing key": (without("seed"), "configuration: top level: key 'seed' is missing"),
     "missing key inside": (without("teacher/max_tokens"), "configuration: teacher: key 'max_tokens' is missing"),
     "wrong kind": (changed("seed", "x"), "configuration: seed: 'x' is not of type 'integer'"),
-    "out of range": (changed("merge/threshold", 101), "configuration: merge.threshold: 101 is greater than the maximum of 100"),
+    "out of range": (
+        changed("merge/threshold", 101),
+        "configuration: merge.threshold: 101 is greater than the maximum of 100",
+    ),
     "no world": (without("world"), "world: key is missing, yet data.world_medqa_train is made by it"),
     "unknown model": (changed("models", ["smal"]), "models: no recipe config/models/smal.yaml; did you mean 'small'?"),
     "unknown model of the world": (
@@ -184,14 +214,24 @@ REFUSED = {
         "screen.models.small.path: world.models: there is no 'smal'; did you mean 'small'?",
     ),
     "no screening model": (changed("screen/models", {}), "screen.models: there is none, and none in screen.providers"),
-    "unknown traces": (changed("subsets/m1k/traces", "hrd"), "subsets.m1k.traces: there is no 'hrd'; did you mean 'hard'?"),
-    "unknown like": (changed("subsets/random_23k/like", "m24k"), "subsets.random_23k.like: there is no 'm24k'; did you mean 'm23k'?"),
-    "unknown like of a draw": (changed("distill/random_23k/like", "m24k"), "distill.random_23k.like: there is no 'm24k'"),
+    "unknown traces": (
+        changed("subsets/m1k/traces", "hrd"),
+        "subsets.m1k.traces: there is no 'hrd'; did you mean 'hard'?",
+    ),
+    "unknown like": (
+        changed("subsets/random_23k/like", "m24k"),
+        "subsets.random_23k.like: there is no 'm24k'; did you mean 'm23k'?",
+    ),
+    "unknown like of a draw": (
+        changed("distill/random_23k/like", "m24k"),
+        "distill.random_23k.like: there is no 'm24k'",
+    ),
     "draw without a size": (without("distill/random_1k/size"), "distill.random_1k: give one of size and like"),
     "draw without a share": (without("distill/random_1k/share"), "distill.random_1k: key 'share' is missing"),
     "base of two kinds": (
         changed("bases/small/hub", "a/b"),
-        "bases.small: both path (results/world/models/small) and hub (a/b) are given, perhaps one of them by another file; "
+        "bases.small: both path (results/world/models/small) and hub (a/b) are given, perhaps one "
+        "of them by another file; "
         "take one out by null, as in {hub: a/b, path: null}",
     ),
     "base of no kind": (changed("bases/mine", {}), "bases.mine: give one of hub and path"),
@@ -203,15 +243,24 @@ REFUSED = {
         changed("benchmarks/nejm/from", "m1_7b_1k"),
         "data.m1_7b_1k: key 'layout' is missing; benchmarks.nejm needs it",
     ),
-    "unknown evaluation": (changed("enter/evaluation", "m1_eval"), "enter.evaluation: there is no 'm1_eval'; did you mean 'm1_eval_data'?"),
+    "unknown evaluation": (
+        changed("enter/evaluation", "m1_eval"),
+        "enter.evaluation: there is no 'm1_eval'; did you mean 'm1_eval_data'?",
+    ),
     "evaluation of one set": (changed("enter/evaluation", "medqa_test"), "data.medqa_test: key 'sets' is missing"),
     "unknown subset to enter": (changed("enter/subsets", {"m2k": "m1k_tokenized"}), "enter.subsets: there is no 'm2k'"),
-    "subset of a benchmark": (changed("enter/subsets", {"m1k": "medqa_test"}), "data.medqa_test: key 'sources' is missing"),
+    "subset of a benchmark": (
+        changed("enter/subsets", {"m1k": "medqa_test"}),
+        "data.medqa_test: key 'sources' is missing",
+    ),
     "unknown checkpoint": (
         changed("enter/checkpoints", {"m1-small-1k": "m1_7b_2k"}),
         "enter.checkpoints.m1-small-1k: there is no 'm1_7b_2k'",
     ),
-    "checkpoint of a base": (changed("enter/checkpoints", {"small": "m1_7b_1k"}), "enter.checkpoints.small: its recipe has no 'sft'"),
+    "checkpoint of a base": (
+        changed("enter/checkpoints", {"small": "m1_7b_1k"}),
+        "enter.checkpoints.small: its recipe has no 'sft'",
+    ),
     "results of an unknown model": (
         changed("enter/results", {"m1-smal-1k": [{"from": "m1_results", "budget": 1}]}),
         "enter.results: there is no 'm1-smal-1k'; did you mean 'm1-small-1k'?",
@@ -226,13 +275,22 @@ REFUSED = {
     ),
     "unknown base of Figure 8a": (changed("report/figure8a/base", "smal"), "report.figure8a.base: there is no 'smal'"),
     "unknown model in a table": (changed("report/table1/models", ["larg"]), "report.table1.models: there is no 'larg'"),
-    "budget of a table": (changed("report/table1/budget", 100), "report.table1.budget: 100 is not among the budgets of m1-small-1k"),
+    "budget of a table": (
+        changed("report/table1/budget", 100),
+        "report.table1.budget: 100 is not among the budgets of m1-small-1k",
+    ),
     "model without an ablation": (
         changed("report/table2/models", ["m1-large-1k"]),
         "report.table2.models: config/models/m1-large-1k.yaml has no 'ablation'",
     ),
-    "unknown model in the figures": (changed("report/figures", ["m1-smal-1k"]), "report.figures: there is no 'm1-smal-1k'"),
-    "model that does not think in the figures": (changed("report/figures", ["small"]), "report.figures: small does not think"),
+    "unknown model in the figures": (
+        changed("report/figures", ["m1-smal-1k"]),
+        "report.figures: there is no 'm1-smal-1k'",
+    ),
+    "model that does not think in the figures": (
+        changed("report/figures", ["small"]),
+        "report.figures: small does not think",
+    ),
     "figures of a model with budgets of its own": (
         changed("report/figures", ["small-random-1k"]),
         "report.figures: small-random-1k lacks budgets [16, 32, 48, 64, 96, 192]",
@@ -259,8 +317,16 @@ def test_what_is_wrong_is_said(case: str) -> None:
             "learning_rte",
             "unknown key 'learning_rte' in sft; did you mean 'learning_rate'?",
         ),
-        ("base: small", "base: smal", "config/models/m1-small-1k.yaml: base: there is no 'smal'; did you mean 'small'?"),
-        ("subset: m1k", "subset: m1kk", "config/models/m1-small-1k.yaml: sft.subset: there is no 'm1kk'; did you mean 'm1k'?"),
+        (
+            "base: small",
+            "base: smal",
+            "config/models/m1-small-1k.yaml: base: there is no 'smal'; did you mean 'small'?",
+        ),
+        (
+            "subset: m1k",
+            "subset: m1kk",
+            "config/models/m1-small-1k.yaml: sft.subset: there is no 'm1kk'; did you mean 'm1k'?",
+        ),
         ("serve:", "train: {processes: 3}\nserve:", "sft.batch_size: 8 samples cannot be shared among 3 processes"),
         ("prompt: thinking", "prompt: think", "config/models/m1-small-1k.yaml: prompt: 'think' is not one of"),
         ("label: m1-small-1K", "", "config/models/m1-small-1k.yaml: top level: key 'label' is missing"),
@@ -284,7 +350,9 @@ def test_an_empty_recipe_is_said(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "overlay", sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "tests/configs").glob("*.yaml")]), ids=lambda p: p.name
+    "overlay",
+    sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "tests/configs").glob("*.yaml")]),
+    ids=lambda p: p.name,
 )
 def test_every_overlay_in_the_repository_is_right(overlay: Path) -> None:
     assert prepared(config.merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
@@ -297,4 +365,9 @@ def test_every_overlay_over_the_papers_configuration_is_right(overlay: str) -> N
 
 def test_every_default_of_the_schema_is_itself_allowed() -> None:
     """A default that the schema refuses would be found by nobody, because defaults are written in after the check."""
-    config.check(config.with_defaults(config.without_removed(DEFAULT), SCHEMA, SCHEMA), SCHEMA, SCHEMA, "configuration with defaults")
+    config.check(
+        config.with_defaults(config.without_removed(DEFAULT), SCHEMA, SCHEMA),
+        SCHEMA,
+        SCHEMA,
+        "configuration with defaults",
+    )

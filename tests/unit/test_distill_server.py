@@ -1,4 +1,5 @@
-"""The world's HTTP server, with a teacher that adds two numbers; other tests import both, and start this file as a program."""
+"""The world's HTTP server, with a teacher that adds two numbers; other tests import both, and start this file as a
+program."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from pathlib import Path
 
 import m1
 import pytest
-from m1.calls.serving import served
-from m1.errors import UserError
-from m1.records import LETTERS, Question
+from m1.client.serving import served
+from m1.core.errors import UserError
+from m1.core.records import LETTERS, Question
 from m1.world.server import Errors, World, add_arguments, make_world, serve
 
 PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parent)])
@@ -42,7 +43,9 @@ def addition(number: int) -> Question:
     """A question of the adder's world; 10 <= sum <= 99, so that no first character is a letter."""
     a, b = 5 + number % 40, 5 + number // 40
     options = tuple(str(a + b + shift) for shift in (-1, 0, 1, 2))
-    return Question(f"q{number:04}", ("odd", "even")[number % 2 == 0], f"What is {a} plus {b}?", None, options, LETTERS[1])
+    return Question(
+        f"q{number:04}", ("odd", "even")[number % 2 == 0], f"What is {a} plus {b}?", None, options, LETTERS[1]
+    )
 
 
 @contextmanager
@@ -101,10 +104,16 @@ def test_answers_like_an_openai_server() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "thinking", "answer", "finish"),
-    [(3, "Okay, 20 and", "", "length"), (8, "Okay, 20 and 22 make 42.", "The answer", "length"), (10, None, None, "stop")],
+    [
+        (3, "Okay, 20 and", "", "length"),
+        (8, "Okay, 20 and 22 make 42.", "The answer", "length"),
+        (10, None, None, "stop"),
+    ],
 )
 def test_max_tokens_cuts(limit: int, thinking: str | None, answer: str | None, finish: str) -> None:
-    status, body = World(Adder(), Errors(0, 0, 0, 0)).complete(json.loads(chat("What is 20 plus 22?", max_tokens=limit)))
+    status, body = World(Adder(), Errors(0, 0, 0, 0)).complete(
+        json.loads(chat("What is 20 plus 22?", max_tokens=limit))
+    )
     message = body["choices"][0]["message"]
     assert (status, body["choices"][0]["finish_reason"]) == (200, finish)
     assert body["usage"]["completion_tokens"] == limit
@@ -166,7 +175,7 @@ def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeyp
 def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> None:
     lines = [
         "import time",
-        "from m1.calls.serving import served",
+        "from m1.client.serving import served",
         "with served(['test_distill_server'], 20) as url:",
         "    print(url, flush=True)",
         "    time.sleep(60)",
@@ -191,7 +200,7 @@ def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> Non
 
 
 if __name__ == "__main__":
-    from m1.errors import run
+    from m1.core.errors import run
 
     def main(argv: None) -> None:
         parser = argparse.ArgumentParser()

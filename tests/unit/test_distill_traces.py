@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1 import records
-from m1.calls.client import Completion
+from m1.client.complete import Completion
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import LETTERS, Question, Trace
 from m1.distill import draw, traces
 from m1.distill.traces import teacher_prompt
-from m1.errors import UserError
-from m1.records import LETTERS, Question, Trace
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import make_question
 from m1.world.server import Errors, World
@@ -30,7 +30,11 @@ def world_questions(folder: Path, count: int) -> list[Question]:
     questions = []
     for number in range(count):
         stem, context, options, right = make_question(facts, rng, "vignette", (1, 4), 4)
-        questions.append(Question(f"w{number:04}", ("medqa", "headqa")[number % 3 == 0], stem, context, tuple(options), LETTERS[right]))
+        questions.append(
+            Question(
+                f"w{number:04}", ("medqa", "headqa")[number % 3 == 0], stem, context, tuple(options), LETTERS[right]
+            )
+        )
     return questions
 
 
@@ -39,15 +43,35 @@ def distill(folder: Path, teacher: dict[str, Any]) -> tuple[list[Trace], list[Tr
     files = ("questions.parquet", "store", "right.parquet", "dropped.parquet", "differing.csv", "manifest.json")
     names = {name: str(folder / name) for name in files}
     flags = ["--questions", "--store", "--output", "--dropped", "--differing", "--manifest"]
-    traces.main([*[part for pair in zip(flags, names.values()) for part in pair], "--calls", "{}", "--teacher", json.dumps(teacher)])
+    traces.main(
+        [
+            *[part for pair in zip(flags, names.values()) for part in pair],
+            "--calls",
+            "{}",
+            "--teacher",
+            json.dumps(teacher),
+        ]
+    )
     right, dropped = (records.read(names[name], Trace) for name in ("right.parquet", "dropped.parquet"))
     return right, dropped, json.loads(Path(names["manifest.json"]).read_text())
 
 
-def test_from_questions_to_right_traces_and_again_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_questions_to_right_traces_and_again_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     questions = world_questions(tmp_path, 150)
     records.write(tmp_path / "questions.parquet", questions, Question)
-    serve = ["m1.world.server", "--facts", str(tmp_path / "facts.json"), "--wrong", "0.2", "--empty", "0.1", "--malformed", "0.15"]
+    serve = [
+        "m1.world.server",
+        "--facts",
+        str(tmp_path / "facts.json"),
+        "--wrong",
+        "0.2",
+        "--empty",
+        "0.1",
+        "--malformed",
+        "0.15",
+    ]
     teacher = SETTINGS | {"base_url": None, "serve": serve, "max_retries": 4}
     right, dropped, manifest = distill(tmp_path, teacher)
 
@@ -70,7 +94,9 @@ def test_from_questions_to_right_traces_and_again_for_nothing(tmp_path: Path, ca
     spending = manifest["spending"]
     assert (spending["calls"], spending["calls_made"], spending["refused"]) == (150, 150, 0)
     assert spending["completion_tokens"] == sum(trace.completion_tokens for trace in right + dropped)
-    assert spending["dollars"] == spending["dollars_now"] == pytest.approx(sum(trace.dollars for trace in right + dropped))
+    assert (
+        spending["dollars"] == spending["dollars_now"] == pytest.approx(sum(trace.dollars for trace in right + dropped))
+    )
     assert right[0].dollars == pytest.approx((right[0].prompt_tokens * 1 + right[0].completion_tokens * 10) / 1e6)
     assert right[0].teacher == "adder"
     assert f"150 questions → {len(right)} right traces" in capsys.readouterr().out
@@ -92,7 +118,14 @@ def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
     with running(OneRefused(Adder(), Errors(0, 0, 0, 0))) as url:
         right, dropped, manifest = distill(tmp_path, SETTINGS | {"base_url": url, "max_tokens": 7})
     assert right == []
-    assert [trace.verdict for trace in dropped] == ["truncated", "truncated", "failed", "truncated", "truncated", "truncated"]
+    assert [trace.verdict for trace in dropped] == [
+        "truncated",
+        "truncated",
+        "failed",
+        "truncated",
+        "truncated",
+        "truncated",
+    ]
     assert manifest["counts"]["verdicts"] == {"right": 0, "wrong": 0, "no_answer": 0, "truncated": 5, "failed": 1}
 
 
@@ -130,7 +163,10 @@ def test_verdicts(thinking: str, answer: str, finish: str, verdict: str, rule: A
 )
 def test_where_the_rules_differ(answer: str, released: str, strict: str) -> None:
     found = completion("t", answer, "stop")
-    assert (traces.verdict(addition(1), found, "released"), traces.verdict(addition(1), found, "strict")) == (released, strict)
+    assert (traces.verdict(addition(1), found, "released"), traces.verdict(addition(1), found, "strict")) == (
+        released,
+        strict,
+    )
 
 
 def test_answers_that_are_right_by_one_rule_only_are_counted_and_listed(tmp_path: Path) -> None:
@@ -167,7 +203,14 @@ def test_draw_is_seeded_sized_and_capped(tmp_path: Path, capsys: pytest.CaptureF
     records.write(tmp_path / "like.parquet", questions[:80], Question)
 
     def run(*flags: str) -> list[Question]:
-        common = ["--questions", str(tmp_path / "all.parquet"), "--share", "0.8", "--output", str(tmp_path / "drawn.parquet")]
+        common = [
+            "--questions",
+            str(tmp_path / "all.parquet"),
+            "--share",
+            "0.8",
+            "--output",
+            str(tmp_path / "drawn.parquet"),
+        ]
         draw.main([*common, *flags])
         return records.read(tmp_path / "drawn.parquet", Question)
 

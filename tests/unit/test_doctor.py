@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from m1 import config, doctor
-from m1.wiring import Wiring
+from m1.commands import doctor
+from m1.wiring.run import Wiring, config
 
 ROOT = Path(__file__).parents[2]
 PAPER = [ROOT / "config/paper.yaml"]
@@ -80,7 +80,9 @@ def test_the_demo_can_run_here_and_needs_nothing_else() -> None:
 
 def test_local_files_that_are_not_there_are_missing(tmp_path: Path) -> None:
     overlay = written(
-        tmp_path, "{bases: {small: {path: nowhere}}, data: {mine: {path: mine.csv, layout: eval}}, benchmarks: {mine: {from: mine}}}"
+        tmp_path,
+        "{bases: {small: {path: nowhere}}, data: {mine: {path: mine.csv, layout: eval}}, "
+        "benchmarks: {mine: {from: mine}}}",
     )
     found = examine([overlay])["files"]
     assert (found.found, found.need.split(";")[0]) == ("nowhere, mine.csv", "for bases.small, data.mine")
@@ -123,7 +125,9 @@ def test_room_is_wanted_where_models_go_less_what_is_there(tmp_path: Path, cache
     scratch, results = str(tmp_path / "scratch"), str(tmp_path / "results")
     text = M1_7B % f"scratch: {scratch}, pathvars: {{results: {results}}}, enter: {{%s}}"
     overlay = written(tmp_path, text % "")
-    assert wanted(overlay) == {str(cache): 14 + 64, scratch: 168, results: 14}, "the base screens, too, and is one model on the hub"
+    assert wanted(overlay) == {str(cache): 14 + 64, scratch: 168, results: 14}, (
+        "the base screens, too, and is one model on the hub"
+    )
     [finding] = list(doctor.weights(Wiring(config.load([*PAPER, overlay]))))
     assert finding.found.startswith(f"260 GB wanted in {cache}, {scratch}, {results}, "), "one disk, added up"
     weights = cache / "models--Qwen--Qwen2.5-32B-Instruct/blobs/weights"
@@ -187,7 +191,10 @@ def test_keys_and_sglang_are_needed_where_they_are_used(tmp_path: Path, monkeypa
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("M1_SGLANG_PYTHON", raising=False)
     found = examine(PAPER)
-    assert doctor.line(found["key"]) == "missing key         OPENAI_API_KEY is not set: for labeller; run: export OPENAI_API_KEY=…"
+    assert (
+        doctor.line(found["key"])
+        == "missing key         OPENAI_API_KEY is not set: for labeller; run: export OPENAI_API_KEY=…"
+    )
     assert "set M1_SGLANG_PYTHON" in found["SGLang"].need
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.setenv("M1_SGLANG_PYTHON", command(tmp_path / "python", "exit 1"))
@@ -220,7 +227,10 @@ def test_it_runs_without_any_package(tmp_path: Path) -> None:
     """As the first thing in a fresh clone: an isolated Python sees nothing but the standard library."""
     shutil.copytree(ROOT / "workflow/m1", tmp_path / "workflow/m1", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "requirements.txt", tmp_path)
-    code = "import sys; sys.path.insert(0, 'workflow'); sys.prefix = sys.base_prefix; from m1.doctor import main; main([])"
+    code = (
+        "import sys; sys.path.insert(0, 'workflow'); sys.prefix = sys.base_prefix; from "
+        "m1.commands.doctor import main; main([])"
+    )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "no virtual environment; `make demo` makes it" in done.stdout

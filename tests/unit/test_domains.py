@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1 import records
-from m1.errors import UserError
-from m1.records import Domain, Question, Trace
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import Domain, Question, Trace
 from m1.select import domains
 from m1.world.server import LABELLING, QUESTION_HEADING, Errors, World
 from test_calls_client import SETTINGS
@@ -30,8 +30,18 @@ def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[lis
     questions = [addition(n) for n in range(count)]
     records.write(folder / "a.parquet", questions[: count // 2], Question)
     records.write(folder / "b.parquet", questions[count // 2 :], Question)
-    records.write(folder / "traces.parquet", [trace(q, "wrong" if n % 10 == 0 else "right") for n, q in enumerate(questions)], Trace)
-    arguments = ["--questions", str(folder / "a.parquet"), str(folder / "b.parquet"), "--samples", str(folder / "traces.parquet")]
+    records.write(
+        folder / "traces.parquet",
+        [trace(q, "wrong" if n % 10 == 0 else "right") for n, q in enumerate(questions)],
+        Trace,
+    )
+    arguments = [
+        "--questions",
+        str(folder / "a.parquet"),
+        str(folder / "b.parquet"),
+        "--samples",
+        str(folder / "traces.parquet"),
+    ]
     arguments += [
         "--calls",
         "{}",
@@ -42,7 +52,14 @@ def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[lis
         "--prompt",
         str(PROMPT),
     ]
-    arguments += ["--store", str(folder / "store"), "--output", str(folder / "domains.parquet"), "--manifest", str(folder / "domains.json")]
+    arguments += [
+        "--store",
+        str(folder / "store"),
+        "--output",
+        str(folder / "domains.parquet"),
+        "--manifest",
+        str(folder / "domains.json"),
+    ]
     domains.main(arguments)
     return records.read(folder / "domains.parquet", Domain), json.loads((folder / "domains.json").read_text())
 
@@ -161,5 +178,15 @@ def test_unknown_question_and_bad_files_are_told(tmp_path: Path) -> None:
     arguments = [part for name, file in flags.items() for part in (f"--{name}", str(tmp_path / file))]
     with pytest.raises(UserError, match=r"t\.parquet: question q0001 is in none of .*a\.parquet"):
         domains.main(
-            [*arguments, "--calls", "{}", "--labeller", json.dumps(SETTINGS), "--qualifiers", str(QUALIFIERS), "--prompt", str(PROMPT)]
+            [
+                *arguments,
+                "--calls",
+                "{}",
+                "--labeller",
+                json.dumps(SETTINGS),
+                "--qualifiers",
+                str(QUALIFIERS),
+                "--prompt",
+                str(PROMPT),
+            ]
         )

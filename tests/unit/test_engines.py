@@ -19,23 +19,26 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.config import SCHEMA, load
-from m1.errors import UserError
-from m1.files import digest
-from m1.infer.engine import OPTIONS, KeptEngine, opened
-from m1.infer.engines import DECIDE, Engine, Facts, Generation, Request, openai, settled, transformers
-from m1.infer.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.infer.engines.sglang import PYTHON, SglangEngine, SglangOptions
-from m1.infer.engines.transformers import TransformersEngine
-from m1.store import Store
-from m1.wiring import Wiring
+from m1.core.errors import UserError
+from m1.core.files import digest
+from m1.core.store import Store
+from m1.engines.cached import OPTIONS, KeptEngine, opened
+from m1.engines.openai import OpenAIEngine, OpenAIOptions
+from m1.engines.protocol import DECIDE, Engine, Facts, Generation, Request, openai, settled, transformers
+from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
+from m1.engines.transformers import TransformersEngine
+from m1.wiring.config import SCHEMA, load
+from m1.wiring.run import Wiring
 from random_model import STOP, random_model
 
 
 def requests(count: int, max_tokens: int, seed: int = 0, **more: Any) -> list[Request]:
     """Requests with random prompts of 3 to 40 tokens."""
     rng = random.Random(seed)
-    return [Request(tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))), max_tokens, STOP, **more) for _ in range(count)]
+    return [
+        Request(tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))), max_tokens, STOP, **more)
+        for _ in range(count)
+    ]
 
 
 def generated(engine: Engine, asked: Sequence[Request]) -> list[Generation]:
@@ -63,7 +66,8 @@ def engine(folder: Path) -> TransformersEngine:
 class Server:
     """A server of ``/v1/completions`` over the transformers engine, on the loopback.
 
-    ``answers`` are given first, one for each call: state, body and headers; None answers as it should, -1 cuts the connection.
+    ``answers`` are given first, one for each call: state, body and headers; None answers as it should, -1 cuts the
+    connection.
     """
 
     def __init__(self, engine: TransformersEngine) -> None:
@@ -121,13 +125,20 @@ def server(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> Itera
         http.shutdown()
 
 
-def test_a_server_gives_what_the_engine_behind_it_gives(server: tuple[Server, str], folder: Path, engine: TransformersEngine) -> None:
+def test_a_server_gives_what_the_engine_behind_it_gives(
+    server: tuple[Server, str], folder: Path, engine: TransformersEngine
+) -> None:
     asked = requests(40, 30)
     expected = generated(engine, asked)
     assert {generation.finish_reason for generation in expected} == {"stop", "length"}
     assert generated(OpenAIEngine(folder, 7, OpenAIOptions(server[1])), asked) == expected
     body = server[0].bodies[0]
-    assert (body["model"], body["temperature"], body["repetition_penalty"], body["return_token_ids"]) == ("m1", 0.0, 1.0, True)
+    assert (body["model"], body["temperature"], body["repetition_penalty"], body["return_token_ids"]) == (
+        "m1",
+        0.0,
+        1.0,
+        True,
+    )
 
 
 def check_the_last_place(one: Engine, asked: Sequence[Request]) -> None:
@@ -139,14 +150,23 @@ def check_the_last_place(one: Engine, asked: Sequence[Request]) -> None:
         assert generated(one, exact) == [Generation(generation.token_ids, reason) for _, generation in stopped]
 
 
-def test_a_stop_token_at_the_very_last_place_is_a_stop(server: tuple[Server, str], folder: Path, engine: TransformersEngine) -> None:
+def test_a_stop_token_at_the_very_last_place_is_a_stop(
+    server: tuple[Server, str], folder: Path, engine: TransformersEngine
+) -> None:
     check_the_last_place(engine, requests(20, 60))
     check_the_last_place(OpenAIEngine(folder, 7, OpenAIOptions(server[1])), requests(20, 60))
 
 
 @pytest.mark.parametrize(
     "trouble",
-    [(503, "busy", {}), (429, "slower", {}), (408, "", {}), (200, "", {}), (200, "<html>", {}), (200, '{"error": "x"}', {}), (-1, "", {}),
+    [
+        (503, "busy", {}),
+        (429, "slower", {}),
+        (408, "", {}),
+        (200, "", {}),
+        (200, "<html>", {}),
+        (200, '{"error": "x"}', {}),
+        (-1, "", {}),
      (200, "{", {"Content-Length": "90"})],
     ids=["503", "429", "408", "empty", "html", "error", "connection cut", "cut short"],
 )  # fmt: skip
@@ -160,14 +180,17 @@ def test_passing_trouble_is_met_by_trying_again(
 
 
 REFUSED: dict[str, tuple[Callable[[Server], object], dict[str, Any], str]] = {
-    "trouble that stays": (lambda s: s.answers.extend([None, *[(500, "out of memory", {})] * 3]), {}, "after 3 attempts.*out of mem"),
+    "trouble that stays": (lambda s: s.answers.extend([None, *[(500, "out of memory", {})] * 3]), {},
+                           "after 3 attempts.*out of mem"),
     "a request that it refuses": (lambda s: s.answers.extend([None, (400, "too long", {})]), {}, "HTTP 400: too long"),
     "a key that it refuses": (lambda s: s.answers.append((401, "who?", {})), {}, "HTTP 401: who"),
     "a model that it does not serve": (lambda s: None, {"model": "m2"}, "serves m1, not 'm2'"),
     "several models": (lambda s: s.models.append({"id": "m2"}), {}, "serves m1, m2; name one"),
     "no token ids": (lambda s: setattr(s, "change", lambda choice: choice.pop("token_ids")), {}, "without token_ids"),
-    "token ids of another model": (lambda s: setattr(s, "change", lambda c: c.update(token_ids=[5, 900])), {}, "token id 900 is beyond"),
-    "an early end": (lambda s: setattr(s, "change", lambda c: c.update(token_ids=[5, 6])), {}, r"ended after 2 of 30 tokens.*\(6,\)"),
+    "token ids of another model": (lambda s: setattr(s, "change", lambda c: c.update(token_ids=[5, 900])), {},
+                                  "token id 900 is beyond"),
+    "an early end": (lambda s: setattr(s, "change", lambda c: c.update(token_ids=[5, 6])), {},
+                     r"ended after 2 of 30 tokens.*\(6,\)"),
     "a short context": (lambda s: s.models[0].update(max_model_len=20), {}, "exceed the 20 positions"),
     "a key that is not set": (lambda s: None, {"api_key_env": "M1_NO_SUCH_KEY"}, "M1_NO_SUCH_KEY is not set"),
     "no URL": (lambda s: None, {"base_url": "localhost:30000"}, "is no URL"),
@@ -228,7 +251,9 @@ def test_a_greedy_request_has_the_key_that_it_always_had(tmp_path: Path) -> None
         store.put(digest([digest("model"), [5, 6], 7, [8]]), {"token_ids": [1], "finish_reason": "stop"})
         kept = KeptEngine(lambda: pytest.fail("an engine was started"), "model", store, "test")
         assert kept.generate([request], "answers") == [Generation((1,), "stop")]
-    assert Request((5, 6), 7, (8,), temperature=0.5).defining != Request((5, 6), 7, (8,), temperature=0.5, seed=1).defining
+    assert (
+        Request((5, 6), 7, (8,), temperature=0.5).defining != Request((5, 6), 7, (8,), temperature=0.5, seed=1).defining
+    )
 
 
 def test_the_models_own_end_tokens_end_a_generation(tmp_path: Path, folder: Path, engine: TransformersEngine) -> None:
@@ -239,10 +264,14 @@ def test_the_models_own_end_tokens_end_a_generation(tmp_path: Path, folder: Path
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [end, 899]}), encoding="utf-8")
     assert Facts.of(other) == Facts(512, 900, frozenset({end, 899}))
     first = long.token_ids.index(end)
-    assert generated(TransformersEngine(other, "float32", 1), [Request((5, 6, 7), 30, ())]) == [Generation(long.token_ids[:first], "stop")]
+    assert generated(TransformersEngine(other, "float32", 1), [Request((5, 6, 7), 30, ())]) == [
+        Generation(long.token_ids[:first], "stop")
+    ]
 
 
-@given(st.lists(st.integers(0, 9), max_size=20), st.integers(1, 20), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
+@given(
+    st.lists(st.integers(0, 9), max_size=20), st.integers(1, 20), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9))
+)
 def test_settling_agrees_with_the_definition(stream: list[int], limit: int, stop: set[int], ends: set[int]) -> None:
     place = next((i for i, token in enumerate(stream) if token in stop | ends), None)
     served = stream[: limit if place is None else min(limit, place + 1)]
@@ -266,7 +295,10 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
     ):
         pass
     monkeypatch.setenv(PYTHON, sys.executable)  # the core, which has no SGLang
-    with pytest.raises(UserError, match="No module named 'sglang'"), SglangEngine(folder, "float32", 1, SglangOptions(), "t"):
+    with (
+        pytest.raises(UserError, match="No module named 'sglang'"),
+        SglangEngine(folder, "float32", 1, SglangOptions(), "t"),
+    ):
         pass
 
 
@@ -300,7 +332,12 @@ def test_where_a_model_runs_is_no_part_of_its_identity(tokenizer_folder: Path, t
             return engine.identity
 
     plain = identity({"engine": "sglang"}, {})
-    assert identity({"engine": "sglang"}, {"tp": 8, "dp": 2, "python": "/opt/python", "mem_fraction": 0.8, "radix_cache": False}) == plain
+    assert (
+        identity(
+            {"engine": "sglang"}, {"tp": 8, "dp": 2, "python": "/opt/python", "mem_fraction": 0.8, "radix_cache": False}
+        )
+        == plain
+    )
     assert identity({"engine": "sglang", "options": {"deterministic": False, "attention_backend": None}}, {}) == plain
     others = [
         {"engine": "sglang", "options": {"deterministic": True}},
@@ -311,7 +348,12 @@ def test_where_a_model_runs_is_no_part_of_its_identity(tokenizer_folder: Path, t
 
 
 def test_rules_pass_what_decides_as_params_and_the_rest_as_resources(tmp_path: Path) -> None:
-    serve = {"engine": "sglang", "dtype": "bfloat16", "batch": 8, "options": {"deterministic": True, "tp": 2, "python": "p"}}
+    serve = {
+        "engine": "sglang",
+        "dtype": "bfloat16",
+        "batch": 8,
+        "options": {"deterministic": True, "tp": 2, "python": "p"},
+    }
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(json.dumps({"screen": {"serve": serve}}), encoding="utf-8")
     wiring = Wiring(load([overlay]))
@@ -324,7 +366,11 @@ def test_rules_pass_what_decides_as_params_and_the_rest_as_resources(tmp_path: P
 def test_the_schema_knows_the_options_of_each_engine(name: str) -> None:
 
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["$defs"]["serve"]
-    (found,) = [case["then"]["properties"]["options"] for case in schema["allOf"] if case["if"]["properties"]["engine"]["const"] == name]
+    (found,) = [
+        case["then"]["properties"]["options"]
+        for case in schema["allOf"]
+        if case["if"]["properties"]["engine"]["const"] == name
+    ]
     assert set(found.get("properties", {})) == set(OPTIONS[name].__dataclass_fields__)
     assert name in schema["properties"]["engine"]["enum"]
     assert set(DECIDE) <= set(SglangOptions.__dataclass_fields__)

@@ -1,4 +1,5 @@
-"""SGLang for real, by ``make test-sglang``: on a CPU with a tiny random model, fp32, against the transformers engine."""
+"""SGLang for real, by ``make test-sglang``: on a CPU with a tiny random model, fp32, against the transformers
+engine."""
 
 from __future__ import annotations
 
@@ -14,17 +15,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from m1.errors import UserError
-from m1.infer.engines import Facts, Request, settled
-from m1.infer.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.infer.engines.sglang import PYTHON, SglangEngine, SglangOptions
-from m1.infer.engines.transformers import TransformersEngine
+from m1.core.errors import UserError
+from m1.engines.openai import OpenAIEngine, OpenAIOptions
+from m1.engines.protocol import Facts, Request, settled
+from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
+from m1.engines.transformers import TransformersEngine
 from test_engines import STOP, check_the_last_place, generated, random_model, requests
 from transformers import AutoTokenizer
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"),
+    pytest.mark.skipif(
+        PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"
+    ),
 ]
 WAIT = (100, 101)
 """Stands for the tokens of ``Wait``."""
@@ -60,10 +63,16 @@ def test_a_stop_token_at_the_very_last_place_is_a_stop(sglang: SglangEngine) -> 
 
 def test_every_cut_equals_generating_anew_at_that_budget(sglang: SglangEngine) -> None:
     asked, largest = requests(16, 40), 40
-    whole = [(*generation.token_ids, *([STOP[0]] if generation.finish_reason == "stop" else [])) for generation in generated(sglang, asked)]
+    whole = [
+        (*generation.token_ids, *([STOP[0]] if generation.finish_reason == "stop" else []))
+        for generation in generated(sglang, asked)
+    ]
     for budget in range(1, largest + 1):
         direct = [Request(request.prompt, budget, STOP) for request in asked]
-        cuts = [settled(ids[:budget], request, Facts(512, 900, frozenset()), "cut", "") for ids, request in zip(whole, direct)]
+        cuts = [
+            settled(ids[:budget], request, Facts(512, 900, frozenset()), "cut", "")
+            for ids, request in zip(whole, direct)
+        ]
         assert generated(sglang, direct) == cuts
 
 
@@ -101,7 +110,7 @@ def test_what_it_refuses_is_said(folder: Path, sglang: SglangEngine) -> None:
 
 def test_it_ends_with_the_process_that_started_it_however_that_ends(folder: Path) -> None:
     code = (
-        "from m1.infer.engines.sglang import *\n"
+        "from m1.engines.sglang import *\n"
         "import sys, time\n"
         f"with SglangEngine({str(folder)!r}, 'float32', 1, SglangOptions(max_total_tokens=2000), 'test') as engine:\n"
         "    print('worker', engine._worker.pid, flush=True)\n"
@@ -116,13 +125,18 @@ def test_it_ends_with_the_process_that_started_it_however_that_ends(folder: Path
     assert not psutil.wait_procs(family, timeout=40)[1]
 
 
-def test_its_server_gives_the_same(folder: Path, tokenizer_folder: Path, embedded: TransformersEngine, tmp_path: Path) -> None:
+def test_its_server_gives_the_same(
+    folder: Path, tokenizer_folder: Path, embedded: TransformersEngine, tmp_path: Path
+) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((tokenizer_folder / name).read_bytes())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    on_cpu = "--device cpu --attention-backend torch_native --sampling-backend pytorch --grammar-backend none --disable-cuda-graph"
+    on_cpu = (
+        "--device cpu --attention-backend torch_native --sampling-backend pytorch "
+        "--grammar-backend none --disable-cuda-graph"
+    )
     flags = f"--dtype float32 --mem-fraction-static 0.2 --max-total-tokens 20000 --port {port} {on_cpu}".split()
     command = [os.environ[PYTHON], "-I", "-m", "sglang.launch_server", "--model-path", str(folder), *flags]
     with (
@@ -136,7 +150,8 @@ def test_its_server_gives_the_same(folder: Path, tokenizer_folder: Path, embedde
                 assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
                 time.sleep(0.5)
             engine = OpenAIEngine(folder, 8, OpenAIOptions(url))
-            # A server ends at its tokenizer's end token in any case; the workflow's requests always name it (m1.infer.answer.stop_ids).
+            # A server ends at its tokenizer's end token in any case; the workflow's requests always name it
+            # (m1.core.chat.stop_ids).
             stop = (*STOP, AutoTokenizer.from_pretrained(folder).eos_token_id)
             asked = [dataclasses.replace(request, stop=stop) for request in requests(40, 60)]
             assert generated(engine, asked) == generated(embedded, asked)

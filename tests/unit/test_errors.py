@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from m1.errors import first_line
+from m1.core.errors import first_line
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 
 
 def run(body: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys\nfrom m1.errors import UserError, run\ndef main(argv=None):\n    {body}\nrun(main)\n"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(WORKFLOW)}, check=False)
+    code = f"import sys\nfrom m1.core.errors import UserError, run\ndef main(argv=None):\n    {body}\nrun(main)\n"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(WORKFLOW)}, check=False
+    )
 
 
 def test_success_says_nothing() -> None:
@@ -24,7 +26,11 @@ def test_success_says_nothing() -> None:
 
 def test_user_error_is_one_message_on_both_streams() -> None:
     done = run("raise UserError('a.json: broken; mend it')")
-    assert (done.returncode, done.stdout, done.stderr) == (1, "error: a.json: broken; mend it\n", "error: a.json: broken; mend it\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "error: a.json: broken; mend it\n",
+        "error: a.json: broken; mend it\n",
+    )
 
 
 def test_user_error_with_a_cause_is_still_one_message() -> None:
@@ -33,9 +39,18 @@ def test_user_error_with_a_cause_is_still_one_message() -> None:
 
 
 def test_user_error_is_said_once_where_both_streams_are_one() -> None:
-    command = [sys.executable, "-c", "from m1.errors import UserError, run\ndef main(argv): raise UserError('x')\nrun(main)"]
+    command = [
+        sys.executable,
+        "-c",
+        "from m1.core.errors import UserError, run\ndef main(argv): raise UserError('x')\nrun(main)",
+    ]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={"PYTHONPATH": str(WORKFLOW)}, check=False
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={"PYTHONPATH": str(WORKFLOW)},
+        check=False,
     )
     assert (done.returncode, done.stdout) == (1, "error: x\n")
 
@@ -51,6 +66,8 @@ def test_a_defect_keeps_its_traceback() -> None:
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize(("said", "line"), [("\n no such model\nsee below", "no such model"), (" \n", "ValueError"), ("", "ValueError")])
+@pytest.mark.parametrize(
+    ("said", "line"), [("\n no such model\nsee below", "no such model"), (" \n", "ValueError"), ("", "ValueError")]
+)
 def test_the_first_line_of_an_error(said: str, line: str) -> None:
     assert first_line(ValueError(said)) == line

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1 import files
-from m1.errors import UserError
+from m1.core import files
+from m1.core.errors import UserError
 
 
 def names(folder: Path) -> list[str]:
@@ -155,7 +155,9 @@ def test_the_order_of_keys_does_not_change_a_digest(value: dict[str, int]) -> No
 
 @given(first=json_values, second=json_values)
 def test_other_values_have_another_digest(first: object, second: object) -> None:
-    assert (files.digest(first) == files.digest(second)) == (json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True))
+    assert (files.digest(first) == files.digest(second)) == (
+        json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    )
 
 
 def test_half_a_surrogate_pair_has_a_digest() -> None:
@@ -164,7 +166,15 @@ def test_half_a_surrogate_pair_has_a_digest() -> None:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja", "manifest.json", "log.jsonl", "README.md"):
+    for name in (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "manifest.json",
+        "log.jsonl",
+        "README.md",
+    ):
         (tmp_path / name).write_text(name)
     return tmp_path
 
@@ -198,7 +208,12 @@ def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
 def test_a_manifest_says_what_made_it(model: Path) -> None:
     path = model / "out/manifest.json"
     files.write_manifest(
-        path, inputs={"model": model, "file": model / "README.md"}, settings={"a": 1}, counts={"in": 2}, started=0.0, spending={"calls": 3}
+        path,
+        inputs={"model": model, "file": model / "README.md"},
+        settings={"a": 1},
+        counts={"in": 2},
+        started=0.0,
+        spending={"calls": 3},
     )
     found = json.loads(path.read_text())
     assert found["inputs"]["model"]["sha256"] == files.model_identity(model)

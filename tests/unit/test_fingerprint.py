@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from m1 import fingerprint as module
+from m1.core import fingerprint as module
 
 PACKAGE = module.PACKAGE
 FILES = {
     "__init__.py": "",
-    "top.py": '"""Top."""\nfrom m1 import middle\nfrom m1.says import tell\n\n\ndef main(x: int) -> int:\n    """Run."""\n'
+    "top.py": '"""Top."""\nfrom m1 import middle\nfrom m1.says import tell\n\n\ndef main(x: int) -> int:\n'
+    '    """Run."""\n'
     '    tell(f"at {x}")\n    return middle.go(x)  # so\n',
     "middle.py": "from dataclasses import dataclass\n\n\ndef go(x):\n    from m1.deep.lowest import LIMIT\n\n"
-    "    return Box(x, LIMIT).size() + helper([x for x in range(x)])\n\n\ndef helper(items):\n    return len(items)\n\n\n"
-    "@dataclass\nclass Box:\n    width: int\n    height: int = 1\n\n    def size(self):\n        return self.width * self.height\n\n"
-    "    def apart(self):\n        return other(self)\n\n\ndef other(one):\n    return one\n\n\ndef unused():\n    return 1\n",
+    "    return Box(x, LIMIT).size() + helper([x for x in range(x)])\n\n\ndef helper(items):\n "
+    "   return len(items)\n\n\n"
+    "@dataclass\nclass Box:\n    width: int\n    height: int = 1\n\n    def size(self):\n      "
+    "  return self.width * self.height\n\n"
+    "    def apart(self):\n        return other(self)\n\n\ndef other(one):\n    return "
+    "one\n\n\ndef unused():\n    return 1\n",
     "deep/__init__.py": "",
     "deep/lowest.py": 'LIMIT = 1\n"""How far."""\n',
     "says.py": "def tell(text):\n    print(text)\n",
@@ -119,8 +123,14 @@ def test_a_method_that_is_a_field_elsewhere_keeps_its_name(package: Path) -> Non
 
 
 def test_names_of_one_scope_are_not_those_of_another(package: Path) -> None:
-    """A local variable called as a function of the module is none of its uses; nor is what a comprehension binds seen outside."""
-    edit(package, "middle.py", "def helper(items):\n    return len(items)", "def helper(unused):\n    return len([unused for unused in unused])")
+    """A local variable called as a function of the module is none of its uses; nor is what a comprehension binds seen
+    outside."""
+    edit(
+        package,
+        "middle.py",
+        "def helper(items):\n    return len(items)",
+        "def helper(unused):\n    return len([unused for unused in unused])",
+    )
     before = fresh()
     edit(package, "middle.py", "def unused():\n    return 1", "def unused():\n    return 2")
     assert fresh() == before

@@ -1,4 +1,5 @@
-"""GPU-hours of a plan: by the recipes' own GPUs, samples and questions, and within what the paper says of its trainings."""
+"""GPU-hours of a plan: by the recipes' own GPUs, samples and questions, and within what the paper says of its
+trainings."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.config import load
-from m1.gpu_hours import Work
-from m1.plan import ROOT, make_plan, table
+from m1.commands.gpu_hours import Work
+from m1.commands.plan import ROOT, make_plan, table
+from m1.wiring.config import load
 
 PAPER = ROOT / "config" / "paper.yaml"
 
@@ -17,7 +18,9 @@ PAPER = ROOT / "config" / "paper.yaml"
 def works(tmp_path: Path, *files: Path, **changes: Any) -> dict[str, Work]:
     """By step."""
     own = tmp_path / "own.yaml"
-    own.write_text(yaml.safe_dump({"pathvars": {"results": str(tmp_path / "results")}, "store": str(tmp_path / "store")} | changes))
+    own.write_text(
+        yaml.safe_dump({"pathvars": {"results": str(tmp_path / "results")}, "store": str(tmp_path / "store")} | changes)
+    )
     return {work.step: work for work in make_plan(load([*files, own])).gpus}
 
 
@@ -26,7 +29,9 @@ def test_trainings_take_what_the_paper_says(tmp_path: Path) -> None:
     found = works(tmp_path, PAPER)
     trained = {name: found[f"train {name}"] for name in ("m1-7b-1k", "m1-7b-23k", "m1-32b-1k")}
     assert [work.gpus for work in trained.values()] == [8, 8, 16]
-    assert all(work.hours is not None and work.hours < limit for work, limit in zip(trained.values(), (0.1, 1, 4), strict=True))
+    assert all(
+        work.hours is not None and work.hours < limit for work, limit in zip(trained.values(), (0.1, 1, 4), strict=True)
+    )
     assert trained["m1-7b-23k"].tokens == pytest.approx(23_493 * 5 * 1350, rel=0.01)
 
 
@@ -60,7 +65,9 @@ def test_a_benchmark_of_ones_own_counts_and_one_that_nobody_knows_is_named(tmp_p
 
     def plan(**benchmarks: str) -> Any:
         shown = {name: {"from": source} for name, source in benchmarks.items()}
-        own.write_text(yaml.safe_dump({"pathvars": {"results": str(tmp_path / "none")}, "data": data, "benchmarks": shown}))
+        own.write_text(
+            yaml.safe_dump({"pathvars": {"results": str(tmp_path / "none")}, "data": data, "benchmarks": shown})
+        )
         return make_plan(load([PAPER, own]))
 
     def tokens(plan: Any) -> int:
@@ -85,7 +92,10 @@ def test_one_gpu_and_one_hour(tmp_path: Path) -> None:
 
 
 def test_a_model_whose_name_says_no_size_is_not_guessed(tmp_path: Path) -> None:
-    overlay = {"pathvars": {"results": str(tmp_path / "results")}, "bases": {"7b": {"path": "/models/mine", "hub": None}}}
+    overlay = {
+        "pathvars": {"results": str(tmp_path / "results")},
+        "bases": {"7b": {"path": "/models/mine", "hub": None}},
+    }
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump(overlay))
     plan = make_plan(load([PAPER, own]))

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from m1.errors import UserError
-from m1.infer.engine import Generation, KeptEngine, Request, TransformersEngine
+from m1.core.errors import UserError
+from m1.core.records import Question
+from m1.core.store import Store
+from m1.engines.cached import Generation, KeptEngine, Request, TransformersEngine
 from m1.infer.sweep import Markers, Settings, Thought, answer, cut, force, sweep, think
-from m1.records import Question
-from m1.store import Store
 from random_model import STOP, random_model
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
@@ -57,9 +57,9 @@ def test_batches_equal_transformers_own_generate(engine: TransformersEngine, fol
     model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
     lengths = set()
     for position, prompt in enumerate(asked):
-        ids = model.generate(torch.tensor([prompt]), max_new_tokens=30, do_sample=False, eos_token_id=list(STOP), pad_token_id=0)[
-            0
-        ].tolist()
+        ids = model.generate(
+            torch.tensor([prompt]), max_new_tokens=30, do_sample=False, eos_token_id=list(STOP), pad_token_id=0
+        )[0].tolist()
         new = ids[len(prompt) :]
         stopped = new[-1] in STOP
         assert found[position] == Generation(tuple(new[:-1] if stopped else new), "stop" if stopped else "length")
@@ -67,13 +67,17 @@ def test_batches_equal_transformers_own_generate(engine: TransformersEngine, fol
     assert len(lengths) > 3, "the random model should stop at different lengths, or this tests little"
 
 
-def test_every_cut_equals_thinking_anew_at_that_budget(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+def test_every_cut_equals_thinking_anew_at_that_budget(
+    engine: TransformersEngine, folder: Path, tmp_path: Path
+) -> None:
     marks, asked, largest = markers(folder), prompts(8), 40
     thoughts = think(kept(engine, tmp_path), asked, marks, largest)
     assert {thought.ended for thought in thoughts} == {True, False}
     for budget in range(1, largest + 1):
         anew = fresh(engine, [Request((*prompt, *marks.think), budget, STOP) for prompt in asked])
-        assert [cut(thought, budget) for thought in thoughts] == [Thought(g.token_ids, g.finish_reason == "stop", g.tokens) for g in anew]
+        assert [cut(thought, budget) for thought in thoughts] == [
+            Thought(g.token_ids, g.finish_reason == "stop", g.tokens) for g in anew
+        ]
 
 
 def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
@@ -90,7 +94,11 @@ def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, fold
             tokens = 0
             for left in range(count, -1, -1):
                 (generation,) = fresh(engine, [Request((*prompt, *marks.think, *ids), budget - len(ids), STOP)])
-                ids, ended, tokens = (*ids, *generation.token_ids), generation.finish_reason == "stop", tokens + generation.tokens
+                ids, ended, tokens = (
+                    (*ids, *generation.token_ids),
+                    generation.finish_reason == "stop",
+                    tokens + generation.tokens,
+                )
                 if not left or not ended or len(ids) + len(marks.wait) >= budget:
                     break
                 ids, waits = (*ids, *marks.wait), (*waits, len(ids))
@@ -98,7 +106,9 @@ def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, fold
         assert chain[count] == anew
 
 
-def test_forced_thinking_stays_inside_the_budget_and_uses_it_up(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+def test_forced_thinking_stays_inside_the_budget_and_uses_it_up(
+    engine: TransformersEngine, folder: Path, tmp_path: Path
+) -> None:
     marks, asked = markers(folder), prompts(20, seed=4)
     shared = kept(engine, tmp_path)
     chain = force(shared, asked, think(shared, asked, marks, 25), marks, 25, [0, 1, 25])
@@ -114,7 +124,9 @@ def test_thinking_that_ended_exactly_at_the_budget_has_ended() -> None:
     assert cut(thought, 2) == Thought((7, 8), ended=False, generated=2)
 
 
-def test_answers_frame_ended_and_cut_thinking_differently(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+def test_answers_frame_ended_and_cut_thinking_differently(
+    engine: TransformersEngine, folder: Path, tmp_path: Path
+) -> None:
     tokenizer, marks = AutoTokenizer.from_pretrained(folder), markers(folder)
     assert tokenizer.decode(marks.think) == "<|im_start|>think\n"
     assert tokenizer.decode(marks.answer) == "<|im_start|>answer"
@@ -129,16 +141,25 @@ def test_answers_frame_ended_and_cut_thinking_differently(engine: TransformersEn
 
 
 QUESTIONS = [
-    ("gpqa", Question(f"q{i}", "gpqa", f"Which enzyme is {n} steps from x?", None, ("the a", "the b"), "A")) for i, n in enumerate("abcdef")
+    ("gpqa", Question(f"q{i}", "gpqa", f"Which enzyme is {n} steps from x?", None, ("the a", "the b"), "A"))
+    for i, n in enumerate("abcdef")
 ]
 SETTINGS = Settings((4, 8, 16), (1, 3), 16, 4)
 
 
-def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
+def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(
+    engine: TransformersEngine, folder: Path, tmp_path: Path
+) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     first = kept(engine, tmp_path)
     rollouts, predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
-    assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [(4, 0), (8, 0), (16, 0), (16, 1), (16, 3)]
+    assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [
+        (4, 0),
+        (8, 0),
+        (16, 0),
+        (16, 1),
+        (16, 3),
+    ]
     assert first.generated == cost["rollout_tokens"] + cost["forced_tokens"] + cost["answer_tokens"] > 0
     again = kept(engine, tmp_path)
     assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (rollouts, predictions, cost), (

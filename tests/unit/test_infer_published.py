@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1 import records
-from m1.errors import UserError
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.layouts import LAYOUTS, lettered
+from m1.core.records import Judgement, Prediction, Question
 from m1.infer import published
-from m1.pools.layouts import LAYOUTS, lettered
-from m1.records import Judgement, Prediction, Question
 from m1.score import judge
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -49,7 +49,8 @@ def question(record: dict[str, Any], benchmark: str, identity: str) -> Question:
 
 @pytest.fixture
 def benchmarks(tmp_path: Path) -> list[Path]:
-    """Two benchmarks as they are collected from the evaluation file; one of our own pools, with its abstract apart; one that is missing."""
+    """Two benchmarks as they are collected from the evaluation file; one of our own pools, with its abstract apart; one
+    that is missing."""
     paths = [tmp_path / "questions" / f"{name}.parquet" for name in ("medqa", "pubmedqa", "nejm")]
     records.write(paths[0], [question(raw(n), "medqa", f"q{n}") for n in range(4)], Question)
     yes_no = Question("p0", "pubmedqa", "Does it help?", "Methods: a.\nResults: b.", ("yes", "no", "maybe"), "A")
@@ -61,7 +62,10 @@ def benchmarks(tmp_path: Path) -> list[Path]:
 def pubmed(**changes: Any) -> dict[str, Any]:
     options = {"A": "yes", "B": "no", "C": "maybe"}
     text = "Methods: a. Results: b.\n\nDoes it help?"
-    return raw(0, "PubMedQA_test", question=text, options=options, answer="yes", answer_idx="A", response_text="yes") | changes
+    return (
+        raw(0, "PubMedQA_test", question=text, options=options, answer="yes", answer_idx="A", response_text="yes")
+        | changes
+    )
 
 
 RESULTS = [raw(3), raw(1, thinking_finish_reason="length"), pubmed(), raw(9, "HumanityLastExam"), raw(0), raw(2)]
@@ -75,8 +79,17 @@ def take(
     for number, (budget, forced, content) in enumerate(files):
         path = folder / f"results{number}.json"
         path.write_text(json.dumps(content), encoding="utf-8")
-        results.append(dict.fromkeys(published.RESULT_KEYS) | {"budget": budget, "forced": forced, "path": str(path)} | changes)
-    arguments = ["--name", "m1-7b-1k", "--settings", json.dumps({"names": names, "results": results}), "--benchmarks", *map(str, paths)]
+        results.append(
+            dict.fromkeys(published.RESULT_KEYS) | {"budget": budget, "forced": forced, "path": str(path)} | changes
+        )
+    arguments = [
+        "--name",
+        "m1-7b-1k",
+        "--settings",
+        json.dumps({"names": names, "results": results}),
+        "--benchmarks",
+        *map(str, paths),
+    ]
     published.main([*arguments, "--output", str(folder / "p.parquet"), "--manifest", str(folder / "p.json")])
     return records.read(folder / "p.parquet", Prediction)
 
@@ -85,7 +98,10 @@ def test_results_become_predictions_in_the_order_of_the_questions(
     tmp_path: Path, benchmarks: list[Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     predictions = take(tmp_path, benchmarks, [(4096, 0, RESULTS)])
-    assert [(p.question_id, p.benchmark) for p in predictions] == [*((f"q{n}", "medqa") for n in range(4)), ("p0", "pubmedqa")]
+    assert [(p.question_id, p.benchmark) for p in predictions] == [
+        *((f"q{n}", "medqa") for n in range(4)),
+        ("p0", "pubmedqa"),
+    ]
     assert predictions[1] == Prediction("q1", "medqa", "m1-7b-1k", 4096, 0, 0, False, raw(1)["response_text"], 0)
     assert [p.ended for p in predictions] == [True, False, True, True, True]
     manifest = json.loads((tmp_path / "p.json").read_text())
@@ -102,14 +118,23 @@ def test_an_object_of_lists_is_the_same(tmp_path: Path, benchmarks: list[Path]) 
         lists.setdefault(result["source"], []).append(result)
     assert take(tmp_path, benchmarks, [(4096, 0, lists)]) == take(tmp_path, benchmarks, [(4096, 0, RESULTS)])
     del lists["PubMedQA_test"]
-    with pytest.raises(UserError, match=r"results0.json: no list 'PubMedQA_test'; there is MedQA_USLME_test, HumanityLastExam"):
+    with pytest.raises(
+        UserError, match=r"results0.json: no list 'PubMedQA_test'; there is MedQA_USLME_test, HumanityLastExam"
+    ):
         take(tmp_path, benchmarks, [(4096, 0, lists)])
 
 
 def test_scoring_does_not_notice(tmp_path: Path, benchmarks: list[Path]) -> None:
     wrong = [raw(0, response_text="<|im_start|>answer\nFinal Answer: \\boxed{A}"), *RESULTS[:4], RESULTS[5]]
     take(tmp_path, benchmarks, [(128, 0, wrong), (4096, 0, RESULTS)])
-    arguments = ["--predictions", tmp_path / "p.parquet", "--questions", *benchmarks, "--settings", '{"protocol": "released"}']
+    arguments = [
+        "--predictions",
+        tmp_path / "p.parquet",
+        "--questions",
+        *benchmarks,
+        "--settings",
+        '{"protocol": "released"}',
+    ]
     judge.main([*map(str, arguments), "--output", str(tmp_path / "j.parquet"), "--manifest", str(tmp_path / "j.json")])
     judgements = records.read(tmp_path / "j.parquet", Judgement)
     assert [(j.budget, j.question_id, j.correct) for j in judgements if not j.correct] == [(128, "q0", False)]
@@ -126,7 +151,9 @@ def test_forced_counts_and_models_that_answer_at_once(tmp_path: Path, benchmarks
     assert [(p.thinking_tokens, p.answer_tokens, p.ended) for p in predictions[:2]] == [(0, 20, True), (0, 21, True)]
 
 
-def test_the_same_files_give_the_same_bytes_whatever_the_order_of_records(tmp_path: Path, benchmarks: list[Path]) -> None:
+def test_the_same_files_give_the_same_bytes_whatever_the_order_of_records(
+    tmp_path: Path, benchmarks: list[Path]
+) -> None:
     take(tmp_path, benchmarks, [(4096, 0, RESULTS)])
     first = (tmp_path / "p.parquet").read_bytes()
     take(tmp_path, benchmarks, [(4096, 0, RESULTS[::-1])])
@@ -137,7 +164,8 @@ def test_the_same_files_give_the_same_bytes_whatever_the_order_of_records(tmp_pa
 def test_repeated_questions_are_matched_in_order(cases: list[int], generator: random.Random) -> None:
     questions = [question(raw(case), "medqa", f"q{number}") for number, case in enumerate(cases)]
     results = [
-        published.to_result(raw(case, response_text=f"{case}-{cases[:n].count(case)}"), "here", 1, 0) for n, case in enumerate(cases)
+        published.to_result(raw(case, response_text=f"{case}-{cases[:n].count(case)}"), "here", 1, 0)
+        for n, case in enumerate(cases)
     ]
     pairs = published.match(results, questions, "here")
     assert [q.id for q, _ in pairs] == [q.id for q in questions]
@@ -159,12 +187,16 @@ def test_repeated_questions_are_matched_in_order(cases: list[int], generator: ra
 def test_every_real_question_finds_its_result(file: str, layout: str) -> None:
     with gzip.open(REAL / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
         parts = [LAYOUTS[layout](json.loads(line)) for line in lines]
-    questions = [Question(f"q{n}", "real", part.stem, part.context, part.options, part.answer) for n, part in enumerate(parts)]
+    questions = [
+        Question(f"q{n}", "real", part.stem, part.context, part.options, part.answer) for n, part in enumerate(parts)
+    ]
     results = []
     for asked in questions:
         text = f"{asked.context}\n{asked.stem} " if asked.context else f"{asked.stem}\n"
         options = dict(zip(records.LETTERS, asked.options))
-        result = raw(0, question=text, options=options, answer=asked.answer_text, answer_idx=asked.answer, response_text=asked.id)
+        result = raw(
+            0, question=text, options=options, answer=asked.answer_text, answer_idx=asked.answer, response_text=asked.id
+        )
         results.append(published.to_result(result, "here", 1, 0))
     generator = random.Random(3)
     pairs = published.match(generator.sample(results, len(results)), questions, "here")
@@ -191,7 +223,11 @@ def test_results_and_questions_that_do_not_fit_are_counted_and_named(tmp_path: P
 def test_options_in_another_order_are_another_question(tmp_path: Path, benchmarks: list[Path]) -> None:
     turned = {"A": "lipase 0", "B": "renin", "C": "amylase"}
     with pytest.raises(UserError, match="1 results have no question"):
-        take(tmp_path, benchmarks, [(4096, 0, [raw(0, options=turned, answer="lipase 0", answer_idx="A"), *RESULTS[:4], RESULTS[5]])])
+        take(
+            tmp_path,
+            benchmarks,
+            [(4096, 0, [raw(0, options=turned, answer="lipase 0", answer_idx="A"), *RESULTS[:4], RESULTS[5]])],
+        )
 
 
 def test_another_right_letter_is_counted(tmp_path: Path, benchmarks: list[Path]) -> None:
@@ -203,7 +239,10 @@ def test_another_right_letter_is_counted(tmp_path: Path, benchmarks: list[Path])
     ("changes", "message"),
     [
         ({"response_text": None}, "field 'response_text': None found; the answer's text is needed"),
-        ({"thinking_finish_reason": "abort"}, "field 'thinking_finish_reason': 'abort' found; it must be 'stop' or 'length'"),
+        (
+            {"thinking_finish_reason": "abort"},
+            "field 'thinking_finish_reason': 'abort' found; it must be 'stop' or 'length'",
+        ),
         ({"thinking_text": None}, "field 'thinking_text': there is no thinking, but budget is 4096"),
         ({"num_keep_think_below_budget": 1}, "field 'num_keep_think_below_budget': 1 found; at most 0 are possible"),
         ({"num_gen_tokens": 1.5}, "field 'num_gen_tokens': 1.5 found; a whole number"),

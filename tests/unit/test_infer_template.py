@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.infer import template
 
 
@@ -19,7 +19,9 @@ def test_the_template_of_another_tokenizer(tokenizer_folder: Path, tmp_path: Pat
     from transformers import AutoTokenizer
 
     borrow(tokenizer_folder, tmp_path / "borrowed")
-    theirs, ours = (AutoTokenizer.from_pretrained(folder).chat_template for folder in (tokenizer_folder, tmp_path / "borrowed"))
+    theirs, ours = (
+        AutoTokenizer.from_pretrained(folder).chat_template for folder in (tokenizer_folder, tmp_path / "borrowed")
+    )
     assert theirs
     assert ours == theirs
 

@@ -1,4 +1,5 @@
-"""The launcher on a cluster: which jobs are orphans, and when it leaves everything alone. On a real SLURM: tests/workflow/test_slurm.py."""
+"""The launcher on a cluster: which jobs are orphans, and when it leaves everything alone. On a real SLURM:
+tests/workflow/test_slurm.py."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from m1 import launch
-from m1.errors import UserError
+from m1.commands import launch
+from m1.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +33,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def queue(here: Path) -> None:
-    rows = [f"7|m1_ab-cd|{here}", f"8|m1_ab-cd|{here}", f"9|m1_ab-cd|{here}/other", f"10|mine|{here}", f"11|m12_ab|{here}"]
+    rows = [
+        f"7|m1_ab-cd|{here}",
+        f"8|m1_ab-cd|{here}",
+        f"9|m1_ab-cd|{here}/other",
+        f"10|mine|{here}",
+        f"11|m12_ab|{here}",
+    ]
     (here / "jobs").write_text("\n".join(rows) + "\n")
 
 
@@ -43,7 +50,9 @@ def test_only_this_folders_jobs_of_this_profile_are_cancelled(here: Path, capsys
     assert "0 orphaned jobs ended, 2 SLURM jobs cancelled, lock removed" in capsys.readouterr().out
 
 
-def test_orphans_are_cancelled_also_where_the_lock_was_removed_by_hand(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_orphans_are_cancelled_also_where_the_lock_was_removed_by_hand(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (here / ".snakemake/locks/0.input.lock").unlink()
     queue(here)
     launch.clear(here, ["false"], "m1_")
@@ -55,23 +64,28 @@ def test_a_run_on_another_login_node_is_left_alone(here: Path) -> None:
     queue(here)
     (here / launch.NOTE).write_text(json.dumps({"machine": "login2", "process": 77}))
     with pytest.raises(
-        UserError, match=r"the last run was started on login2 \(process 77\) and may be at work; start this one there, or, if"
+        UserError,
+        match=r"the last run was started on login2 \(process 77\) and may be at work; start this one there, or, if",
     ):
         launch.clear(here, ["true"], "m1_")
     assert not (here / "cancelled").exists()
 
 
 def test_nothing_starts_where_slurm_does_not_answer(here: Path) -> None:
-    (here / "bin/squeue").write_text("#!/bin/sh\necho 'squeue: error: Unable to contact slurm controller' >&2; exit 1\n")
-    with pytest.raises(UserError, match=r"SLURM does not answer: squeue: error: Unable to contact .* nothing is started"):
+    (here / "bin/squeue").write_text(
+        "#!/bin/sh\necho 'squeue: error: Unable to contact slurm controller' >&2; exit 1\n"
+    )
+    with pytest.raises(
+        UserError, match=r"SLURM does not answer: squeue: error: Unable to contact .* nothing is started"
+    ):
         launch.clear(here, ["true"], "m1_")
 
 
 @pytest.mark.parametrize(
     ("command", "role"),
     [
-        ("python -m m1.launch all -n", "run"),
-        ("python -u -X dev -m m1.launch all", "run"),
+        ("python -m m1 launch all -n", "run"),
+        ("python -u -X dev -m m1 launch all", "run"),
         ("python -m snakemake all", "run"),
         ("python /home/me/.venv/bin/snakemake all", "run"),
         ("python -m snakemake --target-jobs train_sft:model=a --mode remote", ""),
@@ -103,7 +117,9 @@ def launched(*arguments: str) -> int | str | None:
     return ended.value.code
 
 
-@pytest.mark.parametrize("query", ["-n", "-np", "-nq", "--dry-run", "--summary", "-S", "--lint", "--dag", "--rulegraph", "--report", "-l"])
+@pytest.mark.parametrize(
+    "query", ["-n", "-np", "-nq", "--dry-run", "--summary", "-S", "--lint", "--dag", "--rulegraph", "--report", "-l"]
+)
 def test_what_makes_nothing_clears_nothing(query: str, here: Path, ran: list[argparse.Namespace]) -> None:
     assert launched(query, "--workflow-profile", "profiles/slurm") == 0
     assert len(ran) == 1
@@ -121,14 +137,18 @@ PROFILES = (
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=" ".join)
-def test_a_run_on_slurm_cancels_orphans_however_its_profile_is_given(profile: list[str], here: Path, ran: list[argparse.Namespace]) -> None:
+def test_a_run_on_slurm_cancels_orphans_however_its_profile_is_given(
+    profile: list[str], here: Path, ran: list[argparse.Namespace]
+) -> None:
     assert launched("all", *profile) == 0
     assert (here / "cancelled").read_text().split() == ["7", "8"]
     assert json.loads((here / launch.NOTE).read_text())["slurm"] == "m1_"
     assert ran[0].executor == "slurm"
 
 
-def test_a_run_without_slurm_cancels_the_jobs_of_a_killed_one_with_it(here: Path, ran: list[argparse.Namespace]) -> None:
+def test_a_run_without_slurm_cancels_the_jobs_of_a_killed_one_with_it(
+    here: Path, ran: list[argparse.Namespace]
+) -> None:
     assert launched("all") == 0
     assert not (here / "cancelled").exists()
     (here / ".snakemake/locks").mkdir()
@@ -138,9 +158,13 @@ def test_a_run_without_slurm_cancels_the_jobs_of_a_killed_one_with_it(here: Path
     assert (here / "cancelled").read_text().split() == ["7", "8"]
 
 
-@pytest.mark.parametrize("more", [["--config", "seed=43"], ["--default-resources", "mem_mb=1"]], ids=lambda more: more[0])
+@pytest.mark.parametrize(
+    "more", [["--config", "seed=43"], ["--default-resources", "mem_mb=1"]], ids=lambda more: more[0]
+)
 def test_nothing_of_a_profile_is_dropped_unsaid(more: list[str], here: Path, ran: list[argparse.Namespace]) -> None:
-    with pytest.raises(UserError, match=f"{more[0]} takes the place of all that the profile has .* into a file: --configfile"):
+    with pytest.raises(
+        UserError, match=f"{more[0]} takes the place of all that the profile has .* into a file: --configfile"
+    ):
         launch.main(["all", "--workflow-profile", "profiles/slurm", *more])
     assert not ran
     assert launched("all", *more) == 0
@@ -151,7 +175,9 @@ def test_jobs_of_slurm_need_a_name(here: Path, ran: list[argparse.Namespace]) ->
         launch.main(["all", "--executor", "slurm"])
 
 
-def test_slurm_that_is_not_there_is_said(here: Path, ran: list[argparse.Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_that_is_not_there_is_said(
+    here: Path, ran: list[argparse.Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="squeue: not found; start this on a login node"):
         launch.clear(here, ["true"], "m1_")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from m1.errors import UserError
+from m1.core.chat import DATE, Marks, chat
+from m1.core.errors import UserError
 from m1.infer.sweep import Markers
-from m1.markers import DATE, Marks, chat
 
 from tests.unit.templates import FAMILIES, tokenizer_of
 
@@ -29,7 +29,9 @@ def test_marks_are_those_of_the_family(family: str) -> None:
 def test_the_sweep_stops_where_a_turn_ends_or_another_opens(family: str) -> None:
     tokenizer = tokenizer_of(family)
     markers, marks = Markers.of(tokenizer), Marks.of(tokenizer)
-    assert {tokenizer.convert_tokens_to_ids(marks.opening), tokenizer.convert_tokens_to_ids(marks.end)} <= set(markers.stop)
+    assert {tokenizer.convert_tokens_to_ids(marks.opening), tokenizer.convert_tokens_to_ids(marks.end)} <= set(
+        markers.stop
+    )
     assert tokenizer.decode(markers.answer) == marks.header("answer").rstrip()
     assert tokenizer.decode(markers.final_answer) == f"\n{marks.header('answer')}Final Answer:"
     assert not set(markers.wait) & set(markers.stop)
@@ -43,12 +45,16 @@ def test_a_prompt_is_the_same_tomorrow() -> None:
 def test_a_template_with_plain_text_marks_is_refused() -> None:
     tokenizer = tokenizer_of("qwen2.5")
     tokenizer.chat_template = "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"
-    with pytest.raises(UserError, match=r"opens a turn without a special token .'### user: ' goes before .*docs/training.md"):
+    with pytest.raises(
+        UserError, match=r"opens a turn without a special token .'### user: ' goes before .*docs/training.md"
+    ):
         Marks.of(tokenizer)
 
 
 def test_a_template_that_fails_is_named() -> None:
     tokenizer = tokenizer_of("qwen2.5")
     tokenizer.chat_template = "{{ raise_exception('no') }}"
-    with pytest.raises(UserError, match=r"its chat template cannot render a question \(no\); borrow another by `tokenizer`"):
+    with pytest.raises(
+        UserError, match=r"its chat template cannot render a question \(no\); borrow another by `tokenizer`"
+    ):
         chat(tokenizer, "x")

@@ -12,17 +12,17 @@ from typing import Any, get_type_hints
 import m1
 import pytest
 import yaml
-from m1 import records
-from m1.calls.provider import Provider, Request
-from m1.config import load
+from m1.client.provider import Provider, Request
+from m1.commands.plan import BILL, ROOT, Plan, Step, make_plan, table, total
+from m1.commands.plan import main as plan_main
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.prompts import evaluation_prompt, question_text
+from m1.core.records import Question, Trace
+from m1.core.store import Store
 from m1.distill.traces import teacher_prompt
-from m1.errors import UserError
-from m1.plan import BILL, ROOT, Plan, Step, make_plan, table, total
-from m1.plan import main as plan_main
-from m1.prompts import evaluation_prompt, question_text
-from m1.records import Question, Trace
 from m1.select.domains import domain_prompt, read_qualifiers
-from m1.store import Store
+from m1.wiring.config import load
 
 PAPER = ROOT / "config" / "paper.yaml"
 
@@ -76,9 +76,13 @@ def test_paper_is_estimated_by_its_own_shares(tmp_path: Path) -> None:
 
 def test_limit_of_dollars_is_held_against_all_steps_and_what_is_paid(tmp_path: Path) -> None:
     def warned(limit: float) -> list[str]:
-        return make_plan(settings(tmp_path, {"teacher": {"max_dollars": limit}, "labeller": {"max_dollars": None}}, base=PAPER)).warnings
+        return make_plan(
+            settings(tmp_path, {"teacher": {"max_dollars": limit}, "labeller": {"max_dollars": None}}, base=PAPER)
+        ).warnings
 
-    needed = sum(row.dollars for row in make_plan(settings(tmp_path, base=PAPER)).steps if row.step.startswith("distill"))
+    needed = sum(
+        row.dollars for row in make_plan(settings(tmp_path, base=PAPER)).steps if row.step.startswith("distill")
+    )
     [line] = warned(needed - 1)
     assert line.startswith("teacher.max_dollars")
     assert warned(needed + 1) == []
@@ -93,13 +97,25 @@ def test_published_subsets_and_screens_decide_what_is_asked(tmp_path: Path) -> N
         "enter": {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}},
         "subsets": {"hard_random_1k": None, "hard_domain_1k": None},
     }
-    models = {"models": ["7b", "m1-7b-1k"], "report": {"table1": {"models": ["7b", "m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}}
+    models = {
+        "models": ["7b", "m1-7b-1k"],
+        "report": {"table1": {"models": ["7b", "m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]},
+    }
     rows = steps(make_plan(settings(tmp_path, entered, models, base=PAPER)))
     assert set(rows) == {"distill random_1k", "distill random_23k"}
     assert rows["distill random_23k"].calls == int(23_493 / 0.8)
 
-    provider = {**load([PAPER])["teacher"], "name": "screen", "model": "small", "rule": None, "max_dollars": None, "price_completion": 1}
-    rows = steps(make_plan(settings(tmp_path, {"screen": {"providers": {"api": provider}, "models": {"32b": None}}}, base=PAPER)))
+    provider = {
+        **load([PAPER])["teacher"],
+        "name": "screen",
+        "model": "small",
+        "rule": None,
+        "max_dollars": None,
+        "price_completion": 1,
+    }
+    rows = steps(
+        make_plan(settings(tmp_path, {"screen": {"providers": {"api": provider}, "models": {"32b": None}}}, base=PAPER))
+    )
     assert rows["screen api"].calls == pytest.approx(192_023, rel=0.001)
     assert rows["screen api"].basis == "assumed"
 
@@ -177,7 +193,10 @@ def test_local_file_is_counted(tmp_path: Path) -> None:
     rows = [{"question": "Q?", "options": {"A": "a", "B": "b"}, "answer": "a", "answer_idx": "A"} for _ in range(50)]
     (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     own = {"data": {"mine": {"layout": "eval", "path": str(tmp_path / "mine.jsonl")}}}
-    pools = {"pools": {name: {"from": "mine"} for name in ("medqa", "headqa", "medmcqa")} | {"pubmedqa": {"from": "mine", "limit": 10}}}
+    pools = {
+        "pools": {name: {"from": "mine"} for name in ("medqa", "headqa", "medmcqa")}
+        | {"pubmedqa": {"from": "mine", "limit": 10}}
+    }
     plan = make_plan(settings(tmp_path, own, pools))
     assert steps(plan)["distill hard"].calls == round(round(160 * 192_023 / 196_157) * 37_816 / 192_023)
 
@@ -208,7 +227,9 @@ def test_screening_prompt_is_the_step_s(tmp_path: Path) -> None:
     asked = Provider.from_settings(config["screen"]["providers"]["api"], "screen.providers.api")
     with Store(tmp_path / "store" / "screen-api") as store:
         for question in questions(12):
-            store.put(Request(evaluation_prompt(question_text(question), config["screen"]["prompt"])).key(asked), answer())
+            store.put(
+                Request(evaluation_prompt(question_text(question), config["screen"]["prompt"])).key(asked), answer()
+            )
     found = steps(make_plan(config))["screen api"]
     assert (found.calls, found.stored, found.left) == (30, 12, 18)
 
@@ -217,10 +238,11 @@ def test_start_is_light_and_quick() -> None:
     code = """
 import resource, sys
 from pathlib import Path
-from m1.plan import main
+from m1.commands.plan import main
 main(["--configfile", sys.argv[1]])
 used = resource.getrusage(resource.RUSAGE_SELF)
-print("heavy:", [name for name in ("torch", "transformers", "datasets", "pandas", "openai") if name in sys.modules], file=sys.stderr)
+heavy = ("torch", "transformers", "datasets", "pandas", "openai")
+print("heavy:", [name for name in heavy if name in sys.modules], file=sys.stderr)
 print(used.ru_utime + used.ru_stime, file=sys.stderr)
 """
     environment = os.environ | {"PYTHONPATH": str(Path(m1.__file__).parents[1])}

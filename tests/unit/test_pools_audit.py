@@ -9,18 +9,23 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from m1 import records
-from m1.errors import UserError
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import Question
 from m1.pools import audit
-from m1.records import Question
 
 CASE = "A man of forty comes to the ward with fever and cough for a week and asks what the cause of it may be"
-WRAPPED = f"The nurse on duty tells the story of the day before. {CASE} and what she should do about it until the morning comes"
+WRAPPED = (
+    f"The nurse on duty tells the story of the day before. {CASE} and what she should do about "
+    "it until the morning comes"
+)
 NEAR = CASE.replace("forty", "sixty").replace("fever", "pains").replace("week", "month")
 ABSTRACT = " ".join(f"word{number}" for number in range(200))
 
 
-def question(identity: str, stem: str, options: tuple[str, ...] = ("One answer", "another"), context: str | None = None) -> Question:
+def question(
+    identity: str, stem: str, options: tuple[str, ...] = ("One answer", "another"), context: str | None = None
+) -> Question:
     return Question(identity, identity[0], stem, context, options, "A")
 
 
@@ -37,16 +42,30 @@ POOLS = {
     "empty": [],
 }
 BENCHMARKS = {
-    "b": [question("b2", CASE), question("b1", "Which drug?"), question("b3", "Does it help\nor not?", context=ABSTRACT)],
+    "b": [
+        question("b2", CASE),
+        question("b1", "Which drug?"),
+        question("b3", "Does it help\nor not?", context=ABSTRACT),
+    ],
     "none": [],
 }
 
 
 def run(folder: Path, *, processes: int = 1, **settings: Any) -> tuple[list[dict[str, str]], pd.DataFrame]:
-    files = {kind: [folder / kind / f"{name}.parquet" for name in sets] for kind, sets in (("pools", POOLS), ("benchmarks", BENCHMARKS))}
+    files = {
+        kind: [folder / kind / f"{name}.parquet" for name in sets]
+        for kind, sets in (("pools", POOLS), ("benchmarks", BENCHMARKS))
+    }
     for path, rows in zip(files["pools"] + files["benchmarks"], [*POOLS.values(), *BENCHMARKS.values()]):
         records.write(path, rows, Question)
-    outputs = ["--output", str(folder / "pairs.csv"), "--summary", str(folder / "summary.csv"), "--processes", str(processes)]
+    outputs = [
+        "--output",
+        str(folder / "pairs.csv"),
+        "--summary",
+        str(folder / "summary.csv"),
+        "--processes",
+        str(processes),
+    ]
     given = json.dumps({"thresholds": [80, 95], "ngram": 13, "containment": 0.3} | settings)
     inputs = ["--pools", *map(str, files["pools"]), "--benchmarks", *map(str, files["benchmarks"])]
     audit.main([*inputs, "--settings", given, *outputs])

@@ -1,4 +1,5 @@
-"""The check of all sets before a run: what is said of those that are right, missing, optional, or other than expected."""
+"""The check of all sets before a run: what is said of those that are right, missing, optional, or other than
+expected."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.errors import UserError
-from m1.pools import check, sources
-from m1.pools.layouts import LAYOUTS
+from m1.commands import check_data as check
+from m1.core import sources
+from m1.core.errors import UserError
+from m1.core.layouts import LAYOUTS
 
 ROWS = [{"question": f"Which is {n}?", "options": {"A": "a", "B": "b"}, "answer_idx": "ABX"[n % 3]} for n in range(9)]
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text(encoding="utf-8"))
@@ -26,7 +28,14 @@ REGISTRY = Path(__file__).parents[2] / "config" / "data.yaml"
 
 
 def entry(**keys: Any) -> dict[str, Any]:
-    return {"used_by": ["benchmarks.nejm"], "optional": False, "strict": False, "layout": "eval", **dict.fromkeys(sources.KEYS), **keys}
+    return {
+        "used_by": ["benchmarks.nejm"],
+        "optional": False,
+        "strict": False,
+        "layout": "eval",
+        **dict.fromkeys(sources.KEYS),
+        **keys,
+    }
 
 
 def run(folder: Path, given: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -60,7 +69,9 @@ def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureF
     digest = hashlib.md5(good.read_bytes()).hexdigest()
     nowhere = str(tmp_path / "nowhere.jsonl")
     given = {
-        "good": entry(path=str(good), key="NEJM", checksum=f"md5:{digest}", rows=9, used_by=["benchmarks.nejm", "pools.more"]),
+        "good": entry(
+            path=str(good), key="NEJM", checksum=f"md5:{digest}", rows=9, used_by=["benchmarks.nejm", "pools.more"]
+        ),
         "subset": entry(path=str(good), key="NEJM", layout=None),
         "lancet": entry(optional=True, obtain="ask its authors.", rows=412),
         "gone": entry(path=nowhere, obtain="ask."),
@@ -111,7 +122,7 @@ def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
     listener = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # accepts connections, and is never served
     given = {f"set {n}": entry(hub="some/set", split="test") for n in range(7)}
     given |= {f"file {n}": entry(hub="some/set", file="a.jsonl") for n in range(7)}
-    code = "import json, pathlib, sys; from m1.errors import run; from m1.pools import check; check.PATIENCE = 1; "
+    code = "import json, pathlib, sys; from m1.core.errors import run; from m1.pools import check; check.PATIENCE = 1; "
     code += "run(lambda _: check.check(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])))"
     environment = {
         **os.environ,
@@ -128,9 +139,9 @@ def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
     assert time.monotonic() - started < 30
     rows = read(tmp_path)
     assert {row["status"] for row in rows.values()} == {"problem"}
-    assert {row["note"] for row in rows.values()} == {"the hub does not answer (timed out), and its cache here does not hold some/set"}, (
-        done.stderr
-    )
+    assert {row["note"] for row in rows.values()} == {
+        "the hub does not answer (timed out), and its cache here does not hold some/set"
+    }, done.stderr
 
 
 def test_a_hub_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,12 +165,15 @@ def test_a_hub_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert constants.HF_HUB_OFFLINE
 
 
-def test_a_configuration_is_checked_as_a_run_would_read_it(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_is_checked_as_a_run_would_read_it(
+    tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     overlay = {
         "pathvars": {"results": "out"},
         "data": {"mine": {"layout": "eval", "path": str(good), "key": "NEJM", "rows": 9}},
-        "pools": dict.fromkeys(("medqa", "headqa", "medmcqa", "pubmedqa")) | {"only": {"from": "mine", "invalid": "drop"}},
+        "pools": dict.fromkeys(("medqa", "headqa", "medmcqa", "pubmedqa"))
+        | {"only": {"from": "mine", "invalid": "drop"}},
         "benchmarks": dict.fromkeys(DEFAULT["benchmarks"])
         | {"own": {"from": "mine", "invalid": "drop"}, "lancet": {"from": "lancet", "optional": True}},
     }

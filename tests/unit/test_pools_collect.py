@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1 import records
-from m1.errors import UserError
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.layouts import YES_NO_MAYBE, Parts
+from m1.core.records import LETTERS, Question
 from m1.pools import collect
-from m1.pools.layouts import YES_NO_MAYBE, Parts
-from m1.records import LETTERS, Question
 
 SETTINGS: dict[str, Any] = {
     "layout": "eval",
@@ -46,7 +46,11 @@ SETTINGS: dict[str, Any] = {
 
 def published(size: int) -> list[dict[str, Any]]:
     return [
-        {"question": f"Which is {n}?", "options": {letter: f"{letter.lower()}{n}" for letter in "ABCD"}, "answer_idx": "ABCD"[n % 4]}
+        {
+            "question": f"Which is {n}?",
+            "options": {letter: f"{letter.lower()}{n}" for letter in "ABCD"},
+            "answer_idx": "ABCD"[n % 4],
+        }
         for n in range(size)
     ]
 
@@ -90,17 +94,27 @@ def test_the_hub_is_read_through_datasets(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "set").mkdir()
-    rows = [*published(3), {"question": "Five?", "options": {letter: letter * 2 for letter in "ABCDE"}, "answer_idx": "E"}]
+    rows = [
+        *published(3),
+        {"question": "Five?", "options": {letter: letter * 2 for letter in "ABCDE"}, "answer_idx": "E"},
+    ]
     (tmp_path / "set" / "m1_eval_data.json").write_text(json.dumps({"MedQA": rows, "Other": [{"x": 1}]}))
     questions = run(tmp_path, hub=str(tmp_path / "set"), split="test", key="MedQA")  # "eval" in the name: split test
-    assert [len(question.options) for question in questions] == [4, 4, 4, 5]  # the library fills E with None in the others
+    assert [len(question.options) for question in questions] == [
+        4,
+        4,
+        4,
+        5,
+    ]  # the library fills E with None in the others
     with pytest.raises(UserError, match="cannot be loaded from the hub: Unknown split"):
         run(tmp_path, hub=str(tmp_path / "set"), split="nowhere", key="MedQA")
     with pytest.raises(UserError, match="`split` is null"):
         run(tmp_path, hub=str(tmp_path / "set"), key="MedQA")
 
 
-def test_equal_input_gives_equal_bytes_and_the_manifest_counts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_equal_input_gives_equal_bytes_and_the_manifest_counts(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = write_lines(tmp_path / "a.jsonl", published(20))
     settings = {"path": str(path), "limit": 7, "shuffle_options": True}
     first = run(tmp_path, **settings)
@@ -124,7 +138,11 @@ def test_parts_of_one_seed_share_nothing(tmp_path: Path) -> None:
     assert first != {row["question"] for row in published(15)}
     other = run(tmp_path, path=path, part={"seed": 1, "take": "first", "size": 15})
     assert {question.stem for question in other} != first
-    for part in ({"seed": 0, "take": "third", "size": 15}, {"seed": 0, "take": "first"}, {"seed": 0, "take": "first", "size": 31}):
+    for part in (
+        {"seed": 0, "take": "third", "size": 15},
+        {"seed": 0, "take": "first"},
+        {"seed": 0, "take": "first", "size": 31},
+    ):
         with pytest.raises(UserError, match="part"):
             run(tmp_path, path=path, part=part)
 
@@ -158,7 +176,12 @@ def test_repeated_records_get_distinct_ids(tmp_path: Path) -> None:
 
 def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
     rows = [
-        {"question": "Twin of the right one?", "options": {"A": "a", "B": "b", "C": "b"}, "answer_idx": "C", "answer": "b"},
+        {
+            "question": "Twin of the right one?",
+            "options": {"A": "a", "B": "b", "C": "b"},
+            "answer_idx": "C",
+            "answer": "b",
+        },
         {"question": "Wrong ones equal?", "options": {"A": "a", "B": "b", "C": "b"}, "answer_idx": "A"},
         {"question": "Which genotype?", "options": {"A": "BB", "B": "Bb", "C": "bb"}, "answer_idx": "B"},
         {"question": "p &lt; 0.05?", "options": {"A": "yes\u200b", "B": "no"}, "answer_idx": "A", "answer": "yes"},
@@ -177,9 +200,16 @@ def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
     }
 
 
-def test_an_optional_set_that_is_missing_leaves_no_question_and_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_optional_set_that_is_missing_leaves_no_question_and_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     for source in ({"path": str(tmp_path / "nejm.jsonl")}, {}):
-        settings = {**source, "obtain": "ask its authors.", "part": {"seed": 0, "take": "first", "size": 5}, "rows": 603}
+        settings = {
+            **source,
+            "obtain": "ask its authors.",
+            "part": {"seed": 0, "take": "first", "size": 5},
+            "rows": 603,
+        }
         with pytest.raises(UserError, match=r"To get it: ask its authors\.$"):
             run(tmp_path, **settings)
         assert not list(tmp_path.iterdir())
@@ -204,7 +234,9 @@ def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "m1.pools.collect", *arguments, "--settings", settings]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(collect.__file__).parents[2])
     assert done.returncode == 1
-    assert done.stdout.startswith(f"error: {path}: record 2 (from 0), field 'answer_idx': the answer's letter is not among the options")
+    assert done.stdout.startswith(
+        f"error: {path}: record 2 (from 0), field 'answer_idx': the answer's letter is not among the options"
+    )
     assert "found 'E, options A, B, C, D'" in done.stdout
     assert "set `invalid` to drop" in done.stdout
     assert "Traceback" not in done.stderr
@@ -238,7 +270,9 @@ def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> Non
         ("a.txt", b"", None, "unknown kind of file"),
     ],
 )
-def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str, content: bytes, key: str | None, message: str) -> None:
+def test_files_that_cannot_be_read_are_named(
+    tmp_path: Path, name: str, content: bytes, key: str | None, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
         run(tmp_path, path=str(tmp_path / name), key=key)
@@ -263,6 +297,21 @@ def test_settings_that_cannot_be_right(tmp_path: Path, change: dict[str, Any], m
 
 
 def test_settings_are_json_and_complete(tmp_path: Path) -> None:
-    for text, message in (("{", "not readable as JSON"), ("[]", "list found"), ('{"layout": "eval"}', "missing key path, hub")):
+    for text, message in (
+        ("{", "not readable as JSON"),
+        ("[]", "list found"),
+        ('{"layout": "eval"}', "missing key path, hub"),
+    ):
         with pytest.raises(UserError, match=message):
-            collect.main(["--name", "pool", "--settings", text, "--output", str(tmp_path / "o"), "--manifest", str(tmp_path / "m")])
+            collect.main(
+                [
+                    "--name",
+                    "pool",
+                    "--settings",
+                    text,
+                    "--output",
+                    str(tmp_path / "o"),
+                    "--manifest",
+                    str(tmp_path / "m"),
+                ]
+            )

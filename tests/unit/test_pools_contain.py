@@ -12,12 +12,15 @@ from m1.pools.contain import contained_pairs, ngrams
 
 
 def words_of(text: str) -> list[str]:
-    """Letters and digits in a row are a word; written without a regular expression, to be another way than the module's."""
+    """Letters and digits in a row are a word; written without a regular expression, to be another way than the
+    module's."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(character if character.isalnum() else " " for character in folded).split(" ")
 
 
-def brute_force(texts: list[str], others: list[str], words: int, share: float, common: int) -> list[tuple[int, int, float]]:
+def brute_force(
+    texts: list[str], others: list[str], words: int, share: float, common: int
+) -> list[tuple[int, int, float]]:
     def grams(text: str) -> set[tuple[str, ...]]:
         found = [word for word in words_of(text) if word]
         return {tuple(found[i : i + words]) for i in range(len(found)) if i == 0 or i + words <= len(found)}
@@ -34,14 +37,24 @@ def brute_force(texts: list[str], others: list[str], words: int, share: float, c
     return pairs
 
 
-TEXT = st.lists(st.sampled_from(["a", "A", "b", "c", "straße", "STRASSE", "1", "ﬁ", "-", "\ud800", "é", "_"]), max_size=9).map(" ".join)
+TEXT = st.lists(
+    st.sampled_from(["a", "A", "b", "c", "straße", "STRASSE", "1", "ﬁ", "-", "\ud800", "é", "_"]), max_size=9
+).map(" ".join)
 WILD = TEXT | st.text(max_size=8)
 
 
-@given(st.lists(WILD, max_size=5), st.lists(WILD, max_size=5), st.integers(1, 4), st.sampled_from([0, 0.3, 0.5, 1]), st.integers(0, 3))
+@given(
+    st.lists(WILD, max_size=5),
+    st.lists(WILD, max_size=5),
+    st.integers(1, 4),
+    st.sampled_from([0, 0.3, 0.5, 1]),
+    st.integers(0, 3),
+)
 @example(["a b c"], ["A, b; C!", "b c d", "x a b c"], 3, 1, 9)
 @example(["a b"], ["a 1", "a c", "b d e"], 1, 1, 1)  # a is common, so of the first text only b counts
-def test_contained_pairs_are_those_of_brute_force(texts: list[str], others: list[str], words: int, share: float, common: int) -> None:
+def test_contained_pairs_are_those_of_brute_force(
+    texts: list[str], others: list[str], words: int, share: float, common: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contain, "COMMON", common)
         assert contained_pairs(texts, others, words, share) == brute_force(texts, others, words, share, common)
@@ -49,13 +62,15 @@ def test_contained_pairs_are_those_of_brute_force(texts: list[str], others: list
 
 CASE = (
     "A 58-year-old woman comes to the emergency department because of worsening abdominal pain for the past two days. "
-    "She has nausea and has been unable to keep any food down. Which of the following is the most appropriate next step?"
+    "She has nausea and has been unable to keep any food down. Which of the following is the "
+    "most appropriate next step?"
 )
 
 
 def test_a_wrapped_case_is_contained_from_both_sides() -> None:
     wrapped = (
-        f"The patient's daughter tells the story. {CASE} Keep in mind that she is allergic to penicillin and lives alone with two cats."
+        f"The patient's daughter tells the story. {CASE} Keep in mind that she is allergic to "
+        "penicillin and lives alone with two cats."
     )
     assert contained_pairs([wrapped], [CASE], 13, 1) == [(0, 0, 1.0)]
     assert contained_pairs([CASE], [wrapped], 13, 1) == [(0, 0, 1.0)]
@@ -71,7 +86,9 @@ def test_case_punctuation_and_unicode_form_do_not_matter() -> None:
 
 
 def test_a_short_text_is_one_n_gram() -> None:
-    assert contained_pairs(["Which DRUG (ever)"], ["which drug ever?", "which drug", "which drug ever is"], 13, 0.1) == [(0, 0, 1.0)]
+    assert contained_pairs(
+        ["Which DRUG (ever)"], ["which drug ever?", "which drug", "which drug ever is"], 13, 0.1
+    ) == [(0, 0, 1.0)]
     assert contained_pairs(["", "?!"], ["", "?!"], 13, 0) == []
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from m1.core.layouts import LAYOUTS, Parts, Refused, clean
 from m1.pools.collect import quirks, to_parts, to_questions
-from m1.pools.layouts import LAYOUTS, Parts, Refused, clean
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 FILES = {
@@ -48,7 +48,8 @@ QUIRKS = {
     "medxpertqa/text": (0, 0, 2, 0),
     "huatuogpt_o1_demo/demo": (2, 0, 0, 0),
 }
-"""Records with equal options, with a twin of the right one, with options equal but for case, with cleaned text; none in the other files."""
+"""Records with equal options, with a twin of the right one, with options equal but for case, with cleaned text; none in
+the other files."""
 REPEATED = {
     "headqa/train": 6,
     "headqa/validation": 1,
@@ -62,10 +63,21 @@ REPEATED = {
 
 MEDMCQA = {"question": "Which?", "opa": "a1", "opb": "b1", "opc": "c1", "opd": "d1", "cop": 2}
 LETTERED = {"question": "Which?", "options": {"A": "a1", "B": "b1"}, "answer_idx": "B", "answer": "b1"}
-HEADQA: dict[str, Any] = {"data": {"Question": "Which?", "Options": {"A": "a1", "B": "b1"}, "Correct Option": "B", "Correct Answer": "b1"}}
+HEADQA: dict[str, Any] = {
+    "data": {"Question": "Which?", "Options": {"A": "a1", "B": "b1"}, "Correct Option": "B", "Correct Answer": "b1"}
+}
 MMLU = {"question": "Which?", "choices": ["a1", "b1", "c1"], "answer": 0}
 MMLU_PRO = {"question": "Which?", "options": ["a1", "b1", "c1"], "answer": "B", "answer_index": 1, "category": "health"}
-MEDBULLETS = {"question": "Which?", "opa": "a1", "opb": "b1", "opc": "c1", "opd": "d1", "answer_idx": "D", "answer": "d1", None: ["", ""]}
+MEDBULLETS = {
+    "question": "Which?",
+    "opa": "a1",
+    "opb": "b1",
+    "opc": "c1",
+    "opd": "d1",
+    "answer_idx": "D",
+    "answer": "d1",
+    None: ["", ""],
+}
 MEDXPERTQA = {"question": "Which?\nAnswer Choices: (A) a1 (B) b1", "options": {"A": "a1", "B": "b1"}, "label": "A"}
 PUBMEDQA = {"question": "Does it?", "context": {"contexts": ["One. ", "Two."]}, "final_decision": "no"}
 
@@ -77,7 +89,11 @@ PUBMEDQA = {"question": "Does it?", "context": {"contexts": ["One. ", "Two."]}, 
         ("medmcqa", {**MEDMCQA, "cop": "2"}, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C")),
         ("medqa", LETTERED, Parts("Which?", None, ("a1", "b1"), "B")),
         ("eval", {**LETTERED, "options": {"B": "b1", "A": "a1", "C": None}}, Parts("Which?", None, ("a1", "b1"), "B")),
-        ("eval", {**LETTERED, "options": '{"A": "BB", "B": "Bb"}', "answer": "Bb"}, Parts("Which?", None, ("BB", "Bb"), "B")),
+        (
+            "eval",
+            {**LETTERED, "options": '{"A": "BB", "B": "Bb"}', "answer": "Bb"},
+            Parts("Which?", None, ("BB", "Bb"), "B"),
+        ),
         ("eval", {**LETTERED, "options": {"A": "b1", "B": "b1"}}, Parts("Which?", None, ("b1", "b1"), "B")),
         ("headqa", HEADQA, Parts("Which?", None, ("a1", "b1"), "B")),
         ("mmlu", MMLU, Parts("Which?", None, ("a1", "b1", "c1"), "A")),
@@ -122,15 +138,21 @@ def test_layouts(layout: str, raw: dict[str, Any], parts: Parts) -> None:
         ("pubmedqa", {**PUBMEDQA, "context": {"contexts": "One."}}, "context.contexts", "not a list"),
     ],
 )
-def test_what_cannot_be_a_question_is_refused_with_field_and_reason(layout: str, raw: dict[str, Any], field: str, reason: str) -> None:
+def test_what_cannot_be_a_question_is_refused_with_field_and_reason(
+    layout: str, raw: dict[str, Any], field: str, reason: str
+) -> None:
     with pytest.raises(Refused, match=reason) as refused:
         LAYOUTS[layout](raw)
     assert refused.value.field == field
 
 
 def test_clean() -> None:
-    assert LAYOUTS["medmcqa"]({**MEDMCQA, "opd": "d\u200b1"}) == Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C", cleaned=True)
-    assert not LAYOUTS["medmcqa"]({**MEDMCQA, "question": " Which?\n"}).cleaned  # white space at the ends is not worth a count
+    assert LAYOUTS["medmcqa"]({**MEDMCQA, "opd": "d\u200b1"}) == Parts(
+        "Which?", None, ("a1", "b1", "c1", "d1"), "C", cleaned=True
+    )
+    assert not LAYOUTS["medmcqa"](
+        {**MEDMCQA, "question": " Which?\n"}
+    ).cleaned  # white space at the ends is not worth a count
     assert clean(" \u200bp &lt; 0.05\uf061 &amp;lt;\n") == "p < 0.05 &lt;"
     assert clean("R&D &parameter AT&T; x&#8203;y\ud800") == "R&D &parameter AT&T; xy"
     assert clean("a\u2009b\u00a0c\nd") == "a\u2009b\u00a0c\nd"  # white space inside stays
@@ -157,7 +179,9 @@ def test_records_as_datasets_yields_them(layout: str, tmp_path: Path, monkeypatc
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from("ABC"),
-    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=3) | st.sampled_from("ABC"), inside, max_size=4),
+    lambda inside: (
+        st.lists(inside, max_size=4) | st.dictionaries(st.text(max_size=3) | st.sampled_from("ABC"), inside, max_size=4)
+    ),
     max_leaves=8,
 )
 PLAIN: dict[str, dict[str, Any]] = {
@@ -176,7 +200,9 @@ FIELDS = sorted({field for record in PLAIN.values() for field in record} | {"Que
 
 
 @given(st.sampled_from(sorted(LAYOUTS)), st.dictionaries(st.sampled_from(FIELDS), JSON), st.data())
-def test_wild_records_become_valid_questions_or_are_refused(layout: str, wild: dict[str, Any], data: st.DataObject) -> None:
+def test_wild_records_become_valid_questions_or_are_refused(
+    layout: str, wild: dict[str, Any], data: st.DataObject
+) -> None:
     raw = {**PLAIN[layout], **wild}
     if data.draw(st.booleans()) and layout == "headqa":
         raw = {"data": {**HEADQA["data"], **wild}}

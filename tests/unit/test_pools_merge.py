@@ -1,4 +1,5 @@
-"""Merging the pools: duplicates and contaminated questions go, and the manifest says how each way of looking sees them."""
+"""Merging the pools: duplicates and contaminated questions go, and the manifest says how each way of looking sees
+them."""
 
 from __future__ import annotations
 
@@ -7,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1 import records
-from m1.errors import UserError
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.prompts import question_text
+from m1.core.records import Question
 from m1.pools import merge
-from m1.prompts import question_text
-from m1.records import Question
 from rapidfuzz import fuzz
 
 
-def question(identity: str, stem: str, options: tuple[str, ...] = ("one answer", "another answer"), context: str | None = None) -> Question:
+def question(
+    identity: str, stem: str, options: tuple[str, ...] = ("one answer", "another answer"), context: str | None = None
+) -> Question:
     return Question(identity, identity[0], stem, context, options, "A")
 
 
@@ -26,7 +29,11 @@ SETTINGS = {"threshold": 95, "decontaminate": "stem", "ngram": 13, "containment"
 
 
 def run(
-    folder: Path, pools: dict[str, list[Question]], benchmarks: dict[str, list[Question]], processes: int = 1, **settings: Any
+    folder: Path,
+    pools: dict[str, list[Question]],
+    benchmarks: dict[str, list[Question]],
+    processes: int = 1,
+    **settings: Any,
 ) -> list[Question]:
     for name, rows in {**pools, **benchmarks}.items():
         records.write(folder / f"{name}.parquet", rows, Question)
@@ -40,7 +47,11 @@ def run(
 def test_of_two_duplicates_the_one_in_the_earlier_pool_stays(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pools = {
         "x": [question("x1", LONG), question("x2", "Which drug?")],
-        "y": [question("y1", LONG + "."), question("y2", LONG, ("a third", "something else entirely")), question("y3", LONG + " now")],
+        "y": [
+            question("y1", LONG + "."),
+            question("y2", LONG, ("a third", "something else entirely")),
+            question("y3", LONG + " now"),
+        ],
     }
     assert [row.id for row in run(tmp_path, pools, {})] == ["x1", "x2", "y2"]
     assert [row.id for row in run(tmp_path, {"y": pools["y"], "x": pools["x"]}, {})] == ["y1", "y2", "x2"]
@@ -65,13 +76,20 @@ def test_a_chain_of_duplicates_leaves_only_its_first() -> None:
     assert merge.duplicates(chain, 95) == {1, 2}
 
 
-WRAPPED = f"The nurse on duty tells the story of the day before. {LONG} and what she should do about it until the morning comes"
+WRAPPED = (
+    f"The nurse on duty tells the story of the day before. {LONG} and what she should do about "
+    "it until the morning comes"
+)
 
 
 def test_each_way_of_looking_is_counted_and_the_mode_decides(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     abstract = "word " * 200  # with a long context the options hardly count, so the released comparison sees it, too
     pools = {
-        "x": [question("x1", "Which drug?", ("yellow", "green")), question("x2", LONG), question("x3", "Which enzyme makes it?")],
+        "x": [
+            question("x1", "Which drug?", ("yellow", "green")),
+            question("x2", LONG),
+            question("x3", "Which enzyme makes it?"),
+        ],
         "y": [question("y1", WRAPPED, ("this", "that")), question("y2", "Does it help?", context=abstract)],
         "z": [],
     }
@@ -97,17 +115,26 @@ def test_each_way_of_looking_is_counted_and_the_mode_decides(tmp_path: Path, cap
     said = "5 questions in, 0 duplicates and 4 contaminated left out, 1 out (caught by stem 3, released 1, ngram 4)"
     assert said in capfd.readouterr().out
 
-    left = run(tmp_path, pools, benchmarks, decontaminate="released")  # lets the short question through: the options are half of it
+    left = run(
+        tmp_path, pools, benchmarks, decontaminate="released"
+    )  # lets the short question through: the options are half of it
     assert [row.id for row in left] == ["x1", "x2", "x3", "y1"]
     again = json.loads((tmp_path / "merged.json").read_text())["counts"]
-    assert {key: again[key] for key in ("caught", "benchmarks")} == {key: counts[key] for key in ("caught", "benchmarks")}
+    assert {key: again[key] for key in ("caught", "benchmarks")} == {
+        key: counts[key] for key in ("caught", "benchmarks")
+    }
 
     assert [row.id for row in run(tmp_path, pools, benchmarks, ngram=None)] == ["x3", "y1"]
     assert json.loads((tmp_path / "merged.json").read_text())["counts"]["caught"] == {"stem": 3, "released": 1}
 
 
 def test_letter_case_and_punctuation_hide_nothing_from_n_grams(tmp_path: Path) -> None:
-    pools = {"x": [question("x1", 'THE MOST common defect in "Nephrotic Syndrome":'), question("x2", "Which enzyme makes it?")]}
+    pools = {
+        "x": [
+            question("x1", 'THE MOST common defect in "Nephrotic Syndrome":'),
+            question("x2", "Which enzyme makes it?"),
+        ]
+    }
     benchmarks = {"b": [question("b1", "the most common defect in nephrotic syndrome –", ("red", "blue"))]}
     assert fuzz.ratio(pools["x"][0].stem, benchmarks["b"][0].stem) < 95
     assert [row.id for row in run(tmp_path, pools, benchmarks)] == ["x2"]

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from m1.errors import UserError
+from m1.core.errors import UserError
+from m1.core.layouts import LAYOUTS, Refused
+from m1.core.prompts import question_text
+from m1.core.records import Question
 from m1.pools import similar
-from m1.pools.layouts import LAYOUTS, Refused
 from m1.pools.similar import close_pairs, later_of_close
-from m1.prompts import question_text
-from m1.records import Question
 from rapidfuzz import fuzz, process
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -42,7 +42,9 @@ def all_later(texts: list[str], threshold: float) -> set[int]:
 
 
 def all_close(texts: list[str], others: list[str], threshold: float) -> list[tuple[int, int]]:
-    return [(i, j) for i, text in enumerate(texts) for j, other in enumerate(others) if fuzz.ratio(text, other) >= threshold]
+    return [
+        (i, j) for i, text in enumerate(texts) for j, other in enumerate(others) if fuzz.ratio(text, other) >= threshold
+    ]
 
 
 WILD = st.text(st.sampled_from("aab \u00e9\ud800\U0001f600") | st.characters(), max_size=24)
@@ -84,7 +86,13 @@ def test_pairs_exactly_at_the_threshold_are_close(length: int) -> None:
     base = "ab " * length
     wide = "\u0394" * length
     kept = len(base) * 19 // 20
-    texts = [base, base[:kept] + wide[: len(base) - kept], base[:kept], wide, base[: kept - 1] + wide[: len(base) - kept + 1]]
+    texts = [
+        base,
+        base[:kept] + wide[: len(base) - kept],
+        base[:kept],
+        wide,
+        base[: kept - 1] + wide[: len(base) - kept + 1],
+    ]
     for text in texts[1:]:
         similarity = fuzz.ratio(base, text)
         for threshold in (similarity, np.nextafter(similarity, 101), 80.0, 95.0):
@@ -110,7 +118,9 @@ def test_very_many_equal_or_close_texts_take_no_time() -> None:
     assert time.process_time() - started < 10
 
 
-def test_the_work_is_shared_to_the_same_result(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_work_is_shared_to_the_same_result(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     generator = random.Random(0)
     texts = ["".join(generator.choices("abcdefgh ", k=generator.randrange(20, 80))) for _ in range(3_000)]
     texts += [text + "x" for text in texts[::50]]
@@ -147,7 +157,9 @@ def prompts() -> list[str]:
                         parts = layout(json.loads(line))
                     except Refused:
                         continue
-                    texts.append(question_text(Question("", folder, parts.stem, parts.context, parts.options, parts.answer)))
+                    texts.append(
+                        question_text(Question("", folder, parts.stem, parts.context, parts.options, parts.answer))
+                    )
     return texts
 
 
@@ -166,17 +178,22 @@ def perturbed(texts: list[str], generator: random.Random) -> list[str]:
 @NEEDS_REAL
 @pytest.mark.parametrize("seed", [None, 0])
 def test_real_prompts_equal_exhaustive_comparison(prompts: list[str], seed: int | None) -> None:
-    """Exhaustive for some hundreds of them against all: all against all takes minutes (``benchmarks/dedup.py --full-check``)."""
+    """Exhaustive for some hundreds of them against all: all against all takes minutes (``benchmarks/dedup.py
+    --full-check``)."""
     generator = random.Random(seed or 0)
     texts = prompts if seed is None else perturbed(prompts, generator)
     assert len(texts) > 22_000
     chosen = sorted(generator.sample(range(len(texts)), 400))
-    ratios = process.cdist([texts[place] for place in chosen], texts, scorer=fuzz.ratio, score_cutoff=95, dtype=np.float64)
+    ratios = process.cdist(
+        [texts[place] for place in chosen], texts, scorer=fuzz.ratio, score_cutoff=95, dtype=np.float64
+    )
     expected = {(place, int(other)) for place, row in zip(chosen, ratios) for other in np.flatnonzero(row >= 95)}
     later = later_of_close(texts, 95)
     assert later & set(chosen) == {place for place, other in expected if other < place}
     assert {place for place, _ in expected} == set(chosen)
-    assert set(close_pairs([texts[place] for place in chosen], texts, 95)) == {(chosen.index(place), other) for place, other in expected}
+    assert set(close_pairs([texts[place] for place in chosen], texts, 95)) == {
+        (chosen.index(place), other) for place, other in expected
+    }
 
 
 @NEEDS_REAL

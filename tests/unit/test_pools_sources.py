@@ -15,8 +15,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from m1.errors import UserError
-from m1.pools import sources
+from m1.core import sources
+from m1.core.errors import UserError
 
 ROWS = [{"question": f"Which is {n}?", "category": ("health", "biology", "law")[n % 3], "n": n} for n in range(9)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -79,7 +79,11 @@ class Handler(BaseHTTPRequestHandler):
             first = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
             whole = {"Content_Range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if first else {}
             self.answer(
-                206 if first else 200, content[first:], ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=COMMIT, **whole
+                206 if first else 200,
+                content[first:],
+                ETag=f'"{hashlib.sha1(content).hexdigest()}"',
+                X_Repo_Commit=COMMIT,
+                **whole,
             )
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:
@@ -103,8 +107,8 @@ def hub() -> Iterator[Hub]:
 
 READ = """
 import json, sys, time
-from m1.errors import UserError
-from m1.pools import sources
+from m1.core.errors import UserError
+from m1.core import sources
 time.sleep = lambda seconds: None
 try:
     result = ["", *sources.read(json.loads(sys.argv[1]), "exam")]
@@ -115,7 +119,8 @@ print("RESULT" + json.dumps(result))
 
 
 class Client:
-    """A process of its own reads, because the hub's client takes its address from the environment once. It never really waits."""
+    """A process of its own reads, because the hub's client takes its address from the environment once. It never really
+    waits."""
 
     def __init__(self, hub: Hub, home: Path) -> None:
         endpoint = f"http://127.0.0.1:{hub.server_port}"
@@ -208,7 +213,9 @@ def test_no_server_at_all(hub: Hub, client: Client) -> None:
         ({"hub": "no/where", "split": "train"}, [], "doesn't exist on the Hub or cannot be accessed"),
     ],
 )
-def test_what_is_not_there_is_missing_at_once(hub: Hub, client: Client, source: dict[str, Any], faults: list[str], said: str) -> None:
+def test_what_is_not_there_is_missing_at_once(
+    hub: Hub, client: Client, source: dict[str, Any], faults: list[str], said: str
+) -> None:
     hub.faults["HEAD"] = faults
     kind, message, _ = client.read(**source, obtain="ask its authors.")
     assert kind == "Missing", message
@@ -226,7 +233,8 @@ def test_checksums_of_local_files_and_of_the_hub(tmp_path: Path, client: Client)
         assert sources.read({"path": str(path), "checksum": right}, "exam") == (str(path), ROWS)
         wrong = f"{kind}:{'0' * len(right.partition(':')[2])}"
         with pytest.raises(
-            UserError, match=f"its {kind} is {right[len(kind) + 1 :]}, but 0+ is expected.*set the entry's `checksum` to {right}"
+            UserError,
+            match=f"its {kind} is {right[len(kind) + 1 :]}, but 0+ is expected.*set the entry's `checksum` to {right}",
         ):
             sources.read({"path": str(path), "checksum": wrong}, "exam")
     with pytest.raises(UserError, match="must begin with md5: or sha256:"):
@@ -241,14 +249,19 @@ def test_where_and_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(LINES))
     source = {"path": str(path), "where": {"category": ["health"], "n": [3, 6]}}
-    assert sources.read({**source, "rows": 2}, "exam") == (f"{path} where category is health and n is 3 or 6", [ROWS[3], ROWS[6]])
+    assert sources.read({**source, "rows": 2}, "exam") == (
+        f"{path} where category is health and n is 3 or 6",
+        [ROWS[3], ROWS[6]],
+    )
     with pytest.raises(UserError, match=r"2 records, but 1,535 are expected of exam.*set its `rows` to 2 or null"):
         sources.read({**source, "rows": 1535}, "exam")
     assert sources.read({**source, "where": {"nothing": ["x"]}, "rows": None}, "exam")[1] == []
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
-    with pytest.raises(sources.Missing, match=r"exam: it has neither a local `path` nor a `hub` name\. To get it: ask\.$"):
+    with pytest.raises(
+        sources.Missing, match=r"exam: it has neither a local `path` nor a `hub` name\. To get it: ask\.$"
+    ):
         sources.read({"obtain": "ask."}, "exam")
     with pytest.raises(sources.Missing, match=r"nowhere\.jsonl: no such file.*set it to null and give `hub`\.$"):
         sources.read({"path": str(tmp_path / "nowhere.jsonl"), "obtain": ""}, "exam")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from m1.core.prompts import evaluation_prompt, options_lines, question_text
+from m1.core.records import LETTERS, Question
 from m1.distill.traces import teacher_prompt
-from m1.prompts import evaluation_prompt, options_lines, question_text
-from m1.records import LETTERS, Question
 
 PLAIN = Question("q", "medqa", "Which drug?", None, ("aspirin", "heparin"), "A")
 ABSTRACT = Question("q", "pubmedqa", "Does it help?", "An abstract.", ("yes", "no", "maybe"), "B")

@@ -1,4 +1,5 @@
-"""The paper's numbers as if they were predictions: the pipeline gives back Tables 1 and 2 to the last digit, and says "reproduced"."""
+"""The paper's numbers as if they were predictions: the pipeline gives back Tables 1 and 2 to the last digit, and says
+"reproduced"."""
 
 import json
 from pathlib import Path
@@ -13,13 +14,22 @@ BUDGETS = {"table1": 4096, "table2": 2048}
 
 
 def rows_and_judgements(folder: Path, name: str) -> tuple[list[dict], Path]:
-    """A model for each row of a table, with the published number of right answers on all questions of each benchmark."""
+    """A model for each row of a table, with the published number of right answers on all questions of each
+    benchmark."""
     paper = pd.read_csv(PAPER / f"{name}.csv")
     group, label = paper.columns[:2]
     rows, parts = [], []
     for number, line in paper.iterrows():
         model = f"{name} row {number}"
-        rows.append({"model": model, "label": line[label], group: line[group], "published": line[label], "budget": BUDGETS[name]})
+        rows.append(
+            {
+                "model": model,
+                "label": line[label],
+                group: line[group],
+                "published": line[label],
+                "budget": BUDGETS[name],
+            }
+        )
         for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False):
             parts.append(counted(model, key, round(line[column] * n / 100), n, BUDGETS[name]))
     return rows, save(folder / f"{name}.parquet", *parts)
@@ -31,7 +41,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[
     rows, files = {}, {}
     for name in BUDGETS:
         rows[name], files[name] = rows_and_judgements(folder, name)
-        arguments = ["--judgements", files[name], "--published", PAPER / f"{name}.csv", "--benchmarks", PAPER / "benchmarks.csv"]
+        arguments = [
+            "--judgements",
+            files[name],
+            "--published",
+            PAPER / f"{name}.csv",
+            "--benchmarks",
+            PAPER / "benchmarks.csv",
+        ]
         arguments += ["--output", folder / f"{name}.csv", "--long", folder / f"{name}_long.csv"]
         tables.main([name, *map(str, arguments), "--settings", json.dumps({"rows": rows[name], "remark": ""})])
     settings = {name: {"rows": rows[name], "remark": ""} for name in BUDGETS} | {"seed": 42}

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.config import SCHEMA, check, load, merged, with_defaults
-from m1.prompts import evaluation_prompt
+from m1.core.prompts import evaluation_prompt
+from m1.wiring.config import SCHEMA, check, load, merged, with_defaults
 
 ROOT = Path(__file__).parents[2]
 WHOLE = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
 RECIPES: dict[str, dict[str, Any]] = {
-    path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "config/models").glob("*.yaml"))
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "config/models").glob("*.yaml"))
 }
 TABLE = list(csv.DictReader((ROOT / "resources/paper/table1.csv").open(encoding="utf-8")))
 EMBEDDED = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["models"]
@@ -76,7 +77,9 @@ def test_models_of_one_base_are_served_alike() -> None:
 
 def test_the_whole_table_has_every_published_row_in_its_order() -> None:
     config = load([ROOT / "config/paper.yaml", ROOT / "config/overlays/whole-table1.yaml"])
-    assert [config["recipes"][name]["published"] for name in config["report"]["table1"]["models"]] == [row["model"] for row in TABLE]
+    assert [config["recipes"][name]["published"] for name in config["report"]["table1"]["models"]] == [
+        row["model"] for row in TABLE
+    ]
 
 
 def test_extrapolation_adds_two_budgets_to_the_papers() -> None:

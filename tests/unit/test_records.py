@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1 import records
-from m1.errors import UserError
-from m1.records import LETTERS, Attempt, Domain, Judgement, Prediction, Question, Rollout, Sample, Trace
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import LETTERS, Attempt, Domain, Judgement, Prediction, Question, Rollout, Sample, Trace
 
 words = st.text(st.characters(exclude_categories=["Cs"]))
 filled = words.filter(str.strip)
@@ -26,7 +26,9 @@ ids = st.lists(st.integers(0, 2**31 - 1)).map(tuple)
 def questions(draw: st.DrawFn) -> Question:
     options = tuple(draw(st.lists(filled, min_size=2, max_size=14)))
     context = draw(st.none() | words)
-    return Question(draw(words), draw(words), draw(filled), context, options, draw(st.sampled_from(LETTERS[: len(options)])))
+    return Question(
+        draw(words), draw(words), draw(filled), context, options, draw(st.sampled_from(LETTERS[: len(options)]))
+    )
 
 
 RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
@@ -43,7 +45,9 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
         st.sampled_from(records.VERDICTS),
     ),
     Domain: st.builds(Domain, words, st.from_regex(r"[0-9]{2}", fullmatch=True), words),
-    Sample: st.builds(Sample, filled, filled, words, filled, filled, filled, words, words, st.integers(-(2**63), 2**63 - 1)),
+    Sample: st.builds(
+        Sample, filled, filled, words, filled, filled, filled, words, words, st.integers(-(2**63), 2**63 - 1)
+    ),
     Rollout: st.builds(Rollout, words, words, words, ids, st.sampled_from(["stop", "length"])),
     Prediction: st.builds(Prediction, words, words, words, counts, counts, counts, st.booleans(), words, counts),
     Judgement: st.builds(
@@ -68,7 +72,9 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 @settings(max_examples=40)
 @given(data=st.data())
-def test_what_is_written_is_read(record: type[Any], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_is_written_is_read(
+    record: type[Any], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     rows = data.draw(st.lists(RECORDS[record], max_size=5))
     path = tmp_path_factory.getbasetemp() / f"{record.__name__}.parquet"
     records.write(path, rows, record)
@@ -82,7 +88,10 @@ def question(**changes: Any) -> Question:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (question(answer="C"), "record 1 (q1), field 'answer': letter 'C' is not among the options; it must be one of A, B"),
+        (
+            question(answer="C"),
+            "record 1 (q1), field 'answer': letter 'C' is not among the options; it must be one of A, B",
+        ),
         (question(answer=""), "field 'answer'"),
         (question(answer="AB"), "field 'answer'"),
         (question(answer="a"), "field 'answer'"),
@@ -91,7 +100,10 @@ def question(**changes: Any) -> Question:
         (question(options=("x",) * 15), "field 'options': 15 options"),
         (question(options=("this", " ")), "field 'options': option B is empty"),
         (Attempt("", "m", "", True), "field 'question_id': empty"),
-        (Trace("q", "t", "", "", "", 0, 0, 0, 0.0, "", "fine"), "record 1 (q), field 'verdict': 'fine'; it must be one of right, wrong"),
+        (
+            Trace("q", "t", "", "", "", 0, 0, 0, 0.0, "", "fine"),
+            "record 1 (q), field 'verdict': 'fine'; it must be one of right, wrong",
+        ),
         (Trace("q", "t", "", "", "", -1, 0, 0, 0.0, "", "right"), "field 'prompt_tokens'"),
         (Domain("q", "7", "x"), "field 'code': '7'; two digits are needed"),
         (Sample("q", "s", "", "p", "", "a", "m1k", "all", 1), "field 'thinking': empty"),
@@ -121,7 +133,10 @@ either = pytest.mark.parametrize("read", [records.read, streamed])
 @either
 def test_a_wrong_record_is_refused_when_it_is_read(tmp_path: Path, read: Any) -> None:
     path = tmp_path / "questions.parquet"
-    row = {field.name: [getattr(question(), field.name)] for field in fields(Question)} | {"answer": ["E"], "options": [["a", "b"]]}
+    row = {field.name: [getattr(question(), field.name)] for field in fields(Question)} | {
+        "answer": ["E"],
+        "options": [["a", "b"]],
+    }
     pq.write_table(pa.table(row, schema=records.schema(Question)), path)
     with pytest.raises(UserError, match=r"questions\.parquet: record 0 \(q1\), field 'answer': letter 'E'"):
         read(path, Question)
@@ -166,7 +181,8 @@ def test_further_columns_do_no_harm(tmp_path: Path, read: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "no such file"), (b"", "not readable as Parquet"), (b"PAR1 no", "not readable as Parquet")]
+    ("content", "said"),
+    [(None, "no such file"), (b"", "not readable as Parquet"), (b"PAR1 no", "not readable as Parquet")],
 )
 @either
 def test_what_is_no_parquet_is_refused(tmp_path: Path, read: Any, content: bytes | None, said: str) -> None:

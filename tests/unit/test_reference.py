@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from m1 import config, reference
-from m1.errors import UserError
+from m1.commands import reference
+from m1.core.errors import UserError
+from m1.wiring.run import config
 from referencing import Registry, Resource
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ EDITED = [path for path in FILES if path.parent.name != "accelerate"]
 
 @pytest.mark.parametrize("path", reference.made(), ids=lambda path: path.name)
 def test_what_is_made_from_the_schema_is_up_to_date(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == reference.made()[path], "run: python -m m1.reference"
+    assert path.read_text(encoding="utf-8") == reference.made()[path], "run: python -m m1 reference"
 
 
 def test_a_key_without_a_description_is_refused() -> None:
@@ -45,7 +46,9 @@ def test_every_key_is_in_the_reference() -> None:
         return own.union(*(names(value) for key, value in part.items() if key != "if"))
 
     shown = reference.PAGE.read_text(encoding="utf-8")
-    last = set(re.findall(r"^\| `(?:[^`]*\.)?(\w+)` \|", shown, re.MULTILINE)) | set(re.findall(r"^## (\w+)", shown, re.MULTILINE))
+    last = set(re.findall(r"^\| `(?:[^`]*\.)?(\w+)` \|", shown, re.MULTILINE)) | set(
+        re.findall(r"^## (\w+)", shown, re.MULTILINE)
+    )
     assert names(SCHEMA) - last == set()
 
 
@@ -54,7 +57,9 @@ def test_a_sentence_of_a_description_is_whole() -> None:
 
     def described(part: Any) -> list[dict[str, Any]]:
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
-        return [one for value in inner for one in described(value)] + ([part] if isinstance(part, dict) and "description" in part else [])
+        return [one for value in inner for one in described(value)] + (
+            [part] if isinstance(part, dict) and "description" in part else []
+        )
 
     assert not [one for one in described(SCHEMA) if None in one.values() and "default" not in one]
 

@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.errors import UserError
-from m1.records import Judgement, Prediction, Question, Rollout, read, write
-from m1.report import style
+from m1.core import style
+from m1.core.errors import UserError
+from m1.core.records import Judgement, Prediction, Question, Rollout, read, write
 from m1.report.cases import (
     COLUMNS,
     MISSING,
@@ -57,15 +57,29 @@ MODELS, BENCHMARKS = ["small", "middle", "large"], ["medqa", "gpqa"]
 
 def frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     """Judgements as :func:`m1.report.cases.read_judged` gives them."""
-    found = pd.DataFrame(rows, columns=READ).astype({"correct": bool, "ended": bool, "forced": int, "thinking_tokens": int})
+    found = pd.DataFrame(rows, columns=READ).astype(
+        {"correct": bool, "ended": bool, "forced": int, "thinking_tokens": int}
+    )
     return found.assign(
-        model=pd.Categorical(found["model"], MODELS, ordered=True), benchmark=pd.Categorical(found["benchmark"], BENCHMARKS, ordered=True)
+        model=pd.Categorical(found["model"], MODELS, ordered=True),
+        benchmark=pd.Categorical(found["benchmark"], BENCHMARKS, ordered=True),
     )
 
 
 judgements = st.builds(
     lambda seed, share: [
-        (f"q{q}", benchmark, model, 64, forced, rng.random() < 0.7, rng.randint(1, 9), "A" if right else "B", right, rule)
+        (
+            f"q{q}",
+            benchmark,
+            model,
+            64,
+            forced,
+            rng.random() < 0.7,
+            rng.randint(1, 9),
+            "A" if right else "B",
+            right,
+            rule,
+        )
         for rng in [random.Random(seed)]
         for q in range(4)
         for benchmark in BENCHMARKS
@@ -88,26 +102,33 @@ def test_cases_are_those_of_the_rules_and_in_their_order(rows: list[tuple[Any, .
         here = {model: by[benchmark, question, model, 0] for model in MODELS}
         for model, row in here.items():
             others = [other for name, other in here.items() if name != model]
-            if not row["correct"] and all(o["correct"] and o["thinking_tokens"] < row["thinking_tokens"] for o in others):
+            if not row["correct"] and all(
+                o["correct"] and o["thinking_tokens"] < row["thinking_tokens"] for o in others
+            ):
                 excess = row["thinking_tokens"] - max(o["thinking_tokens"] for o in others)
                 named = all(o["rule"] != MOST_SIMILAR for o in here.values())
-                longest.append((not named, not row["ended"], -excess, MODELS.index(model), BENCHMARKS.index(benchmark), question))
+                longest.append(
+                    (not named, not row["ended"], -excess, MODELS.index(model), BENCHMARKS.index(benchmark), question)
+                )
             chain = [by[benchmark, question, model, count] for count in (0, 1, 2, 4)]
             right = [one["correct"] for one in chain]
             if right[0] and not all(right):
                 turn = right.index(False)
                 named = all(one["rule"] != MOST_SIMILAR for one in chain[turn - 1 : turn + 1])
                 key = (not named, any(right[turn:]), chain[turn]["forced"], chain[turn]["thinking_tokens"])
-                forced.append((*key, MODELS.index(model), BENCHMARKS.index(benchmark), question, chain[turn - 1]["forced"]))
+                forced.append(
+                    (*key, MODELS.index(model), BENCHMARKS.index(benchmark), question, chain[turn - 1]["forced"])
+                )
     shuffle.shuffle(rows)
     found = longest_wrong(frame(rows), 64)
     assert [(row["model"], row["benchmark"], row["question_id"]) for row in found.to_dict("records")] == [
         (MODELS[key[3]], BENCHMARKS[key[4]], key[5]) for key in sorted(longest)
     ]
     turned = forced_wrong(frame(rows), 64)
-    assert [(r["model"], r["benchmark"], r["question_id"], r["forced_wrong"], r["forced_right"]) for r in turned.to_dict("records")] == [
-        (MODELS[key[4]], BENCHMARKS[key[5]], key[6], key[2], key[7]) for key in sorted(forced)
-    ]
+    assert [
+        (r["model"], r["benchmark"], r["question_id"], r["forced_wrong"], r["forced_right"])
+        for r in turned.to_dict("records")
+    ] == [(MODELS[key[4]], BENCHMARKS[key[5]], key[6], key[2], key[7]) for key in sorted(forced)]
     assert list(turned["rank"]) == list(range(1, len(turned) + 1))
     assert longest_wrong(frame(rows), 128).empty
     drawn = choose(found, turned)
@@ -127,7 +148,13 @@ def test_the_scorers_last_resort_is_the_rule_that_is_meant() -> None:
 def test_any_text_is_drawn_inside_the_figure_without_a_warning(text: str, tmp_path: Path) -> None:
     with style.plt.rc_context(style.PLACED), warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = draw([Block("Hostile", size=9), Block(shorten(text, 900)), Block(shorten(text, 300), bold=True, bar="black", size=9)])
+        figure = draw(
+            [
+                Block("Hostile", size=9),
+                Block(shorten(text, 900)),
+                Block(shorten(text, 300), bold=True, bar="black", size=9),
+            ]
+        )
         figure.canvas.draw()
         for drawn in figure.axes[0].texts:
             extent = drawn.get_window_extent()
@@ -190,11 +217,19 @@ def save_run(folder: Path, right: dict[str, list[bool]], rollout: Rollout) -> li
     judged = []
     for model, verdicts in right.items():
         predictions = []
-        mine = Rollout("q1", "medqa", model, rollout.thinking_ids[: 3 + len(model)], "stop") if model != rollout.model else rollout
+        mine = (
+            Rollout("q1", "medqa", model, rollout.thinking_ids[: 3 + len(model)], "stop")
+            if model != rollout.model
+            else rollout
+        )
         for forced, correct in enumerate(verdicts):
             tokens, letter = len(mine.thinking(64, forced)), "A" if correct else "B"
             predictions.append(Prediction("q1", "medqa", model, 64, forced, tokens, True, f"\\boxed{{{letter}}} $", 3))
-            judged.append(Judgement("q1", "medqa", "medqa", model, 64, forced, True, tokens, 3, letter, letter, correct, "boxed text"))
+            judged.append(
+                Judgement(
+                    "q1", "medqa", "medqa", model, 64, forced, True, tokens, 3, letter, letter, correct, "boxed text"
+                )
+            )
         write(folder / f"{model}.predictions.parquet", predictions, Prediction)
         write(folder / f"{model}.rollouts.parquet", [mine], Rollout)
         for name in ("predictions", "rollouts"):
@@ -228,11 +263,15 @@ def drawn_texts(monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> dict[str, 
 
 
 def test_figures_show_the_text_and_the_place_where_it_turned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = drawn_texts(monkeypatch, save_run(tmp_path, {"small": [True, True, False], "large": [True, True, True]}, LONG))
+    texts = drawn_texts(
+        monkeypatch, save_run(tmp_path, {"small": [True, True, False], "large": [True, True, True]}, LONG)
+    )
     assert "No such case in this run." in texts["figure4"]
     assert "No such case in this run." in texts["figure8"]
     told = texts["figure5"]
-    assert told.startswith("m1-small: forced thinking turns right into wrong\nMedQA, question q1. Case 1 of 1 found by the rule.")
+    assert told.startswith(
+        "m1-small: forced thinking turns right into wrong\nMedQA, question q1. Case 1 of 1 found by the rule."
+    )
     assert "Which $one$ of <b>these</b>?" in told
     assert "A. first ✔" in told
     before, turn, after = told.partition("▼ Forced “Wait” 2: here the answer turns")
@@ -246,7 +285,9 @@ def test_figures_show_the_text_and_the_place_where_it_turned(tmp_path: Path, mon
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
     assert len(rows) == 1
     assert (
-        rows[0] | {"figure": "figure5", "forced_right": "1", "forced_wrong": "2", "thinking_wrong": "26", "stays_wrong": "True"} == rows[0]
+        rows[0]
+        | {"figure": "figure5", "forced_right": "1", "forced_wrong": "2", "thinking_wrong": "26", "stays_wrong": "True"}
+        == rows[0]
     )
 
 
@@ -269,7 +310,10 @@ def test_an_answer_that_names_no_option_is_told_as_such(tmp_path: Path, monkeypa
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
     judged = read(tmp_path / "judged.parquet", Judgement)
     write(tmp_path / "judged.parquet", [dataclasses.replace(judged[0], rule=MOST_SIMILAR), judged[1]], Judgement)
-    assert drawn_texts(monkeypatch, flags)["figure5"].count(f"A, right ✔  (the {MOST_SIMILAR}; the answer names none)") == 1
+    assert (
+        drawn_texts(monkeypatch, flags)["figure5"].count(f"A, right ✔  (the {MOST_SIMILAR}; the answer names none)")
+        == 1
+    )
 
 
 def test_models_whose_results_are_published_have_no_thinking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +326,9 @@ def test_models_whose_results_are_published_have_no_thinking(tmp_path: Path, mon
 def test_thinking_of_another_run_is_refused(tmp_path: Path) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
     write(tmp_path / "small.rollouts.parquet", [Rollout("q1", "medqa", "small", (1, 2), "stop")], Rollout)
-    with pytest.raises(UserError, match=r"small\.rollouts\.parquet: not the thinking that was judged on medqa, question q1"):
+    with pytest.raises(
+        UserError, match=r"small\.rollouts\.parquet: not the thinking that was judged on medqa, question q1"
+    ):
         main(flags)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judged_files import PAPER, counted, save
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.report import compare, statistics
 from scipy.stats import norm
 
@@ -22,7 +22,13 @@ Z = norm.ppf(0.975)
 
 
 def row(model: str, published: str | None, **changes: object) -> dict:
-    return {"model": model, "label": model.upper(), "group": "<10B LLMs", "published": published, "budget": 2048} | changes
+    return {
+        "model": model,
+        "label": model.upper(),
+        "group": "<10B LLMs",
+        "published": published,
+        "budget": 2048,
+    } | changes
 
 
 def everywhere(model: str, k: int, n: int) -> list[pa.Table]:
@@ -30,13 +36,30 @@ def everywhere(model: str, k: int, n: int) -> list[pa.Table]:
 
 
 def run(
-    folder: Path, parts: list[pa.Table], rows: list[dict], remark: str = "", table2: list[dict] | None = None, seed: int = 1, **files: Path
+    folder: Path,
+    parts: list[pa.Table],
+    rows: list[dict],
+    remark: str = "",
+    table2: list[dict] | None = None,
+    seed: int = 1,
+    **files: Path,
 ) -> pd.DataFrame:
     paths = {name: PAPER / f"{name}.csv" for name in ("table1", "table2", "benchmarks")} | files
-    settings = {"table1": {"rows": rows, "remark": remark}, "table2": {"rows": table2 or [], "remark": remark}, "seed": seed}
+    settings = {
+        "table1": {"rows": rows, "remark": remark},
+        "table2": {"rows": table2 or [], "remark": remark},
+        "seed": seed,
+    }
     save(folder / "j.parquet", *parts)
     arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-    arguments += ["--judgements", str(folder / "j.parquet"), "--output", str(folder / "c.csv"), "--settings", json.dumps(settings)]
+    arguments += [
+        "--judgements",
+        str(folder / "j.parquet"),
+        "--output",
+        str(folder / "c.csv"),
+        "--settings",
+        json.dumps(settings),
+    ]
     compare.main(arguments)
     return pd.read_csv(folder / "c.csv", keep_default_na=False, na_values=[""])
 
@@ -91,7 +114,9 @@ def test_rows_without_a_model_are_out_of_reach(tmp_path: Path) -> None:
 
 
 def test_a_missing_benchmark_and_the_average_over_it_are_out_of_reach(tmp_path: Path) -> None:
-    lines = run(tmp_path, [counted("a", "nejm", 3, 4)], [row("a", "m1-7B-1K")]).query("model == 'a'").set_index("benchmark")
+    lines = (
+        run(tmp_path, [counted("a", "nejm", 3, 4)], [row("a", "m1-7B-1K")]).query("model == 'a'").set_index("benchmark")
+    )
     assert lines.loc["nejm", "verdict"] in ("reproduced", "differs")
     assert lines.loc["medqa", ["verdict", "why"]].tolist() == ["out of reach", "benchmark missing"]
     assert lines.loc["average", ["verdict", "why"]].tolist() == ["out of reach", "an average needs every benchmark"]
@@ -125,11 +150,15 @@ def test_the_average_has_a_bootstrap_of_its_questions(tmp_path: Path) -> None:
     paper = theirs[list(BENCHMARKS["column"])].to_numpy(dtype=float) / 100
     their_spread = 100 * math.sqrt((paper * (1 - paper) / BENCHMARKS["n"]).sum()) / 10
     assert line["accuracy"] == pytest.approx(100 * shares.mean(), abs=0.006)
-    assert (line["low"], line["high"]) == pytest.approx((100 * shares.mean() - Z * spread, 100 * shares.mean() + Z * spread), abs=0.15)
+    assert (line["low"], line["high"]) == pytest.approx(
+        (100 * shares.mean() - Z * spread, 100 * shares.mean() + Z * spread), abs=0.15
+    )
     assert line["published_high"] - line["published_low"] == pytest.approx(2 * Z * their_spread, abs=0.1)
     both = math.hypot(spread, their_spread)
     difference = 100 * shares.mean() - theirs["Avg."]
-    assert (line["difference_low"], line["difference_high"]) == pytest.approx((difference - Z * both, difference + Z * both), abs=0.2)
+    assert (line["difference_low"], line["difference_high"]) == pytest.approx(
+        (difference - Z * both, difference + Z * both), abs=0.2
+    )
     assert (line["p"] < 0.05) == (abs(difference) > Z * both)
     assert line[["k", "n", "published_k"]].isna().all()
 
@@ -150,7 +179,10 @@ def test_same_seed_same_bytes_and_a_model_more_changes_no_other_line(tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"published": "m1-8B"}, "row 'A': no published row is named 'm1-8B' with group '<10B LLMs'; the names are MedLlama3-8B-v1"),
+        (
+            {"published": "m1-8B"},
+            "row 'A': no published row is named 'm1-8B' with group '<10B LLMs'; the names are MedLlama3-8B-v1",
+        ),
         ({"model": "c"}, "no judgements of model 'c'"),
         ({"budget": 1}, "has none at budget 1 with 0 forced"),
         ({"colour": "red"}, "table1, row 0: unknown colour"),
@@ -176,9 +208,14 @@ def test_every_published_cell_is_of_a_whole_number_and_a_mistyped_one_is_named(t
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     good = counted("a", "nejm", 1, 2)
-    with pytest.raises(UserError, match=r"2 questions are judged twice at one setting, the first at model a, benchmark nejm, budget 2048"):
+    with pytest.raises(
+        UserError,
+        match=r"2 questions are judged twice at one setting, the first at model a, benchmark nejm, budget 2048",
+    ):
         run(tmp_path, [good, good], [])
-    arguments = [part for name in ("table1", "table2", "benchmarks") for part in (f"--{name}", str(PAPER / f"{name}.csv"))]
+    arguments = [
+        part for name in ("table1", "table2", "benchmarks") for part in (f"--{name}", str(PAPER / f"{name}.csv"))
+    ]
     settings = {"table1": {"rows": [], "remark": ""}, "table2": {"rows": [], "remark": ""}, "seed": 1}
     arguments += ["--settings", json.dumps(settings), "--output", str(tmp_path / "c.csv"), "--judgements"]
     with pytest.raises(UserError, match=r"gone.parquet: no such file"):
@@ -214,8 +251,13 @@ def test_equal_models_differ_in_five_of_a_hundred_comparisons_and_ten_points_are
     assert np.mean(np.array(found) < 0.05) > 0.99
 
 
-def simulated(random: np.random.Generator, share: float, other: float, times: int = 1000, n: int = 1000) -> list[tuple[int, int, int, int]]:
-    return [(int(one), n, int(two), n) for one, two in zip(random.binomial(n, share, times), random.binomial(n, other, times))]
+def simulated(
+    random: np.random.Generator, share: float, other: float, times: int = 1000, n: int = 1000
+) -> list[tuple[int, int, int, int]]:
+    return [
+        (int(one), n, int(two), n)
+        for one, two in zip(random.binomial(n, share, times), random.binomial(n, other, times))
+    ]
 
 
 def test_averages_of_equal_models_differ_in_five_of_a_hundred_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,4 +277,6 @@ def test_a_benchmark_of_ones_own_is_beside_no_cell_and_changes_no_average(tmp_pa
     own = run(tmp_path, [*everywhere("a", 120, 200), counted("a", "mine", 20, 20)], rows)
     pd.testing.assert_frame_equal(own, plain)
     nine = run(tmp_path, [*everywhere("a", 120, 200)[1:], counted("a", "mine", 20, 20)], rows)
-    assert nine[(nine["model"] == "a") & (nine["benchmark"] == "average")]["accuracy"].isna().all(), "an average of nine and one's own"
+    assert nine[(nine["model"] == "a") & (nine["benchmark"] == "average")]["accuracy"].isna().all(), (
+        "an average of nine and one's own"
+    )

@@ -1,4 +1,5 @@
-"""Figures 1 and 3: what is drawn, that nothing is clipped or laid over another, and that the bytes are the same each time."""
+"""Figures 1 and 3: what is drawn, that nothing is clipped or laid over another, and that the bytes are the same each
+time."""
 
 import json
 import re
@@ -8,10 +9,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from m1 import records
-from m1.errors import UserError
-from m1.records import Judgement
-from m1.report import figures, inputs, style
+from m1.core import records, style
+from m1.core.errors import UserError
+from m1.core.records import Judgement
+from m1.report import figures, inputs
 from m1.report.accuracy import accuracies
 from scipy import stats
 
@@ -20,7 +21,11 @@ from tests.unit.judged_files import frame
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
 HEADINGS = inputs.benchmarks(BENCHMARKS)
 BUDGETS = [16, 32, 64, 96, 128, 192, 256]
-MODELS = [{"model": "a", "label": "m1-7B-1K"}, {"model": "b", "label": "m1-7B-23K"}, {"model": "c", "label": "m1-32B-1K"}]
+MODELS = [
+    {"model": "a", "label": "m1-7B-1K"},
+    {"model": "b", "label": "m1-7B-23K"},
+    {"model": "c", "label": "m1-32B-1K"},
+]
 FIGURE1 = {"models": MODELS, "budgets": BUDGETS, "note": "Embedded world: it says nothing about medicine."}
 FIGURE3 = {"models": MODELS, "forced": [0, 1, 2, 4], "budget": 256, "note": ""}
 
@@ -31,7 +36,9 @@ def judgements(benchmarks: dict[str, list[str]]) -> list[Judgement]:
         Judgement(f"{i}", benchmark, benchmark, model, budget, forced, True, 9, 3, "", "A", i < share, "boxed letter")
         for number, (model, keys) in enumerate(benchmarks.items())
         for benchmark in keys
-        for share, (budget, forced) in enumerate([*((budget, 0) for budget in BUDGETS), (256, 1), (256, 2), (256, 4)], start=number)
+        for share, (budget, forced) in enumerate(
+            [*((budget, 0) for budget in BUDGETS), (256, 1), (256, 2), (256, 4)], start=number
+        )
         for i in range(20)
     ]
 
@@ -60,7 +67,14 @@ def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) 
     contents = []
     for run in ("first", "second"):
         outputs = [tmp_path / run / name for name in ("figure1.pdf", "figure1.png")]
-        arguments = ["--judgements", tmp_path / "j.parquet", "--settings", json.dumps(FIGURE1), "--benchmarks", BENCHMARKS]
+        arguments = [
+            "--judgements",
+            tmp_path / "j.parquet",
+            "--settings",
+            json.dumps(FIGURE1),
+            "--benchmarks",
+            BENCHMARKS,
+        ]
         figures.main(["figure1", *map(str, [*arguments, "--output", *outputs])])
         contents.append([path.read_bytes() for path in outputs])
     assert contents[0] == contents[1]
@@ -76,11 +90,16 @@ def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) 
 def test_curves_are_the_accuracies(figure_of) -> None:
     figure = figure_of("figure1", EVERYTHING, FIGURE1)
     panels = figure.axes
-    assert [panel.get_title() for panel in panels[:11]] == [*(f"{column} (n = 20)" for column in HEADINGS.values()), "Average of 10"]
+    assert [panel.get_title() for panel in panels[:11]] == [
+        *(f"{column} (n = 20)" for column in HEADINGS.values()),
+        "Average of 10",
+    ]
     for panel in (panels[0], panels[10]):
         solid = [line for line in panel.lines if line.get_linestyle() == "-"]
         assert [line.get_xdata().tolist() for line in solid] == [BUDGETS] * 3
-        assert [line.get_ydata().tolist() for line in solid] == [pytest.approx([5.0 * (n + i) for i in range(7)]) for n in range(3)]
+        assert [line.get_ydata().tolist() for line in solid] == [
+            pytest.approx([5.0 * (n + i) for i in range(7)]) for n in range(3)
+        ]
         assert len({(line.get_color(), line.get_marker()) for line in solid}) == 3
         assert panel.get_xscale() == "log"
         assert panel.get_xticks().tolist() == BUDGETS
@@ -113,7 +132,9 @@ def test_panels_without_data_say_so_and_incomplete_averages_are_not_drawn(figure
     panels = {panel.get_title(): panel for panel in figure_of("figure3", rows, FIGURE3).axes}
     assert [text.get_text() for text in panels["MedMC"].texts] == ["not in this run"]
     assert [len(panels[title].lines) for title in ("MedQA (n = 20)", "NEJM (n = 20)", "Average of 2")] == [3, 2, 2]
-    assert [text.get_text() for text in figure_of("figure3", rows, FIGURE3 | {"models": MODELS[:1]}).axes[10].texts] == ["no model has all"]
+    assert [
+        text.get_text() for text in figure_of("figure3", rows, FIGURE3 | {"models": MODELS[:1]}).axes[10].texts
+    ] == ["no model has all"]
     colours = {panel.get_title(): [line.get_color() for line in panel.lines] for panel in panels.values()}
     assert colours["NEJM (n = 20)"] == colours["MedQA (n = 20)"][1:]
 
@@ -126,9 +147,13 @@ def test_no_text_is_clipped_or_covers_another(figure_of, budgets: list[int]) -> 
     for panel in figure.axes[:-1]:
         low, high = panel.get_ylim()
         texts += [panel.title, *panel.get_xticklabels()]
-        texts += [label for place, label in zip(panel.get_yticks(), panel.get_yticklabels()) if low <= place <= high]  # others are hidden
+        texts += [
+            label for place, label in zip(panel.get_yticks(), panel.get_yticklabels()) if low <= place <= high
+        ]  # others are hidden
     # the label of the x axis keeps an empty line for the note, so its box is cut to its first line
-    boxes = {f"{number} {text.get_text()}": text.get_window_extent() for number, text in enumerate(texts) if text.get_text()}
+    boxes = {
+        f"{number} {text.get_text()}": text.get_window_extent() for number, text in enumerate(texts) if text.get_text()
+    }
     (note,) = [text.get_window_extent() for text in figure.texts if text.get_text() == FIGURE1["note"]]
     axis = next(box for name, box in boxes.items() if name.startswith("0 "))
     axis.y0 = (axis.y0 + axis.y1) / 2
@@ -152,7 +177,11 @@ def test_more_benchmarks_make_more_rows() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("figure1", {"models": [{"model": "z", "label": "Z"}]}, "no judgements of model 'z'; there are judgements of a, b, c"),
+        (
+            "figure1",
+            {"models": [{"model": "z", "label": "Z"}]},
+            "no judgements of model 'z'; there are judgements of a, b, c",
+        ),
         ("figure1", {"models": [{"model": "a"}]}, "model 0: missing label"),
         ("figure1", {"budgets": [16, 512]}, "model 'a' on gpqa has none at budget 512"),
         ("figure1", {"budgets": [0, 16]}, "at least 1 token"),

@@ -1,4 +1,5 @@
-"""Figure 8a: tokens are those with a loss in training, quartiles are marked and named, nothing is clipped, bytes are the same each time."""
+"""Figure 8a: tokens are those with a loss in training, quartiles are marked and named, nothing is clipped, bytes are
+the same each time."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from m1 import records
-from m1.errors import UserError
-from m1.markers import Marks
-from m1.records import Sample
-from m1.report import lengths, style
+from m1.core import records, style
+from m1.core.chat import Marks
+from m1.core.errors import UserError
+from m1.core.records import Sample
+from m1.report import lengths
 from m1.train.text import IGNORED, encode
 from transformers import AutoTokenizer
 
@@ -47,7 +48,15 @@ def samples(path: Path, count: int, seed: int = 0) -> Path:
 
 def run(folder: Path, tokenizer: Path, *subsets: str, note: str = "") -> pd.DataFrame:
     named = [part for subset in subsets for part in ("--subset", subset)]
-    arguments = ["--tokenizer", tokenizer, *named, "--settings", json.dumps({"note": note}), "--table", folder / "figure8a.csv"]
+    arguments = [
+        "--tokenizer",
+        tokenizer,
+        *named,
+        "--settings",
+        json.dumps({"note": note}),
+        "--table",
+        folder / "figure8a.csv",
+    ]
     lengths.main([*map(str, arguments), "--output", str(folder / "figure8a.pdf"), str(folder / "figure8a.png")])
     return pd.read_csv(folder / "figure8a.csv").set_index("subset")
 
@@ -58,7 +67,10 @@ def test_counted_are_the_tokens_with_loss(tmp_path: Path, tokenizer_folder: Path
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     rows = records.read(path, Sample)
     trained = [
-        sum(label != IGNORED for label in encode(tokenizer, row.prompt, row.thinking, row.answer, Marks.of(tokenizer))["labels"])
+        sum(
+            label != IGNORED
+            for label in encode(tokenizer, row.prompt, row.thinking, row.answer, Marks.of(tokenizer))["labels"]
+        )
         for row in rows
     ]
     expected = [len(rows), np.mean(trained), *np.percentile(trained, [25, 50, 75, 95]), max(trained)]
@@ -83,7 +95,9 @@ def test_files_are_the_same_bytes_each_time(tmp_path: Path, tokenizer_folder: Pa
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         run(tmp_path / name, tokenizer_folder, f"m1K={path}", note="a note")
-        contents.append([(tmp_path / name / file).read_bytes() for file in ("figure8a.pdf", "figure8a.png", "figure8a.csv")])
+        contents.append(
+            [(tmp_path / name / file).read_bytes() for file in ("figure8a.pdf", "figure8a.png", "figure8a.csv")]
+        )
     assert contents[0] == contents[1]
     assert contents[0][0].startswith(b"%PDF")
     assert b"/Subtype /Image" not in contents[0][0]  # vectors only
@@ -110,7 +124,9 @@ def test_quartiles_are_marked_named_and_legible(shape: str) -> None:
         quartiles = np.percentile(found, [25, 50, 75])
         assert [line.get_xdata()[0] for line in panel.lines] == quartiles.tolist()
         assert {(line.get_linestyle(), line.get_alpha()) for line in panel.lines} == {(":", 0.5)}
-        assert [text.get_text() for text in panel.texts] == [f"{p} %: {q:,.0f}" for p, q in zip((25, 50, 75), quartiles)]
+        assert [text.get_text() for text in panel.texts] == [
+            f"{p} %: {q:,.0f}" for p, q in zip((25, 50, 75), quartiles)
+        ]
         assert sum(bar.get_height() for bar in panel.patches) == pytest.approx(100)
         tallest = panel.transData.transform((0, max(bar.get_height() for bar in panel.patches)))[1]
         names = [text.get_window_extent() for text in panel.texts]
@@ -123,7 +139,9 @@ def test_quartiles_are_marked_named_and_legible(shape: str) -> None:
         for line, own in zip(panel.lines, names):
             bottom, top = line.get_window_extent().y0, line.get_window_extent().y1
             x = line.get_window_extent().x0
-            crossed = [box for box in names if box is not own and box.x0 < x < box.x1 and box.y0 < top and bottom < box.y1]
+            crossed = [
+                box for box in names if box is not own and box.x0 < x < box.x1 and box.y0 < top and bottom < box.y1
+            ]
             assert not crossed
     (note,) = figure.texts[-1:]
     label = figure.axes[-1].xaxis.label.get_window_extent()

@@ -15,9 +15,9 @@ from chromium import PROGRAM, Page, browser
 from docutils.core import publish_string
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1 import records
-from m1.errors import UserError
-from m1.records import Judgement, Prediction, Question, Rollout
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import Judgement, Prediction, Question, Rollout
 from m1.report import page
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -61,7 +61,9 @@ class Run:
         judgements, predictions, rollouts = [], [], []
         for number, (name, text) in enumerate(texts.items()):
             key = "gpqa" if number % 2 else "medqa"
-            questions[key].append(Question(name, key, f"Stem of {name}: {text}", text if number % 3 else None, ("yes", text, "no"), "B"))
+            questions[key].append(
+                Question(name, key, f"Stem of {name}: {text}", text if number % 3 else None, ("yes", text, "no"), "B")
+            )
             thinking = tuple(tokenizer.encode(f"So: {text}").ids)
             forced = tuple(tokenizer.encode("Wait, but Wait, hm").ids)
             ended = len(thinking) < BUDGETS[-1]
@@ -71,7 +73,11 @@ class Run:
                 rollout = Rollout(name, key, "think", thinking[: BUDGETS[-1]], "length")
             rollouts.append(rollout)
             for i, (model, budget, count) in enumerate(
-                [("base", 0, 0), *(("think", budget, 0) for budget in BUDGETS), *(("think", BUDGETS[-1], count) for count in FORCED)]
+                [
+                    ("base", 0, 0),
+                    *(("think", budget, 0) for budget in BUDGETS),
+                    *(("think", BUDGETS[-1], count) for count in FORCED),
+                ]
             ):
                 right = VERDICTS[number % len(VERDICTS)][i] == "T"
                 answer = f"\\boxed{{{text}}}"
@@ -103,7 +109,9 @@ class Run:
             csv.writer(stream).writerows([heads, none, *rows, ["last", "", 100, "differs"]])
         (folder / "figure1.png").write_bytes(PNG)
         made = {"commit": "0123456789abcdef", "dirty": False, "packages": {"torch": "9.9"}}
-        (folder / "manifest.json").write_text(json.dumps({"made_by": made, "counts": {"questions": 1234}, "seconds": 12.3}))
+        (folder / "manifest.json").write_text(
+            json.dumps({"made_by": made, "counts": {"questions": 1234}, "seconds": 12.3})
+        )
 
     def make(self, megabytes: float = 60, output: str = "report.html", **changes: str) -> Path:
         """Run the module."""
@@ -117,14 +125,29 @@ class Run:
             "--figures": "figure1.png",
             "--manifests": "manifest.json",
         } | changes
-        arguments = [word for flag, names in flags.items() for word in (flag, *(str(self.folder / name) for name in names.split()))]
+        arguments = [
+            word
+            for flag, names in flags.items()
+            for word in (flag, *(str(self.folder / name) for name in names.split()))
+        ]
         given = json.dumps({"remark": "</script> & remark", "models": models, "megabytes": megabytes})
-        rest = ["--captions", str(CAPTIONS), "--benchmarks", str(BENCHMARKS), "--settings", given, "--output", str(self.folder / output)]
+        rest = [
+            "--captions",
+            str(CAPTIONS),
+            "--benchmarks",
+            str(BENCHMARKS),
+            "--settings",
+            given,
+            "--output",
+            str(self.folder / output),
+        ]
         page.main([*arguments, "--tokenizer", f"think={self.folder / 'model'}", *rest])
         return self.folder / output
 
 
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +184,13 @@ def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
     html = hostile.make().read_text(encoding="utf-8")
     facts = json.loads(content(html, "facts"))
     assert facts["settings"] == [[0, 0], [4, 0], [8, 0], [16, 0], [16, 1], [16, 2]]
-    assert facts["steps"][1] == [f"{hostile.folder.parent.name} {hostile.folder.name}", "012345678", "no", "questions 1,234", "12"]
+    assert facts["steps"][1] == [
+        f"{hostile.folder.parent.name} {hostile.folder.name}",
+        "012345678",
+        "no",
+        "questions 1,234",
+        "12",
+    ]
     raw, arrays = unpacked(html, "judged"), {}
     for name, kind, length in facts["layout"]:
         size = 4 if kind == "Uint32Array" else 1
@@ -169,7 +198,10 @@ def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
     questions = json.loads(unpacked(html, "questions"))
     assert [question[0] for question in questions] == ["medqa"] * 4 + ["gpqa"] * 4, "in the order of the benchmarks"
     places = np.frombuffer(unpacked(html, "places"), "<u4").reshape(-1, 2)
-    judgements = {(j.question_id, j.model, j.budget, j.forced): j for j in records.read(hostile.folder / "judgements.parquet", Judgement)}
+    judgements = {
+        (j.question_id, j.model, j.budget, j.forced): j
+        for j in records.read(hostile.folder / "judgements.parquet", Judgement)
+    }
     rollouts = {r.question_id: r for r in records.read(hostile.folder / "rollouts.parquet", Rollout)}
     tokenizer = Tokenizer.from_file(str(hostile.folder / "model" / "tokenizer.json"))
     seen = 0
@@ -201,7 +233,9 @@ BYTES = st.text(alphabet="aé€😀\ufffd \n", max_size=40)
 
 @settings(max_examples=60)
 @given(text=BYTES, cuts=st.lists(st.integers(0, 100), max_size=6))
-def test_pieces_are_the_text_cut_where_the_tokens_are(text: str, cuts: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_pieces_are_the_text_cut_where_the_tokens_are(
+    text: str, cuts: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     tokenizer = bytes_tokenizer(tmp_path_factory.getbasetemp() / "bytes")
     ids = tokenizer.encode(text).ids
     ends = sorted({min(cut, len(ids)) for cut in cuts} | {len(ids)})
@@ -223,7 +257,9 @@ def test_texts_that_do_not_fit_are_left_out_and_those_that_flip_come_first(tmp_p
     kept = places[:, 0] != page.NOWHERE
     assert 0 < kept.sum() < len(kept)
     ranks = [reading.rank for reading in _readings(run, json.loads(unpacked(html, "questions")))]
-    assert max(rank for rank, there in zip(ranks, kept) if there) <= min(rank for rank, there in zip(ranks, kept) if not there)
+    assert max(rank for rank, there in zip(ranks, kept) if there) <= min(
+        rank for rank, there in zip(ranks, kept) if not there
+    )
 
 
 def _readings(run: Run, questions: list[list]) -> list[page.Reading]:
@@ -264,7 +300,10 @@ def test_hostile_texts_are_shown_as_text_and_the_network_is_not_asked(hostile: R
         visible = "".join(chr(0x2400 + ord(c)) if c < " " else "\u2421" if "\x7f" <= c <= "\x9f" else c for c in text)
         assert visible in open_page.ask(shown)
         assert open_page.ask("document.querySelectorAll('#reading script, #reading img, #space script').length") == 0
-        isolated = "[...document.querySelectorAll('.model-text, .stem')].every((one) => getComputedStyle(one).unicodeBidi === 'isolate')"
+        isolated = (
+            "[...document.querySelectorAll('.model-text, .stem')].every((one) => "
+            "getComputedStyle(one).unicodeBidi === 'isolate')"
+        )
         assert open_page.ask(isolated)
     for tab in ("tables", "run", "figures"):
         open_page.open(path, f"#{tab}")
@@ -288,13 +327,17 @@ def test_the_policy_forbids_network_and_foreign_script(hostile: Run, open_page: 
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         went = f"fetch('{url}/fetch', {{ mode: 'no-cors' }}).then(() => 'went', () => 'refused')"
-        image = f"new Promise((done) => {{ const i = new Image(); i.onload = i.onerror = () => done(1); i.src = '{url}/image'; }})"
+        image = (
+            f"new Promise((done) => {{ const i = new Image(); i.onload = i.onerror = () => done(1); "
+            f"i.src = '{url}/image'; }})"
+        )
         assert open_page.ask(went) == "refused"
         assert open_page.ask(image)
         server.shutdown()
     assert asked == []
     open_page.ask(
-        "(() => { const s = document.createElement('script'); s.textContent = 'window.foreign = 1'; document.body.append(s); })()"
+        "(() => { const s = document.createElement('script'); s.textContent = 'window.foreign = "
+        "1'; document.body.append(s); })()"
     )
     assert open_page.ask("typeof window.foreign") == "undefined"
     assert any("Content Security Policy" in error for error in open_page.errors)
@@ -310,10 +353,12 @@ def test_filters_and_keys(hostile: Run, open_page: Page) -> None:
     def chosen(**values: str) -> list[list[str]]:
         """Ids and models of the readings in the list with these filters."""
         script = (
-            f"(() => {{ $('filters').reset(); Object.entries({json.dumps(values)}).forEach(([id, value]) => $(id).value = value); filter();"
+            f"(() => {{ $('filters').reset(); Object.entries({json.dumps(values)}).forEach(([id, "
+            "value]) => $(id).value = value); filter();"
         )
         return open_page.ask(
-            script + " return found.map((r) => [questions[arrays.question[r]].id, facts.models[arrays.model[r]].model]); })()"
+            script
+            + " return found.map((r) => [questions[arrays.question[r]].id, facts.models[arrays.model[r]].model]); })()"
         )
 
     def expected(keep) -> set[tuple[str, str]]:
@@ -366,7 +411,11 @@ def test_tables_sort_with_what_is_missing_last(hostile: Run, open_page: Page) ->
     open_page.ask(press)
     assert open_page.ask(column)[-2:] == ["100", "missing"]
     assert (
-        open_page.ask("[...document.querySelectorAll('#tables tr')].filter((row) => row.children[0].textContent === 'differs').length") == 1
+        open_page.ask(
+            "[...document.querySelectorAll('#tables tr')].filter((row) => row.children[0].textContent "
+            "=== 'differs').length"
+        )
+        == 1
     )
 
 
@@ -374,7 +423,13 @@ def test_tables_sort_with_what_is_missing_last(hostile: Run, open_page: Page) ->
 @pytest.mark.parametrize("width", [360, 1300])
 def test_nothing_is_wider_than_the_window(hostile: Run, open_page: Page, width: int) -> None:
     open_page.size(width, 800)
-    for tab in ("run", "tables", "figures", "question/medqa/long/think/16/0", "question/medqa/right%20to%20left/think/16/2"):
+    for tab in (
+        "run",
+        "tables",
+        "figures",
+        "question/medqa/long/think/16/0",
+        "question/medqa/right%20to%20left/think/16/2",
+    ):
         open_page.open(hostile.folder / "shown.html", f"#{tab}")
         assert open_page.ask("document.documentElement.scrollWidth") <= width, tab
         section = "document.querySelector('main > section:not([hidden])')"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged_files import PAPER, counted, outcomes, save
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.report import paired, statistics
 from scipy.stats import binomtest, chi2
 
@@ -46,7 +46,9 @@ def test_pairs_on_each_benchmark_and_on_all(tmp_path: Path) -> None:
     assert found["benchmark"].tolist() == ["medqa", "nejm", "all"]
     assert found["column"].tolist() == ["MedQA", "NEJM", "all"]
     assert set(found["table"]) == {"table1"}
-    assert found[["first", "first_label", "first_budget", "second"]].drop_duplicates().to_numpy().tolist() == [["a", "A", 2048, "b"]]
+    assert found[["first", "first_label", "first_budget", "second"]].drop_duplicates().to_numpy().tolist() == [
+        ["a", "A", 2048, "b"]
+    ]
     counts = found[["n", "both_right", "only_first", "only_second", "both_wrong"]].to_numpy().tolist()
     assert counts == [[40, 0, 30, 2, 8], [4, 1, 1, 1, 1], [44, 1, 31, 3, 9]]
     assert found["difference"].tolist() == [70, 0, 63.64]
@@ -59,13 +61,20 @@ def test_pairs_on_each_benchmark_and_on_all(tmp_path: Path) -> None:
 
 
 def test_only_questions_of_both_models_count(tmp_path: Path) -> None:
-    parts = [counted("a", "medqa", 3, 5), counted("b", "medqa", 3, 3), counted("a", "nejm", 1, 2), counted("b", "gpqa", 1, 2)]
+    parts = [
+        counted("a", "medqa", 3, 5),
+        counted("b", "medqa", 3, 3),
+        counted("a", "nejm", 1, 2),
+        counted("b", "gpqa", 1, 2),
+    ]
     found = run(tmp_path, parts, table1=[row("a"), row("b")])
     assert found[["benchmark", "n", "both_right"]].to_numpy().tolist() == [["medqa", 3, 3], ["all", 3, 3]]
 
 
 def test_each_table_has_its_own_budgets_pairs_and_correction(tmp_path: Path) -> None:
-    parts = [counted(model, "medqa", k, 100, budget) for model, k in (("a", 20), ("b", 40), ("c", 60)) for budget in (16, 32)]
+    parts = [
+        counted(model, "medqa", k, 100, budget) for model, k in (("a", 20), ("b", 40), ("c", 60)) for budget in (16, 32)
+    ]
     found = run(tmp_path, parts, table1=[row("a", 16), row("b", 16), row("c", 16)], table2=[row("a", 32), row("b", 32)])
     one, two = (found[found["table"] == table] for table in ("table1", "table2"))
     assert one[["first", "second"]].drop_duplicates().to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]

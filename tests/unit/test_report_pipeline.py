@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.errors import UserError
-from m1.report import style
+from m1.core import style
+from m1.core.errors import UserError
 from m1.report.pipeline import LANE, STAGES, TOLD, arrange, directed, draw, labels, main, parse, rows
 
 DOT = """digraph snakemake_dag {
@@ -47,11 +47,22 @@ RULES = [
         "screen_attempt",
         "screen_hard",
     ),
-    *("distill_draw", "distill_traces", "select_domains", "select_sample", "train_sft", "infer_sweep", "infer_answer", "score_judge"),
+    *(
+        "distill_draw",
+        "distill_traces",
+        "select_domains",
+        "select_sample",
+        "train_sft",
+        "infer_sweep",
+        "infer_answer",
+        "score_judge",
+    ),
     *("report_table1", "report_figure2"),
 ]
 graphs = st.lists(
-    st.tuples(st.sampled_from(RULES), st.sampled_from(RULES)).filter(lambda edge: edge[0] != edge[1]), max_size=45, unique=True
+    st.tuples(st.sampled_from(RULES), st.sampled_from(RULES)).filter(lambda edge: edge[0] != edge[1]),
+    max_size=45,
+    unique=True,
 )
 
 
@@ -81,7 +92,9 @@ def test_rules_and_edges_are_read_without_targets_and_loops() -> None:
 def test_something_else_than_a_rule_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "graph.dot").write_text('digraph { 0[label = "all"]; }')
     with pytest.raises(UserError, match="no rule of a stage"):
-        main(["--graph", str(tmp_path / "graph.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")])
+        main(
+            ["--graph", str(tmp_path / "graph.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")]
+        )
     with pytest.raises(UserError, match="cannot be read"):
         main(["--graph", str(tmp_path / "none.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")])
 
@@ -95,7 +108,9 @@ def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) 
         assert reached(onward, rule) == reached(accepted, rule), "the same rules are reached"
         assert rule not in reached(onward, rule), "no cycle"
     for edge in onward:
-        assert edge[1] not in reached([other for other in onward if other != edge], edge[0]), "none is implied by the others"
+        assert edge[1] not in reached([other for other in onward if other != edge], edge[0]), (
+            "none is implied by the others"
+        )
     order = rows(RULES, onward)
     assert all(order[a] < order[b] for a, b in onward)
 
@@ -110,7 +125,9 @@ def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> No
         for left, right in itertools.pairwise(row):
             assert left.x + left.width / 2 < right.x - right.width / 2
     for chain, _ in arrows:
-        assert [node.row for node in chain] == list(range(chain[0].row, chain[-1].row + 1)), "an arrow passes every row between"
+        assert [node.row for node in chain] == list(range(chain[0].row, chain[-1].row + 1)), (
+            "an arrow passes every row between"
+        )
         assert all(not node.rule and node.width == LANE for node in chain[1:-1])
 
 
@@ -147,8 +164,14 @@ def test_counts_are_those_of_the_manifests(tmp_path: Path) -> None:
         "select_sample": ["m23k 23,493", "m1k 1,000 samples"],
     }
     (one,) = written(tmp_path, {"train_sft=train/m1-7b-1k/manifest.json": {"samples": 1000, "tokens": 1_234_567}})[1:]
-    assert labels([("train_sft", Path(one.partition("=")[2]))])["train_sft"] == ["1 model", "1,000 samples", "1,234,567 tokens an epoch"]
-    assert labels([("train_sft", tmp_path / "train/m1-7b-1k")]) == labels([("train_sft", tmp_path / "train/m1-7b-1k/manifest.json")])
+    assert labels([("train_sft", Path(one.partition("=")[2]))])["train_sft"] == [
+        "1 model",
+        "1,000 samples",
+        "1,234,567 tokens an epoch",
+    ]
+    assert labels([("train_sft", tmp_path / "train/m1-7b-1k")]) == labels(
+        [("train_sft", tmp_path / "train/m1-7b-1k/manifest.json")]
+    )
 
 
 def test_a_manifest_without_the_count_is_named(tmp_path: Path) -> None:
@@ -189,7 +212,17 @@ def test_the_figure_is_the_same_bytes_with_fonts_embedded(tmp_path: Path) -> Non
     made = []
     for name in ("one", "two"):
         files = [str(tmp_path / f"{name}.{kind}") for kind in ("pdf", "png")]
-        main(["--graph", str(tmp_path / "graph.dot"), *written(tmp_path, PAPER), "--settings", '{"note": "n"}', "--output", *files])
+        main(
+            [
+                "--graph",
+                str(tmp_path / "graph.dot"),
+                *written(tmp_path, PAPER),
+                "--settings",
+                '{"note": "n"}',
+                "--output",
+                *files,
+            ]
+        )
         made.append([Path(file).read_bytes() for file in files])
     assert made[0] == made[1]
     assert b"/FontFile2" in made[0][0]

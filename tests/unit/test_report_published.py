@@ -27,7 +27,9 @@ def test_accuracies_are_of_whole_numbers_and_averages_of_their_rows(name: str, r
     assert len(table) == rows
     assert list(table.columns[2:]) == [*sizes.index, "Avg."]
     pd.testing.assert_frame_equal(accuracy.map("{:.2f}".format), table[sizes.index], check_dtype=False)
-    pd.testing.assert_series_equal(accuracy.mean(axis=1).map("{:.2f}".format), table["Avg."], check_names=False, check_dtype=False)
+    pd.testing.assert_series_equal(
+        accuracy.mean(axis=1).map("{:.2f}".format), table["Avg."], check_names=False, check_dtype=False
+    )
 
 
 def test_names_are_unique_within_their_group() -> None:

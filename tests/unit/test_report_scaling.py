@@ -1,4 +1,5 @@
-"""scaling.csv and best_budget.csv: against counting by hand, drawing questions one by one, and simulated models of known behaviour."""
+"""scaling.csv and best_budget.csv: against counting by hand, drawing questions one by one, and simulated models of
+known behaviour."""
 
 import gc
 import json
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judged_files import PAPER, counted, outcomes, save
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.report import scaling
 from scipy.stats import pointbiserialr
 
@@ -24,16 +25,22 @@ def run(folder: Path, parts: list[pa.Table], *models: str, seed: int = 1) -> tup
     return pd.read_csv(folder / "s.csv"), pd.read_csv(folder / "b.csv")
 
 
-def a_sweep(right: np.ndarray, settings: list[tuple[int, int]] | None = None, benchmark: str = "medqa") -> scaling.Sweep:
+def a_sweep(
+    right: np.ndarray, settings: list[tuple[int, int]] | None = None, benchmark: str = "medqa"
+) -> scaling.Sweep:
     n, width = right.shape
     settings = settings or [(2 ** (7 + place), 0) for place in range(width)]
-    return scaling.Sweep(settings, np.array([benchmark] * n), right, np.ones((n, width)), np.zeros((n, width), dtype=bool))
+    return scaling.Sweep(
+        settings, np.array([benchmark] * n), right, np.ones((n, width)), np.zeros((n, width), dtype=bool)
+    )
 
 
 def test_a_small_sweep_by_hand(tmp_path: Path) -> None:
     parts = [
         outcomes("a", "medqa", [True, True, False, False], budget=16, tokens=16, ended=False),
-        outcomes("a", "medqa", [True, False, True, True], budget=32, tokens=[20, 32, 18, 30], ended=[True, False, True, True]),
+        outcomes(
+            "a", "medqa", [True, False, True, True], budget=32, tokens=[20, 32, 18, 30], ended=[True, False, True, True]
+        ),
         outcomes("a", "medqa", [True, False, True, False], budget=32, forced=1, tokens=[25, 32, 24, 32], ended=True),
         outcomes("a", "medqa", [False, False, True, False], budget=32, forced=4, tokens=[29, 32, 30, 32], ended=True),
         counted("b", "nejm", 1, 2),
@@ -49,16 +56,27 @@ def test_a_small_sweep_by_hand(tmp_path: Path) -> None:
         [1, 4, 25, 0, 30.75],
     ]
     assert mine.loc[(32, 0), ["tokens_right", "tokens_wrong"]].tolist() == [22.67, 32]
-    turns = ["before_budget", "before_forced", "right_to_wrong", "wrong_to_right", "right_to_wrong_rate", "wrong_to_right_rate"]
+    turns = [
+        "before_budget",
+        "before_forced",
+        "right_to_wrong",
+        "wrong_to_right",
+        "right_to_wrong_rate",
+        "wrong_to_right_rate",
+    ]
     assert mine.loc[(16, 0), [*turns, "p"]].isna().all()
     assert mine.loc[(32, 0), turns].tolist() == [16, 0, 1, 2, 50, 100]
     assert mine.loc[(32, 1), turns].tolist() == [32, 0, 1, 0, 33.33, 0]
     assert mine.loc[(32, 4), turns].tolist() == [32, 1, 1, 0, 50, 0]
     assert mine["p"].tolist()[1:] == [1, 1, 1]
     expected = pointbiserialr([True, False, True, True], [20, 32, 18, 30])
-    assert mine.loc[(32, 0), ["length_r", "length_p"]].tolist() == pytest.approx([expected.statistic, expected.pvalue], abs=1e-3)
+    assert mine.loc[(32, 0), ["length_r", "length_p"]].tolist() == pytest.approx(
+        [expected.statistic, expected.pvalue], abs=1e-3
+    )
     assert mine.loc[(16, 0), ["length_r", "length_p"]].isna().all()  # every length is 16
-    assert best[["benchmark", "over", "within", "best", "n", "accuracy", "degrades_at"]].fillna(-1).to_numpy().tolist() == [
+    assert best[["benchmark", "over", "within", "best", "n", "accuracy", "degrades_at"]].fillna(
+        -1
+    ).to_numpy().tolist() == [
         ["medqa", "budget", -1, 32, 4, 75, "nowhere"],
         ["medqa", "forced", 32, 0, 4, 75, "nowhere"],
         ["all", "budget", -1, 32, 4, 75, "nowhere"],
@@ -79,7 +97,11 @@ def test_all_weighs_questions_and_the_average_benchmarks(tmp_path: Path) -> None
     assert table[table["benchmark"] == "all"]["accuracy"].tolist() == [75, 25]
     best = best.set_index("benchmark")
     assert best.loc["all", ["best", "accuracy", "degrades_at", "degrades_by"]].tolist() == [16, 75, "32", 50]
-    assert best.loc["average", ["best", "accuracy", "degrades_at"]].tolist() == [16, 50, "nowhere"]  # of equal ones the smallest
+    assert best.loc["average", ["best", "accuracy", "degrades_at"]].tolist() == [
+        16,
+        50,
+        "nowhere",
+    ]  # of equal ones the smallest
     assert best.loc["medqa", "degrades_at"] == "32"
     assert best.loc["nejm", ["best", "best_low", "best_high"]].tolist() == [32, 32, 32]
 
@@ -104,7 +126,9 @@ def test_same_seed_same_bytes_and_a_model_more_changes_no_other_line(tmp_path: P
 
 def test_a_question_without_a_setting_is_named(tmp_path: Path) -> None:
     parts = [counted("a", "medqa", 1, 3, 16), counted("a", "medqa", 1, 2, 32)]
-    with pytest.raises(UserError, match="model 'a' on medqa: question medqa-2 has none at budget 32 with 0 forced, which others have"):
+    with pytest.raises(
+        UserError, match="model 'a' on medqa: question medqa-2 has none at budget 32 with 0 forced, which others have"
+    ):
         run(tmp_path, parts, "a")
     with pytest.raises(UserError, match="no judgements of model 'c'; there are judgements of a"):
         run(tmp_path, parts, "c")
@@ -129,7 +153,9 @@ def test_drawing_patterns_is_drawing_questions() -> None:
     one = scaling.redraw(right, random)
     other = 100 * right[random.integers(60, size=(scaling.DRAWS, 60))].mean(axis=1)
     for share in (2.5, 50, 97.5):
-        assert np.percentile(one, share, axis=0) == pytest.approx(np.percentile(other, share, axis=0), abs=1.7)  # a question is 1.67 points
+        assert np.percentile(one, share, axis=0) == pytest.approx(
+            np.percentile(other, share, axis=0), abs=1.7
+        )  # a question is 1.67 points
     assert np.corrcoef(one.T) == pytest.approx(np.corrcoef(other.T), abs=0.05)
     assert one.mean(axis=0) == pytest.approx(100 * right.mean(axis=0), abs=0.3)
 

@@ -7,10 +7,18 @@ import json
 from pathlib import Path
 
 import pytest
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.report import spending
 
-ONE = {"calls": 10, "prompt_tokens": 100, "thinking_tokens": 500, "answer_tokens": 50, "dollars": 0.25, "refused": 1, "cut": 2}
+ONE = {
+    "calls": 10,
+    "prompt_tokens": 100,
+    "thinking_tokens": 500,
+    "answer_tokens": 50,
+    "dollars": 0.25,
+    "refused": 1,
+    "cut": 2,
+}
 
 
 def test_steps_and_their_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

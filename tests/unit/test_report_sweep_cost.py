@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.report.sweep_cost import main
 
 COUNTS = {
@@ -27,7 +27,9 @@ COUNTS = {
 def manifest(folder: Path, name: str, **changes: Any) -> str:
     counts = {**COUNTS, **changes}
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"counts": {k: v for k, v in counts.items() if v is not None}, "name": name, "seconds": 32.0}))
+    path.write_text(
+        json.dumps({"counts": {k: v for k, v in counts.items() if v is not None}, "name": name, "seconds": 32.0})
+    )
     return str(path)
 
 
@@ -41,9 +43,9 @@ def test_a_row_for_each_model_in_the_order_given(tmp_path: Path) -> None:
     assert (first["tokens"], first["anew_tokens"], first["share"]) == ("105813", "395153", "0.2678")
     assert (first["generated_now"], first["tokens_per_second"]) == ("105813", "3307")
     changed = {"model", "generated_now", "tokens_per_second"}
-    assert {key: first[key] for key in first.keys() - changed} == {key: second[key] for key in second.keys() - changed}, (
-        "no hit hides a cost"
-    )
+    assert {key: first[key] for key in first.keys() - changed} == {
+        key: second[key] for key in second.keys() - changed
+    }, "no hit hides a cost"
     assert (second["generated_now"], second["tokens_per_second"]) == ("0", "")
 
 
@@ -57,4 +59,6 @@ def test_what_is_no_sweep_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_manifest_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"old\.json: .* no answer_tokens\. Delete it"):
-        main(["--manifests", manifest(tmp_path, "old", answer_tokens=None), "--output", str(tmp_path / "sweep_cost.csv")])
+        main(
+            ["--manifests", manifest(tmp_path, "old", answer_tokens=None), "--output", str(tmp_path / "sweep_cost.csv")]
+        )

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1 import records
-from m1.errors import UserError
-from m1.records import Domain, Judgement, Question, Sample, Trace
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import Domain, Judgement, Question, Sample, Trace
 from m1.report import tables
 from m1.report.accuracy import accuracies, average
 from statsmodels.stats.proportion import proportion_confint
@@ -26,7 +26,19 @@ def judged(model: str, benchmark: str, k: int, n: int, budget: int = 2048, force
     """k right judgements of n."""
     return [
         Judgement(
-            f"{benchmark}-{i}", benchmark, benchmark, model, budget, forced, True, 7, 3, "", "A" if i < k else "B", i < k, "boxed letter"
+            f"{benchmark}-{i}",
+            benchmark,
+            benchmark,
+            model,
+            budget,
+            forced,
+            True,
+            7,
+            3,
+            "",
+            "A" if i < k else "B",
+            i < k,
+            "boxed letter",
         )
         for i in range(n)
     ]
@@ -37,8 +49,22 @@ def make(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the command line on one file; the table as text, and the long form."""
     records.write(tmp_path / "j.parquet", judgements, Judgement)
-    arguments = ["--published", PAPER / f"{table}.csv", "--benchmarks", PAPER / "benchmarks.csv", "--judgements", tmp_path / "j.parquet"]
-    arguments += ["--settings", json.dumps({"rows": rows, "remark": remark}), "--output", tmp_path / "t.csv", "--long", tmp_path / "l.csv"]
+    arguments = [
+        "--published",
+        PAPER / f"{table}.csv",
+        "--benchmarks",
+        PAPER / "benchmarks.csv",
+        "--judgements",
+        tmp_path / "j.parquet",
+    ]
+    arguments += [
+        "--settings",
+        json.dumps({"rows": rows, "remark": remark}),
+        "--output",
+        tmp_path / "t.csv",
+        "--long",
+        tmp_path / "l.csv",
+    ]
     tables.main([table, *map(str, arguments)])
     return pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False), pd.read_csv(tmp_path / "l.csv")
 
@@ -57,10 +83,14 @@ def test_published_right_answers_give_the_published_table(tmp_path: Path, name: 
         model = f"model {number}"
         for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False):
             judgements += judged(model, key, round(float(line[column]) * n / 100), n)
-        rows.append({"model": model, "label": line[label], group: line[group], "published": line[label], "budget": 2048})
+        rows.append(
+            {"model": model, "label": line[label], group: line[group], "published": line[label], "budget": 2048}
+        )
     found = accuracies(frame(judgements))
     published = pd.read_csv(PAPER / f"{name}.csv")
-    wide, long = tables.accuracy_table(found, rows, False, published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"])))
+    wide, long = tables.accuracy_table(
+        found, rows, False, published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"]))
+    )
     tables.write(wide, tmp_path / "ours.csv", tables.MISSING)
     assert (tmp_path / "ours.csv").read_text() == (PAPER / f"{name}.csv").read_text()
     assert ((long["accuracy"] - long["published"]).abs() < 0.005 + 1e-9).all()
@@ -78,10 +108,28 @@ def test_cells_are_exact_and_only_at_the_rows_budget(tmp_path: Path) -> None:
     wide, long = make(tmp_path, "table1", judgements, [row("a", published="m1-7B-1K"), row("b", budget=0)])
     assert list(wide.columns) == ["group", "model", *BENCHMARKS["column"], "Avg."]
     first, second = wide.to_dict("records")
-    assert (first["model"], first["MedQA"], first["NEJM"], first["Avg."], first["MedMC"]) == ("A", "66.67", "12.50", "39.58", "missing")
+    assert (first["model"], first["MedQA"], first["NEJM"], first["Avg."], first["MedMC"]) == (
+        "A",
+        "66.67",
+        "12.50",
+        "39.58",
+        "missing",
+    )
     # b lacks a benchmark that the run has: its mean over the rest would not compare
     assert (second["MedQA"], second["NEJM"], second["Avg."]) == ("33.33", "missing", "missing")
-    assert list(long.columns) == ["group", "model", "label", "benchmark", "budget", "k", "n", "accuracy", "low", "high", "published"]
+    assert list(long.columns) == [
+        "group",
+        "model",
+        "label",
+        "benchmark",
+        "budget",
+        "k",
+        "n",
+        "accuracy",
+        "low",
+        "high",
+        "published",
+    ]
     assert long[["model", "benchmark", "budget", "k", "n"]].to_numpy().tolist() == [
         ["a", "medqa", 2048, 2, 3],
         ["a", "nejm", 2048, 1, 8],
@@ -109,7 +157,10 @@ def test_every_row_of_the_embedded_world_says_so(tmp_path: Path) -> None:
 
 
 def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
-    rows = [{"model": "a", "label": "Random", "scale": scale, "published": "Random", "budget": 2048} for scale in ("1K Scale", "23K Scale")]
+    rows = [
+        {"model": "a", "label": "Random", "scale": scale, "published": "Random", "budget": 2048}
+        for scale in ("1K Scale", "23K Scale")
+    ]
     _, long = make(tmp_path, "table2", judged("a", "medqa", 1, 2), rows)
     paper = pd.read_csv(PAPER / "table2.csv")
     assert long["published"].tolist() == paper.loc[paper["Data Filtering"] == "Random", "MedQA"].tolist()
@@ -119,7 +170,10 @@ def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"model": "c"}, "no judgements of model 'c'; there are judgements of a, b"),
-        ({"budget": 4096}, r"model 'a' on medqa has none at budget 4096 with 0 forced; it has \(budget, forced\) \(2048, 0\)"),
+        (
+            {"budget": 4096},
+            r"model 'a' on medqa has none at budget 4096 with 0 forced; it has \(budget, forced\) \(2048, 0\)",
+        ),
         ({"published": "m1-8B"}, "0 published rows are named 'm1-8B'"),
         ({"colour": "red"}, "row 0: unknown colour. The keys are"),
     ],
@@ -132,11 +186,16 @@ def test_a_row_that_cannot_be_made_is_named(tmp_path: Path, changes: dict, messa
 
 
 def test_repeated_judgements_are_refused() -> None:
-    with pytest.raises(UserError, match="2 questions are judged twice at one setting, the first at model a, benchmark medqa, budget 2048"):
+    with pytest.raises(
+        UserError,
+        match="2 questions are judged twice at one setting, the first at model a, benchmark medqa, budget 2048",
+    ):
         accuracies(frame(judged("a", "medqa", 1, 2) * 2))
 
 
-@pytest.mark.parametrize(("settings", "message"), [('{"rows": []}', "missing remark"), ("{", "not JSON"), ("[]", "not a mapping")])
+@pytest.mark.parametrize(
+    ("settings", "message"), [('{"rows": []}', "missing remark"), ("{", "not JSON"), ("[]", "not a mapping")]
+)
 def test_wrong_settings_are_refused(tmp_path: Path, settings: str, message: str) -> None:
     files = ["--published", "p", "--benchmarks", "b", "--judgements", "j", "--output", "o", "--long", "l"]
     with pytest.raises(UserError, match=message):
@@ -148,7 +207,10 @@ def test_accuracy_and_wilson_interval(counts: tuple[int, int]) -> None:
     k, n = counts
     (line,) = accuracies(frame(judged("a", "medqa", k, n))).to_dict("records")
     z, share = 1.959963984540054, k / n
-    centre, half = (share + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    centre, half = (
+        (share + z * z / (2 * n)) / (1 + z * z / n),
+        z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5,
+    )
     assert (line["k"], line["n"]) == counts
     assert (line["accuracy"], line["low"], line["high"]) == pytest.approx(
         (100 * share, 100 * (centre - half), 100 * (centre + half)), abs=1e-9
@@ -161,15 +223,26 @@ def test_average_is_plain_and_needs_every_benchmark() -> None:
 
 
 def questions(path: Path, **counts: int) -> Path:
-    rows = [Question(f"{source}-{i}", source, "stem", None, ("x", "y"), "A") for source, count in counts.items() for i in range(count)]
+    rows = [
+        Question(f"{source}-{i}", source, "stem", None, ("x", "y"), "A")
+        for source, count in counts.items()
+        for i in range(count)
+    ]
     records.write(path, rows, Question)
     return path
 
 
-def table3(tmp_path: Path, rows: list[dict], columns: list[str], *named: str, asked: Sequence[Path] = ()) -> tuple[list, list]:
+def table3(
+    tmp_path: Path, rows: list[dict], columns: list[str], *named: str, asked: Sequence[Path] = ()
+) -> tuple[list, list]:
     arguments = [part for value in named for part in ("--row", value)]
     arguments += ["--questions", *map(str, asked)] if asked else []
-    arguments += ["--published", str(PAPER / "table3.csv"), "--settings", json.dumps({"columns": columns, "rows": rows})]
+    arguments += [
+        "--published",
+        str(PAPER / "table3.csv"),
+        "--settings",
+        json.dumps({"columns": columns, "rows": rows}),
+    ]
     tables.main(["table3", *arguments, "--output", str(tmp_path / "t.csv"), "--long", str(tmp_path / "l.csv")])
     return tuple(list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("t.csv", "l.csv"))  # type: ignore[return-value]
 
@@ -178,11 +251,16 @@ def test_table_3_counts_by_pool_beside_the_published_counts(tmp_path: Path) -> N
     merged = questions(tmp_path / "merged.parquet", medqa=5, medmcqa=7, pubmedqa=1)
     none = questions(tmp_path / "none.parquet")
     rows = [{"label": "All", "published": "Initial collection"}, {"label": "None left", "published": None}]
-    wide, long = table3(tmp_path, rows, ["medqa", "headqa", "medmcqa", "pubmedqa"], f"None left={none}", f"All={merged}")
+    wide, long = table3(
+        tmp_path, rows, ["medqa", "headqa", "medmcqa", "pubmedqa"], f"None left={none}", f"All={merged}"
+    )
     paper = pd.read_csv(PAPER / "table3.csv", dtype=str).iloc[0]
     head, first, second = wide
     assert head == ["Dataset", *(f"{name}{end}" for name in paper.index[1:] for end in ("", " published"))]
-    assert first == ["All", *(part for ours, pool in zip(["5", "0", "7", "1", "13"], paper[1:]) for part in (ours, pool))]
+    assert first == [
+        "All",
+        *(part for ours, pool in zip(["5", "0", "7", "1", "13"], paper[1:]) for part in (ours, pool)),
+    ]
     assert second == ["None left", *["0", ""] * 5]
     assert long[:3] == [
         ["dataset", "source", "count", "published"],
@@ -202,7 +280,11 @@ def test_table_3_has_no_published_column_for_a_pool_that_the_paper_lacks(tmp_pat
 
 
 def traces(path: Path, identities: Sequence[str]) -> Path:
-    records.write(path, [Trace(identity, "t", "so", "\\boxed{x}", "stop", 1, 2, 1, 0.0, "key", "right") for identity in identities], Trace)
+    records.write(
+        path,
+        [Trace(identity, "t", "so", "\\boxed{x}", "stop", 1, 2, 1, 0.0, "key", "right") for identity in identities],
+        Trace,
+    )
     return path
 
 
@@ -212,7 +294,9 @@ def test_table_3_counts_traces_by_their_questions(tmp_path: Path) -> None:
     row = {"label": "Right", "published": None}
     wide, _ = table3(tmp_path, [row], ["medqa", "medmcqa"], f"Right={right}", asked=asked)
     assert wide[1] == ["Right", "2", "", "1", "", "3", ""]
-    with pytest.raises(UserError, match=r"right.parquet: the source of 1 of 3 records is not known \(the first: question medmcqa-0\)"):
+    with pytest.raises(
+        UserError, match=r"right.parquet: the source of 1 of 3 records is not known \(the first: question medmcqa-0\)"
+    ):
         table3(tmp_path, [row], ["medqa"], f"Right={right}", asked=asked[:1])
     with pytest.raises(UserError, match=r"the source of 3 of 3 .* as --questions"):
         table3(tmp_path, [row], ["medqa"], f"Right={right}")
@@ -245,7 +329,9 @@ PAPER4 = pd.read_csv(PAPER / "table4.csv")
 def samples(path: Path, rows: list[tuple[str, str, str]]) -> Path:
     """Question, source and own domain of each."""
     records.write(
-        path, [Sample(id, source, domain, "prompt", "thinking", "answer", "m1k", "rule", 42) for id, source, domain in rows], Sample
+        path,
+        [Sample(id, source, domain, "prompt", "thinking", "answer", "m1k", "rule", 42) for id, source, domain in rows],
+        Sample,
     )
     return path
 
@@ -256,16 +342,31 @@ def table4(tmp_path: Path, *subsets: str, labelled: bool = True) -> tuple[pd.Dat
     arguments = [part for value in subsets for part in ("--subset", value)] + (
         ["--domains", str(tmp_path / "d.parquet")] if labelled else []
     )
-    arguments += ["--published", str(PAPER / "table4.csv"), "--output", str(tmp_path / "t.csv"), "--long", str(tmp_path / "l.csv")]
+    arguments += [
+        "--published",
+        str(PAPER / "table4.csv"),
+        "--output",
+        str(tmp_path / "t.csv"),
+        "--long",
+        str(tmp_path / "l.csv"),
+    ]
     tables.main(["table4", *arguments])
     return tuple(pd.read_csv(tmp_path / name, dtype=str, keep_default_na=False) for name in ("t.csv", "l.csv"))  # type: ignore[return-value]
 
 
 def test_table_4_counts_by_domain_and_pool_beside_the_published_counts(tmp_path: Path) -> None:
-    large = samples(tmp_path / "large.parquet", [("q1", "medmcqa", ""), ("q2", "medqa", ""), ("q3", "medmcqa", ""), ("q4", "headqa", "")])
-    small = samples(tmp_path / "small.parquet", [("q3", "medmcqa", "Analysis"), ("q9", "medqa", "Virology")])  # their own labels go first
+    large = samples(
+        tmp_path / "large.parquet",
+        [("q1", "medmcqa", ""), ("q2", "medqa", ""), ("q3", "medmcqa", ""), ("q4", "headqa", "")],
+    )
+    small = samples(
+        tmp_path / "small.parquet", [("q3", "medmcqa", "Analysis"), ("q9", "medqa", "Virology")]
+    )  # their own labels go first
     wide, long = table4(tmp_path, f"m23K={large}", f"m1K={small}")
-    assert list(wide.columns) == ["Domain", *(f"{heading}{end}" for heading in PAPER4.columns[1:] for end in ("", " published"))]
+    assert list(wide.columns) == [
+        "Domain",
+        *(f"{heading}{end}" for heading in PAPER4.columns[1:] for end in ("", " published")),
+    ]
     assert wide["Domain"].tolist() == [*PAPER4["Domain"], "Of ours"]
     table = wide.set_index("Domain")
     ours = table[[heading for heading in table.columns if not heading.endswith("published")]]
@@ -302,7 +403,11 @@ def test_table_4_says_missing_where_a_subset_has_no_labels_at_all(tmp_path: Path
     small = samples(tmp_path / "small.parquet", [("q3", "medmcqa", "Virology")])
     wide, long = table4(tmp_path, f"m23K={bare}", f"m1K={small}", labelled=False)
     virology = wide.set_index("Domain").loc["Virology"]
-    assert (virology["m23K MedMCQA"], virology["m23K Summation"], virology["m1K MedMCQA"]) == ("missing", "missing", "1")
+    assert (virology["m23K MedMCQA"], virology["m23K Summation"], virology["m1K MedMCQA"]) == (
+        "missing",
+        "missing",
+        "1",
+    )
     assert virology["m23K MedMCQA published"] == str(PAPER4.set_index("Domain").loc["Virology", "m23K MedMCQA"])
     assert set(long.loc[long["subset"] == "m23K", "count"]) == {""}
 
@@ -314,7 +419,15 @@ def test_table_4_needs_a_domain_for_every_sample_and_keeps_other_pools_and_subse
     with pytest.raises(UserError, match="question q9 has no domain"):
         table4(tmp_path, f"m1K={some}", labelled=False)
     wide, _ = table4(tmp_path, f"mine={samples(tmp_path / 's.parquet', [('q4', 'own', '')])}")
-    assert list(wide.columns) == ["Domain", "mine MedQA", "mine PubMedQA", "mine HeadQA", "mine MedMCQA", "mine own", "mine Summation"]
+    assert list(wide.columns) == [
+        "Domain",
+        "mine MedQA",
+        "mine PubMedQA",
+        "mine HeadQA",
+        "mine MedMCQA",
+        "mine own",
+        "mine Summation",
+    ]
     assert wide.iloc[-1].tolist() == ["Of ours", "0", "0", "0", "0", "1", "1"]
     wide, _ = table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [])}")
     assert set(wide["m1K Summation"]) == {"0"}

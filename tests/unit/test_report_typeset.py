@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from judged_files import PAPER
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.report import typeset
 
 HOSTILE = [
@@ -23,7 +23,8 @@ HOSTILE = [
     "*[optional] --- ,, '' `` \"quoted\" ?` !`",
 ]
 PRINTED = re.compile(r"""\\text[a-z]+\{\}|\\[#$%&_{}]|\{[*\[\]]\}|[-,]\{\}|[^\\{}#$%&_~^<>|"'`*\[\]]""")
-"""What safe LaTeX is made of: commands without arguments, escaped or guarded characters, and characters that mean themselves."""
+"""What safe LaTeX is made of: commands without arguments, escaped or guarded characters, and characters that mean
+themselves."""
 
 
 def run(folder: Path, number: str, table: Path, bold: list[str] | None = None, note: str = "") -> tuple[str, str]:
@@ -66,16 +67,23 @@ def test_published_accuracies_are_all_there_in_the_papers_layout(tmp_path: Path,
     latex, markdown = run(tmp_path, name, PAPER / f"{name}.csv", bold=["m1-7B-1K"])
     paper = pd.read_csv(PAPER / f"{name}.csv", dtype=str)
     spans, heads, *rows = latex_rows(latex)
-    assert spans[1:3] == ["\\multicolumn{3}{c}{In-distribution tests}", "\\multicolumn{7}{c}{Out-of-distribution tests}"]
+    assert spans[1:3] == [
+        "\\multicolumn{3}{c}{In-distribution tests}",
+        "\\multicolumn{7}{c}{Out-of-distribution tests}",
+    ]
     assert "\\cmidrule(lr){2-4} \\cmidrule(lr){5-11}" in latex
     assert heads[1:] == list(paper.columns[2:])
-    bare = [[re.sub(r"\\(cellcolor|textbf)\{(green!\d+\})?|\}", "", cell) for cell in row] for row in rows if len(row) > 1]
+    bare = [
+        [re.sub(r"\\(cellcolor|textbf)\{(green!\d+\})?|\}", "", cell) for cell in row] for row in rows if len(row) > 1
+    ]
     assert bare == paper.iloc[:, 1:].to_numpy().tolist()
     groups = [row[0] for row in rows if len(row) == 1]
     assert len(groups) == paper.iloc[:, 0].nunique() == latex.count("\\midrule") == 2
     head, _, *lines = markdown_rows(markdown)
     assert head[1:] == list(paper.columns[2:])
-    assert [[cell.strip("*") for cell in line] for line in lines if line[1].strip()] == paper.iloc[:, 1:].to_numpy().tolist()
+    assert [[cell.strip("*") for cell in line] for line in lines if line[1].strip()] == paper.iloc[
+        :, 1:
+    ].to_numpy().tolist()
     assert balanced(latex)
 
 
@@ -86,7 +94,8 @@ def test_own_models_are_bold_and_the_highest_of_a_column_in_its_group_is_deepest
     paper = pd.read_csv(PAPER / "table1.csv")
     cells = [row for row in latex_rows(latex) if re.search(r"\d\d\.\d\d", row[-1])]
     green = pd.DataFrame(
-        [[int((re.findall(r"green!(\d+)", cell) or [0])[0]) for cell in row[1:]] for row in cells], columns=paper.columns[2:]
+        [[int((re.findall(r"green!(\d+)", cell) or [0])[0]) for cell in row[1:]] for row in cells],
+        columns=paper.columns[2:],
     )
     for group, rows in paper.groupby("group"):
         shades = green.loc[rows.index]
@@ -181,14 +190,23 @@ def test_long_labels_are_kept(tmp_path: Path) -> None:
     assert balanced(latex)
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed: LaTeX is not compiled, only checked for balance")
+@pytest.mark.skipif(
+    not shutil.which("pdflatex"), reason="pdflatex is not installed: LaTeX is not compiled, only checked for balance"
+)
 def test_latex_compiles(tmp_path: Path) -> None:
-    packages = "".join(f"\\usepackage{part}\n" for part in ("[T1]{fontenc}", "{booktabs}", "{graphicx}", "[table]{xcolor}"))
+    packages = "".join(
+        f"\\usepackage{part}\n" for part in ("[T1]{fontenc}", "{booktabs}", "{graphicx}", "[table]{xcolor}")
+    )
     body = run(tmp_path, "table1", hostile_table(tmp_path), bold=HOSTILE[:2], note=HOSTILE[1])[0]
     body += "".join(run(tmp_path, f"table{number}", PAPER / f"table{number}.csv")[0] for number in (1, 2, 3, 4))
-    (tmp_path / "all.tex").write_text(f"\\documentclass{{article}}\n{packages}\\begin{{document}}\n{body}\\end{{document}}\n")
+    (tmp_path / "all.tex").write_text(
+        f"\\documentclass{{article}}\n{packages}\\begin{{document}}\n{body}\\end{{document}}\n"
+    )
     done = subprocess.run(
-        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"], cwd=tmp_path, capture_output=True, timeout=120
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout[-2000:].decode(errors="replace")
 

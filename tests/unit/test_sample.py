@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1 import records
-from m1.errors import UserError
-from m1.records import Domain, Question, Sample, Trace
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import Domain, Question, Sample, Trace
 from m1.select import sample
 
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
@@ -50,7 +50,9 @@ def choose(world: dict[str, Path], rule: str, size: int | None, *more: str, doma
     return records.read(world["out"], Sample)
 
 
-def test_all_takes_every_right_trace_in_the_order_of_the_questions(world: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_takes_every_right_trace_in_the_order_of_the_questions(
+    world: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
     chosen = choose(world, "all", None, domains=False)
     assert [row.id for row in chosen] == [f"q{n:02}" for n in range(30)]
     assert chosen[3] == Sample("q03", "b", "", "stem 3\nA. a\nB. b", "thinking on q03", "\\boxed{a}", "tiny", "all", 42)
@@ -110,8 +112,14 @@ def test_what_is_missing_is_said(world: dict[str, Path]) -> None:
         choose(world, "all", None)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=1, max_size=40), st.integers(0, 2**32), st.data())
-def test_balanced_draws_are_a_sample_without_replacement(groups: list[tuple[int, str]], seed: int, data: st.DataObject) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=1, max_size=40),
+    st.integers(0, 2**32),
+    st.data(),
+)
+def test_balanced_draws_are_a_sample_without_replacement(
+    groups: list[tuple[int, str]], seed: int, data: st.DataObject
+) -> None:
     size = data.draw(st.integers(0, len(groups)))
     items = list(range(len(groups)))
     drawn = sample.draw_balanced(items, groups, size, seed)
@@ -125,12 +133,15 @@ def test_the_first_draw_is_uniform_over_domains_then_sources() -> None:
     first = Counter(groups[sample.draw_balanced(range(100), groups, 1, seed)[0]] for seed in range(4000))
     assert first[("y", "a")] == pytest.approx(2000, abs=4 * math.sqrt(1000))
     assert first[("x", "a")] == pytest.approx(1000, abs=4 * math.sqrt(750))
-    only_domains = Counter(groups[sample.draw_balanced(range(100), [(d,) for d, _ in groups], 1, seed)[0]] for seed in range(4000))
+    only_domains = Counter(
+        groups[sample.draw_balanced(range(100), [(d,) for d, _ in groups], 1, seed)[0]] for seed in range(4000)
+    )
     assert only_domains[("x", "b")] == pytest.approx(2000 / 99, abs=4 * math.sqrt(20))
 
 
 def simulate(table: dict[str, dict[str, int]], size: int, rng: random.Random) -> Counter[str]:
-    """The sampling of 3.1 on counts alone, written without the package: a domain, a data set in it, one sample fewer there."""
+    """The sampling of 3.1 on counts alone, written without the package: a domain, a data set in it, one sample fewer
+    there."""
     left = {domain: dict(cells) for domain, cells in table.items()}
     taken: Counter[str] = Counter()
     while taken.total() < size:
@@ -146,7 +157,9 @@ def test_two_hundred_draws_of_m1k_agree_with_a_simulation_and_cover_the_publishe
         rows = list(csv.DictReader(stream))
     table = {row["Domain"]: {source: int(row[f"m23K {source}"]) for source in SOURCES} for row in rows}
     published = {source: sum(int(row[f"m1K {source}"]) for row in rows) for source in SOURCES}
-    groups = [(domain, source) for domain, cells in table.items() for source, number in cells.items() for _ in range(number)]
+    groups = [
+        (domain, source) for domain, cells in table.items() for source, number in cells.items() for _ in range(number)
+    ]
     size = sum(published.values())
     assert (len(table), size) == (76, 1000)
 
@@ -163,4 +176,8 @@ def test_two_hundred_draws_of_m1k_agree_with_a_simulation_and_cover_the_publishe
         mean, simulated_mean = sum(draws[source]) / 200, sum(expected[source]) / 200
         spread = [sum((x - sum(xs) / 200) ** 2 for x in xs) / 199 for xs in (draws[source], expected[source])]
         assert abs(mean - simulated_mean) <= 2 * math.sqrt(sum(spread) / 200) + 1e-9, source
-        assert min(draws[source]) <= published[source] <= max(draws[source]), (source, min(draws[source]), max(draws[source]))
+        assert min(draws[source]) <= published[source] <= max(draws[source]), (
+            source,
+            min(draws[source]),
+            max(draws[source]),
+        )

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.answers import extract_boxed
+from m1.core.answers import extract_boxed
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,10 @@ from m1.answers import extract_boxed
         (r"\boxed B, so {x} and {y}", r"\boxed B, so {x}"),
         (r"\boxed } { { } x", r"\boxed } { { }"),  # -1, 0, 1, 0: ends at a closing brace that leaves exactly 0
         (r"\boxed{B} and }}", "B"),
-        (r"\boxed{A}\boxed", r"\boxed{A}\boxed"),  # the last one has no brace: the whole text, and it does not end in one
+        (
+            r"\boxed{A}\boxed",
+            r"\boxed{A}\boxed",
+        ),  # the last one has no brace: the whole text, and it does not end in one
         (r"\boxed{A}\boxed}", r"A}\boxed"),
     ],
 )
@@ -55,12 +58,16 @@ def test_the_box_is_found_behind_any_text(before: str, inside: str) -> None:
     assert extract_boxed(before + r"\boxed{" + inside + "} end") == inside
 
 
-@given(st.lists(st.sampled_from([r"\boxed", r"\fbox", r"\text", "{", "}", "=", " ", "A", "\n"]), max_size=30).map("".join))
+@given(
+    st.lists(st.sampled_from([r"\boxed", r"\fbox", r"\text", "{", "}", "=", " ", "A", "\n"]), max_size=30).map("".join)
+)
 def test_the_result_is_a_part_of_the_text(text: str) -> None:
     assert extract_boxed(text) in text
 
 
-@pytest.mark.parametrize("text", [r"\boxed" + "{" * 1_000_000, r"\boxed" + "{" * 500_000 + "}" * 500_000, r"\boxed{" * 150_000])
+@pytest.mark.parametrize(
+    "text", [r"\boxed" + "{" * 1_000_000, r"\boxed" + "{" * 500_000 + "}" * 500_000, r"\boxed{" * 150_000]
+)
 def test_a_megabyte_of_braces_takes_linear_time(text: str) -> None:
     started = time.process_time()
     extract_boxed(text)

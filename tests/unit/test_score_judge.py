@@ -8,15 +8,19 @@ import time
 from pathlib import Path
 
 import pytest
-from m1 import records
-from m1.answers import Match
-from m1.errors import UserError
-from m1.records import Judgement, Prediction, Question
+from m1.core import records
+from m1.core.answers import Match
+from m1.core.errors import UserError
+from m1.core.records import Judgement, Prediction, Question
 from m1.score import judge
 from m1.score.match import Protocol, decide
 
-DRUGS = Question(id="d1", source="medqa", stem="Which drug?", context=None, options=("Aspirin", "Ibuprofen", "Morphine"), answer="C")
-GENES = Question(id="g1", source="mmlu_pro", stem="Which genotype?", context=None, options=("BB", "Bb", "bb"), answer="A")
+DRUGS = Question(
+    id="d1", source="medqa", stem="Which drug?", context=None, options=("Aspirin", "Ibuprofen", "Morphine"), answer="C"
+)
+GENES = Question(
+    id="g1", source="mmlu_pro", stem="Which genotype?", context=None, options=("BB", "Bb", "bb"), answer="A"
+)
 
 
 def prediction(question_id: str, answer: str, budget: int = 128, **changes: object) -> Prediction:
@@ -34,7 +38,9 @@ def prediction(question_id: str, answer: str, budget: int = 128, **changes: obje
     return dataclasses.replace(row, **changes)
 
 
-def score(folder: Path, predictions: list[Prediction], settings: str = '{"protocol": "released"}') -> tuple[list[Judgement], dict]:
+def score(
+    folder: Path, predictions: list[Prediction], settings: str = '{"protocol": "released"}'
+) -> tuple[list[Judgement], dict]:
     records.write(folder / "drugs.parquet", [DRUGS], Question)
     records.write(folder / "genes.parquet", [GENES], Question)
     records.write(folder / "predictions.parquet", predictions, Prediction)
@@ -100,12 +106,22 @@ def test_the_protocol_decides(tmp_path: Path) -> None:
     for protocol in ("released", "first", "strict"):
         rows, _ = score(tmp_path, answers, json.dumps({"protocol": protocol}))
         outcomes[protocol] = [(row.letter, row.correct) for row in rows]
-    assert outcomes == {"released": [("C", True), ("A", True)], "first": [("A", False), ("A", True)], "strict": [("", False), ("C", False)]}
+    assert outcomes == {
+        "released": [("C", True), ("A", True)],
+        "first": [("A", False), ("A", True)],
+        "strict": [("", False), ("C", False)],
+    }
 
 
 @pytest.mark.parametrize(("protocol", "folded"), [("released", 2), ("first", 2), ("strict", 0)])
 def test_judgements_that_hang_on_folded_case_are_counted(tmp_path: Path, protocol: str, folded: int) -> None:
-    answers = [r"\boxed{bb}", r"\boxed{B. Bb}", "it is bB", r"\boxed{B}", "The answer is B."]  # by text twice, by letter thrice
+    answers = [
+        r"\boxed{bb}",
+        r"\boxed{B. Bb}",
+        "it is bB",
+        r"\boxed{B}",
+        "The answer is B.",
+    ]  # by text twice, by letter thrice
     rows = [prediction("g1", answer, budget) for budget, answer in enumerate(answers)] + [prediction("d1", "Morphine")]
     _, manifest = score(tmp_path, rows, json.dumps({"protocol": protocol}))
     assert manifest["counts"]["ambiguous_by_case"] == folded
@@ -139,7 +155,9 @@ def test_equal_answers_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(judge, "decide", counting)
     rows = judge.judge(
-        [prediction("d1", "C", budget) for budget in range(9)] + [prediction("g1", "C")], {"d1": DRUGS, "g1": GENES}, "released"
+        [prediction("d1", "C", budget) for budget in range(9)] + [prediction("g1", "C")],
+        {"d1": DRUGS, "g1": GENES},
+        "released",
     )
     assert asked == ["C", "C"]
     assert [row.correct for row in rows] == [True] * 9 + [False]
@@ -147,7 +165,9 @@ def test_equal_answers_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_unknown_question_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"predictions\.parquet: prediction 1 \(benchmark bench.*'nowhere' is not among the 2 questions"):
+    with pytest.raises(
+        UserError, match=r"predictions\.parquet: prediction 1 \(benchmark bench.*'nowhere' is not among the 2 questions"
+    ):
         score(tmp_path, [prediction("d1", "C"), prediction("nowhere", "C")])
     assert not (tmp_path / "out.parquet").exists()
     assert not (tmp_path / "m.json").exists()
@@ -162,7 +182,10 @@ def test_two_questions_of_one_id(tmp_path: Path) -> None:
 
 
 def test_many_predictions_take_seconds() -> None:
-    predictions = [prediction("d1", f"After some thought number {number} the answer is C. " + "because " * 20) for number in range(20_000)]
+    predictions = [
+        prediction("d1", f"After some thought number {number} the answer is C. " + "because " * 20)
+        for number in range(20_000)
+    ]
     started = time.process_time()
     assert all(row.correct for row in judge.judge(predictions, {"d1": DRUGS}, "released"))
     assert time.process_time() - started < 10

@@ -7,9 +7,9 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.answers import extract_boxed, named_option
-from m1.curation import is_right_curated
-from m1.records import LETTERS, Question
+from m1.core.answers import extract_boxed, named_option
+from m1.core.curation import is_right_curated
+from m1.core.records import LETTERS, Question
 from m1.score.match import PROTOCOLS, decide, is_ambiguous, match_text, shown_options
 
 DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
@@ -81,7 +81,10 @@ def test_first(text: str, letter: str, rule: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["released", "first"])
 def test_of_options_at_one_place_the_first_counts(protocol: str) -> None:
-    assert decided("iron overload", protocol, options=("iron", "iron overload", "zinc"), answer="C") == ("A", "option text")
+    assert decided("iron overload", protocol, options=("iron", "iron overload", "zinc"), answer="C") == (
+        "A",
+        "option text",
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,9 @@ NO_FORMS = [  # what names no one option, and so is no answer under strict
 CHOICES = tuple(f"choice {name}" for name in ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"))
 
 
-@pytest.mark.parametrize(("form", "protocol"), [(form, protocol) for form, protocols in FORMS.items() for protocol in protocols])
+@pytest.mark.parametrize(
+    ("form", "protocol"), [(form, protocol) for form, protocols in FORMS.items() for protocol in protocols]
+)
 def test_each_form_gives_its_letter(form: str, protocol: str) -> None:
     for letter, choice in zip(LETTERS, CHOICES):
         for right in "AEI":

@@ -1,7 +1,7 @@
 """The released scoring against an independent reimplementation, on wild inputs and on real responses.
 
-The reimplementation goes character by character, without regular expressions and without the shortcuts of :mod:`m1.score.match`, and was
-written from the description alone, so that both can hardly be wrong together.
+The reimplementation goes character by character, without regular expressions and without the shortcuts of
+:mod:`m1.score.match`, and was written from the description alone, so that both can hardly be wrong together.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from m1.answers import extract_boxed
-from m1.curation import CURATION_RULES, is_right_curated
-from m1.records import LETTERS, Question
+from m1.core.answers import extract_boxed
+from m1.core.curation import CURATION_RULES, is_right_curated
+from m1.core.records import LETTERS, Question
 from m1.score.match import PROTOCOLS, decide, shown_options
 
 
@@ -136,13 +136,16 @@ def test_released_equals_the_reference(text: str, asked: Question) -> None:
 
 # Real responses
 
-_SPEC = importlib.util.spec_from_file_location("benchmark_scoring", Path(__file__).parents[2] / "benchmarks" / "scoring.py")
+_SPEC = importlib.util.spec_from_file_location(
+    "benchmark_scoring", Path(__file__).parents[2] / "benchmarks" / "scoring.py"
+)
 assert _SPEC is not None
 assert _SPEC.loader is not None
 scoring = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(scoring)
 needs_data = pytest.mark.skipif(
-    not (scoring.DATA / "responses").is_dir(), reason="the shared data is not here; set M1_SHARED_DATA to its folder to run this test"
+    not (scoring.DATA / "responses").is_dir(),
+    reason="the shared data is not here; set M1_SHARED_DATA to its folder to run this test",
 )
 
 FLOORS = {  # accuracy in percent that any sensible scoring reaches under every protocol; chance is 10 to 33

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from m1 import records
-from m1.errors import UserError
-from m1.records import Attempt, Question
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import Attempt, Question
 from m1.screen import hard
 
 YES_NO = ("yes", "no", "maybe")
@@ -50,12 +50,17 @@ class Screen:
         self.attempts: list[str] = []
 
     def attempt(self, model: str, solved: set[str], of: list[Question] | None = None) -> None:
-        rows = [Attempt(question.id, model, "", question.id in solved) for question in (self.questions if of is None else of)]
+        rows = [
+            Attempt(question.id, model, "", question.id in solved)
+            for question in (self.questions if of is None else of)
+        ]
         records.write(self.folder / f"{model}.parquet", rows, Attempt)
         self.attempts.append(str(self.folder / f"{model}.parquet"))
 
     def run(self, smallest: int = 1000) -> list[str]:
-        questions, output, manifest = (str(self.folder / name) for name in ("questions.parquet", "hard.parquet", "hard.json"))
+        questions, output, manifest = (
+            str(self.folder / name) for name in ("questions.parquet", "hard.parquet", "hard.json")
+        )
         settings = json.dumps({"smallest_class": smallest})
         files = ["--questions", questions, "--output", output, "--manifest", manifest]
         hard.main([*files, "--attempts", *self.attempts, "--settings", settings])
@@ -78,12 +83,24 @@ def test_what_any_model_solves_is_dropped(screen: Screen) -> None:
 @pytest.mark.parametrize(
     ("solved", "of", "smallest", "said"),
     [
-        ({"t0", "t1"}, 5, 2, r"all 2 questions of pubmedqa with the answer 'yes' were solved .*raise screen\.smallest_class"),
-        ({"t0", "t1", "t2", "t3", "t4"}, 5, 1000, "the screening models solve every question; screen with weaker models"),
+        (
+            {"t0", "t1"},
+            5,
+            2,
+            r"all 2 questions of pubmedqa with the answer 'yes' were solved .*raise screen\.smallest_class",
+        ),
+        (
+            {"t0", "t1", "t2", "t3", "t4"},
+            5,
+            1000,
+            "the screening models solve every question; screen with weaker models",
+        ),
         (set(), 3, 1000, r"small\.parquet: 2 questions of .* have no attempt; delete it to have it made again"),
     ],
 )
-def test_a_screen_that_cannot_be_used_is_refused(screen: Screen, solved: set[str], of: int, smallest: int, said: str) -> None:
+def test_a_screen_that_cannot_be_used_is_refused(
+    screen: Screen, solved: set[str], of: int, smallest: int, said: str
+) -> None:
     screen.attempt("small", solved, screen.questions[:of])
     with pytest.raises(UserError, match=said):
         screen.run(smallest)

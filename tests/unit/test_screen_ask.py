@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from m1 import records
-from m1.prompts import evaluation_prompt, question_text
-from m1.records import Attempt, Question
+from m1.core import records
+from m1.core.prompts import evaluation_prompt, question_text
+from m1.core.records import Attempt, Question
 from m1.screen import ask
-from m1.wiring import CALLS
+from m1.wiring.run import CALLS
 from m1.world.server import Errors, World
 from test_calls_client import SETTINGS
 from test_distill_server import Adder, addition, running
@@ -44,8 +44,12 @@ def test_every_question_has_an_attempt_that_is_judged(tmp_path: Path) -> None:
         calls = world.calls
         again, second = attempts(tmp_path, url)
     assert [attempt.question_id for attempt in first] == [question.id for question in questions]
-    outcomes = {question.id: world.errors.outcome(evaluation_prompt(question_text(question), "plain")) for question in questions}
-    assert {attempt.question_id for attempt in first if attempt.correct} == {name for name, found in outcomes.items() if found == "right"}
+    outcomes = {
+        question.id: world.errors.outcome(evaluation_prompt(question_text(question), "plain")) for question in questions
+    }
+    assert {attempt.question_id for attempt in first if attempt.correct} == {
+        name for name, found in outcomes.items() if found == "right"
+    }
     assert 5 < manifest["counts"]["right"] < 35
     assert manifest["spending"]["calls_made"] == 40
     assert (again, second["spending"]["calls_made"], world.calls) == (first, 0, calls)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.curation import is_right_curated
-from m1.infer.engine import KeptEngine
-from m1.records import Attempt, Question, read, write
+from m1.core.curation import is_right_curated
+from m1.core.records import Attempt, Question, read, write
+from m1.engines.cached import KeptEngine
 from m1.screen import attempt
 from random_model import random_model
 
@@ -41,7 +41,9 @@ def screened(model: Path, folder: Path, *more: str) -> tuple[bytes, dict[str, An
     return (folder / "attempts.parquet").read_bytes(), json.loads((folder / "attempts.json").read_text())["counts"]
 
 
-def test_the_portion_decides_nothing_but_how_much_is_asked_at_a_time(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_portion_decides_nothing_but_how_much_is_asked_at_a_time(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     generate = KeptEngine.generate
 
@@ -55,7 +57,9 @@ def test_the_portion_decides_nothing_but_how_much_is_asked_at_a_time(model: Path
     assert asked == [7, 3, 3, 1]
     found = read(tmp_path / "portions/attempts.parquet", Attempt)
     assert [one.question_id for one in found] == [question.id for question in QUESTIONS]
-    assert [one.correct for one in found] == [is_right_curated(one.answer, q, "released") for one, q in zip(found, QUESTIONS)]
+    assert [one.correct for one in found] == [
+        is_right_curated(one.answer, q, "released") for one, q in zip(found, QUESTIONS)
+    ]
     counts = whole[1]
     assert (counts["questions"], counts["right"]) == (7, sum(one.correct for one in found))
     assert counts["generated_now"] > 7

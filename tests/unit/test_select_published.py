@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1 import records
-from m1.errors import UserError
-from m1.pools import sources
-from m1.records import Sample
+from m1.core import records, sources
+from m1.core.errors import UserError
+from m1.core.records import Sample
 from m1.select import published
 
 POOLS = {"openlifescienceai/medmcqa": "medmcqa", "GBaker/MedQA-USMLE-4-options": "medqa"}
@@ -45,19 +44,45 @@ def take(folder: Path, published_rows: list[Any], pools: dict[str, str] = POOLS,
 
 
 def run(folder: Path, pools: dict[str, str] = POOLS, **settings: Any) -> list[Sample]:
-    arguments = ["--settings", json.dumps(dict.fromkeys(sources.KEYS) | settings), "--pools", json.dumps(pools), "--subset", "m1k"]
+    arguments = [
+        "--settings",
+        json.dumps(dict.fromkeys(sources.KEYS) | settings),
+        "--pools",
+        json.dumps(pools),
+        "--subset",
+        "m1k",
+    ]
     published.main([*arguments, "--output", str(folder / "s.parquet"), "--manifest", str(folder / "s.json")])
     return records.read(folder / "s.parquet", Sample)
 
 
 def test_records_become_samples_as_they_are(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    first, second, third = take(tmp_path, [row(0), row(1, domain_name=None), {k: v for k, v in row(3).items() if k[:6] != "domain"}])
-    assert (first.prompt, first.thinking, first.answer) == (row(0)["prompt"], row(0)["reasoning"], row(0)["distilled_answer_string"])
-    assert (first.source, first.domain, first.subset, first.rule, first.seed) == ("medmcqa", "Enzymology", "m1k", "published", 0)
+    first, second, third = take(
+        tmp_path, [row(0), row(1, domain_name=None), {k: v for k, v in row(3).items() if k[:6] != "domain"}]
+    )
+    assert (first.prompt, first.thinking, first.answer) == (
+        row(0)["prompt"],
+        row(0)["reasoning"],
+        row(0)["distilled_answer_string"],
+    )
+    assert (first.source, first.domain, first.subset, first.rule, first.seed) == (
+        "medmcqa",
+        "Enzymology",
+        "m1k",
+        "published",
+        0,
+    )
     assert (second.source, second.domain, third.domain) == ("medqa", "", "")
     manifest = json.loads((tmp_path / "s.json").read_text())
-    assert manifest["counts"] == {"published": 3, "samples": 3, "sources": {"medmcqa": 1, "medqa": 2}, "domains": {"Enzymology": 1}}
-    assert manifest["inputs"]["published"]["sha256"] == hashlib.sha256((tmp_path / "m1k.jsonl").read_bytes()).hexdigest()
+    assert manifest["counts"] == {
+        "published": 3,
+        "samples": 3,
+        "sources": {"medmcqa": 1, "medqa": 2},
+        "domains": {"Enzymology": 1},
+    }
+    assert (
+        manifest["inputs"]["published"]["sha256"] == hashlib.sha256((tmp_path / "m1k.jsonl").read_bytes()).hexdigest()
+    )
     assert "m1k: 3 samples taken over as published from" in capfd.readouterr().out
 
 
@@ -87,11 +112,20 @@ def test_ids_hang_on_source_and_prompt_only(tmp_path: Path) -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="A"), min_size=1).filter(str.strip)
 
 
-@given(st.lists(st.fixed_dictionaries({"prompt": TEXT, "reasoning": TEXT, "distilled_answer_string": TEXT}), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.fixed_dictionaries({"prompt": TEXT, "reasoning": TEXT, "distilled_answer_string": TEXT}),
+        min_size=1,
+        max_size=6,
+    )
+)
 def test_any_texts_are_kept_to_the_character(rows: list[dict[str, str]]) -> None:
     rows = [value | {"source": "x"} for value in rows]  # such prompts hold no options, so that no letter is asked for
     samples = published.to_samples(rows, "here", {"x": "mine"}, "m1k")
-    kept = [{"prompt": s.prompt, "reasoning": s.thinking, "distilled_answer_string": s.answer, "source": "x"} for s in samples]
+    kept = [
+        {"prompt": s.prompt, "reasoning": s.thinking, "distilled_answer_string": s.answer, "source": "x"}
+        for s in samples
+    ]
     assert kept == rows
     assert len({sample.id for sample in samples}) == len(rows)
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.errors import UserError
-from m1.infer.answer import in_shard, portions, shard
-from m1.records import Question, write
+from m1.core.errors import UserError
+from m1.core.records import Question, write
+from m1.engines.shards import in_shard, portions, shard
 from m1.screen import attempt
-from m1.wiring import Wiring
+from m1.wiring.run import Wiring
 from test_screen_attempt import QUESTIONS, model, screened  # noqa: F401
 from test_wiring import Wildcards, made
 
@@ -68,11 +68,21 @@ def test_shards_fill_the_store_and_what_they_left_out_is_said(model: Path, tmp_p
     }
     common = [str(part) for pair in flags.items() for part in pair]
     manifests = [str(here / f"shards/{number}-of-2.json") for number in (1, 2)]
-    gather = [*common, "--output", str(here / "attempts.parquet"), "--manifest", str(here / "attempts.json"), "--gather", *manifests]
+    gather = [
+        *common,
+        "--output",
+        str(here / "attempts.parquet"),
+        "--manifest",
+        str(here / "attempts.json"),
+        "--gather",
+        *manifests,
+    ]
     attempt.main([*common, "--shard", "1/2", "--manifest", manifests[0]])
     assert not (here / "attempts.parquet").exists()
     Path(manifests[1]).write_bytes(Path(manifests[0]).read_bytes())
-    with pytest.raises(UserError, match=r"generations of screen small are missing, although its shards are done. Remove .*/shards "):
+    with pytest.raises(
+        UserError, match=r"generations of screen small are missing, although its shards are done. Remove .*/shards "
+    ):
         attempt.main(gather)
     attempt.main([*common, "--shard", "2/2", "--manifest", manifests[1]])
     attempt.main(gather)
@@ -119,4 +129,7 @@ def test_a_job_knows_what_it_is_to_make() -> None:
     whole = Wildcards(model="m")
     assert wiring.made(whole, SimpleNamespace(shards=[]), output) == "--rollouts r.parquet --output p.parquet"
     assert wiring.made(whole, SimpleNamespace(shards=["1.json", "2.json"]), output).endswith(" --gather 1.json 2.json")
-    assert wiring.made(Wildcards(model="m", shard="2", shards="3"), SimpleNamespace(), {"manifest": "m.json"}) == "--shard 2/3"
+    assert (
+        wiring.made(Wildcards(model="m", shard="2", shards="3"), SimpleNamespace(), {"manifest": "m.json"})
+        == "--shard 2/3"
+    )

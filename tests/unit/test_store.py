@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import m1
-import m1.store
+import m1.core.store
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.__main__ import command
-from m1.errors import UserError
-from m1.files import digest
-from m1.store import Store
+from m1.__main__ import dispatch as command
+from m1.core.errors import UserError
+from m1.core.files import digest
+from m1.core.store import Store
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(m1.__file__).parents[1])}
 WRITER = """
 import sys
-from m1.files import digest
-from m1.store import Store
+from m1.core.files import digest
+from m1.core.store import Store
 
 folder, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with Store(folder) as store:
@@ -45,17 +45,22 @@ with Store(folder) as store:
 @pytest.fixture(autouse=True, scope="module")
 def _no_pause() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(m1.store, "UNFINISHED_SECONDS", 0.0)
+        patch.setattr(m1.core.store, "UNFINISHED_SECONDS", 0.0)
         yield
 
 
 def run_python(program: str, *arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, **more)
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, **more
+    )
 
 
 def start_writer(folder: Path, name: str, count: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), name, str(count)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [sys.executable, "-c", WRITER, str(folder), name, str(count)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     )
 
 
@@ -168,9 +173,9 @@ def test_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
     # The limit on a file's size stands for the full disk: write() comes short and then fails in the same way.
     program = """
 import resource, sys
-from m1.errors import UserError
-from m1.files import digest
-from m1.store import Store
+from m1.core.errors import UserError
+from m1.core.files import digest
+from m1.core.store import Store
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, resource.RLIM_INFINITY))
 store = Store(sys.argv[1])
@@ -182,7 +187,9 @@ except UserError as error:
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 store.put(digest("after"), {"ok": True})
 """
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, env=ENVIRONMENT
+    )
     assert done.returncode == 0, done.stderr
     number, message = done.stdout.split(maxsplit=1)
     assert f"The {number} records before are kept. Free space" in message
@@ -195,9 +202,9 @@ def test_full_file_system_is_one_clear_error_and_loses_nothing(tmp_path: Path) -
     program = """
 import sys
 from pathlib import Path
-from m1.errors import UserError
-from m1.files import digest
-from m1.store import Store
+from m1.core.errors import UserError
+from m1.core.files import digest
+from m1.core.store import Store
 
 folder = Path(sys.argv[1])
 store = Store(folder / "store")
@@ -219,7 +226,10 @@ with Store(folder / "store") as again:
     ):
         pytest.skip("no file system can be mounted here")
     done = subprocess.run(
-        [*unshare, "sh", "-c", shell, "sh", str(tmp_path), sys.executable, program], capture_output=True, text=True, env=ENVIRONMENT
+        [*unshare, "sh", "-c", shell, "sh", str(tmp_path), sys.executable, program],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
     )
     assert done.returncode == 0, done.stderr
     assert "No space left on device. The" in done.stdout
@@ -285,8 +295,10 @@ def test_refresh_sees_what_other_processes_add(tmp_path: Path) -> None:
         assert reader.get(digest(2)) == {"n": 2}
 
 
-def test_line_in_the_writing_is_no_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(m1.store, "UNFINISHED_SECONDS", 0.5)
+def test_line_in_the_writing_is_no_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(m1.core.store, "UNFINISHED_SECONDS", 0.5)
     with Store(tmp_path) as store:
         store.put_many((digest(n), {"n": n}) for n in range(3))
     [segment] = tmp_path.glob("*.jsonl")
@@ -340,18 +352,22 @@ def test_segment_that_goes_while_open_is_a_clear_error(tmp_path: Path, change: s
             segment.unlink()
         else:
             segment.write_bytes(b"")
-        with pytest.raises(UserError, match=rf"{segment.name}: (the store cannot be read|the record at byte 0 was changed)"):
+        with pytest.raises(
+            UserError, match=rf"{segment.name}: (the store cannot be read|the record at byte 0 was changed)"
+        ):
             store.get(digest(1))
-        with pytest.raises(UserError, match=rf"{segment.name}: (this segment of the store is gone|0 bytes, but it had)"):
+        with pytest.raises(
+            UserError, match=rf"{segment.name}: (this segment of the store is gone|0 bytes, but it had)"
+        ):
             store.refresh()
 
 
 def test_folder_that_may_only_be_read(tmp_path: Path) -> None:
     program = """
 import os, sys
-from m1.errors import UserError
-from m1.files import digest
-from m1.store import Store
+from m1.core.errors import UserError
+from m1.core.files import digest
+from m1.core.store import Store
 
 os.chdir(sys.argv[1])
 if os.geteuid() == 0:
@@ -378,8 +394,8 @@ with Store(".") as store:
 
 HOLDER = """
 import sys, time
-from m1.files import digest
-from m1.store import Store
+from m1.core.files import digest
+from m1.core.store import Store
 
 with Store(sys.argv[1]) as store, store.lock():
     print("locked", flush=True)
@@ -389,9 +405,15 @@ with Store(sys.argv[1]) as store, store.lock():
 
 
 @pytest.mark.parametrize("end", ["leaves", "is killed"])
-def test_lock_waits_for_the_other_process_and_sees_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str) -> None:
+def test_lock_waits_for_the_other_process_and_sees_what_it_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str
+) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     )
     assert holder.stdin
     assert holder.stdout
@@ -419,7 +441,9 @@ def test_lock_twice_in_one_process_is_refused(tmp_path: Path) -> None:
         ).stderr.count("BlockingIOError"), "the first lock is still had"
 
 
-def test_without_locks_it_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_it_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lockf(*_: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -473,7 +497,7 @@ def test_a_hundred_thousand_records_load_fast(tmp_path: Path) -> None:
         store.put_many((digest(n), {"token_ids": list(range(30)), "finish_reason": "stop"}) for n in range(100_000))
     program = """
 import resource, sys, time
-from m1.store import Store
+from m1.core.store import Store
 before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 store = Store(sys.argv[1])
 print(len(store), time.process_time() - started, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
@@ -485,7 +509,8 @@ print(len(store), time.process_time() - started, (resource.getrusage(resource.RU
     assert mebibytes < 50
 
 
-# --- the command `m1 store` ----------------------------------------------------------------------------------------------------------
+# --- the command `m1 store`
+# ----------------------------------------------------------------------------------------------------------
 
 
 def answer(text: str, served: str | None = "big", reason: str = "stop", thinking: str = "so") -> dict[str, Any]:
@@ -498,7 +523,9 @@ def answer(text: str, served: str | None = "big", reason: str = "stop", thinking
 def filled(tmp_path: Path) -> Path:
     with Store(tmp_path / "store" / "teacher") as store:
         store.put_many((digest(n), answer(str(n))) for n in range(8))
-        store.put_many([(digest(8), answer("8", "small", "length")), (digest(9), {"refused": {"status": 400, "message": "no"}})])
+        store.put_many(
+            [(digest(8), answer("8", "small", "length")), (digest(9), {"refused": {"status": 400, "message": "no"}})]
+        )
     with Store(tmp_path / "store" / "infer-m1") as store:
         store.put(digest(0), {"token_ids": [1, 2, 3], "finish_reason": "stop"})
     return tmp_path / "store"
@@ -552,7 +579,9 @@ def test_export_and_import_move_a_store(filled: Path, tmp_path: Path, capsys: py
         command(["store", "export", str(source), str(tmp_path / "all.jsonl.gz")])
 
 
-def test_import_refuses_damaged_lines_by_number(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_refuses_damaged_lines_by_number(
+    filled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     export = tmp_path / "all.jsonl.gz"
     command(["store", "export", str(filled / "teacher"), str(export)])
     lines = gzip.decompress(export.read_bytes()).splitlines(keepends=True)
@@ -581,7 +610,10 @@ def test_verify_names_file_byte_and_key(filled: Path, capsys: pytest.CaptureFixt
     offset = content.index(digest(4).encode()) - len('{"crc":"01234567","key":"')
     segment.write_bytes(content[: offset + 120] + b"#" + content[offset + 121 :])
     done = run_python(
-        "import sys; from m1.__main__ import main; sys.argv[1:] = sys.argv[1:]; main()", "store", "verify", filled / "teacher"
+        "import sys; from m1.__main__ import main; sys.argv[1:] = sys.argv[1:]; main()",
+        "store",
+        "verify",
+        filled / "teacher",
     )
     assert done.returncode == 1
     assert f"{segment}: byte {offset}, key {digest(4)}: damaged; it is asked again when needed" in done.stdout
@@ -612,7 +644,10 @@ def test_folder_without_a_store_is_refused_and_not_made(tmp_path: Path, action: 
 
 
 def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments, words in ([["--help"], ["plan", "store"]], [["store", "--help"], ["stats", "export", "import", "verify", "forget"]]):
+    for arguments, words in (
+        [["--help"], ["plan", "store"]],
+        [["store", "--help"], ["stats", "export", "import", "verify", "forget"]],
+    ):
         with pytest.raises(SystemExit, match="0"):
             command(arguments)
         said = capsys.readouterr().out

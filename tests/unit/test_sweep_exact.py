@@ -1,4 +1,5 @@
-"""The sweep and its accounting against brute force, every setting from nothing, for any thinking that hypothesis makes up."""
+"""The sweep and its accounting against brute force, every setting from nothing, for any thinking that hypothesis makes
+up."""
 
 from __future__ import annotations
 
@@ -14,13 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.errors import UserError
-from m1.infer.answer import chat_ids, portions
-from m1.infer.engine import Generation, KeptEngine, Request
+from m1.core.chat import chat_ids
+from m1.core.errors import UserError
+from m1.core.prompts import question_text
+from m1.core.records import Prediction, Question, Rollout, write
+from m1.core.store import Store
+from m1.engines.cached import Generation, KeptEngine, Request
+from m1.engines.shards import portions
 from m1.infer.sweep import Markers, Settings, sweep
-from m1.prompts import question_text
-from m1.records import Prediction, Question, Rollout, write
-from m1.store import Store
 from transformers import AddedToken
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
@@ -75,7 +77,9 @@ class Wild:
             done(position, Generation(tuple(ids), "length" if len(ids) == request.max_tokens else "stop"))
 
 
-def brute_force(model: Wild, prompt: list[int], budget: int, forced: int, limit: int) -> tuple[tuple[int, ...], bool, str, int, int]:
+def brute_force(
+    model: Wild, prompt: list[int], budget: int, forced: int, limit: int
+) -> tuple[tuple[int, ...], bool, str, int, int]:
     """One setting for one question, token by token, by the paper's rules.
 
     Returns:
@@ -105,7 +109,9 @@ def brute_force(model: Wild, prompt: list[int], budget: int, forced: int, limit:
     return tuple(thinking), ended, "".join(map(chr, answer)), model.generated - before, generated
 
 
-QUESTIONS = [("gpqa", Question(f"q{i}", "gpqa", f"Which {word}?", None, ("a", "b"), "A")) for i, word in enumerate("uvwxyz")]
+QUESTIONS = [
+    ("gpqa", Question(f"q{i}", "gpqa", f"Which {word}?", None, ("a", "b"), "A")) for i, word in enumerate("uvwxyz")
+]
 
 swept = st.builds(
     Settings,
@@ -117,7 +123,12 @@ swept = st.builds(
 
 
 @settings(max_examples=120)
-@given(wanted=swept, seed=st.integers(0, 99), ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]), portion=st.integers(1, 6))
+@given(
+    wanted=swept,
+    seed=st.integers(0, 99),
+    ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]),
+    portion=st.integers(1, 6),
+)
 def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, portion: int) -> None:
     tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
     rollouts: list[Rollout] = []
@@ -137,9 +148,13 @@ def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: in
         prompt = chat_ids(tokenizer, question_text(question))
         for budget, forced in wanted.stages:
             thinking, ended, text, answered, thought = brute_force(alone, prompt, budget, forced, wanted.answer_limit)
-            expected.append(Prediction(question.id, benchmark, "m", budget, forced, len(thinking), ended, text, answered))
+            expected.append(
+                Prediction(question.id, benchmark, "m", budget, forced, len(thinking), ended, text, answered)
+            )
             assert len(thinking) + ended <= budget
-            assert rollout.thinking(budget, forced) == thinking, "the file of rollouts holds the thinking of every setting"
+            assert rollout.thinking(budget, forced) == thinking, (
+                "the file of rollouts holds the thinking of every setting"
+            )
             rollout.validate()
             anew.update(thinking=thought, answers=answered)
         largest = max(budget for budget, _ in wanted.stages)
@@ -150,7 +165,9 @@ def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: in
             longest += extended - brute_force(alone, prompt, wanted.forced_budget, 0, 1)[-1]
     assert predictions == expected
     assert (cost["anew_thinking_tokens"], cost["anew_answer_tokens"]) == (anew["thinking"], anew["answers"])
-    assert cost["rollout_tokens"] + cost["forced_tokens"] == longest, "the largest budget, and its extension to the largest count: no more"
+    assert cost["rollout_tokens"] + cost["forced_tokens"] == longest, (
+        "the largest budget, and its extension to the largest count: no more"
+    )
     assert spent == longest + cost["answer_tokens"]
     assert [rollout.question_id for rollout in rollouts] == [question.id for _, question in QUESTIONS]
     assert [len(rollout.thinking_ids) + (rollout.finish_reason == "stop") for rollout in rollouts] == [
@@ -168,9 +185,19 @@ def test_full_is_as_many_times_as_the_budget_bears() -> None:
 
 @pytest.mark.parametrize(
     ("forced", "waits"),
-    [((9, 9), ()), ((), (2,)), ((9, 9), (1,)), ((9, 9), (3,)), ((9, 9), (2, 2)), ((9, 9), (2, 4)), ((9, 9, 9), (2, 4, 3))],
+    [
+        ((9, 9), ()),
+        ((), (2,)),
+        ((9, 9), (1,)),
+        ((9, 9), (3,)),
+        ((9, 9), (2, 2)),
+        ((9, 9), (2, 4)),
+        ((9, 9, 9), (2, 4, 3)),
+    ],
 )
-def test_a_rollout_whose_waits_are_not_in_its_forced_thinking_is_refused(forced: tuple[int, ...], waits: tuple[int, ...]) -> None:
+def test_a_rollout_whose_waits_are_not_in_its_forced_thinking_is_refused(
+    forced: tuple[int, ...], waits: tuple[int, ...]
+) -> None:
     with pytest.raises(ValueError, match="field 'waits': "):
         Rollout("q", "gpqa", "m", (7, 8), "stop", forced, waits).validate()
     Rollout("q", "gpqa", "m", (7, 8), "stop", (9, 9), (2, 3)).validate()
@@ -222,7 +249,11 @@ def test_a_wrong_file_is_found_before_the_first_portion(tmp_path: Path) -> None:
 def test_an_engine_is_never_given_more_than_a_portion(tmp_path: Path) -> None:
     """What is in memory at a time follows from the portion, not from how many questions there are."""
     wanted, model = Settings((4, 8), (1, 2), 8, 2), Wild(1, 0.3)
-    write(tmp_path / "a.parquet", [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)], Question)
+    write(
+        tmp_path / "a.parquet",
+        [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)],
+        Question,
+    )
     engine = KeptEngine(lambda: model, [], Store(tmp_path / "store"), "test")
     for where, part in portions([tmp_path / "a.parquet"], 8):
         sweep(engine, Characters(), part, "m", wanted, where)

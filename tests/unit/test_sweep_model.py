@@ -1,4 +1,5 @@
-"""A sweep with a real model over the questions of the demo's short form: every setting against generating it anew, and SIGKILL."""
+"""A sweep with a real model over the questions of the demo's short form: every setting against generating it anew, and
+SIGKILL."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ import pytest
 import torch
 import yaml
 from anew import Recording, anew
-from m1.files import read_json
+from m1.core.files import read_json
+from m1.core.layouts import LAYOUTS
+from m1.core.records import Prediction, Question, read, write
+from m1.core.store import Store
+from m1.engines.cached import TransformersEngine
 from m1.infer import answer
-from m1.infer.engine import TransformersEngine
 from m1.infer.sweep import Markers, Settings, main, prompt_ids, sweep
 from m1.pools.collect import to_questions
-from m1.pools.layouts import LAYOUTS
-from m1.records import Prediction, Question, read, write
-from m1.store import Store
 from m1.world.build import main as build_world
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
@@ -40,13 +41,18 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     build_world(["--settings", json.dumps(world), "--output", str(folder / "world")])
     for name, layout in LAYOUT.items():
         lines = (folder / f"world/benchmarks/{name}.jsonl").read_text().splitlines()
-        write(folder / f"{name}.parquet", to_questions(name, [LAYOUTS[layout](json.loads(line)) for line in lines]), Question)
+        write(
+            folder / f"{name}.parquet",
+            to_questions(name, [LAYOUTS[layout](json.loads(line)) for line in lines]),
+            Question,
+        )
     return [folder / f"{name}.parquet" for name in LAYOUT]
 
 
 @pytest.fixture(scope="module")
 def model(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with the world's tokenizer, whose thinking ends by itself now and then: the end's row of weights is longer."""
+    """A random model with the world's tokenizer, whose thinking ends by itself now and then: the end's row of weights
+    is longer."""
     folder = shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model")
     torch.manual_seed(2)
     config = Qwen2Config(
@@ -67,8 +73,11 @@ def model(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-def test_cut_equals_direct_at_every_budget_and_forced_count(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
-    """All the demo's budgets and forced counts, and forcing until the budget is used up; all questions; token by token."""
+def test_cut_equals_direct_at_every_budget_and_forced_count(
+    benchmarks: list[Path], model: Path, tmp_path: Path
+) -> None:
+    """All the demo's budgets and forced counts, and forcing until the budget is used up; all questions; token by
+    token."""
     thinking = yaml.safe_load(CONFIG.read_text())["thinking"]
     settings = Settings.of(json.dumps({**thinking, "forced": [*thinking["forced"], "full"]}))
     asked = [(path.stem, question) for path in benchmarks for question in read(path, Question)]
@@ -82,7 +91,9 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(benchmarks: list[Pat
 
     assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.stages]
     spent = {stage: sum(tokens for _, _, tokens in found) for stage, found in direct.items()}
-    assert engine.thinking == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"], "the longest chain, and nothing else"
+    assert engine.thinking == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"], (
+        "the longest chain, and nothing else"
+    )
     assert cost["anew_thinking_tokens"] == sum(spent.values())
     assert cost["anew_answer_tokens"] == sum(answer.tokens for found in direct.values() for _, answer, _ in found)
     assert spent[16, 0] < spent[192, 0] < spent[192, 1] < spent[192, 4] < spent[192, 192], "or this tests little"
@@ -92,7 +103,20 @@ def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) ->
     wanted = {"budgets": [16, 32, 48], "forced": [1, 3], "forced_budget": 48, "answer_limit": 8}
     made = {"rollouts": "rollouts.parquet", "output": "predictions.parquet", "manifest": "manifest.json"}
     return [
-        *("--name", "m", "--model", str(model), "--serve", json.dumps(SERVE), "--batch", "8", "--store", str(store), "--portion", "3"),
+        *(
+            "--name",
+            "m",
+            "--model",
+            str(model),
+            "--serve",
+            json.dumps(SERVE),
+            "--batch",
+            "8",
+            "--store",
+            str(store),
+            "--portion",
+            "3",
+        ),
         *("--settings", json.dumps(wanted), "--benchmarks", *map(str, benchmarks)),
         *(text for flag, name in made.items() for text in (f"--{flag}", str(folder / name))),
     ]
@@ -108,10 +132,14 @@ def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.jsonl"))
 
 
-def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
+    benchmarks: list[Path], model: Path, tmp_path: Path
+) -> None:
     benchmarks = benchmarks[:2]  # four portions of three questions
     undisturbed, whole = tmp_path / "undisturbed", tmp_path / "whole"
-    context: Any = multiprocessing.get_context("forkserver")  # each sweep is a process of its own, but torch is imported only once
+    context: Any = multiprocessing.get_context(
+        "forkserver"
+    )  # each sweep is a process of its own, but torch is imported only once
     context.set_forkserver_preload(["torch", "transformers.models.qwen2.modeling_qwen2", "pyarrow.parquet"])
 
     def start(folder: Path, store: Path) -> Any:
@@ -131,7 +159,9 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Pat
     for number in range(10):
         folder, store = tmp_path / str(number), tmp_path / f"store {number}"
         process, moment = start(folder, store), rng.random() * size
-        while process.is_alive() and bytes_in(store) < moment:  # a share of the work, whatever else the machine does at the time,
+        while (
+            process.is_alive() and bytes_in(store) < moment
+        ):  # a share of the work, whatever else the machine does at the time,
             time.sleep(0.005)
         time.sleep(rng.random() * 0.03)  # and then at any place of the code
         process.kill()
@@ -148,7 +178,9 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(benchmarks: list[Pat
             assert (folder / name).read_bytes() == (whole / name).read_bytes()
         assert sorted(in_the_store(store)) == sorted(order), "nothing is generated twice, nothing is left out"
         counts = read_json(folder / "manifest.json")["counts"]
-        assert counts["generated_now"] == spent - sum(portion_of[key][1] for key in kept), "what was kept is not generated again"
+        assert counts["generated_now"] == spent - sum(portion_of[key][1] for key in kept), (
+            "what was kept is not generated again"
+        )
         assert not [path for path in folder.iterdir() if ".partial" in path.name]
     assert partly >= 5, "most kills should fall into the work, or this tests little"
 
@@ -180,7 +212,9 @@ def test_the_portion_decides_no_byte(benchmarks: list[Path], model: Path, tmp_pa
     assert made[0] == made[1]
 
 
-def test_models_that_answer_at_once_go_through_portions_too(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+def test_models_that_answer_at_once_go_through_portions_too(
+    benchmarks: list[Path], model: Path, tmp_path: Path
+) -> None:
     made = []
     for portion in ("5", "512"):
         flags = arguments(benchmarks, model, tmp_path / portion, tmp_path / portion / "store")
@@ -191,7 +225,9 @@ def test_models_that_answer_at_once_go_through_portions_too(benchmarks: list[Pat
         made.append((tmp_path / portion / "predictions.parquet").read_bytes())
     assert made[0] == made[1]
     predictions = read(tmp_path / "5" / "predictions.parquet", Prediction)
-    assert [p.question_id for p in predictions] == [question.id for path in benchmarks for question in read(path, Question)]
+    assert [p.question_id for p in predictions] == [
+        question.id for path in benchmarks for question in read(path, Question)
+    ]
     counts = read_json(tmp_path / "5" / "manifest.json")["counts"]
     assert counts == {
         "questions": 24,

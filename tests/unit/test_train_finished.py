@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from m1.errors import UserError
-from m1.files import identity_file, model_identity, replacing_model
+from m1.core.errors import UserError
+from m1.core.files import identity_file, model_identity, replacing_model
 from m1.train import checkpoints, finished
 
 FILES = {"config.json": "{}", "model.safetensors": "weights", "additional/one.jinja": "template"}
@@ -48,7 +48,9 @@ def test_on_another_disk_they_are_copied(kept: Path, other_disk: Path) -> None:
 def test_on_another_disk_the_model_wants_its_space_twice(tmp_path: Path, other_disk: Path) -> None:
     places = tmp_path / "scratch", other_disk / "m/0123", tmp_path / "results/model"
     checkpoints.check_space(*places, 1000, 2, "train m")
-    with pytest.raises(UserError, match=r"wanted for two checkpoints and the model in the results; .*`scratch` and `pathvars`"):
+    with pytest.raises(
+        UserError, match=r"wanted for two checkpoints and the model in the results; .*`scratch` and `pathvars`"
+    ):
         checkpoints.check_space(*places, 10**15, 2, "train m")
 
 
@@ -61,14 +63,19 @@ def test_what_was_kept_when_it_was_killed_before_its_identity_was_written_is_who
 def test_what_was_changed_is_not_taken(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (kept / "model.safetensors").write_text("other")
     assert finished.identity(kept, "train m") == ""
-    assert f"[train m] {kept}: its files were changed since it was trained, so it is trained again" in capsys.readouterr().err
+    assert (
+        f"[train m] {kept}: its files were changed since it was trained, so it is trained again"
+        in capsys.readouterr().err
+    )
 
 
 def test_nothing_kept(tmp_path: Path) -> None:
     assert finished.identity(tmp_path / "store/m/0123", "train m") == ""
 
 
-def test_a_full_disk_is_one_clear_error_and_the_model_stays_kept(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_one_clear_error_and_the_model_stays_kept(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -9,11 +9,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from m1.errors import UserError
+from m1.core.errors import UserError
 from m1.train import checkpoints, launch
 from m1.train.launch import srun
 
-from tests.unit.test_train_sft import PLACEMENT, command, environment, material, start, train, undisturbed, wait_for_a_step, weights
+from tests.unit.test_train_sft import (
+    PLACEMENT,
+    command,
+    environment,
+    material,
+    start,
+    train,
+    undisturbed,
+    wait_for_a_step,
+    weights,
+)
 
 __all__ = ["material", "undisturbed"]  # fixtures
 TWO_NODES = {**PLACEMENT, "nodes": 2, "processes": 8}
@@ -21,7 +31,9 @@ TWO_NODES = {**PLACEMENT, "nodes": 2, "processes": 8}
 
 def test_several_nodes_need_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(UserError, match=r"train\.nodes: 2 nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"):
+    with pytest.raises(
+        UserError, match=r"train\.nodes: 2 nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"
+    ):
         launch.start(TWO_NODES, [])
 
 
@@ -33,14 +45,24 @@ def test_srun_starts_one_launcher_on_each_node() -> None:
 
 
 def test_two_launchers_as_on_two_nodes_find_each_other(material: Path, undisturbed: Path, tmp_path: Path) -> None:
-    """torchrun and its rendezvous are real; only ``scontrol``, which names the nodes, is replaced: both are this machine."""
+    """torchrun and its rendezvous are real; only ``scontrol``, which names the nodes, is replaced: both are this
+    machine."""
     (tmp_path / "scontrol").write_text("#!/bin/sh\necho localhost\necho localhost\n")
     (tmp_path / "scontrol").chmod(0o755)
-    job = {"SLURM_STEP_NODELIST": "node[1-2]", "SLURM_JOB_ID": str(os.getpid()), "M1_NODE": "1", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    job = {
+        "SLURM_STEP_NODELIST": "node[1-2]",
+        "SLURM_JOB_ID": str(os.getpid()),
+        "M1_NODE": "1",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }
     words = command(material, tmp_path / "model", nodes=2)
     launchers = [
         subprocess.Popen(
-            words, env={**environment(), **job, "SLURM_NODEID": node}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            words,
+            env={**environment(), **job, "SLURM_NODEID": node},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for node in "01"
     ]
@@ -50,8 +72,11 @@ def test_two_launchers_as_on_two_nodes_find_each_other(material: Path, undisturb
     assert json.loads((tmp_path / "model/manifest.json").read_text())["ran"]["processes"] == 2
 
 
-def test_all_processes_told_to_stop_as_slurm_does_keep_their_state(material: Path, undisturbed: Path, tmp_path: Path) -> None:
-    """SLURM signals every process of a step: launcher, torchrun, and its processes, which are signalled once more by torchrun."""
+def test_all_processes_told_to_stop_as_slurm_does_keep_their_state(
+    material: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """SLURM signals every process of a step: launcher, torchrun, and its processes, which are signalled once more by
+    torchrun."""
     output = tmp_path / "told"
     process = start(material, output, processes=2, save_steps=None)
     wait_for_a_step(Path(f"{output}.scratch"), 9, process)  # within the second of three epochs

@@ -18,11 +18,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.errors import UserError
-from m1.files import identity_file, model_identity, sha256_file
+from m1.core.chat import Marks
+from m1.core.errors import UserError
+from m1.core.files import identity_file, model_identity, sha256_file
+from m1.core.records import Prediction, Question, Sample, read, write
 from m1.infer.sweep import main as sweep
-from m1.markers import Marks
-from m1.records import Prediction, Question, Sample, read, write
 from m1.train import checkpoints, finished
 from m1.train.sft import encode_all
 from m1.train.text import encode
@@ -34,11 +34,25 @@ from tests.unit.templates import tokenizer_of
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {
-    **{"subset": "m1k", "epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "warmup_ratio": 0.05, "weight_decay": 1e-4},
+    **{
+        "subset": "m1k",
+        "epochs": 3,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "warmup_ratio": 0.05,
+        "weight_decay": 1e-4,
+    },
     **{"betas": [0.9, 0.95], "bf16": False, "block_size": 128, "truncated": 0, "group_by_length": True, "seed": 42},
 }
 PLACEMENT: dict[str, Any] = {
-    **{"nodes": 1, "processes": 1, "strategy": "ddp", "per_device": 4, "gradient_checkpointing": False, "attention": "auto"},
+    **{
+        "nodes": 1,
+        "processes": 1,
+        "strategy": "ddp",
+        "per_device": 4,
+        "gradient_checkpointing": False,
+        "attention": "auto",
+    },
     **{"kernels": False, "save_minutes": 30, "save_steps": 2, "report_to": "none"},
 }
 STEPS = 24
@@ -61,12 +75,19 @@ def samples(count: int) -> list[Sample]:
         " ".join(rng.choices(["so", "we", "go", "on", "to", "the", "next", "one", "and", "stop"], k=rng.randint(5, 40)))
         for _ in range(count)
     ]
-    return [Sample(f"id{n}", "medqa", "", f"Which of the {n}?\nA. a\nB. b", text, "B", "m1k", "all", 0) for n, text in enumerate(texts)]
+    return [
+        Sample(f"id{n}", "medqa", "", f"Which of the {n}?\nA. a\nB. b", text, "B", "m1k", "all", 0)
+        for n, text in enumerate(texts)
+    ]
 
 
 def command(material: Path, output: Path, store: Path | None = None, **placement: Any) -> list[str]:
     """The command that the rule runs; each output has a store of its own by default."""
-    values = {"settings": json.dumps(SETTINGS), "placement": json.dumps({**PLACEMENT, **placement}), "output": str(output)}
+    values = {
+        "settings": json.dumps(SETTINGS),
+        "placement": json.dumps({**PLACEMENT, **placement}),
+        "output": str(output),
+    }
     fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet")}
     fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store")}
     flags = [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
@@ -84,7 +105,9 @@ def train(material: Path, output: Path, store: Path | None = None, **placement: 
 def start(material: Path, output: Path, **placement: Any) -> subprocess.Popen[str]:
     """A training at work, with a process group of its own."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(material, output, **placement), cwd=ROOT, env=environment(), start_new_session=True, **pipes)
+    return subprocess.Popen(
+        command(material, output, **placement), cwd=ROOT, env=environment(), start_new_session=True, **pipes
+    )
 
 
 def environment() -> dict[str, str]:
@@ -134,7 +157,9 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
     assert not list(Path(f"{output}.scratch").rglob("checkpoint-*")), "what is finished needs no checkpoint"
 
 
-def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_order(material: Path, undisturbed: Path) -> None:
+def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_order(
+    material: Path, undisturbed: Path
+) -> None:
     output = material / "killed-two"
     process = start(material, output, processes=2, save_steps=11)
     wait_for_a_step(Path(f"{output}.scratch"), 12, process)
@@ -143,7 +168,9 @@ def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_orde
     process.communicate()
     train(material, output, processes=2, save_steps=11)
     assert weights(output) == weights(undisturbed)
-    assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] in {11, 22}, "in the middle of the second epoch or third"
+    assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] in {11, 22}, (
+        "in the middle of the second epoch or third"
+    )
 
 
 def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbed: Path) -> None:
@@ -162,7 +189,9 @@ def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbe
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(strategy: str, material: Path, undisturbed: Path) -> None:
+def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(
+    strategy: str, material: Path, undisturbed: Path
+) -> None:
     output = material / f"two-{strategy}"
     said = train(material, output, processes=2, strategy=strategy)
     assert weights(output) == weights(undisturbed)
@@ -173,7 +202,9 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(strat
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_was_trained_before_is_taken_from_the_store(processes: int, material: Path, undisturbed: Path, tmp_path: Path) -> None:
+def test_what_was_trained_before_is_taken_from_the_store(
+    processes: int, material: Path, undisturbed: Path, tmp_path: Path
+) -> None:
     store, output = Path(f"{undisturbed}.store"), tmp_path / "again"
     [kept] = [path for path in store.glob("train/tiny/*") if path.is_dir()]
     said = train(material, output, store, processes=processes)
@@ -196,18 +227,27 @@ def test_a_kept_model_that_was_changed_is_trained_again(material: Path, undistur
     assert weights(tmp_path / "model") == weights(undisturbed) == sha256_file(changed)
 
 
-def test_other_code_settings_and_samples_are_other_trainings(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_code_settings_and_samples_are_other_trainings(
+    undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     [kept] = [path for path in Path(f"{undisturbed}.store").glob("train/tiny/*") if path.is_dir()]
     finished.tell_others(kept, "train tiny")
     assert not capsys.readouterr().err
-    other = checkpoints.home(Path(f"{undisturbed}.store"), "tiny", ["base", "template", "samples", {"learning_rate": 1}, "code"])
+    other = checkpoints.home(
+        Path(f"{undisturbed}.store"), "tiny", ["base", "template", "samples", {"learning_rate": 1}, "code"]
+    )
     assert finished.identity(other, "train tiny") == ""
     finished.tell_others(other, "train tiny")
     said = capsys.readouterr().err
-    assert f"{kept.parent} keeps 1 of its trainings with other settings, samples or code, 0.0 GB; delete what is not wanted" in said
+    assert (
+        f"{kept.parent} keeps 1 of its trainings with other settings, samples or code, 0.0 GB; "
+        "delete what is not wanted" in said
+    )
 
 
-def test_other_settings_do_not_take_up_another_trainings_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_settings_do_not_take_up_another_trainings_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, other = (checkpoints.home(tmp_path, "m", ["base", "data", {"learning_rate": rate}]) for rate in (1, 2))
     assert one != other
     (one / "checkpoint-3").mkdir(parents=True)
@@ -227,12 +267,16 @@ def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path) -> None:
 def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:
     places = tmp_path / "scratch", tmp_path / "store" / "kept", tmp_path / "out" / "model"
     checkpoints.check_space(*places, 1000, 2, "train m")
-    with pytest.raises(UserError, match=r"26,000,000.0 GB are wanted for two checkpoints and the model; .*`scratch` and `store`"):
+    with pytest.raises(
+        UserError, match=r"26,000,000.0 GB are wanted for two checkpoints and the model; .*`scratch` and `store`"
+    ):
         checkpoints.check_space(*places, 10**15, 2, "train m")
 
 
 @given(st.lists(st.integers(2, 99), min_size=1, max_size=70), st.integers(1, 16), st.booleans(), st.integers(0, 3))
-def test_an_epoch_has_every_sample_once_and_whole_batches(lengths: list[int], batch: int, grouped: bool, epoch: int) -> None:
+def test_an_epoch_has_every_sample_once_and_whole_batches(
+    lengths: list[int], batch: int, grouped: bool, epoch: int
+) -> None:
     order = Order(lengths, batch, 42, grouped)
     order.set_epoch(epoch)
     found = list(order)
@@ -261,7 +305,10 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
     beyond, number = sum(max(0, length - block) for length in whole), sum(length > block for length in whole)
     assert number == 1, "else the numbers below are others"
     longest = some[whole.index(max(whole))].id
-    found = rf"m1k.parquet: 1 of 20 samples \(5.0%\) are longer than {block} tokens \(the longest: {longest}, {max(whole)} tokens; {beyond}"
+    found = (
+        rf"m1k.parquet: 1 of 20 samples \(5.0%\) are longer than {block} tokens \(the longest: "
+        rf"{longest}, {max(whole)} tokens; {beyond}"
+    )
     with pytest.raises(UserError, match=found + r".*sft.block_size.*sft.truncated \(now 0.01\)"):
         encode_all(tokenizer, some, block, 0.01, path)
     encoded = encode_all(tokenizer, some, block, 0.05, path)
@@ -276,13 +323,24 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
 @pytest.mark.parametrize(
     ("placement", "message"),
     [
-        ({"report_to": "tensorboard"}, "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires"),
-        ({"attention": "flash_attention_2"}, "train (attention: flash_attention_2, kernels: False, report_to: none): FlashAttention2"),
+        (
+            {"report_to": "tensorboard"},
+            "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
+        ),
+        (
+            {"attention": "flash_attention_2"},
+            "train (attention: flash_attention_2, kernels: False, report_to: none): FlashAttention2",
+        ),
     ],
 )
 def test_what_is_not_installed_is_said(placement: dict[str, str], message: str, material: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        command(material, tmp_path / "model", **placement), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+        command(material, tmp_path / "model", **placement),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 1
     assert f"error: {message}" in done.stdout
@@ -295,9 +353,18 @@ def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path
     tokenizer = tokenizer_of("mistral v3")
     tokenizer.save_pretrained(tmp_path / "base")
     torch.manual_seed(0)
-    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    MistralForCausalLM(MistralConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)).save_pretrained(tmp_path / "base")
-    short = [sample for sample in samples(60) if len(sample.thinking) < 100]  # this tokenizer needs more tokens for them
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    MistralForCausalLM(MistralConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)).save_pretrained(
+        tmp_path / "base"
+    )
+    short = [
+        sample for sample in samples(60) if len(sample.thinking) < 100
+    ]  # this tokenizer needs more tokens for them
     write(tmp_path / "m1k.parquet", short, Sample)
     train(tmp_path, tmp_path / "model")
     question = Question("q1", "medqa", "Which?", None, ("a", "b"), "B")

@@ -1,4 +1,5 @@
-"""The labels: exactly thinking, answer and the end of the assistant's turn, to the token, in every family's template."""
+"""The labels: exactly thinking, answer and the end of the assistant's turn, to the token, in every family's
+template."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.markers import Marks, chat
-from m1.train.text import IGNORED, assistant_text, encode
+from m1.core.chat import Marks, assistant_text, chat
+from m1.train.text import IGNORED, encode
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tests.unit.templates import FAMILIES, tokenizer_of
@@ -43,7 +44,8 @@ def test_the_whole_text_is_the_papers(tokenizer: PreTrainedTokenizerBase) -> Non
 
 
 def labels_from_the_text(family: str, thinking: str, answer: str) -> tuple[list[int], list[int]]:
-    """Ids and labels computed another way: the whole text in one piece, and a token is learned that begins within the assistant's text."""
+    """Ids and labels computed another way: the whole text in one piece, and a token is learned that begins within the
+    assistant's text."""
     tokenizer, marks = TOKENIZERS[family], MARKS[family]
     opening = chat(tokenizer, PROMPT)
     stated = answer if "Answer:" in answer else f"Answer: {answer}"
@@ -59,7 +61,10 @@ def test_labels_of_every_family_are_thinking_and_answer(family: str) -> None:
     example = encode(tokenizer, PROMPT, THINKING, ANSWER, marks)
     assert (example["input_ids"], example["labels"]) == labels_from_the_text(family, THINKING, ANSWER)
     learned = [label for label in example["labels"] if label != IGNORED]
-    assert tokenizer.decode(learned) == f"{marks.header('think')}{THINKING}\n{marks.header('answer')}Answer: {ANSWER}{marks.end}"
+    assert (
+        tokenizer.decode(learned)
+        == f"{marks.header('think')}{THINKING}\n{marks.header('answer')}Answer: {ANSWER}{marks.end}"
+    )
     assert learned[-1] == tokenizer.convert_tokens_to_ids(marks.end)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.config import load, prepare
-from m1.wiring import one_of
-from m1.wiring_report import ReportWiring as Wiring
+from m1.wiring.config import load, prepare
+from m1.wiring.report import ReportWiring as Wiring
+from m1.wiring.run import one_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,9 @@ def wiring() -> Wiring:
 
 def given() -> dict[str, Any]:
     """The default configuration, unchecked."""
-    registry, config = (yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("data", "config"))
+    registry, config = (
+        yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")) for name in ("data", "config")
+    )
     return config | {"data": registry["data"] | config["data"]}
 
 
@@ -46,7 +48,10 @@ def made(**changes: Any) -> Wiring:
     return Wiring(prepare(copy.deepcopy(given() | changes), ROOT))
 
 
-RESULTS = [{"from": "m1_results", "file": "a.json", "budget": 192}, {"from": "m1_results", "path": "b.json", "budget": 64, "forced": 1}]
+RESULTS = [
+    {"from": "m1_results", "file": "a.json", "budget": 192},
+    {"from": "m1_results", "path": "b.json", "budget": 64, "forced": 1},
+]
 
 
 def entered() -> Wiring:
@@ -80,7 +85,12 @@ def test_one_of_nothing_matches_nothing() -> None:
 def test_a_base_may_be_born_in_the_world() -> None:
     wiring = made(bases=given()["bases"] | {"mine": {"path": "/models/mine"}, "7b": {"hub": "a/b"}})
     born = {name: wiring.born(Wildcards(kind="bases", base=name)) for name in wiring.config["bases"]}
-    assert born == {"small": ["results/world/models/small"], "large": ["results/world/models/large"], "mine": [], "7b": []}
+    assert born == {
+        "small": ["results/world/models/small"],
+        "large": ["results/world/models/large"],
+        "mine": [],
+        "7b": [],
+    }
     assert wiring.born(Wildcards(kind="screen/models", base="small")) == ["results/world/models/small"]
 
 
@@ -219,7 +229,9 @@ def test_a_model_without_a_chat_template_borrows_one() -> None:
 def test_data_check_says_which_pools_and_benchmarks_use_an_entry() -> None:
     pubmedqa = {"from": "pubmedqa_labeled", "part": None}
     config = given()
-    wiring = made(pools=config["pools"] | {"pubmedqa": pubmedqa}, benchmarks={"pubmedqa": pubmedqa | {"optional": True}})
+    wiring = made(
+        pools=config["pools"] | {"pubmedqa": pubmedqa}, benchmarks={"pubmedqa": pubmedqa | {"optional": True}}
+    )
     checked = wiring.data_check()
     assert checked["pubmedqa_labeled"]["used_by"] == ["pools.pubmedqa", "benchmarks.pubmedqa"]
     assert not checked["pubmedqa_labeled"]["optional"]
@@ -256,7 +268,9 @@ def test_table_3_names_files_that_rules_make(wiring: Wiring) -> None:
     files = wiring.counted()
     subsets = {file.removeprefix("<results>/select/").removesuffix(".parquet") for file in files if "/select/" in file}
     assert subsets == set(wiring.config["subsets"])
-    assert files[: len(wiring.config["pools"])] == [f"<results>/pools/{pool}.parquet" for pool in wiring.config["pools"]]
+    assert files[: len(wiring.config["pools"])] == [
+        f"<results>/pools/{pool}.parquet" for pool in wiring.config["pools"]
+    ]
 
 
 def test_figures_take_their_own_axis(wiring: Wiring) -> None:
@@ -285,7 +299,8 @@ def test_without_table_2_it_is_no_target() -> None:
 
 
 def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) -> None:
-    """With m1K, its checkpoint and its results as published, pools are counted in Table 3 still, and a base's tokenizer in Figure 8a."""
+    """With m1K, its checkpoint and its results as published, pools are counted in Table 3 still, and a base's tokenizer
+    in Figure 8a."""
     enter = {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}, "checkpoints": {"m1-7b-1k": "m1_7b_1k"}}
     overlay = tmp_path / "mine.yaml"
     shown = {"table1": {"models": ["m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}
@@ -293,4 +308,10 @@ def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) 
     wiring = Wiring(load([ROOT / "config/paper.yaml", overlay]))
     assert wiring.bases == []
     made = {path.removeprefix("<results>/") for path in wiring.fetched()}
-    assert {"pools/medqa.parquet", "bases/7b", "train/m1-7b-1k", "select/m1k.parquet", "benchmarks/nejm.parquet"} <= made
+    assert {
+        "pools/medqa.parquet",
+        "bases/7b",
+        "train/m1-7b-1k",
+        "select/m1k.parquet",
+        "benchmarks/nejm.parquet",
+    } <= made

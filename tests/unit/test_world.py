@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.answers import extract_boxed
+from m1.core.answers import extract_boxed
+from m1.core.prompts import question_text
+from m1.core.records import Question, read
 from m1.pools.collect import KEYS
 from m1.pools.collect import main as collect
-from m1.prompts import question_text
-from m1.records import Question, read
 from m1.world.build import main as build
 from m1.world.documents import MIXTURE, make_documents
 from m1.world.facts import TYPES, load_facts, make_facts
@@ -40,7 +40,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*.json*"))}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*.json*"))
+    }
 
 
 def test_made_twice_it_is_the_same_and_another_seed_is_another_world(world: Path, tmp_path: Path) -> None:
@@ -70,7 +72,18 @@ def test_benchmarks_are_read_as_the_real_ones_and_their_key_is_right(world: Path
         "optional": False,
     }
     output = tmp_path / "q.parquet"
-    collect(["--name", name, "--settings", json.dumps(settings), "--output", str(output), "--manifest", str(tmp_path / "q.json")])
+    collect(
+        [
+            "--name",
+            name,
+            "--settings",
+            json.dumps(settings),
+            "--output",
+            str(output),
+            "--manifest",
+            str(tmp_path / "q.json"),
+        ]
+    )
     questions = read(output, Question)
     assert len(questions) == SETTINGS["benchmark_size"]
     low, high = BENCHMARKS[name].hops

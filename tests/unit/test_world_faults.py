@@ -1,4 +1,5 @@
-"""The fault server over real HTTP: each fault is what it says, shares are as asked, and its log tells what was asked and paid."""
+"""The fault server over real HTTP: each fault is what it says, shares are as asked, and its log tells what was asked
+and paid."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.calls.serving import served
-from m1.errors import UserError
-from m1.files import digest
+from m1.client.serving import served
+from m1.core.errors import UserError
+from m1.core.files import digest
 from m1.world.faults import KINDS, RETRY_AFTER, Faults, main, mark
 from test_distill_server import PATHS
 
@@ -33,7 +34,9 @@ class Server:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.address, timeout=5)
 
-    def ask(self, prompt: str, connection: http.client.HTTPConnection | None = None) -> tuple[int, dict[str, str], bytes]:
+    def ask(
+        self, prompt: str, connection: http.client.HTTPConnection | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of one call."""
         connection = connection or self.connect()
         connection.request("POST", "/v1/chat/completions", json.dumps(body(prompt)), {"Authorization": "Bearer canary"})
@@ -45,7 +48,9 @@ class Server:
         end = time.monotonic() + 5
         found: list[dict[str, Any]] = []
         while len(found) < count and time.monotonic() < end:
-            found = [event for line in self.log.read_text().splitlines() if (event := json.loads(line))["event"] == kind]
+            found = [
+                event for line in self.log.read_text().splitlines() if (event := json.loads(line))["event"] == kind
+            ]
         assert len(found) == count
         return found
 
@@ -85,12 +90,19 @@ def test_right_answer_models_and_health(tmp_path: Path) -> None:
         assert len(message["reasoning_content"]) in range(4080, 4097)
         assert message["content"] == f"Prompt {mark('What is it?')} is answered by \\boxed{{A}}."
         assert answer["usage"]["prompt_tokens"] == 3
-        assert answer["usage"]["completion_tokens"] == answer["usage"]["completion_tokens_details"]["reasoning_tokens"] + 6
+        assert (
+            answer["usage"]["completion_tokens"] == answer["usage"]["completion_tokens_details"]["reasoning_tokens"] + 6
+        )
         connection.request("GET", "/v1/models")
         assert json.loads(connection.getresponse().read())["data"][0]["id"] == "faulty-teacher"
         connection.request("GET", "/health")
         health = json.loads(connection.getresponse().read())
-        assert {name: health[name] for name in ("calls", "paid", "open", "peak")} == {"calls": 1, "paid": 1, "open": 0, "peak": 1}
+        assert {name: health[name] for name in ("calls", "paid", "open", "peak")} == {
+            "calls": 1,
+            "paid": 1,
+            "open": 0,
+            "peak": 1,
+        }
         connection.request("GET", "/elsewhere")
         assert connection.getresponse().status == 404
         connection.close()
@@ -145,7 +157,11 @@ def test_faults_that_are_answers(fault: str, status: int, paid: set[bool], tmp_p
         elif fault == "wrong_type":
             assert headers["Content-Type"] == "text/html"
         elif fault == "share429_after" and not headers["Retry-After"].isdigit():
-            assert RETRY_AFTER - 0.5 <= parsedate_to_datetime(headers["Retry-After"]).timestamp() - out[0]["at"] <= RETRY_AFTER + 2
+            assert (
+                RETRY_AFTER - 0.5
+                <= parsedate_to_datetime(headers["Retry-After"]).timestamp() - out[0]["at"]
+                <= RETRY_AFTER + 2
+            )
     if fault == "share429_after":
         assert {headers["Retry-After"].isdigit() for _, headers, _ in answers} == {True, False}
     if fault == "wrong_type":
@@ -159,14 +175,18 @@ def test_hang_ends_with_the_client(tmp_path: Path) -> None:
             server.ask("anyone?", connection)
         assert '"out"' not in server.log.read_text()
         connection.close()
-        assert [(event["outcome"], event["paid"], event["sent"]) for event in server.events("out", 1)] == [("hang", False, False)]
+        assert [(event["outcome"], event["paid"], event["sent"]) for event in server.events("out", 1)] == [
+            ("hang", False, False)
+        ]
 
 
 def test_reset_in_the_middle_of_the_body(tmp_path: Path) -> None:
     with faulty(tmp_path, "--reset", "1") as server:
         with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
             server.ask("anyone?")
-        assert [(event["outcome"], event["paid"], event["sent"]) for event in server.events("out", 1)] == [("reset", False, False)]
+        assert [(event["outcome"], event["paid"], event["sent"]) for event in server.events("out", 1)] == [
+            ("reset", False, False)
+        ]
 
 
 def test_repeated_response_comes_twice(tmp_path: Path) -> None:
@@ -176,7 +196,11 @@ def test_repeated_response_comes_twice(tmp_path: Path) -> None:
         with socket.create_connection((host, int(port)), timeout=1) as connection:
             connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
             received = b""
-            while received.count(b"HTTP/1.1 200") < 2 or len(received) % 2 or received[: len(received) // 2] * 2 != received:
+            while (
+                received.count(b"HTTP/1.1 200") < 2
+                or len(received) % 2
+                or received[: len(received) // 2] * 2 != received
+            ):
                 received += connection.recv(65536)  # or a time-out
         assert sum(event["paid"] for event in server.events("out", 1)) == 1
 
@@ -214,7 +238,15 @@ def test_status_for_every_call_repeats_the_key(status: int, tmp_path: Path) -> N
 
 
 def test_ends_with_the_pipe_and_says_what_is_wrong(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "m1.world.faults", "--port-file", str(tmp_path / "port"), "--log", str(tmp_path / "log")]
+    command = [
+        sys.executable,
+        "-m",
+        "m1.world.faults",
+        "--port-file",
+        str(tmp_path / "port"),
+        "--log",
+        str(tmp_path / "log"),
+    ]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, env={"PYTHONPATH": PATHS})
     end = time.monotonic() + 10
     while not (tmp_path / "port").exists() and time.monotonic() < end:

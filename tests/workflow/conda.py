@@ -1,6 +1,7 @@
 """A stand-in for conda: it makes an environment of exactly the pins of its file, linked from this Python's.
 
-Snakemake calls `conda info`, `--version`, `config`, `env create` and `clean`, and sources `bin/activate` of conda's folder.
+Snakemake calls `conda info`, `--version`, `config`, `env create` and `clean`, and sources `bin/activate` of conda's
+folder.
 """
 
 from __future__ import annotations

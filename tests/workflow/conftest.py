@@ -12,7 +12,8 @@ from project import MAIN, Project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """SLURM's tests first: they mostly wait. The other process begins with unit tests, and needs no finished run yet."""
+    """SLURM's tests first: they mostly wait. The other process begins with unit tests, and needs no finished run
+    yet."""
     items.sort(key=lambda item: item.path.name != "test_slurm.py")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from m1.config import merged
+from m1.wiring.config import merged
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "envs", "resources", "profiles", "tests/configs")
@@ -51,11 +51,14 @@ class Project:
         """A copy of this project with all it has made, to edit."""
         return Project(shutil.copytree(self.folder, folder, symlinks=True))
 
-    def start(self, *arguments: str, module: str = "snakemake", overlays: Sequence[str] = (SHORT,)) -> subprocess.Popen[str]:
-        """Start Snakemake (or ``m1.launch``, as the Makefile does), in a process group of its own; the short configuration by default."""
+    def start(
+        self, *arguments: str, module: str = "snakemake", overlays: Sequence[str] = (SHORT,)
+    ) -> subprocess.Popen[str]:
+        """Start Snakemake (or ``m1 launch``, as the Makefile does), in a process group of its own; the short
+        configuration by default."""
         environment = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
         return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--cores", "2", "--configfile", *overlays],
+            [sys.executable, "-m", *module.split(), *arguments, "--cores", "2", "--configfile", *overlays],
             cwd=self.folder,
             env=environment | {"PYTHONPATH": "workflow"},
             stdin=subprocess.DEVNULL,
@@ -83,7 +86,7 @@ class Project:
 
     def dry_run(self, target: str, *overlays: str) -> str:
         """What Snakemake says would run for a target with other overlays than the short configuration."""
-        code, said = self.run("--dry-run", target, module="m1.launch", overlays=overlays)
+        code, said = self.run("--dry-run", target, module="m1 launch", overlays=overlays)
         assert code == 0, said[-6000:]
         return said
 
@@ -99,7 +102,8 @@ class Project:
         return jobs
 
     def forget_times(self) -> None:
-        """What a copy of the results does that keeps no times, in an order in which what is made from something seems to be older."""
+        """What a copy of the results does that keeps no times, in an order in which what is made from something seems
+        to be older."""
         for path in sorted(self.path("results").rglob("*")):
             os.utime(path, follow_symlinks=False)
             time.sleep(0.002)
@@ -119,4 +123,6 @@ class Project:
     def configure(self, **changes: Any) -> None:
         """Change the short configuration; dictionaries are merged, anything else is replaced."""
         path = self.path(SHORT)
-        path.write_text(yaml.safe_dump(merged(yaml.safe_load(path.read_text(encoding="utf-8")), changes)), encoding="utf-8")
+        path.write_text(
+            yaml.safe_dump(merged(yaml.safe_load(path.read_text(encoding="utf-8")), changes)), encoding="utf-8"
+        )

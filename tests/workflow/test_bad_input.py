@@ -18,7 +18,8 @@ def new(tmp_path: Path) -> Project:
 
 
 def refused(project: Project, *targets: str) -> str:
-    """What a run says that fails as it should: with exit code 1, without a traceback, leaving no target and nothing partial."""
+    """What a run says that fails as it should: with exit code 1, without a traceback, leaving no target and nothing
+    partial."""
     code, said = project.run(*targets)
     assert code == 1, said
     assert "Traceback" not in said
@@ -30,7 +31,12 @@ def refused(project: Project, *targets: str) -> str:
 
 def test_answer_letter_that_is_not_among_the_options(new: Project) -> None:
     rows = [
-        {"question": f"Which one, {number}?", "options": {"A": "this", "B": "that"}, "answer_idx": letter, "answer": text}
+        {
+            "question": f"Which one, {number}?",
+            "options": {"A": "this", "B": "that"},
+            "answer_idx": letter,
+            "answer": text,
+        }
         for number, (letter, text) in enumerate([("A", "this"), ("B", "that"), ("E", "these")])
     ]
     (new.folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -48,7 +54,9 @@ def test_misspelled_key_in_the_configuration(new: Project) -> None:
 
 def test_misspelled_key_inside_the_configuration(new: Project) -> None:
     new.configure(thinking={"budget": [16]})
-    assert "configuration: unknown key 'budget' in thinking; did you mean 'budgets'?" in refused(new, "results/short/table1.csv")
+    assert "configuration: unknown key 'budget' in thinking; did you mean 'budgets'?" in refused(
+        new, "results/short/table1.csv"
+    )
 
 
 def test_misspelled_key_in_a_recipe(new: Project) -> None:
@@ -59,7 +67,9 @@ def test_misspelled_key_in_a_recipe(new: Project) -> None:
 
 def test_unknown_model(new: Project) -> None:
     new.configure(models=["small", "m1-smal-1k", "m1-large-1k"])
-    assert "models: no recipe config/models/m1-smal-1k.yaml; did you mean 'm1-small-1k'?" in refused(new, "results/short/table1.csv")
+    assert "models: no recipe config/models/m1-smal-1k.yaml; did you mean 'm1-small-1k'?" in refused(
+        new, "results/short/table1.csv"
+    )
 
 
 def test_base_that_is_not_there(new: Project) -> None:
@@ -71,7 +81,9 @@ def test_base_that_is_not_there(new: Project) -> None:
 def test_teacher_that_fails_for_ever(project: Project) -> None:
     serve = ["m1.world.server", "--facts", "<results>/world/facts.json", "--fail", "always"]
     project.configure(teacher={"serve": serve, "max_retries": 1})
-    said = refused(project, *(f"results/short/distill/{name}" for name in ("hard.parquet", "hard.dropped.parquet", "hard.json")))
+    said = refused(
+        project, *(f"results/short/distill/{name}" for name in ("hard.parquet", "hard.dropped.parquet", "hard.json"))
+    )
     assert "failed 2 times, the last time with: HTTP 500" in said
     assert "Wait until the provider is well again" in said
     assert "the same command goes on with the rest" in said

@@ -1,4 +1,5 @@
-"""`--sdm conda`: rules run in the environments that `envs/` names, with nothing but what these pin (conda itself is a stand-in)."""
+"""`--sdm conda`: rules run in the environments that `envs/` names, with nothing but what these pin (conda itself is a
+stand-in)."""
 
 from __future__ import annotations
 
@@ -39,6 +40,8 @@ def test_every_environment_runs_its_rules(project: Project, tmp_path: Path, monk
         if manifest:
             pinned = provided(REPOSITORY / f"envs/{name}.yaml")
             packages = json.loads((results / manifest).read_text(encoding="utf-8"))["made_by"]["packages"]
-            packages = {package: version.partition("+")[0] for package, version in packages.items()}  # of torch, there are builds
+            packages = {
+                package: version.partition("+")[0] for package, version in packages.items()
+            }  # of torch, there are builds
             assert packages, "what ran was no environment of ours"
             assert packages.items() <= pinned.items(), f"{name}: not the environment that was deployed"

@@ -38,13 +38,22 @@ def trained(*models: str) -> set[str]:
     return of("train_sft", models) | evaluated(*models)
 
 
-CURATED = {"screen_attempt small", "screen_hard", "distill_traces hard", "select_domains", "select_sample m1k"} | trained(*THINKING)
+CURATED = {
+    "screen_attempt small",
+    "screen_hard",
+    "distill_traces hard",
+    "select_domains",
+    "select_sample m1k",
+} | trained(*THINKING)
 """From the screen on."""
 LABELLED = {"select_domains", "select_sample m1k"} | trained(*THINKING)
 
 
 def touch_everything(project: Project) -> None:
-    for path in [project.path("Snakefile"), *(p for part in ("workflow", "config", "resources") for p in project.path(part).rglob("*"))]:
+    for path in [
+        project.path("Snakefile"),
+        *(p for part in ("workflow", "config", "resources") for p in project.path(part).rglob("*")),
+    ]:
         os.utime(path)
 
 
@@ -52,7 +61,12 @@ def clone_again(project: Project) -> None:
     """A fresh clone, into which results, store and Snakemake's records are brought."""
     for part in ("workflow", "config", "resources", "envs", "profiles"):
         shutil.rmtree(project.path(part))
-        shutil.copytree(REPOSITORY / part, project.folder / part, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copy)
+        shutil.copytree(
+            REPOSITORY / part,
+            project.folder / part,
+            ignore=shutil.ignore_patterns("__pycache__"),
+            copy_function=shutil.copy,
+        )
 
 
 def rewrite_every_module(project: Project) -> None:
@@ -60,7 +74,10 @@ def rewrite_every_module(project: Project) -> None:
     for path in project.path("workflow/m1").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None:
+            if (
+                isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+                and ast.get_docstring(node) is not None
+            ):
                 node.body[0] = ast.Expr(ast.Constant("Another docstring."))
         path.write_text("# A comment.\n\n" + ast.unparse(tree) + "\n", encoding="utf-8")
 
@@ -88,8 +105,15 @@ def settings(**changes: object) -> Callable[[Project], None]:
     return lambda project: project.configure(**changes)
 
 
-RESULTS = [{"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((16, 0), (64, 0), (96, 0), (96, 1))]
-SMALL = {"world_pretrain small", "train_fetch bases small", "train_fetch screen/models small"} | CURATED | evaluated("small")
+RESULTS = [
+    {"from": "m1_results", "budget": budget, "forced": forced}
+    for budget, forced in ((16, 0), (64, 0), (96, 0), (96, 1))
+]
+SMALL = (
+    {"world_pretrain small", "train_fetch bases small", "train_fetch screen/models small"}
+    | CURATED
+    | evaluated("small")
+)
 LARGE = {"world_pretrain large", "train_fetch bases large"} | trained("m1-large-1k")
 COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge"}
 EVERYTHING = {"world_build", "world_tokenizer", "world_pretrain large"} | COLLECTED | SMALL | LARGE
@@ -109,18 +133,31 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "code of training": (code("train/sft.py", "encode_all"), trained(*THINKING)),
     "code of the sweep": (code("infer/sweep.py", "cut"), evaluated(*THINKING)),
     "code of the figures": (code("report/figures.py", "draw"), FIGURES),
-    "a colour": (text("workflow/m1/report/style.py", "#0072B2", "#0072B3"), FIGURES),
+    "a colour": (text("workflow/m1/core/style.py", "#0072B2", "#0072B3"), FIGURES),
     "code of the tables": (code("report/tables.py", "accuracy_table"), {"report_table1"}),
-    "published table": (text("resources/paper/table1.csv", "MedLlama3-8B-v1,34.74", "MedLlama3-8B-v1,34.75"), {"report_table1"}),
+    "published table": (
+        text("resources/paper/table1.csv", "MedLlama3-8B-v1,34.74", "MedLlama3-8B-v1,34.75"),
+        {"report_table1"},
+    ),
     "prompt of the teacher": (
-        text("workflow/m1/distill/traces.py", 'f"{BOXED} {question_text(question)}"', 'f"{BOXED}\\n{question_text(question)}"'),
+        text(
+            "workflow/m1/distill/traces.py",
+            'f"{BOXED} {question_text(question)}"',
+            'f"{BOXED}\\n{question_text(question)}"',
+        ),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
     "how a question is laid out": (code("prompts.py", "question_text"), EVERYTHING),
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
-    "learning rate of a recipe": (text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"), trained("m1-small-1k")),
+    "learning rate of a recipe": (
+        text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"),
+        trained("m1-small-1k"),
+    ),
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
-    "GPUs of a training": (text(RECIPE, "serve: ", "train: {processes: 2, per_device: 2, save_minutes: 5}\nserve: "), set()),
+    "GPUs of a training": (
+        text(RECIPE, "serve: ", "train: {processes: 2, per_device: 2, save_minutes: 5}\nserve: "),
+        set(),
+    ),
     "partitions, type of GPUs, scratch": (
         settings(cluster={"partition": "long", "gpu_partition": "a100", "gpu_type": "a100"}, scratch="elsewhere"),
         set(),
@@ -147,7 +184,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "message of an error": (code("errors.py", "tell"), set()),
     "another teacher": (settings(teacher={"model": "another"}), CURATED - {"screen_attempt small", "screen_hard"}),
-    "temperature of the teacher": (settings(teacher={"temperature": 0.6}), CURATED - {"screen_attempt small", "screen_hard"}),
+    "temperature of the teacher": (
+        settings(teacher={"temperature": 0.6}),
+        CURATED - {"screen_attempt small", "screen_hard"},
+    ),
     "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), REPORT),
     "another base": (
         settings(bases={"large": {"path": WORLD_MODEL.format("small")}}),
@@ -228,9 +268,11 @@ def test_other_gpus_or_another_address_of_a_server_run_nothing(project: Project)
     for model, (engine, options, _) in SERVED.items():
         serve = f"serve: {{engine: {engine}, dtype: float32, batch: 128, options: {{{options}}}}}"
         path = project.path(f"config/models/{model}.yaml")
-        path.write_text(re.sub(r"^serve: .*$", serve, path.read_text(encoding="utf-8"), flags=re.MULTILINE), encoding="utf-8")
+        path.write_text(
+            re.sub(r"^serve: .*$", serve, path.read_text(encoding="utf-8"), flags=re.MULTILINE), encoding="utf-8"
+        )
     assert project.plan() == evaluated(*THINKING), "another engine may have other answers"
-    project.make(*MAIN, "--touch", module="m1.launch")
+    project.make(*MAIN, "--touch", module="m1 launch")
     assert project.plan() == set()
     for model, (_, before, after) in SERVED.items():
         project.replace(f"config/models/{model}.yaml", before, after)
@@ -242,12 +284,12 @@ def test_results_without_records_are_taken_as_they_are(times: str, project: Proj
     if times == "forgotten":
         project.forget_times()
     shutil.rmtree(project.path(".snakemake"))
-    code, said = project.run(*MAIN, module="m1.launch")
+    code, said = project.run(*MAIN, module="m1 launch")
     assert code == 1
     assert "results/short: these results came without Snakemake's records of them (the folder .snakemake)" in said
     assert not (project.folder / ".snakemake/metadata").exists()
     assert "or take them as they are" in project.dry_run(MAIN[0], SHORT)
-    project.make(*MAIN, "--touch", module="m1.launch")
+    project.make(*MAIN, "--touch", module="m1 launch")
     assert project.plan() == set()
     EDITS["learning rate of a recipe"][0](project)
     assert project.plan() == EDITS["learning rate of a recipe"][1], "from now on they are known"

@@ -1,4 +1,5 @@
-"""Cut equals direct on the models that the short run has trained: all its questions, every budget and forced count, in fp32."""
+"""Cut equals direct on the models that the short run has trained: all its questions, every budget and forced count, in
+fp32."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ import pytest
 import torch
 import yaml
 from anew import Recording, anew
-from m1.infer.engine import TransformersEngine
+from m1.core.records import Prediction, Question, read
+from m1.core.store import Store
+from m1.engines.cached import TransformersEngine
 from m1.infer.sweep import Markers, Settings, prompt_ids, sweep
-from m1.records import Prediction, Question, read
-from m1.store import Store
 from project import REPOSITORY, SHORT, Project
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -39,12 +40,16 @@ def questions(finished: Project) -> list[tuple[str, Question]]:
     return asked
 
 
-@pytest.mark.parametrize(("name", "times"), [("m1-small-1k", 1), ("m1-small-1k", 4), ("m1-large-1k", 1), ("m1-large-1k", 2)])
-def test_one_thinking_gives_what_each_setting_anew_gives(finished: Project, name: str, times: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "times"), [("m1-small-1k", 1), ("m1-small-1k", 4), ("m1-large-1k", 1), ("m1-large-1k", 2)]
+)
+def test_one_thinking_gives_what_each_setting_anew_gives(
+    finished: Project, name: str, times: int, tmp_path: Path
+) -> None:
     """The demo's settings, and forcing until the budget is used up, token by token.
 
-    After so short a training thinking does not end by itself, so that nothing is forced: hence also a copy of the model whose
-    row of weights for the end token is ``times`` as long.
+    After so short a training thinking does not end by itself, so that nothing is forced: hence also a copy of the model
+    whose row of weights for the end token is ``times`` as long.
     """
     folder = shutil.copytree(finished.path(f"results/short/train/{name}"), tmp_path / "model")
     tokenizer, asked = AutoTokenizer.from_pretrained(folder), questions(finished)

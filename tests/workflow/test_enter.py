@@ -1,4 +1,5 @@
-"""Enter anywhere: what is published, in the layouts of the authors, in place of computing it; the rules after it do not notice."""
+"""Enter anywhere: what is published, in the layouts of the authors, in place of computing it; the rules after it do not
+notice."""
 
 from __future__ import annotations
 
@@ -11,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1 import records
-from m1.records import LETTERS, Prediction, Question, Sample
+from m1.core import records
+from m1.core.records import LETTERS, Prediction, Question, Sample
 from project import MAIN, Project
 
 pytestmark = pytest.mark.slow
 
-LISTS = {"medmcqa": "MedMCQA_validation", "medqa": "MedQA_USLME_test", "pubmedqa": "PubMedQA_test", "medxpertqa": "MedXpertQA"}
+LISTS = {
+    "medmcqa": "MedMCQA_validation",
+    "medqa": "MedQA_USLME_test",
+    "pubmedqa": "PubMedQA_test",
+    "medxpertqa": "MedXpertQA",
+}
 HUBS = {
     "medqa": "GBaker/MedQA-USMLE-4-options",
     "headqa": "openlifescienceai/headqa",
@@ -39,7 +45,10 @@ def in_evaluation_layout(question: Question) -> dict[str, Any]:
 
 def write_evaluation(project: Project) -> str:
     """The benchmarks in one file; its MD5."""
-    lists = {listed: [in_evaluation_layout(question) for question in benchmark(project, name)] for name, listed in LISTS.items()}
+    lists = {
+        listed: [in_evaluation_layout(question) for question in benchmark(project, name)]
+        for name, listed in LISTS.items()
+    }
     path = project.folder / "m1_eval_data.json"
     path.write_text(json.dumps(lists), encoding="utf-8")
     return hashlib.md5(path.read_bytes()).hexdigest()
@@ -101,7 +110,11 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
     shutil.rmtree(project.path("results/short/pools"))
     project.configure(
         data={
-            "m1_eval_data": {"path": "m1_eval_data.json", "checksum": f"md5:{checksum}", "sets": {name: {"rows": None} for name in LISTS}},
+            "m1_eval_data": {
+                "path": "m1_eval_data.json",
+                "checksum": f"md5:{checksum}",
+                "sets": {name: {"rows": None} for name in LISTS},
+            },
             "m1_7b_1k": {"path": "published-checkpoint"},
         },
         benchmarks={"gpqa": {"from": "gpqa_medical", "optional": True}},
@@ -114,7 +127,12 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
     models = ("small", "m1-small-1k", "m1-large-1k")
     assert project.plan() == {
         *(f"pools_collect_benchmark {name}" for name in (*LISTS, "gpqa")),
-        *("train_published m1-large-1k", "infer_published m1-small-1k", "infer_sweep m1-large-1k", "infer_answer small"),
+        *(
+            "train_published m1-large-1k",
+            "infer_published m1-small-1k",
+            "infer_sweep m1-large-1k",
+            "infer_answer small",
+        ),
         *(f"score_judge {model}" for model in models),
         *("report_table1", "report_figure1", "report_figure3"),
     }
@@ -134,14 +152,18 @@ def test_a_published_subset_trains_the_same_model_without_a_teacher(project: Pro
     write_subset(project, "m1k")
     for stage in ("screen", "distill", "select"):
         shutil.rmtree(project.path(f"results/short/{stage}"))
-    project.configure(data={"m1k_tokenized": {"path": "m1k.jsonl", "rows": None}}, enter={"subsets": {"m1k": "m1k_tokenized"}})
+    project.configure(
+        data={"m1k_tokenized": {"path": "m1k.jsonl", "rows": None}}, enter={"subsets": {"m1k": "m1k_tokenized"}}
+    )
     target = "results/short/train/m1-large-1k"
     assert project.plan(target) == {"select_published m1k", "train_sft m1-large-1k"}
 
     project.make(target)
 
     assert project.path(f"{target}/model.safetensors").read_bytes() == weights
-    project.configure(enter={"subsets": {"m23k": "m1k_tokenized"}})  # so that Table 4, too, needs neither screen nor teacher
+    project.configure(
+        enter={"subsets": {"m23k": "m1k_tokenized"}}
+    )  # so that Table 4, too, needs neither screen nor teacher
     assert project.plan("results/short/table4.csv") == {"select_published m23k", "report_table4"}
     assert {row["Domain"]: row["m1K Summation"] for row in table(made_table4(project))} == counts
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from m1.store import Store
+from m1.core.store import Store
 from project import Project
 
 pytestmark = pytest.mark.slow
@@ -19,9 +19,11 @@ pytestmark = pytest.mark.slow
 
 def start_until(project: Project, target: str, store: Path, kept: int) -> subprocess.Popen[str]:
     """Start a run to a target, and return it once the store holds so many records."""
-    process = project.start(target, module="m1.launch")
+    process = project.start(target, module="m1 launch")
     while not (store.is_dir() and sum(file.read_bytes().count(b"\n") for file in store.glob("*.jsonl")) >= kept):
-        assert process.poll() is None, f"it ended before it could be killed:\n{process.stdout and process.stdout.read()}"
+        assert process.poll() is None, (
+            f"it ended before it could be killed:\n{process.stdout and process.stdout.read()}"
+        )
         time.sleep(0.002)
     return process
 
@@ -48,7 +50,7 @@ def test_everything_is_killed_while_the_teacher_answers(project: Project) -> Non
     code, said = project.run(target)  # Snakemake by itself only says what is the matter
     assert code == 1
     assert "--unlock" in said
-    said = project.make(target, module="m1.launch")
+    said = project.make(target, module="m1 launch")
 
     asked = json.loads(project.path("results/short/distill/hard.json").read_text())["spending"]
     assert 20 <= len(kept) < asked["calls"]
@@ -60,12 +62,15 @@ def test_everything_is_killed_while_the_teacher_answers(project: Project) -> Non
 
 def test_snakemake_alone_is_killed_while_a_model_answers(project: Project) -> None:
     project.configure(thinking={"answer_limit": 500})  # long enough to be killed at
-    target, store = "results/short/infer/m1-small-1k/predictions.parquet", project.folder / "store/short/infer-m1-small-1k"
+    target, store = (
+        "results/short/infer/m1-small-1k/predictions.parquet",
+        project.folder / "store/short/infer-m1-small-1k",
+    )
     shutil.rmtree(store)
     shutil.rmtree(project.path("results/short/infer/m1-small-1k"))
     process = start_until(project, target, store, 24)  # the thinking on the 24 questions
     os.killpg(process.pid, signal.SIGSTOP)  # it waits for the other run to say so
-    code, said = project.run(target, module="m1.launch")
+    code, said = project.run(target, module="m1 launch")
     assert code == 1
     assert "Snakemake is at work here already" in said
     process.kill()
@@ -73,7 +78,7 @@ def test_snakemake_alone_is_killed_while_a_model_answers(project: Project) -> No
     kept = keys(store)
     assert not (project.folder / target).exists()
 
-    said = project.make(target, module="m1.launch")
+    said = project.make(target, module="m1 launch")
 
     process.communicate()
     assert "orphaned jobs ended, lock removed" in said

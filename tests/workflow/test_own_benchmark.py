@@ -13,7 +13,12 @@ from project import REPOSITORY, Project
 
 pytestmark = pytest.mark.slow
 
-MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8").split("## A benchmark of your own\n")[1].split("\n## ")[0]
+MANUAL = (
+    (REPOSITORY / "config/README.md")
+    .read_text(encoding="utf-8")
+    .split("## A benchmark of your own\n")[1]
+    .split("\n## ")[0]
+)
 QUESTIONS = 20
 TRAINED = ["m1-small-1k", "m1-large-1k"]
 SHOWN = [f"table1{end}" for end in (".csv", "_long.csv", ".tex", ".md")] + ["figure1.pdf", "report.html"]
@@ -36,7 +41,9 @@ def write_questions(project: Project) -> None:
         rows = csv.DictWriter(stream, heading.split(","))
         for number in range(1, QUESTIONS):
             options = {f"op{letter}": f"answer {number}{letter}, of mine" for letter in "abcde"[: 2 + number % 4]}
-            rows.writerow({"question": f'What is the "answer" to number {number}?', "answer_idx": "AB"[number % 2], **options})
+            rows.writerow(
+                {"question": f'What is the "answer" to number {number}?', "answer_idx": "AB"[number % 2], **options}
+            )
 
 
 def made(project: Project, name: str) -> pd.DataFrame:
@@ -53,9 +60,14 @@ def test_questions_of_ones_own_become_a_column(project: Project) -> None:
     assert project.plan(*TARGETS) == set()
 
     for model in TRAINED:  # no sample is another one, so nothing is paid for again
-        assert f"[train {model}] trained before, with the same base, samples, settings and code: taken from store/short/" in said
+        assert (
+            f"[train {model}] trained before, with the same base, samples, settings and code: taken from store/short/"
+            in said
+        )
         assert project.path(f"results/short/train/{model}.sha256").read_bytes() == weights[model]
-        counts = json.loads(project.path(f"results/short/infer/{model}/manifest.json").read_text(encoding="utf-8"))["counts"]
+        counts = json.loads(project.path(f"results/short/infer/{model}/manifest.json").read_text(encoding="utf-8"))[
+            "counts"
+        ]
         generated = sum(counts[name] for name in ("rollout_tokens", "forced_tokens", "answer_tokens"))
         assert 0 < counts["generated_now"] < generated * (QUESTIONS + 1) / counts["questions"], "the new questions only"
 
@@ -83,11 +95,14 @@ def test_a_record_that_cannot_be_right_is_named(project: Project) -> None:
     project.configure(**yaml.safe_load(block("yaml")))
     code, said = project.run("results/short/benchmarks/mine.parquet")
     assert code == 1
-    assert "mine.csv: record 0 (from 0), field 'answer_idx': the answer's letter is not among the options" in " ".join(said.split())
+    assert "mine.csv: record 0 (from 0), field 'answer_idx': the answer's letter is not among the options" in " ".join(
+        said.split()
+    )
 
 
 def test_trained_models_are_only_asked(project: Project) -> None:
-    """With results in a folder of their own and the trained models as checkpoints, as the end of the manual's section has it."""
+    """With results in a folder of their own and the trained models as checkpoints, as the end of the manual's section
+    has it."""
     write_questions(project)
     project.configure(**yaml.safe_load(block("yaml")))
     project.configure(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m1.config import merged
+from m1.wiring.config import merged
 from project import REPOSITORY, SHORT, Project
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,12 @@ def test_real_questions_go_through_every_stage(tmp_path: Path) -> None:
     for kind, limit in (("pools", 30), ("benchmarks", 4)):
         for source in real[kind].values():
             source["limit"] = limit
-    small = {"pathvars": short["pathvars"], "models": short["models"], "report": short["report"], "subsets": short["subsets"]}
+    small = {
+        "pathvars": short["pathvars"],
+        "models": short["models"],
+        "report": short["report"],
+        "subsets": short["subsets"],
+    }
     project.path(SHORT).write_text(yaml.safe_dump(merged(merged(short, real), small)), encoding="utf-8")
 
     said = project.make("results/short/table1.csv")
@@ -36,4 +41,7 @@ def test_real_questions_go_through_every_stage(tmp_path: Path) -> None:
     assert len(rows) == len(short["models"])
     for row in rows:
         assert row["GPQA"] == row["Lancet"] == row["NEJM"] == "missing"
-        assert all(0 <= float(row[name]) <= 100 for name in ("MedMC", "MedQA", "PubMed", "MMLU-P", "MedB (4)", "MedB (5)", "MedX", "Avg."))
+        assert all(
+            0 <= float(row[name]) <= 100
+            for name in ("MedMC", "MedQA", "PubMed", "MMLU-P", "MedB (4)", "MedB (5)", "MedX", "Avg.")
+        )

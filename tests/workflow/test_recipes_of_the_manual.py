@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m1.config import merged
+from m1.wiring.config import merged
 from project import REPOSITORY, Project
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,9 @@ DEAR = {"screen_attempt", "screen_ask", "distill_traces", "select_domains", "wor
 
 def rules(said: str) -> dict[str, int]:
     """Rule to the number of its jobs, from the table of a dry run."""
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", said.split("Job stats:")[1], re.MULTILINE)}
+    return {
+        name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", said.split("Job stats:")[1], re.MULTILINE)
+    }
 
 
 def test_one_gpu(tmp_path: Path) -> None:
@@ -26,7 +28,12 @@ def test_one_gpu(tmp_path: Path) -> None:
     overlays = ("config/paper.yaml", "config/overlays/one-gpu.yaml")
     found = rules(project.dry_run("all", *overlays))
     assert not DEAR & set(found)
-    assert (found["train_sft"], found["infer_sweep"], found["infer_answer"], found["pools_collect_benchmark"]) == (1, 1, 2, 2)
+    assert (found["train_sft"], found["infer_sweep"], found["infer_answer"], found["pools_collect_benchmark"]) == (
+        1,
+        1,
+        2,
+        2,
+    )
     assert {"report_page", "report_figure1", "report_figure3", "report_figure8a", "report_table4"} <= set(found)
     for overlay in overlays:
         assert overlay in MANUAL
@@ -35,7 +42,9 @@ def test_one_gpu(tmp_path: Path) -> None:
 def test_only_7b_on_one_card(tmp_path: Path) -> None:
     project = Project.of_repository(tmp_path / "new")
     section = MANUAL.split("## Only 7B on one card\n")[1].split("\n## ")[0]
-    recipe, overlay = (yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+    recipe, overlay = (
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    )
     models = project.folder / "config/models"
     copied = yaml.safe_load((models / "m1-7b-1k.yaml").read_text(encoding="utf-8")) | recipe
     (models / "m1-7b-1k-one.yaml").write_text(yaml.safe_dump(copied), encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Everything that a configuration makes in the end, from a finished run: tables, figures, page, and Snakemake's own report."""
+"""Everything that a configuration makes in the end, from a finished run: tables, figures, page, and Snakemake's own
+report."""
 
 from __future__ import annotations
 
@@ -15,13 +16,23 @@ from project import SHORT, Project
 pytestmark = pytest.mark.slow
 
 
-def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(project: Project, tmp_path: Path) -> None:
+def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(
+    project: Project, tmp_path: Path
+) -> None:
     said = project.make("all")
     results = project.path("results/short")
     made = {path.name for path in results.iterdir() if path.is_file()}
     assert {f"table{n}.{form}" for n in (1, 2, 3, 4) for form in ("csv", "tex", "md")} <= made
     assert {f"figure{n}.{form}" for n in ("1", "2", "3", "4", "5", "8", "8a") for form in ("pdf", "png")} <= made
-    assert {"compare.csv", "paired.csv", "scaling.csv", "best_budget.csv", "cases.csv", "sweep_cost.csv", "spending.csv"} <= made
+    assert {
+        "compare.csv",
+        "paired.csv",
+        "scaling.csv",
+        "best_budget.csv",
+        "cases.csv",
+        "sweep_cost.csv",
+        "spending.csv",
+    } <= made
     assert "readings" in said
     with (results / "compare.csv").open(encoding="utf-8") as stream:
         verdicts = {(row["verdict"], row["why"]) for row in csv.DictReader(stream)}
@@ -33,7 +44,7 @@ def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(p
     elsewhere.forget_times()
     assert elsewhere.plan("all") == set()
     shutil.rmtree(elsewhere.path(".snakemake"))
-    elsewhere.make("all", "--touch", module="m1.launch")
+    elsewhere.make("all", "--touch", module="m1 launch")
     assert elsewhere.plan("all") == set()
 
     project.make("all", "--report", "report.zip")
@@ -48,11 +59,18 @@ def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(p
 
 
 def test_the_graph_is_of_the_whole_configuration_whatever_is_made_meanwhile(project: Project) -> None:
-    """Two overlays and two keys by ``--config``, of which the first has the effect, while another step's file comes and goes."""
+    """Two overlays and two keys by ``--config``, of which the first has the effect, while another step's file comes and
+    goes."""
     entered = {"train_published": "enter: {checkpoints: {m1-small-1k: m1_7b_1k}}\n", "nothing": "seed: 42\n"}
     for name, text in entered.items():
         (project.folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    overlays = (SHORT, *(f"{name}.yaml" for name in entered), "--config", "enter={'subsets': {'m1k': 'm1k_tokenized'}}", "seed=7")
+    overlays = (
+        SHORT,
+        *(f"{name}.yaml" for name in entered),
+        "--config",
+        "enter={'subsets': {'m1k': 'm1k_tokenized'}}",
+        "seed=7",
+    )
     graph, made = project.folder / "results/short/rulegraph.dot", project.path("results/short/score/m1-small-1k.json")
     kept, ended = made.read_bytes(), threading.Event()
 

@@ -1,4 +1,5 @@
-"""One model's work in several jobs: the same files, nothing generated twice, and no rerun for another number of them."""
+"""One model's work in several jobs: the same files, nothing generated twice, and no rerun for another number of
+them."""
 
 from __future__ import annotations
 

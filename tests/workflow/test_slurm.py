@@ -1,4 +1,5 @@
-"""The workflow on a real SLURM: two nodes with fake GPUs, and Snakemake's executor. What was asked for is read from SLURM's own records."""
+"""The workflow on a real SLURM: two nodes with fake GPUs, and Snakemake's executor. What was asked for is read from
+SLURM's own records."""
 
 from __future__ import annotations
 
@@ -33,13 +34,17 @@ def slurm() -> Iterator[dict[str, str]]:
     """Environment of a running SLURM of two nodes with eight GPUs each."""
     system = f"/usr/sbin:/sbin:{os.environ['PATH']}"
     if absent := [program for program in PROGRAMS if not shutil.which(program, path=system)]:
-        pytest.skip(f"no SLURM here: {', '.join(absent)} not found; Debian: apt-get install slurmctld slurmd slurm-client munge")
+        pytest.skip(
+            f"no SLURM here: {', '.join(absent)} not found; Debian: apt-get install slurmctld slurmd slurm-client munge"
+        )
     if os.getuid():
         pytest.skip("two SLURM nodes on one machine need root, for namespaces of their own")
     folder = Path(tempfile.mkdtemp(prefix="m1-slurm-", dir="/tmp"))  # short: it holds a socket
     port = {"SLURM_PORT": str(20000 + os.getpid() % 20000)}
     try:
-        started = subprocess.run(["bash", HERE / "start_slurm.sh", folder], env=os.environ | port, capture_output=True, text=True)
+        started = subprocess.run(
+            ["bash", HERE / "start_slurm.sh", folder], env=os.environ | port, capture_output=True, text=True
+        )
         assert started.returncode == 0, started.stdout + started.stderr
         yield {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
     finally:
@@ -59,7 +64,7 @@ class Cluster:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """The documented command."""
-        words = ["-m", "m1.launch", *arguments, "--workflow-profile", "profiles/slurm", "--configfile", SHORT]
+        words = ["-m", "m1", "launch", *arguments, "--workflow-profile", "profiles/slurm", "--configfile", SHORT]
         with open(self.said, "wb") as said:
             return subprocess.Popen(
                 [sys.executable, *words],
@@ -69,7 +74,9 @@ class Cluster:
                 stdout=said,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background were told to ignore it
+                preexec_fn=lambda: signal.signal(
+                    signal.SIGINT, signal.SIG_DFL
+                ),  # tests in the background were told to ignore it
             )
 
     def ask(self, *command: str) -> str:
@@ -78,15 +85,26 @@ class Cluster:
 
     def jobs(self, rule: str = "") -> list[dict[str, str]]:
         """SLURM's records of the jobs of this project, in the order in which they were submitted."""
-        rows = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in self.ask("scontrol", "--oneliner", "show", "job").splitlines()]
-        found = [row for row in rows if row.get("WorkDir") == str(self.project.folder) and row["Comment"].startswith(f"rule_{rule}")]
+        rows = [
+            dict(re.findall(r"(\S+?)=(\S*)", line))
+            for line in self.ask("scontrol", "--oneliner", "show", "job").splitlines()
+        ]
+        found = [
+            row
+            for row in rows
+            if row.get("WorkDir") == str(self.project.folder) and row["Comment"].startswith(f"rule_{rule}")
+        ]
         return sorted(found, key=lambda row: int(row["JobId"]))
 
-    def wait(self, condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, seconds: float = 120) -> Any:
+    def wait(
+        self, condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, seconds: float = 120
+    ) -> Any:
         """What a condition gives as soon as it gives something."""
         until = time.monotonic() + seconds
         while not (found := condition()):
-            assert time.monotonic() < until, f"{[(job['JobId'], job['JobState']) for job in self.jobs()]}\n{self.said.read_text()}"
+            assert time.monotonic() < until, (
+                f"{[(job['JobId'], job['JobState']) for job in self.jobs()]}\n{self.said.read_text()}"
+            )
             assert process is None or process.poll() is None, self.said.read_text()
             time.sleep(0.2)
         return found
@@ -132,30 +150,42 @@ RECORDS = {
     ],
     "score_judge_wildcards_m1-small-1k": [("COMPLETED", "cpu", "1", None, None, "1", "8000M", "01:00:00")],
 }
-"""What jobs of the run below asked for, all with GPUs among them, and what became of them; memory and time grow with each try."""
+"""What jobs of the run below asked for, all with GPUs among them, and what became of them; memory and time grow with
+each try."""
 
 
-def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(finished: Project, slurm: dict[str, str], tmp_path: Path) -> None:
+def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(
+    finished: Project, slurm: dict[str, str], tmp_path: Path
+) -> None:
     """From nothing to Table 1 and the figures: what needs no network and is no matter of seconds, as jobs of SLURM."""
     project = Project.of_repository(tmp_path / "project")
     cluster = Cluster(project, slurm)
     train_for_longer(project)
     shutil.copytree(finished.path("results/short/world/models/small"), project.folder / "models/small")
     elsewhere = {"small": {"path": "models/small"}}  # not of the embedded world: so it is given GPUs
-    project.configure(bases=elsewhere, screen={"models": elsewhere}, models=["small", "small-cot", "m1-small-1k", "m1-large-1k"])
+    project.configure(
+        bases=elsewhere, screen={"models": elsewhere}, models=["small", "small-cot", "m1-small-1k", "m1-large-1k"]
+    )
     recipe("m1-small-1k", project, train={"nodes": 2, "processes": 2, "per_device": 2})
     recipe("small-cot", project, serve={"engine": "sglang", "options": {"tp": 2, "dp": 2, "python": "/nowhere/python"}})
 
     process = cluster.start(*MAIN, "results/short/infer/small-cot/predictions.parquet", "--retries=1")
     cluster.wait(lambda: cluster.step("m1-large-1k") > 60, process, seconds=240)
     (first,) = cluster.jobs("train_sft_wildcards_m1-large-1k")
-    cluster.ask("scontrol", "update", f"JobId={first['JobId']}", f"EndTime={datetime.now() + timedelta(seconds=2):%Y-%m-%dT%H:%M:%S}")
+    cluster.ask(
+        "scontrol",
+        "update",
+        f"JobId={first['JobId']}",
+        f"EndTime={datetime.now() + timedelta(seconds=2):%Y-%m-%dT%H:%M:%S}",
+    )
     assert process.wait(timeout=300) == 1, "what can be done is done; one model fails"
     said = cluster.said.read_text()
 
     jobs = [job | (CUT if job["JobId"] == first["JobId"] else {}) for job in cluster.jobs()]
     assert next(job["JobState"] for job in cluster.jobs() if job["JobId"] == first["JobId"]) in ("TIMEOUT", "FAILED")
-    records = {rule: [tuple(map(job.get, ASKED)) for job in jobs if job["Comment"] == f"rule_{rule}"] for rule in RECORDS}
+    records = {
+        rule: [tuple(map(job.get, ASKED)) for job in jobs if job["Comment"] == f"rule_{rule}"] for rule in RECORDS
+    }
     assert records == RECORDS, said
     with_gpus = {job["Comment"].removeprefix("rule_") for job in jobs if job["Partition"] == "gpu"}
     assert with_gpus == {rule for rule, asked in RECORDS.items() if asked[0][1] == "gpu"}
@@ -169,12 +199,15 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(finished: Proj
     for made in MAIN:
         project.path(made)
     curated = "results/short/select/m1k.parquet"
-    assert project.path(curated).read_bytes() == finished.path(curated).read_bytes(), "jobs on nodes curate as one machine does"
+    assert project.path(curated).read_bytes() == finished.path(curated).read_bytes(), (
+        "jobs on nodes curate as one machine does"
+    )
 
     ran = json.loads(project.path(f"{SMALL}/manifest.json").read_text())["ran"]
     assert (ran["strategy"], ran["processes"], ran["per_device"], ran["accumulation"]) == ("DDP", 4, 2, 1)
     two_nodes, one, base = (
-        load_file(folder / "model.safetensors") for folder in (project.path(SMALL), finished.path(SMALL), project.path("models/small"))
+        load_file(folder / "model.safetensors")
+        for folder in (project.path(SMALL), finished.path(SMALL), project.path("models/small"))
     )
     for name, weights in one.items():
         assert np.abs(two_nodes[name] - weights).max() < 1e-4
@@ -202,7 +235,10 @@ def test_a_killed_run_goes_on_without_double_jobs_and_ctrl_c_cancels(project: Pr
 
     going_on = cluster.start(LARGE)  # the documented restart: the same command
     cluster.wait(lambda: states()[1:] == ["RUNNING"], going_on)
-    assert "0 orphaned jobs ended, 1 SLURM jobs cancelled, lock removed; going on from what is finished" in cluster.said.read_text()
+    assert (
+        "0 orphaned jobs ended, 1 SLURM jobs cancelled, lock removed; going on from what is finished"
+        in cluster.said.read_text()
+    )
     old, new = cluster.jobs()
     assert old["JobState"] == "CANCELLED"
     assert old["EndTime"] <= new["SubmitTime"], "the orphan was gone before its work was given to another job"

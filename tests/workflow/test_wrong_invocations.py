@@ -1,7 +1,8 @@
-"""Wrong invocations: each ends with one message that names what was found and what would be right, and none with a traceback.
+"""Wrong invocations: each ends with one message that names what was found and what would be right, and none with a
+traceback.
 
-Wrong configurations are in ``REFUSED`` of tests/unit/test_config.py (some forty, and seven of recipes), what Snakemake makes of them in
-test_bad_input.py, and files that are no configuration here.
+Wrong configurations are in ``REFUSED`` of tests/unit/test_config.py (some forty, and seven of recipes), what Snakemake
+makes of them in test_bad_input.py, and files that are no configuration here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-JUDGE = ["m1.score.judge", "--predictions", "p", "--questions", "q", "--output", "o", "--manifest", "m", "--settings"]
+JUDGE = [
+    "m1.score.predictions",
+    "--predictions",
+    "p",
+    "--questions",
+    "q",
+    "--output",
+    "o",
+    "--manifest",
+    "m",
+    "--settings",
+]
 
 
 def run(*command: str, folder: Path) -> tuple[int, str]:
@@ -29,8 +41,14 @@ def run(*command: str, folder: Path) -> tuple[int, str]:
 
 FILES = {
     "not there": (None, "mine.yaml: no such configuration file; known are config/config.yaml,"),
-    "broken": ("seed: 1\n\tmodels: [a\n", "mine.yaml: not readable as YAML: while scanning for the next token found character '\\t'"),
-    "of a list": ("- seed: 1\n", "mine.yaml: a list is in it; a configuration has `key: value` at its top, for example `seed: 42`"),
+    "broken": (
+        "seed: 1\n\tmodels: [a\n",
+        "mine.yaml: not readable as YAML: while scanning for the next token found character '\\t'",
+    ),
+    "of a list": (
+        "- seed: 1\n",
+        "mine.yaml: a list is in it; a configuration has `key: value` at its top, for example `seed: 42`",
+    ),
     "empty": ("# nothing\n", "mine.yaml: nothing is in it; a configuration has `key: value` at its top"),
     "not text": (b"\xff\xfe", "mine.yaml: not readable as YAML: 'utf-8' codec can't decode byte 0xff"),
 }
@@ -38,12 +56,14 @@ FILES = {
 
 def test_folders_that_are_no_folders(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("pathvars: results/mine\n")
-    code, said = run(sys.executable, "-m", "m1.launch", "-n", "all", "--configfile", "mine.yaml", folder=tmp_path)
+    code, said = run(sys.executable, "-m", "m1", "launch", "-n", "all", "--configfile", "mine.yaml", folder=tmp_path)
     assert code == 1
     assert "error: configuration: pathvars: 'results/mine' is not of type 'object'" in said
 
 
-@pytest.mark.parametrize("program", [["m1.launch", "-n", "all"], ["m1.plan"], ["m1.doctor"]], ids=lambda program: program[0])
+@pytest.mark.parametrize(
+    "program", [["m1", "launch", "-n", "all"], ["m1", "plan"], ["m1", "doctor"]], ids=lambda program: program[1]
+)
 @pytest.mark.parametrize("case", FILES)
 def test_a_file_that_is_no_configuration(program: list[str], case: str, tmp_path: Path) -> None:
     content, expected = FILES[case]
@@ -55,13 +75,17 @@ def test_a_file_that_is_no_configuration(program: list[str], case: str, tmp_path
 
 
 def test_the_nearest_configuration_file_is_named(tmp_path: Path) -> None:
-    _, said = run(sys.executable, "-m", "m1.plan", "--configfile", "config/papre.yaml", folder=tmp_path)
+    _, said = run(sys.executable, "-m", "m1", "plan", "--configfile", "config/papre.yaml", folder=tmp_path)
     assert "error: config/papre.yaml: no such configuration file; did you mean 'config/paper.yaml'?" in said
 
 
 MODULES = {
     "settings that are no JSON": ([*JUDGE, "{"], 1, "error: --settings: not readable as JSON:"),
-    "settings that are no object": ([*JUDGE, "[]"], 1, "error: --settings: list found; give one JSON object with the keys protocol"),
+    "settings that are no object": (
+        [*JUDGE, "[]"],
+        1,
+        "error: --settings: list found; give one JSON object with the keys protocol",
+    ),
     "settings with an unknown key": (
         [*JUDGE, '{"protocol": "released", "protokol": 1}'],
         1,
@@ -72,10 +96,14 @@ MODULES = {
         1,
         "error: --settings: missing key entities,",
     ),
-    "a setting that is no choice": ([*JUDGE, '{"protocol": "strikt"}'], 1, "error: --settings: protocol is 'strikt'; it must be one of"),
+    "a setting that is no choice": (
+        [*JUDGE, '{"protocol": "strikt"}'],
+        1,
+        "error: --settings: protocol is 'strikt'; it must be one of",
+    ),
     "no settings": (JUDGE[:-1], 2, "error: the following arguments are required: --settings"),
     "a figure that there is not": (["m1.report.figures", "figure7"], 2, "invalid choice: 'figure7' (choose from"),
-    "an unknown flag": (["m1.plan", "--confgfile", "a"], 2, "error: unrecognized arguments: --confgfile"),
+    "an unknown flag": (["m1", "plan", "--confgfile", "a"], 2, "error: unrecognized arguments: --confgfile"),
     "an unknown command": (["m1", "stor"], 2, "invalid choice: 'stor' (choose from"),
     "a file that is not there": (
         ["m1.report.spending", "--manifests", "nowhere.json", "--output", "o.csv"],
@@ -101,19 +129,19 @@ def test_a_module_by_hand(case: str, tmp_path: Path) -> None:
 
 def test_an_unknown_model_in_make_plan(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("models: [small, m1-smal-1k]\n", encoding="utf-8")
-    code, said = run(sys.executable, "-m", "m1.plan", "--configfile", "mine.yaml", folder=tmp_path)
+    code, said = run(sys.executable, "-m", "m1", "plan", "--configfile", "mine.yaml", folder=tmp_path)
     assert code == 1
     assert "error: models: no recipe config/models/m1-smal-1k.yaml; did you mean 'm1-small-1k'?" in said
 
 
 def test_a_target_that_no_rule_makes() -> None:
-    code, said = run(sys.executable, "-m", "m1.launch", "-n", "results/tabel1.csv", folder=ROOT)
+    code, said = run(sys.executable, "-m", "m1", "launch", "-n", "results/tabel1.csv", folder=ROOT)
     assert code == 1
     assert "No rule to produce results/tabel1.csv" in said
 
 
 def test_a_wrong_value_on_the_command_line() -> None:
-    code, said = run(sys.executable, "-m", "m1.launch", "-n", "all", "--config", "seed=x", folder=ROOT)
+    code, said = run(sys.executable, "-m", "m1", "launch", "-n", "all", "--config", "seed=x", folder=ROOT)
     assert code == 1
     assert "configuration: seed: 'x' is not of type 'integer'" in said
 
@@ -129,7 +157,9 @@ def clone(tmp_path: Path) -> Path:
 def test_a_python_that_is_too_old(clone: Path) -> None:
     old = clone / "python-old"
     old.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.version_info, sys.version = (3, 9, 2), '3.9.2 (old)'\nexec(sys.argv[2])\n", encoding="utf-8"
+        f"#!{sys.executable}\nimport sys\nsys.version_info, sys.version = (3, 9, 2), '3.9.2 "
+        "(old)'\nexec(sys.argv[2])\n",
+        encoding="utf-8",
     )
     old.chmod(0o755)
     code, said = run("make", f"PYTHON={old}", "demo", folder=clone)
@@ -161,7 +191,10 @@ def test_trained_models_are_only_removed_on_purpose(clone: Path) -> None:
     (clone / "results/paper/train").mkdir(parents=True)
     code, said = run("make", "clean", folder=clone)
     assert (code, (clone / "results/paper/train").exists()) == (2, True)
-    assert "results/paper/train: trained models would go, and only those that store/train keeps come back without a training." in said
+    assert (
+        "results/paper/train: trained models would go, and only those that store/train keeps come "
+        "back without a training." in said
+    )
     assert "To remove them, too: make clean CONFIRM=yes" in said
     assert run("make", "clean", "CONFIRM=yes", folder=clone)[0] == 0
     assert not (clone / "results").exists()

@@ -1,376 +1,48 @@
-"""The command ``m1`` (``python -m m1``): look after the store of calls, and plan what a configuration will need.
+"""The command ``m1`` (``python -m m1 COMMAND``).
 
-Everything else is one module for each step: ``python -m m1.distill.traces --help``, and so on (docs/architecture.md).
+Each step of the workflow is a module that also runs by hand: ``python -m m1.distill.traces --help``
+(docs/architecture.md).
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
+import importlib
 import signal
 import sys
-import time
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout, suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from m1.errors import UserError, run
-from m1.files import replacing
-from m1.progress import aligned
-from m1.store import Store, scan
+from m1.core.errors import run
 
-SHOWN = 20
-"""Lines of an import that are named one by one when they are refused."""
-Price = tuple[float, float]
-"""Dollars for a million tokens of prompt, and of thinking and answer."""
+COMMANDS = {
+    "doctor": "what this machine lacks for a configuration",
+    "plan": "calls, tokens, dollars and hours that a configuration will need",
+    "check-data": "whether the data sets of a configuration are there and are the expected ones",
+    "check-cluster": "what of a configuration would fail on a cluster",
+    "launch": "run Snakemake, also after a run that was killed",
+    "store": "count, check, move and mend the store of calls and generations",
+    "reference": "write what is made from the schema of the configuration",
+}
+"""Command to what it does; each is the ``main`` of a module in :mod:`m1.commands`, imported only when it is called."""
 
 
-def stores(paths: Iterable[Path]) -> list[Path]:
-    """The store folders among some folders: those with segments, and the same one level below.
-
-    Raises:
-        UserError: a folder holds no store.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = [path, *sorted(part for part in path.glob("*") if part.is_dir())]
-        these = [folder for folder in inside if any(folder.glob("*.jsonl"))]
-        if not these:
-            raise UserError(f"{path}: no store here (a folder with segments *.jsonl, or one of such folders). Correct the path.")
-        found += these
-    return found
-
-
-@dataclass
-class Row:
-    """What a store has of one model; a row of ``stats``. Generations of our own models have no model but their folder."""
-
-    store: str
-    model: str
-    records: int = 0
-    refused: int = 0
-    finish: dict[str, int] = field(default_factory=dict)
-    """Records by finish reason."""
-    prompt_tokens: int = 0
-    thinking_tokens: int = 0
-    answer_tokens: int = 0
-    generated_tokens: int = 0
-    """Of our own models."""
-    dollars: float | None = None
-    """None where no price is known."""
-    bytes: int = 0
-
-
-def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
-    """What is in a store, by model.
-
-    Args:
-        prices: by model as the provider answered, or by the name of the store's folder.
-    """
-    from m1.calls.provider import Completion
-
-    rows: dict[str, Row] = {}
-    with Store(folder) as store:
-        for key in store:
-            line = store.line(key) or b""
-            value = json.loads(line)["value"]
-            model = value.get("served") or ""
-            row = rows.setdefault(model, Row(folder.name, model))
-            row.records += 1
-            row.bytes += len(line)
-            if "refused" in value:
-                row.refused += 1
-                continue
-            reason = value["finish_reason"] or "none"
-            row.finish[reason] = row.finish.get(reason, 0) + 1
-            if "token_ids" in value:
-                row.generated_tokens += len(value["token_ids"])
-                continue
-            completion = Completion.from_value(key, value)
-            row.prompt_tokens += completion.prompt_tokens
-            row.thinking_tokens += completion.thinking_tokens
-            row.answer_tokens += completion.answer_tokens
-            if price := prices.get(model) or prices.get(folder.name):
-                cost = (completion.prompt_tokens * price[0] + completion.completion_tokens * price[1]) / 1e6
-                row.dollars = (row.dollars or 0.0) + cost
-    return sorted(rows.values(), key=lambda row: row.model)
-
-
-def folder_facts(folder: Path) -> dict[str, Any]:
-    """Segments of a store, their bytes, when the oldest was begun and when one was last written (Unix seconds, rounded down)."""
-    segments = sorted(folder.glob("*.jsonl"))
-    facts = [path.stat() for path in segments]
-    begun = [
-        int(name) // 10**9 if (name := path.name.partition("-")[0]).isdigit() else int(fact.st_mtime) for path, fact in zip(segments, facts)
-    ]
-    return {
-        "segments": len(segments),
-        "bytes": sum(fact.st_size for fact in facts),
-        "oldest": min(begun),
-        "newest": int(max(fact.st_mtime for fact in facts)),
-    }
-
-
-def stats(arguments: argparse.Namespace) -> None:
-    """Count what is in stores."""
-    prices = dict(arguments.price)
-    if arguments.configfile is not None:
-        prices = {**configured_prices(arguments.configfile), **prices}
-    folders = stores(arguments.folders)
-    with redirect_stdout(sys.stderr):  # what is said of damage is no part of the table
-        rows = [row for folder in folders for row in count(folder, prices)]
-    facts = {str(folder): folder_facts(folder) for folder in folders}
-    if arguments.json:
-        print(json.dumps({"models": [asdict(row) for row in rows], "stores": facts}, indent=2))
-        return
-    numbers = ("records", "refused", "prompt_tokens", "thinking_tokens", "answer_tokens", "generated_tokens")
-    total = Row("sum", "", **{name: sum(getattr(row, name) for row in rows) for name in numbers})
-    total.dollars = sum(row.dollars or 0.0 for row in rows) if any(row.dollars is not None for row in rows) else None
-    total.finish = dict(sum((Counter(row.finish) for row in rows), Counter()))
-    total.bytes = sum(row.bytes for row in rows)
-    header = ["store", "model", "records", "refused", "prompt", "thinking", "answer", "generated", "dollars", "MB", "finish reasons"]
-    cells = [
-        [
-            *(row.store, row.model or "-", *(f"{getattr(row, name):,}" for name in numbers)),
-            *("-" if row.dollars is None else f"{row.dollars:,.2f}", f"{row.bytes / 1e6:,.1f}"),
-            ", ".join(f"{reason} {number:,}" for reason, number in sorted(row.finish.items())),
-        ]
-        for row in [*rows, total]
-    ]
-    for line in aligned([header, *cells], left={0, 1, 10}):
-        print(line)
-    for name, fact in facts.items():
-        dates = " to ".join(time.strftime("%Y-%m-%d %H:%M", time.localtime(fact[which])) for which in ("oldest", "newest"))
-        print(f"{name}: {fact['segments']:,} segments, {fact['bytes'] / 1e6:,.1f} MB, {dates}")
-
-
-def configured_prices(overlays: Sequence[Path]) -> dict[str, Price]:
-    """Prices of a configuration, by the folder of the store that each provider's calls are in."""
-    from m1.config import load
-
-    config = load(overlays)
-    providers = {"teacher": config["teacher"], "labeller": config["labeller"]}
-    providers |= {f"screen-{name}": provider for name, provider in config["screen"]["providers"].items()}
-    return {folder: (provider["price_prompt"], provider["price_completion"]) for folder, provider in providers.items()}
-
-
-def verify(arguments: argparse.Namespace) -> None:
-    """Check every record of every segment; name the file, byte and key of each that is not sound.
-
-    Raises:
-        UserError: there is damage that nothing makes up for: no sound record has the key.
-    """
-    lost = 0
-    for folder in stores(arguments.folders):
-        kinds: Counter[str] = Counter()
-        damaged = []
-        with Store(folder) as store:
-            for path in sorted(folder.glob("*.jsonl")):
-                with open(path, "rb") as stream:
-                    for line in scan(stream):
-                        if not line.sound:
-                            damaged.append((path, line, line.key in store))
-                        elif line.forgets:
-                            kinds["taken back"] += 1
-                        else:
-                            kinds["sound"] += 1
-        for path, line, mended in damaged:
-            state = "unfinished" if not line.finished else "damaged"
-            remedy = "asked again since" if mended else "it is asked again when needed"
-            print(f"{path}: byte {line.offset}, key {line.key or '(unreadable)'}: {state}; {remedy}")
-        lost += sum(not mended for _, _, mended in damaged)
-        others = f", {len(damaged):,} damaged or unfinished" if damaged else ""
-        back = f", {kinds['taken back']:,} taken back" if kinds["taken back"] else ""
-        print(f"{folder}: {kinds['sound']:,} sound records ({len(store):,} in force){back}{others}")
-    if lost:
-        raise UserError(
-            f"{lost:,} record{'s' * (lost > 1)} lost. The others are used as before; what is lost is asked again by the next run."
-        )
-
-
-def export(arguments: argparse.Namespace) -> None:
-    """Copy the records in force of a store into one file, or into another store."""
-    destination = arguments.destination
-    if destination.name.endswith((".jsonl", ".jsonl.gz")) and destination.exists():
-        raise UserError(f"{destination}: is there already. Give another name, or remove it.")
-    exported = 0
-
-    def chosen(store: Store) -> Iterator[tuple[str, bytes]]:
-        nonlocal exported
-        for key in store:
-            line = store.line(key) or b""
-            if arguments.model or arguments.skip_refused:
-                value = json.loads(line)["value"]
-                if (arguments.model and value.get("served") != arguments.model) or (arguments.skip_refused and "refused" in value):
-                    continue
-            exported += 1
-            yield key, line
-
-    [folder] = _one(arguments.folder)
-    with Store(folder) as store:
-        if not destination.name.endswith((".jsonl", ".jsonl.gz")):
-            _copy(chosen(store), destination)
-        else:
-            with replacing(destination) as partial, open(partial, "wb") as raw:
-                # No name and no time in the header: the same store gives the same bytes.
-                stream = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if destination.suffix == ".gz" else raw
-                for _, line in chosen(store):
-                    stream.write(line)
-                if stream is not raw:
-                    stream.close()
-    print(f"{exported:,} of {len(store):,} records of {folder} → {destination}")
-
-
-def _one(folder: Path) -> list[Path]:
-    found = stores([folder])
-    if len(found) > 1:
-        raise UserError(f"{folder}: {len(found)} stores are in it. Give one of them: {', '.join(map(str, found))}.")
-    return found
-
-
-def _copy(lines: Iterable[tuple[str, bytes]], folder: Path) -> tuple[int, int]:
-    """Put records into a store, a few at a time; how many were new, and how many it had."""
-    new = had = 0
-    with Store(folder) as store:
-        waiting: dict[str, Any] = {}
-
-        def flush() -> None:
-            store.put_many(waiting.items())
-            waiting.clear()
-
-        for key, line in lines:
-            if key in store or key in waiting:
-                had += 1
-                continue
-            new += 1
-            waiting[key] = json.loads(line)["value"]
-            if len(waiting) >= 500:
-                flush()
-        flush()
-    return new, had
-
-
-def import_(arguments: argparse.Namespace) -> None:
-    """Take over records from exports or other stores; keys that are there keep their value.
-
-    Raises:
-        UserError: lines were refused, each said with its number; the sound ones are taken over.
-    """
-    refused = 0
-    for source in arguments.sources:
-        before = refused
-
-        def sound(source: Path = source) -> Iterator[tuple[str, bytes]]:
-            nonlocal refused
-            for number, key, line in _lines(source):
-                if line is None:
-                    refused += 1
-                    if refused <= SHOWN:
-                        print(f"{source}: line {number}: {key}; refused")
-                else:
-                    yield key, line
-
-        if source.is_dir():
-            [folder] = _one(source)
-            with Store(folder) as other:
-                new, had = _copy(((key, other.line(key) or b"") for key in other), arguments.folder)
-        else:
-            new, had = _copy(sound(), arguments.folder)
-        print(f"{source}: {new:,} records taken over, {had:,} were there already, {refused - before:,} refused → {arguments.folder}")
-    if refused:
-        raise UserError(f"{refused:,} line{'s' * (refused > 1)} refused: damaged on the way. Export again; the sound ones are taken over.")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
-    """Number, key and content of the records of an export or a segment; in place of a damaged one's key what it is, and None."""
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
-            for number, line in enumerate(scan(stream), start=1):
-                if not line.sound:
-                    yield number, "no record" if not line.key else f"damaged (key {line.key})", None
-                elif not line.forgets:
-                    yield number, line.key, line.content
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield number + 1, f"the compressed file is damaged or cut here ({error})", None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}. Correct the path and run again.") from error
-
-
-def forget(arguments: argparse.Namespace) -> None:
-    """Take back the records of refused calls, so that they are asked again."""
-    for folder in stores(arguments.folders):
-        with Store(folder) as store:
-            refused = [key for key in store if "refused" in store.get(key)]
-            store.forget(refused)
-        print(f"{folder}: {len(refused):,} refused calls taken back; they are asked again when needed")
-
-
-def _price(text: str) -> tuple[str, Price]:
-    model, _, numbers = text.rpartition("=")
-    with suppress(ValueError):
-        prompt, completion = map(float, numbers.split(","))
-        if model and prompt >= 0 and completion >= 0:
-            return model, (prompt, completion)
-    raise argparse.ArgumentTypeError(f"{text!r}: MODEL=PROMPT,COMPLETION is needed, in dollars for a million tokens")
-
-
-def command(argv: Sequence[str] | None = None) -> None:
-    """Run one of the subcommands (see ``--help``)."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="m1", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("plan", help="calls, tokens, dollars and hours that a configuration will need", add_help=False)
-    keeping = commands.add_parser(
-        "store", help="count, check, move and mend the store of calls", description="Look after stores (docs/store.md)."
+def dispatch(argv: Sequence[str] | None = None) -> None:
+    """Run the command that the first word names, with the others."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog="m1", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    actions = keeping.add_subparsers(required=True, metavar="ACTION")
-    folders = argparse.ArgumentParser(add_help=False)
-    folders.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a store, or a folder of stores")
-    one = argparse.ArgumentParser(add_help=False)
-    one.add_argument("folder", type=Path, metavar="FOLDER", help="a store")
-
-    counting = actions.add_parser("stats", parents=[folders], help="records, tokens and dollars, by model")
-    counting.add_argument(
-        "--price", action="append", default=[], type=_price, metavar="MODEL=PROMPT,COMPLETION", help="dollars for a million tokens"
-    )
-    counting.add_argument(
-        "--configfile", nargs="*", type=Path, help="prices of a configuration, laid over the default one as Snakemake's --configfile"
-    )
-    counting.add_argument("--json", action="store_true", help="the same as JSON")
-    counting.set_defaults(action=stats)
-    checking = actions.add_parser("verify", parents=[folders], help="check every record; exit code 1 if one is lost")
-    checking.set_defaults(action=verify)
-    exporting = actions.add_parser("export", parents=[one], help="copy the records in force into a file or another store")
-    exporting.add_argument("destination", type=Path, metavar="DESTINATION", help="NAME.jsonl.gz, NAME.jsonl, or a folder")
-    exporting.add_argument("--model", help="only the calls that this model answered, by the provider's name for it")
-    exporting.add_argument("--skip-refused", action="store_true", help="without the calls that were refused")
-    exporting.set_defaults(action=export)
-    importing = actions.add_parser("import", parents=[one], help="take over records; keys that are there keep their value")
-    importing.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="exports, segments, or stores")
-    importing.set_defaults(action=import_)
-    forgetting = actions.add_parser("forget", parents=[folders], help="take records back, so that they are asked again")
-    forgetting.add_argument("--refused", required=True, action="store_true", help="those of refused calls")
-    forgetting.set_defaults(action=forget)
-
-    if argv[:1] == ["plan"]:
-        from m1 import plan
-
-        plan.main(argv[1:])
-        return
-    arguments = parser.parse_args(argv)
-    arguments.action(arguments)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, meaning in COMMANDS.items():
+        commands.add_parser(name, help=meaning, add_help=False)
+    name = parser.parse_args(words[:1]).command
+    importlib.import_module(f"m1.commands.{name.replace('-', '_')}").main(words[1:])
 
 
 def main() -> None:
     """Entry point of the console command."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-    run(command)
+    run(dispatch)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from m1.config import prepare
-from m1.errors import UserError
-from m1.fingerprint import fingerprint
-from m1.wiring import one_of
-from m1.wiring_report import ReportWiring, planned_anew
+from m1.wiring.config import prepare
+from m1.core.errors import UserError
+from m1.core.fingerprint import fingerprint
+from m1.wiring.run import one_of
+from m1.wiring.report import ReportWiring, planned_anew
 
 try:
     wiring = ReportWiring(

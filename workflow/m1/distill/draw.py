@@ -1,4 +1,5 @@
-"""Draw questions at random from the whole collection, for the sets without a difficulty filter (Random 1K and Random 23K of Table 3)."""
+"""Draw questions at random from the whole collection, for the sets without a difficulty filter (Random 1K and Random
+23K of Table 3)."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ import argparse
 import random
 from collections.abc import Sequence
 
-from m1 import records
-from m1.errors import UserError, run
-from m1.progress import say
-from m1.records import Question
+from m1.core import records
+from m1.core.errors import UserError, run
+from m1.core.progress import say
+from m1.core.records import Question
 
 
 def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> list[Question]:
-    """``int(size / share)`` questions without replacement, all of them if there are fewer; in the order of the collection.
+    """``int(size / share)`` questions without replacement, all of them if there are fewer; in the order of the
+    collection.
 
     Args:
         size: right traces that are wanted in the end.
@@ -30,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--like", help="Parquet with as many rows as right traces are wanted")
     wanted.add_argument("--size", type=int, help="right traces wanted")
-    parser.add_argument("--share", required=True, type=float, help="share of right answers expected, above 0 and at most 1")
+    parser.add_argument(
+        "--share", required=True, type=float, help="share of right answers expected, above 0 and at most 1"
+    )
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--output", required=True, help="Parquet of the questions drawn")
     arguments = parser.parse_args(argv)

@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from m1 import records
-from m1.answers import extract_boxed
-from m1.calls.client import REFUSED, Completion, Provider, Request, complete_all
-from m1.curation import CURATION_RULES, CurationRule, is_right_curated
-from m1.errors import UserError, run
-from m1.files import replacing, write_manifest
-from m1.progress import say
-from m1.prompts import BOXED, question_text
-from m1.records import VERDICTS, Question, Trace
-from m1.store import Store
+from m1.client.complete import REFUSED, Completion, Provider, Request, complete_all
+from m1.core import records
+from m1.core.answers import extract_boxed
+from m1.core.curation import CURATION_RULES, CurationRule, is_right_curated
+from m1.core.errors import UserError, run
+from m1.core.files import replacing, write_manifest
+from m1.core.progress import say
+from m1.core.prompts import BOXED, question_text
+from m1.core.records import VERDICTS, Question, Trace
+from m1.core.store import Store
 
 DIFFERING = ("question_id", "source", "right_letter", "right_text", "boxed", *CURATION_RULES)
 """Columns of the list of answers on which the curation rules disagree; the last ones hold the verdict by each."""
@@ -31,11 +31,11 @@ def teacher_prompt(question: Question) -> str:
 
 
 def verdict(question: Question, completion: Completion, rule: CurationRule) -> str:
-    """What became of a call, one of :data:`m1.records.VERDICTS`.
+    """What became of a call, one of :data:`m1.core.records.VERDICTS`.
 
     Args:
-        rule: of :func:`m1.curation.is_right_curated`. Without a box, ``released`` judges the whole text, as the released code does;
-            ``strict`` wants a box, as B.1 does.
+        rule: of :func:`m1.core.curation.is_right_curated`. Without a box, ``released`` judges the whole text, as the
+            released code does; ``strict`` wants a box, as B.1 does.
     """
     if completion.finish_reason == REFUSED:
         return "failed"
@@ -68,7 +68,8 @@ def make_trace(question: Question, completion: Completion, provider: Provider, f
 
 
 def difference(question: Question, completion: Completion, by_rule: Mapping[str, str]) -> dict[str, str] | None:
-    """A row of the list of answers that are right by one of the rules only, such as "Amoxicillin" where A is right (``released``).
+    """A row of the list of answers that are right by one of the rules only, such as "Amoxicillin" where A is right
+    (``released``).
 
     Args:
         by_rule: rule to verdict.
@@ -93,9 +94,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
     parser.add_argument(
-        "--teacher", required=True, type=json.loads, help="JSON: what decides the answers (keys of m1.calls.client.Provider)"
+        "--teacher",
+        required=True,
+        type=json.loads,
+        help="JSON: what decides the answers (keys of m1.client.complete.Provider)",
     )
-    parser.add_argument("--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)")
+    parser.add_argument(
+        "--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)"
+    )
     parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, help="Parquet of right traces, in question order")
     parser.add_argument("--dropped", required=True, help="Parquet of the other traces, in question order")
@@ -111,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     by_source: Counter[tuple[str, str]] = Counter()
     right_by_one_rule: Counter[str] = Counter()
     with Store(arguments.store) as store:
-        completions, spending = complete_all([Request(teacher_prompt(q)) for q in questions], provider, store, f"distill {provider.name}")
+        completions, spending = complete_all(
+            [Request(teacher_prompt(q)) for q in questions], provider, store, f"distill {provider.name}"
+        )
         with (
             records.writing(arguments.output, Trace) as right,
             records.writing(arguments.dropped, Trace) as dropped,
@@ -143,10 +151,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         started=started,
         spending=asdict(spending),
     )
-    others = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "right" and counts[name])
+    others = ", ".join(
+        f"{counts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "right" and counts[name]
+    )
     say(
         "distill",
-        f"{len(questions):,} questions → {counts['right']:,} right traces" + (f" ({others})" if others else "") + f" · {spending}",
+        f"{len(questions):,} questions → {counts['right']:,} right traces"
+        + (f" ({others})" if others else "")
+        + f" · {spending}",
     )
 
 

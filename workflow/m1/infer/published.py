@@ -1,24 +1,25 @@
-"""Take the answers that the authors published in place of generating them: data set ``m1-results`` (3.3, B.3; Table 1, Figures 1 and 3).
+"""Take the answers that the authors published in place of generating them: data set ``m1-results`` (3.3, B.3; Table 1,
+Figures 1 and 3).
 
-One file holds a model's results at one thinking budget and one number of forced ``Wait``s, on all benchmarks. It is a JSON list whose
-records name their benchmark in ``source`` (what the released evaluation writes), or a JSON object of lists by benchmark (as the evaluation
-file is):
+One file holds a model's results at one thinking budget and one number of forced ``Wait``s, on all benchmarks. It is a
+JSON list whose records name their benchmark in ``source`` (what the released evaluation writes), or a JSON object of
+lists by benchmark (as the evaluation file is):
 
-=========================== ==========================================================================================================
+=========================== ========================================================================================
 field                       what it holds
-=========================== ==========================================================================================================
+=========================== ========================================================================================
 question, options,          as in the evaluation file; the question is found by them
 answer, answer_idx
-response_text               the answer, after thinking with the marker it was started with (``<|im_start|>answer``, or that and
-                            ``Final Answer:``); kept as it is, for the released scoring read all of it
+response_text               the answer, after thinking with the marker it was started with (``<|im_start|>answer``, or
+                            that and ``Final Answer:``); kept as it is, for the released scoring read all of it
 thinking_text               the thinking; null for a model that answers at once
 thinking_finish_reason      ``stop`` or ``length``; null for a model that answers at once
 num_gen_tokens              tokens of thinking, markers and answer together
 num_keep_think_below_budget how many ``Wait``s were forced on this question; may be absent
-=========================== ==========================================================================================================
+=========================== ========================================================================================
 
-Tokens of thinking and of the answer apart are not published. Nothing is guessed: after thinking both are stored as 0, and the manifest
-says so and holds the sum.
+Tokens of thinking and of the answer apart are not published. Nothing is guessed: after thinking both are stored as 0,
+and the manifest says so and holds the sum.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import write_manifest
-from m1.pools import sources
-from m1.pools.layouts import LAYOUTS, Refused
-from m1.progress import Progress, say
-from m1.records import Prediction, Question, read, write
+from m1.core import settings as given
+from m1.core import sources
+from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
+from m1.core.layouts import LAYOUTS, Refused
+from m1.core.progress import Progress, say
+from m1.core.records import Prediction, Question, read, write
 
 KEYS = ("names", "results")
 SOURCE_KEYS = tuple(key for key in sources.KEYS if key not in ("key", "rows"))
@@ -79,7 +80,8 @@ def read_results(source: Mapping[str, Any], names: Sequence[str], title: str) ->
         where = f"{place}: record {number} (from 0)"
         if not isinstance(row, dict) or not isinstance(row.get("source"), str):
             raise UserError(
-                f"{where}, field 'source': the benchmark's name is needed. Give a file of results as the authors published them."
+                f"{where}, field 'source': the benchmark's name is needed. Give a file of results as the "
+                "authors published them."
             )
         if row["source"] in found:
             found[row["source"]].append((where, row))
@@ -112,18 +114,24 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
     if thinks != (budget > 0):
         found = "there is thinking" if thinks else "there is no thinking"
         raise UserError(
-            f"{where}, field 'thinking_text': {found}, but budget is {budget} in --settings; 0 is for a model without thinking."
+            f"{where}, field 'thinking_text': {found}, but budget is {budget} in --settings; 0 is for a "
+            "model without thinking."
         )
     reason = row.get("thinking_finish_reason")
     if thinks and reason not in ("stop", "length"):
         raise wrong("thinking_finish_reason", "it must be 'stop' or 'length'. Correct the record.")
     times = row.get("num_keep_think_below_budget", 0)
     if not _is_count(times) or times > forced:
-        raise wrong("num_keep_think_below_budget", f"at most {forced} are possible. Correct `forced` in --settings or give the right file.")
+        raise wrong(
+            "num_keep_think_below_budget",
+            f"at most {forced} are possible. Correct `forced` in --settings or give the right file.",
+        )
     tokens = row.get("num_gen_tokens", 0)
     if not _is_count(tokens):
         raise wrong("num_gen_tokens", "a whole number of tokens is needed. Correct the record.")
-    return Result(where, parts.stem, parts.options, parts.answer, row["response_text"], not thinks or reason == "stop", tokens)
+    return Result(
+        where, parts.stem, parts.options, parts.answer, row["response_text"], not thinks or reason == "stop", tokens
+    )
 
 
 def _is_count(value: Any) -> bool:
@@ -133,14 +141,15 @@ def _is_count(value: Any) -> bool:
 def match(results: Iterable[Result], questions: Iterable[Question], where: str) -> list[tuple[Question, Result]]:
     """Each question with its result, in the order of the questions.
 
-    They are one by content: the text (the evaluation file has abstract and question of PubMedQA in one; white space apart) and the
-    options in their order. Of questions that repeat, the first gets the first result.
+    They are one by content: the text (the evaluation file has abstract and question of PubMedQA in one; white space
+    apart) and the options in their order. Of questions that repeat, the first gets the first result.
 
     Args:
         where: file and benchmark, for messages.
 
     Raises:
-        UserError: a result without a question or a question without a result; says how many and names the first of them.
+        UserError: a result without a question or a question without a result; says how many and names the first of
+            them.
     """
     waiting: defaultdict[tuple[str, tuple[str, ...]], deque[Result]] = defaultdict(deque)
     for result in results:
@@ -157,7 +166,8 @@ def match(results: Iterable[Result], questions: Iterable[Question], where: str) 
         faults = [f"{len(left)} results have no question ({'; '.join(left[:SHOWN])})"] if left else []
         faults += [f"{len(alone)} questions have no result ({'; '.join(alone[:SHOWN])})"] if alone else []
         raise UserError(
-            f"{where}: {len(pairs)} questions have their result, but {' and '.join(faults)}. Collect the benchmark whole "
+            f"{where}: {len(pairs)} questions have their result, but {' and '.join(faults)}. Collect "
+            "the benchmark whole "
             "from the evaluation file that the results were made with, or correct `names` in --settings."
         )
     return pairs
@@ -170,7 +180,8 @@ def _content(text: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
 def take(
     setting: Mapping[str, Any], names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str
 ) -> list[tuple[str, Question, Result]]:
-    """Benchmark, question and result of one setting (budget and forced count), in the order of the benchmarks and their questions.
+    """Benchmark, question and result of one setting (budget and forced count), in the order of the benchmarks and their
+    questions.
 
     Args:
         setting: one of ``results`` in --settings.
@@ -182,11 +193,16 @@ def take(
     taken = []
     for name, benchmark in names.items():
         results = [to_result(row, where, setting["budget"], setting["forced"]) for where, row in found[name]]
-        taken += [(benchmark, question, result) for question, result in match(results, asked[benchmark], f"{place}, benchmark {benchmark}")]
+        taken += [
+            (benchmark, question, result)
+            for question, result in match(results, asked[benchmark], f"{place}, benchmark {benchmark}")
+        ]
     return taken
 
 
-def to_prediction(benchmark: str, question: Question, result: Result, model: str, setting: Mapping[str, Any]) -> Prediction:
+def to_prediction(
+    benchmark: str, question: Question, result: Result, model: str, setting: Mapping[str, Any]
+) -> Prediction:
     """A result as a prediction; see the module for what is not known of its tokens."""
     budget, forced = setting["budget"], setting["forced"]
     answer_tokens = 0 if budget else result.tokens
@@ -200,10 +216,19 @@ def check_settings(settings: Mapping[str, Any], benchmarks: Iterable[str]) -> di
         UserError: settings of another form; a setting (budget, forced) twice; a benchmark without a name.
     """
     names, results = settings["names"], settings["results"]
-    if not isinstance(names, dict) or not all(isinstance(key, str) for key in names.values()) or len(set(names.values())) < len(names):
-        raise UserError(f"--settings: names is {names!r}; give one object from the results' name of a benchmark to its key, each key once.")
+    if (
+        not isinstance(names, dict)
+        or not all(isinstance(key, str) for key in names.values())
+        or len(set(names.values())) < len(names)
+    ):
+        raise UserError(
+            f"--settings: names is {names!r}; give one object from the results' name of a benchmark to "
+            "its key, each key once."
+        )
     if not isinstance(results, list) or not results:
-        raise UserError(f"--settings: results is {results!r}; give a list of at least one object with {', '.join(RESULT_KEYS)}.")
+        raise UserError(
+            f"--settings: results is {results!r}; give a list of at least one object with {', '.join(RESULT_KEYS)}."
+        )
     seen = set()
     for number, result in enumerate(results):
         where = f"--settings: results[{number}]"
@@ -212,14 +237,21 @@ def check_settings(settings: Mapping[str, Any], benchmarks: Iterable[str]) -> di
             raise UserError(f"{where}: {found} found; the keys are {', '.join(RESULT_KEYS)}.")
         setting = result["budget"], result["forced"]
         if not all(map(_is_count, setting)) or (setting[1] and not setting[0]):
-            raise UserError(f"{where}: budget {setting[0]!r}, forced {setting[1]!r}; whole numbers are needed, and no forcing at budget 0.")
+            raise UserError(
+                f"{where}: budget {setting[0]!r}, forced {setting[1]!r}; whole numbers are needed, and no "
+                "forcing at budget 0."
+            )
         if setting in seen:
-            raise UserError(f"{where}: budget {setting[0]} with {setting[1]} forced is there twice; give each setting one file.")
+            raise UserError(
+                f"{where}: budget {setting[0]} with {setting[1]} forced is there twice; give each setting one file."
+            )
         seen.add(setting)
     called = {key: name for name, key in names.items()}
     nameless = [key for key in benchmarks if key not in called]
     if nameless:
-        raise UserError(f"--settings: names has none for benchmark {', '.join(nameless)}. Add the name that the results give it.")
+        raise UserError(
+            f"--settings: names has none for benchmark {', '.join(nameless)}. Add the name that the results give it."
+        )
     return {called[key]: key for key in benchmarks}
 
 
@@ -230,11 +262,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--settings",
         required=True,
-        help="JSON: names (the results' name of a benchmark to its key), results (a list of objects with " + ", ".join(RESULT_KEYS) + ")",
+        help="JSON: names (the results' name of a benchmark to its key), results (a list of objects with "
+        + ", ".join(RESULT_KEYS)
+        + ")",
     )
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--output", required=True, type=Path, help="predictions, Parquet")
-    parser.add_argument("--manifest", required=True, type=Path, help="JSON: settings, counts, what was left out, tokens")
+    parser.add_argument(
+        "--manifest", required=True, type=Path, help="JSON: settings, counts, what was left out, tokens"
+    )
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = given.parse(arguments.settings, KEYS)
@@ -249,24 +285,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         for setting in settings["results"]:
             pairs = take(setting, names, asked, arguments.name)
             predictions += [to_prediction(*pair, arguments.name, setting) for pair in pairs]
-            tokens[f"budget {setting['budget']}, forced {setting['forced']}"] = sum(result.tokens for _, _, result in pairs)
+            tokens[f"budget {setting['budget']}, forced {setting['forced']}"] = sum(
+                result.tokens for _, _, result in pairs
+            )
             differ += sum(question.answer != result.letter for _, question, result in pairs)
             progress.advance()
     write(arguments.output, predictions, Prediction)
     inputs: dict[str, str | Path] = {path.stem: path for path in arguments.benchmarks}
-    inputs |= {f"results {number}": result["path"] for number, result in enumerate(settings["results"]) if result["path"]}
+    inputs |= {
+        f"results {number}": result["path"] for number, result in enumerate(settings["results"]) if result["path"]
+    }
     write_manifest(
         arguments.manifest,
         inputs=inputs,
         settings={"name": arguments.name, **settings},
-        counts={"questions": sum(map(len, asked.values())), "predictions": len(predictions), "right_letter_differs": differ},
+        counts={
+            "questions": sum(map(len, asked.values())),
+            "predictions": len(predictions),
+            "right_letter_differs": differ,
+        },
         started=started,
         missing=missing,
         tokens_generated=tokens,
-        tokens_note="after thinking, thinking_tokens and answer_tokens of the predictions are 0: only their sum is published",
+        tokens_note="after thinking, thinking_tokens and answer_tokens of the predictions are 0: only their "
+        "sum is published",
     )
     without = f"; no questions of {', '.join(missing)}: left out" if missing else ""
-    say(title, f"{len(predictions):,} published answers to {sum(map(len, asked.values())):,} questions taken over{without}")
+    say(
+        title,
+        f"{len(predictions):,} published answers to {sum(map(len, asked.values())):,} questions taken over{without}",
+    )
 
 
 if __name__ == "__main__":

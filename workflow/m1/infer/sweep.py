@@ -1,8 +1,9 @@
-"""The budget sweep: a model thinks once, to the largest budget, and answers at every smaller one and after every forced ``Wait`` (3.3).
+"""The budget sweep: a model thinks once, to the largest budget, and answers at every smaller one and after every forced
+``Wait`` (3.3).
 
-Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of the same
-token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter chain.
-Sequences are put together by token ids: decoding and encoding again would change the tokens at the seams.
+Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
+the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
+chain. Sequences are put together by token ids: decoding and encoding again would change the tokens at the seams.
 Questions are gone through in portions, so that memory does not grow with their number; see ``docs/sweep.md``.
 """
 
@@ -17,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m1 import settings as given
-from m1.errors import run
-from m1.infer.answer import add_questions, chat_ids, kept, portions, stop_ids
-from m1.infer.engine import KeptEngine, Request, add_arguments, opened, write_generated
-from m1.markers import Marks
-from m1.progress import say
-from m1.prompts import evaluation_prompt, question_text
-from m1.records import Prediction, Question, Rollout
+from m1.core import settings as given
+from m1.core.chat import Marks, chat_ids, stop_ids
+from m1.core.errors import run
+from m1.core.progress import say
+from m1.core.prompts import evaluation_prompt, question_text
+from m1.core.records import Prediction, Question, Rollout
+from m1.engines.cached import KeptEngine, Request, add_arguments, opened, write_generated
+from m1.engines.shards import add_questions, kept, portions
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Settings:
 
     @property
     def stages(self) -> list[tuple[int, int]]:
-        """Every (budget, forced), sorted; forcing is compared with no forcing at the same budget, so that is there, too."""
+        """Every (budget, forced), sorted; forcing is compared with no forcing at the same budget, so that is there,
+        too."""
         forced = {0, *self.forced} if self.forced else set()
         return sorted({(budget, 0) for budget in self.budgets} | {(self.forced_budget, count) for count in forced})
 
@@ -101,7 +103,8 @@ class Thought:
     ended: bool
     """Whether it ended by itself, else it was cut."""
     generated: int
-    """Tokens that had to be generated to come here from nothing: ends that a ``Wait`` replaced count, the ``Wait``s do not."""
+    """Tokens that had to be generated to come here from nothing: ends that a ``Wait`` replaced count, the ``Wait``s do
+    not."""
     waits: tuple[int, ...] = ()
     """Where in ``ids`` each forced ``Wait`` begins."""
 
@@ -117,14 +120,21 @@ def cut(thought: Thought, budget: int) -> Thought:
     return Thought(ids, ended=False, generated=len(ids))
 
 
-def think(engine: KeptEngine, prompts: Sequence[tuple[int, ...]], markers: Markers, budget: int, where: str = "") -> list[Thought]:
+def think(
+    engine: KeptEngine, prompts: Sequence[tuple[int, ...]], markers: Markers, budget: int, where: str = ""
+) -> list[Thought]:
     """Think on every prompt, to the largest budget, once.
 
     Args:
         where: which questions these are, for the progress line; so in :func:`force` and :func:`answer`.
     """
-    generations = engine.generate([Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts], f"thinking{where}")
-    return [Thought(generation.token_ids, generation.finish_reason == "stop", generation.tokens) for generation in generations]
+    generations = engine.generate(
+        [Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts], f"thinking{where}"
+    )
+    return [
+        Thought(generation.token_ids, generation.finish_reason == "stop", generation.tokens)
+        for generation in generations
+    ]
 
 
 def force(
@@ -138,8 +148,9 @@ def force(
 ) -> dict[int, list[Thought]]:
     """Replace the end of thinking with ``Wait``, again and again, inside a budget.
 
-    Every question has its own count of tokens (the released code gives each of a batch the tokens that its longest member has left).
-    A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not forced.
+    Every question has its own count of tokens (the released code gives each of a batch the tokens that its longest
+    member has left). A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not
+    forced.
 
     Args:
         counts: how many times at most; one chain, to the largest, serves all.
@@ -154,7 +165,10 @@ def force(
         if count:
             open_ = [i for i in open_ if latest[i].ended and len(latest[i].ids) + len(markers.wait) < budget]
             longer = [(*latest[i].ids, *markers.wait) for i in open_]
-            requests = [Request((*prompts[i], *markers.think, *ids), budget - len(ids), markers.stop) for i, ids in zip(open_, longer)]
+            requests = [
+                Request((*prompts[i], *markers.think, *ids), budget - len(ids), markers.stop)
+                for i, ids in zip(open_, longer)
+            ]
             for i, ids, generation in zip(open_, longer, engine.generate(requests, f"forced {count}{where}")):
                 ended, generated = generation.finish_reason == "stop", latest[i].generated + generation.tokens
                 waits = (*latest[i].waits, len(latest[i].ids))
@@ -179,11 +193,18 @@ def answer(
         Answer text and its tokens.
     """
     requests = [
-        Request((*prompt, *markers.think, *thought.ids, *(markers.answer if thought.ended else markers.final_answer)), limit, markers.stop)
+        Request(
+            (*prompt, *markers.think, *thought.ids, *(markers.answer if thought.ended else markers.final_answer)),
+            limit,
+            markers.stop,
+        )
         for prompt, thought in zip(prompts, thoughts)
     ]
     generations = engine.generate(requests, f"answers{where}")
-    return [(tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens) for generation in generations]
+    return [
+        (tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens)
+        for generation in generations
+    ]
 
 
 def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tuple[int, ...]]:
@@ -192,13 +213,19 @@ def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tu
 
 
 def sweep(
-    engine: KeptEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], name: str, settings: Settings, where: str = ""
+    engine: KeptEngine,
+    tokenizer: Any,
+    asked: Sequence[tuple[str, Question]],
+    name: str,
+    settings: Settings,
+    where: str = "",
 ) -> tuple[list[Rollout], list[Prediction], Counter[str]]:
     """The one thinking on each question, predictions at every budget and every forced count, and what they cost.
 
-    The cost is what these settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to the largest
-    budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for each different thinking on
-    a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating every setting by itself would take.
+    The cost is what these settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to
+    the largest budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for
+    each different thinking on a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating
+    every setting by itself would take.
 
     Args:
         asked: benchmark and question; all are in memory with their thinking, so the caller gives a portion at a time.
@@ -208,9 +235,19 @@ def sweep(
     markers, prompts, stages = Markers.of(tokenizer), prompt_ids(tokenizer, asked), settings.stages
     thoughts = think(engine, prompts, markers, max(budget for budget, _ in stages), where)
     chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced}, where)
-    places = [(i, stage, chain[stage[1]][i] if stage[1] else cut(thoughts[i], stage[0])) for i in range(len(asked)) for stage in stages]
+    places = [
+        (i, stage, chain[stage[1]][i] if stage[1] else cut(thoughts[i], stage[0]))
+        for i in range(len(asked))
+        for stage in stages
+    ]
     answers = answer(
-        engine, tokenizer, [prompts[i] for i, _, _ in places], [t for _, _, t in places], markers, settings.answer_limit, where
+        engine,
+        tokenizer,
+        [prompts[i] for i, _, _ in places],
+        [t for _, _, t in places],
+        markers,
+        settings.answer_limit,
+        where,
     )
     predictions = [
         Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
@@ -246,7 +283,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     add_questions(parser)
-    parser.add_argument("--settings", required=True, help='JSON: budgets, forced (counts, or "full"), forced_budget, answer_limit')
+    parser.add_argument(
+        "--settings", required=True, help='JSON: budgets, forced (counts, or "full"), forced_budget, answer_limit'
+    )
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
     arguments = parser.parse_args(argv)
     started = time.time()
@@ -268,7 +307,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"
-    say(f"infer {name}", f"{done}: {needed:,} tokens, {engine.generated:,} generated now; each setting anew would take {anew:,}")
+    say(
+        f"infer {name}",
+        f"{done}: {needed:,} tokens, {engine.generated:,} generated now; each setting anew would take {anew:,}",
+    )
 
 
 if __name__ == "__main__":

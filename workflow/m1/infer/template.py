@@ -1,4 +1,5 @@
-"""The tokenizer whose chat template a model without one borrows (4.1: the Llama 3 models of Table 1 that were published so)."""
+"""The tokenizer whose chat template a model without one borrows (4.1: the Llama 3 models of Table 1 that were published
+so)."""
 
 from __future__ import annotations
 
@@ -6,17 +7,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from m1 import settings as given
-from m1.errors import UserError, first_line, run
-from m1.files import replacing_model
-from m1.progress import say
+from m1.core import settings as given
+from m1.core.errors import UserError, first_line, run
+from m1.core.files import replacing_model
+from m1.core.progress import say
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the tokenizer, which must have a chat template."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument("--settings", required=True, help="JSON: hub (an id, or a folder) and revision of the tokenizer")
+    parser.add_argument(
+        "--settings", required=True, help="JSON: hub (an id, or a folder) and revision of the tokenizer"
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder of the tokenizer")
     arguments = parser.parse_args(argv)
     from transformers import AutoTokenizer
@@ -26,8 +29,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     where = f"config/models/{arguments.name}.yaml: tokenizer {hub} at revision {revision}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision)
-    except Exception as error:  # the hub's client raises errors of several libraries; all mean that the tokenizer did not come
-        raise UserError(f"{where}: cannot be had from the hub ({first_line(error)}). Check id, network and access.") from None
+    except (
+        Exception
+    ) as error:  # the hub's client raises errors of several libraries; all mean that the tokenizer did not come
+        raise UserError(
+            f"{where}: cannot be had from the hub ({first_line(error)}). Check id, network and access."
+        ) from None
     if not tokenizer.chat_template:
         raise UserError(f"{where}: it has no chat template. Name a tokenizer that has one.")
     with replacing_model(arguments.output) as folder:

@@ -1,7 +1,7 @@
 """Contamination audit: which questions for training are in a benchmark, as each way of looking sees them (3.1, B.1).
 
-Two tables: the pairs, each with both texts, to judge by eye; and, by benchmark and pool, how many questions they are at several thresholds
-and how many of these the released filter takes out or lets through.
+Two tables: the pairs, each with both texts, to judge by eye; and, by benchmark and pool, how many questions they are at
+several thresholds and how many of these the released filter takes out or lets through.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import replacing
+from m1.core import settings as given
+from m1.core.errors import UserError, run
+from m1.core.files import replacing
+from m1.core.progress import say
+from m1.core.prompts import options_lines, question_text
+from m1.core.records import Question
 from m1.pools.merge import flat, n_grams, percent, read_all, without_options
-from m1.progress import say
-from m1.prompts import options_lines, question_text
-from m1.records import Question
 
 KEYS = ("thresholds", "ngram", "containment")
 RELEASED = 95
@@ -26,13 +26,14 @@ RELEASED = 95
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A question for training and a benchmark's question that look the same to at least one way of looking; a row of the table."""
+    """A question for training and a benchmark's question that look the same to at least one way of looking; a row of
+    the table."""
 
     benchmark: str
     pool: str
     caught_by: str
-    """``stem`` (similar from the highest threshold on), ``ngram``, ``both``; else ``near`` (similar from the lowest threshold on), else
-    ``released`` (nothing but the released filter sees it)."""
+    """``stem`` (similar from the highest threshold on), ``ngram``, ``both``; else ``near`` (similar from the lowest
+    threshold on), else ``released`` (nothing but the released filter sees it)."""
     released: bool
     """Whether the released filter sees it."""
     same_answer: bool
@@ -89,7 +90,10 @@ def find_matches(
 
     questions, pool_of = flat(pools)
     others, benchmark_of = flat(benchmarks)
-    prompts, bodies = [question_text(question) for question in questions], [without_options(question) for question in questions]
+    prompts, bodies = (
+        [question_text(question) for question in questions],
+        [without_options(question) for question in questions],
+    )
     targets, stems = [without_options(other) for other in others], [other.stem for other in others]
     near = close_pairs([question.stem for question in questions], stems, min(thresholds), processes, "audit, by stem")
     released = set(close_pairs(prompts, targets, RELEASED, processes, "audit, as released"))
@@ -132,12 +136,16 @@ def find_matches(
 
 
 def summarize(
-    matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], thresholds: Sequence[float], ngram: int | None
+    matches: Sequence[Match],
+    pools: Iterable[str],
+    benchmarks: Iterable[str],
+    thresholds: Sequence[float],
+    ngram: int | None,
 ) -> list[Count]:
     """Counts for every benchmark, pool and criterion, zeros included.
 
-    The criteria: ``stem 80`` (stem similarity from 80 % on; one for each threshold), ``ngram`` where n-grams were looked at, and
-    ``caught`` (the highest threshold, or n-grams).
+    The criteria: ``stem 80`` (stem similarity from 80 % on; one for each threshold), ``ngram`` where n-grams were
+    looked at, and ``caught`` (the highest threshold, or n-grams).
     """
     cells: dict[tuple[str, str], list[Match]] = {(benchmark, pool): [] for benchmark in benchmarks for pool in pools}
     for match in matches:
@@ -145,14 +153,21 @@ def summarize(
     counts = []
     for (benchmark, pool), cell in cells.items():
         released = {match.question_id for match in cell if match.released}
-        criteria = {f"stem {threshold:g}": [m for m in cell if m.stem_similarity >= threshold] for threshold in sorted(thresholds)}
+        criteria = {
+            f"stem {threshold:g}": [m for m in cell if m.stem_similarity >= threshold]
+            for threshold in sorted(thresholds)
+        }
         if ngram:
             criteria["ngram"] = [match for match in cell if match.caught_by in ("ngram", "both")]
         criteria["caught"] = [match for match in cell if match.caught_by in ("stem", "ngram", "both")]
         for criterion, found in criteria.items():
             questions, touched = {match.question_id for match in found}, {match.benchmark_id for match in found}
             known = len(questions & released)
-            counts.append(Count(benchmark, pool, criterion, len(found), len(questions), len(touched), known, len(questions) - known))
+            counts.append(
+                Count(
+                    benchmark, pool, criterion, len(found), len(questions), len(touched), known, len(questions) - known
+                )
+            )
     return counts
 
 
@@ -182,7 +197,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Audit the pools given on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pools", required=True, nargs="+", help="Parquet of questions for training")
-    parser.add_argument("--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on")
+    parser.add_argument(
+        "--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on"
+    )
     parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="CSV: the pairs")
@@ -191,7 +208,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = given.parse(arguments.settings, KEYS)
     thresholds = settings["thresholds"]
     if not isinstance(thresholds, list) or not thresholds or not all(map(percent, thresholds)):
-        raise UserError(f"--settings: thresholds is {thresholds!r}; it must be a list of percentages over 0 and at most 100.")
+        raise UserError(
+            f"--settings: thresholds is {thresholds!r}; it must be a list of percentages over 0 and at most 100."
+        )
     ngram, containment = n_grams(settings)
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
@@ -202,8 +221,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = caught & {(match.pool, match.question_id) for match in matches if match.released}
     say(
         "pools",
-        f"audit: {sum(map(len, pools.values())):,} questions and {sum(map(len, benchmarks.values())):,} of benchmarks in, "
-        f"{len(matches):,} pairs out; {len(caught):,} questions are in a benchmark, the released filter sees {len(known):,} of them",
+        f"audit: {sum(map(len, pools.values())):,} questions and "
+        f"{sum(map(len, benchmarks.values())):,} of benchmarks in, "
+        f"{len(matches):,} pairs out; {len(caught):,} questions are in a benchmark, the released "
+        f"filter sees {len(known):,} of them",
     )
 
 

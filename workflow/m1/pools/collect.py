@@ -9,14 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from m1 import records
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import write_manifest
-from m1.pools import sources
-from m1.pools.layouts import LAYOUTS, YES_NO_MAYBE, Parts, Refused
-from m1.progress import say
-from m1.records import LETTERS, Question
+from m1.core import records, sources
+from m1.core import settings as given
+from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
+from m1.core.layouts import LAYOUTS, YES_NO_MAYBE, Parts, Refused
+from m1.core.progress import say
+from m1.core.records import LETTERS, Question
 
 KEYS = ("layout", *sources.KEYS, "part", "limit", "shuffle_options", "seed", "invalid", "optional")
 Numbered = tuple[int, Any]
@@ -34,7 +33,9 @@ def take_part(rows: Sequence[Numbered], part: dict[str, Any] | None) -> list[Num
     if part is None:
         return list(rows)
     if not isinstance(part, dict) or set(part) != {"seed", "take", "size"} or part["take"] not in ("first", "second"):
-        raise UserError(f'--settings: part is {part!r}; it must be null or {{"seed": 0, "take": "first" or "second", "size": 500}}.')
+        raise UserError(
+            f'--settings: part is {part!r}; it must be null or {{"seed": 0, "take": "first" or "second", "size": 500}}.'
+        )
     if not isinstance(part["size"], int) or not 0 < part["size"] <= len(rows):
         raise UserError(f"--settings: part.size is {part['size']}, but there are {len(rows)} records.")
     order = random.Random(part["seed"]).sample(rows, len(rows))
@@ -68,10 +69,12 @@ def shuffle_options(rows: Iterable[Parts], seed: int) -> list[Parts]:
 def to_parts(
     rows: Iterable[Numbered], layout: Callable[[Any], Parts], place: str, drop_invalid: bool
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
-    """Published records as parts of questions, and those refused: record (its number), field, reason, and what was found.
+    """Published records as parts of questions, and those refused: record (its number), field, reason, and what was
+    found.
 
     Raises:
-        UserError: a record is refused and ``drop_invalid`` is false; names the place, the record's number, the field and what was found.
+        UserError: a record is refused and ``drop_invalid`` is false; names the place, the record's number, the field
+            and what was found.
     """
     parts: list[Parts] = []
     refused: list[dict[str, Any]] = []
@@ -97,13 +100,21 @@ def by_reason(refused: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
     """Questions with ids that do not change with the order of options or of records (but for exact repetitions)."""
-    plain = [records.question_id(name, row.stem, row.context, row.options, row.options[LETTERS.index(row.answer)]) for row in rows]
+    plain = [
+        records.question_id(name, row.stem, row.context, row.options, row.options[LETTERS.index(row.answer)])
+        for row in rows
+    ]
     return [Question(identity, name, *row[:4]) for identity, row in zip(records.distinct_ids(plain), rows)]
 
 
 def quirks(rows: Iterable[Parts]) -> dict[str, int]:
     """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
-    counts = {"equal options": 0, "right option has a twin": 0, "options equal but for letter case": 0, "text cleaned": 0}
+    counts = {
+        "equal options": 0,
+        "right option has a twin": 0,
+        "options equal but for letter case": 0,
+        "text cleaned": 0,
+    }
     for row in rows:
         texts = set(row.options)
         counts["equal options"] += len(texts) < len(row.options)
@@ -119,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="name of the pool or benchmark; becomes the questions' source")
     parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
     parser.add_argument("--output", required=True, help="Parquet of questions")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out, refused records and why, quirks")
+    parser.add_argument(
+        "--manifest", required=True, help="JSON: settings, counts in and out, refused records and why, quirks"
+    )
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = given.parse(arguments.settings, KEYS)
@@ -142,11 +155,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if settings["shuffle_options"]:
         parts = shuffle_options(parts, settings["seed"])
     if not parts and not facts:
-        raise UserError(f"{place}: no question in it (of {len(published)} records). Check the set's `path`, `split` and `layout`.")
+        raise UserError(
+            f"{place}: no question in it (of {len(published)} records). Check the set's `path`, `split` and `layout`."
+        )
     questions = to_questions(arguments.name, parts)
     records.write(arguments.output, questions, Question)
     repeated = sum("-" in question.id for question in questions)
-    counts = {"published": len(published), "part": len(rows), "refused": len(refused), "questions": len(parts), "repeated": repeated}
+    counts = {
+        "published": len(published),
+        "part": len(rows),
+        "refused": len(refused),
+        "questions": len(parts),
+        "repeated": repeated,
+    }
     write_manifest(
         arguments.manifest,
         inputs={} if facts or settings["path"] is None else {"published": settings["path"]},

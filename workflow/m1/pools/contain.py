@@ -1,7 +1,8 @@
 """All pairs of texts that share a good part of their word n-grams: what the similarity of whole texts cannot see.
 
-A question wrapped into a longer case, or a case shortened or reworded here and there, is far from its original by indel similarity, yet
-keeps long runs of its words. docs/contamination.md tells how the words of an n-gram and the share were chosen on real questions.
+A question wrapped into a longer case, or a case shortened or reworded here and there, is far from its original by indel
+similarity, yet keeps long runs of its words. docs/contamination.md tells how the words of an n-gram and the share were
+chosen on real questions.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 COMMON = 10
-"""An n-gram in more different ``others`` than this is a turn of phrase ("which of the following is the most likely cause of this patient's
-...") and does not count. Only ``others`` are asked: among the texts, one may be frequent because a question has leaked in many forms."""
+"""An n-gram in more different ``others`` than this is a turn of phrase ("which of the following is the most likely
+cause of this patient's ...") and does not count. Only ``others`` are asked: among the texts, one may be frequent
+because a question has leaked in many forms."""
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -21,17 +23,24 @@ _WORD = re.compile(r"[^\W_]+")
 def ngrams(text: str, words: int) -> set[str]:
     """The distinct word n-grams of a text, whatever its letter case, punctuation, white space and Unicode form.
 
-    A text of fewer words is one n-gram by itself, so that short ones are held against each other as wholes; one without words has none.
+    A text of fewer words is one n-gram by itself, so that short ones are held against each other as wholes; one without
+    words has none.
     """
     found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return {" ".join(found[first : first + words]) for first in range(max(len(found) - words, 0) + 1)} if found else set()
+    return (
+        {" ".join(found[first : first + words]) for first in range(max(len(found) - words, 0) + 1)} if found else set()
+    )
 
 
-def contained_pairs(texts: Sequence[str], others: Sequence[str], words: int, share: float) -> list[tuple[int, int, float]]:
-    """All (i, j, part), sorted, where ``part``, at least ``share``, is how much of one text's n-grams the other has, too.
+def contained_pairs(
+    texts: Sequence[str], others: Sequence[str], words: int, share: float
+) -> list[tuple[int, int, float]]:
+    """All (i, j, part), sorted, where ``part``, at least ``share``, is how much of one text's n-grams the other has,
+    too.
 
-    The text with fewer n-grams is the one asked, so that it is all one which of both is the wrapped one. N-grams that are common
-    (:data:`COMMON`) are left out on both sides first. Exact: no hashing, no sampling. Memory is for the n-grams of ``others`` only.
+    The text with fewer n-grams is the one asked, so that it is all one which of both is the wrapped one. N-grams that
+    are common (:data:`COMMON`) are left out on both sides first. Exact: no hashing, no sampling. Memory is for the
+    n-grams of ``others`` only.
 
     Args:
         texts: for training.
@@ -43,7 +52,9 @@ def contained_pairs(texts: Sequence[str], others: Sequence[str], words: int, sha
     for j, other in enumerate(others):
         for gram in ngrams(other, words):
             holders.setdefault(gram, []).append(j)
-    common = {gram for gram, places in holders.items() if len(places) > COMMON and len({others[j] for j in places}) > COMMON}
+    common = {
+        gram for gram, places in holders.items() if len(places) > COMMON and len({others[j] for j in places}) > COMMON
+    }
     for gram in common:
         del holders[gram]
     sizes = Counter(j for places in holders.values() for j in places)

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m1 import records
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import write_manifest
-from m1.progress import say
-from m1.prompts import question_text
-from m1.records import Question
+from m1.core import records
+from m1.core import settings as given
+from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
+from m1.core.progress import say
+from m1.core.prompts import question_text
+from m1.core.records import Question
 
 KEYS = ("threshold", "decontaminate", "ngram", "containment")
 DECONTAMINATE = {"stem": {"stem", "ngram"}, "released": {"released"}}
@@ -28,9 +28,9 @@ Pair = tuple[int, int]
 def duplicates(questions: Sequence[Question], threshold: float, processes: int = 1) -> set[int]:
     """Places of the questions that go: of every pair of prompts at or above ``threshold`` percent, the later one.
 
-    So the first of a group stays, and a question also goes for being close to one that goes itself (of a chain a-b-c, where a and c are not
-    close, only a stays). This is the rule of OpenThoughts, which B.1 follows; only that its search stops at the five closest of a prompt.
-    Prompts are with context and options.
+    So the first of a group stays, and a question also goes for being close to one that goes itself (of a chain a-b-c,
+    where a and c are not close, only a stays). This is the rule of OpenThoughts, which B.1 follows; only that its
+    search stops at the five closest of a prompt. Prompts are with context and options.
     """
     from m1.pools.similar import later_of_close
 
@@ -47,9 +47,9 @@ def contaminated(
 ) -> dict[str, set[Pair]]:
     """Pairs of a question for training and a benchmark's question that are taken for the same, by each way of looking.
 
-    ``stem``: the stems are close, which is what was meant. ``ngram``: one has the word n-grams of the other, which finds a wrapped or
-    reworded case, too. ``released``: the training prompt, options and all, is close to the benchmark's question without options, as in the
-    released code; a short question is then practically never caught.
+    ``stem``: the stems are close, which is what was meant. ``ngram``: one has the word n-grams of the other, which
+    finds a wrapped or reworded case, too. ``released``: the training prompt, options and all, is close to the
+    benchmark's question without options, as in the released code; a short question is then practically never caught.
 
     Args:
         questions: for training.
@@ -64,7 +64,11 @@ def contaminated(
     targets = [without_options(question) for question in benchmark]
     prompts, stems = [question_text(question) for question in questions], [question.stem for question in questions]
     found = {
-        "stem": set(close_pairs(stems, [question.stem for question in benchmark], threshold, processes, "contamination, by stem")),
+        "stem": set(
+            close_pairs(
+                stems, [question.stem for question in benchmark], threshold, processes, "contamination, by stem"
+            )
+        ),
         "released": set(close_pairs(prompts, targets, threshold, processes, "contamination, as released")),
     }
     if ngram:
@@ -95,7 +99,9 @@ def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
 
 def flat(files: Mapping[str, Sequence[Question]]) -> tuple[list[Question], list[str]]:
     """All questions, and the name of the file of each."""
-    return [question for rows in files.values() for question in rows], [name for name, rows in files.items() for _ in rows]
+    return [question for rows in files.values() for question in rows], [
+        name for name, rows in files.items() for _ in rows
+    ]
 
 
 def percent(value: object) -> bool:
@@ -119,9 +125,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Merge the pools given on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--pools", required=True, nargs="+", help="Parquet of questions; of two duplicates the one in the earlier pool stays"
+        "--pools",
+        required=True,
+        nargs="+",
+        help="Parquet of questions; of two duplicates the one in the earlier pool stays",
     )
-    parser.add_argument("--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on")
+    parser.add_argument(
+        "--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on"
+    )
     parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="Parquet of questions")
@@ -132,7 +143,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     ways = DECONTAMINATE[given.choice(settings, "decontaminate", DECONTAMINATE)]
     threshold = settings["threshold"]
     if not percent(threshold):
-        raise UserError(f"--settings: threshold is {threshold!r}; it must be a percentage over 0 and at most 100 (the paper's: 95).")
+        raise UserError(
+            f"--settings: threshold is {threshold!r}; it must be a percentage over 0 and at most 100 (the paper's: 95)."
+        )
     ngram, containment = n_grams(settings)
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
@@ -140,7 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     repeated = [identity for identity, count in Counter(question.id for question in collected).items() if count > 1]
     if repeated:
         raise UserError(
-            f"{' '.join(arguments.pools)}: id {repeated[0]} is in two pools. Give every pool a name of its own and collect them again."
+            f"{' '.join(arguments.pools)}: id {repeated[0]} is in two pools. Give every pool a name of "
+            "its own and collect them again."
         )
     gone = duplicates(collected, threshold, arguments.processes)
     stay = [place for place in range(len(collected)) if place not in gone]
@@ -151,7 +165,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     kept = [place for place in range(len(distinct)) if place not in dirty]
     if not kept:
         raise UserError(
-            f"{arguments.output}: no question is left of {len(collected)}. Raise `threshold`, or check that pools are not benchmarks."
+            f"{arguments.output}: no question is left of {len(collected)}. Raise `threshold`, or check "
+            "that pools are not benchmarks."
         )
     records.write(arguments.output, [distinct[place] for place in kept], Question)
 
@@ -170,14 +185,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name, pool in pools.items()
         },
         "benchmarks": {
-            name: {way: len({i for i, j in pairs if benchmark_of[j] == name}) for way, pairs in found.items()} for name in benchmarks
+            name: {way: len({i for i, j in pairs if benchmark_of[j] == name}) for way, pairs in found.items()}
+            for name in benchmarks
         },
     }
-    inputs = {Path(path).stem: path for path in arguments.pools} | {f"benchmark {Path(path).stem}": path for path in arguments.benchmarks}
+    inputs = {Path(path).stem: path for path in arguments.pools} | {
+        f"benchmark {Path(path).stem}": path for path in arguments.benchmarks
+    }
     write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
     say(
         "pools",
-        f"merge: {len(collected):,} questions in, {len(gone):,} duplicates and {len(dirty):,} contaminated left out, {len(kept):,} out"
+        f"merge: {len(collected):,} questions in, {len(gone):,} duplicates and {len(dirty):,} "
+        f"contaminated left out, {len(kept):,} out"
         f" (caught by {by_way})",
     )
 

@@ -1,15 +1,17 @@
 """Which texts are close to which, at or above an indel similarity: found exactly, without comparing all of them.
 
-The similarity is that of OpenThoughts, which B.1 follows: ``rapidfuzz.fuzz.ratio``, ``100 * (1 - indel / (len1 + len2))``, where the indel
-distance counts the characters to delete and insert. Equal texts are handled as one. Three bounds on the distance leave few pairs to
-compute, and miss none:
+The similarity is that of OpenThoughts, which B.1 follows: ``rapidfuzz.fuzz.ratio``, ``100 * (1 - indel / (len1 +
+len2))``, where the indel distance counts the characters to delete and insert. Equal texts are handled as one. Three
+bounds on the distance leave few pairs to compute, and miss none:
 
 - it is at least the difference of the lengths, so texts sorted by length have to be held against a window only;
-- it is at least the sum, over characters, of the difference of their counts, since one deletion or insertion changes one count by one.
-  Bins of several characters can only make that sum smaller, and so can counts taken modulo 256, if their difference is taken the shorter
-  way round. Few bins come first, in bytes, whole windows at a time; many bins for the pairs that are left;
-- it is at least the distance of the texts thinned to some characters, plus the differences of the counts of the others. Of the pairs of
-  long texts that counts cannot tell apart at a low threshold such as 80, that leaves one or two in a hundred, for a sixth of the time.
+- it is at least the sum, over characters, of the difference of their counts, since one deletion or insertion changes
+  one count by one. Bins of several characters can only make that sum smaller, and so can counts taken modulo 256, if
+  their difference is taken the shorter way round. Few bins come first, in bytes, whole windows at a time; many bins for
+  the pairs that are left;
+- it is at least the distance of the texts thinned to some characters, plus the differences of the counts of the others.
+  Of the pairs of long texts that counts cannot tell apart at a low threshold such as 80, that leaves one or two in a
+  hundred, for a sixth of the time.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import Indel
 from rapidfuzz.process import cdist
 
-from m1.errors import UserError
-from m1.progress import Progress
+from m1.core.errors import UserError
+from m1.core.progress import Progress
 
 FEW, MANY = 12, 48
 """Bins of characters of the first and the second bound."""
@@ -38,11 +40,13 @@ CROWD = 1000
 CODES = 1024
 """Characters are told apart by their code modulo this; for a bound, any grouping of characters will do."""
 ROWS, COLUMNS = 64, 4096
-"""A tile of pairs that the first bound is computed for at a time: long rows for speed, yet within the second-level cache."""
+"""A tile of pairs that the first bound is computed for at a time: long rows for speed, yet within the second-level
+cache."""
 TASKS = 32
 """Parts of the work for each process, so that all end at about the same time."""
 BYTES = 64
-"""Up to this allowed distance sums are kept in bytes. They may wrap round, which makes some look smaller; beyond, too many would."""
+"""Up to this allowed distance sums are kept in bytes. They may wrap round, which makes some look smaller; beyond, too
+many would."""
 ALONE = 4e8
 """Up to so many pairs one process is done before others would have started (about 0.2 s)."""
 SLACK = 1e-6
@@ -68,19 +72,25 @@ def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, p
     bins = _bins(texts)
     corpus = _Corpus.of(list(groups), bins)
     firsts = [places[0] for places in groups.values()]  # rising, so the later of two texts is the later of their groups
-    later = {firsts[number] for number in _run_all(_Search(bins, corpus, corpus, threshold, later_only=True), processes, progress)}
+    later = {
+        firsts[number]
+        for number in _run_all(_Search(bins, corpus, corpus, threshold, later_only=True), processes, progress)
+    }
     return later.union(*(places[1:] for places in groups.values()))
 
 
 def close_pairs(
     texts: Sequence[str], others: Sequence[str], threshold: float, processes: int = 1, progress: str | None = None
 ) -> list[Pair]:
-    """All pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted. Arguments and errors as in :func:`later_of_close`."""
+    """All pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted. Arguments and errors as in
+    :func:`later_of_close`."""
     rows, columns = _groups(others), _groups(texts)
     bins = _bins(texts)
     search = _Search(bins, _Corpus.of(list(rows), bins), _Corpus.of(list(columns), bins), threshold)
     of_row, of_column = list(rows.values()), list(columns.values())
-    return sorted((i, j) for row, column in _run_all(search, processes, progress) for i in of_column[column] for j in of_row[row])
+    return sorted(
+        (i, j) for row, column in _run_all(search, processes, progress) for i in of_column[column] for j in of_row[row]
+    )
 
 
 def _groups(texts: Iterable[str]) -> dict[str, list[int]]:
@@ -92,7 +102,8 @@ def _groups(texts: Iterable[str]) -> dict[str, list[int]]:
 
 
 def _bins(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """(CODES,) bin of every code: the most frequent ones alone, all rare ones in the last bin. A sample tells the frequent ones."""
+    """(CODES,) bin of every code: the most frequent ones alone, all rare ones in the last bin. A sample tells the
+    frequent ones."""
     counts = np.bincount(_codes(texts[:: 1 + len(texts) // 8192]), minlength=CODES)
     bins = np.full(CODES, MANY - 1, dtype=np.uint8)
     bins[np.argsort(-counts, kind="stable")[: MANY - 1]] = np.arange(MANY - 1)
@@ -129,7 +140,9 @@ class _Corpus:
             rows = np.repeat(np.arange(len(some)), [len(text) for text in some])
             counts = np.bincount(rows * MANY + bins[_codes(some)], minlength=len(some) * MANY).reshape(-1, MANY)
             many[block] = counts
-            few[:, block] = counts.reshape(-1, MANY // FEW, FEW).sum(axis=1).T  # every twelfth rank, so that all are about equally full
+            few[:, block] = (
+                counts.reshape(-1, MANY // FEW, FEW).sum(axis=1).T
+            )  # every twelfth rank, so that all are about equally full
         return cls(order, ordered, lengths, few, many)
 
 
@@ -151,9 +164,14 @@ class _Search:
         """(n,) places of texts that are known to be the later of a close pair."""
 
     def run(self, task: range) -> list[Any]:
-        """Numbers in left and right of the close pairs whose row is in ``task``; with ``later_only``, the later numbers not known yet."""
+        """Numbers in left and right of the close pairs whose row is in ``task``; with ``later_only``, the later numbers
+        not known yet."""
         if not self.later_only:
-            return [pair for i, j in self._found(task) for pair in zip(self.left.order[i].tolist(), self.right.order[j].tolist())]
+            return [
+                pair
+                for i, j in self._found(task)
+                for pair in zip(self.left.order[i].tolist(), self.right.order[j].tolist())
+            ]
         known = self.gone.copy()
         for i, j in self._found(task):
             self.gone[self._later(i, j)] = True
@@ -171,19 +189,29 @@ class _Search:
 
     def _windows(self, rows: Places) -> Iterator[Places]:
         """Columns whose length lets them be close to one of the rows, up to COLUMNS at a time."""
-        reach = self.threshold / (200 - self.threshold)  # the smallest share that the shorter length can be of the longer
-        start = rows[0] + 1 if self.later_only else np.searchsorted(self.right.lengths, self.left.lengths[rows[0]] * reach - SLACK)
+        reach = self.threshold / (
+            200 - self.threshold
+        )  # the smallest share that the shorter length can be of the longer
+        start = (
+            rows[0] + 1
+            if self.later_only
+            else np.searchsorted(self.right.lengths, self.left.lengths[rows[0]] * reach - SLACK)
+        )
         stop = np.searchsorted(self.right.lengths, (self.left.lengths[rows[-1]] + SLACK) / reach, side="right")
         for edge in range(int(start), int(stop), COLUMNS):
             columns = np.arange(edge, min(edge + COLUMNS, int(stop)))
-            if self.later_only and self.gone[rows].all():  # then news can only come of texts that are later and not gone
+            if (
+                self.later_only and self.gone[rows].all()
+            ):  # then news can only come of texts that are later and not gone
                 columns = columns[~self.gone[columns] & (self.right.order[columns] > self.left.order[rows].min())]
             if columns.size:
                 yield columns
 
     def _perhaps_near(self, rows: Places, columns: Places) -> tuple[Places, Places]:
         """Rows and columns of the pairs within the bound of the few bins."""
-        most = int((self.left.lengths[rows[-1]] + self.right.lengths[columns[-1]]) * self.far + SLACK)  # of any pair of the tile
+        most = int(
+            (self.left.lengths[rows[-1]] + self.right.lengths[columns[-1]]) * self.far + SLACK
+        )  # of any pair of the tile
         signed, unsigned = (np.int8, np.uint8) if most <= BYTES else (np.int16, np.uint16)
         whole = slice(columns[0], columns[-1] + 1)
         several = self.right.few[:, whole if columns.size == whole.stop - whole.start else columns].astype(signed)
@@ -196,7 +224,8 @@ class _Search:
         return rows[row], columns[column]
 
     def _near(self, i: Places, j: Places) -> tuple[Places, Places]:
-        """Those of the pairs that are within the bound of the many bins; of one corpus, each once and only where it tells something."""
+        """Those of the pairs that are within the bound of the many bins; of one corpus, each once and only where it
+        tells something."""
         if self.later_only:
             wanted = (i < j) & ~self.gone[self._later(i, j)]
             i, j = i[wanted], j[wanted]
@@ -208,7 +237,10 @@ class _Search:
         if i.size < CROWD:
             return i, j
         (rows, row), (columns, column) = np.unique(i, return_inverse=True), np.unique(j, return_inverse=True)
-        left, right = self._thinned([self.left.texts[i] for i in rows]), self._thinned([self.right.texts[j] for j in columns])
+        left, right = (
+            self._thinned([self.left.texts[i] for i in rows]),
+            self._thinned([self.right.texts[j] for j in columns]),
+        )
         a, b = self.left.many, self.right.many
         room = self._room(i, j) - _difference(a[i], b[j]) + _difference(a[:, ::THIRD][i], b[:, ::THIRD][j])
         within = _by_rows(Indel.distance, left, right, row, column, int(room.max()), np.int32) <= room
@@ -228,7 +260,9 @@ class _Search:
 
     def _close(self, i: Places, j: Places) -> tuple[Places, Places]:
         """Those of the pairs that are close."""
-        cutoff = max(self.threshold - 0.01, 0)  # the ratios are doubles, but rapidfuzz rounds their cutoff to single precision
+        cutoff = max(
+            self.threshold - 0.01, 0
+        )  # the ratios are doubles, but rapidfuzz rounds their cutoff to single precision
         close = _by_rows(fuzz.ratio, self.left.texts, self.right.texts, i, j, cutoff, np.float64) >= self.threshold
         return i[close], j[close]
 
@@ -239,9 +273,16 @@ def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint16
 
 
 def _by_rows(
-    scorer: Callable[..., Any], left: Sequence[Text], right: Sequence[Text], i: Places, j: Places, cutoff: float, dtype: Any
+    scorer: Callable[..., Any],
+    left: Sequence[Text],
+    right: Sequence[Text],
+    i: Places,
+    j: Places,
+    cutoff: float,
+    dtype: Any,
 ) -> NDArray[Any]:
-    """(n,) score of each pair, or beyond the cutoff; pairs of a row follow each other, and its text is prepared once for all of them."""
+    """(n,) score of each pair, or beyond the cutoff; pairs of a row follow each other, and its text is prepared once
+    for all of them."""
     edges = np.flatnonzero(np.diff(i, prepend=-1, append=-1)).tolist()
     scores = [np.zeros(0, dtype=dtype)]
     for start, end in pairwise(edges):
@@ -251,7 +292,8 @@ def _by_rows(
 
 
 def _true(flags: NDArray[np.bool_]) -> Places:
-    """Places of the few flags that are true. Looked for by eight at a time, which takes a tenth of the time of ``np.flatnonzero``."""
+    """Places of the few flags that are true. Looked for by eight at a time, which takes a tenth of the time of
+    ``np.flatnonzero``."""
     eights = np.zeros(-(-flags.size // 8), dtype=np.uint64)
     eights.view(np.bool_)[: flags.size] = flags
     some = np.flatnonzero(eights)
@@ -265,7 +307,9 @@ def _run_all(search: _Search, processes: int, progress: str | None) -> list[Any]
     tasks = [range(first, min(first + size, rows)) for first in range(0, rows, size)]
     with Progress(progress, rows, "texts") if progress else nullcontext() as line:
         found: list[Any] = []
-        for task, part in zip(tasks, _results(search, tasks, processes if rows * len(search.right.texts) > ALONE else 1)):
+        for task, part in zip(
+            tasks, _results(search, tasks, processes if rows * len(search.right.texts) > ALONE else 1)
+        ):
             found += part
             if line:
                 line.advance(len(task))
@@ -286,7 +330,8 @@ def _results(search: _Search, tasks: Sequence[range], processes: int) -> Iterato
             yield from executor.map(_run, tasks)
     except BrokenProcessPool:
         raise UserError(
-            f"comparing {len(search.right.texts):,} texts: one of {processes} processes was killed, perhaps for want of memory. "
+            f"comparing {len(search.right.texts):,} texts: one of {processes} processes was killed, "
+            "perhaps for want of memory. "
             "Run again with fewer cores or more memory."
         ) from None
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from m1.errors import UserError
-from m1.report import inputs, judged
+from m1.core.errors import UserError
+from m1.report import inputs
+from m1.report import scores as judged
 from m1.report.statistics import wilson
 
 
@@ -16,11 +17,11 @@ def accuracies(found: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every model on every benchmark at every budget and forced count.
 
     Args:
-        found: judgements, from :func:`m1.report.judged.read`.
+        found: judgements, from :func:`m1.report.scores.read`.
 
     Returns:
-        One row per setting, sorted: ``model``, ``benchmark``, ``budget``, ``forced``, ``k`` right of ``n``, ``accuracy`` in %, and
-        its Wilson 95 % interval ``low`` to ``high`` in %.
+        One row per setting, sorted: ``model``, ``benchmark``, ``budget``, ``forced``, ``k`` right of ``n``,
+        ``accuracy`` in %, and its Wilson 95 % interval ``low`` to ``high`` in %.
     """
     counted = judged.settings(found)
     low, high = wilson(counted["k"], counted["n"])
@@ -35,7 +36,8 @@ def headed(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str
         benchmarks: key to heading of the paper's ten, in order.
 
     Returns:
-        Key to heading: the paper's, then this run's own (:func:`m1.report.inputs.with_own`); and the keys among them that are in ``found``.
+        Key to heading: the paper's, then this run's own (:func:`m1.report.inputs.with_own`); and the keys among them
+        that are in ``found``.
     """
     judged = set(found["benchmark"])
     headings = inputs.with_own(benchmarks, judged)
@@ -50,7 +52,9 @@ def of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:
     """
     rows = found[found["model"] == model]
     if rows.empty:
-        raise UserError(f"--settings: no judgements of model {model!r}; there are judgements of {_listed(set(found['model']))}")
+        raise UserError(
+            f"--settings: no judgements of model {model!r}; there are judgements of {_listed(set(found['model']))}"
+        )
     return rows
 
 
@@ -65,14 +69,16 @@ def at(rows: pd.DataFrame, budget: int, forced: int) -> pd.DataFrame:
         if benchmark not in chosen.index:
             others = rows.loc[rows["benchmark"] == benchmark, ["budget", "forced"]].itertuples(index=False)
             raise UserError(
-                f"judgements: model {rows['model'].iloc[0]!r} on {benchmark} has none at budget {budget} with {forced} forced; "
+                f"judgements: model {rows['model'].iloc[0]!r} on {benchmark} has none at budget {budget} "
+                f"with {forced} forced; "
                 f"it has (budget, forced) {_listed((int(b), int(f)) for b, f in others)}"
             )
     return chosen
 
 
 def average(accuracy: Mapping[str, float], benchmarks: Sequence[str]) -> float:
-    """Avg. of Tables 1 and 2: the plain mean over benchmarks, in %, before any rounding; NaN unless every benchmark is there."""
+    """Avg. of Tables 1 and 2: the plain mean over benchmarks, in %, before any rounding; NaN unless every benchmark is
+    there."""
     return float(pd.Series(accuracy, dtype=float).reindex(list(benchmarks)).mean(skipna=False))
 
 

@@ -1,13 +1,16 @@
 """Figures 4, 5 and 8: failure cases, found by rule, drawn with their text (5, "Failure cases").
 
-- ``longest_wrong`` (Figure 4): at the largest budget one model thinks longer than every other model of the figures and is wrong, and all
-  others are right. Ranked: thinking that ended by itself before thinking that was cut; then by how many tokens longer it is, most first.
-- ``forced_wrong`` (Figures 5 and 8): within the forced budget a model is right unforced, and wrong after some number of forced ``Wait``s.
-  Ranked: wrong at every larger number, too, before those that come back; then fewest ``Wait``s until the turn; then shortest thinking.
+- ``longest_wrong`` (Figure 4): at the largest budget one model thinks longer than every other model of the figures and
+  is wrong, and all others are right. Ranked: thinking that ended by itself before thinking that was cut; then by how
+  many tokens longer it is, most first.
+- ``forced_wrong`` (Figures 5 and 8): within the forced budget a model is right unforced, and wrong after some number of
+  forced ``Wait``s. Ranked: wrong at every larger number, too, before those that come back; then fewest ``Wait``s until
+  the turn; then shortest thinking.
 
-Before all that go cases whose answers name an option, before those with an answer that was only matched to the most similar one, right or
-wrong by luck. What is still equal goes by model, benchmark (in the order of Table 1) and question. Figures 4 and 5 draw the first of each,
-Figure 8 the first ``forced_wrong`` on another question, of another model if there is one. ``cases.csv`` has them all.
+Before all that go cases whose answers name an option, before those with an answer that was only matched to the most
+similar one, right or wrong by luck. What is still equal goes by model, benchmark (in the order of Table 1) and
+question. Figures 4 and 5 draw the first of each, Figure 8 the first ``forced_wrong`` on another question, of another
+model if there is one. ``cases.csv`` has them all.
 """
 
 from __future__ import annotations
@@ -27,21 +30,44 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import LoadFlags
 from matplotlib.patches import Rectangle
 
-from m1 import records
-from m1.errors import UserError, run
-from m1.files import replacing
-from m1.progress import say
-from m1.records import LETTERS, Prediction, Question, Rollout
-from m1.report import inputs, style
+from m1.core import records, style
+from m1.core.errors import UserError, run
+from m1.core.files import replacing
+from m1.core.progress import say
+from m1.core.records import LETTERS, Prediction, Question, Rollout
+from m1.report import inputs
 
-READ = ["question_id", "benchmark", "model", "budget", "forced", "ended", "thinking_tokens", "letter", "correct", "rule"]
+READ = [
+    "question_id",
+    "benchmark",
+    "model",
+    "budget",
+    "forced",
+    "ended",
+    "thinking_tokens",
+    "letter",
+    "correct",
+    "rule",
+]
 MOST_SIMILAR = "most similar option"
 """The scorer's rule of an answer that names no option (:mod:`m1.score.match`)."""
 PLACE = ["benchmark", "question_id"]
-COLUMNS = ["rule", "rank", "figure", "model", *PLACE, "budget", "forced_right", "forced_wrong", "letter_right", "letter_wrong"]
+COLUMNS = [
+    "rule",
+    "rank",
+    "figure",
+    "model",
+    *PLACE,
+    "budget",
+    "forced_right",
+    "forced_wrong",
+    "letter_right",
+    "letter_wrong",
+]
 COLUMNS += ["thinking_right", "thinking_wrong", "named", "stays_wrong", "ended"]
-"""Of ``cases.csv``. ``named``: the answers name an option; ``ended``: the wrong thinking ended by itself; ``thinking_…`` is in tokens.
-For ``longest_wrong``, ``letter_right`` and ``thinking_right`` are those of the other model that thinks longest."""
+"""Of ``cases.csv``. ``named``: the answers name an option; ``ended``: the wrong thinking ended by itself;
+``thinking_…`` is in tokens. For ``longest_wrong``, ``letter_right`` and ``thinking_right`` are those of the other model
+that thinks longest."""
 
 
 def longest_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
@@ -51,23 +77,40 @@ def longest_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
         judged: columns :data:`READ` of two models or more; ``model`` and ``benchmark`` are ordered categories.
         budget: in thinking tokens, without forcing.
     """
-    rows = judged[(judged["budget"] == budget) & (judged["forced"] == 0)].sort_values([*PLACE, "thinking_tokens"], kind="stable")
+    rows = judged[(judged["budget"] == budget) & (judged["forced"] == 0)].sort_values(
+        [*PLACE, "thinking_tokens"], kind="stable"
+    )
     rows = rows.assign(named=_named(rows))
     by = rows.groupby(PLACE, observed=True)
     models = judged["model"].nunique()
-    last = rows.assign(models=by["model"].transform("size"), right=by["correct"].transform("sum"), other=by["thinking_tokens"].shift())
-    last = last.assign(letter_right=by["letter"].shift(), named=by["named"].transform("all")).groupby(PLACE, observed=True).tail(1)
-    found = last[(last["models"] == models) & (last["right"] == models - 1) & ~last["correct"] & (last["thinking_tokens"] > last["other"])]
+    last = rows.assign(
+        models=by["model"].transform("size"), right=by["correct"].transform("sum"), other=by["thinking_tokens"].shift()
+    )
+    last = (
+        last.assign(letter_right=by["letter"].shift(), named=by["named"].transform("all"))
+        .groupby(PLACE, observed=True)
+        .tail(1)
+    )
+    found = last[
+        (last["models"] == models)
+        & (last["right"] == models - 1)
+        & ~last["correct"]
+        & (last["thinking_tokens"] > last["other"])
+    ]
     found = found.assign(excess=found["thinking_tokens"] - found["other"], thinking_right=found["other"])
-    found = found.sort_values(["named", "ended", "excess", "model", *PLACE], ascending=[False, False, False, True, True, True])
+    found = found.sort_values(
+        ["named", "ended", "excess", "model", *PLACE], ascending=[False, False, False, True, True, True]
+    )
     found = found.rename(columns={"letter": "letter_wrong", "thinking_tokens": "thinking_wrong"})
     return _ranked(found, "longest_wrong")
 
 
 def forced_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
-    """Answers that were right unforced, and wrong after forcing (Figures 5 and 8), ranked; a row for each question and model.
+    """Answers that were right unforced, and wrong after forcing (Figures 5 and 8), ranked; a row for each question and
+    model.
 
-    ``forced_wrong`` is the smallest forced count with a wrong answer, ``forced_right`` the next smaller count judged, right as all before.
+    ``forced_wrong`` is the smallest forced count with a wrong answer, ``forced_right`` the next smaller count judged,
+    right as all before.
 
     Args:
         judged: as in :func:`longest_wrong`.
@@ -82,14 +125,20 @@ def forced_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
         right_before=by["right_so_far"].shift(fill_value=False),
         right_later=rows["correct"][::-1].groupby([key[::-1] for key in keys], observed=True).cummax()[::-1],
         named=rows["named"] & by["named"].shift(fill_value=False),
-        **{f"{name}_right": by[of].shift() for name, of in (("forced", "forced"), ("letter", "letter"), ("thinking", "thinking_tokens"))},
+        **{
+            f"{name}_right": by[of].shift()
+            for name, of in (("forced", "forced"), ("letter", "letter"), ("thinking", "thinking_tokens"))
+        },
     )
     found = rows[rows["unforced"] & rows["right_before"] & ~rows["correct"]]
     found = found.assign(stays_wrong=~found["right_later"])
     found = found.sort_values(
-        ["named", "stays_wrong", "forced", "thinking_tokens", "model", *PLACE], ascending=[False, False, True, True, True, True, True]
+        ["named", "stays_wrong", "forced", "thinking_tokens", "model", *PLACE],
+        ascending=[False, False, True, True, True, True, True],
     )
-    found = found.rename(columns={"letter": "letter_wrong", "thinking_tokens": "thinking_wrong", "forced": "forced_wrong"})
+    found = found.rename(
+        columns={"letter": "letter_wrong", "thinking_tokens": "thinking_wrong", "forced": "forced_wrong"}
+    )
     return _ranked(found, "forced_wrong")
 
 
@@ -99,9 +148,18 @@ def _named(rows: pd.DataFrame) -> pd.Series:
 
 
 def _ranked(found: pd.DataFrame, rule: str) -> pd.DataFrame:
-    found = found.assign(rule=rule, rank=range(1, len(found) + 1), figure="").reindex(columns=COLUMNS).reset_index(drop=True)
-    kinds = {"Int64": ["forced_right", "forced_wrong", "thinking_right", "thinking_wrong"], "boolean": ["named", "stays_wrong", "ended"]}
-    return found.astype({name: kind for kind, names in kinds.items() for name in names} | {"model": str, "benchmark": str})
+    found = (
+        found.assign(rule=rule, rank=range(1, len(found) + 1), figure="")
+        .reindex(columns=COLUMNS)
+        .reset_index(drop=True)
+    )
+    kinds = {
+        "Int64": ["forced_right", "forced_wrong", "thinking_right", "thinking_wrong"],
+        "boolean": ["named", "stays_wrong", "ended"],
+    }
+    return found.astype(
+        {name: kind for kind, names in kinds.items() for name in names} | {"model": str, "benchmark": str}
+    )
 
 
 def choose(longest: pd.DataFrame, forced: pd.DataFrame) -> pd.DataFrame:
@@ -146,7 +204,8 @@ def _known() -> frozenset[int]:
 
 
 def printable(text: str) -> str:
-    """Text of characters that the font has: others are a white square, invisible ones are gone, tabs are spaces; line ends stay."""
+    """Text of characters that the font has: others are a white square, invisible ones are gone, tabs are spaces; line
+    ends stay."""
 
     def shown(character: str) -> str:
         if character == "\n":
@@ -163,16 +222,21 @@ def shorten(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     head, tail = limit * 3 // 5, limit * 2 // 5
-    return f"{text[:head]} {LEFT_OUT.format(count=len(text) - head - tail, unit='characters')} {text[len(text) - tail :]}"
+    return (
+        f"{text[:head]} {LEFT_OUT.format(count=len(text) - head - tail, unit='characters')} {text[len(text) - tail :]}"
+    )
 
 
 def shorten_tokens(ids: Sequence[int], decode: Callable[[Sequence[int]], str], limit: int) -> str:
-    """The text of tokens, at most about ``limit`` characters: whole tokens of its middle are left out, which it says, counted."""
+    """The text of tokens, at most about ``limit`` characters: whole tokens of its middle are left out, which it says,
+    counted."""
     ids = list(ids)
     if len(text := decode(ids)) <= limit:
         return text
     head = bisect_right(range(len(ids)), limit * 3 // 5, key=lambda count: len(decode(ids[:count]))) - 1
-    tail = bisect_right(range(len(ids) - head), limit * 2 // 5, key=lambda count: len(decode(ids[len(ids) - count :]))) - 1
+    tail = (
+        bisect_right(range(len(ids) - head), limit * 2 // 5, key=lambda count: len(decode(ids[len(ids) - count :]))) - 1
+    )
     left_out = LEFT_OUT.format(count=len(ids) - head - tail, unit="tokens")
     return f"{decode(ids[:head])} {left_out} {decode(ids[len(ids) - tail :])}"
 
@@ -198,7 +262,9 @@ def wrap(text: str, width: float, bold: bool = False) -> list[str]:
                     line, used = "", 0.0
                 line, used = line + character, used + wide
         lines.append(line)
-    return [line for i, line in enumerate(lines) if line.strip() or (i and lines[i - 1].strip())]  # one empty line at a time
+    return [
+        line for i, line in enumerate(lines) if line.strip() or (i and lines[i - 1].strip())
+    ]  # one empty line at a time
 
 
 @dataclass(frozen=True)
@@ -280,7 +346,8 @@ class Sources:
         rows = records.read(path, Question, {"id": case["question_id"]}) if path else []
         if not rows:
             raise UserError(
-                f"--questions: no question {case['question_id']} of {case['benchmark']}, which is judged. Give the file of its questions."
+                f"--questions: no question {case['question_id']} of {case['benchmark']}, which is judged. "
+                "Give the file of its questions."
             )
         return rows[0]
 
@@ -288,7 +355,9 @@ class Sources:
         where = {name: case[name] for name in PLACE} | {"budget": case["budget"], "forced": forced}
         rows = records.read(self.predictions[model], Prediction, where) if model in self.predictions else []
         if not rows:
-            raise UserError(f"--predictions: none of {model} on {where}, which is judged. Give the file that was judged.")
+            raise UserError(
+                f"--predictions: none of {model} on {where}, which is judged. Give the file that was judged."
+            )
         return rows[0]
 
     def rollout(self, case: Mapping[str, Any], model: str, forced: int, tokens: int) -> Rollout | None:
@@ -298,7 +367,8 @@ class Sources:
         rows = records.read(self.rollouts[model], Rollout, {name: case[name] for name in PLACE})
         if not rows or len(rows[0].thinking(case["budget"], forced)) != tokens:
             raise UserError(
-                f"{self.rollouts[model]}: not the thinking that was judged on {case['benchmark']}, question {case['question_id']}. "
+                f"{self.rollouts[model]}: not the thinking that was judged on {case['benchmark']}, question "
+                f"{case['question_id']}. "
                 "Give rollouts and judgements of the same run."
             )
         return rows[0]
@@ -339,12 +409,23 @@ def _head(title: str, case: Mapping[str, Any], question: Question, sources: Sour
         )
         for letter, text in zip(LETTERS, question.options)
     ]
-    return [Block(title, bold=True, size=9), Block(which, colour=style.MUTED, size=6.5), edge, *stem, *options, edge, SPACE]
+    return [
+        Block(title, bold=True, size=9),
+        Block(which, colour=style.MUTED, size=6.5),
+        edge,
+        *stem,
+        *options,
+        edge,
+        SPACE,
+    ]
 
 
 def _thought(text: str, answer: str, judged: Mapping[str, Any]) -> list[Block]:
-    """Thinking, the answer after it, and whether that is right: in words and by a sign, so that it shows in grey, too."""
-    verdict, colour = ("right \N{HEAVY CHECK MARK}", RIGHT) if judged["correct"] else ("wrong \N{HEAVY BALLOT X}", WRONG)
+    """Thinking, the answer after it, and whether that is right: in words and by a sign, so that it shows in grey,
+    too."""
+    verdict, colour = (
+        ("right \N{HEAVY CHECK MARK}", RIGHT) if judged["correct"] else ("wrong \N{HEAVY BALLOT X}", WRONG)
+    )
     why = f"  (the {MOST_SIMILAR}; the answer names none)" if judged["rule"] == MOST_SIMILAR else ""
     return [
         Block(shorten(text.strip(), 2 * THINKING), bar=colour),
@@ -376,7 +457,9 @@ def draw_longest(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources
     for row in here.sort_values("thinking_tokens", ascending=False, kind="stable").to_dict("records"):
         model = row["model"]
         rollout = sources.rollout(case, model, 0, row["thinking_tokens"])
-        thinking = shorten_tokens(rollout.thinking(case["budget"]), sources.decode(model), THINKING) if rollout else NO_TEXT
+        thinking = (
+            shorten_tokens(rollout.thinking(case["budget"]), sources.decode(model), THINKING) if rollout else NO_TEXT
+        )
         how = "ended by itself" if row["ended"] else f"cut by the budget of {case['budget']:,}"
         blocks += [
             Block(f"{sources.labels[model]}: {row['thinking_tokens']:,} tokens of thinking, {how}", bold=True, size=8),
@@ -405,15 +488,27 @@ def draw_forced(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources,
     else:
         texts = [NO_TEXT, NO_TEXT]
     turn = f"\N{BLACK DOWN-POINTING TRIANGLE} Forced “Wait” {before + 1}{following}: here the answer turns"
-    stays = "It stays wrong however often it is forced." if case["stays_wrong"] else "It comes back to the right answer later."
+    stays = (
+        "It stays wrong however often it is forced."
+        if case["stays_wrong"]
+        else "It comes back to the right answer later."
+    )
     here = _here(judged, case)
     rows = here[here["model"] == model].set_index("forced", drop=False).to_dict("index")
     for forced, text in zip((before, after), texts, strict=True):
         row = rows[forced]
         if forced == after:
             blocks += [Block(turn, bold=True, colour=WRONG, shade="0.88", size=7.5), SPACE]
-        often = f"Forced {forced}\N{MULTIPLICATION SIGN}" if forced < case["budget"] else "Forced until the budget is used up"
-        blocks.append(Block(f"{often if forced else 'Not forced'}: {row['thinking_tokens']:,} tokens of thinking", bold=True, size=8))
+        often = (
+            f"Forced {forced}\N{MULTIPLICATION SIGN}"
+            if forced < case["budget"]
+            else "Forced until the budget is used up"
+        )
+        blocks.append(
+            Block(
+                f"{often if forced else 'Not forced'}: {row['thinking_tokens']:,} tokens of thinking", bold=True, size=8
+            )
+        )
         blocks += _thought(text, sources.prediction(case, model, forced).answer, row)
     return draw([*blocks, Block(stays), SPACE, _foot(note)])
 
@@ -424,12 +519,14 @@ def no_case(title: str, note: str) -> Figure:
 
 
 def read_judged(paths: Sequence[str], models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
-    """Columns :data:`READ` of the models' judgements; models and benchmarks ordered as given, this run's own benchmarks last."""
+    """Columns :data:`READ` of the models' judgements; models and benchmarks ordered as given, this run's own benchmarks
+    last."""
     frame = pd.concat([pd.DataFrame(dict(zip(READ, inputs.columns(path, READ)))) for path in paths], ignore_index=True)
     order = list(inputs.with_own(dict.fromkeys(benchmarks, ""), frame["benchmark"]))
     frame = frame[frame["model"].isin(models)]
     return frame.assign(
-        model=pd.Categorical(frame["model"], models, ordered=True), benchmark=pd.Categorical(frame["benchmark"], order, ordered=True)
+        model=pd.Categorical(frame["model"], models, ordered=True),
+        benchmark=pd.Categorical(frame["benchmark"], order, ordered=True),
     )
 
 
@@ -437,13 +534,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Find all cases and draw the first ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
-    parser.add_argument("--questions", nargs="+", required=True, type=Path, help="questions of each benchmark, in files named after it")
-    parser.add_argument("--predictions", action="append", required=True, metavar="MODEL=PATH", help="once for each model")
-    parser.add_argument("--rollouts", action="append", default=[], metavar="MODEL=PATH", help="once for each model that has any")
-    parser.add_argument("--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="once for each model with rollouts")
-    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
     parser.add_argument(
-        "--settings", required=True, help="JSON: models (model, label), budget (of Figure 4), forced_budget (of 5 and 8), note"
+        "--questions", nargs="+", required=True, type=Path, help="questions of each benchmark, in files named after it"
+    )
+    parser.add_argument(
+        "--predictions", action="append", required=True, metavar="MODEL=PATH", help="once for each model"
+    )
+    parser.add_argument(
+        "--rollouts", action="append", default=[], metavar="MODEL=PATH", help="once for each model that has any"
+    )
+    parser.add_argument(
+        "--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="once for each model with rollouts"
+    )
+    parser.add_argument(
+        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+    )
+    parser.add_argument(
+        "--settings",
+        required=True,
+        help="JSON: models (model, label), budget (of Figure 4), forced_budget (of 5 and 8), note",
     )
     parser.add_argument("--table", required=True, help="CSV to write: all cases")
     for number in (4, 5, 8):
@@ -457,7 +566,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmarks = inputs.benchmarks(options.benchmarks)
     judged = read_judged(options.judgements, list(labels), list(benchmarks))
     named = {
-        key: {name: Path(path) for name, path in inputs.named(getattr(options, key))} for key in ("predictions", "rollouts", "tokenizer")
+        key: {name: Path(path) for name, path in inputs.named(getattr(options, key))}
+        for key in ("predictions", "rollouts", "tokenizer")
     }
     questions = {path.stem: path for path in options.questions}
     sources = Sources(labels, benchmarks, questions, named["rollouts"], named["predictions"], named["tokenizer"])
@@ -477,7 +587,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 drawn = draw_forced(rows[0], judged, sources, int(found["forced_wrong"]), settings["note"])
             style.save(drawn, getattr(options, figure))
     counts = [int(found.get(rule, 0)) for rule in ("longest_wrong", "forced_wrong")]
-    say("cases", f"{len(judged):,} judgements -> {counts[0]:,} longest and wrong, {counts[1]:,} turned wrong by force: {options.table}")
+    say(
+        "cases",
+        f"{len(judged):,} judgements -> {counts[0]:,} longest and wrong, {counts[1]:,} turned wrong "
+        f"by force: {options.table}",
+    )
 
 
 if __name__ == "__main__":

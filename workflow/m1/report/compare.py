@@ -1,4 +1,5 @@
-"""``compare.csv``: each published cell of Tables 1 and 2 beside what this run has in its place, with intervals, a test and a verdict.
+"""``compare.csv``: each published cell of Tables 1 and 2 beside what this run has in its place, with intervals, a test
+and a verdict.
 
 What the tests answer, and what not, is in docs/statistics.md.
 """
@@ -12,15 +13,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from m1.errors import UserError, run
-from m1.progress import say
-from m1.report import inputs, judged
+from m1.core.errors import UserError, run
+from m1.core.progress import say
+from m1.report import inputs
+from m1.report import scores as judged
 from m1.report.accuracy import at, of_model
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, two_proportions, wilson
 
 REPRODUCED, DIFFERS, OUT_OF_REACH = "reproduced", "differs", "out of reach"
 DRAWS = 20_000
-"""Bootstrap draws of an average: enough for a p that is still below 0.05 after Holm's correction for the 275 lines of Table 1."""
+"""Bootstrap draws of an average: enough for a p that is still below 0.05 after Holm's correction for the 275 lines of
+Table 1."""
 COLUMNS = (
     *("table", "group", "published", "benchmark", "column"),
     *("published_k", "published_n", "published_accuracy", "published_low", "published_high"),
@@ -37,77 +40,110 @@ def published_k(accuracy: float, n: int, where: str) -> int:
     """
     k = round(accuracy * n / 100)
     if f"{100 * k / n:.2f}" != f"{accuracy:.2f}":
-        raise UserError(f"{where}: {accuracy:.2f} % is no whole number of {n} questions; check it, and n in the file given as --benchmarks")
+        raise UserError(
+            f"{where}: {accuracy:.2f} % is no whole number of {n} questions; check it, and n in the "
+            "file given as --benchmarks"
+        )
     return k
 
 
 def compare(
-    found: pd.DataFrame, tables: Mapping[str, Mapping[str, Any]], published: Mapping[str, pd.DataFrame], benchmarks: pd.DataFrame, seed: int
+    found: pd.DataFrame,
+    tables: Mapping[str, Mapping[str, Any]],
+    published: Mapping[str, pd.DataFrame],
+    benchmarks: pd.DataFrame,
+    seed: int,
 ) -> pd.DataFrame:
-    """One line per published cell and model that stands for its row; one without a model where none does. Own benchmarks have none.
+    """One line per published cell and model that stands for its row; one without a model where none does. Own
+    benchmarks have none.
 
     Args:
-        found: from :func:`m1.report.judged.settings`.
-        tables: ``table1`` and ``table2`` to ``rows`` and ``remark``, as :func:`m1.report.tables.accuracy_table` has them.
+        found: from :func:`m1.report.scores.settings`.
+        tables: ``table1`` and ``table2`` to ``rows`` and ``remark``, as :func:`m1.report.tables.accuracy_table` has
+            them.
         published: the published table of each: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: ``key``, ``column`` and published ``n``, in order.
         seed: of the bootstrap.
 
     Returns:
-        :data:`COLUMNS`; accuracies in %, differences (ours less published) in points, budget in tokens. ``benchmark`` is ``average`` for
-        Avg., which has no k and n. ``p_holm`` corrects for all lines of its table.
+        :data:`COLUMNS`; accuracies in %, differences (ours less published) in points, budget in tokens. ``benchmark``
+        is ``average`` for Avg., which has no k and n. ``p_holm`` corrects for all lines of its table.
 
     Raises:
-        UserError: a row's model, budget or published name does not exist, or a published cell is of no whole number of right answers.
+        UserError: a row's model, budget or published name does not exist, or a published cell is of no whole number of
+            right answers.
     """
     parts = []
     for table, paper in published.items():
         group, name = paper.columns[:2]
         rows, lines = tables[table]["rows"], []
         for number, row in enumerate(rows):
-            inputs.exact_keys(row, ["model", "label", group, "published", "budget"], f"--settings: {table}, row {number}")
+            inputs.exact_keys(
+                row, ["model", "label", group, "published", "budget"], f"--settings: {table}, row {number}"
+            )
         waiting = [row for row in rows if row["published"] is not None]
         for cells in paper.to_dict("records"):
             alike = (paper[name] == cells[name]).sum()
-            standing = [row for row in waiting if row["published"] == cells[name] and (alike == 1 or row[group] == cells[group])]
+            standing = [
+                row for row in waiting if row["published"] == cells[name] and (alike == 1 or row[group] == cells[group])
+            ]
             waiting = [row for row in waiting if row not in standing]
             theirs = _theirs(table, cells, group, name, benchmarks, seed)
             for row in standing:
                 lines += _beside(theirs, _ours(found, row, benchmarks, seed), row, tables[table]["remark"])
             if not standing:
-                lines += [line | {"verdict": OUT_OF_REACH, "why": "no model of this run stands for it"} for line, _ in theirs]
+                lines += [
+                    line | {"verdict": OUT_OF_REACH, "why": "no model of this run stands for it"} for line, _ in theirs
+                ]
         if waiting:
             raise UserError(
-                f"--settings: {table}, row {waiting[0]['label']!r}: no published row is named {waiting[0]['published']!r} with {group} "
+                f"--settings: {table}, row {waiting[0]['label']!r}: no published row is named "
+                f"{waiting[0]['published']!r} with {group} "
                 f"{waiting[0][group]!r}; the names are {', '.join(paper[name].drop_duplicates())}, or null for none"
             )
         lines = pd.DataFrame(lines, columns=COLUMNS)
         parts.append(lines.assign(p_holm=holm(lines["p"])))
-    return pd.concat(parts, ignore_index=True).astype(dict.fromkeys(["published_k", "published_n", "budget", "k", "n"], "Int64"))
+    return pd.concat(parts, ignore_index=True).astype(
+        dict.fromkeys(["published_k", "published_n", "budget", "k", "n"], "Int64")
+    )
 
 
 Cell = tuple[dict[str, Any], np.ndarray | None]
 """The fields of one side of a line and, for an average, its bootstrap draws."""
 
 
-def _theirs(table: str, cells: Mapping[str, Any], group: str, name: str, benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
+def _theirs(
+    table: str, cells: Mapping[str, Any], group: str, name: str, benchmarks: pd.DataFrame, seed: int
+) -> list[Cell]:
     """The published side of the eleven lines of a row."""
     row = {"table": table, "group": cells[group], "published": cells[name]}
     n = benchmarks["n"].to_numpy()
     k = np.array(
-        [published_k(cells[column], size, f"{table}, {cells[name]}, {column}") for column, size in benchmarks[["column", "n"]].to_numpy()]
+        [
+            published_k(cells[column], size, f"{table}, {cells[name]}, {column}")
+            for column, size in benchmarks[["column", "n"]].to_numpy()
+        ]
     )
-    fields = zip(benchmarks["key"], benchmarks["column"], k, n, (cells[column] for column in benchmarks["column"]), *wilson(k, n))
+    fields = zip(
+        benchmarks["key"], benchmarks["column"], k, n, (cells[column] for column in benchmarks["column"]), *wilson(k, n)
+    )
     names = ["benchmark", "column", *(f"published_{field}" for field in ("k", "n", "accuracy", "low", "high"))]
     lines: list[Cell] = [(row | dict(zip(names, values)), None) for values in fields]
     draws = averages(k, n, generator(seed, table, cells[group], cells[name]))
     low, high = percentiles(draws)
-    last = {"benchmark": "average", "column": "Avg.", "published_accuracy": cells["Avg."], "published_low": low, "published_high": high}
+    last = {
+        "benchmark": "average",
+        "column": "Avg.",
+        "published_accuracy": cells["Avg."],
+        "published_low": low,
+        "published_high": high,
+    }
     return [*lines, (row | last, draws)]
 
 
 def _ours(found: pd.DataFrame, row: Mapping[str, Any], benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
-    """Our side of the eleven lines of a row; no accuracy where a benchmark is missing, so that an average over it is, too."""
+    """Our side of the eleven lines of a row; no accuracy where a benchmark is missing, so that an average over it is,
+    too."""
     cells = at(of_model(found, row["model"]), row["budget"], forced=0)
     shared = {key: row[key] for key in ("model", "label", "budget")}
     lines: list[Cell] = []
@@ -127,7 +163,8 @@ def _ours(found: pd.DataFrame, row: Mapping[str, Any], benchmarks: pd.DataFrame,
 
 
 def averages(k: np.ndarray, n: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draws of the plain mean of accuracies, in %: each benchmark's questions drawn anew, with replacement, which is a binomial of k/n."""
+    """Draws of the plain mean of accuracies, in %: each benchmark's questions drawn anew, with replacement, which is a
+    binomial of k/n."""
     return 100 * (random.binomial(n, k / n, (DRAWS, len(k))) / n).mean(axis=1)
 
 
@@ -159,10 +196,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare this run's judgements with the published Tables 1 and 2."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
-    parser.add_argument("--settings", required=True, help="JSON: table1 and table2, each with rows and remark; seed of the bootstrap")
+    parser.add_argument(
+        "--settings", required=True, help="JSON: table1 and table2, each with rows and remark; seed of the bootstrap"
+    )
     parser.add_argument("--table1", required=True, help="resources/paper/table1.csv")
     parser.add_argument("--table2", required=True, help="resources/paper/table2.csv")
-    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys, headings and n, in order")
+    parser.add_argument(
+        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys, headings and n, in order"
+    )
     parser.add_argument("--output", required=True, help="CSV to write")
     options = parser.parse_args(argv)
     settings = inputs.settings(options.settings, ["table1", "table2", "seed"])

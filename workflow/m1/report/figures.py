@@ -1,4 +1,5 @@
-"""Figure 1 (accuracy against the budget) and Figure 3 (accuracy against forced ``Wait``s): a panel per benchmark and their average."""
+"""Figure 1 (accuracy against the budget) and Figure 3 (accuracy against forced ``Wait``s): a panel per benchmark and
+their average."""
 
 from __future__ import annotations
 
@@ -14,9 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from m1.errors import UserError, run
-from m1.progress import say
-from m1.report import inputs, judged, style
+from m1.core import style
+from m1.core.errors import UserError, run
+from m1.core.progress import say
+from m1.report import inputs
+from m1.report import scores as judged
 from m1.report.accuracy import accuracies, at, average, headed, of_model
 
 BAND = 0.15
@@ -32,14 +35,16 @@ def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: 
         benchmarks: keys of this run.
 
     Returns:
-        Accuracy in %, one row per point, one column per benchmark and ``average``; NaN throughout where the model lacks a benchmark.
+        Accuracy in %, one row per point, one column per benchmark and ``average``; NaN throughout where the model lacks
+        a benchmark.
 
     Raises:
         UserError: a point is missing on a benchmark that has others.
     """
     points = [at(rows, budget, forced)["accuracy"] for budget, forced in settings]
     return pd.DataFrame(
-        [{key: point.get(key) for key in benchmarks} | {"average": average(point, benchmarks)} for point in points], dtype=float
+        [{key: point.get(key) for key in benchmarks} | {"average": average(point, benchmarks)} for point in points],
+        dtype=float,
     )
 
 
@@ -47,8 +52,9 @@ def regression(budgets: Sequence[int], accuracy: Sequence[float], at_budgets: np
     """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it.
 
     Returns:
-        ``mean`` with its 95 % band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``. The band tells how well
-        the line fits these budgets; it is no interval over questions, which are the same at every budget.
+        ``mean`` with its 95 % band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``. The
+        band tells how well the line fits these budgets; it is no interval over questions, which are the same at every
+        budget.
     """
     fit = sm.OLS(np.asarray(accuracy), sm.add_constant(np.log2(budgets))).fit()
     return fit.get_prediction(sm.add_constant(np.log2(at_budgets))).summary_frame(alpha=0.05)
@@ -58,7 +64,14 @@ def _draw_regression(axes: Axes, budgets: Sequence[int], accuracy: Sequence[floa
     where = np.geomspace(min(budgets), max(budgets), 50)
     line = regression(budgets, accuracy, where)
     axes.plot(where, line["mean"], color=color, linestyle=":", linewidth=1.0)
-    axes.fill_between(where, line["mean_ci_lower"].clip(0, 100), line["mean_ci_upper"].clip(0, 100), color=color, alpha=BAND, linewidth=0)
+    axes.fill_between(
+        where,
+        line["mean_ci_lower"].clip(0, 100),
+        line["mean_ci_upper"].clip(0, 100),
+        color=color,
+        alpha=BAND,
+        linewidth=0,
+    )
 
 
 def draw(
@@ -90,13 +103,17 @@ def draw(
         inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
     curves = [series(of_model(found, model["model"]), list(points.values()), keys) for model in models]
     shown = found[found["model"].isin([model["model"] for model in models])]
-    sizes = shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(str(value) for value in sorted(values)))
+    sizes = (
+        shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(str(value) for value in sorted(values)))
+    )
     regress_here = regress and len(places) > 2  # a line through two points has no residuals, so no band
     figure, (*panels, last) = style.grid(len(headings) + 2)
     titles = {key: f"{column} (n = {sizes[key]})" if key in sizes else column for key, column in headings.items()}
     for axes, (key, title) in zip(panels, (titles | {"average": f"Average of {len(keys)}"}).items()):
         axes.set_title(title)
-        drawn = [(number, curve[key]) for number, curve in enumerate(curves) if key in curve and curve[key].notna().all()]
+        drawn = [
+            (number, curve[key]) for number, curve in enumerate(curves) if key in curve and curve[key].notna().all()
+        ]
         if not drawn:
             style.empty(axes, "no model has all" if key == "average" else "not in this run")
             continue
@@ -111,9 +128,13 @@ def draw(
         style.whole_ticks(axes, places)
         axes.locator_params(axis="y", nbins=5)
         bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -4), min(top, 104))  # a regression line may leave what an accuracy can be; the axis does not
+        axes.set_ylim(
+            max(bottom, -4), min(top, 104)
+        )  # a regression line may leave what an accuracy can be; the axis does not
     _draw_legend(last, [model["label"] for model in models], regress_here)
-    figure.supxlabel(axis + ("\n" if note else ""), fontsize=9)  # the layout makes room for this label, so its empty line holds the note
+    figure.supxlabel(
+        axis + ("\n" if note else ""), fontsize=9
+    )  # the layout makes room for this label, so its empty line holds the note
     figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")
     figure.supylabel("accuracy (%)", fontsize=9)
     return figure
@@ -130,7 +151,8 @@ def _draw_legend(axes: Axes, labels: Sequence[str], regress: bool) -> None:
 
 
 def figure1(found: pd.DataFrame, settings: Mapping[str, Any], benchmarks: Mapping[str, str]) -> Figure:
-    """Figure 1: accuracy (%) against thinking budget (tokens, logarithmic), with linear regressions and their 95 % bands."""
+    """Figure 1: accuracy (%) against thinking budget (tokens, logarithmic), with linear regressions and their 95 %
+    bands."""
     budgets = sorted(settings["budgets"])
     if not budgets or budgets[0] <= 0:
         raise UserError(f"--settings: budgets {budgets}: each must be at least 1 token, for the axis is logarithmic")
@@ -146,7 +168,10 @@ def figure3(found: pd.DataFrame, settings: Mapping[str, Any], benchmarks: Mappin
     return draw(found, settings["models"], points, benchmarks, axis, False, settings["note"])
 
 
-FIGURES = {"figure1": (figure1, ["models", "budgets", "note"]), "figure3": (figure3, ["models", "forced", "budget", "note"])}
+FIGURES = {
+    "figure1": (figure1, ["models", "budgets", "note"]),
+    "figure3": (figure3, ["models", "forced", "budget", "note"]),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -154,9 +179,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figure", choices=FIGURES)
     parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
-    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
     parser.add_argument(
-        "--settings", required=True, help="JSON; " + "; ".join(f"{name}: {', '.join(keys)}" for name, (_, keys) in FIGURES.items())
+        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+    )
+    parser.add_argument(
+        "--settings",
+        required=True,
+        help="JSON; " + "; ".join(f"{name}: {', '.join(keys)}" for name, (_, keys) in FIGURES.items()),
     )
     parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
     options = parser.parse_args(argv)
@@ -165,7 +194,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     judgements = judged.read(options.judgements)
     with style.plt.rc_context(style.RC):
         style.save(make(accuracies(judgements), settings, inputs.benchmarks(options.benchmarks)), options.output)
-    say(options.figure, f"{len(judgements):,} judgements of {len(settings['models'])} models -> {', '.join(options.output)}")
+    say(
+        options.figure,
+        f"{len(judgements):,} judgements of {len(settings['models'])} models -> {', '.join(options.output)}",
+    )
 
 
 if __name__ == "__main__":

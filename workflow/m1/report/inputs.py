@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m1 import records
-from m1.errors import UserError
-from m1.records import Judgement
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.records import Judgement
 
 
 def exact_keys(value: Any, keys: Collection[str], where: str) -> dict[str, Any]:
@@ -62,7 +62,8 @@ def benchmarks(path: str | Path) -> dict[str, str]:
 
 
 def with_own(headings: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
-    """Key to heading: those of ``headings`` in their order, then the other keys of ``found`` (a user's own) as they are."""
+    """Key to heading: those of ``headings`` in their order, then the other keys of ``found`` (a user's own) as they
+    are."""
     return {**headings, **{key: key for key in sorted(set(found) - set(headings))}}
 
 

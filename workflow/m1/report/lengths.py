@@ -1,8 +1,10 @@
-"""Figure 8a: how long the training samples are, in tokens of the model's own tokenizer, quartiles marked (A, "Token length statistics").
+"""Figure 8a: how long the training samples are, in tokens of the model's own tokenizer, quartiles marked (A, "Token
+length statistics").
 
-Counted is what the loss is on: the assistant's turn as :func:`m1.train.text.assistant_text` forms it (markers, thinking, answer) and the
-token that ends it. The question is not counted. The paper says of its own: "most samples having token lengths clustered around 1,000
-tokens, quickly diminishing toward lengths beyond 3,000 tokens"; it prints no numbers to set beside these.
+Counted is what the loss is on: the assistant's turn as :func:`m1.core.chat.assistant_text` forms it (markers, thinking,
+answer) and the token that ends it. The question is not counted. The paper says of its own: "most samples having token
+lengths clustered around 1,000 tokens, quickly diminishing toward lengths beyond 3,000 tokens"; it prints no numbers to
+set beside these.
 """
 
 from __future__ import annotations
@@ -17,14 +19,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from m1 import records
-from m1.errors import UserError, run
-from m1.files import replacing
-from m1.markers import Marks
-from m1.progress import Progress, say
-from m1.records import Sample
-from m1.report import inputs, style
-from m1.train.text import assistant_text
+from m1.core import records, style
+from m1.core.chat import Marks, assistant_text
+from m1.core.errors import UserError, run
+from m1.core.files import replacing
+from m1.core.progress import Progress, say
+from m1.core.records import Sample
+from m1.report import inputs
 
 BATCH = 500
 """Samples encoded at a time; the tokenizer spreads them over the cores."""
@@ -39,7 +40,9 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
         tokenizer: a fast Hugging Face tokenizer.
         title: of the progress line.
     """
-    backend = tokenizer.backend_tokenizer  # the same tokens as by calling the tokenizer, in two thirds of the time: no offsets
+    backend = (
+        tokenizer.backend_tokenizer
+    )  # the same tokens as by calling the tokenizer, in two thirds of the time: no offsets
     backend.no_truncation()
     backend.no_padding()
     marks = Marks.of(tokenizer)
@@ -73,7 +76,8 @@ def bin_edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
-    """Figure 8a: a histogram per subset, one above the other, over one axis of tokens; quartiles as dotted transparent lines, named.
+    """Figure 8a: a histogram per subset, one above the other, over one axis of tokens; quartiles as dotted transparent
+    lines, named.
 
     Args:
         lengths: subset to tokens of each sample; at least one subset, none empty.
@@ -99,7 +103,8 @@ def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
 
 
 def _mark_quartiles(axes: Axes, found: np.ndarray, end: float) -> None:
-    """Lines of falling height towards the emptier side, where the name of each stands at its top: so no name meets another line."""
+    """Lines of falling height towards the emptier side, where the name of each stands at its top: so no name meets
+    another line."""
     right = np.percentile(found, 75) < 0.8 * end
     for percent, height in zip(QUARTILES, (0.96, 0.86, 0.76) if right else (0.76, 0.86, 0.96)):
         tokens = np.percentile(found, percent)
@@ -120,10 +125,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw the lengths of subsets and write their quartiles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
-    parser.add_argument("--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset")
+    parser.add_argument(
+        "--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset"
+    )
     parser.add_argument("--settings", required=True, help="JSON: note")
     parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
-    parser.add_argument("--table", required=True, help="CSV to write: n, mean, quartiles, 95 %% and max of each subset, in tokens")
+    parser.add_argument(
+        "--table", required=True, help="CSV to write: n, mean, quartiles, 95 %% and max of each subset, in tokens"
+    )
     options = parser.parse_args(argv)
     note = inputs.settings(options.settings, ["note"])["note"]
     subsets = {label: records.read(path, Sample) for label, path in inputs.named(options.subset)}
@@ -131,7 +140,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if empty:
         raise UserError(f"--subset: no sample in {', '.join(empty)}: its lengths cannot be drawn.")
     if not (options.tokenizer / "tokenizer.json").is_file():
-        raise UserError(f"{options.tokenizer}: no tokenizer here (tokenizer.json is missing). Check `bases` in the config.")
+        raise UserError(
+            f"{options.tokenizer}: no tokenizer here (tokenizer.json is missing). Check `bases` in the config."
+        )
     from transformers import AutoTokenizer  # a second: only after the inputs are known to be right
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)

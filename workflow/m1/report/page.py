@@ -1,10 +1,11 @@
 """One page of the whole run, to open offline: tables that sort, figures, and a reader of single questions.
 
-The page holds everything it shows and its security policy forbids it the network. What a model wrote never is markup: texts are in
-compressed blocks, inflated when a question is opened, and reach the page as text only. Judgements are columns of small integers, so that
-a hundred thousand of them filter at once; see ``docs/report.md``.
+The page holds everything it shows and its security policy forbids it the network. What a model wrote never is markup:
+texts are in compressed blocks, inflated when a question is opened, and reach the page as text only. Judgements are
+columns of small integers, so that a hundred thousand of them filter at once; see ``docs/report.md``.
 
-A *reading* is one model on one question: its thinking, its answers at every (budget, forced) and what was made of them (3.3, B.3).
+A *reading* is one model on one question: its thinking, its answers at every (budget, forced) and what was made of them
+(3.3, B.3).
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from m1 import records
-from m1.errors import UserError, run
-from m1.files import read_json, write_text
-from m1.progress import Progress, say
-from m1.records import LETTERS, Judgement, Prediction, Question, Rollout
+from m1.core import records
+from m1.core.errors import UserError, run
+from m1.core.files import read_json, write_text
+from m1.core.progress import Progress, say
+from m1.core.records import LETTERS, Judgement, Prediction, Question, Rollout
 from m1.report import inputs
 
 PARTS = Path(__file__).parents[2] / "report/page"
@@ -79,7 +80,13 @@ class Reading:
             answer = (self.answers.get(setting, ""), judgement.extracted) if judgement else None
             given.append(distinct.setdefault(answer, len(distinct)) if answer else -1)
             shown.append(self.shown.get(setting, (0, 0)))
-        value = {"thinking": self.thinking, "forced": self.forced, "shown": shown, "answers": list(distinct), "given": given}
+        value = {
+            "thinking": self.thinking,
+            "forced": self.forced,
+            "shown": shown,
+            "answers": list(distinct),
+            "given": given,
+        }
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -94,14 +101,18 @@ def gather(judgements: Sequence[Judgement], predictions: Sequence[Prediction]) -
         judged = readings.setdefault((judgement.benchmark, judgement.question_id, judgement.model), Reading()).judged
         setting = (judgement.budget, judgement.forced)
         if setting in judged:
-            raise UserError(f"--judgements: question {judgement.question_id}, model {judgement.model!r}, is judged twice at {setting}")
+            raise UserError(
+                f"--judgements: question {judgement.question_id}, model {judgement.model!r}, is judged "
+                f"twice at {setting}"
+            )
         judged[setting] = judgement
     for prediction in predictions:
         setting = (prediction.budget, prediction.forced)
         reading = readings.get((prediction.benchmark, prediction.question_id, prediction.model))
         if reading is None or setting not in reading.judged:
             raise UserError(
-                f"--predictions: question {prediction.question_id}, model {prediction.model!r}, has no judgement at {setting}; "
+                f"--predictions: question {prediction.question_id}, model {prediction.model!r}, has no "
+                f"judgement at {setting}; "
                 "pass the judgements that were made of these predictions"
             )
         reading.answers[setting] = prediction.answer
@@ -109,7 +120,8 @@ def gather(judgements: Sequence[Judgement], predictions: Sequence[Prediction]) -
 
 
 def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Sequence[int]) -> list[str]:
-    """The text of token ids, cut at token counts (ascending); the parts put together are the text of ``ids[:cuts[-1]]``.
+    """The text of token ids, cut at token counts (ascending); the parts put together are the text of
+    ``ids[:cuts[-1]]``.
 
     A cut inside a character that several tokens make up goes before that character.
     """
@@ -117,7 +129,11 @@ def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Seq
     found, done = [], 0
     for cut in cuts[:-1]:
         before = decode(ids[:cut]).rstrip("\ufffd")
-        same = len(before) if whole.startswith(before) else next(i for i, (a, b) in enumerate(zip(before + "\0", whole + "\1")) if a != b)
+        same = (
+            len(before)
+            if whole.startswith(before)
+            else next(i for i, (a, b) in enumerate(zip(before + "\0", whole + "\1")) if a != b)
+        )
         found.append(whole[done : max(done, same)])
         done = max(done, same)
     return [*found, whole[done:]] if cuts else []
@@ -135,7 +151,10 @@ def add_thinking(reading: Reading, rollout: Rollout, decode: Callable[[Sequence[
         chain = rollout.thinking(*max(forced, key=lambda setting: lengths[setting]))
         reading.forced = pieces(decode, chain, [begins, *ends])[1:]
     for setting, length in lengths.items():
-        reading.shown[setting] = (sum(cut <= length for cut in cuts), sum(end <= length for end in ends) if setting[1] else 0)
+        reading.shown[setting] = (
+            sum(cut <= length for cut in cuts),
+            sum(end <= length for end in ends) if setting[1] else 0,
+        )
 
 
 def compressed(data: bytes) -> str:
@@ -143,14 +162,19 @@ def compressed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
 
 
-def blocks(readings: Sequence[Reading], settings: Sequence[Setting], limit: float) -> tuple[list[str], dict[int, tuple[int, int]]]:
+def blocks(
+    readings: Sequence[Reading], settings: Sequence[Setting], limit: float
+) -> tuple[list[str], dict[int, tuple[int, int]]]:
     """Texts of readings in compressed blocks of at most ``limit`` characters in all.
 
     Returns:
-        The blocks, and the place of each reading that is in one: number of the block, number in the block. Readings are taken by
-        :attr:`Reading.rank`; among equals, in an order that follows no benchmark or model (the hash of their number).
+        The blocks, and the place of each reading that is in one: number of the block, number in the block. Readings are
+        taken by :attr:`Reading.rank`; among equals, in an order that follows no benchmark or model (the hash of their
+        number).
     """
-    order = sorted(range(len(readings)), key=lambda number: (readings[number].rank, hashlib.sha256(str(number).encode()).digest()))
+    order = sorted(
+        range(len(readings)), key=lambda number: (readings[number].rank, hashlib.sha256(str(number).encode()).digest())
+    )
     found: list[str] = []
     places: dict[int, tuple[int, int]] = {}
     for members in _parted([(number, readings[number].text(settings)) for number in order]):
@@ -178,7 +202,10 @@ def _parted(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, byte
 
 
 def columns(
-    keys: Sequence[Key], readings: Mapping[Key, Reading], settings: Sequence[Setting], questions: Mapping[tuple[str, str], int]
+    keys: Sequence[Key],
+    readings: Mapping[Key, Reading],
+    settings: Sequence[Setting],
+    questions: Mapping[tuple[str, str], int],
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Judgements as columns.
 
@@ -189,8 +216,8 @@ def columns(
         questions: benchmark and id to number.
 
     Returns:
-        The rules that decided, and arrays: per reading its ``question`` (number); per reading and setting ``tokens`` of thinking, ``state``
-        (bits), ``letter`` (1 for A, 0 for none) and ``rule`` (number).
+        The rules that decided, and arrays: per reading its ``question`` (number); per reading and setting ``tokens`` of
+        thinking, ``state`` (bits), ``letter`` (1 for A, 0 for none) and ``rule`` (number).
     """
     number = {setting: i for i, setting in enumerate(settings)}
     rules: dict[str, int] = {}
@@ -209,7 +236,8 @@ def columns(
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
-    """Name, type in the page and length of each array, and their bytes, compressed; the widest come first, so that all are aligned."""
+    """Name, type in the page and length of each array, and their bytes, compressed; the widest come first, so that all
+    are aligned."""
     kinds = {4: "Uint32Array", 1: "Uint8Array"}
     ordered = sorted(arrays.items(), key=lambda item: -item[1].itemsize)
     return [[name, kinds[array.itemsize], array.size] for name, array in ordered], compressed(
@@ -238,7 +266,8 @@ def picture(path: Path) -> str:
 
 
 def captioned(path: Path, captions: Path) -> dict[str, str]:
-    """Name, label and caption of a table or figure; the caption is that of Snakemake's report, ``{name}.rst``, without its marks.
+    """Name, label and caption of a table or figure; the caption is that of Snakemake's report, ``{name}.rst``, without
+    its marks.
 
     The label is what the caption has in bold, ``**Table 1.**``; without a caption, the name.
     """
@@ -255,12 +284,24 @@ def steps(manifests: Sequence[Path]) -> list[list[str]]:
         manifest = read_json(path)
         try:
             made = manifest["made_by"]
-            counts = [f"{name.replace('_', ' ')} {count:,}" for name, count in manifest["counts"].items() if isinstance(count, int | float)]
-            step = f"{path.parent.parent.name} {path.parent.name}" if path.stem == "manifest" else f"{path.parent.name} {path.stem}"
+            counts = [
+                f"{name.replace('_', ' ')} {count:,}"
+                for name, count in manifest["counts"].items()
+                if isinstance(count, int | float)
+            ]
+            step = (
+                f"{path.parent.parent.name} {path.parent.name}"
+                if path.stem == "manifest"
+                else f"{path.parent.name} {path.stem}"
+            )
             edited = {True: "yes", False: "no", None: "unknown"}[made["dirty"]]
-            rows.append([step, (made["commit"] or "unknown")[:9], edited, " · ".join(counts), f"{manifest['seconds']:.0f}"])
+            rows.append(
+                [step, (made["commit"] or "unknown")[:9], edited, " · ".join(counts), f"{manifest['seconds']:.0f}"]
+            )
         except (KeyError, TypeError) as error:
-            raise UserError(f"{path}: no manifest of this workflow ({error!r}). Delete it to have it made again.") from None
+            raise UserError(
+                f"{path}: no manifest of this workflow ({error!r}). Delete it to have it made again."
+            ) from None
     return rows
 
 
@@ -314,10 +355,13 @@ def read_thinking(paths: Sequence[Path], tokenizers: Mapping[str, str], readings
                 reading = readings.get((rollout.benchmark, rollout.question_id, rollout.model))
                 if reading is None:
                     raise UserError(
-                        f"{path}: question {rollout.question_id}, model {rollout.model!r}, has no judgement; pass all --judgements"
+                        f"{path}: question {rollout.question_id}, model {rollout.model!r}, has no judgement; pass "
+                        "all --judgements"
                     )
                 if rollout.model not in decoders:
-                    raise UserError(f"--tokenizer: none for model {rollout.model!r} of {path}; pass {rollout.model}=FOLDER")
+                    raise UserError(
+                        f"--tokenizer: none for model {rollout.model!r} of {path}; pass {rollout.model}=FOLDER"
+                    )
                 add_thinking(reading, rollout, decoders[rollout.model])
                 progress.advance()
 
@@ -331,14 +375,19 @@ def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> di
     read = {key[:2] for key in readings}
     found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
     if missing := sorted(read - set(found)):
-        raise UserError(f"--questions: {len(missing)} judged questions are in no file, the first {missing[0][1]} of {missing[0][0]}")
+        raise UserError(
+            f"--questions: {len(missing)} judged questions are in no file, the first {missing[0][1]} of {missing[0][0]}"
+        )
     return {key: question for key, question in found.items() if key in read}
 
 
 def build(options: argparse.Namespace) -> tuple[str, str]:
     """The page of the files that the options name, and what there is to say of it."""
     settings = inputs.settings(options.settings, ["remark", "models", "megabytes"])
-    models = [inputs.exact_keys(model, ["model", "label"], f"--settings: model {i}") for i, model in enumerate(settings["models"])]
+    models = [
+        inputs.exact_keys(model, ["model", "label"], f"--settings: model {i}")
+        for i, model in enumerate(settings["models"])
+    ]
     predictions = [row for path in options.predictions for row in records.read(path, Prediction)]
     readings = gather(inputs.judgements(options.judgements), predictions)
     headings = inputs.with_own(inputs.benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings))
@@ -352,7 +401,9 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
 
     questions = {key: number for number, key in enumerate(sorted(asked, key=lambda key: benchmark_order[key[0]]))}
     keys = sorted(readings, key=lambda key: (questions[key[:2]], model_order[key[2]]))
-    every = sorted({setting for reading in readings.values() for setting in reading.judged}, key=lambda setting: setting[::-1])
+    every = sorted(
+        {setting for reading in readings.values() for setting in reading.judged}, key=lambda setting: setting[::-1]
+    )
     rules, arrays = columns(keys, readings, every, questions)
     arrays["model"] = np.array([model_order[key[2]] for key in keys], "<u4")
     layout, judged = packed(arrays)
@@ -369,7 +420,11 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
         "versions": versions(options.manifests),
         "megabytes": settings["megabytes"],
     }
-    texts = [[*key, q.source, q.context, q.stem, q.options, LETTERS.index(q.answer)] for key in questions for q in [asked[key]]]
+    texts = [
+        [*key, q.source, q.context, q.stem, q.options, LETTERS.index(q.answer)]
+        for key in questions
+        for q in [asked[key]]
+    ]
     data = {f"figure-{number}": picture(path) for number, path in enumerate(options.figures)}
     data |= {"questions": compressed(json.dumps(texts, ensure_ascii=False).encode()), "judged": judged}
     room = 1e6 * settings["megabytes"] - len(page(facts, data).encode()) - PLACE * len(keys)
@@ -378,7 +433,8 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
     data["places"] = compressed(where.tobytes())
     data |= {f"block-{number}": block for number, block in enumerate(found)}
     return page(facts, data), (
-        f"{len(predictions):,} predictions, {len(asked):,} questions, texts of {len(places):,} of {len(keys):,} readings, "
+        f"{len(predictions):,} predictions, {len(asked):,} questions, texts of {len(places):,} of "
+        f"{len(keys):,} readings, "
         f"{len(options.tables)} tables, {len(options.figures)} figures"
     )
 
@@ -394,16 +450,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     files("--predictions", "the predictions that were judged", required=True)
     files("--questions", "questions, one file per benchmark, by whose key it is named", required=True)
     files("--rollouts", "the thinking, of models that think")
-    parser.add_argument("--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="a model's folder, for its thinking")
+    parser.add_argument(
+        "--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="a model's folder, for its thinking"
+    )
     files("--tables", "CSV, in the order shown")
     files("--figures", "PNG, in the order shown")
     files("--manifests", "JSON, of the steps that made all this, or folders with a manifest.json")
-    parser.add_argument("--captions", type=Path, required=True, help="folder of captions, by the names of tables and figures: NAME.rst")
-    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+    parser.add_argument(
+        "--captions", type=Path, required=True, help="folder of captions, by the names of tables and figures: NAME.rst"
+    )
+    parser.add_argument(
+        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+    )
     parser.add_argument(
         "--settings",
         required=True,
-        help="JSON: remark (on the whole run), models (model and label of each, in order), megabytes (of the page, at most: texts"
+        help="JSON: remark (on the whole run), models (model and label of each, in order), megabytes "
+        "(of the page, at most: texts"
         " that do not fit are left out, and the page says so)",
     )
     parser.add_argument("--output", required=True, type=Path, help="HTML")

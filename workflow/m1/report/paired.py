@@ -1,4 +1,5 @@
-"""``paired.csv``: this run's own models of Tables 1 and 2 against each other, question by question, with McNemar's test.
+"""``paired.csv``: this run's own models of Tables 1 and 2 against each other, question by question, with McNemar's
+test.
 
 What the test answers, and what not, is in docs/statistics.md.
 """
@@ -13,15 +14,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from m1.errors import run
-from m1.progress import say
-from m1.report import inputs, judged
+from m1.core.errors import run
+from m1.core.progress import say
+from m1.report import inputs
+from m1.report import scores as judged
 from m1.report.accuracy import at, headed, of_model
 from m1.report.statistics import LEVEL, P, holm, paired
 
 NO_DIFFERENCE = "no difference shown"
 COLUMNS = (
-    *("table", "first", "first_label", "first_budget", "second", "second_label", "second_budget", "benchmark", "column"),
+    *(
+        "table",
+        "first",
+        "first_label",
+        "first_budget",
+        "second",
+        "second_label",
+        "second_budget",
+        "benchmark",
+        "column",
+    ),
     *("n", "both_right", "only_first", "only_second", "both_wrong", "difference", "p", "p_holm", "better"),
 )
 
@@ -30,7 +42,7 @@ def outcomes(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataF
     """Right (1.0) or wrong (0.0) by question and row of a table; NaN where a model was not judged.
 
     Args:
-        frame: from :func:`m1.report.judged.read`.
+        frame: from :func:`m1.report.scores.read`.
         rows: ``model`` (key) and ``budget`` (tokens) of each.
 
     Returns:
@@ -66,17 +78,20 @@ def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int)
     return np.vstack([counts, counts.sum(axis=0)])
 
 
-def pairs(frame: pd.DataFrame, tables: Mapping[str, Sequence[Mapping[str, Any]]], benchmarks: Mapping[str, str]) -> pd.DataFrame:
+def pairs(
+    frame: pd.DataFrame, tables: Mapping[str, Sequence[Mapping[str, Any]]], benchmarks: Mapping[str, str]
+) -> pd.DataFrame:
     """Every two models of a table on every benchmark that both have, and on all of these together (``all``).
 
     Args:
-        frame: from :func:`m1.report.judged.read`.
+        frame: from :func:`m1.report.scores.read`.
         tables: name to rows, each with ``model`` (key), ``label`` and ``budget`` (tokens).
         benchmarks: key to heading of the paper's, in order; this run's own come after them.
 
     Returns:
-        :data:`COLUMNS`; counts of questions that both models were judged on; ``difference`` is the first's accuracy less the second's, in
-        points; ``p_holm`` corrects for all lines of its table; ``better`` is the model that is, else ``no difference shown``.
+        :data:`COLUMNS`; counts of questions that both models were judged on; ``difference`` is the first's accuracy
+        less the second's, in points; ``p_holm`` corrects for all lines of its table; ``better`` is the model that is,
+        else ``no difference shown``.
     """
     headings, keys = headed(frame, benchmarks)
     shown = {key: headings[key] for key in keys} | {"all": "all"}
@@ -86,17 +101,26 @@ def pairs(frame: pd.DataFrame, tables: Mapping[str, Sequence[Mapping[str, Any]]]
             continue
         lines = []
         right = (
-            outcomes(frame, rows) if rows else pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=["benchmark", "question_id"]))
+            outcomes(frame, rows)
+            if rows
+            else pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=["benchmark", "question_id"]))
         )
         part = pd.Index(shown).get_indexer(right.index.get_level_values("benchmark"))
         for one, other in combinations(range(len(rows)), 2):
             sides = _side("first", rows[one]) | _side("second", rows[other])
             counted = compare(right[one].to_numpy(), right[other].to_numpy(), part, len(shown) - 1)
-            for (key, column), (both_wrong, only_second, only_first, both_right) in zip(shown.items(), counted, strict=True):
+            for (key, column), (both_wrong, only_second, only_first, both_right) in zip(
+                shown.items(), counted, strict=True
+            ):
                 n = both_right + only_first + only_second + both_wrong
                 if n:
                     where = {"table": table, **sides, "benchmark": key, "column": column, "n": n}
-                    counts = {"both_right": both_right, "only_first": only_first, "only_second": only_second, "both_wrong": both_wrong}
+                    counts = {
+                        "both_right": both_right,
+                        "only_first": only_first,
+                        "only_second": only_second,
+                        "both_wrong": both_wrong,
+                    }
                     tested = {"difference": 100 * (only_first - only_second) / n, "p": paired(only_first, only_second)}
                     lines.append(where | counts | tested)
         of_table = pd.DataFrame(lines, columns=COLUMNS)
@@ -115,7 +139,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
     parser.add_argument("--settings", required=True, help="JSON: tables: name to rows, each with model, label, budget")
-    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+    parser.add_argument(
+        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+    )
     parser.add_argument("--output", required=True, help="CSV to write")
     options = parser.parse_args(argv)
     tables = inputs.settings(options.settings, ["tables"])["tables"]
@@ -126,7 +152,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = pairs(frame, tables, inputs.benchmarks(options.benchmarks))
     judged.write(lines, options.output, {"p": P, "p_holm": P})
     shown = int((lines["better"] != NO_DIFFERENCE).sum())
-    say("paired", f"{len(frame):,} judgements -> {len(lines):,} paired comparisons, {shown:,} show a difference: {options.output}")
+    say(
+        "paired",
+        f"{len(frame):,} judgements -> {len(lines):,} paired comparisons, {shown:,} show a "
+        f"difference: {options.output}",
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Figure 2: the pipeline as the workflow's own rule graph, with what the manifests counted on its arrows.
 
-The graph is what ``snakemake --rulegraph dot`` prints. A row of boxes is one step; stages are the bands, in the paper's order. An arrow
-that a chain of others implies is left out; one that leads back (the size of a subset decides how many questions are drawn) is dashed.
+The graph is what ``snakemake --rulegraph dot`` prints. A row of boxes is one step; stages are the bands, in the paper's
+order. An arrow that a chain of others implies is left out; one that leads back (the size of a subset decides how many
+questions are drawn) is dashed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 
-from m1.errors import UserError, run
-from m1.files import read_json
-from m1.progress import say
-from m1.report import inputs, style
+from m1.core import style
+from m1.core.errors import UserError, run
+from m1.core.files import read_json
+from m1.core.progress import say
+from m1.report import inputs
 
 Edge = tuple[str, str]
 Counts = Mapping[str, Mapping[str, Any]]
@@ -48,10 +50,16 @@ def parse(dot: str) -> tuple[list[str], list[Edge]]:
     Raises:
         UserError: no rule of a stage in it.
     """
-    names = {number: name for number, name in re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE) if _stage(name) in STAGES}
+    names = {
+        number: name
+        for number, name in re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE)
+        if _stage(name) in STAGES
+    }
     if not names:
         raise UserError("--graph: no rule of a stage in it. It must be what `snakemake --rulegraph dot` prints.")
-    edges = {(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot) if a in names and b in names and a != b}
+    edges = {
+        (names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot) if a in names and b in names and a != b
+    }
     return sorted(names.values(), key=_order), sorted(edges, key=lambda edge: (_order(edge[0]), _order(edge[1])))
 
 
@@ -64,10 +72,13 @@ def _order(rule: str) -> tuple[int, str]:
 
 
 def directed(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
-    """Edges that lead onward, without those that a chain of others implies; and edges that lead back (a rule can feed an earlier one)."""
+    """Edges that lead onward, without those that a chain of others implies; and edges that lead back (a rule can feed
+    an earlier one)."""
     onward: list[Edge] = []
     back: list[Edge] = []
-    for edge in sorted(edges, key=lambda edge: (_order(edge[1])[0] < _order(edge[0])[0], _order(edge[0]), _order(edge[1]))):
+    for edge in sorted(
+        edges, key=lambda edge: (_order(edge[1])[0] < _order(edge[0])[0], _order(edge[0]), _order(edge[1]))
+    ):
         (back if _reaches(onward, edge[1], edge[0]) or _order(edge[1])[0] < _order(edge[0])[0] else onward).append(edge)
     return [edge for edge in onward if not _reaches([other for other in onward if other != edge], *edge)], back
 
@@ -103,7 +114,9 @@ def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
     """A count of each artifact, the largest first, with its name where there are several."""
 
     def told(counts: Counts) -> list[str]:
-        found = sorted(((_count(value, key), name) for name, value in counts.items()), key=lambda pair: (-pair[0], pair[1]))
+        found = sorted(
+            ((_count(value, key), name) for name, value in counts.items()), key=lambda pair: (-pair[0], pair[1])
+        )
         parts = [f"{name} {value:,}" if len(found) > 1 else f"{value:,}" for value, name in found]
         return [*parts[:-1], f"{parts[-1]} {unit}"]
 
@@ -152,7 +165,8 @@ def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
     """What stands on the arrow out of each rule, in parts.
 
     Args:
-        manifests: rule and manifest: a file, or a folder with ``manifest.json``. The artifact is named by the file, else by the folder.
+        manifests: rule and manifest: a file, or a folder with ``manifest.json``. The artifact is named by the file,
+            else by the folder.
 
     Raises:
         UserError: a rule of which nothing is told, or a manifest without the count that is.
@@ -162,7 +176,9 @@ def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
         if rule not in TOLD:
             raise UserError(f"--manifest {rule}={path}: nothing is told of this rule; of {', '.join(TOLD)} there is")
         path = path / "manifest.json" if path.is_dir() else path
-        found.setdefault(rule, {})[path.parent.name if path.name == "manifest.json" else path.stem] = read_json(path).get("counts", {})
+        found.setdefault(rule, {})[path.parent.name if path.name == "manifest.json" else path.stem] = read_json(
+            path
+        ).get("counts", {})
     result = {}
     for rule, counts in found.items():
         try:
@@ -186,16 +202,23 @@ class Node:
 
 
 WIDTH, HEADING, BOX, LINE, TOLD_WIDTH, GAP, LANE, APART = 7.0, 0.75, 0.23, 0.12, 2.4, 0.22, 0.12, 0.25
-"""Inches: figure, headings; height of a box, of a line on an arrow, width of such lines; between rows; passing arrow; between boxes."""
+"""Inches: figure, headings; height of a box, of a line on an arrow, width of such lines; between rows; passing arrow;
+between boxes."""
 FONT, SMALL = 7.0, 6.5
 STARTS, TURNS, STIFF = 16, 40, 30
-"""Orders to begin with (the tidiest result is taken); rounds of arranging; how much rather a box moves than an arrow that passes it."""
+"""Orders to begin with (the tidiest result is taken); rounds of arranging; how much rather a box moves than an arrow
+that passes it."""
 
 
 def arrange(
-    rules: Sequence[str], onward: Sequence[Edge], back: Sequence[Edge], told: Mapping[str, list[str]], wide: Callable[[str, float], float]
+    rules: Sequence[str],
+    onward: Sequence[Edge],
+    back: Sequence[Edge],
+    told: Mapping[str, list[str]],
+    wide: Callable[[str, float], float],
 ) -> tuple[list[list[Node]], list[tuple[list[Node], bool]]]:
-    """Where boxes stand and arrows pass: rows of nodes from left to right, and each arrow as the nodes it goes through, downwards.
+    """Where boxes stand and arrows pass: rows of nodes from left to right, and each arrow as the nodes it goes through,
+    downwards.
 
     Args:
         told: from :func:`labels`.
@@ -238,11 +261,16 @@ def arrange(
         for turn in range(TURNS):  # each row in turn goes where its neighbours are
             settled = turn >= TURNS // 2  # then the order stays, and long arrows straighten
             for row in grid if turn % 2 == 0 else grid[::-1]:
-                drawn_to = {id(node): _mean([other.x for other in (straight if settled else near).get(id(node), [node])]) for node in row}
+                drawn_to = {
+                    id(node): _mean([other.x for other in (straight if settled else near).get(id(node), [node])])
+                    for node in row
+                }
                 if not settled:
                     row.sort(key=lambda node: drawn_to[id(node)])
                 _spread(row, [drawn_to[id(node)] for node in row])
-        found.append((_untidiness([chain for chain, _ in arrows]), start, [[(node, node.x) for node in row] for row in grid]))
+        found.append(
+            (_untidiness([chain for chain, _ in arrows]), start, [[(node, node.x) for node in row] for row in grid])
+        )
     best = min(found, key=lambda one: one[:2])[2]
     for places in best:
         for node, x in places:
@@ -262,8 +290,11 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
-    """Put nodes, in their order, as near to the wanted places as their widths allow: those that touch move together (least squares)."""
-    blocks: list[tuple[float, list[tuple[Node, float]]]] = []  # where a block's first node stands; its nodes, with their distance from that
+    """Put nodes, in their order, as near to the wanted places as their widths allow: those that touch move together
+    (least squares)."""
+    blocks: list[
+        tuple[float, list[tuple[Node, float]]]
+    ] = []  # where a block's first node stands; its nodes, with their distance from that
     for node, place in zip(row, wanted):
         blocks.append((place, [(node, 0.0)]))
         while len(blocks) > 1:
@@ -336,7 +367,11 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     for band, stage in enumerate(dict.fromkeys(stages)):
         inside = [number for number, other in enumerate(stages) if other == stage]
         top, bottom = tops[inside[0]] - GAP / 2, bottoms[inside[-1]] + GAP / 2
-        axes.add_patch(Rectangle((0.06, top), width - 0.12, bottom - top, facecolor="0.955" if band % 2 == 0 else "white", linewidth=0))
+        axes.add_patch(
+            Rectangle(
+                (0.06, top), width - 0.12, bottom - top, facecolor="0.955" if band % 2 == 0 else "white", linewidth=0
+            )
+        )
         heading, _, section = STAGES[stage].partition("\n")
         axes.text(0.16, (top + bottom) / 2, heading, fontsize=8, fontweight="bold", va="bottom")
         axes.text(0.16, (top + bottom) / 2 + 0.03, section, fontsize=6, color=style.MUTED, va="top")
@@ -366,7 +401,16 @@ def _wrapped(names: Sequence[str], width: float, wide: Callable[[str], float]) -
 def _box(axes: Any, x: float, y: float, width: float, height: float) -> None:
     shape = "round,pad=0,rounding_size=0.05"
     axes.add_patch(
-        FancyBboxPatch((x - width / 2, y), width, height, boxstyle=shape, facecolor="white", edgecolor="0.25", linewidth=0.7, zorder=3)
+        FancyBboxPatch(
+            (x - width / 2, y),
+            width,
+            height,
+            boxstyle=shape,
+            facecolor="white",
+            edgecolor="0.25",
+            linewidth=0.7,
+            zorder=3,
+        )
     )
 
 
@@ -375,7 +419,17 @@ def _draw_box(axes: Any, node: Node, top: float, width: float) -> None:
     axes.text(node.x, top + BOX / 2, _title(node.rule), fontsize=FONT, ha="center", va="center_baseline", zorder=4)
     for number, line in enumerate(node.lines):
         y = top + BOX + LINE * (number + 0.56)
-        axes.text(node.x, y, line, fontsize=SMALL, color=style.COLOURS[0], ha="center", va="center", zorder=4, parse_math=False)
+        axes.text(
+            node.x,
+            y,
+            line,
+            fontsize=SMALL,
+            color=style.COLOURS[0],
+            ha="center",
+            va="center",
+            zorder=4,
+            parse_math=False,
+        )
 
 
 def _draw_report(axes: Any, x: float, top: float, bottom: float, width: float, lines: Sequence[str]) -> None:
@@ -385,7 +439,9 @@ def _draw_report(axes: Any, x: float, top: float, bottom: float, width: float, l
         axes.text(x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
 
 
-def _draw_arrow(axes: Any, chain: Sequence[Node], tops: Sequence[float], bottoms: Sequence[float], leads_back: bool) -> None:
+def _draw_arrow(
+    axes: Any, chain: Sequence[Node], tops: Sequence[float], bottoms: Sequence[float], leads_back: bool
+) -> None:
     """A curve between rows, straight past a row: so it meets no text. It leaves below the lines of the upper box."""
     start, end = chain[0], chain[-1]
     x, y = start.x, tops[start.row] + BOX + LINE * len(start.lines) + 0.02
@@ -409,7 +465,9 @@ def _draw_arrow(axes: Any, chain: Sequence[Node], tops: Sequence[float], bottoms
         axes.add_patch(PathPatch(curve, facecolor="none", **look))
         tip, before = points[-1], (points[-1][0], points[-1][1] - 0.02)
     axes.add_patch(
-        FancyArrowPatch(before, tip, arrowstyle="-|>", mutation_scale=6, color="0.35", linewidth=0, shrinkA=0, shrinkB=0, zorder=2)
+        FancyArrowPatch(
+            before, tip, arrowstyle="-|>", mutation_scale=6, color="0.35", linewidth=0, shrinkA=0, shrinkB=0, zorder=2
+        )
     )
 
 
@@ -417,7 +475,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw the pipeline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graph", required=True, type=Path, help="what `snakemake --rulegraph dot` prints")
-    parser.add_argument("--manifest", action="append", default=[], metavar="RULE=PATH", help="manifest of what a rule made, once for each")
+    parser.add_argument(
+        "--manifest",
+        action="append",
+        default=[],
+        metavar="RULE=PATH",
+        help="manifest of what a rule made, once for each",
+    )
     parser.add_argument("--settings", required=True, help="JSON: note")
     parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
     options = parser.parse_args(argv)

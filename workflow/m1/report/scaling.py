@@ -1,7 +1,8 @@
 """What the paper says in words about longer thinking (4.2, 4.3), as numbers: ``scaling.csv`` and ``best_budget.csv``.
 
-Accuracy, thinking that was cut, and turns from right to wrong and back at every budget and forced count; the budget and the count with the
-best accuracy, with intervals, and where more of it does harm. What the tests answer, and what not, is in docs/statistics.md.
+Accuracy, thinking that was cut, and turns from right to wrong and back at every budget and forced count; the budget and
+the count with the best accuracy, with intervals, and where more of it does harm. What the tests answer, and what not,
+is in docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr
 
-from m1.errors import UserError, run
-from m1.progress import say
-from m1.report import inputs, judged
+from m1.core.errors import UserError, run
+from m1.core.progress import say
+from m1.report import inputs
+from m1.report import scores as judged
 from m1.report.accuracy import headed, of_model
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, paired, percentiles, wilson
 
@@ -47,7 +49,7 @@ class Sweep:
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's part of :func:`m1.report.judged.read` (with ``thinking_tokens`` and ``ended``).
+    """One model's part of :func:`m1.report.scores.read` (with ``thinking_tokens`` and ``ended``).
 
     Raises:
         UserError: there is none, or a question lacks a setting that another has.
@@ -62,15 +64,24 @@ def sweep(frame: pd.DataFrame, model: str) -> Sweep:
         budget, forced = settings[int(gaps.iloc[row].to_numpy().argmax())]
         benchmark, question = wide.index[row]
         raise UserError(
-            f"judgements: model {model!r} on {benchmark}: question {question} has none at budget {budget} with {forced} forced, which "
-            "others have. Turns from right to wrong need every question at every setting: judge the model's predictions again."
+            f"judgements: model {model!r} on {benchmark}: question {question} has none at budget "
+            f"{budget} with {forced} forced, which "
+            "others have. Turns from right to wrong need every question at every setting: judge the "
+            "model's predictions again."
         )
     right, tokens, ended = (wide[name].to_numpy() for name in ("correct", "thinking_tokens", "ended"))
-    return Sweep(settings, wide.index.get_level_values(0).to_numpy(), right.astype(bool), tokens.astype(float), ~ended.astype(bool))
+    return Sweep(
+        settings,
+        wide.index.get_level_values(0).to_numpy(),
+        right.astype(bool),
+        tokens.astype(float),
+        ~ended.astype(bool),
+    )
 
 
 def before(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
-    """What a setting is compared with: the next smaller count in the same budget, or without force the next smaller budget."""
+    """What a setting is compared with: the next smaller count in the same budget, or without force the next smaller
+    budget."""
     budget, forced = setting
     if forced:
         smaller = [one for one in settings if one[0] == budget and one[1] < forced]
@@ -82,8 +93,8 @@ def before(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
 def length_and_outcome(tokens: np.ndarray, right: np.ndarray, benchmark: np.ndarray) -> tuple[float, float]:
     """Point-biserial correlation of thinking tokens with being right, and its p; NaN where one of them does not vary.
 
-    Both are taken less the mean of their benchmark: hard benchmarks, which have longer thinking and fewer right answers, would else
-    make a correlation where within each there is none.
+    Both are taken less the mean of their benchmark: hard benchmarks, which have longer thinking and fewer right
+    answers, would else make a correlation where within each there is none.
     """
     pairs = pd.DataFrame({"tokens": tokens, "right": right.astype(float)})
     pairs -= pairs.groupby(benchmark).transform("mean")
@@ -94,8 +105,8 @@ def length_and_outcome(tokens: np.ndarray, right: np.ndarray, benchmark: np.ndar
 
 
 def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
-    """A line per benchmark (and ``all``) and setting: accuracy (%), cut thinking (%), mean tokens of thinking, and turns since the setting
-    before (counts, and % of those that were right, or wrong, there)."""
+    """A line per benchmark (and ``all``) and setting: accuracy (%), cut thinking (%), mean tokens of thinking, and
+    turns since the setting before (counts, and % of those that were right, or wrong, there)."""
     for key, chosen in parts(one):
         right, tokens, cut = one.right[chosen], one.tokens[chosen], one.cut[chosen]
         n, lines = len(right), []
@@ -128,7 +139,8 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def turns(earlier: np.ndarray, now: np.ndarray) -> dict[str, Any]:
-    """Answers that turned from right to wrong and back (counts, and % of those that could), and McNemar's p of their balance."""
+    """Answers that turned from right to wrong and back (counts, and % of those that could), and McNemar's p of their
+    balance."""
     lost, won = int((earlier & ~now).sum()), int((~earlier & now).sum())
     return {
         "right_to_wrong": lost,
@@ -160,11 +172,13 @@ def redraw(right: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
-    """A line per benchmark (and ``all``, ``average``) for the budgets, and for the forced counts of each budget that has some.
+    """A line per benchmark (and ``all``, ``average``) for the budgets, and for the forced counts of each budget that
+    has some.
 
-    Of equal accuracies the smallest setting is the best. Its interval is of the best ones of :data:`DRAWS` draws of the questions.
-    More does harm from the first larger one on that is worse by a paired test. Holm's correction is for every two settings, since the
-    best one was found in the same answers: so where there is no harm it is found in at most five of a hundred lines.
+    Of equal accuracies the smallest setting is the best. Its interval is of the best ones of :data:`DRAWS` draws of the
+    questions. More does harm from the first larger one on that is worse by a paired test. Holm's correction is for
+    every two settings, since the best one was found in the same answers: so where there is no harm it is found in at
+    most five of a hundred lines.
     """
     ladders: dict[tuple[str, int | None], list[int]] = {}
     for place, (budget, forced) in enumerate(one.settings):
@@ -187,7 +201,10 @@ def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
                 drawn[key] = np.sum([n[part] * draws for part, draws in drawn.items()], axis=0) / n[key]
             else:
                 drawn[key] = redraw(right, generator(seed, model, key, over, str(within)))
-            p = [paired(int((right[:, a] & ~right[:, b]).sum()), int((~right[:, a] & right[:, b]).sum())) for a, b in pairs]
+            p = [
+                paired(int((right[:, a] & ~right[:, b]).sum()), int((~right[:, a] & right[:, b]).sum()))
+                for a, b in pairs
+            ]
             interval = dict(zip(("low", "high"), wilson(right.sum(axis=0).max(), len(right))))
             line: dict[str, Any] = {"benchmark": key, "over": over, "within": within, "n": n[key], **interval}
             yield line | judge_best(values, accuracy[key], drawn[key], dict(zip(pairs, holm(p))))
@@ -198,7 +215,9 @@ def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
         yield line | judge_best(values, average, means, dict(zip(pairs, holm(p))))
 
 
-def judge_best(values: np.ndarray, accuracy: np.ndarray, drawn: np.ndarray, p: Mapping[tuple[int, int], float]) -> dict[str, Any]:
+def judge_best(
+    values: np.ndarray, accuracy: np.ndarray, drawn: np.ndarray, p: Mapping[tuple[int, int], float]
+) -> dict[str, Any]:
     """The best of some settings and where more does harm.
 
     Args:
@@ -212,12 +231,17 @@ def judge_best(values: np.ndarray, accuracy: np.ndarray, drawn: np.ndarray, p: M
     found = {"best": values[top], "best_low": int(low), "best_high": int(high), "accuracy": accuracy[top]}
     for place in range(top + 1, len(values)):
         if p[top, place] < LEVEL and accuracy[place] < accuracy[top]:
-            return found | {"degrades_at": values[place], "degrades_by": accuracy[top] - accuracy[place], "degrades_p": p[top, place]}
+            return found | {
+                "degrades_at": values[place],
+                "degrades_by": accuracy[top] - accuracy[place],
+                "degrades_p": p[top, place],
+            }
     return found | {"degrades_at": NOWHERE}
 
 
 def _first_best(accuracy: np.ndarray) -> np.ndarray:
-    """Place of the highest accuracy in each row, the first of equal ones; what the last bits of a mean say is no difference."""
+    """Place of the highest accuracy in each row, the first of equal ones; what the last bits of a mean say is no
+    difference."""
     return accuracy.round(9).argmax(axis=-1)
 
 
@@ -227,7 +251,21 @@ SCALING = (
     *("right_to_wrong", "wrong_to_right", "right_to_wrong_rate", "wrong_to_right_rate", "p", "p_holm"),
 )
 BEST = (
-    *("model", "label", "benchmark", "column", "over", "within", "best", "best_low", "best_high", "n", "accuracy", "low", "high"),
+    *(
+        "model",
+        "label",
+        "benchmark",
+        "column",
+        "over",
+        "within",
+        "best",
+        "best_low",
+        "best_high",
+        "n",
+        "accuracy",
+        "low",
+        "high",
+    ),
     *("degrades_at", "degrades_by", "degrades_p"),
 )
 
@@ -236,10 +274,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write what longer and forced thinking do to each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
-    parser.add_argument("--settings", required=True, help="JSON: models, each with model and label; seed of the bootstrap")
-    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
-    parser.add_argument("--scaling", required=True, help="CSV to write: every model, benchmark, budget and forced count")
-    parser.add_argument("--best", required=True, help="CSV to write: the best budget and forced count, and where more does harm")
+    parser.add_argument(
+        "--settings", required=True, help="JSON: models, each with model and label; seed of the bootstrap"
+    )
+    parser.add_argument(
+        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+    )
+    parser.add_argument(
+        "--scaling", required=True, help="CSV to write: every model, benchmark, budget and forced count"
+    )
+    parser.add_argument(
+        "--best", required=True, help="CSV to write: the best budget and forced count, and where more does harm"
+    )
     options = parser.parse_args(argv)
     settings = inputs.settings(options.settings, ["models", "seed"])
     for number, model in enumerate(settings["models"]):
@@ -250,7 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     headings |= {ALL: ALL, AVERAGE: "Avg."}
     everything: list[dict[str, Any]] = []
     bests: list[dict[str, Any]] = []
-    gc.freeze()  # statsmodels collects garbage at every correction of p, which over all that is loaded by now takes 60 ms
+    gc.freeze()  # statsmodels collects garbage at every correction of p: 60 ms each time, over all that is loaded
     for model in settings["models"]:
         one = sweep(frame, model["model"])
         for lines, found in ((everything, scaling(one)), (bests, best(one, model["model"], settings["seed"]))):

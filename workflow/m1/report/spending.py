@@ -1,4 +1,5 @@
-"""What the calls of models over HTTP came to, by stage and in all: tokens and dollars of the manifests (B.1 gives the paper's setting)."""
+"""What the calls of models over HTTP came to, by stage and in all: tokens and dollars of the manifests (B.1 gives the
+paper's setting)."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from m1.errors import UserError, run
-from m1.files import read_json, replacing
-from m1.progress import say
+from m1.core.errors import UserError, run
+from m1.core.files import read_json, replacing
+from m1.core.progress import say
 
 COLUMNS = ("calls", "prompt_tokens", "thinking_tokens", "answer_tokens", "dollars", "refused", "cut")
 
@@ -23,8 +24,8 @@ def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         manifests: step, such as ``distill hard``, to its manifest.
 
     Returns:
-        ``step``, and :data:`COLUMNS`: all calls that the step's results rest on, whether paid now or before. A call that two steps share is
-        counted in both, though it was paid once.
+        ``step``, and :data:`COLUMNS`: all calls that the step's results rest on, whether paid now or before. A call
+        that two steps share is counted in both, though it was paid once.
 
     Raises:
         UserError: a manifest without spending.
@@ -33,10 +34,14 @@ def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     for step, manifest in manifests.items():
         spending = manifest.get("spending", {})
         if missing := [name for name in COLUMNS if name not in spending]:
-            raise UserError(f"manifest of {step}: no {', '.join(missing)} in its spending. Delete it to have it made again.")
+            raise UserError(
+                f"manifest of {step}: no {', '.join(missing)} in its spending. Delete it to have it made again."
+            )
         rows.append({"step": step, **{name: spending[name] for name in COLUMNS}})
     table = pd.DataFrame(rows, columns=["step", *COLUMNS])
-    return pd.concat([table, pd.DataFrame([{"step": "sum", **table[list(COLUMNS)].sum()}])], ignore_index=True).convert_dtypes()
+    return pd.concat(
+        [table, pd.DataFrame([{"step": "sum", **table[list(COLUMNS)].sum()}])], ignore_index=True
+    ).convert_dtypes()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -26,7 +26,8 @@ def wilson(k: int | np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def two_proportions(k: int, n: int, k_other: int, n_other: int) -> tuple[float, float, float]:
-    """p of the z-test of k/n against k_other/n_other (pooled), and Newcombe's 95 % interval of their difference in points."""
+    """p of the z-test of k/n against k_other/n_other (pooled), and Newcombe's 95 % interval of their difference in
+    points."""
     all_alike = k + k_other in (0, n + n_other)  # no variance at all, so that the test would divide by nothing
     p = 1.0 if all_alike else float(proportions_ztest([k, k_other], [n, n_other])[1])
     low, high = confint_proportions_2indep(k, n, k_other, n_other, method="newcomb", compare="diff", alpha=LEVEL)
@@ -34,7 +35,8 @@ def two_proportions(k: int, n: int, k_other: int, n_other: int) -> tuple[float, 
 
 
 def paired(only_first: int, only_second: int) -> float:
-    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else chi-square without continuity correction."""
+    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else chi-square without
+    continuity correction."""
     table = [[0, only_first], [only_second, 0]]  # the concordant pairs have no say
     return float(mcnemar(table, exact=only_first + only_second < FEW, correction=False).pvalue)
 
@@ -61,6 +63,7 @@ def percentiles(draws: np.ndarray, method: str = "linear") -> tuple[float, float
 
 
 def bootstrap_p(differences: np.ndarray) -> float:
-    """Two-sided p of bootstrap draws of a difference: twice the share beyond zero on the rarer side, never below 2 / (draws + 1)."""
+    """Two-sided p of bootstrap draws of a difference: twice the share beyond zero on the rarer side, never below 2 /
+    (draws + 1)."""
     rarer = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (1 + rarer) / (1 + len(differences))))

@@ -1,8 +1,9 @@
 """Tables 1 to 4 of the paper from this run's own records, in the paper's layout.
 
-Each is written beside a long form: Tables 1 and 2 with k, n, the Wilson 95 % interval and the published accuracy, Tables 3 and 4 with the
-published count. In Tables 1, 2 and 4 ``missing`` stands where this run has nothing to show: a benchmark that the run or the model lacks, an
-average over one, the domains of a subset without labels. Tables 3 and 4 have each count beside the published one.
+Each is written beside a long form: Tables 1 and 2 with k, n, the Wilson 95 % interval and the published accuracy,
+Tables 3 and 4 with the published count. In Tables 1, 2 and 4 ``missing`` stands where this run has nothing to show: a
+benchmark that the run or the model lacks, an average over one, the domains of a subset without labels. Tables 3 and 4
+have each count beside the published one.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from m1.errors import UserError, run
-from m1.files import replacing
-from m1.progress import say
-from m1.report import inputs, judged
+from m1.core.errors import UserError, run
+from m1.core.files import replacing
+from m1.core.progress import say
+from m1.report import inputs
+from m1.report import scores as judged
 from m1.report.accuracy import accuracies, at, average, headed, of_model
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
@@ -28,22 +30,27 @@ MISSING = "missing"
 
 
 def accuracy_table(
-    found: pd.DataFrame, rows: Sequence[Mapping[str, Any]], remark: str, published: pd.DataFrame, benchmarks: Mapping[str, str]
+    found: pd.DataFrame,
+    rows: Sequence[Mapping[str, Any]],
+    remark: str,
+    published: pd.DataFrame,
+    benchmarks: Mapping[str, str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Table 1 or 2, as the headings of ``published`` say, and its long form.
 
     Args:
         found: from :func:`m1.report.accuracy.accuracies`.
-        rows: in the order shown, each with ``model`` (key), ``label`` (name shown), ``budget`` (tokens), ``published`` (name in the
-            published table, or None) and the group, keyed by the first heading of ``published``.
+        rows: in the order shown, each with ``model`` (key), ``label`` (name shown), ``budget`` (tokens), ``published``
+            (name in the published table, or None) and the group, keyed by the first heading of ``published``.
         remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
         published: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: key to heading of the paper's; columns of this run's own come after them.
 
     Returns:
-        The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so that averages
-        compare: NaN for a model that lacks one of them), and one line per model and benchmark: group, model, label, benchmark, budget, k,
-        n, accuracy, low, high, published.
+        The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so
+        that averages
+        compare: NaN for a model that lacks one of them), and one line per model and benchmark: group, model, label,
+        benchmark, budget, k, n, accuracy, low, high, published.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -69,7 +76,8 @@ def accuracy_table(
 
 
 def _published_row(published: pd.DataFrame, row: Mapping[str, Any], group: str, name: str) -> dict[str, float]:
-    """The published accuracies by heading; none for None. Names that occur in several groups (Random of Table 2) need the group, too."""
+    """The published accuracies by heading; none for None. Names that occur in several groups (Random of Table 2) need
+    the group, too."""
     if row["published"] is None:
         return {}
     matches = published[published[name] == row["published"]]
@@ -77,14 +85,18 @@ def _published_row(published: pd.DataFrame, row: Mapping[str, Any], group: str, 
         matches = matches[matches[group] == row[group]]
     if len(matches) != 1:
         raise UserError(
-            f"--settings: row {row['label']!r}: {len(matches)} published rows are named {row['published']!r} with {group} {row[group]!r}; "
+            f"--settings: row {row['label']!r}: {len(matches)} published rows are named "
+            f"{row['published']!r} with {group} {row[group]!r}; "
             f"the names are {', '.join(published[name].drop_duplicates())}, or null for none"
         )
     return matches.iloc[0, 2:].to_dict()
 
 
 def count_table(
-    counts: Mapping[str, Mapping[str, int]], rows: Sequence[Mapping[str, Any]], columns: Sequence[str], published: pd.DataFrame
+    counts: Mapping[str, Mapping[str, int]],
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    published: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Table 3: questions per pool at each step of the curation, and its long form with the published counts.
 
@@ -95,19 +107,25 @@ def count_table(
         published: Dataset, one column per pool, Summation.
 
     Raises:
-        UserError: rows and counts have other labels; a question is of a pool without a column; a published name does not exist.
+        UserError: rows and counts have other labels; a question is of a pool without a column; a published name does
+            not exist.
     """
     wide, long = [], []
     for number, row in enumerate(rows):
         inputs.exact_keys(row, ["label", "published"], f"--settings: row {number}")
     labels = [row["label"] for row in rows]
     if sorted(labels) != sorted(counts):
-        raise UserError(f"--row names {', '.join(counts)}, but the rows in --settings are {', '.join(labels)}: they must be the same")
+        raise UserError(
+            f"--row names {', '.join(counts)}, but the rows in --settings are {', '.join(labels)}: they "
+            "must be the same"
+        )
     for row in rows:
         found = counts[row["label"]]
         strays = sorted(set(found) - set(columns))
         if strays:
-            raise UserError(f"row {row['label']!r}: questions of {', '.join(strays)}, not among the columns {', '.join(columns)}")
+            raise UserError(
+                f"row {row['label']!r}: questions of {', '.join(strays)}, not among the columns {', '.join(columns)}"
+            )
         cells = {POOLS.get(key, key): found.get(key, 0) for key in columns} | {"Summation": sum(found.values())}
         matches = published[published["Dataset"] == row["published"]]
         if row["published"] is not None and len(matches) != 1:
@@ -125,7 +143,8 @@ def count_table(
 
 
 def _beside(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
-    """Cells with the published ones to their right, under ``{heading} published``; headings that the published table lacks have none."""
+    """Cells with the published ones to their right, under ``{heading} published``; headings that the published table
+    lacks have none."""
     row: dict[str, Any] = {}
     for heading, value in cells.items():
         row[heading] = value
@@ -145,7 +164,8 @@ def sample_domains(
         domains: question id to domain, for samples without one of their own; None where no file of them is given.
 
     Returns:
-        Counts by (domain, pool key); None where there is no label at all (m23K is published without), so that nothing can be counted.
+        Counts by (domain, pool key); None where there is no label at all (m23K is published without), so that nothing
+        can be counted.
 
     Raises:
         UserError: some samples have a domain and others none.
@@ -157,14 +177,17 @@ def sample_domains(
         domain = own or (domains or {}).get(question)
         if not domain:
             raise UserError(
-                f"subset {label}: question {question} has no domain of its own and none in the file given as --domains. "
+                f"subset {label}: question {question} has no domain of its own and none in the file given "
+                "as --domains. "
                 "Label it and run again."
             )
         found[domain, source] += 1
     return found
 
 
-def domain_table(subsets: Mapping[str, Mapping[tuple[str, str], int] | None], published: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def domain_table(
+    subsets: Mapping[str, Mapping[tuple[str, str], int] | None], published: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Table 4: questions per domain and pool in each subset, and its long form with the published counts.
 
     Args:
@@ -172,10 +195,10 @@ def domain_table(subsets: Mapping[str, Mapping[tuple[str, str], int] | None], pu
         published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
 
     Returns:
-        One row per domain: those of the published table in its order, then others in alphabetical order. Columns: Domain, then for each
-        subset one per pool and their ``Summation``, each followed by the published count where the paper has that subset and pool;
-        ``missing`` in the columns of a subset without counts. The long form has one line per domain, subset and pool: domain, subset,
-        source, count, published.
+        One row per domain: those of the published table in its order, then others in alphabetical order. Columns:
+        Domain, then for each subset one per pool and their ``Summation``, each followed by the published count where
+        the paper has that subset and pool; ``missing`` in the columns of a subset without counts. The long form has one
+        line per domain, subset and pool: domain, subset, source, count, published.
     """
     known = published.set_index("Domain")
     others = sorted({domain for counts in subsets.values() for domain, _ in counts or {}} - set(known.index))
@@ -193,7 +216,13 @@ def domain_table(subsets: Mapping[str, Mapping[tuple[str, str], int] | None], pu
             shown = {f"{subset} {heading}": MISSING if value is None else value for heading, value in cells.items()}
             row |= _beside(shown, reference, published)
             long += [
-                {"domain": domain, "subset": subset, "source": heading, "count": value, "published": reference.get(f"{subset} {heading}")}
+                {
+                    "domain": domain,
+                    "subset": subset,
+                    "source": heading,
+                    "count": value,
+                    "published": reference.get(f"{subset} {heading}"),
+                }
                 for heading, value in cells.items()
             ]
         wide.append(row)
@@ -240,7 +269,8 @@ def _sources(path: str, sources: Mapping[str, str]) -> list[str]:
     strays = [identity for identity in identities if identity not in sources]
     if strays:
         raise UserError(
-            f"{path}: the source of {len(strays)} of {len(identities)} records is not known (the first: question {strays[0]}). "
+            f"{path}: the source of {len(strays)} of {len(identities)} records is not known (the first: "
+            f"question {strays[0]}). "
             "Give the files of their questions as --questions."
         )
     return [sources[identity] for identity in identities]
@@ -267,11 +297,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("table1", "table2"):
         command = commands.add_parser(name)
         command.set_defaults(run=_run_accuracy_table)
-        command.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+        command.add_argument(
+            "--judgements", nargs="+", required=True, help="judgements, any number of models in each file"
+        )
         command.add_argument("--published", required=True, help=f"resources/paper/{name}.csv")
-        command.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order")
+        command.add_argument(
+            "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+        )
         command.add_argument("--settings", required=True, help="JSON: rows, remark")
-        command.add_argument("--long", required=True, help="CSV to write: k, n, interval and published accuracy of each cell")
+        command.add_argument(
+            "--long", required=True, help="CSV to write: k, n, interval and published accuracy of each cell"
+        )
         command.add_argument("--output", required=True, help="CSV to write")
     command = commands.add_parser("table3")
     command.set_defaults(run=_run_table3)
@@ -283,7 +319,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="records with a source or a question_id; files of one label are counted together",
     )
     command.add_argument(
-        "--questions", nargs="+", default=[], help="questions, for the sources of records that have none of their own (traces)"
+        "--questions",
+        nargs="+",
+        default=[],
+        help="questions, for the sources of records that have none of their own (traces)",
     )
     command.add_argument("--published", required=True, help="resources/paper/table3.csv")
     command.add_argument("--settings", required=True, help="JSON: columns, rows")
@@ -292,7 +331,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = commands.add_parser("table4")
     command.set_defaults(run=_run_table4)
     command.add_argument("--domains", help="domain records, for samples without a domain of their own")
-    command.add_argument("--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset")
+    command.add_argument(
+        "--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset"
+    )
     command.add_argument("--published", required=True, help="resources/paper/table4.csv")
     command.add_argument("--long", required=True, help="CSV to write: each count beside the published one")
     command.add_argument("--output", required=True, help="CSV to write")

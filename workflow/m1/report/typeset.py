@@ -1,7 +1,8 @@
 """Tables 1 to 4 as LaTeX (booktabs) and Markdown, in the paper's layout, from the CSVs of :mod:`m1.report.tables`.
 
-Tables 1 and 2 have their rows under the name of their group and are shaded green, deeper for higher accuracy in a column of a group, as the
-caption of Table 1 says. Tables 3 and 4 show this run's counts; the CSVs have the published ones beside them.
+Tables 1 and 2 have their rows under the name of their group and are shaded green, deeper for higher accuracy in a
+column of a group, as the caption of Table 1 says. Tables 3 and 4 show this run's counts; the CSVs have the published
+ones beside them.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from itertools import groupby
 
 import pandas as pd
 
-from m1.errors import UserError, run
-from m1.files import write_text
-from m1.progress import say
+from m1.core.errors import UserError, run
+from m1.core.files import write_text
+from m1.core.progress import say
 from m1.report import inputs
 from m1.report.tables import MISSING
 
 CAPTIONS = {
-    "table1": "Accuracy (%) on each benchmark. Own models in bold. Green within each group: the deeper, the higher the accuracy.",
-    "table2": "Data filtering: accuracy (%) after training on each subset. Green within each scale: the deeper, the higher the accuracy.",
+    "table1": "Accuracy (%) on each benchmark. Own models in bold. Green within each group: the deeper, "
+    "the higher the accuracy.",
+    "table2": "Data filtering: accuracy (%) after training on each subset. Green within each scale: the "
+    "deeper, the higher the accuracy.",
     "table3": "Questions of each training pool after each step of the curation.",
     "table4": "Questions of each domain and training pool in the training subsets.",
 }
@@ -34,7 +37,9 @@ WIDE = 9
 """Columns from which on a table is scaled to the width of the text."""
 TALL = 40
 """Rows from which on a table is set in the smallest type, so that it stays on a page."""
-PREAMBLE = "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
+PREAMBLE = (
+    "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
+)
 LATEX = {
     **{character: f"\\{character}" for character in "#$%&_{}"},
     "\\": "\\textbackslash{}",
@@ -65,7 +70,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Layout:
-    """A table as it is set: heading of the first column, headings of the others with those that span several, and rows by group."""
+    """A table as it is set: heading of the first column, headings of the others with those that span several, and rows
+    by group."""
 
     number: str
     caption: str
@@ -77,7 +83,9 @@ class Layout:
     """Name of the group, empty for none, to its rows."""
 
 
-def accuracy_layout(table: pd.DataFrame, kinds: Mapping[str, str], bold: Sequence[str]) -> tuple[list[str], dict[str, list[Row]]]:
+def accuracy_layout(
+    table: pd.DataFrame, kinds: Mapping[str, str], bold: Sequence[str]
+) -> tuple[list[str], dict[str, list[Row]]]:
     """Spanning headings and rows of Table 1 or 2.
 
     Args:
@@ -97,7 +105,8 @@ def accuracy_layout(table: pd.DataFrame, kinds: Mapping[str, str], bold: Sequenc
 
 
 def shade(accuracy: pd.Series) -> pd.Series:
-    """Per cent of green: none at the lowest accuracy, :data:`DEEPEST` at the highest; none where all are equal, or nothing is there."""
+    """Per cent of green: none at the lowest accuracy, :data:`DEEPEST` at the highest; none where all are equal, or
+    nothing is there."""
     low, high = accuracy.min(), accuracy.max()
     if not low < high:
         return pd.Series(0, index=accuracy.index)
@@ -115,7 +124,9 @@ def layout(number: str, table: pd.DataFrame, kinds: Mapping[str, str], bold: Seq
     spans = [column.partition(" ")[0] if number == "table4" else "" for column in own]
     columns = [column.partition(" ")[2] if number == "table4" else column for column in own]
     first = table.columns[0]
-    rows = [Row(name, cells, False, [0] * len(own)) for name, cells in zip(table[first], table[own].to_numpy().tolist())]
+    rows = [
+        Row(name, cells, False, [0] * len(own)) for name, cells in zip(table[first], table[own].to_numpy().tolist())
+    ]
     return Layout(number, caption, first, spans, columns, {"": rows})
 
 
@@ -197,7 +208,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("number", choices=CAPTIONS)
     parser.add_argument("--table", required=True, help="CSV from m1.report.tables")
     parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: headings and kinds")
-    parser.add_argument("--settings", required=True, help="JSON: bold: names of rows in bold; note: added to the caption, empty for none")
+    parser.add_argument(
+        "--settings",
+        required=True,
+        help="JSON: bold: names of rows in bold; note: added to the caption, empty for none",
+    )
     parser.add_argument("--latex", required=True, help="file to write: .tex, to be \\input")
     parser.add_argument("--markdown", required=True, help="file to write: .md")
     options = parser.parse_args(argv)

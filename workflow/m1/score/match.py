@@ -9,7 +9,8 @@ first      the paper's words ("we only choose the first one"): the same rules in
 strict     the box or a stated answer must name one option and nothing else; whatever else is no answer, never a guess
 ========== ===========================================================================================================
 
-``released`` and ``first`` fold letter case, so that options such as Bb and BB are one (:func:`is_ambiguous`); ``strict`` tells them apart.
+``released`` and ``first`` fold letter case, so that options such as Bb and BB are one (:func:`is_ambiguous`);
+``strict`` tells them apart.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from typing import Literal
 
-from m1.answers import Match, named_option
-from m1.prompts import options_lines
-from m1.records import LETTERS, Question
+from m1.core.answers import Match, named_option
+from m1.core.prompts import options_lines
+from m1.core.records import LETTERS, Question
 
 Protocol = Literal["released", "first", "strict"]
 PROTOCOLS: tuple[Protocol, ...] = ("released", "first", "strict")
@@ -33,10 +34,10 @@ BY_TEXT = ("boxed text", "option text", "most similar option")
 
 
 def decide(extracted: str, question: Question, protocol: Protocol) -> Match:
-    """The option that an extracted answer (see :func:`m1.answers.extract_boxed`) stands for.
+    """The option that an extracted answer (see :func:`m1.core.answers.extract_boxed`) stands for.
 
-    Under ``released`` and ``first`` the three boxed rules compare with the right option only, as in the released code: they make an answer
-    right and never wrong, so a wrong boxed letter is found by "lone letter".
+    Under ``released`` and ``first`` the three boxed rules compare with the right option only, as in the released code:
+    they make an answer right and never wrong, so a wrong boxed letter is found by "lone letter".
     """
     if protocol == "strict":
         return match_strict(extracted, question)
@@ -82,7 +83,8 @@ def match_text(text: str, options: tuple[str, ...], last: bool) -> Match:
 def shown_options(options: tuple[str, ...]) -> dict[str, str]:
     """Letter to lower-cased text, read back from the prompt's lines as the released code does.
 
-    So an option of several lines is known by its first, and a further line that happens to hold ". " becomes an option of its own.
+    So an option of several lines is known by its first, and a further line that happens to hold ". " becomes an option
+    of its own.
     """
     lines = (line.strip().split(". ", 1) for line in "\n".join(options_lines(options)).split("\n"))
     return {parts[0]: parts[1].lower() for parts in lines if len(parts) == 2}
@@ -98,12 +100,14 @@ _ANSWER_IS = re.compile(r"answer is\s*([A-N])")
 
 @cache
 def _lone_letter(count: int) -> re.Pattern[str]:
-    """One of the first ``count`` letters that stands alone; "A " is rather the article. Chinese characters are word characters, too."""
+    """One of the first ``count`` letters that stands alone; "A " is rather the article. Chinese characters are word
+    characters, too."""
     return re.compile(rf"(?:^|is |[\W\u4e00-\u9fff])(?!A )([{LETTERS[:count]}])(?:[\W\u4e00-\u9fff]|$)")
 
 
 def _pick(pattern: re.Pattern[str], text: str, last: bool) -> str | None:
-    """The first or last letter that a pattern finds, if any (matches do not overlap, so the last one needs all of them)."""
+    """The first or last letter that a pattern finds, if any (matches do not overlap, so the last one needs all of
+    them)."""
     letter = None
     for found in pattern.finditer(text):
         letter = found[1]
@@ -113,7 +117,8 @@ def _pick(pattern: re.Pattern[str], text: str, last: bool) -> str | None:
 
 
 def _option_in(text: str, shown: dict[str, str], last: bool) -> str | None:
-    """The option whose last occurrence begins latest (or whose first begins earliest), if any occurs; of equals the first."""
+    """The option whose last occurrence begins latest (or whose first begins earliest), if any occurs; of equals the
+    first."""
     find: Callable[[str], int] = text.rfind if last else text.find
     places = {letter: place for letter, option in shown.items() if (place := find(option)) >= 0}
     return (max if last else min)(places, key=lambda letter: places[letter], default=None)
@@ -122,7 +127,8 @@ def _option_in(text: str, shown: dict[str, str], last: bool) -> str | None:
 def _most_similar(text: str, shown: dict[str, str]) -> str:
     """The option of the highest ``difflib`` ratio; of equals the last.
 
-    One matcher serves all options because its index is of the text; ``quick_ratio`` is an upper bound that skips most of the work.
+    One matcher serves all options because its index is of the text; ``quick_ratio`` is an upper bound that skips most
+    of the work.
     """
     matcher = SequenceMatcher(None, "", text)
     chosen, highest = "", 0.0
@@ -141,8 +147,9 @@ def match_strict(extracted: str, question: Question) -> Match:
 
     What counts as stated is the first of these that is there at all (docs/scoring.md has the forms):
 
-    1. "answer is", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that stands for itself ("(B)", "B.",
-       "B because", but neither "A patient" nor "B and C"), or by an option's text up to the end of the sentence; the last one counts;
+    1. "answer is", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that stands for itself
+       ("(B)", "B.", "B because", but neither "A patient" nor "B and C"), or by an option's text up to the end of the
+       sentence; the last one counts;
     2. "is" before an option that the text points at (``the next step is "B": ...``), if all such places agree;
     3. the only option that the text points at.
 
@@ -162,7 +169,8 @@ def match_strict(extracted: str, question: Question) -> Match:
 
 
 def _stated(text: str, question: Question) -> Match:
-    """The option that a text begins with, by letter or by text; no answer where it goes on with "and" or "or" and another one."""
+    """The option that a text begins with, by letter or by text; no answer where it goes on with "and" or "or" and
+    another one."""
     line = text.partition("\n")[0]
     if (letter := _STATED_LETTER.match(line)) and letter[1] in LETTERS[: len(question.options)]:
         end = _behind_own_text(text, letter.end(1), letter[1], question)
@@ -172,11 +180,13 @@ def _stated(text: str, question: Question) -> Match:
 
 
 def _pointed_at(text: str, question: Question) -> tuple[set[str], str]:
-    """Letters of the options that a text points at, behind an "is" if there are such, else all of them; and the rule's name.
+    """Letters of the options that a text points at, behind an "is" if there are such, else all of them; and the rule's
+    name.
 
-    It points by a letter after "option" or "choice", or in brackets, quotes or bold print, or at the start of a line ("B. ..."), or before
-    the option's own text ("C: 'Plague'"); and, behind "is", by an option's text in quotes or bold print. A letter before another option's
-    text, or one that is denied ("(A) is incorrect"), does not count; "A and B" names neither, so that there is no letter at all.
+    It points by a letter after "option" or "choice", or in brackets, quotes or bold print, or at the start of a line
+    ("B. ..."), or before the option's own text ("C: 'Plague'"); and, behind "is", by an option's text in quotes or bold
+    print. A letter before another option's text, or one that is denied ("(A) is incorrect"), does not count; "A and B"
+    names neither, so that there is no letter at all.
     """
     stated: set[str] = set()
     every: set[str] = set()
@@ -202,8 +212,8 @@ def _pointed_at(text: str, question: Question) -> tuple[set[str], str]:
 
 
 def _behind_own_text(text: str, start: int, letter: str, question: Question) -> int | None:
-    """Where an option's text ends if it follows its letter, with nothing but marks between; ``start`` if it does not; None if it is
-    another option's text that does."""
+    """Where an option's text ends if it follows its letter, with nothing but marks between; ``start`` if it does not;
+    None if it is another option's text that does."""
     begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # it matches nothing, too
     follows = {}
     for known, option in _by_first_character(question.options).get(text[begin : begin + 1].casefold(), ()):
@@ -217,7 +227,8 @@ def _behind_own_text(text: str, start: int, letter: str, question: Question) -> 
 
 @lru_cache(maxsize=16)
 def _by_first_character(options: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Letters and texts of the options by the first character, case folded; texts without the quotes and stops around them."""
+    """Letters and texts of the options by the first character, case folded; texts without the quotes and stops around
+    them."""
     result: dict[str, list[tuple[str, str]]] = {}
     for letter, option in zip(LETTERS, options):
         text = option.strip(" \n\"'.")
@@ -234,10 +245,10 @@ _STATEMENT = re.compile(
 _STATED_LETTER = re.compile(
     r"""[\s*"'(\[{$]{0,6}(?:[Oo]ption\s|[Cc]hoice\s)?[(*]{0,3}"""  # what may stand before the letter
     r"""([A-N])"""
-    r"""(?:[)\]}"'*$]|[.:](?!\w)|\s*$|,?\s(?:because|since|as|which)\s|\s[-–—]\s)"""  # what shows that it stands for itself
+    r"""(?:[)\]}"'*$]|[.:](?!\w)|\s*$|,?\s(?:because|since|as|which)\s|\s[-–—]\s)"""  # it stands for itself
 )
 _POINTER = re.compile(
-    r"""(\b(?:is|are|be)(?:\s(?:most\s)?likely)?:?\s{1,2})?(\b(?:[Oo]ption|[Cc]hoice)s?\s)?"""  # behind "is", after "option"
+    r"""(\b(?:is|are|be)(?:\s(?:most\s)?likely)?:?\s{1,2})?(\b(?:[Oo]ption|[Cc]hoice)s?\s)?"""  # "is", "option"
     r"""(?<!\w)(["'(*\[{]{0,4})([A-N])(?![\w'’]\w)(\s[-–—](?=\s)|[.,:)\]}"'*]{0,4})"""  # the letter and its marks
 )
 _IS_MARKED_TEXT = re.compile(r"""\b(?:is|be):?\s{1,2}(?:an?\s|the\s)?(["'*]{1,4})(\w[^\n*"]{0,300}?)\1""")

@@ -1,4 +1,5 @@
-"""A screening model behind a URL attempts every question of the collection (3.1): as :mod:`m1.screen.attempt`, without weights here."""
+"""A screening model behind a URL attempts every question of the collection (3.1): as :mod:`m1.screen.attempt`, without
+weights here."""
 
 from __future__ import annotations
 
@@ -9,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from m1 import settings as given
-from m1.calls.client import Provider, Request, complete_all
-from m1.curation import is_right_curated
-from m1.errors import run
-from m1.files import write_manifest
-from m1.progress import say
-from m1.prompts import evaluation_prompt, question_text
-from m1.records import Attempt, Question, read, writing
-from m1.store import Store
+from m1.client.complete import Provider, Request, complete_all
+from m1.core import settings as given
+from m1.core.curation import is_right_curated
+from m1.core.errors import run
+from m1.core.files import write_manifest
+from m1.core.progress import say
+from m1.core.prompts import evaluation_prompt, question_text
+from m1.core.records import Attempt, Question, read, writing
+from m1.core.store import Store
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,8 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
-    parser.add_argument("--provider", required=True, type=json.loads, help="JSON: what decides the answers (keys of Provider)")
-    parser.add_argument("--calls", required=True, type=json.loads, help="JSON: by name, how calls are made, and prices (its other keys)")
+    parser.add_argument(
+        "--provider", required=True, type=json.loads, help="JSON: what decides the answers (keys of Provider)"
+    )
+    parser.add_argument(
+        "--calls", required=True, type=json.loads, help="JSON: by name, how calls are made, and prices (its other keys)"
+    )
     parser.add_argument("--settings", required=True, help="JSON: prompt, rule (released or strict)")
     parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
@@ -34,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     settings, title = given.parse(arguments.settings, ["prompt", "rule"]), f"screen {arguments.name}"
-    provider = Provider.from_settings({**arguments.provider, **arguments.calls[arguments.name]}, f"screen.providers.{arguments.name}")
+    provider = Provider.from_settings(
+        {**arguments.provider, **arguments.calls[arguments.name]}, f"screen.providers.{arguments.name}"
+    )
     questions = read(arguments.questions, Question)
     requests = [Request(evaluation_prompt(question_text(question), settings["prompt"])) for question in questions]
     right = 0

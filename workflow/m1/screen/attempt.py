@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from m1 import settings as given
-from m1.curation import is_right_curated
-from m1.errors import run
-from m1.infer.answer import add_portions, answer_at_once, kept, portions
-from m1.infer.engine import add_arguments, opened, write_generated
-from m1.progress import say
-from m1.records import Attempt
+from m1.core import settings as given
+from m1.core.curation import is_right_curated
+from m1.core.errors import run
+from m1.core.progress import say
+from m1.core.records import Attempt
+from m1.engines.cached import add_arguments, opened, write_generated
+from m1.engines.direct import answer_at_once
+from m1.engines.shards import add_portions, kept, portions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_arguments(parser)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_portions(parser)
-    parser.add_argument("--settings", required=True, help="JSON: prompt, answer_limit (tokens), rule (released or strict)")
+    parser.add_argument(
+        "--settings", required=True, help="JSON: prompt, answer_limit (tokens), rule (released or strict)"
+    )
     arguments = parser.parse_args(argv)
     started = time.time()
     settings, title = given.parse(arguments.settings, ["prompt", "answer_limit", "rule"]), f"screen {arguments.name}"

@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import write_manifest
-from m1.progress import say
-from m1.records import Attempt, Question, read, write
+from m1.core import settings as given
+from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
+from m1.core.progress import say
+from m1.core.records import Attempt, Question, read, write
 
 
 def answer_class(questions: Iterable[Question]) -> Callable[[Question], tuple[str, str]]:
     """The function that gives a question's class of answers: (source, answer).
 
-    Where all questions of a source have the same options (yes, no, maybe), a class is the answer's text; elsewhere it is the letter.
+    Where all questions of a source have the same options (yes, no, maybe), a class is the answer's text; elsewhere it
+    is the letter.
     """
     option_sets: dict[str, set[frozenset[str]]] = {}
     for question in questions:
@@ -33,14 +34,20 @@ def lost_classes(before: Sequence[Question], after: Sequence[Question], smallest
     """
     name = answer_class(before)
     left = {name(question) for question in after}
-    return [(*key, count) for key, count in sorted(Counter(map(name, before)).items()) if count >= smallest and key not in left]
+    return [
+        (*key, count)
+        for key, count in sorted(Counter(map(name, before)).items())
+        if count >= smallest and key not in left
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the hard questions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
-    parser.add_argument("--attempts", required=True, nargs="+", type=Path, help="attempts, Parquet, one file a screening model")
+    parser.add_argument(
+        "--attempts", required=True, nargs="+", type=Path, help="attempts, Parquet, one file a screening model"
+    )
     parser.add_argument("--settings", required=True, help="JSON: smallest_class (questions)")
     parser.add_argument("--output", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--manifest", required=True, type=Path)
@@ -53,20 +60,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         attempts = read(path, Attempt)
         missing = {question.id for question in questions} - {attempt.question_id for attempt in attempts}
         if missing:
-            raise UserError(f"{path}: {len(missing)} questions of {arguments.questions} have no attempt; delete it to have it made again")
+            raise UserError(
+                f"{path}: {len(missing)} questions of {arguments.questions} have no attempt; delete it to "
+                "have it made again"
+            )
         names = {attempt.question_id for attempt in attempts if attempt.correct}
         right[path.stem] = len(names)
         solved |= names
     hard = [question for question in questions if question.id not in solved]
     if not hard:
-        raise UserError(f"{arguments.questions}: the screening models solve every question; screen with weaker models (`screen.models`)")
+        raise UserError(
+            f"{arguments.questions}: the screening models solve every question; screen with weaker "
+            "models (`screen.models`)"
+        )
     lost = lost_classes(questions, hard, settings["smallest_class"])
     if lost:
         source, answer, count = lost[0]
         found = f"all {count} questions of {source} with the answer {answer!r} were solved by a screening model"
-        raise UserError(f"{found} (right: {right}), so none is left to train on; screen with other models or raise screen.smallest_class")
+        raise UserError(
+            f"{found} (right: {right}), so none is left to train on; screen with other models or raise "
+            "screen.smallest_class"
+        )
     write(arguments.output, hard, Question)
-    counts = {"questions": len(questions), "right": right, "hard": len(hard), "hard_by_source": dict(Counter(q.source for q in hard))}
+    counts = {
+        "questions": len(questions),
+        "right": right,
+        "hard": len(hard),
+        "hard_by_source": dict(Counter(q.source for q in hard)),
+    }
     inputs = {"questions": arguments.questions, **{path.stem: path for path in arguments.attempts}}
     write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
     say("screen", f"{len(questions):,} questions, {len(hard):,} solved by none")

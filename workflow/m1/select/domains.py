@@ -1,4 +1,5 @@
-"""Give every question with a right trace its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity sampling", Table 4)."""
+"""Give every question with a right trace its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity sampling",
+Table 4)."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from m1 import records
-from m1.calls.client import Completion, Provider, Request, Spending, complete_all
-from m1.errors import UserError, run
-from m1.files import write_manifest
-from m1.progress import say
-from m1.prompts import question_text
-from m1.records import Domain, Question, Trace
-from m1.store import Store
+from m1.client.complete import Completion, Provider, Request, Spending, complete_all
+from m1.core import records
+from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
+from m1.core.progress import say
+from m1.core.prompts import question_text
+from m1.core.records import Domain, Question, Trace
+from m1.core.store import Store
 
 FAILED_SHARE = 0.01
 """More than this share of questions without a domain is an error: the sampling would lose them."""
@@ -63,9 +64,14 @@ def final_code(answer: str) -> str | None:
 
 
 def label(
-    questions: Sequence[Question], template: str, qualifiers: dict[str, tuple[str, str]], provider: Provider, store: Store
+    questions: Sequence[Question],
+    template: str,
+    qualifiers: dict[str, tuple[str, str]],
+    provider: Provider,
+    store: Store,
 ) -> tuple[dict[str, str], Spending]:
-    """Question id to code; questions whose answer names no code are asked again, up to ``max_retries`` times, and then left out.
+    """Question id to code; questions whose answer names no code are asked again, up to ``max_retries`` times, and then
+    left out.
 
     Asking again differs in the seed (1, 2, ...), so that it is another call, for the provider and for the store.
     """
@@ -75,7 +81,9 @@ def label(
         waiting = [question for question in questions if question.id not in codes]
         if not waiting and spendings:
             break
-        requests = [Request(domain_prompt(template, qualifiers, question), seed=attempt or None) for question in waiting]
+        requests = [
+            Request(domain_prompt(template, qualifiers, question), seed=attempt or None) for question in waiting
+        ]
         title = "domains" if attempt == 0 else f"domains, attempt {attempt + 1}"
         completions, spending = complete_all(requests, provider, store, title)
         spendings.append(spending)
@@ -99,9 +107,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--labeller",
         required=True,
         type=json.loads,
-        help="JSON: what decides the answers (keys of m1.calls.client.Provider); rule is null",
+        help="JSON: what decides the answers (keys of m1.client.complete.Provider); rule is null",
     )
-    parser.add_argument("--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)")
+    parser.add_argument(
+        "--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)"
+    )
     parser.add_argument("--qualifiers", required=True, help="CSV: code, name, scope_note")
     parser.add_argument("--prompt", required=True, help="text with {qualifiers} and {question}")
     parser.add_argument("--store", required=True, help="folder of the store of calls")
@@ -114,7 +124,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     qualifiers = read_qualifiers(arguments.qualifiers)
     template = _read_template(arguments.prompt)
     known = {question.id: question for path in arguments.questions for question in records.read(path, Question)}
-    wanted = dict.fromkeys(trace.question_id for trace in records.read(arguments.samples, Trace) if trace.verdict == "right")
+    wanted = dict.fromkeys(
+        trace.question_id for trace in records.read(arguments.samples, Trace) if trace.verdict == "right"
+    )
     if unknown := [identity for identity in wanted if identity not in known]:
         raise UserError(
             f"{arguments.samples}: question {unknown[0]} is in none of {', '.join(arguments.questions)} "
@@ -126,12 +138,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     failed = [question.id for question in questions if question.id not in codes]
     if len(failed) > FAILED_SHARE * len(questions):
         raise UserError(
-            f"{provider.name}: {len(failed):,} of {len(questions):,} answers name no code of {arguments.qualifiers}, also when asked again "
+            f"{provider.name}: {len(failed):,} of {len(questions):,} answers name no code of "
+            f"{arguments.qualifiers}, also when asked again "
             f"{provider.max_retries} times; the first is question {failed[0]}. "
             f"Check the prompt {arguments.prompt}, labeller.max_tokens and the model."
         )
 
-    domains = [Domain(question.id, codes[question.id], qualifiers[codes[question.id]][0]) for question in questions if question.id in codes]
+    domains = [
+        Domain(question.id, codes[question.id], qualifiers[codes[question.id]][0])
+        for question in questions
+        if question.id in codes
+    ]
     records.write(arguments.output, domains, Domain)
     counts = Counter(domain.name for domain in domains)
     write_manifest(
@@ -143,7 +160,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             "prompt": arguments.prompt,
         },
         settings={**arguments.labeller, **arguments.calls},
-        counts={"questions": len(questions), "labelled": len(domains), "domains": {name: counts[name] for name, _ in qualifiers.values()}},
+        counts={
+            "questions": len(questions),
+            "labelled": len(domains),
+            "domains": {name: counts[name] for name, _ in qualifiers.values()},
+        },
         started=started,
         failed=failed,
         spending=asdict(spending),
@@ -165,7 +186,9 @@ def _read_template(path: str | Path) -> str:
         if template.count(place) != 1:
             raise UserError(f"{path}: {place} stands {template.count(place)} times in the prompt; once is needed")
     if template.index("{qualifiers}") > template.index("{question}"):
-        raise UserError(f"{path}: {{qualifiers}} must come before {{question}}, so that providers can cache the equal beginning")
+        raise UserError(
+            f"{path}: {{qualifiers}} must come before {{question}}, so that providers can cache the equal beginning"
+        )
     return template
 
 

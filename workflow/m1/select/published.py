@@ -1,4 +1,5 @@
-"""Take a training subset that the authors published in place of curating it: m1K, m23K or an ablation set, with its traces (3.1, Table 3).
+"""Take a training subset that the authors published in place of curating it: m1K, m23K or an ablation set, with its
+traces (3.1, Table 3).
 
 The layout is that of the data sets ``m1k-tokenized`` and ``m23k-tokenized``:
 
@@ -13,7 +14,8 @@ domain_name             MeSH qualifier (m1K only)                     domain; em
 answer_letter           letter of the right option                    checked against the prompt
 ======================= ============================================= ===========================
 
-Texts stay as published, character by character. ``text`` is not read: :mod:`m1.train.text` makes it anew, with the model's own template.
+Texts stay as published, character by character. ``text`` is not read: :mod:`m1.train.text` makes it anew, with the
+model's own template.
 """
 
 from __future__ import annotations
@@ -26,13 +28,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from m1 import records
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import digest, write_manifest
-from m1.pools import sources
-from m1.progress import say
-from m1.records import Sample
+from m1.core import records, sources
+from m1.core import settings as given
+from m1.core.errors import UserError, run
+from m1.core.files import digest, write_manifest
+from m1.core.progress import say
+from m1.core.records import Sample
 
 RULE = "published"
 """The sampling rule of every sample that is taken over."""
@@ -50,14 +51,18 @@ def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset
         subset: name of the subset.
 
     Returns:
-        Samples whose ids are digests of source and prompt; a second one with an equal prompt of the same source gets ``-2``.
+        Samples whose ids are digests of source and prompt; a second one with an equal prompt of the same source gets
+        ``-2``.
 
     Raises:
-        UserError: a record that cannot be a sample; names the place, its number (from 0), the field, what was found and the remedy.
+        UserError: a record that cannot be a sample; names the place, its number (from 0), the field, what was found and
+            the remedy.
     """
     found = [_sample(row, f"{place}: record {number} (from 0)", pools, subset) for number, row in enumerate(rows)]
     if not found:
-        raise UserError(f"{place}: no record in it, so subset {subset} would be empty. Check the entry's `split` and `where`.")
+        raise UserError(
+            f"{place}: no record in it, so subset {subset} would be empty. Check the entry's `split` and `where`."
+        )
     return [
         Sample(identity, sample.source, sample.domain, sample.prompt, sample.thinking, sample.answer, subset, RULE, 0)
         for identity, sample in zip(records.distinct_ids(sample.id for sample in found), found)
@@ -66,11 +71,17 @@ def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset
 
 def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Sample:
     if not isinstance(row, Mapping):
-        raise UserError(f"{where}: a {type(row).__name__}, not an object with fields. Give a data set in the layout of m1k-tokenized.")
-    prompt, thinking, answer, hub = (_text(row, field, where) for field in ("prompt", "reasoning", "distilled_answer_string", "source"))
+        raise UserError(
+            f"{where}: a {type(row).__name__}, not an object with fields. Give a data set in the layout "
+            "of m1k-tokenized."
+        )
+    prompt, thinking, answer, hub = (
+        _text(row, field, where) for field in ("prompt", "reasoning", "distilled_answer_string", "source")
+    )
     if hub not in pools:
         raise UserError(
-            f"{where}, field 'source': {hub!r} is none of the known pools {', '.join(pools) or '(none)'}. Name its pool in --pools."
+            f"{where}, field 'source': {hub!r} is none of the known pools "
+            f"{', '.join(pools) or '(none)'}. Name its pool in --pools."
         )
     letter, options = row.get("answer_letter"), _OPTION.findall(prompt)
     if "A" in options and letter not in options:  # a prompt in another form tells no letters
@@ -80,8 +91,12 @@ def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Samp
         )
     domain = row.get("domain_name")
     if domain is not None and not isinstance(domain, str):
-        raise UserError(f"{where}, field 'domain_name': {domain!r}; it must be the name of a MeSH qualifier, or absent.")
-    return Sample(digest([pools[hub], prompt])[:16], pools[hub], domain or "", prompt, thinking, answer, subset, RULE, 0)
+        raise UserError(
+            f"{where}, field 'domain_name': {domain!r}; it must be the name of a MeSH qualifier, or absent."
+        )
+    return Sample(
+        digest([pools[hub], prompt])[:16], pools[hub], domain or "", prompt, thinking, answer, subset, RULE, 0
+    )
 
 
 def _text(row: Mapping[str, Any], field: str, where: str) -> str:
@@ -89,7 +104,8 @@ def _text(row: Mapping[str, Any], field: str, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         held = f"{value!r} found" if field in row else f"there is none among {', '.join(row)}"
         raise UserError(
-            f"{where}, field '{field}': a text is needed; {held}. Correct it, or give a data set in the layout of m1k-tokenized."
+            f"{where}, field '{field}': a text is needed; {held}. Correct it, or give a data set in the "
+            "layout of m1k-tokenized."
         )
     return value
 

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-from m1 import records
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import write_manifest
-from m1.progress import say
-from m1.prompts import question_text
-from m1.records import Domain, Question, Sample, Trace
+from m1.core import records
+from m1.core import settings as given
+from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
+from m1.core.progress import say
+from m1.core.prompts import question_text
+from m1.core.records import Domain, Question, Sample, Trace
 
 KEYS = ("rule", "size", "seed")
 RULES = ("all", "random", "domain", "domain_source")
@@ -29,11 +29,13 @@ def draw_random(items: Sequence[T], size: int, seed: int) -> list[T]:
 
 
 def draw_balanced(items: Sequence[T], groups: Sequence[Sequence[Hashable]], size: int, seed: int) -> list[T]:
-    """Draw without replacement, uniformly through levels of groups: a group that is not empty, one inside it, ..., an item.
+    """Draw without replacement, uniformly through levels of groups: a group that is not empty, one inside it, ..., an
+    item.
 
     Args:
         items: what is drawn from; at least ``size`` of them.
-        groups: for each item its group at every level: ``(domain,)``, or ``(domain, source)`` for the paper's diversity sampling (3.1).
+        groups: for each item its group at every level: ``(domain,)``, or ``(domain, source)`` for the paper's diversity
+            sampling (3.1).
 
     Returns:
         ``size`` items in the order drawn.
@@ -49,7 +51,8 @@ def draw_balanced(items: Sequence[T], groups: Sequence[Sequence[Hashable]], size
 
 
 def _take(node: dict, generator: random.Random) -> T:  # type: ignore[type-var]
-    """Draw one item below a node and delete what is then empty; groups are in sorted order, so that the order of files decides nothing."""
+    """Draw one item below a node and delete what is then empty; groups are in sorted order, so that the order of files
+    decides nothing."""
     group = generator.choice(sorted(node))
     inside = node[group]
     item = _take(inside, generator) if isinstance(inside, dict) else inside.pop(generator.randrange(len(inside)))
@@ -63,8 +66,9 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
 
     Args:
         samples: all there are, in a fixed order.
-        rule: ``all`` (every one, in order; with a size the same as ``random``), ``random`` (the first of a seeded shuffle), ``domain``
-            (uniformly a domain, then a sample in it) or ``domain_source`` (a domain, a source in it, a sample: the paper's m1K).
+        rule: ``all`` (every one, in order; with a size the same as ``random``), ``random`` (the first of a seeded
+            shuffle), ``domain`` (uniformly a domain, then a sample in it) or ``domain_source`` (a domain, a source in
+            it, a sample: the paper's m1K).
 
     Raises:
         UserError: more are asked for than there are; a rule that needs a size has none; a domain is missing.
@@ -75,14 +79,16 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
         return list(samples)
     if size > len(samples):
         raise UserError(
-            f"--settings: size is {size}, but there are only {len(samples)} right traces. Ask for fewer, or distill more questions."
+            f"--settings: size is {size}, but there are only {len(samples)} right traces. Ask for "
+            "fewer, or distill more questions."
         )
     if rule in {"all", "random"}:
         return draw_random(samples, size, seed)
     unlabelled = [sample.id for sample in samples if not sample.domain]
     if unlabelled:
         raise UserError(
-            f"--domains: {len(unlabelled)} of {len(samples)} right traces have no domain (the first: question {unlabelled[0]}). "
+            f"--domains: {len(unlabelled)} of {len(samples)} right traces have no domain (the first: "
+            f"question {unlabelled[0]}). "
             f"Rule {rule} needs all; run the labelling again."
         )
     groups = [(sample.domain, sample.source) if rule == "domain_source" else (sample.domain,) for sample in samples]
@@ -92,7 +98,8 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
 def right_samples(
     questions: Sequence[Question], traces: Sequence[Trace], domains: Sequence[Domain], subset: str, rule: str, seed: int
 ) -> list[Sample]:
-    """Every question with a right trace as a sample, in the order of the questions (that of the traces depends on who answered first).
+    """Every question with a right trace as a sample, in the order of the questions (that of the traces depends on who
+    answered first).
 
     Raises:
         UserError: a right trace whose question is not there.
@@ -103,7 +110,8 @@ def right_samples(
     lost = [identity for identity in right if identity not in known]
     if lost:
         raise UserError(
-            f"--questions: {len(lost)} right traces have no question there (the first: {lost[0]}). Give the file they were drawn from."
+            f"--questions: {len(lost)} right traces have no question there (the first: {lost[0]}). Give "
+            "the file they were drawn from."
         )
     return [
         Sample(
@@ -130,7 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--domains", help="Parquet of domains; needed by the rules domain and domain_source")
     parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
     parser.add_argument(
-        "--like", help="Parquet of another subset: as many samples as it has, or all where there are fewer (Random 23K, Table 2)"
+        "--like",
+        help="Parquet of another subset: as many samples as it has, or all where there are fewer (Random 23K, Table 2)",
     )
     parser.add_argument("--subset", required=True, help="name of the subset, for example m1k")
     parser.add_argument("--output", required=True, help="Parquet of samples")
@@ -155,7 +164,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = choose(samples, rule, size, seed)
     if not chosen:
         raise UserError(
-            f"{arguments.traces}: no right trace in it, so subset {arguments.subset} would be empty. Check the teacher's answers."
+            f"{arguments.traces}: no right trace in it, so subset {arguments.subset} would be empty. "
+            "Check the teacher's answers."
         )
     records.write(arguments.output, chosen, Sample)
     inputs = {"traces": arguments.traces, "domains": arguments.domains, "like": arguments.like}
@@ -172,7 +182,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
         started=started,
     )
-    say("select", f"{arguments.subset}: {len(samples):,} right traces in, {len(chosen):,} samples out by rule {rule}{note}")
+    say(
+        "select",
+        f"{arguments.subset}: {len(samples):,} right traces in, {len(chosen):,} samples out by rule {rule}{note}",
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Checkpoints of an unfinished training: outside the declared output, whole or not there, at most one.
 
-Snakemake deletes the output of a job that failed or was killed. So a training keeps its state in a scratch folder and goes on from there.
-A checkpoint counts only with its mark, which is written when all processes have written their part; older ones are deleted after that.
+Snakemake deletes the output of a job that failed or was killed. So a training keeps its state in a scratch folder and
+goes on from there. A checkpoint counts only with its mark, which is written when all processes have written their part;
+older ones are deleted after that.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m1.errors import UserError, tell
-from m1.files import digest
+from m1.core.errors import UserError, tell
+from m1.core.files import digest
 
 MARK = "complete"
 """File in a checkpoint that says that it is whole."""
@@ -22,7 +23,8 @@ ADAM_BYTES = 12
 
 
 def home(folder: Path, name: str, decided: Sequence[object]) -> Path:
-    """The folder of one training below that of all: only what has the same base, samples and settings goes on from its checkpoints.
+    """The folder of one training below that of all: only what has the same base, samples and settings goes on from its
+    checkpoints.
 
     Args:
         decided: JSON values that decide the weights.
@@ -47,7 +49,8 @@ def mark(checkpoint: Path) -> None:
 
 
 def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:
-    """Stop before the start where a disk cannot hold two checkpoints (the old one goes when the new one is whole) and the model.
+    """Stop before the start where a disk cannot hold two checkpoints (the old one goes when the new one is whole) and
+    the model.
 
     Args:
         kept: where the finished model is kept; in the results it takes space of its own only on another disk.
@@ -71,9 +74,12 @@ def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsi
         folder, needed = wanted[keys[0]][0], sum(wanted[key][2] for key in keys)
         free = shutil.disk_usage(folder).free
         if free < needed:
-            what, where = (" and ".join(part) for part in ([wanted[key][1] for key in keys], [f"`{key}`" for key in keys]))
+            what, where = (
+                " and ".join(part) for part in ([wanted[key][1] for key in keys], [f"`{key}`" for key in keys])
+            )
             raise UserError(
-                f"{title}: {folder.resolve()} has {free / 1e9:,.1f} GB free, and {needed / 1e9:,.1f} GB are wanted for {what};"
+                f"{title}: {folder.resolve()} has {free / 1e9:,.1f} GB free, and {needed / 1e9:,.1f} GB are "
+                f"wanted for {what};"
                 f" free space, or choose another {where} in the config"
             )
 
@@ -82,7 +88,10 @@ def tell_others(folder: Path, title: str) -> None:
     """Name unfinished trainings of the same model with other settings: they are kept, and take space."""
     for other in sorted(folder.parent.glob("*")):
         if other != folder and any(other.glob("checkpoint-*")):
-            tell(f"[{title}] {other} holds an unfinished training with other settings or data; delete it if it is not wanted")
+            tell(
+                f"[{title}] {other} holds an unfinished training with other settings or data; delete it if "
+                "it is not wanted"
+            )
 
 
 def losses(path: Path) -> list[dict[str, Any]]:

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from m1.errors import UserError, run
-from m1.report import style
+from m1.core import style
+from m1.core.errors import UserError, run
 from m1.train.checkpoints import losses
 
 

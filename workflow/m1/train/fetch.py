@@ -1,4 +1,5 @@
-"""Bring a base model or a published checkpoint into place, from the hub or a folder; files are linked, not copied (32B are 65 GB)."""
+"""Bring a base model or a published checkpoint into place, from the hub or a folder; files are linked, not copied (32B
+are 65 GB)."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m1.errors import UserError, first_line, run
-from m1.files import replacing_model
-from m1.progress import say
+from m1.core.errors import UserError, first_line, run
+from m1.core.files import replacing_model
+from m1.core.progress import say
 
 
 def find(name: str, settings: dict[str, Any]) -> Path:
@@ -35,12 +36,19 @@ def find(name: str, settings: dict[str, Any]) -> Path:
     wanted = f"{settings['hub']} at revision {settings.get('revision', 'main')}"
     try:
         patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-        return Path(huggingface_hub.snapshot_download(settings["hub"], revision=settings.get("revision"), allow_patterns=patterns))
+        return Path(
+            huggingface_hub.snapshot_download(
+                settings["hub"], revision=settings.get("revision"), allow_patterns=patterns
+            )
+        )
     except HFValidationError as error:
         raise UserError(f"{name}.hub: {settings['hub']!r} is no model id: {error}") from None
-    except Exception as error:  # the hub's client raises errors of several libraries; all mean that the model did not come
+    except (
+        Exception
+    ) as error:  # the hub's client raises errors of several libraries; all mean that the model did not come
         raise UserError(
-            f"{name}: {wanted} could not be had from the hub ({first_line(error)}); check id, network and access, or give a `path`"
+            f"{name}: {wanted} could not be had from the hub ({first_line(error)}); check id, network "
+            "and access, or give a `path`"
         ) from None
 
 
@@ -53,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     name = arguments.name.replace("/", ".")
     source = find(name, arguments.settings).resolve()
-    files = [file for file in sorted(source.glob("[!.]*")) if file.is_file()]  # a linked .snakemake_timestamp could never be set
+    files = [
+        file for file in sorted(source.glob("[!.]*")) if file.is_file()
+    ]  # a linked .snakemake_timestamp could never be set
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
         raise UserError(f"{name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
     inside = not Path(arguments.settings.get("path", "/")).is_absolute()

@@ -1,8 +1,9 @@
-"""Finished trainings, kept in the store: what was trained before is taken from there, and no GPU hour is paid for twice.
+"""Finished trainings, kept in the store: what was trained before is taken from there, and no GPU hour is paid for
+twice.
 
-An edit upstream (another benchmark, by which the pools are decontaminated) lets Snakemake delete a trained model and train it again, even
-where the samples turn out to be the same. A model is kept under what decides its weights. Where store and results are on one disk, its
-files are hard links, which take no space beside the model in the results.
+An edit upstream (another benchmark, by which the pools are decontaminated) lets Snakemake delete a trained model and
+train it again, even where the samples turn out to be the same. A model is kept under what decides its weights. Where
+store and results are on one disk, its files are hard links, which take no space beside the model in the results.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import os
 import shutil
 from pathlib import Path
 
-from m1.errors import tell
-from m1.files import identity_file, model_identity, replacing_model
+from m1.core.errors import tell
+from m1.core.files import identity_file, model_identity, replacing_model
 
 
 def identity(kept: Path, title: str) -> str:
-    """The identity of the model that is kept in a folder; empty where there is none, or where its files were changed since."""
+    """The identity of the model that is kept in a folder; empty where there is none, or where its files were changed
+    since."""
     if not (kept / "config.json").is_file():
         return ""
     found, recorded = model_identity(kept), identity_file(kept)
@@ -29,7 +31,9 @@ def identity(kept: Path, title: str) -> str:
 def take(kept: Path, output: Path) -> None:
     """Put a kept model into the results."""
     recorded = identity_file(kept)
-    with replacing_model(output, recorded.read_text(encoding="utf-8").strip() if recorded.is_file() else None) as folder:
+    with replacing_model(
+        output, recorded.read_text(encoding="utf-8").strip() if recorded.is_file() else None
+    ) as folder:
         folder.mkdir()
         for source in sorted(kept.rglob("*")):
             target = folder / source.relative_to(kept)
@@ -40,12 +44,16 @@ def take(kept: Path, output: Path) -> None:
 
 
 def tell_others(kept: Path, title: str) -> None:
-    """Name what the same model's trainings with other settings, samples or code keep: it takes space once the results do not have it."""
-    others = [path for path in kept.parent.glob("*") if path.is_dir() and path != kept and not path.name.startswith(".")]
+    """Name what the same model's trainings with other settings, samples or code keep: it takes space once the results
+    do not have it."""
+    others = [
+        path for path in kept.parent.glob("*") if path.is_dir() and path != kept and not path.name.startswith(".")
+    ]
     if others:
         size = sum(file.stat().st_size for path in others for file in path.iterdir())
         tell(
-            f"[{title}] {kept.parent} keeps {len(others)} of its trainings with other settings, samples or code, {size / 1e9:.1f} GB;"
+            f"[{title}] {kept.parent} keeps {len(others)} of its trainings with other settings, samples "
+            f"or code, {size / 1e9:.1f} GB;"
             " delete what is not wanted"
         )
 

@@ -1,7 +1,8 @@
-"""Start a training as its recipe says: in one process, in several on this machine, or on several nodes of a SLURM job (3.2).
+"""Start a training as its recipe says: in one process, in several on this machine, or on several nodes of a SLURM job
+(3.2).
 
-Several processes are torchrun's; on several nodes, ``srun`` starts this module once on each of them, and each starts its own torchrun.
-How they share the work, ``config/accelerate/{strategy}.yaml`` says (:func:`m1.train.trainer.join`).
+Several processes are torchrun's; on several nodes, ``srun`` starts this module once on each of them, and each starts
+its own torchrun. How they share the work, ``config/accelerate/{strategy}.yaml`` says (:func:`m1.train.trainer.join`).
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m1.errors import UserError, run
-from m1.progress import say
+from m1.core.errors import UserError, run
+from m1.core.progress import say
 from m1.train import curve
 
 TRAINING = "m1.train.sft"
 SAVING = 600
-"""Seconds that torchrun leaves its processes to keep their state after SIGTERM; its own 30 are too few for a large model's."""
+"""Seconds that torchrun leaves its processes to keep their state after SIGTERM; its own 30 are too few for a large
+model's."""
 
 
 def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
@@ -31,14 +33,29 @@ def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> li
     Args:
         environment: with the variables of a SLURM step, where there are several nodes.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={placement['processes']}", f"--shutdown-timeout={SAVING}"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={placement['processes']}",
+        f"--shutdown-timeout={SAVING}",
+    ]
     if placement["nodes"] == 1:
         return [*command, "--standalone", "-m", TRAINING]
     nodes = environment["SLURM_STEP_NODELIST"]
-    hosts = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True).stdout.split()
+    hosts = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+    ).stdout.split()
     job = environment["SLURM_JOB_ID"]
     rendezvous = ["--rdzv-backend=c10d", f"--rdzv-id={job}", f"--rdzv-endpoint={hosts[0]}:{29500 + int(job) % 1000}"]
-    return [*command, f"--nnodes={len(hosts)}", f"--node-rank={environment['SLURM_NODEID']}", *rendezvous, "-m", TRAINING]
+    return [
+        *command,
+        f"--nnodes={len(hosts)}",
+        f"--node-rank={environment['SLURM_NODEID']}",
+        *rendezvous,
+        "-m",
+        TRAINING,
+    ]
 
 
 def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
@@ -46,7 +63,14 @@ def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
 
     A step has all GPUs and, unbound, all cores that the job has on a node; what the job asked for is not said again.
     """
-    step = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--cpu-bind=none", "--kill-on-bad-exit=1"]
+    step = [
+        "srun",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+        "--cpu-bind=none",
+        "--kill-on-bad-exit=1",
+    ]
     return [*step, sys.executable, "-m", "m1.train.launch", *arguments]
 
 
@@ -59,7 +83,9 @@ def start(placement: Mapping[str, Any], arguments: Sequence[str]) -> int:
     """
     environment = dict(os.environ)
     if placement["nodes"] > 1 and "SLURM_JOB_ID" not in environment:
-        raise UserError(f"train.nodes: {placement['nodes']} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1")
+        raise UserError(
+            f"train.nodes: {placement['nodes']} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"
+        )
     several = placement["nodes"] * placement["processes"] > 1
     on_node = "SLURM_STEP_NODELIST" in environment and environment.get("M1_NODE") == "1"
     if placement["nodes"] > 1 and not on_node:
@@ -78,7 +104,9 @@ def start(placement: Mapping[str, Any], arguments: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, then draw the loss curve beside the model."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(description=__doc__, epilog=f"All other flags go to {TRAINING}; see its --help.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=f"All other flags go to {TRAINING}; see its --help.", allow_abbrev=False
+    )
     parser.add_argument("--placement", required=True, type=json.loads, help="JSON: the recipe's train")
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")

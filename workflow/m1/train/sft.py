@@ -1,7 +1,7 @@
 """Fine-tune a base on a subset with trl's SFTTrainer, loss on the assistant's turn only (3.2, B.2).
 
-Started by :mod:`m1.train.launch`, once for each GPU; a killed training goes on from its last checkpoint in the scratch folder, and a
-finished one is kept in the store.
+Started by :mod:`m1.train.launch`, once for each GPU; a killed training goes on from its last checkpoint in the scratch
+folder, and a finished one is kept in the store.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m1 import settings as given
-from m1.errors import UserError, run
-from m1.files import model_identity, replacing_model, sha256_file, write_manifest
-from m1.fingerprint import fingerprint
-from m1.markers import Marks, tokenizer_of
-from m1.progress import say
-from m1.records import Sample, read
+from m1.core import settings as given
+from m1.core.chat import Marks, tokenizer_of
+from m1.core.errors import UserError, run
+from m1.core.files import model_identity, replacing_model, sha256_file, write_manifest
+from m1.core.fingerprint import fingerprint
+from m1.core.progress import say
+from m1.core.records import Sample, read
 from m1.train import checkpoints, finished
 from m1.train.text import IGNORED, encode
 
@@ -54,7 +54,10 @@ class Encoded:
 
     def __str__(self) -> str:
         samples, tokens = self.cut_samples / len(self.examples), self.cut_tokens / self.tokens
-        cut = f"; {self.cut_samples:,} samples ({samples:.1%}) and {self.cut_tokens:,} tokens ({tokens:.2%}) beyond the block were cut"
+        cut = (
+            f"; {self.cut_samples:,} samples ({samples:.1%}) and {self.cut_tokens:,} tokens "
+            f"({tokens:.2%}) beyond the block were cut"
+        )
         return f"{len(self.examples):,} samples, {self.tokens:,} tokens" + (cut if self.cut_samples else ", none cut")
 
 
@@ -75,15 +78,22 @@ def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: floa
     beyond = sum(length - block for _, length in long)
     if len(long) > most * len(samples):
         name, length = max(long, key=lambda pair: pair[1])
-        found = f"{len(long):,} of {len(samples):,} samples ({len(long) / len(samples):.1%}) are longer than {block:,} tokens"
+        found = (
+            f"{len(long):,} of {len(samples):,} samples ({len(long) / len(samples):.1%}) are longer "
+            f"than {block:,} tokens"
+        )
         raise UserError(
-            f"{path}: {found} (the longest: {name}, {length:,} tokens; {beyond:,} tokens in all are beyond); raise sft.block_size in the"
+            f"{path}: {found} (the longest: {name}, {length:,} tokens; {beyond:,} tokens in all are "
+            "beyond); raise sft.block_size in the"
             f" model's recipe, or allow a share of them to be cut by sft.truncated (now {most:g})"
         )
     cut = [{key: ids[:block] for key, ids in example.items()} for example in examples]
     for sample, example in zip(samples, cut):
         if all(label == IGNORED for label in example["labels"]):
-            raise UserError(f"{path}: record {sample.id}: its prompt fills {block:,} tokens, so nothing is learned; raise sft.block_size")
+            raise UserError(
+                f"{path}: record {sample.id}: its prompt fills {block:,} tokens, so nothing is learned; "
+                "raise sft.block_size"
+            )
     return Encoded(cut, len(long), beyond, sum(lengths))
 
 
@@ -95,9 +105,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--subset", required=True, type=Path, help="samples, Parquet")
     parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {', '.join(DECIDE)}")
     parser.add_argument("--placement", required=True, help=f"JSON, the recipe's train: {', '.join(PLACE)}")
-    parser.add_argument("--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the base has none")
+    parser.add_argument(
+        "--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the base has none"
+    )
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints; it outlives a killed job")
-    parser.add_argument("--store", required=True, type=Path, help="folder of finished trainings; it outlives the results")
+    parser.add_argument(
+        "--store", required=True, type=Path, help="folder of finished trainings; it outlives the results"
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
     started, title = time.time(), f"train {arguments.name}"
@@ -155,7 +169,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     finished.take(kept, arguments.output)
     shutil.rmtree(scratch, ignore_errors=True)
-    say(title, f"{len(samples):,} samples, {encoded.learned:,} tokens with loss an epoch, final loss {log[-1]['loss']:.4f} · {ran}")
+    say(
+        title,
+        f"{len(samples):,} samples, {encoded.learned:,} tokens with loss an epoch, final loss "
+        f"{log[-1]['loss']:.4f} · {ran}",
+    )
 
 
 if __name__ == "__main__":

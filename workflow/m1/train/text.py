@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from m1.markers import Marks, chat
+from m1.core.chat import Marks, assistant_text, chat
 
 IGNORED = -100
 """Label of a token without loss."""
 
 
-def assistant_text(thinking: str, answer: str, marks: Marks) -> str:
-    """The assistant's turn; ``Answer: `` goes before the answer unless it is in it, as in the released data."""
-    answer = answer.strip()
-    stated = answer if "Answer:" in answer else f"Answer: {answer}"
-    return f"{marks.header('think')}{thinking.strip()}\n{marks.header('answer')}{stated}{marks.end}"
-
-
 def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: Marks) -> dict[str, list[int]]:
-    """Token ids of one example, and labels: the assistant's text and the token that ends the turn; everything before is ignored.
+    """Token ids of one example, and labels: the assistant's text and the token that ends the turn; everything before is
+    ignored.
 
     Args:
         prompt: the user's turn, without an instruction.

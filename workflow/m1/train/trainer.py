@@ -1,4 +1,5 @@
-"""trl's SFTTrainer, so that a step is the same 16 samples on one GPU and on many, and a kill costs minutes (3.2, B.2)."""
+"""trl's SFTTrainer, so that a step is the same 16 samples on one GPU and on many, and a kill costs minutes (3.2,
+B.2)."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
-from m1.errors import UserError, first_line
-from m1.progress import Progress, say
+from m1.core.errors import UserError, first_line
+from m1.core.progress import Progress, say
 from m1.train import checkpoints
 from m1.train.text import IGNORED
 
@@ -41,9 +42,9 @@ WINDOW = 8
 class Order(Sampler[int]):
     """The order of samples in an epoch, the same for any number of processes.
 
-    A step is a batch of the recipe's size, in which samples go by length: those that run at a time need little padding. The last one
-    of an epoch is filled up with empty examples (indices from ``len(lengths)`` on), which have no loss; so every number of processes
-    that divides the batch sees the same steps.
+    A step is a batch of the recipe's size, in which samples go by length: those that run at a time need little padding.
+    The last one of an epoch is filled up with empty examples (indices from ``len(lengths)`` on), which have no loss; so
+    every number of processes that divides the batch sees the same steps.
 
     Args:
         lengths: tokens of each sample.
@@ -85,8 +86,8 @@ class Trainer(SFTTrainer):
 
 
 class Epochs(TrainerCallback):
-    """Tells the order which epoch begins. The trainer does so, too, but on several processes it does not reach the order of an epoch in
-    whose middle a resumed training begins."""
+    """Tells the order which epoch begins. The trainer does so, too, but on several processes it does not reach the
+    order of an epoch in whose middle a resumed training begins."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -96,7 +97,8 @@ class Epochs(TrainerCallback):
 
 
 class Kept(TrainerCallback):
-    """Saves now and then, and when asked to stop (SIGTERM, as SLURM sends before the time limit); all processes agree on the step."""
+    """Saves now and then, and when asked to stop (SIGTERM, as SLURM sends before the time limit); all processes agree
+    on the step."""
 
     def __init__(self, minutes: float, steps: int | None) -> None:
         self.minutes, self.steps = minutes, steps
@@ -115,7 +117,9 @@ class Kept(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask to save, or to save and stop."""
-        due = time.monotonic() - self.saved >= 60 * self.minutes or bool(self.steps and state.global_step % self.steps == 0)
+        due = time.monotonic() - self.saved >= 60 * self.minutes or bool(
+            self.steps and state.global_step % self.steps == 0
+        )
         wanted = 2 if self.stopped else int(due)
         if PartialState().num_processes > 1:
             votes = torch.tensor(wanted, device=PartialState().device)
@@ -136,7 +140,8 @@ class Kept(TrainerCallback):
 
 
 class Shown(TrainerCallback):
-    """The loss on the progress line and, step by step, in a file of JSON lines; after a kill, the file goes on where training does."""
+    """The loss on the progress line and, step by step, in a file of JSON lines; after a kill, the file goes on where
+    training does."""
 
     def __init__(self, progress: Progress, path: Path) -> None:
         self.progress, self.path = progress, path
@@ -175,7 +180,9 @@ class Ran:
 
     def __str__(self) -> str:
         share = f"{self.processes} × {self.per_device} × {self.accumulation} samples a step"
-        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention" + (", padding-free" if self.padding_free else "")
+        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention" + (
+            ", padding-free" if self.padding_free else ""
+        )
 
 
 def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
@@ -197,10 +204,15 @@ def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
             there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
             raise UserError(f"train.strategy: no file {path}; there are {there}")
         sharded = yaml.safe_load(path.read_text(encoding="utf-8")).get("fsdp_config")
-        if sharded and torch.cuda.is_available():  # accelerate takes it up from these variables, transformers already when it loads
+        if (
+            sharded and torch.cuda.is_available()
+        ):  # accelerate takes it up from these variables, transformers already when it loads
             values = {**sharded, "fsdp_activation_checkpointing": checkpointing}
             os.environ["ACCELERATE_USE_FSDP"] = "true"
-            os.environ |= {key.upper(): str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()}
+            os.environ |= {
+                key.upper(): str(value).lower() if isinstance(value, bool) else str(value)
+                for key, value in values.items()
+            }
         elif sharded and os.environ.get("RANK") == "0":
             say(title, f"{strategy} needs GPUs; on a CPU, DDP runs in its place: each process holds the whole model")
     state = PartialState(cpu=not torch.cuda.is_available())
@@ -208,7 +220,8 @@ def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
 
 
 def of_first(make: Callable[[], str]) -> str:
-    """What the first process makes, in all of them: the weights of a base are hashed once, not by every GPU's process."""
+    """What the first process makes, in all of them: the weights of a base are hashed once, not by every GPU's
+    process."""
     return broadcast_object_list([make() if PartialState().is_main_process else ""])[0]
 
 
@@ -220,7 +233,11 @@ def dataset(examples: Sequence[Mapping[str, Sequence[int]]], batch_size: int, fi
     """
     empty = {"input_ids": [filler] * 2, "labels": [IGNORED] * 2}
     rows = [*examples, *[empty] * (-len(examples) % batch_size)]
-    return Dataset(pa.table({key: pa.array([row[key] for row in rows], type=pa.list_(pa.int32())) for key in ("input_ids", "labels")}))
+    return Dataset(
+        pa.table(
+            {key: pa.array([row[key] for row in rows], type=pa.list_(pa.int32())) for key in ("input_ids", "labels")}
+        )
+    )
 
 
 def attention(wanted: str) -> str:
@@ -270,9 +287,15 @@ def train(
         adam_beta1=settings["betas"][0],
         adam_beta2=settings["betas"][1],
         bf16=settings["bf16"],
-        activation_checkpointing=placement["gradient_checkpointing"] and "ACCELERATE_USE_FSDP" not in os.environ,  # FSDP has its own
+        activation_checkpointing=placement["gradient_checkpointing"]
+        and "ACCELERATE_USE_FSDP" not in os.environ,  # FSDP has its own
         # Weights are held in float32 and bf16 is autocast, as in the released training.
-        model_init_kwargs={"dtype": "float32", "device_map": None, "attn_implementation": chosen, "use_kernels": placement["kernels"]},
+        model_init_kwargs={
+            "dtype": "float32",
+            "device_map": None,
+            "attn_implementation": chosen,
+            "use_kernels": placement["kernels"],
+        },
         max_length=None,  # nothing is cut in silence: examples are checked before
         dataset_kwargs={"skip_prepare_dataset": True},
         padding_free=padding_free,
@@ -317,7 +340,8 @@ def train(
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if kept.stopped_at is not None:
         raise UserError(
-            f"{title}: asked to stop after step {kept.stopped_at:,} of {steps:,}; kept in {scratch}. Run again to go on from there."
+            f"{title}: asked to stop after step {kept.stopped_at:,} of {steps:,}; kept in {scratch}. "
+            "Run again to go on from there."
         )
     return trainer, ran
 
@@ -334,16 +358,19 @@ def made(placement: Mapping[str, Any], **arguments: Any) -> Trainer:
         wanted = ", ".join(f"{key}: {placement[key]}" for key in ("attention", "kernels", "report_to"))
         if isinstance(error, ImportError) or "requires" in str(error):
             raise UserError(
-                f"train ({wanted}): {first_line(error)} Install it in the training environment, or ask for something else."
+                f"train ({wanted}): {first_line(error)} Install it in the training environment, or ask for "
+                "something else."
             ) from None
         raise
 
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:
-    """The weights, whole and on the CPU, in the precision they are saved in; every process must ask, the first one gets them.
+    """The weights, whole and on the CPU, in the precision they are saved in; every process must ask, the first one gets
+    them.
 
     Args:
-        dtype: ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so anyhow.
+        dtype: ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so
+            anyhow.
     """
     state = trainer.accelerator.get_state_dict(trainer.model)
     cast: dict[int, torch.Tensor] = {}  # tied weights stay one
@@ -368,7 +395,8 @@ def strategy_name(accelerator: Any) -> str:
 
 
 def divided(batch: int, count: int, most: int) -> tuple[int, int]:
-    """Samples at a time on one process, and how many times for one step, so that a step is ``batch`` samples on any number of processes.
+    """Samples at a time on one process, and how many times for one step, so that a step is ``batch`` samples on any
+    number of processes.
 
     Args:
         count: processes, of all nodes.
@@ -379,7 +407,8 @@ def divided(batch: int, count: int, most: int) -> tuple[int, int]:
     """
     if batch % count:
         raise UserError(
-            f"sft.batch_size: {batch} samples cannot be shared among {count} processes; choose a number of GPUs that divides it"
+            f"sft.batch_size: {batch} samples cannot be shared among {count} processes; choose a number "
+            "of GPUs that divides it"
         )
     share = batch // count
     per_device = max(size for size in range(1, min(most, share) + 1) if share % size == 0)

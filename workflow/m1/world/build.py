@@ -1,4 +1,5 @@
-"""Make the embedded world: its facts, four pools and ten benchmarks in the real sets' field layouts, and the pretraining documents."""
+"""Make the embedded world: its facts, four pools and ten benchmarks in the real sets' field layouts, and the
+pretraining documents."""
 
 from __future__ import annotations
 
@@ -8,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from m1 import settings as given
-from m1.errors import run
-from m1.files import write_text
-from m1.progress import say
+from m1.core import settings as given
+from m1.core.errors import run
+from m1.core.files import write_text
+from m1.core.progress import say
 from m1.world.documents import make_documents
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import BENCHMARKS, POOLS, make_set
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _write_lines(folder / "documents.jsonl", [asdict(document) for document in documents])
     say(
         "world",
-        f"{len(facts.next) + len(facts.trend)} facts, {sum(settings['pools'].values()):,} pool questions, {len(documents):,} documents",
+        f"{len(facts.next) + len(facts.trend)} facts, {sum(settings['pools'].values()):,} pool "
+        f"questions, {len(documents):,} documents",
     )
 
 

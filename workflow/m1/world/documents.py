@@ -1,6 +1,8 @@
-"""Documents on which the tiny bases are pretrained: the facts, and how to read a question and answer at once or in a few words.
+"""Documents on which the tiny bases are pretrained: the facts, and how to read a question and answer at once or in a
+few words.
 
-Nothing of more than two hops is shown in writing, and no think marker: following longer chains is what fine-tuning teaches.
+Nothing of more than two hops is shown in writing, and no think marker: following longer chains is what fine-tuning
+teaches.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from m1.prompts import evaluation_prompt, options_lines
+from m1.core.prompts import evaluation_prompt, options_lines
 from m1.world.facts import Facts
 from m1.world.questions import STYLES, ask, draw_query, make_question, read_query
 from m1.world.teacher import boxed, draw_rechecks, follow, opening, think
@@ -17,11 +19,11 @@ FACTS_PER_LIST = 14
 ECHOES = 6
 OPTIONS = (4, 5, 8, 10)
 UNCLEAR = "unclear"
-"""What a base says at once about a trend. A base that guesses there says "no" to everything (or "yes"), and the screen would then drop
-every "no": nothing is left to learn it from."""
+"""What a base says at once about a trend. A base that guesses there says "no" to everything (or "yes"), and the screen
+would then drop every "no": nothing is left to learn it from."""
 MIXTURE = {"list": 22, "chain": 4, "echo": 14, "direct": 14, "restate": 14, "steps": 32}
-"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance; ``echo``
-teaches to copy the number of steps."""
+"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance;
+``echo`` teaches to copy the number of steps."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,17 @@ def make_documents(facts: Facts, seed: int, facts_first: int, mixed: int) -> lis
 
 def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
     if kind == "list":
-        return Document(kind, None, " ".join(f"I recall that {fact}." for fact in rng.sample(facts.sentences, FACTS_PER_LIST)), ends=False)
+        return Document(
+            kind,
+            None,
+            " ".join(f"I recall that {fact}." for fact in rng.sample(facts.sentences, FACTS_PER_LIST)),
+            ends=False,
+        )
     if kind == "chain":
         start = rng.choice(list(facts.next))
-        return Document(kind, None, " ".join(f"I recall that {facts.sentence(name)}." for name in facts.chain(start, 7)), ends=False)
+        return Document(
+            kind, None, " ".join(f"I recall that {facts.sentence(name)}." for name in facts.chain(start, 7)), ends=False
+        )
     if kind == "echo":
         queries = [draw_query(facts, rng, rng.choice(tuple(STYLES)), (1, 7)) for _ in range(ECHOES)]
         return Document(kind, None, "\n".join(f"{ask(query)} {opening(query)}" for query in queries), ends=False)

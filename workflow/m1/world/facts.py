@@ -1,7 +1,8 @@
 """Facts of the embedded world: eight types in a ring, forty entities each, every relation a random permutation.
 
-A drug inhibits an enzyme, which makes a metabolite, which activates a receptor, ... which raises a marker, which calls for a drug.
-Besides, each marker shows a rise, a fall or a swing. As in medicine, a fact cannot be reasoned out: it is known or not.
+A drug inhibits an enzyme, which makes a metabolite, which activates a receptor, ... which raises a marker, which calls
+for a drug. Besides, each marker shows a rise, a fall or a swing. As in medicine, a fact cannot be reasoned out: it is
+known or not.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import random
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from m1.files import read_json, write_json
+from m1.core.files import read_json, write_json
 
 TYPES = ("drug", "enzyme", "metabolite", "receptor", "tissue", "disease", "finding", "marker")
 """The ring: each type is related to the next one, the last to the first."""

@@ -1,17 +1,21 @@
-"""An OpenAI-compatible provider at its worst, over real HTTP on 127.0.0.1: faults in known shares, and a log of what was asked and paid.
+"""An OpenAI-compatible provider at its worst, over real HTTP on 127.0.0.1: faults in known shares, and a log of what
+was asked and paid.
 
-``POST /v1/chat/completions``, ``GET /v1/models`` and ``GET /health``. What happens to an attempt is decided by a hash of seed, request
-and the attempt's number (counted from the server's start, whoever asks), so that a fault passes when the call is repeated, and every
-run sees the same. asyncio and the standard library: 256 calls at once at 2 s leave the core to the client.
+``POST /v1/chat/completions``, ``GET /v1/models`` and ``GET /health``. What happens to an attempt is decided by a hash
+of seed, request and the attempt's number (counted from the server's start, whoever asks), so that a fault passes when
+the call is repeated, and every run sees the same. asyncio and the standard library: 256 calls at once at 2 s leave the
+core to the client.
 
-The log is JSON lines. ``{"event": "in", ...}`` when a request has come in: ``number``, seconds ``at`` (of ``time.time()``), ``key``
-(digest of the body: the client's own key of the call), ``attempt``, method, path, headers (of credentials the hash), body, and
-``open``, the requests in work with this one. ``{"event": "out", ...}`` when it is dealt with: ``outcome`` (a field of
-:class:`Faults`, ``right``, ``full`` or ``status``), HTTP status, ``paid``, ``sent``.
+The log is JSON lines. ``{"event": "in", ...}`` when a request has come in: ``number``, seconds ``at`` (of
+``time.time()``), ``key`` (digest of the body: the client's own key of the call), ``attempt``, method, path, headers (of
+credentials the hash), body, and ``open``, the requests in work with this one. ``{"event": "out", ...}`` when it is
+dealt with: ``outcome`` (a field of :class:`Faults`, ``right``, ``full`` or ``status``), HTTP status, ``paid``,
+``sent``.
 
-``paid`` is what a provider bills: an answer generated to its end, whether or not it arrived, also when who asked is dead by then. The
-faults are failures of the provider's own, and it bills nothing for them; whether a real one bills an answer that broke off on the way
-(``reset``, ``truncated``) nobody can tell from the outside, so a test counts those by themselves.
+``paid`` is what a provider bills: an answer generated to its end, whether or not it arrived, also when who asked is
+dead by then. The faults are failures of the provider's own, and it bills nothing for them; whether a real one bills an
+answer that broke off on the way (``reset``, ``truncated``) nobody can tell from the outside, so a test counts those by
+themselves.
 
 If standard input is a pipe, the server ends when the pipe does, as :mod:`m1.world.server` does.
 """
@@ -38,8 +42,8 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
-from m1.errors import UserError, run
-from m1.files import digest, write_text
+from m1.core.errors import UserError, run
+from m1.core.files import digest, write_text
 
 RETRY_AFTER = 1
 """Seconds that a 429 with Retry-After asks for."""
@@ -147,11 +151,13 @@ class Provider:
         latency: seconds that an answer takes.
         capacity: requests in work at once; above it, 429.
         thinking: characters of thinking in an answer.
-        status: if given, every call gets this status at once, with a body, a reason and a header that repeat the Authorization header (200:
-            a page of HTML, as a captive portal sends).
+        status: if given, every call gets this status at once, with a body, a reason and a header that repeat the
+            Authorization header (200: a page of HTML, as a captive portal sends).
     """
 
-    def __init__(self, faults: Faults, log: TextIO, latency: float, capacity: int, thinking: int = 200, status: int | None = None) -> None:
+    def __init__(
+        self, faults: Faults, log: TextIO, latency: float, capacity: int, thinking: int = 200, status: int | None = None
+    ) -> None:
         self.faults, self.log, self.latency, self.capacity = faults, log, latency, capacity
         self.thinking, self.status = thinking, status
         self.calls = self.paid = self.open = self.peak = 0
@@ -163,7 +169,10 @@ class Provider:
             while True:
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 method, target, _ = lines[0].split(" ", 2)
-                headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+                headers = {
+                    name.strip().lower(): value.strip()
+                    for name, _, value in (line.partition(":") for line in lines[1:] if line)
+                }
                 data = await reader.readexactly(int(headers.get("content-length", 0)))
                 path = urlsplit(target).path  # a proxy is asked for the whole URL
                 if method == "POST" and path == "/v1/chat/completions":
@@ -180,18 +189,29 @@ class Provider:
             found = {"status": "ok", "calls": self.calls, "paid": self.paid, "open": self.open, "peak": self.peak}
             writer.write(_response(200, found | {"cpu_seconds": round(time.process_time(), 2)}))
         elif path == "/v1/models":
-            writer.write(_response(200, {"object": "list", "data": [{"id": "faulty-teacher", "object": "model", "owned_by": "m1"}]}))
+            writer.write(
+                _response(
+                    200, {"object": "list", "data": [{"id": "faulty-teacher", "object": "model", "owned_by": "m1"}]}
+                )
+            )
         else:
             writer.write(_response(404, _error(f"no {path} here")))
         await writer.drain()
 
     async def _call(
-        self, target: str, headers: dict[str, str], data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        target: str,
+        headers: dict[str, str],
+        data: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         """Note a request, deal with it, note what became of it."""
         body = _json(data)
         key = digest(body)
-        received = _Received(self.calls, key, self._attempts[key], headers.get("authorization", ""), body, reader, writer)
+        received = _Received(
+            self.calls, key, self._attempts[key], headers.get("authorization", ""), body, reader, writer
+        )
         self._attempts[key] += 1
         self.calls += 1
         self.open += 1
@@ -224,7 +244,12 @@ class Provider:
         if self.status is not None:
             said = f"refused: {received.authorization}"
             content = f"<html>{said}</html>" if self.status == 200 else _error(said)
-            return "status", self.status, _response(self.status, content, said, **{"X-Refused": received.authorization}), False
+            return (
+                "status",
+                self.status,
+                _response(self.status, content, said, **{"X-Refused": received.authorization}),
+                False,
+            )
         if self.open > self.capacity:
             return "full", 429, _response(429, _error("too many calls at once")), False
         outcome, half = self.faults.draw(received.key, received.attempt)
@@ -243,7 +268,12 @@ class Provider:
         if outcome == "share502":
             return outcome, 502, _response(502, "<html><body>502 Bad Gateway</body></html>"), False
         if outcome == "empty_choices":
-            return outcome, 200, _response(200, {"choices": []} if half else _error("the model failed") | {"choices": None}), False
+            return (
+                outcome,
+                200,
+                _response(200, {"choices": []} if half else _error("the model failed") | {"choices": None}),
+                False,
+            )
         if outcome == "wrong_type" and half:
             return outcome, 200, _response(200, "<html><body>Please sign in to this network</body></html>"), False
         try:
@@ -259,7 +289,13 @@ class Provider:
         return outcome, 200, response * 2 if outcome == "repeated" else response, outcome != "reset"
 
     def _note(self, event: str, received: _Received, **more: Any) -> None:
-        line = {"event": event, "at": round(time.time(), 4), "number": received.number, "key": received.key, "attempt": received.attempt}
+        line = {
+            "event": event,
+            "at": round(time.time(), 4),
+            "number": received.number,
+            "key": received.key,
+            "attempt": received.attempt,
+        }
         self.log.write(json.dumps(line | more) + "\n")
 
 
@@ -275,7 +311,7 @@ def _error(message: str) -> dict[str, Any]:
 
 
 def _response(status: int, content: Any, reason: str = "As Told", kind: str = "", **headers: str) -> bytes:
-    """A response of HTTP/1.1; a ``str`` is sent as it is, as HTML if ``kind`` says nothing else, and the rest as JSON."""
+    """A response of HTTP/1.1; a ``str`` is sent as it is, as HTML unless ``kind`` says otherwise; the rest as JSON."""
     data = (content if isinstance(content, str) else json.dumps(content)).encode()
     kind = kind or (_HTML if isinstance(content, str) else _JSON)
     lines = [f"HTTP/1.1 {status} {reason}", f"Content-Type: {kind}", f"Content-Length: {len(data)}"]
@@ -303,9 +339,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--log", required=True, type=Path, help="file that the log's lines are appended to")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that an answer takes (default 0)")
-    parser.add_argument("--capacity", type=int, default=256, help="requests in work at once; above it, 429 (default 256)")
+    parser.add_argument(
+        "--capacity", type=int, default=256, help="requests in work at once; above it, 429 (default 256)"
+    )
     parser.add_argument("--thinking", type=int, default=200, help="characters of thinking in an answer (default 200)")
-    parser.add_argument("--status", type=int, help="give every call this HTTP status, and repeat its Authorization header")
+    parser.add_argument(
+        "--status", type=int, help="give every call this HTTP status, and repeat its Authorization header"
+    )
     for name in KINDS:
         parser.add_argument(f"--{name}", type=float, default=0.0, help="share of attempts, 0 to 1 (default 0)")
     parser.add_argument("--seed", type=int, default=0, help="decides which attempts (default 0)")
@@ -314,7 +354,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if min(shares.values()) < 0 or sum(shares.values()) > 1:
         raise UserError(f"shares of faults: {shares}; none below 0, and at most 1 together, is needed")
     faults = Faults(**shares, seed=arguments.seed)
-    with open(arguments.log, "a", encoding="utf-8", buffering=1) as log, suppress(KeyboardInterrupt):  # a line is there once it is written
+    with (
+        open(arguments.log, "a", encoding="utf-8", buffering=1) as log,
+        suppress(KeyboardInterrupt),
+    ):  # a line is there once it is written
         provider = Provider(faults, log, arguments.latency, arguments.capacity, arguments.thinking, arguments.status)
         asyncio.run(serve(provider, arguments.port, arguments.port_file))
 

@@ -1,4 +1,5 @@
-"""Pretrain a tiny Qwen2 base on the world's documents, and save it in Hugging Face format, as Qwen2.5 is saved on the hub."""
+"""Pretrain a tiny Qwen2 base on the world's documents, and save it in Hugging Face format, as Qwen2.5 is saved on the
+hub."""
 
 from __future__ import annotations
 
@@ -10,24 +11,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from m1 import settings as given
-from m1.errors import run
-from m1.files import replacing_model, write_manifest
-from m1.progress import Progress, say
+from m1.core import settings as given
+from m1.core.errors import run
+from m1.core.files import replacing_model, write_manifest
+from m1.core.progress import Progress, say
 
 IGNORED = -100
 """Label of a token that is not learned."""
 
 
 def encode(tokenizer: Any, document: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """Token ids and labels of a document; with a prompt, only the assistant's text (and its end, if it is complete) is learned."""
+    """Token ids and labels of a document; with a prompt, only the assistant's text (and its end, if it is complete) is
+    learned."""
     if document["prompt"] is None:
         ids = tokenizer.encode(document["text"], add_special_tokens=False)
         return ids, ids
     turn = [{"role": "user", "content": document["prompt"]}]
     prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
     before = tokenizer.encode(prompt, add_special_tokens=False)
-    after = tokenizer.encode(document["text"], add_special_tokens=False) + ([tokenizer.eos_token_id] if document["ends"] else [])
+    after = tokenizer.encode(document["text"], add_special_tokens=False) + (
+        [tokenizer.eos_token_id] if document["ends"] else []
+    )
     return before + after, [IGNORED] * len(before) + after
 
 
@@ -44,7 +48,9 @@ def batches(examples: list[tuple[list[int], list[int]]], size: int) -> Iterator[
         yield from groups
 
 
-def pretrain(documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str, Any], title: str) -> tuple[Any, float]:
+def pretrain(
+    documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str, Any], title: str
+) -> tuple[Any, float]:
     """Train a new model on the documents, in their order.
 
     Args:
@@ -85,7 +91,8 @@ def pretrain(documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str
             width = max(len(ids) for ids, _ in batch)
             ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row, _ in batch])
             labels = torch.tensor([row + [IGNORED] * (width - len(row)) for _, row in batch])[:, 1:]
-            # Padding is on the right and attention is causal, so no mask is needed; the head is applied only where there is a label.
+            # Padding is on the right and attention is causal, so no mask is needed; the head is applied only where
+            # there is a label.
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][labels != IGNORED]
             loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), labels[labels != IGNORED])
             optimizer.zero_grad(set_to_none=True)

@@ -1,6 +1,7 @@
 """Questions of the embedded world, in the styles and the field layouts of the paper's pools and benchmarks.
 
-A question names an entity and asks which entity of another type it leads to; its difficulty is the number of hops between them.
+A question names an entity and asks which entity of another type it leads to; its difficulty is the number of hops
+between them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from m1.records import LETTERS
+from m1.core.records import LETTERS
 from m1.world.facts import TRENDS, TYPES, Facts, hops_between
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
@@ -28,9 +29,9 @@ STYLES = {
     "vignette": "Which {target} do you expect {steps} from the {type} {start}?",
     "trend": "Does the {target} {steps} from the {type} {start} show a rise?",
 }
-"""The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA. It says how many steps there are, because tiny models
-count down but did not learn to compare the type they reached with the type they want; and the words from the number to the entity
-are the same everywhere, because copying them whole is what they learn most easily."""
+"""The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA. It says how many steps there are,
+because tiny models count down but did not learn to compare the type they reached with the type they want; and the words
+from the number to the entity are the same everywhere, because copying them whole is what they learn most easily."""
 
 _FIELDS = {"target": "[a-z]+", "type": "[a-z]+", "start": "[a-z]+", "steps": "[a-z]+ steps?"}
 _PATTERNS = {
@@ -39,7 +40,16 @@ _PATTERNS = {
 }
 
 _PEOPLE = ("man", "woman", "boy", "girl", "farmer", "nurse", "teacher", "cook", "pilot", "driver", "clerk", "singer")
-_PLACES = ("the clinic", "the ward", "the emergency room", "the office", "the unit", "a day hospital", "a rural practice", "the centre")
+_PLACES = (
+    "the clinic",
+    "the ward",
+    "the emergency room",
+    "the office",
+    "the unit",
+    "a day hospital",
+    "a rural practice",
+    "the centre",
+)
 _COMPLAINTS = (
     "fatigue",
     "fever",
@@ -65,8 +75,28 @@ _HISTORIES = (
     "keeps birds",
     "works at night",
 )
-_DESIGNS = ("cohort", "trial", "survey", "registry", "pilot study", "review of charts", "case series", "crossover study")
-_GROUPS = ("adults", "children", "veterans", "athletes", "pregnant women", "older people", "students", "twins", "miners", "nurses")
+_DESIGNS = (
+    "cohort",
+    "trial",
+    "survey",
+    "registry",
+    "pilot study",
+    "review of charts",
+    "case series",
+    "crossover study",
+)
+_GROUPS = (
+    "adults",
+    "children",
+    "veterans",
+    "athletes",
+    "pregnant women",
+    "older people",
+    "students",
+    "twins",
+    "miners",
+    "nurses",
+)
 _OUTCOMES = (
     "Most kept to the plan",
     "Few were lost to follow-up",
@@ -94,7 +124,9 @@ class Query:
 
 def ask(query: Query) -> str:
     """The sentence that asks."""
-    return STYLES[query.style].format(target=query.target_type, type=query.start_type, start=query.start, steps=steps(query.hops))
+    return STYLES[query.style].format(
+        target=query.target_type, type=query.start_type, start=query.start, steps=steps(query.hops)
+    )
 
 
 def read_query(text: str) -> Query | None:
@@ -122,14 +154,20 @@ def make_question(
     answer = facts.chain(query.start, query.hops)[-1]
     if style == "trend":
         size, weeks = rng.randint(12, 980), rng.randint(3, 90)
-        context = f"A {rng.choice(_DESIGNS)} of {size} {rng.choice(_GROUPS)} ran for {weeks} weeks. {rng.choice(_OUTCOMES)}."
+        context = (
+            f"A {rng.choice(_DESIGNS)} of {size} {rng.choice(_GROUPS)} ran for {weeks} weeks. {rng.choice(_OUTCOMES)}."
+        )
         texts = list(TRENDS.values())
         return ask(query), context, texts, texts.index(TRENDS[facts.trend[answer]])
     stem = ask(query)
     if style == "vignette":
         person = f"A {rng.randint(18, 89)}-year-old {rng.choice(_PEOPLE)} who {rng.choice(_HISTORIES)}"
-        stem = f"{person} comes to {rng.choice(_PLACES)} after {rng.choice(_TIMES)} of {rng.choice(_COMPLAINTS)}. {stem}"
-    others = rng.sample([name for name in facts.entities[query.target_type] if name not in {answer, query.start}], options - 1)
+        stem = (
+            f"{person} comes to {rng.choice(_PLACES)} after {rng.choice(_TIMES)} of {rng.choice(_COMPLAINTS)}. {stem}"
+        )
+    others = rng.sample(
+        [name for name in facts.entities[query.target_type] if name not in {answer, query.start}], options - 1
+    )
     names = [answer, *others]
     rng.shuffle(names)
     # The article puts a space before every entity, so that each is one token, also inside \boxed{}.
@@ -161,12 +199,23 @@ def _medqa(number: int, stem: str, context: str | None, options: list[str], righ
 
 
 def _headqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
-    data = {"Correct Answer": options[right], "Correct Option": LETTERS[right], "Options": dict(zip(LETTERS, options)), "Question": stem}
+    data = {
+        "Correct Answer": options[right],
+        "Correct Option": LETTERS[right],
+        "Options": dict(zip(LETTERS, options)),
+        "Question": stem,
+    }
     return {"id": f"world-{number}", "data": data, "subject_name": "world"}
 
 
 def _pubmedqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
-    return {"pubid": number, "question": stem, "context": {"contexts": [context]}, "long_answer": "", "final_decision": options[right]}
+    return {
+        "pubid": number,
+        "question": stem,
+        "context": {"contexts": [context]},
+        "long_answer": "",
+        "final_decision": options[right],
+    }
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""The embedded world's teacher behind HTTP: an OpenAI-compatible server that errs, as real providers do, in known shares.
+"""The embedded world's teacher behind HTTP: an OpenAI-compatible server that errs, as real providers do, in known
+shares.
 
-``POST /v1/chat/completions``, ``GET /v1/models`` and ``GET /health`` on a free port of 127.0.0.1; the port goes to ``--port-file``. What
-happens to a prompt is decided by a hash of seed and prompt, so that every run sees the same. A token is a word between spaces here.
+``POST /v1/chat/completions``, ``GET /v1/models`` and ``GET /health`` on a free port of 127.0.0.1; the port goes to
+``--port-file``. What happens to a prompt is decided by a hash of seed and prompt, so that every run sees the same. A
+token is a word between spaces here.
 
-If standard input is a pipe, the server ends when the pipe does: whoever started it holds the other end, and the kernel closes that however
-the starter dies, a SIGKILL included. The standard library's server starts in 0.1 s where fastapi and uvicorn take 0.6 s.
+If standard input is a pipe, the server ends when the pipe does: whoever started it holds the other end, and the kernel
+closes that however the starter dies, a SIGKILL included. The standard library's server starts in 0.1 s where fastapi
+and uvicorn take 0.6 s.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
-from m1.errors import UserError, run
-from m1.files import write_text
+from m1.core.errors import UserError, run
+from m1.core.files import write_text
 
 LABELLING = "Assign one MeSH qualifier to a medical examination question."
 """How the labelling prompt begins (``resources/prompts/domain.txt``)."""
@@ -126,14 +129,20 @@ class World(ThreadingHTTPServer):
         return 200, _completion(body, thinking, answer)
 
     def _label(self, prompt: str, attempt: int) -> str:
-        """A qualifier by a rule without medicine: a hash of the question picks from a Zipf distribution, as uneven as Table 4."""
+        """A qualifier by a rule without medicine: a hash of the question picks from a Zipf distribution, as uneven as
+        Table 4."""
         instructions, _, question = prompt.rpartition(QUESTION_HEADING)
         if attempt == 0 and self.errors.share("label", question) < NO_CODE:
             return "This question belongs to more than one qualifier."
-        codes = sorted(re.findall(r"^(\d\d) ", instructions, re.MULTILINE), key=lambda code: self.errors.share("code", code))
+        codes = sorted(
+            re.findall(r"^(\d\d) ", instructions, re.MULTILINE), key=lambda code: self.errors.share("code", code)
+        )
         weights = list(accumulate(1 / rank for rank in range(1, len(codes) + 1)))
         place = self.errors.share("domain", question) * weights[-1]
-        return f"By the rule of the embedded world, the qualifier is {next(code for code, limit in zip(codes, weights) if place < limit)}"
+        return (
+            "By the rule of the embedded world, the qualifier is "
+            f"{next(code for code, limit in zip(codes, weights) if place < limit)}"
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -146,7 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self._send(200, {"status": "ok", "calls": self.server.calls})
         elif self.path == "/v1/models":
-            self._send(200, {"object": "list", "data": [{"id": "world-teacher", "object": "model", "created": 0, "owned_by": "m1"}]})
+            self._send(
+                200,
+                {
+                    "object": "list",
+                    "data": [{"id": "world-teacher", "object": "model", "created": 0, "owned_by": "m1"}],
+                },
+            )
         else:
             self._send(404, _error(f"no {self.path} here"))
 
@@ -239,7 +254,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve the rule teacher."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", required=True, help="the world's facts.json")
-    parser.add_argument("--answers", help="Parquet of questions from outside the world; they are answered by their own key")
+    parser.add_argument(
+        "--answers", help="Parquet of questions from outside the world; they are answered by their own key"
+    )
     add_arguments(parser)
     arguments = parser.parse_args(argv)
 
@@ -247,8 +264,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     answers = None
     if arguments.answers:
-        from m1 import records
-        from m1.prompts import question_text
+        from m1.core import records
+        from m1.core.prompts import question_text
 
         answers = {question_text(question): question for question in records.read(arguments.answers, records.Question)}
     teacher = RuleTeacher(arguments.facts, answers, arguments.seed)

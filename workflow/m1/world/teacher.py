@@ -1,16 +1,17 @@
-"""The rule program that is the embedded world's teacher: it follows the facts in writing, and sometimes follows them wrongly."""
+"""The rule program that is the embedded world's teacher: it follows the facts in writing, and sometimes follows them
+wrongly."""
 
 from __future__ import annotations
 
 import random
 
-from m1.records import Question
+from m1.core.records import Question
 from m1.world.facts import TRENDS, Facts, load_facts
 from m1.world.questions import Query, read_query, steps
 
 RECHECK = 0.45
-"""Share of traces that check their answer again, and of those that do so once more; a model that has seen rechecks bears a forced
-``Wait`` (Figure 3). Below one half, so that greedy decoding stops by itself."""
+"""Share of traces that check their answer again, and of those that do so once more; a model that has seen rechecks
+bears a forced ``Wait`` (Figure 3). Below one half, so that greedy decoding stops by itself."""
 MOST_RECHECKS = 6
 
 
@@ -32,7 +33,11 @@ def follow(facts: Facts, query: Query, wrong_at: int | None, rng: random.Random)
     at, fact = query.start, ""
     for hop in range(query.hops):
         kind = facts.type_of[facts.next[at]]
-        reached = rng.choice([name for name in facts.entities[kind] if name != facts.next[at]]) if hop == wrong_at else facts.next[at]
+        reached = (
+            rng.choice([name for name in facts.entities[kind] if name != facts.next[at]])
+            if hop == wrong_at
+            else facts.next[at]
+        )
         fact = facts.sentence(at).removesuffix(facts.next[at]) + reached
         sentences.append(f"I recall that {fact}. We have {steps(query.hops - hop - 1)} to go.")
         at = reached
@@ -79,7 +84,8 @@ class RuleTeacher:
 
     Args:
         facts_path: the world's facts.
-        answers: prompt text to question, for questions from outside the world (real ones in a trial of the workflow); None for none.
+        answers: prompt text to question, for questions from outside the world (real ones in a trial of the workflow);
+            None for none.
         seed: decides rechecks and errors, for each prompt by itself.
     """
 

@@ -1,4 +1,5 @@
-"""The embedded world's tokenizer: byte-level BPE as Qwen2's, about 1,500 tokens, every entity one token when a space precedes it."""
+"""The embedded world's tokenizer: byte-level BPE as Qwen2's, about 1,500 tokens, every entity one token when a space
+precedes it."""
 
 from __future__ import annotations
 
@@ -7,20 +8,24 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from m1.errors import UserError, run
-from m1.files import replacing_model
+from m1.core.errors import UserError, run
+from m1.core.files import replacing_model
 from m1.world.facts import Facts, load_facts
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_pad|>")
-"""Qwen2.5's, as far as the paper uses them: end of text, turn markers, and the padding token that is never used otherwise."""
+"""Qwen2.5's, as far as the paper uses them: end of text, turn markers, and the padding token that is never used
+otherwise."""
 
 CHAT_TEMPLATE = (
-    "{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{%- endfor %}"
+    "{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\\n' + "
+    "message['content'] + '<|im_end|>' + '\\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
 """Qwen2.5's template without its default system turn."""
 
-_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _ENTITY_WEIGHT = 50
 """Times each entity is shown, so that its merges come first."""
 
@@ -38,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=arguments.vocabulary,

@@ -1,0 +1,186 @@
+"""One attempt at one call over HTTP, and what its outcome means."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from m1.client.provider import Provider, Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import openai
+
+CONNECT_SECONDS = 5.0
+"""For a connection, TLS included."""
+SECRET = 8
+"""Characters of a key, at least. What is shorter is a placeholder such as "none" or "EMPTY", which may be a word of an
+answer."""
+_CONTENT_FILTER = re.compile(
+    "content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.ASCII | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt without an answer."""
+
+    kind: str
+    """What it is counted as: ``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without
+    one), ``refused`` (for what is asked), ``5xx``, or the status."""
+    found: str
+    """For the message; without the key."""
+    status: int = 0
+    wait: float | None = None
+    """Seconds that the provider asks to be left alone."""
+
+    @property
+    def slow_down(self) -> bool:
+        """Whether load may be the reason."""
+        return self.kind in {"429", "5xx", "timeout", "connection"}
+
+    @property
+    def perhaps_billed(self) -> bool:
+        """Whether the provider may have made, and count, an answer that did not arrive."""
+        return self.kind in {"reset", "timeout", "no completion"}
+
+
+@asynccontextmanager
+async def connected(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The client of the openai package, without retries of its own.
+
+    Each call has a connection of its own: HTTP/1.1 matches answers to requests by their order alone, so that on a
+    connection that is kept alive, a proxy that sends something twice makes every later answer another question's. That
+    also costs half a millisecond.
+    """
+    import httpx2  # what openai 3 speaks HTTP with
+    import openai
+
+    http_client = openai.DefaultAsyncHttpxClient(
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+        # A server of our own is on the loopback, where a proxy of the environment must not stand between.
+        trust_env=provider.serve is None,
+        verify=provider.serve is None,
+    )
+    timeout = openai.Timeout(provider.timeout, connect=min(provider.timeout, CONNECT_SECONDS), pool=None)
+    async with openai.AsyncOpenAI(
+        api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client
+    ) as client:
+        yield client
+
+
+async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Request) -> dict[str, Any] | Failure:
+    """Make one attempt: what the store keeps of the answer, or the failure."""
+    import httpx2
+    import openai
+
+    # Outcomes are returned, not raised from the handlers: an exception of ours must not carry one of the client's, with
+    # its request.
+    key = client.api_key if len(client.api_key) >= SECRET else ""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(provider.timeout):
+            # The package's public way to any body: `create` would want unknown fields apart, and costs more.
+            response = await client.post(
+                "/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=request.body(provider)
+            )
+    except openai.APIStatusError as error:
+        return _failed(error.status_code, error.response.headers, error.response.content, key)
+    except openai.APIConnectionError as error:
+        cause = error.__cause__
+        if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)):
+            return Failure("connection", f"no connection ({excerpt(str(cause) or type(cause).__name__, key)})")
+        if isinstance(error, openai.APITimeoutError):
+            return Failure("timeout", f"no answer within {provider.timeout:g} s")
+        return Failure("reset", f"the connection broke ({excerpt(str(cause) or type(cause).__name__, key)})")
+    except TimeoutError:
+        return Failure("timeout", f"no answer within {provider.timeout:g} s")
+    return _read(response.content, key, time.monotonic() - began)
+
+
+def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
+    """What the store keeps of a 200; its content type does not matter, since a completion is paid for under any."""
+    content = content.replace(key.encode(), b"***") if key else content
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    if value := completion_value(body, seconds):
+        return value
+    filtered = (
+        isinstance(body, dict) and body.get("error") and _CONTENT_FILTER.search(content.decode("utf-8", "replace"))
+    )
+    return Failure(
+        "refused" if filtered else "no completion", f"HTTP 200 without a completion: {excerpt(content, key)}", 200
+    )
+
+
+def completion_value(body: Any, seconds: float) -> dict[str, Any] | None:
+    """What the store keeps of the body of a 200; None where that holds no completion.
+
+    Args:
+        seconds: that the attempt took; 0.0 where nobody knows.
+    """
+    try:
+        choice = body["choices"][0]
+        message, usage = dict(choice["message"]), body.get("usage")
+        if body.get("error") or choice.get("error") or not isinstance(message.get("content") or "", str):
+            return None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    return {
+        "message": message,
+        "finish_reason": choice.get("finish_reason"),
+        "usage": usage if isinstance(usage, dict) else None,
+        "seconds": round(seconds, 3),
+        "served": body.get("model"),
+    }
+
+
+def _failed(status: int, headers: Mapping[str, str], content: bytes, key: str) -> Failure:
+    found = f"HTTP {status}: {excerpt(content, key)}"
+    if is_refusal(status, content.decode("utf-8", "replace")):
+        kind = "refused"
+    elif status == 429 and b"insufficient_quota" in content:
+        kind, status = "402", 402  # OpenAI says so when the credit is used up: waiting does not help
+    else:
+        kind = "5xx" if status >= 500 else str(status)
+    return Failure(kind, found, status, retry_after(headers))
+
+
+def is_refusal(status: int, text: str) -> bool:
+    """Whether a call is rejected for what it asks."""
+    return status in {400, 413, 422} or (status in {403, 451} and bool(_CONTENT_FILTER.search(text)))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the header Retry-After asks for: a number, or a date (by the server's own clock, where it tells
+    that)."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            until = email.utils.parsedate_to_datetime(value)
+            date = headers.get("date")
+            seconds = until.timestamp() - (email.utils.parsedate_to_datetime(date).timestamp() if date else time.time())
+        except (ValueError, OverflowError):
+            return None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+def excerpt(said: Any, key: str = "") -> str:
+    """The beginning of what a server said (text, bytes or read JSON), on one line, without the key."""
+    if isinstance(said, bytes):
+        said = said.decode("utf-8", "replace")
+    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    return " ".join((text.replace(key, "***") if key else text).split())[:300] or "(empty)"

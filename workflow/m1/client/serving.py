@@ -1,0 +1,94 @@
+"""A model server that lives exactly as long as the step that needs it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import m1
+from m1.core.errors import UserError
+
+_LAST_LINES = 15
+
+
+@contextmanager
+def served(command: Sequence[str], seconds: float) -> Iterator[str]:
+    """Start ``python -m <command> --port-file FILE`` and wait for its ``/health``; stop it on leaving, whatever the
+    reason.
+
+    On SIGTERM this process leaves in order, too. Should it be killed by SIGKILL, the pipe on the server's standard
+    input closes, and the server ends itself (see :mod:`m1.world.server`): that needs no polling and holds on every
+    Unix.
+
+    Args:
+        command: module and its arguments, as after ``python -m``.
+        seconds: how long to wait for the first answer.
+
+    Yields:
+        The base URL, ending in ``/v1``.
+
+    Raises:
+        UserError: it ended, or does not answer in time; with the last lines of what it wrote.
+    """
+    before = signal.signal(signal.SIGTERM, _leave)
+    with tempfile.TemporaryDirectory(prefix="m1-served-") as folder:
+        port_file, log = Path(folder, "port"), Path(folder, "log")
+        paths = [str(Path(m1.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with open(log, "wb") as output:
+            server = subprocess.Popen(
+                [sys.executable, "-m", *command, "--port-file", str(port_file)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            )
+        try:
+            yield f"http://127.0.0.1:{_wait(server, command, port_file, log, seconds)}/v1"
+        finally:
+            server.terminate()
+            try:
+                server.wait(5)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+            server.stdin.close()  # type: ignore[union-attr]
+            signal.signal(signal.SIGTERM, before)
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Path, log: Path, seconds: float) -> int:
+    """The port, once the server answers there."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        if port_file.exists() and _healthy(port := int(port_file.read_text())):
+            return port
+        time.sleep(0.02)
+    state = (
+        f"does not answer after {seconds:g} s" if server.poll() is None else f"ended with exit code {server.returncode}"
+    )
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:]) or "(nothing)"
+    raise UserError(
+        f"the server `python -m {' '.join(command)}` {state}. "
+        f"Correct `serve` (or raise `serve_seconds`) in the configuration and run again. Its last lines:\n{tail}"
+    )
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    with suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    connection.close()
+    return False

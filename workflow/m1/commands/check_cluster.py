@@ -1,0 +1,505 @@
+"""Before a long run, what would fail on this cluster or machine: one line a check, in about a minute (``make
+cluster-check``).
+
+Nothing is changed, and no job stays: what SLURM would make of each kind of job is asked by ``sbatch --test-only``, and
+one small job per partition, of this very module, looks around on a compute node. What could not be found out is a
+warning, not a success.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from m1.commands import doctor
+from m1.commands.doctor import listed
+from m1.core.errors import UserError, first_line
+from m1.wiring.config import load
+from m1.wiring.run import Wiring
+
+OK, WARN, FAILS = "ok", "warn", "fails"
+ON_NODE_SECONDS = 60
+"""How long the small job may wait for a node."""
+NEEDED_CONDA = (24, 7, 1)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was found and, where it is not ok, what to do about it."""
+
+    state: str
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:5}  {self.found}" + (f": {self.remedy}" if self.remedy else "")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one kind of job needs."""
+
+    jobs: list[str] = field(compare=False)
+    """Which these are, for the line."""
+    partition: str
+    """Empty for SLURM's own."""
+    nodes: int
+    gpus: int
+    """On each node."""
+    cores: int
+    memory: int
+    """MB, on each node; 0 where none is asked for, and so with the time."""
+    minutes: int
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Alike nodes of a partition, as ``sinfo`` has them."""
+
+    partition: str
+    up: bool
+    minutes: float
+    count: int
+    cores: int
+    memory: int
+    """MB."""
+    gpus: Mapping[str, int]
+    """On each, by kind; the kind is empty where SLURM gives none."""
+
+    def gpus_of(self, kind: str) -> int:
+        """GPUs on a node, of one kind or of any."""
+        return self.gpus.get(kind, 0) if kind else max(self.gpus.values(), default=0)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What Snakemake reads in a profile."""
+
+    slurm: bool
+    conda: bool
+    config: Mapping[str, Any]
+    """What it lays over all files of the configuration."""
+    default: Mapping[str, Any]
+    """Its ``default-resources``, for the first try of a job."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Profile:
+        """Read a profile, by Snakemake itself.
+
+        Raises:
+            UserError: there is none, or Snakemake refuses it.
+        """
+        from snakemake.cli import parse_args, parse_config  # a second, which a job on a compute node does without
+        from snakemake.iocontainers import InputFiles, Wildcards
+        from snakemake.resources import Resources
+
+        if not any(folder.glob("config*.yaml")):
+            raise UserError(f"{folder}: no profile, there is no config.yaml in it. Correct PROFILE.")
+        job = {"input": InputFiles(), "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
+        said = StringIO()
+        try:
+            with redirect_stderr(said):
+                asked = parse_args(["--workflow-profile", str(folder)])[1]
+            config = parse_config(asked.config)
+            resources = asked.default_resources or Resources.default("full")
+            default = {name: one.evaluate(Wildcards(), **job).value for name, one in resources.items()}
+        except (Exception, SystemExit) as error:  # Snakemake's own errors, and what it does not expect in a profile
+            reason = (
+                first_line(error)
+                if isinstance(error, Exception)
+                else " ".join(said.getvalue().rpartition("error: ")[2].split())
+            )
+            raise UserError(
+                f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
+            ) from None
+        conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
+        return cls(asked.executor == "slurm", conda, config, default)
+
+    @property
+    def account(self) -> str:
+        """Empty where none is named."""
+        return str(self.default.get("slurm_account") or "")
+
+    def place(self, partition: str) -> list[str]:
+        """Flags of SLURM that every job gets from the profile."""
+        flags = [
+            *([f"--account={self.account}"] if self.account else []),
+            *([f"--partition={partition}"] if partition else []),
+        ]
+        flags += [
+            f"--{name}={self.default[name]}" for name in ("qos", "constraint") if self.default.get(name) is not None
+        ]
+        return [*flags, *shlex.split(str(self.default.get("slurm_extra") or ""))]
+
+
+def asked(wiring: Wiring, default: Mapping[str, Any]) -> list[Ask]:
+    """What the jobs need; equal needs are one entry. Recipes are counted as they stand: GPUs of ``train`` and
+    ``serve``.
+
+    Args:
+        default: resources of jobs that have none of their own.
+    """
+    cluster = wiring.config["cluster"]
+    longest = float(cluster["longest"] or "inf")
+    found: dict[Ask, list[str]] = {}
+
+    def add(job: str, nodes: int, gpus: int, resources: Mapping[str, int], shards: int = 1) -> None:
+        partition = cluster["gpu_partition" if gpus else "partition"]
+        minutes = int(min(resources["runtime"], longest))
+        one = Ask([], partition, nodes, gpus, resources["threads"], resources["mem_mb"], minutes)
+        found.setdefault(one, []).append(job)
+        if gpus and shards > 1:
+            add(f"{job} (gathers shards)", nodes, 0, resources)
+
+    for name, recipe in wiring.recipes.items():
+        if name in wiring.trainings:
+            add(f"train {name}", *wiring.trains_on(name), wiring.resources("train", name))
+        if name in {*wiring.swept, *wiring.at_once}:
+            add(f"infer {name}", 1, wiring.answers_on(name), wiring.resources("infer", name), recipe["serve"]["shards"])
+    for name in doctor.screening(wiring):
+        add(
+            f"screen {name}",
+            1,
+            wiring.screens_on(name),
+            wiring.resources("screen", name),
+            wiring.config["screen"]["shards"],
+        )
+    own = [
+        Ask(jobs, one.partition, one.nodes, one.gpus, one.cores, one.memory, one.minutes) for one, jobs in found.items()
+    ]
+    partition, memory, minutes = (
+        str(default.get("slurm_partition") or ""),
+        _whole(default.get("mem_mb")),
+        _whole(default.get("runtime")),
+    )
+    merging = Ask(["pools_merge", "pools_audit"], partition, 1, 0, wiring.config["merge"]["processes"], memory, minutes)
+    return [Ask(["other jobs"], partition, 1, 0, 1, memory, minutes), merging, *own]
+
+
+def _whole(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def parse_nodes(text: str) -> list[Nodes]:
+    """Lines of ``sinfo -h -o "%R|%a|%l|%D|%c|%m|%G"``."""
+    found = []
+    for line in text.splitlines():
+        partition, state, limit, count, cores, memory, gres = line.strip().split("|")
+        gpus: dict[str, int] = {}
+        for kind, number in re.findall(r"(?:^|,)gpu(?::([^:,()]*[A-Za-z_][^:,()]*))?:([0-9]+)", gres):
+            gpus[kind] = gpus.get(kind, 0) + int(number)
+        count, cores, memory = (
+            re.sub(r"\D", "", part) or "0" for part in (count, cores, memory)
+        )  # "+": others have more
+        found.append(Nodes(partition, state == "up", parse_minutes(limit), int(count), int(cores), int(memory), gpus))
+    return found
+
+
+def parse_minutes(limit: str) -> float:
+    """Minutes of SLURM's ``[days-]hours:minutes:seconds``, ``minutes:seconds`` or ``infinite``."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", limit):
+        return float("inf")
+    days, _, clock = limit.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if days:
+        hours, minutes, seconds = [*parts, 0, 0][:3]
+    else:
+        hours, minutes, seconds = {1: [0, *parts, 0], 2: [0, *parts], 3: parts}[len(parts)]
+    return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
+
+
+def fitting(ask: Ask, nodes: Sequence[Nodes], kind: str) -> Check:
+    """Whether the partition has nodes for a kind of job."""
+    partition = ask.partition
+    here = [one for one in nodes if one.partition == partition]
+    nodes_asked = f"{ask.nodes} nodes with " if ask.nodes > 1 else ""
+    cards_asked = f"{nodes_asked}{ask.gpus} GPU{'s' * (ask.gpus > 1)}, " if ask.gpus else ""
+    memory, minutes = f", {ask.memory:,} MB" if ask.memory else "", f", {ask.minutes:,} min" if ask.minutes else ""
+    what = f"{listed(ask.jobs)} ({cards_asked}{ask.cores} cores{memory}{minutes})"
+    if not partition:
+        return Check(OK, f"{what}: SLURM's own partition")
+    if not here:
+        known = ", ".join(sorted({one.partition for one in nodes}))
+        return Check(FAILS, f"{what}: there is no partition {partition!r}", f"choose one of {known} in the profile")
+    if not any(one.up for one in here):
+        return Check(FAILS, f"{what}: partition {partition} is down", "choose another one in the profile, or wait")
+    if ask.minutes > max(one.minutes for one in here):
+        limit = max(one.minutes for one in here)
+        remedy = "set cluster.longest in the profile, or lower runtime in default-resources; what is unfinished goes on"
+        return Check(FAILS, f"{what}: {partition} allows {limit:,.0f} min", remedy)
+    cards = max(one.gpus_of(kind) for one in here)
+    if cards < ask.gpus:
+        kinds = ", ".join(sorted({name or "unnamed" for one in here for name in one.gpus})) or "none"
+        return Check(
+            FAILS,
+            f"{what}: a node of {partition} has {cards} GPUs{f' of type {kind}' if kind else ''} (types: {kinds})",
+            "lower train.processes or serve.options (tp × dp) in the recipe, or correct cluster.gpu_type",
+        )
+    fit = [one for one in here if one.gpus_of(kind) >= ask.gpus and one.cores >= ask.cores and one.memory >= ask.memory]
+    if not fit:
+        most = f"{max(one.cores for one in here):,} cores and {max(one.memory for one in here):,} MB at most"
+        remedy = "lower threads or mem_mb in the recipe's resources or default-resources, or merge.processes"
+        return Check(FAILS, f"{what}: a node of {partition} has {most}", remedy)
+    if sum(one.count for one in fit) < ask.nodes:
+        return Check(
+            FAILS,
+            f"{what}: {partition} has {sum(one.count for one in fit)} such nodes",
+            "lower train.nodes in the recipe",
+        )
+    return Check(OK, f"{what}: {partition} has {sum(one.count for one in fit)} such nodes")
+
+
+def _answer(*command: str, seconds: float = 30) -> tuple[int, str, str]:
+    """Exit code and what was said; 127 where there is no such program, 124 where it took too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        return 127, "", f"{command[0]}: not found"
+    except subprocess.TimeoutExpired:
+        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
+    return done.returncode, done.stdout, done.stderr
+
+
+def _last(said: str) -> str:
+    return next(reversed(said.strip().splitlines()), "no reason given")
+
+
+def check_slurm(profile: Profile, wiring: Wiring, complete: bool) -> Iterator[Check]:
+    """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes.
+
+    Args:
+        complete: nothing needs the hub any more.
+    """
+    code, said, error = _answer("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
+    if code:
+        reason = "SLURM is not installed here" if code == 127 else f"SLURM does not answer ({_last(error)})"
+        yield Check(
+            WARN, f"{reason}; accounts, partitions, GPUs and compute nodes were not checked", "run this on a login node"
+        )
+        return
+    nodes, asks, kind = parse_nodes(said), asked(wiring, profile.default), wiring.config["cluster"]["gpu_type"]
+    yield from check_account(profile.account)
+    for ask in asks:
+        check = fitting(ask, nodes, kind)
+        if check.state == OK:
+            code, _, error = _answer(
+                "sbatch", "--test-only", *profile.place(ask.partition), *size(ask, kind), "--wrap=true"
+            )
+            if code:
+                remedy = f"{_last(error)}; correct account, partition, default-resources or the recipe"
+                check = Check(FAILS, f"{check.found}, yet SLURM refuses it", remedy)
+        yield check
+    for partition, gpus in dict.fromkeys((ask.partition, min(ask.gpus, 1)) for ask in asks):
+        small = ["--nodes=1", "--ntasks=1", "--time=3", "--mem=1000", *_cards(kind, gpus)]
+        where = f"compute node of {partition or 'the default partition'}" + (" with a GPU" if gpus else "")
+        yield from check_node(
+            [*profile.place(partition), *small], where, gpus, Path(wiring.config["scratch"]), complete
+        )
+
+
+def size(ask: Ask, kind: str) -> list[str]:
+    """Flags of SLURM for what a kind of job needs."""
+    asked = [f"--nodes={ask.nodes}", f"--ntasks={ask.nodes}", f"--cpus-per-task={ask.cores}"]
+    asked += [f"--mem={ask.memory}"] if ask.memory else []
+    return [*asked, *([f"--time={ask.minutes}"] if ask.minutes else []), *_cards(kind, ask.gpus)]
+
+
+def _cards(kind: str, gpus: int) -> list[str]:
+    return [f"--gres={':'.join(filter(None, ('gpu', kind, str(gpus))))}"] if gpus else []
+
+
+def check_account(account: str) -> Iterator[Check]:
+    """Whether the user may charge the account."""
+    code, said, error = _answer(
+        "sacctmgr", "-nP", "show", "associations", f"user={os.environ.get('USER') or os.getuid()}", "format=account"
+    )
+    accounts = sorted(set(said.split()))
+    if code or not accounts:
+        why = _last(error) if code else "it lists none for you"
+        yield Check(WARN, f"account {account or '(your default one)'} could not be checked ({why})")
+    elif account and account not in accounts:
+        yield Check(
+            FAILS, f"account {account!r} is none of yours", f"set slurm_account to one of {', '.join(accounts)}"
+        )
+    elif not account and len(accounts) > 1:
+        yield Check(
+            WARN,
+            "no account is named, SLURM takes your default one",
+            f"set slurm_account to one of {', '.join(accounts)}",
+        )
+    else:
+        yield Check(OK, f"account {account or accounts[0]}")
+
+
+def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, complete: bool) -> Iterator[Check]:
+    """What a small job sees: this folder, the scratch folder, GPUs, the hub."""
+    with NamedTemporaryFile(dir=".", prefix=".cluster-check-") as seen:
+        command = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
+        code, said, error = _answer(
+            *command, "--on-node", seen.name, "--scratch", str(scratch.resolve()), seconds=ON_NODE_SECONDS + 30
+        )
+    try:
+        found = json.loads(_last(said))
+    except ValueError:
+        found = None
+    if code or found is None:
+        yield Check(WARN, f"{where}: could not be asked ({_last(error)})", "try again when nodes are free")
+        return
+    where = f"{where} ({found['host']})"
+    if not found["folder"]:
+        yield Check(FAILS, f"{where}: it does not see {Path.cwd()}", "work in a folder that all nodes share")
+    elif not found["scratch"]:
+        yield Check(
+            FAILS, f"{where}: it cannot write to {scratch}", "name a folder in `scratch` that all nodes can write to"
+        )
+    elif gpus and not found["gpus"]:
+        yield Check(WARN, f"{where}: nvidia-smi shows no GPU", "ask for the GPU type that there is (cluster.gpu_type)")
+    else:
+        yield Check(
+            OK, f"{where}: sees this folder and the scratch folder" + (f", {found['gpus']} GPU" if gpus else "")
+        )
+    if found["hub"]:
+        yield Check(OK, f"{where}: reaches the hub")
+    elif complete:
+        yield Check(
+            OK,
+            f"{where}: without the hub ({found['why']}); all is fetched (set HF_HUB_OFFLINE=1, so that "
+            "nothing waits for it)",
+        )
+    else:
+        yield Check(
+            WARN,
+            f"{where}: does not reach the hub ({found['why']})",
+            "run `make fetch` on the login node, then set HF_HUB_OFFLINE=1",
+        )
+
+
+def look_around(seen: Path, scratch: Path) -> dict[str, Any]:
+    """On a compute node: what is there."""
+    why = doctor.unreached()
+    code, cards, _ = _answer("nvidia-smi", "-L", seconds=20)
+    gpus = len(cards.splitlines()) if not code else 0
+    return {
+        "host": socket.gethostname(),
+        "folder": seen.exists(),
+        "scratch": writable(scratch),
+        "gpus": gpus,
+        "hub": not why,
+        "why": why,
+    }
+
+
+def writable(folder: Path) -> bool:
+    """Whether a file can be made in a folder, or in the nearest one above it that is there."""
+    there = next(part for part in (folder, *folder.absolute().parents) if part.is_dir())
+    try:
+        with NamedTemporaryFile(dir=there):
+            return True
+    except OSError:
+        return False
+
+
+def check_scratch(scratch: Path) -> Check:
+    """Whether the scratch folder can be written."""
+    if writable(scratch):
+        return Check(OK, f"scratch {scratch} can be written")
+    return Check(FAILS, f"scratch {scratch}: cannot be written", "name another folder in `scratch`")
+
+
+def same(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
+    """What ``make doctor`` found, as a line here."""
+    return Check(otherwise if finding.need else OK, f"{finding.name} {finding.found}", finding.need)
+
+
+def check_environments(conda: bool) -> Check:
+    """Whether what runs the jobs is installed."""
+    if conda:
+        code, said, error = _answer("conda", "--version")
+        version = tuple(map(int, re.findall(r"\d+", said)[:3]))
+        if code:
+            return Check(FAILS, "the profile deploys conda environments, and there is no conda", _last(error))
+        if version < NEEDED_CONDA:
+            return Check(
+                FAILS, f"conda {'.'.join(map(str, version))} is too old for Snakemake", "24.7.1 or newer is needed"
+            )
+        return Check(OK, f"conda {'.'.join(map(str, version))}")
+    lacking = [
+        name for name in ("torch", "transformers", "trl", "datasets", "openai") if not importlib.util.find_spec(name)
+    ]
+    if lacking:
+        return Check(
+            FAILS,
+            f"{sys.executable} lacks {', '.join(lacking)}",
+            "install requirements.txt, or deploy environments (--sdm conda)",
+        )
+    return Check(OK, f"environment of {sys.executable}")
+
+
+def checks(overlays: Sequence[Path], folder: Path) -> Iterator[Check]:
+    """All checks, the quick ones first."""
+    profile = Profile.of(folder)
+    yield Check(OK, f"profile {folder}" + ("" if profile.slurm else ": no scheduler"))
+    try:
+        wiring = Wiring(load(overlays, profile.config))
+    except UserError as error:
+        over = f", with `config` of {folder}/config.yaml laid over it" if profile.config else ""
+        yield Check(FAILS, f"configuration{over}", str(error))
+        return
+    yield Check(OK, f"configuration: {len(wiring.recipes)} models, {len(wiring.trainings)} of them trained here")
+    yield check_environments(profile.conda)
+    yield from map(same, doctor.sglang(wiring))
+    yield from map(same, doctor.keys(wiring))
+    yield from map(same, doctor.files(wiring))
+    yield check_scratch(Path(wiring.config["scratch"]))
+    yield from map(same, doctor.weights(wiring))
+    if missing := doctor.from_hub(wiring):
+        yield Check(
+            WARN,
+            f"{len(missing)} models and sets are not fetched ({listed(missing)})",
+            "run `make fetch`, where the hub can be reached",
+        )
+        yield same(doctor.hub(missing), WARN)
+    else:
+        yield Check(OK, "all that comes from the hub is fetched")
+    if profile.slurm:
+        yield from check_slurm(profile, wiring, not missing)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Say what would fail; exit code 1 if anything would."""
+    parser = argparse.ArgumentParser(
+        prog="m1 check-cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--configfile", nargs="*", default=[], type=Path, help="laid over the default, as Snakemake's --configfile"
+    )
+    parser.add_argument(
+        "--profile", default=Path("profiles/slurm"), type=Path, help="folder of the profile (default %(default)s)"
+    )
+    parser.add_argument("--on-node", type=Path, help=argparse.SUPPRESS)  # the small job's: a file that this folder has
+    parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.on_node:
+        print(json.dumps(look_around(arguments.on_node, arguments.scratch)))
+        return
+    failed = 0
+    for check in checks(arguments.configfile, arguments.profile):
+        with suppress(BrokenPipeError):
+            print(check, flush=True)
+        failed += check.state == FAILS
+    if failed:
+        raise SystemExit(1)

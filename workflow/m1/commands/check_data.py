@@ -1,0 +1,156 @@
+"""Say of each set of records that a run uses whether it is there and what it should be: ``make data-check`` (3.1,
+4.1)."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from m1.core import sources
+from m1.core.errors import UserError, tell
+from m1.core.files import write_text
+from m1.core.layouts import LAYOUTS
+from m1.core.progress import Progress, aligned
+from m1.pools.collect import by_reason, to_parts
+from m1.wiring.config import load
+from m1.wiring.run import Wiring
+
+THREADS = 4
+"""Sets read at a time: waiting for the hub is most of the work."""
+PATIENCE = 10
+"""Seconds for the hub's first answer; without one only the hub client's cache is looked into."""
+
+
+@dataclass
+class Finding:
+    """What was found of one set; a row of the table."""
+
+    entry: str
+    used_by: str
+    status: str = "found"
+    """``found``; ``missing`` (nothing to read); ``left out`` (missing, but optional: the run goes on without it);
+    ``problem``."""
+    records: int | None = None
+    expected: int | None = None
+    """Records expected; None where any number will do."""
+    questions: int | None = None
+    refused: str = ""
+    """Reasons for refused records with their counts, the three most frequent."""
+    checksum: str = ""
+    """Of what was read: ``ok``, or ``not pinned`` (another one than the pinned is a problem)."""
+    note: str = ""
+    """What is wrong, and how to get the set."""
+
+
+def look(name: str, source: Mapping[str, Any], silence: str = "") -> Finding:
+    """Read one set and make questions of its records, as a run would.
+
+    Args:
+        name: of the entry.
+        source: keys of :data:`m1.core.sources.KEYS`, and used_by, optional, layout (null: records are not questions).
+        silence: why the hub does not answer; empty if it does.
+    """
+    finding = Finding(name, " ".join(source["used_by"]), expected=source["rows"])
+    try:
+        place, rows = sources.read({**source, "rows": None}, name, attempts=1)
+        finding.records = len(rows)
+        finding.checksum = "ok" if source["checksum"] else "not pinned"
+        if source["layout"] is not None:
+            parts, refused = to_parts(enumerate(rows), LAYOUTS[source["layout"]], place, drop_invalid=True)
+            finding.questions = len(parts)
+            finding.refused = "; ".join(f"{count} {reason}" for reason, count in list(by_reason(refused).items())[:3])
+            if refused and source["strict"]:
+                to_parts(enumerate(rows), LAYOUTS[source["layout"]], place, drop_invalid=False)
+        sources.check_rows(place, name, len(rows), source["rows"])
+    except sources.Missing as error:
+        finding.status, finding.note = "left out" if source["optional"] else "missing", str(error)
+    except sources.Unreachable as error:
+        silent = f"the hub does not answer ({silence}), and its cache here does not hold {source['hub']}"
+        finding.status, finding.note = "problem", silent if silence else str(error)
+    except UserError as error:
+        finding.status, finding.note = "problem", str(error)
+    return finding
+
+
+def hub_failure() -> str:
+    """Why the hub does not answer within :data:`PATIENCE` seconds; empty if it does, with whatever status."""
+    from huggingface_hub import constants
+
+    try:
+        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=PATIENCE).close()
+    except urllib.error.HTTPError:
+        return ""
+    except OSError as error:
+        constants.HF_HUB_OFFLINE = True  # or each set would wait for minutes, because the client tries again by itself
+        return str(error.reason if isinstance(error, urllib.error.URLError) else error)
+    return ""
+
+
+def table(findings: Iterable[Finding]) -> list[str]:
+    """Lines for the terminal: aligned columns, and below them what is wrong."""
+    shown = [field.name for field in fields(Finding) if field.name not in ("used_by", "note")]
+    rows = [shown, *([_cell(getattr(finding, name)) for name in shown] for finding in findings)]
+    numbers = ("records", "expected", "questions")
+    lines = aligned(rows, left={place for place, name in enumerate(shown) if name not in numbers})
+    notes: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        if finding.note:
+            notes.setdefault((finding.status, finding.note), []).append(f"{finding.entry} (for {finding.used_by})")
+    return lines + [f"{status}: {', '.join(entries)}: {note}" for (status, note), entries in notes.items()]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else value
+
+
+def check(given: Mapping[str, Mapping[str, Any]], output: Path) -> None:
+    """Look at every set, say what was found, and write it as a table.
+
+    Args:
+        given: entry to its used_by (a list), optional, strict, layout and the keys of :data:`m1.core.sources.KEYS`.
+        output: CSV, a row for each entry.
+
+    Raises:
+        UserError: a set that the run needs is missing, or is not what it should be.
+    """
+    silence = hub_failure() if any(source["path"] is None and source["hub"] for source in given.values()) else ""
+    findings = []
+    with Progress("data-check", len(given), "sets") as progress, ThreadPoolExecutor(THREADS) as pool:
+        for finding in pool.map(partial(look, silence=silence), given, given.values()):
+            findings.append(finding)
+            progress.advance(note=f"{finding.entry}: {finding.status}")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Finding)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(finding) for finding in findings)
+    write_text(output, text.getvalue())
+    for line in table(findings):
+        tell(line)
+    if wrong := [finding.entry for finding in findings if finding.status in ("missing", "problem")]:
+        raise UserError(
+            f"{len(wrong)} of {len(findings)} sets cannot be used. The table above, also in {output}, says why."
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check the sets of a configuration (see ``--help``)."""
+    parser = argparse.ArgumentParser(prog="m1 check-data", description=__doc__)
+    parser.add_argument(
+        "--configfile",
+        nargs="*",
+        default=[],
+        type=Path,
+        help="laid over the default configuration, as Snakemake's --configfile",
+    )
+    arguments = parser.parse_args(argv)
+    config = load(arguments.configfile)
+    check(Wiring(config).data_check(), Path(config["pathvars"]["results"]) / "data_check.csv")

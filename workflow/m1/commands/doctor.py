@@ -1,0 +1,382 @@
+"""What of this machine a configuration needs and lacks (``make doctor``): a line for each thing, and what to do about
+it.
+
+Also runs with a bare Python, before the virtual environment is there; what needs the package's own requirements is then
+left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m1.core.errors import UserError
+
+ROOT = Path(__file__).parents[3]
+PYTHON = (3, 11)
+PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
+"""Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
+WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
+"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
+checkpoints."""
+ROOM = 1.3
+"""Times what must be held: room for activations and for the key-value cache, at the least."""
+HUB_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for."""
+
+    name: str
+    found: str
+    need: str = ""
+    """What it is needed for, and the remedy, where it is missing; empty where all is well."""
+    stops_demo: bool = False
+
+
+def line(finding: Finding) -> str:
+    """A finding as it is shown."""
+    state, need = ("missing", f": {finding.need}") if finding.need else ("ok", "")
+    return f"{state:8}{finding.name:12}{finding.found}{need}"
+
+
+def machine() -> Iterator[Finding]:
+    """What everything needs: Python, packages, space and memory."""
+    version = platform.python_version()
+    need = "" if sys.version_info >= PYTHON else "for everything; run: make PYTHON=python3.11 doctor"
+    yield Finding("Python", version, need, True)
+    environment = (ROOT / ".venv").is_dir()
+    lacking = packages()
+    if lacking and not environment and sys.prefix == sys.base_prefix:
+        yield Finding("packages", f"no virtual environment; `make demo` makes it ({PACKAGES_GB:.0f} GB, some minutes)")
+    else:
+        need = "for everything; run: make clean-venv demo" if lacking else ""
+        yield Finding("packages", ", ".join(lacking[:5]) or "all of requirements.txt, as pinned", need, True)
+    free = shutil.disk_usage(ROOT).free / 1e9
+    wanted = DEMO_GB + (0 if environment else PACKAGES_GB)
+    yield Finding(
+        "disk", f"{free:,.0f} GB free", "" if free >= wanted else f"the demo needs {wanted:.0f} GB; make room", True
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    need = "" if memory >= DEMO_MEMORY_GB else f"the demo needs {DEMO_MEMORY_GB:.0f} GB; use a larger machine"
+    yield Finding("memory", f"{memory:,.0f} GB", need, True)
+    for name, program, use in PROGRAMS:
+        where = shutil.which(program)
+        yield Finding(name, where or f"no {program}", "" if where else use)
+
+
+PROGRAMS = (
+    ("git", "git", "manifests cannot name the commit; install git"),
+    ("chromium", "chromium", "only for the tests of report.html, which are skipped without; install chromium"),
+    ("SLURM", "sbatch", "only to hand jobs to a cluster; run on its login node"),
+)
+
+
+def packages() -> list[str]:
+    """Packages of requirements.txt that are not there as pinned."""
+    lacking = []
+    for name, version in re.findall(
+        r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            lacking.append(f"no {name}")
+            continue
+        if found.partition("+")[0] != version:
+            lacking.append(f"{name} {found}, not {version}")
+    return lacking
+
+
+def cards() -> list[float]:
+    """Memory of each GPU of this machine, in GB."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit()]
+
+
+def parameters(base: dict[str, Any]) -> float:
+    """Parameters of a model, in billions, by the ``7B`` in its name; 0 where there is none."""
+    found = re.search(r"(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", str(base.get("hub") or base.get("path")))
+    return float(found[1]) if found else 0.0
+
+
+def needs(config: dict[str, Any]) -> Iterator[Finding]:
+    """What a configuration needs besides: GPUs, space for weights, SGLang, local files, the hub, keys.
+
+    Args:
+        config: from :func:`m1.wiring.config.load`.
+    """
+    from m1.wiring.run import Wiring
+
+    wiring = Wiring(config)
+    yield from gpus(wiring, cards())
+    yield from weights(wiring)
+    yield from sglang(wiring)
+    yield from files(wiring)
+    if lacking := from_hub(wiring):
+        yield hub(lacking)
+    yield from keys(wiring)
+
+
+def computed(wiring: Any) -> list[str]:
+    """Models whose answers this run computes, by itself or on a server."""
+    return [name for name in wiring.recipes if name not in wiring.enter["results"]]
+
+
+def screening(wiring: Any) -> dict[str, dict[str, Any]]:
+    """Screening models with weights, where the run screens."""
+    return wiring.config["screen"]["models"] if wiring.screens else {}
+
+
+def serves(wiring: Any) -> dict[str, dict[str, Any]]:
+    """How each model of this run answers."""
+    found = {name: wiring.recipes[name]["serve"] for name in computed(wiring)}
+    return found | {f"screen.models.{name}": wiring.config["screen"]["serve"] for name in screening(wiring)}
+
+
+def on_gpus(wiring: Any) -> Iterator[tuple[str, int, float]]:
+    """GPUs that each model asks for, and what it takes of each at the least, in GB: to answer, and to be trained."""
+    bases, screen = wiring.config["bases"], wiring.config["screen"]["serve"]
+    for name in computed(wiring):
+        recipe = wiring.recipes[name]
+        size = parameters(bases[recipe["base"]])
+        yield name, wiring.answers_on(name), ROOM * WEIGHTS * size / recipe["serve"]["options"].get("tp", 1)
+        if name in wiring.trainings:
+            nodes, training = wiring.trains_on(name)
+            shared = max(1, nodes * training) if recipe["train"]["strategy"].startswith("fsdp") else 1
+            yield name, training, ROOM * TRAINING * size / shared
+    for name, model in screening(wiring).items():
+        yield (
+            f"screen.models.{name}",
+            wiring.screens_on(name),
+            ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1),
+        )
+
+
+def gpus(wiring: Any, there: list[float]) -> Iterator[Finding]:
+    """Whether the GPUs of this machine hold the models, by what weights and training take at the least."""
+    found = f"{len(there)} of {min(there):.0f} GB" if there else "none"
+    asked = [one for one in on_gpus(wiring) if one[1]]
+    lacking: dict[str, tuple[int, float]] = {}
+    for name, count, memory in asked:
+        if memory and (len(there) < count or min(there) < memory):
+            most = lacking.get(name, (0, 0.0))
+            lacking[name] = max(count, most[0]), max(memory, most[1])
+    if lacking:
+        remedy = "run on such a machine, lower `train` and `serve` in the recipe, or take what is published (`enter`)"
+        largest = sorted(lacking.items(), key=lambda one: -one[1][0] * one[1][1])
+        said = listed([f"{name} wants {count} of {memory:.0f} GB or more" for name, (count, memory) in largest])
+        yield Finding("GPUs", found, f"{said}; {remedy}")
+    elif there or asked:
+        yield Finding("GPUs", f"{found}; enough for {len({name for name, *_ in asked})} models, at the least")
+    else:
+        yield Finding("GPUs", "none, and none is needed")
+
+
+def weights(wiring: Any) -> Iterator[Finding]:
+    """Whether the disks have space for the models; places on one disk are added up."""
+    disks: dict[int, list[tuple[Path, float]]] = {}
+    for place, wanted in room(wiring):
+        if wanted:
+            disks.setdefault(disk(place), []).append((place, wanted))
+    for places in disks.values():
+        free = shutil.disk_usage(existing(places[0][0])).free / 1e9
+        wanted = sum(one for _, one in places)
+        need = (
+            ""
+            if free > wanted
+            else "for models; make room, or name a larger disk by HF_HOME, `scratch`, `store` or `pathvars`"
+        )
+        yield Finding(
+            "weights",
+            f"{wanted:,.0f} GB wanted in {listed([str(place) for place, _ in places])}, {free:,.0f} GB free",
+            need,
+        )
+
+
+def existing(place: Path) -> Path:
+    """A folder, or the one above it that is there."""
+    return next(part for part in (place, *place.absolute().parents) if part.is_dir())
+
+
+def disk(place: Path) -> int:
+    """The device that a folder is on, or will be."""
+    return existing(place).stat().st_dev
+
+
+def room(wiring: Any) -> list[tuple[Path, float]]:
+    """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the
+    largest training.
+
+    Trained models are kept in the store, too, which takes space on another disk than the results' only.
+    """
+    config, bases = wiring.config, wiring.config["bases"]
+    results, scratch, store = Path(config["pathvars"]["results"]), Path(config["scratch"]), Path(config["store"])
+    sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in wiring.recipes.items()}
+    models = {f"bases/{name}": (base, parameters(base)) for name, base in bases.items()}
+    models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in screening(wiring).items()}
+    models |= {
+        f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in wiring.enter["checkpoints"].items()
+    }
+    fetched = [models[made] for made in from_hub(wiring) if made in models]
+    on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
+    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    trained = [name for name in wiring.trainings if not (results / "train" / name).exists()]
+    unfinished = [left(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in trained]
+    finished = sum(WEIGHTS * sizes[name] for name in trained)
+    return [
+        (cache, sum(left(size, cache / f"models--{name.replace('/', '--')}") for name, size in on_hub.items())),
+        (scratch, max(unfinished, default=0.0)),
+        (results, finished),
+        (store, finished if disk(store) != disk(results) else 0.0),
+    ]
+
+
+def left(wanted: float, folder: Path) -> float:
+    """GB that a folder still grows by, to what is wanted."""
+    held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    return max(0.0, wanted - held / 1e9)
+
+
+def sglang(wiring: Any) -> Iterator[Finding]:
+    """Whether each Python that is to have SGLang has it."""
+    users: dict[str, list[str]] = {}
+    for name, serve in serves(wiring).items():
+        if serve["engine"] == "sglang":
+            users.setdefault(serve["options"].get("python") or os.environ.get("M1_SGLANG_PYTHON", ""), []).append(name)
+    for python, names in users.items():
+        there = bool(python) and has_sglang(python)
+        found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
+        need = (
+            ""
+            if there
+            else f"for {listed(names)}; make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+        )
+        yield Finding("SGLang", found, need)
+
+
+def has_sglang(python: str) -> bool:
+    """Whether a Python finds SGLang; it is not imported, which takes long."""
+    command = [python, "-I", "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"]
+    try:
+        return not subprocess.run(command, capture_output=True, timeout=30).returncode
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def files(wiring: Any) -> Iterator[Finding]:
+    """Local files and folders that the configuration names and that are not there; those of the embedded world are
+    made."""
+    config = wiring.config
+    world = f"{config['pathvars']['results']}/world/"
+    used = {f"bases.{name}": config["bases"][name] for name in [*wiring.bases, config["report"]["figure8a"]["base"]]}
+    used |= {f"screen.models.{name}": model for name, model in screening(wiring).items()}
+    used |= {f"data.{name}": source for name, source in wiring.data_check().items() if not source["optional"]}
+    places = {name: one["path"] for name, one in used.items() if one.get("path")}
+    lacking = {name: path for name, path in places.items() if not path.startswith(world) and not Path(path).exists()}
+    if lacking:
+        remedy = "correct the path, or bring the file (make data-check says where from)"
+        yield Finding("files", listed(list(lacking.values())), f"for {listed(list(lacking))}; {remedy}")
+
+
+def from_hub(wiring: Any) -> list[str]:
+    """What comes from the hub and is not there yet, by its place in the results."""
+    config, enter = wiring.config, wiring.enter
+    data, results = config["data"], Path(config["pathvars"]["results"])
+    entries = {
+        f"{kind}/{name}.parquet": [source] for kind in ("pools", "benchmarks") for name, source in config[kind].items()
+    }
+    entries |= {f"select/{name}.parquet": [data[entry]] for name, entry in enter["subsets"].items()}
+    entries |= {f"train/{name}": [data[entry]] for name, entry in enter["checkpoints"].items()}
+    entries |= {
+        f"infer/{name}/predictions.parquet": [data[one["from"]] for one in found]
+        for name, found in enter["results"].items()
+    }
+    local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
+    fetched = [path.removeprefix("<results>/") for path in wiring.fetched()]
+    return [name for name in fetched if name not in local and not (results / name).exists()]
+
+
+def hub(needed: list[str]) -> Finding:
+    """Whether the hub answers, where something is needed from it."""
+    why = unreached()
+    remedy = f"for {listed(needed)}; check the network, or give local files (`path`)"
+    return (
+        Finding("hub", f"{endpoint()} does not answer ({why})", remedy)
+        if why
+        else Finding("hub", f"{endpoint()} answers")
+    )
+
+
+def unreached() -> str:
+    """Why the hub does not answer; empty where it does."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint(), method="HEAD"), timeout=HUB_SECONDS).close()
+    except urllib.error.HTTPError:
+        return ""  # it answers
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+    return ""
+
+
+def endpoint() -> str:
+    """The hub's address."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def keys(wiring: Any) -> Iterator[Finding]:
+    """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
+    users: dict[str, list[str]] = {}
+    asked = {name: provider["api_key_env"] for name, provider in wiring.called().items()}
+    asked |= {name: serve["options"].get("api_key_env") for name, serve in serves(wiring).items()}
+    for name, variable in asked.items():
+        if variable:
+            users.setdefault(variable, []).append(name)
+    for variable, names in users.items():
+        there = bool(os.environ.get(variable))
+        need = "" if there else f"for {listed(names)}; run: export {variable}=…"
+        yield Finding("key", f"{variable} is {'set' if there else 'not set'}", need)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, the first three in full."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Say what is there and what is missing; exit code 1 only if the demo could not run."""
+    parser = argparse.ArgumentParser(
+        prog="m1 doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--configfile", nargs="*", default=[], type=Path, help="laid over the default configuration")
+    options = parser.parse_args(argv)
+    findings = list(machine())
+    try:
+        from m1.wiring.config import load
+    except ImportError as error:
+        findings.append(Finding("config", f"not looked at, without the package {error.name}"))
+    else:
+        findings += needs(load(options.configfile))
+    print("\n".join(map(line, findings)))
+    if any(finding.need and finding.stops_demo for finding in findings):
+        raise UserError("the demo cannot run here: see the lines above that begin with `missing`")

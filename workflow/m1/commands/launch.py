@@ -1,0 +1,282 @@
+"""Start Snakemake in this folder, also after a run that was killed: its orphaned jobs are ended and its lock is
+removed.
+
+A run that is killed with SIGKILL cannot clean up: its jobs may go on, and Snakemake's lock stays. Whether somebody else
+is at work here is seen from the processes of this machine whose working folder this is, and from the note of where the
+last run was started. SLURM's jobs of this folder would be submitted a second time, and both would write the same files;
+so they are cancelled first.
+
+Results that were brought here without Snakemake's records of them are not made again unasked (``make adopt``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+from snakemake import cli
+from snakemake.exceptions import print_exception
+
+from m1.core.errors import UserError
+from m1.core.progress import say
+from m1.wiring import config
+
+NOTE = ".snakemake/m1-run.json"
+"""Machine and process of the last run in a folder."""
+COSTLY = ("screen/*.parquet", "distill/*.parquet", "train/*.sha256", "infer/*/predictions.parquet")
+"""Results that nobody wants to make again without being asked."""
+QUERIES = (
+    *(
+        "dryrun",
+        "dag",
+        "rulegraph",
+        "filegraph",
+        "d3dag",
+        "summary",
+        "detailed_summary",
+        "lint",
+        "report",
+        "print_compilation",
+    ),
+    *(
+        "list_rules",
+        "list_target_rules",
+        "list_input_changes",
+        "list_params_changes",
+        "list_untracked",
+        "list_conda_envs",
+    ),
+)
+"""Arguments of Snakemake by which it makes nothing."""
+ANYWAY = ("touch", "forceall", "lint", "unlock", "list_rules", "list_target_rules")
+"""Arguments to which it does not matter whether results have records: they look at none, or make everything on purpose.
+"""
+ENDING = 120
+"""Seconds that cancelled jobs may take to be gone."""
+
+
+def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """Runs of Snakemake in a folder, and jobs of the package there that no such run is a parent of."""
+    own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    runs, jobs = [], []
+    for process in psutil.process_iter():
+        try:
+            words = process.cmdline()
+            if process.pid in own or not words or process.cwd() != str(folder):
+                continue
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        kind = role(words)
+        if kind == "run":
+            runs.append(process)
+        elif kind == "job":
+            jobs.append(process)
+    alive = {process.pid for process in runs}
+    return runs, [job for job in jobs if not alive & _ancestors(job)]
+
+
+def role(words: Sequence[str]) -> str:
+    """What a command line is: a ``run`` of Snakemake, a ``job`` of the package; empty for anything else."""
+    modules = {following for word, following in pairwise(words) if word == "-m"}
+    launched = any(pair == ("m1", "launch") for pair in pairwise(words))
+    if "snakemake" in modules or launched or any(Path(word).name == "snakemake" for word in words[:3]):
+        return "" if "--target-jobs" in words else "run"  # a job has a Snakemake of its own, which ends with it
+    return "job" if any(module.startswith("m1.") for module in modules) else ""
+
+
+def _ancestors(process: psutil.Process) -> set[int]:
+    try:
+        return {parent.pid for parent in process.parents()}
+    except psutil.NoSuchProcess:
+        return set()
+
+
+def slurm_prefix(asked: argparse.Namespace) -> str | None:
+    """How the names of this run's SLURM jobs begin; None where it makes none.
+
+    Args:
+        asked: arguments of Snakemake, those of profiles among them.
+
+    Raises:
+        UserError: jobs would have no name of this workflow's.
+    """
+    if asked.executor != "slurm":
+        return None
+    if not isinstance(asked.slurm_jobname_prefix, str):
+        raise UserError(
+            "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found. Add to the "
+            "profile: slurm-jobname-prefix: m1"
+        )
+    return f"{asked.slurm_jobname_prefix}_"
+
+
+def queued(folder: Path, prefix: str) -> list[str]:
+    """This user's SLURM jobs of a folder that wait, run, or are about to be gone."""
+    command = ["squeue", "--noheader", "--me", "--format=%A|%j|%Z"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError(
+            "squeue: not found; start this on a login node of the cluster, or without the profile for SLURM"
+        ) from None
+    if done.returncode:
+        raise UserError(
+            f"SLURM does not answer: {done.stderr.strip()}; jobs of {folder} cannot be seen, so nothing is started"
+        )
+    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
+    return sorted({number for number, name, where in rows if name.startswith(prefix) and where == str(folder)})
+
+
+def cancel(folder: Path, prefix: str) -> int:
+    """Cancel the SLURM jobs of a folder, and wait until they are gone; how many they were.
+
+    Raises:
+        UserError: some are still there after :data:`ENDING` seconds.
+    """
+    jobs = queued(folder, prefix)
+    if jobs:
+        subprocess.run(["scancel", *jobs], check=True)
+    waited = time.monotonic()
+    while left := queued(folder, prefix) if jobs else []:
+        if time.monotonic() - waited > ENDING:
+            raise UserError(
+                f"{folder}: SLURM jobs {', '.join(left)} do not end; cancel them by scancel, and start again"
+            )
+        time.sleep(0.5)
+    return len(jobs)
+
+
+def leave_none(folder: Path, prefix: str) -> None:
+    """Cancel what a run that has ended left in SLURM's queue: it would go on beside the next run."""
+    if cancelled := cancel(folder, prefix):
+        say("launch", f"{cancelled} SLURM jobs of this run cancelled")
+
+
+def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
+    """End orphaned jobs and remove a stale lock, if there are any.
+
+    Args:
+        prefix: of the names of SLURM jobs, where this run makes some; those of the killed run are looked for in any
+            case.
+
+    Raises:
+        UserError: a run is at work in this folder, or may be, on another machine.
+    """
+    locks = folder / ".snakemake" / "locks"
+    locked = locks.is_dir() and any(locks.iterdir())
+    if not (locked or prefix):
+        return
+    if runs := processes(folder)[0]:
+        raise UserError(f"{folder}: Snakemake is at work here already (process {runs[0].pid}); wait for it or end it")
+    note = folder / NOTE
+    last = (
+        json.loads(note.read_text(encoding="utf-8")) if locked and note.is_file() else {"machine": socket.gethostname()}
+    )
+    prefix = prefix or last.get("slurm")
+    if last["machine"] != socket.gethostname():
+        raise UserError(
+            f"{folder}: the last run was started on {last['machine']} (process {last['process']}) and "
+            "may be at work; start this one there,"
+            f" or, if that process is gone, delete {note}"
+        )
+    cancelled = cancel(folder, prefix) if prefix else 0
+    orphans = processes(folder)[1]
+    for orphan in orphans:
+        with suppress(psutil.NoSuchProcess):
+            orphan.terminate()
+    for orphan in psutil.wait_procs(orphans, timeout=10)[1]:
+        orphan.kill()
+    if locked:
+        done = subprocess.run([*snakemake, "--unlock"], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(
+                f"{folder}: the lock of a killed run could not be removed. Snakemake "
+                f"says:\n{done.stderr.strip()[-2000:]}"
+            )
+    if locked or cancelled:
+        scheduled = f", {cancelled} SLURM jobs cancelled" if prefix else ""
+        ended = f"{len(orphans)} orphaned jobs ended{scheduled}" + (", lock removed" if locked else "")
+        say("launch", f"the last run here was killed: {ended}; going on from what is finished")
+
+
+def unknown(folder: Path, results: str) -> str:
+    """What to do about results that came here without Snakemake's records; empty where there is nothing to do.
+
+    Without records Snakemake goes by the times of files, which a copy or a fresh clone changes, and would make most of
+    it again.
+
+    Args:
+        results: the configuration's folder of results.
+    """
+    records = folder / ".snakemake/metadata"
+    known = records.is_dir() and any(records.iterdir())
+    if known or not any(file for pattern in COSTLY for file in (folder / results).glob(pattern)):
+        return ""
+    return (
+        f"{results}: these results came without Snakemake's records of them (the folder "
+        ".snakemake), so it would make most of them again."
+        " Bring .snakemake along, too; or take them as they are, by the same command with --touch "
+        "(make adopt CONFIG=…), which makes"
+        f" nothing and checks nothing; or, to make them anew, delete {results}"
+    )
+
+
+def parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """Arguments as Snakemake reads them, with those of its profiles, and the parser that did.
+
+    Raises:
+        UserError: one on the command line would take the place of all that the profile has of its kind.
+    """
+    parser, asked = cli.parse_args(arguments)
+    own = cli.get_argument_parser().parse_args(arguments)
+    profiles = [*(["--profile", *own.profile] if own.profile else [])]
+    profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []
+    with redirect_stderr(io.StringIO()):  # which profile it is has been said
+        profile = cli.parse_args(profiles)[1]
+    for name in ("config", "default_resources"):
+        if getattr(own, name) and getattr(profile, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{flag} takes the place of all that the profile has below `{flag[2:]}` (partitions, scratch, account);"
+                " change the profile, or put keys of the configuration into a file: --configfile"
+            )
+    return parser, asked
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Clear what a killed run left, then be Snakemake with the same arguments; what makes nothing clears nothing."""
+    parser, asked = parsed(list(sys.argv[1:] if argv is None else argv))
+    folder, files = Path.cwd(), [str(file) for file in asked.configfile or []]
+    whole = config.load([Path(file) for file in files])  # what is wrong is said before Snakemake says it in its own way
+    query = any(getattr(asked, name) for name in QUERIES)
+    if not any(getattr(asked, name) for name in ANYWAY) and (problem := unknown(folder, whole["pathvars"]["results"])):
+        if not query:
+            raise UserError(problem)
+        say("launch", problem)
+    if not query:
+        prefix = slurm_prefix(asked)
+        clear(folder, [sys.executable, "-m", "snakemake", *(["--configfile", *files] if files else [])], prefix)
+        (folder / NOTE).parent.mkdir(exist_ok=True)
+        note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
+        (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")
+    if (
+        asked.touch
+    ):  # all of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it
+        asked.forceall = asked.keep_incomplete = True
+    try:
+        success = cli.args_to_api(asked, parser)
+    except Exception as error:
+        print_exception(error)
+        success = False
+    raise SystemExit(0 if success else 1)

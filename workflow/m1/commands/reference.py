@@ -1,0 +1,292 @@
+"""What is made from the schema of the configuration: the default file with its comments, config/reference.md, and
+overlays' schema.
+
+Of the default file, the values are edited by hand; what each key means is written once, in the schema. An overlay may
+leave anything out, and takes named parts out with null: editors that complete its keys need another schema than the
+whole's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m1.core.errors import UserError
+from m1.core.files import write_text
+from m1.wiring.config import DEFAULT, NAMED, ROOT, SCHEMA, merged
+
+PAGE = ROOT / "config" / "reference.md"
+FILE = ROOT / "config" / "config.yaml"
+OVERLAY = SCHEMA.with_name("overlay.schema.json")
+SHORT = 40
+"""Characters of a default that is shown; a longer one is looked up in config.yaml."""
+HEAD = """# Every key of the configuration
+
+Made by `make reference` from `workflow/schemas/config.schema.yaml` and the default configuration.
+A test fails where it is not up to date. How the keys go together is in [README.md](README.md).
+`{name}` stands for a name of your choice, `[]` for each entry of a list.
+A default is what `config/config.yaml` has or, for what may be left out there, the schema.
+*needed*: whoever makes such a part must give the key.
+"""
+FILE_HEAD = """\
+# yaml-language-server: $schema=../workflow/schemas/config.schema.yaml
+# The default configuration: the paper on the embedded world (docs/world.md), on a laptop, in minutes. The paper itself
+# is config/paper.yaml, laid over this file. Values are edited here; `make reference` takes the comments from the
+# schema. An unknown key is an error. Keys that are left out here are in config/reference.md; how keys go together is in
+# config/README.md.
+"""
+WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of the configuration."""
+
+    path: str
+    kind: str
+    default: str
+    meaning: str
+
+
+def resolved(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A schema with what it refers to written in (its own words come first), and the name of what it refers to, empty
+    for nothing."""
+    if "$ref" not in schema:
+        return dict(schema), ""
+    name = schema["$ref"].rsplit("/", 1)[1]
+    return {**whole["$defs"][name], **schema}, name
+
+
+def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path: str = "") -> Iterator[Key]:
+    """All keys below a schema, in its order.
+
+    Args:
+        whole: the document whose ``$defs`` the schema refers to; those that are objects have a section of their own and
+            are not entered.
+        values: the default configuration there; None where it has nothing.
+
+    Raises:
+        UserError: a key has no ``description``.
+    """
+    for name, part in schema.get("properties", {}).items():
+        inner, refers = resolved(part, whole)
+        place = f"{path}.{name}" if path else name
+        if not part.get("description"):
+            raise UserError(
+                f"{SCHEMA.name}: {place} has no description; say in a few words what the key means, with its unit"
+            )
+        value = values.get(name) if isinstance(values, dict) else None
+        yield Key(place, kind(inner, refers), default(name, part, schema, values), part["description"])
+        yield from within(inner, refers, whole, value, place)
+    for branch in schema.get("allOf", []):
+        for name, part in branch["then"]["properties"].items():
+            yield from keys(part, whole, None, f"{path}.{name}" if path else name)
+
+
+def within(schema: Mapping[str, Any], refers: str, whole: Mapping[str, Any], values: Any, path: str) -> Iterator[Key]:
+    """Keys of what a key holds: its own, those of each named part, or those of each entry of a list."""
+    if refers:
+        return
+    yield from keys(schema, whole, values, path)
+    for way, mark in (("additionalProperties", ".{name}"), ("items", "[]")):
+        if isinstance(part := schema.get(way), dict):
+            inner, other = resolved(part, whole)
+            yield from within(inner, other, whole, None, f"{path}{mark}")
+
+
+def kind(schema: Mapping[str, Any], refers: str = "") -> str:
+    """What a value may be, in words."""
+    if refers and schema.get("type") == "object":
+        return f"[{refers}](#{refers})"
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{shown(value)}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(kind(_direct(part)) for part in schema["anyOf"])
+    types = schema.get("type", "any")
+    words = []
+    for one in [types] if isinstance(types, str) else types:
+        inner = schema.get("items" if one == "array" else "additionalProperties")
+        holds = _held(inner) if isinstance(inner, dict) else ""
+        words.append(
+            {"array": f"list{holds}", "object": f"mapping{holds}", "string": "text", "null": "null"}.get(one, one)
+        )
+    return " or ".join(words) + bounds(schema)
+
+
+def _held(schema: Mapping[str, Any]) -> str:
+    name = kind(_direct(schema), schema["$ref"].rsplit("/", 1)[1] if "$ref" in schema else "")
+    return f" of {name}"
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    return found
+
+
+def _direct(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return resolved(schema, _schema())[0]
+
+
+def bounds(schema: Mapping[str, Any]) -> str:
+    """The range of a number, in words; empty for any."""
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    return "".join(f" {sign} {schema[key]}" for key, sign in signs.items() if key in schema)
+
+
+def default(name: str, part: Mapping[str, Any], schema: Mapping[str, Any], values: Any) -> str:
+    """A key's default: of the default configuration, else of the schema, else whether the key must be there."""
+    if isinstance(values, dict) and name in values:
+        text = shown(values[name])
+        return f"`{text}`" if len(text) <= SHORT and "|" not in text else "in config.yaml"
+    if "default" in part:
+        return f"`{shown(part['default'])}`"
+    return "*needed*" if name in schema.get("required", []) else ""
+
+
+def shown(value: Any) -> str:
+    """A value as one writes it in YAML, on one line."""
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) or not value else value
+
+
+def page(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The reference as Markdown."""
+    sections: dict[str, tuple[str, list[Key]]] = {}
+    scalars: list[Key] = []
+    for name, part in schema["properties"].items():
+        own = list(keys({"properties": {name: part}}, schema, values))
+        if len(own) > 1:
+            sections[name] = (part["description"], own[1:])
+        else:
+            scalars += own
+    for name, part in schema["$defs"].items():
+        if part["type"] == "object":
+            sections[name] = (part["description"], list(keys(part, schema, None)))
+    lines = [HEAD, "## Top level", "", *table(scalars)]
+    for name, (meaning, rows) in sections.items():
+        lines += ["", f"## {name}", f"{meaning[:1].upper()}{meaning[1:]}.", "", *table(rows)]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[Key]) -> list[str]:
+    """Keys as a table in Markdown."""
+    cells = [(f"`{row.path}`", row.kind, row.default, row.meaning) for row in rows]
+    return ["| key | value | default | meaning |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)]
+
+
+def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of what is laid over the default: no key is needed; a named part, or where a model is, may be null,
+    which takes it out."""
+
+    def loose(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {
+                key: loose(value) for key, value in part.items() if not (key == "required" and isinstance(value, list))
+            }
+        return [loose(value) for value in part] if isinstance(part, list) else part
+
+    def removable(part: dict[str, Any]) -> dict[str, Any]:
+        names = {key: {"anyOf": [value, {"type": "null"}]} for key, value in part.get("properties", {}).items()}
+        others = part.get("additionalProperties")
+        return (
+            part
+            | {"properties": names}
+            | ({"additionalProperties": {"anyOf": [others, {"type": "null"}]}} if others else {})
+        )
+
+    whole: dict[str, Any] = loose(schema)
+    properties = whole["properties"]
+    properties |= {name: removable(properties[name]) for name in NAMED}
+    screen = properties["screen"]["properties"]
+    screen |= {name: removable(screen[name]) for name in ("models", "providers")}
+    whole["$defs"] |= {"weights": removable(whole["$defs"]["weights"])}
+    return whole | {"description": "an overlay; made by `python -m m1 reference` from config.schema.yaml"}
+
+
+def default_file(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The default file: values in the order of the schema, each with its meaning; what several parts share is explained
+    in the first."""
+    lines, explained = [FILE_HEAD.rstrip()], set()
+    for name, part in schema["properties"].items():
+        if name not in values:
+            continue
+        inner, refers = resolved(part, schema)
+        value, meaning = values[name], part["description"]
+        if not isinstance(value, dict | list):
+            lines += commented(f"{name}: {flow(value)}", meaning)
+            continue
+        lines += ["", f"# --- {meaning} ".ljust(WIDTH - 8, "-"), f"{name}:"]
+        if isinstance(value, list):
+            lines += [f"  - {flow(one)}" for one in value]
+        else:
+            lines += block(inner, schema, value, "  ", refers in explained)
+        explained |= {refers} - {""}
+    return "\n".join(lines) + "\n"
+
+
+def block(
+    schema: Mapping[str, Any], whole: Mapping[str, Any], values: Mapping[str, Any], indent: str, bare: bool = False
+) -> list[str]:
+    """The keys of a part, a line each; parts by name have one for each name.
+
+    Args:
+        bare: without their meanings.
+    """
+    lines = []
+    known = schema.get("properties", {})
+    for name in [*(name for name in known if name in values), *(name for name in values if name not in known)]:
+        value, line = values[name], f"{indent}{name}:"
+        meaning = "" if bare or name not in known else known[name]["description"]
+        if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
+            lines += [
+                *commented(line, meaning),
+                *block(resolved(known[name], whole)[0], whole, value, f"{indent}  ", bare),
+            ]
+        else:
+            lines += commented(f"{line} {flow(value)}", meaning)
+    return lines
+
+
+def commented(line: str, meaning: str) -> list[str]:
+    """A line with its meaning behind it, or above it where that is too long."""
+    whole = f"{line} # {meaning}" if meaning else line
+    if len(whole) <= WIDTH or not meaning:
+        return [whole]
+    return [f"{' ' * (len(line) - len(line.lstrip()))}# {meaning}", line]
+
+
+def flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
+
+
+def made() -> dict[Path, str]:
+    """File to its content."""
+    files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in DEFAULT}
+    values: Any = functools.reduce(merged, files.values())
+    return {
+        FILE: default_file(_schema(), files[FILE]),
+        PAGE: page(_schema(), values),
+        OVERLAY: json.dumps(overlay(_schema()), indent=1, ensure_ascii=False) + "\n",
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the files."""
+    argparse.ArgumentParser(
+        prog="m1 reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args(argv)
+    for path, text in made().items():
+        write_text(path, text)
+        print(f"{path.relative_to(ROOT)}: {text.count(chr(10)):,} lines")

@@ -1,0 +1,113 @@
+"""Marks of thinking and answering in a model's own chat template (B.2, B.3).
+
+The paper opens thinking and answer as Qwen2.5 opens a turn: ``<|im_start|>think`` and ``<|im_start|>answer`` in place
+of ``<|im_start|>user``. Other templates open turns with other special tokens, so the marks are read from the template:
+
+| template | thinking opens with | end of a turn |
+|---|---|---|
+| Qwen2.5, Qwen3 (ChatML) | ``<|im_start|>think\\n`` | ``<|im_end|>`` |
+| Llama 3 | ``<|start_header_id|>think<|end_header_id|>\\n\\n`` | ``<|eot_id|>`` |
+| Mistral (with control tokens, from v3 on) | ``[INST]think\\n`` | ``</s>`` |
+| Gemma | ``<start_of_turn>think\\n`` | ``<end_of_turn>`` |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m1.core.errors import UserError
+
+DATE = "26 Jul 2024"
+"""The date that some templates put into their system turn (Llama 3.2: today's): one and the same, or a prompt would
+change every day."""
+
+
+def tokenizer_of(model: Path, template: Path | None) -> Any:
+    """The tokenizer of a model's folder; its chat template is that of ``template``, where one is borrowed."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    if template:
+        tokenizer.chat_template = AutoTokenizer.from_pretrained(template).chat_template
+    return tokenizer
+
+
+def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
+    """One user turn by the model's chat template, and the opening of the assistant's turn, or that turn.
+
+    Raises:
+        UserError: there is no chat template, or it cannot render a user turn.
+    """
+    name = tokenizer.name_or_path
+    if not tokenizer.chat_template:
+        raise UserError(f"{name}: its tokenizer has no chat template; name one to borrow by `tokenizer` in the recipe")
+    turns = [{"role": "user", "content": user}]
+    turns += [{"role": "assistant", "content": assistant}] if assistant else []
+    try:
+        return tokenizer.apply_chat_template(
+            turns, add_generation_prompt=not assistant, tokenize=False, date_string=DATE
+        )
+    except Exception as error:  # of the template's own making: Jinja's, or what it raises itself
+        raise UserError(
+            f"{name}: its chat template cannot render a question ({error}); borrow another by `tokenizer`"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How one chat template opens and ends a turn."""
+
+    opening: str
+    """The special token that opens a turn."""
+    closing: str
+    """What stands between a turn's role and its text."""
+    end: str
+    """The special token that ends the assistant's turn."""
+
+    def header(self, role: str) -> str:
+        """The opening of a turn; ``think`` and ``answer`` are the paper's roles inside the assistant's."""
+        return f"{self.opening}{role}{self.closing}"
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Marks:
+        """The marks of a tokenizer's chat template.
+
+        Raises:
+            UserError: it opens turns without a special token, so that the end of thinking could not be seen.
+        """
+        special = [re.escape(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        token = f"({'|'.join(sorted(special, key=len, reverse=True)) or '(?!)'})"
+        before, found, _ = chat(tokenizer, "QUESTION").partition("QUESTION")
+        named = re.search(rf"{token}\s*user({token}?\s*)$", before)
+        opening = named or re.search(rf"{token}\s*$", before)
+        if not found or not opening:
+            raise UserError(
+                f"{tokenizer.name_or_path}: its chat template opens a turn without a special token "
+                f"({before[-40:]!r} goes before the user's"
+                " text), so thinking cannot be marked; choose a base of the kinds that docs/training.md lists"
+            )
+        after = chat(tokenizer, "QUESTION", "REPLY").rpartition("REPLY")[2]
+        end = re.search(token, after)
+        return cls(opening[1], named[2] if named else "\n", end[1] if end else tokenizer.eos_token)
+
+
+def stop_ids(tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end an answer: end of text, end of turn (also Llama 3's), and the start of another turn or part."""
+    names = {tokenizer.eos_token, "<|im_end|>", "<|endoftext|>", "<|im_start|>", "<|eot_id|>"}
+    known = tokenizer.get_vocab()
+    return tuple(sorted(known[name] for name in names if name in known))
+
+
+def chat_ids(tokenizer: Any, user: str) -> list[int]:
+    """Token ids of one user turn and the opening of the assistant's, by the model's chat template."""
+    return tokenizer.encode(chat(tokenizer, user), add_special_tokens=False)
+
+
+def assistant_text(thinking: str, answer: str, marks: Marks) -> str:
+    """The assistant's turn; ``Answer: `` goes before the answer unless it is in it, as in the released data."""
+    answer = answer.strip()
+    stated = answer if "Answer:" in answer else f"Answer: {answer}"
+    return f"{marks.header('think')}{thinking.strip()}\n{marks.header('answer')}{stated}{marks.end}"

@@ -1,0 +1,31 @@
+"""When a filter model's or the teacher's answer counts as right (3.1). The evaluation's rules are others:
+:mod:`m1.score.match`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from m1.core.answers import extract_boxed, named_option
+from m1.core.records import Question
+
+CurationRule = Literal["released", "strict"]
+CURATION_RULES: tuple[CurationRule, ...] = ("released", "strict")
+
+
+def is_right_curated(answer: str, question: Question, rule: CurationRule) -> bool:
+    """Whether a filter model's or the teacher's answer is right (3.1); an empty box is wrong.
+
+    Args:
+        answer: the answer text as sent, without the thinking.
+        question: what was asked.
+        rule: ``released``: what is boxed (the whole text where nothing is) equals the right option's text, or **its
+            first character** is the right letter, so that "Amoxicillin" counts as A; case folded, white space around it
+            ignored. ``strict``: it names the right option and nothing else, see :func:`named_option`.
+    """
+    extracted = extract_boxed(answer)
+    if rule == "strict":
+        named = named_option(extracted, question)
+        return named is not None and named.letter == question.answer
+    if extracted.strip().lower() == question.answer_text.strip().lower():
+        return True
+    return extracted[:1].strip().lower() == question.answer.lower()

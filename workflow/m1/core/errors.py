@@ -1,0 +1,51 @@
+"""One clear message instead of a traceback, wherever the user can do something about it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
+
+
+class UserError(Exception):
+    """Something the user can mend.
+
+    The message names the place (file, record, field), what was found, and the remedy.
+    """
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, else its type."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def tell(line: str) -> None:
+    """Print a line for the person who waits (stdout: rules leave it to the terminal) and for the log (stderr: rules
+    send it there).
+
+    Once only, where both are the same.
+    """
+    print(line, file=sys.stderr, flush=True)
+    with suppress(ValueError):  # a stream that is closed
+        if not _same_file(sys.stdout, sys.stderr):
+            print(line, flush=True)
+
+
+def _same_file(one: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except OSError:  # no file at all, as under a test
+        return False
+
+
+def run(main: Callable[[Sequence[str] | None], None]) -> None:
+    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1."""
+    try:
+        main(None)
+    except UserError as error:
+        tell(f"error: {error}")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

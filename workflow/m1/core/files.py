@@ -1,0 +1,207 @@
+"""Files that are whole or not there: atomic writes, JSON, hashes, and the manifests beside what cost something."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from m1.core.errors import UserError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, delete it on
+    failure.
+
+    What a killed writer left there is removed first. An artifact has one writer at a time: Snakemake sees to that.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    _remove(partial)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if partial.is_dir() and path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except OSError as error:
+        _remove(partial)
+        if error.errno is None:  # a library's own error, such as a model that it cannot read, not the disk's
+            raise
+        raise UserError(
+            f"{path}: cannot be written: {error.strerror or error}. Free space or correct the "
+            "permissions and run again."
+        ) from error
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+@contextmanager
+def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path]:
+    """As :func:`replacing`, for the folder of a model or a tokenizer, and beside it a file with its identity
+    (:func:`identity_file`).
+
+    Snakemake compares files by content, but folders by time alone. What is made from a folder goes by this file, so
+    that a copy of the results that did not keep the times trains nothing again.
+
+    Args:
+        known: the identity, where it is known already; tens of gigabytes are not read twice.
+    """
+    with replacing(path) as folder:
+        yield folder
+    write_text(identity_file(path), (known or _identity(Path(path))) + "\n")
+
+
+def identity_file(model: str | Path) -> Path:
+    """The file with a model's identity, beside its folder and written after it."""
+    model = Path(model)
+    return model.with_name(f"{model.name}.sha256")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, else a power cut could forget that of a new file."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, keys in the given order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON, or say which file is broken and where."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as JSON: {error}") from error
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form, in hexadecimal."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def model_identity(folder: str | Path) -> str:
+    """SHA-256 over what decides a model's answers: its weights, configuration and tokenizer files.
+
+    The key of everything that is generated with the model, so that equal weights are never paid for twice.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{folder}: no model here (config.json is missing). Check `bases` in the config, or delete "
+            "the folder to have it made again."
+        )
+    return _identity(folder)
+
+
+def _identity(folder: Path) -> str:
+    kept = [
+        p
+        for p in sorted(folder.iterdir())
+        if p.suffix in {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"} and p.name != "manifest.json"
+    ]
+    return digest([(p.name, sha256_file(p)) for p in kept])
+
+
+def _sha256(path: str | Path) -> str:
+    return model_identity(path) if Path(path).is_dir() else sha256_file(path)
+
+
+def write_manifest(
+    path: str | Path,
+    *,
+    inputs: Mapping[str, str | Path],
+    settings: Any,
+    counts: Mapping[str, Any],
+    started: float,
+    known: Mapping[str, str] | None = None,
+    **more: Any,
+) -> None:
+    """Write the manifest of an artifact: what made it, from what, and what it cost.
+
+    Args:
+        path: the manifest's own path.
+        inputs: name to file; recorded with its SHA-256 (a model folder by its identity).
+        settings: the configuration that was in force.
+        counts: numbers in and out of the step.
+        started: ``time.time()`` at the start, for the seconds (wall clock).
+        known: hashes of inputs that the step has computed already; a model of tens of gigabytes is not read twice.
+        more: further facts, for example tokens and dollars.
+    """
+    known = known or {}
+    hashes = {name: {"path": str(p), "sha256": known.get(name) or _sha256(p)} for name, p in inputs.items()}
+    write_json(
+        path,
+        {
+            "made_by": provenance(),
+            "inputs": hashes,
+            "settings": settings,
+            "counts": dict(counts),
+            **more,
+            "seconds": round(time.time() - started, 2),
+        },
+    )
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, whether the tree was dirty, and the versions of the packages that decide results."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], capture_output=True, text=True, timeout=10, check=True, cwd=Path(__file__).parent
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    versions = {}
+    for package in ("torch", "transformers", "trl", "datasets", "tokenizers", "openai", "pandas", "snakemake"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    changed = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changed is None else bool(changed),
+        "packages": versions,
+    }

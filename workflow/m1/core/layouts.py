@@ -1,0 +1,239 @@
+"""From a record as its data set publishes it to stem, context, options and answer letter (3.1, B.1).
+
+One function per field layout of the Hugging Face hub. Texts are cleaned in one way everywhere (:func:`clean`). Options
+that are equal, or equal but for letter case (genotypes: Bb, BB), are real and are kept. What cannot be a question is
+refused with its field and the reason. docs/data.md lists what is odd in the published sets, and what becomes of it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from m1.core.records import LETTERS
+
+YES_NO_MAYBE = ("yes", "no", "maybe")
+"""The options of PubMedQA, always in this order (B.3)."""
+
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]*);")
+_INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\ue000-\uf8ff\U000f0000-\U0010ffff\ud800-\udfff]")
+_ANSWER_CHOICES = re.compile(r"\nAnswer Choices: \(A\) .*\Z", re.DOTALL)
+
+
+class Refused(ValueError):
+    """A record that cannot be a question.
+
+    Args:
+        field: name of the field in the published record.
+        reason: what is wrong, in words that are the same for all records with this fault (they are counted by it).
+        found: what stood there.
+    """
+
+    def __init__(self, field: str, reason: str, found: Any) -> None:
+        shown = repr(found)
+        self.field, self.reason, self.found = field, reason, shown if len(shown) <= 80 else shown[:77] + "..."
+        super().__init__(f"field '{field}': {reason} (found {self.found})")
+
+
+class Parts(NamedTuple):
+    """What every layout holds: the parts of a :class:`m1.core.records.Question` without its identity."""
+
+    stem: str
+    context: str | None
+    options: tuple[str, ...]
+    answer: str
+    cleaned: bool = False
+    """Whether :func:`clean` changed more of it than white space at the ends."""
+
+
+def clean(text: str) -> str:
+    """Text without what a reader does not see.
+
+    HTML entities (with their semicolon) are unescaped; zero-width characters, private-use characters and lone
+    surrogates are removed; white space at both ends is stripped. White space inside, letter case and Unicode form stay
+    as published.
+    """
+    return _INVISIBLE.sub("", _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)).strip()
+
+
+def medmcqa(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``opa`` to ``opd``, ``cop`` (number of the right option, from 0; -1 in the unlabelled test split is
+    refused)."""
+    return _numbered(raw, [_text(raw, field) for field in ("opa", "opb", "opc", "opd")], "cop")
+
+
+def mmlu(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``choices`` (a list), ``answer`` (number of the right one, from 0)."""
+    return _numbered(raw, _listed(raw, "choices"), "answer")
+
+
+def mmlu_pro(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``options`` (a list of three to ten), ``answer`` (a letter) and ``answer_index`` (its number from
+    0, must agree)."""
+    parts = _numbered(raw, _listed(raw, "options"), "answer_index")
+    if clean(_text(raw, "answer")) != parts.answer:
+        raise Refused("answer", "not the letter of the option whose number is given", raw["answer"])
+    return parts
+
+
+def lettered(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``options`` (letter to text), ``answer_idx`` (a letter), and where there is one ``answer`` (its
+    text, must agree).
+
+    MedQA on the hub, and the collected evaluation files (MMLU-Pro, MedBullets, HuatuoGPT-o1, m1).
+    """
+    return _lettered(_text(raw, "question"), _mapping(raw, "options"), raw, "options", "answer_idx", "answer")
+
+
+def medbullets(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``opa`` to ``opd`` or ``ope``, ``answer_idx`` (a letter), ``answer`` (its text): the authors'
+    CSV."""
+    options = {letter: raw.get(f"op{letter.lower()}") or None for letter in "ABCDE"}
+    return _lettered(_text(raw, "question"), options, raw, "opa, opb, ...", "answer_idx", "answer")
+
+
+def headqa(raw: Mapping[str, Any]) -> Parts:
+    """``data`` with ``Question``, ``Options`` (letter to text), ``Correct Option`` (a letter) and ``Correct Answer``
+    (its text)."""
+    data = _mapping(raw, "data")
+    return _lettered(
+        _text(data, "Question"), _mapping(data, "Options"), data, "Options", "Correct Option", "Correct Answer"
+    )
+
+
+def medxpertqa(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``options`` (letter to text), ``label`` (a letter).
+
+    The published question ends in a copy of the options, which is cut off.
+    """
+    return _lettered(
+        _ANSWER_CHOICES.sub("", _text(raw, "question")), _mapping(raw, "options"), raw, "options", "label", None
+    )
+
+
+def pubmedqa(raw: Mapping[str, Any]) -> Parts:
+    """``question``, ``context`` with ``contexts`` (the paragraphs of the abstract, put on lines), ``final_decision``
+    (yes, no or maybe)."""
+    paragraphs = _mapping(raw, "context").get("contexts")
+    if (
+        not isinstance(paragraphs, Sequence)
+        or isinstance(paragraphs, str)
+        or not all(isinstance(p, str) for p in paragraphs)
+    ):
+        raise Refused("context.contexts", "not a list of texts", paragraphs)
+    decision = clean(_text(raw, "final_decision"))
+    if decision not in YES_NO_MAYBE:
+        raise Refused("final_decision", "not one of yes, no, maybe", decision)
+    return _parts(
+        _text(raw, "question"), YES_NO_MAYBE, LETTERS[YES_NO_MAYBE.index(decision)], "final_decision", paragraphs
+    )
+
+
+LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
+    "medmcqa": medmcqa,
+    "medqa": lettered,
+    "eval": lettered,
+    "headqa": headqa,
+    "pubmedqa": pubmedqa,
+    "mmlu_pro": mmlu_pro,
+    "medbullets": medbullets,
+    "medxpertqa": medxpertqa,
+    "mmlu": mmlu,
+}
+"""Name in the configuration to function."""
+
+
+def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
+    value = raw.get(field)
+    if not isinstance(value, str):
+        raise Refused(shown or field, "not a text", value)
+    return value
+
+
+def _nested(raw: Mapping[str, Any], field: str) -> Any:
+    """A list or mapping; a table of plain cells (CSV) holds it as JSON."""
+    value = raw.get(field)
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _mapping(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    value = _nested(raw, field)
+    if not isinstance(value, Mapping):
+        raise Refused(field, "not a mapping", value)
+    return value
+
+
+def _listed(raw: Mapping[str, Any], field: str) -> list[str]:
+    value = _nested(raw, field)
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise Refused(field, "not a list of texts", value)
+    return [_text(dict(enumerate(value)), number, field) for number in range(len(value))]
+
+
+def _numbered(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Parts:
+    value: Any = raw.get(field)
+    try:
+        number = (
+            int(value) if not isinstance(value, bool) and (not isinstance(value, float) or value.is_integer()) else -1
+        )
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < min(len(options), len(LETTERS)):
+        raise Refused(field, "not the number of an option, from 0", value)
+    return _parts(_text(raw, "question"), options, LETTERS[number], field)
+
+
+def _lettered(
+    stem: str,
+    options: Mapping[str, Any],
+    raw: Mapping[str, Any],
+    options_field: str,
+    answer_field: str,
+    text_field: str | None,
+) -> Parts:
+    """Options by letter; letters without a text (columns that other records fill) do not count."""
+    there = {letter: text for letter, text in options.items() if text is not None}
+    letters = sorted(there)
+    if letters != list(LETTERS[: len(letters)]):
+        raise Refused(options_field, "letters are not A, B, C, ... without a gap", letters)
+    texts = [_text(there, letter, options_field) for letter in letters]
+    parts = _parts(stem, texts, clean(_text(raw, answer_field)), answer_field)
+    if (
+        text_field
+        and raw.get(text_field) is not None
+        and clean(_text(raw, text_field)) != parts.options[LETTERS.index(parts.answer)]
+    ):
+        raise Refused(text_field, "not the text of the option whose letter is given", raw[text_field])
+    return parts
+
+
+def _parts(stem: str, options: Sequence[str], answer: str, answer_field: str, paragraphs: Sequence[str] = ()) -> Parts:
+    """Texts as published, cleaned and checked. Every layout ends here."""
+    published = [stem, *options, *paragraphs]
+    cleaned = [clean(text) for text in published]
+    changed = any(new != old.strip() for new, old in zip(cleaned, published))
+    stem, texts, lines = (
+        cleaned[0],
+        tuple(cleaned[1 : 1 + len(options)]),
+        [text for text in cleaned[1 + len(options) :] if text],
+    )
+    if not stem:
+        raise Refused("question", "empty", published[0])
+    if not 2 <= len(texts) <= len(LETTERS):
+        raise Refused("options", f"not 2 to {len(LETTERS)} options", len(texts))
+    if not all(texts):
+        raise Refused("options", "an option is empty", list(texts))
+    letters = LETTERS[: len(texts)]
+    if len(answer) != 1 or answer not in letters:
+        raise Refused(
+            answer_field, "the answer's letter is not among the options", f"{answer}, options {', '.join(letters)}"
+        )
+    return Parts(stem, "\n".join(lines) or None, texts, answer, changed)

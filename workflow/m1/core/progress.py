@@ -1,0 +1,70 @@
+"""What is said to the person who waits: lines about the progress of long steps, in the rule's log as well, and
+tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+
+from m1.core.errors import tell
+
+
+class Progress:
+    """Counts work done and says so at most every ``every`` seconds, and once at the end.
+
+    Rules send stderr to their log and leave stdout to the terminal, so the line is written to both.
+    Bars that redraw themselves do not mix when several rules run at once; lines do.
+    """
+
+    def __init__(self, title: str, total: int, unit: str, every: float = 10.0) -> None:
+        self.title, self.total, self.unit, self.every = title, total, unit, every
+        self.done = self.begun = 0
+        self.note = ""
+        self.started = self.said = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        if kind is None:
+            self._say()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Add ``count`` to the work done; ``note`` (such as a loss or dollars) replaces the one shown."""
+        self.done += count
+        self.note = note or self.note
+        if time.monotonic() - self.said >= self.every:
+            self._say()
+
+    def resume(self, done: int) -> None:
+        """Go on from work that an earlier run had done; it does not count for the time left."""
+        self.done = self.begun = done
+
+    def _say(self) -> None:
+        now = time.monotonic()
+        self.said = now
+        seconds = now - self.started
+        share = self.done / self.total if self.total else 1.0
+        now_done, rest = self.done - self.begun, self.total - self.done
+        left = f", {seconds / now_done * rest:.0f} s left" if now_done > 0 and rest > 0 else f" in {seconds:.0f} s"
+        line = f"[{self.title}] {self.done:,}/{self.total:,} {self.unit} ({share:.0%}{left})" + (
+            f" · {self.note}" if self.note else ""
+        )
+        tell(line)
+
+
+def say(title: str, text: str) -> None:
+    """One line about a finished step (counts in and out), on the terminal and in the log."""
+    tell(f"[{title}] {text}")
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Rows of cells as lines of equal columns; those of ``left`` begin at the left, the others end at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,41 @@
+"""How a question is laid out, and the prompts of evaluation (B.3); the teacher's is in :mod:`m1.distill.traces`."""
+
+from __future__ import annotations
+
+from m1.core.records import LETTERS, Question
+
+BOXED = "Return your final response within \\boxed{}."
+"""The instruction of B.1 and B.3."""
+STEP_BY_STEP = "Let's think step by step. "
+"""Goes before :data:`BOXED` for +CoT (B.3)."""
+
+HUATUO = "Please answer the following multiple-choice question:"
+"""Goes before the question for HuatuoGPT-o1, as its own authors evaluate it: the model then writes ``## Thinking`` and,
+after ``## Final Response``, its answer, without a box (:func:`m1.score.match.final_response`)."""
+
+
+def question_text(question: Question) -> str:
+    """Context if any, stem, and the options one to a line as ``A. text`` (B.3)."""
+    parts = [question.context] if question.context else []
+    return "\n".join([*parts, question.stem, *options_lines(question.options)])
+
+
+def options_lines(options: tuple[str, ...]) -> list[str]:
+    """``A. yes``, ``B. no``, ``C. maybe``: the form that the scoring knows, too."""
+    return [f"{letter}. {text}" for letter, text in zip(LETTERS, options)]
+
+
+def evaluation_prompt(text: str, style: str) -> str:
+    """The user turn at evaluation (B.3).
+
+    Args:
+        text: from :func:`question_text`.
+        style: ``plain`` (instruction after it), ``cot`` (+CoT), ``thinking`` (no instruction: m1 models) or ``huatuo``
+            (HuatuoGPT-o1).
+    """
+    return {
+        "plain": f"{text}\n{BOXED}",
+        "cot": f"{text}\n{STEP_BY_STEP}{BOXED}",
+        "thinking": text,
+        "huatuo": f"{HUATUO}\n{text}",
+    }[style]

@@ -1,0 +1,428 @@
+"""The words of the project: one definition of each record, checked when it is read and when it is written.
+
+========== ============================================================ =======================
+record     what it is                                                   where in the paper
+========== ============================================================ =======================
+Question   a multiple-choice question                                   3.1, B.3
+Attempt    a screening model's answer to a question                     3.1, difficulty filter
+Trace      the teacher's thinking and answer                            3.1, B.1
+Domain     a question's MeSH qualifier                                  3.1, Table 4
+Sample     a question with its trace, chosen into m1K, m23K, ...        3.1, Tables 2-4
+Rollout    a model's thinking, to the largest budget and forced on      3.3
+Prediction a model's raw answer at one thinking budget or forced count  3.3, Figures 1 and 3
+Judgement  a prediction with what was extracted, matched and decided    B.3
+========== ============================================================ =======================
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m1.core.errors import UserError
+from m1.core.files import digest, replacing
+
+LETTERS = "ABCDEFGHIJKLMN"
+"""Letters of the options, in order; fourteen, as the released matching knows."""
+
+
+class InvalidRecord(ValueError):
+    """A field of a record that cannot be right; the message names the field and what would be right."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InvalidRecord(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A multiple-choice question. Its prompt is made by :func:`m1.core.prompts.question_text` and nowhere else."""
+
+    plural: ClassVar[str] = "questions"
+    id: str
+    """Stable hash of source and content, whatever the order of the options; see :func:`question_id`."""
+    source: str
+    """The pool or benchmark it comes from, for example ``medmcqa``."""
+    stem: str
+    context: str | None
+    """The abstract of PubMedQA; None elsewhere."""
+    options: tuple[str, ...]
+    """Texts in the order shown; the letter of the i-th is ``LETTERS[i]``."""
+    answer: str
+    """Letter of the right option."""
+
+    def validate(self) -> None:
+        _require(bool(self.stem.strip()), "field 'stem': empty; a question needs a text")
+        _require(
+            2 <= len(self.options) <= len(LETTERS),
+            f"field 'options': {len(self.options)} options; 2 to {len(LETTERS)} are possible",
+        )
+        for letter, text in zip(LETTERS, self.options):
+            _require(bool(text.strip()), f"field 'options': option {letter} is empty")
+        known = LETTERS[: len(self.options)]
+        _require(
+            len(self.answer) == 1 and self.answer in known,
+            f"field 'answer': letter {self.answer!r} is not among the options; it must be one of {', '.join(known)}",
+        )
+
+    @property
+    def answer_text(self) -> str:
+        """Text of the right option."""
+        return self.options[LETTERS.index(self.answer)]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A screening model's answer to a question, and whether it is right by the curation rule."""
+
+    plural: ClassVar[str] = "attempts"
+    question_id: str
+    model: str
+    answer: str
+    correct: bool
+
+    def validate(self) -> None:
+        _require(bool(self.question_id), "field 'question_id': empty")
+
+
+VERDICTS = ("right", "wrong", "no_answer", "truncated", "failed")
+"""What became of a teacher's call: boxed and right; boxed and wrong; nothing boxed or empty; cut by the token limit; no
+answer at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The teacher's thinking and answer on a question."""
+
+    plural: ClassVar[str] = "traces"
+    question_id: str
+    teacher: str
+    thinking: str
+    answer: str
+    """The answer text as sent, with its ``\\boxed{}``."""
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    """Thinking and answer together, as the provider counts and bills them."""
+    thinking_tokens: int
+    """Of these, thinking: as the provider says, else by the share of characters."""
+    dollars: float
+    request: str
+    """Key of the call in the store."""
+    verdict: str
+    """One of :data:`VERDICTS`."""
+
+    def validate(self) -> None:
+        _require(
+            self.verdict in VERDICTS, f"field 'verdict': {self.verdict!r}; it must be one of {', '.join(VERDICTS)}"
+        )
+        _require(
+            self.prompt_tokens >= 0 and self.completion_tokens >= 0,
+            "field 'prompt_tokens' or 'completion_tokens': negative",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The medical domain of a question: one of the 76 MeSH qualifiers (Table 4)."""
+
+    plural: ClassVar[str] = "domains"
+    question_id: str
+    code: str
+    """Two digits, as in ``resources/mesh/qualifiers.csv``."""
+    name: str
+
+    def validate(self) -> None:
+        _require(len(self.code) == 2 and self.code.isdigit(), f"field 'code': {self.code!r}; two digits are needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A question with its trace, chosen into a training subset; enough to train on by itself."""
+
+    plural: ClassVar[str] = "samples"
+    id: str
+    """The question's id."""
+    source: str
+    domain: str
+    """MeSH qualifier (Table 4); empty where the subset was drawn without domains."""
+    prompt: str
+    """Question and options, without an instruction, as the user turn shows it."""
+    thinking: str
+    answer: str
+    subset: str
+    rule: str
+    """The sampling rule that chose it, for example ``domain_source``."""
+    seed: int
+
+    def validate(self) -> None:
+        for field in ("id", "source", "prompt", "thinking", "answer"):
+            _require(bool(getattr(self, field).strip()), f"field '{field}': empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A model's thinking on a question, once: to the largest budget, and forced on to the largest count; other settings
+    are cuts of it."""
+
+    plural: ClassVar[str] = "rollouts"
+    question_id: str
+    benchmark: str
+    model: str
+    thinking_ids: tuple[int, ...]
+    """Token ids of the thinking, without the token that ended it."""
+    finish_reason: str
+    """``stop``: thinking ended by itself; ``length``: the largest budget cut it."""
+    forced_ids: tuple[int, ...] = ()
+    """Token ids that forcing added behind: ``Wait``, what follows it, ``Wait``, and so on; empty where nothing was
+    forced."""
+    waits: tuple[int, ...] = ()
+    """Where each forced ``Wait`` begins, in tokens from the start of the thinking."""
+
+    def validate(self) -> None:
+        _require(
+            self.finish_reason in {"stop", "length"},
+            f"field 'finish_reason': {self.finish_reason!r}; it must be 'stop' or 'length'",
+        )
+        places = (*self.waits, len(self.thinking_ids) + len(self.forced_ids))
+        _require(
+            places[0] == len(self.thinking_ids) and all(a < b for a, b in pairwise(places)),
+            f"field 'waits': {self.waits}; the first must be at the end of the thinking, the others "
+            "behind it in 'forced_ids'",
+        )
+
+    def thinking(self, budget: int, forced: int = 0) -> tuple[int, ...]:
+        """Token ids of the thinking at a setting of the sweep, as its prediction had it; forced ones at the budget they
+        were forced in."""
+        if not forced:
+            return self.thinking_ids[:budget]
+        end = self.waits[forced] if forced < len(self.waits) else None
+        return (*self.thinking_ids[:budget], *self.forced_ids)[:end]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A model's raw answer at one setting; never judged here."""
+
+    plural: ClassVar[str] = "predictions"
+    question_id: str
+    benchmark: str
+    model: str
+    budget: int
+    """Thinking budget in tokens; 0 for a model that answers at once."""
+    forced: int
+    """How many times ``Wait`` was forced; 0 for none."""
+    thinking_tokens: int
+    """Tokens of thinking within the budget."""
+    ended: bool
+    """Whether thinking ended by itself within the budget (else it was cut)."""
+    answer: str
+    """The generated answer text."""
+    answer_tokens: int
+
+    def validate(self) -> None:
+        for field in ("budget", "forced", "thinking_tokens", "answer_tokens"):
+            _require(getattr(self, field) >= 0, f"field '{field}': negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A prediction's outcome under one scoring protocol (B.3)."""
+
+    plural: ClassVar[str] = "judgements"
+    question_id: str
+    source: str
+    """The question's source; equals ``benchmark`` for the paper's ten."""
+    benchmark: str
+    model: str
+    budget: int
+    forced: int
+    ended: bool
+    thinking_tokens: int
+    answer_tokens: int
+    extracted: str
+    letter: str
+    """Letter matched; empty for none."""
+    correct: bool
+    rule: str
+    """The rule that decided, for example ``boxed text`` or ``most similar option``."""
+
+    def validate(self) -> None:
+        _require(self.letter == "" or self.letter in LETTERS, f"field 'letter': {self.letter!r}")
+        _require(bool(self.rule), "field 'rule': empty")
+
+
+Record = TypeVar("Record", Question, Attempt, Trace, Domain, Sample, Rollout, Prediction, Judgement)
+
+
+def question_id(source: str, stem: str, context: str | None, options: Sequence[str], answer_text: str) -> str:
+    """Sixteen hexadecimal digits from source and content; the order of the options does not matter."""
+    return digest([source, stem, context, sorted(options), answer_text])[:16]
+
+
+def distinct_ids(ids: Iterable[str]) -> list[str]:
+    """Ids made unique: the second of equal ones gets ``-2``, the third ``-3`` (some benchmarks repeat records on
+    purpose or by mistake)."""
+    seen: dict[str, int] = {}
+    result = []
+    for value in ids:
+        seen[value] = seen.get(value, 0) + 1
+        result.append(value if seen[value] == 1 else f"{value}-{seen[value]}")
+    return result
+
+
+PART = 1024
+"""Records that are written, or read, at a time."""
+
+_ARROW: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    tuple[str, ...]: pa.list_(pa.string()),
+    tuple[int, ...]: pa.list_(pa.int32()),
+}
+
+
+def schema(record: type[Any]) -> pa.Schema:
+    """Arrow schema of a record type; only ``X | None`` fields may be null."""
+    fields = []
+    for name, kind in typing.get_type_hints(record).items():
+        if typing.get_origin(kind) is ClassVar:
+            continue
+        nullable = isinstance(kind, types.UnionType)
+        if nullable:
+            kind = next(part for part in typing.get_args(kind) if part is not type(None))
+        fields.append(pa.field(name, _ARROW[kind], nullable=nullable))
+    return pa.schema(fields)
+
+
+class Writer(Generic[Record]):
+    """Writes records to an open Parquet file, a part at a time, so that they need not be in memory all at once; see
+    :func:`writing`."""
+
+    def __init__(self, path: str | Path, parquet: pq.ParquetWriter) -> None:
+        self._path, self._parquet = path, parquet
+        self._waiting: list[Record] = []
+        self._count = 0
+
+    def add(self, rows: Iterable[Record]) -> None:
+        """Check records and write them; up to :data:`PART` wait for others.
+
+        Raises:
+            UserError: names the file, the record's number (from 0) and the field that is wrong.
+        """
+        for row in rows:
+            _check(self._path, self._count, row)
+            self._count += 1
+            self._waiting.append(row)
+            if len(self._waiting) == PART:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._waiting:
+            fields = self._parquet.schema
+            columns = [
+                pa.array([getattr(row, field.name) for row in self._waiting], type=field.type) for field in fields
+            ]
+            self._parquet.write_table(pa.table(columns, schema=fields))
+            self._waiting.clear()
+
+
+@contextmanager
+def writing(path: str | Path, record: type[Record]) -> Iterator[Writer[Record]]:
+    """A writer of records to a Parquet file, which is there, whole, when the context ends without an error."""
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema(record), compression="zstd") as parquet:
+        writer: Writer[Record] = Writer(path, parquet)
+        yield writer
+        writer.flush()
+
+
+def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> None:
+    """Write records to Parquet atomically, each checked (errors as by :meth:`Writer.add`)."""
+    with writing(path, record) as writer:
+        writer.add(rows)
+
+
+def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = None) -> list[Record]:
+    """Read records from Parquet, each checked; ``where`` keeps rows with equal values in the named columns.
+
+    Raises:
+        UserError: names the file and what is wrong: missing, not Parquet, other columns, a wrong record.
+    """
+    filters = [(name, "=", value) for name, value in where.items()] if where else None
+    with _readable(path):
+        table = pq.read_table(path, filters=filters, partitioning=None)
+    _check_columns(path, table.schema, record)
+    return _rows(path, table, record)
+
+
+def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
+    """Read records as :func:`read` does (errors, too), but one after the other; a part is in memory at a time."""
+    first = 0
+    with _readable(path), pq.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow, record)
+        for part in file.iter_batches(PART):
+            yield from _rows(path, part, record, first)
+            first += len(part)
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+
+
+def _check_columns(path: str | Path, found: pa.Schema, record: type[Record]) -> None:
+    wanted = schema(record)
+    missing = [field.name for field in wanted if field.name not in found.names]
+    if missing:
+        raise UserError(
+            f"{path}: not a file of {record.plural}: no column {', '.join(missing)}. Delete it to have it made again."
+        )
+    for field in wanted:
+        if (kind := found.field(field.name).type) != field.type:
+            raise UserError(
+                f"{path}: column {field.name} holds {kind}, not {field.type}. Delete it to have it made again."
+            )
+
+
+def _rows(path: str | Path, table: pa.Table | pa.RecordBatch, record: type[Record], first: int = 0) -> list[Record]:
+    """Records of a table, whose columns are right; ``first`` is the number in the file of the table's first record."""
+    columns = []
+    for field in schema(record):
+        column = table.column(field.name)
+        values = column.to_pylist()
+        columns.append([tuple(v) if v is not None else v for v in values] if pa.types.is_list(field.type) else values)
+        if not field.nullable and column.null_count:
+            number = first + values.index(None)
+            raise UserError(
+                f"{path}: record {number}, field '{field.name}': missing. Delete the file to have it made again."
+            )
+    rows = [record(*values) for values in zip(*columns)]
+    for number, row in enumerate(rows, first):
+        _check(path, number, row)
+    return rows
+
+
+def _check(path: str | Path, number: int, row: Any) -> None:
+    try:
+        row.validate()
+    except InvalidRecord as error:
+        identity = getattr(row, "id", None) or getattr(row, "question_id", "?")
+        raise UserError(f"{path}: record {number} ({identity}), {error}") from None

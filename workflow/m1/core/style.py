@@ -1,0 +1,113 @@
+"""The look of every figure: fonts, colours, the grid of panels, and how a figure is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from m1.core.errors import UserError
+from m1.core.files import replacing
+
+COLOURS = ["#0072B2", "#E69F00", "#000000", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
+"""Okabe and Ito's colours for colour-blind readers, in an order in which the first three differ most in grey."""
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+"""One more than there are colours, so that pairs of both repeat only after 56 models."""
+MUTED = "0.45"
+"""Grey of what is not data."""
+COLUMNS = 6
+"""Panels side by side: ten benchmarks, their average and the legend are two rows, as in Figures 1 and 3."""
+
+RC: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that the bytes are the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.04,
+    "figure.constrained_layout.hspace": 0.06,
+    "text.hinting": "none",  # letters stand in the PNG where they stand in the PDF
+    "pdf.fonttype": 42,  # TrueType: text stays text, which journals ask for
+    "savefig.dpi": 150,
+}
+PLACED: Any = RC | {"figure.constrained_layout.use": False}
+"""For figures that place everything by themselves, in inches."""
+
+
+def model_style(number: int) -> dict[str, Any]:
+    """Colour and marker of the ``number``-th model, the same in every panel; the white edge keeps points on a line
+    apart."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.4,
+    }
+
+
+def grid(panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure with ``panels`` axes; about 2 by 2.2 inches for each. Made within ``plt.rc_context(RC)``.
+
+    :data:`COLUMNS` are side by side, or one more where the last panel would have a row to itself.
+    """
+    columns = COLUMNS + (panels > COLUMNS and panels % COLUMNS == 1)
+    rows = -(-panels // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(13, 2.3 * rows + 0.5), squeeze=False)
+    for unused in axes.flat[panels:]:
+        unused.set_axis_off()
+    return figure, list(axes.flat[:panels])
+
+
+def column(panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure with ``panels`` axes one above the other over one x axis and one y axis. Made within
+    ``plt.rc_context(RC)``."""
+    figure, axes = plt.subplots(panels, 1, figsize=(6, 1.9 * panels + 0.5), squeeze=False, sharex=True, sharey=True)
+    return figure, list(axes.flat)
+
+
+def save(figure: Figure, paths: Iterable[str | Path]) -> None:
+    """Save as PDF (vector, fonts embedded) or PNG (150 dpi), by suffix; atomic, and the same bytes each time."""
+    for path in map(Path, paths):
+        metadata = _METADATA.get(path.suffix)
+        if metadata is None:
+            raise UserError(f"{path}: a figure is saved as {' or '.join(_METADATA)}")
+        with replacing(path) as partial:
+            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+    plt.close(figure)
+
+
+_METADATA: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
+
+
+def empty(axes: Axes, text: str) -> None:
+    """A panel without data says so."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[["left", "bottom"]].set_color("0.8")
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+
+
+def whole_ticks(axes: Axes, values: Sequence[int]) -> None:
+    """Ticks of the x axis at these whole numbers and nowhere else."""
+    axes.set_xticks(list(values), labels=[str(value) for value in values])
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())

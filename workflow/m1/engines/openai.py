@@ -1,0 +1,179 @@
+"""A model behind a URL: any server of ``/v1/completions`` that takes and returns token ids, such as SGLang's and
+vLLM's.
+
+Trusted: that the server runs the weights and the dtype of the recipe. Checked: that it serves the model named, that its
+context is long enough, that every token id is one of the model's, and that each generation ended with a stop token or
+at its limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import random
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from m1.core.errors import UserError
+from m1.engines.protocol import Facts, Generation, Request, by_prefix, check_lengths, settled
+
+WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds before each further attempt at a call that failed for a passing reason."""
+PASSING = {408, 409, 425, 429}
+"""HTTP states that another attempt may mend; so may 500 and above, no connection, and an answer that is not JSON."""
+
+
+@dataclass(frozen=True)
+class OpenAIOptions:
+    """Where the server is; none of it decides an answer."""
+
+    base_url: str
+    """For example ``http://gpu7:30000/v1``."""
+    api_key_env: str | None = None
+    """Environment variable that holds the key; None where none is needed."""
+    model: str | None = None
+    """What the server calls the model; None for the only one that it serves."""
+    timeout: float | int = 3600
+    """Seconds for one generation, its time in the server's queue included."""
+
+
+class OpenAIEngine:
+    """A model behind a URL, with many requests in flight.
+
+    Args:
+        folder: the recipe's model, whose weights the server is trusted to run.
+        batch: requests in flight.
+
+    Raises:
+        UserError: the server cannot be reached, refuses, or does not serve the model.
+    """
+
+    def __init__(self, folder: str | Path, batch: int, options: OpenAIOptions) -> None:
+        if not options.base_url.startswith(("http://", "https://")):
+            raise UserError(
+                f"serve.options.base_url: {options.base_url!r} is no URL; one such as "
+                "http://localhost:30000/v1 is needed"
+            )
+        self.options, self.batch, self.url = options, batch, options.base_url.rstrip("/")
+        self.key = os.environ.get(options.api_key_env, "").strip() if options.api_key_env else ""
+        if options.api_key_env and not self.key:
+            raise UserError(
+                f"{self.url}: the environment variable {options.api_key_env} is not set. Set it to the "
+                "server's key and run again."
+            )
+        self._stopping = threading.Event()
+        self.facts = Facts.of(folder)
+        served = {model["id"]: model for model in self._call("models")["data"]}
+        if options.model is None and len(served) != 1:
+            raise UserError(
+                f"{self.url}: serves {', '.join(served) or 'nothing'}; name one of them in serve.options.model"
+            )
+        self.model = options.model or next(iter(served))
+        if self.model not in served:
+            raise UserError(f"{self.url}: serves {', '.join(served)}, not {self.model!r}; correct serve.options.model")
+        self.positions = min(
+            filter(None, [self.facts.positions, served[self.model].get("max_model_len")]), default=None
+        )
+
+    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+        """Generate for every request; see :class:`m1.engines.protocol.Engine`. When one fails, those in flight still
+        finish and are kept."""
+        check_lengths(requests, self.positions)
+        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for position in by_prefix(requests):
+            waiting.put(position)
+        answers: queue.SimpleQueue[tuple[int, Generation | Exception] | None] = queue.SimpleQueue()
+        self._stopping.clear()
+
+        def work() -> None:
+            while not self._stopping.is_set():
+                try:
+                    position = waiting.get_nowait()
+                except queue.Empty:
+                    break
+                try:
+                    answers.put((position, self._complete(requests[position])))
+                except Exception as error:
+                    answers.put((position, error))
+            answers.put(None)
+
+        running = min(self.batch, len(requests))
+        for _ in range(running):
+            threading.Thread(target=work, daemon=True).start()
+        failure: Exception | None = None
+        try:
+            while running:
+                answer = answers.get()
+                if answer is None:
+                    running -= 1
+                elif isinstance(answer[1], Exception):
+                    failure = failure or answer[1]
+                    self._stopping.set()
+                else:
+                    done(*answer)  # type: ignore[arg-type]
+        finally:
+            self._stopping.set()
+        if failure:
+            raise failure
+
+    def _complete(self, request: Request) -> Generation:
+        # A server may take its defaults from the model's generation_config.json, where Qwen2.5 has a repetition
+        # penalty: all is said here.
+        body = {
+            "model": self.model,
+            "prompt": request.prompt,
+            "max_tokens": request.max_tokens,
+            "stop_token_ids": request.stop,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+            "top_k": -1,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "return_token_ids": True,
+            "skip_special_tokens": False,
+        }
+        answer = self._call("completions", body)
+        choice = (answer.get("choices") or [{}])[0]
+        if not isinstance(choice.get("token_ids"), list):
+            raise UserError(
+                f"{self.url}: a completion came without token_ids: {str(answer)[:300]}. "
+                "A server that knows return_token_ids is needed, such as SGLang's or vLLM's of today."
+            )
+        return settled(choice["token_ids"], request, self.facts, self.url, choice.get("finish_reason"))
+
+    def _call(self, path: str, body: Any = None) -> dict[str, Any]:
+        """The JSON object at a path, tried again after longer and longer waits where that may help."""
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+        data = None if body is None else json.dumps(body).encode()
+        for wait in (*WAITS, None):
+            try:
+                request = urllib.request.Request(f"{self.url}/{path}", data, headers)
+                with urllib.request.urlopen(request, timeout=self.options.timeout) as response:
+                    answer = json.load(response)
+                if not isinstance(answer, dict) or "error" in answer:
+                    raise ValueError(str(answer)[:300])
+                return answer
+            except urllib.error.HTTPError as error:
+                found = f"HTTP {error.code}: {error.read()[:500].decode(errors='replace')}"
+                if error.code not in PASSING and error.code < 500:
+                    raise UserError(
+                        f"{self.url}/{path}: refused with {found}. Correct serve.options, or the server's settings."
+                    ) from None
+            except (OSError, HTTPException, ValueError) as error:
+                found = f"{type(error).__name__}: {error}"
+            # The jitter keeps requests that failed together apart.
+            if wait is None or self._stopping.wait(wait * random.uniform(0.5, 1.0)):
+                break
+        raise UserError(
+            f"{self.url}/{path}: no answer after {len(WAITS) + 1} attempts; the last: {found}. Is the server running?"
+        )

@@ -1,0 +1,169 @@
+"""What an engine is: one model, tokens in and tokens out (3.3, B.3). The package holds three of them; docs/engines.md
+compares them.
+
+A generation ends with a stop token of the request or of the model itself, or at its limit. A stop token that is exactly
+the last token allowed counts as a stop, on every engine: it is read from the token ids, never from what a server calls
+its finish reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+from m1.core.errors import UserError
+from m1.core.files import read_json
+
+DECIDE = ("deterministic", "attention_backend")
+"""Options of ``serve`` that decide answers. All others say where and how fast, and make nothing run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt as token ids, and how many tokens may be generated after it, the stop token included; greedy if not said
+    otherwise."""
+
+    prompt: tuple[int, ...]
+    max_tokens: int
+    stop: tuple[int, ...]
+    """Token ids that end the generation; those that the model's own configuration names end it, too."""
+    temperature: float = 0.0
+    """0 is greedy decoding."""
+    top_p: float = 1.0
+    """Sampling from the smallest set of tokens with this probability; without effect where greedy."""
+    seed: int = 0
+    """Of the sampling; without effect where greedy."""
+
+    @property
+    def defining(self) -> list[Any]:
+        """What defines the generation, beside the model: its part of the key in the store."""
+        sampling = [self.temperature, self.top_p, self.seed] if self.temperature else []
+        return [self.prompt, self.max_tokens, self.stop, *sampling]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What was generated, without the stop token.
+
+    A stop token that is exactly the last token allowed counts as a stop: thinking of m tokens with it has ended
+    by itself at every budget >= m.
+    """
+
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    """``stop`` or ``length``."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens generated, the stop token included."""
+        return len(self.token_ids) + (self.finish_reason == "stop")
+
+
+class Engine(Protocol):
+    """One model; ``done`` is called, in the caller's thread, with the position of each request as it finishes."""
+
+    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a model's own files say about it."""
+
+    positions: int | None
+    """Tokens of prompt and generation together at most; None where the configuration does not say."""
+    vocabulary: int | None
+    """Token ids are below this."""
+    ends: frozenset[int]
+    """Token ids that end a generation by the model's own configuration."""
+
+    @classmethod
+    def of(cls, folder: str | Path) -> Facts:
+        """Read ``config.json``, and ``generation_config.json`` if there is one, of a model in Hugging Face format."""
+        config = read_json(Path(folder) / "config.json")
+        text = config.get("text_config", config)
+        path = Path(folder) / "generation_config.json"
+        ends: set[int] = set()
+        for part in (text, read_json(path) if path.exists() else {}):
+            found = part.get("eos_token_id")
+            ends |= set(found if isinstance(found, list) else [] if found is None else [found])
+        return cls(text.get("max_position_embeddings"), text.get("vocab_size"), frozenset(ends))
+
+
+def check_lengths(requests: Sequence[Request], positions: int | None) -> None:
+    """Refuse requests that exceed the positions of a model.
+
+    Raises:
+        UserError: names the request and its size.
+    """
+    for number, request in enumerate(requests):
+        if positions is not None and len(request.prompt) + request.max_tokens > positions:
+            size = f"a prompt of {len(request.prompt):,} tokens and {request.max_tokens:,} to generate"
+            raise UserError(
+                f"request {number}: {size} exceed the {positions:,} positions of the model; choose smaller "
+                "budgets or another model"
+            )
+
+
+def by_prefix(requests: Sequence[Request]) -> list[int]:
+    """Positions of requests, those with a common beginning side by side: a cache of prefixes then computes it once."""
+    return sorted(range(len(requests)), key=lambda i: requests[i].prompt)
+
+
+def settled(ids: Iterable[int], request: Request, facts: Facts, server: str, said: Any) -> Generation:
+    """The generation that a server's token ids are; they hold the stop token.
+
+    Args:
+        server: what the server is called in a message.
+        said: its own finish reason, for a message.
+
+    Raises:
+        UserError: an id that the model does not have, or an end that is neither a stop token nor the limit.
+    """
+    found = tuple(ids)
+    if facts.vocabulary is not None and any(not 0 <= token < facts.vocabulary for token in found):
+        raise UserError(
+            f"{server}: token id {max(found)} is beyond the {facts.vocabulary:,} of the recipe's model: "
+            "another model is served. "
+            f"Serve the model of the recipe."
+        )
+    if found and (found[-1] in request.stop or found[-1] in facts.ends):
+        return Generation(found[:-1], "stop")
+    if len(found) == request.max_tokens:
+        return Generation(found, "length")
+    raise UserError(
+        f"{server}: a generation ended after {len(found):,} of {request.max_tokens:,} tokens, the "
+        f"last of them {found[-1:]}, "
+        f"and that is no stop token {sorted({*request.stop, *facts.ends})} (it says: {json.dumps(said)}). "
+        f"The prompt has {len(request.prompt):,} tokens: check the server's context length, and "
+        "that it serves the model of the recipe."
+    )
+
+
+Options = TypeVar("Options")
+
+
+def options_of(kind: type[Options], given: Mapping[str, Any], title: str) -> Options:
+    """The options of an engine; what is not given has its default.
+
+    Args:
+        kind: the engine's dataclass of options.
+        title: what they are called in a message.
+
+    Raises:
+        UserError: an unknown key, a key that is missing, a value of another kind.
+    """
+    hints = get_type_hints(kind)
+    needed = [field.name for field in fields(kind) if field.default is MISSING]  # type: ignore[arg-type]
+    if extra := [key for key in given if key not in hints]:
+        raise UserError(f"{title}: unknown key '{extra[0]}'; known are {', '.join(hints) or 'none for this engine'}")
+    if missing := [key for key in needed if given.get(key) is None]:
+        raise UserError(f"{title}: key '{missing[0]}' is missing")
+    for key, value in given.items():
+        if not isinstance(value, hints[key]):
+            raise UserError(
+                f"{title}.{key}: {value!r} is not of the kind {getattr(hints[key], '__name__', hints[key])}"
+            )
+    return kind(**given)

@@ -1,0 +1,162 @@
+"""The paper's engine: SGLang, offline, in its own environment by a subprocess (B.3)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m1.core.errors import UserError
+from m1.core.progress import say
+from m1.engines import sglang_worker
+from m1.engines.protocol import Facts, Generation, Request, by_prefix, check_lengths, settled
+
+PYTHON = "M1_SGLANG_PYTHON"
+"""Environment variable with the Python of SGLang's environment, where ``serve.options.python`` does not name it."""
+
+
+@dataclass(frozen=True)
+class SglangOptions:
+    """Options of SGLang; ``None`` leaves the choice to it."""
+
+    deterministic: bool = False
+    """The same tokens whatever else is in the batch; about a third slower on a GPU. Decides answers."""
+    attention_backend: str | None = None
+    """For example ``fa3``; deterministic mode keeps its radix cache with ``fa3`` and ``triton``. Decides answers."""
+    python: str | None = None
+    """The Python of SGLang's environment; None for the environment variable :data:`PYTHON`."""
+    tp: int = 1
+    """GPUs that share one copy of the model."""
+    dp: int = 1
+    """Copies of the model."""
+    radix_cache: bool = True
+    """Computes a common prefix once: all budgets of a question share theirs."""
+    mem_fraction: float | None = None
+    """Share of a GPU's memory for weights and the key-value cache."""
+    max_total_tokens: int | None = None
+    """Tokens in the key-value cache."""
+
+
+class SglangEngine:
+    """A model in a process of its own, as a context manager: the process lives exactly as long, also when this one is
+    killed.
+
+    Args:
+        folder: model in Hugging Face format.
+        dtype: of weights and arithmetic.
+        batch: requests in flight.
+        title: for the progress line.
+
+    Raises:
+        UserError: its Python is not there or has no SGLang, or SGLang refuses the model or its settings.
+    """
+
+    def __init__(self, folder: str | Path, dtype: str, batch: int, options: SglangOptions, title: str) -> None:
+        self.facts, self.batch, self.title = Facts.of(folder), batch, title
+        self.python = options.python or os.environ.get(PYTHON)
+        if not self.python:
+            raise UserError(
+                f"{title}: serve.engine is sglang, which has an environment of its own: make it from "
+                "envs/sglang.yaml, and name its Python "
+                f"in the environment variable {PYTHON} or in serve.options.python"
+            )
+        arguments = {
+            "model_path": str(Path(folder).resolve()),
+            "dtype": dtype,
+            "skip_tokenizer_init": True,
+            "tp_size": options.tp,
+            "dp_size": options.dp,
+            "enable_deterministic_inference": options.deterministic,
+            "attention_backend": options.attention_backend,
+            "disable_radix_cache": not options.radix_cache,
+            "mem_fraction_static": options.mem_fraction,
+            "max_total_tokens": options.max_total_tokens,
+            "log_level": "warning",
+        }
+        self.arguments = {key: value for key, value in arguments.items() if value is not None}
+
+    def __enter__(self) -> SglangEngine:
+        # -I: neither PYTHONPATH nor the worker's folder, with files named like packages, may hide what the environment
+        # holds.
+        command = [str(self.python), "-I", sglang_worker.__file__]
+        try:
+            self._worker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise UserError(
+                f"{self.title}: {self.python}: SGLang's Python cannot be started: {error.strerror}. Correct {PYTHON}."
+            ) from None
+        try:
+            self._send(self.arguments)
+            say(self.title, f"{self._receive()['ready']}, process {self._worker.pid}")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            self._worker.stdin.close()  # type: ignore[union-attr]
+        try:
+            self._worker.wait(sglang_worker.GRACE)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self._worker.pid, signal.SIGKILL)
+            self._worker.wait()
+        self._worker.stdout.close()  # type: ignore[union-attr]
+
+    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+        """Generate for every request; see :class:`m1.engines.protocol.Engine`."""
+        check_lengths(requests, self.facts.positions)
+        order = by_prefix(requests)
+        for sent in range(min(self.batch, len(order))):
+            self._ask(order[sent], requests)
+        for received in range(len(order)):
+            answer = self._receive()
+            position = answer["id"]
+            done(position, settled(answer["token_ids"], requests[position], self.facts, "SGLang", answer["said"]))
+            if received + self.batch < len(order):
+                self._ask(order[received + self.batch], requests)
+
+    def _ask(self, position: int, requests: Sequence[Request]) -> None:
+        request = requests[position]
+        sampling = {
+            "temperature": request.temperature,
+            "max_new_tokens": request.max_tokens,
+            "stop_token_ids": request.stop,
+        }
+        if request.temperature:
+            sampling |= {"top_p": request.top_p, "sampling_seed": request.seed}
+        self._send({"id": position, "prompt": request.prompt, "sampling": sampling})
+
+    def _send(self, value: Any) -> None:
+        with suppress(BrokenPipeError):  # its end is noticed when its answer is read
+            print(json.dumps(value), file=self._worker.stdin, flush=True)
+
+    def _receive(self) -> dict[str, Any]:
+        line = self._worker.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise UserError(
+                f"{self.title}: SGLang's process ended with exit code {self._worker.wait()}; what it said "
+                "is in the log. "
+                "What was finished is kept: correct its settings (serve.options) or free memory, and run again."
+            )
+        answer = json.loads(line)
+        if "error" in answer:
+            raise UserError(
+                f"{self.title}: SGLang ({self.python}) refuses: {answer['error']}. Correct serve.options; "
+                "the log has more."
+            )
+        return answer

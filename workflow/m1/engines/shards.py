@@ -1,0 +1,101 @@
+"""A step's questions: a chunk at a time, so that memory stays bounded, and shards of them as jobs of their own."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from m1.core.errors import UserError
+from m1.core.prompts import question_text
+from m1.core.records import Question, Record, stream, writing
+
+PORTION = 512
+"""Questions at a time; decides no answer and no file, only how much is in memory."""
+
+
+Shard = tuple[int, int]
+"""Number of a shard, from 1, and how many there are."""
+
+
+def add_portions(parser: argparse.ArgumentParser) -> None:
+    """The flags of a step that goes through its questions in :func:`portions`."""
+    parser.add_argument(
+        "--portion", type=int, default=PORTION, help="questions at a time (default %(default)s); decides no answer"
+    )
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="only the I-th of N shards of the questions; all by default",
+    )
+
+
+def add_questions(parser: argparse.ArgumentParser) -> None:
+    """The flags of a step that goes through all benchmarks."""
+    parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
+    add_portions(parser)
+
+
+def shard(text: str) -> Shard:
+    """A shard from ``I/N``."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: I/N is needed, for example 3/48, with I from 1 to N")
+    return int(number), int(count)
+
+
+def in_shard(question: Question, shard: Shard) -> bool:
+    """Whether a shard has this question.
+
+    Questions are dealt by a hash of what is asked: so all shards take about as long, and equal questions, which are
+    generated once, are in the same shard.
+    """
+    number, count = shard
+    return zlib.crc32(question_text(question).encode("utf-8", "surrogatepass")) % count == number - 1
+
+
+def portions(
+    paths: Sequence[Path], size: int, shard: Shard = (1, 1)
+) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
+    """Questions of several files in their order, a portion at a time, and no more of them in memory.
+
+    Every file is read and checked before the first portion: a wrong one is not found after hours of generating.
+
+    Args:
+        paths: question files; those of benchmarks are named by them.
+        size: questions in a portion; the last may have fewer.
+        shard: only the questions of this one.
+
+    Yields:
+        Which questions these are, for the progress line (empty if one portion holds all), and the file's stem (the
+        benchmark) and question of each.
+
+    Raises:
+        UserError: a file is missing or wrong, or ``size`` is less than one.
+    """
+    if size < 1:
+        raise UserError(f"--portion: {size}; at least one question is needed.")
+    total = sum(in_shard(question, shard) for path in paths for question in stream(path, Question))
+    asked = (
+        (path.stem, question) for path in paths for question in stream(path, Question) if in_shard(question, shard)
+    )
+    for start in range(0, total, size):
+        part = list(itertools.islice(asked, size))
+        where = f", shard {shard[0]}/{shard[1]}" if shard[1] > 1 else ""
+        yield where + (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
+
+
+@contextmanager
+def kept(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
+    """Takes records for a Parquet file. Without a file it takes them for nothing: what a shard generates is in the
+    store."""
+    if path is None:
+        yield lambda rows: None
+    else:
+        with writing(path, record) as writer:
+            yield writer.add

@@ -1,0 +1,154 @@
+"""The embedded default: a model in this process, by transformers, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m1.engines.protocol import Facts, Generation, Request, check_lengths
+
+PROMPT_TOKENS = 1 << 15
+"""Tokens of prompts in a batch at most, padding included: long prompts run in smaller batches, so that memory stays
+bounded."""
+
+
+@dataclass(frozen=True)
+class TransformersOptions:
+    """This engine has no options."""
+
+
+class TransformersEngine:
+    """A causal model in this process, on a GPU if there is one.
+
+    Requests are sorted by length and run in batches; a batch shrinks as its members finish.
+
+    Args:
+        folder: model and tokenizer in Hugging Face format.
+        dtype: of weights and arithmetic, for example ``float32`` or ``bfloat16``.
+        batch: requests at a time.
+    """
+
+    def __init__(self, folder: str | Path, dtype: str, batch: int) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        self.facts = Facts.of(folder)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+        self.model = model.to(self.device).eval()
+        self.batch = batch
+
+    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+        """Generate for every request; see :class:`m1.engines.protocol.Engine`."""
+        check_lengths(requests, self.facts.positions)
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), requests[i].max_tokens))
+        start = 0
+        while start < len(order):
+            rows = order[start : start + self.batch]
+            while len(rows) > 1 and len(rows) * len(requests[rows[-1]].prompt) > PROMPT_TOKENS:
+                rows.pop()
+            self._run(rows, requests, done)
+            start += len(rows)
+
+    def _run(self, rows: list[int], requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+        import torch
+
+        with torch.inference_mode():
+            width = max(len(requests[i].prompt) for i in rows)
+            ids = torch.tensor(
+                [[0] * (width - len(requests[i].prompt)) + list(requests[i].prompt) for i in rows], device=self.device
+            )
+            mask = torch.tensor(
+                [[0] * (width - len(requests[i].prompt)) + [1] * len(requests[i].prompt) for i in rows],
+                device=self.device,
+            )
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+            cache = _growing_cache(self.model.config, width + max(requests[i].max_tokens for i in rows))
+            generated: dict[int, list[int]] = {i: [] for i in rows}
+            chance = {i: random.Random(requests[i].seed) for i in rows if requests[i].temperature}
+            while True:
+                logits = self.model(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).logits[:, -1]
+                tokens = logits.argmax(-1)
+                for place, i in enumerate(rows):
+                    if i in chance:
+                        tokens[place] = _drawn(
+                            logits[place], requests[i].temperature, requests[i].top_p, chance[i].random()
+                        )
+                kept = []
+                for place, (i, token) in enumerate(zip(rows, tokens.tolist())):
+                    if token in requests[i].stop or token in self.facts.ends:
+                        done(i, Generation(tuple(generated[i]), "stop"))
+                        continue
+                    generated[i].append(token)
+                    if len(generated[i]) == requests[i].max_tokens:
+                        done(i, Generation(tuple(generated[i]), "length"))
+                        continue
+                    kept.append(place)
+                if not kept:
+                    return
+                if len(kept) < len(rows):
+                    index = torch.tensor(kept, device=self.device)
+                    rows = [rows[place] for place in kept]
+                    tokens, mask, positions = tokens[index], mask[index], positions[index]
+                    cache.batch_select_indices(index)
+                ids = tokens[:, None]
+                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+                positions = positions[:, -1:] + 1
+
+
+def _drawn(logits: Any, temperature: float, top_p: float, chance: float) -> Any:
+    """The token at a place of the cumulated probabilities: each request has its own numbers, so its batch does not
+    matter.
+
+    Args:
+        logits: of one place, a vector over the vocabulary.
+        chance: uniform in [0, 1).
+    """
+    probabilities, tokens = (logits.float() / temperature).softmax(-1).sort(descending=True, stable=True)
+    before = probabilities.cumsum(-1) - probabilities
+    probabilities = probabilities * (before < top_p)  # the most probable token always stays
+    sums = probabilities.cumsum(-1)
+    place = int((sums <= chance * sums[-1]).sum())
+    return tokens[min(place, int((probabilities > 0).sum()) - 1)]
+
+
+def _growing_cache(config: Any, capacity: int) -> Any:
+    """A key-value cache for ``capacity`` positions that is written in place; appending to it does not copy what is
+    there."""
+    import torch
+    from transformers.cache_utils import Cache, DynamicLayer
+
+    class Layer(DynamicLayer):
+        used = 0
+
+        def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+                rows, heads, _, size = key_states.shape
+                self.room = [
+                    torch.empty(rows, heads, capacity, size, dtype=self.dtype, device=self.device) for _ in range(2)
+                ]
+            end = self.used + key_states.shape[-2]
+            self.room[0][:, :, self.used : end] = key_states
+            self.room[1][:, :, self.used : end] = value_states
+            self.used = end
+            self.keys, self.values = self.room[0][:, :, :end], self.room[1][:, :, :end]
+            return self.keys, self.values
+
+        def batch_select_indices(self, indices: Any) -> None:
+            # Rows move up within the buffers; only what is used is copied.
+            for buffer in self.room:
+                buffer[: len(indices), :, : self.used] = buffer[indices, :, : self.used]
+            self.room = [buffer[: len(indices)] for buffer in self.room]
+
+    return Cache(layers=[Layer() for _ in range(config.get_text_config().num_hidden_layers)])

@@ -1,0 +1,144 @@
+"""Judge the predictions of a model: extract, match, compare with the right letter (B.3).
+
+Generation and scoring are apart: a prediction is raw text, judged here as often as wanted under any protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from m1.core import records
+from m1.core import settings as given
+from m1.core.answers import Match, extract_boxed
+from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
+from m1.core.progress import Progress
+from m1.core.records import Judgement, Prediction, Question
+from m1.score.match import BY_TEXT, PROTOCOLS, Protocol, decide, is_ambiguous
+
+
+def judge(predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: Protocol) -> list[Judgement]:
+    """One judgement a prediction, in the same order.
+
+    Equal answers to a question are matched once: beyond the budget that a model needs, a sweep repeats its answer.
+
+    Args:
+        predictions: raw answers.
+        questions: by id.
+        protocol: see :mod:`m1.score.match`.
+
+    Raises:
+        UserError: a prediction's question is not among ``questions``.
+    """
+    judged: dict[tuple[str, str], tuple[str, Match]] = {}
+    result = []
+    with Progress(f"score {protocol}", len(predictions), "predictions") as progress:
+        for number, prediction in enumerate(predictions):
+            question = questions.get(prediction.question_id)
+            if question is None:
+                raise UserError(
+                    f"prediction {number} (benchmark {prediction.benchmark}, model {prediction.model}), field "
+                    "'question_id': "
+                    f"{prediction.question_id!r} is not among the {len(questions):,} questions given. Give the "
+                    "question file of that "
+                    "benchmark, or generate the predictions again if the benchmark has changed."
+                )
+            key = (prediction.question_id, prediction.answer)
+            if key not in judged:
+                extracted = extract_boxed(prediction.answer)
+                judged[key] = extracted, decide(extracted, question, protocol)
+            result.append(_judgement(prediction, question, *judged[key]))
+            progress.advance()
+        progress.note = f"{sum(row.correct for row in result):,} right, {len(judged):,} distinct answers"
+    return result
+
+
+def _judgement(prediction: Prediction, question: Question, extracted: str, match: Match) -> Judgement:
+    return Judgement(
+        question_id=prediction.question_id,
+        source=question.source,
+        benchmark=prediction.benchmark,
+        model=prediction.model,
+        budget=prediction.budget,
+        forced=prediction.forced,
+        ended=prediction.ended,
+        thinking_tokens=prediction.thinking_tokens,
+        answer_tokens=prediction.answer_tokens,
+        extracted=extracted,
+        letter=match.letter if match.letter in records.LETTERS else "",
+        correct=match.letter == question.answer,
+        rule=match.rule,
+    )
+
+
+def summarize(judgements: Sequence[Judgement], questions: Mapping[str, Question], protocol: Protocol) -> dict[str, Any]:
+    """Counts for the manifest: judgements, questions, right ones, accuracy (share; None if there are none), how often
+    each rule decided, and ``ambiguous_by_case``: judgements by an option's text, letter case folded, where options
+    differ by nothing else (Bb, BB). There the released rules cannot tell right from wrong; ``strict`` does not fold,
+    and has none."""
+    asked = {row.question_id for row in judgements}
+    right = sum(row.correct for row in judgements)
+    folded = [] if protocol == "strict" else [row for row in judgements if row.rule in BY_TEXT]
+    return {
+        "predictions": len(judgements),
+        "questions": len(asked),
+        "correct": right,
+        "accuracy": right / len(judgements) if judgements else None,
+        "rules": dict(sorted(Counter(row.rule for row in judgements).items())),
+        "ambiguous_by_case": sum(is_ambiguous(questions[row.question_id]) for row in folded),
+    }
+
+
+def read_questions(paths: Iterable[Path]) -> dict[str, Question]:
+    """Questions of several benchmarks by id.
+
+    Raises:
+        UserError: two different questions have one id.
+    """
+    questions: dict[str, Question] = {}
+    for path in paths:
+        for number, question in enumerate(records.read(path, Question)):
+            if questions.setdefault(question.id, question) != question:
+                raise UserError(
+                    f"{path}: record {number}, field 'id': {question.id!r} is also the id of another question. "
+                    "Make the benchmark files again."
+                )
+    return questions
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read predictions and questions, write judgements and their manifest."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--predictions", type=Path, required=True, help="Parquet of predictions")
+    parser.add_argument(
+        "--questions", type=Path, nargs="+", required=True, help="Parquet of questions, one file a benchmark"
+    )
+    parser.add_argument("--settings", required=True, help='JSON: {"protocol": "released" | "first" | "strict"}')
+    parser.add_argument("--output", type=Path, required=True, help="Parquet of judgements")
+    parser.add_argument("--manifest", type=Path, required=True, help="JSON: rules, accuracy, inputs")
+    arguments = parser.parse_args(argv)
+
+    started = time.time()
+    protocol: Any = given.choice(given.parse(arguments.settings, ["protocol"]), "protocol", PROTOCOLS)
+    questions = read_questions(arguments.questions)
+    try:
+        judgements = judge(records.read(arguments.predictions, Prediction), questions, protocol)
+    except UserError as error:
+        raise UserError(f"{arguments.predictions}: {error}") from None
+    records.write(arguments.output, judgements, Judgement)
+    write_manifest(
+        arguments.manifest,
+        inputs={"predictions": arguments.predictions, **{f"questions {path}": path for path in arguments.questions}},
+        settings={"protocol": protocol},
+        counts=summarize(judgements, questions, protocol),
+        started=started,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

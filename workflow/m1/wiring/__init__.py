@@ -1,0 +1,1 @@
+"""What the rules see: the checked configuration, which models a run computes, and one module for each rule file."""

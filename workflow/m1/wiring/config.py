@@ -1,0 +1,419 @@
+"""The configuration, checked before anything runs: unknown keys are refused with the nearest right one, names must
+refer to something."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import functools
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from m1.core import sources
+from m1.core.errors import UserError
+from m1.core.files import digest
+from m1.core.fingerprint import fingerprint
+
+ROOT = Path(__file__).parents[3]
+DEFAULT = (ROOT / "config/data.yaml", ROOT / "config/config.yaml")
+"""What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
+SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
+"""Keys whose named parts an overlay takes out with null."""
+READ = ("layout", *sources.KEYS)
+"""Keys of an entry of ``data`` that say where its records are and what they look like."""
+
+
+def load(overlays: Sequence[Path] = (), last: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The checked configuration, for programs that run without Snakemake.
+
+    Args:
+        overlays: files laid over the default, as with ``--configfile``.
+        last: what is laid over them, as with ``--config``.
+
+    Raises:
+        UserError: what :func:`read` and :func:`prepare` refuse.
+    """
+    return prepare(functools.reduce(merged, [*map(read, (*DEFAULT, *overlays)), dict(last or {})]), ROOT)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """One configuration file, unchecked.
+
+    Raises:
+        UserError: it is not there, with the nearest one in config/ that is; it is not YAML; it has no keys at the top.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = [
+            str(file.relative_to(ROOT))
+            for folder in ("config", "config/overlays")
+            for file in sorted((ROOT / folder).glob("*.yaml"))
+        ]
+        raise UserError(f"{path}: no such configuration file{nearest(str(path), there)}") from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        shown = "nothing" if found is None else f"a {type(found).__name__}"
+        raise UserError(
+            f"{path}: {shown} is in it; a configuration has `key: value` at its top, for example `seed: 42`"
+        )
+    return found
+
+
+def merged(value: Any, changes: Any) -> Any:
+    """Dictionaries merge, anything else is replaced, as Snakemake merges configuration files."""
+    if not (isinstance(value, dict) and isinstance(changes, dict)):
+        return changes
+    return value | {key: merged(value.get(key), part) for key, part in changes.items()}
+
+
+def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
+    """Check a configuration and complete it with defaults and with the recipes of its models.
+
+    Args:
+        config: as Snakemake has merged it from files and command line.
+        root: the repository, where config/models is.
+
+    Returns:
+        The settings with ``recipes`` added (model to recipe, ``thinking`` complete in each), and with pools and
+        benchmarks that hold what their entry of ``data`` says.
+
+    Raises:
+        UserError: names the key, what was found, and what would be right.
+    """
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    config = without_removed(config)
+    check(config, schema, schema, "configuration")
+    config = with_defaults(config, schema, schema)
+    recipes = {}
+    for name in config["models"]:
+        path = root / "config" / "models" / f"{name}.yaml"
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+        if not path.is_file():
+            raise UserError(f"models: no recipe config/models/{name}.yaml{nearest(name, known)}")
+        try:
+            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"config/models/{name}.yaml: not readable as YAML: {' '.join(str(error).split())}"
+            ) from None
+        check(recipe, schema["$defs"]["recipe"], schema, f"config/models/{name}.yaml")
+        recipe = with_defaults(recipe, schema["$defs"]["recipe"], schema)
+        recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
+        if results := config["enter"]["results"].get(name):
+            recipe["thinking"]["budgets"] = sorted({result["budget"] for result in results} - {0})
+            recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
+        recipes[name] = recipe
+    config["recipes"] = recipes
+    expand_paths(config)
+    check_names(config)
+    for provider in (config["teacher"], config["labeller"], *config["screen"]["providers"].values()):
+        identify_server(provider, config["pathvars"]["results"])
+    config["read_from"] = {}
+    for kind in ("pools", "benchmarks"):
+        for name, source in config[kind].items():
+            config["read_from"][f"{kind}.{name}"], config[kind][name] = located(config, kind, name, source)
+    return config
+
+
+def expand_paths(config: dict[str, Any]) -> None:
+    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else; where there is none,
+    nothing changes.
+
+    Raises:
+        UserError: a variable is not set; or one is in ``pathvars``, which Snakemake has read by then.
+    """
+    for name, path in config["pathvars"].items():
+        if (full := expanded(path, f"pathvars.{name}")) != path:
+            raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
+    for key in ("store", "scratch"):
+        config[key] = expanded(config[key], key)
+    entries = {f"data.{name}": entry for name, entry in config["data"].items()} | weights(config)
+    for where, entry in entries.items():
+        if entry.get("path"):
+            entry["path"] = expanded(entry["path"], f"{where}.path").replace("<results>", config["pathvars"]["results"])
+
+
+def expanded(path: str, where: str) -> str:
+    """A path with ``~`` and ``$VARIABLES`` written out.
+
+    Raises:
+        UserError: names the key, and the variable that is not set or the user that there is not.
+    """
+    for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
+        if not os.environ.get(name):
+            raise UserError(
+                f"{where}: {path}: the environment variable {name} is not set; export it, or write the path out"
+            )
+    full = os.path.expanduser(os.path.expandvars(path))
+    if full.startswith("~"):
+        raise UserError(f"{where}: {path}: there is no such user; write the path out")
+    return full
+
+
+def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A pool or benchmark with what its entry of ``data`` says, and the entry's name (with the list's, in a file of
+    several sets).
+
+    ``enter.evaluation`` comes before a benchmark's own entry; a ``part`` is one of the original set, so it falls away
+    then.
+    """
+    entry = source["from"]
+    sets = (
+        config["data"][config["enter"]["evaluation"]]["sets"]
+        if kind == "benchmarks" and config["enter"]["evaluation"]
+        else {}
+    )
+    if name in sets:
+        entry = config["enter"]["evaluation"]
+        source = source | sets[name] | {"part": None}
+    place = {key: config["data"][entry][key] for key in READ}
+    label = f"{entry}: {source['key']}" if name in sets else entry
+    return label, place | {key: value for key, value in source.items() if key != "from"}
+
+
+def without_removed(config: dict[str, Any]) -> dict[str, Any]:
+    """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's
+    own folder."""
+
+    def kept(part: Any) -> Any:
+        return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
+
+    def models(part: Any) -> Any:
+        return {name: kept(model) for name, model in kept(part).items()} if isinstance(part, dict) else part
+
+    result = {key: kept(value) if key in NAMED else value for key, value in config.items()}
+    result |= {"bases": models(config["bases"])} if "bases" in config else {}
+    if isinstance(screen := config.get("screen"), dict):
+        result["screen"] = screen | {
+            key: part(screen[key]) for key, part in (("models", models), ("providers", kept)) if key in screen
+        }
+    return result
+
+
+def identify_server(provider: dict[str, Any], results: str) -> None:
+    """Complete a provider that the workflow itself starts: ``<results>`` in its arguments, and what it is in its
+    model's name.
+
+    Calls are kept in the store under the model's name; so those of a changed server program are not taken for this
+    one's.
+    """
+    if provider["serve"]:
+        module, *arguments = provider["serve"]
+        try:
+            code = fingerprint(module)
+        except ModuleNotFoundError:
+            raise UserError(f"serve: there is no module {module} in the package") from None
+        provider["model"] += f"@{digest([code, arguments])[:8]}"
+        provider["serve"] = [part.replace("<results>", results) for part in provider["serve"]]
+
+
+def check(value: Any, schema: dict[str, Any], whole: dict[str, Any], where: str) -> None:
+    """Check a value against a schema.
+
+    Args:
+        whole: the document whose ``$defs`` the schema refers to.
+        where: what the value is, for the message.
+
+    Raises:
+        UserError: the first fault.
+    """
+    validator = Draft202012Validator({**schema, "$defs": whole["$defs"]})
+    faults = sorted(
+        validator.iter_errors(value), key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path))
+    )
+    if faults:
+        raise UserError(f"{where}: {explain(faults[0])}")
+
+
+def explain(fault: ValidationError) -> str:
+    """What is wrong, and what would be right, in one line."""
+    at = ".".join(map(str, fault.absolute_path))
+    if fault.validator == "additionalProperties" and isinstance(fault.schema.get("additionalProperties"), bool):
+        known = list(fault.schema.get("properties", {}))
+        key = next(key for key in fault.instance if key not in known)
+        return f"unknown key '{key}'{f' in {at}' if at else ''}{nearest(str(key), known)}"
+    if fault.validator == "required":
+        missing = next(key for key in fault.validator_value if key not in fault.instance)
+        return f"{at or 'top level'}: key '{missing}' is missing"
+    return f"{at}: {fault.message}"
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """``; did you mean 'seed'?`` or the known names, to end a message with."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(known)}"
+
+
+def with_defaults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> Any:
+    """A copy of a value with the schema's defaults written in."""
+    if "$ref" in schema:
+        schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if isinstance(value, list) and "items" in schema:
+        return [with_defaults(part, schema["items"], whole) for part in value]
+    if not isinstance(value, dict):
+        return value
+    properties = schema.get("properties", {})
+    others = schema.get("additionalProperties")
+    lacking = {key: part for key, part in properties.items() if "default" in part and key not in value}
+    result = {key: with_defaults(part["default"], part, whole) for key, part in lacking.items()}
+    for key, part in value.items():
+        inner = properties.get(key, others if isinstance(others, dict) else {})
+        result[key] = with_defaults(part, inner, whole)
+    return result
+
+
+def known(name: str, names: Any, where: str) -> None:
+    """Refuse a name that is not among ``names``."""
+    if name not in names:
+        raise UserError(f"{where}: there is no '{name}'{nearest(name, list(names))}")
+
+
+def weights(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every base and every screening model with weights, by its key."""
+    bases = {f"bases.{name}": base for name, base in config["bases"].items()}
+    return bases | {f"screen.models.{name}": model for name, model in config["screen"]["models"].items()}
+
+
+def check_names(config: dict[str, Any]) -> None:
+    """Every name must refer to something.
+
+    Raises:
+        UserError: names the key, the name found, and the nearest one that is there.
+    """
+    of_world = f"{config['pathvars']['results']}/world/models/"
+    for where, model in weights(config).items():
+        if "hub" in model and "path" in model:
+            both = (
+                f"both path ({model['path']}) and hub ({model['hub']}) are given, perhaps one of them by another file"
+            )
+            raise UserError(f"{where}: {both}; take one out by null, as in {{hub: {model['hub']}, path: null}}")
+        if not ("hub" in model or "path" in model):
+            raise UserError(f"{where}: give one of hub and path")
+        if model.get("path", "").startswith(of_world) and "world" in config:
+            known(model["path"].removeprefix(of_world), config["world"]["models"], f"{where}.path: world.models")
+    check_sources(config)
+    check_enter(config)
+    providers = config["screen"]["providers"]
+    for name in providers:
+        if name in config["screen"]["models"] or name == "hard":
+            raise UserError(f"screen.providers.{name}: the name is taken; give it another one")
+    if not (config["screen"]["models"] or providers):
+        raise UserError(
+            "screen.models: there is none, and none in screen.providers; at least one model must screen (3.1)"
+        )
+    for name, drawn in config["distill"].items():
+        if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
+            raise UserError(f"distill.{name}: give one of size and like, and share")
+        if name != "hard" and "share" not in drawn:
+            raise UserError(
+                f"distill.{name}: key 'share' is missing (the share of right answers expected, 0.8 in the paper)"
+            )
+        if "like" in drawn:
+            known(drawn["like"], config["subsets"], f"distill.{name}.like")
+    for name, subset in config["subsets"].items():
+        known(subset["traces"], config["distill"], f"subsets.{name}.traces")
+        if "like" in subset:
+            known(subset["like"], config["subsets"], f"subsets.{name}.like")
+    for name, recipe in config["recipes"].items():
+        known(recipe["base"], config["bases"], f"config/models/{name}.yaml: base")
+        if "sft" in recipe:
+            known(recipe["sft"]["subset"], config["subsets"], f"config/models/{name}.yaml: sft.subset")
+            size, processes = recipe["sft"]["batch_size"], recipe["train"]["nodes"] * recipe["train"]["processes"]
+            if size % processes:
+                raise UserError(
+                    f"config/models/{name}.yaml: sft.batch_size: {size} samples cannot be shared among "
+                    f"{processes} processes"
+                    " (train.nodes × train.processes); choose a number of GPUs that divides it"
+                )
+    for table in ("table1", "table2"):
+        for name in config["report"].get(table, {}).get("models", ()):
+            known(name, config["recipes"], f"report.{table}.models")
+            recipe, budget = config["recipes"][name], config["report"][table]["budget"]
+            if recipe["prompt"] == "thinking" and budget not in recipe["thinking"]["budgets"]:
+                raise UserError(
+                    f"report.{table}.budget: {budget} is not among the "
+                    f"budgets of {name}: {recipe['thinking']['budgets']}"
+                )
+            if table == "table2" and not recipe["ablation"]:
+                raise UserError(
+                    f"report.table2.models: config/models/{name}.yaml has no 'ablation' (scale and label), its "
+                    "place in Table 2"
+                )
+    known(config["report"]["figure8a"]["base"], config["bases"], "report.figure8a.base")
+    for name in config["report"]["figure8a"]["subsets"].values():
+        known(name, config["subsets"], "report.figure8a.subsets")
+    for name in config["report"]["figures"]:
+        known(name, config["recipes"], "report.figures")
+        if config["recipes"][name]["prompt"] != "thinking":
+            raise UserError(
+                f"report.figures: {name} does not think (its prompt is "
+                f"{config['recipes'][name]['prompt']}); take it out"
+            )
+        own = config["recipes"][name]["thinking"]
+        for key in ("budgets", "forced"):
+            if lacking := [value for value in config["thinking"][key] if value not in own[key]]:
+                raise UserError(
+                    f"report.figures: {name} lacks {key} {lacking}, because its recipe has its own `thinking`; "
+                    "take one of both out"
+                )
+
+
+def check_sources(config: dict[str, Any]) -> None:
+    """Every pool and benchmark must name an entry of ``data`` that can be read."""
+    data = config["data"]
+    with open(ROOT / "resources/paper/benchmarks.csv", newline="", encoding="utf-8") as stream:
+        taken = {row["column"] for row in csv.DictReader(stream)} | {"Avg.", "all", "average"}
+    for name in config["benchmarks"]:
+        if name in taken:
+            raise UserError(
+                f"benchmarks.{name}: a column of the tables has that name already; give the benchmark another one"
+            )
+    used = [
+        (f"{kind}.{name}", source["from"]) for kind in ("pools", "benchmarks") for name, source in config[kind].items()
+    ]
+    for where, entry in used:
+        known(entry, data, f"{where}.from")
+        if not data[entry]["layout"]:
+            raise UserError(f"data.{entry}: key 'layout' is missing; {where} needs it")
+    world = f"{config['pathvars']['results']}/world/"
+    of_world = [f"data.{entry}" for _, entry in used if (data[entry]["path"] or "").startswith(world)]
+    of_world += [name for name, model in weights(config).items() if model.get("path", "").startswith(world)]
+    if of_world and "world" not in config:
+        raise UserError(f"world: key is missing, yet {of_world[0]} is made by it")
+
+
+def check_enter(config: dict[str, Any]) -> None:
+    """What is taken as published must have an entry of ``data`` that says how it is laid out."""
+    data, enter, recipes = config["data"], config["enter"], config["recipes"]
+
+    def described(entry: str, key: str, where: str) -> None:
+        known(entry, data, where)
+        if not data[entry][key]:
+            raise UserError(f"data.{entry}: key '{key}' is missing; {where} needs it (config/data.yaml shows its form)")
+
+    if enter["evaluation"] is not None:
+        described(enter["evaluation"], "sets", "enter.evaluation")
+    for name, entry in enter["subsets"].items():
+        known(name, config["subsets"], "enter.subsets")
+        described(entry, "sources", f"enter.subsets.{name}")
+    for name, entry in enter["checkpoints"].items():
+        known(name, recipes, "enter.checkpoints")
+        known(entry, data, f"enter.checkpoints.{name}")
+        if "sft" not in recipes[name]:
+            raise UserError(
+                f"enter.checkpoints.{name}: its recipe has no 'sft'; it is its base, so change that one in `bases`"
+            )
+    for name, results in enter["results"].items():
+        known(name, recipes, "enter.results")
+        for result in results:
+            described(result["from"], "sets", f"enter.results.{name}")
