@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from m1.wiring.config import prepare
 from m1.core.errors import UserError
-from m1.core.fingerprint import fingerprint
+from m1.core.fingerprint import step
 from m1.wiring.run import one_of
 from m1.wiring.report import ReportWiring, planned_anew
 

@@ -16,7 +16,7 @@ rule distill_draw:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.distill.draw"),
+        code=step("m1.distill.draw"),
         size=lambda wildcards, input: (
             f"--like {input.like}"
             if input.like
@@ -25,7 +25,7 @@ rule distill_draw:
         share=lambda wildcards: wiring.config["distill"][wildcards.set]["share"],
         seed=wiring.config["seed"],
     shell:
-        "python -m m1.distill.draw --questions {input.questions} {params.size} --share {params.share} --seed {params.seed}"
+        "python -m {params.code.module} --questions {input.questions} {params.size} --share {params.share} --seed {params.seed}"
         " --output {output} 2> {log}"
 
 
@@ -46,9 +46,9 @@ rule distill_traces:
     conda:
         "../../envs/teacher.yaml"
     params:
-        code=fingerprint("m1.distill.traces"),
+        code=step("m1.distill.traces"),
         teacher=wiring.provider("teacher"),
         store=wiring.store("teacher"),
     shell:
-        'python -m m1.distill.traces --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'
+        'python -m {params.code.module} --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'
         " --output {output.traces} --dropped {output.dropped} --differing {output.differing} --manifest {output.manifest} 2> {log}"

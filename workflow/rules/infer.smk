@@ -14,10 +14,10 @@ rule infer_template:
     conda:
         "../../envs/infer.yaml"
     params:
-        code=fingerprint("m1.infer.template"),
+        code=step("m1.infer.template"),
         settings=wiring.settings("recipes/{model}/tokenizer"),
     shell:
-        "python -m m1.infer.template --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule infer_sweep:
@@ -45,14 +45,14 @@ rule infer_sweep:
         batch=wiring.batch,
         placement=wiring.placement("recipes/{model}/serve"),
     params:
-        code=fingerprint("m1.infer.sweep"),
+        code=step("m1.infer.sweep"),
         settings=wiring.settings("recipes/{model}/thinking"),
         serve=wiring.serve("recipes/{model}/serve"),
         store=wiring.store("infer-{model}"),
         template=wiring.template_flag,
         made=wiring.made,
     shell:
-        "python -m m1.infer.sweep --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
+        "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
         " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
 
@@ -96,7 +96,7 @@ rule infer_answer:
         batch=wiring.batch,
         placement=wiring.placement("recipes/{model}/serve"),
     params:
-        code=fingerprint("m1.infer.answer"),
+        code=step("m1.infer.answer"),
         settings=wiring.settings(
             "recipes/{model}",
             only=["prompt", "answer_limit"],
@@ -107,7 +107,7 @@ rule infer_answer:
         template=wiring.template_flag,
         made=wiring.made,
     shell:
-        "python -m m1.infer.answer --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
+        "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
         " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
 
@@ -142,8 +142,8 @@ rule infer_published:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.infer.published"),
+        code=step("m1.infer.published"),
         settings=wiring.published_results,
     shell:
-        "python -m m1.infer.published --name {wildcards.model} --settings {params.settings:q} --benchmarks {input.benchmarks}"
+        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --benchmarks {input.benchmarks}"
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"

@@ -14,10 +14,10 @@ rule pools_collect:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.pools.collect"),
+        code=step("m1.pools.collect"),
         settings=wiring.settings("pools/{pool}", seed=wiring.config["seed"]),
     shell:
-        "python -m m1.pools.collect --name {wildcards.pool} --settings {params.settings:q}"
+        "python -m {params.code.module} --name {wildcards.pool} --settings {params.settings:q}"
         " --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
@@ -34,10 +34,10 @@ rule pools_collect_benchmark:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.pools.collect"),
+        code=step("m1.pools.collect"),
         settings=wiring.settings("benchmarks/{benchmark}", seed=wiring.config["seed"]),
     shell:
-        "python -m m1.pools.collect --name {wildcards.benchmark} --settings {params.settings:q}"
+        "python -m {params.code.module} --name {wildcards.benchmark} --settings {params.settings:q}"
         " --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
@@ -56,12 +56,12 @@ rule pools_merge:
         "../../envs/data.yaml"
     threads: wiring.config["merge"]["processes"]
     params:
-        code=fingerprint("m1.pools.merge"),
+        code=step("m1.pools.merge"),
         settings=wiring.settings(
             "merge", only=["threshold", "decontaminate", "ngram", "containment"]
         ),
     shell:
-        "python -m m1.pools.merge --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
+        "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
         " --processes {threads} --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
@@ -85,12 +85,12 @@ rule pools_audit:
         "../../envs/data.yaml"
     threads: wiring.config["merge"]["processes"]
     params:
-        code=fingerprint("m1.pools.audit"),
+        code=step("m1.pools.audit"),
         settings=wiring.settings(
             "merge",
             only=["ngram", "containment", "thresholds"],
             thresholds=wiring.config["audit"]["thresholds"],
         ),
     shell:
-        "python -m m1.pools.audit --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
+        "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
         " --processes {threads} --output {output.pairs} --summary {output.summary} 2> {log}"

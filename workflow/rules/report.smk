@@ -26,10 +26,10 @@ rule report_table1:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.tables"),
+        code=step("m1.report.tables"),
         settings=wiring.table1(),
     shell:
-        "python -m m1.report.tables table1 --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} table1 --judgements {input.judgements} --settings {params.settings:q}"
         " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
 
 
@@ -63,10 +63,10 @@ if "table2" in wiring.config["report"]:
         conda:
             "../../envs/report.yaml"
         params:
-            code=fingerprint("m1.report.tables"),
+            code=step("m1.report.tables"),
             settings=wiring.table2(),
         shell:
-            "python -m m1.report.tables table2 --judgements {input.judgements} --settings {params.settings:q}"
+            "python -m {params.code.module} table2 --judgements {input.judgements} --settings {params.settings:q}"
             " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
 
 
@@ -95,11 +95,11 @@ rule report_table3:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.tables"),
+        code=step("m1.report.tables"),
         rows=wiring.table3_rows,
         settings=wiring.table3_settings(),
     shell:
-        "python -m m1.report.tables table3 {params.rows:q} --questions {input.questions} --settings {params.settings:q}"
+        "python -m {params.code.module} table3 {params.rows:q} --questions {input.questions} --settings {params.settings:q}"
         " --published {input.published} --output {output.table} --long {output.long} 2> {log}"
 
 
@@ -127,10 +127,10 @@ rule report_table4:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.tables"),
+        code=step("m1.report.tables"),
         flags=wiring.table4_flags,
     shell:
-        "python -m m1.report.tables table4 {params.flags} --published {input.published}"
+        "python -m {params.code.module} table4 {params.flags} --published {input.published}"
         " --output {output.table} --long {output.long} 2> {log}"
 
 
@@ -151,9 +151,9 @@ rule report_spending:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.spending"),
+        code=step("m1.report.spending"),
     shell:
-        "python -m m1.report.spending --manifests {input} --output {output} 2> {log}"
+        "python -m {params.code.module} --manifests {input} --output {output} 2> {log}"
 
 
 rule report_sweep_cost:
@@ -173,9 +173,9 @@ rule report_sweep_cost:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.sweep_cost"),
+        code=step("m1.report.sweep_cost"),
     shell:
-        "python -m m1.report.sweep_cost --manifests {input} --output {output} 2> {log}"
+        "python -m {params.code.module} --manifests {input} --output {output} 2> {log}"
 
 
 rule report_figure8a:
@@ -199,11 +199,11 @@ rule report_figure8a:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.lengths"),
+        code=step("m1.report.lengths"),
         subsets=wiring.figure8a_subsets,
         settings=wiring.figure8a_settings(),
     shell:
-        "python -m m1.report.lengths --tokenizer {input.tokenizer} {params.subsets:q} --settings {params.settings:q}"
+        "python -m {params.code.module} --tokenizer {input.tokenizer} {params.subsets:q} --settings {params.settings:q}"
         " --output {output.pdf} {output.png} --table {output.table} 2> {log}"
 
 
@@ -226,10 +226,10 @@ rule report_figure1:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.figures"),
+        code=step("m1.report.figures"),
         settings=wiring.figure1(),
     shell:
-        "python -m m1.report.figures figure1 --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} figure1 --judgements {input.judgements} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"
 
 
@@ -252,10 +252,10 @@ rule report_figure3:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.figures"),
+        code=step("m1.report.figures"),
         settings=wiring.figure3(),
     shell:
-        "python -m m1.report.figures figure3 --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} figure3 --judgements {input.judgements} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"
 
 
@@ -279,10 +279,10 @@ rule report_compare:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.compare"),
+        code=step("m1.report.compare"),
         settings=wiring.compare(),
     shell:
-        "python -m m1.report.compare --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} --judgements {input.judgements} --settings {params.settings:q}"
         " --table1 {input.table1} --table2 {input.table2} --benchmarks {input.benchmarks} --output {output} 2> {log}"
 
 
@@ -304,10 +304,10 @@ rule report_paired:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.paired"),
+        code=step("m1.report.paired"),
         settings=wiring.paired(),
     shell:
-        "python -m m1.report.paired --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} --judgements {input.judgements} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output} 2> {log}"
 
 
@@ -335,10 +335,10 @@ rule report_scaling:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.scaling"),
+        code=step("m1.report.scaling"),
         settings=wiring.scaling(),
     shell:
-        "python -m m1.report.scaling --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} --judgements {input.judgements} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --scaling {output.scaling} --best {output.best} 2> {log}"
 
 
@@ -358,10 +358,10 @@ rule report_typeset:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.typeset"),
+        code=step("m1.report.typeset"),
         settings=wiring.typeset,
     shell:
-        "python -m m1.report.typeset {wildcards.table} --table {input.table} --benchmarks {input.benchmarks}"
+        "python -m {params.code.module} {wildcards.table} --table {input.table} --benchmarks {input.benchmarks}"
         " --settings {params.settings:q} --latex {output.latex} --markdown {output.markdown} 2> {log}"
 
 
@@ -411,11 +411,11 @@ rule report_figure2:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.pipeline"),
+        code=step("m1.report.pipeline"),
         manifests=wiring.figure2_manifests,
         settings=wiring.note(),
     shell:
-        "python -m m1.report.pipeline --graph {input.graph} {params.manifests:q} --settings {params.settings:q}"
+        "python -m {params.code.module} --graph {input.graph} {params.manifests:q} --settings {params.settings:q}"
         " --output {output.pdf} {output.png} 2> {log}"
 
 
@@ -459,11 +459,11 @@ rule report_cases:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.cases"),
+        code=step("m1.report.cases"),
         flags=wiring.cases_flags,
         settings=wiring.cases_settings(),
     shell:
-        "python -m m1.report.cases --judgements {input.judgements} --questions {input.questions} {params.flags:q}"
+        "python -m {params.code.module} --judgements {input.judgements} --questions {input.questions} {params.flags:q}"
         " --benchmarks {input.benchmarks} --settings {params.settings:q} --table {output.table}"
         " --figure4 {output.pdf4} {output.png4} --figure5 {output.pdf5} {output.png5} --figure8 {output.pdf8} {output.png8} 2> {log}"
 
@@ -494,10 +494,10 @@ rule report_page:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.report.page"),
+        code=step("m1.report.page"),
         flags=wiring.page_flags,
         settings=wiring.page_settings(),
     shell:
-        "python -m m1.report.page --judgements {input.judgements} --predictions {input.predictions} --questions {input.questions}"
+        "python -m {params.code.module} --judgements {input.judgements} --predictions {input.predictions} --questions {input.questions}"
         " {params.flags:q} --tables {input.tables} --figures {input.figures} --manifests {input.manifests} --captions workflow/report"
         " --benchmarks {input.benchmarks} --settings {params.settings:q} --output {output} 2> {log}"

@@ -15,8 +15,8 @@ rule score_judge:
     conda:
         "../../envs/report.yaml"
     params:
-        code=fingerprint("m1.score.predictions"),
+        code=step("m1.score.predictions"),
         settings=wiring.settings("score"),
     shell:
-        "python -m m1.score.predictions --predictions {input.predictions} --questions {input.questions} --settings {params.settings:q}"
+        "python -m {params.code.module} --predictions {input.predictions} --questions {input.questions} --settings {params.settings:q}"
         " --output {output.judgements} --manifest {output.manifest} 2> {log}"

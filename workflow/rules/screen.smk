@@ -23,13 +23,13 @@ rule screen_attempt:
         batch=wiring.config["screen"]["serve"]["batch"],
         placement=wiring.placement("screen/serve"),
     params:
-        code=fingerprint("m1.screen.attempt"),
+        code=step("m1.screen.attempt"),
         settings=wiring.settings("screen", only=["prompt", "answer_limit", "rule"]),
         serve=wiring.serve("screen/serve"),
         store=wiring.store("screen-{base}"),
         made=wiring.made,
     shell:
-        "python -m m1.screen.attempt --name {wildcards.base} --model {input.model} --questions {input.questions}"
+        "python -m {params.code.module} --name {wildcards.base} --model {input.model} --questions {input.questions}"
         " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q}"
         " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
 
@@ -67,12 +67,12 @@ rule screen_ask:
     conda:
         "../../envs/teacher.yaml"
     params:
-        code=fingerprint("m1.screen.ask"),
+        code=step("m1.screen.ask"),
         provider=wiring.provider("screen/providers/{provider}"),
         settings=wiring.settings("screen", only=["prompt", "rule"]),
         store=wiring.store("screen-{provider}"),
     shell:
-        "python -m m1.screen.ask --name {wildcards.provider} --questions {input.questions} --provider {params.provider:q}"
+        "python -m {params.code.module} --name {wildcards.provider} --questions {input.questions} --provider {params.provider:q}"
         ' --calls "$M1_SCREEN_CALLS" --settings {params.settings:q} --store {params.store}'
         " --output {output.attempts} --manifest {output.manifest} 2> {log}"
 
@@ -95,8 +95,8 @@ rule screen_hard:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.screen.hard"),
+        code=step("m1.screen.hard"),
         settings=wiring.settings("screen", only=["smallest_class"]),
     shell:
-        "python -m m1.screen.hard --questions {input.questions} --attempts {input.attempts}"
+        "python -m {params.code.module} --questions {input.questions} --attempts {input.attempts}"
         " --settings {params.settings:q} --output {output.questions} --manifest {output.manifest} 2> {log}"

@@ -19,11 +19,11 @@ rule select_domains:
     conda:
         "../../envs/teacher.yaml"
     params:
-        code=fingerprint("m1.select.domains"),
+        code=step("m1.select.domains"),
         labeller=wiring.provider("labeller"),
         store=wiring.store("labeller"),
     shell:
-        'python -m m1.select.domains --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'
+        'python -m {params.code.module} --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'
         " --qualifiers {input.qualifiers} --prompt {input.prompt} --store {params.store}"
         " --output {output.domains} --manifest {output.manifest} 2> {log}"
 
@@ -47,7 +47,7 @@ rule select_sample:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.select.sample"),
+        code=step("m1.select.sample"),
         settings=wiring.settings(
             "subsets/{subset}",
             only=["rule", "size", "seed"],
@@ -57,7 +57,7 @@ rule select_sample:
             f"--{name} {input[name]}" for name in ("domains", "like") if input[name]
         ),
     shell:
-        "python -m m1.select.sample --traces {input.traces} --questions {input.questions} {params.flags} --subset {wildcards.subset}"
+        "python -m {params.code.module} --traces {input.traces} --questions {input.questions} {params.flags} --subset {wildcards.subset}"
         " --settings {params.settings:q} --output {output.samples} --manifest {output.manifest} 2> {log}"
 
 
@@ -76,9 +76,9 @@ rule select_published:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.select.published"),
+        code=step("m1.select.published"),
         settings=wiring.entry("subsets/{subset}"),
         pools=wiring.pool_names,
     shell:
-        "python -m m1.select.published --subset {wildcards.subset} --settings {params.settings:q} --pools {params.pools:q}"
+        "python -m {params.code.module} --subset {wildcards.subset} --settings {params.settings:q} --pools {params.pools:q}"
         " --output {output.samples} --manifest {output.manifest} 2> {log}"

@@ -19,10 +19,10 @@ rule train_fetch:
     conda:
         "../../envs/train.yaml"
     params:
-        code=fingerprint("m1.train.fetch"),
+        code=step("m1.train.fetch"),
         settings=wiring.settings("{kind}/{base}"),
     shell:
-        "python -m m1.train.fetch --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule train_published:
@@ -38,11 +38,11 @@ rule train_published:
     conda:
         "../../envs/train.yaml"
     params:
-        code=fingerprint("m1.train.fetch"),
+        code=step("m1.train.fetch"),
         settings=wiring.checkpoint,
         entry=lambda wildcards: wiring.enter["checkpoints"][wildcards.model],
     shell:
-        "python -m m1.train.fetch --name data.{params.entry} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name data.{params.entry} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule train_sft:
@@ -69,11 +69,11 @@ rule train_sft:
         scratch=wiring.config["scratch"],
         store=wiring.config["store"],
     params:
-        code=fingerprint("m1.train.sft"),
+        code=step("m1.train.sft", started_by="m1.train.launch"),
         settings=wiring.settings("recipes/{model}/sft"),
         template=wiring.template_flag,
     # exec: a shell between would die of SLURM's SIGTERM at once, and the training with it before it has kept its state.
     shell:
-        "exec python -m m1.train.launch --name {wildcards.model} --base {input.base} --subset {input.subset}"
+        "exec python -m {params.code.module} --name {wildcards.model} --base {input.base} --subset {input.subset}"
         " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q} --store {resources.store:q}"
         " {params.template} --output {output.folder} 2> {log}"

@@ -33,11 +33,11 @@ rule world_build:
     conda:
         "../../envs/data.yaml"
     params:
-        code=fingerprint("m1.world.build"),
+        code=step("m1.world.build"),
         settings=wiring.settings("world", only=WORLD),
         folder=subpath(output.facts, parent=True),
     shell:
-        "python -m m1.world.build --settings {params.settings:q} --output {params.folder} 2> {log}"
+        "python -m {params.code.module} --settings {params.settings:q} --output {params.folder} 2> {log}"
 
 
 rule world_tokenizer:
@@ -54,11 +54,11 @@ rule world_tokenizer:
     conda:
         "../../envs/train.yaml"
     params:
-        code=fingerprint("m1.world.tokenizer"),
+        code=step("m1.world.tokenizer"),
         vocabulary=wiring.config.get("world", {}).get("vocabulary"),
         folder=subpath(input.facts, parent=True),
     shell:
-        "python -m m1.world.tokenizer --world {params.folder} --vocabulary {params.vocabulary} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --world {params.folder} --vocabulary {params.vocabulary} --output {output.folder} 2> {log}"
 
 
 rule world_pretrain:
@@ -79,9 +79,9 @@ rule world_pretrain:
     conda:
         "../../envs/train.yaml"
     params:
-        code=fingerprint("m1.world.pretrain"),
+        code=step("m1.world.pretrain"),
         settings=wiring.settings("world/models/{world_model}"),
         folder=subpath(input.documents, parent=True),
     shell:
-        "python -m m1.world.pretrain --name {wildcards.world_model} --world {params.folder} --tokenizer {input.tokenizer}"
+        "python -m {params.code.module} --name {wildcards.world_model} --world {params.folder} --tokenizer {input.tokenizer}"
         " --settings {params.settings:q} --output {output.folder} 2> {log}"

@@ -87,6 +87,29 @@ def fingerprint(module: str) -> str:
     return _cache().fingerprint(module)
 
 
+@dataclass(frozen=True)
+class Step:
+    """What a rule runs; as a param of the rule, it is the fingerprint and nothing else.
+
+    Snakemake compares the text of commands, too. So they say ``python -m {params.code.module}``, and the module may move.
+    """
+
+    fingerprint: str
+    module: str
+
+    def __repr__(self) -> str:
+        return self.fingerprint
+
+
+def step(module: str, started_by: str | None = None) -> Step:
+    """The param of a rule that runs a module.
+
+    Args:
+        started_by: the module that the rule starts in its place, which then starts this one.
+    """
+    return Step(fingerprint(module), started_by or module)
+
+
 class _Cache:
     """Fingerprints that were computed before from the very same sources, kept beside Python's own compiled code."""
 
