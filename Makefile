@@ -86,7 +86,7 @@ $(SGLANG)/.ready: requirements-sglang-cpu.txt tests/sglang_cpu/sitecustomize.py
 	@touch $@
 
 test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## the paper's engine for real, on a CPU (its own environment, 3.4 GB; some ten minutes)
-	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/unit/test_engines_sglang.py
+	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/engines/test_engines_sglang.py
 
 lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check workflow tests benchmarks envs

@@ -3,7 +3,7 @@ pins``).
 
 The packages above :data:`MARK` are chosen by hand. Everything has the version of requirements.txt and constraints.txt,
 where it is in them; what only some machines need (torch's libraries for GPUs) has a marker.
-``tests/rules/test_envs.py`` holds them all together."""
+``tests/layout/test_envs.py`` holds them all together."""
 
 from __future__ import annotations
 

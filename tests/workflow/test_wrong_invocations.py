@@ -1,7 +1,7 @@
 """Wrong invocations: each ends with one message that names what was found and what would be right, and none with a
 traceback.
 
-Wrong configurations are in ``REFUSED`` of tests/unit/test_config.py (some forty, and seven of recipes), what Snakemake
+Wrong configurations are in ``REFUSED`` of tests/wiring/test_config.py, what Snakemake
 makes of them in test_bad_input.py, and files that are no configuration here.
 """
 

@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from m1.commands import reference
 from m1.core.errors import UserError
-from m1.wiring.run import config
+from m1.wiring import config
 from referencing import Registry, Resource
 
 ROOT = Path(__file__).parents[2]

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.store import Store
+from m1.engines import openai, transformers
 from m1.engines.cached import OPTIONS, KeptEngine, opened
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.engines.protocol import DECIDE, Engine, Facts, Generation, Request, openai, settled, transformers
+from m1.engines.protocol import DECIDE, Engine, Facts, Generation, Request, settled
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
 from m1.wiring.config import SCHEMA, load

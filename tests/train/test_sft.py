@@ -27,10 +27,9 @@ from m1.train import checkpoints, finished
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import Order, divided
+from random_model import random_model
+from templates import tokenizer_of
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
-
-from tests.unit.random_model import random_model
-from tests.unit.templates import tokenizer_of
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {

@@ -24,7 +24,7 @@ from m1.client.results import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
 
-PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parent)])
+PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parents[1] / "support")])
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.chat import Marks, assistant_text, chat
 from m1.train.text import IGNORED, encode
+from templates import FAMILIES, tokenizer_of
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
-from tests.unit.templates import FAMILIES, tokenizer_of
 
 PROMPT = "Which drug is two steps from the marker x?\nA. the a\nB. the b"
 THINKING = "Okay, two steps.\nWait, again."

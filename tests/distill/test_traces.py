@@ -18,7 +18,7 @@ from m1.distill.traces import teacher_prompt
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import make_question
 from m1.world.server import Errors, World
-from test_calls_client import SETTINGS
+from test_client import SETTINGS
 from test_distill_server import Adder, addition, running
 
 

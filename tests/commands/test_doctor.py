@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from m1.commands import doctor
-from m1.wiring.run import Wiring, config
+from m1.wiring import config
+from m1.wiring.run import Wiring
 
 ROOT = Path(__file__).parents[2]
 PAPER = [ROOT / "config/paper.yaml"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from m1.core.errors import UserError
-from m1.wiring.run import config
+from m1.wiring import config
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = functools.reduce(config.merged, [yaml.safe_load(path.read_text(encoding="utf-8")) for path in config.DEFAULT])

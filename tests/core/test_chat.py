@@ -6,8 +6,7 @@ import pytest
 from m1.core.chat import DATE, Marks, chat
 from m1.core.errors import UserError
 from m1.infer.sweep import Markers
-
-from tests.unit.templates import FAMILIES, tokenizer_of
+from templates import FAMILIES, tokenizer_of
 
 EXPECTED = {
     "qwen2.5": ("<|im_start|>think\n", "<|im_end|>"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from environments import OF_TORCH, listed, needed, pins, provided
-from m1.core.fingerprint import PACKAGE, dependencies
+from imports import PACKAGE, dependencies
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def rules() -> dict[str, tuple[Path, str, str]]:
             if name in SNAKEMAKES_OWN:
                 continue
             environment = re.search(r'"\.\./\.\./(envs/\w+\.yaml)"', text)
-            module = re.search(r"python -m (m1[.\w]+)", text)
+            module = re.search(r'started_by="([.\w]+)"', text) or re.search(r'code=step\("([.\w]+)"', text)
             assert environment, f"{name}: no environment"
             assert module, f"{name}: no module"
             found[name] = ROOT / environment[1], module[1], text
@@ -136,7 +136,7 @@ def test_the_teachers_environment_holds_what_the_embedded_server_imports() -> No
 @pytest.mark.parametrize("name", rules())
 def test_a_rule_carries_the_fingerprint_of_the_module_it_runs(name: str) -> None:
     _, module, text = rules()[name]
-    assert re.findall(r'fingerprint\("([\w.]+)"\)', text) == [LAUNCHED.get(module, module)]
+    assert re.findall(r'step\("([\w.]+)"', text) == [LAUNCHED.get(module, module)]
 
 
 @pytest.mark.parametrize("name", rules())

@@ -9,14 +9,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from judged_files import frame
 from m1.core import records, style
 from m1.core.errors import UserError
 from m1.core.records import Judgement
 from m1.report import figures, inputs
 from m1.report.accuracy import accuracies
 from scipy import stats
-
-from tests.unit.judged_files import frame
 
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
 HEADINGS = inputs.benchmarks(BENCHMARKS)

@@ -12,7 +12,7 @@ from m1.core import records
 from m1.core.answers import Match
 from m1.core.errors import UserError
 from m1.core.records import Judgement, Prediction, Question
-from m1.score import judge
+from m1.score import predictions as judge
 from m1.score.match import Protocol, decide
 
 DRUGS = Question(

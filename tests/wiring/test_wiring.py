@@ -290,7 +290,7 @@ def test_each_figure_is_given_its_own_settings() -> None:
     for number in (1, 3):
         (text,) = [rule for rule in rules if rule.startswith(f"report_figure{number}:")]
         assert f"settings=wiring.figure{number}()" in text
-        assert f"m1.report.figures figure{number} " in text
+        assert f"{{params.code.module}} figure{number} " in text
 
 
 def test_without_table_2_it_is_no_target() -> None:

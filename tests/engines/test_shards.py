@@ -16,7 +16,7 @@ from m1.core.records import Question, write
 from m1.engines.shards import in_shard, portions, shard
 from m1.screen import attempt
 from m1.wiring.run import Wiring
-from test_screen_attempt import QUESTIONS, model, screened  # noqa: F401
+from test_attempt import QUESTIONS, model, screened  # noqa: F401
 from test_wiring import Wildcards, made
 
 

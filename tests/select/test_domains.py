@@ -13,7 +13,7 @@ from m1.core.errors import UserError
 from m1.core.records import Domain, Question, Trace
 from m1.select import domains
 from m1.world.server import LABELLING, QUESTION_HEADING, Errors, World
-from test_calls_client import SETTINGS
+from test_client import SETTINGS
 from test_distill_server import Adder, addition, running
 
 ROOT = Path(__file__).parents[2]

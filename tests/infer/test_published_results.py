@@ -17,7 +17,7 @@ from m1.core.errors import UserError
 from m1.core.layouts import LAYOUTS, lettered
 from m1.core.records import Judgement, Prediction, Question
 from m1.infer import published
-from m1.score import judge
+from m1.score import predictions as judge
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 NAMES = {"MedQA_USLME_test": "medqa", "PubMedQA_test": "pubmedqa", "HumanityLastExam": "hle"}

@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from judged_files import frame
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Domain, Judgement, Question, Sample, Trace
 from m1.report import tables
 from m1.report.accuracy import accuracies, average
 from statsmodels.stats.proportion import proportion_confint
-
-from tests.unit.judged_files import frame
 
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
 BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")

@@ -12,8 +12,7 @@ import pytest
 from m1.core.errors import UserError
 from m1.train import checkpoints, launch
 from m1.train.launch import srun
-
-from tests.unit.test_train_sft import (
+from test_sft import (
     PLACEMENT,
     command,
     environment,

@@ -12,7 +12,7 @@ from m1.core.records import Attempt, Question
 from m1.screen import ask
 from m1.wiring.run import CALLS
 from m1.world.server import Errors, World
-from test_calls_client import SETTINGS
+from test_client import SETTINGS
 from test_distill_server import Adder, addition, running
 
 
