@@ -80,7 +80,7 @@ FAULTS = {
 
 
 def write_questions(path: Path, number: int) -> list[Question]:
-    """Questions that the fault server answers with A, which is right."""
+    """Questions that the fault server answers with A, which is correct."""
     options = ("Amiloride", "Bumetanide", "Chlorthalidone", "Dapagliflozin")
     questions = [
         Question(f"q{n:05}", "faults", f"Case {n}: which drug comes first?", None, options, "A") for n in range(number)

@@ -30,7 +30,7 @@ sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests" / "unit")]
 from chromium import PROGRAM, Page, browser  # noqa: E402
 from m1.core import records  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
-from m1.core.records import Judgement, Prediction, Question, Rollout, writing  # noqa: E402
+from m1.core.records import Prediction, Question, Rollout, Score, writing  # noqa: E402
 from m1.report import inputs  # noqa: E402
 
 BENCHMARKS = ROOT / "resources" / "paper" / "benchmarks.csv"
@@ -65,7 +65,7 @@ def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int
     for name, rows in by_benchmark.items():
         records.write(folder / f"{name}.parquet", rows, Question)
     with (
-        writing(folder / "judgements.parquet", Judgement) as judgements,
+        writing(folder / "scores.parquet", Score) as scores,
         writing(folder / "predictions.parquet", Prediction) as predictions,
         writing(folder / "rollouts.parquet", Rollout) as rollouts,
     ):
@@ -88,7 +88,7 @@ def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int
                     )
                     rollouts.add([rollout])
                 for budget, count in settings:
-                    right, ended, text = (
+                    correct, ended, text = (
                         chance.random() < 0.6,
                         length < budget,
                         f"Answer: \\boxed{{{chance.choice(prose)[:60]}}}",
@@ -96,15 +96,13 @@ def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int
                     key = (question.id, question.source, f"model-{number}", budget, count)
                     tokens = min(length, budget)
                     predictions.add([Prediction(*key, tokens, ended, text, 12)])
-                    letter, rule = ("A", "boxed text") if right else ("B", "most similar option")
-                    judgements.add(
-                        [Judgement(key[0], key[1], *key[1:], ended, tokens, 12, text[15:-1], letter, right, rule)]
-                    )
+                    letter, rule = ("A", "boxed text") if correct else ("B", "most similar option")
+                    scores.add([Score(key[0], key[1], *key[1:], ended, tokens, 12, text[15:-1], letter, correct, rule)])
     named = [{"model": f"model-{number}", "label": f"Model {number}"} for number in range(models)]
     given = {"remark": "synthetic", "models": named, "megabytes": 60}
     arguments = [
         word
-        for name in ("judgements", "predictions", "rollouts")
+        for name in ("scores", "predictions", "rollouts")
         for word in (f"--{name}", str(folder / f"{name}.parquet"))
     ]
     arguments += [

@@ -32,8 +32,8 @@ def run(seed: int) -> Path:
 def mean_accuracies(results: Path, models: list[str]) -> pd.DataFrame:
     """Mean accuracy (%) over the benchmarks at each budget and forced count; one row for each model."""
     frames = [pd.read_parquet(results / "score" / f"{model}.parquet") for model in models]
-    judged = pd.concat(frames)
-    cells = judged.groupby(["model", "budget", "forced", "benchmark"])["correct"].mean()
+    scored = pd.concat(frames)
+    cells = scored.groupby(["model", "budget", "forced", "benchmark"])["correct"].mean()
     return (100 * cells.groupby(["model", "budget", "forced"]).mean()).unstack(["budget", "forced"]).sort_index(axis=1)
 
 

@@ -29,9 +29,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from m1.core.records import Question  # noqa: E402
-from m1.engines.cached import Generation, KeptEngine, Request, add_arguments, opened  # noqa: E402
-from m1.engines.shards import portions  # noqa: E402
-from m1.infer.sweep import Markers, Settings, answer, force, prompt_ids, sweep, think  # noqa: E402
+from m1.engines.cached import CachedEngine, Generation, Request, add_arguments, opened  # noqa: E402
+from m1.engines.shards import chunks  # noqa: E402
+from m1.infer.sweep import Settings, SweepTokens, answer, force, prompt_ids, sweep, think  # noqa: E402
 
 Asked = Sequence[tuple[str, Question]]
 Answered = list[tuple[Request, Generation]]
@@ -52,7 +52,7 @@ class Way:
         self.flags = ["--name", "m", "--model", str(model), "--serve", json.dumps(serve), "--batch", str(batch)]
         self.tokens, self.wall, self.cpu = 0, 0.0, 0.0
 
-    def run(self, work: Callable[[KeptEngine, Any], object]) -> Answered:
+    def run(self, work: Callable[[CachedEngine, Any], object]) -> Answered:
         """What ``work`` asks of an engine with an empty store, and is answered."""
         answered: Answered = []
         parser = argparse.ArgumentParser()
@@ -60,7 +60,7 @@ class Way:
         with tempfile.TemporaryDirectory() as store:
             arguments = parser.parse_args([*self.flags, "--store", store, "--output", "none", "--manifest", "none"])
             with opened(arguments, "sweep") as (engine, tokenizer, _):
-                generate, markers = engine.generate, Markers.of(tokenizer)
+                generate, markers = engine.generate, SweepTokens.from_tokenizer(tokenizer)
                 generate([Request(markers.think, 1, markers.stop)], "loading")
 
                 def recorded(requests: Sequence[Request], what: str) -> list[Generation]:
@@ -82,9 +82,9 @@ class Way:
         return f"| {' | '.join(first)} | {self.tokens:,} | {self.wall:.1f} | {self.cpu:.1f} |"
 
 
-def alone(engine: KeptEngine, tokenizer: Any, asked: Asked, budget: int, forced: int, limit: int) -> None:
+def alone(engine: CachedEngine, tokenizer: Any, asked: Asked, budget: int, forced: int, limit: int) -> None:
     """One setting from nothing."""
-    markers, prompts = Markers.of(tokenizer), prompt_ids(tokenizer, asked)
+    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
     thoughts = force(engine, prompts, think(engine, prompts, markers, budget), markers, budget, {forced})[forced]
     answer(engine, tokenizer, prompts, thoughts, markers, limit)
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1 << 30, help="at most, evenly from all")
     arguments = parser.parse_args()
     arguments.anew_batch = arguments.anew_batch or arguments.batch
-    asked = [pair for _, part in portions(arguments.benchmarks, 1 << 30) for pair in part]
+    asked = [pair for _, part in chunks(arguments.benchmarks, 1 << 30) for pair in part]
     asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
     settings = Settings.of(json.dumps(yaml.safe_load((ROOT / "config/config.yaml").read_text())["thinking"]))
     once, anew = (Way(arguments.model, arguments.serve, batch) for batch in (arguments.batch, arguments.anew_batch))

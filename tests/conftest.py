@@ -13,7 +13,7 @@ from hypothesis import settings
 # Threads of torch that wait for each other's cores take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# The same examples in each run, and no deadline: what takes long on a busy machine is right all the same.
+# The same examples in each run, and no deadline: what takes long on a busy machine is correct all the same.
 settings.load_profile("ci")
 
 WORLD = '{"seed": 5, "entities": 12, "pools": {"medmcqa": 4}, "benchmark_size": 2, "facts_first": 40, "mixed": 200}'

@@ -95,7 +95,7 @@ def failure(world: World, folder: Path, requests: list[Request] = REQUESTS, **ch
 
 
 def test_flaky_provider_gives_every_answer_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
-    world = World(Adder(), Errors(wrong=0, empty=0, malformed=0.3, flaky=0.3))
+    world = World(Adder(), Errors(incorrect=0, empty=0, malformed=0.3, flaky=0.3))
     requests = [Request(f"What is {n} plus 1?") for n in range(120)]
     with running(world) as url:
         with Store(tmp_path) as store:
@@ -685,7 +685,7 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
             "import sys",
             "from m1.core.errors import run",
             "from m1.core.store import Store",
-            "from test_calls_client import REQUESTS, complete_all, provider",
+            "from test_client import REQUESTS, complete_all, provider",
             "def main(argv):",
             "    with Store(sys.argv[2]) as store:",
             "        complete_all(REQUESTS, provider(base_url=sys.argv[1], concurrency=4), store, 'test')",

@@ -221,7 +221,7 @@ def test_wrong_key_and_no_provider(store: Store) -> None:
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         with pytest.raises(UserError, match=r"HTTP 401: .*fault 401 for Bearer \*\*\*.*M1_TEST_KEY"):
-            run(provider, requests, store, key="sk-wrong")
+            run(provider, requests, store, key="sk-incorrect")
         assert not server.batches
     with pytest.raises(UserError, match=r"no connection .*Check base_url"):
         run(provider, requests, store)
@@ -462,7 +462,7 @@ def test_a_damaged_journal_is_named(store: Store, damage: Callable[[str], str]) 
 
 def test_a_content_filter_refuses_by_any_status() -> None:
     assert is_refusal(403, "HTTP 403: content_filter")
-    assert not is_refusal(403, "HTTP 403: no such right")
+    assert not is_refusal(403, "HTTP 403: no such correct")
 
 
 @pytest.mark.parametrize(

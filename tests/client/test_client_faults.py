@@ -88,8 +88,8 @@ def test_nothing_is_lost_or_paid_twice_through_faults_and_kills() -> None:
     )
 
 
-def event(kind: str, number: int, at: float, key: str = "k", outcome: str = "right") -> dict[str, Any]:
-    more = {"outcome": outcome, "paid": outcome == "right"} if kind == "out" else {}
+def event(kind: str, number: int, at: float, key: str = "k", outcome: str = "correct") -> dict[str, Any]:
+    more = {"outcome": outcome, "paid": outcome == "correct"} if kind == "out" else {}
     return {"event": kind, "number": number, "at": at, "key": key, **more}
 
 

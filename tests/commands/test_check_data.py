@@ -1,4 +1,4 @@
-"""The check of all sets before a run: what is said of those that are right, missing, optional, or other than
+"""The check of all sets before a run: what is said of those that are correct, missing, optional, or other than
 expected."""
 
 from __future__ import annotations
@@ -122,7 +122,10 @@ def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
     listener = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # accepts connections, and is never served
     given = {f"set {n}": entry(hub="some/set", split="test") for n in range(7)}
     given |= {f"file {n}": entry(hub="some/set", file="a.jsonl") for n in range(7)}
-    code = "import json, pathlib, sys; from m1.core.errors import run; from m1.commands import check_data as check; check.PATIENCE = 1; "
+    code = (
+        "import json, pathlib, sys; from m1.core.errors import run; from m1.commands import "
+        "check_data as check; check.PATIENCE = 1; "
+    )
     code += "run(lambda _: check.check(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])))"
     environment = {
         **os.environ,

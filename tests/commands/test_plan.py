@@ -48,7 +48,7 @@ def questions(count: int, start: int = 0) -> list[Question]:
 def trace(question: Question) -> Trace:
     kinds = get_type_hints(Trace)
     values = {name: 1 if kinds[name] in (int, float) else "x" for name in records.schema(Trace).names}
-    return Trace(**values | {"question_id": question.id, "verdict": "right"})
+    return Trace(**values | {"question_id": question.id, "verdict": "correct"})
 
 
 def answer(seconds: float | None = 2.0, served: str | None = None) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def test_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         "train_sft": 7,
         "infer_sweep": 7,
         "infer_answer": 4,
-        "score_judge": 11,
+        "score_predictions": 11,
     }
     assert found["total"]["dollars"] == pytest.approx(sum(row["dollars"] for row in found["steps"]))
     lines = table(make_plan(settings(tmp_path, base=PAPER)))

@@ -81,10 +81,10 @@ def test_an_editor_marks_a_wrong_key_and_a_wrong_value_of_an_overlay() -> None:
     validator = Draft202012Validator(json.loads(reference.OVERLAY.read_text(encoding="utf-8")))
     assert not list(validator.iter_errors({"benchmarks": {"gpqa": None}, "merge": {"threshold": 90}}))
     assert not list(validator.iter_errors({"bases": {"small": {"hub": "a/b", "path": None}}}))
-    for wrong in (
+    for incorrect in (
         {"sead": 1},
         {"merge": {"threshold": 900}},
         {"benchmarks": {"gpqa": {"form": "a"}}},
         {"report": {"table1": {"budget": 0}}},
     ):
-        assert list(validator.iter_errors(wrong)), wrong
+        assert list(validator.iter_errors(incorrect)), incorrect

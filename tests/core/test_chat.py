@@ -1,11 +1,11 @@
-"""Marks of thinking and answering, read from the chat template of any family."""
+"""TurnTokens of thinking and answering, read from the chat template of any family."""
 
 from __future__ import annotations
 
 import pytest
-from m1.core.chat import DATE, Marks, chat
+from m1.core.chat import DATE, TurnTokens, chat
 from m1.core.errors import UserError
-from m1.infer.sweep import Markers
+from m1.infer.sweep import SweepTokens
 from templates import FAMILIES, tokenizer_of
 
 EXPECTED = {
@@ -20,14 +20,14 @@ EXPECTED = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_marks_are_those_of_the_family(family: str) -> None:
-    marks = Marks.of(tokenizer_of(family))
+    marks = TurnTokens.from_tokenizer(tokenizer_of(family))
     assert (marks.header("think"), marks.end) == EXPECTED[family]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_sweep_stops_where_a_turn_ends_or_another_opens(family: str) -> None:
     tokenizer = tokenizer_of(family)
-    markers, marks = Markers.of(tokenizer), Marks.of(tokenizer)
+    markers, marks = SweepTokens.from_tokenizer(tokenizer), TurnTokens.from_tokenizer(tokenizer)
     assert {tokenizer.convert_tokens_to_ids(marks.opening), tokenizer.convert_tokens_to_ids(marks.end)} <= set(
         markers.stop
     )
@@ -47,7 +47,7 @@ def test_a_template_with_plain_text_marks_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"opens a turn without a special token .'### user: ' goes before .*docs/training.md"
     ):
-        Marks.of(tokenizer)
+        TurnTokens.from_tokenizer(tokenizer)
 
 
 def test_a_template_that_fails_is_named() -> None:

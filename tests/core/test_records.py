@@ -1,4 +1,4 @@
-"""Records: what is written is read again, and what cannot be right is said with file, record and field."""
+"""Records: what is written is read again, and what cannot be correct is said with file, record and field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.core import records
 from m1.core.errors import UserError
-from m1.core.records import LETTERS, Attempt, Domain, Judgement, Prediction, Question, Rollout, Sample, Trace
+from m1.core.records import LETTERS, Domain, Prediction, Question, Rollout, Sample, Score, ScreenAnswer, Trace
 
 words = st.text(st.characters(exclude_categories=["Cs"]))
 filled = words.filter(str.strip)
@@ -33,7 +33,7 @@ def questions(draw: st.DrawFn) -> Question:
 
 RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
     Question: questions(),
-    Attempt: st.builds(Attempt, filled, words, words, st.booleans()),
+    ScreenAnswer: st.builds(ScreenAnswer, filled, words, words, st.booleans()),
     Trace: st.builds(
         Trace,
         *[words] * 5,
@@ -50,8 +50,8 @@ RECORDS: dict[type[Any], st.SearchStrategy[Any]] = {
     ),
     Rollout: st.builds(Rollout, words, words, words, ids, st.sampled_from(["stop", "length"])),
     Prediction: st.builds(Prediction, words, words, words, counts, counts, counts, st.booleans(), words, counts),
-    Judgement: st.builds(
-        Judgement,
+    Score: st.builds(
+        Score,
         words,
         words,
         words,
@@ -99,18 +99,18 @@ def question(**changes: Any) -> Question:
         (question(options=("this",)), "field 'options': 1 options; 2 to 14 are possible"),
         (question(options=("x",) * 15), "field 'options': 15 options"),
         (question(options=("this", " ")), "field 'options': option B is empty"),
-        (Attempt("", "m", "", True), "field 'question_id': empty"),
+        (ScreenAnswer("", "m", "", True), "field 'question_id': empty"),
         (
             Trace("q", "t", "", "", "", 0, 0, 0, 0.0, "", "fine"),
-            "record 1 (q), field 'verdict': 'fine'; it must be one of right, wrong",
+            "record 1 (q), field 'verdict': 'fine'; it must be one of correct, incorrect",
         ),
-        (Trace("q", "t", "", "", "", -1, 0, 0, 0.0, "", "right"), "field 'prompt_tokens'"),
+        (Trace("q", "t", "", "", "", -1, 0, 0, 0.0, "", "correct"), "field 'prompt_tokens'"),
         (Domain("q", "7", "x"), "field 'code': '7'; two digits are needed"),
         (Sample("q", "s", "", "p", "", "a", "m1k", "all", 1), "field 'thinking': empty"),
         (Rollout("q", "b", "m", (), "end"), "field 'finish_reason': 'end'; it must be 'stop' or 'length'"),
         (Prediction("q", "b", "m", -1, 0, 0, True, "", 0), "field 'budget': negative"),
-        (Judgement("q", "s", "b", "m", 0, 0, True, 0, 0, "", "Z", False, "r"), "field 'letter': 'Z'"),
-        (Judgement("q", "s", "b", "m", 0, 0, True, 0, 0, "", "A", False, ""), "field 'rule': empty"),
+        (Score("q", "s", "b", "m", 0, 0, True, 0, 0, "", "Z", False, "r"), "field 'letter': 'Z'"),
+        (Score("q", "s", "b", "m", 0, 0, True, 0, 0, "", "A", False, ""), "field 'rule': empty"),
     ],
 )
 def test_a_wrong_record_is_refused_before_it_is_written(tmp_path: Path, row: Any, said: str) -> None:

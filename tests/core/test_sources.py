@@ -229,18 +229,19 @@ def test_checksums_of_local_files_and_of_the_hub(tmp_path: Path, client: Client)
     path = tmp_path / "a.jsonl"
     path.write_bytes(LINES)
     for kind in ("md5", "sha256"):
-        right = f"{kind}:{hashlib.new(kind, LINES).hexdigest()}"
-        assert sources.read({"path": str(path), "checksum": right}, "exam") == (str(path), ROWS)
-        wrong = f"{kind}:{'0' * len(right.partition(':')[2])}"
+        correct = f"{kind}:{hashlib.new(kind, LINES).hexdigest()}"
+        assert sources.read({"path": str(path), "checksum": correct}, "exam") == (str(path), ROWS)
+        wrong = f"{kind}:{'0' * len(correct.partition(':')[2])}"
         with pytest.raises(
             UserError,
-            match=f"its {kind} is {right[len(kind) + 1 :]}, but 0+ is expected.*set the entry's `checksum` to {right}",
+            match=f"its {kind} is {correct[len(kind) + 1 :]}, but 0+ is expected.*set the entry's `checksum` "
+            f"to {correct}",
         ):
             sources.read({"path": str(path), "checksum": wrong}, "exam")
     with pytest.raises(UserError, match="must begin with md5: or sha256:"):
         sources.read({"path": str(path), "checksum": "crc:1"}, "exam")
     with pytest.raises(UserError, match="`checksum` is of a file; give the `file`"):
-        sources.read({"hub": "some/set", "split": "train", "checksum": right}, "exam")
+        sources.read({"hub": "some/set", "split": "train", "checksum": correct}, "exam")
     kind, message, _ = client.read(file="questions.jsonl", checksum=f"sha256:{'0' * 64}")
     assert (kind, "delete it, if it came from the hub" in message) == ("UserError", True)
 

@@ -25,17 +25,17 @@ from m1.core.errors import UserError
 from m1.core.records import LETTERS, Question
 from m1.world.server import Errors, World, add_arguments, make_world, serve
 
-PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parent)])
+PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), *sys.path])
 
 
 class Adder:
     """Knows what a plus b is."""
 
-    def think(self, user_text: str, wrong: bool) -> tuple[str, str] | None:
+    def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
         found = re.search(r"What is (\d+) plus (\d+)\?", user_text)
         if not found:
             return None
-        answer = int(found[1]) + int(found[2]) + wrong
+        answer = int(found[1]) + int(found[2]) + incorrect
         return f"Okay, {found[1]} and {found[2]} make {answer}.", f"The answer is \\boxed{{{answer}}}."
 
 
@@ -98,8 +98,8 @@ def test_answers_like_an_openai_server() -> None:
         assert json.loads(fetch(url, "GET", "/v1/models")[1])["data"][0]["id"] == "world-teacher"
         assert json.loads(fetch(url, "GET", "/health")[1]) == {"status": "ok", "calls": 1}
         assert fetch(url, "GET", "/elsewhere")[0] == fetch(url, "POST", "/elsewhere")[0] == 404
-        for wrong in ("no json", "[]", '{"messages": []}', '{"messages": 1}'):
-            assert fetch(url, "POST", "/v1/chat/completions", wrong)[0] == 400
+        for incorrect in ("no json", "[]", '{"messages": []}', '{"messages": 1}'):
+            assert fetch(url, "POST", "/v1/chat/completions", incorrect)[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,16 @@ def test_max_tokens_cuts(limit: int, thinking: str | None, answer: str | None, f
 
 
 def test_shares_of_errors_are_as_asked_and_repeat() -> None:
-    errors = Errors(wrong=0.12, empty=0.02, malformed=0.03, seed=3)
+    errors = Errors(incorrect=0.12, empty=0.02, malformed=0.03, seed=3)
     prompts = [f"prompt {n}" for n in range(20_000)]
     outcomes = [errors.outcome(prompt) for prompt in prompts]
     counts = Counter(outcomes)
-    for kind, share in {"wrong": 0.12, "empty": 0.02, "no box": 0.01, "no thinking": 0.01, "html": 0.01}.items():
+    for kind, share in {"incorrect": 0.12, "empty": 0.02, "no box": 0.01, "no thinking": 0.01, "html": 0.01}.items():
         assert abs(counts[kind] / 20_000 - share) < 5 * (share / 20_000) ** 0.5
     assert outcomes == [errors.outcome(prompt) for prompt in prompts]
-    assert outcomes != [Errors(wrong=0.12, empty=0.02, malformed=0.03, seed=4).outcome(prompt) for prompt in prompts]
+    assert outcomes != [
+        Errors(incorrect=0.12, empty=0.02, malformed=0.03, seed=4).outcome(prompt) for prompt in prompts
+    ]
 
 
 def test_flaky_and_html_only_at_the_first_request() -> None:
@@ -160,8 +162,8 @@ def test_served_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", PATHS)
     with (
-        pytest.raises(UserError, match=r"(?s)ended with exit code 1.*`serve`.*error: --wrong: 7\.0; a share"),
-        served(served_adder("--wrong", "7"), 20),
+        pytest.raises(UserError, match=r"(?s)ended with exit code 1.*`serve`.*error: --incorrect: 7\.0; a share"),
+        served(served_adder("--incorrect", "7"), 20),
     ):
         pass
     with (

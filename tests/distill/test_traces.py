@@ -29,18 +29,18 @@ def world_questions(folder: Path, count: int) -> list[Question]:
     rng = random.Random(1)
     questions = []
     for number in range(count):
-        stem, context, options, right = make_question(facts, rng, "vignette", (1, 4), 4)
+        stem, context, options, correct = make_question(facts, rng, "vignette", (1, 4), 4)
         questions.append(
             Question(
-                f"w{number:04}", ("medqa", "headqa")[number % 3 == 0], stem, context, tuple(options), LETTERS[right]
+                f"w{number:04}", ("medqa", "headqa")[number % 3 == 0], stem, context, tuple(options), LETTERS[correct]
             )
         )
     return questions
 
 
 def distill(folder: Path, teacher: dict[str, Any]) -> tuple[list[Trace], list[Trace], dict[str, Any]]:
-    """Run the command line on ``folder/questions.parquet``: right traces, dropped ones, manifest."""
-    files = ("questions.parquet", "store", "right.parquet", "dropped.parquet", "differing.csv", "manifest.json")
+    """Run the command line on ``folder/questions.parquet``: correct traces, dropped ones, manifest."""
+    files = ("questions.parquet", "store", "correct.parquet", "dropped.parquet", "differing.csv", "manifest.json")
     names = {name: str(folder / name) for name in files}
     flags = ["--questions", "--store", "--output", "--dropped", "--differing", "--manifest"]
     traces.main(
@@ -52,8 +52,8 @@ def distill(folder: Path, teacher: dict[str, Any]) -> tuple[list[Trace], list[Tr
             json.dumps(teacher),
         ]
     )
-    right, dropped = (records.read(names[name], Trace) for name in ("right.parquet", "dropped.parquet"))
-    return right, dropped, json.loads(Path(names["manifest.json"]).read_text())
+    correct, dropped = (records.read(names[name], Trace) for name in ("correct.parquet", "dropped.parquet"))
+    return correct, dropped, json.loads(Path(names["manifest.json"]).read_text())
 
 
 def test_from_questions_to_right_traces_and_again_for_nothing(
@@ -65,7 +65,7 @@ def test_from_questions_to_right_traces_and_again_for_nothing(
         "m1.world.server",
         "--facts",
         str(tmp_path / "facts.json"),
-        "--wrong",
+        "--incorrect",
         "0.2",
         "--empty",
         "0.1",
@@ -73,37 +73,39 @@ def test_from_questions_to_right_traces_and_again_for_nothing(
         "0.15",
     ]
     teacher = SETTINGS | {"base_url": None, "serve": serve, "max_retries": 4}
-    right, dropped, manifest = distill(tmp_path, teacher)
+    correct, dropped, manifest = distill(tmp_path, teacher)
 
     errors = Errors(0.2, 0.1, 0.15)
     expected = {
-        "right": "right",
-        "html": "right",
-        "wrong": "wrong",
+        "correct": "correct",
+        "html": "correct",
+        "incorrect": "incorrect",
         "empty": "no_answer",
         "no box": "no_answer",
         "no thinking": "no_answer",
     }
     verdicts = {q.id: expected[errors.outcome(teacher_prompt(q))] for q in questions}
-    assert {trace.question_id: trace.verdict for trace in right + dropped} == verdicts
-    assert [trace.question_id for trace in right] == [q.id for q in questions if verdicts[q.id] == "right"]
-    assert [trace.question_id for trace in dropped] == [q.id for q in questions if verdicts[q.id] != "right"]
-    assert min(len(right), *[manifest["counts"]["verdicts"][name] for name in ("wrong", "no_answer")]) > 5
+    assert {trace.question_id: trace.verdict for trace in correct + dropped} == verdicts
+    assert [trace.question_id for trace in correct] == [q.id for q in questions if verdicts[q.id] == "correct"]
+    assert [trace.question_id for trace in dropped] == [q.id for q in questions if verdicts[q.id] != "correct"]
+    assert min(len(correct), *[manifest["counts"]["verdicts"][name] for name in ("incorrect", "no_answer")]) > 5
     assert sum(sum(counts.values()) for counts in manifest["counts"]["sources"].values()) == 150
-    assert manifest["counts"]["sources"]["medqa"]["right"] == sum(int(t.question_id[1:]) % 3 != 0 for t in right)
+    assert manifest["counts"]["sources"]["medqa"]["correct"] == sum(int(t.question_id[1:]) % 3 != 0 for t in correct)
     spending = manifest["spending"]
     assert (spending["calls"], spending["calls_made"], spending["refused"]) == (150, 150, 0)
-    assert spending["completion_tokens"] == sum(trace.completion_tokens for trace in right + dropped)
+    assert spending["completion_tokens"] == sum(trace.completion_tokens for trace in correct + dropped)
     assert (
-        spending["dollars"] == spending["dollars_now"] == pytest.approx(sum(trace.dollars for trace in right + dropped))
+        spending["dollars"]
+        == spending["dollars_now"]
+        == pytest.approx(sum(trace.dollars for trace in correct + dropped))
     )
-    assert right[0].dollars == pytest.approx((right[0].prompt_tokens * 1 + right[0].completion_tokens * 10) / 1e6)
-    assert right[0].teacher == "adder"
-    assert f"150 questions → {len(right)} right traces" in capsys.readouterr().out
+    assert correct[0].dollars == pytest.approx((correct[0].prompt_tokens * 1 + correct[0].completion_tokens * 10) / 1e6)
+    assert correct[0].teacher == "adder"
+    assert f"150 questions → {len(correct)} correct traces" in capsys.readouterr().out
 
-    before = [(tmp_path / name).read_bytes() for name in ("right.parquet", "dropped.parquet")]
+    before = [(tmp_path / name).read_bytes() for name in ("correct.parquet", "dropped.parquet")]
     _, _, manifest = distill(tmp_path, teacher | {"serve": ["no.such.server"]})
-    assert [(tmp_path / name).read_bytes() for name in ("right.parquet", "dropped.parquet")] == before
+    assert [(tmp_path / name).read_bytes() for name in ("correct.parquet", "dropped.parquet")] == before
     assert (manifest["spending"]["calls_made"], manifest["spending"]["dollars_now"]) == (0, 0)
     assert manifest["spending"]["dollars"] == spending["dollars"]
 
@@ -116,8 +118,8 @@ def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
             return (400, {}) if addition(2).stem in body["messages"][0]["content"] else super().complete(body)
 
     with running(OneRefused(Adder(), Errors(0, 0, 0, 0))) as url:
-        right, dropped, manifest = distill(tmp_path, SETTINGS | {"base_url": url, "max_tokens": 7})
-    assert right == []
+        correct, dropped, manifest = distill(tmp_path, SETTINGS | {"base_url": url, "max_tokens": 7})
+    assert correct == []
     assert [trace.verdict for trace in dropped] == [
         "truncated",
         "truncated",
@@ -126,7 +128,7 @@ def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
         "truncated",
         "truncated",
     ]
-    assert manifest["counts"]["verdicts"] == {"right": 0, "wrong": 0, "no_answer": 0, "truncated": 5, "failed": 1}
+    assert manifest["counts"]["verdicts"] == {"correct": 0, "incorrect": 0, "no_answer": 0, "truncated": 5, "failed": 1}
 
 
 def completion(thinking: str, answer: str, finish: str) -> Completion:
@@ -137,9 +139,9 @@ def completion(thinking: str, answer: str, finish: str) -> Completion:
 @pytest.mark.parametrize(
     ("thinking", "answer", "finish", "verdict"),
     [
-        ("t", "\\boxed{11}", "stop", "right"),
-        ("t", "\\boxed{B}", "stop", "right"),
-        ("t", "\\boxed{A}", "stop", "wrong"),
+        ("t", "\\boxed{11}", "stop", "correct"),
+        ("t", "\\boxed{B}", "stop", "correct"),
+        ("t", "\\boxed{A}", "stop", "incorrect"),
         ("t", "\\boxed{}", "stop", "no_answer"),
         ("t", "", "stop", "no_answer"),
         ("", "\\boxed{11}", "stop", "no_answer"),
@@ -155,10 +157,10 @@ def test_verdicts(thinking: str, answer: str, finish: str, verdict: str, rule: A
 @pytest.mark.parametrize(
     ("answer", "released", "strict"),
     [
-        ("11", "right", "no_answer"),
+        ("11", "correct", "no_answer"),
         ("So it is 11", "no_answer", "no_answer"),
-        ("\\boxed{Boron}", "right", "wrong"),
-        ("Boron", "right", "no_answer"),
+        ("\\boxed{Boron}", "correct", "incorrect"),
+        ("Boron", "correct", "no_answer"),
     ],
 )
 def test_where_the_rules_differ(answer: str, released: str, strict: str) -> None:
@@ -175,21 +177,21 @@ def test_answers_that_are_right_by_one_rule_only_are_counted_and_listed(tmp_path
     boxed = {questions[0].stem: "Boron", questions[2].stem: "B. or not", questions[3].stem: "A"}
 
     class Accidents(Adder):
-        def think(self, user_text: str, wrong: bool) -> tuple[str, str] | None:
+        def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
             found = next((text for stem, text in boxed.items() if stem in user_text), None)
-            return ("t", f"\\boxed{{{found}}}") if found else super().think(user_text, wrong)
+            return ("t", f"\\boxed{{{found}}}") if found else super().think(user_text, incorrect)
 
     with running(World(Accidents(), Errors(0, 0, 0, 0))) as url:
-        right, _, manifest = distill(tmp_path, SETTINGS | {"base_url": url})
-    assert [trace.question_id for trace in right] == ["q0000", "q0001", "q0002"]
-    assert manifest["counts"]["right_by_one_rule_only"] == {"released": 2, "strict": 0}
+        correct, _, manifest = distill(tmp_path, SETTINGS | {"base_url": url})
+    assert [trace.question_id for trace in correct] == ["q0000", "q0001", "q0002"]
+    assert manifest["counts"]["correct_by_one_rule_only"] == {"released": 2, "strict": 0}
     with open(tmp_path / "differing.csv", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert [(row["question_id"], row["boxed"], row["released"], row["strict"]) for row in rows] == [
-        ("q0000", "Boron", "right", "wrong"),
-        ("q0002", "B. or not", "right", "wrong"),
+        ("q0000", "Boron", "correct", "incorrect"),
+        ("q0002", "B. or not", "correct", "incorrect"),
     ]
-    assert (rows[0]["right_letter"], rows[0]["right_text"]) == ("B", questions[0].answer_text)
+    assert (rows[0]["correct_letter"], rows[0]["correct_text"]) == ("B", questions[0].answer_text)
 
 
 def test_rule_must_be_known(tmp_path: Path) -> None:
@@ -221,12 +223,12 @@ def test_draw_is_seeded_sized_and_capped(tmp_path: Path, capsys: pytest.CaptureF
     assert drawn == sorted(drawn, key=lambda q: q.id), "in the order of the collection"
     capsys.readouterr()
     assert run("--size", "250", "--seed", "42") == questions
-    assert "300 drawn at random, for 250 right traces, fewer than the 312 wanted" in capsys.readouterr().out
+    assert "300 drawn at random, for 250 correct traces, fewer than the 312 wanted" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"missing\.parquet"):
         run("--like", str(tmp_path / "missing.parquet"), "--seed", "42")
 
 
 def test_draw_counts_of_the_paper() -> None:
-    """Table 3's random sets: 23,493 and 1,000 traces wanted of answers that are right four times in five."""
+    """Table 3's random sets: 23,493 and 1,000 traces wanted of answers that are correct four times in five."""
     questions = [addition(0)] * 30_000
     assert [len(draw.draw(questions, size, 0.8, 42)) for size in (23_493, 1_000)] == [29_366, 1_250]

@@ -23,9 +23,9 @@ from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.store import Store
 from m1.engines import openai, transformers
-from m1.engines.cached import OPTIONS, KeptEngine, opened
+from m1.engines.cached import OPTIONS, CachedEngine, opened
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.engines.protocol import DECIDE, Engine, Facts, Generation, Request, settled
+from m1.engines.protocol import DECIDE, Engine, Generation, ModelFacts, Request, to_generation
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
 from m1.wiring.config import SCHEMA, load
@@ -217,11 +217,11 @@ def test_what_was_in_flight_when_one_fails_is_kept(server: tuple[Server, str], f
     asked = requests(30, 20)
     server[0].answers = [None] * 12 + [(400, "no", {})]
     with Store(tmp_path) as store:
-        kept = KeptEngine(lambda: OpenAIEngine(folder, 4, OpenAIOptions(server[1])), "model", store, "test")
+        kept = CachedEngine(lambda: OpenAIEngine(folder, 4, OpenAIOptions(server[1])), "model", store, "test")
         with pytest.raises(UserError, match="HTTP 400"):
             kept.generate(asked, "answers")
         assert len(store) == len(server[0].bodies) >= 11
-        again = KeptEngine(lambda: OpenAIEngine(folder, 4, OpenAIOptions(server[1])), "model", store, "test")
+        again = CachedEngine(lambda: OpenAIEngine(folder, 4, OpenAIOptions(server[1])), "model", store, "test")
         assert len(again.generate(asked, "answers")) == len(server[0].bodies) == 30
 
 
@@ -250,7 +250,7 @@ def test_a_greedy_request_has_the_key_that_it_always_had(tmp_path: Path) -> None
     request = Request((5, 6), 7, (8,), seed=3, top_p=0.5)
     with Store(tmp_path) as store:
         store.put(digest([digest("model"), [5, 6], 7, [8]]), {"token_ids": [1], "finish_reason": "stop"})
-        kept = KeptEngine(lambda: pytest.fail("an engine was started"), "model", store, "test")
+        kept = CachedEngine(lambda: pytest.fail("an engine was started"), "model", store, "test")
         assert kept.generate([request], "answers") == [Generation((1,), "stop")]
     assert (
         Request((5, 6), 7, (8,), temperature=0.5).defining != Request((5, 6), 7, (8,), temperature=0.5, seed=1).defining
@@ -263,7 +263,7 @@ def test_the_models_own_end_tokens_end_a_generation(tmp_path: Path, folder: Path
     end = long.token_ids[9]
     other = random_model(tmp_path, eos_token_id=end)
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [end, 899]}), encoding="utf-8")
-    assert Facts.of(other) == Facts(512, 900, frozenset({end, 899}))
+    assert ModelFacts.from_folder(other) == ModelFacts(512, 900, frozenset({end, 899}))
     first = long.token_ids.index(end)
     assert generated(TransformersEngine(other, "float32", 1), [Request((5, 6, 7), 30, ())]) == [
         Generation(long.token_ids[:first], "stop")
@@ -276,14 +276,14 @@ def test_the_models_own_end_tokens_end_a_generation(tmp_path: Path, folder: Path
 def test_settling_agrees_with_the_definition(stream: list[int], limit: int, stop: set[int], ends: set[int]) -> None:
     place = next((i for i, token in enumerate(stream) if token in stop | ends), None)
     served = stream[: limit if place is None else min(limit, place + 1)]
-    request, facts = Request((1,), limit, tuple(stop)), Facts(None, 10, frozenset(ends))
+    request, facts = Request((1,), limit, tuple(stop)), ModelFacts(None, 10, frozenset(ends))
     if place is not None and place < limit:
-        assert settled(served, request, facts, "s", "") == Generation(tuple(stream[:place]), "stop")
+        assert to_generation(served, request, facts, "s", "") == Generation(tuple(stream[:place]), "stop")
     elif len(served) == limit:
-        assert settled(served, request, facts, "s", "") == Generation(tuple(served), "length")
+        assert to_generation(served, request, facts, "s", "") == Generation(tuple(served), "length")
     else:
         with pytest.raises(UserError):
-            settled(served, request, facts, "s", "")
+            to_generation(served, request, facts, "s", "")
 
 
 def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

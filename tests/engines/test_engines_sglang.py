@@ -17,7 +17,7 @@ import psutil
 import pytest
 from m1.core.errors import UserError
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.engines.protocol import Facts, Request, settled
+from m1.engines.protocol import ModelFacts, Request, to_generation
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
 from test_engines import STOP, check_the_last_place, generated, random_model, requests
@@ -70,7 +70,7 @@ def test_every_cut_equals_generating_anew_at_that_budget(sglang: SglangEngine) -
     for budget in range(1, largest + 1):
         direct = [Request(request.prompt, budget, STOP) for request in asked]
         cuts = [
-            settled(ids[:budget], request, Facts(512, 900, frozenset()), "cut", "")
+            to_generation(ids[:budget], request, ModelFacts(512, 900, frozenset()), "cut", "")
             for ids, request in zip(whole, direct)
         ]
         assert generated(sglang, direct) == cuts

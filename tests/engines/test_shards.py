@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.core.records import Question, write
-from m1.engines.shards import in_shard, portions, shard
+from m1.engines.shards import chunks, in_shard, shard
 from m1.screen import attempt
 from m1.wiring.run import Wiring
 from test_attempt import QUESTIONS, model, screened  # noqa: F401
@@ -41,7 +41,7 @@ def test_shards_take_about_as_much() -> None:
 def test_a_shard_goes_through_its_questions_in_their_order(tmp_path: Path) -> None:
     questions = [asked(number, f"q{number}") for number in range(20)]
     write(tmp_path / "a.parquet", questions, Question)
-    found = list(portions([tmp_path / "a.parquet"], 4, (2, 3)))
+    found = list(chunks([tmp_path / "a.parquet"], 4, (2, 3)))
     mine = [question for question in questions if in_shard(question, (2, 3))]
     assert [question for _, part in found for _, question in part] == mine
     assert found[0][0] == f", shard 2/3, questions 1-4 of {len(mine)}"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.layouts import LAYOUTS, lettered
-from m1.core.records import Judgement, Prediction, Question
+from m1.core.records import Prediction, Question, Score
 from m1.infer import published
-from m1.score import predictions as judge
+from m1.score import predictions as score_predictions
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 NAMES = {"MedQA_USLME_test": "medqa", "PubMedQA_test": "pubmedqa", "HumanityLastExam": "hle"}
@@ -105,7 +105,7 @@ def test_results_become_predictions_in_the_order_of_the_questions(
     assert predictions[1] == Prediction("q1", "medqa", "m1-7b-1k", 4096, 0, 0, False, raw(1)["response_text"], 0)
     assert [p.ended for p in predictions] == [True, False, True, True, True]
     manifest = json.loads((tmp_path / "p.json").read_text())
-    assert manifest["counts"] == {"questions": 5, "predictions": 5, "right_letter_differs": 0}
+    assert manifest["counts"] == {"questions": 5, "predictions": 5, "correct_letter_differs": 0}
     assert manifest["missing"] == ["nejm"]
     assert manifest["tokens_generated"] == {"budget 4096, forced 0": 20 + 21 + 22 + 23 + 20}
     assert "only their sum is published" in manifest["tokens_note"]
@@ -125,8 +125,8 @@ def test_an_object_of_lists_is_the_same(tmp_path: Path, benchmarks: list[Path]) 
 
 
 def test_scoring_does_not_notice(tmp_path: Path, benchmarks: list[Path]) -> None:
-    wrong = [raw(0, response_text="<|im_start|>answer\nFinal Answer: \\boxed{A}"), *RESULTS[:4], RESULTS[5]]
-    take(tmp_path, benchmarks, [(128, 0, wrong), (4096, 0, RESULTS)])
+    incorrect = [raw(0, response_text="<|im_start|>answer\nFinal Answer: \\boxed{A}"), *RESULTS[:4], RESULTS[5]]
+    take(tmp_path, benchmarks, [(128, 0, incorrect), (4096, 0, RESULTS)])
     arguments = [
         "--predictions",
         tmp_path / "p.parquet",
@@ -135,10 +135,12 @@ def test_scoring_does_not_notice(tmp_path: Path, benchmarks: list[Path]) -> None
         "--settings",
         '{"protocol": "released"}',
     ]
-    judge.main([*map(str, arguments), "--output", str(tmp_path / "j.parquet"), "--manifest", str(tmp_path / "j.json")])
-    judgements = records.read(tmp_path / "j.parquet", Judgement)
-    assert [(j.budget, j.question_id, j.correct) for j in judgements if not j.correct] == [(128, "q0", False)]
-    assert len(judgements) == 10
+    score_predictions.main(
+        [*map(str, arguments), "--output", str(tmp_path / "j.parquet"), "--manifest", str(tmp_path / "j.json")]
+    )
+    scores = records.read(tmp_path / "j.parquet", Score)
+    assert [(j.budget, j.question_id, j.correct) for j in scores if not j.correct] == [(128, "q0", False)]
+    assert len(scores) == 10
 
 
 def test_forced_counts_and_models_that_answer_at_once(tmp_path: Path, benchmarks: list[Path]) -> None:
@@ -232,7 +234,7 @@ def test_options_in_another_order_are_another_question(tmp_path: Path, benchmark
 
 def test_another_right_letter_is_counted(tmp_path: Path, benchmarks: list[Path]) -> None:
     take(tmp_path, benchmarks, [(4096, 0, [raw(0, answer="renin", answer_idx="A"), *RESULTS[:4], RESULTS[5]])])
-    assert json.loads((tmp_path / "p.json").read_text())["counts"]["right_letter_differs"] == 1
+    assert json.loads((tmp_path / "p.json").read_text())["counts"]["correct_letter_differs"] == 1
 
 
 @pytest.mark.parametrize(

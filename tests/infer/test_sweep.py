@@ -12,8 +12,8 @@ import torch
 from m1.core.errors import UserError
 from m1.core.records import Question
 from m1.core.store import Store
-from m1.engines.cached import Generation, KeptEngine, Request, TransformersEngine
-from m1.infer.sweep import Markers, Settings, Thought, answer, cut, force, sweep, think
+from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
+from m1.infer.sweep import Settings, SweepTokens, Thought, answer, cut, force, sweep, think
 from random_model import STOP, random_model
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
@@ -42,12 +42,12 @@ def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
     return [tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))) for _ in range(count)]
 
 
-def markers(folder: Path) -> Markers:
-    return dataclasses.replace(Markers.of(AutoTokenizer.from_pretrained(folder)), stop=STOP)
+def markers(folder: Path) -> SweepTokens:
+    return dataclasses.replace(SweepTokens.from_tokenizer(AutoTokenizer.from_pretrained(folder)), stop=STOP)
 
 
-def kept(engine: TransformersEngine, folder: Path) -> KeptEngine:
-    return KeptEngine(lambda: engine, "random model", Store(folder), "test")
+def kept(engine: TransformersEngine, folder: Path) -> CachedEngine:
+    return CachedEngine(lambda: engine, "random model", Store(folder), "test")
 
 
 def test_batches_equal_transformers_own_generate(engine: TransformersEngine, folder: Path) -> None:
@@ -188,7 +188,7 @@ def test_an_engine_that_dies_keeps_what_it_finished(engine: TransformersEngine, 
             engine.generate(requests, limited)
 
     with pytest.raises(RuntimeError, match="killed"):
-        KeptEngine(Dying, "random model", Store(tmp_path), "test").generate(requests, "thinking")
+        CachedEngine(Dying, "random model", Store(tmp_path), "test").generate(requests, "thinking")
     finished = len(Store(tmp_path))
     assert finished >= 128
     assert kept(engine, tmp_path).generate(requests, "thinking") == fresh(engine, requests)

@@ -20,9 +20,9 @@ from m1.core.errors import UserError
 from m1.core.prompts import question_text
 from m1.core.records import Prediction, Question, Rollout, write
 from m1.core.store import Store
-from m1.engines.cached import Generation, KeptEngine, Request
-from m1.engines.shards import portions
-from m1.infer.sweep import Markers, Settings, sweep
+from m1.engines.cached import CachedEngine, Generation, Request
+from m1.engines.shards import chunks
+from m1.infer.sweep import Settings, SweepTokens, sweep
 from transformers import AddedToken
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
@@ -127,17 +127,17 @@ swept = st.builds(
     wanted=swept,
     seed=st.integers(0, 99),
     ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]),
-    portion=st.integers(1, 6),
+    chunk=st.integers(1, 6),
 )
-def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, portion: int) -> None:
+def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, chunk: int) -> None:
     tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
     rollouts: list[Rollout] = []
     predictions: list[Prediction] = []
     cost: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, Store(folder) as store:
-        engine = KeptEngine(lambda: model, [seed, ends], store, "test")
-        for start in range(0, len(QUESTIONS), portion):
-            rolled, found, more = sweep(engine, tokenizer, QUESTIONS[start : start + portion], "m", wanted)
+        engine = CachedEngine(lambda: model, [seed, ends], store, "test")
+        for start in range(0, len(QUESTIONS), chunk):
+            rolled, found, more = sweep(engine, tokenizer, QUESTIONS[start : start + chunk], "m", wanted)
             rollouts += rolled
             predictions += found
             cost += more
@@ -210,10 +210,10 @@ def test_settings_with_other_keys_are_refused() -> None:
 
 def test_markers_need_the_special_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPECIAL, "<|im_start|>", 3)
-    assert Markers.of(Characters()).think[0] == 3
+    assert SweepTokens.from_tokenizer(Characters()).think[0] == 3
     monkeypatch.delitem(SPECIAL, "<|im_start|>")
     with pytest.raises(UserError, match=r"opens a turn without a special token .* so thinking cannot be marked"):
-        Markers.of(Characters())
+        SweepTokens.from_tokenizer(Characters())
 
 
 def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
@@ -227,7 +227,7 @@ def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
 def test_portions_hold_all_questions_in_order(tmp_path: Path, size: int, sizes: list[int]) -> None:
     for name, part in (("b", QUESTIONS[:4]), ("a", QUESTIONS[4:]), ("c", QUESTIONS[:1])):
         write(tmp_path / f"{name}.parquet", [question for _, question in part], Question)
-    found = list(portions([tmp_path / f"{name}.parquet" for name in "bac"], size))
+    found = list(chunks([tmp_path / f"{name}.parquet" for name in "bac"], size))
     assert [len(part) for _, part in found] == sizes
     assert [(name, q.id) for _, part in found for name, q in part] == [
         *[("b", f"q{i}") for i in range(4)],
@@ -241,20 +241,20 @@ def test_portions_hold_all_questions_in_order(tmp_path: Path, size: int, sizes: 
 def test_a_wrong_file_is_found_before_the_first_portion(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [QUESTIONS[0][1]], Question)
     with pytest.raises(UserError, match=r"b\.parquet: no such file"):
-        next(portions([tmp_path / "a.parquet", tmp_path / "b.parquet"], 1))
-    with pytest.raises(UserError, match="--portion: 0"):
-        next(portions([tmp_path / "a.parquet"], 0))
+        next(chunks([tmp_path / "a.parquet", tmp_path / "b.parquet"], 1))
+    with pytest.raises(UserError, match="--chunk: 0"):
+        next(chunks([tmp_path / "a.parquet"], 0))
 
 
 def test_an_engine_is_never_given_more_than_a_portion(tmp_path: Path) -> None:
-    """What is in memory at a time follows from the portion, not from how many questions there are."""
+    """What is in memory at a time follows from the chunk, not from how many questions there are."""
     wanted, model = Settings((4, 8), (1, 2), 8, 2), Wild(1, 0.3)
     write(
         tmp_path / "a.parquet",
         [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)],
         Question,
     )
-    engine = KeptEngine(lambda: model, [], Store(tmp_path / "store"), "test")
-    for where, part in portions([tmp_path / "a.parquet"], 8):
+    engine = CachedEngine(lambda: model, [], Store(tmp_path / "store"), "test")
+    for where, part in chunks([tmp_path / "a.parquet"], 8):
         sweep(engine, Characters(), part, "m", wanted, where)
     assert model.largest <= 8 * len(wanted.stages)

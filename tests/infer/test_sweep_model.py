@@ -21,7 +21,7 @@ from m1.core.records import Prediction, Question, read, write
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer import answer
-from m1.infer.sweep import Markers, Settings, main, prompt_ids, sweep
+from m1.infer.sweep import Settings, SweepTokens, main, prompt_ids, sweep
 from m1.pools.collect import to_questions
 from m1.world.build import main as build_world
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
@@ -68,7 +68,9 @@ def model(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     )
     made: Any = Qwen2ForCausalLM(config)
     with torch.no_grad():
-        made.get_input_embeddings().weight[list(Markers.of(AutoTokenizer.from_pretrained(folder)).stop)] *= 1.5
+        made.get_input_embeddings().weight[
+            list(SweepTokens.from_tokenizer(AutoTokenizer.from_pretrained(folder)).stop)
+        ] *= 1.5
     made.save_pretrained(folder)
     return folder
 
@@ -83,7 +85,7 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(
     asked = [(path.stem, question) for path in benchmarks for question in read(path, Question)]
     assert len(asked) == 24
     tokenizer = AutoTokenizer.from_pretrained(model)
-    markers, prompts = Markers.of(tokenizer), prompt_ids(tokenizer, asked)
+    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
     with Store(tmp_path) as store:
         engine = Recording(lambda: TransformersEngine(model, "float32", batch=24), "cut", store, "cut")
         _, _, cost = sweep(engine, tokenizer, asked, "m", settings)
@@ -114,7 +116,7 @@ def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) ->
             "8",
             "--store",
             str(store),
-            "--portion",
+            "--chunk",
             "3",
         ),
         *("--settings", json.dumps(wanted), "--benchmarks", *map(str, benchmarks)),
@@ -135,7 +137,7 @@ def bytes_in(folder: Path) -> int:
 def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
     benchmarks: list[Path], model: Path, tmp_path: Path
 ) -> None:
-    benchmarks = benchmarks[:2]  # four portions of three questions
+    benchmarks = benchmarks[:2]  # four chunks of three questions
     undisturbed, whole = tmp_path / "undisturbed", tmp_path / "whole"
     context: Any = multiprocessing.get_context(
         "forkserver"
@@ -152,7 +154,7 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
     assert process.exitcode == 0
     order, size = in_the_store(undisturbed), bytes_in(undisturbed)
     spent = read_json(whole / "manifest.json")["counts"]["generated_now"]
-    portion_of = portions_of(benchmarks, model, tmp_path / "by portion")
+    portion_of = portions_of(benchmarks, model, tmp_path / "by chunk")
     assert sorted(order) == sorted(portion_of)
 
     rng, partly = random.Random(7), 0
@@ -170,7 +172,7 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
         partly += 0 < len(kept) < len(order)
         lost = {portion_of[key][0] for key in order if key not in kept}
         begun = {portion_of[key][0] for key in kept}
-        assert len(lost & begun) <= 1, "at most one portion's work is repeated"
+        assert len(lost & begun) <= 1, "at most one chunk's work is repeated"
         assert min(lost, default=9) >= max(begun, default=0)
 
         main(arguments(benchmarks, model, folder, store))
@@ -186,7 +188,7 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
 
 
 def portions_of(benchmarks: list[Path], model: Path, folder: Path) -> dict[str, tuple[int, int]]:
-    """Portion and tokens of every key in the store: each portion is swept into a store of its own."""
+    """Portion and tokens of every key in the store: each chunk is swept into a store of its own."""
     asked = [question for path in benchmarks for question in read(path, Question)]
     found: dict[str, tuple[int, int]] = {}
     for number in range(0, len(asked), 3):
@@ -203,10 +205,10 @@ def portions_of(benchmarks: list[Path], model: Path, folder: Path) -> dict[str, 
 
 def test_the_portion_decides_no_byte(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
     made = []
-    for portion in ("3", "512"):
-        folder = tmp_path / portion
+    for chunk in ("3", "512"):
+        folder = tmp_path / chunk
         given = arguments(benchmarks[:1], model, folder, folder / "store")
-        given[given.index("--portion") + 1] = portion
+        given[given.index("--chunk") + 1] = chunk
         main(given)
         made.append([(folder / name).read_bytes() for name in ("rollouts.parquet", "predictions.parquet")])
     assert made[0] == made[1]
@@ -216,13 +218,13 @@ def test_models_that_answer_at_once_go_through_portions_too(
     benchmarks: list[Path], model: Path, tmp_path: Path
 ) -> None:
     made = []
-    for portion in ("5", "512"):
-        flags = arguments(benchmarks, model, tmp_path / portion, tmp_path / portion / "store")
-        flags[flags.index("--portion") + 1] = portion
+    for chunk in ("5", "512"):
+        flags = arguments(benchmarks, model, tmp_path / chunk, tmp_path / chunk / "store")
+        flags[flags.index("--chunk") + 1] = chunk
         flags[flags.index("--settings") + 1] = '{"prompt": "cot", "answer_limit": 6}'
         place = flags.index("--rollouts")
         answer.main([*flags[:place], *flags[place + 2 :]])
-        made.append((tmp_path / portion / "predictions.parquet").read_bytes())
+        made.append((tmp_path / chunk / "predictions.parquet").read_bytes())
     assert made[0] == made[1]
     predictions = read(tmp_path / "5" / "predictions.parquet", Prediction)
     assert [p.question_id for p in predictions] == [

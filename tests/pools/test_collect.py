@@ -149,7 +149,7 @@ def test_parts_of_one_seed_share_nothing(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(2, len(LETTERS)), st.integers(0, 13)), max_size=12), st.integers())
 def test_the_answer_follows_its_option(shapes: list[tuple[int, int]], seed: int) -> None:
-    rows = [Parts("s", None, tuple(str(k) for k in range(size)), LETTERS[right % size]) for size, right in shapes]
+    rows = [Parts("s", None, tuple(str(k) for k in range(size)), LETTERS[correct % size]) for size, correct in shapes]
     for row, shuffled in zip(rows, collect.shuffle_options(rows, seed), strict=True):
         assert sorted(shuffled.options) == sorted(row.options)
         assert shuffled.options[LETTERS.index(shuffled.answer)] == row.options[LETTERS.index(row.answer)]
@@ -177,7 +177,7 @@ def test_repeated_records_get_distinct_ids(tmp_path: Path) -> None:
 def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
     rows = [
         {
-            "question": "Twin of the right one?",
+            "question": "Twin of the correct one?",
             "options": {"A": "a", "B": "b", "C": "b"},
             "answer_idx": "C",
             "answer": "b",
@@ -194,7 +194,7 @@ def test_what_is_odd_is_kept_and_counted(tmp_path: Path) -> None:
     assert (questions[3].stem, questions[3].options) == ("p < 0.05?", ("yes", "no"))
     assert manifest(tmp_path)["quirks"] == {
         "equal options": 2,
-        "right option has a twin": 1,
+        "correct option has a twin": 1,
         "options equal but for letter case": 1,
         "text cleaned": 1,
     }
@@ -290,7 +290,7 @@ def test_files_that_cannot_be_read_are_named(
         ({}, "neither a local `path` nor a `hub` name"),
     ],
 )
-def test_settings_that_cannot_be_right(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_settings_that_cannot_be_correct(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(tmp_path, **change)
     assert not list(tmp_path.iterdir())

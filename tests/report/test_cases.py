@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.core import style
 from m1.core.errors import UserError
-from m1.core.records import Judgement, Prediction, Question, Rollout, read, write
+from m1.core.records import Prediction, Question, Rollout, Score, read, write
 from m1.report.cases import (
     COLUMNS,
     MISSING,
@@ -29,8 +29,8 @@ from m1.report.cases import (
     _advance,
     choose,
     draw,
-    forced_wrong,
-    longest_wrong,
+    forced_incorrect,
+    longest_incorrect,
     main,
     printable,
     shorten,
@@ -56,7 +56,7 @@ MODELS, BENCHMARKS = ["small", "middle", "large"], ["medqa", "gpqa"]
 
 
 def frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """Judgements as :func:`m1.report.cases.read_judged` gives them."""
+    """Judgements as :func:`m1.report.cases.read_scores` gives them."""
     found = pd.DataFrame(rows, columns=READ).astype(
         {"correct": bool, "ended": bool, "forced": int, "thinking_tokens": int}
     )
@@ -66,7 +66,7 @@ def frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
     )
 
 
-judgements = st.builds(
+scores = st.builds(
     lambda seed, share: [
         (
             f"q{q}",
@@ -76,8 +76,8 @@ judgements = st.builds(
             forced,
             rng.random() < 0.7,
             rng.randint(1, 9),
-            "A" if right else "B",
-            right,
+            "A" if correct else "B",
+            correct,
             rule,
         )
         for rng in [random.Random(seed)]
@@ -85,7 +85,7 @@ judgements = st.builds(
         for benchmark in BENCHMARKS
         for model in MODELS
         for forced in (0, 1, 2, 4)
-        for right in [rng.random() < share]
+        for correct in [rng.random() < share]
         for rule in [rng.choice(["boxed text", MOST_SIMILAR])]
     ],
     st.integers(0, 10**6),
@@ -94,7 +94,7 @@ judgements = st.builds(
 
 
 @settings(max_examples=60)
-@given(judgements, st.randoms())
+@given(scores, st.randoms())
 def test_cases_are_those_of_the_rules_and_in_their_order(rows: list[tuple[Any, ...]], shuffle: random.Random) -> None:
     by = {(row[1], row[0], row[2], row[4]): dict(zip(READ, row)) for row in rows}
     longest, forced = [], []
@@ -111,26 +111,26 @@ def test_cases_are_those_of_the_rules_and_in_their_order(rows: list[tuple[Any, .
                     (not named, not row["ended"], -excess, MODELS.index(model), BENCHMARKS.index(benchmark), question)
                 )
             chain = [by[benchmark, question, model, count] for count in (0, 1, 2, 4)]
-            right = [one["correct"] for one in chain]
-            if right[0] and not all(right):
-                turn = right.index(False)
+            correct = [one["correct"] for one in chain]
+            if correct[0] and not all(correct):
+                turn = correct.index(False)
                 named = all(one["rule"] != MOST_SIMILAR for one in chain[turn - 1 : turn + 1])
-                key = (not named, any(right[turn:]), chain[turn]["forced"], chain[turn]["thinking_tokens"])
+                key = (not named, any(correct[turn:]), chain[turn]["forced"], chain[turn]["thinking_tokens"])
                 forced.append(
                     (*key, MODELS.index(model), BENCHMARKS.index(benchmark), question, chain[turn - 1]["forced"])
                 )
     shuffle.shuffle(rows)
-    found = longest_wrong(frame(rows), 64)
+    found = longest_incorrect(frame(rows), 64)
     assert [(row["model"], row["benchmark"], row["question_id"]) for row in found.to_dict("records")] == [
         (MODELS[key[3]], BENCHMARKS[key[4]], key[5]) for key in sorted(longest)
     ]
-    turned = forced_wrong(frame(rows), 64)
+    turned = forced_incorrect(frame(rows), 64)
     assert [
-        (r["model"], r["benchmark"], r["question_id"], r["forced_wrong"], r["forced_right"])
+        (r["model"], r["benchmark"], r["question_id"], r["forced_incorrect"], r["forced_correct"])
         for r in turned.to_dict("records")
     ] == [(MODELS[key[4]], BENCHMARKS[key[5]], key[6], key[2], key[7]) for key in sorted(forced)]
     assert list(turned["rank"]) == list(range(1, len(turned) + 1))
-    assert longest_wrong(frame(rows), 128).empty
+    assert longest_incorrect(frame(rows), 128).empty
     drawn = choose(found, turned)
     assert list(drawn.columns) == COLUMNS
     chosen = drawn[drawn["figure"] != ""].set_index("figure")
@@ -210,34 +210,32 @@ def save_tokenizer(folder: Path) -> Path:
     return folder
 
 
-def save_run(folder: Path, right: dict[str, list[bool]], rollout: Rollout) -> list[str]:
-    """Files of a run on one question: ``right`` at no, one, two forced ``Wait``s, by model. Returns flags."""
-    flags = ["--judgements", str(folder / "judged.parquet"), "--questions", str(folder / "medqa.parquet")]
+def save_run(folder: Path, correct: dict[str, list[bool]], rollout: Rollout) -> list[str]:
+    """Files of a run on one question: ``correct`` at no, one, two forced ``Wait``s, by model. Returns flags."""
+    flags = ["--scores", str(folder / "scored.parquet"), "--questions", str(folder / "medqa.parquet")]
     write(folder / "medqa.parquet", [QUESTION], Question)
-    judged = []
-    for model, verdicts in right.items():
+    scored = []
+    for model, verdicts in correct.items():
         predictions = []
         mine = (
             Rollout("q1", "medqa", model, rollout.thinking_ids[: 3 + len(model)], "stop")
             if model != rollout.model
             else rollout
         )
-        for forced, correct in enumerate(verdicts):
-            tokens, letter = len(mine.thinking(64, forced)), "A" if correct else "B"
+        for forced, passed in enumerate(verdicts):
+            tokens, letter = len(mine.thinking(64, forced)), "A" if passed else "B"
             predictions.append(Prediction("q1", "medqa", model, 64, forced, tokens, True, f"\\boxed{{{letter}}} $", 3))
-            judged.append(
-                Judgement(
-                    "q1", "medqa", "medqa", model, 64, forced, True, tokens, 3, letter, letter, correct, "boxed text"
-                )
+            scored.append(
+                Score("q1", "medqa", "medqa", model, 64, forced, True, tokens, 3, letter, letter, passed, "boxed text")
             )
         write(folder / f"{model}.predictions.parquet", predictions, Prediction)
         write(folder / f"{model}.rollouts.parquet", [mine], Rollout)
         for name in ("predictions", "rollouts"):
             flags += [f"--{name}", f"{model}={folder / f'{model}.{name}.parquet'}"]
         flags += ["--tokenizer", f"{model}={save_tokenizer(folder / 'tokenizer')}"]
-    write(folder / "judged.parquet", judged, Judgement)
+    write(folder / "scored.parquet", scored, Score)
     (folder / "benchmarks.csv").write_text("key,column\nmedqa,MedQA\n")
-    labels = [{"model": model, "label": f"m1-{model}"} for model in right]
+    labels = [{"model": model, "label": f"m1-{model}"} for model in correct]
     flags += ["--settings", json.dumps({"models": labels, "budget": 64, "forced_budget": 64, "note": "A note."})]
     flags += ["--benchmarks", str(folder / "benchmarks.csv"), "--table", str(folder / "cases.csv")]
     for number in (4, 5, 8):
@@ -270,7 +268,7 @@ def test_figures_show_the_text_and_the_place_where_it_turned(tmp_path: Path, mon
     assert "No such case in this run." in texts["figure8"]
     told = texts["figure5"]
     assert told.startswith(
-        "m1-small: forced thinking turns right into wrong\nMedQA, question q1. Case 1 of 1 found by the rule."
+        "m1-small: forced thinking turns correct into incorrect\nMedQA, question q1. Case 1 of 1 found by the rule."
     )
     assert "Which $one$ of <b>these</b>?" in told
     assert "A. first ✔" in told
@@ -279,22 +277,28 @@ def test_figures_show_the_text_and_the_place_where_it_turned(tmp_path: Path, mon
     assert "Wait because of\n" in before
     assert before.count("Wait") == 1
     assert "\nForced 1×: 23 tokens of thinking" in before
-    assert "Forced 2×: 26 tokens of thinking\nWait so second\n→ \\boxed{B} $\nB, wrong ✘" in after
+    assert "Forced 2×: 26 tokens of thinking\nWait so second\n→ \\boxed{B} $\nB, incorrect ✘" in after
     assert told.endswith("A note.")
     assert MOST_SIMILAR not in told
     rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
     assert len(rows) == 1
     assert (
         rows[0]
-        | {"figure": "figure5", "forced_right": "1", "forced_wrong": "2", "thinking_wrong": "26", "stays_wrong": "True"}
+        | {
+            "figure": "figure5",
+            "forced_correct": "1",
+            "forced_incorrect": "2",
+            "thinking_incorrect": "26",
+            "stays_incorrect": "True",
+        }
         == rows[0]
     )
 
 
-def test_the_longest_thinking_comes_first_and_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_thinking_comes_first_and_is_incorrect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = save_run(tmp_path, {"small": [False], "large": [True], "middle": [True]}, LONG)
     told = drawn_texts(monkeypatch, flags)["figure4"]
-    assert told.startswith("m1-small thinks longest and is wrong; the others are right")
+    assert told.startswith("m1-small thinks longest and is incorrect; the others are correct")
     places = [
         told.index(f"m1-{model}: {tokens} tokens of thinking, ended by itself")
         for model, tokens in (("small", 20), ("middle", 9), ("large", 8))
@@ -308,10 +312,10 @@ def test_the_longest_thinking_comes_first_and_is_wrong(tmp_path: Path, monkeypat
 
 def test_an_answer_that_names_no_option_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
-    judged = read(tmp_path / "judged.parquet", Judgement)
-    write(tmp_path / "judged.parquet", [dataclasses.replace(judged[0], rule=MOST_SIMILAR), judged[1]], Judgement)
+    scored = read(tmp_path / "scored.parquet", Score)
+    write(tmp_path / "scored.parquet", [dataclasses.replace(scored[0], rule=MOST_SIMILAR), scored[1]], Score)
     assert (
-        drawn_texts(monkeypatch, flags)["figure5"].count(f"A, right ✔  (the {MOST_SIMILAR}; the answer names none)")
+        drawn_texts(monkeypatch, flags)["figure5"].count(f"A, correct ✔  (the {MOST_SIMILAR}; the answer names none)")
         == 1
     )
 
@@ -327,7 +331,7 @@ def test_thinking_of_another_run_is_refused(tmp_path: Path) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
     write(tmp_path / "small.rollouts.parquet", [Rollout("q1", "medqa", "small", (1, 2), "stop")], Rollout)
     with pytest.raises(
-        UserError, match=r"small\.rollouts\.parquet: not the thinking that was judged on medqa, question q1"
+        UserError, match=r"small\.rollouts\.parquet: not the thinking that was scored on medqa, question q1"
     ):
         main(flags)
 
@@ -335,7 +339,7 @@ def test_thinking_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_files_that_lack_the_case_are_named(tmp_path: Path) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
     write(tmp_path / "small.predictions.parquet", [], Prediction)
-    with pytest.raises(UserError, match=r"--predictions: none of small on .*q1.* which is judged"):
+    with pytest.raises(UserError, match=r"--predictions: none of small on .*q1.* which is scored"):
         main(flags)
     write(tmp_path / "medqa.parquet", [], Question)
     with pytest.raises(UserError, match="--questions: no question q1 of medqa"):

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_files import PAPER, counted, save
 from m1.core.errors import UserError
 from m1.report import compare, statistics
 from scipy.stats import norm
+from score_files import PAPER, counted, save
 
 BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
 TABLE1 = pd.read_csv(PAPER / "table1.csv")
@@ -53,7 +53,7 @@ def run(
     save(folder / "j.parquet", *parts)
     arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
     arguments += [
-        "--judgements",
+        "--scores",
         str(folder / "j.parquet"),
         "--output",
         str(folder / "c.csv"),
@@ -183,7 +183,7 @@ def test_same_seed_same_bytes_and_a_model_more_changes_no_other_line(tmp_path: P
             {"published": "m1-8B"},
             "row 'A': no published row is named 'm1-8B' with group '<10B LLMs'; the names are MedLlama3-8B-v1",
         ),
-        ({"model": "c"}, "no judgements of model 'c'"),
+        ({"model": "c"}, "no scores of model 'c'"),
         ({"budget": 1}, "has none at budget 1 with 0 forced"),
         ({"colour": "red"}, "table1, row 0: unknown colour"),
     ],
@@ -201,30 +201,30 @@ def test_every_published_cell_is_of_a_whole_number_and_a_mistyped_one_is_named(t
             for accuracy in paper[column]:
                 k = compare.published_k(accuracy, n, "here")
                 assert round(100 * k / n, 2) == accuracy
-    TABLE1.replace({"MedQA": 71.01}, 71.02).to_csv(tmp_path / "wrong.csv", index=False)
+    TABLE1.replace({"MedQA": 71.01}, 71.02).to_csv(tmp_path / "incorrect.csv", index=False)
     with pytest.raises(UserError, match=r"table1, m1-7B-1K, MedQA: 71.02 % is no whole number of 1273 questions"):
-        run(tmp_path, everywhere("a", 1, 2), [row("a", "m1-7B-1K")], table1=tmp_path / "wrong.csv")
+        run(tmp_path, everywhere("a", 1, 2), [row("a", "m1-7B-1K")], table1=tmp_path / "incorrect.csv")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     good = counted("a", "nejm", 1, 2)
     with pytest.raises(
         UserError,
-        match=r"2 questions are judged twice at one setting, the first at model a, benchmark nejm, budget 2048",
+        match=r"2 questions are scored twice at one setting, the first at model a, benchmark nejm, budget 2048",
     ):
         run(tmp_path, [good, good], [])
     arguments = [
         part for name in ("table1", "table2", "benchmarks") for part in (f"--{name}", str(PAPER / f"{name}.csv"))
     ]
     settings = {"table1": {"rows": [], "remark": ""}, "table2": {"rows": [], "remark": ""}, "seed": 1}
-    arguments += ["--settings", json.dumps(settings), "--output", str(tmp_path / "c.csv"), "--judgements"]
+    arguments += ["--settings", json.dumps(settings), "--output", str(tmp_path / "c.csv"), "--scores"]
     with pytest.raises(UserError, match=r"gone.parquet: no such file"):
         compare.main([*arguments, str(tmp_path / "gone.parquet")])
     (tmp_path / "text").write_text("text")
     with pytest.raises(UserError, match="text: not readable as Parquet"):
         compare.main([*arguments, str(tmp_path / "text")])
     for table, message in [
-        (good.drop_columns(["correct"]), "not a file of judgements: no column correct"),
+        (good.drop_columns(["correct"]), "not a file of scores: no column correct"),
         (good.set_column(4, "budget", pa.array(["1", "2"])), "column budget holds string, not int64"),
         (good.set_column(3, "model", pa.array(["a", None])), "field 'model': missing in 1 records"),
     ]:

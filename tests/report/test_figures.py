@@ -9,13 +9,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from judged_files import frame
 from m1.core import records, style
 from m1.core.errors import UserError
-from m1.core.records import Judgement
+from m1.core.records import Score
 from m1.report import figures, inputs
 from m1.report.accuracy import accuracies
 from scipy import stats
+from score_files import frame
 
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
 HEADINGS = inputs.benchmarks(BENCHMARKS)
@@ -29,10 +29,10 @@ FIGURE1 = {"models": MODELS, "budgets": BUDGETS, "note": "Embedded world: it say
 FIGURE3 = {"models": MODELS, "forced": [0, 1, 2, 4], "budget": 256, "note": ""}
 
 
-def judgements(benchmarks: dict[str, list[str]]) -> list[Judgement]:
-    """Twenty judgements at every point, right more often at larger budgets."""
+def scores(benchmarks: dict[str, list[str]]) -> list[Score]:
+    """Twenty scores at every point, correct more often at larger budgets."""
     return [
-        Judgement(f"{i}", benchmark, benchmark, model, budget, forced, True, 9, 3, "", "A", i < share, "boxed letter")
+        Score(f"{i}", benchmark, benchmark, model, budget, forced, True, 9, 3, "", "A", i < share, "boxed letter")
         for number, (model, keys) in enumerate(benchmarks.items())
         for benchmark in keys
         for share, (budget, forced) in enumerate(
@@ -42,14 +42,14 @@ def judgements(benchmarks: dict[str, list[str]]) -> list[Judgement]:
     ]
 
 
-EVERYTHING = judgements({model: list(HEADINGS) for model in "abc"})
+EVERYTHING = scores({model: list(HEADINGS) for model in "abc"})
 
 
 @pytest.fixture
 def figure_of():
     made = []
 
-    def make(name: str, rows: list[Judgement], settings: dict):
+    def make(name: str, rows: list[Score], settings: dict):
         with plt.rc_context(style.RC):
             figure = figures.FIGURES[name][0](accuracies(frame(rows)), settings, HEADINGS)
             figure.canvas.draw()
@@ -62,12 +62,12 @@ def figure_of():
 
 
 def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) -> None:
-    records.write(tmp_path / "j.parquet", EVERYTHING, Judgement)
+    records.write(tmp_path / "j.parquet", EVERYTHING, Score)
     contents = []
     for run in ("first", "second"):
         outputs = [tmp_path / run / name for name in ("figure1.pdf", "figure1.png")]
         arguments = [
-            "--judgements",
+            "--scores",
             tmp_path / "j.parquet",
             "--settings",
             json.dumps(FIGURE1),
@@ -127,7 +127,7 @@ def test_regression_is_least_squares_with_its_band() -> None:
 
 
 def test_panels_without_data_say_so_and_incomplete_averages_are_not_drawn(figure_of) -> None:
-    rows = judgements({"a": ["medqa"], "b": ["medqa", "nejm"], "c": ["medqa", "nejm"]})
+    rows = scores({"a": ["medqa"], "b": ["medqa", "nejm"], "c": ["medqa", "nejm"]})
     panels = {panel.get_title(): panel for panel in figure_of("figure3", rows, FIGURE3).axes}
     assert [text.get_text() for text in panels["MedMC"].texts] == ["not in this run"]
     assert [len(panels[title].lines) for title in ("MedQA (n = 20)", "NEJM (n = 20)", "Average of 2")] == [3, 2, 2]
@@ -179,7 +179,7 @@ def test_more_benchmarks_make_more_rows() -> None:
         (
             "figure1",
             {"models": [{"model": "z", "label": "Z"}]},
-            "no judgements of model 'z'; there are judgements of a, b, c",
+            "no scores of model 'z'; there are scores of a, b, c",
         ),
         ("figure1", {"models": [{"model": "a"}]}, "model 0: missing label"),
         ("figure1", {"budgets": [16, 512]}, "model 'a' on gpqa has none at budget 512"),

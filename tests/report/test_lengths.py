@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from m1.core import records, style
-from m1.core.chat import Marks
+from m1.core.chat import TurnTokens
 from m1.core.errors import UserError
 from m1.core.records import Sample
 from m1.report import lengths
@@ -69,7 +69,9 @@ def test_counted_are_the_tokens_with_loss(tmp_path: Path, tokenizer_folder: Path
     trained = [
         sum(
             label != IGNORED
-            for label in encode(tokenizer, row.prompt, row.thinking, row.answer, Marks.of(tokenizer))["labels"]
+            for label in encode(tokenizer, row.prompt, row.thinking, row.answer, TurnTokens.from_tokenizer(tokenizer))[
+                "labels"
+            ]
         )
         for row in rows
     ]

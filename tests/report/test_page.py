@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.core import records
 from m1.core.errors import UserError
-from m1.core.records import Judgement, Prediction, Question, Rollout
+from m1.core.records import Prediction, Question, Rollout, Score
 from m1.report import page
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -26,7 +26,7 @@ CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 BUDGETS = (4, 8, 16)
 FORCED = (1, 2)
 VERDICTS = ("FFFFFF", "TTTTTT", "TFFTTT", "FTTTFF", "TFTFTF", "FFFFFT")
-"""Right or wrong of a question: without thinking, at three budgets, at two forced counts."""
+"""Correct or incorrect of a question: without thinking, at three budgets, at two forced counts."""
 HOSTILE = {
     "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "end": "</script><script>document.title='owned'</script>",
@@ -58,7 +58,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer = bytes_tokenizer(folder / "model")
         questions = {key: [] for key in ("medqa", "gpqa")}
-        judgements, predictions, rollouts = [], [], []
+        scores, predictions, rollouts = [], [], []
         for number, (name, text) in enumerate(texts.items()):
             key = "gpqa" if number % 2 else "medqa"
             questions[key].append(
@@ -79,13 +79,13 @@ class Run:
                     *(("think", BUDGETS[-1], count) for count in FORCED),
                 ]
             ):
-                right = VERDICTS[number % len(VERDICTS)][i] == "T"
+                correct = VERDICTS[number % len(VERDICTS)][i] == "T"
                 answer = f"\\boxed{{{text}}}"
                 length = len(rollout.thinking(budget, count)) if model == "think" else 0
                 shared = (name, key, model, budget, count)
                 predictions.append(Prediction(*shared, length, length < budget, answer, 5))
-                judgements.append(
-                    Judgement(
+                scores.append(
+                    Score(
                         name,
                         key,
                         *shared[1:],
@@ -93,14 +93,14 @@ class Run:
                         length,
                         5,
                         text,
-                        "B" if right else "",
-                        right,
-                        "boxed text" if right else "none",
+                        "B" if correct else "",
+                        correct,
+                        "boxed text" if correct else "none",
                     )
                 )
         for key, rows in questions.items():
             records.write(folder / f"{key}.parquet", rows, Question)
-        records.write(folder / "judgements.parquet", judgements, Judgement)
+        records.write(folder / "scores.parquet", scores, Score)
         records.write(folder / "predictions.parquet", predictions, Prediction)
         records.write(folder / "rollouts.parquet", rollouts, Rollout)
         with (folder / "compare.csv").open("w", newline="") as stream:
@@ -117,7 +117,7 @@ class Run:
         """Run the module."""
         models = [{"model": "base", "label": "Base <i>"}, {"model": "think", "label": "Think"}]
         flags = {
-            "--judgements": "judgements.parquet",
+            "--scores": "scores.parquet",
             "--predictions": "predictions.parquet",
             "--rollouts": "rollouts.parquet",
             "--questions": "medqa.parquet gpqa.parquet",
@@ -191,16 +191,15 @@ def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
         "questions 1,234",
         "12",
     ]
-    raw, arrays = unpacked(html, "judged"), {}
+    raw, arrays = unpacked(html, "scored"), {}
     for name, kind, length in facts["layout"]:
         size = 4 if kind == "Uint32Array" else 1
         arrays[name], raw = np.frombuffer(raw[: size * length], f"<u{size}"), raw[size * length :]
     questions = json.loads(unpacked(html, "questions"))
     assert [question[0] for question in questions] == ["medqa"] * 4 + ["gpqa"] * 4, "in the order of the benchmarks"
     places = np.frombuffer(unpacked(html, "places"), "<u4").reshape(-1, 2)
-    judgements = {
-        (j.question_id, j.model, j.budget, j.forced): j
-        for j in records.read(hostile.folder / "judgements.parquet", Judgement)
+    scores = {
+        (j.question_id, j.model, j.budget, j.forced): j for j in records.read(hostile.folder / "scores.parquet", Score)
     }
     rollouts = {r.question_id: r for r in records.read(hostile.folder / "rollouts.parquet", Rollout)}
     tokenizer = Tokenizer.from_file(str(hostile.folder / "model" / "tokenizer.json"))
@@ -209,23 +208,23 @@ def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
         id, name = questions[question][1], facts["models"][model]["model"]
         text = json.loads(unpacked(html, f"block-{places[row, 0]}"))[places[row, 1]]
         for column, (budget, forced) in enumerate(facts["settings"]):
-            at, judgement = row * 6 + column, judgements.get((id, name, budget, forced))
+            at, score = row * 6 + column, scores.get((id, name, budget, forced))
             state = arrays["state"][at]
-            assert bool(state & page.THERE) == (judgement is not None)
-            if judgement is None:
+            assert bool(state & page.THERE) == (score is not None)
+            if score is None:
                 continue
             seen += 1
-            assert (bool(state & page.RIGHT), bool(state & page.ENDED)) == (judgement.correct, judgement.ended)
-            assert facts["rules"][arrays["rule"][at]] == judgement.rule
-            assert " B"[arrays["letter"][at] // 2].strip() == judgement.letter
-            assert arrays["tokens"][at] == judgement.thinking_tokens
-            assert text["answers"][text["given"][column]][1] == judgement.extracted
+            assert (bool(state & page.CORRECT), bool(state & page.ENDED)) == (score.correct, score.ended)
+            assert facts["rules"][arrays["rule"][at]] == score.rule
+            assert " B"[arrays["letter"][at] // 2].strip() == score.letter
+            assert arrays["tokens"][at] == score.thinking_tokens
+            assert text["answers"][text["given"][column]][1] == score.extracted
             if name == "think":
                 upto, forced_upto = text["shown"][column]
                 shown = "".join(text["thinking"][:upto] + text["forced"][:forced_upto])
                 exact = tokenizer.decode(rollouts[id].thinking(budget, forced))
                 assert shown in (exact, exact.rstrip("\ufffd")), "but for a character that the budget cuts through"
-    assert seen == len(judgements)
+    assert seen == len(scores)
 
 
 BYTES = st.text(alphabet="aé€😀\ufffd \n", max_size=40)
@@ -263,15 +262,15 @@ def test_texts_that_do_not_fit_are_left_out_and_those_that_flip_come_first(tmp_p
 
 
 def _readings(run: Run, questions: list[list]) -> list[page.Reading]:
-    found = page.gather(records.read(run.folder / "judgements.parquet", Judgement), [])
+    found = page.gather(records.read(run.folder / "scores.parquet", Score), [])
     return [found[benchmark, id, model] for benchmark, id, *_ in questions for model in ("base", "think")]
 
 
 def test_what_does_not_fit_together_is_said(hostile: Run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="judged questions are in no file"):
+    with pytest.raises(UserError, match="scored questions are in no file"):
         hostile.make(**{"--questions": "medqa.parquet"})
-    with pytest.raises(UserError, match="judged twice"):
-        hostile.make(**{"--judgements": "judgements.parquet judgements.parquet"})
+    with pytest.raises(UserError, match="scored twice"):
+        hostile.make(**{"--scores": "scores.parquet scores.parquet"})
     (hostile.folder / "other.json").write_text("{}")
     with pytest.raises(UserError, match=r"other\.json: no manifest"):
         hostile.make(**{"--manifests": "other.json"})
@@ -296,7 +295,7 @@ def test_hostile_texts_are_shown_as_text_and_the_network_is_not_asked(hostile: R
     shown = "document.getElementById('reading').textContent"
     for number, (name, text) in enumerate(HOSTILE.items()):
         open_page.open(path, f"#question/{'gpqa' if number % 2 else 'medqa'}/{name.replace(' ', '%20')}/think/16/0")
-        open_page.wait("document.querySelector('.judged')")
+        open_page.wait("document.querySelector('.scored')")
         visible = "".join(chr(0x2400 + ord(c)) if c < " " else "\u2421" if "\x7f" <= c <= "\x9f" else c for c in text)
         assert visible in open_page.ask(shown)
         assert open_page.ask("document.querySelectorAll('#reading script, #reading img, #space script').length") == 0
@@ -348,7 +347,7 @@ def test_the_policy_forbids_network_and_foreign_script(hostile: Run, open_page: 
 @needs_chromium
 def test_filters_and_keys(hostile: Run, open_page: Page) -> None:
     open_page.open(hostile.folder / "shown.html", "#questions")
-    judgements = records.read(hostile.folder / "judgements.parquet", Judgement)
+    scores = records.read(hostile.folder / "scores.parquet", Score)
 
     def chosen(**values: str) -> list[list[str]]:
         """Ids and models of the readings in the list with these filters."""
@@ -362,19 +361,19 @@ def test_filters_and_keys(hostile: Run, open_page: Page) -> None:
         )
 
     def expected(keep) -> set[tuple[str, str]]:
-        return {(j.question_id, j.model) for j in judgements if (j.budget, j.forced) in {(16, 0), (0, 0)} and keep(j)}
+        return {(j.question_id, j.model) for j in scores if (j.budget, j.forced) in {(16, 0), (0, 0)} and keep(j)}
 
-    def verdicts(j: Judgement) -> list[bool]:
-        return [one.correct for one in judgements if (one.question_id, one.model) == (j.question_id, j.model)]
+    def verdicts(j: Score) -> list[bool]:
+        return [one.correct for one in scores if (one.question_id, one.model) == (j.question_id, j.model)]
 
-    def turns(j: Judgement, way: tuple[bool, bool]) -> bool:
+    def turns(j: Score, way: tuple[bool, bool]) -> bool:
         return way in list(zip(verdicts(j), verdicts(j)[1:]))
 
     cases = [
         ({}, lambda j: True),
         ({"model": "1"}, lambda j: j.model == "think"),
         ({"benchmark": "4"}, lambda j: j.benchmark == "gpqa"),
-        ({"verdict": "right"}, lambda j: j.correct),
+        ({"verdict": "correct"}, lambda j: j.correct),
         ({"verdict": "none"}, lambda j: not j.letter),
         ({"verdict": "cut", "model": "1"}, lambda j: j.model == "think" and not j.ended),
         ({"change": "falls"}, lambda j: turns(j, (True, False))),

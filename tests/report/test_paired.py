@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judged_files import PAPER, counted, outcomes, save
 from m1.core.errors import UserError
 from m1.report import paired, statistics
 from scipy.stats import binomtest, chi2
+from score_files import PAPER, counted, outcomes, save
 
 
 def run(folder: Path, parts: list[pa.Table], **tables: list[dict]) -> pd.DataFrame:
-    arguments = ["--judgements", str(save(folder / "j.parquet", *parts)), "--benchmarks", str(PAPER / "benchmarks.csv")]
+    arguments = ["--scores", str(save(folder / "j.parquet", *parts)), "--benchmarks", str(PAPER / "benchmarks.csv")]
     paired.main([*arguments, "--settings", json.dumps({"tables": tables}), "--output", str(folder / "p.csv")])
     return pd.read_csv(folder / "p.csv")
 
@@ -49,7 +49,7 @@ def test_pairs_on_each_benchmark_and_on_all(tmp_path: Path) -> None:
     assert found[["first", "first_label", "first_budget", "second"]].drop_duplicates().to_numpy().tolist() == [
         ["a", "A", 2048, "b"]
     ]
-    counts = found[["n", "both_right", "only_first", "only_second", "both_wrong"]].to_numpy().tolist()
+    counts = found[["n", "both_correct", "only_first", "only_second", "both_incorrect"]].to_numpy().tolist()
     assert counts == [[40, 0, 30, 2, 8], [4, 1, 1, 1, 1], [44, 1, 31, 3, 9]]
     assert found["difference"].tolist() == [70, 0, 63.64]
     assert found["p"].to_numpy() == pytest.approx([mcnemar(30, 2), 1, mcnemar(31, 3)], rel=1e-3)
@@ -68,7 +68,7 @@ def test_only_questions_of_both_models_count(tmp_path: Path) -> None:
         counted("b", "gpqa", 1, 2),
     ]
     found = run(tmp_path, parts, table1=[row("a"), row("b")])
-    assert found[["benchmark", "n", "both_right"]].to_numpy().tolist() == [["medqa", 3, 3], ["all", 3, 3]]
+    assert found[["benchmark", "n", "both_correct"]].to_numpy().tolist() == [["medqa", 3, 3], ["all", 3, 3]]
 
 
 def test_each_table_has_its_own_budgets_pairs_and_correction(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_each_table_has_its_own_budgets_pairs_and_correction(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "c"}, "no judgements of model 'c'"),
+        ({"model": "c"}, "no scores of model 'c'"),
         ({"budget": 1}, "has none at budget 1"),
         ({"colour": "red"}, "table1, row 0: unknown"),
     ],

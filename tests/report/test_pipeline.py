@@ -55,7 +55,7 @@ RULES = [
         "train_sft",
         "infer_sweep",
         "infer_answer",
-        "score_judge",
+        "score_predictions",
     ),
     *("report_table1", "report_figure2"),
 ]
@@ -148,7 +148,7 @@ PAPER = {
     "pools_collect=pools/medmcqa.json": {"questions": 182_822},
     "pools_collect=pools/pubmedqa.json": {"questions": 500},
     "pools_merge=pools/merged.json": {"merged": 192_023},
-    "distill_traces=distill/hard.json": {"verdicts": {"right": 23_504, "wrong": 1}},
+    "distill_traces=distill/hard.json": {"verdicts": {"right": 23_504, "incorrect": 1}},
     "select_sample=select/m1k.json": {"samples": 1_000},
     "select_sample=select/m23k.json": {"samples": 23_493},
 }

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from judged_files import PAPER, counted, save
 from m1.report import compare, tables
+from score_files import PAPER, counted, save
 
 BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
 BUDGETS = {"table1": 4096, "table2": 2048}
 
 
 def rows_and_judgements(folder: Path, name: str) -> tuple[list[dict], Path]:
-    """A model for each row of a table, with the published number of right answers on all questions of each
+    """A model for each row of a table, with the published number of correct answers on all questions of each
     benchmark."""
     paper = pd.read_csv(PAPER / f"{name}.csv")
     group, label = paper.columns[:2]
@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[
     for name in BUDGETS:
         rows[name], files[name] = rows_and_judgements(folder, name)
         arguments = [
-            "--judgements",
+            "--scores",
             files[name],
             "--published",
             PAPER / f"{name}.csv",
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[
         arguments += ["--output", folder / f"{name}.csv", "--long", folder / f"{name}_long.csv"]
         tables.main([name, *map(str, arguments), "--settings", json.dumps({"rows": rows[name], "remark": ""})])
     settings = {name: {"rows": rows[name], "remark": ""} for name in BUDGETS} | {"seed": 42}
-    arguments = ["--judgements", *files.values(), "--table1", PAPER / "table1.csv", "--table2", PAPER / "table2.csv"]
+    arguments = ["--scores", *files.values(), "--table1", PAPER / "table1.csv", "--table2", PAPER / "table2.csv"]
     arguments += ["--benchmarks", PAPER / "benchmarks.csv", "--output", folder / "compare.csv"]
     compare.main([*map(str, arguments), "--settings", json.dumps(settings)])
     return folder, rows

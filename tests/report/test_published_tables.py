@@ -1,4 +1,4 @@
-"""The published tables hold together: whole numbers of right answers, averages, and sums (resources/paper)."""
+"""The published tables hold together: whole numbers of correct answers, averages, and sums (resources/paper)."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ def published(name: str) -> pd.DataFrame:
     return pd.read_csv(PAPER / f"{name}.csv", dtype=str)
 
 
-def right(table: pd.DataFrame) -> pd.DataFrame:
-    """The whole number of right answers nearest to each cell, one column per benchmark."""
+def correct(table: pd.DataFrame) -> pd.DataFrame:
+    """The whole number of correct answers nearest to each cell, one column per benchmark."""
     sizes = published("benchmarks").set_index("column")["n"].astype(int)
     return (table[sizes.index].astype(float) * sizes / 100).round().astype(int)
 
@@ -23,7 +23,7 @@ def right(table: pd.DataFrame) -> pd.DataFrame:
 def test_accuracies_are_of_whole_numbers_and_averages_of_their_rows(name: str, rows: int) -> None:
     table = published(name)
     sizes = published("benchmarks").set_index("column")["n"].astype(int)
-    accuracy = 100 * right(table) / sizes
+    accuracy = 100 * correct(table) / sizes
     assert len(table) == rows
     assert list(table.columns[2:]) == [*sizes.index, "Avg."]
     pd.testing.assert_frame_equal(accuracy.map("{:.2f}".format), table[sizes.index], check_dtype=False)

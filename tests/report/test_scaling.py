@@ -11,27 +11,27 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_files import PAPER, counted, outcomes, save
 from m1.core.errors import UserError
 from m1.report import scaling
 from scipy.stats import pointbiserialr
+from score_files import PAPER, counted, outcomes, save
 
 
 def run(folder: Path, parts: list[pa.Table], *models: str, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
     settings = {"models": [{"model": model, "label": model.upper()} for model in models], "seed": seed}
-    arguments = ["--judgements", str(save(folder / "j.parquet", *parts)), "--benchmarks", str(PAPER / "benchmarks.csv")]
+    arguments = ["--scores", str(save(folder / "j.parquet", *parts)), "--benchmarks", str(PAPER / "benchmarks.csv")]
     arguments += ["--scaling", str(folder / "s.csv"), "--best", str(folder / "b.csv")]
     scaling.main([*arguments, "--settings", json.dumps(settings)])
     return pd.read_csv(folder / "s.csv"), pd.read_csv(folder / "b.csv")
 
 
 def a_sweep(
-    right: np.ndarray, settings: list[tuple[int, int]] | None = None, benchmark: str = "medqa"
+    correct: np.ndarray, settings: list[tuple[int, int]] | None = None, benchmark: str = "medqa"
 ) -> scaling.Sweep:
-    n, width = right.shape
+    n, width = correct.shape
     settings = settings or [(2 ** (7 + place), 0) for place in range(width)]
     return scaling.Sweep(
-        settings, np.array([benchmark] * n), right, np.ones((n, width)), np.zeros((n, width), dtype=bool)
+        settings, np.array([benchmark] * n), correct, np.ones((n, width)), np.zeros((n, width), dtype=bool)
     )
 
 
@@ -55,14 +55,14 @@ def test_a_small_sweep_by_hand(tmp_path: Path) -> None:
         [2, 4, 50, 0, 28.25],
         [1, 4, 25, 0, 30.75],
     ]
-    assert mine.loc[(32, 0), ["tokens_right", "tokens_wrong"]].tolist() == [22.67, 32]
+    assert mine.loc[(32, 0), ["tokens_correct", "tokens_incorrect"]].tolist() == [22.67, 32]
     turns = [
         "before_budget",
         "before_forced",
-        "right_to_wrong",
-        "wrong_to_right",
-        "right_to_wrong_rate",
-        "wrong_to_right_rate",
+        "correct_to_incorrect",
+        "incorrect_to_correct",
+        "correct_to_incorrect_rate",
+        "incorrect_to_correct_rate",
     ]
     assert mine.loc[(16, 0), [*turns, "p"]].isna().all()
     assert mine.loc[(32, 0), turns].tolist() == [16, 0, 1, 2, 50, 100]
@@ -130,7 +130,7 @@ def test_a_question_without_a_setting_is_named(tmp_path: Path) -> None:
         UserError, match="model 'a' on medqa: question medqa-2 has none at budget 32 with 0 forced, which others have"
     ):
         run(tmp_path, parts, "a")
-    with pytest.raises(UserError, match="no judgements of model 'c'; there are judgements of a"):
+    with pytest.raises(UserError, match="no scores of model 'c'; there are scores of a"):
         run(tmp_path, parts, "c")
     assert not (tmp_path / "s.csv").exists()
 
@@ -140,36 +140,36 @@ def test_turns_are_counted(pairs: list[tuple[bool, bool]]) -> None:
     earlier, now = (np.array(side) for side in zip(*pairs))
     found = scaling.turns(earlier, now)
     lost, won = pairs.count((True, False)), pairs.count((False, True))
-    assert (found["right_to_wrong"], found["wrong_to_right"]) == (lost, won)
+    assert (found["correct_to_incorrect"], found["incorrect_to_correct"]) == (lost, won)
     assert now.sum() == earlier.sum() + won - lost
     if earlier.any():
-        assert found["right_to_wrong_rate"] == 100 * lost / earlier.sum()
+        assert found["correct_to_incorrect_rate"] == 100 * lost / earlier.sum()
 
 
 def test_drawing_patterns_is_drawing_questions() -> None:
     """The middle and the ends of the bootstrap are those of drawing question after question."""
     random = np.random.default_rng(0)
-    right = random.random((60, 3)) < [0.4, 0.5, 0.6]
-    one = scaling.redraw(right, random)
-    other = 100 * right[random.integers(60, size=(scaling.DRAWS, 60))].mean(axis=1)
+    correct = random.random((60, 3)) < [0.4, 0.5, 0.6]
+    one = scaling.redraw(correct, random)
+    other = 100 * correct[random.integers(60, size=(scaling.DRAWS, 60))].mean(axis=1)
     for share in (2.5, 50, 97.5):
         assert np.percentile(one, share, axis=0) == pytest.approx(
             np.percentile(other, share, axis=0), abs=1.7
         )  # a question is 1.67 points
     assert np.corrcoef(one.T) == pytest.approx(np.corrcoef(other.T), abs=0.05)
-    assert one.mean(axis=0) == pytest.approx(100 * right.mean(axis=0), abs=0.3)
+    assert one.mean(axis=0) == pytest.approx(100 * correct.mean(axis=0), abs=0.3)
 
 
 def test_length_within_benchmarks_is_not_confused_with_hard_benchmarks() -> None:
     random = np.random.default_rng(0)
     hard = np.repeat([0, 1], 500)
-    tokens, right = 100 + 400 * hard + random.integers(0, 50, 1000), random.random(1000) < 0.8 - 0.6 * hard
-    assert pointbiserialr(right, tokens).statistic < -0.5
-    r, p = scaling.length_and_outcome(tokens, right, hard)
+    tokens, correct = 100 + 400 * hard + random.integers(0, 50, 1000), random.random(1000) < 0.8 - 0.6 * hard
+    assert pointbiserialr(correct, tokens).statistic < -0.5
+    r, p = scaling.length_and_outcome(tokens, correct, hard)
     assert abs(r) < 0.1
     assert p > 0.01
-    within = 100 + 400 * hard + 50 * ~right
-    assert scaling.length_and_outcome(within + random.integers(0, 9, 1000), right, hard)[0] < -0.9
+    within = 100 + 400 * hard + 50 * ~correct
+    assert scaling.length_and_outcome(within + random.integers(0, 9, 1000), correct, hard)[0] < -0.9
 
 
 def simulate(random: np.random.Generator, shares: list[float], n: int, renewed: float = 0.3) -> np.ndarray:

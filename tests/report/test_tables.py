@@ -9,22 +9,22 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_files import frame
 from m1.core import records
 from m1.core.errors import UserError
-from m1.core.records import Domain, Judgement, Question, Sample, Trace
+from m1.core.records import Domain, Question, Sample, Score, Trace
 from m1.report import tables
 from m1.report.accuracy import accuracies, average
+from score_files import frame
 from statsmodels.stats.proportion import proportion_confint
 
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
 BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
 
 
-def judged(model: str, benchmark: str, k: int, n: int, budget: int = 2048, forced: int = 0) -> list[Judgement]:
-    """k right judgements of n."""
+def scored(model: str, benchmark: str, k: int, n: int, budget: int = 2048, forced: int = 0) -> list[Score]:
+    """k correct scores of n."""
     return [
-        Judgement(
+        Score(
             f"{benchmark}-{i}",
             benchmark,
             benchmark,
@@ -44,16 +44,16 @@ def judged(model: str, benchmark: str, k: int, n: int, budget: int = 2048, force
 
 
 def make(
-    tmp_path: Path, table: str, judgements: Sequence[Judgement], rows: list[dict], remark: str = ""
+    tmp_path: Path, table: str, scores: Sequence[Score], rows: list[dict], remark: str = ""
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the command line on one file; the table as text, and the long form."""
-    records.write(tmp_path / "j.parquet", judgements, Judgement)
+    records.write(tmp_path / "j.parquet", scores, Score)
     arguments = [
         "--published",
         PAPER / f"{table}.csv",
         "--benchmarks",
         PAPER / "benchmarks.csv",
-        "--judgements",
+        "--scores",
         tmp_path / "j.parquet",
     ]
     arguments += [
@@ -76,16 +76,16 @@ def row(model: str, **changes: object) -> dict:
 def test_published_right_answers_give_the_published_table(tmp_path: Path, name: str) -> None:
     paper = pd.read_csv(PAPER / f"{name}.csv", dtype=str)
     group, label = paper.columns[:2]
-    judgements: list[Judgement] = []
+    scores: list[Score] = []
     rows = []
     for number, line in paper.iterrows():
         model = f"model {number}"
         for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False):
-            judgements += judged(model, key, round(float(line[column]) * n / 100), n)
+            scores += scored(model, key, round(float(line[column]) * n / 100), n)
         rows.append(
             {"model": model, "label": line[label], group: line[group], "published": line[label], "budget": 2048}
         )
-    found = accuracies(frame(judgements))
+    found = accuracies(frame(scores))
     published = pd.read_csv(PAPER / f"{name}.csv")
     wide, long = tables.accuracy_table(
         found, rows, False, published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"]))
@@ -97,14 +97,14 @@ def test_published_right_answers_give_the_published_table(tmp_path: Path, name: 
 
 
 def test_cells_are_exact_and_only_at_the_rows_budget(tmp_path: Path) -> None:
-    judgements = [
-        *judged("a", "medqa", 2, 3),
-        *judged("a", "medqa", 0, 3, budget=128),
-        *judged("a", "medqa", 3, 3, forced=1),
-        *judged("a", "nejm", 1, 8),
-        *judged("b", "medqa", 1, 3, budget=0),
+    scores = [
+        *scored("a", "medqa", 2, 3),
+        *scored("a", "medqa", 0, 3, budget=128),
+        *scored("a", "medqa", 3, 3, forced=1),
+        *scored("a", "nejm", 1, 8),
+        *scored("b", "medqa", 1, 3, budget=0),
     ]
-    wide, long = make(tmp_path, "table1", judgements, [row("a", published="m1-7B-1K"), row("b", budget=0)])
+    wide, long = make(tmp_path, "table1", scores, [row("a", published="m1-7B-1K"), row("b", budget=0)])
     assert list(wide.columns) == ["group", "model", *BENCHMARKS["column"], "Avg."]
     first, second = wide.to_dict("records")
     assert (first["model"], first["MedQA"], first["NEJM"], first["Avg."], first["MedMC"]) == (
@@ -142,15 +142,15 @@ def test_cells_are_exact_and_only_at_the_rows_budget(tmp_path: Path) -> None:
 
 
 def test_benchmarks_of_ones_own_come_after_those_of_the_paper_by_their_keys(tmp_path: Path) -> None:
-    judgements = [*judged("a", "mine", 1, 4), *judged("a", "extra", 1, 2), *judged("a", "medqa", 1, 1)]
-    wide, long = make(tmp_path, "table1", judgements, [row("a", published="m1-7B-1K")])
+    scores = [*scored("a", "mine", 1, 4), *scored("a", "extra", 1, 2), *scored("a", "medqa", 1, 1)]
+    wide, long = make(tmp_path, "table1", scores, [row("a", published="m1-7B-1K")])
     assert list(wide.columns) == ["group", "model", *BENCHMARKS["column"], "extra", "mine", "Avg."]
     assert wide.loc[0, ["MedQA", "extra", "mine", "Avg."]].tolist() == ["100.00", "50.00", "25.00", "58.33"]
     assert long.set_index("benchmark")["published"].isna().to_dict() == {"medqa": False, "extra": True, "mine": True}
 
 
 def test_every_row_of_the_embedded_world_says_so(tmp_path: Path) -> None:
-    wide, long = make(tmp_path, "table1", judged("a", "medqa", 1, 2), [row("a")], remark="embedded world, not medicine")
+    wide, long = make(tmp_path, "table1", scored("a", "medqa", 1, 2), [row("a")], remark="embedded world, not medicine")
     assert "not medicine" in wide.loc[0, "group"]
     assert "not medicine" in long.loc[0, "group"]
 
@@ -160,7 +160,7 @@ def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
         {"model": "a", "label": "Random", "scale": scale, "published": "Random", "budget": 2048}
         for scale in ("1K Scale", "23K Scale")
     ]
-    _, long = make(tmp_path, "table2", judged("a", "medqa", 1, 2), rows)
+    _, long = make(tmp_path, "table2", scored("a", "medqa", 1, 2), rows)
     paper = pd.read_csv(PAPER / "table2.csv")
     assert long["published"].tolist() == paper.loc[paper["Data Filtering"] == "Random", "MedQA"].tolist()
 
@@ -168,7 +168,7 @@ def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "c"}, "no judgements of model 'c'; there are judgements of a, b"),
+        ({"model": "c"}, "no scores of model 'c'; there are scores of a, b"),
         (
             {"budget": 4096},
             r"model 'a' on medqa has none at budget 4096 with 0 forced; it has \(budget, forced\) \(2048, 0\)",
@@ -178,25 +178,25 @@ def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_that_cannot_be_made_is_named(tmp_path: Path, changes: dict, message: str) -> None:
-    judgements = [*judged("a", "medqa", 1, 2), *judged("b", "medqa", 1, 2)]
+    scores = [*scored("a", "medqa", 1, 2), *scored("b", "medqa", 1, 2)]
     with pytest.raises(UserError, match=message):
-        make(tmp_path, "table1", judgements, [row("a") | changes])
+        make(tmp_path, "table1", scores, [row("a") | changes])
     assert not (tmp_path / "t.csv").exists()
 
 
 def test_repeated_judgements_are_refused() -> None:
     with pytest.raises(
         UserError,
-        match="2 questions are judged twice at one setting, the first at model a, benchmark medqa, budget 2048",
+        match="2 questions are scored twice at one setting, the first at model a, benchmark medqa, budget 2048",
     ):
-        accuracies(frame(judged("a", "medqa", 1, 2) * 2))
+        accuracies(frame(scored("a", "medqa", 1, 2) * 2))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"), [('{"rows": []}', "missing remark"), ("{", "not JSON"), ("[]", "not a mapping")]
 )
 def test_wrong_settings_are_refused(tmp_path: Path, settings: str, message: str) -> None:
-    files = ["--published", "p", "--benchmarks", "b", "--judgements", "j", "--output", "o", "--long", "l"]
+    files = ["--published", "p", "--benchmarks", "b", "--scores", "j", "--output", "o", "--long", "l"]
     with pytest.raises(UserError, match=message):
         tables.main(["table1", *files, "--settings", settings])
 
@@ -204,7 +204,7 @@ def test_wrong_settings_are_refused(tmp_path: Path, settings: str, message: str)
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_accuracy_and_wilson_interval(counts: tuple[int, int]) -> None:
     k, n = counts
-    (line,) = accuracies(frame(judged("a", "medqa", k, n))).to_dict("records")
+    (line,) = accuracies(frame(scored("a", "medqa", k, n))).to_dict("records")
     z, share = 1.959963984540054, k / n
     centre, half = (
         (share + z * z / (2 * n)) / (1 + z * z / n),
@@ -281,7 +281,7 @@ def test_table_3_has_no_published_column_for_a_pool_that_the_paper_lacks(tmp_pat
 def traces(path: Path, identities: Sequence[str]) -> Path:
     records.write(
         path,
-        [Trace(identity, "t", "so", "\\boxed{x}", "stop", 1, 2, 1, 0.0, "key", "right") for identity in identities],
+        [Trace(identity, "t", "so", "\\boxed{x}", "stop", 1, 2, 1, 0.0, "key", "correct") for identity in identities],
         Trace,
     )
     return path
@@ -289,16 +289,16 @@ def traces(path: Path, identities: Sequence[str]) -> Path:
 
 def test_table_3_counts_traces_by_their_questions(tmp_path: Path) -> None:
     asked = [questions(tmp_path / "first.parquet", medqa=3), questions(tmp_path / "second.parquet", medmcqa=2)]
-    right = traces(tmp_path / "right.parquet", ["medqa-2", "medmcqa-0", "medqa-0"])
-    row = {"label": "Right", "published": None}
-    wide, _ = table3(tmp_path, [row], ["medqa", "medmcqa"], f"Right={right}", asked=asked)
-    assert wide[1] == ["Right", "2", "", "1", "", "3", ""]
+    correct = traces(tmp_path / "correct.parquet", ["medqa-2", "medmcqa-0", "medqa-0"])
+    row = {"label": "Correct", "published": None}
+    wide, _ = table3(tmp_path, [row], ["medqa", "medmcqa"], f"Correct={correct}", asked=asked)
+    assert wide[1] == ["Correct", "2", "", "1", "", "3", ""]
     with pytest.raises(
-        UserError, match=r"right.parquet: the source of 1 of 3 records is not known \(the first: question medmcqa-0\)"
+        UserError, match=r"correct.parquet: the source of 1 of 3 records is not known \(the first: question medmcqa-0\)"
     ):
-        table3(tmp_path, [row], ["medqa"], f"Right={right}", asked=asked[:1])
+        table3(tmp_path, [row], ["medqa"], f"Correct={correct}", asked=asked[:1])
     with pytest.raises(UserError, match=r"the source of 3 of 3 .* as --questions"):
-        table3(tmp_path, [row], ["medqa"], f"Right={right}")
+        table3(tmp_path, [row], ["medqa"], f"Correct={correct}")
 
 
 def test_table_3_refuses_what_it_would_lose(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judged_files import PAPER
 from m1.core.errors import UserError
 from m1.report import typeset
+from score_files import PAPER
 
 HOSTILE = [
     "\\input{/etc/passwd}\\end{table} & 100 % \\\\",

@@ -7,8 +7,8 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.core.answers import extract_boxed, named_option
-from m1.core.curation import is_right_curated
+from m1.core.answers import extract_boxed, find_option
+from m1.core.curation import passes_curation
 from m1.core.records import LETTERS, Question
 from m1.score.match import PROTOCOLS, decide, is_ambiguous, match_text, shown_options
 
@@ -160,12 +160,12 @@ def test_options_that_differ_by_case_only() -> None:
 
 def test_what_reads_as_two_options_is_no_answer_under_strict() -> None:
     swapped = question(("B", "A", "C"), "A")
-    assert named_option("B", swapped) is None
-    assert named_option("C", swapped) == ("C", "boxed text")
-    assert named_option("", question((".", "x"), "A")) is None
+    assert find_option("B", swapped) is None
+    assert find_option("C", swapped) == ("C", "boxed text")
+    assert find_option("", question((".", "x"), "A")) is None
     twins = question(("x", "y", "x"), "C")
-    assert named_option("x", twins) == ("C", "boxed text")
-    assert named_option("A. x", twins) == ("A", "boxed letter and text")
+    assert find_option("x", twins) == ("C", "boxed text")
+    assert find_option("A. x", twins) == ("A", "boxed letter and text")
 
 
 def test_options_are_read_back_by_line() -> None:
@@ -199,8 +199,8 @@ def test_options_are_read_back_by_line() -> None:
 )
 def test_curation(answer: str, released: bool, strict: bool) -> None:
     asked = question(answer="A")
-    assert is_right_curated(answer, asked, "released") is released
-    assert is_right_curated(answer, asked, "strict") is strict
+    assert passes_curation(answer, asked, "released") is released
+    assert passes_curation(answer, asked, "strict") is strict
 
 
 FORMS = {  # form (letter, then text) and the protocols that find its letter; docs/scoring.md shows the same table

@@ -1,4 +1,4 @@
-"""The judge from files to files."""
+"""The score from files to files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from m1.core import records
 from m1.core.answers import Match
 from m1.core.errors import UserError
-from m1.core.records import Judgement, Prediction, Question
-from m1.score import predictions as judge
+from m1.core.records import Prediction, Question, Score
+from m1.score import predictions as scoring
 from m1.score.match import Protocol, decide
 
 DRUGS = Question(
@@ -40,7 +40,7 @@ def prediction(question_id: str, answer: str, budget: int = 128, **changes: obje
 
 def score(
     folder: Path, predictions: list[Prediction], settings: str = '{"protocol": "released"}'
-) -> tuple[list[Judgement], dict]:
+) -> tuple[list[Score], dict]:
     records.write(folder / "drugs.parquet", [DRUGS], Question)
     records.write(folder / "genes.parquet", [GENES], Question)
     records.write(folder / "predictions.parquet", predictions, Prediction)
@@ -53,8 +53,8 @@ def score(
         "--manifest",
         str(folder / "m.json"),
     ]
-    judge.main([*files, *questions, "--settings", settings])
-    return records.read(folder / "out.parquet", Judgement), json.loads((folder / "m.json").read_text())
+    scoring.main([*files, *questions, "--settings", settings])
+    return records.read(folder / "out.parquet", Score), json.loads((folder / "m.json").read_text())
 
 
 def test_judgements_and_manifest(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_judgements_and_manifest(tmp_path: Path) -> None:
             prediction("d1", r"\boxed{A}", budget=512),
         ],
     )
-    assert rows[0] == Judgement(
+    assert rows[0] == Score(
         question_id="d1",
         source="medqa",
         benchmark="bench",
@@ -127,7 +127,7 @@ def test_judgements_that_hang_on_folded_case_are_counted(tmp_path: Path, protoco
     assert manifest["counts"]["ambiguous_by_case"] == folded
 
 
-def test_a_letter_beyond_the_options_is_kept_and_wrong(tmp_path: Path) -> None:
+def test_a_letter_beyond_the_options_is_kept_and_incorrect(tmp_path: Path) -> None:
     rows, _ = score(tmp_path, [prediction("d1", "The answer is Not known")])
     assert (rows[0].letter, rows[0].correct, rows[0].rule) == ("N", False, "answer is")
 
@@ -153,8 +153,8 @@ def test_equal_answers_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None
         asked.append(extracted)
         return decide(extracted, question, protocol)
 
-    monkeypatch.setattr(judge, "decide", counting)
-    rows = judge.judge(
+    monkeypatch.setattr(scoring, "decide", counting)
+    rows = scoring.score(
         [prediction("d1", "C", budget) for budget in range(9)] + [prediction("g1", "C")],
         {"d1": DRUGS, "g1": GENES},
         "released",
@@ -176,9 +176,9 @@ def test_unknown_question_is_named_and_nothing_is_written(tmp_path: Path) -> Non
 def test_two_questions_of_one_id(tmp_path: Path) -> None:
     for name, question in (("a", DRUGS), ("b", DRUGS), ("c", dataclasses.replace(DRUGS, answer="A"))):
         records.write(tmp_path / f"{name}.parquet", [question], Question)
-    assert judge.read_questions([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == {"d1": DRUGS}
+    assert scoring.read_questions([tmp_path / "a.parquet", tmp_path / "b.parquet"]) == {"d1": DRUGS}
     with pytest.raises(UserError, match=r"c\.parquet: record 0, field 'id': 'd1' is also the id"):
-        judge.read_questions([tmp_path / "a.parquet", tmp_path / "c.parquet"])
+        scoring.read_questions([tmp_path / "a.parquet", tmp_path / "c.parquet"])
 
 
 def test_many_predictions_take_seconds() -> None:
@@ -187,5 +187,5 @@ def test_many_predictions_take_seconds() -> None:
         for number in range(20_000)
     ]
     started = time.process_time()
-    assert all(row.correct for row in judge.judge(predictions, {"d1": DRUGS}, "released"))
+    assert all(row.correct for row in scoring.score(predictions, {"d1": DRUGS}, "released"))
     assert time.process_time() - started < 10

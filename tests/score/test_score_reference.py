@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from m1.core.answers import extract_boxed
-from m1.core.curation import CURATION_RULES, is_right_curated
+from m1.core.curation import CURATION_RULES, passes_curation
 from m1.core.records import LETTERS, Question
 from m1.score.match import PROTOCOLS, decide, shown_options
 
@@ -124,7 +124,7 @@ def test_nothing_raises(text: str, asked: Question) -> None:
             assert match.letter == "" or match.letter in LETTERS[: len(asked.options)]
             assert (match.letter == "") == (match.rule == "no answer")
     for rule in CURATION_RULES:
-        assert is_right_curated(text, asked, rule) in (True, False)
+        assert passes_curation(text, asked, rule) in (True, False)
 
 
 @settings(max_examples=600)
@@ -214,7 +214,7 @@ def test_strict_misses_few_of_the_final_responses_and_contradicts_few() -> None:
 def test_empty_boxes_of_the_authors_own_models_are_wrong() -> None:
     rows = scoring.records("responses/m1_qwen_empty_box")
     asked = question(("yes", "no"), "A")
-    outcomes = Counter(is_right_curated(row["response"], asked, rule) for row in rows for rule in CURATION_RULES)
+    outcomes = Counter(passes_curation(row["response"], asked, rule) for row in rows for rule in CURATION_RULES)
     assert outcomes == {False: 2 * len(rows)}
     assert [extract_boxed(row["response"]) for row in rows] == [row["upstream_extracted"] for row in rows]
     assert {row.matches["strict"].letter for row in scored("m1_qwen_empty_box")} == {""}

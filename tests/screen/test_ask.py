@@ -8,7 +8,7 @@ from typing import Any
 
 from m1.core import records
 from m1.core.prompts import evaluation_prompt, question_text
-from m1.core.records import Attempt, Question
+from m1.core.records import Question, ScreenAnswer
 from m1.screen import ask
 from m1.wiring.run import CALLS
 from m1.world.server import Errors, World
@@ -16,7 +16,7 @@ from test_client import SETTINGS
 from test_distill_server import Adder, addition, running
 
 
-def attempts(folder: Path, url: str) -> tuple[list[Attempt], dict[str, Any]]:
+def attempts(folder: Path, url: str) -> tuple[list[ScreenAnswer], dict[str, Any]]:
     settings = SETTINGS | {"base_url": url, "rule": None}
     provider = {key: value for key, value in settings.items() if key not in CALLS}
     calls = {"adder": {key: value for key, value in settings.items() if key in CALLS}}
@@ -32,13 +32,13 @@ def attempts(folder: Path, url: str) -> tuple[list[Attempt], dict[str, Any]]:
     }
     ask.main([str(part) for pair in flags.items() for part in pair])
     manifest = json.loads((folder / "attempts.json").read_text())
-    return records.read(folder / "attempts.parquet", Attempt), manifest
+    return records.read(folder / "attempts.parquet", ScreenAnswer), manifest
 
 
 def test_every_question_has_an_attempt_that_is_judged(tmp_path: Path) -> None:
     questions = [addition(number) for number in range(40)]
     records.write(tmp_path / "questions.parquet", questions, Question)
-    world = World(Adder(), Errors(wrong=0.4, empty=0.1, malformed=0, flaky=0.2))
+    world = World(Adder(), Errors(incorrect=0.4, empty=0.1, malformed=0, flaky=0.2))
     with running(world) as url:
         first, manifest = attempts(tmp_path, url)
         calls = world.calls
@@ -48,8 +48,8 @@ def test_every_question_has_an_attempt_that_is_judged(tmp_path: Path) -> None:
         question.id: world.errors.outcome(evaluation_prompt(question_text(question), "plain")) for question in questions
     }
     assert {attempt.question_id for attempt in first if attempt.correct} == {
-        name for name, found in outcomes.items() if found == "right"
+        name for name, found in outcomes.items() if found == "correct"
     }
-    assert 5 < manifest["counts"]["right"] < 35
+    assert 5 < manifest["counts"]["correct"] < 35
     assert manifest["spending"]["calls_made"] == 40
     assert (again, second["spending"]["calls_made"], world.calls) == (first, 0, calls)

@@ -1,4 +1,4 @@
-"""Screening by a model of our own weights: an attempt for each question, a portion at a time."""
+"""Screening by a model of our own weights: an attempt for each question, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.core.curation import is_right_curated
-from m1.core.records import Attempt, Question, read, write
-from m1.engines.cached import KeptEngine
+from m1.core.curation import passes_curation
+from m1.core.records import Question, ScreenAnswer, read, write
+from m1.engines.cached import CachedEngine
 from m1.screen import attempt
 from random_model import random_model
 
@@ -45,21 +45,21 @@ def test_the_portion_decides_nothing_but_how_much_is_asked_at_a_time(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    generate = KeptEngine.generate
+    generate = CachedEngine.generate
 
-    def counted(engine: KeptEngine, requests: Any, what: str) -> Any:
+    def counted(engine: CachedEngine, requests: Any, what: str) -> Any:
         asked.append(len(requests))
         return generate(engine, requests, what)
 
-    monkeypatch.setattr(KeptEngine, "generate", counted)
+    monkeypatch.setattr(CachedEngine, "generate", counted)
     whole = screened(model, tmp_path / "whole")
-    assert screened(model, tmp_path / "portions", "--portion", "3") == whole
+    assert screened(model, tmp_path / "chunks", "--chunk", "3") == whole
     assert asked == [7, 3, 3, 1]
-    found = read(tmp_path / "portions/attempts.parquet", Attempt)
+    found = read(tmp_path / "chunks/attempts.parquet", ScreenAnswer)
     assert [one.question_id for one in found] == [question.id for question in QUESTIONS]
     assert [one.correct for one in found] == [
-        is_right_curated(one.answer, q, "released") for one, q in zip(found, QUESTIONS)
+        passes_curation(one.answer, q, "released") for one, q in zip(found, QUESTIONS)
     ]
     counts = whole[1]
-    assert (counts["questions"], counts["right"]) == (7, sum(one.correct for one in found))
+    assert (counts["questions"], counts["correct"]) == (7, sum(one.correct for one in found))
     assert counts["generated_now"] > 7

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from m1.core import records
 from m1.core.errors import UserError
-from m1.core.records import Attempt, Question
+from m1.core.records import Question, ScreenAnswer
 from m1.screen import hard
 
 YES_NO = ("yes", "no", "maybe")
@@ -51,10 +51,10 @@ class Screen:
 
     def attempt(self, model: str, solved: set[str], of: list[Question] | None = None) -> None:
         rows = [
-            Attempt(question.id, model, "", question.id in solved)
+            ScreenAnswer(question.id, model, "", question.id in solved)
             for question in (self.questions if of is None else of)
         ]
-        records.write(self.folder / f"{model}.parquet", rows, Attempt)
+        records.write(self.folder / f"{model}.parquet", rows, ScreenAnswer)
         self.attempts.append(str(self.folder / f"{model}.parquet"))
 
     def run(self, smallest: int = 1000) -> list[str]:
@@ -77,7 +77,7 @@ def test_what_any_model_solves_is_dropped(screen: Screen) -> None:
     screen.attempt("large", {"t0", "t2"})
     assert screen.run() == ["t1", "t3", "t4"]
     found = json.loads((screen.folder / "hard.json").read_text())["counts"]
-    assert found == {"questions": 5, "right": {"small": 1, "large": 2}, "hard": 3, "hard_by_source": {"pubmedqa": 3}}
+    assert found == {"questions": 5, "correct": {"small": 1, "large": 2}, "hard": 3, "hard_by_source": {"pubmedqa": 3}}
 
 
 @pytest.mark.parametrize(

@@ -21,18 +21,18 @@ QUALIFIERS = ROOT / "resources" / "mesh" / "qualifiers.csv"
 PROMPT = ROOT / "resources" / "prompts" / "domain.txt"
 
 
-def trace(question: Question, verdict: str = "right") -> Trace:
+def trace(question: Question, verdict: str = "correct") -> Trace:
     return Trace(question.id, "adder", "t", "a", "stop", 1, 1, 1, 0.0, "key", verdict)
 
 
 def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[list[Domain], dict[str, Any]]:
-    """Run the command line on ``count`` questions in two files, every tenth without a right trace."""
+    """Run the command line on ``count`` questions in two files, every tenth without a correct trace."""
     questions = [addition(n) for n in range(count)]
     records.write(folder / "a.parquet", questions[: count // 2], Question)
     records.write(folder / "b.parquet", questions[count // 2 :], Question)
     records.write(
         folder / "traces.parquet",
-        [trace(q, "wrong" if n % 10 == 0 else "right") for n, q in enumerate(questions)],
+        [trace(q, "incorrect" if n % 10 == 0 else "correct") for n, q in enumerate(questions)],
         Trace,
     )
     arguments = [

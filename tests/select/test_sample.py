@@ -21,15 +21,15 @@ PAPER = Path(__file__).parents[2] / "resources" / "paper"
 SOURCES = ("MedQA", "HeadQA", "MedMCQA", "PubMedQA")
 
 
-def trace(identity: str, verdict: str = "right") -> Trace:
+def trace(identity: str, verdict: str = "correct") -> Trace:
     return Trace(identity, "teacher", f"thinking on {identity}", "\\boxed{a}", "stop", 1, 2, 1, 0.0, "key", verdict)
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> dict[str, Path]:
-    """Forty questions of two sources in two files, thirty right traces in another order, domains."""
+    """Forty questions of two sources in two files, thirty correct traces in another order, domains."""
     questions = [Question(f"q{n:02}", "b" if n % 4 else "a", f"stem {n}", None, ("a", "b"), "A") for n in range(40)]
-    traces = [trace(question.id, "right" if n < 30 else "wrong") for n, question in enumerate(questions)]
+    traces = [trace(question.id, "correct" if n < 30 else "incorrect") for n, question in enumerate(questions)]
     random.Random(1).shuffle(traces)
     domains = [Domain(question.id, "01", f"domain {n % 3}") for n, question in enumerate(questions)]
     paths = {name: tmp_path / f"{name}.parquet" for name in ("first", "second", "traces", "domains", "out", "like")}
@@ -56,7 +56,7 @@ def test_all_takes_every_right_trace_in_the_order_of_the_questions(
     chosen = choose(world, "all", None, domains=False)
     assert [row.id for row in chosen] == [f"q{n:02}" for n in range(30)]
     assert chosen[3] == Sample("q03", "b", "", "stem 3\nA. a\nB. b", "thinking on q03", "\\boxed{a}", "tiny", "all", 42)
-    assert "30 right traces in, 30 samples out" in capfd.readouterr().out
+    assert "30 correct traces in, 30 samples out" in capfd.readouterr().out
     counts = json.loads(world["out"].with_suffix(".json").read_text())["counts"]
     assert counts["sources"] == {"a": 8, "b": 22}
     assert counts["domains"] == {}
@@ -80,7 +80,7 @@ def test_the_order_of_the_traces_decides_nothing(world: dict[str, Path]) -> None
 
 @pytest.mark.parametrize("rule", ["random", "domain", "domain_source"])
 def test_asking_for_more_than_there_is_names_both_numbers(world: dict[str, Path], rule: str) -> None:
-    with pytest.raises(UserError, match=r"size is 31, but there are only 30 right traces"):
+    with pytest.raises(UserError, match=r"size is 31, but there are only 30 correct traces"):
         choose(world, rule, 31)
     assert not world["out"].exists()
 
@@ -105,10 +105,10 @@ def test_what_is_missing_is_said(world: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="rule is 'best'; it must be one of all, random"):
         choose(world, "best", 3)
     records.write(world["domains"], records.read(world["domains"], Domain)[2:], Domain)
-    with pytest.raises(UserError, match=r"2 of 30 right traces have no domain \(the first: question q00\)"):
+    with pytest.raises(UserError, match=r"2 of 30 correct traces have no domain \(the first: question q00\)"):
         choose(world, "domain", 3)
     records.write(world["second"], records.read(world["second"], Question)[1:], Question)
-    with pytest.raises(UserError, match=r"1 right traces have no question there \(the first: q20\)"):
+    with pytest.raises(UserError, match=r"1 correct traces have no question there \(the first: q20\)"):
         choose(world, "all", None)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m1.engines.cached import Engine, Generation, KeptEngine, Request
-from m1.infer.sweep import Markers, Settings
+from m1.engines.cached import CachedEngine, Engine, Generation, Request
+from m1.infer.sweep import Settings, SweepTokens
 
 Anew = dict[tuple[int, int], list[tuple[Request, Generation, int]]]
 
 
-def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: Markers, settings: Settings) -> Anew:
+def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, settings: Settings) -> Anew:
     """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking
     generated."""
 
@@ -46,7 +46,7 @@ def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: Markers, s
     return result
 
 
-class Recording(KeptEngine):
+class Recording(CachedEngine):
     """Remembers the answers' requests and generations."""
 
     def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:

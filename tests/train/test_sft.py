@@ -18,7 +18,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.core.chat import Marks
+from m1.core.chat import TurnTokens
 from m1.core.errors import UserError
 from m1.core.files import identity_file, model_identity, sha256_file
 from m1.core.records import Prediction, Question, Sample, read, write
@@ -299,7 +299,10 @@ def test_a_step_is_the_whole_batch_on_any_number_of_processes(batch: int, count:
 def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path, tmp_path: Path) -> None:
     tokenizer, path = AutoTokenizer.from_pretrained(tokenizer_folder), tmp_path / "m1k.parquet"
     some = samples(20)
-    whole = [len(encode(tokenizer, s.prompt, s.thinking, s.answer, Marks.of(tokenizer))["input_ids"]) for s in some]
+    whole = [
+        len(encode(tokenizer, s.prompt, s.thinking, s.answer, TurnTokens.from_tokenizer(tokenizer))["input_ids"])
+        for s in some
+    ]
     block = sorted(set(whole))[-2]
     beyond, number = sum(max(0, length - block) for length in whole), sum(length > block for length in whole)
     assert number == 1, "else the numbers below are others"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.core.chat import Marks, assistant_text, chat
+from m1.core.chat import TurnTokens, assistant_text, chat
 from m1.train.text import IGNORED, encode
 from templates import FAMILIES, tokenizer_of
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -17,7 +17,7 @@ PROMPT = "Which drug is two steps from the marker x?\nA. the a\nB. the b"
 THINKING = "Okay, two steps.\nWait, again."
 ANSWER = "\\boxed{the a}"
 TOKENIZERS = {family: tokenizer_of(family) for family in FAMILIES}
-MARKS = {family: Marks.of(tokenizer) for family, tokenizer in TOKENIZERS.items()}
+MARKS = {family: TurnTokens.from_tokenizer(tokenizer) for family, tokenizer in TOKENIZERS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def tokenizer(tokenizer_folder: Path) -> PreTrainedTokenizerBase:
 
 
 def test_the_loss_is_on_the_assistants_turn_only(tokenizer: PreTrainedTokenizerBase) -> None:
-    example = encode(tokenizer, PROMPT, THINKING, ANSWER, Marks.of(tokenizer))
+    example = encode(tokenizer, PROMPT, THINKING, ANSWER, TurnTokens.from_tokenizer(tokenizer))
     learned = [token for token, label in zip(example["input_ids"], example["labels"]) if label != IGNORED]
     assert tokenizer.decode(learned) == (
         "<|im_start|>think\nOkay, two steps.\nWait, again.\n<|im_start|>answer\nAnswer: \\boxed{the a}<|im_end|>"
@@ -35,7 +35,7 @@ def test_the_loss_is_on_the_assistants_turn_only(tokenizer: PreTrainedTokenizerB
 
 
 def test_the_whole_text_is_the_papers(tokenizer: PreTrainedTokenizerBase) -> None:
-    example = encode(tokenizer, PROMPT, "T", ANSWER, Marks.of(tokenizer))
+    example = encode(tokenizer, PROMPT, "T", ANSWER, TurnTokens.from_tokenizer(tokenizer))
     assert tokenizer.decode(example["input_ids"]) == (
         f"<|im_start|>user\n{PROMPT}<|im_end|>\n<|im_start|>assistant\n"
         "<|im_start|>think\nT\n<|im_start|>answer\nAnswer: \\boxed{the a}<|im_end|>"

@@ -354,12 +354,12 @@ def test_an_empty_recipe_is_said(root: Path) -> None:
     sorted([*(ROOT / "config").glob("*.yaml"), *(ROOT / "tests/configs").glob("*.yaml")]),
     ids=lambda p: p.name,
 )
-def test_every_overlay_in_the_repository_is_right(overlay: Path) -> None:
+def test_every_overlay_in_the_repository_is_correct(overlay: Path) -> None:
     assert prepared(config.merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("overlay", ["extrapolated", "one-gpu", "whole-table1"])
-def test_every_overlay_over_the_papers_configuration_is_right(overlay: str) -> None:
+def test_every_overlay_over_the_papers_configuration_is_correct(overlay: str) -> None:
     assert config.load([ROOT / "config/paper.yaml", ROOT / f"config/overlays/{overlay}.yaml"])
 
 

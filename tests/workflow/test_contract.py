@@ -30,7 +30,7 @@ def of(rule: str, names: tuple[str, ...]) -> set[str]:
 def evaluated(*models: str) -> set[str]:
     """From inference on."""
     infer = {f"infer_{'sweep' if model in THINKING else 'answer'} {model}" for model in models}
-    return infer | of("score_judge", models) | REPORT - (set() if set(models) & set(THINKING) else FIGURES)
+    return infer | of("score_predictions", models) | REPORT - (set() if set(models) & set(THINKING) else FIGURES)
 
 
 def trained(*models: str) -> set[str]:
@@ -125,10 +125,13 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "results copied without their times": (Project.forget_times, set()),
     "comments, docstrings, layout of every module": (rewrite_every_module, set()),
     "comment in a recipe": (text(RECIPE, "base: ", "# A comment.\nbase: "), set()),
-    "code of matching": (code("score/match.py", "decide"), of("score_judge", MODELS) | REPORT),
-    "code of judging": (code("score/judge.py", "main"), of("score_judge", MODELS) | REPORT),
-    "code of the curation rule": (code("curation.py", "is_right_curated"), CURATED),
-    "code of reading answers": (code("answers.py", "extract_boxed"), CURATED | of("score_judge", MODELS) | REPORT),
+    "code of matching": (code("score/match.py", "decide"), of("score_predictions", MODELS) | REPORT),
+    "code of scoring": (code("score/score.py", "main"), of("score_predictions", MODELS) | REPORT),
+    "code of the curation rule": (code("curation.py", "passes_curation"), CURATED),
+    "code of reading answers": (
+        code("answers.py", "extract_boxed"),
+        CURATED | of("score_predictions", MODELS) | REPORT,
+    ),
     "code of the teacher": (code("world/server.py", "main"), CURATED - {"screen_attempt small", "screen_hard"}),
     "code of training": (code("train/sft.py", "encode_all"), trained(*THINKING)),
     "code of the sweep": (code("infer/sweep.py", "cut"), evaluated(*THINKING)),
@@ -205,12 +208,12 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "another shape of a world's model that screens": (settings(world={"models": {"small": {"hidden": 64}}}), SMALL),
     "another budget": (settings(thinking={"budgets": [16, 32, 64, 96]}), evaluated(*THINKING)),
     "another forced count": (settings(thinking={"forced": [1, 2]}), evaluated(*THINKING)),
-    "another protocol of scoring": (settings(score={"protocol": "strict"}), of("score_judge", MODELS) | REPORT),
+    "another protocol of scoring": (settings(score={"protocol": "strict"}), of("score_predictions", MODELS) | REPORT),
     "size of a subset": (settings(subsets={"m1k": {"size": 20}}), {"select_sample m1k"} | trained(*THINKING)),
     "another model": (settings(models=[*MODELS, "small-cot"]), set()),
     "another model in the table": (
         settings(models=[*MODELS, "small-cot"], report={"table1": {"models": [*MODELS, "small-cot"]}}),
-        {"infer_answer small-cot", "score_judge small-cot", "report_table1"},
+        {"infer_answer small-cot", "score_predictions small-cot", "report_table1"},
     ),
     "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small")),
     "threshold of the audit": (settings(audit={"thresholds": [90]}), set()),

@@ -15,7 +15,7 @@ from anew import Recording, anew
 from m1.core.records import Prediction, Question, read
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
-from m1.infer.sweep import Markers, Settings, prompt_ids, sweep
+from m1.infer.sweep import Settings, SweepTokens, prompt_ids, sweep
 from project import REPOSITORY, SHORT, Project
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -53,7 +53,7 @@ def test_one_thinking_gives_what_each_setting_anew_gives(
     """
     folder = shutil.copytree(finished.path(f"results/short/train/{name}"), tmp_path / "model")
     tokenizer, asked = AutoTokenizer.from_pretrained(folder), questions(finished)
-    markers, prompts = Markers.of(tokenizer), prompt_ids(tokenizer, asked)
+    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
     if times > 1:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         with torch.no_grad():
@@ -75,7 +75,7 @@ def test_one_thinking_gives_what_each_setting_anew_gives(
 def test_what_the_run_has_written_is_what_each_setting_anew_gives(finished: Project, name: str) -> None:
     folder = finished.path(f"results/short/train/{name}")
     tokenizer, asked = AutoTokenizer.from_pretrained(folder), questions(finished)
-    markers, prompts = Markers.of(tokenizer), prompt_ids(tokenizer, asked)
+    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
     settings = Settings.of(json.dumps({**DEMO, **thinking(finished.path(SHORT))}))
     predictions = read(finished.path(f"results/short/infer/{name}/predictions.parquet"), Prediction)
     found = {(p.benchmark, p.question_id, p.budget, p.forced): p for p in predictions}

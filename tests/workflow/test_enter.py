@@ -133,7 +133,7 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
             "infer_sweep m1-large-1k",
             "infer_answer small",
         ),
-        *(f"score_judge {model}" for model in models),
+        *(f"score_predictions {model}" for model in models),
         *("report_table1", "report_figure1", "report_figure3"),
     }
 

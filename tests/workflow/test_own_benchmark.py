@@ -113,7 +113,7 @@ def test_trained_models_are_only_asked(project: Project) -> None:
     )
     rules = {job.split()[0] for job in project.plan("results/mine/table1.csv")}
     assert not rules & {"train_sft", "distill_traces", "screen_attempt"}
-    assert {"train_published", "infer_sweep", "score_judge", "report_table1"} <= rules
+    assert {"train_published", "infer_sweep", "score_predictions", "report_table1"} <= rules
 
 
 def test_a_name_that_a_column_has_is_refused(project: Project) -> None:

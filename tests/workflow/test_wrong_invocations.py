@@ -1,4 +1,4 @@
-"""Wrong invocations: each ends with one message that names what was found and what would be right, and none with a
+"""Incorrect invocations: each ends with one message that names what was found and what would be right, and none with a
 traceback.
 
 Wrong configurations are in ``REFUSED`` of tests/wiring/test_config.py, what Snakemake

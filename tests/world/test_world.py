@@ -1,4 +1,5 @@
-"""The embedded world: seeded, consistent, in the real sets' layouts, and its teacher right unless told to be wrong."""
+"""The embedded world: seeded, consistent, in the real sets' layouts, and its teacher correct unless told to be
+incorrect."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ def test_relations_are_permutations_around_the_ring() -> None:
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_benchmarks_are_read_as_the_real_ones_and_their_key_is_right(world: Path, tmp_path: Path, name: str) -> None:
+def test_benchmarks_are_read_as_the_real_ones_and_their_key_is_correct(world: Path, tmp_path: Path, name: str) -> None:
     layout = name if name in {"medmcqa", "pubmedqa"} else "eval"
     settings = {
         **dict.fromkeys(KEYS),
@@ -113,25 +114,25 @@ def test_a_trace_follows_true_facts_to_the_answer(style: str, hops: int, seed: i
     assert boxed == (f"\\boxed{{the {reached}}}" if style != "trend" else boxed)
 
 
-def test_the_teacher_is_right_unless_told_to_be_wrong(world: Path) -> None:
+def test_the_teacher_is_right_unless_told_to_be_incorrect(world: Path) -> None:
     teacher = RuleTeacher(str(world / "facts.json"), None, seed=0)
     facts = load_facts(str(world / "facts.json"))
-    rng, wrong = random.Random(1), 0
+    rng, incorrect = random.Random(1), 0
     for _ in range(100):
         query = draw_query(facts, rng, rng.choice(("short", "head", "vignette")), (1, 5))
-        right = f"\\boxed{{the {facts.chain(query.start, query.hops)[-1]}}}"
-        assert teacher.think(ask(query), wrong=False) == teacher.think(ask(query), wrong=False)
-        assert teacher.think(ask(query), wrong=False)[1] == right
-        wrong += teacher.think(ask(query), wrong=True)[1] != right
-    assert wrong == 100
-    assert teacher.think("What is the capital of France?", wrong=False) is None
+        correct = f"\\boxed{{the {facts.chain(query.start, query.hops)[-1]}}}"
+        assert teacher.think(ask(query), incorrect=False) == teacher.think(ask(query), incorrect=False)
+        assert teacher.think(ask(query), incorrect=False)[1] == correct
+        incorrect += teacher.think(ask(query), incorrect=True)[1] != correct
+    assert incorrect == 100
+    assert teacher.think("What is the capital of France?", incorrect=False) is None
 
 
 def test_the_teacher_answers_questions_of_an_answer_key(world: Path) -> None:
     question = Question("1", "medqa", "Which vitamin?", None, ("A vitamin", "B vitamin"), "B")
     teacher = RuleTeacher(str(world / "facts.json"), {question_text(question): question}, seed=0)
-    assert extract_boxed(teacher.think(f"Answer: {question_text(question)}", wrong=False)[1]) == "B vitamin"
-    assert extract_boxed(teacher.think(f"Answer: {question_text(question)}", wrong=True)[1]) == "A vitamin"
+    assert extract_boxed(teacher.think(f"Answer: {question_text(question)}", incorrect=False)[1]) == "B vitamin"
+    assert extract_boxed(teacher.think(f"Answer: {question_text(question)}", incorrect=True)[1]) == "A vitamin"
 
 
 def test_documents_never_show_long_chains_in_answers_or_think_markers() -> None:

@@ -70,7 +70,7 @@ def test_shares_are_as_asked_repeat_and_pass() -> None:
     keys = [f"key {n}" for n in range(20_000)]
     first = [faults.draw(key, 0) for key in keys]
     counts = Counter(name for name, _ in first)
-    assert set(counts) == {*KINDS, "right"}
+    assert set(counts) == {*KINDS, "correct"}
     for name in KINDS:
         assert abs(counts[name] / 20_000 - 0.05) < 5 * (0.05 / 20_000) ** 0.5
     assert abs(sum(half for _, half in first) / 20_000 - 0.5) < 0.02
@@ -106,13 +106,13 @@ def test_right_answer_models_and_health(tmp_path: Path) -> None:
         connection.request("GET", "/elsewhere")
         assert connection.getresponse().status == 404
         connection.close()
-        wrong = server.connect()
-        wrong.request("POST", "/v1/chat/completions", "no json")
-        assert wrong.getresponse().status == 400
+        incorrect = server.connect()
+        incorrect.request("POST", "/v1/chat/completions", "no json")
+        assert incorrect.getresponse().status == 400
         asked, (done, _) = server.events("in", 2)[0], server.events("out", 2)
         assert asked["key"] == done["key"] == digest(body("What is it?"))
         assert (asked["path"], asked["body"], asked["open"]) == ("/v1/chat/completions", body("What is it?"), 1)
-        assert (done["outcome"], done["status"], done["paid"], done["sent"]) == ("right", 200, True, True)
+        assert (done["outcome"], done["status"], done["paid"], done["sent"]) == ("correct", 200, True, True)
         assert asked["headers"]["authorization"] == f"sha256 {digest('Bearer canary')}"
         assert "canary" not in server.log.read_text()
 
@@ -215,7 +215,7 @@ def test_above_capacity_is_429(tmp_path: Path) -> None:
             thread.join()
         assert sorted(statuses) == [200, 200, 429]
         assert max(event["open"] for event in server.events("in", 3)) == 3
-        assert Counter(event["outcome"] for event in server.events("out", 3)) == {"right": 2, "full": 1}
+        assert Counter(event["outcome"] for event in server.events("out", 3)) == {"correct": 2, "full": 1}
 
 
 def test_an_answer_is_paid_though_its_client_is_gone(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_status_for_every_call_repeats_the_key(status: int, tmp_path: Path) -> N
         assert not server.events("out", 1)[0]["paid"]
 
 
-def test_ends_with_the_pipe_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_ends_with_the_pipe_and_says_what_is_incorrect(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""distill (3.1, B.1): the teacher thinks and answers; only right answers are kept."""
+"""distill (3.1, B.1): the teacher thinks and answers; only correct answers are kept."""
 
 
 rule distill_draw:

@@ -3,7 +3,7 @@
 
 rule report_table1:
     input:
-        judgements=wiring.judgements("table1"),
+        scores=wiring.scores("table1"),
         published="resources/paper/table1.csv",
         benchmarks="resources/paper/benchmarks.csv",
     output:
@@ -29,7 +29,7 @@ rule report_table1:
         code=step("m1.report.tables"),
         settings=wiring.table1(),
     shell:
-        "python -m {params.code.module} table1 --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} table1 --scores {input.scores} --settings {params.settings:q}"
         " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
 
 
@@ -40,7 +40,7 @@ if "table2" in wiring.config["report"]:
 
     rule report_table2:
         input:
-            judgements=wiring.judgements("table2"),
+            scores=wiring.scores("table2"),
             published="resources/paper/table2.csv",
             benchmarks="resources/paper/benchmarks.csv",
         output:
@@ -66,7 +66,7 @@ if "table2" in wiring.config["report"]:
             code=step("m1.report.tables"),
             settings=wiring.table2(),
         shell:
-            "python -m {params.code.module} table2 --judgements {input.judgements} --settings {params.settings:q}"
+            "python -m {params.code.module} table2 --scores {input.scores} --settings {params.settings:q}"
             " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
 
 
@@ -209,7 +209,7 @@ rule report_figure8a:
 
 rule report_figure1:
     input:
-        judgements=wiring.judgements("figures"),
+        scores=wiring.scores("figures"),
         benchmarks="resources/paper/benchmarks.csv",
     output:
         pdf="<results>/figure1.pdf",
@@ -229,13 +229,13 @@ rule report_figure1:
         code=step("m1.report.figures"),
         settings=wiring.figure1(),
     shell:
-        "python -m {params.code.module} figure1 --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} figure1 --scores {input.scores} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"
 
 
 rule report_figure3:
     input:
-        judgements=wiring.judgements("figures"),
+        scores=wiring.scores("figures"),
         benchmarks="resources/paper/benchmarks.csv",
     output:
         pdf="<results>/figure3.pdf",
@@ -255,13 +255,13 @@ rule report_figure3:
         code=step("m1.report.figures"),
         settings=wiring.figure3(),
     shell:
-        "python -m {params.code.module} figure3 --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} figure3 --scores {input.scores} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"
 
 
 rule report_compare:
     input:
-        judgements=wiring.compared(),
+        scores=wiring.compared(),
         table1="resources/paper/table1.csv",
         table2="resources/paper/table2.csv",
         benchmarks="resources/paper/benchmarks.csv",
@@ -282,13 +282,13 @@ rule report_compare:
         code=step("m1.report.compare"),
         settings=wiring.compare(),
     shell:
-        "python -m {params.code.module} --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} --scores {input.scores} --settings {params.settings:q}"
         " --table1 {input.table1} --table2 {input.table2} --benchmarks {input.benchmarks} --output {output} 2> {log}"
 
 
 rule report_paired:
     input:
-        judgements=wiring.compared(),
+        scores=wiring.compared(),
         benchmarks="resources/paper/benchmarks.csv",
     output:
         report(
@@ -307,13 +307,13 @@ rule report_paired:
         code=step("m1.report.paired"),
         settings=wiring.paired(),
     shell:
-        "python -m {params.code.module} --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} --scores {input.scores} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --output {output} 2> {log}"
 
 
 rule report_scaling:
     input:
-        judgements=wiring.judgements("figures"),
+        scores=wiring.scores("figures"),
         benchmarks="resources/paper/benchmarks.csv",
     output:
         scaling=report(
@@ -338,7 +338,7 @@ rule report_scaling:
         code=step("m1.report.scaling"),
         settings=wiring.scaling(),
     shell:
-        "python -m {params.code.module} --judgements {input.judgements} --settings {params.settings:q}"
+        "python -m {params.code.module} --scores {input.scores} --settings {params.settings:q}"
         " --benchmarks {input.benchmarks} --scaling {output.scaling} --best {output.best} 2> {log}"
 
 
@@ -463,7 +463,7 @@ rule report_cases:
         flags=wiring.cases_flags,
         settings=wiring.cases_settings(),
     shell:
-        "python -m {params.code.module} --judgements {input.judgements} --questions {input.questions} {params.flags:q}"
+        "python -m {params.code.module} --scores {input.scores} --questions {input.questions} {params.flags:q}"
         " --benchmarks {input.benchmarks} --settings {params.settings:q} --table {output.table}"
         " --figure4 {output.pdf4} {output.png4} --figure5 {output.pdf5} {output.png5} --figure8 {output.pdf8} {output.png8} 2> {log}"
 
@@ -498,6 +498,6 @@ rule report_page:
         flags=wiring.page_flags,
         settings=wiring.page_settings(),
     shell:
-        "python -m {params.code.module} --judgements {input.judgements} --predictions {input.predictions} --questions {input.questions}"
+        "python -m {params.code.module} --scores {input.scores} --predictions {input.predictions} --questions {input.questions}"
         " {params.flags:q} --tables {input.tables} --figures {input.figures} --manifests {input.manifests} --captions workflow/report"
         " --benchmarks {input.benchmarks} --settings {params.settings:q} --output {output} 2> {log}"

@@ -1,17 +1,17 @@
-"""score (B.3): extract, match, judge; predictions stay raw."""
+"""score (B.3): extract, match, score; predictions stay raw."""
 
 
-rule score_judge:
+rule score_predictions:
     input:
         predictions="<results>/infer/{model}/predictions.parquet",
         questions=wiring.benchmarks(),
     output:
-        judgements="<results>/score/{model}.parquet",
+        scores="<results>/score/{model}.parquet",
         manifest="<results>/score/{model}.json",
     log:
-        "<logs>/score_judge/{model}.log",
+        "<logs>/score_predictions/{model}.log",
     benchmark:
-        "<logs>/score_judge/{model}.tsv"
+        "<logs>/score_predictions/{model}.tsv"
     conda:
         "../../envs/report.yaml"
     params:
@@ -19,4 +19,4 @@ rule score_judge:
         settings=wiring.settings("score"),
     shell:
         "python -m {params.code.module} --predictions {input.predictions} --questions {input.questions} --settings {params.settings:q}"
-        " --output {output.judgements} --manifest {output.manifest} 2> {log}"
+        " --output {output.scores} --manifest {output.manifest} 2> {log}"

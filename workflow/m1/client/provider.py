@@ -73,7 +73,7 @@ class Provider:
     batch: dict[str, Any] | None
     """Settings of the provider's batch endpoint (see :mod:`m1.client.batch`); None for live calls."""
     rule: str | None
-    """Rule of :func:`m1.core.curation.is_right_curated` for a teacher; None for another."""
+    """Rule of :func:`m1.core.curation.passes_curation` for a teacher; None for another."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], title: str) -> Provider:

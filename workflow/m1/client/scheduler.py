@@ -436,7 +436,7 @@ class Run:
             else "Give the environment variable of a key by api_key_env.",
             402: "Top up the provider's credit.",
             403: f"Check what the key in the environment variable {name} may use.",
-            404: f"Check that base_url is right and that the provider knows the model {self.provider.model!r}.",
+            404: f"Check that base_url is correct and that the provider knows the model {self.provider.model!r}.",
         }
         return remedies.get(status, "Check base_url and the settings." if 400 <= status < 500 else "")
 

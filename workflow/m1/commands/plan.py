@@ -125,7 +125,7 @@ class Questions:
         with open(ROOT / "resources/paper/table3.csv", newline="", encoding="utf-8") as stream:
             paper = {row["Dataset"]: int(row["Summation"]) for row in csv.DictReader(stream)}
         self.hard_share = paper["+After difficulty filtering"] / (paper["Initial collection"] * DEDUPLICATED)
-        self.right_share = paper["+Generating thinking data"] / paper["+After difficulty filtering"]
+        self.correct_share = paper["+Generating thinking data"] / paper["+After difficulty filtering"]
         self._read: dict[Path, list[Question]] = {}
 
     def read(self, name: str) -> list[Question] | None:
@@ -191,10 +191,10 @@ class Questions:
         made = self.rows("screen/hard.parquet")
         return round(self.merged() * self.hard_share) if made is None else made
 
-    def right(self) -> int:
-        """Right traces of the hard questions."""
+    def correct(self) -> int:
+        """Correct traces of the hard questions."""
         made = self.rows("distill/hard.parquet")
-        return round(self.hard() * self.right_share) if made is None else made
+        return round(self.hard() * self.correct_share) if made is None else made
 
     def subset(self, name: str) -> int:
         """Samples of a training subset."""
@@ -209,7 +209,7 @@ class Questions:
                 "the configuration."
             )
         subset = self.config["subsets"][name]
-        return self.subset(subset["like"]) if "like" in subset else subset["size"] or self.right()
+        return self.subset(subset["like"]) if "like" in subset else subset["size"] or self.correct()
 
     def asked(self, name: str) -> tuple[list[Question] | None, int]:
         """Questions of a set for the teacher, if known, and their number."""
@@ -230,12 +230,12 @@ class Questions:
         return None, min(int(size / drawn["share"]), self.merged())
 
     def labelled(self) -> tuple[list[Question] | None, int]:
-        """Questions with a right trace, if known, and their number."""
+        """Questions with a correct trace, if known, and their number."""
         import pyarrow.parquet as pq
 
         collection = self.read("pools/merged.parquet")
         if collection is None or self.rows("distill/hard.parquet") is None:
-            return None, self.right()
+            return None, self.correct()
         wanted = dict.fromkeys(
             pq.read_table(self.results / "distill/hard.parquet", columns=["question_id"])["question_id"].to_pylist()
         )
@@ -461,7 +461,7 @@ def jobs(wiring: Wiring, questions: Questions) -> list[Job]:
         "train_sft": [f"train/{name}" for name in wiring.trainings],
         "infer_sweep": [f"infer/{name}/predictions.parquet" for name in wiring.swept],
         "infer_answer": [f"infer/{name}/predictions.parquet" for name in wiring.at_once],
-        "score_judge": [f"score/{name}.parquet" for name in wiring.recipes],
+        "score_predictions": [f"score/{name}.parquet" for name in wiring.recipes],
     }
     return [
         Job(rule, len(paths), sum((questions.results / path).exists() for path in paths))

@@ -62,14 +62,14 @@ def _content(text: str, command: str) -> str:
     return inside.rpartition("=")[2].lstrip(" ") if "=" in inside else inside
 
 
-def named_option(text: str, question: Question) -> Match | None:
+def find_option(text: str, question: Question) -> Match | None:
     """The one option that a text names, if it does nothing else; None if it names none or can be read as two.
 
     It names an option by its text (letter case decides between options that differ by nothing else, and is otherwise
     ignored), by its letter alone (``B``, ``b``, ``B.``, ``B)``, ``(B)``, ``B:``), or by letter and text together (``B.
     text``, ``(B) text``), which must agree. White space around it, one ``\\text{}``, ``\\textbf{}``, ``\\mathrm{}``,
     ``\\mathbf{}`` or ``**bold**``, and a full stop at the end are ignored. Options of equal text are one answer: the
-    right one if it is among them.
+    correct one if it is among them.
     """
     text = text.strip()
     if styled := _STYLED.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Marks of thinking and answering in a model's own chat template (B.2, B.3).
+"""TurnTokens of thinking and answering in a model's own chat template (B.2, B.3).
 
 The paper opens thinking and answer as Qwen2.5 opens a turn: ``<|im_start|>think`` and ``<|im_start|>answer`` in place
 of ``<|im_start|>user``. Other templates open turns with other special tokens, so the marks are read from the template:
@@ -57,7 +57,7 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class Marks:
+class TurnTokens:
     """How one chat template opens and ends a turn."""
 
     opening: str
@@ -72,7 +72,7 @@ class Marks:
         return f"{self.opening}{role}{self.closing}"
 
     @classmethod
-    def of(cls, tokenizer: Any) -> Marks:
+    def from_tokenizer(cls, tokenizer: Any) -> TurnTokens:
         """The marks of a tokenizer's chat template.
 
         Raises:
@@ -106,7 +106,7 @@ def chat_ids(tokenizer: Any, user: str) -> list[int]:
     return tokenizer.encode(chat(tokenizer, user), add_special_tokens=False)
 
 
-def assistant_text(thinking: str, answer: str, marks: Marks) -> str:
+def assistant_text(thinking: str, answer: str, marks: TurnTokens) -> str:
     """The assistant's turn; ``Answer: `` goes before the answer unless it is in it, as in the released data."""
     answer = answer.strip()
     stated = answer if "Answer:" in answer else f"Answer: {answer}"

@@ -1,30 +1,30 @@
-"""When a filter model's or the teacher's answer counts as right (3.1). The evaluation's rules are others:
+"""When a filter model's or the teacher's answer counts as correct (3.1). The evaluation's rules are others:
 :mod:`m1.score.match`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from m1.core.answers import extract_boxed, named_option
+from m1.core.answers import extract_boxed, find_option
 from m1.core.records import Question
 
 CurationRule = Literal["released", "strict"]
 CURATION_RULES: tuple[CurationRule, ...] = ("released", "strict")
 
 
-def is_right_curated(answer: str, question: Question, rule: CurationRule) -> bool:
-    """Whether a filter model's or the teacher's answer is right (3.1); an empty box is wrong.
+def passes_curation(answer: str, question: Question, rule: CurationRule) -> bool:
+    """Whether a filter model's or the teacher's answer is correct (3.1); an empty box is wrong.
 
     Args:
         answer: the answer text as sent, without the thinking.
         question: what was asked.
-        rule: ``released``: what is boxed (the whole text where nothing is) equals the right option's text, or **its
-            first character** is the right letter, so that "Amoxicillin" counts as A; case folded, white space around it
-            ignored. ``strict``: it names the right option and nothing else, see :func:`named_option`.
+        rule: ``released``: what is boxed (the whole text where nothing is) equals the correct option's text, or **its
+            first character** is the correct letter, so that "Amoxicillin" counts as A; case folded, white space around
+            it ignored. ``strict``: it names the correct option and nothing else, see :func:`find_option`.
     """
     extracted = extract_boxed(answer)
     if rule == "strict":
-        named = named_option(extracted, question)
+        named = find_option(extracted, question)
         return named is not None and named.letter == question.answer
     if extracted.strip().lower() == question.answer_text.strip().lower():
         return True

@@ -91,7 +91,8 @@ def fingerprint(module: str) -> str:
 class Step:
     """What a rule runs; as a param of the rule, it is the fingerprint and nothing else.
 
-    Snakemake compares the text of commands, too. So they say ``python -m {params.code.module}``, and the module may move.
+    Snakemake compares the text of commands, too. So they say ``python -m {params.code.module}``, and the module may
+    move.
     """
 
     fingerprint: str

@@ -4,13 +4,13 @@
 record     what it is                                                   where in the paper
 ========== ============================================================ =======================
 Question   a multiple-choice question                                   3.1, B.3
-Attempt    a screening model's answer to a question                     3.1, difficulty filter
+ScreenAnswer    a screening model's answer to a question                     3.1, difficulty filter
 Trace      the teacher's thinking and answer                            3.1, B.1
 Domain     a question's MeSH qualifier                                  3.1, Table 4
 Sample     a question with its trace, chosen into m1K, m23K, ...        3.1, Tables 2-4
 Rollout    a model's thinking, to the largest budget and forced on      3.3
 Prediction a model's raw answer at one thinking budget or forced count  3.3, Figures 1 and 3
-Judgement  a prediction with what was extracted, matched and decided    B.3
+Score  a prediction with what was extracted, matched and decided    B.3
 ========== ============================================================ =======================
 """
 
@@ -59,7 +59,7 @@ class Question:
     options: tuple[str, ...]
     """Texts in the order shown; the letter of the i-th is ``LETTERS[i]``."""
     answer: str
-    """Letter of the right option."""
+    """Letter of the correct option."""
 
     def validate(self) -> None:
         _require(bool(self.stem.strip()), "field 'stem': empty; a question needs a text")
@@ -77,13 +77,13 @@ class Question:
 
     @property
     def answer_text(self) -> str:
-        """Text of the right option."""
+        """Text of the correct option."""
         return self.options[LETTERS.index(self.answer)]
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """A screening model's answer to a question, and whether it is right by the curation rule."""
+class ScreenAnswer:
+    """A screening model's answer to a question, and whether it is correct by the curation rule."""
 
     plural: ClassVar[str] = "attempts"
     question_id: str
@@ -95,9 +95,9 @@ class Attempt:
         _require(bool(self.question_id), "field 'question_id': empty")
 
 
-VERDICTS = ("right", "wrong", "no_answer", "truncated", "failed")
-"""What became of a teacher's call: boxed and right; boxed and wrong; nothing boxed or empty; cut by the token limit; no
-answer at all."""
+VERDICTS = ("correct", "incorrect", "no_answer", "truncated", "failed")
+"""What became of a teacher's call: boxed and correct; boxed and incorrect; nothing boxed or empty; cut by the token
+limit; no answer at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's raw answer at one setting; never judged here."""
+    """A model's raw answer at one setting; never scored here."""
 
     plural: ClassVar[str] = "predictions"
     question_id: str
@@ -236,10 +236,10 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Score:
     """A prediction's outcome under one scoring protocol (B.3)."""
 
-    plural: ClassVar[str] = "judgements"
+    plural: ClassVar[str] = "scores"
     question_id: str
     source: str
     """The question's source; equals ``benchmark`` for the paper's ten."""
@@ -262,7 +262,7 @@ class Judgement:
         _require(bool(self.rule), "field 'rule': empty")
 
 
-Record = TypeVar("Record", Question, Attempt, Trace, Domain, Sample, Rollout, Prediction, Judgement)
+Record = TypeVar("Record", Question, ScreenAnswer, Trace, Domain, Sample, Rollout, Prediction, Score)
 
 
 def question_id(source: str, stem: str, context: str | None, options: Sequence[str], answer_text: str) -> str:
@@ -403,7 +403,8 @@ def _check_columns(path: str | Path, found: pa.Schema, record: type[Record]) -> 
 
 
 def _rows(path: str | Path, table: pa.Table | pa.RecordBatch, record: type[Record], first: int = 0) -> list[Record]:
-    """Records of a table, whose columns are right; ``first`` is the number in the file of the table's first record."""
+    """Records of a table, whose columns are correct; ``first`` is the number in the file of the table's first
+    record."""
     columns = []
     for field in schema(record):
         column = table.column(field.name)

@@ -80,7 +80,7 @@ def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
     if expected is not None and found != expected:
         raise UserError(
             f"{place}: {found:,} records, but {expected:,} are expected of {name}. "
-            f"Check that it is the right one; to accept what is there, set its `rows` to {found} or null."
+            f"Check that it is the correct one; to accept what is there, set its `rows` to {found} or null."
         )
 
 

@@ -18,8 +18,8 @@ def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> l
     collection.
 
     Args:
-        size: right traces that are wanted in the end.
-        share: of answers that the teacher is expected to get right (0.8 in the released code).
+        size: correct traces that are wanted in the end.
+        share: of answers that the teacher is expected to get correct (0.8 in the released code).
     """
     count = min(int(size / share), len(questions))
     return [questions[place] for place in sorted(random.Random(seed).sample(range(len(questions)), count))]
@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of the whole collection")
     wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--like", help="Parquet with as many rows as right traces are wanted")
-    wanted.add_argument("--size", type=int, help="right traces wanted")
+    wanted.add_argument("--like", help="Parquet with as many rows as correct traces are wanted")
+    wanted.add_argument("--size", type=int, help="correct traces wanted")
     parser.add_argument(
-        "--share", required=True, type=float, help="share of right answers expected, above 0 and at most 1"
+        "--share", required=True, type=float, help="share of correct answers expected, above 0 and at most 1"
     )
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--output", required=True, help="Parquet of the questions drawn")
@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     records.write(arguments.output, drawn, Question)
     wanted_count = int(size / arguments.share)
     capped = f", fewer than the {wanted_count:,} wanted: there are no more" if len(drawn) < wanted_count else ""
-    say("distill", f"{len(questions):,} questions → {len(drawn):,} drawn at random, for {size:,} right traces{capped}")
+    say(
+        "distill", f"{len(questions):,} questions → {len(drawn):,} drawn at random, for {size:,} correct traces{capped}"
+    )
 
 
 def _count_rows(path: str) -> int:

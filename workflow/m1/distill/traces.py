@@ -1,4 +1,4 @@
-"""Ask the teacher every question and keep the traces whose answer is right (3.1 "Thinking generation", B.1)."""
+"""Ask the teacher every question and keep the traces whose answer is correct (3.1 "Thinking generation", B.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import asdict
 from m1.client.complete import REFUSED, Completion, Provider, Request, complete_all
 from m1.core import records
 from m1.core.answers import extract_boxed
-from m1.core.curation import CURATION_RULES, CurationRule, is_right_curated
+from m1.core.curation import CURATION_RULES, CurationRule, passes_curation
 from m1.core.errors import UserError, run
 from m1.core.files import replacing, write_manifest
 from m1.core.progress import say
@@ -21,7 +21,7 @@ from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
 from m1.core.store import Store
 
-DIFFERING = ("question_id", "source", "right_letter", "right_text", "boxed", *CURATION_RULES)
+DIFFERING = ("question_id", "source", "correct_letter", "correct_text", "boxed", *CURATION_RULES)
 """Columns of the list of answers on which the curation rules disagree; the last ones hold the verdict by each."""
 
 
@@ -34,7 +34,7 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
     """What became of a call, one of :data:`m1.core.records.VERDICTS`.
 
     Args:
-        rule: of :func:`m1.core.curation.is_right_curated`. Without a box, ``released`` judges the whole text, as the
+        rule: of :func:`m1.core.curation.passes_curation`. Without a box, ``released`` scores the whole text, as the
             released code does; ``strict`` wants a box, as B.1 does.
     """
     if completion.finish_reason == REFUSED:
@@ -45,9 +45,9 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
     unboxed = not extracted.strip() or extracted == completion.answer
     if not completion.thinking or (unboxed and rule == "strict"):
         return "no_answer"
-    if is_right_curated(completion.answer, question, rule):
-        return "right"
-    return "no_answer" if unboxed else "wrong"
+    if passes_curation(completion.answer, question, rule):
+        return "correct"
+    return "no_answer" if unboxed else "incorrect"
 
 
 def make_trace(question: Question, completion: Completion, provider: Provider, found: str) -> Trace:
@@ -68,7 +68,7 @@ def make_trace(question: Question, completion: Completion, provider: Provider, f
 
 
 def difference(question: Question, completion: Completion, by_rule: Mapping[str, str]) -> dict[str, str] | None:
-    """A row of the list of answers that are right by one of the rules only, such as "Amoxicillin" where A is right
+    """A row of the list of answers that are correct by one of the rules only, such as "Amoxicillin" where A is correct
     (``released``).
 
     Args:
@@ -77,20 +77,20 @@ def difference(question: Question, completion: Completion, by_rule: Mapping[str,
     Returns:
         None where the rules agree.
     """
-    if len({found == "right" for found in by_rule.values()}) == 1:
+    if len({found == "correct" for found in by_rule.values()}) == 1:
         return None
     return {
         "question_id": question.id,
         "source": question.source,
-        "right_letter": question.answer,
-        "right_text": question.answer_text,
+        "correct_letter": question.answer,
+        "correct_text": question.answer_text,
         "boxed": extract_boxed(completion.answer),
         **by_rule,
     }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the right traces, the dropped ones, and the manifest."""
+    """Write the correct traces, the dropped ones, and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
     parser.add_argument(
@@ -103,9 +103,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)"
     )
     parser.add_argument("--store", required=True, help="folder of the store of calls")
-    parser.add_argument("--output", required=True, help="Parquet of right traces, in question order")
+    parser.add_argument("--output", required=True, help="Parquet of correct traces, in question order")
     parser.add_argument("--dropped", required=True, help="Parquet of the other traces, in question order")
-    parser.add_argument("--differing", required=True, help="CSV of the answers that are right by one of the rules only")
+    parser.add_argument(
+        "--differing", required=True, help="CSV of the answers that are correct by one of the rules only"
+    )
     parser.add_argument("--manifest", required=True, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)
     started = time.time()
@@ -115,13 +117,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
     questions = records.read(arguments.questions, Question)
     by_source: Counter[tuple[str, str]] = Counter()
-    right_by_one_rule: Counter[str] = Counter()
+    correct_by_one_rule: Counter[str] = Counter()
     with Store(arguments.store) as store:
         completions, spending = complete_all(
             [Request(teacher_prompt(q)) for q in questions], provider, store, f"distill {provider.name}"
         )
         with (
-            records.writing(arguments.output, Trace) as right,
+            records.writing(arguments.output, Trace) as correct,
             records.writing(arguments.dropped, Trace) as dropped,
             replacing(arguments.differing) as partial,
             open(partial, "w", newline="", encoding="utf-8") as stream,
@@ -131,11 +133,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             for question, completion in zip(questions, completions):
                 by_rule: dict[str, str] = {one: verdict(question, completion, one) for one in CURATION_RULES}
                 found = by_rule[provider.rule]
-                (right if found == "right" else dropped).add([make_trace(question, completion, provider, found)])
+                (correct if found == "correct" else dropped).add([make_trace(question, completion, provider, found)])
                 by_source[question.source, found] += 1
                 if row := difference(question, completion, by_rule):
                     differing.writerow(row)
-                    right_by_one_rule.update(one for one in by_rule if by_rule[one] == "right")
+                    correct_by_one_rule.update(one for one in by_rule if by_rule[one] == "correct")
     counts = Counter(found for _, found in by_source.elements())
     sources = sorted({question.source for question in questions})
     write_manifest(
@@ -144,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings={**arguments.teacher, **arguments.calls},
         counts={
             "questions": len(questions),
-            "right_by_one_rule_only": {name: right_by_one_rule[name] for name in CURATION_RULES},
+            "correct_by_one_rule_only": {name: correct_by_one_rule[name] for name in CURATION_RULES},
             "verdicts": {name: counts[name] for name in VERDICTS},
             "sources": {source: {name: by_source[source, name] for name in VERDICTS} for source in sources},
         },
@@ -152,11 +154,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         spending=asdict(spending),
     )
     others = ", ".join(
-        f"{counts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "right" and counts[name]
+        f"{counts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "correct" and counts[name]
     )
     say(
         "distill",
-        f"{len(questions):,} questions → {counts['right']:,} right traces"
+        f"{len(questions):,} questions → {counts['correct']:,} correct traces"
         + (f" ({others})" if others else "")
         + f" · {spending}",
     )

@@ -16,17 +16,17 @@ from m1.core.files import digest, model_identity, read_json, write_manifest
 from m1.core.progress import Progress
 from m1.core.store import Store
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.engines.protocol import DECIDE, Engine, Generation, Request, options_of
+from m1.engines.protocol import DECIDE, Engine, Generation, Request, read_options
 from m1.engines.sglang import SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
 OPTIONS: dict[str, type[Any]] = {"transformers": TransformersOptions, "sglang": SglangOptions, "openai": OpenAIOptions}
 """Engine to its options."""
-KEPT_EVERY = 5.0
+STORE_EVERY = 5.0
 """Seconds that a finished generation waits at most to be put into the store with others."""
 
 
-class KeptEngine:
+class CachedEngine:
     """An engine whose generations are kept in the store: equal requests are generated once, and none is generated again
     after a kill.
 
@@ -70,7 +70,7 @@ class KeptEngine:
                             {"token_ids": generation.token_ids, "finish_reason": generation.finish_reason},
                         )
                     )
-                    if len(waiting) >= 64 or time.monotonic() - put_at > KEPT_EVERY:
+                    if len(waiting) >= 64 or time.monotonic() - put_at > STORE_EVERY:
                         put()
                     progress.advance(note=f"{self.generated:,} tokens")
 
@@ -109,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngine, Any, str]]:
+def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[CachedEngine, Any, str]]:
     """The engine that a recipe's ``serve`` asks for, over its store, the model's tokenizer, and its identity; see
     :func:`add_arguments`.
 
@@ -124,7 +124,7 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
     if name not in OPTIONS:
         raise UserError(f"{title}: serve.engine is {name!r}; known are {', '.join(OPTIONS)}")
     kind = OPTIONS[name]
-    options = options_of(kind, serve.get("options", {}) | arguments.placement, f"{title}: serve.options")
+    options = read_options(kind, serve.get("options", {}) | arguments.placement, f"{title}: serve.options")
     # What is left at its default is no part of the identity, so that writing it down generates nothing again.
     deciding = {
         key: getattr(options, key)
@@ -147,16 +147,16 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[KeptEngi
             return TransformersEngine(folder, dtype, batch)
 
         store = stack.enter_context(Store(arguments.store))
-        engine = KeptEngine(start, [model, name, dtype, *([deciding] if deciding else [])], store, title)
+        engine = CachedEngine(start, [model, name, dtype, *([deciding] if deciding else [])], store, title)
         for shard in map(read_json, arguments.gather):
             engine.generated += shard["counts"]["generated_now"]
             engine.seconds += shard["seconds"]
         yield engine, tokenizer_of(folder, arguments.template), model
 
 
-def write_generated(
+def write_engine_manifest(
     arguments: argparse.Namespace,
-    engine: KeptEngine,
+    engine: CachedEngine,
     identity: str,
     questions: Mapping[str, Path],
     settings: Any,

@@ -8,12 +8,12 @@ from typing import Any
 from m1.core.chat import chat_ids, stop_ids
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question
-from m1.engines.cached import KeptEngine
+from m1.engines.cached import CachedEngine
 from m1.engines.protocol import Request
 
 
-def answer_at_once(
-    engine: KeptEngine, tokenizer: Any, questions: Sequence[Question], style: str, limit: int, where: str = ""
+def answer_directly(
+    engine: CachedEngine, tokenizer: Any, questions: Sequence[Question], style: str, limit: int, where: str = ""
 ) -> list[tuple[str, int]]:
     """Greedy answers without thinking.
 

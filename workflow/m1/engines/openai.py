@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
-from m1.engines.protocol import Facts, Generation, Request, by_prefix, check_lengths, settled
+from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths, prefix_order, to_generation
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before each further attempt at a call that failed for a passing reason."""
@@ -69,7 +69,7 @@ class OpenAIEngine:
                 "server's key and run again."
             )
         self._stopping = threading.Event()
-        self.facts = Facts.of(folder)
+        self.facts = ModelFacts.from_folder(folder)
         served = {model["id"]: model for model in self._call("models")["data"]}
         if options.model is None and len(served) != 1:
             raise UserError(
@@ -87,7 +87,7 @@ class OpenAIEngine:
         finish and are kept."""
         check_lengths(requests, self.positions)
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for position in by_prefix(requests):
+        for position in prefix_order(requests):
             waiting.put(position)
         answers: queue.SimpleQueue[tuple[int, Generation | Exception] | None] = queue.SimpleQueue()
         self._stopping.clear()
@@ -149,7 +149,7 @@ class OpenAIEngine:
                 f"{self.url}: a completion came without token_ids: {str(answer)[:300]}. "
                 "A server that knows return_token_ids is needed, such as SGLang's or vLLM's of today."
             )
-        return settled(choice["token_ids"], request, self.facts, self.url, choice.get("finish_reason"))
+        return to_generation(choice["token_ids"], request, self.facts, self.url, choice.get("finish_reason"))
 
     def _call(self, path: str, body: Any = None) -> dict[str, Any]:
         """The JSON object at a path, tried again after longer and longer waits where that may help."""

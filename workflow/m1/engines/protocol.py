@@ -69,7 +69,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelFacts:
     """What a model's own files say about it."""
 
     positions: int | None
@@ -80,7 +80,7 @@ class Facts:
     """Token ids that end a generation by the model's own configuration."""
 
     @classmethod
-    def of(cls, folder: str | Path) -> Facts:
+    def from_folder(cls, folder: str | Path) -> ModelFacts:
         """Read ``config.json``, and ``generation_config.json`` if there is one, of a model in Hugging Face format."""
         config = read_json(Path(folder) / "config.json")
         text = config.get("text_config", config)
@@ -107,12 +107,12 @@ def check_lengths(requests: Sequence[Request], positions: int | None) -> None:
             )
 
 
-def by_prefix(requests: Sequence[Request]) -> list[int]:
+def prefix_order(requests: Sequence[Request]) -> list[int]:
     """Positions of requests, those with a common beginning side by side: a cache of prefixes then computes it once."""
     return sorted(range(len(requests)), key=lambda i: requests[i].prompt)
 
 
-def settled(ids: Iterable[int], request: Request, facts: Facts, server: str, said: Any) -> Generation:
+def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, server: str, said: Any) -> Generation:
     """The generation that a server's token ids are; they hold the stop token.
 
     Args:
@@ -145,7 +145,7 @@ def settled(ids: Iterable[int], request: Request, facts: Facts, server: str, sai
 Options = TypeVar("Options")
 
 
-def options_of(kind: type[Options], given: Mapping[str, Any], title: str) -> Options:
+def read_options(kind: type[Options], given: Mapping[str, Any], title: str) -> Options:
     """The options of an engine; what is not given has its default.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any
 from m1.core.errors import UserError
 from m1.core.progress import say
 from m1.engines import sglang_worker
-from m1.engines.protocol import Facts, Generation, Request, by_prefix, check_lengths, settled
+from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths, prefix_order, to_generation
 
 PYTHON = "M1_SGLANG_PYTHON"
 """Environment variable with the Python of SGLang's environment, where ``serve.options.python`` does not name it."""
@@ -58,7 +58,7 @@ class SglangEngine:
     """
 
     def __init__(self, folder: str | Path, dtype: str, batch: int, options: SglangOptions, title: str) -> None:
-        self.facts, self.batch, self.title = Facts.of(folder), batch, title
+        self.facts, self.batch, self.title = ModelFacts.from_folder(folder), batch, title
         self.python = options.python or os.environ.get(PYTHON)
         if not self.python:
             raise UserError(
@@ -120,13 +120,13 @@ class SglangEngine:
     def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
         """Generate for every request; see :class:`m1.engines.protocol.Engine`."""
         check_lengths(requests, self.facts.positions)
-        order = by_prefix(requests)
+        order = prefix_order(requests)
         for sent in range(min(self.batch, len(order))):
             self._ask(order[sent], requests)
         for received in range(len(order)):
             answer = self._receive()
             position = answer["id"]
-            done(position, settled(answer["token_ids"], requests[position], self.facts, "SGLang", answer["said"]))
+            done(position, to_generation(answer["token_ids"], requests[position], self.facts, "SGLang", answer["said"]))
             if received + self.batch < len(order):
                 self._ask(order[received + self.batch], requests)
 

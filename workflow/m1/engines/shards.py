@@ -13,7 +13,7 @@ from m1.core.errors import UserError
 from m1.core.prompts import question_text
 from m1.core.records import Question, Record, stream, writing
 
-PORTION = 512
+CHUNK = 512
 """Questions at a time; decides no answer and no file, only how much is in memory."""
 
 
@@ -21,10 +21,10 @@ Shard = tuple[int, int]
 """Number of a shard, from 1, and how many there are."""
 
 
-def add_portions(parser: argparse.ArgumentParser) -> None:
-    """The flags of a step that goes through its questions in :func:`portions`."""
+def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of a step that goes through its questions in :func:`chunks`."""
     parser.add_argument(
-        "--portion", type=int, default=PORTION, help="questions at a time (default %(default)s); decides no answer"
+        "--chunk", type=int, default=CHUNK, help="questions at a time (default %(default)s); decides no answer"
     )
     parser.add_argument(
         "--shard",
@@ -35,10 +35,10 @@ def add_portions(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_questions(parser: argparse.ArgumentParser) -> None:
+def add_question_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of a step that goes through all benchmarks."""
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
-    add_portions(parser)
+    add_chunk_arguments(parser)
 
 
 def shard(text: str) -> Shard:
@@ -59,27 +59,25 @@ def in_shard(question: Question, shard: Shard) -> bool:
     return zlib.crc32(question_text(question).encode("utf-8", "surrogatepass")) % count == number - 1
 
 
-def portions(
-    paths: Sequence[Path], size: int, shard: Shard = (1, 1)
-) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
-    """Questions of several files in their order, a portion at a time, and no more of them in memory.
+def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
+    """Questions of several files in their order, a chunk at a time, and no more of them in memory.
 
-    Every file is read and checked before the first portion: a wrong one is not found after hours of generating.
+    Every file is read and checked before the first chunk: a wrong one is not found after hours of generating.
 
     Args:
         paths: question files; those of benchmarks are named by them.
-        size: questions in a portion; the last may have fewer.
+        size: questions in a chunk; the last may have fewer.
         shard: only the questions of this one.
 
     Yields:
-        Which questions these are, for the progress line (empty if one portion holds all), and the file's stem (the
+        Which questions these are, for the progress line (empty if one chunk holds all), and the file's stem (the
         benchmark) and question of each.
 
     Raises:
         UserError: a file is missing or wrong, or ``size`` is less than one.
     """
     if size < 1:
-        raise UserError(f"--portion: {size}; at least one question is needed.")
+        raise UserError(f"--chunk: {size}; at least one question is needed.")
     total = sum(in_shard(question, shard) for path in paths for question in stream(path, Question))
     asked = (
         (path.stem, question) for path in paths for question in stream(path, Question) if in_shard(question, shard)

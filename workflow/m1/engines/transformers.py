@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m1.engines.protocol import Facts, Generation, Request, check_lengths
+from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths
 
 PROMPT_TOKENS = 1 << 15
 """Tokens of prompts in a batch at most, padding included: long prompts run in smaller batches, so that memory stays
@@ -35,7 +35,7 @@ class TransformersEngine:
         import torch
         from transformers import AutoModelForCausalLM
 
-        self.facts = Facts.of(folder)
+        self.facts = ModelFacts.from_folder(folder)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
         self.model = model.to(self.device).eval()

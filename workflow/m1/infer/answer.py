@@ -10,16 +10,16 @@ from m1.core import settings as given
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction
-from m1.engines.cached import add_arguments, opened, write_generated
-from m1.engines.direct import answer_at_once
-from m1.engines.shards import add_questions, kept, portions
+from m1.engines.cached import add_arguments, opened, write_engine_manifest
+from m1.engines.direct import answer_directly
+from m1.engines.shards import add_question_arguments, chunks, kept
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
-    add_questions(parser)
+    add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help="JSON: prompt (style), answer_limit (tokens)")
     arguments = parser.parse_args(argv)
     started = time.time()
@@ -29,16 +29,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         opened(arguments, f"infer {name}") as (engine, tokenizer, identity),
         kept(arguments.output, Prediction) as keep,
     ):
-        for where, asked in portions(arguments.benchmarks, arguments.portion, arguments.shard):
+        for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
-            answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
+            answers = answer_directly(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
             keep(
                 Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
                 for (benchmark, question), (text, tokens) in zip(asked, answers)
             )
             counts["questions"] += len(asked)
             counts["answer_tokens"] += sum(tokens for _, tokens in answers)
-    write_generated(
+    write_engine_manifest(
         arguments, engine, identity, {path.stem: path for path in arguments.benchmarks}, settings, counts, started
     )
     say(f"infer {name}", f"{counts['questions']:,} questions answered, {engine.generated:,} tokens generated")

@@ -53,7 +53,7 @@ class Result(NamedTuple):
     stem: str
     options: tuple[str, ...]
     letter: str
-    """Of the right option, as this file has it."""
+    """Of the correct option, as this file has it."""
     answer: str
     ended: bool
     tokens: int
@@ -124,7 +124,7 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
     if not _is_count(times) or times > forced:
         raise wrong(
             "num_keep_think_below_budget",
-            f"at most {forced} are possible. Correct `forced` in --settings or give the right file.",
+            f"at most {forced} are possible. Correct `forced` in --settings or give the correct file.",
         )
     tokens = row.get("num_gen_tokens", 0)
     if not _is_count(tokens):
@@ -302,7 +302,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         counts={
             "questions": sum(map(len, asked.values())),
             "predictions": len(predictions),
-            "right_letter_differs": differ,
+            "correct_letter_differs": differ,
         },
         started=started,
         missing=missing,

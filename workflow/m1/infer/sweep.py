@@ -4,7 +4,7 @@
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
 the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
 chain. Sequences are put together by token ids: decoding and encoding again would change the tokens at the seams.
-Questions are gone through in portions, so that memory does not grow with their number; see ``docs/sweep.md``.
+Questions are gone through in chunks, so that memory does not grow with their number; see ``docs/sweep.md``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from m1.core import settings as given
-from m1.core.chat import Marks, chat_ids, stop_ids
+from m1.core.chat import TurnTokens, chat_ids, stop_ids
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Prediction, Question, Rollout
-from m1.engines.cached import KeptEngine, Request, add_arguments, opened, write_generated
-from m1.engines.shards import add_questions, kept, portions
+from m1.engines.cached import CachedEngine, Request, add_arguments, opened, write_engine_manifest
+from m1.engines.shards import add_question_arguments, chunks, kept
 
 
 @dataclass(frozen=True)
-class Markers:
+class SweepTokens:
     """Token ids that frame thinking and answer (B.2, B.3)."""
 
     think: tuple[int, ...]
@@ -44,13 +44,13 @@ class Markers:
     """Ends thinking, and ends an answer."""
 
     @classmethod
-    def of(cls, tokenizer: Any) -> Markers:
+    def from_tokenizer(cls, tokenizer: Any) -> SweepTokens:
         """The markers in a tokenizer's token ids."""
 
         def ids(text: str) -> tuple[int, ...]:
             return tuple(tokenizer.encode(text, add_special_tokens=False))
 
-        marks = Marks.of(tokenizer)
+        marks = TurnTokens.from_tokenizer(tokenizer)
         answer = marks.header("answer")
         stop = {*stop_ids(tokenizer), *ids(marks.opening), *ids(marks.end)}
         return cls(
@@ -121,7 +121,7 @@ def cut(thought: Thought, budget: int) -> Thought:
 
 
 def think(
-    engine: KeptEngine, prompts: Sequence[tuple[int, ...]], markers: Markers, budget: int, where: str = ""
+    engine: CachedEngine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, budget: int, where: str = ""
 ) -> list[Thought]:
     """Think on every prompt, to the largest budget, once.
 
@@ -138,10 +138,10 @@ def think(
 
 
 def force(
-    engine: KeptEngine,
+    engine: CachedEngine,
     prompts: Sequence[tuple[int, ...]],
     thoughts: Sequence[Thought],
-    markers: Markers,
+    markers: SweepTokens,
     budget: int,
     counts: Collection[int],
     where: str = "",
@@ -179,11 +179,11 @@ def force(
 
 
 def answer(
-    engine: KeptEngine,
+    engine: CachedEngine,
     tokenizer: Any,
     prompts: Sequence[tuple[int, ...]],
     thoughts: Sequence[Thought],
-    markers: Markers,
+    markers: SweepTokens,
     limit: int,
     where: str = "",
 ) -> list[tuple[str, int]]:
@@ -213,7 +213,7 @@ def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tu
 
 
 def sweep(
-    engine: KeptEngine,
+    engine: CachedEngine,
     tokenizer: Any,
     asked: Sequence[tuple[str, Question]],
     name: str,
@@ -228,11 +228,11 @@ def sweep(
     every setting by itself would take.
 
     Args:
-        asked: benchmark and question; all are in memory with their thinking, so the caller gives a portion at a time.
+        asked: benchmark and question; all are in memory with their thinking, so the caller gives a chunk at a time.
         name: the model's key.
         where: which questions these are, for the progress line.
     """
-    markers, prompts, stages = Markers.of(tokenizer), prompt_ids(tokenizer, asked), settings.stages
+    markers, prompts, stages = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked), settings.stages
     thoughts = think(engine, prompts, markers, max(budget for budget, _ in stages), where)
     chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced}, where)
     places = [
@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write rollouts and predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
-    add_questions(parser)
+    add_question_arguments(parser)
     parser.add_argument(
         "--settings", required=True, help='JSON: budgets, forced (counts, or "full"), forced_budget, answer_limit'
     )
@@ -296,14 +296,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         kept(arguments.rollouts, Rollout) as keep_rollouts,
         kept(arguments.output, Prediction) as keep_predictions,
     ):
-        for where, asked in portions(arguments.benchmarks, arguments.portion, arguments.shard):
+        for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
             rolled, predicted, cost = sweep(engine, tokenizer, asked, name, settings, where)
             keep_rollouts(rolled)
             keep_predictions(predicted)
             counts.update(cost)
     counts["settings"] = len(settings.stages)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
-    write_generated(arguments, engine, identity, benchmarks, json.loads(arguments.settings), counts, started, name=name)
+    write_engine_manifest(
+        arguments, engine, identity, benchmarks, json.loads(arguments.settings), counts, started, name=name
+    )
     needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"

@@ -37,7 +37,7 @@ class Match:
     released: bool
     """Whether the released filter sees it."""
     same_answer: bool
-    """Whether the texts of the right options are equal, but for letter case and the full stop."""
+    """Whether the texts of the correct options are equal, but for letter case and the full stop."""
     stem_similarity: float
     """Percent."""
     containment: float | None

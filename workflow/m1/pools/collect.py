@@ -111,14 +111,14 @@ def quirks(rows: Iterable[Parts]) -> dict[str, int]:
     """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
     counts = {
         "equal options": 0,
-        "right option has a twin": 0,
+        "correct option has a twin": 0,
         "options equal but for letter case": 0,
         "text cleaned": 0,
     }
     for row in rows:
         texts = set(row.options)
         counts["equal options"] += len(texts) < len(row.options)
-        counts["right option has a twin"] += row.options.count(row.options[LETTERS.index(row.answer)]) > 1
+        counts["correct option has a twin"] += row.options.count(row.options[LETTERS.index(row.answer)]) > 1
         counts["options equal but for letter case"] += len({text.lower() for text in texts}) < len(texts)
         counts["text cleaned"] += row.cleaned
     return counts

@@ -1,4 +1,4 @@
-"""Accuracy with its interval from judgements (4.1): the numbers under Tables 1 and 2 and Figures 1 and 3."""
+"""Accuracy with its interval from scores (4.1): the numbers under Tables 1 and 2 and Figures 1 and 3."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from m1.core.errors import UserError
-from m1.report import inputs
-from m1.report import scores as judged
+from m1.report import inputs, score_table
 from m1.report.statistics import wilson
 
 
@@ -17,18 +16,18 @@ def accuracies(found: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of every model on every benchmark at every budget and forced count.
 
     Args:
-        found: judgements, from :func:`m1.report.scores.read`.
+        found: scores, from :func:`m1.report.score_table.read`.
 
     Returns:
-        One row per setting, sorted: ``model``, ``benchmark``, ``budget``, ``forced``, ``k`` right of ``n``,
+        One row per setting, sorted: ``model``, ``benchmark``, ``budget``, ``forced``, ``k`` correct of ``n``,
         ``accuracy`` in %, and its Wilson 95 % interval ``low`` to ``high`` in %.
     """
-    counted = judged.settings(found)
+    counted = score_table.settings(found)
     low, high = wilson(counted["k"], counted["n"])
     return counted.assign(low=low, high=high)
 
 
-def headed(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+def column_headings(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """Columns of a table or panels of a figure, and those of them that this run has.
 
     Args:
@@ -36,15 +35,15 @@ def headed(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str
         benchmarks: key to heading of the paper's ten, in order.
 
     Returns:
-        Key to heading: the paper's, then this run's own (:func:`m1.report.inputs.with_own`); and the keys among them
-        that are in ``found``.
+        Key to heading: the paper's, then this run's own (:func:`m1.report.inputs.add_own_benchmarks`); and the keys
+        among them that are in ``found``.
     """
-    judged = set(found["benchmark"])
-    headings = inputs.with_own(benchmarks, judged)
-    return headings, [key for key in headings if key in judged]
+    scored = set(found["benchmark"])
+    headings = inputs.add_own_benchmarks(benchmarks, scored)
+    return headings, [key for key in headings if key in scored]
 
 
-def of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:
+def rows_of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:
     """The rows of one model.
 
     Raises:
@@ -52,9 +51,7 @@ def of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:
     """
     rows = found[found["model"] == model]
     if rows.empty:
-        raise UserError(
-            f"--settings: no judgements of model {model!r}; there are judgements of {_listed(set(found['model']))}"
-        )
+        raise UserError(f"--settings: no scores of model {model!r}; there are scores of {_listed(set(found['model']))}")
     return rows
 
 
@@ -62,14 +59,14 @@ def at(rows: pd.DataFrame, budget: int, forced: int) -> pd.DataFrame:
     """One model's rows at one setting, indexed by benchmark.
 
     Raises:
-        UserError: a benchmark that the model has been judged on lacks this setting.
+        UserError: a benchmark that the model has been scored on lacks this setting.
     """
     chosen = rows[(rows["budget"] == budget) & (rows["forced"] == forced)].set_index("benchmark")
     for benchmark in rows["benchmark"].drop_duplicates():
         if benchmark not in chosen.index:
             others = rows.loc[rows["benchmark"] == benchmark, ["budget", "forced"]].itertuples(index=False)
             raise UserError(
-                f"judgements: model {rows['model'].iloc[0]!r} on {benchmark} has none at budget {budget} "
+                f"scores: model {rows['model'].iloc[0]!r} on {benchmark} has none at budget {budget} "
                 f"with {forced} forced; "
                 f"it has (budget, forced) {_listed((int(b), int(f)) for b, f in others)}"
             )

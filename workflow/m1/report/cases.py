@@ -1,16 +1,16 @@
 """Figures 4, 5 and 8: failure cases, found by rule, drawn with their text (5, "Failure cases").
 
-- ``longest_wrong`` (Figure 4): at the largest budget one model thinks longer than every other model of the figures and
-  is wrong, and all others are right. Ranked: thinking that ended by itself before thinking that was cut; then by how
-  many tokens longer it is, most first.
-- ``forced_wrong`` (Figures 5 and 8): within the forced budget a model is right unforced, and wrong after some number of
-  forced ``Wait``s. Ranked: wrong at every larger number, too, before those that come back; then fewest ``Wait``s until
-  the turn; then shortest thinking.
+- ``longest_incorrect`` (Figure 4): at the largest budget one model thinks longer than every other model of the figures
+  and is incorrect, and all others are correct. Ranked: thinking that ended by itself before thinking that was cut;
+  then by how many tokens longer it is, most first.
+- ``forced_incorrect`` (Figures 5 and 8): within the forced budget a model is correct unforced, and incorrect after some
+  number of forced ``Wait``s. Ranked: incorrect at every larger number, too, before those that come back; then fewest
+  ``Wait``s until the turn; then shortest thinking.
 
 Before all that go cases whose answers name an option, before those with an answer that was only matched to the most
-similar one, right or wrong by luck. What is still equal goes by model, benchmark (in the order of Table 1) and
-question. Figures 4 and 5 draw the first of each, Figure 8 the first ``forced_wrong`` on another question, of another
-model if there is one. ``cases.csv`` has them all.
+similar one, correct or incorrect by luck. What is still equal goes by model, benchmark (in the order of Table 1) and
+question. Figures 4 and 5 draw the first of each, Figure 8 the first ``forced_incorrect`` on another question, of
+another model if there is one. ``cases.csv`` has them all.
 """
 
 from __future__ import annotations
@@ -59,87 +59,89 @@ COLUMNS = [
     "model",
     *PLACE,
     "budget",
-    "forced_right",
-    "forced_wrong",
-    "letter_right",
-    "letter_wrong",
+    "forced_correct",
+    "forced_incorrect",
+    "letter_correct",
+    "letter_incorrect",
 ]
-COLUMNS += ["thinking_right", "thinking_wrong", "named", "stays_wrong", "ended"]
-"""Of ``cases.csv``. ``named``: the answers name an option; ``ended``: the wrong thinking ended by itself;
-``thinking_…`` is in tokens. For ``longest_wrong``, ``letter_right`` and ``thinking_right`` are those of the other model
-that thinks longest."""
+COLUMNS += ["thinking_correct", "thinking_incorrect", "named", "stays_incorrect", "ended"]
+"""Of ``cases.csv``. ``named``: the answers name an option; ``ended``: the incorrect thinking ended by itself;
+``thinking_…`` is in tokens. For ``longest_incorrect``, ``letter_correct`` and ``thinking_correct`` are those of the
+other model that thinks longest."""
 
 
-def longest_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
-    """Questions on which the model that thinks longest is wrong and all others are right (Figure 4), ranked.
+def longest_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
+    """Questions on which the model that thinks longest is incorrect and all others are correct (Figure 4), ranked.
 
     Args:
-        judged: columns :data:`READ` of two models or more; ``model`` and ``benchmark`` are ordered categories.
+        scored: columns :data:`READ` of two models or more; ``model`` and ``benchmark`` are ordered categories.
         budget: in thinking tokens, without forcing.
     """
-    rows = judged[(judged["budget"] == budget) & (judged["forced"] == 0)].sort_values(
+    rows = scored[(scored["budget"] == budget) & (scored["forced"] == 0)].sort_values(
         [*PLACE, "thinking_tokens"], kind="stable"
     )
     rows = rows.assign(named=_named(rows))
     by = rows.groupby(PLACE, observed=True)
-    models = judged["model"].nunique()
+    models = scored["model"].nunique()
     last = rows.assign(
-        models=by["model"].transform("size"), right=by["correct"].transform("sum"), other=by["thinking_tokens"].shift()
+        models=by["model"].transform("size"),
+        models_correct=by["correct"].transform("sum"),
+        other=by["thinking_tokens"].shift(),
     )
     last = (
-        last.assign(letter_right=by["letter"].shift(), named=by["named"].transform("all"))
+        last.assign(letter_correct=by["letter"].shift(), named=by["named"].transform("all"))
         .groupby(PLACE, observed=True)
         .tail(1)
     )
     found = last[
         (last["models"] == models)
-        & (last["right"] == models - 1)
+        & (last["models_correct"] == models - 1)
         & ~last["correct"]
         & (last["thinking_tokens"] > last["other"])
     ]
-    found = found.assign(excess=found["thinking_tokens"] - found["other"], thinking_right=found["other"])
+    found = found.assign(excess=found["thinking_tokens"] - found["other"], thinking_correct=found["other"])
     found = found.sort_values(
         ["named", "ended", "excess", "model", *PLACE], ascending=[False, False, False, True, True, True]
     )
-    found = found.rename(columns={"letter": "letter_wrong", "thinking_tokens": "thinking_wrong"})
-    return _ranked(found, "longest_wrong")
+    found = found.rename(columns={"letter": "letter_incorrect", "thinking_tokens": "thinking_incorrect"})
+    return _ranked(found, "longest_incorrect")
 
 
-def forced_wrong(judged: pd.DataFrame, budget: int) -> pd.DataFrame:
-    """Answers that were right unforced, and wrong after forcing (Figures 5 and 8), ranked; a row for each question and
-    model.
+def forced_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
+    """Answers that were correct unforced, and incorrect after forcing (Figures 5 and 8), ranked; a row for each
+    question and model.
 
-    ``forced_wrong`` is the smallest forced count with a wrong answer, ``forced_right`` the next smaller count judged,
-    right as all before.
+    ``forced_incorrect`` is the smallest forced count with an incorrect answer, ``forced_correct`` the next smaller
+    count scored, correct as all before.
 
     Args:
-        judged: as in :func:`longest_wrong`.
+        scored: as in :func:`longest_incorrect`.
         budget: that it is forced in, in thinking tokens.
     """
-    rows = judged[judged["budget"] == budget].sort_values(["model", *PLACE, "forced"], kind="stable")
+    rows = scored[scored["budget"] == budget].sort_values(["model", *PLACE, "forced"], kind="stable")
     keys = [rows[name] for name in ("model", *PLACE)]
-    rows = rows.assign(named=_named(rows), right_so_far=rows["correct"].groupby(keys, observed=True).cummin())
+    rows = rows.assign(named=_named(rows), correct_so_far=rows["correct"].groupby(keys, observed=True).cummin())
     by = rows.groupby(keys, observed=True)
     rows = rows.assign(
         unforced=by["forced"].transform("min") == 0,
-        right_before=by["right_so_far"].shift(fill_value=False),
-        right_later=rows["correct"][::-1].groupby([key[::-1] for key in keys], observed=True).cummax()[::-1],
+        correct_before=by["correct_so_far"].shift(fill_value=False),
+        correct_later=rows["correct"][::-1].groupby([key[::-1] for key in keys], observed=True).cummax()[::-1],
         named=rows["named"] & by["named"].shift(fill_value=False),
         **{
-            f"{name}_right": by[of].shift()
+            f"{name}_correct": by[of].shift()
             for name, of in (("forced", "forced"), ("letter", "letter"), ("thinking", "thinking_tokens"))
         },
     )
-    found = rows[rows["unforced"] & rows["right_before"] & ~rows["correct"]]
-    found = found.assign(stays_wrong=~found["right_later"])
+    found = rows[rows["unforced"] & rows["correct_before"] & ~rows["correct"]]
+    found = found.assign(stays_incorrect=~found["correct_later"])
     found = found.sort_values(
-        ["named", "stays_wrong", "forced", "thinking_tokens", "model", *PLACE],
+        ["named", "stays_incorrect", "forced", "thinking_tokens", "model", *PLACE],
         ascending=[False, False, True, True, True, True, True],
     )
     found = found.rename(
-        columns={"letter": "letter_wrong", "thinking_tokens": "thinking_wrong", "forced": "forced_wrong"}
+        columns={"letter": "letter_incorrect", "thinking_tokens": "thinking_incorrect", "forced": "forced_incorrect"}
     )
-    return _ranked(found, "forced_wrong")
+    return _ranked(found, "forced_incorrect")
 
 
 def _named(rows: pd.DataFrame) -> pd.Series:
@@ -154,8 +156,8 @@ def _ranked(found: pd.DataFrame, rule: str) -> pd.DataFrame:
         .reset_index(drop=True)
     )
     kinds = {
-        "Int64": ["forced_right", "forced_wrong", "thinking_right", "thinking_wrong"],
-        "boolean": ["named", "stays_wrong", "ended"],
+        "Int64": ["forced_correct", "forced_incorrect", "thinking_correct", "thinking_incorrect"],
+        "boolean": ["named", "stays_incorrect", "ended"],
     }
     return found.astype(
         {name: kind for kind, names in kinds.items() for name in names} | {"model": str, "benchmark": str}
@@ -286,7 +288,7 @@ class Block:
 
 WIDTH, MARGIN, INNER = 7.0, 0.15, 0.12
 """Inches: the figure, its margin, the room left and right of text."""
-RIGHT, WRONG, QUIET = style.COLOURS[3], style.COLOURS[6], "0.94"
+CORRECT, WRONG, QUIET = style.COLOURS[3], style.COLOURS[6], "0.94"
 THINKING, SHORT = 1100, 500
 """Characters of one stretch of thinking, and of an answer or option, before the middle is left out."""
 STEM = 1600
@@ -346,7 +348,7 @@ class Sources:
         rows = records.read(path, Question, {"id": case["question_id"]}) if path else []
         if not rows:
             raise UserError(
-                f"--questions: no question {case['question_id']} of {case['benchmark']}, which is judged. "
+                f"--questions: no question {case['question_id']} of {case['benchmark']}, which is scored. "
                 "Give the file of its questions."
             )
         return rows[0]
@@ -356,20 +358,20 @@ class Sources:
         rows = records.read(self.predictions[model], Prediction, where) if model in self.predictions else []
         if not rows:
             raise UserError(
-                f"--predictions: none of {model} on {where}, which is judged. Give the file that was judged."
+                f"--predictions: none of {model} on {where}, which is scored. Give the file that was scored."
             )
         return rows[0]
 
     def rollout(self, case: Mapping[str, Any], model: str, forced: int, tokens: int) -> Rollout | None:
-        """The thinking; None where it is not to be had. ``tokens`` is how long it was judged to be."""
+        """The thinking; None where it is not to be had. ``tokens`` is how long it was scored to be."""
         if model not in self.rollouts:
             return None
         rows = records.read(self.rollouts[model], Rollout, {name: case[name] for name in PLACE})
         if not rows or len(rows[0].thinking(case["budget"], forced)) != tokens:
             raise UserError(
-                f"{self.rollouts[model]}: not the thinking that was judged on {case['benchmark']}, question "
+                f"{self.rollouts[model]}: not the thinking that was scored on {case['benchmark']}, question "
                 f"{case['question_id']}. "
-                "Give rollouts and judgements of the same run."
+                "Give rollouts and scores of the same run."
             )
         return rows[0]
 
@@ -403,7 +405,7 @@ def _head(title: str, case: Mapping[str, Any], question: Question, sources: Sour
         Block(
             f"{letter}. {shorten(text, SHORT)}" + (" \N{HEAVY CHECK MARK}" if letter == question.answer else ""),
             bold=letter == question.answer,
-            colour=RIGHT if letter == question.answer else "0.1",
+            colour=CORRECT if letter == question.answer else "0.1",
             shade=QUIET,
             pad=0.1,
         )
@@ -420,39 +422,39 @@ def _head(title: str, case: Mapping[str, Any], question: Question, sources: Sour
     ]
 
 
-def _thought(text: str, answer: str, judged: Mapping[str, Any]) -> list[Block]:
-    """Thinking, the answer after it, and whether that is right: in words and by a sign, so that it shows in grey,
+def _thought(text: str, answer: str, scored: Mapping[str, Any]) -> list[Block]:
+    """Thinking, the answer after it, and whether that is correct: in words and by a sign, so that it shows in grey,
     too."""
     verdict, colour = (
-        ("right \N{HEAVY CHECK MARK}", RIGHT) if judged["correct"] else ("wrong \N{HEAVY BALLOT X}", WRONG)
+        ("correct \N{HEAVY CHECK MARK}", CORRECT) if scored["correct"] else ("incorrect \N{HEAVY BALLOT X}", WRONG)
     )
-    why = f"  (the {MOST_SIMILAR}; the answer names none)" if judged["rule"] == MOST_SIMILAR else ""
+    why = f"  (the {MOST_SIMILAR}; the answer names none)" if scored["rule"] == MOST_SIMILAR else ""
     return [
         Block(shorten(text.strip(), 2 * THINKING), bar=colour),
         Block("\N{RIGHTWARDS ARROW} " + shorten(answer.strip(), SHORT), bar=colour),
-        Block(f"{judged['letter'] or 'no option'}, {verdict}{why}", bold=True, colour=colour, bar=colour),
+        Block(f"{scored['letter'] or 'no option'}, {verdict}{why}", bold=True, colour=colour, bar=colour),
         SPACE,
     ]
 
 
-def _here(judged: pd.DataFrame, case: Mapping[str, Any]) -> pd.DataFrame:
+def _here(scored: pd.DataFrame, case: Mapping[str, Any]) -> pd.DataFrame:
     """Judgements on the question of a case at its budget."""
-    same = [judged[name] == case[name] for name in (*PLACE, "budget")]
-    return judged[same[0] & same[1] & same[2]]
+    same = [scored[name] == case[name] for name in (*PLACE, "budget")]
+    return scored[same[0] & same[1] & same[2]]
 
 
-def draw_longest(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources, found: int, note: str) -> Figure:
+def draw_longest(case: Mapping[str, Any], scored: pd.DataFrame, sources: Sources, found: int, note: str) -> Figure:
     """Figure 4: the models' thinking on one question, the longest first.
 
     Args:
-        case: a row of :func:`longest_wrong`.
+        case: a row of :func:`longest_incorrect`.
         found: how many cases there are.
         note: printed at the foot; empty for none.
     """
     question = sources.question(case)
-    title = f"{sources.labels[case['model']]} thinks longest and is wrong; the others are right"
+    title = f"{sources.labels[case['model']]} thinks longest and is incorrect; the others are correct"
     blocks = _head(title, case, question, sources, found)
-    here = _here(judged, case)
+    here = _here(scored, case)
     here = here[here["forced"] == 0]
     for row in here.sort_values("thinking_tokens", ascending=False, kind="stable").to_dict("records"):
         model = row["model"]
@@ -468,16 +470,16 @@ def draw_longest(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources
     return draw([*blocks, _foot(note)])
 
 
-def draw_forced(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources, found: int, note: str) -> Figure:
+def draw_forced(case: Mapping[str, Any], scored: pd.DataFrame, sources: Sources, found: int, note: str) -> Figure:
     """Figures 5 and 8: one model's thinking before and after the forced ``Wait`` at which its answer turned.
 
-    Args: as in :func:`draw_longest`; ``case`` is a row of :func:`forced_wrong`.
+    Args: as in :func:`draw_longest`; ``case`` is a row of :func:`forced_incorrect`.
     """
     question, model = sources.question(case), case["model"]
-    before, after = int(case["forced_right"]), int(case["forced_wrong"])
-    title = f"{sources.labels[model]}: forced thinking turns right into wrong"
+    before, after = int(case["forced_correct"]), int(case["forced_incorrect"])
+    title = f"{sources.labels[model]}: forced thinking turns correct into incorrect"
     blocks = _head(title, case, question, sources, found)
-    rollout = sources.rollout(case, model, after, case["thinking_wrong"])
+    rollout = sources.rollout(case, model, after, case["thinking_incorrect"])
     following = ""
     if rollout:
         whole, decode = rollout.thinking(case["budget"], after), sources.decode(model)
@@ -489,11 +491,11 @@ def draw_forced(case: Mapping[str, Any], judged: pd.DataFrame, sources: Sources,
         texts = [NO_TEXT, NO_TEXT]
     turn = f"\N{BLACK DOWN-POINTING TRIANGLE} Forced “Wait” {before + 1}{following}: here the answer turns"
     stays = (
-        "It stays wrong however often it is forced."
-        if case["stays_wrong"]
+        "It stays incorrect however often it is forced."
+        if case["stays_incorrect"]
         else "It comes back to the right answer later."
     )
-    here = _here(judged, case)
+    here = _here(scored, case)
     rows = here[here["model"] == model].set_index("forced", drop=False).to_dict("index")
     for forced, text in zip((before, after), texts, strict=True):
         row = rows[forced]
@@ -518,11 +520,11 @@ def no_case(title: str, note: str) -> Figure:
     return draw([Block(title, bold=True, size=9), Block("No such case in this run."), _foot(note)])
 
 
-def read_judged(paths: Sequence[str], models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
-    """Columns :data:`READ` of the models' judgements; models and benchmarks ordered as given, this run's own benchmarks
+def read_scores(paths: Sequence[str], models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
+    """Columns :data:`READ` of the models' scores; models and benchmarks ordered as given, this run's own benchmarks
     last."""
     frame = pd.concat([pd.DataFrame(dict(zip(READ, inputs.columns(path, READ)))) for path in paths], ignore_index=True)
-    order = list(inputs.with_own(dict.fromkeys(benchmarks, ""), frame["benchmark"]))
+    order = list(inputs.add_own_benchmarks(dict.fromkeys(benchmarks, ""), frame["benchmark"]))
     frame = frame[frame["model"].isin(models)]
     return frame.assign(
         model=pd.Categorical(frame["model"], models, ordered=True),
@@ -533,7 +535,7 @@ def read_judged(paths: Sequence[str], models: Sequence[str], benchmarks: Sequenc
 def main(argv: Sequence[str] | None = None) -> None:
     """Find all cases and draw the first ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
     parser.add_argument(
         "--questions", nargs="+", required=True, type=Path, help="questions of each benchmark, in files named after it"
     )
@@ -564,14 +566,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         for model in (inputs.exact_keys(m, ["model", "label"], "--settings: models") for m in settings["models"])
     }
     benchmarks = inputs.benchmarks(options.benchmarks)
-    judged = read_judged(options.judgements, list(labels), list(benchmarks))
+    scored = read_scores(options.scores, list(labels), list(benchmarks))
     named = {
         key: {name: Path(path) for name, path in inputs.named(getattr(options, key))}
         for key in ("predictions", "rollouts", "tokenizer")
     }
     questions = {path.stem: path for path in options.questions}
     sources = Sources(labels, benchmarks, questions, named["rollouts"], named["predictions"], named["tokenizer"])
-    cases = choose(longest_wrong(judged, settings["budget"]), forced_wrong(judged, settings["forced_budget"]))
+    cases = choose(longest_incorrect(scored, settings["budget"]), forced_incorrect(scored, settings["forced_budget"]))
     found = cases["rule"].value_counts()
     with replacing(options.table) as partial:
         cases.to_csv(partial, index=False, lineterminator="\n")
@@ -579,17 +581,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         for figure in ("figure4", "figure5", "figure8"):
             rows = cases[cases["figure"] == figure].to_dict("records")
             if not rows:
-                titles = {"figure4": "Longer thinking that stays wrong"}
-                drawn = no_case(titles.get(figure, "Forced thinking that turns right into wrong"), settings["note"])
+                titles = {"figure4": "Longer thinking that stays incorrect"}
+                drawn = no_case(
+                    titles.get(figure, "Forced thinking that turns correct into incorrect"), settings["note"]
+                )
             elif figure == "figure4":
-                drawn = draw_longest(rows[0], judged, sources, int(found["longest_wrong"]), settings["note"])
+                drawn = draw_longest(rows[0], scored, sources, int(found["longest_incorrect"]), settings["note"])
             else:
-                drawn = draw_forced(rows[0], judged, sources, int(found["forced_wrong"]), settings["note"])
+                drawn = draw_forced(rows[0], scored, sources, int(found["forced_incorrect"]), settings["note"])
             style.save(drawn, getattr(options, figure))
-    counts = [int(found.get(rule, 0)) for rule in ("longest_wrong", "forced_wrong")]
+    counts = [int(found.get(rule, 0)) for rule in ("longest_incorrect", "forced_incorrect")]
     say(
         "cases",
-        f"{len(judged):,} judgements -> {counts[0]:,} longest and wrong, {counts[1]:,} turned wrong "
+        f"{len(scored):,} scores -> {counts[0]:,} longest and incorrect, {counts[1]:,} turned incorrect "
         f"by force: {options.table}",
     )
 

@@ -15,9 +15,8 @@ import pandas as pd
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report import inputs
-from m1.report import scores as judged
-from m1.report.accuracy import at, of_model
+from m1.report import inputs, score_table
+from m1.report.accuracy import at, rows_of_model
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, two_proportions, wilson
 
 REPRODUCED, DIFFERS, OUT_OF_REACH = "reproduced", "differs", "out of reach"
@@ -33,7 +32,7 @@ COLUMNS = (
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
-    """The whole number of right answers behind a published accuracy (%, two decimals).
+    """The whole number of correct answers behind a published accuracy (%, two decimals).
 
     Raises:
         UserError: there is none, so the cell or n was mistyped.
@@ -58,7 +57,7 @@ def compare(
     benchmarks have none.
 
     Args:
-        found: from :func:`m1.report.scores.settings`.
+        found: from :func:`m1.report.score_table.settings`.
         tables: ``table1`` and ``table2`` to ``rows`` and ``remark``, as :func:`m1.report.tables.accuracy_table` has
             them.
         published: the published table of each: group, name, one accuracy (%) per benchmark, Avg.
@@ -71,7 +70,7 @@ def compare(
 
     Raises:
         UserError: a row's model, budget or published name does not exist, or a published cell is of no whole number of
-            right answers.
+            correct answers.
     """
     parts = []
     for table, paper in published.items():
@@ -144,7 +143,7 @@ def _theirs(
 def _ours(found: pd.DataFrame, row: Mapping[str, Any], benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
     """Our side of the eleven lines of a row; no accuracy where a benchmark is missing, so that an average over it is,
     too."""
-    cells = at(of_model(found, row["model"]), row["budget"], forced=0)
+    cells = at(rows_of_model(found, row["model"]), row["budget"], forced=0)
     shared = {key: row[key] for key in ("model", "label", "budget")}
     lines: list[Cell] = []
     for key in benchmarks["key"]:
@@ -193,9 +192,9 @@ def _beside(theirs: Sequence[Cell], ours: Sequence[Cell], row: Mapping[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compare this run's judgements with the published Tables 1 and 2."""
+    """Compare this run's scores with the published Tables 1 and 2."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
     parser.add_argument(
         "--settings", required=True, help="JSON: table1 and table2, each with rows and remark; seed of the bootstrap"
     )
@@ -212,11 +211,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmarks = inputs.table(options.benchmarks, ["key", "column", "n"])
     columns = [*benchmarks["column"], "Avg."]
     published = {name: inputs.table(getattr(options, name), columns) for name in ("table1", "table2")}
-    frame = judged.read(options.judgements)
-    lines = compare(judged.settings(frame), settings, published, benchmarks, settings["seed"])
-    judged.write(lines, options.output, {"p": P, "p_holm": P})
+    frame = score_table.read(options.scores)
+    lines = compare(score_table.settings(frame), settings, published, benchmarks, settings["seed"])
+    score_table.write(lines, options.output, {"p": P, "p_holm": P})
     counts = ", ".join(f"{count} {verdict}" for verdict, count in lines["verdict"].value_counts().items())
-    say("compare", f"{len(frame):,} judgements -> {len(lines)} lines ({counts}): {options.output}")
+    say("compare", f"{len(frame):,} scores -> {len(lines)} lines ({counts}): {options.output}")
 
 
 if __name__ == "__main__":

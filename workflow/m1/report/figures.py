@@ -18,9 +18,8 @@ from matplotlib.patches import Patch
 from m1.core import style
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report import inputs
-from m1.report import scores as judged
-from m1.report.accuracy import accuracies, at, average, headed, of_model
+from m1.report import inputs, score_table
+from m1.report.accuracy import accuracies, at, average, column_headings, rows_of_model
 
 BAND = 0.15
 """Opacity of the regression's confidence band."""
@@ -30,7 +29,7 @@ def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: 
     """One model's curves.
 
     Args:
-        rows: one model's accuracies, from :func:`m1.report.accuracy.of_model`.
+        rows: one model's accuracies, from :func:`m1.report.accuracy.rows_of_model`.
         settings: (budget, forced) of each point, in the order of the x axis.
         benchmarks: keys of this run.
 
@@ -97,11 +96,11 @@ def draw(
     Raises:
         UserError: a model or a point of it does not exist.
     """
-    headings, keys = headed(found, benchmarks)
+    headings, keys = column_headings(found, benchmarks)
     places = list(points)
     for number, model in enumerate(models):
         inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
-    curves = [series(of_model(found, model["model"]), list(points.values()), keys) for model in models]
+    curves = [series(rows_of_model(found, model["model"]), list(points.values()), keys) for model in models]
     shown = found[found["model"].isin([model["model"] for model in models])]
     sizes = (
         shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(str(value) for value in sorted(values)))
@@ -175,10 +174,10 @@ FIGURES = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make one figure from judgements."""
+    """Make one figure from scores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figure", choices=FIGURES)
-    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
     )
@@ -191,12 +190,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     make, keys = FIGURES[options.figure]
     settings = inputs.settings(options.settings, keys)
-    judgements = judged.read(options.judgements)
+    scores = score_table.read(options.scores)
     with style.plt.rc_context(style.RC):
-        style.save(make(accuracies(judgements), settings, inputs.benchmarks(options.benchmarks)), options.output)
+        style.save(make(accuracies(scores), settings, inputs.benchmarks(options.benchmarks)), options.output)
     say(
         options.figure,
-        f"{len(judgements):,} judgements of {len(settings['models'])} models -> {', '.join(options.output)}",
+        f"{len(scores):,} scores of {len(settings['models'])} models -> {', '.join(options.output)}",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the tables and figures read: settings, published tables, judgements, and columns of any file of records."""
+"""What the tables and figures read: settings, published tables, scores, and columns of any file of records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from m1.core import records
 from m1.core.errors import UserError
-from m1.core.records import Judgement
+from m1.core.records import Score
 
 
 def exact_keys(value: Any, keys: Collection[str], where: str) -> dict[str, Any]:
@@ -61,15 +61,15 @@ def benchmarks(path: str | Path) -> dict[str, str]:
     return dict(zip(frame["key"], frame["column"]))
 
 
-def with_own(headings: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
+def add_own_benchmarks(headings: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
     """Key to heading: those of ``headings`` in their order, then the other keys of ``found`` (a user's own) as they
     are."""
     return {**headings, **{key: key for key in sorted(set(found) - set(headings))}}
 
 
-def judgements(paths: Sequence[str | Path]) -> list[Judgement]:
-    """All judgements of several files."""
-    return [row for path in paths for row in records.read(path, Judgement)]
+def scores(paths: Sequence[str | Path]) -> list[Score]:
+    """All scores of several files."""
+    return [row for path in paths for row in records.read(path, Score)]
 
 
 def named(values: Sequence[str]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from m1.core import records, style
-from m1.core.chat import Marks, assistant_text
+from m1.core.chat import TurnTokens, assistant_text
 from m1.core.errors import UserError, run
 from m1.core.files import replacing
 from m1.core.progress import Progress, say
@@ -45,7 +45,7 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
     )  # the same tokens as by calling the tokenizer, in two thirds of the time: no offsets
     backend.no_truncation()
     backend.no_padding()
-    marks = Marks.of(tokenizer)
+    marks = TurnTokens.from_tokenizer(tokenizer)
     lengths: list[int] = []
     with Progress(title, len(samples), "samples") as progress:
         for start in range(0, len(samples), BATCH):

@@ -29,7 +29,7 @@ from m1.core import records
 from m1.core.errors import UserError, run
 from m1.core.files import read_json, write_text
 from m1.core.progress import Progress, say
-from m1.core.records import LETTERS, Judgement, Prediction, Question, Rollout
+from m1.core.records import LETTERS, Prediction, Question, Rollout, Score
 from m1.report import inputs
 
 PARTS = Path(__file__).parents[2] / "report/page"
@@ -41,10 +41,10 @@ NOWHERE = 0xFFFFFFFF
 """Block of a reading whose text is left out."""
 PLACE = 11
 """Characters that a reading's place takes at most: eight bytes in base64."""
-THERE, RIGHT, ENDED = 1, 2, 4
-"""Bits of a judgement's state."""
+THERE, CORRECT, ENDED = 1, 2, 4
+"""Bits of a score's state."""
 FLIPPED, WRONG, ALWAYS_RIGHT = range(3)
-"""In this order texts are kept when not all fit: of verdicts that change with the thinking, then of wrong ones."""
+"""In this order texts are kept when not all fit: of verdicts that change with the thinking, then of incorrect ones."""
 
 Setting = tuple[int, int]
 """Thinking budget in tokens, and how many times ``Wait`` was forced."""
@@ -56,7 +56,7 @@ Key = tuple[str, str, str]
 class Reading:
     """One model on one question."""
 
-    judged: dict[Setting, Judgement] = field(default_factory=dict)
+    scored: dict[Setting, Score] = field(default_factory=dict)
     answers: dict[Setting, str] = field(default_factory=dict)
     thinking: list[str] = field(default_factory=list)
     """The thinking, cut where a budget of the run cuts it."""
@@ -68,7 +68,7 @@ class Reading:
     @property
     def rank(self) -> int:
         """How soon its text is kept: :data:`FLIPPED`, :data:`WRONG` or :data:`ALWAYS_RIGHT`."""
-        verdicts = {judgement.correct for judgement in self.judged.values()}
+        verdicts = {score.correct for score in self.scored.values()}
         return FLIPPED if len(verdicts) > 1 else ALWAYS_RIGHT if True in verdicts else WRONG
 
     def text(self, settings: Sequence[Setting]) -> bytes:
@@ -76,8 +76,8 @@ class Reading:
         distinct: dict[tuple[str, str], int] = {}
         given, shown = [], []
         for setting in settings:
-            judgement = self.judged.get(setting)
-            answer = (self.answers.get(setting, ""), judgement.extracted) if judgement else None
+            score = self.scored.get(setting)
+            answer = (self.answers.get(setting, ""), score.extracted) if score else None
             given.append(distinct.setdefault(answer, len(distinct)) if answer else -1)
             shown.append(self.shown.get(setting, (0, 0)))
         value = {
@@ -90,30 +90,29 @@ class Reading:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def gather(judgements: Sequence[Judgement], predictions: Sequence[Prediction]) -> dict[Key, Reading]:
-    """Readings of all judgements, with the answers that were judged.
+def gather(scores: Sequence[Score], predictions: Sequence[Prediction]) -> dict[Key, Reading]:
+    """Readings of all scores, with the answers that were scored.
 
     Raises:
-        UserError: a judgement is there twice, or a prediction has none.
+        UserError: a score is there twice, or a prediction has none.
     """
     readings: dict[Key, Reading] = {}
-    for judgement in judgements:
-        judged = readings.setdefault((judgement.benchmark, judgement.question_id, judgement.model), Reading()).judged
-        setting = (judgement.budget, judgement.forced)
-        if setting in judged:
+    for score in scores:
+        scored = readings.setdefault((score.benchmark, score.question_id, score.model), Reading()).scored
+        setting = (score.budget, score.forced)
+        if setting in scored:
             raise UserError(
-                f"--judgements: question {judgement.question_id}, model {judgement.model!r}, is judged "
-                f"twice at {setting}"
+                f"--scores: question {score.question_id}, model {score.model!r}, is scored twice at {setting}"
             )
-        judged[setting] = judgement
+        scored[setting] = score
     for prediction in predictions:
         setting = (prediction.budget, prediction.forced)
         reading = readings.get((prediction.benchmark, prediction.question_id, prediction.model))
-        if reading is None or setting not in reading.judged:
+        if reading is None or setting not in reading.scored:
             raise UserError(
                 f"--predictions: question {prediction.question_id}, model {prediction.model!r}, has no "
-                f"judgement at {setting}; "
-                "pass the judgements that were made of these predictions"
+                f"score at {setting}; "
+                "pass the scores that were made of these predictions"
             )
         reading.answers[setting] = prediction.answer
     return readings
@@ -141,7 +140,7 @@ def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Seq
 
 def add_thinking(reading: Reading, rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> None:
     """Decode a reading's thinking, and what was forced, in parts."""
-    lengths = {setting: len(rollout.thinking(*setting)) for setting in reading.judged}
+    lengths = {setting: len(rollout.thinking(*setting)) for setting in reading.scored}
     cuts = sorted({length for (_, forced), length in lengths.items() if not forced and length})
     reading.thinking = pieces(decode, rollout.thinking_ids, cuts)
     forced = sorted(setting for setting in lengths if setting[1])
@@ -225,12 +224,12 @@ def columns(
     tokens, state = np.zeros(shape, "<u4"), np.zeros(shape, "u1")
     letter, rule = np.zeros(shape, "u1"), np.zeros(shape, "u1")
     for row, key in enumerate(keys):
-        for setting, judgement in readings[key].judged.items():
+        for setting, score in readings[key].scored.items():
             at = row, number[setting]
-            tokens[at] = judgement.thinking_tokens
-            state[at] = THERE | RIGHT * judgement.correct | ENDED * judgement.ended
-            letter[at] = LETTERS.index(judgement.letter) + 1 if judgement.letter else 0
-            rule[at] = rules.setdefault(judgement.rule, len(rules))
+            tokens[at] = score.thinking_tokens
+            state[at] = THERE | CORRECT * score.correct | ENDED * score.ended
+            letter[at] = LETTERS.index(score.letter) + 1 if score.letter else 0
+            rule[at] = rules.setdefault(score.rule, len(rules))
     question = np.array([questions[key[:2]] for key in keys], "<u4")
     return list(rules), {"question": question, "tokens": tokens, "state": state, "letter": letter, "rule": rule}
 
@@ -346,7 +345,7 @@ def read_thinking(paths: Sequence[Path], tokenizers: Mapping[str, str], readings
     """Give readings their thinking, from files of rollouts.
 
     Raises:
-        UserError: a rollout's model has no tokenizer, or there is no judgement of it.
+        UserError: a rollout's model has no tokenizer, or there is no score of it.
     """
     decoders = {model: decoder(folder) for model, folder in tokenizers.items()}
     with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
@@ -355,8 +354,8 @@ def read_thinking(paths: Sequence[Path], tokenizers: Mapping[str, str], readings
                 reading = readings.get((rollout.benchmark, rollout.question_id, rollout.model))
                 if reading is None:
                     raise UserError(
-                        f"{path}: question {rollout.question_id}, model {rollout.model!r}, has no judgement; pass "
-                        "all --judgements"
+                        f"{path}: question {rollout.question_id}, model {rollout.model!r}, has no score; pass "
+                        "all --scores"
                     )
                 if rollout.model not in decoders:
                     raise UserError(
@@ -370,13 +369,13 @@ def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> di
     """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files.
 
     Raises:
-        UserError: a judged question is in none of the files.
+        UserError: a scored question is in none of the files.
     """
     read = {key[:2] for key in readings}
     found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
     if missing := sorted(read - set(found)):
         raise UserError(
-            f"--questions: {len(missing)} judged questions are in no file, the first {missing[0][1]} of {missing[0][0]}"
+            f"--questions: {len(missing)} scored questions are in no file, the first {missing[0][1]} of {missing[0][0]}"
         )
     return {key: question for key, question in found.items() if key in read}
 
@@ -389,24 +388,26 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
         for i, model in enumerate(settings["models"])
     ]
     predictions = [row for path in options.predictions for row in records.read(path, Prediction)]
-    readings = gather(inputs.judgements(options.judgements), predictions)
-    headings = inputs.with_own(inputs.benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings))
+    readings = gather(inputs.scores(options.scores), predictions)
+    headings = inputs.add_own_benchmarks(
+        inputs.benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings)
+    )
     model_order = {model["model"]: number for number, model in enumerate(models)}
     benchmark_order = {benchmark: number for number, benchmark in enumerate(headings)}
     for _, _, model in readings:
         if model not in model_order:
-            raise UserError(f"--judgements: model {model!r} has no label in --settings")
+            raise UserError(f"--scores: model {model!r} has no label in --settings")
     asked = read_questions(options.questions, readings)
     read_thinking(options.rollouts, dict(inputs.named(options.tokenizer)), readings)
 
     questions = {key: number for number, key in enumerate(sorted(asked, key=lambda key: benchmark_order[key[0]]))}
     keys = sorted(readings, key=lambda key: (questions[key[:2]], model_order[key[2]]))
     every = sorted(
-        {setting for reading in readings.values() for setting in reading.judged}, key=lambda setting: setting[::-1]
+        {setting for reading in readings.values() for setting in reading.scored}, key=lambda setting: setting[::-1]
     )
     rules, arrays = columns(keys, readings, every, questions)
     arrays["model"] = np.array([model_order[key[2]] for key in keys], "<u4")
-    layout, judged = packed(arrays)
+    layout, scored = packed(arrays)
     facts = {
         "remark": settings["remark"],
         "models": models,
@@ -426,7 +427,7 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
         for q in [asked[key]]
     ]
     data = {f"figure-{number}": picture(path) for number, path in enumerate(options.figures)}
-    data |= {"questions": compressed(json.dumps(texts, ensure_ascii=False).encode()), "judged": judged}
+    data |= {"questions": compressed(json.dumps(texts, ensure_ascii=False).encode()), "scored": scored}
     room = 1e6 * settings["megabytes"] - len(page(facts, data).encode()) - PLACE * len(keys)
     found, places = blocks([readings[key] for key in keys], every, room)
     where = np.array([places.get(row, (NOWHERE, 0)) for row in range(len(keys))], "<u4").reshape(-1, 2)
@@ -446,8 +447,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     def files(name: str, help: str, required: bool = False) -> None:
         parser.add_argument(name, nargs="+", type=Path, default=[], required=required, help=help)
 
-    files("--judgements", "judgements, any number of models in each file", required=True)
-    files("--predictions", "the predictions that were judged", required=True)
+    files("--scores", "scores, any number of models in each file", required=True)
+    files("--predictions", "the predictions that were scored", required=True)
     files("--questions", "questions, one file per benchmark, by whose key it is named", required=True)
     files("--rollouts", "the thinking, of models that think")
     parser.add_argument(

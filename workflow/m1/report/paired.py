@@ -16,9 +16,8 @@ import pandas as pd
 
 from m1.core.errors import run
 from m1.core.progress import say
-from m1.report import inputs
-from m1.report import scores as judged
-from m1.report.accuracy import at, headed, of_model
+from m1.report import inputs, score_table
+from m1.report.accuracy import at, column_headings, rows_of_model
 from m1.report.statistics import LEVEL, P, holm, paired
 
 NO_DIFFERENCE = "no difference shown"
@@ -34,15 +33,15 @@ COLUMNS = (
         "benchmark",
         "column",
     ),
-    *("n", "both_right", "only_first", "only_second", "both_wrong", "difference", "p", "p_holm", "better"),
+    *("n", "both_correct", "only_first", "only_second", "both_incorrect", "difference", "p", "p_holm", "better"),
 )
 
 
 def outcomes(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Right (1.0) or wrong (0.0) by question and row of a table; NaN where a model was not judged.
+    """Correct (1.0) or incorrect (0.0) by question and row of a table; NaN where a model was not scored.
 
     Args:
-        frame: from :func:`m1.report.scores.read`.
+        frame: from :func:`m1.report.score_table.read`.
         rows: ``model`` (key) and ``budget`` (tokens) of each.
 
     Returns:
@@ -52,10 +51,10 @@ def outcomes(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataF
         UserError: a model or its budget does not exist.
     """
     plain = frame[frame["forced"] == 0]
-    found = judged.settings(plain)
+    found = score_table.settings(plain)
     columns = []
     for row in rows:
-        at(of_model(found, row["model"]), row["budget"], forced=0)
+        at(rows_of_model(found, row["model"]), row["budget"], forced=0)
         chosen = plain[(plain["model"] == row["model"]) & (plain["budget"] == row["budget"])]
         columns.append(chosen.set_index(["benchmark", "question_id"])["correct"].astype(float))
     return pd.concat(columns, axis=1, keys=range(len(columns)))
@@ -65,12 +64,12 @@ def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int)
     """How two models' answers to the same questions go together.
 
     Args:
-        first: 1.0 right, 0.0 wrong, NaN not judged.
+        first: 1.0 correct, 0.0 incorrect, NaN not scored.
         second: the same of the other model, in the same order.
         part: number of each question's benchmark, below ``parts``.
 
     Returns:
-        Both wrong, only second, only first, both right: one row per benchmark, the last one their sum.
+        Both incorrect, only second, only first, both correct: one row per benchmark, the last one their sum.
     """
     shared = ~(np.isnan(first) | np.isnan(second))
     codes = 4 * part[shared] + (2 * first[shared] + second[shared]).astype(int)
@@ -84,42 +83,42 @@ def pairs(
     """Every two models of a table on every benchmark that both have, and on all of these together (``all``).
 
     Args:
-        frame: from :func:`m1.report.scores.read`.
+        frame: from :func:`m1.report.score_table.read`.
         tables: name to rows, each with ``model`` (key), ``label`` and ``budget`` (tokens).
         benchmarks: key to heading of the paper's, in order; this run's own come after them.
 
     Returns:
-        :data:`COLUMNS`; counts of questions that both models were judged on; ``difference`` is the first's accuracy
+        :data:`COLUMNS`; counts of questions that both models were scored on; ``difference`` is the first's accuracy
         less the second's, in points; ``p_holm`` corrects for all lines of its table; ``better`` is the model that is,
         else ``no difference shown``.
     """
-    headings, keys = headed(frame, benchmarks)
+    headings, keys = column_headings(frame, benchmarks)
     shown = {key: headings[key] for key in keys} | {"all": "all"}
     result = []
     for table, rows in tables.items():
         if not rows:
             continue
         lines = []
-        right = (
+        correct = (
             outcomes(frame, rows)
             if rows
             else pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=["benchmark", "question_id"]))
         )
-        part = pd.Index(shown).get_indexer(right.index.get_level_values("benchmark"))
+        part = pd.Index(shown).get_indexer(correct.index.get_level_values("benchmark"))
         for one, other in combinations(range(len(rows)), 2):
             sides = _side("first", rows[one]) | _side("second", rows[other])
-            counted = compare(right[one].to_numpy(), right[other].to_numpy(), part, len(shown) - 1)
-            for (key, column), (both_wrong, only_second, only_first, both_right) in zip(
+            counted = compare(correct[one].to_numpy(), correct[other].to_numpy(), part, len(shown) - 1)
+            for (key, column), (both_incorrect, only_second, only_first, both_correct) in zip(
                 shown.items(), counted, strict=True
             ):
-                n = both_right + only_first + only_second + both_wrong
+                n = both_correct + only_first + only_second + both_incorrect
                 if n:
                     where = {"table": table, **sides, "benchmark": key, "column": column, "n": n}
                     counts = {
-                        "both_right": both_right,
+                        "both_correct": both_correct,
                         "only_first": only_first,
                         "only_second": only_second,
-                        "both_wrong": both_wrong,
+                        "both_incorrect": both_incorrect,
                     }
                     tested = {"difference": 100 * (only_first - only_second) / n, "p": paired(only_first, only_second)}
                     lines.append(where | counts | tested)
@@ -137,7 +136,7 @@ def _side(side: str, row: Mapping[str, Any]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare this run's models with each other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
     parser.add_argument("--settings", required=True, help="JSON: tables: name to rows, each with model, label, budget")
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
@@ -148,14 +147,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, rows in tables.items():
         for number, row in enumerate(rows):
             inputs.exact_keys(row, ["model", "label", "budget"], f"--settings: {name}, row {number}")
-    frame = judged.read(options.judgements)
+    frame = score_table.read(options.scores)
     lines = pairs(frame, tables, inputs.benchmarks(options.benchmarks))
-    judged.write(lines, options.output, {"p": P, "p_holm": P})
+    score_table.write(lines, options.output, {"p": P, "p_holm": P})
     shown = int((lines["better"] != NO_DIFFERENCE).sum())
     say(
         "paired",
-        f"{len(frame):,} judgements -> {len(lines):,} paired comparisons, {shown:,} show a "
-        f"difference: {options.output}",
+        f"{len(frame):,} scores -> {len(lines):,} paired comparisons, {shown:,} show a difference: {options.output}",
     )
 
 

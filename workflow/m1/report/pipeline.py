@@ -156,7 +156,7 @@ TOLD: dict[str, Callable[[Counts], list[str]]] = {
     "infer_sweep": _sum("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
     "infer_answer": _sum("models", ("questions", "answers")),
     "infer_published": _sum("models", ("predictions", "answers")),
-    "score_judge": _sum("models", ("predictions", "judgements"), ("correct", "right")),
+    "score_predictions": _sum("models", ("predictions", "scores"), ("correct", "right")),
 }
 """What is told of a rule's manifests on the arrow that leaves it."""
 

@@ -1,9 +1,8 @@
 """What the paper says in words about longer thinking (4.2, 4.3), as numbers: ``scaling.csv`` and ``best_budget.csv``.
 
-Accuracy, thinking that was cut, and turns from right to wrong and back at every budget and forced count; the budget and
-the count with the best accuracy, with intervals, and where more of it does harm. What the tests answer, and what not,
-is in docs/statistics.md.
-"""
+Accuracy, thinking that was cut, and turns from correct to incorrect and back at every budget and forced count; the
+budget and the count with the best accuracy, with intervals, and where more of it does harm. What the tests answer, and
+what not, is in docs/statistics.md."""
 
 from __future__ import annotations
 
@@ -20,9 +19,8 @@ from scipy.stats import pearsonr
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report import inputs
-from m1.report import scores as judged
-from m1.report.accuracy import headed, of_model
+from m1.report import inputs, score_table
+from m1.report.accuracy import column_headings, rows_of_model
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, paired, percentiles, wilson
 
 DRAWS = 10_000
@@ -41,7 +39,7 @@ class Sweep:
     settings: list[Setting]
     benchmark: np.ndarray
     """Key of the benchmark of each question."""
-    right: np.ndarray
+    correct: np.ndarray
     tokens: np.ndarray
     """Of thinking."""
     cut: np.ndarray
@@ -49,12 +47,12 @@ class Sweep:
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's part of :func:`m1.report.scores.read` (with ``thinking_tokens`` and ``ended``).
+    """One model's part of :func:`m1.report.score_table.read` (with ``thinking_tokens`` and ``ended``).
 
     Raises:
         UserError: there is none, or a question lacks a setting that another has.
     """
-    rows = of_model(frame, model)
+    rows = rows_of_model(frame, model)
     wide = rows.set_index(["benchmark", "question_id", "budget", "forced"])[["correct", "thinking_tokens", "ended"]]
     wide = wide.unstack(["budget", "forced"]).sort_index(axis=1)
     settings = [(int(budget), int(forced)) for budget, forced in wide["correct"].columns]
@@ -64,16 +62,16 @@ def sweep(frame: pd.DataFrame, model: str) -> Sweep:
         budget, forced = settings[int(gaps.iloc[row].to_numpy().argmax())]
         benchmark, question = wide.index[row]
         raise UserError(
-            f"judgements: model {model!r} on {benchmark}: question {question} has none at budget "
+            f"scores: model {model!r} on {benchmark}: question {question} has none at budget "
             f"{budget} with {forced} forced, which "
-            "others have. Turns from right to wrong need every question at every setting: judge the "
+            "others have. Turns from correct to incorrect need every question at every setting: score the "
             "model's predictions again."
         )
-    right, tokens, ended = (wide[name].to_numpy() for name in ("correct", "thinking_tokens", "ended"))
+    correct, tokens, ended = (wide[name].to_numpy() for name in ("correct", "thinking_tokens", "ended"))
     return Sweep(
         settings,
         wide.index.get_level_values(0).to_numpy(),
-        right.astype(bool),
+        correct.astype(bool),
         tokens.astype(float),
         ~ended.astype(bool),
     )
@@ -90,28 +88,28 @@ def before(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
     return max(smaller, default=None)
 
 
-def length_and_outcome(tokens: np.ndarray, right: np.ndarray, benchmark: np.ndarray) -> tuple[float, float]:
-    """Point-biserial correlation of thinking tokens with being right, and its p; NaN where one of them does not vary.
+def length_and_outcome(tokens: np.ndarray, correct: np.ndarray, benchmark: np.ndarray) -> tuple[float, float]:
+    """Point-biserial correlation of thinking tokens with being correct, and its p; NaN where one of them does not vary.
 
-    Both are taken less the mean of their benchmark: hard benchmarks, which have longer thinking and fewer right
+    Both are taken less the mean of their benchmark: hard benchmarks, which have longer thinking and fewer correct
     answers, would else make a correlation where within each there is none.
     """
-    pairs = pd.DataFrame({"tokens": tokens, "right": right.astype(float)})
+    pairs = pd.DataFrame({"tokens": tokens, "correct": correct.astype(float)})
     pairs -= pairs.groupby(benchmark).transform("mean")
-    if np.allclose(pairs["tokens"], 0) or np.allclose(pairs["right"], 0) or len(pairs) < 3:
+    if np.allclose(pairs["tokens"], 0) or np.allclose(pairs["correct"], 0) or len(pairs) < 3:
         return np.nan, np.nan
-    found = pearsonr(pairs["tokens"], pairs["right"])
+    found = pearsonr(pairs["tokens"], pairs["correct"])
     return float(found.statistic), float(found.pvalue)
 
 
 def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
     """A line per benchmark (and ``all``) and setting: accuracy (%), cut thinking (%), mean tokens of thinking, and
-    turns since the setting before (counts, and % of those that were right, or wrong, there)."""
+    turns since the setting before (counts, and % of those that were correct, or incorrect, there)."""
     for key, chosen in parts(one):
-        right, tokens, cut = one.right[chosen], one.tokens[chosen], one.cut[chosen]
-        n, lines = len(right), []
+        correct, tokens, cut = one.correct[chosen], one.tokens[chosen], one.cut[chosen]
+        n, lines = len(correct), []
         for place, setting in enumerate(one.settings):
-            now, length = right[:, place], tokens[:, place]
+            now, length = correct[:, place], tokens[:, place]
             low, high = wilson(now.sum(), n)
             r, length_p = length_and_outcome(length, now, one.benchmark[chosen])
             line = {
@@ -125,13 +123,13 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
                 "high": high,
                 "cut": 100 * cut[:, place].mean(),
                 "tokens": length.mean(),
-                "tokens_right": length[now].mean() if now.any() else np.nan,
-                "tokens_wrong": length[~now].mean() if not now.all() else np.nan,
+                "tokens_correct": length[now].mean() if now.any() else np.nan,
+                "tokens_incorrect": length[~now].mean() if not now.all() else np.nan,
                 "length_r": r,
                 "length_p": length_p,
             }
             if (earlier := before(setting, one.settings)) is not None:
-                line |= turns(right[:, one.settings.index(earlier)], now)
+                line |= turns(correct[:, one.settings.index(earlier)], now)
                 line |= {"before_budget": earlier[0], "before_forced": earlier[1]}
             lines.append(line)
         corrected = holm([line.get("p", np.nan) for line in lines])
@@ -139,14 +137,14 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def turns(earlier: np.ndarray, now: np.ndarray) -> dict[str, Any]:
-    """Answers that turned from right to wrong and back (counts, and % of those that could), and McNemar's p of their
-    balance."""
+    """Answers that turned from correct to incorrect and back (counts, and % of those that could), and McNemar's p of
+    their balance."""
     lost, won = int((earlier & ~now).sum()), int((~earlier & now).sum())
     return {
-        "right_to_wrong": lost,
-        "wrong_to_right": won,
-        "right_to_wrong_rate": 100 * lost / earlier.sum() if earlier.any() else np.nan,
-        "wrong_to_right_rate": 100 * won / (~earlier).sum() if not earlier.all() else np.nan,
+        "correct_to_incorrect": lost,
+        "incorrect_to_correct": won,
+        "correct_to_incorrect_rate": 100 * lost / earlier.sum() if earlier.any() else np.nan,
+        "incorrect_to_correct_rate": 100 * won / (~earlier).sum() if not earlier.all() else np.nan,
         "p": paired(lost, won),
     }
 
@@ -158,7 +156,7 @@ def parts(one: Sweep) -> Iterator[tuple[str, np.ndarray]]:
     yield ALL, np.ones(len(one.benchmark), dtype=bool)
 
 
-def redraw(right: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def redraw(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Accuracy at each setting when the questions are drawn anew, with replacement, the same ones at every setting.
 
     Drawing questions is drawing their patterns over the settings, of which there are few.
@@ -166,7 +164,7 @@ def redraw(right: np.ndarray, random: np.random.Generator) -> np.ndarray:
     Returns:
         Accuracy in %: :data:`DRAWS` rows, a column per setting.
     """
-    patterns, counts = np.unique(right, axis=0, return_counts=True)
+    patterns, counts = np.unique(correct, axis=0, return_counts=True)
     n = counts.sum()
     return 100 / n * (random.multinomial(n, counts / n, DRAWS) @ patterns.astype(int))
 
@@ -195,27 +193,27 @@ def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
         accuracy: dict[str, np.ndarray] = {}
         drawn: dict[str, np.ndarray] = {}
         for key, chosen in parts(one):
-            right = one.right[chosen][:, places]
-            n[key], accuracy[key] = len(right), 100 * right.mean(axis=0)
+            correct = one.correct[chosen][:, places]
+            n[key], accuracy[key] = len(correct), 100 * correct.mean(axis=0)
             if key == ALL:
                 drawn[key] = np.sum([n[part] * draws for part, draws in drawn.items()], axis=0) / n[key]
             else:
-                drawn[key] = redraw(right, generator(seed, model, key, over, str(within)))
+                drawn[key] = redraw(correct, generator(seed, model, key, over, str(within)))
             p = [
-                paired(int((right[:, a] & ~right[:, b]).sum()), int((~right[:, a] & right[:, b]).sum()))
+                paired(int((correct[:, a] & ~correct[:, b]).sum()), int((~correct[:, a] & correct[:, b]).sum()))
                 for a, b in pairs
             ]
-            interval = dict(zip(("low", "high"), wilson(right.sum(axis=0).max(), len(right))))
+            interval = dict(zip(("low", "high"), wilson(correct.sum(axis=0).max(), len(correct))))
             line: dict[str, Any] = {"benchmark": key, "over": over, "within": within, "n": n[key], **interval}
-            yield line | judge_best(values, accuracy[key], drawn[key], dict(zip(pairs, holm(p))))
+            yield line | best_setting(values, accuracy[key], drawn[key], dict(zip(pairs, holm(p))))
         means, average = (np.mean([found[key] for key in n if key != ALL], axis=0) for found in (drawn, accuracy))
         p = [bootstrap_p(means[:, a] - means[:, b]) for a, b in pairs]
         low, high = percentiles(means[:, _first_best(average)])
         line = {"benchmark": AVERAGE, "over": over, "within": within, "low": low, "high": high}
-        yield line | judge_best(values, average, means, dict(zip(pairs, holm(p))))
+        yield line | best_setting(values, average, means, dict(zip(pairs, holm(p))))
 
 
-def judge_best(
+def best_setting(
     values: np.ndarray, accuracy: np.ndarray, drawn: np.ndarray, p: Mapping[tuple[int, int], float]
 ) -> dict[str, Any]:
     """The best of some settings and where more does harm.
@@ -247,8 +245,15 @@ def _first_best(accuracy: np.ndarray) -> np.ndarray:
 
 SCALING = (
     *("model", "label", "benchmark", "column", "budget", "forced", "n", "k", "accuracy", "low", "high"),
-    *("cut", "tokens", "tokens_right", "tokens_wrong", "length_r", "length_p", "before_budget", "before_forced"),
-    *("right_to_wrong", "wrong_to_right", "right_to_wrong_rate", "wrong_to_right_rate", "p", "p_holm"),
+    *("cut", "tokens", "tokens_correct", "tokens_incorrect", "length_r", "length_p", "before_budget", "before_forced"),
+    *(
+        "correct_to_incorrect",
+        "incorrect_to_correct",
+        "correct_to_incorrect_rate",
+        "incorrect_to_correct_rate",
+        "p",
+        "p_holm",
+    ),
 )
 BEST = (
     *(
@@ -273,7 +278,7 @@ BEST = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Write what longer and forced thinking do to each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--judgements", nargs="+", required=True, help="judgements, any number of models in each file")
+    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
     parser.add_argument(
         "--settings", required=True, help="JSON: models, each with model and label; seed of the bootstrap"
     )
@@ -290,8 +295,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = inputs.settings(options.settings, ["models", "seed"])
     for number, model in enumerate(settings["models"]):
         inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
-    frame = judged.read(options.judgements, ["thinking_tokens", "ended"])
-    headings, keys = headed(frame, inputs.benchmarks(options.benchmarks))
+    frame = score_table.read(options.scores, ["thinking_tokens", "ended"])
+    headings, keys = column_headings(frame, inputs.benchmarks(options.benchmarks))
     order = {key: place for place, key in enumerate([*keys, ALL, AVERAGE])}
     headings |= {ALL: ALL, AVERAGE: "Avg."}
     everything: list[dict[str, Any]] = []
@@ -302,13 +307,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for lines, found in ((everything, scaling(one)), (bests, best(one, model["model"], settings["seed"]))):
             ordered = sorted(found, key=lambda line: order[line["benchmark"]])
             lines += [{**model, "column": headings[line["benchmark"]], **line} for line in ordered]
-    whole = ["right_to_wrong", "wrong_to_right", "before_budget", "before_forced"]
+    whole = ["correct_to_incorrect", "incorrect_to_correct", "before_budget", "before_forced"]
     table = pd.DataFrame(everything, columns=SCALING).astype(dict.fromkeys(whole, "Int64"))
-    judged.write(table, options.scaling, {"length_r": "{:.3f}", "length_p": P, "p": P, "p_holm": P})
+    score_table.write(table, options.scaling, {"length_r": "{:.3f}", "length_p": P, "p": P, "p_holm": P})
     table = pd.DataFrame(bests, columns=BEST).astype({"within": "Int64", "n": "Int64"})
-    judged.write(table, options.best, {"degrades_p": P})
+    score_table.write(table, options.best, {"degrades_p": P})
     done = f"{len(everything):,} settings: {options.scaling}; {len(bests):,} best budgets and counts: {options.best}"
-    say("scaling", f"{len(frame):,} judgements of {len(settings['models'])} models -> {done}")
+    say("scaling", f"{len(frame):,} scores of {len(settings['models'])} models -> {done}")
 
 
 if __name__ == "__main__":

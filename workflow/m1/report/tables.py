@@ -19,9 +19,8 @@ import pandas as pd
 from m1.core.errors import UserError, run
 from m1.core.files import replacing
 from m1.core.progress import say
-from m1.report import inputs
-from m1.report import scores as judged
-from m1.report.accuracy import accuracies, at, average, headed, of_model
+from m1.report import inputs, score_table
+from m1.report.accuracy import accuracies, at, average, column_headings, rows_of_model
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
@@ -56,11 +55,11 @@ def accuracy_table(
         UserError: a row's model, budget or published name does not exist.
     """
     group, name = published.columns[:2]
-    headings, keys = headed(found, benchmarks)
+    headings, keys = column_headings(found, benchmarks)
     wide, long = [], []
     for number, row in enumerate(rows):
         inputs.exact_keys(row, ["model", "label", group, "published", "budget"], f"--settings: row {number}")
-        model = at(of_model(found, row["model"]), row["budget"], forced=0)
+        model = at(rows_of_model(found, row["model"]), row["budget"], forced=0)
         reference = _published_row(published, row, group, name)
         shown = f"{row[group]} ({remark})" if remark else row[group]
         cells = {heading: model["accuracy"].get(key) for key, heading in headings.items()}
@@ -143,7 +142,7 @@ def count_table(
 
 
 def _beside(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
-    """Cells with the published ones to their right, under ``{heading} published``; headings that the published table
+    """Cells with the published ones to their correct, under ``{heading} published``; headings that the published table
     lacks have none."""
     row: dict[str, Any] = {}
     for heading, value in cells.items():
@@ -239,11 +238,11 @@ def _run_accuracy_table(options: argparse.Namespace) -> None:
     settings = inputs.settings(options.settings, ["rows", "remark"])
     benchmarks = inputs.benchmarks(options.benchmarks)
     published = inputs.table(options.published, benchmarks.values())
-    judgements = judged.read(options.judgements)
-    wide, long = accuracy_table(accuracies(judgements), settings["rows"], settings["remark"], published, benchmarks)
+    scores = score_table.read(options.scores)
+    wide, long = accuracy_table(accuracies(scores), settings["rows"], settings["remark"], published, benchmarks)
     write(wide, options.output, MISSING)
     write(long, options.long)
-    say(options.table, f"{len(judgements):,} judgements -> {len(wide)} rows, {len(long)} accuracies: {options.output}")
+    say(options.table, f"{len(scores):,} scores -> {len(wide)} rows, {len(long)} accuracies: {options.output}")
 
 
 def _run_table3(options: argparse.Namespace) -> None:
@@ -297,9 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("table1", "table2"):
         command = commands.add_parser(name)
         command.set_defaults(run=_run_accuracy_table)
-        command.add_argument(
-            "--judgements", nargs="+", required=True, help="judgements, any number of models in each file"
-        )
+        command.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
         command.add_argument("--published", required=True, help=f"resources/paper/{name}.csv")
         command.add_argument(
             "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"

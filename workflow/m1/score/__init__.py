@@ -1,1 +1,1 @@
-"""Stage score: extract, match, judge (B.3)."""
+"""Stage score: extract, match, score (B.3)."""

@@ -21,7 +21,7 @@ from difflib import SequenceMatcher
 from functools import cache, lru_cache
 from typing import Literal
 
-from m1.core.answers import Match, named_option
+from m1.core.answers import Match, find_option
 from m1.core.prompts import options_lines
 from m1.core.records import LETTERS, Question
 
@@ -36,8 +36,8 @@ BY_TEXT = ("boxed text", "option text", "most similar option")
 def decide(extracted: str, question: Question, protocol: Protocol) -> Match:
     """The option that an extracted answer (see :func:`m1.core.answers.extract_boxed`) stands for.
 
-    Under ``released`` and ``first`` the three boxed rules compare with the right option only, as in the released code:
-    they make an answer right and never wrong, so a wrong boxed letter is found by "lone letter".
+    Under ``released`` and ``first`` the three boxed rules compare with the correct option only, as in the released
+    code: they make an answer correct and never incorrect, so an incorrect boxed letter is found by "lone letter".
     """
     if protocol == "strict":
         return match_strict(extracted, question)
@@ -53,7 +53,7 @@ def is_ambiguous(question: Question) -> bool:
 
 
 def match_box(extracted: str, question: Question) -> Match | None:
-    """The right option if the extracted text is exactly its text, its ``L. text`` or its letter, case folded."""
+    """The correct option if the extracted text is exactly its text, its ``L. text`` or its letter, case folded."""
     said, letter, text = extracted.lower(), question.answer, question.answer_text.lower()
     if said == text:
         return Match(letter, "boxed text")
@@ -155,7 +155,7 @@ def match_strict(extracted: str, question: Question) -> Match:
 
     What a base model goes on to write about a question of its own invention is left out.
     """
-    if named := named_option(extracted, question):
+    if named := find_option(extracted, question):
         return named
     text = final_response(extracted)
     text = _ANOTHER_QUESTION.split(text, maxsplit=1)[0].strip() or text
@@ -175,7 +175,7 @@ def _stated(text: str, question: Question) -> Match:
     if (letter := _STATED_LETTER.match(line)) and letter[1] in LETTERS[: len(question.options)]:
         end = _behind_own_text(text, letter.end(1), letter[1], question)
         return NO_ANSWER if end is None or _AND_ANOTHER.match(text, end) else Match(letter[1], "answer is")
-    named = named_option(re.split(r"\.\s", line)[0].strip(" *\"'"), question)
+    named = find_option(re.split(r"\.\s", line)[0].strip(" *\"'"), question)
     return Match(named.letter, "answer is") if named else NO_ANSWER
 
 
@@ -206,7 +206,7 @@ def _pointed_at(text: str, question: Question) -> tuple[set[str], str]:
         every.add(letter)
         if said:
             stated.add(letter)
-    named = (named_option(found[2], question) for found in _IS_MARKED_TEXT.finditer(text))
+    named = (find_option(found[2], question) for found in _IS_MARKED_TEXT.finditer(text))
     stated |= {match.letter for match in named if match and match.rule == "boxed text"}
     return (stated, "answer is") if stated else (every, "only option named")
 

@@ -1,6 +1,6 @@
-"""Judge the predictions of a model: extract, match, compare with the right letter (B.3).
+"""Score the predictions of a model: extract, match, compare with the correct letter (B.3).
 
-Generation and scoring are apart: a prediction is raw text, judged here as often as wanted under any protocol.
+Generation and scoring are apart: a prediction is raw text, scored here as often as wanted under any protocol.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from m1.core.answers import Match, extract_boxed
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import Progress
-from m1.core.records import Judgement, Prediction, Question
+from m1.core.records import Prediction, Question, Score
 from m1.score.match import BY_TEXT, PROTOCOLS, Protocol, decide, is_ambiguous
 
 
-def judge(predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: Protocol) -> list[Judgement]:
-    """One judgement a prediction, in the same order.
+def score(predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: Protocol) -> list[Score]:
+    """One score a prediction, in the same order.
 
     Equal answers to a question are matched once: beyond the budget that a model needs, a sweep repeats its answer.
 
@@ -35,7 +35,7 @@ def judge(predictions: Sequence[Prediction], questions: Mapping[str, Question], 
     Raises:
         UserError: a prediction's question is not among ``questions``.
     """
-    judged: dict[tuple[str, str], tuple[str, Match]] = {}
+    scored: dict[tuple[str, str], tuple[str, Match]] = {}
     result = []
     with Progress(f"score {protocol}", len(predictions), "predictions") as progress:
         for number, prediction in enumerate(predictions):
@@ -49,17 +49,17 @@ def judge(predictions: Sequence[Prediction], questions: Mapping[str, Question], 
                     "benchmark, or generate the predictions again if the benchmark has changed."
                 )
             key = (prediction.question_id, prediction.answer)
-            if key not in judged:
+            if key not in scored:
                 extracted = extract_boxed(prediction.answer)
-                judged[key] = extracted, decide(extracted, question, protocol)
-            result.append(_judgement(prediction, question, *judged[key]))
+                scored[key] = extracted, decide(extracted, question, protocol)
+            result.append(_to_score(prediction, question, *scored[key]))
             progress.advance()
-        progress.note = f"{sum(row.correct for row in result):,} right, {len(judged):,} distinct answers"
+        progress.note = f"{sum(row.correct for row in result):,} correct, {len(scored):,} distinct answers"
     return result
 
 
-def _judgement(prediction: Prediction, question: Question, extracted: str, match: Match) -> Judgement:
-    return Judgement(
+def _to_score(prediction: Prediction, question: Question, extracted: str, match: Match) -> Score:
+    return Score(
         question_id=prediction.question_id,
         source=question.source,
         benchmark=prediction.benchmark,
@@ -76,20 +76,20 @@ def _judgement(prediction: Prediction, question: Question, extracted: str, match
     )
 
 
-def summarize(judgements: Sequence[Judgement], questions: Mapping[str, Question], protocol: Protocol) -> dict[str, Any]:
-    """Counts for the manifest: judgements, questions, right ones, accuracy (share; None if there are none), how often
-    each rule decided, and ``ambiguous_by_case``: judgements by an option's text, letter case folded, where options
-    differ by nothing else (Bb, BB). There the released rules cannot tell right from wrong; ``strict`` does not fold,
-    and has none."""
-    asked = {row.question_id for row in judgements}
-    right = sum(row.correct for row in judgements)
-    folded = [] if protocol == "strict" else [row for row in judgements if row.rule in BY_TEXT]
+def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protocol: Protocol) -> dict[str, Any]:
+    """Counts for the manifest: scores, questions, correct ones, accuracy (share; None if there are none), how often
+    each rule decided, and ``ambiguous_by_case``: scores by an option's text, letter case folded, where options differ
+    by nothing else (Bb, BB). There the released rules cannot tell correct from incorrect; ``strict`` does not fold, and
+    has none."""
+    asked = {row.question_id for row in scores}
+    correct = sum(row.correct for row in scores)
+    folded = [] if protocol == "strict" else [row for row in scores if row.rule in BY_TEXT]
     return {
-        "predictions": len(judgements),
+        "predictions": len(scores),
         "questions": len(asked),
-        "correct": right,
-        "accuracy": right / len(judgements) if judgements else None,
-        "rules": dict(sorted(Counter(row.rule for row in judgements).items())),
+        "correct": correct,
+        "accuracy": correct / len(scores) if scores else None,
+        "rules": dict(sorted(Counter(row.rule for row in scores).items())),
         "ambiguous_by_case": sum(is_ambiguous(questions[row.question_id]) for row in folded),
     }
 
@@ -112,14 +112,14 @@ def read_questions(paths: Iterable[Path]) -> dict[str, Question]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read predictions and questions, write judgements and their manifest."""
+    """Read predictions and questions, write scores and their manifest."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions", type=Path, required=True, help="Parquet of predictions")
     parser.add_argument(
         "--questions", type=Path, nargs="+", required=True, help="Parquet of questions, one file a benchmark"
     )
     parser.add_argument("--settings", required=True, help='JSON: {"protocol": "released" | "first" | "strict"}')
-    parser.add_argument("--output", type=Path, required=True, help="Parquet of judgements")
+    parser.add_argument("--output", type=Path, required=True, help="Parquet of scores")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON: rules, accuracy, inputs")
     arguments = parser.parse_args(argv)
 
@@ -127,15 +127,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     protocol: Any = given.choice(given.parse(arguments.settings, ["protocol"]), "protocol", PROTOCOLS)
     questions = read_questions(arguments.questions)
     try:
-        judgements = judge(records.read(arguments.predictions, Prediction), questions, protocol)
+        scores = score(records.read(arguments.predictions, Prediction), questions, protocol)
     except UserError as error:
         raise UserError(f"{arguments.predictions}: {error}") from None
-    records.write(arguments.output, judgements, Judgement)
+    records.write(arguments.output, scores, Score)
     write_manifest(
         arguments.manifest,
         inputs={"predictions": arguments.predictions, **{f"questions {path}": path for path in arguments.questions}},
         settings={"protocol": protocol},
-        counts=summarize(judgements, questions, protocol),
+        counts=summarize(scores, questions, protocol),
         started=started,
     )
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 from m1.client.complete import Provider, Request, complete_all
 from m1.core import settings as given
-from m1.core.curation import is_right_curated
+from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.prompts import evaluation_prompt, question_text
-from m1.core.records import Attempt, Question, read, writing
+from m1.core.records import Question, ScreenAnswer, read, writing
 from m1.core.store import Store
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write one attempt for each question, judged by the curation rule; an answer that was refused is wrong."""
+    """Write one attempt for each question, scored by the curation rule; an answer that was refused is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
@@ -44,23 +44,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     questions = read(arguments.questions, Question)
     requests = [Request(evaluation_prompt(question_text(question), settings["prompt"])) for question in questions]
-    right = 0
+    correct = 0
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, title)
-        with writing(arguments.output, Attempt) as attempts:
+        with writing(arguments.output, ScreenAnswer) as answers:
             for question, completion in zip(questions, completions):
-                correct = is_right_curated(completion.answer, question, settings["rule"])
-                attempts.add([Attempt(question.id, arguments.name, completion.answer, correct)])
-                right += correct
+                passed = passes_curation(completion.answer, question, settings["rule"])
+                answers.add([ScreenAnswer(question.id, arguments.name, completion.answer, passed)])
+                correct += passed
     write_manifest(
         arguments.manifest,
         inputs={"questions": arguments.questions},
         settings=[settings, arguments.provider, arguments.calls[arguments.name]],
-        counts={"questions": len(questions), "right": right},
+        counts={"questions": len(questions), "correct": correct},
         started=started,
         spending=asdict(spending),
     )
-    say(title, f"{right:,} of {len(questions):,} questions right · {spending}")
+    say(title, f"{correct:,} of {len(questions):,} questions correct · {spending}")
 
 
 if __name__ == "__main__":

@@ -8,41 +8,41 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m1.core import settings as given
-from m1.core.curation import is_right_curated
+from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.progress import say
-from m1.core.records import Attempt
-from m1.engines.cached import add_arguments, opened, write_generated
-from m1.engines.direct import answer_at_once
-from m1.engines.shards import add_portions, kept, portions
+from m1.core.records import ScreenAnswer
+from m1.engines.cached import add_arguments, opened, write_engine_manifest
+from m1.engines.direct import answer_directly
+from m1.engines.shards import add_chunk_arguments, chunks, kept
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write one attempt for each question, judged by the curation rule."""
+    """Write one attempt for each question, scored by the curation rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
-    add_portions(parser)
+    add_chunk_arguments(parser)
     parser.add_argument(
         "--settings", required=True, help="JSON: prompt, answer_limit (tokens), rule (released or strict)"
     )
     arguments = parser.parse_args(argv)
     started = time.time()
     settings, title = given.parse(arguments.settings, ["prompt", "answer_limit", "rule"]), f"screen {arguments.name}"
-    counts = {"questions": 0, "right": 0}
-    with opened(arguments, title) as (engine, tokenizer, identity), kept(arguments.output, Attempt) as keep:
-        for where, asked in portions([arguments.questions], arguments.portion, arguments.shard):
+    counts = {"questions": 0, "correct": 0}
+    with opened(arguments, title) as (engine, tokenizer, identity), kept(arguments.output, ScreenAnswer) as keep:
+        for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
-            answers = answer_at_once(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
-            judged = [
-                Attempt(question.id, arguments.name, text, is_right_curated(text, question, settings["rule"]))
+            answers = answer_directly(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
+            scored = [
+                ScreenAnswer(question.id, arguments.name, text, passes_curation(text, question, settings["rule"]))
                 for question, (text, _) in zip(questions, answers)
             ]
-            keep(judged)
-            counts["questions"] += len(judged)
-            counts["right"] += sum(attempt.correct for attempt in judged)
-    write_generated(arguments, engine, identity, {"questions": arguments.questions}, settings, counts, started)
-    say(title, f"{counts['right']:,} of {counts['questions']:,} questions right")
+            keep(scored)
+            counts["questions"] += len(scored)
+            counts["correct"] += sum(attempt.correct for attempt in scored)
+    write_engine_manifest(arguments, engine, identity, {"questions": arguments.questions}, settings, counts, started)
+    say(title, f"{counts['correct']:,} of {counts['questions']:,} questions correct")
 
 
 if __name__ == "__main__":

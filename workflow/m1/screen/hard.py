@@ -12,7 +12,7 @@ from m1.core import settings as given
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
-from m1.core.records import Attempt, Question, read, write
+from m1.core.records import Question, ScreenAnswer, read, write
 
 
 def answer_class(questions: Iterable[Question]) -> Callable[[Question], tuple[str, str]]:
@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     started, settings = time.time(), given.parse(arguments.settings, ["smallest_class"])
     questions = read(arguments.questions, Question)
     solved: set[str] = set()
-    right = {}
+    correct = {}
     for path in arguments.attempts:
-        attempts = read(path, Attempt)
+        attempts = read(path, ScreenAnswer)
         missing = {question.id for question in questions} - {attempt.question_id for attempt in attempts}
         if missing:
             raise UserError(
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "have it made again"
             )
         names = {attempt.question_id for attempt in attempts if attempt.correct}
-        right[path.stem] = len(names)
+        correct[path.stem] = len(names)
         solved |= names
     hard = [question for question in questions if question.id not in solved]
     if not hard:
@@ -78,13 +78,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         source, answer, count = lost[0]
         found = f"all {count} questions of {source} with the answer {answer!r} were solved by a screening model"
         raise UserError(
-            f"{found} (right: {right}), so none is left to train on; screen with other models or raise "
+            f"{found} (correct: {correct}), so none is left to train on; screen with other models or raise "
             "screen.smallest_class"
         )
     write(arguments.output, hard, Question)
     counts = {
         "questions": len(questions),
-        "right": right,
+        "correct": correct,
         "hard": len(hard),
         "hard_by_source": dict(Counter(q.source for q in hard)),
     }

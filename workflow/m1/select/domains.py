@@ -1,4 +1,4 @@
-"""Give every question with a right trace its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity sampling",
+"""Give every question with a correct trace its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity sampling",
 Table 4)."""
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the domains and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
-    parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a right one are labelled")
+    parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a correct one are labelled")
     parser.add_argument(
         "--labeller",
         required=True,
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     template = _read_template(arguments.prompt)
     known = {question.id: question for path in arguments.questions for question in records.read(path, Question)}
     wanted = dict.fromkeys(
-        trace.question_id for trace in records.read(arguments.samples, Trace) if trace.verdict == "right"
+        trace.question_id for trace in records.read(arguments.samples, Trace) if trace.verdict == "correct"
     )
     if unknown := [identity for identity in wanted if identity not in known]:
         raise UserError(

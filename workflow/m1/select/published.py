@@ -11,7 +11,7 @@ reasoning               the teacher's thinking                        thinking
 distilled_answer_string the teacher's answer, with its ``\\boxed{}``   answer
 source                  hub id of the training pool                   source, by ``--pools``
 domain_name             MeSH qualifier (m1K only)                     domain; empty without it
-answer_letter           letter of the right option                    checked against the prompt
+answer_letter           letter of the correct option                    checked against the prompt
 ======================= ============================================= ===========================
 
 Texts stay as published, character by character. ``text`` is not read: :mod:`m1.train.text` makes it anew, with the

@@ -1,4 +1,5 @@
-"""Choose a training subset from the right traces: all, at random, or balanced (3.1, diversity sampling; Tables 2-4)."""
+"""Choose a training subset from the correct traces: all, at random, or balanced (3.1, diversity sampling; Tables
+2-4)."""
 
 from __future__ import annotations
 
@@ -79,7 +80,7 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
         return list(samples)
     if size > len(samples):
         raise UserError(
-            f"--settings: size is {size}, but there are only {len(samples)} right traces. Ask for "
+            f"--settings: size is {size}, but there are only {len(samples)} correct traces. Ask for "
             "fewer, or distill more questions."
         )
     if rule in {"all", "random"}:
@@ -87,7 +88,7 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
     unlabelled = [sample.id for sample in samples if not sample.domain]
     if unlabelled:
         raise UserError(
-            f"--domains: {len(unlabelled)} of {len(samples)} right traces have no domain (the first: "
+            f"--domains: {len(unlabelled)} of {len(samples)} correct traces have no domain (the first: "
             f"question {unlabelled[0]}). "
             f"Rule {rule} needs all; run the labelling again."
         )
@@ -95,22 +96,22 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
     return draw_balanced(samples, groups, size, seed)
 
 
-def right_samples(
+def correct_samples(
     questions: Sequence[Question], traces: Sequence[Trace], domains: Sequence[Domain], subset: str, rule: str, seed: int
 ) -> list[Sample]:
-    """Every question with a right trace as a sample, in the order of the questions (that of the traces depends on who
+    """Every question with a correct trace as a sample, in the order of the questions (that of the traces depends on who
     answered first).
 
     Raises:
-        UserError: a right trace whose question is not there.
+        UserError: a correct trace whose question is not there.
     """
-    right = {trace.question_id: trace for trace in traces if trace.verdict == "right"}
+    correct = {trace.question_id: trace for trace in traces if trace.verdict == "correct"}
     names = {domain.question_id: domain.name for domain in domains}
     known = {question.id: question for question in questions}
-    lost = [identity for identity in right if identity not in known]
+    lost = [identity for identity in correct if identity not in known]
     if lost:
         raise UserError(
-            f"--questions: {len(lost)} right traces have no question there (the first: {lost[0]}). Give "
+            f"--questions: {len(lost)} correct traces have no question there (the first: {lost[0]}). Give "
             "the file they were drawn from."
         )
     return [
@@ -119,21 +120,21 @@ def right_samples(
             source=question.source,
             domain=names.get(identity, ""),
             prompt=question_text(question),
-            thinking=right[identity].thinking,
-            answer=right[identity].answer,
+            thinking=correct[identity].thinking,
+            answer=correct[identity].answer,
             subset=subset,
             rule=rule,
             seed=seed,
         )
         for identity, question in known.items()
-        if identity in right
+        if identity in correct
     ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Choose the subset asked for on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--traces", required=True, help="Parquet of traces; only right ones are used")
+    parser.add_argument("--traces", required=True, help="Parquet of traces; only correct ones are used")
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet of questions")
     parser.add_argument("--domains", help="Parquet of domains; needed by the rules domain and domain_source")
     parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
@@ -155,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     questions = [question for path in arguments.questions for question in records.read(path, Question)]
     domains = records.read(arguments.domains, Domain) if arguments.domains else []
-    samples = right_samples(questions, records.read(arguments.traces, Trace), domains, arguments.subset, rule, seed)
+    samples = correct_samples(questions, records.read(arguments.traces, Trace), domains, arguments.subset, rule, seed)
     note = ""
     if arguments.like:
         wanted = len(records.read(arguments.like, Sample))
@@ -164,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = choose(samples, rule, size, seed)
     if not chosen:
         raise UserError(
-            f"{arguments.traces}: no right trace in it, so subset {arguments.subset} would be empty. "
+            f"{arguments.traces}: no correct trace in it, so subset {arguments.subset} would be empty. "
             "Check the teacher's answers."
         )
     records.write(arguments.output, chosen, Sample)
@@ -175,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         inputs={name: path for name, path in inputs.items() if path},
         settings={"subset": arguments.subset, **settings},
         counts={
-            "right": len(samples),
+            "correct": len(samples),
             "samples": len(chosen),
             "sources": dict(sorted(Counter(sample.source for sample in chosen).items())),
             "domains": dict(sorted(Counter(sample.domain for sample in chosen if sample.domain).items())),
@@ -184,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     say(
         "select",
-        f"{arguments.subset}: {len(samples):,} right traces in, {len(chosen):,} samples out by rule {rule}{note}",
+        f"{arguments.subset}: {len(samples):,} correct traces in, {len(chosen):,} samples out by rule {rule}{note}",
     )
 
 

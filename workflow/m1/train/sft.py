@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core import settings as given
-from m1.core.chat import Marks, tokenizer_of
+from m1.core.chat import TurnTokens, tokenizer_of
 from m1.core.errors import UserError, run
 from m1.core.files import model_identity, replacing_model, sha256_file, write_manifest
 from m1.core.fingerprint import fingerprint
@@ -71,7 +71,7 @@ def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: floa
     Raises:
         UserError: more are longer than the block, or an example has no token with loss left.
     """
-    marks = Marks.of(tokenizer)
+    marks = TurnTokens.from_tokenizer(tokenizer)
     examples = [encode(tokenizer, sample.prompt, sample.thinking, sample.answer, marks) for sample in samples]
     lengths = [len(example["input_ids"]) for example in examples]
     long = [(sample.id, length) for sample, length in zip(samples, lengths) if length > block]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from m1.core.chat import Marks, assistant_text, chat
+from m1.core.chat import TurnTokens, assistant_text, chat
 
 IGNORED = -100
 """Label of a token without loss."""
 
 
-def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: Marks) -> dict[str, list[int]]:
+def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: TurnTokens) -> dict[str, list[int]]:
     """Token ids of one example, and labels: the assistant's text and the token that ends the turn; everything before is
     ignored.
 

@@ -1,4 +1,4 @@
-"""The configuration, checked before anything runs: unknown keys are refused with the nearest right one, names must
+"""The configuration, checked before anything runs: unknown keys are refused with the nearest correct one, names must
 refer to something."""
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def check_names(config: dict[str, Any]) -> None:
             raise UserError(f"distill.{name}: give one of size and like, and share")
         if name != "hard" and "share" not in drawn:
             raise UserError(
-                f"distill.{name}: key 'share' is missing (the share of right answers expected, 0.8 in the paper)"
+                f"distill.{name}: key 'share' is missing (the share of correct answers expected, 0.8 in the paper)"
             )
         if "like" in drawn:
             known(drawn["like"], config["subsets"], f"distill.{name}.like")

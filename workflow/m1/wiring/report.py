@@ -32,7 +32,7 @@ class ReportWiring(Wiring):
         names += ["compare", "paired", "scaling", "best_budget", "cases"]
         return names + (["spending"] if self.spending() else []) + (["sweep_cost"] if self.swept else [])
 
-    def judgements(self, shown: str) -> list[str]:
+    def scores(self, shown: str) -> list[str]:
         """Judgements of the models of a table or of the figures."""
         part = self.config["report"][shown]
         return [f"<results>/score/{model}.parquet" for model in (part if isinstance(part, list) else part["models"])]
@@ -147,7 +147,7 @@ class ReportWiring(Wiring):
 
     def compared(self) -> list[str]:
         """Judgements of the models of Tables 1 and 2."""
-        return list(dict.fromkeys(path for table in self._accuracy_tables() for path in self.judgements(table)))
+        return list(dict.fromkeys(path for table in self._accuracy_tables() for path in self.scores(table)))
 
     def compare(self) -> str:
         """Rows of Tables 1 and 2, and the seed of the bootstrap, as JSON."""
@@ -206,7 +206,7 @@ class ReportWiring(Wiring):
             "infer_sweep": [f"infer/{name}/manifest.json" for name in self.swept if name in shown],
             "infer_answer": [f"infer/{name}/manifest.json" for name in self.at_once if name in shown],
             "infer_published": [f"infer/{name}/manifest.json" for name in self.enter["results"] if name in shown],
-            "score_judge": [f"score/{name}.json" for name in shown],
+            "score_predictions": [f"score/{name}.json" for name in shown],
         }
         return {rule: [f"<results>/{name}" for name in names] for rule, names in found.items()}
 
@@ -255,7 +255,7 @@ class ReportWiring(Wiring):
         """What models thought and answered, and how it was judged."""
         think = [model for model in models if model in self.swept]
         return {
-            "judgements": [f"<results>/score/{model}.parquet" for model in models],
+            "scores": [f"<results>/score/{model}.parquet" for model in models],
             "questions": self.benchmarks(),
             "predictions": [f"<results>/infer/{model}/predictions.parquet" for model in models],
             "rollouts": [f"<results>/infer/{model}/rollouts.parquet" for model in think],

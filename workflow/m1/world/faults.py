@@ -9,7 +9,7 @@ core to the client.
 The log is JSON lines. ``{"event": "in", ...}`` when a request has come in: ``number``, seconds ``at`` (of
 ``time.time()``), ``key`` (digest of the body: the client's own key of the call), ``attempt``, method, path, headers (of
 credentials the hash), body, and ``open``, the requests in work with this one. ``{"event": "out", ...}`` when it is
-dealt with: ``outcome`` (a field of :class:`Faults`, ``right``, ``full`` or ``status``), HTTP status, ``paid``,
+dealt with: ``outcome`` (a field of :class:`Faults`, ``correct``, ``full`` or ``status``), HTTP status, ``paid``,
 ``sent``.
 
 ``paid`` is what a provider bills: an answer generated to its end, whether or not it arrived, also when who asked is
@@ -53,7 +53,7 @@ _JSON, _HTML = "application/json", "text/html"
 
 @dataclass(frozen=True)
 class Faults:
-    """Shares of attempts, each from 0 to 1, together at most 1; the others get a right answer."""
+    """Shares of attempts, each from 0 to 1, together at most 1; the others get a correct answer."""
 
     share429: float = 0.0
     """HTTP 429 at once, without Retry-After."""
@@ -81,11 +81,11 @@ class Faults:
     seed: int = 0
 
     def draw(self, key: str, attempt: int) -> tuple[str, bool]:
-        """What happens to an attempt (a field's name or ``right``), and which half of a fault that has two."""
+        """What happens to an attempt (a field's name or ``correct``), and which half of a fault that has two."""
         hashed = hashlib.sha256(f"{self.seed}\0{key}\0{attempt}".encode()).digest()
         place = int.from_bytes(hashed[:6], "big") / 2**48
         limits = accumulate(getattr(self, name) for name in KINDS)
-        return next((name for name, limit in zip(KINDS, limits) if place < limit), "right"), hashed[6] < 128
+        return next((name for name, limit in zip(KINDS, limits) if place < limit), "correct"), hashed[6] < 128
 
 
 KINDS = tuple(field.name for field in fields(Faults) if field.name != "seed")
@@ -218,7 +218,7 @@ class Provider:
         self.peak = max(self.peak, self.open)
         shown = {name: f"sha256 {digest(value)}" if name in _SECRET else value for name, value in headers.items()}
         self._note("in", received, method="POST", path=target, headers=shown, body=body, open=self.open)
-        outcome, status, paid, sent = "right", 0, False, False
+        outcome, status, paid, sent = "correct", 0, False, False
         try:
             outcome, status, response, paid = await self._decide(received)
             self.paid += paid

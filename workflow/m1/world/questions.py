@@ -149,7 +149,7 @@ def draw_query(facts: Facts, rng: random.Random, style: str, hops: tuple[int, in
 def make_question(
     facts: Facts, rng: random.Random, style: str, hops: tuple[int, int], options: int
 ) -> tuple[str, str | None, list[str], int]:
-    """A random question: stem, context or None, option texts, position of the right one."""
+    """A random question: stem, context or None, option texts, position of the correct one."""
     query = draw_query(facts, rng, style, hops)
     answer = facts.chain(query.start, query.hops)[-1]
     if style == "trend":
@@ -174,13 +174,13 @@ def make_question(
     return stem, None, [f"the {name}" for name in names], names.index(answer)
 
 
-def _medmcqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+def _medmcqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
     letters = {f"op{letter.lower()}": text for letter, text in zip(LETTERS, options)}
     return {
         "id": f"world-{number}",
         "question": stem,
         **letters,
-        "cop": right,
+        "cop": correct,
         "choice_type": "single",
         "exp": None,
         "subject_name": None,
@@ -188,33 +188,33 @@ def _medmcqa(number: int, stem: str, context: str | None, options: list[str], ri
     }
 
 
-def _medqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+def _medqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
     return {
         "question": stem,
-        "answer": options[right],
+        "answer": options[correct],
         "options": dict(zip(LETTERS, options)),
         "meta_info": "world",
-        "answer_idx": LETTERS[right],
+        "answer_idx": LETTERS[correct],
     }
 
 
-def _headqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+def _headqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
     data = {
-        "Correct Answer": options[right],
-        "Correct Option": LETTERS[right],
+        "Correct Answer": options[correct],
+        "Correct Option": LETTERS[correct],
         "Options": dict(zip(LETTERS, options)),
         "Question": stem,
     }
     return {"id": f"world-{number}", "data": data, "subject_name": "world"}
 
 
-def _pubmedqa(number: int, stem: str, context: str | None, options: list[str], right: int) -> dict[str, Any]:
+def _pubmedqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
     return {
         "pubid": number,
         "question": stem,
         "context": {"contexts": [context]},
         "long_answer": "",
-        "final_decision": options[right],
+        "final_decision": options[correct],
     }
 
 

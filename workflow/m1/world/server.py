@@ -42,16 +42,16 @@ NO_CODE = 0.03
 class Teacher(Protocol):
     """What answers: :class:`m1.world.teacher.RuleTeacher`, or anything like it."""
 
-    def think(self, user_text: str, wrong: bool) -> tuple[str, str] | None:
+    def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
         """Thinking and answer with its box; None if the question cannot be read."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Shares of prompts, each from 0 to 1, that get something else than a right answer."""
+    """Shares of prompts, each from 0 to 1, that get something else than a correct answer."""
 
-    wrong: float = 0.12
-    """A wrong answer."""
+    incorrect: float = 0.12
+    """An incorrect answer."""
     empty: float = 0.02
     """Neither thinking nor answer."""
     malformed: float = 0.03
@@ -66,14 +66,14 @@ class Errors:
         return int.from_bytes(hashed[:6], "big") / 2**48
 
     def outcome(self, prompt: str) -> str:
-        """``right``, ``wrong``, ``empty``, ``no box``, ``no thinking`` or ``html``."""
-        shares = [self.wrong, self.empty, *[self.malformed / 3] * 3]
-        names = ["wrong", "empty", "no box", "no thinking", "html"]
+        """``correct``, ``incorrect``, ``empty``, ``no box``, ``no thinking`` or ``html``."""
+        shares = [self.incorrect, self.empty, *[self.malformed / 3] * 3]
+        names = ["incorrect", "empty", "no box", "no thinking", "html"]
         place = self.share("outcome", prompt)
-        return next((name for name, limit in zip(names, accumulate(shares)) if place < limit), "right")
+        return next((name for name, limit in zip(names, accumulate(shares)) if place < limit), "correct")
 
 
-_SHARES = ("wrong", "empty", "malformed", "flaky")
+_SHARES = ("incorrect", "empty", "malformed", "flaky")
 
 
 class World(ThreadingHTTPServer):
@@ -118,7 +118,7 @@ class World(ThreadingHTTPServer):
             return 200, _completion(body, "", self._label(prompt, body.get("seed") or 0))
         if new and outcome == "html":
             return 200, "<html><body>502 Bad Gateway</body></html>"
-        told = self.teacher.think(prompt, wrong=outcome == "wrong")
+        told = self.teacher.think(prompt, incorrect=outcome == "incorrect")
         thinking, answer = told or ("", "I cannot read this question.")
         if outcome == "empty":
             thinking, answer = "", ""

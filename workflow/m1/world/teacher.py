@@ -1,5 +1,5 @@
 """The rule program that is the embedded world's teacher: it follows the facts in writing, and sometimes follows them
-wrongly."""
+incorrectly."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def opening(query: Query) -> str:
     return f"Okay, {steps(query.hops)} from the {query.start_type} {query.start}."
 
 
-def follow(facts: Facts, query: Query, wrong_at: int | None, rng: random.Random) -> tuple[list[str], str, str]:
+def follow(facts: Facts, query: Query, incorrect_at: int | None, rng: random.Random) -> tuple[list[str], str, str]:
     """Follow a query hop by hop, counting down the steps that are left.
 
     Args:
-        wrong_at: the hop (from 0) where a wrong entity is recalled, or None.
+        incorrect_at: the hop (from 0) where an incorrect entity is recalled, or None.
 
     Returns:
         The sentences, the last fact (repeated by rechecks), and the answer: an entity, or yes, no, maybe.
@@ -35,7 +35,7 @@ def follow(facts: Facts, query: Query, wrong_at: int | None, rng: random.Random)
         kind = facts.type_of[facts.next[at]]
         reached = (
             rng.choice([name for name in facts.entities[kind] if name != facts.next[at]])
-            if hop == wrong_at
+            if hop == incorrect_at
             else facts.next[at]
         )
         fact = facts.sentence(at).removesuffix(facts.next[at]) + reached
@@ -66,14 +66,14 @@ def boxed(query: Query, answer: str) -> str:
     return f"\\boxed{{{answer}}}" if query.style == "trend" else f"\\boxed{{the {answer}}}"
 
 
-def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, wrong: bool = False) -> tuple[str, str]:
+def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, incorrect: bool = False) -> tuple[str, str]:
     """Thinking and answer on a query.
 
     Args:
         rechecks: how many times the answer is checked again (each on a line of its own, as after a forced ``Wait``).
         wrong: recall one wrong entity on the way, so that the answer is wrong.
     """
-    sentences, fact, answer = follow(facts, query, rng.randrange(query.hops) if wrong else None, rng)
+    sentences, fact, answer = follow(facts, query, rng.randrange(query.hops) if incorrect else None, rng)
     first = " ".join([opening(query), *sentences, conclude(answer)])
     again = f"Wait, let me check again. I recall that {fact}. {conclude(answer)}"
     return "\n".join([first, *[again] * rechecks]), boxed(query, answer)
@@ -94,15 +94,15 @@ class RuleTeacher:
         self.answers = answers or {}
         self.seed = seed
 
-    def think(self, user_text: str, wrong: bool) -> tuple[str, str] | None:
+    def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
         """Thinking and answer (with its box); None if the text holds no question that it knows."""
         rng = random.Random(f"{self.seed} {user_text}")
         query = read_query(user_text)
         if query is not None and query.start in self.facts.next:
-            return think(self.facts, query, rng, draw_rechecks(rng), wrong)
+            return think(self.facts, query, rng, draw_rechecks(rng), incorrect)
         question = next((question for text, question in self.answers.items() if text in user_text), None)
         if question is None:
             return None
         others = [text for text in question.options if text != question.answer_text]
-        choice = rng.choice(others) if wrong and others else question.answer_text
+        choice = rng.choice(others) if incorrect and others else question.answer_text
         return f"Okay, the answer key says this. {conclude(choice)}", f"\\boxed{{{choice}}}"

@@ -2,7 +2,7 @@
 // Texts reach the page by textContent alone: nothing that a model wrote is ever markup.
 const $ = (id) => document.getElementById(id);
 const facts = JSON.parse($("facts").textContent);
-const LETTERS = "ABCDEFGHIJKLMN", THERE = 1, RIGHT = 2, ENDED = 4, NOWHERE = 0xffffffff, ROW = 58;
+const LETTERS = "ABCDEFGHIJKLMN", THERE = 1, CORRECT = 2, ENDED = 4, NOWHERE = 0xffffffff, ROW = 58;
 const S = facts.settings.length;
 const number = (value) => value.toLocaleString("en");
 
@@ -145,7 +145,7 @@ let questions, arrays = {}, places, N, judgedCount = 0, found = [], at = -1, her
 let first, last, falls, rises, haystack;
 const settingName = ([budget, forced]) => (forced ? `Wait ×${forced}` : budget ? number(budget) : "no thinking");
 async function load() {
-  const [asked, bytes, where] = await Promise.all([inflateJson("questions"), inflate("judged"), inflate("places")]);
+  const [asked, bytes, where] = await Promise.all([inflateJson("questions"), inflate("scored"), inflate("places")]);
   questions = asked.map(([benchmark, id, source, context, stem, options, answer]) => ({ benchmark, id, source, context, stem, options, answer }));
   let offset = 0;
   for (const [name, kind, length] of facts.layout) {
@@ -167,9 +167,9 @@ async function load() {
       const state = arrays.state[r * S + s];
       if (!(state & THERE)) continue;
       judgedCount++;
-      const right = state & RIGHT;
-      if (before >= 0 && before !== right) (right ? rises : falls)[r] = 1;
-      before = right;
+      const correct = state & CORRECT;
+      if (before >= 0 && before !== correct) (correct ? rises : falls)[r] = 1;
+      before = correct;
       if (!facts.settings[s][1] || last[r] < 0) last[r] = s;
     }
   }
@@ -178,15 +178,15 @@ async function load() {
   options("model", [["", "all"], ...[...new Set(arrays.model)].sort((a, b) => a - b).map((i) => [i, facts.models[i].label])]);
   options("source", [["", "all"], ...sources.map((source, i) => [i, source])]);
   options("setting", [["", "largest budget"], ...facts.settings.map((setting, i) => [i, settingName(setting) + (setting[0] && !setting[1] ? " tokens" : "")])]);
-  options("verdict", [["", "any"], ["right", "right"], ["wrong", "wrong"], ["none", "no option matched"], ["cut", "thinking was cut"], ["ended", "thinking ended"]]);
-  options("change", [["", "any"], ["flips", "verdict changes"], ["falls", "right → wrong"], ["rises", "wrong → right"], ["always", "always right"], ["never", "always wrong"]]);
+  options("verdict", [["", "any"], ["correct", "correct"], ["incorrect", "incorrect"], ["none", "no option matched"], ["cut", "thinking was cut"], ["ended", "thinking ended"]]);
+  options("change", [["", "any"], ["flips", "verdict changes"], ["falls", "correct → incorrect"], ["rises", "incorrect → correct"], ["always", "always correct"], ["never", "always incorrect"]]);
   options("rule", [["", "any"], ...facts.rules.map((rule, i) => [i, rule])]);
   const kept = places.filter((value, i) => i % 2 === 0 && value !== NOWHERE).length;
   $("kept").hidden = kept === N;
-  $("kept").textContent = `Thinking and answers of ${number(kept)} of ${number(N)} readings are in this page (limit ${facts.megabytes} MB). First come those whose verdict changes, then wrong ones; ${number(N - kept)} were left out. Their verdicts are all here.`;
+  $("kept").textContent = `Thinking and answers of ${number(kept)} of ${number(N)} readings are in this page (limit ${facts.megabytes} MB). First come those whose verdict changes, then incorrect ones; ${number(N - kept)} were left out. Their verdicts are all here.`;
 }
 
-/** Numbers of the readings that pass the filters, and how many of them are right at the chosen setting. */
+/** Numbers of the readings that pass the filters, and how many of them are correct at the chosen setting. */
 function filter() {
   const began = performance.now();
   const chosen = (id) => ($(id).value === "" ? -1 : Number($(id).value));
@@ -198,23 +198,23 @@ function filter() {
     asked[i] = (benchmark < 0 || q.b === benchmark) && (source < 0 || q.s === source) && (!sought || haystack[i].includes(sought)) ? 1 : 0;
   }
   found = [];
-  let right = 0;
+  let correct = 0;
   for (let r = 0; r < N; r++) {
     if (!asked[arrays.question[r]] || (model >= 0 && arrays.model[r] !== model)) continue;
     const s = r * S + (setting < 0 ? last[r] : setting), state = arrays.state[s];
     if (!(state & THERE) || (rule >= 0 && arrays.rule[s] !== rule)) continue;
-    if (verdict === "right" && !(state & RIGHT)) continue;
-    if (verdict === "wrong" && state & RIGHT) continue;
+    if (verdict === "correct" && !(state & CORRECT)) continue;
+    if (verdict === "incorrect" && state & CORRECT) continue;
     if (verdict === "none" && arrays.letter[s]) continue;
     if (verdict === "cut" && state & ENDED) continue;
     if (verdict === "ended" && !(state & ENDED)) continue;
     const flips = falls[r] || rises[r];
     if ((change === "flips" && !flips) || (change === "falls" && !falls[r]) || (change === "rises" && !rises[r])) continue;
-    if ((change === "always" && (flips || !(state & RIGHT))) || (change === "never" && (flips || state & RIGHT))) continue;
+    if ((change === "always" && (flips || !(state & CORRECT))) || (change === "never" && (flips || state & CORRECT))) continue;
     found.push(r);
-    if (state & RIGHT) right++;
+    if (state & CORRECT) correct++;
   }
-  $("count").textContent = `${number(found.length)} of ${number(N)} readings` + (found.length ? ` · ${number(right)} right (${((100 * right) / found.length).toFixed(1)} %)` : "");
+  $("count").textContent = `${number(found.length)} of ${number(N)} readings` + (found.length ? ` · ${number(correct)} correct (${((100 * correct) / found.length).toFixed(1)} %)` : "");
   const open = at >= 0 ? at : -1;
   $("list").scrollTop = Math.max(0, found.indexOf(open) - 2) * ROW;
   drawList();
@@ -240,7 +240,7 @@ function row(i) {
   for (let s = 0; s < S; s++) {
     const state = arrays.state[r * S + s];
     if (!(state & THERE)) continue;
-    strip.append(make("i", { class: "dot" + (state & RIGHT ? " right" : "") + (facts.settings[s][1] && !forced ? " gap" : ""), title: `${settingName(facts.settings[s])}: ${state & RIGHT ? "right" : "wrong"}` }));
+    strip.append(make("i", { class: "dot" + (state & CORRECT ? " correct" : "") + (facts.settings[s][1] && !forced ? " gap" : ""), title: `${settingName(facts.settings[s])}: ${state & CORRECT ? "correct" : "incorrect"}` }));
     forced = facts.settings[s][1];
   }
   const element = make("div", { class: "row", id: "row-" + i, role: "option", "aria-selected": r === at, onclick: () => open(r) },
@@ -251,7 +251,7 @@ function row(i) {
 }
 function described(r) {
   const verdicts = [];
-  for (let s = 0; s < S; s++) if (arrays.state[r * S + s] & THERE) verdicts.push(`${settingName(facts.settings[s])} ${arrays.state[r * S + s] & RIGHT ? "right" : "wrong"}`);
+  for (let s = 0; s < S; s++) if (arrays.state[r * S + s] & THERE) verdicts.push(`${settingName(facts.settings[s])} ${arrays.state[r * S + s] & CORRECT ? "correct" : "incorrect"}`);
   return verdicts.join(", ");
 }
 let waiting = 0;
@@ -308,21 +308,21 @@ function stepSetting(by) {
   open(at);
 }
 function drawReading(r, s, text) {
-  const q = questions[arrays.question[r]], cell = r * S + s, state = arrays.state[cell], right = Boolean(state & RIGHT), letter = arrays.letter[cell];
+  const q = questions[arrays.question[r]], cell = r * S + s, state = arrays.state[cell], correct = Boolean(state & CORRECT), letter = arrays.letter[cell];
   const [budget, forced] = facts.settings[s];
   const others = [];
   arrays.question.forEach((value, i) => { if (value === arrays.question[r]) others.push(i); });
   const options = q.options.map((option, i) => {
     const answer = i === q.answer, chosen = i === letter - 1;
-    const tag = answer && chosen ? "right answer, chosen" : answer ? "right answer" : chosen ? "chosen" : "";
+    const tag = answer && chosen ? "correct answer, chosen" : answer ? "correct answer" : chosen ? "chosen" : "";
     return make("li", { class: (answer ? "answer " : "") + (chosen ? "chosen" : "") }, make("b", {}, LETTERS[i]), make("span", { class: "model-text", dir: "auto" }, option), make("span", { class: "tag " + (answer ? "good" : "bad") }, tag && (answer ? "✓ " : "✗ ") + tag));
   });
   const settings = facts.settings.map((one, i) => {
     const state = arrays.state[r * S + i];
     if (!(state & THERE)) return null;
     const l = arrays.letter[r * S + i];
-    return make("button", { class: state & RIGHT ? "right" : "", "aria-pressed": i === s, "aria-label": `${settingName(one)}: ${l ? LETTERS[l - 1] : "no option"}, ${state & RIGHT ? "right" : "wrong"}`, onclick: () => { setting = i; open(r); } },
-      make("small", {}, settingName(one)), make("span", {}, (l ? LETTERS[l - 1] : "–") + (state & RIGHT ? " ✓" : " ✗")));
+    return make("button", { class: state & CORRECT ? "correct" : "", "aria-pressed": i === s, "aria-label": `${settingName(one)}: ${l ? LETTERS[l - 1] : "no option"}, ${state & CORRECT ? "correct" : "incorrect"}`, onclick: () => { setting = i; open(r); } },
+      make("small", {}, settingName(one)), make("span", {}, (l ? LETTERS[l - 1] : "–") + (state & CORRECT ? " ✓" : " ✗")));
   });
   const given = text && text.answers[text.given[s]];
   const parts = [
@@ -341,8 +341,8 @@ function drawReading(r, s, text) {
   parts.push(make("h3", {}, "Answer"));
   if (!given) parts.push(make("p", { class: "small" }, `The text of this reading was left out (the page is limited to ${facts.megabytes} MB).`));
   else parts.push(make("div", { class: "box model-text", dir: "auto" }, given[0].trim() || "(empty)"));
-  parts.push(make("dl", { class: "judged" },
-    ...[["Verdict", make("span", { class: "verdict " + (right ? "reproduced" : "differs") }, right ? "right" : "wrong")],
+  parts.push(make("dl", { class: "scored" },
+    ...[["Verdict", make("span", { class: "verdict " + (correct ? "reproduced" : "differs") }, correct ? "correct" : "incorrect")],
       ["Read as", letter ? `${LETTERS[letter - 1]}. ${q.options[letter - 1]}` : "no option"],
       ["By rule", facts.rules[arrays.rule[cell]]],
       given ? ["Extracted", given[1]] : null]

@@ -11,35 +11,35 @@ import pandas as pd
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.files import replacing
-from m1.core.records import Judgement
+from m1.core.records import Score
 from m1.report import inputs
 
 SETTING = ["model", "benchmark", "budget", "forced"]
 """What an accuracy belongs to: budget in thinking tokens, forced as the number of ``Wait``s."""
 QUESTION = [*SETTING, "question_id"]
-"""What a judgement belongs to; there is one at most."""
+"""What a score belongs to; there is one at most."""
 
 
 def read(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:
-    """All judgements of several files.
+    """All scores of several files.
 
     Args:
-        paths: judgements, any number of models in each.
-        more: further fields of :class:`~m1.core.records.Judgement`.
+        paths: scores, any number of models in each.
+        more: further fields of :class:`~m1.core.records.Score`.
 
     Returns:
         One row each: ``model``, ``benchmark``, ``budget`` (tokens), ``forced`` (times), ``question_id``, ``correct``,
         then ``more``.
 
     Raises:
-        UserError: a file is missing, not Parquet, not of judgements or has an empty cell; a question is judged twice at
+        UserError: a file is missing, not Parquet, not of scores or has an empty cell; a question is scored twice at
             one setting.
     """
     return once(pd.concat([_table(path, [*QUESTION, "correct", *more]) for path in paths], ignore_index=True))
 
 
 def once(frame: pd.DataFrame) -> pd.DataFrame:
-    """Judgements in which no question is judged twice at one setting, so that none counts twice.
+    """Judgements in which no question is scored twice at one setting, so that none counts twice.
 
     Raises:
         UserError: one is.
@@ -48,18 +48,18 @@ def once(frame: pd.DataFrame) -> pd.DataFrame:
     if len(twice):
         first = ", ".join(f"{name} {twice.iloc[0][name]}" for name in QUESTION)
         raise UserError(
-            f"judgements: {len(twice)} questions are judged twice at one setting, the first at {first}. "
+            f"scores: {len(twice)} questions are scored twice at one setting, the first at {first}. "
             "Pass each file once."
         )
     return frame
 
 
 def _table(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
-    found, wanted = inputs.held(path), records.schema(Judgement)
+    found, wanted = inputs.held(path), records.schema(Score)
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
-            f"{path}: not a file of judgements: no column {', '.join(missing)}. Delete it to have it made again."
+            f"{path}: not a file of scores: no column {', '.join(missing)}. Delete it to have it made again."
         )
     table = inputs.selected(path, names)
     for name in names:
@@ -78,7 +78,7 @@ def _table(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
 
 
 def settings(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, benchmark, budget and forced count, sorted: ``k`` right of ``n``, ``accuracy`` in %."""
+    """One row per model, benchmark, budget and forced count, sorted: ``k`` correct of ``n``, ``accuracy`` in %."""
     found = frame.groupby(SETTING, as_index=False)["correct"].agg(k="sum", n="size").astype({"k": int, "n": int})
     return found.assign(accuracy=100 * found["k"] / found["n"])
 

@@ -1,4 +1,4 @@
-"""Files of judgements for tests of the report: hundreds of thousands in a moment, as columns."""
+"""Files of scores for tests of the report: hundreds of thousands in a moment, as columns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,24 +8,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from m1.core import records
-from m1.core.records import Judgement
-from m1.report import scores as judged
+from m1.core.records import Score
+from m1.report import score_table
 
-COLUMNS = [*judged.QUESTION, "correct"]
+COLUMNS = [*score_table.QUESTION, "correct"]
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
 
 
 def outcomes(
     model: str,
     benchmark: str,
-    right: Sequence[bool] | np.ndarray,
+    correct: Sequence[bool] | np.ndarray,
     budget: int = 2048,
     forced: int = 0,
     tokens: Sequence[int] | int = 7,
     ended: Sequence[bool] | bool = True,
 ) -> pa.Table:
     """Judgements of the questions ``{benchmark}-{i}`` at one setting."""
-    n = len(right)
+    n = len(correct)
     values = {
         "question_id": [f"{benchmark}-{i}" for i in range(n)],
         "source": [benchmark] * n,
@@ -37,16 +37,16 @@ def outcomes(
         "thinking_tokens": np.broadcast_to(tokens, n),
         "answer_tokens": [3] * n,
         "extracted": [""] * n,
-        "letter": np.where(right, "A", "B").tolist(),
-        "correct": np.asarray(right, dtype=bool),
+        "letter": np.where(correct, "A", "B").tolist(),
+        "correct": np.asarray(correct, dtype=bool),
         "rule": ["boxed letter"] * n,
     }
-    schema = records.schema(Judgement)
+    schema = records.schema(Score)
     return pa.table([pa.array(values[field.name], type=field.type) for field in schema], schema=schema)
 
 
 def counted(model: str, benchmark: str, k: int, n: int, budget: int = 2048, forced: int = 0) -> pa.Table:
-    """k right judgements of n."""
+    """k correct scores of n."""
     return outcomes(model, benchmark, np.arange(n) < k, budget, forced)
 
 
@@ -56,6 +56,6 @@ def save(path: Path, *parts: pa.Table) -> Path:
     return path
 
 
-def frame(rows: Sequence[Judgement]) -> pd.DataFrame:
-    """Records as :func:`m1.report.scores.read` gives them."""
-    return judged.once(pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS))
+def frame(rows: Sequence[Score]) -> pd.DataFrame:
+    """Records as :func:`m1.report.score_table.read` gives them."""
+    return score_table.once(pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS))
