@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from m1.core.answers import extract_boxed, find_option
 from m1.core.curation import passes_curation
 from m1.core.records import LETTERS, Question
-from m1.score.match import PROTOCOLS, decide, is_ambiguous, match_text, shown_options
+from m1.score.settings import SCORING_PROTOCOLS
+from m1.score.match import decide, is_ambiguous, match_text, shown_options
 
 DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
 GENES = ("BB", "Bb", "bb", "none of them")
@@ -204,34 +205,34 @@ def test_curation(answer: str, released: bool, strict: bool) -> None:
 
 
 FORMS = {  # form (letter, then text) and the protocols that find its letter; docs/scoring.md shows the same table
-    r"\boxed{{{0}}}": PROTOCOLS,
-    r"\boxed{{\text{{{0}}}}}": PROTOCOLS,
-    r"\boxed{{({0})}}": PROTOCOLS,
-    r"\boxed{{{0}. {1}}}": PROTOCOLS,
-    r"\boxed{{{1}}}": PROTOCOLS,
-    r"\boxed{{\textbf{{{0}}}}}": PROTOCOLS,
-    "({0}) {1}": PROTOCOLS,
-    "**{0}. {1}**": PROTOCOLS,
-    "{1}": PROTOCOLS,
-    "The answer is {0}.": PROTOCOLS,
-    "The answer is ({0}).": PROTOCOLS,
-    "So it is ({0}).\nThe answer is ({0})": PROTOCOLS,
-    "The correct answer is **{0}**, that is it": PROTOCOLS,
-    "The answer is {1}.": PROTOCOLS,
-    "The answer is most likely '{0}': '{1}'.": PROTOCOLS,
-    "Answer: {0}": PROTOCOLS,
-    "**Answer:** ({0})": PROTOCOLS,
-    "Final Answer: {0}. {1}": PROTOCOLS,
-    "the answer to the question is: {0}. {1}": PROTOCOLS,
-    '{{"step_by_step_thinking": "hm", "answer_choice": "{0}"}}': PROTOCOLS,
-    '{{"step_by_step_thinking": "hm", "answer_choice": "{0}. {1}"}}': PROTOCOLS,
-    "## Thinking\n\n(J)? Or (K)?\n\n## Final Response\n\nThe best step is option {0}: '{1}'. It helps.": PROTOCOLS,
-    "## Final Response\n\nThe best step would be:\n\n{0}: '{1}'": PROTOCOLS,
-    '## Final Response\n\nThe cause is "{1}" (Option {0}), as was said.': PROTOCOLS,
-    "## Final Response\n\nHe has **{1}**. Therefore, option **{0}** fits.": PROTOCOLS,
-    "## Final Response\n\nThe cause is **{1}**.": PROTOCOLS,
-    "## Final Response\n\nBegin with **{0}: {1}** at once.": PROTOCOLS,
-    "**({0}) {1}**\nThis is the one.": PROTOCOLS,
+    r"\boxed{{{0}}}": SCORING_PROTOCOLS,
+    r"\boxed{{\text{{{0}}}}}": SCORING_PROTOCOLS,
+    r"\boxed{{({0})}}": SCORING_PROTOCOLS,
+    r"\boxed{{{0}. {1}}}": SCORING_PROTOCOLS,
+    r"\boxed{{{1}}}": SCORING_PROTOCOLS,
+    r"\boxed{{\textbf{{{0}}}}}": SCORING_PROTOCOLS,
+    "({0}) {1}": SCORING_PROTOCOLS,
+    "**{0}. {1}**": SCORING_PROTOCOLS,
+    "{1}": SCORING_PROTOCOLS,
+    "The answer is {0}.": SCORING_PROTOCOLS,
+    "The answer is ({0}).": SCORING_PROTOCOLS,
+    "So it is ({0}).\nThe answer is ({0})": SCORING_PROTOCOLS,
+    "The correct answer is **{0}**, that is it": SCORING_PROTOCOLS,
+    "The answer is {1}.": SCORING_PROTOCOLS,
+    "The answer is most likely '{0}': '{1}'.": SCORING_PROTOCOLS,
+    "Answer: {0}": SCORING_PROTOCOLS,
+    "**Answer:** ({0})": SCORING_PROTOCOLS,
+    "Final Answer: {0}. {1}": SCORING_PROTOCOLS,
+    "the answer to the question is: {0}. {1}": SCORING_PROTOCOLS,
+    '{{"step_by_step_thinking": "hm", "answer_choice": "{0}"}}': SCORING_PROTOCOLS,
+    '{{"step_by_step_thinking": "hm", "answer_choice": "{0}. {1}"}}': SCORING_PROTOCOLS,
+    "## Thinking\n\n(J)? Or (K)?\n\n## Final Response\n\nThe best step is option {0}: '{1}'. It helps.": SCORING_PROTOCOLS,
+    "## Final Response\n\nThe best step would be:\n\n{0}: '{1}'": SCORING_PROTOCOLS,
+    '## Final Response\n\nThe cause is "{1}" (Option {0}), as was said.': SCORING_PROTOCOLS,
+    "## Final Response\n\nHe has **{1}**. Therefore, option **{0}** fits.": SCORING_PROTOCOLS,
+    "## Final Response\n\nThe cause is **{1}**.": SCORING_PROTOCOLS,
+    "## Final Response\n\nBegin with **{0}: {1}** at once.": SCORING_PROTOCOLS,
+    "**({0}) {1}**\nThis is the one.": SCORING_PROTOCOLS,
     "Answer: {0}. {1} Step 1: so. ## Question: Another? ## Response: Answer: J. other": ("first", "strict"),
     "The answer is ({0}).\n\nQuestion: Another?\nThe answer is (J).": ("first", "strict"),
 }
@@ -303,7 +304,7 @@ def test_a_megabyte_of_anything_takes_linear_time(piece: str) -> None:
     for size in (100_000, 1_000_000):
         text = piece * (size // len(piece)) + "x"
         started = time.process_time()
-        for protocol in PROTOCOLS:
+        for protocol in SCORING_PROTOCOLS:
             decided(text, protocol)
         seconds.append(time.process_time() - started)
     assert seconds[1] < 10  # all three protocols take 0.1 to 1.5 s on an idle core

@@ -1,12 +1,147 @@
-"""The settings a module is given on its command line: one JSON object, every documented key required."""
+"""What a step is told, as one JSON object on its command line: a dataclass for each step, whose fields are the keys."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from typing import Any
+import types
+import typing
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, Self, TypeVar
 
 from m1.core.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One concern of the configuration; the rules write it (:meth:`to_json`), the step reads it (:meth:`from_json`).
+
+    A subclass has a field for each key. Fields without a default must be there: defaults live in the configuration.
+    """
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "--settings") -> Self:
+        """Read what :meth:`to_json` wrote, or what a person types.
+
+        Raises:
+            UserError: not a JSON object, an unknown or missing key, or a value of another type; says which.
+        """
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"{where}: not readable as JSON: {error}. Give {_form(cls)}.") from None
+        return read(cls, value, where)
+
+    @classmethod
+    def from_parts(cls, *parts: Mapping[str, Any], where: str = "configuration") -> Self:
+        """Take the fields out of parts of the configuration; of a key in several, the last counts; other keys are left.
+
+        Raises:
+            UserError: a key is missing, or a value has another type.
+        """
+        names = {field.name for field in fields(cls)}
+        return read(cls, {key: value for part in parts for key, value in part.items() if key in names}, where)
+
+    @classmethod
+    def keys(cls) -> str:
+        """The keys, for the help of a command line."""
+        return ", ".join(field.name for field in fields(cls))
+
+    def to_json(self) -> str:
+        """The same as one JSON object, keys sorted: the value of one param."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def read(kind: type[T], value: Any, where: str) -> T:
+    """A dataclass from a JSON object.
+
+    Args:
+        kind: the dataclass; its fields may be dataclasses, and tuples and mappings of them, in turn.
+        where: what the object is, for messages.
+
+    Raises:
+        UserError: an unknown or missing key, or a value of another type.
+    """
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: {_shown(value)} found; give {_form(kind)}.")
+    hints = _hints(kind)  # type: ignore[arg-type]
+    every = fields(kind)  # type: ignore[arg-type]
+    needed = [one.name for one in every if one.default is MISSING and one.default_factory is MISSING]
+    unknown, missing = [key for key in value if key not in hints], [key for key in needed if key not in value]
+    if unknown or missing:
+        faults = [
+            f"{word} key {', '.join(map(repr, keys))}"
+            for word, keys in (("unknown", unknown), ("missing", missing))
+            if keys
+        ]
+        raise UserError(f"{where}: {'; '.join(faults)}. Give {_form(kind)}.")
+    return kind(**{key: _converted(part, hints[key], f"{where}: {key}") for key, part in value.items()})
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _form(kind: type) -> str:
+    names = ", ".join(_hints(kind))
+    return f"one JSON object with the keys {names}" if names else "an empty JSON object"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:80] + "…"
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:
+    """A JSON value as the type that a field has; lists become tuples, and objects dataclasses where the field has one."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if is_dataclass(hint):
+        return read(hint, value, where)  # type: ignore[arg-type]
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise UserError(f"{where} is {_shown(value)}; it must be one of {', '.join(map(str, inner))}.")
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in inner:
+            return None
+        others = [one for one in inner if one is not type(None)]
+        for one in others:
+            try:
+                return _converted(value, one, where)
+            except UserError:
+                if len(others) == 1:
+                    raise
+    elif origin is tuple and isinstance(value, list | tuple):
+        if inner[1:] == (...,):
+            return tuple(_converted(part, inner[0], f"{where}[{place}]") for place, part in enumerate(value))
+        if len(value) == len(inner):
+            return tuple(_converted(part, one, where) for part, one in zip(value, inner))
+    elif origin in (dict, Mapping) and isinstance(value, Mapping):
+        return {key: _converted(part, inner[1], f"{where}.{key}") for key, part in value.items()}
+    elif (hint is float and isinstance(value, int | float) and not isinstance(value, bool)) or (
+        isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+    ):
+        return value
+    raise UserError(f"{where} is {_shown(value)}; {_name(hint)} is needed.")
+
+
+def _name(hint: Any) -> str:
+    """A type in words."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(_name, inner))
+    if origin is tuple:
+        return f"a list ({', '.join(_name(one) for one in inner if one is not ...)})"
+    if origin in (dict, Mapping):
+        return "an object"
+    known = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+    return known.get(hint, str(getattr(hint, "__name__", hint)))
 
 
 def parse(text: str, keys: Collection[str]) -> dict[str, Any]:

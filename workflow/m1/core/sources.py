@@ -9,21 +9,46 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from m1.core.errors import UserError
 from m1.core.progress import say
+from m1.core.settings import Settings
 
-KEYS = ("path", "hub", "config", "split", "revision", "file", "key", "where", "checksum", "rows", "obtain")
-"""What :func:`read` looks at in a source; an absent key is a null."""
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 ATTEMPTS, WAIT = 4, 2.0
 """A download is tried so often, each time with the hub client's own short retries; seconds before the second try,
 doubled each time."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Settings):
+    """Where a published set of records is, and what it must be; an entry of ``data``. ``path`` comes before ``hub``."""
+
+    path: str | None = None
+    """Local file."""
+    hub: str | None = None
+    """Data set on the hub."""
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    file: str | None = None
+    """One file of that repository, in place of config and split."""
+    key: str | None = None
+    """The list to take, where the file is a JSON object of lists."""
+    where: dict[str, tuple[Any, ...]] | None = None
+    """Field to values: only records with one of these are taken."""
+    checksum: str | None = None
+    """``md5:`` or ``sha256:`` and the hexadecimal digest of the file."""
+    rows: int | None = None
+    """Records expected after ``key`` and ``where``."""
+    obtain: str | None = None
+    """What a user is told who does not have the set."""
 
 
 class Unreachable(UserError):
@@ -34,14 +59,11 @@ class Missing(UserError):
     """The set is not there to be read: no file, no such set on the hub, or no access to it."""
 
 
-def read(source: Mapping[str, Any], name: str, attempts: int = ATTEMPTS) -> tuple[str, list[Any]]:
+def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list[Any]]:
     """Records of one source, as published.
 
     Args:
-        source: an entry of the data registry; see :data:`KEYS`. ``path`` comes before ``hub``. ``key`` names the list
-            inside a JSON object of lists, ``where`` (field to values) keeps only records with one of these,
-            ``checksum`` is ``md5:`` or ``sha256:`` and the hexadecimal digest of the file (``path`` or ``file``),
-            ``rows`` the number of records expected after ``key`` and ``where``.
+        source: where it is, and what it must be.
         name: of the entry, for messages.
         attempts: tries of a download whose connection fails.
 
@@ -53,21 +75,20 @@ def read(source: Mapping[str, Any], name: str, attempts: int = ATTEMPTS) -> tupl
         Unreachable: the hub does not answer.
         UserError: what is there cannot be read, or is not what the entry says.
     """
-    given = {key: source.get(key) for key in KEYS}
     try:
-        place, rows = _read(given, name, attempts)
+        place, rows = _read(source, name, attempts)
     except Missing as error:
-        raise Missing(f"{error} To get it: {given['obtain']}" if given["obtain"] else str(error)) from error
-    if given["where"]:
+        raise Missing(f"{error} To get it: {source.obtain}" if source.obtain else str(error)) from error
+    if source.where:
         rows = [
             row
             for row in rows
-            if isinstance(row, dict) and all(row.get(field) in among for field, among in given["where"].items())
+            if isinstance(row, dict) and all(row.get(field) in among for field, among in source.where.items())
         ]
         place += " where " + " and ".join(
-            f"{field} is {' or '.join(map(str, among))}" for field, among in given["where"].items()
+            f"{field} is {' or '.join(map(str, among))}" for field, among in source.where.items()
         )
-    check_rows(place, name, len(rows), given["rows"])
+    check_rows(place, name, len(rows), source.rows)
     return place, rows
 
 
@@ -84,25 +105,25 @@ def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
         )
 
 
-def _read(source: Mapping[str, Any], name: str, attempts: int) -> tuple[str, list[Any]]:
-    hub, file, revision = source["hub"], source["file"], source["revision"]
-    if source["path"] is not None:
-        path = Path(source["path"])
-        return str(path), read_local(path, source["key"], source["checksum"])
+def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
+    hub, file, revision = source.hub, source.file, source.revision
+    if source.path is not None:
+        path = Path(source.path)
+        return str(path), read_local(path, source.key, source.checksum)
     if hub is None:
         raise Missing(f"{name}: it has neither a local `path` nor a `hub` name.")
     if file is not None:
         place = f"{hub}/{file}"
         path = _download(name, place, attempts, lambda: _hub_file(hub, file, revision))
-        return place, read_local(path, source["key"], source["checksum"])
-    if source["split"] is None:
+        return place, read_local(path, source.key, source.checksum)
+    if source.split is None:
         raise UserError(f"{name}: `split` is null; give the split of {hub} to read, for example train.")
-    if source["checksum"] is not None:
+    if source.checksum is not None:
         raise UserError(
             f"{name}: `checksum` is of a file; give the `file` of {hub} too, or pin its `revision` and "
             "set `checksum` to null."
         )
-    config, split, key = source["config"], source["split"], source["key"]
+    config, split, key = source.config, source.split, source.key
     place = f"{hub} (config {config}, split {split}, revision {revision})"
     return place, _download(name, place, attempts, lambda: _hub_split(hub, config, split, revision, key))
 

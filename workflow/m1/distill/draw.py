@@ -11,6 +11,7 @@ from m1.core import records
 from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.core.records import Question
+from m1.distill.settings import DrawSettings
 
 
 def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> list[Question]:
@@ -29,25 +30,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the questions drawn."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of the whole collection")
-    wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--like", help="Parquet with as many rows as correct traces are wanted")
-    wanted.add_argument("--size", type=int, help="correct traces wanted")
-    parser.add_argument(
-        "--share", required=True, type=float, help="share of correct answers expected, above 0 and at most 1"
-    )
-    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--like", help="Parquet with as many rows as correct traces are wanted, where size is null")
+    parser.add_argument("--settings", required=True, help=f"JSON: {DrawSettings.keys()}")
     parser.add_argument("--output", required=True, help="Parquet of the questions drawn")
     arguments = parser.parse_args(argv)
-    if not 0 < arguments.share <= 1:
-        raise UserError(f"--share: {arguments.share}; a share above 0 and at most 1 is needed.")
-    if arguments.size is not None and arguments.size < 1:
-        raise UserError(f"--size: {arguments.size}; at least 1 is needed.")
-
-    size = arguments.size or _count_rows(arguments.like)
+    settings = DrawSettings.from_json(arguments.settings)
+    if (settings.size is None) != bool(arguments.like):
+        raise UserError(f"--settings: size is {settings.size}; give either a size or --like, and null for the other.")
+    size = settings.size or _count_rows(arguments.like)
     questions = records.read(arguments.questions, Question)
-    drawn = draw(questions, size, arguments.share, arguments.seed)
+    drawn = draw(questions, size, settings.share, settings.seed)
     records.write(arguments.output, drawn, Question)
-    wanted_count = int(size / arguments.share)
+    wanted_count = int(size / settings.share)
     capped = f", fewer than the {wanted_count:,} wanted: there are no more" if len(drawn) < wanted_count else ""
     say(
         "distill", f"{len(questions):,} questions → {len(drawn):,} drawn at random, for {size:,} correct traces{capped}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from m1.core.chat import tokenizer_of
 from m1.core.errors import UserError
 from m1.core.files import digest, model_identity, read_json, write_manifest
 from m1.core.progress import Progress
+from m1.core.settings import read
 from m1.core.store import Store
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.engines.protocol import DECIDE, Engine, Generation, Request, read_options
+from m1.engines.protocol import Engine, Generation, Request
+from m1.engines.settings import ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
@@ -81,8 +83,8 @@ class CachedEngine:
         return [Generation(tuple(value["token_ids"]), value["finish_reason"]) for value in map(self.store.get, keys)]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of every step that generates; :func:`opened` takes them."""
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of every step that generates; :func:`open_engine` takes them."""
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     parser.add_argument(
@@ -90,16 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of the tokenizer whose chat template is borrowed, where the model has none",
     )
-    parser.add_argument(
-        "--serve", required=True, type=json.loads, help="JSON: engine, dtype, and options that decide answers"
-    )
-    parser.add_argument("--batch", required=True, type=int, help="requests at a time; decides no answer")
-    parser.add_argument(
-        "--placement",
-        default={},
-        type=json.loads,
-        help="JSON: options of the engine that decide no answer; none by default",
-    )
+    parser.add_argument("--serve", required=True, type=ServeSettings.from_json, help=f"JSON: {ServeSettings.keys()}")
+    parser.add_argument("--runtime", required=True, type=ServeRuntime.from_json, help=f"JSON: {ServeRuntime.keys()}")
     parser.add_argument("--store", required=True, type=Path, help="folder of the store of generations")
     parser.add_argument(
         "--gather", nargs="*", default=[], type=Path, help="manifests of the shards that have filled the store"
@@ -109,9 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[CachedEngine, Any, str]]:
+def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[CachedEngine, Any, str]]:
     """The engine that a recipe's ``serve`` asks for, over its store, the model's tokenizer, and its identity; see
-    :func:`add_arguments`.
+    :func:`add_engine_arguments`.
 
     The engine starts with the first request that the store cannot answer, and ends with the context. After shards there
     must be none: the step that gathers runs without their GPUs.
@@ -119,18 +113,13 @@ def opened(arguments: argparse.Namespace, title: str) -> Iterator[tuple[CachedEn
     Raises:
         UserError: an unknown engine or option; something that the shards should have put into the store is not there.
     """
-    serve, folder, batch = arguments.serve, arguments.model, arguments.batch
-    name, dtype = serve["engine"], serve["dtype"]
+    serve, folder, batch = arguments.serve, arguments.model, arguments.runtime.batch
+    name, dtype = serve.engine, serve.dtype
     if name not in OPTIONS:
         raise UserError(f"{title}: serve.engine is {name!r}; known are {', '.join(OPTIONS)}")
-    kind = OPTIONS[name]
-    options = read_options(kind, serve.get("options", {}) | arguments.placement, f"{title}: serve.options")
+    options = read(OPTIONS[name], serve.options | arguments.runtime.options, f"{title}: serve.options")
     # What is left at its default is no part of the identity, so that writing it down generates nothing again.
-    deciding = {
-        key: getattr(options, key)
-        for key in DECIDE
-        if hasattr(options, key) and getattr(options, key) != getattr(kind, key)
-    }
+    deciding = {key: value for key, value in serve.options.items() if value != getattr(OPTIONS[name], key, None)}
     model = model_identity(folder)
     with ExitStack() as stack:
 
@@ -164,7 +153,7 @@ def write_engine_manifest(
     started: float,
     **more: Any,
 ) -> None:
-    """Write the manifest of what a model has answered; see :func:`add_arguments` and
+    """Write the manifest of what a model has answered; see :func:`add_engine_arguments` and
     :func:`m1.core.files.write_manifest`.
 
     Args:
@@ -174,7 +163,7 @@ def write_engine_manifest(
     write_manifest(
         arguments.manifest,
         inputs={"model": arguments.model, **questions},
-        settings=[settings, arguments.serve],
+        settings=[settings, asdict(arguments.serve)],
         counts={**counts, "generated_now": engine.generated},
         started=started - engine.seconds,
         known={"model": identity},

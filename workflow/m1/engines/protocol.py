@@ -9,16 +9,13 @@ its finish reason.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_type_hints
+from typing import Any, Protocol
 
 from m1.core.errors import UserError
 from m1.core.files import read_json
-
-DECIDE = ("deterministic", "attention_backend")
-"""Options of ``serve`` that decide answers. All others say where and how fast, and make nothing run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,30 +137,3 @@ def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, serve
         f"The prompt has {len(request.prompt):,} tokens: check the server's context length, and "
         "that it serves the model of the recipe."
     )
-
-
-Options = TypeVar("Options")
-
-
-def read_options(kind: type[Options], given: Mapping[str, Any], title: str) -> Options:
-    """The options of an engine; what is not given has its default.
-
-    Args:
-        kind: the engine's dataclass of options.
-        title: what they are called in a message.
-
-    Raises:
-        UserError: an unknown key, a key that is missing, a value of another kind.
-    """
-    hints = get_type_hints(kind)
-    needed = [field.name for field in fields(kind) if field.default is MISSING]  # type: ignore[arg-type]
-    if extra := [key for key in given if key not in hints]:
-        raise UserError(f"{title}: unknown key '{extra[0]}'; known are {', '.join(hints) or 'none for this engine'}")
-    if missing := [key for key in needed if given.get(key) is None]:
-        raise UserError(f"{title}: key '{missing[0]}' is missing")
-    for key, value in given.items():
-        if not isinstance(value, hints[key]):
-            raise UserError(
-                f"{title}.{key}: {value!r} is not of the kind {getattr(hints[key], '__name__', hints[key])}"
-            )
-    return kind(**given)

@@ -89,7 +89,7 @@ def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[
 
 
 @contextmanager
-def kept(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
+def open_writer(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
     """Takes records for a Parquet file. Without a file it takes them for nothing: what a shard generates is in the
     store."""
     if path is None:

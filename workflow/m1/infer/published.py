@@ -28,20 +28,19 @@ import argparse
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m1.core import settings as given
 from m1.core import sources
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.layouts import LAYOUTS, Refused
 from m1.core.progress import Progress, say
 from m1.core.records import Prediction, Question, read, write
+from m1.core.sources import Source
+from m1.infer.settings import PublishedResult, PublishedSettings
 
-KEYS = ("names", "results")
-SOURCE_KEYS = tuple(key for key in sources.KEYS if key not in ("key", "rows"))
-RESULT_KEYS = ("budget", "forced", *SOURCE_KEYS)
 SHOWN = 3
 """How many of the results or questions that do not fit are named."""
 
@@ -60,7 +59,7 @@ class Result(NamedTuple):
     """Generated tokens altogether."""
 
 
-def read_results(source: Mapping[str, Any], names: Sequence[str], title: str) -> dict[str, list[tuple[str, Any]]]:
+def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, list[tuple[str, Any]]]:
     """Records of one file by the benchmark they name, each with its place; benchmarks not among ``names`` are left out.
 
     Raises:
@@ -73,7 +72,7 @@ def read_results(source: Mapping[str, Any], names: Sequence[str], title: str) ->
         raise
     except UserError:  # no list, so an object of lists; any other fault is found there again
         for name in names:
-            place, rows = sources.read({**source, "key": name}, title)
+            place, rows = sources.read(replace(source, key=name), title)
             found[name] = [(f"{place}: {name}, record {number} (from 0)", row) for number, row in enumerate(rows)]
         return found
     for number, row in enumerate(rows):
@@ -178,7 +177,7 @@ def _content(text: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
 
 
 def take(
-    setting: Mapping[str, Any], names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str
+    setting: PublishedResult, names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str
 ) -> list[tuple[str, Question, Result]]:
     """Benchmark, question and result of one setting (budget and forced count), in the order of the benchmarks and their
     questions.
@@ -188,11 +187,11 @@ def take(
         names: the results' name of a benchmark to its key.
         asked: questions by the key of their benchmark.
     """
-    found = read_results({key: setting[key] for key in SOURCE_KEYS}, list(names), model)
-    place = setting["path"] or f"{setting['hub']}/{setting['file']}"
+    found = read_results(setting, list(names), model)
+    place = setting.path or f"{setting.hub}/{setting.file}"
     taken = []
     for name, benchmark in names.items():
-        results = [to_result(row, where, setting["budget"], setting["forced"]) for where, row in found[name]]
+        results = [to_result(row, where, setting.budget, setting.forced) for where, row in found[name]]
         taken += [
             (benchmark, question, result)
             for question, result in match(results, asked[benchmark], f"{place}, benchmark {benchmark}")
@@ -201,51 +200,38 @@ def take(
 
 
 def to_prediction(
-    benchmark: str, question: Question, result: Result, model: str, setting: Mapping[str, Any]
+    benchmark: str, question: Question, result: Result, model: str, setting: PublishedResult
 ) -> Prediction:
     """A result as a prediction; see the module for what is not known of its tokens."""
-    budget, forced = setting["budget"], setting["forced"]
+    budget, forced = setting.budget, setting.forced
     answer_tokens = 0 if budget else result.tokens
     return Prediction(question.id, benchmark, model, budget, forced, 0, result.ended, result.answer, answer_tokens)
 
 
-def check_settings(settings: Mapping[str, Any], benchmarks: Iterable[str]) -> dict[str, str]:
+def check_settings(settings: PublishedSettings, benchmarks: Iterable[str]) -> dict[str, str]:
     """The benchmarks of this run by the name that the results give them.
 
     Raises:
         UserError: settings of another form; a setting (budget, forced) twice; a benchmark without a name.
     """
-    names, results = settings["names"], settings["results"]
-    if (
-        not isinstance(names, dict)
-        or not all(isinstance(key, str) for key in names.values())
-        or len(set(names.values())) < len(names)
-    ):
-        raise UserError(
-            f"--settings: names is {names!r}; give one object from the results' name of a benchmark to "
-            "its key, each key once."
-        )
-    if not isinstance(results, list) or not results:
-        raise UserError(
-            f"--settings: results is {results!r}; give a list of at least one object with {', '.join(RESULT_KEYS)}."
-        )
+    names, results = settings.names, settings.results
+    if len(set(names.values())) < len(names):
+        raise UserError(f"--settings: names is {names!r}; a benchmark has two names there. Give each key once.")
+    if not results:
+        raise UserError("--settings: results is []; give at least one file of results.")
     seen = set()
     for number, result in enumerate(results):
-        where = f"--settings: results[{number}]"
-        if not isinstance(result, dict) or set(result) != set(RESULT_KEYS):
-            found = ", ".join(result) if isinstance(result, dict) else repr(result)
-            raise UserError(f"{where}: {found} found; the keys are {', '.join(RESULT_KEYS)}.")
-        setting = result["budget"], result["forced"]
-        if not all(map(_is_count, setting)) or (setting[1] and not setting[0]):
+        where, condition = f"--settings: results[{number}]", (result.budget, result.forced)
+        if min(condition) < 0 or (result.forced and not result.budget):
             raise UserError(
-                f"{where}: budget {setting[0]!r}, forced {setting[1]!r}; whole numbers are needed, and no "
-                "forcing at budget 0."
+                f"{where}: budget {result.budget}, forced {result.forced}; numbers from 0 are needed, and no forcing at "
+                "budget 0."
             )
-        if setting in seen:
+        if condition in seen:
             raise UserError(
-                f"{where}: budget {setting[0]} with {setting[1]} forced is there twice; give each setting one file."
+                f"{where}: budget {result.budget} with {result.forced} forced is there twice; give each setting one file."
             )
-        seen.add(setting)
+        seen.add(condition)
     called = {key: name for name, key in names.items()}
     nameless = [key for key in benchmarks if key not in called]
     if nameless:
@@ -259,13 +245,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the published answers of one model as predictions (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument(
-        "--settings",
-        required=True,
-        help="JSON: names (the results' name of a benchmark to its key), results (a list of objects with "
-        + ", ".join(RESULT_KEYS)
-        + ")",
-    )
+    parser.add_argument("--settings", required=True, help=f"JSON: {PublishedSettings.keys()}")
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--output", required=True, type=Path, help="predictions, Parquet")
     parser.add_argument(
@@ -273,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings = given.parse(arguments.settings, KEYS)
+    settings = PublishedSettings.from_json(arguments.settings)
     read_questions = {path.stem: read(path, Question) for path in arguments.benchmarks}
     missing = sorted(key for key, questions in read_questions.items() if not questions)
     asked = {key: questions for key, questions in read_questions.items() if questions}
@@ -281,24 +261,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     title = f"infer {arguments.name}"
     predictions: list[Prediction] = []
     tokens, differ = {}, 0
-    with Progress(title, len(settings["results"]), "files of results") as progress:
-        for setting in settings["results"]:
+    with Progress(title, len(settings.results), "files of results") as progress:
+        for setting in settings.results:
             pairs = take(setting, names, asked, arguments.name)
             predictions += [to_prediction(*pair, arguments.name, setting) for pair in pairs]
-            tokens[f"budget {setting['budget']}, forced {setting['forced']}"] = sum(
-                result.tokens for _, _, result in pairs
-            )
+            tokens[f"budget {setting.budget}, forced {setting.forced}"] = sum(result.tokens for _, _, result in pairs)
             differ += sum(question.answer != result.letter for _, question, result in pairs)
             progress.advance()
     write(arguments.output, predictions, Prediction)
     inputs: dict[str, str | Path] = {path.stem: path for path in arguments.benchmarks}
-    inputs |= {
-        f"results {number}": result["path"] for number, result in enumerate(settings["results"]) if result["path"]
-    }
+    inputs |= {f"results {number}": result.path for number, result in enumerate(settings.results) if result.path}
     write_manifest(
         arguments.manifest,
         inputs=inputs,
-        settings={"name": arguments.name, **settings},
+        settings={"name": arguments.name, **asdict(settings)},
         counts={
             "questions": sum(map(len, asked.values())),
             "predictions": len(predictions),

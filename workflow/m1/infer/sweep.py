@@ -10,22 +10,21 @@ Questions are gone through in chunks, so that memory does not grow with their nu
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m1.core import settings as given
 from m1.core.chat import TurnTokens, chat_ids, stop_ids
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Prediction, Question, Rollout
-from m1.engines.cached import CachedEngine, Request, add_arguments, opened, write_engine_manifest
-from m1.engines.shards import add_question_arguments, chunks, kept
+from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, write_engine_manifest
+from m1.engines.shards import add_question_arguments, chunks, open_writer
+from m1.infer.settings import SweepSettings
 
 
 @dataclass(frozen=True)
@@ -60,38 +59,6 @@ class SweepTokens:
             ids("Wait"),
             tuple(sorted(stop)),
         )
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is swept (3.3)."""
-
-    budgets: tuple[int, ...]
-    """Thinking budgets (tokens), without forcing."""
-    forced: tuple[int, ...]
-    """How many times ``Wait`` is forced at most."""
-    forced_budget: int
-    """Thinking budget (tokens) within which it is forced."""
-    answer_limit: int
-    """Tokens of an answer at most."""
-
-    @classmethod
-    def of(cls, text: str) -> Settings:
-        """Settings from JSON; in ``forced``, ``"full"`` is as many times as it takes to use the budget up.
-
-        Every forced ``Wait`` takes a token or more, so that is the count ``forced_budget``, which no chain can exceed.
-        """
-        values = given.parse(text, ["budgets", "forced", "forced_budget", "answer_limit"])
-        budget = values["forced_budget"]
-        counts = {budget if count == "full" else count for count in values["forced"]}
-        return cls(tuple(sorted(set(values["budgets"]))), tuple(sorted(counts)), budget, values["answer_limit"])
-
-    @property
-    def stages(self) -> list[tuple[int, int]]:
-        """Every (budget, forced), sorted; forcing is compared with no forcing at the same budget, so that is there,
-        too."""
-        forced = {0, *self.forced} if self.forced else set()
-        return sorted({(budget, 0) for budget in self.budgets} | {(self.forced_budget, count) for count in forced})
 
 
 @dataclass(frozen=True)
@@ -217,7 +184,7 @@ def sweep(
     tokenizer: Any,
     asked: Sequence[tuple[str, Question]],
     name: str,
-    settings: Settings,
+    settings: SweepSettings,
     where: str = "",
 ) -> tuple[list[Rollout], list[Prediction], Counter[str]]:
     """The one thinking on each question, predictions at every budget and every forced count, and what they cost.
@@ -232,13 +199,17 @@ def sweep(
         name: the model's key.
         where: which questions these are, for the progress line.
     """
-    markers, prompts, stages = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked), settings.stages
-    thoughts = think(engine, prompts, markers, max(budget for budget, _ in stages), where)
-    chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced}, where)
+    markers, prompts, conditions = (
+        SweepTokens.from_tokenizer(tokenizer),
+        prompt_ids(tokenizer, asked),
+        settings.conditions,
+    )
+    thoughts = think(engine, prompts, markers, max(budget for budget, _ in conditions), where)
+    chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced_counts}, where)
     places = [
         (i, stage, chain[stage[1]][i] if stage[1] else cut(thoughts[i], stage[0]))
         for i in range(len(asked))
-        for stage in stages
+        for stage in conditions
     ]
     answers = answer(
         engine,
@@ -281,31 +252,27 @@ def sweep(
 def main(argv: Sequence[str] | None = None) -> None:
     """Write rollouts and predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
+    add_engine_arguments(parser)
     add_question_arguments(parser)
-    parser.add_argument(
-        "--settings", required=True, help='JSON: budgets, forced (counts, or "full"), forced_budget, answer_limit'
-    )
+    parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings, name = Settings.of(arguments.settings), arguments.name
+    settings, name = SweepSettings.from_json(arguments.settings), arguments.name
     counts: Counter[str] = Counter()
     with (
-        opened(arguments, f"infer {name}") as (engine, tokenizer, identity),
-        kept(arguments.rollouts, Rollout) as keep_rollouts,
-        kept(arguments.output, Prediction) as keep_predictions,
+        open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
+        open_writer(arguments.rollouts, Rollout) as keep_rollouts,
+        open_writer(arguments.output, Prediction) as keep_predictions,
     ):
         for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
             rolled, predicted, cost = sweep(engine, tokenizer, asked, name, settings, where)
             keep_rollouts(rolled)
             keep_predictions(predicted)
             counts.update(cost)
-    counts["settings"] = len(settings.stages)
+    counts["settings"] = len(settings.conditions)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
-    write_engine_manifest(
-        arguments, engine, identity, benchmarks, json.loads(arguments.settings), counts, started, name=name
-    )
+    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, started, name=name)
     needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"

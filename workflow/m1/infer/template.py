@@ -7,25 +7,23 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from m1.core import settings as given
 from m1.core.errors import UserError, first_line, run
 from m1.core.files import replacing_model
 from m1.core.progress import say
+from m1.infer.settings import TemplateSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the tokenizer, which must have a chat template."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument(
-        "--settings", required=True, help="JSON: hub (an id, or a folder) and revision of the tokenizer"
-    )
+    parser.add_argument("--settings", required=True, help=f"JSON: {TemplateSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="folder of the tokenizer")
     arguments = parser.parse_args(argv)
     from transformers import AutoTokenizer
 
-    settings = given.parse(arguments.settings, ["hub", "revision"])
-    hub, revision = settings["hub"], settings["revision"]
+    settings = TemplateSettings.from_json(arguments.settings)
+    hub, revision = settings.hub, settings.revision
     where = f"config/models/{arguments.name}.yaml: tokenizer {hub} at revision {revision}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision)

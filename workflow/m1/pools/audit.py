@@ -11,15 +11,14 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
-from m1.core import settings as given
-from m1.core.errors import UserError, run
+from m1.core.errors import run
 from m1.core.files import replacing
 from m1.core.progress import say
 from m1.core.prompts import options_lines, question_text
 from m1.core.records import Question
-from m1.pools.merge import flat, n_grams, percent, read_all, without_options
+from m1.pools.merge import flat, read_all, without_options
+from m1.pools.settings import AuditSettings
 
-KEYS = ("thresholds", "ngram", "containment")
 RELEASED = 95
 """Percent of similarity at which the released filter takes a question out (B.1)."""
 
@@ -200,23 +199,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on"
     )
-    parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
+    parser.add_argument("--settings", required=True, help=f"JSON: {AuditSettings.keys()}")
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="CSV: the pairs")
     parser.add_argument("--summary", required=True, help="CSV: counts by benchmark, pool and criterion")
     arguments = parser.parse_args(argv)
-    settings = given.parse(arguments.settings, KEYS)
-    thresholds = settings["thresholds"]
-    if not isinstance(thresholds, list) or not thresholds or not all(map(percent, thresholds)):
-        raise UserError(
-            f"--settings: thresholds is {thresholds!r}; it must be a list of percentages over 0 and at most 100."
-        )
-    ngram, containment = n_grams(settings)
+    settings = AuditSettings.from_json(arguments.settings)
+    thresholds = list(settings.thresholds)
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
-    matches = find_matches(pools, benchmarks, thresholds, ngram, containment, arguments.processes)
+    matches = find_matches(pools, benchmarks, thresholds, settings.ngram, settings.containment, arguments.processes)
     _write(arguments.output, Match, matches)
-    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, thresholds, ngram))
+    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, thresholds, settings.ngram))
     caught = {(match.pool, match.question_id) for match in matches if match.caught_by in ("stem", "ngram", "both")}
     known = caught & {(match.pool, match.question_id) for match in matches if match.released}
     say(

@@ -7,39 +7,35 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from m1.core import records, sources
-from m1.core import settings as given
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.layouts import LAYOUTS, YES_NO_MAYBE, Parts, Refused
 from m1.core.progress import say
 from m1.core.records import LETTERS, Question
+from m1.pools.settings import CollectSettings, Part
 
-KEYS = ("layout", *sources.KEYS, "part", "limit", "shuffle_options", "seed", "invalid", "optional")
 Numbered = tuple[int, Any]
 """A published record and its number in the file or split, from 0."""
 
 
-def take_part(rows: Sequence[Numbered], part: dict[str, Any] | None) -> list[Numbered]:
+def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
     """One of two parts of a seeded shuffle: the ``first`` has ``size`` records, the ``second`` all others.
 
     So a pool and a benchmark with equal seed and size share no record: the 500/500 of PubMedQA (Table 3).
 
     Raises:
-        UserError: keys other than seed, take and size; a size beyond the number of records.
+        UserError: a size beyond the number of records.
     """
     if part is None:
         return list(rows)
-    if not isinstance(part, dict) or set(part) != {"seed", "take", "size"} or part["take"] not in ("first", "second"):
-        raise UserError(
-            f'--settings: part is {part!r}; it must be null or {{"seed": 0, "take": "first" or "second", "size": 500}}.'
-        )
-    if not isinstance(part["size"], int) or not 0 < part["size"] <= len(rows):
-        raise UserError(f"--settings: part.size is {part['size']}, but there are {len(rows)} records.")
-    order = random.Random(part["seed"]).sample(rows, len(rows))
-    return order[: part["size"]] if part["take"] == "first" else order[part["size"] :]
+    if part.size > len(rows):
+        raise UserError(f"--settings: part.size is {part.size}, but there are {len(rows)} records.")
+    order = random.Random(part.seed).sample(rows, len(rows))
+    return order[: part.size] if part.take == "first" else order[part.size :]
 
 
 def limit_to(rows: Sequence[Parts], limit: int | None, seed: int) -> list[Parts]:
@@ -128,32 +124,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Collect the pool given on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the pool or benchmark; becomes the questions' source")
-    parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
+    parser.add_argument("--settings", required=True, help=f"JSON: {CollectSettings.keys()}")
     parser.add_argument("--output", required=True, help="Parquet of questions")
     parser.add_argument(
         "--manifest", required=True, help="JSON: settings, counts in and out, refused records and why, quirks"
     )
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings = given.parse(arguments.settings, KEYS)
-    layout = LAYOUTS[given.choice(settings, "layout", LAYOUTS)]
-    drop_invalid = given.choice(settings, "invalid", ("error", "drop")) == "drop"
-    limit = given.count(settings, "limit")
+    settings = CollectSettings.from_json(arguments.settings)
     facts: dict[str, Any] = {}
     try:
         place, published = sources.read(settings, arguments.name)
     except sources.Missing as error:
-        if not settings["optional"]:
+        if not settings.optional:
             raise
         facts["missing"] = str(error)
         say("pools", f"{arguments.name}: MISSING, so its column will be marked missing: {error}")
         place, published = arguments.name, []
 
-    rows = take_part(list(enumerate(published)), settings["part"]) if published else []
-    parts, refused = to_parts(rows, layout, place, drop_invalid)
-    parts = limit_to(parts, limit, settings["seed"])
-    if settings["shuffle_options"]:
-        parts = shuffle_options(parts, settings["seed"])
+    rows = take_part(list(enumerate(published)), settings.part) if published else []
+    parts, refused = to_parts(rows, LAYOUTS[settings.layout], place, settings.invalid == "drop")
+    parts = limit_to(parts, settings.limit, settings.seed)
+    if settings.shuffle_options:
+        parts = shuffle_options(parts, settings.seed)
     if not parts and not facts:
         raise UserError(
             f"{place}: no question in it (of {len(published)} records). Check the set's `path`, `split` and `layout`."
@@ -170,8 +163,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     write_manifest(
         arguments.manifest,
-        inputs={} if facts or settings["path"] is None else {"published": settings["path"]},
-        settings={"name": arguments.name, **settings},
+        inputs={} if facts or settings.path is None else {"published": settings.path},
+        settings={"name": arguments.name, **asdict(settings)},
         counts=counts,
         started=started,
         quirks=quirks(parts),

@@ -6,18 +6,17 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from m1.core import records
-from m1.core import settings as given
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.prompts import question_text
 from m1.core.records import Question
+from m1.pools.settings import MergeSettings
 
-KEYS = ("threshold", "decontaminate", "ngram", "containment")
 DECONTAMINATE = {"stem": {"stem", "ngram"}, "released": {"released"}}
 """The ways of looking (see :func:`contaminated`) that take a question out, by mode; the others are only counted."""
 
@@ -104,23 +103,6 @@ def flat(files: Mapping[str, Sequence[Question]]) -> tuple[list[Question], list[
     ]
 
 
-def percent(value: object) -> bool:
-    """Whether a setting can be a similarity."""
-    return not isinstance(value, bool) and isinstance(value, int | float) and 0 < value <= 100
-
-
-def n_grams(settings: dict[str, Any]) -> tuple[int | None, float]:
-    """The settings ``ngram`` and ``containment``.
-
-    Raises:
-        UserError: not a positive number of words or null; not a share.
-    """
-    share = settings["containment"]
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
-        raise UserError(f"--settings: containment is {share!r}; it must be a share over 0 and at most 1.")
-    return given.count(settings, "ngram"), share
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Merge the pools given on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -133,20 +115,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on"
     )
-    parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
+    parser.add_argument("--settings", required=True, help=f"JSON: {MergeSettings.keys()}")
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="Parquet of questions")
     parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per pool and benchmark")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings = given.parse(arguments.settings, KEYS)
-    ways = DECONTAMINATE[given.choice(settings, "decontaminate", DECONTAMINATE)]
-    threshold = settings["threshold"]
-    if not percent(threshold):
-        raise UserError(
-            f"--settings: threshold is {threshold!r}; it must be a percentage over 0 and at most 100 (the paper's: 95)."
-        )
-    ngram, containment = n_grams(settings)
+    settings = MergeSettings.from_json(arguments.settings)
+    threshold, ways = settings.threshold, DECONTAMINATE[settings.decontaminate]
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
     collected, pool_of = flat(pools)
@@ -160,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stay = [place for place in range(len(collected)) if place not in gone]
     distinct, pool_of = [collected[place] for place in stay], [pool_of[place] for place in stay]
     benchmark, benchmark_of = flat(benchmarks)
-    found = contaminated(distinct, benchmark, threshold, ngram, containment, arguments.processes)
+    found = contaminated(distinct, benchmark, threshold, settings.ngram, settings.containment, arguments.processes)
     dirty = {place for way, pairs in found.items() if way in ways for place, _ in pairs}
     kept = [place for place in range(len(distinct)) if place not in dirty]
     if not kept:
@@ -192,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = {Path(path).stem: path for path in arguments.pools} | {
         f"benchmark {Path(path).stem}": path for path in arguments.benchmarks
     }
-    write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
+    write_manifest(arguments.manifest, inputs=inputs, settings=asdict(settings), counts=counts, started=started)
     say(
         "pools",
         f"merge: {len(collected):,} questions in, {len(gone):,} duplicates and {len(dirty):,} "

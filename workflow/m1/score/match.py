@@ -19,21 +19,18 @@ import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
 from functools import cache, lru_cache
-from typing import Literal
 
 from m1.core.answers import Match, find_option
 from m1.core.prompts import options_lines
 from m1.core.records import LETTERS, Question
-
-Protocol = Literal["released", "first", "strict"]
-PROTOCOLS: tuple[Protocol, ...] = ("released", "first", "strict")
+from m1.score.settings import ScoringProtocol
 
 NO_ANSWER = Match("", "no answer")
 BY_TEXT = ("boxed text", "option text", "most similar option")
 """Rules by the options' texts alone; under ``released`` and ``first`` they fold letter case."""
 
 
-def decide(extracted: str, question: Question, protocol: Protocol) -> Match:
+def decide(extracted: str, question: Question, protocol: ScoringProtocol) -> Match:
     """The option that an extracted answer (see :func:`m1.core.answers.extract_boxed`) stands for.
 
     Under ``released`` and ``first`` the three boxed rules compare with the correct option only, as in the released

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from m1.core import records
-from m1.core import settings as given
 from m1.core.answers import Match, extract_boxed
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import Progress
 from m1.core.records import Prediction, Question, Score
-from m1.score.match import BY_TEXT, PROTOCOLS, Protocol, decide, is_ambiguous
+from m1.score.match import BY_TEXT, decide, is_ambiguous
+from m1.score.settings import ScoreSettings, ScoringProtocol
 
 
-def score(predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: Protocol) -> list[Score]:
+def score(
+    predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: ScoringProtocol
+) -> list[Score]:
     """One score a prediction, in the same order.
 
     Equal answers to a question are matched once: beyond the budget that a model needs, a sweep repeats its answer.
@@ -76,7 +78,7 @@ def _to_score(prediction: Prediction, question: Question, extracted: str, match:
     )
 
 
-def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protocol: Protocol) -> dict[str, Any]:
+def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protocol: ScoringProtocol) -> dict[str, Any]:
     """Counts for the manifest: scores, questions, correct ones, accuracy (share; None if there are none), how often
     each rule decided, and ``ambiguous_by_case``: scores by an option's text, letter case folded, where options differ
     by nothing else (Bb, BB). There the released rules cannot tell correct from incorrect; ``strict`` does not fold, and
@@ -118,13 +120,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--questions", type=Path, nargs="+", required=True, help="Parquet of questions, one file a benchmark"
     )
-    parser.add_argument("--settings", required=True, help='JSON: {"protocol": "released" | "first" | "strict"}')
+    parser.add_argument("--settings", required=True, help=f"JSON: {ScoreSettings.keys()}")
     parser.add_argument("--output", type=Path, required=True, help="Parquet of scores")
     parser.add_argument("--manifest", type=Path, required=True, help="JSON: rules, accuracy, inputs")
     arguments = parser.parse_args(argv)
 
     started = time.time()
-    protocol: Any = given.choice(given.parse(arguments.settings, ["protocol"]), "protocol", PROTOCOLS)
+    protocol = ScoreSettings.from_json(arguments.settings).protocol
     questions = read_questions(arguments.questions)
     try:
         scores = score(records.read(arguments.predictions, Prediction), questions, protocol)

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from m1.client.complete import Provider, Request, complete_all
-from m1.core import settings as given
 from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.files import write_manifest
@@ -19,6 +18,7 @@ from m1.core.progress import say
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question, ScreenAnswer, read, writing
 from m1.core.store import Store
+from m1.screen.settings import AskSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,30 +32,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--calls", required=True, type=json.loads, help="JSON: by name, how calls are made, and prices (its other keys)"
     )
-    parser.add_argument("--settings", required=True, help="JSON: prompt, rule (released or strict)")
+    parser.add_argument("--settings", required=True, help=f"JSON: {AskSettings.keys()}")
     parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings, title = given.parse(arguments.settings, ["prompt", "rule"]), f"screen {arguments.name}"
+    settings, title = AskSettings.from_json(arguments.settings), f"screen {arguments.name}"
     provider = Provider.from_settings(
         {**arguments.provider, **arguments.calls[arguments.name]}, f"screen.providers.{arguments.name}"
     )
     questions = read(arguments.questions, Question)
-    requests = [Request(evaluation_prompt(question_text(question), settings["prompt"])) for question in questions]
+    requests = [Request(evaluation_prompt(question_text(question), settings.prompt)) for question in questions]
     correct = 0
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, title)
         with writing(arguments.output, ScreenAnswer) as answers:
             for question, completion in zip(questions, completions):
-                passed = passes_curation(completion.answer, question, settings["rule"])
+                passed = passes_curation(completion.answer, question, settings.rule)
                 answers.add([ScreenAnswer(question.id, arguments.name, completion.answer, passed)])
                 correct += passed
     write_manifest(
         arguments.manifest,
         inputs={"questions": arguments.questions},
-        settings=[settings, arguments.provider, arguments.calls[arguments.name]],
+        settings=[asdict(settings), arguments.provider, arguments.calls[arguments.name]],
         counts={"questions": len(questions), "correct": correct},
         started=started,
         spending=asdict(spending),

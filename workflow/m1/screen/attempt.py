@@ -5,43 +5,47 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from m1.core import settings as given
 from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import ScreenAnswer
-from m1.engines.cached import add_arguments, opened, write_engine_manifest
+from m1.engines.cached import add_engine_arguments, open_engine, write_engine_manifest
 from m1.engines.direct import answer_directly
-from m1.engines.shards import add_chunk_arguments, chunks, kept
+from m1.engines.shards import add_chunk_arguments, chunks, open_writer
+from m1.screen.settings import AttemptSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write one attempt for each question, scored by the curation rule."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
+    add_engine_arguments(parser)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_chunk_arguments(parser)
-    parser.add_argument(
-        "--settings", required=True, help="JSON: prompt, answer_limit (tokens), rule (released or strict)"
-    )
+    parser.add_argument("--settings", required=True, help=f"JSON: {AttemptSettings.keys()}")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings, title = given.parse(arguments.settings, ["prompt", "answer_limit", "rule"]), f"screen {arguments.name}"
+    settings, title = AttemptSettings.from_json(arguments.settings), f"screen {arguments.name}"
     counts = {"questions": 0, "correct": 0}
-    with opened(arguments, title) as (engine, tokenizer, identity), kept(arguments.output, ScreenAnswer) as keep:
+    with (
+        open_engine(arguments, title) as (engine, tokenizer, identity),
+        open_writer(arguments.output, ScreenAnswer) as keep,
+    ):
         for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
-            answers = answer_directly(engine, tokenizer, questions, settings["prompt"], settings["answer_limit"], where)
+            answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
             scored = [
-                ScreenAnswer(question.id, arguments.name, text, passes_curation(text, question, settings["rule"]))
+                ScreenAnswer(question.id, arguments.name, text, passes_curation(text, question, settings.rule))
                 for question, (text, _) in zip(questions, answers)
             ]
             keep(scored)
             counts["questions"] += len(scored)
             counts["correct"] += sum(attempt.correct for attempt in scored)
-    write_engine_manifest(arguments, engine, identity, {"questions": arguments.questions}, settings, counts, started)
+    write_engine_manifest(
+        arguments, engine, identity, {"questions": arguments.questions}, asdict(settings), counts, started
+    )
     say(title, f"{counts['correct']:,} of {counts['questions']:,} questions correct")
 
 

@@ -6,13 +6,14 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from m1.core import settings as given
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.records import Question, ScreenAnswer, read, write
+from m1.screen.settings import HardSettings
 
 
 def answer_class(questions: Iterable[Question]) -> Callable[[Question], tuple[str, str]]:
@@ -48,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--attempts", required=True, nargs="+", type=Path, help="attempts, Parquet, one file a screening model"
     )
-    parser.add_argument("--settings", required=True, help="JSON: smallest_class (questions)")
+    parser.add_argument("--settings", required=True, help=f"JSON: {HardSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--manifest", required=True, type=Path)
     arguments = parser.parse_args(argv)
-    started, settings = time.time(), given.parse(arguments.settings, ["smallest_class"])
+    started, settings = time.time(), HardSettings.from_json(arguments.settings)
     questions = read(arguments.questions, Question)
     solved: set[str] = set()
     correct = {}
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{arguments.questions}: the screening models solve every question; screen with weaker "
             "models (`screen.models`)"
         )
-    lost = lost_classes(questions, hard, settings["smallest_class"])
+    lost = lost_classes(questions, hard, settings.smallest_class)
     if lost:
         source, answer, count = lost[0]
         found = f"all {count} questions of {source} with the answer {answer!r} were solved by a screening model"
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "hard_by_source": dict(Counter(q.source for q in hard)),
     }
     inputs = {"questions": arguments.questions, **{path.stem: path for path in arguments.attempts}}
-    write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
+    write_manifest(arguments.manifest, inputs=inputs, settings=asdict(settings), counts=counts, started=started)
     say("screen", f"{len(questions):,} questions, {len(hard):,} solved by none")
 
 

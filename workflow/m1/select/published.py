@@ -9,7 +9,7 @@ field                   what it holds                                 becomes
 prompt                  question and options, without an instruction  prompt
 reasoning               the teacher's thinking                        thinking
 distilled_answer_string the teacher's answer, with its ``\\boxed{}``   answer
-source                  hub id of the training pool                   source, by ``--pools``
+source                  hub id of the training pool                   source, by ``sources``
 domain_name             MeSH qualifier (m1K only)                     domain; empty without it
 answer_letter           letter of the correct option                    checked against the prompt
 ======================= ============================================= ===========================
@@ -21,19 +21,19 @@ model's own template.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from m1.core import records, sources
-from m1.core import settings as given
 from m1.core.errors import UserError, run
 from m1.core.files import digest, write_manifest
 from m1.core.progress import say
 from m1.core.records import Sample
+from m1.select.settings import PublishedSettings
 
 RULE = "published"
 """The sampling rule of every sample that is taken over."""
@@ -81,7 +81,7 @@ def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Samp
     if hub not in pools:
         raise UserError(
             f"{where}, field 'source': {hub!r} is none of the known pools "
-            f"{', '.join(pools) or '(none)'}. Name its pool in --pools."
+            f"{', '.join(pools) or '(none)'}. Name its pool in `sources`."
         )
     letter, options = row.get("answer_letter"), _OPTION.findall(prompt)
     if "A" in options and letter not in options:  # a prompt in another form tells no letters
@@ -110,39 +110,23 @@ def _text(row: Mapping[str, Any], field: str, where: str) -> str:
     return value
 
 
-def read_pools(text: str) -> dict[str, str]:
-    """``--pools``: hub id to the key of a pool.
-
-    Raises:
-        UserError: not a JSON object of texts.
-    """
-    try:
-        pools = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--pools: not readable as JSON: {error}") from None
-    if not isinstance(pools, dict) or not all(isinstance(key, str) and key for key in pools.values()):
-        raise UserError(f"--pools: {text} found; give one JSON object from hub id to the key of a pool.")
-    return pools
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Write a published subset as samples (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subset", required=True, help="name of the subset, for example m1k")
-    parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(sources.KEYS)}")
-    parser.add_argument("--pools", required=True, help="JSON object: hub id of a training pool to its key in this run")
+    parser.add_argument("--settings", required=True, help=f"JSON: {PublishedSettings.keys()}")
     parser.add_argument("--output", required=True, help="Parquet of samples")
     parser.add_argument("--manifest", required=True, help="JSON: settings, counts per source and domain")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings, pools = given.parse(arguments.settings, sources.KEYS), read_pools(arguments.pools)
+    settings = PublishedSettings.from_json(arguments.settings)
     place, rows = sources.read(settings, arguments.subset)
-    samples = to_samples(rows, place, pools, arguments.subset)
+    samples = to_samples(rows, place, settings.sources, arguments.subset)
     records.write(arguments.output, samples, Sample)
     write_manifest(
         arguments.manifest,
-        inputs={"published": settings["path"]} if settings["path"] else {},
-        settings={"subset": arguments.subset, **settings, "pools": pools},
+        inputs={"published": settings.path} if settings.path else {},
+        settings={"subset": arguments.subset, **asdict(settings)},
         counts={
             "published": len(rows),
             "samples": len(samples),

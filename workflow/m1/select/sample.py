@@ -8,18 +8,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from typing import TypeVar
 
 from m1.core import records
-from m1.core import settings as given
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.prompts import question_text
 from m1.core.records import Domain, Question, Sample, Trace
-
-KEYS = ("rule", "size", "seed")
-RULES = ("all", "random", "domain", "domain_source")
+from m1.select.settings import SampleSettings
 
 T = TypeVar("T")
 
@@ -137,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--traces", required=True, help="Parquet of traces; only correct ones are used")
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet of questions")
     parser.add_argument("--domains", help="Parquet of domains; needed by the rules domain and domain_source")
-    parser.add_argument("--settings", required=True, help=f"JSON object with {', '.join(KEYS)}")
+    parser.add_argument("--settings", required=True, help=f"JSON: {SampleSettings.keys()}")
     parser.add_argument(
         "--like",
         help="Parquet of another subset: as many samples as it has, or all where there are fewer (Random 23K, Table 2)",
@@ -147,8 +145,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per source and domain")
     arguments = parser.parse_args(argv)
     started = time.time()
-    settings = given.parse(arguments.settings, KEYS)
-    rule, size, seed = given.choice(settings, "rule", RULES), given.count(settings, "size"), settings["seed"]
+    settings = SampleSettings.from_json(arguments.settings)
+    rule, size, seed = settings.rule, settings.size, settings.seed
     if rule.startswith("domain") and not arguments.domains:
         raise UserError(f"--settings: rule {rule} needs --domains.")
     if arguments.like and size is not None:
@@ -174,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_manifest(
         arguments.manifest,
         inputs={name: path for name, path in inputs.items() if path},
-        settings={"subset": arguments.subset, **settings},
+        settings={"subset": arguments.subset, **asdict(settings)},
         counts={
             "correct": len(samples),
             "samples": len(chosen),

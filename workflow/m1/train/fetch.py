@@ -4,45 +4,43 @@ are 65 GB)."""
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from m1.core.errors import UserError, first_line, run
 from m1.core.files import replacing_model
 from m1.core.progress import say
+from m1.train.settings import FetchSettings
 
 
-def find(name: str, settings: dict[str, Any]) -> Path:
+def find(name: str, settings: FetchSettings) -> Path:
     """The folder of a model: a local one, or the hub's snapshot in the cache, downloaded if needed.
 
     Args:
         name: its key in the configuration, for messages.
-        settings: ``path``, or ``hub`` and ``revision``.
 
     Raises:
         UserError: there is no model, or the hub does not give it.
     """
-    if "path" in settings:
-        folder = Path(settings["path"])
+    if settings.path is not None:
+        folder = Path(settings.path)
         if not folder.is_dir():
             raise UserError(f"{name}.path: no folder {folder}; correct the path, or name a model on the hub (`hub`)")
         return folder
+    if settings.hub is None:
+        raise UserError(f"{name}: give one of hub and path")
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
 
-    wanted = f"{settings['hub']} at revision {settings.get('revision', 'main')}"
+    wanted = f"{settings.hub} at revision {settings.revision or 'main'}"
     try:
         patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
         return Path(
-            huggingface_hub.snapshot_download(
-                settings["hub"], revision=settings.get("revision"), allow_patterns=patterns
-            )
+            huggingface_hub.snapshot_download(settings.hub, revision=settings.revision, allow_patterns=patterns)
         )
     except HFValidationError as error:
-        raise UserError(f"{name}.hub: {settings['hub']!r} is no model id: {error}") from None
+        raise UserError(f"{name}.hub: {settings.hub!r} is no model id: {error}") from None
     except (
         Exception
     ) as error:  # the hub's client raises errors of several libraries; all mean that the model did not come
@@ -56,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make a folder of links to the files of one model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key in the configuration, such as bases.7b or screen/models.7b")
-    parser.add_argument("--settings", required=True, type=json.loads, help="JSON: path, or hub and revision")
+    parser.add_argument(
+        "--settings", required=True, type=FetchSettings.from_json, help="JSON: path, or hub and revision"
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
     name = arguments.name.replace("/", ".")

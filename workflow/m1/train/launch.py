@@ -8,18 +8,17 @@ its own torchrun. How they share the work, ``config/accelerate/{strategy}.yaml``
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.train import curve
+from m1.train.settings import TrainRuntime
 
 TRAINING = "m1.train.sft"
 SAVING = 600
@@ -27,7 +26,7 @@ SAVING = 600
 model's."""
 
 
-def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
+def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]:
     """The command that starts the processes of this node.
 
     Args:
@@ -37,10 +36,10 @@ def torchrun(placement: Mapping[str, Any], environment: Mapping[str, str]) -> li
         sys.executable,
         "-m",
         "torch.distributed.run",
-        f"--nproc-per-node={placement['processes']}",
+        f"--nproc-per-node={runtime.processes}",
         f"--shutdown-timeout={SAVING}",
     ]
-    if placement["nodes"] == 1:
+    if runtime.nodes == 1:
         return [*command, "--standalone", "-m", TRAINING]
     nodes = environment["SLURM_STEP_NODELIST"]
     hosts = subprocess.run(
@@ -74,24 +73,24 @@ def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
     return [*step, sys.executable, "-m", "m1.train.launch", *arguments]
 
 
-def start(placement: Mapping[str, Any], arguments: Sequence[str]) -> int:
+def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
     """Run the training and return its exit code; a signal to stop is handed on.
 
     Args:
-        placement: the recipe's ``train``.
+        runtime: the recipe's ``train``.
         arguments: those of :mod:`m1.train.sft`.
     """
     environment = dict(os.environ)
-    if placement["nodes"] > 1 and "SLURM_JOB_ID" not in environment:
+    if runtime.nodes > 1 and "SLURM_JOB_ID" not in environment:
         raise UserError(
-            f"train.nodes: {placement['nodes']} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"
+            f"train.nodes: {runtime.nodes} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"
         )
-    several = placement["nodes"] * placement["processes"] > 1
+    several = runtime.nodes * runtime.processes > 1
     on_node = "SLURM_STEP_NODELIST" in environment and environment.get("M1_NODE") == "1"
-    if placement["nodes"] > 1 and not on_node:
-        command, environment["M1_NODE"] = srun(placement["nodes"], arguments), "1"
+    if runtime.nodes > 1 and not on_node:
+        command, environment["M1_NODE"] = srun(runtime.nodes, arguments), "1"
     elif several:
-        command = [*torchrun(placement, environment), *arguments]
+        command = [*torchrun(runtime, environment), *arguments]
         environment.setdefault("OMP_NUM_THREADS", "1")
     else:
         command = [sys.executable, "-m", TRAINING, *arguments]
@@ -107,11 +106,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=f"All other flags go to {TRAINING}; see its --help.", allow_abbrev=False
     )
-    parser.add_argument("--placement", required=True, type=json.loads, help="JSON: the recipe's train")
+    parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON: the recipe's train")
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     known = parser.parse_known_args(words)[0]
-    code = start(known.placement, words)
+    code = start(known.runtime, words)
     if code:
         raise SystemExit(code if code > 0 else 128 - code)
     if os.environ.get("M1_NODE") != "1":

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m1.core import settings as given
 from m1.core.chat import TurnTokens, tokenizer_of
 from m1.core.errors import UserError, run
 from m1.core.files import model_identity, replacing_model, sha256_file, write_manifest
@@ -22,18 +21,8 @@ from m1.core.fingerprint import fingerprint
 from m1.core.progress import say
 from m1.core.records import Sample, read
 from m1.train import checkpoints, finished
+from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED, encode
-
-DECIDE = (
-    *("subset", "epochs", "batch_size", "learning_rate", "warmup_ratio", "weight_decay", "betas", "bf16", "block_size"),
-    *("truncated", "group_by_length", "seed"),
-)
-"""Keys of a recipe's ``sft``: they decide the weights."""
-PLACE = (
-    *("nodes", "processes", "strategy", "per_device", "gradient_checkpointing", "attention", "kernels"),
-    *("save_minutes", "save_steps", "report_to"),
-)
-"""Keys of a recipe's ``train``: where and how it runs; they decide none of the weights' mathematics."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--base", required=True, type=Path, help="folder of the base model")
     parser.add_argument("--subset", required=True, type=Path, help="samples, Parquet")
-    parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {', '.join(DECIDE)}")
-    parser.add_argument("--placement", required=True, help=f"JSON, the recipe's train: {', '.join(PLACE)}")
+    parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {SftSettings.keys()}")
+    parser.add_argument("--runtime", required=True, help=f"JSON, the recipe's train: {TrainRuntime.keys()}")
     parser.add_argument(
         "--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the base has none"
     )
@@ -115,16 +104,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
     started, title = time.time(), f"train {arguments.name}"
-    settings, placement = given.parse(arguments.settings, DECIDE), given.parse(arguments.placement, PLACE)
+    settings, runtime = SftSettings.from_json(arguments.settings), TrainRuntime.from_json(arguments.runtime)
     samples = read(arguments.subset, Sample)
     from transformers import AutoConfig
 
     from m1.train import trainer as training
 
-    _, first = training.join(placement["strategy"], placement["gradient_checkpointing"], title)
+    _, first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
     base = training.of_first(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
-    decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), settings]
+    decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), asdict(settings)]
     scratch = checkpoints.home(arguments.scratch, arguments.name, decided)
     kept = checkpoints.home(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
     if training.of_first(lambda: finished.identity(kept, title)):
@@ -133,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
             say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
         return
-    encoded = encode_all(tokenizer, samples, settings["block_size"], settings["truncated"], arguments.subset)
+    encoded = encode_all(tokenizer, samples, settings.block_size, settings.truncated, arguments.subset)
     if first:
         say(title, str(encoded))
         checkpoints.tell_others(scratch, title)
@@ -141,9 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         shape = AutoConfig.from_pretrained(arguments.base)
         size = sum(file.stat().st_size for file in arguments.base.iterdir() if file.suffix in {".safetensors", ".bin"})
         parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
-        checkpoints.check_space(scratch, kept, arguments.output, parameters, 2 if settings["bf16"] else 4, title)
-    trainer, ran = training.train(arguments.base, tokenizer, encoded.examples, settings, placement, scratch, title)
-    weights = training.weights(trainer, "bfloat16" if settings["bf16"] else "float32")
+        checkpoints.check_space(scratch, kept, arguments.output, parameters, 2 if settings.bf16 else 4, title)
+    trainer, ran = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
+    weights = training.weights(trainer, "bfloat16" if settings.bf16 else "float32")
     if not first:
         return
     log = checkpoints.losses(scratch / "log.jsonl")
@@ -161,11 +150,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_manifest(
             folder / "manifest.json",
             inputs={"base": arguments.base, "subset": arguments.subset},
-            settings=settings,
+            settings=asdict(settings),
             counts=counts,
             started=started,
             known={"base": base},
-            ran={**asdict(ran), "placement": placement},
+            ran={**asdict(ran), "runtime": asdict(runtime)},
         )
     finished.take(kept, arguments.output)
     shutil.rmtree(scratch, ignore_errors=True)

@@ -9,37 +9,35 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from m1.core import settings as given
 from m1.core.errors import run
 from m1.core.files import write_text
 from m1.core.progress import say
 from m1.world.documents import make_documents
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import BENCHMARKS, POOLS, make_set
-
-SETTINGS = ("seed", "entities", "pools", "benchmark_size", "facts_first", "mixed")
+from m1.world.settings import BuildSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the world below ``--output``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help=f"JSON: {', '.join(SETTINGS)}")
+    parser.add_argument("--settings", required=True, help=f"JSON: {BuildSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="folder of the world")
     arguments = parser.parse_args(argv)
-    settings, folder = given.parse(arguments.settings, SETTINGS), arguments.output
-    seed = settings["seed"]
+    settings, folder = BuildSettings.from_json(arguments.settings), arguments.output
+    seed = settings.seed
 
-    facts = make_facts(seed, settings["entities"])
+    facts = make_facts(seed, settings.entities)
     save_facts(facts, str(folder / "facts.json"))
-    sets = {("pools", name): (POOLS[name], size) for name, size in settings["pools"].items()}
-    sets |= {("benchmarks", name): (recipe, settings["benchmark_size"]) for name, recipe in BENCHMARKS.items()}
+    sets = {("pools", name): (POOLS[name], size) for name, size in settings.pools.items()}
+    sets |= {("benchmarks", name): (recipe, settings.benchmark_size) for name, recipe in BENCHMARKS.items()}
     for (kind, name), (recipe, size) in sets.items():
         _write_lines(folder / kind / f"{name}.jsonl", make_set(facts, recipe, size, f"{seed} {kind} {name}"))
-    documents = make_documents(facts, seed, settings["facts_first"], settings["mixed"])
+    documents = make_documents(facts, seed, settings.facts_first, settings.mixed)
     _write_lines(folder / "documents.jsonl", [asdict(document) for document in documents])
     say(
         "world",
-        f"{len(facts.next) + len(facts.trend)} facts, {sum(settings['pools'].values()):,} pool "
+        f"{len(facts.next) + len(facts.trend)} facts, {sum(settings.pools.values()):,} pool "
         f"questions, {len(documents):,} documents",
     )
 

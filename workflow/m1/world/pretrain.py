@@ -8,12 +8,13 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from m1.core import settings as given
 from m1.core.errors import run
 from m1.core.files import replacing_model, write_manifest
+from m1.world.settings import PretrainSettings
 from m1.core.progress import Progress, say
 
 IGNORED = -100
@@ -49,12 +50,11 @@ def batches(examples: list[tuple[list[int], list[int]]], size: int) -> Iterator[
 
 
 def pretrain(
-    documents: list[dict[str, Any]], tokenizer: Any, settings: dict[str, Any], title: str
+    documents: list[dict[str, Any]], tokenizer: Any, settings: PretrainSettings, title: str
 ) -> tuple[Any, float]:
     """Train a new model on the documents, in their order.
 
     Args:
-        settings: shape (hidden, layers, heads, feed_forward), batch, learning_rate, seed.
 
     Returns:
         The model (float32) and its mean loss over the last fiftieth of the steps.
@@ -62,14 +62,14 @@ def pretrain(
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    torch.manual_seed(settings["seed"])
+    torch.manual_seed(settings.seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=settings["hidden"],
-        intermediate_size=settings["feed_forward"],
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        num_key_value_heads=settings["heads"],
+        hidden_size=settings.hidden,
+        intermediate_size=settings.feed_forward,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
         max_position_embeddings=4096,
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         initializer_range=0.05,
@@ -79,8 +79,8 @@ def pretrain(
         pad_token_id=tokenizer.pad_token_id,
     )
     model = Qwen2ForCausalLM(config).float().train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
-    steps = list(batches([encode(tokenizer, document) for document in documents], settings["batch"]))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    steps = list(batches([encode(tokenizer, document) for document in documents], settings.batch))
     warmup = max(1, len(steps) // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warmup, (len(steps) - step) / max(1, len(steps) - warmup))
@@ -106,19 +106,16 @@ def pretrain(
     return model.eval(), sum(tail) / len(tail)
 
 
-SETTINGS = ("hidden", "layers", "heads", "feed_forward", "batch", "learning_rate", "seed")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Pretrain and save one base."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", required=True, type=Path, help="folder of the world")
     parser.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
     parser.add_argument("--name", required=True, help="the base's key")
-    parser.add_argument("--settings", required=True, help=f"JSON: {', '.join(SETTINGS)}")
+    parser.add_argument("--settings", required=True, help=f"JSON: {PretrainSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
-    settings = given.parse(arguments.settings, SETTINGS)
+    settings = PretrainSettings.from_json(arguments.settings)
     started, title = time.time(), f"pretrain {arguments.name}"
     from transformers import AutoTokenizer
 
@@ -133,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             shutil.copy(file, folder / file.name)
         inputs = {"documents": arguments.world / "documents.jsonl", "tokenizer": arguments.tokenizer / "tokenizer.json"}
         counts = {"documents": len(documents), "parameters": parameters, "loss": round(loss, 4)}
-        write_manifest(folder / "manifest.json", inputs=inputs, settings=settings, counts=counts, started=started)
+        write_manifest(
+            folder / "manifest.json", inputs=inputs, settings=asdict(settings), counts=counts, started=started
+        )
     say(title, f"{parameters:,} parameters, loss {loss:.3f}")
 
 

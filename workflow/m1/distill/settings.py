@@ -1,0 +1,18 @@
+"""What the steps of this stage are told; the teacher is a :class:`m1.client.provider.Provider`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m1.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class DrawSettings(Settings):
+    """A random draw from the whole collection; an entry of ``distill``."""
+
+    size: int | None
+    """Correct traces wanted; None where another subset gives the number."""
+    share: float
+    """Of correct answers expected of the teacher, above 0 to 1."""
+    seed: int

@@ -1,0 +1,33 @@
+"""What the steps of this stage are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m1.core.curation import CurationRule
+from m1.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class AskSettings(Settings):
+    """How a screening model behind a URL is asked, and when its answer is correct; keys of ``screen``."""
+
+    prompt: str
+    """A style of :func:`m1.core.prompts.evaluation_prompt`."""
+    rule: CurationRule
+
+
+@dataclass(frozen=True)
+class AttemptSettings(AskSettings):
+    """The same for a model with weights here."""
+
+    answer_limit: int
+    """Tokens."""
+
+
+@dataclass(frozen=True)
+class HardSettings(Settings):
+    """What must survive the difficulty filter; keys of ``screen``."""
+
+    smallest_class: int
+    """Questions: a class of answers of this many or more must not be dropped whole."""

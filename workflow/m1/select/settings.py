@@ -1,0 +1,27 @@
+"""What the steps of this stage are told; the labeller is a :class:`m1.client.provider.Provider`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from m1.core.settings import Settings
+from m1.core.sources import Source
+
+
+@dataclass(frozen=True)
+class SampleSettings(Settings):
+    """How a subset is drawn from the traces; an entry of ``subsets``, and the seed."""
+
+    rule: Literal["all", "random", "domain", "domain_source"]
+    size: int | None
+    """Samples; None for all, or where another subset gives the number."""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSettings(Source):
+    """Where a published subset is; an entry of ``data``."""
+
+    sources: dict[str, str]
+    """What the set calls a training pool (a hub id) to its key in this run."""

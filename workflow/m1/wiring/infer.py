@@ -1,0 +1,72 @@
+"""What ``rules/infer.smk`` sees."""
+
+from __future__ import annotations
+
+from m1.infer.settings import AnswerSettings, PublishedResult, PublishedSettings, SweepSettings, TemplateSettings
+from m1.wiring.jobs import Jobs, is_shard, shard_manifests
+from m1.wiring.run import Run, Wildcards
+from m1.wiring.serve import serve_json, serve_runtime
+
+
+class InferRules:
+    """The models that are evaluated: swept, answering without thinking, or taken as published."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.jobs = Jobs(run, "infer", self.shape)
+
+    def model(self, wildcards: Wildcards) -> str:
+        """The folder of the model that a recipe evaluates."""
+        return self.run.weights(wildcards.model)
+
+    def shards(self, wildcards: Wildcards) -> list[str]:
+        """Manifests of the shards of a model's answers."""
+        folder = f"<results>/infer/{wildcards.model}"
+        wanted = self.run.recipes[wildcards.model]["serve"]["shards"]
+        return shard_manifests(self.run, wanted, f"{folder}/shards", f"{folder}/predictions.parquet")
+
+    def shape(self, wildcards: Wildcards) -> tuple[int, int]:
+        """Nodes and GPUs of a job; the one that only joins what shards have put into the store needs no GPU."""
+        gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
+        return 1, 0 if gathers else self.run.answering_gpus(wildcards.model)
+
+    def serve(self, wildcards: Wildcards) -> str:
+        """What of the recipe's ``serve`` decides answers."""
+        return serve_json(self.run.recipes[wildcards.model]["serve"])
+
+    def runtime(self, wildcards: Wildcards) -> str:
+        """Where and how fast it runs; a resource, which reruns nothing."""
+        return serve_runtime(self.run.recipes[wildcards.model]["serve"])
+
+    def template(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.infer.template`."""
+        return TemplateSettings.from_parts(self.run.recipes[wildcards.model]["tokenizer"]).to_json()
+
+    def sweep(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.infer.sweep`."""
+        return SweepSettings.from_parts(self.run.recipes[wildcards.model]["thinking"]).to_json()
+
+    def answer(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.infer.answer`."""
+        limit = {"answer_limit": self.run.config["answer_limit"]}
+        return AnswerSettings.from_parts(self.run.recipes[wildcards.model], limit).to_json()
+
+    def published(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.infer.published`."""
+        return self._published(wildcards).to_json()
+
+    def published_files(self, wildcards: Wildcards) -> list[str]:
+        """The local files of a model's published results."""
+        return [result.path for result in self._published(wildcards).results if result.path]
+
+    def _published(self, wildcards: Wildcards) -> PublishedSettings:
+        """What is taken over, and what the results call the benchmarks of this run."""
+        data = self.run.config["data"]
+        names: dict[str, str] = {}
+        results = []
+        for result in self.run.published["results"][wildcards.model]:
+            sets = data[result["from"]]["sets"]
+            names |= {one["key"]: name for name, one in sets.items() if name in self.run.config["benchmarks"]}
+            # A file holds all benchmarks: a list's name and its number of records are those of one of them.
+            results.append(PublishedResult.from_parts(data[result["from"]], result, {"key": None, "rows": None}))
+        return PublishedSettings(names, tuple(results))

@@ -1,0 +1,117 @@
+"""What jobs with GPUs ask of a scheduler, and the shards that share a model's questions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from m1.wiring.run import Run, Wildcards
+
+Value = int | str | None
+
+
+class Jobs:
+    """The jobs of one stage: how each is shared out, and what it asks for.
+
+    Args:
+        stage: ``train``, ``infer`` or ``screen``.
+        shape: nodes and GPUs on each, of a job with these wildcards.
+    """
+
+    def __init__(self, run: Run, stage: str, shape: Callable[[Wildcards], tuple[int, int]]) -> None:
+        self.run, self.stage, self.shape = run, stage, shape
+
+    def threads(self, wildcards: Wildcards) -> int:
+        """Cores."""
+        return self.run.resources(self.stage, _model(wildcards))["threads"]
+
+    def allocation(self) -> dict[str, Callable[..., Value]]:
+        """Resources by name; one that is None is not asked for. Memory and time grow with each attempt.
+
+        On one node GPUs are ``gpu``, which a limit without a scheduler counts, too. On several, SLURM needs GPUs by
+        node, and a step that the job starts by itself (``mpi``).
+        """
+        cluster = self.run.config["cluster"]
+        kind, longest = cluster["gpu_type"], int(cluster["longest"]) if cluster["longest"] else math.inf
+
+        def by_shape(value: Callable[[int, int], Value]) -> Callable[[Wildcards], Value]:
+            return lambda wildcards: value(*self.shape(wildcards))
+
+        def growing(name: str, most: float = math.inf) -> Callable[..., int]:
+            def value(wildcards: Wildcards, attempt: int) -> int:
+                return int(min(self.run.resources(self.stage, _model(wildcards))[name] * attempt, most))
+
+            return value
+
+        return {
+            "mem_mb": growing("mem_mb"),
+            "runtime": growing("runtime", longest),
+            "slurm_partition": by_shape(lambda _, gpus: cluster["gpu_partition" if gpus else "partition"] or None),
+            "nodes": by_shape(lambda nodes, _: nodes),
+            "gpu": by_shape(lambda nodes, gpus: gpus if gpus and nodes == 1 else None),
+            "gpu_model": by_shape(lambda nodes, gpus: kind or None if gpus and nodes == 1 else None),
+            "gres": by_shape(lambda nodes, gpus: gres(kind, gpus) if gpus and nodes > 1 else None),
+            "mpi": by_shape(lambda nodes, _: "srun" if nodes > 1 else None),
+            "tasks": by_shape(lambda nodes, _: nodes if nodes > 1 else None),
+            "tasks_per_gpu": by_shape(lambda nodes, _: 0 if nodes > 1 else None),
+        }
+
+
+def gres(kind: str, gpus: int) -> str:
+    """SLURM's name for GPUs of a kind, any where it is empty."""
+    return ":".join(filter(None, ("gpu", kind, str(gpus))))
+
+
+def shard_manifests(run: Run, wanted: int, folder: str, artifact: str) -> list[str]:
+    """Manifests of the shards that fill the store for an artifact; none where one job does all.
+
+    The number of shards only affects scheduling, and changing it must rerun nothing. Yet Snakemake reruns a step when
+    the set of its input files changes, and after a screen all trainings. So an artifact that is there keeps the shards
+    it was made with; another number holds for what is made anew. A job on another host goes by what is there, as its
+    own output has been removed before it starts.
+
+    Args:
+        wanted: number of shards in the configuration.
+        folder: where their manifests are.
+        artifact: what the step after them makes.
+    """
+    here = run.path(folder)
+    found = sorted(int(file.stem.partition("-of-")[2]) for file in here.glob("1-of-*.json"))
+    for count in (wanted, *found):
+        if count > 1 and all((here / f"{number}-of-{count}.json").exists() for number in range(1, count + 1)):
+            break
+    else:
+        count = 1 if run.remote or run.path(artifact).exists() else wanted
+    return [f"{folder}/{number}-of-{count}.json" for number in range(1, count + 1) if count > 1]
+
+
+def is_shard(wildcards: Wildcards) -> bool:
+    """Whether a job is one of several shards."""
+    return "shard" in wildcards.keys()  # noqa: SIM118  (by `in` alone, Snakemake's wildcards are a list of values)
+
+
+def output_flags(wildcards: Wildcards, input: Any, output: Any) -> str:
+    """Flags that say what a job makes: its shard of the generations, or the files, from the shards if there are any."""
+    if is_shard(wildcards):
+        return f"--shard {wildcards.shard}/{wildcards.shards}"
+    files = [
+        f"--{name if name == 'rollouts' else 'output'} {path}" for name, path in output.items() if name != "manifest"
+    ]
+    return " ".join([*files, *(["--gather", *input.shards] if input.shards else [])])
+
+
+def identities(*folders: Callable[[Wildcards], str | list[str]]) -> Callable[[Wildcards], list[str]]:
+    """Identities of models and tokenizers: files to go by, as the folders are ``ancient``
+    (:func:`m1.core.files.replacing_model`)."""
+
+    def files(wildcards: Wildcards) -> list[str]:
+        found = [folder(wildcards) for folder in folders]
+        return [f"{one}.sha256" for part in found for one in ([part] if isinstance(part, str) else part)]
+
+    return files
+
+
+def _model(wildcards: Wildcards) -> str:
+    """The model, or screening model, of a job."""
+    return str(wildcards.model if hasattr(wildcards, "model") else wildcards.base)

@@ -1,0 +1,17 @@
+"""What ``rules/score.smk`` sees."""
+
+from __future__ import annotations
+
+from m1.score.settings import ScoreSettings
+from m1.wiring.run import Run
+
+
+class ScoreRules:
+    """How predictions are scored."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def score(self) -> str:
+        """Settings of :mod:`m1.score.predictions`."""
+        return ScoreSettings.from_parts(self.run.config["score"]).to_json()

@@ -1,0 +1,52 @@
+"""What ``rules/screen.smk`` sees."""
+
+from __future__ import annotations
+
+from m1.screen.settings import AskSettings, AttemptSettings, HardSettings
+from m1.wiring.jobs import Jobs, is_shard, shard_manifests
+from m1.wiring.provider import provider_json
+from m1.wiring.run import Run, Wildcards
+from m1.wiring.serve import serve_json, serve_runtime
+
+
+class ScreenRules:
+    """The difficulty filter: its models, those behind a URL, and its jobs."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.screen = run, run.config["screen"]
+        self.jobs = Jobs(run, "screen", self.shape)
+        self.serve, self.runtime = serve_json(self.screen["serve"]), serve_runtime(self.screen["serve"])
+
+    def shards(self, wildcards: Wildcards) -> list[str]:
+        """Manifests of the shards of a model's attempts."""
+        folder, artifact = f"<results>/screen/shards/{wildcards.base}", f"<results>/screen/{wildcards.base}.parquet"
+        return shard_manifests(self.run, self.screen["shards"], folder, artifact)
+
+    def shape(self, wildcards: Wildcards) -> tuple[int, int]:
+        """Nodes and GPUs of a job; the one that only joins what shards have put into the store needs no GPU."""
+        gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
+        return 1, 0 if gathers else self.run.screening_gpus(wildcards.base)
+
+    def attempt(self) -> str:
+        """Settings of :mod:`m1.screen.attempt`."""
+        return AttemptSettings.from_parts(self.screen).to_json()
+
+    def ask(self) -> str:
+        """Settings of :mod:`m1.screen.ask`."""
+        return AskSettings.from_parts(self.screen).to_json()
+
+    def provider(self, wildcards: Wildcards) -> str:
+        """What decides the answers of a screening model behind a URL."""
+        return provider_json(self.run.providers[wildcards.provider])
+
+    def server_files(self, wildcards: Wildcards) -> list[str]:
+        """Files that its server reads."""
+        return self.run.server_files(self.run.providers[wildcards.provider])
+
+    def answers(self, wildcards: Wildcards) -> list[str]:
+        """The answers of every screening model."""
+        return [f"<results>/screen/{name}.parquet" for name in [*self.screen["models"], *self.run.providers]]
+
+    def hard(self) -> str:
+        """Settings of :mod:`m1.screen.hard`."""
+        return HardSettings.from_parts(self.screen).to_json()

@@ -1,0 +1,52 @@
+"""What ``rules/select.smk`` sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m1.select.settings import PublishedSettings, SampleSettings
+from m1.wiring.provider import provider_json
+from m1.wiring.run import Run, Wildcards
+
+
+class SelectRules:
+    """Training subsets: drawn here, or taken as published."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.subsets = run, run.config["subsets"]
+        self.labeller = provider_json(run.config["labeller"])
+        self.server_files = run.server_files(run.config["labeller"])
+
+    def traces(self, wildcards: Wildcards) -> str:
+        """The traces that a subset is drawn from."""
+        return f"<results>/distill/{self.subsets[wildcards.subset]['traces']}.parquet"
+
+    def domains(self, wildcards: Wildcards) -> list[str]:
+        """Domain labels, where the sampling rule of a subset needs them."""
+        needed = self.subsets[wildcards.subset]["rule"].startswith("domain")
+        return ["<results>/select/domains.parquet"] if needed else []
+
+    def like(self, wildcards: Wildcards) -> list[str]:
+        """The subset whose size another one takes."""
+        settings = self.subsets[wildcards.subset]
+        return [f"<results>/select/{settings['like']}.parquet"] if "like" in settings else []
+
+    def sample(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.select.sample`."""
+        return SampleSettings.from_parts(self.subsets[wildcards.subset], {"seed": self.run.config["seed"]}).to_json()
+
+    def sample_flags(self, wildcards: Wildcards, input: Any) -> str:
+        """``--domains`` and ``--like``, where the subset needs them."""
+        return " ".join(f"--{name} {input[name]}" for name in ("domains", "like") if input[name])
+
+    def published(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.select.published`."""
+        return PublishedSettings.from_parts(self._entry(wildcards)).to_json()
+
+    def published_file(self, wildcards: Wildcards) -> list[str]:
+        """The local file of a published subset."""
+        return [path for path in [self._entry(wildcards)["path"]] if path]
+
+    def _entry(self, wildcards: Wildcards) -> dict[str, Any]:
+        """The entry of ``data`` that is taken as the subset."""
+        return self.run.config["data"][self.run.published["subsets"][wildcards.subset]]

@@ -1,0 +1,67 @@
+"""What ``rules/train.smk`` sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from m1.train.settings import FetchSettings, SftSettings, TrainRuntime
+from m1.wiring.jobs import Jobs
+from m1.wiring.run import Run, Wildcards
+
+
+class TrainRules:
+    """Bases, published checkpoints and trainings."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.jobs = Jobs(run, "train", lambda wildcards: run.training_gpus(wildcards.model))
+
+    def world_model(self, wildcards: Wildcards) -> list[str]:
+        """The embedded world's model that a base or a screening model is; none where it comes from elsewhere."""
+        return self.run.world_model(wildcards.kind, wildcards.base)
+
+    def fetch(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.train.fetch` for a base or a screening model."""
+        found = self.run.config
+        for key in (*wildcards.kind.split("/"), wildcards.base):
+            found = found[key]
+        return FetchSettings.from_parts(found).to_json()
+
+    def checkpoint(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.train.fetch` for a published checkpoint."""
+        return FetchSettings.from_parts(self.run.config["data"][self.entry(wildcards)]).to_json()
+
+    def entry(self, wildcards: Wildcards) -> str:
+        """The key in ``data`` of a published checkpoint."""
+        return self.run.published["checkpoints"][wildcards.model]
+
+    def base(self, wildcards: Wildcards) -> str:
+        """The base that a recipe starts from."""
+        return f"<results>/bases/{self.run.recipes[wildcards.model]['base']}"
+
+    def subset(self, wildcards: Wildcards) -> str:
+        """The subset that a recipe trains on."""
+        return f"<results>/select/{self.run.recipes[wildcards.model]['sft']['subset']}.parquet"
+
+    def sft(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.train.sft`."""
+        return SftSettings.from_parts(self.run.recipes[wildcards.model]["sft"]).to_json()
+
+    def runtime(self, wildcards: Wildcards) -> str:
+        """Where and how a model is trained; a resource, which reruns nothing."""
+        return TrainRuntime.from_parts(self.run.recipes[wildcards.model]["train"]).to_json()
+
+
+class Templates:
+    """Chat templates that models without one borrow: an input of trainings and of inference."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def folder(self, wildcards: Wildcards) -> list[str]:
+        """The tokenizer whose chat template a model borrows; none where it has its own."""
+        return [f"<results>/templates/{wildcards.model}"] if self.run.recipes[wildcards.model]["tokenizer"] else []
+
+    def flag(self, wildcards: Wildcards, input: Any) -> str:
+        """``--template`` where a model borrows one."""
+        return f"--template {input.template}" if input.template else ""

@@ -1,0 +1,25 @@
+"""What ``rules/world.smk`` sees: the embedded world (docs/world.md)."""
+
+from __future__ import annotations
+
+from m1.wiring.run import Run, Wildcards
+from m1.world.settings import BuildSettings, PretrainSettings
+
+
+class WorldRules:
+    """Settings of the embedded world's steps; a configuration without ``world`` asks for none of them."""
+
+    def __init__(self, run: Run) -> None:
+        self.config = run.config.get("world", {})
+
+    def build(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.world.build`."""
+        return BuildSettings.from_parts(self.config).to_json()
+
+    def vocabulary(self, wildcards: Wildcards) -> int:
+        """Tokens of the tokenizer."""
+        return self.config["vocabulary"]
+
+    def pretrain(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.world.pretrain`."""
+        return PretrainSettings.from_parts(self.config["models"][wildcards.world_model]).to_json()

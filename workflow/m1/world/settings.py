@@ -1,0 +1,39 @@
+"""What the steps of the embedded world are told (docs/world.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m1.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class BuildSettings(Settings):
+    """Facts, questions and documents of a world; the keys of ``world`` in the configuration."""
+
+    seed: int
+    entities: int
+    """Of each of the eight types."""
+    pools: dict[str, int]
+    """Training pool to its number of questions."""
+    benchmark_size: int
+    """Questions of each benchmark."""
+    facts_first: int
+    """Pretraining documents of facts only, which come first."""
+    mixed: int
+    """Pretraining documents of all kinds, which come after them."""
+
+
+@dataclass(frozen=True)
+class PretrainSettings(Settings):
+    """A tiny model and its pretraining; an entry of ``world.models``."""
+
+    hidden: int
+    layers: int
+    heads: int
+    feed_forward: int
+    batch: int
+    """Documents in a step."""
+    learning_rate: float
+    """At its peak."""
+    seed: int
