@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from m1.client.complete import Completion, Provider, Request, complete_all  # noqa: E402
-from m1.client.serving import served  # noqa: E402
+from m1.client.serving import running_server  # noqa: E402
 from m1.core import records  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.core.records import Question, Trace  # noqa: E402
@@ -268,7 +268,7 @@ def faults(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="m1-calls-") as name:
         folder = Path(name)
         flags = FAULTS | {"latency": 0.2, "capacity": 256, "seed": arguments.seed, "log": folder / "server.jsonl"}
-        with served(["m1.world.faults", *_flags(flags)], 20) as url:
+        with running_server(["m1.world.faults", *_flags(flags)], 20) as url:
             run = Run(folder, arguments.questions, url)
             lives: list[Life] = []
             vanished: set[str] = set()
@@ -348,7 +348,7 @@ def throughput(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="m1-calls-") as name:
         folder = Path(name)
         flags = {"latency": latency, "capacity": capacity, "thinking": 4096, "log": folder / "server.jsonl"}
-        with served(["m1.world.faults", *_flags(flags)], 20) as url:
+        with running_server(["m1.world.faults", *_flags(flags)], 20) as url:
             run = Run(folder, arguments.questions, url, concurrency=capacity, timeout=60)
             took = json.loads(run.finish(run.start()).splitlines()[-1])
             health = run.health()

@@ -247,15 +247,17 @@ def measure(
                     "per_device": variant.per_device,
                     "gradient_checkpointing": variant.checkpointing,
                 }
-                trainer, ran = training.train(base, tokenizer, examples, settings, placed, Path(scratch), variant.title)
-                how, padding_free = ran.attention, ran.padding_free
+                trainer, info = training.train(
+                    base, tokenizer, examples, settings, placed, Path(scratch), variant.title
+                )
+                how, padding_free = info.attention, info.padding_free
             else:
                 trainer = plain(Timed, variant, base, tokenizer, examples, settings, Path(scratch))
                 how, padding_free = trainer.model.config._attn_implementation, variant.padding_free
         except torch.OutOfMemoryError:
             return None
-    lengths = trainer.order.lengths
-    timed = [lengths[place] for place in trainer.order][settings["batch_size"] :]
+    lengths = trainer.sampler.lengths
+    timed = [lengths[place] for place in trainer.sampler][settings["batch_size"] :]
     micro = [timed[first : first + variant.per_device] for first in range(0, len(timed), variant.per_device)]
     computed = sum(timed) if padding_free else sum(len(part) * max(part) for part in micro)
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -286,11 +288,11 @@ def plain(
 ) -> Any:
     """Train with trl's own settings, but for what the recipe says."""
     import torch
-    from m1.train.trainer import Order, dataset
+    from m1.train.trainer import BatchSampler, dataset
     from trl import SFTConfig
 
     batch = settings["batch_size"]
-    order = Order([len(example["input_ids"]) for example in examples], batch, settings["seed"], grouped=False)
+    sampler = BatchSampler([len(example["input_ids"]) for example in examples], batch, settings["seed"], grouped=False)
     chosen = SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=settings["epochs"],
@@ -298,7 +300,7 @@ def plain(
         gradient_accumulation_steps=batch // variant.per_device,
         learning_rate=settings["learning_rate"],
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(settings["warmup_ratio"] * (len(order) // batch) * settings["epochs"]),
+        warmup_steps=math.ceil(settings["warmup_ratio"] * (len(sampler) // batch) * settings["epochs"]),
         weight_decay=settings["weight_decay"],
         adam_beta1=settings["betas"][0],
         adam_beta2=settings["betas"][1],
@@ -316,7 +318,7 @@ def plain(
     )
     data = dataset(examples, batch, tokenizer.eos_token_id)
     trainer = trainer_type(model=str(base), args=chosen, train_dataset=data, processing_class=tokenizer)
-    trainer.order = order
+    trainer.sampler = sampler
     trainer.train()
     return trainer
 

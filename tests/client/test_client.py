@@ -23,13 +23,13 @@ from typing import Any
 import batch_server
 import pytest
 from m1.client import attempt as attempts
-from m1.client import scheduler as run
+from m1.client import scheduler
 from m1.client.attempt import retry_after
 from m1.client.complete import Completion, Provider, Request, Spending, complete_all, split_message
 from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World
-from test_distill_server import PATHS, Adder, running
+from test_distill_server import Adder, running
 
 SETTINGS: dict[str, Any] = {
     "name": "adder",
@@ -591,7 +591,7 @@ def test_max_dollars_is_never_passed_and_what_was_paid_before_counts(tmp_path: P
 
 
 def test_lost_answers_count_at_their_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "BACKOFF", 0.01)
+    monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
     torn: Reply = (200, {}, b'{"choices": [{"mess')
     settings = {"max_tokens": 2000, "max_dollars": 0.1, "max_retries": 99, "concurrency": 1}
     with (
@@ -696,7 +696,7 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
     with running(world) as url:
         client = subprocess.Popen(
             [sys.executable, "-c", program, url, str(tmp_path)],
-            env=os.environ | {"PYTHONPATH": PATHS},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

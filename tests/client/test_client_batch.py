@@ -18,7 +18,7 @@ from typing import Any
 import m1
 import pytest
 from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run, running
-from m1.client import batch as module
+from m1.client import backlog, collect, endpoint
 from m1.client.attempt import is_refusal
 from m1.client.results import read_line
 from m1.core.errors import UserError
@@ -175,7 +175,7 @@ def test_a_provider_that_stumbles(store: Store) -> None:
 
 def test_files_that_stay_short_are_believed_in_the_end(store: Store) -> None:
     with running(BatchServer()) as server:
-        server.faults["content"].extend(["short"] * module.TRIES)
+        server.faults["content"].extend(["short"] * collect.TRIES)
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         run(provider, requests, store)
@@ -228,7 +228,7 @@ def test_wrong_key_and_no_provider(store: Store) -> None:
 
 
 def test_silence_ends_the_run_and_the_batches_stay(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(endpoint, "PATIENCE", 0.0)
     with running(BatchServer()) as server:
         server.faults["retrieve"].extend([500] * 3)
         provider = make_provider(server.url)
@@ -284,7 +284,7 @@ def test_bytes_limit_a_batch(store: Store, monkeypatch: pytest.MonkeyPatch) -> N
     with running(BatchServer()) as server:
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
-        monkeypatch.setattr(module, "MAX_BYTES", 700)
+        monkeypatch.setattr(backlog, "MAX_BYTES", 700)
         run(provider, requests, store)
         assert max(map(len, server.files.values())) > 0
         assert all(len(server.files[found["input_file_id"]]) <= 700 for found in server.batches.values())

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from m1.client.serving import served
+from m1.client.serving import running_server
 from m1.core.files import digest
 from m1.core.store import Store
 
@@ -42,7 +42,7 @@ def calls() -> ModuleType:
 
 @contextmanager
 def faulty(folder: Path, *flags: str) -> Iterator[str]:
-    with served(["m1.world.faults", "--log", str(folder / "server.jsonl"), *flags], 20) as url:
+    with running_server(["m1.world.faults", "--log", str(folder / "server.jsonl"), *flags], 20) as url:
         yield url
 
 

@@ -34,9 +34,9 @@ def drive(
         now, sent, well = heapq.heappop(flying)
         if well:
             answers += 1
-            pace.success(sent, now)
+            pace.note_answer(sent, now)
         else:
-            pace.trouble(sent, len(flying) + 1, now)
+            pace.note_trouble(sent, len(flying) + 1, now)
         if pace.limit != limits[-1][1]:
             limits.append((now, pace.limit))
     return answers / seconds, limits
@@ -87,22 +87,22 @@ def test_a_provider_that_becomes_slower_by_itself_is_not_left() -> None:
 def test_one_cut_for_one_round_trip_and_never_below_one() -> None:
     pace = Pace(64, None, None, 0.0)
     for _ in range(64):
-        pace.trouble(0.0, 64, 1.0)
+        pace.note_trouble(0.0, 64, 1.0)
     assert pace.limit == 32
     for when in range(2, 40):
         for _ in range(20):
-            pace.trouble(float(when), 64, when + 0.5)
+            pace.note_trouble(float(when), 64, when + 0.5)
     assert pace.limit == 1
 
 
 def test_what_was_sent_before_the_cut_lets_nothing_grow() -> None:
     pace = Pace(64, None, None, 0.0)
     for _ in range(20):
-        pace.trouble(0.0, 64, 1.0)
+        pace.note_trouble(0.0, 64, 1.0)
     for _ in range(40):
-        pace.success(0.5, 2.0)
+        pace.note_answer(0.5, 2.0)
     assert pace.limit == 32
-    pace.success(1.5, 3.0)
+    pace.note_answer(1.5, 3.0)
     assert pace.limit == 33
 
 
@@ -123,7 +123,7 @@ def test_no_minute_sees_more_requests_than_allowed(per_minute: float, gaps: list
         for _ in range(50):
             if pace.wait(now) > 0:
                 break
-            pace.sent(0, now)
+            pace.note_sent(0, now)
             taken.append(now)
     for first in taken:
         assert sum(first <= time < first + 60 - 1e-6 for time in taken) <= math.ceil(per_minute)
@@ -141,9 +141,9 @@ def test_a_bucket_gives_what_is_allowed() -> None:
 def test_tokens_are_a_debt_that_the_usage_corrects() -> None:
     pace = Pace(8, None, 6000, 0.0)  # 100 a second
     assert pace.wait(0.0) == 0
-    pace.sent(1000, 0.0)
+    pace.note_sent(1000, 0.0)
     assert pace.wait(0.0) == pytest.approx(10, rel=0.1)
-    pace.used(-900)  # it was only 100
+    pace.charge(-900)  # it was only 100
     assert pace.wait(0.0) == pytest.approx(1, rel=0.2)
     assert pace.wait(2.0) == 0
 
@@ -151,14 +151,14 @@ def test_tokens_are_a_debt_that_the_usage_corrects() -> None:
 def test_calls_that_came_together_are_sent_apart() -> None:
     pace = Pace(100, None, None, 0.0)
     for _ in range(200):
-        pace.success(0.0, 2.0)
+        pace.note_answer(0.0, 2.0)
     now, sent = 2.0, []
     while len(sent) < 100:
         now += pace.wait(now)
-        pace.sent(0, now)
+        pace.note_sent(0, now)
         sent.append(now)
     assert sent[-1] - sent[0] == pytest.approx(1.0, rel=0.05), "half of a call's time: no throughput is lost"
     quick = Pace(100, None, None, 0.0)
-    quick.success(0.0, 0.01)
-    quick.sent(0, 1.0)
+    quick.note_answer(0.0, 0.01)
+    quick.note_sent(0, 1.0)
     assert quick.wait(1.0) == 0, "timers are not fine enough"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import m1
-import m1.core.store
+import m1.core.segments
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,7 +45,7 @@ with Store(folder) as store:
 @pytest.fixture(autouse=True, scope="module")
 def _no_pause() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(m1.core.store, "UNFINISHED_SECONDS", 0.0)
+        patch.setattr(m1.core.segments, "UNFINISHED_SECONDS", 0.0)
         yield
 
 
@@ -298,7 +298,7 @@ def test_refresh_sees_what_other_processes_add(tmp_path: Path) -> None:
 def test_line_in_the_writing_is_no_damage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(m1.core.store, "UNFINISHED_SECONDS", 0.5)
+    monkeypatch.setattr(m1.core.segments, "UNFINISHED_SECONDS", 0.5)
     with Store(tmp_path) as store:
         store.put_many((digest(n), {"n": n}) for n in range(3))
     [segment] = tmp_path.glob("*.jsonl")

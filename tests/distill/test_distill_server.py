@@ -20,7 +20,7 @@ from pathlib import Path
 
 import m1
 import pytest
-from m1.client.serving import served
+from m1.client.serving import running_server
 from m1.core.errors import UserError
 from m1.core.records import LETTERS, Question
 from m1.world.server import Errors, World, add_arguments, make_world, serve
@@ -151,10 +151,10 @@ def served_adder(*flags: str) -> list[str]:
 
 def test_served_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", PATHS)
-    with served(served_adder(), 20) as url:
+    with running_server(served_adder(), 20) as url:
         assert is_open(url)
     assert not is_open(url)
-    with pytest.raises(RuntimeError, match="inside"), served(served_adder(), 20) as url:
+    with pytest.raises(RuntimeError, match="inside"), running_server(served_adder(), 20) as url:
         raise RuntimeError("inside")
     assert not is_open(url)
 
@@ -163,12 +163,12 @@ def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeyp
     monkeypatch.setenv("PYTHONPATH", PATHS)
     with (
         pytest.raises(UserError, match=r"(?s)ended with exit code 1.*`serve`.*error: --incorrect: 7\.0; a share"),
-        served(served_adder("--incorrect", "7"), 20),
+        running_server(served_adder("--incorrect", "7"), 20),
     ):
         pass
     with (
         pytest.raises(UserError, match=r"(?s)does not answer after 0\.01 s.*serve_seconds"),
-        served(served_adder(), 0.01),
+        running_server(served_adder(), 0.01),
     ):
         pass
 
@@ -177,8 +177,8 @@ def test_a_server_that_dies_or_keeps_silent_is_shown_with_its_last_lines(monkeyp
 def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> None:
     lines = [
         "import time",
-        "from m1.client.serving import served",
-        "with served(['test_distill_server'], 20) as url:",
+        "from m1.client.serving import running_server",
+        "with running_server(['test_distill_server'], 20) as url:",
         "    print(url, flush=True)",
         "    time.sleep(60)",
     ]

@@ -26,7 +26,7 @@ from m1.infer.sweep import main as sweep
 from m1.train import checkpoints, finished
 from m1.train.sft import encode_all
 from m1.train.text import encode
-from m1.train.trainer import Order, divided
+from m1.train.trainer import BatchSampler, divide_batch
 from random_model import random_model
 from templates import tokenizer_of
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
@@ -276,7 +276,7 @@ def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:
 def test_an_epoch_has_every_sample_once_and_whole_batches(
     lengths: list[int], batch: int, grouped: bool, epoch: int
 ) -> None:
-    order = Order(lengths, batch, 42, grouped)
+    order = BatchSampler(lengths, batch, 42, grouped)
     order.set_epoch(epoch)
     found = list(order)
     assert len(found) == len(order)
@@ -289,9 +289,9 @@ def test_an_epoch_has_every_sample_once_and_whole_batches(
 def test_a_step_is_the_whole_batch_on_any_number_of_processes(batch: int, count: int, most: int) -> None:
     if batch % count:
         with pytest.raises(UserError, match=f"{batch} samples cannot be shared among {count} processes"):
-            divided(batch, count, most)
+            divide_batch(batch, count, most)
     else:
-        per_device, accumulation = divided(batch, count, most)
+        per_device, accumulation = divide_batch(batch, count, most)
         assert per_device * accumulation * count == batch
         assert per_device <= most
 

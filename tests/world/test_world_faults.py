@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.client.serving import served
+from m1.client.serving import running_server
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.world.faults import KINDS, RETRY_AFTER, Faults, main, mark
@@ -61,7 +61,7 @@ def body(prompt: str) -> dict[str, Any]:
 
 @contextmanager
 def faulty(folder: Path, *flags: str) -> Iterator[Server]:
-    with served(["m1.world.faults", "--log", str(folder / "log.jsonl"), *flags], 20) as url:
+    with running_server(["m1.world.faults", "--log", str(folder / "log.jsonl"), *flags], 20) as url:
         yield Server(url, folder / "log.jsonl")
 
 

@@ -55,7 +55,7 @@ class Failure:
 
 
 @asynccontextmanager
-async def connected(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
     """The client of the openai package, without retries of its own.
 
     Each call has a connection of its own: HTTP/1.1 matches answers to requests by their order alone, so that on a
@@ -94,7 +94,7 @@ async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Reque
                 "/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=request.body(provider)
             )
     except openai.APIStatusError as error:
-        return _failed(error.status_code, error.response.headers, error.response.content, key)
+        return _failure(error.status_code, error.response.headers, error.response.content, key)
     except openai.APIConnectionError as error:
         cause = error.__cause__
         if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)):
@@ -146,7 +146,7 @@ def completion_value(body: Any, seconds: float) -> dict[str, Any] | None:
     }
 
 
-def _failed(status: int, headers: Mapping[str, str], content: bytes, key: str) -> Failure:
+def _failure(status: int, headers: Mapping[str, str], content: bytes, key: str) -> Failure:
     found = f"HTTP {status}: {excerpt(content, key)}"
     if is_refusal(status, content.decode("utf-8", "replace")):
         kind = "refused"

@@ -5,58 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
-from typing import Any, overload
+from typing import overload
 
 from m1.client.provider import REFUSED, Completion, Provider, Request, split_message
-from m1.client.scheduler import Run
-from m1.client.serving import served
+from m1.client.run import CallRun
+from m1.client.scheduler import CallScheduler
+from m1.client.serving import running_server
+from m1.client.spending import Spending
 from m1.core.errors import UserError
 from m1.core.store import Store
 
 __all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "complete_all", "split_message"]
-
-
-@dataclass(frozen=True)
-class Spending:
-    """What the calls of one :func:`complete_all` cost, and what of it was paid before."""
-
-    calls: int
-    """Distinct calls with an answer."""
-    calls_made: int
-    """Those answered now; the others came from the store."""
-    prompt_tokens: int
-    thinking_tokens: int
-    answer_tokens: int
-    completion_tokens: int
-    """Thinking and answer."""
-    dollars: float
-    dollars_now: float
-    refused: int
-    """Distinct calls that the provider rejects for what they ask."""
-    cut: int
-    """Answers that the token limit cut (finish reason ``length``)."""
-    failures: dict[str, int] = field(default_factory=dict)
-    """Attempts of now that failed, by :attr:`m1.client.attempt.Failure.kind`."""
-
-    def __str__(self) -> str:
-        parts = [
-            f"{self.calls_made:,} calls made",
-            f"{self.calls - self.calls_made:,} from the store",
-            f"{self.prompt_tokens:,} + {self.thinking_tokens:,} + {self.answer_tokens:,} tokens "
-            "(prompt, thinking, answer)",
-            f"${self.dollars:,.2f} in all",
-            f"${self.dollars_now:,.2f} now",
-            *[f"{count:,} {name}" for name, count in (("refused", self.refused), ("cut", self.cut)) if count],
-        ]
-        return ", ".join(parts)
-
-    def __add__(self, other: Spending) -> Spending:
-        mine, others = asdict(self), asdict(other)
-        failures = dict(Counter(mine.pop("failures")) + Counter(others.pop("failures")))
-        return Spending(**{name: mine[name] + others[name] for name in mine}, failures=failures)
 
 
 class Answers(Sequence[Completion]):
@@ -98,14 +59,14 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
 
     Raises:
         UserError: a call failed to the end (the others are made first, unless it is the provider that fails); the key
-            is wrong or missing; the model is unknown; more than :data:`m1.client.scheduler.LOST_SHARE` was refused;
+            is wrong or missing; the model is unknown; more than :data:`m1.client.failures.LOST_SHARE` was refused;
             ``deadline`` or ``max_dollars`` was reached; the store cannot be written. Finished calls are kept, those in
             flight get :data:`m1.client.scheduler.GRACE` seconds to finish; so also after SIGTERM and Ctrl-C, which then
             end the process.
     """
     keys = [request.key(provider) for request in requests]
     wanted = dict(zip(keys, requests))
-    made: set[str] = set()
+    new: set[str] = set()
     failures: Counter[str] = Counter()
     if any(key not in store for key in wanted):
         api_key = _api_key(provider)
@@ -113,40 +74,25 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
             missing = {key: request for key, request in wanted.items() if key not in store}
             if missing:
                 with (
-                    served(provider.serve, provider.serve_seconds)
+                    running_server(provider.serve, provider.serve_seconds)
                     if provider.serve
                     else nullcontext(provider.base_url or "") as base_url
                 ):
-                    run = Run(provider, base_url, api_key, store, title, wanted, missing)
-                    asyncio.run(run.run())
-                made, failures = set(missing), run.failures
-    return Answers(keys, store), _spending(wanted, made, failures, provider, store)
+                    run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
+                    asyncio.run(_make(run))
+                new, failures = set(missing), run.failures.counts
+    return Answers(keys, store), Spending.from_store(wanted, new, failures, provider, store)
 
 
-def _spending(
-    keys: Mapping[str, Any], made: set[str], failures: Mapping[str, int], provider: Provider, store: Store
-) -> Spending:
-    totals: Counter[str] = Counter()
-    dollars = dollars_now = 0.0
-    for key in keys:
-        completion = _completion(key, store)
-        if completion.finish_reason == REFUSED:
-            totals["refused"] += 1
-            continue
-        cost = provider.dollars(completion.prompt_tokens, completion.completion_tokens)
-        dollars += cost
-        dollars_now += cost * (key in made)
-        totals["calls"] += 1
-        totals["calls_made"] += key in made
-        totals["cut"] += completion.finish_reason == "length"
-        for name in ("prompt_tokens", "thinking_tokens", "answer_tokens", "completion_tokens"):
-            totals[name] += getattr(completion, name)
-    counts = {
-        name: totals[name] for name in Spending.__dataclass_fields__ if not name.startswith(("dollars", "failures"))
-    }
-    return Spending(
-        **counts, dollars=round(dollars, 6), dollars_now=round(dollars_now, 6), failures=dict(sorted(failures.items()))
-    )
+async def _make(run: CallRun) -> None:
+    """Make the missing calls, live or by batches."""
+    async with run.connect() as client:
+        if run.provider.batch is None:
+            await CallScheduler(run, client).make_calls()
+        else:
+            from m1.client.batch import make_batches
+
+            await make_batches(run, client)
 
 
 def _api_key(provider: Provider) -> str:

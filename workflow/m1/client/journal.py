@@ -18,7 +18,7 @@ FIELDS = ("mark", "base_url", "input_file", "id", "submitted", "dollars_at_most"
 
 
 @dataclass
-class Submitted:
+class SubmittedBatch:
     """A batch as its journal has it, and what is known of it besides."""
 
     mark: str
@@ -60,7 +60,7 @@ class Submitted:
         _write(self.path(folder), kept | {"count": len(self.keys), "status": self.status} | {**counts, "done": True})
 
     @classmethod
-    def read(cls, path: Path) -> Submitted | None:
+    def read(cls, path: Path) -> SubmittedBatch | None:
         """The batch of a journal that is not done."""
         journal = read_json(path)
         try:

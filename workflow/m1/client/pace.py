@@ -38,12 +38,12 @@ class Bucket:
     def __init__(self, per_minute: float, now: float) -> None:
         self.burst = max(1.0, per_minute / 600)
         self.per_second = (per_minute - (self.burst - 1)) / 60
-        self.level, self.at = self.burst, now
+        self.level, self.updated = self.burst, now
 
     def wait(self, now: float) -> float:
         """Seconds until something may be taken; 0 if now."""
-        self.level = min(self.burst, self.level + (now - self.at) * self.per_second)
-        self.at = now
+        self.level = min(self.burst, self.level + (now - self.updated) * self.per_second)
+        self.updated = now
         return max(0.0, 1.0 - self.level - 1e-9) / self.per_second
 
     def take(self, amount: float) -> None:
@@ -103,14 +103,14 @@ class Pace:
         waits = [self._paused_until - now, *(bucket.wait(now) for bucket in (self._requests, self._tokens) if bucket)]
         return max(0.0, spread if spread > SHORTEST else 0.0, *waits)
 
-    def sent(self, tokens: float, now: float) -> None:
+    def note_sent(self, tokens: float, now: float) -> None:
         """A call was sent that is expected to use so many tokens."""
         self._sent_at = now
         if self._requests:
             self._requests.take(1)
-        self.used(tokens)
+        self.charge(tokens)
 
-    def used(self, tokens: float) -> None:
+    def charge(self, tokens: float) -> None:
         """So many more tokens were used than expected (fewer: a negative number)."""
         if self._tokens:
             self._tokens.take(tokens)
@@ -119,7 +119,7 @@ class Pace:
         """Send nothing before this time; a pause is never shortened."""
         self._paused_until = max(self._paused_until, until)
 
-    def success(self, sent: float, now: float) -> None:
+    def note_answer(self, sent: float, now: float) -> None:
         """A call sent at ``sent`` was answered."""
         if sent < self._cut_at:
             return  # it says how things were under a load that is no more
@@ -132,7 +132,7 @@ class Pace:
         if len(self._round) >= max(FEWEST, self._round_limit):
             self._end_round(now)
 
-    def trouble(self, sent: float, in_flight: int, now: float) -> None:
+    def note_trouble(self, sent: float, in_flight: int, now: float) -> None:
         """A call sent at ``sent`` was told to slow down, or met an error that load may cause; ``in_flight`` counts
         it."""
         if sent < self._cut_at:

@@ -91,7 +91,7 @@ def reasons(found: Batch) -> tuple[str, set[str]]:
     return "; ".join(texts), {str(error.get("code")) for error in errors}
 
 
-def stated(answer: Any, field: str) -> str:
+def required_field(answer: Any, field: str) -> str:
     """A field that every proper answer has; openai reads a page of HTML as a text, and ``{"error": ...}`` as an object
     without fields.
 

@@ -21,7 +21,7 @@ _LAST_LINES = 15
 
 
 @contextmanager
-def served(command: Sequence[str], seconds: float) -> Iterator[str]:
+def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
     """Start ``python -m <command> --port-file FILE`` and wait for its ``/health``; stop it on leaving, whatever the
     reason.
 
@@ -72,7 +72,7 @@ def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Pa
     """The port, once the server answers there."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
-        if port_file.exists() and _healthy(port := int(port_file.read_text())):
+        if port_file.exists() and _is_healthy(port := int(port_file.read_text())):
             return port
         time.sleep(0.02)
     state = (
@@ -85,7 +85,7 @@ def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Pa
     )
 
 
-def _healthy(port: int) -> bool:
+def _is_healthy(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     with suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/health")

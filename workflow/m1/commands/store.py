@@ -18,7 +18,8 @@ from typing import Any
 from m1.core.errors import UserError
 from m1.core.files import replacing
 from m1.core.progress import aligned
-from m1.core.store import Store, scan
+from m1.core.segments import scan
+from m1.core.store import Store
 
 SHOWN = 20
 """Lines of an import that are named one by one when they are refused."""

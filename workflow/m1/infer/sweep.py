@@ -236,17 +236,32 @@ def sweep(
         )
         for (benchmark, question), thought, last in zip(asked, thoughts, chain[max(chain)])
     ]
-    distinct = {(i, thought.ids, thought.ended): tokens for (i, _, thought), (_, tokens) in zip(places, answers)}
-    cost = Counter(
-        questions=len(asked),
-        predictions=len(predictions),
-        rollout_tokens=sum(thought.generated for thought in thoughts),
-        forced_tokens=sum(last.generated - first.generated for first, last in zip(chain[0], chain[max(chain)])),
-        answer_tokens=sum(distinct.values()),
-        anew_thinking_tokens=sum(thought.generated for _, _, thought in places),
-        anew_answer_tokens=sum(tokens for _, tokens in answers),
-    )
-    return rollouts, predictions, cost
+    tokens_spent = _token_counts(thoughts, chain, [(i, thought) for i, _, thought in places], [n for _, n in answers])
+    return rollouts, predictions, Counter(questions=len(asked), predictions=len(predictions), **tokens_spent)
+
+
+def _token_counts(
+    thoughts: Sequence[Thought],
+    chain: dict[int, list[Thought]],
+    answered: Sequence[tuple[int, Thought]],
+    answer_tokens: Sequence[int],
+) -> dict[str, int]:
+    """The token counts that :func:`sweep` returns.
+
+    Args:
+        thoughts: one per question, to the largest budget.
+        chain: from :func:`force`.
+        answered: question number and thinking of each prediction.
+        answer_tokens: tokens of each prediction's answer.
+    """
+    distinct = {(i, thought.ids, thought.ended): tokens for (i, thought), tokens in zip(answered, answer_tokens)}
+    return {
+        "rollout_tokens": sum(thought.generated for thought in thoughts),
+        "forced_tokens": sum(last.generated - first.generated for first, last in zip(chain[0], chain[max(chain)])),
+        "answer_tokens": sum(distinct.values()),
+        "anew_thinking_tokens": sum(thought.generated for _, thought in answered),
+        "anew_answer_tokens": sum(answer_tokens),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:

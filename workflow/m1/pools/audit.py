@@ -101,17 +101,11 @@ def find_matches(
     matches = []
     for i, j in {*near, *released, *contained}:
         similarity = fuzz.ratio(questions[i].stem, stems[j])
-        if similarity >= max(thresholds):
-            caught_by = "both" if (i, j) in contained else "stem"
-        elif (i, j) in contained:
-            caught_by = "ngram"
-        else:
-            caught_by = "near" if similarity >= min(thresholds) else "released"
         matches.append(
             Match(
                 benchmark=benchmark_of[j],
                 pool=pool_of[i],
-                caught_by=caught_by,
+                caught_by=_catcher(similarity, thresholds, (i, j) in contained),
                 released=(i, j) in released,
                 same_answer=_answer(questions[i]) == _answer(others[j]),
                 stem_similarity=similarity,
@@ -132,6 +126,15 @@ def find_matches(
         return *place, -match.stem_similarity, -(match.containment or 0.0), match.benchmark_id, match.question_id
 
     return sorted(matches, key=order)
+
+
+def _catcher(similarity: float, thresholds: Sequence[float], contained: bool) -> str:
+    """What a match is caught by; see :attr:`Match.caught_by`."""
+    if similarity >= max(thresholds):
+        return "both" if contained else "stem"
+    if contained:
+        return "ngram"
+    return "near" if similarity >= min(thresholds) else "released"
 
 
 def summarize(

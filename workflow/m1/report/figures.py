@@ -119,17 +119,7 @@ def draw(
         if regress:
             axes.set_xscale("log", base=2)
             axes.tick_params(axis="x", labelrotation=90)
-        for number, accuracy in drawn:
-            look = style.model_style(number)
-            axes.plot(places, accuracy, **look)
-            if regress_here:
-                _draw_regression(axes, places, accuracy, look["color"])
-        style.whole_ticks(axes, places)
-        axes.locator_params(axis="y", nbins=5)
-        bottom, top = axes.get_ylim()
-        axes.set_ylim(
-            max(bottom, -4), min(top, 104)
-        )  # a regression line may leave what an accuracy can be; the axis does not
+        _draw_curves(axes, places, drawn, regress_here)
     _draw_legend(last, [model["label"] for model in models], regress_here)
     figure.supxlabel(
         axis + ("\n" if note else ""), fontsize=9
@@ -137,6 +127,20 @@ def draw(
     figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")
     figure.supylabel("accuracy (%)", fontsize=9)
     return figure
+
+
+def _draw_curves(axes: Axes, places: Sequence[int], curves: Sequence[tuple[int, pd.Series]], regress: bool) -> None:
+    """The curves of one panel; each comes with its model's number, which decides its colour."""
+    for number, accuracy in curves:
+        look = style.model_style(number)
+        axes.plot(places, accuracy, **look)
+        if regress:
+            _draw_regression(axes, places, accuracy, look["color"])
+    style.whole_ticks(axes, places)
+    axes.locator_params(axis="y", nbins=5)
+    bottom, top = axes.get_ylim()
+    # A regression line may leave the range of accuracies; the axis does not.
+    axes.set_ylim(max(bottom, -4), min(top, 104))
 
 
 def _draw_legend(axes: Axes, labels: Sequence[str], regress: bool) -> None:

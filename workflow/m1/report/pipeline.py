@@ -251,8 +251,19 @@ def arrange(
             near.setdefault(id(one), []).append(other)
             near.setdefault(id(other), []).append(one)
     near |= {id(node): chain for chain, _ in arrows for node in chain[1:-1]}
-    near |= {id(node): chain for chain, _ in arrows for node in chain[1:-1]}
-    straight = near | {id(node): chain[1:-1] for chain, _ in arrows for node in chain[1:-1] if len(chain) > 3}
+    return _tidiest(grid, [chain for chain, _ in arrows], near), arrows
+
+
+def _tidiest(
+    grid: Sequence[list[Node]], chains: Sequence[Sequence[Node]], near: Mapping[int, Sequence[Node]]
+) -> list[list[Node]]:
+    """Rows of nodes in the tidiest of :data:`STARTS` arrangements; each node gets its place in it.
+
+    Args:
+        chains: the nodes that each arrow goes through.
+        near: ``id`` of a node to the nodes that it is drawn to.
+    """
+    straight = {**near, **{id(node): chain[1:-1] for chain in chains for node in chain[1:-1] if len(chain) > 3}}
     found = []
     for start in range(STARTS):
         for row in grid:
@@ -268,14 +279,12 @@ def arrange(
                 if not settled:
                     row.sort(key=lambda node: drawn_to[id(node)])
                 _spread(row, [drawn_to[id(node)] for node in row])
-        found.append(
-            (_untidiness([chain for chain, _ in arrows]), start, [[(node, node.x) for node in row] for row in grid])
-        )
+        found.append((_untidiness(chains), start, [[(node, node.x) for node in row] for row in grid]))
     best = min(found, key=lambda one: one[:2])[2]
     for places in best:
         for node, x in places:
             node.x = x
-    return [[node for node, _ in places] for places in best], arrows
+    return [[node for node, _ in places] for places in best]
 
 
 def _untidiness(chains: Iterable[Sequence[Node]]) -> float:
@@ -342,18 +351,8 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     right = max(node.x + node.width / 2 for row in grid for node in row)
     width = max(WIDTH, right - left + HEADING + 0.3)
     middle = (HEADING + width) / 2 - (left + right) / 2
-    tops: list[float] = []
-    bottoms: list[float] = []
-    y = 0.08
-    for row in grid:
-        y += GAP / 2
-        tops.append(y)
-        y += BOX + LINE * max(len(node.lines) for node in row)
-        if any(node.rule == "report" for node in row):
-            y += LINE * (len(lines) - 1)
-        bottoms.append(y)
-        y += GAP / 2
-    height = y + (0.3 if note else 0.08)
+    tops, bottoms = _row_edges(grid, len(lines))
+    height = bottoms[-1] + GAP / 2 + (0.3 if note else 0.08)
     figure.set_size_inches(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -363,6 +362,39 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
             node.x += middle
             if node.rule == "report":
                 node.x = (HEADING + width) / 2
+    _draw_bands(axes, grid, tops, bottoms, width)
+    for chain, leads_back in arrows:
+        _draw_arrow(axes, chain, tops, bottoms, leads_back)
+    for number, row in enumerate(grid):
+        for node in row:
+            if node.rule == "report":
+                _draw_report(axes, node.x, tops[number], bottoms[number], width - HEADING - 0.3, lines)
+            elif node.rule:
+                _draw_box(axes, node, tops[number], wide(_title(node.rule), FONT) + 0.16)
+    axes.text(width / 2, height - 0.1, note, fontsize=6.5, color=style.MUTED, ha="center", va="bottom")
+    return figure
+
+
+def _row_edges(grid: Sequence[Sequence[Node]], report_lines: int) -> tuple[list[float], list[float]]:
+    """Top and bottom of each row, in inches from the top of the figure."""
+    tops: list[float] = []
+    bottoms: list[float] = []
+    y = 0.08
+    for row in grid:
+        y += GAP / 2
+        tops.append(y)
+        y += BOX + LINE * max(len(node.lines) for node in row)
+        if any(node.rule == "report" for node in row):
+            y += LINE * (report_lines - 1)
+        bottoms.append(y)
+        y += GAP / 2
+    return tops, bottoms
+
+
+def _draw_bands(
+    axes: Any, grid: Sequence[Sequence[Node]], tops: Sequence[float], bottoms: Sequence[float], width: float
+) -> None:
+    """A band behind the rows of each stage, with the stage's heading."""
     stages = [_stage(next(node.rule for node in row if node.rule)) for row in grid]
     for band, stage in enumerate(dict.fromkeys(stages)):
         inside = [number for number, other in enumerate(stages) if other == stage]
@@ -375,16 +407,6 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
         heading, _, section = STAGES[stage].partition("\n")
         axes.text(0.16, (top + bottom) / 2, heading, fontsize=8, fontweight="bold", va="bottom")
         axes.text(0.16, (top + bottom) / 2 + 0.03, section, fontsize=6, color=style.MUTED, va="top")
-    for chain, leads_back in arrows:
-        _draw_arrow(axes, chain, tops, bottoms, leads_back)
-    for number, row in enumerate(grid):
-        for node in row:
-            if node.rule == "report":
-                _draw_report(axes, node.x, tops[number], bottoms[number], width - HEADING - 0.3, lines)
-            elif node.rule:
-                _draw_box(axes, node, tops[number], wide(_title(node.rule), FONT) + 0.16)
-    axes.text(width / 2, height - 0.1, note, fontsize=6.5, color=style.MUTED, ha="center", va="bottom")
-    return figure
 
 
 def _wrapped(names: Sequence[str], width: float, wide: Callable[[str], float]) -> list[str]:

@@ -111,12 +111,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from m1.train import trainer as training
 
     _, first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
-    base = training.of_first(lambda: model_identity(arguments.base))
+    base = training.first_process_value(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
     decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), asdict(settings)]
     scratch = checkpoints.home(arguments.scratch, arguments.name, decided)
     kept = checkpoints.home(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
-    if training.of_first(lambda: finished.identity(kept, title)):
+    if training.first_process_value(lambda: finished.identity(kept, title)):
         if first:
             finished.take(kept, arguments.output)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         size = sum(file.stat().st_size for file in arguments.base.iterdir() if file.suffix in {".safetensors", ".bin"})
         parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
         checkpoints.check_space(scratch, kept, arguments.output, parameters, 2 if settings.bf16 else 4, title)
-    trainer, ran = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
+    trainer, info = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
     weights = training.weights(trainer, "bfloat16" if settings.bf16 else "float32")
     if not first:
         return
@@ -154,14 +154,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             counts=counts,
             started=started,
             known={"base": base},
-            ran={**asdict(ran), "runtime": asdict(runtime)},
+            ran={**asdict(info), "runtime": asdict(runtime)},
         )
     finished.take(kept, arguments.output)
     shutil.rmtree(scratch, ignore_errors=True)
     say(
         title,
         f"{len(samples):,} samples, {encoded.learned:,} tokens with loss an epoch, final loss "
-        f"{log[-1]['loss']:.4f} · {ran}",
+        f"{log[-1]['loss']:.4f} · {info}",
     )
 
 

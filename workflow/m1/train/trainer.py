@@ -29,6 +29,7 @@ from trl import SFTConfig, SFTTrainer
 from m1.core.errors import UserError, first_line
 from m1.core.progress import Progress, say
 from m1.train import checkpoints
+from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
 STRATEGIES = Path(__file__).parents[3] / "config/accelerate"
@@ -39,7 +40,7 @@ WINDOW = 8
 """Batches within which samples are grouped by length."""
 
 
-class Order(Sampler[int]):
+class BatchSampler(Sampler[int]):
     """The order of samples in an epoch, the same for any number of processes.
 
     A step is a batch of the recipe's size, in which samples go by length: those that run at a time need little padding.
@@ -77,50 +78,50 @@ class Order(Sampler[int]):
 
 
 class Trainer(SFTTrainer):
-    """trl's trainer with our order."""
+    """trl's trainer with our order of samples."""
 
-    order: Order
+    sampler: BatchSampler
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return self.order
+    def _get_train_sampler(self, train_dataset: Any = None) -> BatchSampler:
+        return self.sampler
 
 
-class Epochs(TrainerCallback):
-    """Tells the order which epoch begins. The trainer does so, too, but on several processes it does not reach the
-    order of an epoch in whose middle a resumed training begins."""
+class EpochCallback(TrainerCallback):
+    """Tells the sampler which epoch begins. The trainer does so, too, but on several processes it does not reach the
+    sampler in an epoch in whose middle a resumed training begins."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, sampler: BatchSampler) -> None:
+        self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.order.set_epoch(state.global_step * self.order.batch_size // len(self.order))
+        self.sampler.set_epoch(state.global_step * self.sampler.batch_size // len(self.sampler))
 
 
-class Kept(TrainerCallback):
+class CheckpointCallback(TrainerCallback):
     """Saves now and then, and when asked to stop (SIGTERM, as SLURM sends before the time limit); all processes agree
     on the step."""
 
     def __init__(self, minutes: float, steps: int | None) -> None:
         self.minutes, self.steps = minutes, steps
-        self.saved = time.monotonic()
-        self.stopped = False
+        self.saved_at = time.monotonic()
+        self.stop_asked = False
         self.stopped_at: int | None = None
 
-    def _stop(self, *_: Any) -> None:
-        self.stopped = True
+    def _ask_to_stop(self, *_: Any) -> None:
+        self.stop_asked = True
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.before = signal.signal(signal.SIGTERM, self._stop)
+        self.before = signal.signal(signal.SIGTERM, self._ask_to_stop)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         signal.signal(signal.SIGTERM, self.before)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask to save, or to save and stop."""
-        due = time.monotonic() - self.saved >= 60 * self.minutes or bool(
+        due = time.monotonic() - self.saved_at >= 60 * self.minutes or bool(
             self.steps and state.global_step % self.steps == 0
         )
-        wanted = 2 if self.stopped else int(due)
+        wanted = 2 if self.stop_asked else int(due)
         if PartialState().num_processes > 1:
             votes = torch.tensor(wanted, device=PartialState().device)
             torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
@@ -136,10 +137,10 @@ class Kept(TrainerCallback):
         if PartialState().is_main_process:
             checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         PartialState().wait_for_everyone()
-        self.saved = time.monotonic()
+        self.saved_at = time.monotonic()
 
 
-class Shown(TrainerCallback):
+class LossLogger(TrainerCallback):
     """The loss on the progress line and, step by step, in a file of JSON lines; after a kill, the file goes on where
     training does."""
 
@@ -161,7 +162,7 @@ class Shown(TrainerCallback):
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunInfo:
     """How a training really ran; it decides speed and memory, not what is computed."""
 
     strategy: str
@@ -219,7 +220,7 @@ def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
     return state.num_processes, state.is_main_process
 
 
-def of_first(make: Callable[[], str]) -> str:
+def first_process_value(make: Callable[[], str]) -> str:
     """What the first process makes, in all of them: the weights of a base are hashed once, not by every GPU's
     process."""
     return broadcast_object_list([make() if PartialState().is_main_process else ""])[0]
@@ -240,113 +241,137 @@ def dataset(examples: Sequence[Mapping[str, Sequence[int]]], batch_size: int, fi
     )
 
 
-def attention(wanted: str) -> str:
+def attention_implementation(wanted: str) -> str:
     """``auto`` is flash attention where the card and its package allow it, else PyTorch's own."""
     if wanted != "auto":
         return wanted
     return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else "sdpa"
 
 
-def train(
-    base: Path,
-    tokenizer: Any,
-    examples: Sequence[Mapping[str, Sequence[int]]],
-    settings: Mapping[str, Any],
-    placement: Mapping[str, Any],
+def training_arguments(
+    settings: SftSettings,
+    runtime: TrainRuntime,
+    steps: int,
+    shares: tuple[int, int],
+    attention: str,
     scratch: Path,
     title: str,
-) -> tuple[Trainer, Ran]:
-    """Train to the end, from the last checkpoint if there is one.
+) -> SFTConfig:
+    """trl's own form of the settings.
 
     Args:
-        examples: ``input_ids`` and ``labels`` of each sample, not longer than the block.
-        settings: the recipe's ``sft``: what decides the weights.
-        placement: the recipe's ``train``: where and how it runs.
-        scratch: folder of this training's checkpoints and log.
-
-    Raises:
-        UserError: the batch cannot be divided among the processes, or the training was asked to stop.
+        settings, runtime, scratch: as in :func:`train`.
+        steps: of the whole training.
+        shares: from :func:`divide_batch`.
+        attention: from :func:`attention_implementation`.
     """
-    count = PartialState().num_processes
-    per_device, accumulation = divided(settings["batch_size"], count, placement["per_device"])
-    chosen = attention(placement["attention"])
-    padding_free = per_device > 1 and chosen.startswith("flash_attention")
-    lengths = [len(example["input_ids"]) for example in examples]
-    order = Order(lengths, settings["batch_size"], settings["seed"], settings["group_by_length"])
-    steps = len(order) // settings["batch_size"] * settings["epochs"]
-    resume = checkpoints.last(scratch)
-    config = SFTConfig(
+    per_device, accumulation = shares
+    return SFTConfig(
         output_dir=str(scratch),
-        num_train_epochs=settings["epochs"],
+        num_train_epochs=settings.epochs,
         per_device_train_batch_size=per_device,
         gradient_accumulation_steps=accumulation,
-        learning_rate=settings["learning_rate"],
+        learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(settings["warmup_ratio"] * steps),
-        weight_decay=settings["weight_decay"],
-        adam_beta1=settings["betas"][0],
-        adam_beta2=settings["betas"][1],
-        bf16=settings["bf16"],
-        activation_checkpointing=placement["gradient_checkpointing"]
+        warmup_steps=math.ceil(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        bf16=settings.bf16,
+        activation_checkpointing=runtime.gradient_checkpointing
         and "ACCELERATE_USE_FSDP" not in os.environ,  # FSDP has its own
         # Weights are held in float32 and bf16 is autocast, as in the released training.
         model_init_kwargs={
             "dtype": "float32",
             "device_map": None,
-            "attn_implementation": chosen,
-            "use_kernels": placement["kernels"],
+            "attn_implementation": attention,
+            "use_kernels": runtime.kernels,
         },
         max_length=None,  # nothing is cut in silence: examples are checked before
         dataset_kwargs={"skip_prepare_dataset": True},
-        padding_free=padding_free,
-        seed=settings["seed"],
+        padding_free=per_device > 1 and attention.startswith("flash_attention"),
+        seed=settings.seed,
         logging_steps=max(1, steps // 200),
         save_strategy="no",
-        report_to=placement["report_to"],
+        report_to=runtime.report_to,
         run_name=title,
         disable_tqdm=True,
         dataloader_num_workers=0,
         use_cpu=not torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
     )
-    kept = Kept(placement["save_minutes"], placement["save_steps"])
+
+
+def train(
+    base: Path,
+    tokenizer: Any,
+    examples: Sequence[Mapping[str, Sequence[int]]],
+    settings: SftSettings,
+    runtime: TrainRuntime,
+    scratch: Path,
+    title: str,
+) -> tuple[Trainer, RunInfo]:
+    """Train to the end, from the last checkpoint if there is one.
+
+    Args:
+        examples: ``input_ids`` and ``labels`` of each sample, not longer than the block.
+        settings: the recipe's ``sft``: what decides the weights.
+        runtime: the recipe's ``train``: where and how it runs.
+        scratch: folder of this training's checkpoints and log.
+
+    Raises:
+        UserError: the batch cannot be divided among the processes, or the training was asked to stop.
+    """
+    shares = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
+    lengths = [len(example["input_ids"]) for example in examples]
+    sampler = BatchSampler(lengths, settings.batch_size, settings.seed, settings.group_by_length)
+    steps = len(sampler) // settings.batch_size * settings.epochs
+    resume = checkpoints.last(scratch)
+    attention = attention_implementation(runtime.attention)
+    config = training_arguments(settings, runtime, steps, shares, attention, scratch, title)
+    checkpointing = CheckpointCallback(runtime.save_minutes, runtime.save_steps)
     with ExitStack() as stack:
         progress = Progress(title, steps, "steps")
         if PartialState().is_main_process:
             stack.enter_context(progress)
-        trainer = made(
-            placement,
+        trainer = make_trainer(
+            runtime,
             model=str(base),
             args=config,
-            train_dataset=dataset(examples, settings["batch_size"], tokenizer.eos_token_id),
+            train_dataset=dataset(examples, settings.batch_size, tokenizer.eos_token_id),
             processing_class=tokenizer,
-            callbacks=[Epochs(order), kept, Shown(progress, scratch / "log.jsonl")],
+            callbacks=[EpochCallback(sampler), checkpointing, LossLogger(progress, scratch / "log.jsonl")],
         )
-        trainer.order = order
+        trainer.sampler = sampler
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        parameters = sum(weights.numel() for weights in trainer.accelerator.unwrap_model(trainer.model).parameters())
-        ran = Ran(
-            strategy_name(trainer.accelerator),
-            torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-            count,
-            per_device,
-            accumulation,
-            chosen,
-            padding_free,
-            int(resume.name.rpartition("-")[2]) if resume else 0,
-            parameters,
-        )
+        info = run_info(trainer, config, attention, int(resume.name.rpartition("-")[2]) if resume else 0)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if kept.stopped_at is not None:
+    if checkpointing.stopped_at is not None:
         raise UserError(
-            f"{title}: asked to stop after step {kept.stopped_at:,} of {steps:,}; kept in {scratch}. "
+            f"{title}: asked to stop after step {checkpointing.stopped_at:,} of {steps:,}; kept in {scratch}. "
             "Run again to go on from there."
         )
-    return trainer, ran
+    return trainer, info
 
 
-def made(placement: Mapping[str, Any], **arguments: Any) -> Trainer:
+def run_info(trainer: Trainer, config: SFTConfig, attention: str, resumed: int) -> RunInfo:
+    """How a trainer runs; ``resumed`` as in :attr:`RunInfo.resumed`."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return RunInfo(
+        strategy_name(trainer.accelerator),
+        torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        PartialState().num_processes,
+        config.per_device_train_batch_size,
+        config.gradient_accumulation_steps,
+        attention,
+        config.padding_free,
+        resumed,
+        sum(weights.numel() for weights in model.parameters()),
+    )
+
+
+def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
     """The trainer.
 
     Raises:
@@ -355,7 +380,7 @@ def made(placement: Mapping[str, Any], **arguments: Any) -> Trainer:
     try:
         return Trainer(**arguments)
     except (ImportError, RuntimeError) as error:  # transformers raises both for a package that is not there
-        wanted = ", ".join(f"{key}: {placement[key]}" for key in ("attention", "kernels", "report_to"))
+        wanted = ", ".join(f"{key}: {getattr(runtime, key)}" for key in ("attention", "kernels", "report_to"))
         if isinstance(error, ImportError) or "requires" in str(error):
             raise UserError(
                 f"train ({wanted}): {first_line(error)} Install it in the training environment, or ask for "
@@ -394,7 +419,7 @@ def strategy_name(accelerator: Any) -> str:
     return {"NO": "single", "MULTI_GPU": "DDP", "MULTI_CPU": "DDP"}.get(kind, kind)
 
 
-def divided(batch: int, count: int, most: int) -> tuple[int, int]:
+def divide_batch(batch: int, count: int, most: int) -> tuple[int, int]:
     """Samples at a time on one process, and how many times for one step, so that a step is ``batch`` samples on any
     number of processes.
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from m1.core.errors import run
 from m1.core.files import replacing_model, write_manifest
-from m1.world.settings import PretrainSettings
 from m1.core.progress import Progress, say
+from m1.world.settings import PretrainSettings
 
 IGNORED = -100
 """Label of a token that is not learned."""

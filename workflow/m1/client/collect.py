@@ -1,0 +1,168 @@
+"""What a batch that has ended holds: into the store, refused, or to be asked again (see :mod:`m1.client.batch`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m1.client.attempt import is_refusal
+from m1.client.backlog import Backlog
+from m1.client.endpoint import BatchEndpoint
+from m1.client.journal import SubmittedBatch
+from m1.client.provider import Completion
+from m1.client.results import NO_COMPLETION, is_passing, read_line, reasons
+from m1.core.errors import UserError
+from m1.core.progress import Progress, say
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+CHUNK = 200
+"""Answers handed to the store at a time."""
+TRIES = 3
+"""How often files that hold fewer answers than the provider counts are fetched before that is believed."""
+_LIMITS = {"token_limit_exceeded", "rate_limit_exceeded", "too_many_requests"}
+"""Reasons of a batch that failed because too much waits at the provider already."""
+_PASSING = _LIMITS | {"server_error", "internal_error"}
+
+Keep = Callable[[Sequence[tuple[str, dict[str, Any]]]], Awaitable[None]]
+
+
+@dataclass
+class Unanswered:
+    """What a batch's files hold besides answers and refusals."""
+
+    passing: dict[str, str] = field(default_factory=dict)
+    """Key of each call that failed for a passing reason, and the reason."""
+    free: set[str] = field(default_factory=set)
+    """Those of them that failed before an answer was made."""
+    fatal: str = ""
+    """Why the run must end."""
+    unreadable: int = 0
+    """Lines that cannot be read."""
+
+
+class Collector:
+    """Collects batches that have ended.
+
+    Args:
+        keep: makes values durable.
+        folder: where the journals are.
+    """
+
+    def __init__(self, backlog: Backlog, endpoint: BatchEndpoint, keep: Keep, folder: Path, progress: Progress) -> None:
+        self.backlog, self.endpoint, self.keep, self.folder, self.progress = backlog, endpoint, keep, folder, progress
+
+    async def collect(self, batch: SubmittedBatch, found: Batch) -> None:
+        """Fetch what a batch holds, mark its journal done, and sort out what is not answered.
+
+        Raises:
+            ValueError: its files hold fewer answers than the provider counts; they may come late.
+            UserError: a call or the batch failed for a reason that does not pass.
+        """
+        unanswered = await self._fetch(batch, found)
+        self._close(batch, unanswered.unreadable)
+        self._sort_out(batch, found, unanswered)
+
+    async def _fetch(self, batch: SubmittedBatch, found: Batch) -> Unanswered:
+        unanswered, answered = Unanswered(), 0
+        chunk: dict[str, dict[str, Any]] = {}
+        for file_id in filter(None, [found.output_file_id, found.error_file_id]):
+            async for line in self.endpoint.lines(file_id):
+                answered += file_id == found.output_file_id
+                try:
+                    key, status, value = read_line(line)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    unanswered.unreadable += 1
+                    continue
+                if key not in batch.pending or key in chunk:
+                    continue
+                if isinstance(value, str):
+                    self._note_unanswered(batch, unanswered, key, status, value)
+                    continue
+                chunk[key] = value
+                if len(chunk) == CHUNK:
+                    await self._keep(batch, chunk)
+        await self._keep(batch, chunk)
+        batch.short += answered < batch.answered
+        if answered < batch.answered and batch.short < TRIES:
+            raise ValueError(f"batch {batch.id} has {batch.answered:,} answers, and its files hold {answered:,} lines")
+        return unanswered
+
+    def _note_unanswered(
+        self, batch: SubmittedBatch, unanswered: Unanswered, key: str, status: int, found: str
+    ) -> None:
+        if is_refusal(status, found):
+            batch.pending.discard(key)
+            batch.refused += 1
+            if key in self.backlog.waiting:
+                self.backlog.waiting.discard(key)
+                self.progress.advance()
+                self.backlog.refused[key] = {"refused": {"status": status, "message": found}}
+        elif is_passing(status):
+            unanswered.passing[key] = found
+            if status != NO_COMPLETION:
+                unanswered.free.add(key)
+        else:
+            place = f"{self.endpoint.base_url}: a call of batch {batch.id}"
+            unanswered.fatal = f"{place} failed with {found}. {self.endpoint.remedy(status)}"
+
+    async def _keep(self, batch: SubmittedBatch, chunk: dict[str, dict[str, Any]]) -> None:
+        """Make answers durable, and empty the chunk."""
+        if chunk:
+            await self.keep(list(chunk.items()))
+        backlog = self.backlog
+        for key, value in chunk.items():
+            completion = Completion.from_value(key, value)
+            backlog.spend(0.0, backlog.provider.dollars(completion.prompt_tokens, completion.completion_tokens))
+            if value["usage"] is None and key in backlog.missing:
+                # Nobody knows what it cost; the limit of dollars is to hold.
+                backlog.spend(backlog.missing[key].most_dollars(backlog.provider), 0.0)
+        if chunk:
+            self.progress.advance(len(backlog.waiting & chunk.keys()), backlog.note(self.endpoint.trouble))
+        batch.pending -= chunk.keys()
+        backlog.waiting -= chunk.keys()
+        chunk.clear()
+
+    def _close(self, batch: SubmittedBatch, unreadable: int) -> None:
+        """Mark a journal done; all that the batch has answered is in the store."""
+        self.backlog.open_batches.remove(batch)
+        settled = len(batch.keys) - len(batch.pending)
+        batch.write_done(self.folder, {"answered": settled - batch.refused, "refused": batch.refused})
+        say(
+            self.progress.title,
+            f"batch {batch.id} {batch.status} after {(time.time() - batch.submitted) / 60:.0f} min: {settled:,} of "
+            f"{len(batch.keys):,} calls done, {batch.refused:,} of them refused"
+            + (f"; {unreadable:,} lines that cannot be read left out" if unreadable else ""),
+        )
+
+    def _sort_out(self, batch: SubmittedBatch, found: Batch, unanswered: Unanswered) -> None:
+        """Have calls without an answer submitted again, or end the run."""
+        backlog, provider, base_url = self.backlog, self.backlog.provider, self.endpoint.base_url
+        reason, codes = reasons(found)
+        due = (batch.pending & backlog.waiting).difference(*(other.pending for other in backlog.open_batches))
+        rest = {
+            key: unanswered.passing.get(key) or reason or f"nothing ({batch.status})"
+            for key in batch.keys
+            if key in due
+        }
+        if batch.status != "failed":  # what got lost may have been paid for, and the limit of dollars is to hold
+            backlog.spend(sum(backlog.missing[key].most_dollars(provider) for key in due - unanswered.free), 0.0)
+        if codes & _LIMITS and backlog.open_batches:
+            backlog.most_open = len(backlog.open_batches)
+            backlog.queue.extendleft(reversed(rest))
+        else:
+            backlog.next_round |= rest
+        fatal = unanswered.fatal
+        if batch.status == "failed" and codes - _PASSING:
+            fatal = f"{base_url}: batch {batch.id} is not accepted: {reason}. Check the settings of {provider.name}."
+        if batch.status == "cancelled":
+            fatal = (
+                f"{base_url}: batch {batch.id} was cancelled there. What it answered is kept; run "
+                "again to submit the rest again."
+            )
+        if fatal:
+            raise UserError(fatal)

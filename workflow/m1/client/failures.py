@@ -1,0 +1,170 @@
+"""What a failed attempt means: for its call (asked again, refused or lost) and for the run (it goes on, or ends).
+
+Nothing here sends, sleeps or looks at a clock; times are given, in seconds of any clock that only goes forward.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from m1.client.attempt import Failure
+from m1.client.provider import Provider, Request
+from m1.core.errors import UserError
+from m1.core.store import Store
+
+LOST_SHARE = 0.01
+"""More than this share of all calls refused, or failed to the end, and more than one, ends the run: it is not these
+calls' own fault."""
+LOST_IN_A_ROW = 3
+"""So many calls failed to the end without one answer between them end the run, too: the provider is out of order."""
+FIRST_REFUSED = 3
+"""So many calls refused before anything was ever answered mean that the settings are wrong."""
+FIRST_SECONDS = 10.0
+"""The first call is alone until it is answered, or for so many seconds: a wrong key is told at once, thinking takes
+longer. No connection within these seconds ends the run."""
+CONNECTIONS = 3
+"""Attempts at a first connection."""
+RECONNECT_SECONDS = 1.0
+"""Seconds between them."""
+PATIENCE = 600.0
+"""Seconds of being told to slow down (429), without one answer, after which the run ends."""
+
+
+@dataclass
+class Call:
+    """A call, and how often attempts at it failed."""
+
+    key: str
+    request: Request
+    worst: float
+    """Dollars that it may cost."""
+    failures: int = 0
+    slowed: int = 0
+    """Attempts answered by 429."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from a failed attempt."""
+
+    repeat: bool
+    """Whether the call is made again."""
+    ending: UserError | None = None
+    """Why the run ends; None where it goes on."""
+    pause: float = 0.0
+    """Seconds during which no call is sent."""
+
+
+class FailurePolicy:
+    """Decides what failures mean, from what has failed before in this run.
+
+    Args:
+        store: where calls of ``wanted`` that earlier runs made are found.
+        wanted: all calls of the step, by key.
+    """
+
+    def __init__(self, provider: Provider, base_url: str, store: Store, wanted: Mapping[str, Request]) -> None:
+        self.provider, self.base_url, self.store = provider, base_url, store
+        self.counts: Counter[str] = Counter()
+        """Failed attempts by :attr:`m1.client.attempt.Failure.kind`."""
+        self.refused: dict[str, dict[str, Any]] = {}
+        """Key of each refused call to what the store keeps of it."""
+        self.lost: list[str] = []
+        """What was found at the last attempt of each call that failed to the end."""
+        self._stored = [key for key in wanted if key in store]
+        self._most_lost = max(1, LOST_SHARE * len(wanted))
+        self._lost_in_a_row = 0
+        self._unconnected = 0
+        """Failed connections since the latest answer."""
+        self._slowed_since: float | None = None
+        """The first 429 since the latest answer."""
+
+    def note_answer(self) -> None:
+        """A call was answered: the provider works."""
+        self._slowed_since, self._unconnected, self._lost_in_a_row = None, 0, 0
+
+    def decide(self, call: Call, failure: Failure, answered: int, began: float, now: float) -> Decision:
+        """What a failed attempt means for its call and for the run.
+
+        Args:
+            answered: calls that this run has answered.
+            began: when the run began.
+        """
+        self.counts[failure.kind] += 1
+        status = failure.status
+        if failure.kind == "refused":
+            self.refused[call.key] = {"refused": {"status": status, "message": failure.found}}
+            too_many = self.too_many_refused(answered)
+            return Decision(False, self.refusal_error(f"the last one with: {failure.found}") if too_many else None)
+        if status in {402, 405, 410} or (status in {401, 403, 404} and not answered):
+            return Decision(False, UserError(f"{self.base_url}: {failure.found}. {self._remedy(status)}"))
+        if failure.kind == "connection" and not answered:
+            self._unconnected += 1
+            late = self._unconnected >= CONNECTIONS or now - began > FIRST_SECONDS
+            return Decision(True, self._connection_error(failure.found) if late else None, RECONNECT_SECONDS)
+        if failure.kind == "429":
+            call.slowed += 1
+            self._slowed_since = now if self._slowed_since is None else self._slowed_since
+            late = now - self._slowed_since > PATIENCE
+            return Decision(True, self._slow_down_error(failure.found) if late else None)
+        call.failures += 1
+        if call.failures <= self.provider.max_retries:
+            return Decision(True)
+        self.lost.append(failure.found + (f". {remedy}" if (remedy := self._remedy(status)) else ""))
+        self._lost_in_a_row += 1
+        # While others are answered, it is this call; else it is the provider.
+        many = not answered or self._lost_in_a_row >= LOST_IN_A_ROW or len(self.lost) > self._most_lost
+        return Decision(False, self.lost_error("a call") if many else None)
+
+    def too_many_refused(self, answered: int) -> bool:
+        """Whether so many calls are refused that it must be the settings; ``answered`` counts those of this run."""
+        if not self.refused:
+            return False
+        count, (answered_before, refused_before) = len(self.refused), self._before
+        return count + refused_before > self._most_lost or (count >= FIRST_REFUSED and not answered + answered_before)
+
+    @cached_property
+    def _before(self) -> tuple[int, int]:
+        """Calls that earlier runs had answered, and refused; read only when it is needed."""
+        refused = sum("refused" in self.store.get(key) for key in self._stored)
+        return len(self._stored) - refused, refused
+
+    def refusal_error(self, found: str) -> UserError:
+        """The message where too many calls are refused; ``found`` tells of one of them."""
+        return UserError(
+            f"{self.base_url}: {len(self.refused)} calls were refused, {found}. Correct the settings of "
+            f"{self.provider.name} and run again."
+        )
+
+    def lost_error(self, what: str) -> UserError:
+        """The message where calls failed to the end; ``what`` says how many."""
+        return UserError(
+            f"{self.base_url}: {what} of model {self.provider.model} failed "
+            f"{self.provider.max_retries + 1} times, the last time with: "
+            f"{self.lost[-1]}. Wait until the provider is well again (or raise max_retries)."
+        )
+
+    def _connection_error(self, found: str) -> UserError:
+        return UserError(f"{self.base_url}: {found}, tried {self._unconnected} times. Check base_url and the network.")
+
+    def _slow_down_error(self, found: str) -> UserError:
+        return UserError(
+            f"{self.base_url}: nothing but {found} for {PATIENCE / 60:g} minutes. "
+            f"Wait, or lower concurrency, requests_per_minute or tokens_per_minute of {self.provider.name}."
+        )
+
+    def _remedy(self, status: int) -> str:
+        name = self.provider.api_key_env
+        remedies = {
+            401: f"Check the key in the environment variable {name}."
+            if name
+            else "Give the environment variable of a key by api_key_env.",
+            402: "Top up the provider's credit.",
+            403: f"Check what the key in the environment variable {name} may use.",
+            404: f"Check that base_url is correct and that the provider knows the model {self.provider.model!r}.",
+        }
+        return remedies.get(status, "Check base_url and the settings." if 400 <= status < 500 else "")
