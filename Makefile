@@ -18,13 +18,13 @@ $(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full clean%
 UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
-CONFIGURED := --configfile $(or $(CONFIG),config/overlays/demo.yaml)
+CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 .PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "CONFIG=\"FILE …\" lays files over the default configuration (without it: the demo's, config/overlays/demo.yaml), as in: make plan CONFIG=config/paper.yaml"
+	@echo; echo "CONFIG=\"FILE …\" lays files over the default configuration, which is the demo's, as in: make plan CONFIG=config/paper.yaml"
 
 # torch goes first and alone: its pin takes the CPU build where the machine has one, and nothing else may choose another.
 $(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt
@@ -56,11 +56,11 @@ fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so 
 
 ##@ run
 demo: $(VENV)/.ready ## the paper on the embedded world (without Table 2), into tables, figures and a report (about five minutes on two cores)
-	$(SNAKEMAKE) all --configfile config/overlays/demo.yaml $(PROFILED) $(QUIETLY)
+	$(SNAKEMAKE) all $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
-demo-full: $(VENV)/.ready ## the demo, and the ablation models of Table 2
-	$(SNAKEMAKE) all $(PROFILED) $(QUIETLY)
+demo-full: $(VENV)/.ready ## the demo, and the ablation models of Table 2 (config/overlays/demo-full.yaml)
+	$(SNAKEMAKE) all --configfile config/overlays/demo-full.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
 paper: $(VENV)/.ready ## the paper itself: GPUs, a teacher and a labeller, or what the authors published (make plan CONFIG=config/paper.yaml)
@@ -92,13 +92,13 @@ lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check workflow tests benchmarks envs
 	$(BIN)/ruff format --check workflow tests benchmarks envs
 	$(BIN)/mypy workflow/m1 envs/pin.py
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
 
 format: $(VENV)/.ready ## format everything
 	$(BIN)/ruff check --fix workflow tests benchmarks envs
 	$(BIN)/ruff format workflow tests benchmarks envs
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 
 pins: $(VENV)/.ready ## envs/*.yaml with the hashes of all wheels, after a change in requirements.txt or constraints.txt (uv, network)
 	$(BIN)/python envs/pin.py

@@ -24,7 +24,7 @@ def run(seed: int) -> Path:
     overlay = ROOT / results / "overlay.yaml"
     overlay.parent.mkdir(parents=True, exist_ok=True)
     overlay.write_text(f"pathvars: {{results: {results}, logs: logs/seeds/{seed}}}\nworld: {{seed: {seed}}}\n")
-    command = [sys.executable, "-m", "snakemake", "--quiet", "--configfile", "config/overlays/demo.yaml", str(overlay)]
+    command = [sys.executable, "-m", "snakemake", "--quiet", "--configfile", str(overlay)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     return ROOT / results
 

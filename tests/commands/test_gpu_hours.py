@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from m1.commands.gpu_hours import Work
-from m1.commands.plan import ROOT, make_plan, table
+from m1.commands.plan import make_plan, table
 from m1.wiring.config import load
 
+ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "config" / "paper.yaml"
 
 

@@ -13,7 +13,7 @@ import m1
 import pytest
 import yaml
 from m1.client.provider import Provider, Request
-from m1.commands.plan import BILL, ROOT, Plan, Step, make_plan, table, total
+from m1.commands.plan import BILL, Plan, Step, make_plan, table, total
 from m1.commands.plan import main as plan_main
 from m1.core import records
 from m1.core.errors import UserError
@@ -24,7 +24,9 @@ from m1.distill.traces import teacher_prompt
 from m1.select.domains import domain_prompt, read_qualifiers
 from m1.wiring.config import load
 
+ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "config" / "paper.yaml"
+FULL = ROOT / "config/overlays/demo-full.yaml"
 
 
 def settings(tmp_path: Path, *overlays: dict[str, Any], base: Path | None = None) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def test_published_subsets_and_screens_decide_what_is_asked(tmp_path: Path) -> N
 
 
 def test_questions_that_are_there_are_counted_and_looked_up(tmp_path: Path) -> None:
-    config = settings(tmp_path)
+    config = settings(tmp_path, base=FULL)
     results, hard, merged = tmp_path / "results", questions(60), questions(100)
     records.write(results / "pools/merged.parquet", merged, Question)
     records.write(results / "screen/hard.parquet", hard, Question)
@@ -152,7 +154,7 @@ def test_questions_that_are_there_are_counted_and_looked_up(tmp_path: Path) -> N
 
 
 def test_draw_is_made_as_the_step_makes_it_where_the_collection_is_there(tmp_path: Path) -> None:
-    config = settings(tmp_path)
+    config = settings(tmp_path, base=FULL)
     records.write(tmp_path / "results/pools/merged.parquet", questions(2000), Question)
     rows = steps(make_plan(config))
     size = config["distill"]["random_1k"]

@@ -13,7 +13,9 @@ from m1.core.errors import UserError
 from m1.wiring import config
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = functools.reduce(config.merged, [yaml.safe_load(path.read_text(encoding="utf-8")) for path in config.DEFAULT])
+DEFAULT = functools.reduce(config.merged, [config.read(path) for path in config.defaults()])
+FULL = config.merged(DEFAULT, config.read(ROOT / "config/overlays/demo-full.yaml"))
+"""With the ablations of Table 2."""
 SCHEMA = yaml.safe_load(config.SCHEMA.read_text(encoding="utf-8"))
 
 
@@ -28,8 +30,8 @@ def changed(path: str, value: Any, of: dict[str, Any] = DEFAULT) -> dict[str, An
     return result
 
 
-def without(path: str) -> dict[str, Any]:
-    result = copy.deepcopy(DEFAULT)
+def without(path: str, of: dict[str, Any] = DEFAULT) -> dict[str, Any]:
+    result = copy.deepcopy(of)
     *way, last = path.split("/")
     inner = result
     for key in way:
@@ -39,12 +41,13 @@ def without(path: str) -> dict[str, Any]:
 
 
 def prepared(changes: dict[str, Any]) -> dict[str, Any]:
-    return config.prepare(changes, ROOT)
+    return config.prepare(changes)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A root with recipes of its own, to edit."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with recipes of its own, to edit."""
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "config/models"
     folder.mkdir(parents=True)
     for recipe in (ROOT / "config/models").glob("*.yaml"):
@@ -54,7 +57,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_the_default_is_right_and_complete() -> None:
     found = prepared(copy.deepcopy(DEFAULT))
-    assert list(found["recipes"]) == DEFAULT["models"]
+    assert list(found["recipes"]) == found["models"] == DEFAULT["report"]["table1"]["models"]
     assert found["pools"]["medqa"]["path"] == "results/world/pools/medqa.jsonl"
     assert found["benchmarks"]["nejm"]["path"] == "results/world/benchmarks/nejm.jsonl"
     assert found["labeller"]["rule"] is None
@@ -87,7 +90,7 @@ def test_a_teacher_with_other_arguments_has_another_name() -> None:
 
 
 def test_a_part_of_a_recipe_overrides_the_thinking_of_all() -> None:
-    thinking = prepared(DEFAULT)["recipes"]["small-random-1k"]["thinking"]
+    thinking = prepared(FULL)["recipes"]["small-random-1k"]["thinking"]
     assert thinking == {**DEFAULT["thinking"], "budgets": [128], "forced": []}
 
 
@@ -129,7 +132,7 @@ def test_published_results_have_the_budgets_that_they_have() -> None:
     results = [
         {"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((192, 0), (64, 0), (192, 2))
     ]
-    given = changed("enter/results", {"small-random-1k": results}, changed("report/table2/budget", 192))
+    given = changed("enter/results", {"small-random-1k": results}, changed("report/table2/budget", 192, FULL))
     given["report"]["table2"]["models"] = ["small-random-1k"]
     thinking = prepared(given)["recipes"]["small-random-1k"]["thinking"]
     assert (thinking["budgets"], thinking["forced"]) == ([64, 192], [2])
@@ -219,15 +222,15 @@ REFUSED = {
         "subsets.m1k.traces: there is no 'hrd'; did you mean 'hard'?",
     ),
     "unknown like": (
-        changed("subsets/random_23k/like", "m24k"),
+        changed("subsets/random_23k/like", "m24k", FULL),
         "subsets.random_23k.like: there is no 'm24k'; did you mean 'm23k'?",
     ),
     "unknown like of a draw": (
-        changed("distill/random_23k/like", "m24k"),
+        changed("distill/random_23k/like", "m24k", FULL),
         "distill.random_23k.like: there is no 'm24k'",
     ),
-    "draw without a size": (without("distill/random_1k/size"), "distill.random_1k: give one of size and like"),
-    "draw without a share": (without("distill/random_1k/share"), "distill.random_1k: key 'share' is missing"),
+    "draw without a size": (without("distill/random_1k/size", FULL), "distill.random_1k: give one of size and like"),
+    "draw without a share": (without("distill/random_1k/share", FULL), "distill.random_1k: key 'share' is missing"),
     "base of two kinds": (
         changed("bases/small/hub", "a/b"),
         "bases.small: both path (results/world/models/small) and hub (a/b) are given, perhaps one "
@@ -274,25 +277,28 @@ REFUSED = {
         "report.table1.budget: 192 is not among the budgets of m1-small-1k: [64]",
     ),
     "unknown base of Figure 8a": (changed("report/figure8a/base", "smal"), "report.figure8a.base: there is no 'smal'"),
-    "unknown model in a table": (changed("report/table1/models", ["larg"]), "report.table1.models: there is no 'larg'"),
+    "unknown model in a table": (
+        changed("report/table1/models", ["larg"]),
+        "report.table1.models: no recipe config/models/larg.yaml; did you mean 'large'?",
+    ),
     "budget of a table": (
         changed("report/table1/budget", 100),
         "report.table1.budget: 100 is not among the budgets of m1-small-1k",
     ),
     "model without an ablation": (
-        changed("report/table2/models", ["m1-large-1k"]),
+        changed("report/table2/models", ["m1-large-1k"], FULL),
         "report.table2.models: config/models/m1-large-1k.yaml has no 'ablation'",
     ),
     "unknown model in the figures": (
         changed("report/figures", ["m1-smal-1k"]),
-        "report.figures: there is no 'm1-smal-1k'",
+        "report.figures: no recipe config/models/m1-smal-1k.yaml; did you mean 'm1-small-1k'?",
     ),
     "model that does not think in the figures": (
         changed("report/figures", ["small"]),
         "report.figures: small does not think",
     ),
     "figures of a model with budgets of its own": (
-        changed("report/figures", ["small-random-1k"]),
+        changed("report/figures", ["small-random-1k"], FULL),
         "report.figures: small-random-1k lacks budgets [16, 32, 48, 64, 96, 192]",
     ),
     "unknown server": (changed("teacher/serve", ["m1.nothing"]), "serve: there is no module m1.nothing in the package"),
@@ -333,20 +339,75 @@ def test_what_is_wrong_is_said(case: str) -> None:
         ("label: m1-small-1K", "label: [", "config/models/m1-small-1k.yaml: not readable as YAML"),
     ],
 )
-def test_what_is_wrong_in_a_recipe_is_said(root: Path, old: str, new: str, said: str) -> None:
-    path = root / "config/models/m1-small-1k.yaml"
+def test_what_is_wrong_in_a_recipe_is_said(folder: Path, old: str, new: str, said: str) -> None:
+    path = folder / "config/models/m1-small-1k.yaml"
     text = path.read_text(encoding="utf-8")
     assert text.count(old) == 1
     path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(UserError) as refusal:
-        config.prepare(DEFAULT, root)
+        prepared(DEFAULT)
     assert said in str(refusal.value)
 
 
-def test_an_empty_recipe_is_said(root: Path) -> None:
-    (root / "config/models/small.yaml").write_text("# nothing\n", encoding="utf-8")
+def test_an_empty_recipe_is_said(folder: Path) -> None:
+    (folder / "config/models/small.yaml").write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"config/models/small\.yaml: "):
-        config.prepare(DEFAULT, root)
+        prepared(DEFAULT)
+
+
+OWN_WEIGHTS = {"label": "Mine", "base": {"hub": "a/b", "revision": "main"}, "prompt": "plain"}
+
+
+def write_recipe(folder: Path, name: str, **changes: Any) -> None:
+    """A baseline of one's own."""
+    serve = {"engine": "transformers", "dtype": "float32", "batch": 8}
+    path = folder / f"config/models/{name}.yaml"
+    path.write_text(yaml.safe_dump({**OWN_WEIGHTS, "serve": serve, **changes}), encoding="utf-8")
+
+
+def test_a_recipe_brings_its_weights(folder: Path) -> None:
+    write_recipe(folder, "mine")
+    found = prepared(changed("report/table1/models", ["small", "mine"]))
+    assert found["recipes"]["mine"]["base"] == "mine"
+    assert found["bases"]["mine"] == OWN_WEIGHTS["base"]
+    write_recipe(folder, "mine", base={"path": "<results>/../weights"})
+    assert prepared(changed("models", ["mine"]))["bases"]["mine"] == {"path": "results/../weights"}
+
+
+def test_weights_of_a_recipe_are_checked(folder: Path) -> None:
+    write_recipe(folder, "mine", base={"hub": "a/b", "revison": "main"})
+    with pytest.raises(UserError, match=r"config/models/mine\.yaml: base: "):
+        prepared(changed("models", ["mine"]))
+    write_recipe(folder, "mine", base={})
+    with pytest.raises(UserError, match=r"bases\.mine: give one of hub and path"):
+        prepared(changed("models", ["mine"]))
+    write_recipe(folder, "small")
+    with pytest.raises(UserError, match=r"small\.yaml: base: weights are given here and in bases\.small; take one"):
+        prepared(DEFAULT)
+
+
+def test_what_is_computed_follows_from_the_report() -> None:
+    given = changed("report/table1/models", ["large"])
+    given["report"]["figures"] = ["m1-small-23k", "m1-small-1k"]
+    assert prepared(given)["models"] == ["large", "m1-small-23k", "m1-small-1k"]
+    assert prepared(given | {"models": ["small", "large"]})["models"] == [
+        "large",
+        "m1-small-23k",
+        "m1-small-1k",
+        "small",
+    ]
+
+
+def test_published_rows_are_those_whose_base_is_there(folder: Path) -> None:
+    """A new file among the recipes is a row of Table 1; of the embedded world's, which stand for the same rows, only
+    those whose base is left."""
+    write_recipe(folder, "mine", published="Med42-8B")
+    paper = config.merged(DEFAULT, config.read(ROOT / "config/paper.yaml"))
+    paper["report"]["table1"]["models"] = "published"
+    models = prepared(paper)["report"]["table1"]["models"]
+    assert models[models.index("med42-8b") + 1] == "mine"
+    assert len(models) == 26
+    assert not {"small", "large", "m1-small-1k", "0.5b"} & set(models)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,10 @@ def test_a_file_that_is_no_configuration(program: list[str], case: str, tmp_path
 
 def test_the_nearest_configuration_file_is_named(tmp_path: Path) -> None:
     _, said = run(sys.executable, "-m", "m1", "plan", "--configfile", "config/papre.yaml", folder=tmp_path)
-    assert "error: config/papre.yaml: no such configuration file; did you mean 'config/paper.yaml'?" in said
+    assert "error: config/papre.yaml: no such configuration file; did you mean 'config/paper.yaml'? (in " in said
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    _, said = run(sys.executable, "-m", "m1", "plan", "--configfile", "config/papre.yaml", folder=tmp_path)
+    assert said.endswith("error: config/papre.yaml: no such configuration file; did you mean 'config/paper.yaml'?")
 
 
 MODULES = {

@@ -6,18 +6,15 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
-
-from m1.wiring.config import prepare
 from m1.core.errors import UserError
 from m1.core.fingerprint import step
+from m1.core.places import SOURCE, source_file
+from m1.wiring.config import prepare
 from m1.wiring.run import one_of
 from m1.wiring.report import ReportWiring, planned_anew
 
 try:
-    wiring = ReportWiring(
-        prepare(config, Path(workflow.basedir)), remote=workflow.remote_exec
-    )
+    wiring = ReportWiring(prepare(config), remote=workflow.remote_exec)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -28,7 +25,7 @@ prefix = os.environ.get("CONDA_PREFIX", "")
 python = f'if [ "$CONDA_PREFIX" = "{prefix}" ]; then export PATH={Path(sys.executable).parent}:$PATH; fi'
 # Large blocks are kept by the allocator: without this, a fifth of the time of a training on a CPU goes into page faults.
 shell.prefix(
-    f"{python}; set -euo pipefail; export PYTHONPATH={workflow.basedir}/workflow TOKENIZERS_PARALLELISM=false "
+    f"{python}; set -euo pipefail; export PYTHONPATH={SOURCE}/workflow TOKENIZERS_PARALLELISM=false "
     "MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=100000000; "
 )
 

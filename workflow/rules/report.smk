@@ -4,8 +4,8 @@
 rule report_table1:
     input:
         scores=wiring.scores("table1"),
-        published="resources/paper/table1.csv",
-        benchmarks="resources/paper/benchmarks.csv",
+        published=source_file("resources/paper/table1.csv"),
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         table=report(
             "<results>/table1.csv",
@@ -41,8 +41,8 @@ if "table2" in wiring.config["report"]:
     rule report_table2:
         input:
             scores=wiring.scores("table2"),
-            published="resources/paper/table2.csv",
-            benchmarks="resources/paper/benchmarks.csv",
+            published=source_file("resources/paper/table2.csv"),
+            benchmarks=source_file("resources/paper/benchmarks.csv"),
         output:
             table=report(
                 "<results>/table2.csv",
@@ -74,7 +74,7 @@ rule report_table3:
     input:
         counted=wiring.counted(),
         questions="<results>/pools/merged.parquet",
-        published="resources/paper/table3.csv",
+        published=source_file("resources/paper/table3.csv"),
     output:
         table=report(
             "<results>/table3.csv",
@@ -106,7 +106,7 @@ rule report_table3:
 rule report_table4:
     input:
         **wiring.table4(),
-        published="resources/paper/table4.csv",
+        published=source_file("resources/paper/table4.csv"),
     output:
         table=report(
             "<results>/table4.csv",
@@ -210,7 +210,7 @@ rule report_figure8a:
 rule report_figure1:
     input:
         scores=wiring.scores("figures"),
-        benchmarks="resources/paper/benchmarks.csv",
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         pdf="<results>/figure1.pdf",
         png=report(
@@ -236,7 +236,7 @@ rule report_figure1:
 rule report_figure3:
     input:
         scores=wiring.scores("figures"),
-        benchmarks="resources/paper/benchmarks.csv",
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         pdf="<results>/figure3.pdf",
         png=report(
@@ -262,9 +262,9 @@ rule report_figure3:
 rule report_compare:
     input:
         scores=wiring.compared(),
-        table1="resources/paper/table1.csv",
-        table2="resources/paper/table2.csv",
-        benchmarks="resources/paper/benchmarks.csv",
+        table1=source_file("resources/paper/table1.csv"),
+        table2=source_file("resources/paper/table2.csv"),
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         report(
             "<results>/compare.csv",
@@ -289,7 +289,7 @@ rule report_compare:
 rule report_paired:
     input:
         scores=wiring.compared(),
-        benchmarks="resources/paper/benchmarks.csv",
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         report(
             "<results>/paired.csv",
@@ -314,7 +314,7 @@ rule report_paired:
 rule report_scaling:
     input:
         scores=wiring.scores("figures"),
-        benchmarks="resources/paper/benchmarks.csv",
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         scaling=report(
             "<results>/scaling.csv",
@@ -345,7 +345,7 @@ rule report_scaling:
 rule report_typeset:
     input:
         table="<results>/{table}.csv",
-        benchmarks="resources/paper/benchmarks.csv",
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         latex="<results>/{table}.tex",
         markdown="<results>/{table}.md",
@@ -382,8 +382,12 @@ rule report_rulegraph:
         snakefile=os.path.relpath(workflow.main_snakefile),
         manifests=wiring.manifests(),
         rules=lambda wildcards: [rule.name for rule in workflow.rules],
+        target=workflow.modifier.modify_rulename("all"),
+        plain=f's/"{workflow.modifier.modify_rulename("([a-z0-9_]+)")}"/"\\1"/',
+    # As a module, rules can have another name; the figure has the plain one.
     shell:
-        "python -m snakemake all --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot > {output} 2> {log}"
+        "python -m snakemake {params.target} --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot 2> {log}"
+        " | sed -E {params.plain:q} > {output}"
 
 
 # Folders by their times rerun nothing: what is made from one has a manifest as well, which changes with it.
@@ -423,7 +427,7 @@ rule report_cases:
     input:
         **wiring.cases(),
         tokenizers=ancient(wiring.tokenizers(wiring.config["report"]["figures"])),
-        benchmarks="resources/paper/benchmarks.csv",
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         table=report(
             "<results>/cases.csv",
@@ -475,11 +479,15 @@ rule report_page:
         tokenizers=ancient(wiring.tokenizers(wiring.shown)),
         tables=wiring.page_tables(),
         figures=wiring.page_figures(),
-        captions=[f"workflow/report/{name}.rst" for name in wiring.page_captions()],
-        parts=multiext(
-            "workflow/report/page/", "template.html", "style.css", "script.js"
-        ),
-        benchmarks="resources/paper/benchmarks.csv",
+        captions=[
+            source_file(f"workflow/report/{name}.rst")
+            for name in wiring.page_captions()
+        ],
+        parts=[
+            source_file(f"workflow/report/page/{name}")
+            for name in ("template.html", "style.css", "script.js")
+        ],
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
         report(
             "<results>/report.html",
@@ -496,8 +504,9 @@ rule report_page:
     params:
         code=step("m1.report.page"),
         flags=wiring.page_flags,
+        captions=source_file("workflow/report"),
         settings=wiring.page_settings(),
     shell:
         "python -m {params.code.module} --scores {input.scores} --predictions {input.predictions} --questions {input.questions}"
-        " {params.flags:q} --tables {input.tables} --figures {input.figures} --manifests {input.manifests} --captions workflow/report"
+        " {params.flags:q} --tables {input.tables} --figures {input.figures} --manifests {input.manifests} --captions {params.captions}"
         " --benchmarks {input.benchmarks} --settings {params.settings:q} --output {output} 2> {log}"

@@ -5,8 +5,8 @@ rule select_domains:
     input:
         questions="<results>/pools/merged.parquet",
         traces="<results>/distill/hard.parquet",
-        qualifiers="resources/mesh/qualifiers.csv",
-        prompt="resources/prompts/domain.txt",
+        qualifiers=source_file("resources/mesh/qualifiers.csv"),
+        prompt=source_file("resources/prompts/domain.txt"),
         served=wiring.served_files(wiring.config["labeller"]),
     output:
         domains="<results>/select/domains.parquet",

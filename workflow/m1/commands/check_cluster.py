@@ -28,6 +28,7 @@ from typing import Any
 from m1.commands import doctor
 from m1.commands.doctor import listed
 from m1.core.errors import UserError, first_line
+from m1.core.places import locate
 from m1.wiring.config import load
 from m1.wiring.run import Wiring
 
@@ -488,7 +489,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--configfile", nargs="*", default=[], type=Path, help="laid over the default, as Snakemake's --configfile"
     )
     parser.add_argument(
-        "--profile", default=Path("profiles/slurm"), type=Path, help="folder of the profile (default %(default)s)"
+        "--profile", default=locate("profiles/slurm"), type=Path, help="folder of the profile (default %(default)s)"
     )
     parser.add_argument("--on-node", type=Path, help=argparse.SUPPRESS)  # the small job's: a file that this folder has
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)

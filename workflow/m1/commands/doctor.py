@@ -25,6 +25,7 @@ from typing import Any
 from m1.core.errors import UserError
 
 ROOT = Path(__file__).parents[3]
+"""The workflow's own source, where its requirements and its virtual environment are."""
 PYTHON = (3, 11)
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""

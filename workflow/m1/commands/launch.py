@@ -20,15 +20,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import chdir, redirect_stderr, suppress
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
 from snakemake import cli
+from snakemake.api import resolve_snakefile
 from snakemake.exceptions import print_exception
 
 from m1.core.errors import UserError
+from m1.core.places import SOURCE
 from m1.core.progress import say
 from m1.wiring import config
 
@@ -232,6 +234,13 @@ def unknown(folder: Path, results: str) -> str:
     )
 
 
+def with_snakefile(arguments: Sequence[str]) -> list[str]:
+    """Arguments of Snakemake with the workflow's own Snakefile, where they name none and the folder has none."""
+    asked = cli.get_argument_parser().parse_args(arguments)
+    found = resolve_snakefile(asked.snakefile, allow_missing=True)
+    return [*arguments] if found else ["--snakefile", str(SOURCE / "Snakefile"), *arguments]
+
+
 def parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Arguments as Snakemake reads them, with those of its profiles, and the parser that did.
 
@@ -256,9 +265,12 @@ def parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Clear what a killed run left, then be Snakemake with the same arguments; what makes nothing clears nothing."""
-    parser, asked = parsed(list(sys.argv[1:] if argv is None else argv))
+    parser, asked = parsed(with_snakefile(list(sys.argv[1:] if argv is None else argv)))
     folder, files = Path.cwd(), [str(file) for file in asked.configfile or []]
-    whole = config.load([Path(file) for file in files])  # what is wrong is said before Snakemake says it in its own way
+    if asked.directory:
+        folder, files = Path(asked.directory).resolve(), [os.path.abspath(file) for file in files]
+    with chdir(folder):  # what is wrong is said before Snakemake says it in its own way
+        whole = config.load([Path(file) for file in files])
     query = any(getattr(asked, name) for name in QUERIES)
     if not any(getattr(asked, name) for name in ANYWAY) and (problem := unknown(folder, whole["pathvars"]["results"])):
         if not query:
@@ -266,8 +278,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         say("launch", problem)
     if not query:
         prefix = slurm_prefix(asked)
-        clear(folder, [sys.executable, "-m", "snakemake", *(["--configfile", *files] if files else [])], prefix)
-        (folder / NOTE).parent.mkdir(exist_ok=True)
+        words = ["--snakefile", os.path.abspath(resolve_snakefile(asked.snakefile))]
+        words += ["--configfile", *files] if files else []
+        clear(folder, [sys.executable, "-m", "snakemake", *words], prefix)
+        (folder / NOTE).parent.mkdir(parents=True, exist_ok=True)
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
         (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")
     if (

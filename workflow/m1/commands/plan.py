@@ -26,13 +26,14 @@ from m1.client.provider import Completion, Provider, Request
 from m1.commands import gpu_hours
 from m1.core import records
 from m1.core.errors import UserError
+from m1.core.places import source_file
 from m1.core.progress import aligned
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question
 from m1.core.store import Store
 from m1.distill.traces import teacher_prompt
 from m1.select.domains import domain_prompt, read_qualifiers
-from m1.wiring.config import ROOT, load
+from m1.wiring.config import load
 from m1.wiring.run import Wiring
 
 DEDUPLICATED = 192_023 / 196_157
@@ -122,7 +123,7 @@ class Questions:
     def __init__(self, wiring: Wiring) -> None:
         self.wiring, self.config = wiring, wiring.config
         self.results = Path(wiring.config["pathvars"]["results"])
-        with open(ROOT / "resources/paper/table3.csv", newline="", encoding="utf-8") as stream:
+        with open(source_file("resources/paper/table3.csv"), newline="", encoding="utf-8") as stream:
             paper = {row["Dataset"]: int(row["Summation"]) for row in csv.DictReader(stream)}
         self.hard_share = paper["+After difficulty filtering"] / (paper["Initial collection"] * DEDUPLICATED)
         self.correct_share = paper["+Generating thinking data"] / paper["+After difficulty filtering"]
@@ -282,8 +283,8 @@ def asks(questions: Questions) -> list[_Ask]:
         known = questions.asked(name)
         found.append(_ask(wiring, f"distill {name}", "teacher", config["teacher"], "teacher", known, teacher_prompt))
     for name in (name for stage, name in steps if stage == "select"):
-        qualifiers = read_qualifiers(ROOT / "resources/mesh/qualifiers.csv")
-        template = (ROOT / "resources/prompts/domain.txt").read_text(encoding="utf-8")
+        qualifiers = read_qualifiers(Path(source_file("resources/mesh/qualifiers.csv")))
+        template = Path(source_file("resources/prompts/domain.txt")).read_text(encoding="utf-8")
         prompt = partial(domain_prompt, template, qualifiers)
         found.append(
             _ask(wiring, f"select {name}", "labeller", config["labeller"], "labeller", questions.labelled(), prompt)

@@ -21,10 +21,12 @@ import yaml
 
 from m1.core.errors import UserError
 from m1.core.files import write_text
-from m1.wiring.config import DEFAULT, NAMED, ROOT, SCHEMA, merged
+from m1.core.places import SOURCE
+from m1.wiring.config import NAMED, SCHEMA, merged
 
-PAGE = ROOT / "config" / "reference.md"
-FILE = ROOT / "config" / "config.yaml"
+PAGE = SOURCE / "config" / "reference.md"
+REGISTRY = SOURCE / "config" / "data.yaml"
+FILE = SOURCE / "config" / "config.yaml"
 OVERLAY = SCHEMA.with_name("overlay.schema.json")
 SHORT = 40
 """Characters of a default that is shown; a longer one is looked up in config.yaml."""
@@ -111,7 +113,7 @@ def kind(schema: Mapping[str, Any], refers: str = "") -> str:
     if "enum" in schema:
         return ", ".join(f"`{shown(value)}`" for value in schema["enum"])
     if "anyOf" in schema:
-        return " or ".join(kind(_direct(part)) for part in schema["anyOf"])
+        return " or ".join(kind(*resolved(part, _schema())) for part in schema["anyOf"])
     types = schema.get("type", "any")
     words = []
     for one in [types] if isinstance(types, str) else types:
@@ -273,7 +275,7 @@ def flow(value: Any) -> str:
 
 def made() -> dict[Path, str]:
     """File to its content."""
-    files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in DEFAULT}
+    files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (REGISTRY, FILE)}
     values: Any = functools.reduce(merged, files.values())
     return {
         FILE: default_file(_schema(), files[FILE]),
@@ -289,4 +291,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     ).parse_args(argv)
     for path, text in made().items():
         write_text(path, text)
-        print(f"{path.relative_to(ROOT)}: {text.count(chr(10)):,} lines")
+        print(f"{path.relative_to(SOURCE)}: {text.count(chr(10)):,} lines")

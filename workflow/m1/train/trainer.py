@@ -27,14 +27,11 @@ from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from m1.core.errors import UserError, first_line
+from m1.core.places import locate
 from m1.core.progress import Progress, say
 from m1.train import checkpoints
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
-
-STRATEGIES = Path(__file__).parents[3] / "config/accelerate"
-"""Ways to share a training among processes, in accelerate's own format."""
-
 
 WINDOW = 8
 """Batches within which samples are grouped by length."""
@@ -200,7 +197,7 @@ def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
         UserError: no such file.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        path = STRATEGIES / f"{strategy}.yaml"
+        path = locate(f"config/accelerate/{strategy}.yaml")
         if not path.is_file():
             there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
             raise UserError(f"train.strategy: no file {path}; there are {there}")

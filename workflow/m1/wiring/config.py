@@ -20,15 +20,24 @@ from m1.core import sources
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
+from m1.core.places import SOURCE, locate, source_file
 
-ROOT = Path(__file__).parents[3]
-DEFAULT = (ROOT / "config/data.yaml", ROOT / "config/config.yaml")
-"""What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
-SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+SCHEMA = SOURCE / "workflow/schemas/config.schema.yaml"
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 """Keys whose named parts an overlay takes out with null."""
 READ = ("layout", *sources.KEYS)
 """Keys of an entry of ``data`` that say where its records are and what they look like."""
+
+
+def all_recipes() -> list[str]:
+    """Names of all recipes: those of the working directory, and those that the workflow comes with."""
+    folders = (Path("config/models"), SOURCE / "config/models")
+    return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+
+
+def defaults() -> list[Path]:
+    """What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
+    return [locate(f"config/{name}.yaml") for name in ("data", "config")]
 
 
 def load(overlays: Sequence[Path] = (), last: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -41,7 +50,7 @@ def load(overlays: Sequence[Path] = (), last: Mapping[str, Any] | None = None) -
     Raises:
         UserError: what :func:`read` and :func:`prepare` refuse.
     """
-    return prepare(functools.reduce(merged, [*map(read, (*DEFAULT, *overlays)), dict(last or {})]), ROOT)
+    return prepare(functools.reduce(merged, [*map(read, (*defaults(), *overlays)), dict(last or {})]))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -53,12 +62,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        there = [
-            str(file.relative_to(ROOT))
-            for folder in ("config", "config/overlays")
-            for file in sorted((ROOT / folder).glob("*.yaml"))
-        ]
-        raise UserError(f"{path}: no such configuration file{nearest(str(path), there)}") from None
+        raise UserError(f"{path}: no such configuration file{nearest_file(path)}") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
@@ -69,6 +73,15 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
+def nearest_file(path: Path) -> str:
+    """What to end a message with about a configuration file that is not there: the nearest one of the working directory
+    or, where it has no configuration, of the source."""
+    folder = Path() if Path("config").is_dir() else SOURCE
+    files = [file for part in ("config", "config/overlays") for file in sorted((folder / part).glob("*.yaml"))]
+    where = "" if folder == Path() else f" (in {source_file('')})"
+    return nearest(str(path), [str(file.relative_to(folder)) for file in files]) + where
+
+
 def merged(value: Any, changes: Any) -> Any:
     """Dictionaries merge, anything else is replaced, as Snakemake merges configuration files."""
     if not (isinstance(value, dict) and isinstance(changes, dict)):
@@ -76,16 +89,16 @@ def merged(value: Any, changes: Any) -> Any:
     return value | {key: merged(value.get(key), part) for key, part in changes.items()}
 
 
-def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
+def prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Check a configuration and complete it with defaults and with the recipes of its models.
 
     Args:
         config: as Snakemake has merged it from files and command line.
-        root: the repository, where config/models is.
 
     Returns:
-        The settings with ``recipes`` added (model to recipe, ``thinking`` complete in each), and with pools and
-        benchmarks that hold what their entry of ``data`` says.
+        The settings with ``models`` complete (what tables and figures show, then further ones), with ``recipes`` added
+        (model to recipe, ``thinking`` complete in each), with the weights that recipes bring in ``bases``, and with
+        pools and benchmarks that hold what their entry of ``data`` says.
 
     Raises:
         UserError: names the key, what was found, and what would be right.
@@ -94,26 +107,10 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
     config = without_removed(config)
     check(config, schema, schema, "configuration")
     config = with_defaults(config, schema, schema)
-    recipes = {}
-    for name in config["models"]:
-        path = root / "config" / "models" / f"{name}.yaml"
-        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-        if not path.is_file():
-            raise UserError(f"models: no recipe config/models/{name}.yaml{nearest(name, known)}")
-        try:
-            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"config/models/{name}.yaml: not readable as YAML: {' '.join(str(error).split())}"
-            ) from None
-        check(recipe, schema["$defs"]["recipe"], schema, f"config/models/{name}.yaml")
-        recipe = with_defaults(recipe, schema["$defs"]["recipe"], schema)
-        recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
-        if results := config["enter"]["results"].get(name):
-            recipe["thinking"]["budgets"] = sorted({result["budget"] for result in results} - {0})
-            recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
-        recipes[name] = recipe
-    config["recipes"] = recipes
+    if config["report"]["table1"]["models"] == "published":
+        config["report"]["table1"]["models"] = published_models(config, schema)
+    config["recipes"] = {name: completed(config, name, recipe(name, where, schema)) for where, name in computed(config)}
+    config["models"] = list(config["recipes"])
     expand_paths(config)
     check_names(config)
     for provider in (config["teacher"], config["labeller"], *config["screen"]["providers"].values()):
@@ -123,6 +120,73 @@ def prepare(config: dict[str, Any], root: Path) -> dict[str, Any]:
         for name, source in config[kind].items():
             config["read_from"][f"{kind}.{name}"], config[kind][name] = located(config, kind, name, source)
     return config
+
+
+def computed(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """The models of a configuration, each once, and the key that names it first."""
+    report = config["report"]
+    places = {f"report.{table}.models": report[table]["models"] for table in ("table1", "table2") if table in report}
+    places |= {"report.figures": report["figures"], "models": config["models"]}
+    first: dict[str, str] = {}
+    for where, names in places.items():
+        for name in names:
+            first.setdefault(name, where)
+    return [(where, name) for name, where in first.items()]
+
+
+def recipe(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The recipe of a model, checked and with defaults.
+
+    Args:
+        where: the key that names the model, for the message.
+        schema: of the configuration.
+
+    Raises:
+        UserError: there is none, it is not YAML, or it has a fault.
+    """
+    file = f"config/models/{name}.yaml"
+    try:
+        found = yaml.safe_load(locate(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{where}: no recipe {file}{nearest(name, all_recipes())}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
+    check(found, schema["$defs"]["recipe"], schema, file)
+    complete: dict[str, Any] = with_defaults(found, schema["$defs"]["recipe"], schema)
+    return complete
+
+
+def completed(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with its thinking complete and a base by name; weights that it brings go into ``bases`` under its own.
+
+    Raises:
+        UserError: that name is taken in ``bases``.
+    """
+    if isinstance(recipe["base"], dict):
+        if name in config["bases"]:
+            raise UserError(
+                f"config/models/{name}.yaml: base: weights are given here and in bases.{name}; take one of both out"
+            )
+        config["bases"][name], recipe["base"] = recipe["base"], name
+    recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
+    if results := config["enter"]["results"].get(name):
+        recipe["thinking"]["budgets"] = sorted({result["budget"] for result in results} - {0})
+        recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
+    return recipe
+
+
+def published_models(config: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """Models that stand for a row of the paper's Table 1, in its order: of all recipes, those whose base this
+    configuration has, or which bring their own."""
+    with open(source_file("resources/paper/table1.csv"), newline="", encoding="utf-8") as stream:
+        rows = [row["model"] for row in csv.DictReader(stream)]
+    recipes = {name: recipe(name, "report.table1.models", schema) for name in all_recipes()}
+    of_rows = {
+        name: rows.index(one["published"])
+        for name, one in recipes.items()
+        if one["published"] in rows and (isinstance(one["base"], dict) or one["base"] in config["bases"])
+    }
+    return sorted(of_rows, key=lambda name: of_rows[name])
 
 
 def expand_paths(config: dict[str, Any]) -> None:
@@ -290,6 +354,20 @@ def check_names(config: dict[str, Any]) -> None:
     Raises:
         UserError: names the key, the name found, and the nearest one that is there.
     """
+    check_weights(config)
+    check_sources(config)
+    check_enter(config)
+    check_screen(config)
+    check_sets(config)
+    check_recipes(config)
+    for table in ("table1", "table2"):
+        if table in config["report"]:
+            check_table(config, table)
+    check_figures(config)
+
+
+def check_weights(config: dict[str, Any]) -> None:
+    """Every base and every screening model must be in one place."""
     of_world = f"{config['pathvars']['results']}/world/models/"
     for where, model in weights(config).items():
         if "hub" in model and "path" in model:
@@ -301,16 +379,22 @@ def check_names(config: dict[str, Any]) -> None:
             raise UserError(f"{where}: give one of hub and path")
         if model.get("path", "").startswith(of_world) and "world" in config:
             known(model["path"].removeprefix(of_world), config["world"]["models"], f"{where}.path: world.models")
-    check_sources(config)
-    check_enter(config)
-    providers = config["screen"]["providers"]
-    for name in providers:
-        if name in config["screen"]["models"] or name == "hard":
+
+
+def check_screen(config: dict[str, Any]) -> None:
+    """Something must screen, and each of it must have a name of its own."""
+    screen = config["screen"]
+    for name in screen["providers"]:
+        if name in screen["models"] or name == "hard":
             raise UserError(f"screen.providers.{name}: the name is taken; give it another one")
-    if not (config["screen"]["models"] or providers):
+    if not (screen["models"] or screen["providers"]):
         raise UserError(
             "screen.models: there is none, and none in screen.providers; at least one model must screen (3.1)"
         )
+
+
+def check_sets(config: dict[str, Any]) -> None:
+    """Draws and subsets must say how large they are, and what they are taken from."""
     for name, drawn in config["distill"].items():
         if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
             raise UserError(f"distill.{name}: give one of size and like, and share")
@@ -324,6 +408,10 @@ def check_names(config: dict[str, Any]) -> None:
         known(subset["traces"], config["distill"], f"subsets.{name}.traces")
         if "like" in subset:
             known(subset["like"], config["subsets"], f"subsets.{name}.like")
+
+
+def check_recipes(config: dict[str, Any]) -> None:
+    """Every recipe must have its base, and a subset that its processes can share."""
     for name, recipe in config["recipes"].items():
         known(recipe["base"], config["bases"], f"config/models/{name}.yaml: base")
         if "sft" in recipe:
@@ -335,33 +423,36 @@ def check_names(config: dict[str, Any]) -> None:
                     f"{processes} processes"
                     " (train.nodes × train.processes); choose a number of GPUs that divides it"
                 )
-    for table in ("table1", "table2"):
-        for name in config["report"].get(table, {}).get("models", ()):
-            known(name, config["recipes"], f"report.{table}.models")
-            recipe, budget = config["recipes"][name], config["report"][table]["budget"]
-            if recipe["prompt"] == "thinking" and budget not in recipe["thinking"]["budgets"]:
-                raise UserError(
-                    f"report.{table}.budget: {budget} is not among the "
-                    f"budgets of {name}: {recipe['thinking']['budgets']}"
-                )
-            if table == "table2" and not recipe["ablation"]:
-                raise UserError(
-                    f"report.table2.models: config/models/{name}.yaml has no 'ablation' (scale and label), its "
-                    "place in Table 2"
-                )
+
+
+def check_table(config: dict[str, Any], table: str) -> None:
+    """Every model of a table must have its budget and, in Table 2, a place there."""
+    budget = config["report"][table]["budget"]
+    for name in config["report"][table]["models"]:
+        recipe = config["recipes"][name]
+        if recipe["prompt"] == "thinking" and budget not in recipe["thinking"]["budgets"]:
+            raise UserError(
+                f"report.{table}.budget: {budget} is not among the budgets of {name}: {recipe['thinking']['budgets']}"
+            )
+        if table == "table2" and not recipe["ablation"]:
+            raise UserError(
+                f"report.table2.models: config/models/{name}.yaml has no 'ablation' (scale and label), its "
+                "place in Table 2"
+            )
+
+
+def check_figures(config: dict[str, Any]) -> None:
+    """Every model of the figures must think, at all their budgets and forced counts; Figure 8a must have its base and
+    subsets."""
     known(config["report"]["figure8a"]["base"], config["bases"], "report.figure8a.base")
     for name in config["report"]["figure8a"]["subsets"].values():
         known(name, config["subsets"], "report.figure8a.subsets")
     for name in config["report"]["figures"]:
-        known(name, config["recipes"], "report.figures")
-        if config["recipes"][name]["prompt"] != "thinking":
-            raise UserError(
-                f"report.figures: {name} does not think (its prompt is "
-                f"{config['recipes'][name]['prompt']}); take it out"
-            )
-        own = config["recipes"][name]["thinking"]
+        recipe = config["recipes"][name]
+        if recipe["prompt"] != "thinking":
+            raise UserError(f"report.figures: {name} does not think (its prompt is {recipe['prompt']}); take it out")
         for key in ("budgets", "forced"):
-            if lacking := [value for value in config["thinking"][key] if value not in own[key]]:
+            if lacking := [value for value in config["thinking"][key] if value not in recipe["thinking"][key]]:
                 raise UserError(
                     f"report.figures: {name} lacks {key} {lacking}, because its recipe has its own `thinking`; "
                     "take one of both out"
@@ -371,7 +462,7 @@ def check_names(config: dict[str, Any]) -> None:
 def check_sources(config: dict[str, Any]) -> None:
     """Every pool and benchmark must name an entry of ``data`` that can be read."""
     data = config["data"]
-    with open(ROOT / "resources/paper/benchmarks.csv", newline="", encoding="utf-8") as stream:
+    with open(source_file("resources/paper/benchmarks.csv"), newline="", encoding="utf-8") as stream:
         taken = {row["column"] for row in csv.DictReader(stream)} | {"Avg.", "all", "average"}
     for name in config["benchmarks"]:
         if name in taken:
