@@ -28,7 +28,8 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from m1.core.answers import Match, extract_boxed  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.core.records import LETTERS, Question  # noqa: E402
-from m1.score.match import PROTOCOLS, Protocol, decide, final_response, is_ambiguous  # noqa: E402
+from m1.score.settings import SCORING_PROTOCOLS, ScoringProtocol  # noqa: E402
+from m1.score.match import decide, final_response, is_ambiguous  # noqa: E402
 
 DATA = Path(os.environ.get("M1_SHARED_DATA", ROOT / ".." / "shared" / "data"))
 FILES = (
@@ -65,7 +66,7 @@ class Scored(NamedTuple):
     """A response with what every protocol makes of it."""
 
     response: Response
-    matches: dict[Protocol, Match]
+    matches: dict[ScoringProtocol, Match]
 
     @property
     def disagree(self) -> bool:
@@ -131,9 +132,9 @@ def responses(name: str) -> Iterator[Response]:
 def scored(name: str) -> list[Scored]:
     """Every response of a file under every protocol."""
 
-    def matches(response: Response) -> dict[Protocol, Match]:
+    def matches(response: Response) -> dict[ScoringProtocol, Match]:
         extracted = extract_boxed(response.text)
-        return {protocol: decide(extracted, response.question, protocol) for protocol in PROTOCOLS}
+        return {protocol: decide(extracted, response.question, protocol) for protocol in SCORING_PROTOCOLS}
 
     return [Scored(response, matches(response)) for response in responses(name)]
 
@@ -146,7 +147,7 @@ def table_row(name: str, rows: Sequence[Scored]) -> str:
 
     cells = [
         percent([row.matches[protocol].letter == row.response.question.answer for row in rows])
-        for protocol in PROTOCOLS
+        for protocol in SCORING_PROTOCOLS
     ]
     upstream = [row.response.upstream for row in rows]
     cells.append(

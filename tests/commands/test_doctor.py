@@ -110,7 +110,7 @@ def wanted(overlay: Path) -> dict[str, float]:
 
 
 def test_a_published_checkpoint_needs_no_room_for_a_training(tmp_path: Path, cache: Path) -> None:
-    overlay = written(tmp_path, M1_7B % f"enter: {{checkpoints: {{m1-7b-1k: m1_7b_1k}}, {ENTERED}}}")
+    overlay = written(tmp_path, M1_7B % f"published: {{checkpoints: {{m1-7b-1k: m1_7b_1k}}, {ENTERED}}}")
     assert wanted(overlay) == {str(cache): 28}, "the base, for Figure 8a, and the checkpoint"
     assert examine([*PAPER, overlay])["weights"].found.startswith(f"28 GB wanted in {cache}, ")
 
@@ -124,7 +124,7 @@ def test_a_store_on_another_disk_keeps_trained_models_there(tmp_path: Path, cach
 
 def test_room_is_wanted_where_models_go_less_what_is_there(tmp_path: Path, cache: Path) -> None:
     scratch, results = str(tmp_path / "scratch"), str(tmp_path / "results")
-    text = M1_7B % f"scratch: {scratch}, pathvars: {{results: {results}}}, enter: {{%s}}"
+    text = M1_7B % f"scratch: {scratch}, pathvars: {{results: {results}}}, published: {{%s}}"
     overlay = written(tmp_path, text % "")
     assert wanted(overlay) == {str(cache): 14 + 64, scratch: 168, results: 14}, (
         "the base screens, too, and is one model on the hub"
@@ -172,7 +172,7 @@ def test_the_small_model_fits_one_card_of_24_gb_and_those_of_the_paper_do_not() 
     assert "SGLang" not in small
     paper = examine(PAPER)["GPUs"]
     assert paper.need.startswith("32b wants 8 of 42 GB or more"), "the largest first"
-    assert paper.need.endswith("take what is published (`enter`)")
+    assert paper.need.endswith("take what is published (`published`)")
 
 
 @pytest.mark.usefixtures("card")

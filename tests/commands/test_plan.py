@@ -96,7 +96,7 @@ def test_limit_of_dollars_is_held_against_all_steps_and_what_is_paid(tmp_path: P
 
 def test_published_subsets_and_screens_decide_what_is_asked(tmp_path: Path) -> None:
     entered = {
-        "enter": {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}},
+        "published": {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}},
         "subsets": {"hard_random_1k": None, "hard_domain_1k": None},
     }
     models = {

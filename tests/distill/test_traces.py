@@ -204,28 +204,25 @@ def test_draw_is_seeded_sized_and_capped(tmp_path: Path, capsys: pytest.CaptureF
     records.write(tmp_path / "all.parquet", questions, Question)
     records.write(tmp_path / "like.parquet", questions[:80], Question)
 
-    def run(*flags: str) -> list[Question]:
-        common = [
-            "--questions",
-            str(tmp_path / "all.parquet"),
-            "--share",
-            "0.8",
-            "--output",
-            str(tmp_path / "drawn.parquet"),
-        ]
-        draw.main([*common, *flags])
+    def run(size: int | None, seed: int, *flags: str) -> list[Question]:
+        settings = json.dumps({"size": size, "share": 0.8, "seed": seed})
+        common = ["--questions", str(tmp_path / "all.parquet"), "--output", str(tmp_path / "drawn.parquet")]
+        draw.main([*common, "--settings", settings, *flags])
         return records.read(tmp_path / "drawn.parquet", Question)
 
-    drawn = run("--size", "80", "--seed", "42")
+    drawn = run(80, 42)
     assert len(drawn) == len({q.id for q in drawn}) == 100
-    assert drawn == run("--like", str(tmp_path / "like.parquet"), "--seed", "42")
-    assert drawn != run("--size", "80", "--seed", "43")
+    assert drawn == run(None, 42, "--like", str(tmp_path / "like.parquet"))
+    assert drawn != run(80, 43)
     assert drawn == sorted(drawn, key=lambda q: q.id), "in the order of the collection"
     capsys.readouterr()
-    assert run("--size", "250", "--seed", "42") == questions
+    assert run(250, 42) == questions
     assert "300 drawn at random, for 250 correct traces, fewer than the 312 wanted" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"missing\.parquet"):
-        run("--like", str(tmp_path / "missing.parquet"), "--seed", "42")
+        run(None, 42, "--like", str(tmp_path / "missing.parquet"))
+    for size, flags in ((None, ()), (80, ("--like", str(tmp_path / "like.parquet")))):
+        with pytest.raises(UserError, match="give either a size or --like"):
+            run(size, 42, *flags)
 
 
 def test_draw_counts_of_the_paper() -> None:

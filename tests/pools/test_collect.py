@@ -282,10 +282,10 @@ def test_files_that_cannot_be_read_are_named(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sead": 1}, "unknown key sead"),
+        ({"sead": 1}, "unknown key 'sead'"),
         ({"layout": "arc"}, "layout is 'arc'; it must be one of medmcqa, medqa"),
-        ({"invalid": "ignore"}, "invalid is 'ignore'"),
-        ({"limit": 0}, "limit is 0; it must be a positive whole number or null"),
+        ({"invalid": "ignore"}, 'invalid is "ignore"; it must be one of error, drop'),
+        ({"limit": 0}, "limit is 0; a whole number from 1 is needed"),
         ({"path": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
         ({}, "neither a local `path` nor a `hub` name"),
     ],
@@ -299,8 +299,8 @@ def test_settings_that_cannot_be_correct(tmp_path: Path, change: dict[str, Any],
 def test_settings_are_json_and_complete(tmp_path: Path) -> None:
     for text, message in (
         ("{", "not readable as JSON"),
-        ("[]", "list found"),
-        ('{"layout": "eval"}', "missing key path, hub"),
+        ("[]", r"\[\] found; give one JSON object"),
+        ('{"layout": "eval"}', "missing key 'part', 'limit'"),
     ):
         with pytest.raises(UserError, match=message):
             collect.main(

@@ -149,14 +149,14 @@ def test_two_processes_find_the_same(tmp_path: Path) -> None:
 def test_bad_input_is_said(tmp_path: Path) -> None:
     one = {"x": [question("x1", LONG)]}
     for threshold in (0, 101, "95", True, None):
-        with pytest.raises(UserError, match=r"threshold is .* percentage"):
+        with pytest.raises(UserError, match=r"threshold is .*; a number( above 0 and at most 100)? is needed"):
             run(tmp_path, one, {}, threshold=threshold)
-    with pytest.raises(UserError, match="decontaminate is 'ngram'; it must be one of stem, released"):
+    with pytest.raises(UserError, match='decontaminate is "ngram"; it must be one of stem, released'):
         run(tmp_path, one, {}, decontaminate="ngram")
     for share in (0, 1.1, "0.3", True, None):
-        with pytest.raises(UserError, match=r"containment is .* share"):
+        with pytest.raises(UserError, match=r"containment is .*; a number( above 0 and at most 1)? is needed"):
             run(tmp_path, one, {}, containment=share)
-    with pytest.raises(UserError, match="ngram is 0; it must be a positive whole number or null"):
+    with pytest.raises(UserError, match="ngram is 0; a whole number from 1 is needed"):
         run(tmp_path, one, {}, ngram=0)
     with pytest.raises(UserError, match="id x1 is in two pools"):
         run(tmp_path, {**one, "y": one["x"]}, {})

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from m1.core.answers import extract_boxed, find_option
 from m1.core.curation import passes_curation
 from m1.core.records import LETTERS, Question
-from m1.score.settings import SCORING_PROTOCOLS
 from m1.score.match import decide, is_ambiguous, match_text, shown_options
+from m1.score.settings import SCORING_PROTOCOLS
 
 DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
 GENES = ("BB", "Bb", "bb", "none of them")

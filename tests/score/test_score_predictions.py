@@ -13,7 +13,8 @@ from m1.core.answers import Match
 from m1.core.errors import UserError
 from m1.core.records import Prediction, Question, Score
 from m1.score import predictions as scoring
-from m1.score.match import Protocol, decide
+from m1.score.match import decide
+from m1.score.settings import ScoringProtocol
 
 DRUGS = Question(
     id="d1", source="medqa", stem="Which drug?", context=None, options=("Aspirin", "Ibuprofen", "Morphine"), answer="C"
@@ -149,7 +150,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_equal_answers_are_matched_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def counting(extracted: str, question: Question, protocol: Protocol) -> Match:
+    def counting(extracted: str, question: Question, protocol: ScoringProtocol) -> Match:
         asked.append(extracted)
         return decide(extracted, question, protocol)
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from m1.core.answers import extract_boxed
 from m1.core.curation import CURATION_RULES, passes_curation
 from m1.core.records import LETTERS, Question
-from m1.score.match import PROTOCOLS, decide, shown_options
+from m1.score.match import decide, shown_options
+from m1.score.settings import SCORING_PROTOCOLS
 
 
 def question(options: tuple[str, ...], answer: str) -> Question:
@@ -117,7 +118,7 @@ wild_question = st.lists(option, min_size=2, max_size=14).flatmap(
 @given(wild_text, wild_question)
 @example("", question(("\nbelow", "\nabove"), "A"))
 def test_nothing_raises(text: str, asked: Question) -> None:
-    for protocol in PROTOCOLS:
+    for protocol in SCORING_PROTOCOLS:
         match = decide(extract_boxed(text), asked, protocol)
         assert match.rule
         if protocol == "strict":
@@ -178,7 +179,7 @@ def scored(name: str) -> list[Any]:
 @pytest.mark.parametrize("name", scoring.FILES)
 def test_real_responses_are_judged_sensibly_under_every_protocol(name: str) -> None:
     rows = scored(name)
-    for protocol in PROTOCOLS:
+    for protocol in SCORING_PROTOCOLS:
         assert all(row.matches[protocol].rule for row in rows)
         right = sum(row.matches[protocol].letter == row.response.question.answer for row in rows)
         assert 100 * right / len(rows) >= FLOORS[name]

@@ -10,7 +10,7 @@ from m1.core import records
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question, ScreenAnswer
 from m1.screen import ask
-from m1.wiring.run import CALLS
+from m1.wiring.schema import deciding, runtime
 from m1.world.server import Errors, World
 from test_client import SETTINGS
 from test_distill_server import Adder, addition, running
@@ -18,8 +18,8 @@ from test_distill_server import Adder, addition, running
 
 def attempts(folder: Path, url: str) -> tuple[list[ScreenAnswer], dict[str, Any]]:
     settings = SETTINGS | {"base_url": url, "rule": None}
-    provider = {key: value for key, value in settings.items() if key not in CALLS}
-    calls = {"adder": {key: value for key, value in settings.items() if key in CALLS}}
+    provider = deciding(settings, "provider")
+    calls = {"adder": runtime(settings, "provider")}
     flags = {
         "--name": "adder",
         "--questions": folder / "questions.parquet",

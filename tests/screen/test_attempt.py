@@ -32,13 +32,13 @@ def screened(model: Path, folder: Path, *more: str) -> tuple[bytes, dict[str, An
         "--questions": folder / "questions.parquet",
         "--settings": json.dumps({"prompt": "plain", "answer_limit": 6, "rule": "released"}),
         "--serve": json.dumps(SERVE),
-        "--batch": 4,
+        "--runtime": json.dumps({"batch": 4, "options": {}}),
         "--store": folder / "store",
-        "--output": folder / "attempts.parquet",
-        "--manifest": folder / "attempts.json",
+        "--output": folder / "answers.parquet",
+        "--manifest": folder / "answers.json",
     }
     attempt.main([*(str(part) for pair in flags.items() for part in pair), *more])
-    return (folder / "attempts.parquet").read_bytes(), json.loads((folder / "attempts.json").read_text())["counts"]
+    return (folder / "answers.parquet").read_bytes(), json.loads((folder / "answers.json").read_text())["counts"]
 
 
 def test_the_portion_decides_nothing_but_how_much_is_asked_at_a_time(
@@ -55,7 +55,7 @@ def test_the_portion_decides_nothing_but_how_much_is_asked_at_a_time(
     whole = screened(model, tmp_path / "whole")
     assert screened(model, tmp_path / "chunks", "--chunk", "3") == whole
     assert asked == [7, 3, 3, 1]
-    found = read(tmp_path / "chunks/attempts.parquet", ScreenAnswer)
+    found = read(tmp_path / "chunks/answers.parquet", ScreenAnswer)
     assert [one.question_id for one in found] == [question.id for question in QUESTIONS]
     assert [one.correct for one in found] == [
         passes_curation(one.answer, q, "released") for one, q in zip(found, QUESTIONS)

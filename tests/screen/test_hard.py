@@ -47,15 +47,15 @@ class Screen:
     def __init__(self, folder: Path, questions: list[Question]) -> None:
         self.folder, self.questions = folder, questions
         records.write(folder / "questions.parquet", questions, Question)
-        self.attempts: list[str] = []
+        self.answers: list[str] = []
 
-    def attempt(self, model: str, solved: set[str], of: list[Question] | None = None) -> None:
+    def answer(self, model: str, solved: set[str], of: list[Question] | None = None) -> None:
         rows = [
             ScreenAnswer(question.id, model, "", question.id in solved)
             for question in (self.questions if of is None else of)
         ]
         records.write(self.folder / f"{model}.parquet", rows, ScreenAnswer)
-        self.attempts.append(str(self.folder / f"{model}.parquet"))
+        self.answers.append(str(self.folder / f"{model}.parquet"))
 
     def run(self, smallest: int = 1000) -> list[str]:
         questions, output, manifest = (
@@ -63,7 +63,7 @@ class Screen:
         )
         settings = json.dumps({"smallest_class": smallest})
         files = ["--questions", questions, "--output", output, "--manifest", manifest]
-        hard.main([*files, "--attempts", *self.attempts, "--settings", settings])
+        hard.main([*files, "--answers", *self.answers, "--settings", settings])
         return [question.id for question in records.read(output, Question)]
 
 
@@ -73,8 +73,8 @@ def screen(tmp_path: Path) -> Screen:
 
 
 def test_what_any_model_solves_is_dropped(screen: Screen) -> None:
-    screen.attempt("small", {"t0"})
-    screen.attempt("large", {"t0", "t2"})
+    screen.answer("small", {"t0"})
+    screen.answer("large", {"t0", "t2"})
     assert screen.run() == ["t1", "t3", "t4"]
     found = json.loads((screen.folder / "hard.json").read_text())["counts"]
     assert found == {"questions": 5, "correct": {"small": 1, "large": 2}, "hard": 3, "hard_by_source": {"pubmedqa": 3}}
@@ -95,13 +95,13 @@ def test_what_any_model_solves_is_dropped(screen: Screen) -> None:
             1000,
             "the screening models solve every question; screen with weaker models",
         ),
-        (set(), 3, 1000, r"small\.parquet: 2 questions of .* have no attempt; delete it to have it made again"),
+        (set(), 3, 1000, r"small\.parquet: 2 questions of .* have no answer; delete it to have it made again"),
     ],
 )
 def test_a_screen_that_cannot_be_used_is_refused(
     screen: Screen, solved: set[str], of: int, smallest: int, said: str
 ) -> None:
-    screen.attempt("small", solved, screen.questions[:of])
+    screen.answer("small", solved, screen.questions[:of])
     with pytest.raises(UserError, match=said):
         screen.run(smallest)
     assert not (screen.folder / "hard.parquet").exists()

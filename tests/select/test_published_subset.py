@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.core import records, sources
+from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Sample
 from m1.select import published
@@ -46,9 +46,7 @@ def take(folder: Path, published_rows: list[Any], pools: dict[str, str] = POOLS,
 def run(folder: Path, pools: dict[str, str] = POOLS, **settings: Any) -> list[Sample]:
     arguments = [
         "--settings",
-        json.dumps(dict.fromkeys(sources.KEYS) | settings),
-        "--pools",
-        json.dumps(pools),
+        json.dumps({"sources": pools} | settings),
         "--subset",
         "m1k",
     ]
@@ -141,7 +139,7 @@ def without(field: str) -> dict[str, Any]:
     [
         (
             row(1, source="someone/else"),
-            r"field 'source': 'someone/else' is none of the known pools openlifescienceai/medmcqa, GBaker.*--pools",
+            r"field 'source': 'someone/else' is none of the known pools openlifescienceai/medmcqa, GBaker.*`sources`",
         ),
         (row(1, reasoning=" \n"), r"field 'reasoning': a text is needed; ' \\n' found"),
         (row(1, prompt=None), r"field 'prompt': a text is needed; None found"),
@@ -173,7 +171,7 @@ def test_an_empty_or_short_set_and_wrong_flags_are_refused(tmp_path: Path) -> No
         take(tmp_path, [row(0)], rows=1000)
     with pytest.raises(UserError, match="no such file"):
         run(tmp_path, path=str(tmp_path / "gone.jsonl"))
-    with pytest.raises(UserError, match="unknown key colour"):
+    with pytest.raises(UserError, match="unknown key 'colour'"):
         take(tmp_path, [row(0)], colour="red")
-    with pytest.raises(UserError, match=r"--pools: .* found; give one JSON object"):
-        take(tmp_path, [row(0)], pools={"a": ""})
+    with pytest.raises(UserError, match=r"sources.a is 1; a text is needed"):
+        take(tmp_path, [row(0)], pools={"a": 1})  # type: ignore[dict-item]

@@ -102,7 +102,7 @@ def test_what_is_missing_is_said(world: dict[str, Path]) -> None:
         choose(world, "domain", 3, domains=False)
     with pytest.raises(UserError, match="rule random needs a number"):
         choose(world, "random", None)
-    with pytest.raises(UserError, match="rule is 'best'; it must be one of all, random"):
+    with pytest.raises(UserError, match='rule is "best"; it must be one of all, random'):
         choose(world, "best", 3)
     records.write(world["domains"], records.read(world["domains"], Domain)[2:], Domain)
     with pytest.raises(UserError, match=r"2 of 30 correct traces have no domain \(the first: question q00\)"):

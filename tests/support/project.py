@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from m1.wiring.config import merged
+from m1.wiring.config import merge
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "envs", "resources", "profiles", "tests/configs")
@@ -124,5 +124,5 @@ class Project:
         """Change the short configuration; dictionaries are merged, anything else is replaced."""
         path = self.path(SHORT)
         path.write_text(
-            yaml.safe_dump(merged(yaml.safe_load(path.read_text(encoding="utf-8")), changes)), encoding="utf-8"
+            yaml.safe_dump(merge(yaml.safe_load(path.read_text(encoding="utf-8")), changes)), encoding="utf-8"
         )

@@ -13,8 +13,8 @@ from m1.core.errors import UserError
 from m1.wiring import config
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = functools.reduce(config.merged, [config.read(path) for path in config.defaults()])
-FULL = config.merged(DEFAULT, config.read(ROOT / "config/overlays/demo-full.yaml"))
+DEFAULT = functools.reduce(config.merge, [config.read(path) for path in config.default_files()])
+FULL = config.merge(DEFAULT, config.read(ROOT / "config/overlays/demo-full.yaml"))
 """With the ablations of Table 2."""
 SCHEMA = yaml.safe_load(config.SCHEMA.read_text(encoding="utf-8"))
 
@@ -96,9 +96,9 @@ def test_a_part_of_a_recipe_overrides_the_thinking_of_all() -> None:
 
 def test_an_overlay_swaps_a_base_in_one_line() -> None:
     overlay = yaml.safe_load("{bases: {small: {hub: a/b, revision: main, path: null}}}")
-    assert prepared(config.merged(DEFAULT, overlay))["bases"]["small"] == {"hub": "a/b", "revision": "main"}
+    assert prepared(config.merge(DEFAULT, overlay))["bases"]["small"] == {"hub": "a/b", "revision": "main"}
     overlay = yaml.safe_load("{screen: {models: {small: {hub: a/b, path: null}}}}")
-    assert prepared(config.merged(DEFAULT, overlay))["screen"]["models"]["small"]["hub"] == "a/b"
+    assert prepared(config.merge(DEFAULT, overlay))["screen"]["models"]["small"]["hub"] == "a/b"
 
 
 def test_an_overlay_takes_parts_out_with_null() -> None:
@@ -118,7 +118,9 @@ def test_an_entry_says_where_a_pool_is_and_the_pool_what_is_taken() -> None:
 
 
 def test_one_evaluation_file_takes_the_place_of_its_benchmarks_only() -> None:
-    given = changed("enter/evaluation", "m1_eval_data", changed("benchmarks/mine", {"from": "world_medqa", "limit": 3}))
+    given = changed(
+        "published/evaluation", "m1_eval_data", changed("benchmarks/mine", {"from": "world_medqa", "limit": 3})
+    )
     found = prepared(given)
     entry = DEFAULT["data"]["m1_eval_data"]
     for name, place in entry["sets"].items():
@@ -132,7 +134,7 @@ def test_published_results_have_the_budgets_that_they_have() -> None:
     results = [
         {"from": "m1_results", "budget": budget, "forced": forced} for budget, forced in ((192, 0), (64, 0), (192, 2))
     ]
-    given = changed("enter/results", {"small-random-1k": results}, changed("report/table2/budget", 192, FULL))
+    given = changed("published/results", {"small-random-1k": results}, changed("report/table2/budget", 192, FULL))
     given["report"]["table2"]["models"] = ["small-random-1k"]
     thinking = prepared(given)["recipes"]["small-random-1k"]["thinking"]
     assert (thinking["budgets"], thinking["forced"]) == ([64, 192], [2])
@@ -247,33 +249,36 @@ REFUSED = {
         "data.m1_7b_1k: key 'layout' is missing; benchmarks.nejm needs it",
     ),
     "unknown evaluation": (
-        changed("enter/evaluation", "m1_eval"),
-        "enter.evaluation: there is no 'm1_eval'; did you mean 'm1_eval_data'?",
+        changed("published/evaluation", "m1_eval"),
+        "published.evaluation: there is no 'm1_eval'; did you mean 'm1_eval_data'?",
     ),
-    "evaluation of one set": (changed("enter/evaluation", "medqa_test"), "data.medqa_test: key 'sets' is missing"),
-    "unknown subset to enter": (changed("enter/subsets", {"m2k": "m1k_tokenized"}), "enter.subsets: there is no 'm2k'"),
+    "evaluation of one set": (changed("published/evaluation", "medqa_test"), "data.medqa_test: key 'sets' is missing"),
+    "unknown subset that is published": (
+        changed("published/subsets", {"m2k": "m1k_tokenized"}),
+        "published.subsets: there is no 'm2k'",
+    ),
     "subset of a benchmark": (
-        changed("enter/subsets", {"m1k": "medqa_test"}),
+        changed("published/subsets", {"m1k": "medqa_test"}),
         "data.medqa_test: key 'sources' is missing",
     ),
     "unknown checkpoint": (
-        changed("enter/checkpoints", {"m1-small-1k": "m1_7b_2k"}),
-        "enter.checkpoints.m1-small-1k: there is no 'm1_7b_2k'",
+        changed("published/checkpoints", {"m1-small-1k": "m1_7b_2k"}),
+        "published.checkpoints.m1-small-1k: there is no 'm1_7b_2k'",
     ),
     "checkpoint of a base": (
-        changed("enter/checkpoints", {"small": "m1_7b_1k"}),
-        "enter.checkpoints.small: its recipe has no 'sft'",
+        changed("published/checkpoints", {"small": "m1_7b_1k"}),
+        "published.checkpoints.small: its recipe has no 'sft'",
     ),
     "results of an unknown model": (
-        changed("enter/results", {"m1-smal-1k": [{"from": "m1_results", "budget": 1}]}),
-        "enter.results: there is no 'm1-smal-1k'; did you mean 'm1-small-1k'?",
+        changed("published/results", {"m1-smal-1k": [{"from": "m1_results", "budget": 1}]}),
+        "published.results: there is no 'm1-smal-1k'; did you mean 'm1-small-1k'?",
     ),
     "results without a budget": (
-        changed("enter/results", {"m1-small-1k": [{"from": "m1_results"}]}),
-        "configuration: enter.results.m1-small-1k.0: key 'budget' is missing",
+        changed("published/results", {"m1-small-1k": [{"from": "m1_results"}]}),
+        "configuration: published.results.m1-small-1k.0: key 'budget' is missing",
     ),
     "results that lack a table's budget": (
-        changed("enter/results", {"m1-small-1k": [{"from": "m1_results", "budget": 64}]}),
+        changed("published/results", {"m1-small-1k": [{"from": "m1_results", "budget": 64}]}),
         "report.table1.budget: 192 is not among the budgets of m1-small-1k: [64]",
     ),
     "unknown base of Figure 8a": (changed("report/figure8a/base", "smal"), "report.figure8a.base: there is no 'smal'"),
@@ -402,7 +407,7 @@ def test_published_rows_are_those_whose_base_is_there(folder: Path) -> None:
     """A new file among the recipes is a row of Table 1; of the embedded world's, which stand for the same rows, only
     those whose base is left."""
     write_recipe(folder, "mine", published="Med42-8B")
-    paper = config.merged(DEFAULT, config.read(ROOT / "config/paper.yaml"))
+    paper = config.merge(DEFAULT, config.read(ROOT / "config/paper.yaml"))
     paper["report"]["table1"]["models"] = "published"
     models = prepared(paper)["report"]["table1"]["models"]
     assert models[models.index("med42-8b") + 1] == "mine"
@@ -416,7 +421,7 @@ def test_published_rows_are_those_whose_base_is_there(folder: Path) -> None:
     ids=lambda p: p.name,
 )
 def test_every_overlay_in_the_repository_is_correct(overlay: Path) -> None:
-    assert prepared(config.merged(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
+    assert prepared(config.merge(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("overlay", ["extrapolated", "one-gpu", "whole-table1"])

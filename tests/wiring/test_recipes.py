@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from m1.core.prompts import evaluation_prompt
-from m1.wiring.config import SCHEMA, check, load, merged, with_defaults
+from m1.wiring.config import SCHEMA, check, load, merge, with_defaults
 
 ROOT = Path(__file__).parents[2]
 WHOLE = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
@@ -97,4 +97,4 @@ def test_extrapolation_adds_two_budgets_to_the_papers() -> None:
     overlay = yaml.safe_load((ROOT / "config/overlays/extrapolated.yaml").read_text(encoding="utf-8"))
     assert overlay["thinking"]["budgets"] == [*PAPER["thinking"]["budgets"], 12288, 16384]
     config = load([ROOT / "config/paper.yaml", ROOT / "config/overlays/extrapolated.yaml"])
-    assert config["recipes"]["m1-7b-23k"]["thinking"] == merged(PAPER["thinking"], overlay["thinking"])
+    assert config["recipes"]["m1-7b-23k"]["thinking"] == merge(PAPER["thinking"], overlay["thinking"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.wiring.config import defaults, load, merged, prepare, read
+from m1.wiring.config import load, merge, prepare, read
 from m1.wiring.report import ReportWiring as Wiring
 from m1.wiring.run import one_of
 
@@ -40,7 +40,7 @@ def wiring() -> Wiring:
 def given() -> dict[str, Any]:
     """The demo with the ablations of Table 2, unchecked."""
     files = (*defaults(), ROOT / "config/overlays/demo-full.yaml")
-    config: dict[str, Any] = functools.reduce(merged, map(read, files))
+    config: dict[str, Any] = functools.reduce(merge, map(read, files))
     return config
 
 
@@ -57,13 +57,13 @@ RESULTS = [
 def entered() -> Wiring:
     """A run that takes one artifact of every kind as published."""
     report = given()["report"] | {"figures": ["m1-small-1k"]}
-    enter = {
+    published = {
         "evaluation": "m1_eval_data",
         "subsets": {"m23k": "m23k_tokenized"},
         "checkpoints": {"m1-small-1k": "m1_7b_1k"},
         "results": {"m1-large-1k": RESULTS},
     }
-    return made(enter=enter, report=report)
+    return made(published=published, report=report)
 
 
 def test_one_of_matches_names_and_nothing_else() -> None:
@@ -160,9 +160,9 @@ def test_only_an_optional_benchmark_may_lack_its_file(wiring: Wiring, tmp_path: 
 def test_every_artifact_has_one_rule_that_makes_it(wired: Callable[[], Wiring]) -> None:
     wiring = wired()
     for made_here, published, everything in (
-        (wiring.sampled, wiring.enter["subsets"], wiring.config["subsets"]),
-        (wiring.trained, wiring.enter["checkpoints"], wiring.tuned),
-        ([*wiring.swept, *wiring.at_once], wiring.enter["results"], wiring.recipes),
+        (wiring.sampled, wiring.published["subsets"], wiring.config["subsets"]),
+        (wiring.trained, wiring.published["checkpoints"], wiring.tuned),
+        ([*wiring.swept, *wiring.at_once], wiring.published["results"], wiring.recipes),
     ):
         assert sorted([*made_here, *published]) == sorted(everything)
 
@@ -204,7 +204,7 @@ def test_only_steps_of_this_run_are_counted_as_spending() -> None:
     steps = {"<results>/distill/hard.json", "<results>/distill/random_1k.json", "<results>/distill/random_23k.json"}
     assert set(made().spending()) == steps | {"<results>/select/domains.json"}
     published = dict.fromkeys(given()["subsets"], "m1k_tokenized")
-    nothing = made(enter=given()["enter"] | {"subsets": published})
+    nothing = made(published=given()["published"] | {"subsets": published})
     assert nothing.spending() == []
     assert "<results>/spending.csv" not in nothing.targets()
 
@@ -301,10 +301,10 @@ def test_without_table_2_it_is_no_target() -> None:
 def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) -> None:
     """With m1K, its checkpoint and its results as published, pools are counted in Table 3 still, and a base's tokenizer
     in Figure 8a."""
-    enter = {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}, "checkpoints": {"m1-7b-1k": "m1_7b_1k"}}
+    published = {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}, "checkpoints": {"m1-7b-1k": "m1_7b_1k"}}
     overlay = tmp_path / "mine.yaml"
     shown = {"table1": {"models": ["m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}
-    overlay.write_text(yaml.safe_dump({"enter": enter, "models": ["m1-7b-1k"], "report": shown}))
+    overlay.write_text(yaml.safe_dump({"published": published, "models": ["m1-7b-1k"], "report": shown}))
     wiring = Wiring(load([ROOT / "config/paper.yaml", overlay]))
     assert wiring.bases == []
     made = {path.removeprefix("<results>/") for path in wiring.fetched()}

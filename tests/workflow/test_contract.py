@@ -228,15 +228,15 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         {"pools_collect_benchmark medqa", "pools_merge"} | CURATED | evaluated("small"),
     ),
     "a published subset": (
-        settings(enter={"subsets": {"m1k": "m1k_tokenized"}}),
+        settings(published={"subsets": {"m1k": "m1k_tokenized"}}),
         {"select_published m1k"} | trained(*THINKING),
     ),
     "a published checkpoint": (
-        settings(enter={"checkpoints": {"m1-small-1k": "m1_7b_1k"}}),
+        settings(published={"checkpoints": {"m1-small-1k": "m1_7b_1k"}}),
         {"train_published m1-small-1k"} | evaluated("m1-small-1k"),
     ),
     "published results": (
-        settings(enter={"results": {"m1-small-1k": RESULTS}}),
+        settings(published={"results": {"m1-small-1k": RESULTS}}),
         {"infer_published m1-small-1k"} | evaluated("m1-small-1k") - {"infer_sweep m1-small-1k"},
     ),
     "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge"} | CURATED),

@@ -55,7 +55,7 @@ def write_evaluation(project: Project) -> str:
 
 
 def write_results(project: Project, model: str) -> list[dict[str, Any]]:
-    """The predictions of a model, a file for each budget and forced count; where they are, for `enter`."""
+    """The predictions of a model, a file for each budget and forced count; where they are, for `published`."""
     questions = {question.id: question for name in LISTS for question in benchmark(project, name)}
     settings: dict[tuple[int, int], dict[str, list[Any]]] = defaultdict(lambda: {name: [] for name in LISTS.values()})
     for prediction in records.read(project.path(f"results/short/infer/{model}/predictions.parquet"), Prediction):
@@ -118,7 +118,7 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
             "m1_7b_1k": {"path": "published-checkpoint"},
         },
         benchmarks={"gpqa": {"from": "gpqa_medical", "optional": True}},
-        enter={
+        published={
             "evaluation": "m1_eval_data",
             "checkpoints": {"m1-large-1k": "m1_7b_1k"},
             "results": {"m1-small-1k": results},
@@ -153,7 +153,7 @@ def test_a_published_subset_trains_the_same_model_without_a_teacher(project: Pro
     for stage in ("screen", "distill", "select"):
         shutil.rmtree(project.path(f"results/short/{stage}"))
     project.configure(
-        data={"m1k_tokenized": {"path": "m1k.jsonl", "rows": None}}, enter={"subsets": {"m1k": "m1k_tokenized"}}
+        data={"m1k_tokenized": {"path": "m1k.jsonl", "rows": None}}, published={"subsets": {"m1k": "m1k_tokenized"}}
     )
     target = "results/short/train/m1-large-1k"
     assert project.plan(target) == {"select_published m1k", "train_sft m1-large-1k"}
@@ -162,7 +162,7 @@ def test_a_published_subset_trains_the_same_model_without_a_teacher(project: Pro
 
     assert project.path(f"{target}/model.safetensors").read_bytes() == weights
     project.configure(
-        enter={"subsets": {"m23k": "m1k_tokenized"}}
+        published={"subsets": {"m23k": "m1k_tokenized"}}
     )  # so that Table 4, too, needs neither screen nor teacher
     assert project.plan("results/short/table4.csv") == {"select_published m23k", "report_table4"}
     assert {row["Domain"]: row["m1K Summation"] for row in table(made_table4(project))} == counts
@@ -175,7 +175,7 @@ def made_table4(project: Project) -> Path:
 
 def test_an_evaluation_file_that_is_another_one(project: Project) -> None:
     write_evaluation(project)
-    project.configure(data={"m1_eval_data": {"path": "m1_eval_data.json"}}, enter={"evaluation": "m1_eval_data"})
+    project.configure(data={"m1_eval_data": {"path": "m1_eval_data.json"}}, published={"evaluation": "m1_eval_data"})
     code, said = project.run("results/short/benchmarks/medqa.parquet")
     assert code == 1
     assert "m1_eval_data.json" in said

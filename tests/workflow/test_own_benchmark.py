@@ -109,7 +109,7 @@ def test_trained_models_are_only_asked(project: Project) -> None:
         pathvars={"results": "results/mine"},
         bases={name: {"path": f"results/short/world/models/{name}"} for name in ("small", "large")},
         data={f"trained-{name}": {"path": f"results/short/train/{name}"} for name in TRAINED},
-        enter={"checkpoints": {name: f"trained-{name}" for name in TRAINED}},
+        published={"checkpoints": {name: f"trained-{name}" for name in TRAINED}},
     )
     rules = {job.split()[0] for job in project.plan("results/mine/table1.csv")}
     assert not rules & {"train_sft", "distill_traces", "screen_attempt"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m1.wiring.config import merged
+from m1.wiring.config import merge
 from project import REPOSITORY, SHORT, Project
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def test_real_questions_go_through_every_stage(tmp_path: Path) -> None:
         "report": short["report"],
         "subsets": short["subsets"],
     }
-    project.path(SHORT).write_text(yaml.safe_dump(merged(merged(short, real), small)), encoding="utf-8")
+    project.path(SHORT).write_text(yaml.safe_dump(merge(merge(short, real), small)), encoding="utf-8")
 
     said = project.make("results/short/table1.csv")
 

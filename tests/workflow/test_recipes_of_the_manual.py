@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from m1.wiring.config import merged
+from m1.wiring.config import merge
 from project import REPOSITORY, Project
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_a_benchmark_of_ones_own_for_trained_models_only(tmp_path: Path) -> None
     project = Project.of_repository(tmp_path / "new")
     section = MANUAL.split("## A benchmark of your own\n")[1].split("\n## ")[0]
     blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)]
-    (project.folder / "mine.yaml").write_text(yaml.safe_dump(merged(*blocks)), encoding="utf-8")
+    (project.folder / "mine.yaml").write_text(yaml.safe_dump(merge(*blocks)), encoding="utf-8")
     (project.folder / "mine.csv").write_text("question\n", encoding="utf-8")
     found = rules(project.dry_run("results/mine/table1.csv", "config/paper.yaml", "mine.yaml"))
     assert (found["train_published"], found["infer_sweep"], found["pools_collect_benchmark"]) == (1, 1, 11)

@@ -61,14 +61,14 @@ def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(
 def test_the_graph_is_of_the_whole_configuration_whatever_is_made_meanwhile(project: Project) -> None:
     """Two overlays and two keys by ``--config``, of which the first has the effect, while another step's file comes and
     goes."""
-    entered = {"train_published": "enter: {checkpoints: {m1-small-1k: m1_7b_1k}}\n", "nothing": "seed: 42\n"}
+    entered = {"train_published": "published: {checkpoints: {m1-small-1k: m1_7b_1k}}\n", "nothing": "seed: 42\n"}
     for name, text in entered.items():
         (project.folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     overlays = (
         SHORT,
         *(f"{name}.yaml" for name in entered),
         "--config",
-        "enter={'subsets': {'m1k': 'm1k_tokenized'}}",
+        "published={'subsets': {'m1k': 'm1k_tokenized'}}",
         "seed=7",
     )
     graph, made = project.folder / "results/short/rulegraph.dot", project.path("results/short/score/m1-small-1k.json")

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from m1.core.answers import extract_boxed
 from m1.core.prompts import question_text
 from m1.core.records import Question, read
-from m1.pools.collect import KEYS
 from m1.pools.collect import main as collect
 from m1.world.build import main as build
 from m1.world.documents import MIXTURE, make_documents
@@ -64,7 +63,8 @@ def test_relations_are_permutations_around_the_ring() -> None:
 def test_benchmarks_are_read_as_the_real_ones_and_their_key_is_correct(world: Path, tmp_path: Path, name: str) -> None:
     layout = name if name in {"medmcqa", "pubmedqa"} else "eval"
     settings = {
-        **dict.fromkeys(KEYS),
+        "part": None,
+        "limit": None,
         "layout": layout,
         "path": str(world / "benchmarks" / f"{name}.jsonl"),
         "shuffle_options": False,

@@ -9,16 +9,16 @@ from snakemake.exceptions import WorkflowError
 from m1.core.errors import UserError
 from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
-from m1.wiring.config import prepare
-from m1.wiring.run import one_of
-from m1.wiring.report import ReportWiring, planned_anew
+from m1.run.config import prepare
+from m1.wiring.provider import export_call_settings
+from m1.wiring.run import Run, any_name
 
 try:
-    wiring = ReportWiring(prepare(config), remote=workflow.remote_exec)
+    run = Run(prepare(config), remote=workflow.remote_exec)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-wiring.export_calls()
+export_call_settings(run)
 
 # Jobs run with the Python of this Snakemake, unless a conda environment was activated for them: then CONDA_PREFIX is another one than here.
 prefix = os.environ.get("CONDA_PREFIX", "")
@@ -31,11 +31,11 @@ shell.prefix(
 
 
 wildcard_constraints:
-    pool=one_of(wiring.config["pools"]),
-    benchmark=one_of(wiring.config["benchmarks"]),
-    base=one_of([*wiring.config["bases"], *wiring.config["screen"]["models"]]),
-    model=one_of(wiring.recipes),
-    set=one_of(wiring.config["distill"]),
-    subset=one_of(wiring.config["subsets"]),
+    pool=any_name(run.config["pools"]),
+    benchmark=any_name(run.config["benchmarks"]),
+    base=any_name([*run.config["bases"], *run.config["screen"]["models"]]),
+    model=any_name(run.recipes),
+    set=any_name(run.config["distill"]),
+    subset=any_name(run.config["subsets"]),
     shard=r"[1-9]\d*",
     shards=r"[1-9]\d*",

@@ -1,10 +1,14 @@
 """distill (3.1, B.1): the teacher thinks and answers; only correct answers are kept."""
 
+from m1.wiring.distill import DistillRules
+
+distill = DistillRules(run)
+
 
 rule distill_draw:
     input:
         questions="<results>/pools/merged.parquet",
-        like=wiring.drawn_like,
+        like=distill.like,
     output:
         "<results>/distill/{set}.questions.parquet",
     log:
@@ -12,27 +16,23 @@ rule distill_draw:
     benchmark:
         "<logs>/distill_draw/{set}.tsv"
     wildcard_constraints:
-        set=one_of(wiring.drawn),
+        set=any_name(run.random_sets),
+    localrule: True
     conda:
         "../../envs/data.yaml"
     params:
         code=step("m1.distill.draw"),
-        size=lambda wildcards, input: (
-            f"--like {input.like}"
-            if input.like
-            else f"--size {wiring.config['distill'][wildcards.set]['size']}"
-        ),
-        share=lambda wildcards: wiring.config["distill"][wildcards.set]["share"],
-        seed=wiring.config["seed"],
+        settings=distill.draw,
+        like=lambda wildcards, input: f"--like {input.like}" if input.like else "",
     shell:
-        "python -m {params.code.module} --questions {input.questions} {params.size} --share {params.share} --seed {params.seed}"
+        "python -m {params.code.module} --questions {input.questions} {params.like} --settings {params.settings:q}"
         " --output {output} 2> {log}"
 
 
 rule distill_traces:
     input:
-        questions=wiring.asked,
-        served=wiring.served_files(wiring.config["teacher"]),
+        questions=distill.questions,
+        served=distill.server_files,
     output:
         traces="<results>/distill/{set}.parquet",
         dropped="<results>/distill/{set}.dropped.parquet",
@@ -43,12 +43,13 @@ rule distill_traces:
     benchmark:
         "<logs>/distill_traces/{set}.tsv"
     priority: 9
+    localrule: True
     conda:
         "../../envs/teacher.yaml"
     params:
         code=step("m1.distill.traces"),
-        teacher=wiring.provider("teacher"),
-        store=wiring.store("teacher"),
+        teacher=distill.teacher,
+        store=run.store("teacher"),
     shell:
         'python -m {params.code.module} --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'
         " --output {output.traces} --dropped {output.dropped} --differing {output.differing} --manifest {output.manifest} 2> {log}"

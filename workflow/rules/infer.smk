@@ -1,5 +1,10 @@
 """infer (3.3, B.3): thinking once, answers at every budget and forced count; plain and +CoT answers."""
 
+from m1.wiring.infer import InferRules
+from m1.wiring.jobs import identities, output_flags
+
+infer = InferRules(run)
+
 
 rule infer_template:
     output:
@@ -10,23 +15,24 @@ rule infer_template:
     benchmark:
         "<logs>/infer_template/{model}.tsv"
     wildcard_constraints:
-        model=one_of(wiring.borrowing),
+        model=any_name(run.borrowing),
+    localrule: True
     conda:
         "../../envs/infer.yaml"
     params:
         code=step("m1.infer.template"),
-        settings=wiring.settings("recipes/{model}/tokenizer"),
+        settings=infer.template,
     shell:
         "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule infer_sweep:
     input:
-        model=ancient(wiring.model),
-        template=ancient(wiring.template),
-        identities=wiring.identities(wiring.model, wiring.template),
-        benchmarks=wiring.benchmarks(),
-        shards=wiring.infer_shards,
+        model=ancient(infer.model),
+        template=ancient(templates.folder),
+        identities=identities(infer.model, templates.folder),
+        benchmarks=run.benchmarks,
+        shards=infer.shards,
     output:
         rollouts="<results>/infer/{model}/rollouts.parquet",
         predictions="<results>/infer/{model}/predictions.parquet",
@@ -36,34 +42,33 @@ rule infer_sweep:
     benchmark:
         "<logs>/infer_sweep/{model}.tsv"
     wildcard_constraints:
-        model=one_of(wiring.swept),
+        model=any_name(run.swept),
     conda:
         "../../envs/infer.yaml"
-    threads: wiring.threads("infer")
+    threads: infer.jobs.threads
     resources:
-        **wiring.allocation("infer"),
-        batch=wiring.batch,
-        placement=wiring.placement("recipes/{model}/serve"),
+        **infer.jobs.allocation(),
+        engine=infer.runtime,
     params:
         code=step("m1.infer.sweep"),
-        settings=wiring.settings("recipes/{model}/thinking"),
-        serve=wiring.serve("recipes/{model}/serve"),
-        store=wiring.store("infer-{model}"),
-        template=wiring.template_flag,
-        made=wiring.made,
+        settings=infer.sweep,
+        serve=infer.serve,
+        store=run.store("infer-{model}"),
+        template=templates.flag,
+        outputs=output_flags,
     shell:
         "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
-        " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
+        " --settings {params.settings:q} --serve {params.serve:q} --runtime {resources.engine:q} {params.template}"
+        " --store {params.store} {params.outputs} --manifest {output.manifest} 2> {log}"
 
 
 # One of several jobs that fill the store at once; the rule above then finds all generations there.
 use rule infer_sweep as infer_sweep_shard with:
     input:
-        model=ancient(wiring.model),
-        template=ancient(wiring.template),
-        identities=wiring.identities(wiring.model, wiring.template),
-        benchmarks=wiring.benchmarks(),
+        model=ancient(infer.model),
+        template=ancient(templates.folder),
+        identities=identities(infer.model, templates.folder),
+        benchmarks=run.benchmarks,
     output:
         manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
     log:
@@ -74,11 +79,11 @@ use rule infer_sweep as infer_sweep_shard with:
 
 rule infer_answer:
     input:
-        model=ancient(wiring.model),
-        template=ancient(wiring.template),
-        identities=wiring.identities(wiring.model, wiring.template),
-        benchmarks=wiring.benchmarks(),
-        shards=wiring.infer_shards,
+        model=ancient(infer.model),
+        template=ancient(templates.folder),
+        identities=identities(infer.model, templates.folder),
+        benchmarks=run.benchmarks,
+        shards=infer.shards,
     output:
         predictions="<results>/infer/{model}/predictions.parquet",
         manifest="<results>/infer/{model}/manifest.json",
@@ -87,37 +92,32 @@ rule infer_answer:
     benchmark:
         "<logs>/infer_answer/{model}.tsv"
     wildcard_constraints:
-        model=one_of(wiring.at_once),
+        model=any_name(run.direct),
     conda:
         "../../envs/infer.yaml"
-    threads: wiring.threads("infer")
+    threads: infer.jobs.threads
     resources:
-        **wiring.allocation("infer"),
-        batch=wiring.batch,
-        placement=wiring.placement("recipes/{model}/serve"),
+        **infer.jobs.allocation(),
+        engine=infer.runtime,
     params:
         code=step("m1.infer.answer"),
-        settings=wiring.settings(
-            "recipes/{model}",
-            only=["prompt", "answer_limit"],
-            answer_limit=wiring.config["answer_limit"],
-        ),
-        serve=wiring.serve("recipes/{model}/serve"),
-        store=wiring.store("infer-{model}"),
-        template=wiring.template_flag,
-        made=wiring.made,
+        settings=infer.answer,
+        serve=infer.serve,
+        store=run.store("infer-{model}"),
+        template=templates.flag,
+        outputs=output_flags,
     shell:
         "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --batch {resources.batch} --placement {resources.placement:q} {params.template}"
-        " --store {params.store} {params.made} --manifest {output.manifest} 2> {log}"
+        " --settings {params.settings:q} --serve {params.serve:q} --runtime {resources.engine:q} {params.template}"
+        " --store {params.store} {params.outputs} --manifest {output.manifest} 2> {log}"
 
 
 use rule infer_answer as infer_answer_shard with:
     input:
-        model=ancient(wiring.model),
-        template=ancient(wiring.template),
-        identities=wiring.identities(wiring.model, wiring.template),
-        benchmarks=wiring.benchmarks(),
+        model=ancient(infer.model),
+        template=ancient(templates.folder),
+        identities=identities(infer.model, templates.folder),
+        benchmarks=run.benchmarks,
     output:
         manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
     log:
@@ -128,8 +128,8 @@ use rule infer_answer as infer_answer_shard with:
 
 rule infer_published:
     input:
-        files=wiring.published_files,
-        benchmarks=wiring.benchmarks(),
+        files=infer.published_files,
+        benchmarks=run.benchmarks,
     output:
         predictions="<results>/infer/{model}/predictions.parquet",
         manifest="<results>/infer/{model}/manifest.json",
@@ -138,12 +138,13 @@ rule infer_published:
     benchmark:
         "<logs>/infer_published/{model}.tsv"
     wildcard_constraints:
-        model=one_of(wiring.enter["results"]),
+        model=any_name(run.published["results"]),
+    localrule: True
     conda:
         "../../envs/data.yaml"
     params:
         code=step("m1.infer.published"),
-        settings=wiring.published_results,
+        settings=infer.published,
     shell:
         "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --benchmarks {input.benchmarks}"
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"

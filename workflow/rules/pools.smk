@@ -1,9 +1,13 @@
 """pools (3.1, B.1): collect, shuffle options, deduplicate, decontaminate."""
 
+from m1.wiring.pools import PoolsRules
+
+pools = PoolsRules(run)
+
 
 rule pools_collect:
     input:
-        lambda wildcards: wiring.source_file("pools", wildcards.pool),
+        pools.source_file("pool"),
     output:
         questions="<results>/pools/{pool}.parquet",
         manifest="<results>/pools/{pool}.json",
@@ -11,11 +15,12 @@ rule pools_collect:
         "<logs>/pools_collect/{pool}.log",
     benchmark:
         "<logs>/pools_collect/{pool}.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     params:
         code=step("m1.pools.collect"),
-        settings=wiring.settings("pools/{pool}", seed=wiring.config["seed"]),
+        settings=pools.collect("pool"),
     shell:
         "python -m {params.code.module} --name {wildcards.pool} --settings {params.settings:q}"
         " --output {output.questions} --manifest {output.manifest} 2> {log}"
@@ -23,7 +28,7 @@ rule pools_collect:
 
 rule pools_collect_benchmark:
     input:
-        lambda wildcards: wiring.source_file("benchmarks", wildcards.benchmark),
+        pools.source_file("benchmark"),
     output:
         questions="<results>/benchmarks/{benchmark}.parquet",
         manifest="<results>/benchmarks/{benchmark}.json",
@@ -31,11 +36,12 @@ rule pools_collect_benchmark:
         "<logs>/pools_collect_benchmark/{benchmark}.log",
     benchmark:
         "<logs>/pools_collect_benchmark/{benchmark}.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     params:
         code=step("m1.pools.collect"),
-        settings=wiring.settings("benchmarks/{benchmark}", seed=wiring.config["seed"]),
+        settings=pools.collect("benchmark"),
     shell:
         "python -m {params.code.module} --name {wildcards.benchmark} --settings {params.settings:q}"
         " --output {output.questions} --manifest {output.manifest} 2> {log}"
@@ -43,8 +49,8 @@ rule pools_collect_benchmark:
 
 rule pools_merge:
     input:
-        pools=wiring.pools(),
-        benchmarks=wiring.benchmarks(),
+        pools=run.pools,
+        benchmarks=run.benchmarks,
     output:
         questions="<results>/pools/merged.parquet",
         manifest="<results>/pools/merged.json",
@@ -54,12 +60,10 @@ rule pools_merge:
         "<logs>/pools_merge.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: wiring.config["merge"]["processes"]
+    threads: run.config["merge"]["processes"]
     params:
         code=step("m1.pools.merge"),
-        settings=wiring.settings(
-            "merge", only=["threshold", "decontaminate", "ngram", "containment"]
-        ),
+        settings=pools.merge,
     shell:
         "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
         " --processes {threads} --output {output.questions} --manifest {output.manifest} 2> {log}"
@@ -67,8 +71,8 @@ rule pools_merge:
 
 rule pools_audit:
     input:
-        pools=wiring.pools(),
-        benchmarks=wiring.benchmarks(),
+        pools=run.pools,
+        benchmarks=run.benchmarks,
     output:
         pairs="<results>/contamination.csv",
         summary=report(
@@ -83,14 +87,10 @@ rule pools_audit:
         "<logs>/pools_audit.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: wiring.config["merge"]["processes"]
+    threads: run.config["merge"]["processes"]
     params:
         code=step("m1.pools.audit"),
-        settings=wiring.settings(
-            "merge",
-            only=["ngram", "containment", "thresholds"],
-            thresholds=wiring.config["audit"]["thresholds"],
-        ),
+        settings=pools.audit,
     shell:
         "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
         " --processes {threads} --output {output.pairs} --summary {output.summary} 2> {log}"

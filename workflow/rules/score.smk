@@ -1,10 +1,14 @@
 """score (B.3): extract, match, score; predictions stay raw."""
 
+from m1.wiring.score import ScoreRules
+
+score = ScoreRules(run)
+
 
 rule score_predictions:
     input:
         predictions="<results>/infer/{model}/predictions.parquet",
-        questions=wiring.benchmarks(),
+        questions=run.benchmarks,
     output:
         scores="<results>/score/{model}.parquet",
         manifest="<results>/score/{model}.json",
@@ -16,7 +20,7 @@ rule score_predictions:
         "../../envs/report.yaml"
     params:
         code=step("m1.score.predictions"),
-        settings=wiring.settings("score"),
+        settings=score.settings,
     shell:
         "python -m {params.code.module} --predictions {input.predictions} --questions {input.questions} --settings {params.settings:q}"
         " --output {output.scores} --manifest {output.manifest} 2> {log}"

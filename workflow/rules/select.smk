@@ -1,5 +1,9 @@
 """select (3.1, Tables 2-4): domain labels, m23K, m1K and the ablation subsets."""
 
+from m1.wiring.select import SelectRules
+
+select = SelectRules(run)
+
 
 rule select_domains:
     input:
@@ -7,7 +11,7 @@ rule select_domains:
         traces="<results>/distill/hard.parquet",
         qualifiers=source_file("resources/mesh/qualifiers.csv"),
         prompt=source_file("resources/prompts/domain.txt"),
-        served=wiring.served_files(wiring.config["labeller"]),
+        served=select.server_files,
     output:
         domains="<results>/select/domains.parquet",
         manifest="<results>/select/domains.json",
@@ -16,12 +20,13 @@ rule select_domains:
     benchmark:
         "<logs>/select_domains.tsv"
     priority: 9
+    localrule: True
     conda:
         "../../envs/teacher.yaml"
     params:
         code=step("m1.select.domains"),
-        labeller=wiring.provider("labeller"),
-        store=wiring.store("labeller"),
+        labeller=select.labeller,
+        store=run.store("labeller"),
     shell:
         'python -m {params.code.module} --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'
         " --qualifiers {input.qualifiers} --prompt {input.prompt} --store {params.store}"
@@ -30,10 +35,10 @@ rule select_domains:
 
 rule select_sample:
     input:
-        traces=wiring.traces,
+        traces=select.traces,
         questions="<results>/pools/merged.parquet",
-        domains=wiring.domains,
-        like=wiring.subset_like,
+        domains=select.domains,
+        like=select.like,
     output:
         samples="<results>/select/{subset}.parquet",
         manifest="<results>/select/{subset}.json",
@@ -42,20 +47,15 @@ rule select_sample:
     benchmark:
         "<logs>/select_sample/{subset}.tsv"
     wildcard_constraints:
-        subset=one_of(wiring.sampled),
+        subset=any_name(run.sampled),
     priority: 9
+    localrule: True
     conda:
         "../../envs/data.yaml"
     params:
         code=step("m1.select.sample"),
-        settings=wiring.settings(
-            "subsets/{subset}",
-            only=["rule", "size", "seed"],
-            seed=wiring.config["seed"],
-        ),
-        flags=lambda wildcards, input: " ".join(
-            f"--{name} {input[name]}" for name in ("domains", "like") if input[name]
-        ),
+        settings=select.sample,
+        flags=select.sample_flags,
     shell:
         "python -m {params.code.module} --traces {input.traces} --questions {input.questions} {params.flags} --subset {wildcards.subset}"
         " --settings {params.settings:q} --output {output.samples} --manifest {output.manifest} 2> {log}"
@@ -63,7 +63,7 @@ rule select_sample:
 
 rule select_published:
     input:
-        wiring.subset_file,
+        select.published_file,
     output:
         samples="<results>/select/{subset}.parquet",
         manifest="<results>/select/{subset}.json",
@@ -72,13 +72,13 @@ rule select_published:
     benchmark:
         "<logs>/select_published/{subset}.tsv"
     wildcard_constraints:
-        subset=one_of(wiring.enter["subsets"]),
+        subset=any_name(run.published["subsets"]),
+    localrule: True
     conda:
         "../../envs/data.yaml"
     params:
         code=step("m1.select.published"),
-        settings=wiring.entry("subsets/{subset}"),
-        pools=wiring.pool_names,
+        settings=select.published,
     shell:
-        "python -m {params.code.module} --subset {wildcards.subset} --settings {params.settings:q} --pools {params.pools:q}"
+        "python -m {params.code.module} --subset {wildcards.subset} --settings {params.settings:q}"
         " --output {output.samples} --manifest {output.manifest} 2> {log}"

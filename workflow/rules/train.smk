@@ -1,10 +1,16 @@
 """train (3.2, B.2): fine-tuning with trl, one recipe for each model."""
 
+from m1.wiring.jobs import identities
+from m1.wiring.train import Templates, TrainRules
+
+train = TrainRules(run)
+templates = Templates(run)
+
 
 rule train_fetch:
     input:
-        folder=ancient(wiring.born),
-        identity=wiring.identities(wiring.born),
+        folder=ancient(train.world_model),
+        identity=identities(train.world_model),
     output:
         folder=directory("<results>/{kind}/{base}"),
         identity="<results>/{kind}/{base}.sha256",
@@ -14,13 +20,14 @@ rule train_fetch:
         "<logs>/train_fetch/{kind}/{base}.tsv"
     wildcard_constraints:
         kind="bases|screen/models",
-        base=one_of([*wiring.config["bases"], *wiring.config["screen"]["models"]]),
+        base=any_name([*run.config["bases"], *run.config["screen"]["models"]]),
     priority: 10
+    localrule: True
     conda:
         "../../envs/train.yaml"
     params:
         code=step("m1.train.fetch"),
-        settings=wiring.settings("{kind}/{base}"),
+        settings=train.fetch,
     shell:
         "python -m {params.code.module} --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
@@ -34,23 +41,24 @@ rule train_published:
     benchmark:
         "<logs>/train_published/{model}.tsv"
     wildcard_constraints:
-        model=one_of(wiring.enter["checkpoints"]),
+        model=any_name(run.published["checkpoints"]),
+    localrule: True
     conda:
         "../../envs/train.yaml"
     params:
         code=step("m1.train.fetch"),
-        settings=wiring.checkpoint,
-        entry=lambda wildcards: wiring.enter["checkpoints"][wildcards.model],
+        settings=train.checkpoint,
+        entry=train.entry,
     shell:
         "python -m {params.code.module} --name data.{params.entry} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
 rule train_sft:
     input:
-        base=ancient(wiring.base),
-        subset=wiring.training_set,
-        template=ancient(wiring.template),
-        identities=wiring.identities(wiring.base, wiring.template),
+        base=ancient(train.base),
+        subset=train.subset,
+        template=ancient(templates.folder),
+        identities=identities(train.base, templates.folder),
     output:
         folder=directory("<results>/train/{model}"),
         identity="<results>/train/{model}.sha256",
@@ -59,21 +67,21 @@ rule train_sft:
     benchmark:
         "<logs>/train_sft/{model}.tsv"
     wildcard_constraints:
-        model=one_of(wiring.trained),
+        model=any_name(run.trained_here),
     conda:
         "../../envs/train.yaml"
-    threads: wiring.threads("train")
+    threads: train.jobs.threads
     resources:
-        **wiring.allocation("train"),
-        placement=wiring.train,
-        scratch=wiring.config["scratch"],
-        store=wiring.config["store"],
+        **train.jobs.allocation(),
+        training=train.runtime,
+        scratch=run.config["scratch"],
+        store=run.config["store"],
     params:
         code=step("m1.train.sft", started_by="m1.train.launch"),
-        settings=wiring.settings("recipes/{model}/sft"),
-        template=wiring.template_flag,
+        settings=train.sft,
+        template=templates.flag,
     # exec: a shell between would die of SLURM's SIGTERM at once, and the training with it before it has kept its state.
     shell:
         "exec python -m {params.code.module} --name {wildcards.model} --base {input.base} --subset {input.subset}"
-        " --settings {params.settings:q} --placement {resources.placement:q} --scratch {resources.scratch:q} --store {resources.store:q}"
+        " --settings {params.settings:q} --runtime {resources.training:q} --scratch {resources.scratch:q} --store {resources.store:q}"
         " {params.template} --output {output.folder} 2> {log}"

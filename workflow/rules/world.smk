@@ -1,6 +1,8 @@
 """The embedded world: questions, documents and tiny bases in place of medicine (docs/world.md)."""
 
-WORLD = ["seed", "entities", "pools", "benchmark_size", "facts_first", "mixed"]
+from m1.wiring.world import WorldRules
+
+world = WorldRules(run)
 
 
 rule world_build:
@@ -34,7 +36,7 @@ rule world_build:
         "../../envs/data.yaml"
     params:
         code=step("m1.world.build"),
-        settings=wiring.settings("world", only=WORLD),
+        settings=world.build,
         folder=subpath(output.facts, parent=True),
     shell:
         "python -m {params.code.module} --settings {params.settings:q} --output {params.folder} 2> {log}"
@@ -55,7 +57,7 @@ rule world_tokenizer:
         "../../envs/train.yaml"
     params:
         code=step("m1.world.tokenizer"),
-        vocabulary=wiring.config.get("world", {}).get("vocabulary"),
+        vocabulary=world.vocabulary,
         folder=subpath(input.facts, parent=True),
     shell:
         "python -m {params.code.module} --world {params.folder} --vocabulary {params.vocabulary} --output {output.folder} 2> {log}"
@@ -74,13 +76,13 @@ rule world_pretrain:
     benchmark:
         "<logs>/world_pretrain/{world_model}.tsv"
     wildcard_constraints:
-        world_model=one_of(wiring.world_models),
+        world_model=any_name(run.world_models),
     priority: 10
     conda:
         "../../envs/train.yaml"
     params:
         code=step("m1.world.pretrain"),
-        settings=wiring.settings("world/models/{world_model}"),
+        settings=world.pretrain,
         folder=subpath(input.documents, parent=True),
     shell:
         "python -m {params.code.module} --name {wildcards.world_model} --world {params.folder} --tokenizer {input.tokenizer}"

@@ -138,7 +138,7 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
 
 def computed(wiring: Any) -> list[str]:
     """Models whose answers this run computes, by itself or on a server."""
-    return [name for name in wiring.recipes if name not in wiring.enter["results"]]
+    return [name for name in wiring.recipes if name not in wiring.published["results"]]
 
 
 def screening(wiring: Any) -> dict[str, dict[str, Any]]:
@@ -181,7 +181,9 @@ def gpus(wiring: Any, there: list[float]) -> Iterator[Finding]:
             most = lacking.get(name, (0, 0.0))
             lacking[name] = max(count, most[0]), max(memory, most[1])
     if lacking:
-        remedy = "run on such a machine, lower `train` and `serve` in the recipe, or take what is published (`enter`)"
+        remedy = (
+            "run on such a machine, lower `train` and `serve` in the recipe, or take what is published (`published`)"
+        )
         largest = sorted(lacking.items(), key=lambda one: -one[1][0] * one[1][1])
         said = listed([f"{name} wants {count} of {memory:.0f} GB or more" for name, (count, memory) in largest])
         yield Finding("GPUs", found, f"{said}; {remedy}")
@@ -234,7 +236,7 @@ def room(wiring: Any) -> list[tuple[Path, float]]:
     models = {f"bases/{name}": (base, parameters(base)) for name, base in bases.items()}
     models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in screening(wiring).items()}
     models |= {
-        f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in wiring.enter["checkpoints"].items()
+        f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in wiring.published["checkpoints"].items()
     }
     fetched = [models[made] for made in from_hub(wiring) if made in models]
     on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
@@ -300,16 +302,16 @@ def files(wiring: Any) -> Iterator[Finding]:
 
 def from_hub(wiring: Any) -> list[str]:
     """What comes from the hub and is not there yet, by its place in the results."""
-    config, enter = wiring.config, wiring.enter
+    config, published = wiring.config, wiring.published
     data, results = config["data"], Path(config["pathvars"]["results"])
     entries = {
         f"{kind}/{name}.parquet": [source] for kind in ("pools", "benchmarks") for name, source in config[kind].items()
     }
-    entries |= {f"select/{name}.parquet": [data[entry]] for name, entry in enter["subsets"].items()}
-    entries |= {f"train/{name}": [data[entry]] for name, entry in enter["checkpoints"].items()}
+    entries |= {f"select/{name}.parquet": [data[entry]] for name, entry in published["subsets"].items()}
+    entries |= {f"train/{name}": [data[entry]] for name, entry in published["checkpoints"].items()}
     entries |= {
         f"infer/{name}/predictions.parquet": [data[one["from"]] for one in found]
-        for name, found in enter["results"].items()
+        for name, found in published["results"].items()
     }
     local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
     fetched = [path.removeprefix("<results>/") for path in wiring.fetched()]

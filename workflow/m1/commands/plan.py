@@ -202,7 +202,7 @@ class Questions:
         made = self.rows(f"select/{name}.parquet")
         if made is not None:
             return made
-        if entry := self.wiring.enter["subsets"].get(name):
+        if entry := self.wiring.published["subsets"].get(name):
             if rows := self.config["data"][entry]["rows"]:
                 return rows
             raise UserError(

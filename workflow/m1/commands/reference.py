@@ -22,7 +22,8 @@ import yaml
 from m1.core.errors import UserError
 from m1.core.files import write_text
 from m1.core.places import SOURCE
-from m1.wiring.config import NAMED, SCHEMA, merged
+from m1.wiring.config import NAMED, merge
+from m1.wiring.schema import SCHEMA, config_schema
 
 PAGE = SOURCE / "config" / "reference.md"
 REGISTRY = SOURCE / "config" / "data.yaml"
@@ -86,7 +87,7 @@ def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path:
                 f"{SCHEMA.name}: {place} has no description; say in a few words what the key means, with its unit"
             )
         value = values.get(name) if isinstance(values, dict) else None
-        yield Key(place, kind(inner, refers), default(name, part, schema, values), part["description"])
+        yield Key(place, kind(inner, refers), default(name, part, schema, values), meaning(part))
         yield from within(inner, refers, whole, value, place)
     for branch in schema.get("allOf", []):
         for name, part in branch["then"]["properties"].items():
@@ -104,6 +105,12 @@ def within(schema: Mapping[str, Any], refers: str, whole: Mapping[str, Any], val
             yield from within(inner, other, whole, None, f"{path}{mark}")
 
 
+def meaning(part: Mapping[str, Any]) -> str:
+    """What a key means, and that it reruns nothing where the schema says that it decides no result."""
+    said: str = part["description"]
+    return f"{said}; reruns nothing" if part.get("decides") is False else said
+
+
 def kind(schema: Mapping[str, Any], refers: str = "") -> str:
     """What a value may be, in words."""
     if refers and schema.get("type") == "object":
@@ -113,7 +120,7 @@ def kind(schema: Mapping[str, Any], refers: str = "") -> str:
     if "enum" in schema:
         return ", ".join(f"`{shown(value)}`" for value in schema["enum"])
     if "anyOf" in schema:
-        return " or ".join(kind(*resolved(part, _schema())) for part in schema["anyOf"])
+        return " or ".join(kind(*resolved(part, config_schema())) for part in schema["anyOf"])
     types = schema.get("type", "any")
     words = []
     for one in [types] if isinstance(types, str) else types:
@@ -130,14 +137,8 @@ def _held(schema: Mapping[str, Any]) -> str:
     return f" of {name}"
 
 
-@functools.cache
-def _schema() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    return found
-
-
 def _direct(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return resolved(schema, _schema())[0]
+    return resolved(schema, config_schema())[0]
 
 
 def bounds(schema: Mapping[str, Any]) -> str:
@@ -216,18 +217,18 @@ def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def default_file(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """The default file: values in the order of the schema, each with its meaning; what several parts share is explained
+    """The default file: values in the order of the schema, each with its said; what several parts share is explained
     in the first."""
     lines, explained = [FILE_HEAD.rstrip()], set()
     for name, part in schema["properties"].items():
         if name not in values:
             continue
         inner, refers = resolved(part, schema)
-        value, meaning = values[name], part["description"]
+        value, said = values[name], meaning(part)
         if not isinstance(value, dict | list):
-            lines += commented(f"{name}: {flow(value)}", meaning)
+            lines += commented(f"{name}: {flow(value)}", said)
             continue
-        lines += ["", f"# --- {meaning} ".ljust(WIDTH - 8, "-"), f"{name}:"]
+        lines += ["", f"# --- {said} ".ljust(WIDTH - 8, "-"), f"{name}:"]
         if isinstance(value, list):
             lines += [f"  - {flow(one)}" for one in value]
         else:
@@ -248,23 +249,23 @@ def block(
     known = schema.get("properties", {})
     for name in [*(name for name in known if name in values), *(name for name in values if name not in known)]:
         value, line = values[name], f"{indent}{name}:"
-        meaning = "" if bare or name not in known else known[name]["description"]
+        said = "" if bare or name not in known else meaning(known[name])
         if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
             lines += [
-                *commented(line, meaning),
+                *commented(line, said),
                 *block(resolved(known[name], whole)[0], whole, value, f"{indent}  ", bare),
             ]
         else:
-            lines += commented(f"{line} {flow(value)}", meaning)
+            lines += commented(f"{line} {flow(value)}", said)
     return lines
 
 
-def commented(line: str, meaning: str) -> list[str]:
-    """A line with its meaning behind it, or above it where that is too long."""
-    whole = f"{line} # {meaning}" if meaning else line
-    if len(whole) <= WIDTH or not meaning:
+def commented(line: str, said: str) -> list[str]:
+    """A line with its said behind it, or above it where that is too long."""
+    whole = f"{line} # {said}" if said else line
+    if len(whole) <= WIDTH or not said:
         return [whole]
-    return [f"{' ' * (len(line) - len(line.lstrip()))}# {meaning}", line]
+    return [f"{' ' * (len(line) - len(line.lstrip()))}# {said}", line]
 
 
 def flow(value: Any) -> str:
@@ -276,11 +277,11 @@ def flow(value: Any) -> str:
 def made() -> dict[Path, str]:
     """File to its content."""
     files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (REGISTRY, FILE)}
-    values: Any = functools.reduce(merged, files.values())
+    values: Any = functools.reduce(merge, files.values())
     return {
-        FILE: default_file(_schema(), files[FILE]),
-        PAGE: page(_schema(), values),
-        OVERLAY: json.dumps(overlay(_schema()), indent=1, ensure_ascii=False) + "\n",
+        FILE: default_file(config_schema(), files[FILE]),
+        PAGE: page(config_schema(), values),
+        OVERLAY: json.dumps(overlay(config_schema()), indent=1, ensure_ascii=False) + "\n",
     }
 
 

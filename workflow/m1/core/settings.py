@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from m1.core.errors import UserError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a field may be."""
+
+    words: str
+    """For messages, as in ``from 1``."""
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value <= self.most and value > self.above
+
+
+Count = Annotated[int, Range("from 1", least=1)]
+Share = Annotated[float, Range("above 0 and at most 1", above=0, most=1)]
+Percent = Annotated[float, Range("above 0 and at most 100", above=0, most=100)]
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,7 @@ def read(kind: type[T], value: Any, where: str) -> T:
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _form(kind: type) -> str:
@@ -97,10 +117,15 @@ def _shown(value: Any) -> str:
 
 
 def _converted(value: Any, hint: Any, where: str) -> Any:
-    """A JSON value as the type that a field has; lists become tuples, and objects dataclasses where the field has one."""
+    """A JSON value as the type that a field has: lists become tuples, and objects dataclasses where it has one."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        number = _converted(value, inner[0], where)
+        if number in inner[1]:
+            return number
+        raise UserError(f"{where} is {_shown(value)}; {_name(hint)} is needed.")
     if is_dataclass(hint):
         return read(hint, value, where)  # type: ignore[arg-type]
     if origin is Literal:
@@ -136,6 +161,8 @@ def _name(hint: Any) -> str:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_name, inner))
+    if origin is Annotated:
+        return f"{_name(inner[0])} {inner[1].words}"
     if origin is tuple:
         return f"a list ({', '.join(_name(one) for one in inner if one is not ...)})"
     if origin in (dict, Mapping):

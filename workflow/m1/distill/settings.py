@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from m1.core.settings import Settings
+from m1.core.settings import Count, Settings, Share
 
 
 @dataclass(frozen=True)
 class DrawSettings(Settings):
     """A random draw from the whole collection; an entry of ``distill``."""
 
-    size: int | None
+    size: Count | None
     """Correct traces wanted; None where another subset gives the number."""
-    share: float
-    """Of correct answers expected of the teacher, above 0 to 1."""
+    share: Share
+    """Of correct answers expected of the teacher."""
     seed: int

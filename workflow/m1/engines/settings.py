@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from m1.core.settings import Settings
+from m1.core.settings import Count, Settings
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ServeSettings(Settings):
 class ServeRuntime(Settings):
     """What of ``serve`` says where and how fast; it decides no answer."""
 
-    batch: int
+    batch: Count
     """Requests at a time."""
     options: dict[str, Any]
     """The other options of the engine."""

@@ -224,12 +224,12 @@ def check_settings(settings: PublishedSettings, benchmarks: Iterable[str]) -> di
         where, condition = f"--settings: results[{number}]", (result.budget, result.forced)
         if min(condition) < 0 or (result.forced and not result.budget):
             raise UserError(
-                f"{where}: budget {result.budget}, forced {result.forced}; numbers from 0 are needed, and no forcing at "
-                "budget 0."
+                f"{where}: budget {result.budget}, forced {result.forced}; numbers from 0 are needed, and no forcing "
+                "at budget 0."
             )
         if condition in seen:
             raise UserError(
-                f"{where}: budget {result.budget} with {result.forced} forced is there twice; give each setting one file."
+                f"{where}: budget {result.budget} with {result.forced} forced is there twice; give each one file."
             )
         seen.add(condition)
     called = {key: name for name, key in names.items()}

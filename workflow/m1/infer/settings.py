@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from m1.core.settings import Settings
+from m1.core.settings import Count, Settings
 from m1.core.sources import Source
 
 
@@ -13,13 +13,13 @@ from m1.core.sources import Source
 class SweepSettings(Settings):
     """What is swept (3.3); the recipe's ``thinking``."""
 
-    budgets: tuple[int, ...]
+    budgets: tuple[Count, ...]
     """Thinking budgets (tokens), without forcing."""
-    forced: tuple[int | Literal["full"], ...]
+    forced: tuple[Count | Literal["full"], ...]
     """How many times ``Wait`` is forced at most; ``full``: until the budget is used up."""
-    forced_budget: int
+    forced_budget: Count
     """Thinking budget (tokens) within which it is forced."""
-    answer_limit: int
+    answer_limit: Count
     """Tokens of an answer at most."""
 
     @property
@@ -44,7 +44,7 @@ class AnswerSettings(Settings):
 
     prompt: str
     """A style of :func:`m1.core.prompts.evaluation_prompt`."""
-    answer_limit: int
+    answer_limit: Count
     """Tokens."""
 
 

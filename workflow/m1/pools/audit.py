@@ -11,7 +11,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
-from m1.core.errors import run
+from m1.core.errors import UserError, run
 from m1.core.files import replacing
 from m1.core.progress import say
 from m1.core.prompts import options_lines, question_text
@@ -209,6 +209,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     settings = AuditSettings.from_json(arguments.settings)
     thresholds = list(settings.thresholds)
+    if not thresholds:
+        raise UserError("--settings: thresholds is empty; give at least one similarity.")
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
     matches = find_matches(pools, benchmarks, thresholds, settings.ngram, settings.containment, arguments.processes)

@@ -132,6 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = CollectSettings.from_json(arguments.settings)
+    if settings.layout not in LAYOUTS:
+        raise UserError(f"--settings: layout is {settings.layout!r}; it must be one of {', '.join(LAYOUTS)}.")
     facts: dict[str, Any] = {}
     try:
         place, published = sources.read(settings, arguments.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from m1.core.settings import Settings
+from m1.core.settings import Count, Percent, Settings, Share
 from m1.core.sources import Source
 
 
@@ -15,7 +15,7 @@ class Part(Settings):
 
     seed: int
     take: Literal["first", "second"]
-    size: int
+    size: Count
     """Records of the first part."""
 
 
@@ -26,7 +26,7 @@ class CollectSettings(Source):
     layout: str
     """A key of :data:`m1.core.layouts.LAYOUTS`."""
     part: Part | None
-    limit: int | None
+    limit: Count | None
     """Questions of a seeded sample; None for all."""
     shuffle_options: bool
     invalid: Literal["error", "drop"]
@@ -38,20 +38,20 @@ class CollectSettings(Source):
 class MergeSettings(Settings):
     """Deduplication and decontamination; keys of ``merge``."""
 
-    threshold: float
-    """Indel similarity, above 0 to 100."""
+    threshold: Percent
+    """Indel similarity."""
     decontaminate: Literal["stem", "released"]
-    ngram: int | None
+    ngram: Count | None
     """Words of an n-gram; None for no n-grams."""
-    containment: float
-    """Share of n-grams in common, above 0 to 1."""
+    containment: Share
+    """Of n-grams in common."""
 
 
 @dataclass(frozen=True)
 class AuditSettings(Settings):
     """The list of close pairs; keys of ``merge`` and ``audit``."""
 
-    ngram: int | None
-    containment: float
-    thresholds: tuple[float, ...]
-    """Similarities, above 0 to 100."""
+    ngram: Count | None
+    containment: Share
+    thresholds: tuple[Percent, ...]
+    """Similarities; at least one."""

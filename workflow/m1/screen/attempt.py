@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ]
             keep(scored)
             counts["questions"] += len(scored)
-            counts["correct"] += sum(attempt.correct for attempt in scored)
+            counts["correct"] += sum(answer.correct for answer in scored)
     write_engine_manifest(
         arguments, engine, identity, {"questions": arguments.questions}, asdict(settings), counts, started
     )

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     parser.add_argument(
-        "--attempts", required=True, nargs="+", type=Path, help="attempts, Parquet, one file a screening model"
+        "--answers", required=True, nargs="+", type=Path, help="answers, Parquet, one file a screening model"
     )
     parser.add_argument("--settings", required=True, help=f"JSON: {HardSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="questions, Parquet")
@@ -57,15 +57,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions = read(arguments.questions, Question)
     solved: set[str] = set()
     correct = {}
-    for path in arguments.attempts:
-        attempts = read(path, ScreenAnswer)
-        missing = {question.id for question in questions} - {attempt.question_id for attempt in attempts}
+    for path in arguments.answers:
+        answers = read(path, ScreenAnswer)
+        missing = {question.id for question in questions} - {answer.question_id for answer in answers}
         if missing:
             raise UserError(
-                f"{path}: {len(missing)} questions of {arguments.questions} have no attempt; delete it to "
+                f"{path}: {len(missing)} questions of {arguments.questions} have no answer; delete it to "
                 "have it made again"
             )
-        names = {attempt.question_id for attempt in attempts if attempt.correct}
+        names = {answer.question_id for answer in answers if answer.correct}
         correct[path.stem] = len(names)
         solved |= names
     hard = [question for question in questions if question.id not in solved]
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "hard": len(hard),
         "hard_by_source": dict(Counter(q.source for q in hard)),
     }
-    inputs = {"questions": arguments.questions, **{path.stem: path for path in arguments.attempts}}
+    inputs = {"questions": arguments.questions, **{path.stem: path for path in arguments.answers}}
     write_manifest(arguments.manifest, inputs=inputs, settings=asdict(settings), counts=counts, started=started)
     say("screen", f"{len(questions):,} questions, {len(hard):,} solved by none")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from m1.core.curation import CurationRule
-from m1.core.settings import Settings
+from m1.core.settings import Count, Settings
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class AskSettings(Settings):
 class AttemptSettings(AskSettings):
     """The same for a model with weights here."""
 
-    answer_limit: int
+    answer_limit: Count
     """Tokens."""
 
 
@@ -29,5 +29,5 @@ class AttemptSettings(AskSettings):
 class HardSettings(Settings):
     """What must survive the difficulty filter; keys of ``screen``."""
 
-    smallest_class: int
+    smallest_class: Count
     """Questions: a class of answers of this many or more must not be dropped whole."""

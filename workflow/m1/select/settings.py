@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from m1.core.settings import Settings
+from m1.core.settings import Count, Settings
 from m1.core.sources import Source
 
 
@@ -14,7 +14,7 @@ class SampleSettings(Settings):
     """How a subset is drawn from the traces; an entry of ``subsets``, and the seed."""
 
     rule: Literal["all", "random", "domain", "domain_source"]
-    size: int | None
+    size: Count | None
     """Samples; None for all, or where another subset gives the number."""
     seed: int
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from m1.core.settings import Settings
+from m1.core.settings import Count, Settings
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class SftSettings(Settings):
     """How a model is fine-tuned (3.2, B.2); the recipe's ``sft``. They decide the weights."""
 
     subset: str
-    epochs: int
-    batch_size: int
+    epochs: Count
+    batch_size: Count
     """Samples in an optimizer step, all GPUs together."""
     learning_rate: float
     """At its peak."""
@@ -30,7 +30,7 @@ class SftSettings(Settings):
     weight_decay: float
     betas: tuple[float, float]
     bf16: bool
-    block_size: int
+    block_size: Count
     """Tokens of a sample at most."""
     truncated: float
     """Share of the samples that may be longer and are cut."""
@@ -42,18 +42,18 @@ class SftSettings(Settings):
 class TrainRuntime(Settings):
     """Where and how training runs; the recipe's ``train``. It decides none of the weights' mathematics."""
 
-    nodes: int
-    processes: int
+    nodes: Count
+    processes: Count
     """On each node, one for a GPU."""
     strategy: str
     """A file in config/accelerate."""
-    per_device: int
+    per_device: Count
     """Samples at a time on one GPU at most."""
     gradient_checkpointing: bool
     attention: str
     kernels: bool
     save_minutes: float
     """Between two checkpoints."""
-    save_steps: int | None
+    save_steps: Count | None
     """Between two checkpoints; None for by time only."""
     report_to: str

@@ -16,17 +16,14 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from m1.core import sources
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
 from m1.core.places import SOURCE, locate, source_file
+from m1.wiring.schema import config_schema
 
-SCHEMA = SOURCE / "workflow/schemas/config.schema.yaml"
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 """Keys whose named parts an overlay takes out with null."""
-READ = ("layout", *sources.KEYS)
-"""Keys of an entry of ``data`` that say where its records are and what they look like."""
 
 
 def all_recipes() -> list[str]:
@@ -35,7 +32,7 @@ def all_recipes() -> list[str]:
     return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
 
 
-def defaults() -> list[Path]:
+def default_files() -> list[Path]:
     """What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
     return [locate(f"config/{name}.yaml") for name in ("data", "config")]
 
@@ -50,7 +47,7 @@ def load(overlays: Sequence[Path] = (), last: Mapping[str, Any] | None = None) -
     Raises:
         UserError: what :func:`read` and :func:`prepare` refuse.
     """
-    return prepare(functools.reduce(merged, [*map(read, (*defaults(), *overlays)), dict(last or {})]))
+    return prepare(functools.reduce(merge, [*map(read, (*default_files(), *overlays)), dict(last or {})]))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -82,11 +79,11 @@ def nearest_file(path: Path) -> str:
     return nearest(str(path), [str(file.relative_to(folder)) for file in files]) + where
 
 
-def merged(value: Any, changes: Any) -> Any:
+def merge(value: Any, changes: Any) -> Any:
     """Dictionaries merge, anything else is replaced, as Snakemake merges configuration files."""
     if not (isinstance(value, dict) and isinstance(changes, dict)):
         return changes
-    return value | {key: merged(value.get(key), part) for key, part in changes.items()}
+    return value | {key: merge(value.get(key), part) for key, part in changes.items()}
 
 
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
@@ -103,8 +100,8 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: names the key, what was found, and what would be right.
     """
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    config = without_removed(config)
+    schema = config_schema()
+    config = drop_nulls(config)
     check(config, schema, schema, "configuration")
     config = with_defaults(config, schema, schema)
     if config["report"]["table1"]["models"] == "published":
@@ -118,7 +115,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     config["read_from"] = {}
     for kind in ("pools", "benchmarks"):
         for name, source in config[kind].items():
-            config["read_from"][f"{kind}.{name}"], config[kind][name] = located(config, kind, name, source)
+            config["read_from"][f"{kind}.{name}"], config[kind][name] = resolve_source(config, kind, name, source)
     return config
 
 
@@ -169,7 +166,7 @@ def completed(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict
             )
         config["bases"][name], recipe["base"] = recipe["base"], name
     recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
-    if results := config["enter"]["results"].get(name):
+    if results := config["published"]["results"].get(name):
         recipe["thinking"]["budgets"] = sorted({result["budget"] for result in results} - {0})
         recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
     return recipe
@@ -197,17 +194,19 @@ def expand_paths(config: dict[str, Any]) -> None:
         UserError: a variable is not set; or one is in ``pathvars``, which Snakemake has read by then.
     """
     for name, path in config["pathvars"].items():
-        if (full := expanded(path, f"pathvars.{name}")) != path:
+        if (full := expand_path(path, f"pathvars.{name}")) != path:
             raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
     for key in ("store", "scratch"):
-        config[key] = expanded(config[key], key)
-    entries = {f"data.{name}": entry for name, entry in config["data"].items()} | weights(config)
+        config[key] = expand_path(config[key], key)
+    entries = {f"data.{name}": entry for name, entry in config["data"].items()} | all_weights(config)
     for where, entry in entries.items():
         if entry.get("path"):
-            entry["path"] = expanded(entry["path"], f"{where}.path").replace("<results>", config["pathvars"]["results"])
+            entry["path"] = expand_path(entry["path"], f"{where}.path").replace(
+                "<results>", config["pathvars"]["results"]
+            )
 
 
-def expanded(path: str, where: str) -> str:
+def expand_path(path: str, where: str) -> str:
     """A path with ``~`` and ``$VARIABLES`` written out.
 
     Raises:
@@ -224,28 +223,28 @@ def expanded(path: str, where: str) -> str:
     return full
 
 
-def located(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def resolve_source(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """A pool or benchmark with what its entry of ``data`` says, and the entry's name (with the list's, in a file of
     several sets).
 
-    ``enter.evaluation`` comes before a benchmark's own entry; a ``part`` is one of the original set, so it falls away
-    then.
+    ``published.evaluation`` comes before a benchmark's own entry; a ``part`` is one of the original set, so it
+    falls away then.
     """
     entry = source["from"]
     sets = (
-        config["data"][config["enter"]["evaluation"]]["sets"]
-        if kind == "benchmarks" and config["enter"]["evaluation"]
+        config["data"][config["published"]["evaluation"]]["sets"]
+        if kind == "benchmarks" and config["published"]["evaluation"]
         else {}
     )
     if name in sets:
-        entry = config["enter"]["evaluation"]
+        entry = config["published"]["evaluation"]
         source = source | sets[name] | {"part": None}
-    place = {key: config["data"][entry][key] for key in READ}
+    place = {key: value for key, value in config["data"][entry].items() if key not in ("sets", "sources")}
     label = f"{entry}: {source['key']}" if name in sets else entry
     return label, place | {key: value for key, value in source.items() if key != "from"}
 
 
-def without_removed(config: dict[str, Any]) -> dict[str, Any]:
+def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's
     own folder."""
 
@@ -336,13 +335,13 @@ def with_defaults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> 
     return result
 
 
-def known(name: str, names: Any, where: str) -> None:
+def require_name(name: str, names: Any, where: str) -> None:
     """Refuse a name that is not among ``names``."""
     if name not in names:
         raise UserError(f"{where}: there is no '{name}'{nearest(name, list(names))}")
 
 
-def weights(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def all_weights(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Every base and every screening model with weights, by its key."""
     bases = {f"bases.{name}": base for name, base in config["bases"].items()}
     return bases | {f"screen.models.{name}": model for name, model in config["screen"]["models"].items()}
@@ -356,7 +355,7 @@ def check_names(config: dict[str, Any]) -> None:
     """
     check_weights(config)
     check_sources(config)
-    check_enter(config)
+    check_published(config)
     check_screen(config)
     check_sets(config)
     check_recipes(config)
@@ -369,7 +368,7 @@ def check_names(config: dict[str, Any]) -> None:
 def check_weights(config: dict[str, Any]) -> None:
     """Every base and every screening model must be in one place."""
     of_world = f"{config['pathvars']['results']}/world/models/"
-    for where, model in weights(config).items():
+    for where, model in all_weights(config).items():
         if "hub" in model and "path" in model:
             both = (
                 f"both path ({model['path']}) and hub ({model['hub']}) are given, perhaps one of them by another file"
@@ -378,7 +377,7 @@ def check_weights(config: dict[str, Any]) -> None:
         if not ("hub" in model or "path" in model):
             raise UserError(f"{where}: give one of hub and path")
         if model.get("path", "").startswith(of_world) and "world" in config:
-            known(model["path"].removeprefix(of_world), config["world"]["models"], f"{where}.path: world.models")
+            require_name(model["path"].removeprefix(of_world), config["world"]["models"], f"{where}.path: world.models")
 
 
 def check_screen(config: dict[str, Any]) -> None:
@@ -403,19 +402,19 @@ def check_sets(config: dict[str, Any]) -> None:
                 f"distill.{name}: key 'share' is missing (the share of correct answers expected, 0.8 in the paper)"
             )
         if "like" in drawn:
-            known(drawn["like"], config["subsets"], f"distill.{name}.like")
+            require_name(drawn["like"], config["subsets"], f"distill.{name}.like")
     for name, subset in config["subsets"].items():
-        known(subset["traces"], config["distill"], f"subsets.{name}.traces")
+        require_name(subset["traces"], config["distill"], f"subsets.{name}.traces")
         if "like" in subset:
-            known(subset["like"], config["subsets"], f"subsets.{name}.like")
+            require_name(subset["like"], config["subsets"], f"subsets.{name}.like")
 
 
 def check_recipes(config: dict[str, Any]) -> None:
     """Every recipe must have its base, and a subset that its processes can share."""
     for name, recipe in config["recipes"].items():
-        known(recipe["base"], config["bases"], f"config/models/{name}.yaml: base")
+        require_name(recipe["base"], config["bases"], f"config/models/{name}.yaml: base")
         if "sft" in recipe:
-            known(recipe["sft"]["subset"], config["subsets"], f"config/models/{name}.yaml: sft.subset")
+            require_name(recipe["sft"]["subset"], config["subsets"], f"config/models/{name}.yaml: sft.subset")
             size, processes = recipe["sft"]["batch_size"], recipe["train"]["nodes"] * recipe["train"]["processes"]
             if size % processes:
                 raise UserError(
@@ -444,9 +443,9 @@ def check_table(config: dict[str, Any], table: str) -> None:
 def check_figures(config: dict[str, Any]) -> None:
     """Every model of the figures must think, at all their budgets and forced counts; Figure 8a must have its base and
     subsets."""
-    known(config["report"]["figure8a"]["base"], config["bases"], "report.figure8a.base")
+    require_name(config["report"]["figure8a"]["base"], config["bases"], "report.figure8a.base")
     for name in config["report"]["figure8a"]["subsets"].values():
-        known(name, config["subsets"], "report.figure8a.subsets")
+        require_name(name, config["subsets"], "report.figure8a.subsets")
     for name in config["report"]["figures"]:
         recipe = config["recipes"][name]
         if recipe["prompt"] != "thinking":
@@ -473,38 +472,38 @@ def check_sources(config: dict[str, Any]) -> None:
         (f"{kind}.{name}", source["from"]) for kind in ("pools", "benchmarks") for name, source in config[kind].items()
     ]
     for where, entry in used:
-        known(entry, data, f"{where}.from")
+        require_name(entry, data, f"{where}.from")
         if not data[entry]["layout"]:
             raise UserError(f"data.{entry}: key 'layout' is missing; {where} needs it")
     world = f"{config['pathvars']['results']}/world/"
     of_world = [f"data.{entry}" for _, entry in used if (data[entry]["path"] or "").startswith(world)]
-    of_world += [name for name, model in weights(config).items() if model.get("path", "").startswith(world)]
+    of_world += [name for name, model in all_weights(config).items() if model.get("path", "").startswith(world)]
     if of_world and "world" not in config:
         raise UserError(f"world: key is missing, yet {of_world[0]} is made by it")
 
 
-def check_enter(config: dict[str, Any]) -> None:
+def check_published(config: dict[str, Any]) -> None:
     """What is taken as published must have an entry of ``data`` that says how it is laid out."""
-    data, enter, recipes = config["data"], config["enter"], config["recipes"]
+    data, published, recipes = config["data"], config["published"], config["recipes"]
 
     def described(entry: str, key: str, where: str) -> None:
-        known(entry, data, where)
+        require_name(entry, data, where)
         if not data[entry][key]:
             raise UserError(f"data.{entry}: key '{key}' is missing; {where} needs it (config/data.yaml shows its form)")
 
-    if enter["evaluation"] is not None:
-        described(enter["evaluation"], "sets", "enter.evaluation")
-    for name, entry in enter["subsets"].items():
-        known(name, config["subsets"], "enter.subsets")
-        described(entry, "sources", f"enter.subsets.{name}")
-    for name, entry in enter["checkpoints"].items():
-        known(name, recipes, "enter.checkpoints")
-        known(entry, data, f"enter.checkpoints.{name}")
+    if published["evaluation"] is not None:
+        described(published["evaluation"], "sets", "published.evaluation")
+    for name, entry in published["subsets"].items():
+        require_name(name, config["subsets"], "published.subsets")
+        described(entry, "sources", f"published.subsets.{name}")
+    for name, entry in published["checkpoints"].items():
+        require_name(name, recipes, "published.checkpoints")
+        require_name(entry, data, f"published.checkpoints.{name}")
         if "sft" not in recipes[name]:
             raise UserError(
-                f"enter.checkpoints.{name}: its recipe has no 'sft'; it is its base, so change that one in `bases`"
+                f"published.checkpoints.{name}: its recipe has no 'sft'; it is its base, so change that one in `bases`"
             )
-    for name, results in enter["results"].items():
-        known(name, recipes, "enter.results")
+    for name, results in published["results"].items():
+        require_name(name, recipes, "published.results")
         for result in results:
-            described(result["from"], "sets", f"enter.results.{name}")
+            described(result["from"], "sets", f"published.results.{name}")

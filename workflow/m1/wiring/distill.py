@@ -12,8 +12,11 @@ class DistillRules:
 
     def __init__(self, run: Run) -> None:
         self.run, self.sets = run, run.config["distill"]
-        self.teacher = provider_json(run.config["teacher"])
         self.server_files = run.server_files(run.config["teacher"])
+
+    def teacher(self, wildcards: Wildcards) -> str:
+        """What decides the teacher's answers."""
+        return provider_json(self.run.config["teacher"])
 
     def questions(self, wildcards: Wildcards) -> str:
         """The questions of a set: what no screening model solved, or a random draw."""
@@ -22,15 +25,10 @@ class DistillRules:
 
     def like(self, wildcards: Wildcards) -> list[str]:
         """The subset whose size decides how many questions are drawn."""
-        return subset_file(self.sets[wildcards.set])
+        return self.run.like_subset(self.sets[wildcards.set])
 
     def draw(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.distill.draw`."""
         return DrawSettings.from_parts(
             {"size": None, "seed": self.run.config["seed"]}, self.sets[wildcards.set]
         ).to_json()
-
-
-def subset_file(settings: dict[str, str]) -> list[str]:
-    """The subset that ``like`` names; none without it."""
-    return [f"<results>/select/{settings['like']}.parquet"] if "like" in settings else []

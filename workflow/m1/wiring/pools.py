@@ -38,10 +38,10 @@ class PoolsRules:
 
         return settings
 
-    def merge(self) -> str:
+    def merge(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.pools.merge`."""
         return MergeSettings.from_parts(self.config["merge"]).to_json()
 
-    def audit(self) -> str:
+    def audit(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.pools.audit`."""
         return AuditSettings.from_parts(self.config["merge"], self.config["audit"]).to_json()

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from m1.wiring.config import weights
 from m1.wiring.run import Wildcards, Wiring
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
@@ -201,11 +200,13 @@ class ReportWiring(Wiring):
             "distill_traces": [f"distill/{name}.json" for name in self.traced],
             "select_domains": [name for name in ["select/domains.json"] if f"<results>/{name}" in self.spending()],
             "select_sample": [f"select/{name}.json" for name in self.sampled],
-            "select_published": [f"select/{name}.json" for name in self.enter["subsets"] if name in config["subsets"]],
+            "select_published": [
+                f"select/{name}.json" for name in self.published["subsets"] if name in config["subsets"]
+            ],
             "train_sft": [f"train/{name}" for name in self.trainings if name in shown],
             "infer_sweep": [f"infer/{name}/manifest.json" for name in self.swept if name in shown],
             "infer_answer": [f"infer/{name}/manifest.json" for name in self.at_once if name in shown],
-            "infer_published": [f"infer/{name}/manifest.json" for name in self.enter["results"] if name in shown],
+            "infer_published": [f"infer/{name}/manifest.json" for name in self.published["results"] if name in shown],
             "score_predictions": [f"score/{name}.json" for name in shown],
         }
         return {rule: [f"<results>/{name}" for name in names] for rule, names in found.items()}

@@ -91,6 +91,10 @@ class Run:
         path = found.get("path", "")
         return [path] if path.startswith(f"{self.config['pathvars']['results']}/world/") else []
 
+    def like_subset(self, settings: dict[str, Any]) -> list[str]:
+        """The subset that ``like`` names, whose size is taken; none without it."""
+        return [f"<results>/select/{settings['like']}.parquet"] if "like" in settings else []
+
     def store(self, name: str) -> str:
         """A folder of the store, which outlives the results."""
         return f"{self.config['store']}/{name}"
@@ -139,8 +143,8 @@ class Run:
     # What jobs run on
 
     def resources(self, stage: str, name: str) -> dict[str, int]:
-        """Cores (``threads``), memory on each node (``mem_mb``, MB) and time (``runtime``, minutes) of a model's jobs, at
-        the first try.
+        """Cores (``threads``), memory on each node (``mem_mb``, MB) and time (``runtime``, minutes) of a model's jobs,
+        at the first try.
 
         Args:
             stage: ``train`` or ``infer``, for which a recipe may have its own; or ``screen``.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+from m1.core.places import SOURCE
+
+SCHEMA = SOURCE / "workflow/schemas/config.schema.yaml"
 
 
 @functools.cache
-def schema() -> dict[str, Any]:
+def config_schema() -> dict[str, Any]:
     """The schema of the configuration."""
     found: dict[str, Any] = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     return found
@@ -39,7 +40,7 @@ def runtime(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
 def runtime_keys(definition: str) -> frozenset[str]:
     """Keys of a definition that decide no result; see :func:`deciding`."""
     name, *path = definition.split(".")
-    nodes = [schema()["$defs"][name]]
+    nodes = [config_schema()["$defs"][name]]
     for key in path:
         nodes = [properties[key] for node in nodes for properties in _properties(node) if key in properties]
     return frozenset(

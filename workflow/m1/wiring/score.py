@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from m1.score.settings import ScoreSettings
-from m1.wiring.run import Run
+from m1.wiring.run import Run, Wildcards
 
 
 class ScoreRules:
@@ -12,6 +12,6 @@ class ScoreRules:
     def __init__(self, run: Run) -> None:
         self.run = run
 
-    def score(self) -> str:
+    def settings(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.score.predictions`."""
         return ScoreSettings.from_parts(self.run.config["score"]).to_json()

@@ -15,7 +15,6 @@ class ScreenRules:
     def __init__(self, run: Run) -> None:
         self.run, self.screen = run, run.config["screen"]
         self.jobs = Jobs(run, "screen", self.shape)
-        self.serve, self.runtime = serve_json(self.screen["serve"]), serve_runtime(self.screen["serve"])
 
     def shards(self, wildcards: Wildcards) -> list[str]:
         """Manifests of the shards of a model's attempts."""
@@ -27,11 +26,19 @@ class ScreenRules:
         gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
         return 1, 0 if gathers else self.run.screening_gpus(wildcards.base)
 
-    def attempt(self) -> str:
+    def serve(self, wildcards: Wildcards) -> str:
+        """What of ``screen.serve`` decides answers."""
+        return serve_json(self.screen["serve"])
+
+    def runtime(self, wildcards: Wildcards) -> str:
+        """Where and how fast it runs; a resource, which reruns nothing."""
+        return serve_runtime(self.screen["serve"])
+
+    def attempt(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.screen.attempt`."""
         return AttemptSettings.from_parts(self.screen).to_json()
 
-    def ask(self) -> str:
+    def ask(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.screen.ask`."""
         return AskSettings.from_parts(self.screen).to_json()
 
@@ -47,6 +54,6 @@ class ScreenRules:
         """The answers of every screening model."""
         return [f"<results>/screen/{name}.parquet" for name in [*self.screen["models"], *self.run.providers]]
 
-    def hard(self) -> str:
+    def hard(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.screen.hard`."""
         return HardSettings.from_parts(self.screen).to_json()

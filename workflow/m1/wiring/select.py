@@ -14,8 +14,11 @@ class SelectRules:
 
     def __init__(self, run: Run) -> None:
         self.run, self.subsets = run, run.config["subsets"]
-        self.labeller = provider_json(run.config["labeller"])
         self.server_files = run.server_files(run.config["labeller"])
+
+    def labeller(self, wildcards: Wildcards) -> str:
+        """What decides the labeller's answers."""
+        return provider_json(self.run.config["labeller"])
 
     def traces(self, wildcards: Wildcards) -> str:
         """The traces that a subset is drawn from."""
@@ -28,8 +31,7 @@ class SelectRules:
 
     def like(self, wildcards: Wildcards) -> list[str]:
         """The subset whose size another one takes."""
-        settings = self.subsets[wildcards.subset]
-        return [f"<results>/select/{settings['like']}.parquet"] if "like" in settings else []
+        return self.run.like_subset(self.subsets[wildcards.subset])
 
     def sample(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.select.sample`."""

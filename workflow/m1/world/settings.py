@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from m1.core.settings import Settings
+from m1.core.settings import Count, Settings
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,9 @@ class BuildSettings(Settings):
     seed: int
     entities: int
     """Of each of the eight types."""
-    pools: dict[str, int]
+    pools: dict[str, Count]
     """Training pool to its number of questions."""
-    benchmark_size: int
+    benchmark_size: Count
     """Questions of each benchmark."""
     facts_first: int
     """Pretraining documents of facts only, which come first."""
