@@ -19,7 +19,7 @@ UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-.PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-sglang lint format pins reference
+.PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-slow test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
@@ -74,8 +74,12 @@ report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made
 
 ##@ work on it
 # Three processes on two cores: a third of the time is waiting, for servers, schedulers and kills.
-test: $(VENV)/.ready ## unit, rule and workflow tests
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+test: $(VENV)/.ready ## the tests, but for those that take long by nature (about six minutes on two cores)
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again
+	$(PYTEST) -m slow
 
 # SGLang's pins exclude the core's, and ask for CUDA: so an environment of its own, and without dependencies but torch's.
 $(SGLANG)/.ready: requirements-sglang-cpu.txt tests/sglang_cpu/sitecustomize.py

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from shared import made_once
 
 # Threads of torch that wait for each other's cores take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,16 +23,62 @@ settings.load_profile("ci")
 WORLD = '{"seed": 5, "entities": 12, "pools": {"medmcqa": 4}, "benchmark_size": 2, "facts_first": 40, "mixed": 200}'
 
 
+KINDS = ("slow", "workflow", "train", "server")
+left_out: Counter[str] = Counter()
+"""Kind of the tests that the options leave out to their number."""
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        left_out[next((kind for kind in KINDS if item.get_closest_marker(kind)), "fast")] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of pytest-xdist hands on what it has left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(left_out)
+
+
+class LeftOut:
+    """Of the processes of pytest-xdist, which all collect the same tests, those of one are counted."""
+
+    def pytest_testnodedown(self, node: Any) -> None:
+        left_out.update(Counter(getattr(node, "workeroutput", {}).get("left_out", {})) - left_out)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.has_plugin("dsession") or config.pluginmanager.has_plugin("xdist"):
+        config.pluginmanager.register(LeftOut())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out."""
+    if left_out:
+        counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
+        more = " (`make test-slow` runs those that are slow)" if left_out["slow"] else ""
+        terminalreporter.write_line(f"tests left out: {counts}{more}")
+
+
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tokenizer of a tiny world, 900 tokens, in Hugging Face format."""
-    from m1.world.build import main as build_world
-    from m1.world.tokenizer import main as train_tokenizer
 
-    world = tmp_path_factory.mktemp("world")
-    build_world(["--settings", WORLD, "--output", str(world)])
-    train_tokenizer(["--world", str(world), "--vocabulary", "900", "--output", str(world / "tokenizer")])
-    return world / "tokenizer"
+    def make(world: Path) -> None:
+        from m1.world.build import main as build_world
+        from m1.world.tokenizer import main as train_tokenizer
+
+        build_world(["--settings", WORLD, "--output", str(world)])
+        train_tokenizer(["--world", str(world), "--vocabulary", "900", "--output", str(world / "tokenizer")])
+
+    return made_once(tmp_path_factory, "tiny-world", make) / "tokenizer"
+
+
+@pytest.fixture(scope="session")
+def model_folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model of Qwen2's architecture with the tokenizer of a tiny world."""
+    from random_model import random_model
+
+    return random_model(shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model"))
 
 
 @pytest.fixture

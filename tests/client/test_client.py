@@ -22,6 +22,7 @@ from typing import Any
 
 import batch_server
 import pytest
+from adder import Adder, running
 from m1.client import attempt as attempts
 from m1.client import scheduler
 from m1.client.attempt import retry_after
@@ -29,36 +30,9 @@ from m1.client.complete import Completion, Provider, Request, Spending, complete
 from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World
-from test_distill_server import Adder, running
+from providers import REQUESTS, SETTINGS, provider
 
-SETTINGS: dict[str, Any] = {
-    "name": "adder",
-    "model": "adder-1",
-    "base_url": "http://127.0.0.1:9/v1",
-    "serve": None,
-    "serve_seconds": 20,
-    "api_key_env": None,
-    "temperature": 0,
-    "max_tokens": 8000,
-    "limit_field": "max_tokens",
-    "extra": {},
-    "concurrency": 8,
-    "requests_per_minute": None,
-    "tokens_per_minute": None,
-    "timeout": 20,
-    "deadline": None,
-    "max_retries": 2,
-    "price_prompt": 1.0,
-    "price_completion": 10.0,
-    "max_dollars": None,
-    "batch": None,
-    "rule": "released",
-}
-REQUESTS = [Request(f"What is {n} plus 1?") for n in range(40)]
-
-
-def provider(**changes: Any) -> Provider:
-    return Provider.from_settings(SETTINGS | changes, "teacher")
+pytestmark = pytest.mark.server
 
 
 class Scripted(World):
@@ -685,7 +659,8 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
             "import sys",
             "from m1.core.errors import run",
             "from m1.core.store import Store",
-            "from test_client import REQUESTS, complete_all, provider",
+            "from m1.client.complete import complete_all",
+            "from providers import REQUESTS, provider",
             "def main(argv):",
             "    with Store(sys.argv[2]) as store:",
             "        complete_all(REQUESTS, provider(base_url=sys.argv[1], concurrency=4), store, 'test')",

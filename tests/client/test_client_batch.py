@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import m1
 import pytest
+from adder import PATHS
 from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run, running
 from m1.client import backlog, collect, endpoint
 from m1.client.attempt import is_refusal
@@ -24,7 +24,7 @@ from m1.client.results import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
 
-PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parents[1] / "support")])
+pytestmark = pytest.mark.server
 
 
 @pytest.fixture
@@ -362,6 +362,7 @@ def test_sigkill_at_a_moment(tmp_path: Path, moment: str, nth: int) -> None:
         assert ("list" in server.log) == (moment == "created")
 
 
+@pytest.mark.slow
 def test_sigkills_at_random(tmp_path: Path) -> None:
     chance = random.Random(7)
     with running(BatchServer()) as server:

@@ -23,6 +23,8 @@ from m1.client.serving import running_server
 from m1.core.files import digest
 from m1.core.store import Store
 
+pytestmark = pytest.mark.server
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "calls.py"
 KEY = "sk-canary-8c1f5e0b7d"
 PASSWORD = "canary-of-the-proxy"
@@ -74,6 +76,7 @@ def unused_port() -> int:
 # The fault run, and that it would notice
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_paid_twice_through_faults_and_kills() -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT, "faults", "--questions", "300", "--kills", "3"], capture_output=True, text=True

@@ -367,6 +367,7 @@ def test_the_profile_comes_over_overlays_and_scratch_is_where_the_run_has_it(her
     assert "--gres=gpu:h100:8" in (here.folder / "asked").read_text()
 
 
+@pytest.mark.slow
 def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
     start = ROOT / "tests/slurm/start_slurm.sh"
     if not start.exists() or not shutil.which("slurmctld", path=f"{os.environ['PATH']}:/usr/sbin"):

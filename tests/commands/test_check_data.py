@@ -117,15 +117,14 @@ def test_all_is_well_with_optional_sets_missing(tmp_path: Path, good: Path) -> N
     assert [row["status"] for row in rows.values()] == ["found", "left out"]
 
 
+@pytest.mark.server
 def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
     """Of all sets the one reason, and not after every one's own retries."""
     listener = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # accepts connections, and is never served
     given = {f"set {n}": entry(hub="some/set", split="test") for n in range(7)}
     given |= {f"file {n}": entry(hub="some/set", file="a.jsonl") for n in range(7)}
-    code = (
-        "import json, pathlib, sys; from m1.core.errors import run; from m1.commands import "
-        "check_data as check; check.PATIENCE = 1; "
-    )
+    code = "import json, pathlib, sys; from m1.core.errors import run; from m1.commands import check_data as check; "
+    code += "check.PATIENCE = 1; "
     code += "run(lambda _: check.check(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])))"
     environment = {
         **os.environ,
@@ -147,6 +146,7 @@ def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
     }, done.stderr
 
 
+@pytest.mark.server
 def test_a_hub_that_answers_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 

@@ -175,6 +175,7 @@ def test_the_small_model_fits_one_card_of_24_gb_and_those_of_the_paper_do_not() 
     assert paper.need.endswith("take what is published (`published`)")
 
 
+@pytest.mark.server
 @pytest.mark.usefixtures("card")
 def test_a_hub_that_does_not_answer_is_said_with_what_needs_it(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert examine(ONE_GPU)["hub"].need == ""

@@ -117,6 +117,7 @@ def launched(*arguments: str) -> int | str | None:
     return ended.value.code
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize(
     "query", ["-n", "-np", "-nq", "--dry-run", "--summary", "-S", "--lint", "--dag", "--rulegraph", "--report", "-l"]
 )
@@ -136,6 +137,7 @@ PROFILES = (
 )
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("profile", PROFILES, ids=" ".join)
 def test_a_run_on_slurm_cancels_orphans_however_its_profile_is_given(
     profile: list[str], here: Path, ran: list[argparse.Namespace]
@@ -146,6 +148,7 @@ def test_a_run_on_slurm_cancels_orphans_however_its_profile_is_given(
     assert ran[0].executor == "slurm"
 
 
+@pytest.mark.workflow
 def test_a_run_without_slurm_cancels_the_jobs_of_a_killed_one_with_it(
     here: Path, ran: list[argparse.Namespace]
 ) -> None:
@@ -158,6 +161,7 @@ def test_a_run_without_slurm_cancels_the_jobs_of_a_killed_one_with_it(
     assert (here / "cancelled").read_text().split() == ["7", "8"]
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize(
     "more", [["--config", "seed=43"], ["--default-resources", "mem_mb=1"]], ids=lambda more: more[0]
 )
@@ -170,6 +174,7 @@ def test_nothing_of_a_profile_is_dropped_unsaid(more: list[str], here: Path, ran
     assert launched("all", *more) == 0
 
 
+@pytest.mark.workflow
 def test_jobs_of_slurm_need_a_name(here: Path, ran: list[argparse.Namespace]) -> None:
     with pytest.raises(UserError, match=r"no slurm-jobname-prefix, .* Add to the profile: slurm-jobname-prefix: m1"):
         launch.main(["all", "--executor", "slurm"])

@@ -148,6 +148,7 @@ def client(hub: Hub, tmp_path: Path) -> Client:
     return Client(hub, tmp_path)
 
 
+@pytest.mark.server
 def test_a_file_of_the_hub_is_downloaded_once(hub: Hub, client: Client) -> None:
     assert client.read(file="questions.jsonl") == ("", "some/set/questions.jsonl", ROWS)
     assert client.read(file="questions.jsonl", revision=COMMIT) == ("", "some/set/questions.jsonl", ROWS)
@@ -156,6 +157,7 @@ def test_a_file_of_the_hub_is_downloaded_once(hub: Hub, client: Client) -> None:
     assert client.read(file="eval.json", key="NEJM", checksum=f"md5:{digest}", rows=2)[2] == ROWS[:2]
 
 
+@pytest.mark.server
 def test_a_split_of_the_hub_goes_through_datasets(hub: Hub, client: Client) -> None:
     hub.faults["GET"] = ["503"]
     kind, place, rows = client.read(split="train", where={"category": ["health", "biology"]})
@@ -166,6 +168,7 @@ def test_a_split_of_the_hub_goes_through_datasets(hub: Hub, client: Client) -> N
     assert 'Unknown split "nowhere"' in message
 
 
+@pytest.mark.server
 def test_a_server_in_trouble_is_asked_again(hub: Hub, client: Client) -> None:
     hub.faults["GET"] = ["503", "500"]
     assert client.read(file="questions.jsonl")[2] == ROWS
@@ -177,6 +180,7 @@ def test_a_server_in_trouble_is_asked_again(hub: Hub, client: Client) -> None:
     assert "Trying again in 4 s (3 of 4)." in lines[1]
 
 
+@pytest.mark.server
 def test_a_connection_cut_in_the_middle_leaves_nothing_half_written(hub: Hub, client: Client) -> None:
     hub.faults["GET"] = ["cut"]
     assert client.read(file="questions.jsonl")[2] == ROWS
@@ -204,6 +208,7 @@ def test_no_server_at_all(hub: Hub, client: Client) -> None:
     assert (kind, "tried 1 times" in message) == ("Unreachable", True)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("source", "faults", "said"),
     [
@@ -225,6 +230,7 @@ def test_what_is_not_there_is_missing_at_once(
     assert "Trying again" not in client.said
 
 
+@pytest.mark.server
 def test_checksums_of_local_files_and_of_the_hub(tmp_path: Path, client: Client) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(LINES)

@@ -1,64 +1,24 @@
-"""The world's HTTP server, with a teacher that adds two numbers; other tests import both, and start this file as a
-program."""
+"""The world's HTTP server, with a teacher that adds two numbers."""
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import m1
 import pytest
+from adder import PATHS, Adder, running
 from m1.client.serving import running_server
 from m1.core.errors import UserError
-from m1.core.records import LETTERS, Question
-from m1.world.server import Errors, World, add_arguments, make_world, serve
+from m1.world.server import Errors, World
 
-PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), *sys.path])
-
-
-class Adder:
-    """Knows what a plus b is."""
-
-    def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
-        found = re.search(r"What is (\d+) plus (\d+)\?", user_text)
-        if not found:
-            return None
-        answer = int(found[1]) + int(found[2]) + incorrect
-        return f"Okay, {found[1]} and {found[2]} make {answer}.", f"The answer is \\boxed{{{answer}}}."
-
-
-def addition(number: int) -> Question:
-    """A question of the adder's world; 10 <= sum <= 99, so that no first character is a letter."""
-    a, b = 5 + number % 40, 5 + number // 40
-    options = tuple(str(a + b + shift) for shift in (-1, 0, 1, 2))
-    return Question(
-        f"q{number:04}", ("odd", "even")[number % 2 == 0], f"What is {a} plus {b}?", None, options, LETTERS[1]
-    )
-
-
-@contextmanager
-def running(world: World) -> Iterator[str]:
-    """The base URL of a server in a thread."""
-    thread = threading.Thread(target=world.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{world.server_address[1]}/v1"
-    finally:
-        world.shutdown()
-        world.server_close()
-        thread.join()
+pytestmark = pytest.mark.server
 
 
 def fetch(base_url: str, method: str, path: str, body: str | None = None) -> tuple[int, str]:
@@ -146,7 +106,7 @@ def test_flaky_and_html_only_at_the_first_request() -> None:
 
 
 def served_adder(*flags: str) -> list[str]:
-    return ["test_distill_server", *flags]
+    return ["adder", *flags]
 
 
 def test_served_starts_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +138,7 @@ def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> Non
     lines = [
         "import time",
         "from m1.client.serving import running_server",
-        "with running_server(['test_distill_server'], 20) as url:",
+        "with running_server(['adder'], 20) as url:",
         "    print(url, flush=True)",
         "    time.sleep(60)",
     ]
@@ -199,15 +159,3 @@ def test_server_ends_with_its_client(end: signal.Signals, tmp_path: Path) -> Non
         time.sleep(0.02)
     assert not is_open(url)
     assert end == signal.SIGKILL or list(tmp_path.iterdir()) == [], "after SIGTERM nothing is left behind"
-
-
-if __name__ == "__main__":
-    from m1.core.errors import run
-
-    def main(argv: None) -> None:
-        parser = argparse.ArgumentParser()
-        add_arguments(parser)
-        arguments = parser.parse_args(argv)
-        serve(make_world(Adder(), arguments), arguments.port_file)
-
-    run(main)

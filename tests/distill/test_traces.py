@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adder import Adder, addition, running
 from m1.client.complete import Completion
 from m1.core import records
 from m1.core.errors import UserError
@@ -18,8 +19,7 @@ from m1.distill.traces import teacher_prompt
 from m1.world.facts import make_facts, save_facts
 from m1.world.questions import make_question
 from m1.world.server import Errors, World
-from test_client import SETTINGS
-from test_distill_server import Adder, addition, running
+from providers import SETTINGS
 
 
 def world_questions(folder: Path, count: int) -> list[Question]:
@@ -56,6 +56,7 @@ def distill(folder: Path, teacher: dict[str, Any]) -> tuple[list[Trace], list[Tr
     return correct, dropped, json.loads(Path(names["manifest.json"]).read_text())
 
 
+@pytest.mark.server
 def test_from_questions_to_right_traces_and_again_for_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +111,7 @@ def test_from_questions_to_right_traces_and_again_for_nothing(
     assert manifest["spending"]["dollars"] == spending["dollars"]
 
 
+@pytest.mark.server
 def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
     records.write(tmp_path / "questions.parquet", [addition(n) for n in range(6)], Question)
 
@@ -171,6 +173,7 @@ def test_where_the_rules_differ(answer: str, released: str, strict: str) -> None
     )
 
 
+@pytest.mark.server
 def test_answers_that_are_right_by_one_rule_only_are_counted_and_listed(tmp_path: Path) -> None:
     questions = [addition(n) for n in range(4)]
     records.write(tmp_path / "questions.parquet", questions, Question)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
-import random
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,41 +15,23 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from generations import check_the_last_place, generated, requests
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.store import Store
 from m1.engines import openai, transformers
-from m1.engines.cached import OPTIONS, CachedEngine, opened
+from m1.engines.cached import OPTIONS, CachedEngine, open_engine
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.engines.protocol import DECIDE, Engine, Generation, ModelFacts, Request, to_generation
+from m1.engines.protocol import Generation, ModelFacts, Request, to_generation
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
-from m1.wiring.config import SCHEMA, load
-from m1.wiring.run import Wiring
+from m1.wiring.config import load
+from m1.wiring.run import Run
+from m1.wiring.schema import SCHEMA, runtime_keys
+from m1.wiring.screen import ScreenRules
 from random_model import STOP, random_model
-
-
-def requests(count: int, max_tokens: int, seed: int = 0, **more: Any) -> list[Request]:
-    """Requests with random prompts of 3 to 40 tokens."""
-    rng = random.Random(seed)
-    return [
-        Request(tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))), max_tokens, STOP, **more)
-        for _ in range(count)
-    ]
-
-
-def generated(engine: Engine, asked: Sequence[Request]) -> list[Generation]:
-    """Generations in the order of the requests; each must be reported once."""
-    found: dict[int, Generation] = {}
-
-    def done(position: int, generation: Generation) -> None:
-        assert position not in found
-        found[position] = generation
-
-    engine.generate(asked, done)
-    return [found[position] for position in range(len(asked))]
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +106,7 @@ def server(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> Itera
         http.shutdown()
 
 
+@pytest.mark.server
 def test_a_server_gives_what_the_engine_behind_it_gives(
     server: tuple[Server, str], folder: Path, engine: TransformersEngine
 ) -> None:
@@ -142,15 +123,7 @@ def test_a_server_gives_what_the_engine_behind_it_gives(
     )
 
 
-def check_the_last_place(one: Engine, asked: Sequence[Request]) -> None:
-    """A stop token that is the last one allowed is a stop; one token less, and the limit ends it."""
-    stopped = [(r, g) for r, g in zip(asked, generated(one, asked)) if g.finish_reason == "stop" and g.tokens > 1]
-    assert len(stopped) > 3
-    for less, reason in ((0, "stop"), (1, "length")):
-        exact = [dataclasses.replace(request, max_tokens=generation.tokens - less) for request, generation in stopped]
-        assert generated(one, exact) == [Generation(generation.token_ids, reason) for _, generation in stopped]
-
-
+@pytest.mark.server
 def test_a_stop_token_at_the_very_last_place_is_a_stop(
     server: tuple[Server, str], folder: Path, engine: TransformersEngine
 ) -> None:
@@ -158,6 +131,7 @@ def test_a_stop_token_at_the_very_last_place_is_a_stop(
     check_the_last_place(OpenAIEngine(folder, 7, OpenAIOptions(server[1])), requests(20, 60))
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     "trouble",
     [
@@ -199,6 +173,7 @@ REFUSED: dict[str, tuple[Callable[[Server], object], dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_a_server_cannot_do_is_said(server: tuple[Server, str], folder: Path, case: str) -> None:
     prepare, options, said = REFUSED[case]
@@ -207,12 +182,14 @@ def test_what_a_server_cannot_do_is_said(server: tuple[Server, str], folder: Pat
         generated(OpenAIEngine(folder, 1, OpenAIOptions(**{"base_url": server[1], **options})), requests(3, 30))
 
 
+@pytest.mark.server
 def test_the_key_is_sent(server: tuple[Server, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M1_KEY", "secret")
     generated(OpenAIEngine(folder, 1, OpenAIOptions(server[1], api_key_env="M1_KEY")), requests(1, 5))
     assert [headers["Authorization"] for headers in server[0].headers] == ["Bearer secret"] * 2
 
 
+@pytest.mark.server
 def test_what_was_in_flight_when_one_fails_is_kept(server: tuple[Server, str], folder: Path, tmp_path: Path) -> None:
     asked = requests(30, 20)
     server[0].answers = [None] * 12 + [(400, "no", {})]
@@ -225,6 +202,7 @@ def test_what_was_in_flight_when_one_fails_is_kept(server: tuple[Server, str], f
         assert len(again.generate(asked, "answers")) == len(server[0].bodies) == 30
 
 
+@pytest.mark.train
 def test_sampling_depends_on_the_seed_alone(engine: TransformersEngine, folder: Path) -> None:
     hot = [request for seed in range(4) for request in requests(6, 20, temperature=1.0, top_p=0.9, seed=seed)]
     found = generated(engine, hot)
@@ -257,6 +235,7 @@ def test_a_greedy_request_has_the_key_that_it_always_had(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.train
 def test_the_models_own_end_tokens_end_a_generation(tmp_path: Path, folder: Path, engine: TransformersEngine) -> None:
     (long,) = generated(engine, [Request((5, 6, 7), 30, ())])
     assert long.finish_reason == "length"
@@ -303,33 +282,35 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
         pass
 
 
-def asked_for(folder: Path, store: Path, serve: dict[str, Any], placement: dict[str, Any]) -> argparse.Namespace:
-    given: dict[str, Any] = {"batch": 2, "template": None, "placement": placement, "store": store, "gather": []}
-    return argparse.Namespace(model=folder, serve={"dtype": "float32", **serve}, **given)
+def asked_for(folder: Path, store: Path, serve: dict[str, Any], runtime: dict[str, Any]) -> argparse.Namespace:
+    given: dict[str, Any] = {"template": None, "runtime": ServeRuntime(2, runtime), "store": store, "gather": []}
+    return argparse.Namespace(
+        model=folder, serve=ServeSettings(**{"dtype": "float32", "options": {}, **serve}), **given
+    )
 
 
 @pytest.mark.parametrize(
-    ("serve", "placement", "said"),
+    ("serve", "runtime", "said"),
     [
         ({"engine": "sgl"}, {}, "'sgl'; known are transformers, sglang, openai"),
         ({"engine": "sglang"}, {"tpp": 2}, "unknown key 'tpp'; known are deterministic"),
-        ({"engine": "sglang"}, {"tp": "2"}, "tp: '2' is not of the kind int"),
-        ({"engine": "openai"}, {}, "key 'base_url' is missing"),
-        ({"engine": "transformers"}, {"tp": 2}, "unknown key 'tp'; known are none"),
+        ({"engine": "sglang"}, {"tp": "2"}, 'tp is "2"; a whole number is needed'),
+        ({"engine": "openai"}, {}, "missing key 'base_url'"),
+        ({"engine": "transformers"}, {"tp": 2}, "unknown key 'tp'. Give an empty JSON object"),
     ],
 )
 def test_an_engine_that_cannot_be_is_refused(
-    folder: Path, tmp_path: Path, serve: dict[str, Any], placement: dict[str, Any], said: str
+    folder: Path, tmp_path: Path, serve: dict[str, Any], runtime: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(UserError, match=said), opened(asked_for(folder, tmp_path, serve, placement), "test"):
+    with pytest.raises(UserError, match=said), open_engine(asked_for(folder, tmp_path, serve, runtime), "test"):
         pass
 
 
 def test_where_a_model_runs_is_no_part_of_its_identity(tokenizer_folder: Path, tmp_path: Path) -> None:
     folder = random_model(shutil.copytree(tokenizer_folder, tmp_path / "model"))
 
-    def identity(serve: dict[str, Any], placement: dict[str, Any]) -> str:
-        with opened(asked_for(folder, tmp_path / "store", serve, placement), "test") as (engine, _, _):
+    def identity(serve: dict[str, Any], runtime: dict[str, Any]) -> str:
+        with open_engine(asked_for(folder, tmp_path / "store", serve, runtime), "test") as (engine, _, _):
             return engine.identity
 
     plain = identity({"engine": "sglang"}, {})
@@ -357,10 +338,10 @@ def test_rules_pass_what_decides_as_params_and_the_rest_as_resources(tmp_path: P
     }
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(json.dumps({"screen": {"serve": serve}}), encoding="utf-8")
-    wiring = Wiring(load([overlay]))
+    rules = ScreenRules(Run(load([overlay])))
     decides = {"engine": "sglang", "dtype": "bfloat16", "options": {"deterministic": True}}
-    assert json.loads(wiring.serve("screen/serve")({})) == decides
-    assert json.loads(wiring.placement("screen/serve")({})) == {"tp": 2, "python": "p"}
+    assert json.loads(rules.serve(None)) == decides
+    assert json.loads(rules.runtime(None)) == {"batch": 8, "options": {"tp": 2, "python": "p"}}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -374,4 +355,4 @@ def test_the_schema_knows_the_options_of_each_engine(name: str) -> None:
     ]
     assert set(found.get("properties", {})) == set(OPTIONS[name].__dataclass_fields__)
     assert name in schema["properties"]["engine"]["enum"]
-    assert set(DECIDE) <= set(SglangOptions.__dataclass_fields__)
+    assert runtime_keys("serve.options").isdisjoint({"deterministic", "attention_backend"})

@@ -15,16 +15,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+from generations import check_the_last_place, generated, requests
 from m1.core.errors import UserError
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import ModelFacts, Request, to_generation
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
-from test_engines import STOP, check_the_last_place, generated, random_model, requests
+from random_model import STOP, random_model
 from transformers import AutoTokenizer
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.server,
+    pytest.mark.train,
     pytest.mark.skipif(
         PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"
     ),

@@ -16,8 +16,8 @@ from m1.core.records import Question, write
 from m1.engines.shards import chunks, in_shard, shard
 from m1.screen import attempt
 from m1.wiring.run import Wiring
-from test_attempt import QUESTIONS, model, screened  # noqa: F401
-from test_wiring import Wildcards, made
+from screening import QUESTIONS, screened
+from wired import Wildcards, made
 
 
 def asked(number: int, identity: str) -> Question:
@@ -53,17 +53,18 @@ def test_a_wrong_shard_is_refused(text: str) -> None:
         shard(text)
 
 
-def test_shards_fill_the_store_and_what_they_left_out_is_said(model: Path, tmp_path: Path) -> None:  # noqa: F811
-    whole, counts = screened(model, tmp_path / "whole")
+@pytest.mark.train
+def test_shards_fill_the_store_and_what_they_left_out_is_said(model_folder: Path, tmp_path: Path) -> None:
+    whole, counts = screened(model_folder, tmp_path / "whole")
     here = tmp_path / "parts"
     write(here / "questions.parquet", QUESTIONS, Question)
     flags = {
         "--name": "small",
-        "--model": model,
+        "--model": model_folder,
         "--questions": here / "questions.parquet",
         "--settings": '{"prompt": "plain", "answer_limit": 6, "rule": "released"}',
         "--serve": '{"engine": "transformers", "dtype": "float32", "options": {}}',
-        "--batch": 4,
+        "--runtime": json.dumps({"batch": 4, "options": {}}),
         "--store": here / "store",
     }
     common = [str(part) for pair in flags.items() for part in pair]

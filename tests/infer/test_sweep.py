@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,15 @@ from m1.core.records import Question
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
 from m1.infer.sweep import Settings, SweepTokens, Thought, answer, cut, force, sweep, think
-from random_model import STOP, random_model
+from random_model import STOP
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
-
-@pytest.fixture(scope="module")
-def folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model of Qwen2's architecture with the world's tokenizer."""
-    return random_model(shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model"))
+pytestmark = pytest.mark.train
 
 
 @pytest.fixture(scope="module")
-def engine(folder: Path) -> TransformersEngine:
-    return TransformersEngine(folder, "float32", batch=5)
+def engine(model_folder: Path) -> TransformersEngine:
+    return TransformersEngine(model_folder, "float32", batch=5)
 
 
 def fresh(engine: TransformersEngine, requests: list[Request]) -> list[Generation]:
@@ -50,11 +45,11 @@ def kept(engine: TransformersEngine, folder: Path) -> CachedEngine:
     return CachedEngine(lambda: engine, "random model", Store(folder), "test")
 
 
-def test_batches_equal_transformers_own_generate(engine: TransformersEngine, folder: Path) -> None:
+def test_batches_equal_transformers_own_generate(engine: TransformersEngine, model_folder: Path) -> None:
     asked = prompts(23)
     found: dict[int, Generation] = {}
     engine.generate([Request(prompt, 30, STOP) for prompt in asked], found.__setitem__)
-    model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = Qwen2ForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     lengths = set()
     for position, prompt in enumerate(asked):
         ids = model.generate(
@@ -68,9 +63,9 @@ def test_batches_equal_transformers_own_generate(engine: TransformersEngine, fol
 
 
 def test_every_cut_equals_thinking_anew_at_that_budget(
-    engine: TransformersEngine, folder: Path, tmp_path: Path
+    engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
-    marks, asked, largest = markers(folder), prompts(8), 40
+    marks, asked, largest = markers(model_folder), prompts(8), 40
     thoughts = think(kept(engine, tmp_path), asked, marks, largest)
     assert {thought.ended for thought in thoughts} == {True, False}
     for budget in range(1, largest + 1):
@@ -80,8 +75,8 @@ def test_every_cut_equals_thinking_anew_at_that_budget(
         ]
 
 
-def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, folder: Path, tmp_path: Path) -> None:
-    marks, asked, budget = markers(folder), prompts(10, seed=3), 40
+def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, model_folder: Path, tmp_path: Path) -> None:
+    marks, asked, budget = markers(model_folder), prompts(10, seed=3), 40
     shared = kept(engine, tmp_path / "one")
     chain = force(shared, asked, think(shared, asked, marks, 60), marks, budget, range(5))
     assert list(chain) == [0, 1, 2, 3, 4]
@@ -107,9 +102,9 @@ def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, fold
 
 
 def test_forced_thinking_stays_inside_the_budget_and_uses_it_up(
-    engine: TransformersEngine, folder: Path, tmp_path: Path
+    engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
-    marks, asked = markers(folder), prompts(20, seed=4)
+    marks, asked = markers(model_folder), prompts(20, seed=4)
     shared = kept(engine, tmp_path)
     chain = force(shared, asked, think(shared, asked, marks, 25), marks, 25, [0, 1, 25])
     assert all(len(thought.ids) + thought.ended <= 25 for thoughts in chain.values() for thought in thoughts)
@@ -125,9 +120,9 @@ def test_thinking_that_ended_exactly_at_the_budget_has_ended() -> None:
 
 
 def test_answers_frame_ended_and_cut_thinking_differently(
-    engine: TransformersEngine, folder: Path, tmp_path: Path
+    engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
-    tokenizer, marks = AutoTokenizer.from_pretrained(folder), markers(folder)
+    tokenizer, marks = AutoTokenizer.from_pretrained(model_folder), markers(model_folder)
     assert tokenizer.decode(marks.think) == "<|im_start|>think\n"
     assert tokenizer.decode(marks.answer) == "<|im_start|>answer"
     assert tokenizer.decode(marks.final_answer) == "\n<|im_start|>answer\nFinal Answer:"
@@ -148,9 +143,9 @@ SETTINGS = Settings((4, 8, 16), (1, 3), 16, 4)
 
 
 def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(
-    engine: TransformersEngine, folder: Path, tmp_path: Path
+    engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
     first = kept(engine, tmp_path)
     rollouts, predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
     assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [

@@ -26,10 +26,12 @@ from m1.pools.collect import to_questions
 from m1.world.build import main as build_world
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+pytestmark = pytest.mark.train
+
 CONFIG = Path(__file__).parents[2] / "config/config.yaml"
 LAYOUT = {"medmcqa": "medmcqa", "medqa": "eval", "pubmedqa": "pubmedqa", "medxpertqa": "eval"}
 """The benchmarks of tests/configs/short.yaml; six questions each."""
-SERVE = {"engine": "transformers", "dtype": "float32", "batch": 24, "options": {}}
+SERVE = {"engine": "transformers", "dtype": "float32", "options": {}}
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +114,8 @@ def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) ->
             str(model),
             "--serve",
             json.dumps(SERVE),
-            "--batch",
-            "8",
+            "--runtime",
+            json.dumps({"batch": 8, "options": {}}),
             "--store",
             str(store),
             "--chunk",
@@ -134,6 +136,7 @@ def bytes_in(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.jsonl"))
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
     benchmarks: list[Path], model: Path, tmp_path: Path
 ) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from environments import OF_TORCH, listed, needed, pins, provided
 from imports import PACKAGE, dependencies
+from m1.core.fingerprint import fingerprint
 from packaging.utils import canonicalize_name
+from rules import rules
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = sorted(path for path in (ROOT / "envs").glob("*.yaml") if path.stem != "sglang")
@@ -18,29 +22,24 @@ ENVIRONMENTS = sorted(path for path in (ROOT / "envs").glob("*.yaml") if path.st
 ELSEWHERE = {"m1.engines.sglang_worker"}
 LAUNCHED = {"m1.train.launch": "m1.train.sft"}
 """What a module starts that decides nothing itself: the rule carries the fingerprint of the one that does."""
-SNAKEMAKES_OWN = {"report_rulegraph"}
-"""Rules that run Snakemake itself, and so what the Snakefile imports."""
+SNAKEMAKES_OWN = "report_rulegraph"
+"""The rule that runs Snakemake itself, and so what the rule files import."""
 COMES_WITH = {"httpx2": {"huggingface-hub", "openai"}, "packaging": {"transformers"}, "yaml": {"transformers"}}
 """Modules of packages that come with any of others."""
-RULE = re.compile(r"^ *rule (\w+):\n((?:(?: +.*)?\n)+)", re.MULTILINE)
-
 
 FILES = ("constraints.txt", "requirements.txt")
 REQUIRED = pins(line for name in FILES for line in (ROOT / name).read_text(encoding="utf-8").splitlines())
 
 
-def rules() -> dict[str, tuple[Path, str, str]]:
-    """Name of each rule to its environment, the module that it runs, and its text."""
+def steps() -> dict[str, tuple[Path, str]]:
+    """Name of each rule that runs a module of ours to its environment and that module."""
     found = {}
-    for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        for name, text in RULE.findall(file.read_text(encoding="utf-8")):
-            if name in SNAKEMAKES_OWN:
-                continue
-            environment = re.search(r'"\.\./\.\./(envs/\w+\.yaml)"', text)
-            module = re.search(r'started_by="([.\w]+)"', text) or re.search(r'code=step\("([.\w]+)"', text)
-            assert environment, f"{name}: no environment"
-            assert module, f"{name}: no module"
-            found[name] = ROOT / environment[1], module[1], text
+    for name, rule in rules().items():
+        if rule.command and name != SNAKEMAKES_OWN:
+            assert rule.environment, f"{name}: no environment"
+            assert rule.step, f"{name}: no module"
+            assert "python -m {params.code.module} " in rule.command, f"{name}: runs something else"
+            found[name] = rule.environment, rule.step.module
     return found
 
 
@@ -99,33 +98,32 @@ def test_everything_has_hashes_and_the_same_in_all_environments() -> None:
     assert len([name for name in lines if OF_TORCH.match(name)]) > 15, "CUDA's libraries are pinned, too"
 
 
-def test_every_rule_is_found() -> None:
-    assert len(rules()) + len(SNAKEMAKES_OWN) == sum(
-        len(re.findall(r"^ *rule \w+:", file.read_text(encoding="utf-8"), re.MULTILINE))
-        for file in (ROOT / "workflow/rules").glob("*.smk")
-    )
+def test_an_environment_holds_what_its_rules_import() -> None:
+    lacking: dict[str, set[str]] = {}
+    for environment, module in set(steps().values()):
+        run = dependencies(module) | dependencies(LAUNCHED.get(module, module))
+        wanted = {package for inner in run - ELSEWHERE for package in third_party(inner)}
+        pinned = set(provided(environment))
+        if missing := {
+            name for name in wanted if not pinned & ({canonicalize_name(name)} | COMES_WITH.get(name, set()))
+        }:
+            lacking.setdefault(environment.name, set()).update(missing)
+    assert not lacking
+    assert {environment for environment, _ in steps().values()} == set(ENVIRONMENTS) - {ROOT / "envs/workflow.yaml"}
 
 
-@pytest.mark.parametrize("name", rules())
-def test_an_environment_holds_what_its_rules_import(name: str) -> None:
-    environment, module, _ = rules()[name]
-    run = dependencies(module) | dependencies(LAUNCHED.get(module, module))
-    wanted = {package for inner in run - ELSEWHERE for package in third_party(inner)}
-    pinned = set(provided(environment))
-    lacking = sorted(
-        package for package in wanted if not pinned & ({canonicalize_name(package)} | COMES_WITH.get(package, set()))
-    )
-    assert not lacking, f"{environment.name} lacks {lacking}"
-
-
-def test_snakemakes_own_environment_holds_what_the_snakefile_imports_at_once() -> None:
-    text = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
-    modules = {
-        inner for name in re.findall(r"^from (m1[.\w]*) import", text, re.MULTILINE) for inner in dependencies(name)
-    }
-    at_once = {package for inner in modules for package in third_party(inner, at_once=True)}
+def test_snakemakes_own_environment_holds_what_the_rule_files_import_at_once() -> None:
+    """In a process of its own, whose modules are those that Snakemake loads."""
+    code = "import sys; from rules import rules; rules(); print(*(name for name in sys.modules if name[:3] == 'm1.'))"
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "workflow"), str(ROOT / "tests/support")])}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | paths, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.split()
+    assert "m1.wiring.config" in loaded
+    at_once = {package for name in loaded for package in third_party(name, at_once=True)}
     assert at_once - {"yaml"} == {"jsonschema"}  # yaml comes with Snakemake
     assert {"snakemake", "jsonschema"} <= set(provided(ROOT / "envs/workflow.yaml"))
+    assert rules()[SNAKEMAKES_OWN].environment == ROOT / "envs/workflow.yaml"
 
 
 def test_the_teachers_environment_holds_what_the_embedded_server_imports() -> None:
@@ -133,15 +131,16 @@ def test_the_teachers_environment_holds_what_the_embedded_server_imports() -> No
     assert wanted <= set(provided(ROOT / "envs/teacher.yaml"))
 
 
-@pytest.mark.parametrize("name", rules())
-def test_a_rule_carries_the_fingerprint_of_the_module_it_runs(name: str) -> None:
-    _, module, text = rules()[name]
-    assert re.findall(r'step\("([\w.]+)"', text) == [LAUNCHED.get(module, module)]
+def test_a_rule_carries_the_fingerprint_of_the_module_it_runs() -> None:
+    """Or of the one that this starts."""
+    carried = {name: rule.step.fingerprint for name, rule in rules().items() if rule.step}
+    assert carried == {name: fingerprint(LAUNCHED.get(module, module)) for name, (_, module) in steps().items()}
+    assert len(carried) > 40
 
 
-@pytest.mark.parametrize("name", rules())
-def test_a_rule_is_named_as_its_stage_and_its_log(name: str) -> None:
-    _, module, text = rules()[name]
-    assert name.split("_")[0] == module.split(".")[1]
-    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})*\.log"', text)
-    assert re.search(rf'"<logs>/{name}(/\{{\w+\}})*\.tsv"', text)
+def test_a_rule_is_named_as_its_stage_its_log_and_its_benchmark() -> None:
+    for name, (_, module) in steps().items():
+        rule = rules()[name]
+        assert name.split("_")[0] == module.split(".")[1]
+        for ending, paths in (("log", rule.log), ("tsv", [rule.benchmark])):
+            assert [bool(re.fullmatch(rf"logs/{name}(/.+)?\.{ending}", str(path))) for path in paths] == [True], name

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+from adder import Adder, addition, running
 from m1.core import records
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question, ScreenAnswer
 from m1.screen import ask
 from m1.wiring.schema import deciding, runtime
 from m1.world.server import Errors, World
-from test_client import SETTINGS
-from test_distill_server import Adder, addition, running
+from providers import SETTINGS
+
+pytestmark = pytest.mark.server
 
 
 def attempts(folder: Path, url: str) -> tuple[list[ScreenAnswer], dict[str, Any]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adder import Adder, addition, running
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Domain, Question, Trace
 from m1.select import domains
 from m1.world.server import LABELLING, QUESTION_HEADING, Errors, World
-from test_client import SETTINGS
-from test_distill_server import Adder, addition, running
+from providers import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 QUALIFIERS = ROOT / "resources" / "mesh" / "qualifiers.csv"
@@ -107,6 +107,7 @@ def test_only_a_code_at_the_end_counts(answer: str, code: str | None) -> None:
     assert domains.final_code(answer) == code
 
 
+@pytest.mark.server
 def test_from_traces_to_domains_and_again_for_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = World(Adder(), Errors(flaky=0.05))
     with running(world) as url:
@@ -142,6 +143,7 @@ class Silent(World):
         return "Of code 21, surely" if any(stem in prompt for stem in self.stems) else super()._label(prompt, attempt)
 
 
+@pytest.mark.server
 def test_a_few_that_never_get_a_code_are_left_out_and_listed(tmp_path: Path) -> None:
     with running(Silent([addition(7)])) as url:
         labels, manifest = label(tmp_path, {"base_url": url}, count=150)
@@ -149,6 +151,7 @@ def test_a_few_that_never_get_a_code_are_left_out_and_listed(tmp_path: Path) -> 
     assert len(labels) == manifest["counts"]["labelled"] == 134
 
 
+@pytest.mark.server
 def test_many_that_never_get_a_code_are_an_error(tmp_path: Path) -> None:
     with (
         running(Silent([addition(7), addition(8)])) as url,
@@ -158,6 +161,7 @@ def test_many_that_never_get_a_code_are_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "domains.parquet").exists()
 
 
+@pytest.mark.server
 def test_a_truncated_answer_is_no_answer(tmp_path: Path) -> None:
     with running(World(Adder(), Errors(flaky=0))) as url, pytest.raises(UserError, match="9 of 9 answers name no code"):
         label(tmp_path, {"base_url": url, "max_tokens": 3, "max_retries": 0}, count=10)

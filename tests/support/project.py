@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 from m1.wiring.config import merge
+from programs import run
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "envs", "resources", "profiles", "tests/configs")
@@ -51,16 +51,21 @@ class Project:
         """A copy of this project with all it has made, to edit."""
         return Project(shutil.copytree(self.folder, folder, symlinks=True))
 
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """Of what runs in a project: its own package, and no profile of the user's."""
+        variables = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
+        return variables | {"PYTHONPATH": "workflow"}
+
     def start(
         self, *arguments: str, module: str = "snakemake", overlays: Sequence[str] = (SHORT,)
     ) -> subprocess.Popen[str]:
         """Start Snakemake (or ``m1 launch``, as the Makefile does), in a process group of its own; the short
         configuration by default."""
-        environment = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
         return subprocess.Popen(
             [sys.executable, "-m", *module.split(), *arguments, "--cores", "2", "--configfile", *overlays],
             cwd=self.folder,
-            env=environment | {"PYTHONPATH": "workflow"},
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -70,13 +75,8 @@ class Project:
 
     def run(self, *arguments: str, module: str = "snakemake", overlays: Sequence[str] = (SHORT,)) -> tuple[int, str]:
         """Run to the end; exit code and all that was said."""
-        process = self.start(*arguments, module=module, overlays=overlays)
-        try:
-            said, _ = process.communicate()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-        return process.returncode, said
+        words = [*module.split(), *arguments, "--cores", "2", "--configfile", *overlays]
+        return run(words, self.folder, self.environment())
 
     def make(self, *arguments: str, module: str = "snakemake") -> str:
         """Run, which must succeed; what was said."""

@@ -43,6 +43,7 @@ def test_flops_of_a_token_grow_with_the_sample_by_attention_only() -> None:
     assert benchmark.model_flops(7_000, 28, 64, [10, 30]) == 10 * short + 30 * long
 
 
+@pytest.mark.train
 def test_flops_are_three_times_those_of_a_forward_pass_counted_by_torch() -> None:
     torch = pytest.importorskip("torch")
     from torch.utils.flop_counter import FlopCounterMode

@@ -8,8 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,113 +25,13 @@ from m1.train import checkpoints, finished
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import BatchSampler, divide_batch
-from random_model import random_model
 from templates import tokenizer_of
+from training import ROOT, STEPS, command, environment, samples, start, train, wait_for_a_step, weights
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
-ROOT = Path(__file__).parents[2]
-SETTINGS: dict[str, Any] = {
-    **{
-        "subset": "m1k",
-        "epochs": 3,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "warmup_ratio": 0.05,
-        "weight_decay": 1e-4,
-    },
-    **{"betas": [0.9, 0.95], "bf16": False, "block_size": 128, "truncated": 0, "group_by_length": True, "seed": 42},
-}
-PLACEMENT: dict[str, Any] = {
-    **{
-        "nodes": 1,
-        "processes": 1,
-        "strategy": "ddp",
-        "per_device": 4,
-        "gradient_checkpointing": False,
-        "attention": "auto",
-    },
-    **{"kernels": False, "save_minutes": 30, "save_steps": 2, "report_to": "none"},
-}
-STEPS = 24
-"""60 samples by 8 are 7.5 batches: 8 steps, three times."""
 
-
-@pytest.fixture(scope="session")
-def material(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
-    """A base with a tokenizer, and 60 samples of different lengths."""
-    folder = tmp_path_factory.mktemp("training")
-    AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(random_model(folder / "base"))
-    write(folder / "m1k.parquet", samples(60), Sample)
-    return folder
-
-
-def samples(count: int) -> list[Sample]:
-    """Samples of 40 to 100 tokens."""
-    rng = random.Random(3)
-    texts = [
-        " ".join(rng.choices(["so", "we", "go", "on", "to", "the", "next", "one", "and", "stop"], k=rng.randint(5, 40)))
-        for _ in range(count)
-    ]
-    return [
-        Sample(f"id{n}", "medqa", "", f"Which of the {n}?\nA. a\nB. b", text, "B", "m1k", "all", 0)
-        for n, text in enumerate(texts)
-    ]
-
-
-def command(material: Path, output: Path, store: Path | None = None, **placement: Any) -> list[str]:
-    """The command that the rule runs; each output has a store of its own by default."""
-    values = {
-        "settings": json.dumps(SETTINGS),
-        "placement": json.dumps({**PLACEMENT, **placement}),
-        "output": str(output),
-    }
-    fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet")}
-    fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store")}
-    flags = [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
-    return [sys.executable, "-m", "m1.train.launch", *flags]
-
-
-def train(material: Path, output: Path, store: Path | None = None, **placement: Any) -> str:
-    """Train to the end; what it said."""
-    words = command(material, output, store, **placement)
-    done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def start(material: Path, output: Path, **placement: Any) -> subprocess.Popen[str]:
-    """A training at work, with a process group of its own."""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(
-        command(material, output, **placement), cwd=ROOT, env=environment(), start_new_session=True, **pipes
-    )
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1"}
-
-
-def weights(output: Path) -> str:
-    return sha256_file(output / "model.safetensors")
-
-
-@pytest.fixture(scope="session")
-def undisturbed(material: Path) -> Path:
-    """The model that an undisturbed run in one process gives."""
-    said = train(material, material / "undisturbed")
-    assert "single on CPU, 1 × 4 × 2 samples a step, sdpa attention" in said
-    return material / "undisturbed"
-
-
-def wait_for_a_step(scratch: Path, number: int, process: subprocess.Popen[str]) -> None:
-    """Until the log holds the step, or training is over."""
-    while process.poll() is None:
-        logs = list(scratch.glob("train/tiny/*/log.jsonl"))
-        if logs and any(line["step"] >= number for line in checkpoints.losses(logs[0])):
-            return
-        time.sleep(0.01)
-
-
+@pytest.mark.train
+@pytest.mark.slow
 def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material: Path, undisturbed: Path) -> None:
     output, rng, resumed = material / "killed", random.Random(), []
     for least, most in ((2, 7), (9, 14), (16, 22)):
@@ -156,6 +54,8 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
     assert not list(Path(f"{output}.scratch").rglob("checkpoint-*")), "what is finished needs no checkpoint"
 
 
+@pytest.mark.train
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_order(
     material: Path, undisturbed: Path
 ) -> None:
@@ -172,6 +72,7 @@ def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_orde
     )
 
 
+@pytest.mark.train
 def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbed: Path) -> None:
     output = material / "stopped"
     process = start(material, output, save_steps=None)
@@ -187,7 +88,8 @@ def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbe
     assert weights(output) == weights(undisturbed)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.train
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
 def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(
     strategy: str, material: Path, undisturbed: Path
 ) -> None:
@@ -197,10 +99,11 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(
     assert "DDP on CPU, 2 × 4 × 1 samples a step" in said
     assert ("fsdp2 needs GPUs; on a CPU, DDP runs in its place" in said) == (strategy == "fsdp2")
     ran = json.loads((output / "manifest.json").read_text())["ran"]
-    assert (ran["strategy"], ran["processes"], ran["placement"]["strategy"]) == ("DDP", 2, strategy)
+    assert (ran["strategy"], ran["processes"], ran["runtime"]["strategy"]) == ("DDP", 2, strategy)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.train
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_was_trained_before_is_taken_from_the_store(
     processes: int, material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +120,7 @@ def test_what_was_trained_before_is_taken_from_the_store(
     assert not Path(f"{output}.scratch").exists()
 
 
+@pytest.mark.train
 def test_a_kept_model_that_was_changed_is_trained_again(material: Path, undisturbed: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(f"{undisturbed}.store", tmp_path / "store"))
     [changed] = store.glob("train/tiny/*/model.safetensors")
@@ -226,6 +130,7 @@ def test_a_kept_model_that_was_changed_is_trained_again(material: Path, undistur
     assert weights(tmp_path / "model") == weights(undisturbed) == sha256_file(changed)
 
 
+@pytest.mark.train
 def test_other_code_settings_and_samples_are_other_trainings(
     undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,8 +227,9 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
         encode_all(tokenizer, some, 8, 1, path)
 
 
+@pytest.mark.train
 @pytest.mark.parametrize(
-    ("placement", "message"),
+    ("runtime", "message"),
     [
         (
             {"report_to": "tensorboard"},
@@ -335,9 +241,9 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
         ),
     ],
 )
-def test_what_is_not_installed_is_said(placement: dict[str, str], message: str, material: Path, tmp_path: Path) -> None:
+def test_what_is_not_installed_is_said(runtime: dict[str, str], message: str, material: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        command(material, tmp_path / "model", **placement),
+        command(material, tmp_path / "model", **runtime),
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -350,6 +256,7 @@ def test_what_is_not_installed_is_said(placement: dict[str, str], message: str, 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.train
 def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path: Path) -> None:
     """Mistral's architecture, tokenizer and template, from the samples to predictions at each budget."""
     tokenizer = tokenizer_of("mistral v3")
@@ -382,7 +289,19 @@ def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path
     }
     flags = [word for key, value in files.items() for word in (f"--{key}", str(tmp_path / value))]
     serve = '{"engine": "transformers", "dtype": "float32"}'
-    sweep(["--name", "tiny", *flags, "--settings", json.dumps(settings), "--serve", serve, "--batch", "4"])
+    sweep(
+        [
+            "--name",
+            "tiny",
+            *flags,
+            "--settings",
+            json.dumps(settings),
+            "--serve",
+            serve,
+            "--runtime",
+            json.dumps({"batch": 4, "options": {}}),
+        ]
+    )
     found = read(tmp_path / "p.parquet", Prediction)
     assert [(row.budget, row.forced) for row in found] == [(4, 0), (16, 0), (16, 1)]
     assert all(row.thinking_tokens for row in found)

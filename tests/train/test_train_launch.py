@@ -12,20 +12,9 @@ import pytest
 from m1.core.errors import UserError
 from m1.train import checkpoints, launch
 from m1.train.launch import srun
-from test_sft import (
-    PLACEMENT,
-    command,
-    environment,
-    material,
-    start,
-    train,
-    undisturbed,
-    wait_for_a_step,
-    weights,
-)
+from training import RUNTIME, command, environment, start, train, wait_for_a_step, weights
 
-__all__ = ["material", "undisturbed"]  # fixtures
-TWO_NODES = {**PLACEMENT, "nodes": 2, "processes": 8}
+TWO_NODES = {**RUNTIME, "nodes": 2, "processes": 8}
 
 
 def test_several_nodes_need_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +32,8 @@ def test_srun_starts_one_launcher_on_each_node() -> None:
     assert found[-4:] == ["-m", "m1.train.launch", "--name", "m1"]
 
 
+@pytest.mark.train
+@pytest.mark.slow
 def test_two_launchers_as_on_two_nodes_find_each_other(material: Path, undisturbed: Path, tmp_path: Path) -> None:
     """torchrun and its rendezvous are real; only ``scontrol``, which names the nodes, is replaced: both are this
     machine."""
@@ -71,6 +62,8 @@ def test_two_launchers_as_on_two_nodes_find_each_other(material: Path, undisturb
     assert json.loads((tmp_path / "model/manifest.json").read_text())["ran"]["processes"] == 2
 
 
+@pytest.mark.train
+@pytest.mark.slow
 def test_all_processes_told_to_stop_as_slurm_does_keep_their_state(
     material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

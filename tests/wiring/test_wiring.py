@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import csv
-import functools
 import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
-from m1.wiring.config import load, merge, prepare, read
+from m1.wiring.config import load
 from m1.wiring.report import ReportWiring as Wiring
 from m1.wiring.run import one_of
-
-ROOT = Path(__file__).parents[2]
-
-
-class Wildcards(SimpleNamespace):
-    """As Snakemake's: attributes, and a mapping."""
-
-    def keys(self) -> Any:
-        return vars(self).keys()
-
-    def __getitem__(self, name: str) -> Any:
-        return vars(self)[name]
+from rules import rules
+from wired import ROOT, Wildcards, given, made
 
 
 @pytest.fixture
 def wiring() -> Wiring:
     return made()
-
-
-def given() -> dict[str, Any]:
-    """The demo with the ablations of Table 2, unchecked."""
-    files = (*defaults(), ROOT / "config/overlays/demo-full.yaml")
-    config: dict[str, Any] = functools.reduce(merge, map(read, files))
-    return config
-
-
-def made(**changes: Any) -> Wiring:
-    return Wiring(prepare(copy.deepcopy(given() | changes)))
 
 
 RESULTS = [
@@ -286,11 +261,10 @@ def test_figures_take_their_own_axis(wiring: Wiring) -> None:
 
 
 def test_each_figure_is_given_its_own_settings() -> None:
-    rules = (ROOT / "workflow/rules/report.smk").read_text(encoding="utf-8").split("rule ")
-    for number in (1, 3):
-        (text,) = [rule for rule in rules if rule.startswith(f"report_figure{number}:")]
-        assert f"settings=wiring.figure{number}()" in text
-        assert f"{{params.code.module}} figure{number} " in text
+    for name in ("figure1", "figure3"):
+        rule = rules()[f"report_{name}"]
+        assert rule.params["settings"] == getattr(made(), name)()
+        assert f"{{params.code.module}} {name} " in str(rule.command)
 
 
 def test_without_table_2_it_is_no_target() -> None:

@@ -1,14 +1,14 @@
-"""A finished short run, made once for all tests (and all processes of pytest-xdist)."""
+"""Finished runs, made once for all tests (and all processes of pytest-xdist)."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from pathlib import Path
 
 import pytest
+import yaml
+from own_benchmark import block, write_questions
 from project import MAIN, Project
+from shared import made_once
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,18 +20,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The short run of the tables and figures of the rerun contract; copy it before editing."""
-    common = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        common = common.parent
-    folder, marker = common / "finished", common / "finished.ok"
-    with open(common / "finished.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert marker.exists() or not folder.exists(), "the short run failed in another test"
-        if not marker.exists():
-            started = time.monotonic()
-            Project.of_repository(folder).make(*MAIN)
-            marker.write_text(f"{time.monotonic() - started:.1f} s\n")
-    return Project(folder)
+    return Project(made_once(tmp_path_factory, "finished", lambda folder: Project.of_repository(folder).make(*MAIN)))
+
+
+@pytest.fixture(scope="session")
+def complete(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The finished run with a benchmark of one's own, and all that a configuration makes in the end; what was said on
+    the way is in ``said.txt``. Copy it before editing."""
+
+    def make(folder: Path) -> None:
+        project = finished.copy(folder)
+        write_questions(project)
+        project.configure(**yaml.safe_load(block("yaml")))
+        (folder / "said.txt").write_text(project.make("all"), encoding="utf-8")
+
+    return Project(made_once(tmp_path_factory, "complete", make))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture

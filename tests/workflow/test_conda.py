@@ -13,7 +13,7 @@ import pytest
 from environments import provided
 from project import REPOSITORY, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 MADE = {
     "data": ("pools/medqa.parquet", "pools/medqa.json"),

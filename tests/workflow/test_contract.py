@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edits import code, settings, text
 from project import MAIN, REPOSITORY, SHORT, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 THINKING = ("m1-small-1k", "m1-large-1k")
 MODELS = ("small", *THINKING)
@@ -82,29 +83,6 @@ def rewrite_every_module(project: Project) -> None:
         path.write_text("# A comment.\n\n" + ast.unparse(tree) + "\n", encoding="utf-8")
 
 
-def code(name: str, function: str) -> Callable[[Project], None]:
-    """An edit of a function that changes what it does."""
-
-    def edit(project: Project) -> None:
-        path = project.path(f"workflow/m1/{name}")
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        nodes = ast.walk(ast.parse("".join(lines)))
-        [found] = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == function]
-        last = found.body[-1]
-        lines.insert(last.lineno - 1, " " * last.col_offset + "added = 1\n")
-        path.write_text("".join(lines), encoding="utf-8")
-
-    return edit
-
-
-def text(name: str, old: str, new: str) -> Callable[[Project], None]:
-    return lambda project: project.replace(name, old, new)
-
-
-def settings(**changes: object) -> Callable[[Project], None]:
-    return lambda project: project.configure(**changes)
-
-
 RESULTS = [
     {"from": "m1_results", "budget": budget, "forced": forced}
     for budget, forced in ((16, 0), (64, 0), (96, 0), (96, 1))
@@ -126,10 +104,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "comments, docstrings, layout of every module": (rewrite_every_module, set()),
     "comment in a recipe": (text(RECIPE, "base: ", "# A comment.\nbase: "), set()),
     "code of matching": (code("score/match.py", "decide"), of("score_predictions", MODELS) | REPORT),
-    "code of scoring": (code("score/score.py", "main"), of("score_predictions", MODELS) | REPORT),
-    "code of the curation rule": (code("curation.py", "passes_curation"), CURATED),
+    "code of scoring": (code("score/predictions.py", "main"), of("score_predictions", MODELS) | REPORT),
+    "code of the curation rule": (code("core/curation.py", "passes_curation"), CURATED),
     "code of reading answers": (
-        code("answers.py", "extract_boxed"),
+        code("core/answers.py", "extract_boxed"),
         CURATED | of("score_predictions", MODELS) | REPORT,
     ),
     "code of the teacher": (code("world/server.py", "main"), CURATED - {"screen_attempt small", "screen_hard"}),
@@ -150,7 +128,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         ),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
-    "how a question is laid out": (code("prompts.py", "question_text"), EVERYTHING),
+    "how a question is laid out": (code("core/prompts.py", "question_text"), EVERYTHING),
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
     "learning rate of a recipe": (
         text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"),
@@ -185,7 +163,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         settings(teacher={"extra": {"top_p": 0.9}}),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
-    "message of an error": (code("errors.py", "tell"), set()),
+    "message of an error": (code("core/errors.py", "tell"), set()),
     "another teacher": (settings(teacher={"model": "another"}), CURATED - {"screen_attempt small", "screen_hard"}),
     "temperature of the teacher": (
         settings(teacher={"temperature": 0.6}),

@@ -19,7 +19,7 @@ from m1.infer.sweep import Settings, SweepTokens, prompt_ids, sweep
 from project import REPOSITORY, SHORT, Project
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.workflow, pytest.mark.train]
 
 QUESTIONS = 24
 NAMES = ("m1-small-1k", "m1-large-1k")

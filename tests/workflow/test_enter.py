@@ -16,7 +16,7 @@ from m1.core import records
 from m1.core.records import LETTERS, Prediction, Question, Sample
 from project import MAIN, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 LISTS = {
     "medmcqa": "MedMCQA_validation",

@@ -14,7 +14,7 @@ import pytest
 from m1.core.store import Store
 from project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 
 def start_until(project: Project, target: str, store: Path, kept: int) -> subprocess.Popen[str]:
@@ -60,6 +60,7 @@ def test_everything_is_killed_while_the_teacher_answers(project: Project) -> Non
     assert project.path(target).read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_snakemake_alone_is_killed_while_a_model_answers(project: Project) -> None:
     project.configure(thinking={"answer_limit": 500})  # long enough to be killed at
     target, store = (

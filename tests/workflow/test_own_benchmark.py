@@ -2,91 +2,60 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 
 import pandas as pd
 import pytest
 import yaml
-from project import REPOSITORY, Project
+from own_benchmark import QUESTIONS, block, write_questions
+from project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
-MANUAL = (
-    (REPOSITORY / "config/README.md")
-    .read_text(encoding="utf-8")
-    .split("## A benchmark of your own\n")[1]
-    .split("\n## ")[0]
-)
-QUESTIONS = 20
 TRAINED = ["m1-small-1k", "m1-large-1k"]
-SHOWN = [f"table1{end}" for end in (".csv", "_long.csv", ".tex", ".md")] + ["figure1.pdf", "report.html"]
-SHOWN += [f"{name}.csv" for name in ("compare", "paired", "scaling", "cases")]
-TARGETS = [f"results/short/{name}" for name in SHOWN]
-
-
-def block(kind: str) -> str:
-    """The first example of a kind in the manual's section."""
-    found = re.search(rf"^```{kind}\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL)
-    assert found, f"the manual shows no {kind}"
-    return found[1]
-
-
-def write_questions(project: Project) -> None:
-    """`mine.csv` with the manual's columns, its own question first."""
-    heading, example = block("csv").splitlines()
-    with open(project.folder / "mine.csv", "w", newline="", encoding="utf-8") as stream:
-        stream.write(f"{heading}\n{example}\n")
-        rows = csv.DictWriter(stream, heading.split(","))
-        for number in range(1, QUESTIONS):
-            options = {f"op{letter}": f"answer {number}{letter}, of mine" for letter in "abcde"[: 2 + number % 4]}
-            rows.writerow(
-                {"question": f'What is the "answer" to number {number}?', "answer_idx": "AB"[number % 2], **options}
-            )
 
 
 def made(project: Project, name: str) -> pd.DataFrame:
     return pd.read_csv(project.path(f"results/short/{name}"))
 
 
-def test_questions_of_ones_own_become_a_column(project: Project) -> None:
-    before = list(made(project, "table1.csv").columns)
-    weights = {model: project.path(f"results/short/train/{model}.sha256").read_bytes() for model in TRAINED}
+def test_the_models_would_be_trained_again(project: Project) -> None:
     write_questions(project)
     project.configure(**yaml.safe_load(block("yaml")))
-    assert {f"train_sft {model}" for model in TRAINED} <= project.plan(*TARGETS), "the pools are decontaminated by it"
-    said = project.make(*TARGETS)
-    assert project.plan(*TARGETS) == set()
+    assert {f"train_sft {model}" for model in TRAINED} <= project.plan(), "the pools are decontaminated by it"
 
+
+def test_questions_of_ones_own_become_a_column(finished: Project, complete: Project) -> None:
+    before = list(made(finished, "table1.csv").columns)
+    said = complete.path("said.txt").read_text(encoding="utf-8")
     for model in TRAINED:  # no sample is another one, so nothing is paid for again
         assert (
             f"[train {model}] trained before, with the same base, samples, settings and code: taken from store/short/"
             in said
         )
-        assert project.path(f"results/short/train/{model}.sha256").read_bytes() == weights[model]
-        counts = json.loads(project.path(f"results/short/infer/{model}/manifest.json").read_text(encoding="utf-8"))[
-            "counts"
-        ]
+        identity = f"results/short/train/{model}.sha256"
+        assert complete.path(identity).read_bytes() == finished.path(identity).read_bytes()
+        manifest = complete.path(f"results/short/infer/{model}/manifest.json")
+        counts = json.loads(manifest.read_text(encoding="utf-8"))["counts"]
         generated = sum(counts[name] for name in ("rollout_tokens", "forced_tokens", "answer_tokens"))
         assert 0 < counts["generated_now"] < generated * (QUESTIONS + 1) / counts["questions"], "the new questions only"
 
-    table = made(project, "table1.csv")
+    table = made(complete, "table1.csv")
     assert list(table.columns) == [*before[:-1], "mine", "Avg."]
     numbers = table[[name for name in before[2:-1] if (table[name] != "missing").all()] + ["mine"]].astype(float)
     assert len(numbers.columns) == 5
     assert table["Avg."].to_list() == pytest.approx(numbers.mean(axis=1).to_list(), abs=0.01)
-    long = made(project, "table1_long.csv").query("benchmark == 'mine'")
+    long = made(complete, "table1_long.csv").query("benchmark == 'mine'")
     assert len(long) == len(table)
     assert (long["n"] == QUESTIONS).all()
     assert long["published"].isna().all()
 
     for name in ("paired.csv", "scaling.csv"):
-        assert set(made(project, name).query("benchmark == 'mine'")["column"]) == {"mine"}
-    assert "mine" not in set(made(project, "compare.csv")["benchmark"]), "the paper has no cell of it"
+        assert set(made(complete, name).query("benchmark == 'mine'")["column"]) == {"mine"}
+    assert "mine" not in set(made(complete, "compare.csv")["benchmark"]), "the paper has no cell of it"
     for name in ("table1.tex", "table1.md"):
-        assert " mine " in project.path(f"results/short/{name}").read_text(encoding="utf-8")
-    assert '{"key":"mine","label":"mine"}' in project.path("results/short/report.html").read_text(encoding="utf-8")
+        assert " mine " in complete.path(f"results/short/{name}").read_text(encoding="utf-8")
+    assert '{"key":"mine","label":"mine"}' in complete.path("results/short/report.html").read_text(encoding="utf-8")
 
 
 def test_a_record_that_cannot_be_right_is_named(project: Project) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from edits import code
 from project import Project
-from test_contract import code
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 MODEL = "m1-small-1k"
 

@@ -11,7 +11,7 @@ import yaml
 from m1.wiring.config import merge
 from project import REPOSITORY, SHORT, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 DATA = Path(os.environ.get("M1_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
 
 

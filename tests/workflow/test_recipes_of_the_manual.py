@@ -10,7 +10,7 @@ import yaml
 from m1.wiring.config import merge
 from project import REPOSITORY, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8")
 DEAR = {"screen_attempt", "screen_ask", "distill_traces", "select_domains", "world_build", "world_pretrain"}

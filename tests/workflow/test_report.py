@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from project import SHORT, Project
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 
 def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(
-    project: Project, tmp_path: Path
+    complete: Project, tmp_path: Path
 ) -> None:
-    said = project.make("all")
+    project, said = complete.copy(tmp_path / "project"), complete.path("said.txt").read_text(encoding="utf-8")
     results = project.path("results/short")
     made = {path.name for path in results.iterdir() if path.is_file()}
     assert {f"table{n}.{form}" for n in (1, 2, 3, 4) for form in ("csv", "tex", "md")} <= made

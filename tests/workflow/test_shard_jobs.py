@@ -10,7 +10,7 @@ import pytest
 from project import Project
 from test_kill import keys
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.workflow
 
 RECIPE = "config/models/m1-small-1k.yaml"
 SWEEP = "results/short/infer/m1-small-1k"
@@ -58,7 +58,7 @@ def test_shards_make_the_same_and_their_number_runs_nothing_again(project: Proje
 
     shard(project, "shards: 3, ", 2)
     assert not {job for job in project.plan(*TARGETS) if job.startswith(("screen", "infer"))}
-    remove(project)
+    shutil.rmtree(project.path(SWEEP))
     project.make(*TARGETS)
     assert project.path(f"{SWEEP}/shards/2-of-2.json")
     assert files(project) == whole

@@ -26,7 +26,7 @@ from safetensors.numpy import load_file
 
 HERE = REPOSITORY / "tests/slurm"
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import programs
 import pytest
+
+pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).parents[2]
 JUDGE = [
@@ -31,12 +34,16 @@ JUDGE = [
 
 
 def run(*command: str, folder: Path) -> tuple[int, str]:
-    """Exit code, and all that was said, in one line."""
+    """Exit code, and all that was said, in one line, of a program, or of a module (``-m``)."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    said = " ".join((done.stdout + done.stderr).split())
+    if command[0] == "-m":
+        code, said = programs.run(command[1:], folder, environment)
+    else:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        code, said = done.returncode, done.stdout + done.stderr
+    said = " ".join(said.split())
     assert "Traceback" not in said
-    return done.returncode, said
+    return code, said
 
 
 FILES = {
@@ -56,7 +63,7 @@ FILES = {
 
 def test_folders_that_are_no_folders(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("pathvars: results/mine\n")
-    code, said = run(sys.executable, "-m", "m1", "launch", "-n", "all", "--configfile", "mine.yaml", folder=tmp_path)
+    code, said = run("-m", "m1", "launch", "-n", "all", "--configfile", "mine.yaml", folder=tmp_path)
     assert code == 1
     assert "error: configuration: pathvars: 'results/mine' is not of type 'object'" in said
 
@@ -69,16 +76,16 @@ def test_a_file_that_is_no_configuration(program: list[str], case: str, tmp_path
     content, expected = FILES[case]
     if content is not None:
         (tmp_path / "mine.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    code, said = run(sys.executable, "-m", *program, "--configfile", "mine.yaml", folder=tmp_path)
+    code, said = run("-m", *program, "--configfile", "mine.yaml", folder=tmp_path)
     assert code == 1
     assert f"error: {expected}" in said
 
 
 def test_the_nearest_configuration_file_is_named(tmp_path: Path) -> None:
-    _, said = run(sys.executable, "-m", "m1", "plan", "--configfile", "config/papre.yaml", folder=tmp_path)
+    _, said = run("-m", "m1", "plan", "--configfile", "config/papre.yaml", folder=tmp_path)
     assert "error: config/papre.yaml: no such configuration file; did you mean 'config/paper.yaml'? (in " in said
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    _, said = run(sys.executable, "-m", "m1", "plan", "--configfile", "config/papre.yaml", folder=tmp_path)
+    _, said = run("-m", "m1", "plan", "--configfile", "config/papre.yaml", folder=tmp_path)
     assert said.endswith("error: config/papre.yaml: no such configuration file; did you mean 'config/paper.yaml'?")
 
 
@@ -124,7 +131,7 @@ MODULES = {
 @pytest.mark.parametrize("case", MODULES)
 def test_a_module_by_hand(case: str, tmp_path: Path) -> None:
     command, exit_code, expected = MODULES[case]
-    code, said = run(sys.executable, "-m", *command, folder=tmp_path)
+    code, said = run("-m", *command, folder=tmp_path)
     assert expected in said
     assert code == exit_code
     assert not list(tmp_path.iterdir())
@@ -132,19 +139,19 @@ def test_a_module_by_hand(case: str, tmp_path: Path) -> None:
 
 def test_an_unknown_model_in_make_plan(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("models: [small, m1-smal-1k]\n", encoding="utf-8")
-    code, said = run(sys.executable, "-m", "m1", "plan", "--configfile", "mine.yaml", folder=tmp_path)
+    code, said = run("-m", "m1", "plan", "--configfile", "mine.yaml", folder=tmp_path)
     assert code == 1
     assert "error: models: no recipe config/models/m1-smal-1k.yaml; did you mean 'm1-small-1k'?" in said
 
 
 def test_a_target_that_no_rule_makes() -> None:
-    code, said = run(sys.executable, "-m", "m1", "launch", "-n", "results/tabel1.csv", folder=ROOT)
+    code, said = run("-m", "m1", "launch", "-n", "results/tabel1.csv", folder=ROOT)
     assert code == 1
     assert "No rule to produce results/tabel1.csv" in said
 
 
 def test_a_wrong_value_on_the_command_line() -> None:
-    code, said = run(sys.executable, "-m", "m1", "launch", "-n", "all", "--config", "seed=x", folder=ROOT)
+    code, said = run("-m", "m1", "launch", "-n", "all", "--config", "seed=x", folder=ROOT)
     assert code == 1
     assert "configuration: seed: 'x' is not of type 'integer'" in said
 

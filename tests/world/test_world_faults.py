@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adder import PATHS
 from m1.client.serving import running_server
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.world.faults import KINDS, RETRY_AFTER, Faults, main, mark
-from test_distill_server import PATHS
+
+pytestmark = pytest.mark.server
 
 
 class Server:

@@ -1,0 +1,41 @@
+"""Requests of random tokens, and what an engine generates for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from m1.engines.protocol import Engine, Generation, Request
+from random_model import STOP
+
+
+def requests(count: int, max_tokens: int, seed: int = 0, **more: Any) -> list[Request]:
+    """Requests with random prompts of 3 to 40 tokens."""
+    rng = random.Random(seed)
+    return [
+        Request(tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))), max_tokens, STOP, **more)
+        for _ in range(count)
+    ]
+
+
+def generated(engine: Engine, asked: Sequence[Request]) -> list[Generation]:
+    """Generations in the order of the requests; each must be reported once."""
+    found: dict[int, Generation] = {}
+
+    def done(position: int, generation: Generation) -> None:
+        assert position not in found
+        found[position] = generation
+
+    engine.generate(asked, done)
+    return [found[position] for position in range(len(asked))]
+
+
+def check_the_last_place(one: Engine, asked: Sequence[Request]) -> None:
+    """A stop token that is the last one allowed is a stop; one token less, and the limit ends it."""
+    stopped = [(r, g) for r, g in zip(asked, generated(one, asked)) if g.finish_reason == "stop" and g.tokens > 1]
+    assert len(stopped) > 3
+    for less, reason in ((0, "stop"), (1, "length")):
+        exact = [dataclasses.replace(request, max_tokens=generation.tokens - less) for request, generation in stopped]
+        assert generated(one, exact) == [Generation(generation.token_ids, reason) for _, generation in stopped]
