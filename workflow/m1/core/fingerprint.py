@@ -30,6 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import m1
 
@@ -87,12 +88,12 @@ def fingerprint(module: str) -> str:
     return _cache().fingerprint(module)
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What a rule runs; as a param of the rule, it is the fingerprint and nothing else.
 
     Snakemake compares the text of commands, too. So they say ``python -m {params.code.module}``, and the module may
-    move.
+    move. Of params it records the ``repr`` of built-in types only, a tuple's among them; another object would be left
+    out, and no change of code would rerun anything.
     """
 
     fingerprint: str
