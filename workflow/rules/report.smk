@@ -383,7 +383,7 @@ rule report_rulegraph:
         manifests=wiring.manifests(),
         rules=lambda wildcards: [rule.name for rule in workflow.rules],
         target=workflow.modifier.modify_rulename("all"),
-        plain=f's/"{workflow.modifier.modify_rulename("([a-z0-9_]+)")}"/"\\1"/',
+        plain=f's|"{workflow.modifier.modify_rulename("([a-z0-9_]+)")}"|"\\1"|',
     # As a module, rules can have another name; the figure has the plain one.
     shell:
         "python -m snakemake {params.target} --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot 2> {log}"
@@ -504,7 +504,7 @@ rule report_page:
     params:
         code=step("m1.report.page"),
         flags=wiring.page_flags,
-        captions=source_file("workflow/report"),
+        captions=lambda wildcards, input: os.path.dirname(input.captions[0]),
         settings=wiring.page_settings(),
     shell:
         "python -m {params.code.module} --scores {input.scores} --predictions {input.predictions} --questions {input.questions}"
