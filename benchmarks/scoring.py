@@ -28,8 +28,8 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from m1.core.answers import Match, extract_boxed  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.core.records import LETTERS, Question  # noqa: E402
-from m1.score.settings import SCORING_PROTOCOLS, ScoringProtocol  # noqa: E402
 from m1.score.match import decide, final_response, is_ambiguous  # noqa: E402
+from m1.score.settings import SCORING_PROTOCOLS, ScoringProtocol  # noqa: E402
 
 DATA = Path(os.environ.get("M1_SHARED_DATA", ROOT / ".." / "shared" / "data"))
 FILES = (

@@ -29,9 +29,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from m1.core.records import Question  # noqa: E402
-from m1.engines.cached import CachedEngine, Generation, Request, add_arguments, opened  # noqa: E402
+from m1.engines.cached import CachedEngine, Generation, Request, add_engine_arguments, open_engine  # noqa: E402
 from m1.engines.shards import chunks  # noqa: E402
-from m1.infer.sweep import Settings, SweepTokens, answer, force, prompt_ids, sweep, think  # noqa: E402
+from m1.infer.settings import SweepSettings  # noqa: E402
+from m1.infer.sweep import SweepTokens, answer, force, prompt_ids, sweep, think  # noqa: E402
 
 Asked = Sequence[tuple[str, Question]]
 Answered = list[tuple[Request, Generation]]
@@ -49,17 +50,18 @@ class Way:
     what was answered."""
 
     def __init__(self, model: Path, serve: dict[str, Any], batch: int) -> None:
-        self.flags = ["--name", "m", "--model", str(model), "--serve", json.dumps(serve), "--batch", str(batch)]
+        runtime = json.dumps({"batch": batch, "options": {}})
+        self.flags = ["--name", "m", "--model", str(model), "--serve", json.dumps(serve), "--runtime", runtime]
         self.tokens, self.wall, self.cpu = 0, 0.0, 0.0
 
     def run(self, work: Callable[[CachedEngine, Any], object]) -> Answered:
         """What ``work`` asks of an engine with an empty store, and is answered."""
         answered: Answered = []
         parser = argparse.ArgumentParser()
-        add_arguments(parser)
+        add_engine_arguments(parser)
         with tempfile.TemporaryDirectory() as store:
             arguments = parser.parse_args([*self.flags, "--store", store, "--output", "none", "--manifest", "none"])
-            with opened(arguments, "sweep") as (engine, tokenizer, _):
+            with open_engine(arguments, "sweep") as (engine, tokenizer, _):
                 generate, markers = engine.generate, SweepTokens.from_tokenizer(tokenizer)
                 generate([Request(markers.think, 1, markers.stop)], "loading")
 
@@ -104,15 +106,17 @@ def main() -> None:
     arguments.anew_batch = arguments.anew_batch or arguments.batch
     asked = [pair for _, part in chunks(arguments.benchmarks, 1 << 30) for pair in part]
     asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
-    settings = Settings.of(json.dumps(yaml.safe_load((ROOT / "config/config.yaml").read_text())["thinking"]))
+    settings = SweepSettings.from_json(
+        json.dumps(yaml.safe_load((ROOT / "config/config.yaml").read_text())["thinking"])
+    )
     once, anew = (Way(arguments.model, arguments.serve, batch) for batch in (arguments.batch, arguments.anew_batch))
-    stages = settings.stages
+    conditions = settings.conditions
     swept = once.run(lambda engine, tokenizer: sweep(engine, tokenizer, asked, "m", settings))
     direct = {
         (budget, forced): anew.run(
             partial(alone, asked=asked, budget=budget, forced=forced, limit=settings.answer_limit)
         )
-        for budget, forced in stages
+        for budget, forced in conditions
     }
 
     what = f"{arguments.model.name}, {len(asked)} questions, {arguments.serve['engine']} {arguments.serve['dtype']}"
@@ -124,8 +128,8 @@ def main() -> None:
         f"CPU {once.cpu / anew.cpu:.3f}"
     )
     print("identical in every token, thinking (thinking and answer):")
-    for place, (budget, forced) in enumerate(stages):
-        pairs = list(zip(swept[place :: len(stages)], direct[budget, forced], strict=True))
+    for place, (budget, forced) in enumerate(conditions):
+        pairs = list(zip(swept[place :: len(conditions)], direct[budget, forced], strict=True))
         thinking = sum(one[0].prompt == other[0].prompt for one, other in pairs)
         whole = sum(one == other for one, other in pairs)
         print(f"  budget {budget}, forced {forced}: {thinking} ({whole}) of {len(pairs)}")

@@ -35,6 +35,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from m1.commands.gpu_hours import ANSWER, QUESTION, THINKING  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
+from m1.train.settings import SftSettings, TrainRuntime  # noqa: E402
 from m1.train.text import IGNORED  # noqa: E402
 from m1.wiring import config  # noqa: E402
 
@@ -248,7 +249,13 @@ def measure(
                     "gradient_checkpointing": variant.checkpointing,
                 }
                 trainer, info = training.train(
-                    base, tokenizer, examples, settings, placed, Path(scratch), variant.title
+                    base,
+                    tokenizer,
+                    examples,
+                    SftSettings.from_parts(settings),
+                    TrainRuntime.from_parts(placed),
+                    Path(scratch),
+                    variant.title,
                 )
                 how, padding_free = info.attention, info.padding_free
             else:

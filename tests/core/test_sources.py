@@ -111,7 +111,7 @@ from m1.core.errors import UserError
 from m1.core import sources
 time.sleep = lambda seconds: None
 try:
-    result = ["", *sources.read(json.loads(sys.argv[1]), "exam")]
+    result = ["", *sources.read(sources.Source(**json.loads(sys.argv[1])), "exam")]
 except UserError as error:
     result = [type(error).__name__, str(error), None]
 print("RESULT" + json.dumps(result))
@@ -236,18 +236,18 @@ def test_checksums_of_local_files_and_of_the_hub(tmp_path: Path, client: Client)
     path.write_bytes(LINES)
     for kind in ("md5", "sha256"):
         correct = f"{kind}:{hashlib.new(kind, LINES).hexdigest()}"
-        assert sources.read({"path": str(path), "checksum": correct}, "exam") == (str(path), ROWS)
+        assert sources.read(sources.Source(**{"path": str(path), "checksum": correct}), "exam") == (str(path), ROWS)
         wrong = f"{kind}:{'0' * len(correct.partition(':')[2])}"
         with pytest.raises(
             UserError,
             match=f"its {kind} is {correct[len(kind) + 1 :]}, but 0+ is expected.*set the entry's `checksum` "
             f"to {correct}",
         ):
-            sources.read({"path": str(path), "checksum": wrong}, "exam")
+            sources.read(sources.Source(**{"path": str(path), "checksum": wrong}), "exam")
     with pytest.raises(UserError, match="must begin with md5: or sha256:"):
-        sources.read({"path": str(path), "checksum": "crc:1"}, "exam")
+        sources.read(sources.Source(**{"path": str(path), "checksum": "crc:1"}), "exam")
     with pytest.raises(UserError, match="`checksum` is of a file; give the `file`"):
-        sources.read({"hub": "some/set", "split": "train", "checksum": correct}, "exam")
+        sources.read(sources.Source(**{"hub": "some/set", "split": "train", "checksum": correct}), "exam")
     kind, message, _ = client.read(file="questions.jsonl", checksum=f"sha256:{'0' * 64}")
     assert (kind, "delete it, if it came from the hub" in message) == ("UserError", True)
 
@@ -256,27 +256,27 @@ def test_where_and_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(LINES))
     source = {"path": str(path), "where": {"category": ["health"], "n": [3, 6]}}
-    assert sources.read({**source, "rows": 2}, "exam") == (
+    assert sources.read(sources.Source(**{**source, "rows": 2}), "exam") == (
         f"{path} where category is health and n is 3 or 6",
         [ROWS[3], ROWS[6]],
     )
     with pytest.raises(UserError, match=r"2 records, but 1,535 are expected of exam.*set its `rows` to 2 or null"):
-        sources.read({**source, "rows": 1535}, "exam")
-    assert sources.read({**source, "where": {"nothing": ["x"]}, "rows": None}, "exam")[1] == []
+        sources.read(sources.Source(**{**source, "rows": 1535}), "exam")
+    assert sources.read(sources.Source(**{**source, "where": {"nothing": ["x"]}, "rows": None}), "exam")[1] == []
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(
         sources.Missing, match=r"exam: it has neither a local `path` nor a `hub` name\. To get it: ask\.$"
     ):
-        sources.read({"obtain": "ask."}, "exam")
+        sources.read(sources.Source(**{"obtain": "ask."}), "exam")
     with pytest.raises(sources.Missing, match=r"nowhere\.jsonl: no such file.*set it to null and give `hub`\.$"):
-        sources.read({"path": str(tmp_path / "nowhere.jsonl"), "obtain": ""}, "exam")
+        sources.read(sources.Source(**{"path": str(tmp_path / "nowhere.jsonl"), "obtain": ""}), "exam")
     with pytest.raises(UserError, match="`split` is null"):
-        sources.read({"hub": "some/set"}, "exam")
+        sources.read(sources.Source(**{"hub": "some/set"}), "exam")
 
 
 def test_path_comes_before_hub(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINES)
     source = {"path": str(tmp_path / "a.jsonl"), "hub": "some/set", "file": "other.jsonl", "split": "train"}
-    assert sources.read(source, "exam")[1] == ROWS
+    assert sources.read(sources.Source(**source), "exam")[1] == ROWS

@@ -25,6 +25,7 @@ from m1.engines import openai, transformers
 from m1.engines.cached import OPTIONS, CachedEngine, open_engine
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Generation, ModelFacts, Request, to_generation
+from m1.engines.settings import ServeRuntime, ServeSettings
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
 from m1.wiring.config import load
@@ -293,7 +294,7 @@ def asked_for(folder: Path, store: Path, serve: dict[str, Any], runtime: dict[st
     ("serve", "runtime", "said"),
     [
         ({"engine": "sgl"}, {}, "'sgl'; known are transformers, sglang, openai"),
-        ({"engine": "sglang"}, {"tpp": 2}, "unknown key 'tpp'; known are deterministic"),
+        ({"engine": "sglang"}, {"tpp": 2}, "unknown key 'tpp'. Give one JSON object with the keys deterministic"),
         ({"engine": "sglang"}, {"tp": "2"}, 'tp is "2"; a whole number is needed'),
         ({"engine": "openai"}, {}, "missing key 'base_url'"),
         ({"engine": "transformers"}, {"tp": 2}, "unknown key 'tp'. Give an empty JSON object"),

@@ -12,7 +12,8 @@ from m1.core.errors import UserError
 from m1.core.records import Question
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
-from m1.infer.sweep import Settings, SweepTokens, Thought, answer, cut, force, sweep, think
+from m1.infer.settings import SweepSettings
+from m1.infer.sweep import SweepTokens, Thought, answer, cut, force, sweep, think
 from random_model import STOP
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
@@ -139,7 +140,7 @@ QUESTIONS = [
     ("gpqa", Question(f"q{i}", "gpqa", f"Which enzyme is {n} steps from x?", None, ("the a", "the b"), "A"))
     for i, n in enumerate("abcdef")
 ]
-SETTINGS = Settings((4, 8, 16), (1, 3), 16, 4)
+SETTINGS = SweepSettings((4, 8, 16), (1, 3), 16, 4)
 
 
 def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(

@@ -22,7 +22,8 @@ from m1.core.records import Prediction, Question, Rollout, write
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request
 from m1.engines.shards import chunks
-from m1.infer.sweep import Settings, SweepTokens, sweep
+from m1.infer.settings import SweepSettings
+from m1.infer.sweep import SweepTokens, sweep
 from transformers import AddedToken
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
@@ -114,7 +115,7 @@ QUESTIONS = [
 ]
 
 swept = st.builds(
-    Settings,
+    SweepSettings,
     st.lists(st.integers(1, BUDGET), min_size=1, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
     st.lists(st.integers(0, 6) | st.just(BUDGET), max_size=3, unique=True).map(lambda found: tuple(sorted(found))),
     st.integers(1, BUDGET),
@@ -129,7 +130,9 @@ swept = st.builds(
     ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]),
     chunk=st.integers(1, 6),
 )
-def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: int, ends: float, chunk: int) -> None:
+def test_every_setting_and_its_cost_equal_brute_force(
+    wanted: SweepSettings, seed: int, ends: float, chunk: int
+) -> None:
     tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
     rollouts: list[Rollout] = []
     predictions: list[Prediction] = []
@@ -146,7 +149,7 @@ def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: in
     expected, anew, longest = [], Counter[str](), 0
     for rollout, (benchmark, question) in zip(rollouts, QUESTIONS, strict=True):
         prompt = chat_ids(tokenizer, question_text(question))
-        for budget, forced in wanted.stages:
+        for budget, forced in wanted.conditions:
             thinking, ended, text, answered, thought = brute_force(alone, prompt, budget, forced, wanted.answer_limit)
             expected.append(
                 Prediction(question.id, benchmark, "m", budget, forced, len(thinking), ended, text, answered)
@@ -157,7 +160,7 @@ def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: in
             )
             rollout.validate()
             anew.update(thinking=thought, answers=answered)
-        largest = max(budget for budget, _ in wanted.stages)
+        largest = max(budget for budget, _ in wanted.conditions)
         rolled = brute_force(alone, prompt, largest, 0, 1)[-1]
         longest += rolled
         if wanted.forced:
@@ -171,16 +174,16 @@ def test_every_setting_and_its_cost_equal_brute_force(wanted: Settings, seed: in
     assert spent == longest + cost["answer_tokens"]
     assert [rollout.question_id for rollout in rollouts] == [question.id for _, question in QUESTIONS]
     assert [len(rollout.thinking_ids) + (rollout.finish_reason == "stop") for rollout in rollouts] == [
-        brute_force(alone, chat_ids(tokenizer, question_text(question)), max(b for b, _ in wanted.stages), 0, 1)[-1]
+        brute_force(alone, chat_ids(tokenizer, question_text(question)), max(b for b, _ in wanted.conditions), 0, 1)[-1]
         for _, question in QUESTIONS
     ]
 
 
 def test_full_is_as_many_times_as_the_budget_bears() -> None:
     text = json.dumps({"budgets": [8, 4, 8], "forced": [2, "full"], "forced_budget": 16, "answer_limit": 4})
-    wanted = Settings.of(text)
-    assert wanted == Settings((4, 8), (2, 16), 16, 4)
-    assert wanted.stages == [(4, 0), (8, 0), (16, 0), (16, 2), (16, 16)]
+    wanted = SweepSettings.from_json(text)
+    assert wanted.forced_counts == [2, 16]
+    assert wanted.conditions == [(4, 0), (8, 0), (16, 0), (16, 2), (16, 16)]
 
 
 @pytest.mark.parametrize(
@@ -204,8 +207,8 @@ def test_a_rollout_whose_waits_are_not_in_its_forced_thinking_is_refused(
 
 
 def test_settings_with_other_keys_are_refused() -> None:
-    with pytest.raises(UserError, match="missing key forced, answer_limit"):
-        Settings.of('{"budgets": [4], "forced_budget": 4}')
+    with pytest.raises(UserError, match="missing key 'forced', 'answer_limit'"):
+        SweepSettings.from_json('{"budgets": [4], "forced_budget": 4}')
 
 
 def test_markers_need_the_special_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +251,7 @@ def test_a_wrong_file_is_found_before_the_first_portion(tmp_path: Path) -> None:
 
 def test_an_engine_is_never_given_more_than_a_portion(tmp_path: Path) -> None:
     """What is in memory at a time follows from the chunk, not from how many questions there are."""
-    wanted, model = Settings((4, 8), (1, 2), 8, 2), Wild(1, 0.3)
+    wanted, model = SweepSettings((4, 8), (1, 2), 8, 2), Wild(1, 0.3)
     write(
         tmp_path / "a.parquet",
         [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)],
@@ -257,4 +260,4 @@ def test_an_engine_is_never_given_more_than_a_portion(tmp_path: Path) -> None:
     engine = CachedEngine(lambda: model, [], Store(tmp_path / "store"), "test")
     for where, part in chunks([tmp_path / "a.parquet"], 8):
         sweep(engine, Characters(), part, "m", wanted, where)
-    assert model.largest <= 8 * len(wanted.stages)
+    assert model.largest <= 8 * len(wanted.conditions)

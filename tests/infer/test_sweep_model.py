@@ -21,7 +21,8 @@ from m1.core.records import Prediction, Question, read, write
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer import answer
-from m1.infer.sweep import Settings, SweepTokens, main, prompt_ids, sweep
+from m1.infer.settings import SweepSettings
+from m1.infer.sweep import SweepTokens, main, prompt_ids, sweep
 from m1.pools.collect import to_questions
 from m1.world.build import main as build_world
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
@@ -83,7 +84,7 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(
     """All the demo's budgets and forced counts, and forcing until the budget is used up; all questions; token by
     token."""
     thinking = yaml.safe_load(CONFIG.read_text())["thinking"]
-    settings = Settings.of(json.dumps({**thinking, "forced": [*thinking["forced"], "full"]}))
+    settings = SweepSettings.from_json(json.dumps({**thinking, "forced": [*thinking["forced"], "full"]}))
     asked = [(path.stem, question) for path in benchmarks for question in read(path, Question)]
     assert len(asked) == 24
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -93,7 +94,7 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(
         _, _, cost = sweep(engine, tokenizer, asked, "m", settings)
     direct = anew(TransformersEngine(model, "float32", batch=13), prompts, markers, settings)
 
-    assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.stages]
+    assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.conditions]
     spent = {stage: sum(tokens for _, _, tokens in found) for stage, found in direct.items()}
     assert engine.thinking == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"], (
         "the longest chain, and nothing else"

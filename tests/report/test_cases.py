@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
-import json
 import random
 import unicodedata
 import warnings
@@ -37,7 +36,9 @@ from m1.report.cases import (
     shorten_tokens,
     wrap,
 )
+from m1.report.settings import Model
 from m1.score import match
+from shown import save_shown
 from tokenizers import Tokenizer, models
 
 HOSTILE = [
@@ -56,7 +57,7 @@ MODELS, BENCHMARKS = ["small", "middle", "large"], ["medqa", "gpqa"]
 
 
 def frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """Judgements as :func:`m1.report.cases.read_scores` gives them."""
+    """Scores as :func:`m1.report.cases.read_scores` gives them."""
     found = pd.DataFrame(rows, columns=READ).astype(
         {"correct": bool, "ended": bool, "forced": int, "thinking_tokens": int}
     )
@@ -212,8 +213,8 @@ def save_tokenizer(folder: Path) -> Path:
 
 def save_run(folder: Path, correct: dict[str, list[bool]], rollout: Rollout) -> list[str]:
     """Files of a run on one question: ``correct`` at no, one, two forced ``Wait``s, by model. Returns flags."""
-    flags = ["--scores", str(folder / "scored.parquet"), "--questions", str(folder / "medqa.parquet")]
-    write(folder / "medqa.parquet", [QUESTION], Question)
+    write(folder / "benchmarks" / "medqa.parquet", [QUESTION], Question)
+    save_tokenizer(folder / "tokenizer")
     scored = []
     for model, verdicts in correct.items():
         predictions = []
@@ -228,19 +229,21 @@ def save_run(folder: Path, correct: dict[str, list[bool]], rollout: Rollout) -> 
             scored.append(
                 Score("q1", "medqa", "medqa", model, 64, forced, True, tokens, 3, letter, letter, passed, "boxed text")
             )
-        write(folder / f"{model}.predictions.parquet", predictions, Prediction)
-        write(folder / f"{model}.rollouts.parquet", [mine], Rollout)
-        for name in ("predictions", "rollouts"):
-            flags += [f"--{name}", f"{model}={folder / f'{model}.{name}.parquet'}"]
-        flags += ["--tokenizer", f"{model}={save_tokenizer(folder / 'tokenizer')}"]
+        write(folder / "infer" / model / "predictions.parquet", predictions, Prediction)
+        write(folder / "infer" / model / "rollouts.parquet", [mine], Rollout)
     write(folder / "scored.parquet", scored, Score)
     (folder / "benchmarks.csv").write_text("key,column\nmedqa,MedQA\n")
-    labels = [{"model": model, "label": f"m1-{model}"} for model in correct]
-    flags += ["--settings", json.dumps({"models": labels, "budget": 64, "forced_budget": 64, "note": "A note."})]
+    flags = ["--shown", str(show(folder, *correct)), "--scores", str(folder / "scored.parquet")]
     flags += ["--benchmarks", str(folder / "benchmarks.csv"), "--table", str(folder / "cases.csv")]
     for number in (4, 5, 8):
         flags += [f"--figure{number}", str(folder / f"figure{number}.pdf"), str(folder / f"figure{number}.png")]
     return flags
+
+
+def show(folder: Path, *names: str, tokenizer: str | None = "tokenizer") -> Path:
+    """What the figures show of the run."""
+    models = tuple(Model(name, f"m1-{name}", tokenizer) for name in names)
+    return save_shown(folder, models=models, figures=names, budgets=(64,), forced_budget=64, note="A note.")
 
 
 LONG = Rollout("q1", "medqa", "small", tuple(1 + i % 6 for i in range(20)), "stop", (0, 1, 2, 0, 4, 6), (20, 23))
@@ -322,29 +325,29 @@ def test_an_answer_that_names_no_option_is_told_as_such(tmp_path: Path, monkeypa
 
 def test_models_whose_results_are_published_have_no_thinking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
-    place = flags.index("--rollouts")
-    told = drawn_texts(monkeypatch, flags[:place] + flags[place + 2 :])["figure5"]
+    show(tmp_path, "small", tokenizer=None)
+    told = drawn_texts(monkeypatch, flags)["figure5"]
     assert told.count("(The thinking is not among the published results.)") == 2
 
 
 def test_thinking_of_another_run_is_refused(tmp_path: Path) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
-    write(tmp_path / "small.rollouts.parquet", [Rollout("q1", "medqa", "small", (1, 2), "stop")], Rollout)
+    write(tmp_path / "infer/small/rollouts.parquet", [Rollout("q1", "medqa", "small", (1, 2), "stop")], Rollout)
     with pytest.raises(
-        UserError, match=r"small\.rollouts\.parquet: not the thinking that was scored on medqa, question q1"
+        UserError, match=r"small/rollouts\.parquet: not the thinking that was scored on medqa, question q1"
     ):
         main(flags)
 
 
 def test_files_that_lack_the_case_are_named(tmp_path: Path) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
-    write(tmp_path / "small.predictions.parquet", [], Prediction)
-    with pytest.raises(UserError, match=r"--predictions: none of small on .*q1.* which is scored"):
+    write(tmp_path / "infer/small/predictions.parquet", [], Prediction)
+    with pytest.raises(UserError, match=r"small/predictions\.parquet: none on .*q1.* which is scored"):
         main(flags)
-    write(tmp_path / "medqa.parquet", [], Question)
-    with pytest.raises(UserError, match="--questions: no question q1 of medqa"):
+    write(tmp_path / "benchmarks/medqa.parquet", [], Question)
+    with pytest.raises(UserError, match=r"medqa\.parquet: no question q1, which is scored"):
         main(flags)
     (tmp_path / "tokenizer" / "tokenizer.json").unlink()
-    write(tmp_path / "medqa.parquet", [QUESTION], Question)
-    with pytest.raises(UserError, match=r"--tokenizer: no .*tokenizer\.json"):
+    write(tmp_path / "benchmarks/medqa.parquet", [QUESTION], Question)
+    with pytest.raises(UserError, match=r"tokenizer\.json: no such file"):
         main(flags)

@@ -1,8 +1,9 @@
 """compare.csv: each published cell beside ours, with intervals and tests that agree with formulas written out here."""
 
-import json
+import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,22 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import compare, statistics
+from m1.report.settings import AccuracyRow
 from scipy.stats import norm
 from score_files import PAPER, counted, save
+from shown import accuracy_row, save_shown
 
 BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
-TABLE1 = pd.read_csv(PAPER / "table1.csv")
+TABLES = [PAPER / "table1.csv", PAPER / "table2.csv"]
+TABLE1 = pd.read_csv(TABLES[0])
 Z = norm.ppf(0.975)
 
 
-def row(model: str, published: str | None, **changes: object) -> dict:
-    return {
-        "model": model,
-        "label": model.upper(),
-        "group": "<10B LLMs",
-        "published": published,
-        "budget": 2048,
-    } | changes
+def row(model: str, published: str | None, **changes: Any) -> AccuracyRow:
+    return accuracy_row(model, published=published, **changes)
 
 
 def everywhere(model: str, k: int, n: int) -> list[pa.Table]:
@@ -36,31 +34,16 @@ def everywhere(model: str, k: int, n: int) -> list[pa.Table]:
 
 
 def run(
-    folder: Path,
-    parts: list[pa.Table],
-    rows: list[dict],
-    remark: str = "",
-    table2: list[dict] | None = None,
-    seed: int = 1,
-    **files: Path,
+    folder: Path, parts: list[pa.Table], rows: list[AccuracyRow], published: list[Path] | None = None, **shown: Any
 ) -> pd.DataFrame:
-    paths = {name: PAPER / f"{name}.csv" for name in ("table1", "table2", "benchmarks")} | files
-    settings = {
-        "table1": {"rows": rows, "remark": remark},
-        "table2": {"rows": table2 or [], "remark": remark},
-        "seed": seed,
-    }
-    save(folder / "j.parquet", *parts)
-    arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-    arguments += [
-        "--scores",
-        str(folder / "j.parquet"),
-        "--output",
-        str(folder / "c.csv"),
-        "--settings",
-        json.dumps(settings),
+    arguments = [
+        *("--shown", save_shown(folder, table1=tuple(rows), **shown)),
+        *("--scores", save(folder / "j.parquet", *parts)),
+        *("--published", *(published or TABLES)),
+        *("--benchmarks", PAPER / "benchmarks.csv"),
+        *("--output", folder / "c.csv"),
     ]
-    compare.main(arguments)
+    compare.main(list(map(str, arguments)))
     return pd.read_csv(folder / "c.csv", keep_default_na=False, na_values=[""])
 
 
@@ -134,9 +117,7 @@ def test_each_model_that_stands_for_a_row_has_lines_of_its_own(tmp_path: Path) -
     parts = [*everywhere("a", 1, 2), *everywhere("b", 2, 2)]
     found = run(tmp_path, parts, [row("a", "m1-7B-1K"), row("b", "m1-7B-1K")])
     assert found.query("published == 'm1-7B-1K'")["model"].tolist() == ["a"] * 11 + ["b"] * 11
-    table2 = [row("a", "Random") | {"scale": scale} for scale in ("1K Scale", "23K Scale")]
-    for one in table2:
-        del one["group"]
+    table2 = tuple(row("a", "Random", group=scale) for scale in ("1K Scale", "23K Scale"))
     found = run(tmp_path, parts, [], table2=table2).query("model == 'a'")
     assert found["group"].tolist() == ["1K Scale"] * 11 + ["23K Scale"] * 11
 
@@ -185,12 +166,11 @@ def test_same_seed_same_bytes_and_a_model_more_changes_no_other_line(tmp_path: P
         ),
         ({"model": "c"}, "no scores of model 'c'"),
         ({"budget": 1}, "has none at budget 1 with 0 forced"),
-        ({"colour": "red"}, "table1, row 0: unknown colour"),
     ],
 )
 def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run(tmp_path, everywhere("a", 1, 2), [row("a", "m1-7B-1K") | changes])
+        run(tmp_path, everywhere("a", 1, 2), [dataclasses.replace(row("a", "m1-7B-1K"), **changes)])
     assert not (tmp_path / "c.csv").exists()
 
 
@@ -201,9 +181,9 @@ def test_every_published_cell_is_of_a_whole_number_and_a_mistyped_one_is_named(t
             for accuracy in paper[column]:
                 k = compare.published_k(accuracy, n, "here")
                 assert round(100 * k / n, 2) == accuracy
-    TABLE1.replace({"MedQA": 71.01}, 71.02).to_csv(tmp_path / "incorrect.csv", index=False)
+    TABLE1.replace({"MedQA": 71.01}, 71.02).to_csv(tmp_path / "table1.csv", index=False)
     with pytest.raises(UserError, match=r"table1, m1-7B-1K, MedQA: 71.02 % is no whole number of 1273 questions"):
-        run(tmp_path, everywhere("a", 1, 2), [row("a", "m1-7B-1K")], table1=tmp_path / "incorrect.csv")
+        run(tmp_path, everywhere("a", 1, 2), [row("a", "m1-7B-1K")], published=[tmp_path / "table1.csv", TABLES[1]])
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -213,11 +193,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         match=r"2 questions are scored twice at one setting, the first at model a, benchmark nejm, budget 2048",
     ):
         run(tmp_path, [good, good], [])
-    arguments = [
-        part for name in ("table1", "table2", "benchmarks") for part in (f"--{name}", str(PAPER / f"{name}.csv"))
-    ]
-    settings = {"table1": {"rows": [], "remark": ""}, "table2": {"rows": [], "remark": ""}, "seed": 1}
-    arguments += ["--settings", json.dumps(settings), "--output", str(tmp_path / "c.csv"), "--scores"]
+    arguments = ["--shown", save_shown(tmp_path), "--published", *TABLES, "--benchmarks", PAPER / "benchmarks.csv"]
+    arguments = [*map(str, arguments), "--output", str(tmp_path / "c.csv"), "--scores"]
     with pytest.raises(UserError, match=r"gone.parquet: no such file"):
         compare.main([*arguments, str(tmp_path / "gone.parquet")])
     (tmp_path / "text").write_text("text")

@@ -1,8 +1,8 @@
 """Figures 1 and 3: what is drawn, that nothing is clipped or laid over another, and that the bytes are the same each
 time."""
 
-import json
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -14,19 +14,24 @@ from m1.core.errors import UserError
 from m1.core.records import Score
 from m1.report import figures, inputs
 from m1.report.accuracy import accuracies
+from m1.report.settings import Model, Shown
 from scipy import stats
 from score_files import frame
+from shown import NOTHING, save_shown
 
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
 HEADINGS = inputs.benchmarks(BENCHMARKS)
 BUDGETS = [16, 32, 64, 96, 128, 192, 256]
-MODELS = [
-    {"model": "a", "label": "m1-7B-1K"},
-    {"model": "b", "label": "m1-7B-23K"},
-    {"model": "c", "label": "m1-32B-1K"},
-]
-FIGURE1 = {"models": MODELS, "budgets": BUDGETS, "note": "Embedded world: it says nothing about medicine."}
-FIGURE3 = {"models": MODELS, "forced": [0, 1, 2, 4], "budget": 256, "note": ""}
+MODELS = tuple(Model(key, label, None) for key, label in (("a", "m1-7B-1K"), ("b", "m1-7B-23K"), ("c", "m1-32B-1K")))
+SHOWN = replace(
+    NOTHING,
+    models=MODELS,
+    figures=("a", "b", "c"),
+    budgets=tuple(BUDGETS),
+    forced=(0, 1, 2, 4),
+    forced_budget=256,
+    note="Embedded world: it says nothing about medicine.",
+)
 
 
 def scores(benchmarks: dict[str, list[str]]) -> list[Score]:
@@ -49,9 +54,9 @@ EVERYTHING = scores({model: list(HEADINGS) for model in "abc"})
 def figure_of():
     made = []
 
-    def make(name: str, rows: list[Score], settings: dict):
+    def make(name: str, rows: list[Score], shown: Shown = SHOWN):
         with plt.rc_context(style.RC):
-            figure = figures.FIGURES[name][0](accuracies(frame(rows)), settings, HEADINGS)
+            figure = figures.FIGURES[name](accuracies(frame(rows)), shown, HEADINGS)
             figure.canvas.draw()
         made.append(figure)
         return figure
@@ -69,8 +74,8 @@ def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) 
         arguments = [
             "--scores",
             tmp_path / "j.parquet",
-            "--settings",
-            json.dumps(FIGURE1),
+            "--shown",
+            save_shown(tmp_path, **vars(SHOWN)),
             "--benchmarks",
             BENCHMARKS,
         ]
@@ -87,7 +92,7 @@ def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) 
 
 
 def test_curves_are_the_accuracies(figure_of) -> None:
-    figure = figure_of("figure1", EVERYTHING, FIGURE1)
+    figure = figure_of("figure1", EVERYTHING)
     panels = figure.axes
     assert [panel.get_title() for panel in panels[:11]] == [
         *(f"{column} (n = 20)" for column in HEADINGS.values()),
@@ -104,11 +109,11 @@ def test_curves_are_the_accuracies(figure_of) -> None:
         assert panel.get_xticks().tolist() == BUDGETS
     assert "tokens" in figure.get_supxlabel()
     assert "%" in figure.get_supylabel()
-    assert FIGURE1["note"] in [text.get_text() for text in figure.texts]
+    assert SHOWN.note in [text.get_text() for text in figure.texts]
 
 
 def test_forced_waits_are_drawn_at_one_budget(figure_of) -> None:
-    panel = figure_of("figure3", EVERYTHING, FIGURE3).axes[10]
+    panel = figure_of("figure3", EVERYTHING).axes[10]
     assert [line.get_xdata().tolist() for line in panel.lines] == [[0, 1, 2, 4]] * 3
     assert panel.lines[0].get_ydata().tolist() == pytest.approx([30.0, 35.0, 40.0, 45.0])
 
@@ -128,19 +133,19 @@ def test_regression_is_least_squares_with_its_band() -> None:
 
 def test_panels_without_data_say_so_and_incomplete_averages_are_not_drawn(figure_of) -> None:
     rows = scores({"a": ["medqa"], "b": ["medqa", "nejm"], "c": ["medqa", "nejm"]})
-    panels = {panel.get_title(): panel for panel in figure_of("figure3", rows, FIGURE3).axes}
+    panels = {panel.get_title(): panel for panel in figure_of("figure3", rows).axes}
     assert [text.get_text() for text in panels["MedMC"].texts] == ["not in this run"]
     assert [len(panels[title].lines) for title in ("MedQA (n = 20)", "NEJM (n = 20)", "Average of 2")] == [3, 2, 2]
-    assert [
-        text.get_text() for text in figure_of("figure3", rows, FIGURE3 | {"models": MODELS[:1]}).axes[10].texts
-    ] == ["no model has all"]
+    assert [text.get_text() for text in figure_of("figure3", rows, replace(SHOWN, figures=("a",))).axes[10].texts] == [
+        "no model has all"
+    ]
     colours = {panel.get_title(): [line.get_color() for line in panel.lines] for panel in panels.values()}
     assert colours["NEJM (n = 20)"] == colours["MedQA (n = 20)"][1:]
 
 
 @pytest.mark.parametrize("budgets", [BUDGETS, [32, 256], [64]])
 def test_no_text_is_clipped_or_covers_another(figure_of, budgets: list[int]) -> None:
-    figure = figure_of("figure1", EVERYTHING, FIGURE1 | {"budgets": budgets})
+    figure = figure_of("figure1", EVERYTHING, replace(SHOWN, budgets=tuple(budgets)))
     width, height = figure.canvas.get_width_height()
     texts = [figure._supxlabel, figure._supylabel, *figure.axes[-1].get_legend().get_texts()]
     for panel in figure.axes[:-1]:
@@ -153,7 +158,7 @@ def test_no_text_is_clipped_or_covers_another(figure_of, budgets: list[int]) -> 
     boxes = {
         f"{number} {text.get_text()}": text.get_window_extent() for number, text in enumerate(texts) if text.get_text()
     }
-    (note,) = [text.get_window_extent() for text in figure.texts if text.get_text() == FIGURE1["note"]]
+    (note,) = [text.get_window_extent() for text in figure.texts if text.get_text() == SHOWN.note]
     axis = next(box for name, box in boxes.items() if name.startswith("0 "))
     axis.y0 = (axis.y0 + axis.y1) / 2
     for name, box in (boxes | {"note": note}).items():
@@ -178,18 +183,17 @@ def test_more_benchmarks_make_more_rows() -> None:
     [
         (
             "figure1",
-            {"models": [{"model": "z", "label": "Z"}]},
+            {"models": (Model("z", "Z", None),), "figures": ("z",)},
             "no scores of model 'z'; there are scores of a, b, c",
         ),
-        ("figure1", {"models": [{"model": "a"}]}, "model 0: missing label"),
-        ("figure1", {"budgets": [16, 512]}, "model 'a' on gpqa has none at budget 512"),
-        ("figure1", {"budgets": [0, 16]}, "at least 1 token"),
-        ("figure3", {"forced": [0, 3]}, "none at budget 256 with 3 forced"),
+        ("figure1", {"budgets": (16, 512)}, "model 'a' on gpqa has none at budget 512"),
+        ("figure1", {"budgets": (0, 16)}, "at least 1 token"),
+        ("figure3", {"forced": (0, 3)}, "none at budget 256 with 3 forced"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(figure_of, name: str, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        figure_of(name, EVERYTHING, {"figure1": FIGURE1, "figure3": FIGURE3}[name] | changes)
+        figure_of(name, EVERYTHING, replace(SHOWN, **changes))
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@ the same each time."""
 
 from __future__ import annotations
 
-import json
 import random
 from itertools import combinations
 from pathlib import Path
@@ -20,7 +19,9 @@ from m1.core.chat import TurnTokens
 from m1.core.errors import UserError
 from m1.core.records import Sample
 from m1.report import lengths
+from m1.report.settings import Subset
 from m1.train.text import IGNORED, encode
+from shown import save_shown
 from transformers import AutoTokenizer
 
 WORDS = ["the", "marker", "of a drug", "is two steps from", "Wait", "so Answer:", "\\boxed{A. x}", "é", "中"]
@@ -46,24 +47,17 @@ def samples(path: Path, count: int, seed: int = 0) -> Path:
     return path
 
 
-def run(folder: Path, tokenizer: Path, *subsets: str, note: str = "") -> pd.DataFrame:
-    named = [part for subset in subsets for part in ("--subset", subset)]
-    arguments = [
-        "--tokenizer",
-        tokenizer,
-        *named,
-        "--settings",
-        json.dumps({"note": note}),
-        "--table",
-        folder / "figure8a.csv",
-    ]
+def run(folder: Path, tokenizer: Path, note: str = "", **subsets: Path) -> pd.DataFrame:
+    """Draw subsets of a folder, by their labels."""
+    shown = save_shown(folder, note=note, figure8a=tuple(Subset(label, path.name) for label, path in subsets.items()))
+    arguments = ["--shown", shown, "--tokenizer", tokenizer, "--table", folder / "figure8a.csv"]
     lengths.main([*map(str, arguments), "--output", str(folder / "figure8a.pdf"), str(folder / "figure8a.png")])
     return pd.read_csv(folder / "figure8a.csv").set_index("subset")
 
 
 def test_counted_are_the_tokens_with_loss(tmp_path: Path, tokenizer_folder: Path) -> None:
     path = samples(tmp_path / "m1k.parquet", 1_203)  # more than two batches
-    table = run(tmp_path, tokenizer_folder, f"m1K={path}", f"first={samples(tmp_path / 'few.parquet', 3)}")
+    table = run(tmp_path, tokenizer_folder, m1K=path, first=samples(tmp_path / "few.parquet", 3))
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     rows = records.read(path, Sample)
     trained = [
@@ -92,11 +86,10 @@ def test_a_tokenizer_that_would_cut_is_not_let(tmp_path: Path, tokenizer_folder:
 
 
 def test_files_are_the_same_bytes_each_time(tmp_path: Path, tokenizer_folder: Path) -> None:
-    path = samples(tmp_path / "m1k.parquet", 50)
     contents = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        run(tmp_path / name, tokenizer_folder, f"m1K={path}", note="a note")
+        run(tmp_path / name, tokenizer_folder, note="a note", m1K=samples(tmp_path / name / "m1k.parquet", 50))
         contents.append(
             [(tmp_path / name / file).read_bytes() for file in ("figure8a.pdf", "figure8a.png", "figure8a.csv")]
         )
@@ -166,10 +159,8 @@ def test_bins_hold_every_sample_and_are_few(found: list[np.ndarray]) -> None:
 def test_what_cannot_be_drawn_is_named(tmp_path: Path, tokenizer_folder: Path) -> None:
     none = samples(tmp_path / "none.parquet", 0)
     with pytest.raises(UserError, match="no sample in m1K"):
-        run(tmp_path, tokenizer_folder, f"m1K={none}")
-    with pytest.raises(UserError, match="each must be LABEL=PATH"):
-        run(tmp_path, tokenizer_folder, str(none))
+        run(tmp_path, tokenizer_folder, m1K=none)
     some = samples(tmp_path / "some.parquet", 2)
     with pytest.raises(UserError, match=r"no tokenizer here \(tokenizer.json is missing\)"):
-        run(tmp_path, tmp_path, f"m1K={some}")
+        run(tmp_path, tmp_path, m1K=some)
     assert not (tmp_path / "figure8a.png").exists()

@@ -5,9 +5,10 @@ import csv
 import gzip
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Prediction, Question, Rollout, Score
 from m1.report import page
+from m1.report.settings import Model, RuleManifests
+from shown import save_shown
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
-CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+CAPTIONS = page.CAPTIONS
 BUDGETS = (4, 8, 16)
 FORCED = (1, 2)
 VERDICTS = ("FFFFFF", "TTTTTT", "TFFTTT", "FTTTFF", "TFTFTF", "FFFFFT")
@@ -99,10 +102,12 @@ class Run:
                     )
                 )
         for key, rows in questions.items():
-            records.write(folder / f"{key}.parquet", rows, Question)
+            records.write(folder / "benchmarks" / f"{key}.parquet", rows, Question)
         records.write(folder / "scores.parquet", scores, Score)
-        records.write(folder / "predictions.parquet", predictions, Prediction)
-        records.write(folder / "rollouts.parquet", rollouts, Rollout)
+        for model in ("base", "think"):
+            mine = [prediction for prediction in predictions if prediction.model == model]
+            records.write(folder / "infer" / model / "predictions.parquet", mine, Prediction)
+        records.write(folder / "infer/think/rollouts.parquet", rollouts, Rollout)
         with (folder / "compare.csv").open("w", newline="") as stream:
             rows = [[name, text, 9 - number, "reproduced"] for number, (name, text) in enumerate(texts.items())]
             heads, none = ["name", "text", "k", "verdict"], ["none", "", "missing", ""]
@@ -113,35 +118,28 @@ class Run:
             json.dumps({"made_by": made, "counts": {"questions": 1234}, "seconds": 12.3})
         )
 
-    def make(self, megabytes: float = 60, output: str = "report.html", **changes: str) -> Path:
+    def make(
+        self,
+        megabytes: float = 60,
+        output: str = "report.html",
+        scores: Sequence[str] = ("scores.parquet",),
+        **shown: Any,
+    ) -> Path:
         """Run the module."""
-        models = [{"model": "base", "label": "Base <i>"}, {"model": "think", "label": "Think"}]
-        flags = {
-            "--scores": "scores.parquet",
-            "--predictions": "predictions.parquet",
-            "--rollouts": "rollouts.parquet",
-            "--questions": "medqa.parquet gpqa.parquet",
-            "--tables": "compare.csv",
-            "--figures": "figure1.png",
-            "--manifests": "manifest.json",
-        } | changes
+        known = {
+            "models": (Model("base", "Base <i>", None), Model("think", "Think", "model")),
+            "benchmarks": ("medqa", "gpqa"),
+            "manifests": (RuleManifests("infer_sweep", ("manifest.json",)),),
+            "page_tables": ("compare",),
+            "page_figures": ("figure1",),
+            "note": "</script> & remark",
+        }
         arguments = [
-            word
-            for flag, names in flags.items()
-            for word in (flag, *(str(self.folder / name) for name in names.split()))
+            *("--shown", save_shown(self.folder, **(known | shown), page_megabytes=megabytes)),
+            *("--scores", *(self.folder / name for name in scores)),
+            *("--benchmarks", BENCHMARKS, "--output", self.folder / output),
         ]
-        given = json.dumps({"remark": "</script> & remark", "models": models, "megabytes": megabytes})
-        rest = [
-            "--captions",
-            str(CAPTIONS),
-            "--benchmarks",
-            str(BENCHMARKS),
-            "--settings",
-            given,
-            "--output",
-            str(self.folder / output),
-        ]
-        page.main([*arguments, "--tokenizer", f"think={self.folder / 'model'}", *rest])
+        page.main(list(map(str, arguments)))
         return self.folder / output
 
 
@@ -201,7 +199,7 @@ def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
     scores = {
         (j.question_id, j.model, j.budget, j.forced): j for j in records.read(hostile.folder / "scores.parquet", Score)
     }
-    rollouts = {r.question_id: r for r in records.read(hostile.folder / "rollouts.parquet", Rollout)}
+    rollouts = {r.question_id: r for r in records.read(hostile.folder / "infer/think/rollouts.parquet", Rollout)}
     tokenizer = Tokenizer.from_file(str(hostile.folder / "model" / "tokenizer.json"))
     seen = 0
     for row, (question, model) in enumerate(zip(arrays["question"], arrays["model"])):
@@ -268,16 +266,16 @@ def _readings(run: Run, questions: list[list]) -> list[page.Reading]:
 
 def test_what_does_not_fit_together_is_said(hostile: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="scored questions are in no file"):
-        hostile.make(**{"--questions": "medqa.parquet"})
+        hostile.make(benchmarks=("medqa",))
     with pytest.raises(UserError, match="scored twice"):
-        hostile.make(**{"--scores": "scores.parquet scores.parquet"})
+        hostile.make(scores=["scores.parquet"] * 2)
     (hostile.folder / "other.json").write_text("{}")
     with pytest.raises(UserError, match=r"other\.json: no manifest"):
-        hostile.make(**{"--manifests": "other.json"})
+        hostile.make(manifests=(RuleManifests("infer_sweep", ("other.json",)),))
     with pytest.raises(UserError, match=r"none\.csv: not readable"):
-        hostile.make(**{"--tables": "none.csv"})
+        hostile.make(page_tables=("none",))
     with pytest.raises(UserError, match=r"none\.png: not readable"):
-        hostile.make(**{"--figures": "none.png"})
+        hostile.make(page_figures=("none",))
 
 
 @pytest.fixture(scope="module")
@@ -442,6 +440,6 @@ def test_nothing_is_wider_than_the_window(hostile: Run, open_page: Page, width: 
 def test_captions_are_sound_for_both_reports(caption: Path) -> None:
     text = caption.read_text(encoding="utf-8")
     publish_string(text, writer="html", settings_overrides={"report_level": 1, "halt_level": 1})  # raises at any doubt
-    found = page.captioned(Path(f"{caption.stem}.csv"), CAPTIONS)
+    found = page.read_caption(caption.stem)
     assert caption.stem == "workflow" or found["caption"].startswith(f"{found['label']}. "), "what is bold is the label"
     assert not set("*`") & set(found["caption"])

@@ -1,6 +1,6 @@
 """paired.csv: models against each other on the same questions, with McNemar's test as written out here."""
 
-import json
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import paired, statistics
+from m1.report.settings import AccuracyRow
 from scipy.stats import binomtest, chi2
 from score_files import PAPER, counted, outcomes, save
+from shown import accuracy_row, save_shown
 
 
-def run(folder: Path, parts: list[pa.Table], **tables: list[dict]) -> pd.DataFrame:
-    arguments = ["--scores", str(save(folder / "j.parquet", *parts)), "--benchmarks", str(PAPER / "benchmarks.csv")]
-    paired.main([*arguments, "--settings", json.dumps({"tables": tables}), "--output", str(folder / "p.csv")])
+def run(folder: Path, parts: list[pa.Table], **tables: list[AccuracyRow]) -> pd.DataFrame:
+    shown = save_shown(folder, **{name: tuple(rows) for name, rows in tables.items()})
+    arguments = ["--shown", shown, "--scores", save(folder / "j.parquet", *parts)]
+    arguments += ["--benchmarks", PAPER / "benchmarks.csv", "--output", folder / "p.csv"]
+    paired.main(list(map(str, arguments)))
     return pd.read_csv(folder / "p.csv")
 
 
-def row(model: str, budget: int = 2048) -> dict:
-    return {"model": model, "label": model.upper(), "budget": budget}
+def row(model: str, budget: int = 2048) -> AccuracyRow:
+    return accuracy_row(model, budget=budget)
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -92,18 +96,17 @@ def test_each_table_has_its_own_budgets_pairs_and_correction(tmp_path: Path) -> 
     [
         ({"model": "c"}, "no scores of model 'c'"),
         ({"budget": 1}, "has none at budget 1"),
-        ({"colour": "red"}, "table1, row 0: unknown"),
     ],
 )
 def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run(tmp_path, [counted("a", "medqa", 1, 2)], table1=[row("a") | changes])
+        run(tmp_path, [counted("a", "medqa", 1, 2)], table1=[dataclasses.replace(row("a"), **changes)])
     assert not (tmp_path / "p.csv").exists()
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_mcnemar_agrees_with_its_formulas(only_first: int, only_second: int) -> None:
-    assert statistics.paired(only_first, only_second) == pytest.approx(mcnemar(only_first, only_second), abs=1e-12)
+    assert statistics.mcnemar_p(only_first, only_second) == pytest.approx(mcnemar(only_first, only_second), abs=1e-12)
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), max_size=30))
@@ -126,7 +129,7 @@ def test_equal_models_differ_in_five_of_a_hundred_comparisons_and_ten_points_are
         for _ in range(times):
             difficulty = random.beta(2, 1.5, n) * (1 - 0.1)
             one, two = random.random(n) < difficulty, random.random(n) < difficulty + effect
-            found += statistics.paired(int((one & ~two).sum()), int((~one & two).sum())) < 0.05
+            found += statistics.mcnemar_p(int((one & ~two).sum()), int((~one & two).sum())) < 0.05
         return found / times
 
     assert share_found(0, 1000) == pytest.approx(0.05, abs=0.02)

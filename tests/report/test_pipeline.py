@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from m1.core import style
 from m1.core.errors import UserError
 from m1.report.pipeline import LANE, STAGES, TOLD, arrange, directed, draw, labels, main, parse, rows
+from m1.report.settings import RuleManifests
+from shown import save_shown
 
 DOT = """digraph snakemake_dag {
     graph[bgcolor=white, margin=0];
@@ -91,12 +93,11 @@ def test_rules_and_edges_are_read_without_targets_and_loops() -> None:
 
 def test_something_else_than_a_rule_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "graph.dot").write_text('digraph { 0[label = "all"]; }')
+    shown = ["--shown", str(save_shown(tmp_path))]
     with pytest.raises(UserError, match="no rule of a stage"):
-        main(
-            ["--graph", str(tmp_path / "graph.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")]
-        )
+        main([*shown, "--graph", str(tmp_path / "graph.dot"), "--output", str(tmp_path / "a.pdf")])
     with pytest.raises(UserError, match="cannot be read"):
-        main(["--graph", str(tmp_path / "none.dot"), "--settings", '{"note": ""}', "--output", str(tmp_path / "a.pdf")])
+        main([*shown, "--graph", str(tmp_path / "none.dot"), "--output", str(tmp_path / "a.pdf")])
 
 
 @settings(max_examples=150)
@@ -131,15 +132,16 @@ def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> No
         assert all(not node.rule and node.width == LANE for node in chain[1:-1])
 
 
-def written(folder: Path, counts: dict[str, dict[str, Any]]) -> list[str]:
-    flags = []
-    for place, found in counts.items():
+def save_manifests(folder: Path, counts: dict[str, dict[str, Any]]) -> list[tuple[str, Path]]:
+    """Write manifests with these counts, by ``rule=file``; the rule and path of each."""
+    found = []
+    for place, numbers in counts.items():
         rule, _, name = place.partition("=")
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"counts": found}))
-        flags += ["--manifest", f"{rule}={path}"]
-    return flags
+        path.write_text(json.dumps({"counts": numbers}))
+        found.append((rule, path))
+    return found
 
 
 PAPER = {
@@ -148,34 +150,28 @@ PAPER = {
     "pools_collect=pools/medmcqa.json": {"questions": 182_822},
     "pools_collect=pools/pubmedqa.json": {"questions": 500},
     "pools_merge=pools/merged.json": {"merged": 192_023},
-    "distill_traces=distill/hard.json": {"verdicts": {"right": 23_504, "incorrect": 1}},
+    "distill_traces=distill/hard.json": {"verdicts": {"correct": 23_504, "incorrect": 1}},
     "select_sample=select/m1k.json": {"samples": 1_000},
     "select_sample=select/m23k.json": {"samples": 23_493},
 }
 
 
 def test_counts_are_those_of_the_manifests(tmp_path: Path) -> None:
-    flags = written(tmp_path, PAPER)
-    pairs = [(rule, Path(path)) for rule, path in (flag.split("=") for flag in flags[1::2])]
-    assert labels(pairs) == {
+    assert labels(save_manifests(tmp_path, PAPER)) == {
         "pools_collect": ["4 pools", "196,157 questions"],
         "pools_merge": ["192,023 questions"],
-        "distill_traces": ["23,504 right traces"],
+        "distill_traces": ["23,504 correct traces"],
         "select_sample": ["m23k 23,493", "m1k 1,000 samples"],
     }
-    (one,) = written(tmp_path, {"train_sft=train/m1-7b-1k/manifest.json": {"samples": 1000, "tokens": 1_234_567}})[1:]
-    assert labels([("train_sft", Path(one.partition("=")[2]))])["train_sft"] == [
-        "1 model",
-        "1,000 samples",
-        "1,234,567 tokens an epoch",
-    ]
+    one = save_manifests(tmp_path, {"train_sft=train/m1-7b-1k/manifest.json": {"samples": 1000, "tokens": 1_234_567}})
+    assert labels(one)["train_sft"] == ["1 model", "1,000 samples", "1,234,567 tokens an epoch"]
     assert labels([("train_sft", tmp_path / "train/m1-7b-1k")]) == labels(
         [("train_sft", tmp_path / "train/m1-7b-1k/manifest.json")]
     )
 
 
 def test_a_manifest_without_the_count_is_named(tmp_path: Path) -> None:
-    written(tmp_path, {"pools_merge=pools/merged.json": {"other": 1}})
+    save_manifests(tmp_path, {"pools_merge=pools/merged.json": {"other": 1}})
     with pytest.raises(UserError, match=r"pools_merge: no count 'merged' in one of merged"):
         labels([("pools_merge", tmp_path / "pools/merged.json")])
     with pytest.raises(UserError, match="nothing is told of this rule"):
@@ -209,20 +205,13 @@ def test_no_text_meets_another_or_leaves_the_figure(note: str) -> None:
 
 def test_the_figure_is_the_same_bytes_with_fonts_embedded(tmp_path: Path) -> None:
     (tmp_path / "graph.dot").write_text(DOT)
+    save_manifests(tmp_path, PAPER)
+    manifests = tuple(RuleManifests(rule, (file,)) for rule, file in (place.split("=") for place in PAPER))
+    shown = save_shown(tmp_path, manifests=manifests, note="n")
     made = []
     for name in ("one", "two"):
         files = [str(tmp_path / f"{name}.{kind}") for kind in ("pdf", "png")]
-        main(
-            [
-                "--graph",
-                str(tmp_path / "graph.dot"),
-                *written(tmp_path, PAPER),
-                "--settings",
-                '{"note": "n"}',
-                "--output",
-                *files,
-            ]
-        )
+        main(["--shown", str(shown), "--graph", str(tmp_path / "graph.dot"), "--output", *files])
         made.append([Path(file).read_bytes() for file in files])
     assert made[0] == made[1]
     assert b"/FontFile2" in made[0][0]

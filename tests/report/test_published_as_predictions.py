@@ -1,19 +1,20 @@
 """The paper's numbers as if they were predictions: the pipeline gives back Tables 1 and 2 to the last digit, and says
 "reproduced"."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from m1.report import compare, tables
+from m1.report.settings import AccuracyRow
 from score_files import PAPER, counted, save
+from shown import accuracy_row, save_shown
 
 BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
 BUDGETS = {"table1": 4096, "table2": 2048}
 
 
-def rows_and_judgements(folder: Path, name: str) -> tuple[list[dict], Path]:
+def rows_and_scores(folder: Path, name: str) -> tuple[list[AccuracyRow], Path]:
     """A model for each row of a table, with the published number of correct answers on all questions of each
     benchmark."""
     paper = pd.read_csv(PAPER / f"{name}.csv")
@@ -22,13 +23,7 @@ def rows_and_judgements(folder: Path, name: str) -> tuple[list[dict], Path]:
     for number, line in paper.iterrows():
         model = f"{name} row {number}"
         rows.append(
-            {
-                "model": model,
-                "label": line[label],
-                group: line[group],
-                "published": line[label],
-                "budget": BUDGETS[name],
-            }
+            accuracy_row(model, label=line[label], group=line[group], published=line[label], budget=BUDGETS[name])
         )
         for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False):
             parts.append(counted(model, key, round(line[column] * n / 100), n, BUDGETS[name]))
@@ -36,25 +31,19 @@ def rows_and_judgements(folder: Path, name: str) -> tuple[list[dict], Path]:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[dict]]]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[AccuracyRow]]]:
     folder = tmp_path_factory.mktemp("published")
     rows, files = {}, {}
     for name in BUDGETS:
-        rows[name], files[name] = rows_and_judgements(folder, name)
-        arguments = [
-            "--scores",
-            files[name],
-            "--published",
-            PAPER / f"{name}.csv",
-            "--benchmarks",
-            PAPER / "benchmarks.csv",
-        ]
+        rows[name], files[name] = rows_and_scores(folder, name)
+    shown = ["--shown", save_shown(folder, **{name: tuple(some) for name, some in rows.items()}, seed=42)]
+    shown += ["--benchmarks", PAPER / "benchmarks.csv"]
+    for name in BUDGETS:
+        arguments = [*shown, "--scores", files[name], "--published", PAPER / f"{name}.csv"]
         arguments += ["--output", folder / f"{name}.csv", "--long", folder / f"{name}_long.csv"]
-        tables.main([name, *map(str, arguments), "--settings", json.dumps({"rows": rows[name], "remark": ""})])
-    settings = {name: {"rows": rows[name], "remark": ""} for name in BUDGETS} | {"seed": 42}
-    arguments = ["--scores", *files.values(), "--table1", PAPER / "table1.csv", "--table2", PAPER / "table2.csv"]
-    arguments += ["--benchmarks", PAPER / "benchmarks.csv", "--output", folder / "compare.csv"]
-    compare.main([*map(str, arguments), "--settings", json.dumps(settings)])
+        tables.main([name, *map(str, arguments)])
+    arguments = [*shown, "--scores", *files.values(), "--published", *(PAPER / f"{name}.csv" for name in BUDGETS)]
+    compare.main(list(map(str, [*arguments, "--output", folder / "compare.csv"])))
     return folder, rows
 
 

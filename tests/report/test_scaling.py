@@ -2,7 +2,6 @@
 known behaviour."""
 
 import gc
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import scaling
+from m1.report.settings import Model
 from scipy.stats import pointbiserialr
 from score_files import PAPER, counted, outcomes, save
+from shown import save_shown
 
 
 def run(folder: Path, parts: list[pa.Table], *models: str, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
-    settings = {"models": [{"model": model, "label": model.upper()} for model in models], "seed": seed}
-    arguments = ["--scores", str(save(folder / "j.parquet", *parts)), "--benchmarks", str(PAPER / "benchmarks.csv")]
-    arguments += ["--scaling", str(folder / "s.csv"), "--best", str(folder / "b.csv")]
-    scaling.main([*arguments, "--settings", json.dumps(settings)])
+    shown = tuple(Model(model, model.upper(), None) for model in models)
+    arguments = ["--shown", save_shown(folder, models=shown, figures=models, seed=seed)]
+    arguments += ["--scores", save(folder / "j.parquet", *parts), "--benchmarks", PAPER / "benchmarks.csv"]
+    scaling.main([*map(str, arguments), "--output", str(folder / "s.csv"), str(folder / "b.csv")])
     return pd.read_csv(folder / "s.csv"), pd.read_csv(folder / "b.csv")
 
 

@@ -1,7 +1,7 @@
 """Accuracy and Tables 1 to 4 from records made here, and the published tables from their own k and n."""
 
 import csv
-import json
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from m1.core.errors import UserError
 from m1.core.records import Domain, Question, Sample, Score, Trace
 from m1.report import tables
 from m1.report.accuracy import accuracies, average
+from m1.report.settings import AccuracyRow, CountRow, Subset
 from score_files import frame
+from shown import accuracy_row, save_shown
 from statsmodels.stats.proportion import proportion_confint
 
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
@@ -44,36 +46,26 @@ def scored(model: str, benchmark: str, k: int, n: int, budget: int = 2048, force
 
 
 def make(
-    tmp_path: Path, table: str, scores: Sequence[Score], rows: list[dict], remark: str = ""
+    tmp_path: Path, table: str, scores: Sequence[Score], rows: list[AccuracyRow], remark: str = ""
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run the command line on one file; the table as text, and the long form."""
     records.write(tmp_path / "j.parquet", scores, Score)
     arguments = [
-        "--published",
-        PAPER / f"{table}.csv",
-        "--benchmarks",
-        PAPER / "benchmarks.csv",
-        "--scores",
-        tmp_path / "j.parquet",
-    ]
-    arguments += [
-        "--settings",
-        json.dumps({"rows": rows, "remark": remark}),
-        "--output",
-        tmp_path / "t.csv",
-        "--long",
-        tmp_path / "l.csv",
+        *("--shown", save_shown(tmp_path, **{table: tuple(rows)}, remark=remark)),
+        *("--scores", tmp_path / "j.parquet"),
+        *("--published", PAPER / f"{table}.csv"),
+        *("--benchmarks", PAPER / "benchmarks.csv"),
+        *("--output", tmp_path / "t.csv", "--long", tmp_path / "l.csv"),
     ]
     tables.main([table, *map(str, arguments)])
     return pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False), pd.read_csv(tmp_path / "l.csv")
 
 
-def row(model: str, **changes: object) -> dict:
-    return {"model": model, "label": model.upper(), "group": "<10B LLMs", "published": None, "budget": 2048} | changes
+row = accuracy_row
 
 
 @pytest.mark.parametrize("name", ["table1", "table2"])
-def test_published_right_answers_give_the_published_table(tmp_path: Path, name: str) -> None:
+def test_published_correct_answers_give_the_published_table(tmp_path: Path, name: str) -> None:
     paper = pd.read_csv(PAPER / f"{name}.csv", dtype=str)
     group, label = paper.columns[:2]
     scores: list[Score] = []
@@ -82,14 +74,10 @@ def test_published_right_answers_give_the_published_table(tmp_path: Path, name: 
         model = f"model {number}"
         for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False):
             scores += scored(model, key, round(float(line[column]) * n / 100), n)
-        rows.append(
-            {"model": model, "label": line[label], group: line[group], "published": line[label], "budget": 2048}
-        )
+        rows.append(row(model, label=line[label], group=line[group], published=line[label]))
     found = accuracies(frame(scores))
     published = pd.read_csv(PAPER / f"{name}.csv")
-    wide, long = tables.accuracy_table(
-        found, rows, False, published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"]))
-    )
+    wide, long = tables.accuracy_table(found, rows, "", published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"])))
     tables.write(wide, tmp_path / "ours.csv", tables.MISSING)
     assert (tmp_path / "ours.csv").read_text() == (PAPER / f"{name}.csv").read_text()
     assert ((long["accuracy"] - long["published"]).abs() < 0.005 + 1e-9).all()
@@ -156,10 +144,7 @@ def test_every_row_of_the_embedded_world_says_so(tmp_path: Path) -> None:
 
 
 def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
-    rows = [
-        {"model": "a", "label": "Random", "scale": scale, "published": "Random", "budget": 2048}
-        for scale in ("1K Scale", "23K Scale")
-    ]
+    rows = [row("a", label="Random", group=scale, published="Random") for scale in ("1K Scale", "23K Scale")]
     _, long = make(tmp_path, "table2", scored("a", "medqa", 1, 2), rows)
     paper = pd.read_csv(PAPER / "table2.csv")
     assert long["published"].tolist() == paper.loc[paper["Data Filtering"] == "Random", "MedQA"].tolist()
@@ -174,17 +159,16 @@ def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
             r"model 'a' on medqa has none at budget 4096 with 0 forced; it has \(budget, forced\) \(2048, 0\)",
         ),
         ({"published": "m1-8B"}, "0 published rows are named 'm1-8B'"),
-        ({"colour": "red"}, "row 0: unknown colour. The keys are"),
     ],
 )
 def test_a_row_that_cannot_be_made_is_named(tmp_path: Path, changes: dict, message: str) -> None:
     scores = [*scored("a", "medqa", 1, 2), *scored("b", "medqa", 1, 2)]
     with pytest.raises(UserError, match=message):
-        make(tmp_path, "table1", scores, [row("a") | changes])
+        make(tmp_path, "table1", scores, [dataclasses.replace(row("a"), **changes)])
     assert not (tmp_path / "t.csv").exists()
 
 
-def test_repeated_judgements_are_refused() -> None:
+def test_repeated_scores_are_refused() -> None:
     with pytest.raises(
         UserError,
         match="2 questions are scored twice at one setting, the first at model a, benchmark medqa, budget 2048",
@@ -192,13 +176,10 @@ def test_repeated_judgements_are_refused() -> None:
         accuracies(frame(scored("a", "medqa", 1, 2) * 2))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"), [('{"rows": []}', "missing remark"), ("{", "not JSON"), ("[]", "not a mapping")]
-)
-def test_wrong_settings_are_refused(tmp_path: Path, settings: str, message: str) -> None:
-    files = ["--published", "p", "--benchmarks", "b", "--scores", "j", "--output", "o", "--long", "l"]
-    with pytest.raises(UserError, match=message):
-        tables.main(["table1", *files, "--settings", settings])
+def test_a_configuration_without_table_2_says_so(tmp_path: Path) -> None:
+    files = ["--published", "p", "--benchmarks", "b", "--output", "o", "--long", "l", "--scores"]
+    with pytest.raises(UserError, match=r"table2: this configuration has none \(report.table2 is null\)"):
+        tables.main(["table2", "--shown", str(save_shown(tmp_path)), *files])
 
 
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -231,28 +212,20 @@ def questions(path: Path, **counts: int) -> Path:
     return path
 
 
-def table3(
-    tmp_path: Path, rows: list[dict], columns: list[str], *named: str, asked: Sequence[Path] = ()
-) -> tuple[list, list]:
-    arguments = [part for value in named for part in ("--row", value)]
-    arguments += ["--questions", *map(str, asked)] if asked else []
-    arguments += [
-        "--published",
-        str(PAPER / "table3.csv"),
-        "--settings",
-        json.dumps({"columns": columns, "rows": rows}),
-    ]
-    tables.main(["table3", *arguments, "--output", str(tmp_path / "t.csv"), "--long", str(tmp_path / "l.csv")])
+def table3(tmp_path: Path, rows: list[CountRow], pools: Sequence[str]) -> tuple[list, list]:
+    """Table 3 and its long form; the questions of all pools are ``merged.parquet``."""
+    shown = save_shown(tmp_path, table3=tuple(rows), pools=tuple(pools), questions="merged.parquet")
+    arguments = ["--shown", shown, "--published", PAPER / "table3.csv"]
+    arguments += ["--output", tmp_path / "t.csv", "--long", tmp_path / "l.csv"]
+    tables.main(["table3", *map(str, arguments)])
     return tuple(list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("t.csv", "l.csv"))  # type: ignore[return-value]
 
 
 def test_table_3_counts_by_pool_beside_the_published_counts(tmp_path: Path) -> None:
-    merged = questions(tmp_path / "merged.parquet", medqa=5, medmcqa=7, pubmedqa=1)
-    none = questions(tmp_path / "none.parquet")
-    rows = [{"label": "All", "published": "Initial collection"}, {"label": "None left", "published": None}]
-    wide, long = table3(
-        tmp_path, rows, ["medqa", "headqa", "medmcqa", "pubmedqa"], f"None left={none}", f"All={merged}"
-    )
+    questions(tmp_path / "merged.parquet", medqa=5, medmcqa=7, pubmedqa=1)
+    questions(tmp_path / "none.parquet")
+    rows = [CountRow("All", "Initial collection", ("merged.parquet",)), CountRow("None left", None, ("none.parquet",))]
+    wide, long = table3(tmp_path, rows, ["medqa", "headqa", "medmcqa", "pubmedqa"])
     paper = pd.read_csv(PAPER / "table3.csv", dtype=str).iloc[0]
     head, first, second = wide
     assert head == ["Dataset", *(f"{name}{end}" for name in paper.index[1:] for end in ("", " published"))]
@@ -270,8 +243,8 @@ def test_table_3_counts_by_pool_beside_the_published_counts(tmp_path: Path) -> N
 
 
 def test_table_3_has_no_published_column_for_a_pool_that_the_paper_lacks(tmp_path: Path) -> None:
-    mine = questions(tmp_path / "mine.parquet", mine=2)
-    wide, _ = table3(tmp_path, [{"label": "All", "published": None}], ["mine", "medqa"], f"All={mine}")
+    questions(tmp_path / "merged.parquet", mine=2)
+    wide, _ = table3(tmp_path, [CountRow("All", None, ("merged.parquet",))], ["mine", "medqa"])
     assert wide == [
         ["Dataset", "mine", "MedQA", "MedQA published", "Summation", "Summation published"],
         ["All", "2", "0", "", "2", ""],
@@ -288,38 +261,40 @@ def traces(path: Path, identities: Sequence[str]) -> Path:
 
 
 def test_table_3_counts_traces_by_their_questions(tmp_path: Path) -> None:
-    asked = [questions(tmp_path / "first.parquet", medqa=3), questions(tmp_path / "second.parquet", medmcqa=2)]
-    correct = traces(tmp_path / "correct.parquet", ["medqa-2", "medmcqa-0", "medqa-0"])
-    row = {"label": "Correct", "published": None}
-    wide, _ = table3(tmp_path, [row], ["medqa", "medmcqa"], f"Correct={correct}", asked=asked)
+    questions(tmp_path / "merged.parquet", medqa=3, medmcqa=2)
+    row = CountRow("Correct", None, ("correct.parquet",))
+    traces(tmp_path / "correct.parquet", ["medqa-2", "medmcqa-0", "medqa-0"])
+    wide, _ = table3(tmp_path, [row], ["medqa", "medmcqa"])
     assert wide[1] == ["Correct", "2", "", "1", "", "3", ""]
+    questions(tmp_path / "merged.parquet", medqa=3)
     with pytest.raises(
         UserError, match=r"correct.parquet: the source of 1 of 3 records is not known \(the first: question medmcqa-0\)"
     ):
-        table3(tmp_path, [row], ["medqa"], f"Correct={correct}", asked=asked[:1])
-    with pytest.raises(UserError, match=r"the source of 3 of 3 .* as --questions"):
-        table3(tmp_path, [row], ["medqa"], f"Correct={correct}")
+        table3(tmp_path, [row], ["medqa"])
+
+
+def test_files_of_a_row_are_counted_together(tmp_path: Path) -> None:
+    questions(tmp_path / "merged.parquet", medqa=3)
+    questions(tmp_path / "more.parquet", medqa=2, headqa=4)
+    wide, _ = table3(tmp_path, [CountRow("Both", None, ("merged.parquet", "more.parquet"))], ["medqa", "headqa"])
+    assert wide[1] == ["Both", "5", "", "4", "", "9", ""]
 
 
 def test_table_3_refuses_what_it_would_lose(tmp_path: Path) -> None:
-    merged = questions(tmp_path / "merged.parquet", medqa=2, other=1)
-    row = {"label": "All", "published": None}
+    questions(tmp_path / "merged.parquet", medqa=2, other=1)
+    row = CountRow("All", None, ("merged.parquet",))
     with pytest.raises(UserError, match="questions of other, not among the columns medqa"):
-        table3(tmp_path, [row], ["medqa"], f"All={merged}")
-    with pytest.raises(UserError, match="must be the same"):
-        table3(tmp_path, [row], ["medqa", "other"], f"Everything={merged}")
+        table3(tmp_path, [row], ["medqa"])
     with pytest.raises(UserError, match="no published row is named 'All of it'"):
-        table3(tmp_path, [row | {"published": "All of it"}], ["medqa", "other"], f"All={merged}")
-    with pytest.raises(UserError, match="must be LABEL=PATH"):
-        table3(tmp_path, [row], ["medqa", "other"], str(merged))
-    with pytest.raises(UserError, match="no such file"):
-        table3(tmp_path, [row], ["medqa", "other"], f"All={tmp_path / 'gone.parquet'}")
+        table3(tmp_path, [dataclasses.replace(row, published="All of it")], ["medqa", "other"])
+    with pytest.raises(UserError, match=r"gone\.parquet: no such file"):
+        table3(tmp_path, [dataclasses.replace(row, files=("gone.parquet",))], ["medqa", "other"])
     (tmp_path / "text.parquet").write_text("no Parquet")
     with pytest.raises(UserError, match="not readable as Parquet"):
-        table3(tmp_path, [row], ["medqa", "other"], f"All={tmp_path / 'text.parquet'}")
+        table3(tmp_path, [dataclasses.replace(row, files=("text.parquet",))], ["medqa", "other"])
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(UserError, match="no column question_id; it has a"):
-        table3(tmp_path, [row], ["medqa", "other"], f"All={tmp_path / 'a.parquet'}")
+        table3(tmp_path, [dataclasses.replace(row, files=("a.parquet",))], ["medqa", "other"])
 
 
 PAPER4 = pd.read_csv(PAPER / "table4.csv")
@@ -335,21 +310,14 @@ def samples(path: Path, rows: list[tuple[str, str, str]]) -> Path:
     return path
 
 
-def table4(tmp_path: Path, *subsets: str, labelled: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+def table4(tmp_path: Path, labelled: bool = True, **subsets: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Table 4 of subsets by their labels, and its long form."""
     names = {"q1": "Virology", "q2": "Analysis", "q3": "Virology", "q4": "Of ours"}
     records.write(tmp_path / "d.parquet", [Domain(question, "01", name) for question, name in names.items()], Domain)
-    arguments = [part for value in subsets for part in ("--subset", value)] + (
-        ["--domains", str(tmp_path / "d.parquet")] if labelled else []
-    )
-    arguments += [
-        "--published",
-        str(PAPER / "table4.csv"),
-        "--output",
-        str(tmp_path / "t.csv"),
-        "--long",
-        str(tmp_path / "l.csv"),
-    ]
-    tables.main(["table4", *arguments])
+    shown = tuple(Subset(label, path.name) for label, path in subsets.items())
+    arguments = ["--shown", save_shown(tmp_path, table4=shown, domains="d.parquet" if labelled else None)]
+    arguments += ["--published", PAPER / "table4.csv", "--output", tmp_path / "t.csv", "--long", tmp_path / "l.csv"]
+    tables.main(["table4", *map(str, arguments)])
     return tuple(pd.read_csv(tmp_path / name, dtype=str, keep_default_na=False) for name in ("t.csv", "l.csv"))  # type: ignore[return-value]
 
 
@@ -361,7 +329,7 @@ def test_table_4_counts_by_domain_and_pool_beside_the_published_counts(tmp_path:
     small = samples(
         tmp_path / "small.parquet", [("q3", "medmcqa", "Analysis"), ("q9", "medqa", "Virology")]
     )  # their own labels go first
-    wide, long = table4(tmp_path, f"m23K={large}", f"m1K={small}")
+    wide, long = table4(tmp_path, m23K=large, m1K=small)
     assert list(wide.columns) == [
         "Domain",
         *(f"{heading}{end}" for heading in PAPER4.columns[1:] for end in ("", " published")),
@@ -383,7 +351,7 @@ def test_table_4_counts_by_domain_and_pool_beside_the_published_counts(tmp_path:
 
 
 def test_table_4_of_the_published_counts_is_the_published_table(tmp_path: Path) -> None:
-    named = []
+    subsets = {}
     for subset in ("m23K", "m1K"):
         rows = [
             (f"{subset}-{key}-{domain}-{i}", key, domain)
@@ -391,8 +359,8 @@ def test_table_4_of_the_published_counts_is_the_published_table(tmp_path: Path) 
             for domain, count in zip(PAPER4["Domain"], PAPER4[f"{subset} {heading}"])
             for i in range(count)
         ]
-        named.append(f"{subset}={samples(tmp_path / f'{subset}.parquet', rows)}")
-    wide, long = table4(tmp_path, *named, labelled=False)
+        subsets[subset] = samples(tmp_path / f"{subset}.parquet", rows)
+    wide, long = table4(tmp_path, labelled=False, **subsets)
     pd.testing.assert_frame_equal(wide[list(PAPER4.columns)], PAPER4.astype(str), check_dtype=False)
     assert (long["count"] == long["published"]).all()
 
@@ -400,7 +368,7 @@ def test_table_4_of_the_published_counts_is_the_published_table(tmp_path: Path) 
 def test_table_4_says_missing_where_a_subset_has_no_labels_at_all(tmp_path: Path) -> None:
     bare = samples(tmp_path / "bare.parquet", [("q1", "medmcqa", ""), ("q2", "medqa", "")])  # m23K is published so
     small = samples(tmp_path / "small.parquet", [("q3", "medmcqa", "Virology")])
-    wide, long = table4(tmp_path, f"m23K={bare}", f"m1K={small}", labelled=False)
+    wide, long = table4(tmp_path, labelled=False, m23K=bare, m1K=small)
     virology = wide.set_index("Domain").loc["Virology"]
     assert (virology["m23K MedMCQA"], virology["m23K Summation"], virology["m1K MedMCQA"]) == (
         "missing",
@@ -413,11 +381,11 @@ def test_table_4_says_missing_where_a_subset_has_no_labels_at_all(tmp_path: Path
 
 def test_table_4_needs_a_domain_for_every_sample_and_keeps_other_pools_and_subsets(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="subset m1K: question q9 has no domain of its own and none in the file"):
-        table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [('q9', 'medqa', '')])}")
+        table4(tmp_path, m1K=samples(tmp_path / "s.parquet", [("q9", "medqa", "")]))
     some = samples(tmp_path / "s.parquet", [("q8", "medqa", "Virology"), ("q9", "medqa", "")])
     with pytest.raises(UserError, match="question q9 has no domain"):
-        table4(tmp_path, f"m1K={some}", labelled=False)
-    wide, _ = table4(tmp_path, f"mine={samples(tmp_path / 's.parquet', [('q4', 'own', '')])}")
+        table4(tmp_path, labelled=False, m1K=some)
+    wide, _ = table4(tmp_path, mine=samples(tmp_path / "s.parquet", [("q4", "own", "")]))
     assert list(wide.columns) == [
         "Domain",
         "mine MedQA",
@@ -428,5 +396,5 @@ def test_table_4_needs_a_domain_for_every_sample_and_keeps_other_pools_and_subse
         "mine Summation",
     ]
     assert wide.iloc[-1].tolist() == ["Of ours", "0", "0", "0", "0", "1", "1"]
-    wide, _ = table4(tmp_path, f"m1K={samples(tmp_path / 's.parquet', [])}")
+    wide, _ = table4(tmp_path, m1K=samples(tmp_path / "s.parquet", []))
     assert set(wide["m1K Summation"]) == {"0"}

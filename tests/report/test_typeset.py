@@ -1,6 +1,5 @@
 """Tables as LaTeX and Markdown: the paper's own come back whole, and no label can break them."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import typeset
 from score_files import PAPER
+from shown import accuracy_row, save_shown
 
 HOSTILE = [
     "\\input{/etc/passwd}\\end{table} & 100 % \\\\",
@@ -28,8 +28,11 @@ themselves."""
 
 
 def run(folder: Path, number: str, table: Path, bold: list[str] | None = None, note: str = "") -> tuple[str, str]:
+    rows = tuple(accuracy_row(f"model {place}", label=label, bold=True) for place, label in enumerate(bold or []))
     arguments = [
         number,
+        "--shown",
+        save_shown(folder, table1=rows, note=note),
         "--table",
         table,
         "--benchmarks",
@@ -39,7 +42,7 @@ def run(folder: Path, number: str, table: Path, bold: list[str] | None = None, n
         "--markdown",
         folder / "t.md",
     ]
-    typeset.main([*map(str, arguments), "--settings", json.dumps({"bold": bold or [], "note": note})])
+    typeset.main(list(map(str, arguments)))
     return (folder / "t.tex").read_text(), (folder / "t.md").read_text()
 
 

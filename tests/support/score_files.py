@@ -24,7 +24,7 @@ def outcomes(
     tokens: Sequence[int] | int = 7,
     ended: Sequence[bool] | bool = True,
 ) -> pa.Table:
-    """Judgements of the questions ``{benchmark}-{i}`` at one setting."""
+    """Scores of the questions ``{benchmark}-{i}`` at one setting."""
     n = len(correct)
     values = {
         "question_id": [f"{benchmark}-{i}" for i in range(n)],
@@ -58,4 +58,6 @@ def save(path: Path, *parts: pa.Table) -> Path:
 
 def frame(rows: Sequence[Score]) -> pd.DataFrame:
     """Records as :func:`m1.report.score_table.read` gives them."""
-    return score_table.once(pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS))
+    return score_table.refuse_repeats(
+        pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS)
+    )

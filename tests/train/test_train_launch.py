@@ -12,6 +12,7 @@ import pytest
 from m1.core.errors import UserError
 from m1.train import checkpoints, launch
 from m1.train.launch import srun
+from m1.train.settings import TrainRuntime
 from training import RUNTIME, command, environment, start, train, wait_for_a_step, weights
 
 TWO_NODES = {**RUNTIME, "nodes": 2, "processes": 8}
@@ -22,7 +23,7 @@ def test_several_nodes_need_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(
         UserError, match=r"train\.nodes: 2 nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"
     ):
-        launch.start(TWO_NODES, [])
+        launch.start(TrainRuntime(**TWO_NODES), [])
 
 
 def test_srun_starts_one_launcher_on_each_node() -> None:

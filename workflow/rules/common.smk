@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 from m1.core.errors import UserError
 from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
-from m1.run.config import prepare
+from m1.wiring.config import prepare
 from m1.wiring.provider import export_call_settings
 from m1.wiring.run import Run, any_name
 
@@ -39,3 +39,9 @@ wildcard_constraints:
     subset=any_name(run.config["subsets"]),
     shard=r"[1-9]\d*",
     shards=r"[1-9]\d*",
+
+
+def entry(name, category, **labels):
+    """A table, figure or page, and its entry in Snakemake's report, whose caption has the same name."""
+    caption = f"../report/{Path(name).stem}.rst"
+    return report(f"<results>/{name}", caption, category=category, labels=labels)

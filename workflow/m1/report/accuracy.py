@@ -51,11 +51,11 @@ def rows_of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:
     """
     rows = found[found["model"] == model]
     if rows.empty:
-        raise UserError(f"--settings: no scores of model {model!r}; there are scores of {_listed(set(found['model']))}")
+        raise UserError(f"no scores of model {model!r}; there are scores of {_list(set(found['model']))}")
     return rows
 
 
-def at(rows: pd.DataFrame, budget: int, forced: int) -> pd.DataFrame:
+def rows_at_setting(rows: pd.DataFrame, budget: int, forced: int) -> pd.DataFrame:
     """One model's rows at one setting, indexed by benchmark.
 
     Raises:
@@ -68,7 +68,7 @@ def at(rows: pd.DataFrame, budget: int, forced: int) -> pd.DataFrame:
             raise UserError(
                 f"scores: model {rows['model'].iloc[0]!r} on {benchmark} has none at budget {budget} "
                 f"with {forced} forced; "
-                f"it has (budget, forced) {_listed((int(b), int(f)) for b, f in others)}"
+                f"it has (budget, forced) {_list((int(b), int(f)) for b, f in others)}"
             )
     return chosen
 
@@ -79,5 +79,5 @@ def average(accuracy: Mapping[str, float], benchmarks: Sequence[str]) -> float:
     return float(pd.Series(accuracy, dtype=float).reindex(list(benchmarks)).mean(skipna=False))
 
 
-def _listed(values: Iterable[Any]) -> str:
+def _list(values: Iterable[Any]) -> str:
     return ", ".join(str(value) for value in sorted(values)) or "none"

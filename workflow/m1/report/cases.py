@@ -36,7 +36,10 @@ from m1.core.files import replacing
 from m1.core.progress import say
 from m1.core.records import LETTERS, Prediction, Question, Rollout
 from m1.report import inputs
+from m1.report.inputs import read_decoder
+from m1.report.settings import HELP, Model, Shown
 
+FIGURES = ("figure4", "figure5", "figure8")
 READ = [
     "question_id",
     "benchmark",
@@ -80,7 +83,7 @@ def longest_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
     rows = scored[(scored["budget"] == budget) & (scored["forced"] == 0)].sort_values(
         [*PLACE, "thinking_tokens"], kind="stable"
     )
-    rows = rows.assign(named=_named(rows))
+    rows = rows.assign(named=_names_option(rows))
     by = rows.groupby(PLACE, observed=True)
     models = scored["model"].nunique()
     last = rows.assign(
@@ -104,7 +107,7 @@ def longest_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
         ["named", "ended", "excess", "model", *PLACE], ascending=[False, False, False, True, True, True]
     )
     found = found.rename(columns={"letter": "letter_incorrect", "thinking_tokens": "thinking_incorrect"})
-    return _ranked(found, "longest_incorrect")
+    return _rank(found, "longest_incorrect")
 
 
 def forced_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
@@ -120,7 +123,7 @@ def forced_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
     """
     rows = scored[scored["budget"] == budget].sort_values(["model", *PLACE, "forced"], kind="stable")
     keys = [rows[name] for name in ("model", *PLACE)]
-    rows = rows.assign(named=_named(rows), correct_so_far=rows["correct"].groupby(keys, observed=True).cummin())
+    rows = rows.assign(named=_names_option(rows), correct_so_far=rows["correct"].groupby(keys, observed=True).cummin())
     by = rows.groupby(keys, observed=True)
     rows = rows.assign(
         unforced=by["forced"].transform("min") == 0,
@@ -141,15 +144,15 @@ def forced_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
     found = found.rename(
         columns={"letter": "letter_incorrect", "thinking_tokens": "thinking_incorrect", "forced": "forced_incorrect"}
     )
-    return _ranked(found, "forced_incorrect")
+    return _rank(found, "forced_incorrect")
 
 
-def _named(rows: pd.DataFrame) -> pd.Series:
+def _names_option(rows: pd.DataFrame) -> pd.Series:
     """Whether each answer named an option."""
     return rows["rule"] != MOST_SIMILAR
 
 
-def _ranked(found: pd.DataFrame, rule: str) -> pd.DataFrame:
+def _rank(found: pd.DataFrame, rule: str) -> pd.DataFrame:
     found = (
         found.assign(rule=rule, rank=range(1, len(found) + 1), figure="")
         .reindex(columns=COLUMNS)
@@ -209,14 +212,14 @@ def printable(text: str) -> str:
     """Text of characters that the font has: others are a white square, invisible ones are gone, tabs are spaces; line
     ends stay."""
 
-    def shown(character: str) -> str:
+    def replace(character: str) -> str:
         if character == "\n":
             return character
         if unicodedata.category(character) in INVISIBLE:
             return ""
         return character if ord(character) in _known() else MISSING
 
-    return "".join(map(shown, text.replace("\t", "    ")))
+    return "".join(map(replace, text.replace("\t", "    ")))
 
 
 def shorten(text: str, limit: int) -> str:
@@ -331,59 +334,46 @@ def draw(blocks: Sequence[Block]) -> Figure:
 class Sources:
     """Where the texts of cases are; rows are read when a case is drawn."""
 
-    labels: Mapping[str, str]
-    """Model to what figures call it."""
+    folder: Path
+    """Of the results: questions, predictions, rollouts and tokenizers lie below it."""
+    models: Mapping[str, Model]
+    """Models of the figures, by key."""
     benchmarks: Mapping[str, str]
     """Benchmark to its heading."""
-    questions: Mapping[str, Path]
-    """Benchmark to its questions."""
-    rollouts: Mapping[str, Path]
-    """Model to its rollouts; a model whose results are published has none."""
-    predictions: Mapping[str, Path]
-    tokenizers: Mapping[str, Path]
-    """Model to the folder with its ``tokenizer.json``."""
 
     def question(self, case: Mapping[str, Any]) -> Question:
-        path = self.questions.get(case["benchmark"])
-        rows = records.read(path, Question, {"id": case["question_id"]}) if path else []
+        path = self.folder / "benchmarks" / f"{case['benchmark']}.parquet"
+        rows = records.read(path, Question, {"id": case["question_id"]})
         if not rows:
             raise UserError(
-                f"--questions: no question {case['question_id']} of {case['benchmark']}, which is scored. "
-                "Give the file of its questions."
+                f"{path}: no question {case['question_id']}, which is scored. Delete it to have it made again."
             )
         return rows[0]
 
     def prediction(self, case: Mapping[str, Any], model: str, forced: int) -> Prediction:
         where = {name: case[name] for name in PLACE} | {"budget": case["budget"], "forced": forced}
-        rows = records.read(self.predictions[model], Prediction, where) if model in self.predictions else []
+        path = self.folder / "infer" / model / "predictions.parquet"
+        rows = records.read(path, Prediction, where)
         if not rows:
-            raise UserError(
-                f"--predictions: none of {model} on {where}, which is scored. Give the file that was scored."
-            )
+            raise UserError(f"{path}: none on {where}, which is scored. Give the scores of these predictions.")
         return rows[0]
 
     def rollout(self, case: Mapping[str, Any], model: str, forced: int, tokens: int) -> Rollout | None:
         """The thinking; None where it is not to be had. ``tokens`` is how long it was scored to be."""
-        if model not in self.rollouts:
+        if self.models[model].tokenizer is None:
             return None
-        rows = records.read(self.rollouts[model], Rollout, {name: case[name] for name in PLACE})
+        path = self.folder / "infer" / model / "rollouts.parquet"
+        rows = records.read(path, Rollout, {name: case[name] for name in PLACE})
         if not rows or len(rows[0].thinking(case["budget"], forced)) != tokens:
             raise UserError(
-                f"{self.rollouts[model]}: not the thinking that was scored on {case['benchmark']}, question "
-                f"{case['question_id']}. "
+                f"{path}: not the thinking that was scored on {case['benchmark']}, question {case['question_id']}. "
                 "Give rollouts and scores of the same run."
             )
         return rows[0]
 
     def decode(self, model: str) -> Callable[[Sequence[int]], str]:
         """From token ids to text, special tokens as text too."""
-        path = self.tokenizers.get(model, Path(model)) / "tokenizer.json"
-        if not path.is_file():
-            raise UserError(f"--tokenizer: no {path}; give the folder of {model}'s tokenizer as {model}=FOLDER")
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(path))
-        return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=False))
+        return read_decoder(self.folder / (self.models[model].tokenizer or model))
 
 
 SPACE = Block("", size=3)
@@ -422,7 +412,7 @@ def _head(title: str, case: Mapping[str, Any], question: Question, sources: Sour
     ]
 
 
-def _thought(text: str, answer: str, scored: Mapping[str, Any]) -> list[Block]:
+def _thinking_blocks(text: str, answer: str, scored: Mapping[str, Any]) -> list[Block]:
     """Thinking, the answer after it, and whether that is correct: in words and by a sign, so that it shows in grey,
     too."""
     verdict, colour = (
@@ -437,8 +427,8 @@ def _thought(text: str, answer: str, scored: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _here(scored: pd.DataFrame, case: Mapping[str, Any]) -> pd.DataFrame:
-    """Judgements on the question of a case at its budget."""
+def _scores_of_case(scored: pd.DataFrame, case: Mapping[str, Any]) -> pd.DataFrame:
+    """Scores on the question of a case at its budget."""
     same = [scored[name] == case[name] for name in (*PLACE, "budget")]
     return scored[same[0] & same[1] & same[2]]
 
@@ -452,9 +442,9 @@ def draw_longest(case: Mapping[str, Any], scored: pd.DataFrame, sources: Sources
         note: printed at the foot; empty for none.
     """
     question = sources.question(case)
-    title = f"{sources.labels[case['model']]} thinks longest and is incorrect; the others are correct"
+    title = f"{sources.models[case['model']].label} thinks longest and is incorrect; the others are correct"
     blocks = _head(title, case, question, sources, found)
-    here = _here(scored, case)
+    here = _scores_of_case(scored, case)
     here = here[here["forced"] == 0]
     for row in here.sort_values("thinking_tokens", ascending=False, kind="stable").to_dict("records"):
         model = row["model"]
@@ -464,8 +454,12 @@ def draw_longest(case: Mapping[str, Any], scored: pd.DataFrame, sources: Sources
         )
         how = "ended by itself" if row["ended"] else f"cut by the budget of {case['budget']:,}"
         blocks += [
-            Block(f"{sources.labels[model]}: {row['thinking_tokens']:,} tokens of thinking, {how}", bold=True, size=8),
-            *_thought(thinking, sources.prediction(case, model, 0).answer, row),
+            Block(
+                f"{sources.models[model].label}: {row['thinking_tokens']:,} tokens of thinking, {how}",
+                bold=True,
+                size=8,
+            ),
+            *_thinking_blocks(thinking, sources.prediction(case, model, 0).answer, row),
         ]
     return draw([*blocks, _foot(note)])
 
@@ -477,7 +471,7 @@ def draw_forced(case: Mapping[str, Any], scored: pd.DataFrame, sources: Sources,
     """
     question, model = sources.question(case), case["model"]
     before, after = int(case["forced_correct"]), int(case["forced_incorrect"])
-    title = f"{sources.labels[model]}: forced thinking turns correct into incorrect"
+    title = f"{sources.models[model].label}: forced thinking turns correct into incorrect"
     blocks = _head(title, case, question, sources, found)
     rollout = sources.rollout(case, model, after, case["thinking_incorrect"])
     following = ""
@@ -495,7 +489,7 @@ def draw_forced(case: Mapping[str, Any], scored: pd.DataFrame, sources: Sources,
         if case["stays_incorrect"]
         else "It comes back to the right answer later."
     )
-    here = _here(scored, case)
+    here = _scores_of_case(scored, case)
     rows = here[here["model"] == model].set_index("forced", drop=False).to_dict("index")
     for forced, text in zip((before, after), texts, strict=True):
         row = rows[forced]
@@ -511,7 +505,7 @@ def draw_forced(case: Mapping[str, Any], scored: pd.DataFrame, sources: Sources,
                 f"{often if forced else 'Not forced'}: {row['thinking_tokens']:,} tokens of thinking", bold=True, size=8
             )
         )
-        blocks += _thought(text, sources.prediction(case, model, forced).answer, row)
+        blocks += _thinking_blocks(text, sources.prediction(case, model, forced).answer, row)
     return draw([*blocks, Block(stays), SPACE, _foot(note)])
 
 
@@ -523,7 +517,9 @@ def no_case(title: str, note: str) -> Figure:
 def read_scores(paths: Sequence[str], models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
     """Columns :data:`READ` of the models' scores; models and benchmarks ordered as given, this run's own benchmarks
     last."""
-    frame = pd.concat([pd.DataFrame(dict(zip(READ, inputs.columns(path, READ)))) for path in paths], ignore_index=True)
+    frame = pd.concat(
+        [pd.DataFrame(dict(zip(READ, inputs.read_columns(path, READ)))) for path in paths], ignore_index=True
+    )
     order = list(inputs.add_own_benchmarks(dict.fromkeys(benchmarks, ""), frame["benchmark"]))
     frame = frame[frame["model"].isin(models)]
     return frame.assign(
@@ -532,68 +528,47 @@ def read_scores(paths: Sequence[str], models: Sequence[str], benchmarks: Sequenc
     )
 
 
+def draw_figure(name: str, cases: pd.DataFrame, scored: pd.DataFrame, sources: Sources, note: str) -> Figure:
+    """Figure 4, 5 or 8 (``name`` as in the column ``figure``), or that this run has no such case."""
+    rows = cases[cases["figure"] == name].to_dict("records")
+    if not rows:
+        longest = name == "figure4"
+        title = (
+            "Longer thinking that stays incorrect" if longest else "Forced thinking that turns correct into incorrect"
+        )
+        return no_case(title, note)
+    draw_case = draw_longest if name == "figure4" else draw_forced
+    found = int((cases["rule"] == rows[0]["rule"]).sum())
+    return draw_case(rows[0], scored, sources, found, note)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Find all cases and draw the first ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
-    parser.add_argument(
-        "--questions", nargs="+", required=True, type=Path, help="questions of each benchmark, in files named after it"
-    )
-    parser.add_argument(
-        "--predictions", action="append", required=True, metavar="MODEL=PATH", help="once for each model"
-    )
-    parser.add_argument(
-        "--rollouts", action="append", default=[], metavar="MODEL=PATH", help="once for each model that has any"
-    )
-    parser.add_argument(
-        "--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="once for each model with rollouts"
-    )
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
     )
-    parser.add_argument(
-        "--settings",
-        required=True,
-        help="JSON: models (model, label), budget (of Figure 4), forced_budget (of 5 and 8), note",
-    )
     parser.add_argument("--table", required=True, help="CSV to write: all cases")
-    for number in (4, 5, 8):
-        parser.add_argument(f"--figure{number}", nargs="+", required=True, help="files to write: .pdf, .png")
+    for figure in FIGURES:
+        parser.add_argument(f"--{figure}", nargs="+", required=True, help="files to write: .pdf, .png")
     options = parser.parse_args(argv)
-    settings = inputs.settings(options.settings, ["models", "budget", "forced_budget", "note"])
-    labels = {
-        model["model"]: model["label"]
-        for model in (inputs.exact_keys(m, ["model", "label"], "--settings: models") for m in settings["models"])
-    }
+    shown = Shown.load(options.shown)
     benchmarks = inputs.benchmarks(options.benchmarks)
-    scored = read_scores(options.scores, list(labels), list(benchmarks))
-    named = {
-        key: {name: Path(path) for name, path in inputs.named(getattr(options, key))}
-        for key in ("predictions", "rollouts", "tokenizer")
-    }
-    questions = {path.stem: path for path in options.questions}
-    sources = Sources(labels, benchmarks, questions, named["rollouts"], named["predictions"], named["tokenizer"])
-    cases = choose(longest_incorrect(scored, settings["budget"]), forced_incorrect(scored, settings["forced_budget"]))
-    found = cases["rule"].value_counts()
+    scored = read_scores(options.scores, shown.figures, list(benchmarks))
+    longest = longest_incorrect(scored, max(shown.budgets))
+    forced = forced_incorrect(scored, shown.forced_budget)
+    cases = choose(longest, forced)
     with replacing(options.table) as partial:
         cases.to_csv(partial, index=False, lineterminator="\n")
+    sources = Sources(options.shown.parent, {model.key: model for model in shown.figure_models}, benchmarks)
     with style.plt.rc_context(style.PLACED):
-        for figure in ("figure4", "figure5", "figure8"):
-            rows = cases[cases["figure"] == figure].to_dict("records")
-            if not rows:
-                titles = {"figure4": "Longer thinking that stays incorrect"}
-                drawn = no_case(
-                    titles.get(figure, "Forced thinking that turns correct into incorrect"), settings["note"]
-                )
-            elif figure == "figure4":
-                drawn = draw_longest(rows[0], scored, sources, int(found["longest_incorrect"]), settings["note"])
-            else:
-                drawn = draw_forced(rows[0], scored, sources, int(found["forced_incorrect"]), settings["note"])
-            style.save(drawn, getattr(options, figure))
-    counts = [int(found.get(rule, 0)) for rule in ("longest_incorrect", "forced_incorrect")]
+        for figure in FIGURES:
+            style.save(draw_figure(figure, cases, scored, sources, shown.note), getattr(options, figure))
     say(
         "cases",
-        f"{len(scored):,} scores -> {counts[0]:,} longest and incorrect, {counts[1]:,} turned incorrect "
+        f"{len(scored):,} scores -> {len(longest):,} longest and incorrect, {len(forced):,} turned incorrect "
         f"by force: {options.table}",
     )
 

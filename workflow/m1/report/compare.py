@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import pandas as pd
 from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.report import inputs, score_table
-from m1.report.accuracy import at, rows_of_model
+from m1.report.accuracy import rows_at_setting, rows_of_model
+from m1.report.settings import HELP, AccuracyRow, Shown
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, two_proportions, wilson
 
 REPRODUCED, DIFFERS, OUT_OF_REACH = "reproduced", "differs", "out of reach"
@@ -48,7 +50,8 @@ def published_k(accuracy: float, n: int, where: str) -> int:
 
 def compare(
     found: pd.DataFrame,
-    tables: Mapping[str, Mapping[str, Any]],
+    tables: Mapping[str, Sequence[AccuracyRow]],
+    remark: str,
     published: Mapping[str, pd.DataFrame],
     benchmarks: pd.DataFrame,
     seed: int,
@@ -58,9 +61,9 @@ def compare(
 
     Args:
         found: from :func:`m1.report.score_table.settings`.
-        tables: ``table1`` and ``table2`` to ``rows`` and ``remark``, as :func:`m1.report.tables.accuracy_table` has
-            them.
-        published: the published table of each: group, name, one accuracy (%) per benchmark, Avg.
+        tables: rows by table; a table that is not among them has no row.
+        remark: why no model stands for what the paper claims; empty where each does.
+        published: the published tables, by the same names: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: ``key``, ``column`` and published ``n``, in order.
         seed: of the bootstrap.
 
@@ -75,51 +78,63 @@ def compare(
     parts = []
     for table, paper in published.items():
         group, name = paper.columns[:2]
-        rows, lines = tables[table]["rows"], []
-        for number, row in enumerate(rows):
-            inputs.exact_keys(
-                row, ["model", "label", group, "published", "budget"], f"--settings: {table}, row {number}"
-            )
-        waiting = [row for row in rows if row["published"] is not None]
-        for cells in paper.to_dict("records"):
-            alike = (paper[name] == cells[name]).sum()
-            standing = [
-                row for row in waiting if row["published"] == cells[name] and (alike == 1 or row[group] == cells[group])
-            ]
-            waiting = [row for row in waiting if row not in standing]
-            theirs = _theirs(table, cells, group, name, benchmarks, seed)
-            for row in standing:
-                lines += _beside(theirs, _ours(found, row, benchmarks, seed), row, tables[table]["remark"])
+        lines: list[dict[str, Any]] = []
+        for cells, standing in _match_rows(table, paper, tables.get(table, ())):
+            row = {"table": table, "group": cells[group], "published": cells[name]}
+            theirs = _published_cells(row, cells, benchmarks, seed)
+            for own in standing:
+                lines += _compare_cells(theirs, _own_cells(found, own, benchmarks, seed), remark)
             if not standing:
-                lines += [
-                    line | {"verdict": OUT_OF_REACH, "why": "no model of this run stands for it"} for line, _ in theirs
-                ]
-        if waiting:
-            raise UserError(
-                f"--settings: {table}, row {waiting[0]['label']!r}: no published row is named "
-                f"{waiting[0]['published']!r} with {group} "
-                f"{waiting[0][group]!r}; the names are {', '.join(paper[name].drop_duplicates())}, or null for none"
-            )
-        lines = pd.DataFrame(lines, columns=COLUMNS)
-        parts.append(lines.assign(p_holm=holm(lines["p"])))
+                why = "no model of this run stands for it"
+                lines += [line | {"verdict": OUT_OF_REACH, "why": why} for line, _ in theirs]
+        frame = pd.DataFrame(lines, columns=COLUMNS)
+        parts.append(frame.assign(p_holm=holm(frame["p"])))
     return pd.concat(parts, ignore_index=True).astype(
         dict.fromkeys(["published_k", "published_n", "budget", "k", "n"], "Int64")
     )
+
+
+def _match_rows(
+    table: str, paper: pd.DataFrame, rows: Sequence[AccuracyRow]
+) -> list[tuple[dict[str, Any], list[AccuracyRow]]]:
+    """Each published row with the rows of this run that stand for it.
+
+    Raises:
+        UserError: a row stands for one that is not published.
+    """
+    group, name = paper.columns[:2]
+    waiting = [row for row in rows if row.published is not None]
+    pairs = []
+    for cells in paper.to_dict("records"):
+        unique = (paper[name] == cells[name]).sum() == 1
+        standing = [row for row in waiting if row.published == cells[name] and (unique or row.group == cells[group])]
+        waiting = [row for row in waiting if row not in standing]
+        pairs.append((cells, standing))
+    if waiting:
+        raise UserError(
+            f"{table}, row {waiting[0].label!r}: no published row is named {waiting[0].published!r} with {group} "
+            f"{waiting[0].group!r}; the names are {', '.join(paper[name].drop_duplicates())}, or null for none"
+        )
+    return pairs
 
 
 Cell = tuple[dict[str, Any], np.ndarray | None]
 """The fields of one side of a line and, for an average, its bootstrap draws."""
 
 
-def _theirs(
-    table: str, cells: Mapping[str, Any], group: str, name: str, benchmarks: pd.DataFrame, seed: int
+def _published_cells(
+    row: Mapping[str, str], cells: Mapping[str, Any], benchmarks: pd.DataFrame, seed: int
 ) -> list[Cell]:
-    """The published side of the eleven lines of a row."""
-    row = {"table": table, "group": cells[group], "published": cells[name]}
+    """The published side of the eleven lines of a row.
+
+    Args:
+        row: its table, group and name.
+        cells: its published accuracies (%), by column.
+    """
     n = benchmarks["n"].to_numpy()
     k = np.array(
         [
-            published_k(cells[column], size, f"{table}, {cells[name]}, {column}")
+            published_k(cells[column], size, f"{row['table']}, {row['published']}, {column}")
             for column, size in benchmarks[["column", "n"]].to_numpy()
         ]
     )
@@ -127,8 +142,8 @@ def _theirs(
         benchmarks["key"], benchmarks["column"], k, n, (cells[column] for column in benchmarks["column"]), *wilson(k, n)
     )
     names = ["benchmark", "column", *(f"published_{field}" for field in ("k", "n", "accuracy", "low", "high"))]
-    lines: list[Cell] = [(row | dict(zip(names, values)), None) for values in fields]
-    draws = averages(k, n, generator(seed, table, cells[group], cells[name]))
+    lines: list[Cell] = [({**row, **dict(zip(names, values))}, None) for values in fields]
+    draws = averages(k, n, generator(seed, *row.values()))
     low, high = percentiles(draws)
     last = {
         "benchmark": "average",
@@ -137,14 +152,14 @@ def _theirs(
         "published_low": low,
         "published_high": high,
     }
-    return [*lines, (row | last, draws)]
+    return [*lines, ({**row, **last}, draws)]
 
 
-def _ours(found: pd.DataFrame, row: Mapping[str, Any], benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
+def _own_cells(found: pd.DataFrame, row: AccuracyRow, benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
     """Our side of the eleven lines of a row; no accuracy where a benchmark is missing, so that an average over it is,
     too."""
-    cells = at(rows_of_model(found, row["model"]), row["budget"], forced=0)
-    shared = {key: row[key] for key in ("model", "label", "budget")}
+    cells = rows_at_setting(rows_of_model(found, row.model), row.budget, forced=0)
+    shared = {"model": row.model, "label": row.label, "budget": row.budget}
     lines: list[Cell] = []
     for key in benchmarks["key"]:
         if key not in cells.index:
@@ -156,7 +171,7 @@ def _ours(found: pd.DataFrame, row: Mapping[str, Any], benchmarks: pd.DataFrame,
     if not set(benchmarks["key"]) <= set(cells.index):
         return [*lines, (shared, None)]
     counts = cells.loc[list(benchmarks["key"])]
-    draws = averages(counts["k"].to_numpy(), counts["n"].to_numpy(), generator(seed, row["model"], str(row["budget"])))
+    draws = averages(counts["k"].to_numpy(), counts["n"].to_numpy(), generator(seed, row.model, str(row.budget)))
     low, high = percentiles(draws)
     return [*lines, (shared | {"accuracy": counts["accuracy"].mean(), "low": low, "high": high}, draws)]
 
@@ -167,7 +182,7 @@ def averages(k: np.ndarray, n: np.ndarray, random: np.random.Generator) -> np.nd
     return 100 * (random.binomial(n, k / n, (DRAWS, len(k))) / n).mean(axis=1)
 
 
-def _beside(theirs: Sequence[Cell], ours: Sequence[Cell], row: Mapping[str, Any], remark: str) -> list[dict[str, Any]]:
+def _compare_cells(theirs: Sequence[Cell], ours: Sequence[Cell], remark: str) -> list[dict[str, Any]]:
     """Lines with both sides, their difference, its test and the verdict."""
     lines = []
     for (published, their_draws), (own, our_draws) in zip(theirs, ours, strict=True):
@@ -195,24 +210,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare this run's scores with the published Tables 1 and 2."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument(
-        "--settings", required=True, help="JSON: table1 and table2, each with rows and remark; seed of the bootstrap"
+        "--published", nargs="+", required=True, type=Path, help="resources/paper/table1.csv and table2.csv"
     )
-    parser.add_argument("--table1", required=True, help="resources/paper/table1.csv")
-    parser.add_argument("--table2", required=True, help="resources/paper/table2.csv")
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys, headings and n, in order"
     )
     parser.add_argument("--output", required=True, help="CSV to write")
     options = parser.parse_args(argv)
-    settings = inputs.settings(options.settings, ["table1", "table2", "seed"])
-    for name in ("table1", "table2"):
-        inputs.exact_keys(settings[name], ["rows", "remark"], f"--settings: {name}")
+    shown = Shown.load(options.shown)
     benchmarks = inputs.table(options.benchmarks, ["key", "column", "n"])
     columns = [*benchmarks["column"], "Avg."]
-    published = {name: inputs.table(getattr(options, name), columns) for name in ("table1", "table2")}
+    published = {path.stem: inputs.table(path, columns) for path in options.published}
     frame = score_table.read(options.scores)
-    lines = compare(score_table.settings(frame), settings, published, benchmarks, settings["seed"])
+    found = score_table.settings(frame)
+    lines = compare(found, shown.accuracy_tables, shown.remark, published, benchmarks, shown.seed)
     score_table.write(lines, options.output, {"p": P, "p_holm": P})
     counts = ", ".join(f"{count} {verdict}" for verdict, count in lines["verdict"].value_counts().items())
     say("compare", f"{len(frame):,} scores -> {len(lines)} lines ({counts}): {options.output}")

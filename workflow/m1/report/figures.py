@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from m1.core import style
 from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.report import inputs, score_table
-from m1.report.accuracy import accuracies, at, average, column_headings, rows_of_model
+from m1.report.accuracy import accuracies, average, column_headings, rows_at_setting, rows_of_model
+from m1.report.settings import HELP, Model, Shown
 
 BAND = 0.15
 """Opacity of the regression's confidence band."""
@@ -40,7 +42,7 @@ def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: 
     Raises:
         UserError: a point is missing on a benchmark that has others.
     """
-    points = [at(rows, budget, forced)["accuracy"] for budget, forced in settings]
+    points = [rows_at_setting(rows, budget, forced)["accuracy"] for budget, forced in settings]
     return pd.DataFrame(
         [{key: point.get(key) for key in benchmarks} | {"average": average(point, benchmarks)} for point in points],
         dtype=float,
@@ -75,7 +77,7 @@ def _draw_regression(axes: Axes, budgets: Sequence[int], accuracy: Sequence[floa
 
 def draw(
     found: pd.DataFrame,
-    models: Sequence[Mapping[str, str]],
+    models: Sequence[Model],
     points: Mapping[int, tuple[int, int]],
     benchmarks: Mapping[str, str],
     axis: str,
@@ -86,7 +88,7 @@ def draw(
 
     Args:
         found: from :func:`m1.report.accuracy.accuracies`.
-        models: ``model`` (key) and ``label`` of each.
+        models: in the order of the legend.
         points: place on the x axis to (budget, forced).
         benchmarks: key to heading of the paper's, in order; panels of this run's own come after them.
         axis: label of the x axis, with its unit.
@@ -98,10 +100,8 @@ def draw(
     """
     headings, keys = column_headings(found, benchmarks)
     places = list(points)
-    for number, model in enumerate(models):
-        inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
-    curves = [series(rows_of_model(found, model["model"]), list(points.values()), keys) for model in models]
-    shown = found[found["model"].isin([model["model"] for model in models])]
+    curves = [series(rows_of_model(found, model.key), list(points.values()), keys) for model in models]
+    shown = found[found["model"].isin([model.key for model in models])]
     sizes = (
         shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(str(value) for value in sorted(values)))
     )
@@ -120,7 +120,7 @@ def draw(
             axes.set_xscale("log", base=2)
             axes.tick_params(axis="x", labelrotation=90)
         _draw_curves(axes, places, drawn, regress_here)
-    _draw_legend(last, [model["label"] for model in models], regress_here)
+    _draw_legend(last, [model.label for model in models], regress_here)
     figure.supxlabel(
         axis + ("\n" if note else ""), fontsize=9
     )  # the layout makes room for this label, so its empty line holds the note
@@ -153,54 +153,44 @@ def _draw_legend(axes: Axes, labels: Sequence[str], regress: bool) -> None:
     axes.legend(handles, labels, loc="center", fontsize=8)
 
 
-def figure1(found: pd.DataFrame, settings: Mapping[str, Any], benchmarks: Mapping[str, str]) -> Figure:
+def figure1(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str]) -> Figure:
     """Figure 1: accuracy (%) against thinking budget (tokens, logarithmic), with linear regressions and their 95 %
     bands."""
-    budgets = sorted(settings["budgets"])
+    budgets = sorted(shown.budgets)
     if not budgets or budgets[0] <= 0:
-        raise UserError(f"--settings: budgets {budgets}: each must be at least 1 token, for the axis is logarithmic")
+        raise UserError(f"thinking.budgets {budgets}: each must be at least 1 token, for the axis is logarithmic")
     points = {budget: (budget, 0) for budget in budgets}
-    return draw(found, settings["models"], points, benchmarks, "thinking budget (tokens)", True, settings["note"])
+    return draw(found, shown.figure_models, points, benchmarks, "thinking budget (tokens)", True, shown.note)
 
 
-def figure3(found: pd.DataFrame, settings: Mapping[str, Any], benchmarks: Mapping[str, str]) -> Figure:
+def figure3(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str]) -> Figure:
     """Figure 3: accuracy (%) against how many times ``Wait`` was forced, within one budget."""
-    budget = settings["budget"]
-    points = {forced: (budget, forced) for forced in sorted(settings["forced"])}
+    budget = shown.forced_budget
+    points = {forced: (budget, forced) for forced in sorted(shown.forced)}
     axis = f"forced “Wait” (times, within {budget} thinking tokens)"
-    return draw(found, settings["models"], points, benchmarks, axis, False, settings["note"])
+    return draw(found, shown.figure_models, points, benchmarks, axis, False, shown.note)
 
 
-FIGURES = {
-    "figure1": (figure1, ["models", "budgets", "note"]),
-    "figure3": (figure3, ["models", "forced", "budget", "note"]),
-}
+FIGURES = {"figure1": figure1, "figure3": figure3}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make one figure from scores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figure", choices=FIGURES)
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
     )
-    parser.add_argument(
-        "--settings",
-        required=True,
-        help="JSON; " + "; ".join(f"{name}: {', '.join(keys)}" for name, (_, keys) in FIGURES.items()),
-    )
     parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
     options = parser.parse_args(argv)
-    make, keys = FIGURES[options.figure]
-    settings = inputs.settings(options.settings, keys)
+    shown = Shown.load(options.shown)
     scores = score_table.read(options.scores)
     with style.plt.rc_context(style.RC):
-        style.save(make(accuracies(scores), settings, inputs.benchmarks(options.benchmarks)), options.output)
-    say(
-        options.figure,
-        f"{len(scores):,} scores of {len(settings['models'])} models -> {', '.join(options.output)}",
-    )
+        figure = FIGURES[options.figure](accuracies(scores), shown, inputs.benchmarks(options.benchmarks))
+        style.save(figure, options.output)
+    say(options.figure, f"{len(scores):,} scores of {len(shown.figures)} models -> {', '.join(options.output)}")
 
 
 if __name__ == "__main__":

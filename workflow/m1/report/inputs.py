@@ -1,11 +1,9 @@
-"""What the tables and figures read: settings, published tables, scores, and columns of any file of records."""
+"""What the tables and figures read: published tables, scores, and columns of any file of records."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,31 +12,6 @@ import pyarrow.parquet as pq
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Score
-
-
-def exact_keys(value: Any, keys: Collection[str], where: str) -> dict[str, Any]:
-    """``value`` if it is a mapping with just these keys.
-
-    Raises:
-        UserError: names the keys that are unknown or missing.
-    """
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: {value!r} is not a mapping with the keys {', '.join(keys)}")
-    unknown, missing = sorted(set(value) - set(keys)), sorted(set(keys) - set(value))
-    if unknown or missing:
-        found = [f"unknown {', '.join(unknown)}"] if unknown else []
-        found += [f"missing {', '.join(missing)}"] if missing else []
-        raise UserError(f"{where}: {'; '.join(found)}. The keys are {', '.join(keys)}.")
-    return value
-
-
-def settings(text: str, keys: Collection[str]) -> dict[str, Any]:
-    """The settings of a step from its JSON text."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"--settings: not JSON: {error}") from None
-    return exact_keys(value, keys, "--settings")
 
 
 def table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
@@ -72,18 +45,7 @@ def scores(paths: Sequence[str | Path]) -> list[Score]:
     return [row for path in paths for row in records.read(path, Score)]
 
 
-def named(values: Sequence[str]) -> list[tuple[str, str]]:
-    """``LABEL=PATH`` arguments as label and path."""
-    result = []
-    for value in values:
-        label, equals, path = value.partition("=")
-        if not (label and equals and path):
-            raise UserError(f"{value!r}: each must be LABEL=PATH.parquet")
-        result.append((label, path))
-    return result
-
-
-def held(path: str | Path) -> list[str]:
+def column_names(path: str | Path) -> list[str]:
     """Names of the columns of a file of records."""
     try:
         return pq.read_schema(path).names
@@ -93,19 +55,34 @@ def held(path: str | Path) -> list[str]:
         raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
 
 
-def columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
+def read_columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
     """The named columns of a file of records, whatever the record. Nothing else of the file is read."""
-    there = held(path)
+    there = column_names(path)
     missing = [name for name in names if name not in there]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(there)}")
-    read = selected(path, names)
+    read = read_table(path, names)
     return [read.column(name).to_pylist() for name in names]
 
 
-def selected(path: str | Path, names: Sequence[str]) -> pa.Table:
+def read_table(path: str | Path, names: Sequence[str]) -> pa.Table:
     """The named columns of a file that has them."""
     try:
         return pq.read_table(path, columns=list(names), partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+
+
+def read_decoder(folder: Path) -> Callable[[Sequence[int]], str]:
+    """Token ids to text by the tokenizer of a model's folder; special tokens stay to be seen.
+
+    Raises:
+        UserError: there is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; the thinking of a model needs its tokenizer")
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=False))

@@ -25,7 +25,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import replacing
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
-from m1.report import inputs
+from m1.report.settings import HELP, Shown
 
 BATCH = 500
 """Samples encoded at a time; the tokenizer spreads them over the cores."""
@@ -125,20 +125,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw the lengths of subsets and write their quartiles."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
-    parser.add_argument(
-        "--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset"
-    )
-    parser.add_argument("--settings", required=True, help="JSON: note")
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
     parser.add_argument(
         "--table", required=True, help="CSV to write: n, mean, quartiles, 95 %% and max of each subset, in tokens"
     )
     options = parser.parse_args(argv)
-    note = inputs.settings(options.settings, ["note"])["note"]
-    subsets = {label: records.read(path, Sample) for label, path in inputs.named(options.subset)}
+    shown = Shown.load(options.shown)
+    subsets = {subset.label: records.read(options.shown.parent / subset.file, Sample) for subset in shown.figure8a}
     empty = [label for label, samples in subsets.items() if not samples]
     if empty:
-        raise UserError(f"--subset: no sample in {', '.join(empty)}: its lengths cannot be drawn.")
+        raise UserError(f"no sample in {', '.join(empty)}: its lengths cannot be drawn.")
     if not (options.tokenizer / "tokenizer.json").is_file():
         raise UserError(
             f"{options.tokenizer}: no tokenizer here (tokenizer.json is missing). Check `bases` in the config."
@@ -149,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lengths = {label: token_lengths(tokenizer, samples, f"figure8a {label}") for label, samples in subsets.items()}
     table = summary(lengths)
     with style.plt.rc_context(style.RC):
-        style.save(draw(lengths, note), options.output)
+        style.save(draw(lengths, shown.note), options.output)
     with replacing(options.table) as partial:
         table.to_csv(partial, index=False, float_format="%.1f", lineterminator="\n")
     medians = ", ".join(f"{row['subset']} {row['50 %']:,.0f}" for row in table.to_dict("records"))

@@ -31,8 +31,12 @@ from m1.core.files import read_json, write_text
 from m1.core.progress import Progress, say
 from m1.core.records import LETTERS, Prediction, Question, Rollout, Score
 from m1.report import inputs
+from m1.report.inputs import read_decoder
+from m1.report.settings import HELP, Model, Shown
 
-PARTS = Path(__file__).parents[2] / "report/page"
+CAPTIONS = Path(__file__).parents[2] / "report"
+"""Folder of the captions, ``{name}.rst``, which Snakemake's report shows as well."""
+PARTS = CAPTIONS / "page"
 """Folder of the page's template, style and script."""
 BLOCK = 400_000
 """Bytes of text, uncompressed, in a block: one is inflated in a few milliseconds."""
@@ -156,7 +160,7 @@ def add_thinking(reading: Reading, rollout: Rollout, decode: Callable[[Sequence[
         )
 
 
-def compressed(data: bytes) -> str:
+def compress(data: bytes) -> str:
     """Gzip in base64, the same each time."""
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
 
@@ -176,8 +180,8 @@ def blocks(
     )
     found: list[str] = []
     places: dict[int, tuple[int, int]] = {}
-    for members in _parted([(number, readings[number].text(settings)) for number in order]):
-        block = compressed(b"[" + b",".join(text for _, text in members) + b"]")
+    for members in _split_into_blocks([(number, readings[number].text(settings)) for number in order]):
+        block = compress(b"[" + b",".join(text for _, text in members) + b"]")
         limit -= len(ELEMENT) + len(block)
         if limit < 0:
             break
@@ -186,7 +190,7 @@ def blocks(
     return found, places
 
 
-def _parted(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+def _split_into_blocks(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
     """Neighbours together as long as they are no more than :data:`BLOCK` bytes; a longer text stays alone."""
     members: list[tuple[int, bytes]] = []
     size = 0
@@ -200,13 +204,13 @@ def _parted(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, byte
         yield members
 
 
-def columns(
+def score_columns(
     keys: Sequence[Key],
     readings: Mapping[Key, Reading],
     settings: Sequence[Setting],
     questions: Mapping[tuple[str, str], int],
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Judgements as columns.
+    """Scores as columns.
 
     Args:
         keys: of the readings, in order.
@@ -234,12 +238,12 @@ def columns(
     return list(rules), {"question": question, "tokens": tokens, "state": state, "letter": letter, "rule": rule}
 
 
-def packed(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
+def pack(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
     """Name, type in the page and length of each array, and their bytes, compressed; the widest come first, so that all
     are aligned."""
     kinds = {4: "Uint32Array", 1: "Uint8Array"}
     ordered = sorted(arrays.items(), key=lambda item: -item[1].itemsize)
-    return [[name, kinds[array.itemsize], array.size] for name, array in ordered], compressed(
+    return [[name, kinds[array.itemsize], array.size] for name, array in ordered], compress(
         b"".join(array.tobytes() for _, array in ordered)
     )
 
@@ -264,16 +268,15 @@ def picture(path: Path) -> str:
         raise UserError(f"{path}: not readable: {error.strerror}") from error
 
 
-def captioned(path: Path, captions: Path) -> dict[str, str]:
-    """Name, label and caption of a table or figure; the caption is that of Snakemake's report, ``{name}.rst``, without
-    its marks.
+def read_caption(name: str) -> dict[str, str]:
+    """Name, label and caption of a table or figure; the caption is that of Snakemake's report, without its marks.
 
     The label is what the caption has in bold, ``**Table 1.**``; without a caption, the name.
     """
-    file = captions / f"{path.stem}.rst"
+    file = CAPTIONS / f"{name}.rst"
     text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
     label = re.match(r"\*\*(.+?)\.?\*\*", text)
-    return {"name": path.stem, "label": label[1] if label else path.stem, "caption": re.sub(r"\*\*|``", "", text)}
+    return {"name": name, "label": label[1] if label else name, "caption": re.sub(r"\*\*|``", "", text)}
 
 
 def steps(manifests: Sequence[Path]) -> list[list[str]]:
@@ -330,26 +333,16 @@ def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
     return template.substitute(style=style, script=script, data="\n".join(elements), css_hash=css, js_hash=js)
 
 
-def decoder(folder: str | Path) -> Callable[[Sequence[int]], str]:
-    """Token ids to text by a model folder's tokenizer; special tokens stay to be seen."""
-    from tokenizers import Tokenizer
-
-    file = Path(folder) / "tokenizer.json"
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; --tokenizer names a model's folder")
-    tokenizer = Tokenizer.from_file(str(file))
-    return lambda ids: tokenizer.decode(list(ids), skip_special_tokens=False)
-
-
-def read_thinking(paths: Sequence[Path], tokenizers: Mapping[str, str], readings: Mapping[Key, Reading]) -> None:
-    """Give readings their thinking, from files of rollouts.
+def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, Reading]) -> None:
+    """Give readings their thinking, from the rollouts of the models that have some.
 
     Raises:
-        UserError: a rollout's model has no tokenizer, or there is no score of it.
+        UserError: a model's tokenizer is not there, or there is no score of a rollout.
     """
-    decoders = {model: decoder(folder) for model, folder in tokenizers.items()}
+    decoders = {model.key: read_decoder(folder / model.tokenizer) for model in models if model.tokenizer is not None}
     with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
-        for path in paths:
+        for model, decode in decoders.items():
+            path = folder / "infer" / model / "rollouts.parquet"
             for rollout in records.stream(path, Rollout):
                 reading = readings.get((rollout.benchmark, rollout.question_id, rollout.model))
                 if reading is None:
@@ -357,11 +350,7 @@ def read_thinking(paths: Sequence[Path], tokenizers: Mapping[str, str], readings
                         f"{path}: question {rollout.question_id}, model {rollout.model!r}, has no score; pass "
                         "all --scores"
                     )
-                if rollout.model not in decoders:
-                    raise UserError(
-                        f"--tokenizer: none for model {rollout.model!r} of {path}; pass {rollout.model}=FOLDER"
-                    )
-                add_thinking(reading, rollout, decoders[rollout.model])
+                add_thinking(reading, rollout, decode)
                 progress.advance()
 
 
@@ -375,104 +364,80 @@ def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> di
     found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
     if missing := sorted(read - set(found)):
         raise UserError(
-            f"--questions: {len(missing)} scored questions are in no file, the first {missing[0][1]} of {missing[0][0]}"
+            f"benchmarks: {len(missing)} scored questions are in no file, the first {missing[0][1]} of {missing[0][0]}"
         )
     return {key: question for key, question in found.items() if key in read}
 
 
 def build(options: argparse.Namespace) -> tuple[str, str]:
     """The page of the files that the options name, and what there is to say of it."""
-    settings = inputs.settings(options.settings, ["remark", "models", "megabytes"])
-    models = [
-        inputs.exact_keys(model, ["model", "label"], f"--settings: model {i}")
-        for i, model in enumerate(settings["models"])
-    ]
-    predictions = [row for path in options.predictions for row in records.read(path, Prediction)]
+    shown, folder = Shown.load(options.shown), options.shown.parent
+    paths = [folder / "infer" / model.key / "predictions.parquet" for model in shown.models]
+    predictions = [row for path in paths for row in records.read(path, Prediction)]
     readings = gather(inputs.scores(options.scores), predictions)
     headings = inputs.add_own_benchmarks(
         inputs.benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings)
     )
-    model_order = {model["model"]: number for number, model in enumerate(models)}
+    model_order = {model.key: number for number, model in enumerate(shown.models)}
     benchmark_order = {benchmark: number for number, benchmark in enumerate(headings)}
     for _, _, model in readings:
         if model not in model_order:
-            raise UserError(f"--scores: model {model!r} has no label in --settings")
-    asked = read_questions(options.questions, readings)
-    read_thinking(options.rollouts, dict(inputs.named(options.tokenizer)), readings)
+            raise UserError(f"--scores: model {model!r} has no label in {options.shown}")
+    asked = read_questions([folder / "benchmarks" / f"{key}.parquet" for key in shown.benchmarks], readings)
+    read_thinking(folder, shown.models, readings)
 
     questions = {key: number for number, key in enumerate(sorted(asked, key=lambda key: benchmark_order[key[0]]))}
     keys = sorted(readings, key=lambda key: (questions[key[:2]], model_order[key[2]]))
     every = sorted(
         {setting for reading in readings.values() for setting in reading.scored}, key=lambda setting: setting[::-1]
     )
-    rules, arrays = columns(keys, readings, every, questions)
+    rules, arrays = score_columns(keys, readings, every, questions)
     arrays["model"] = np.array([model_order[key[2]] for key in keys], "<u4")
-    layout, scored = packed(arrays)
+    layout, scored = pack(arrays)
+    manifests = [folder / file for one in shown.manifests for file in one.files]
+    manifests = [path / "manifest.json" if path.is_dir() else path for path in manifests]
     facts = {
-        "remark": settings["remark"],
-        "models": models,
+        "remark": shown.note,
+        "models": [{"model": model.key, "label": model.label} for model in shown.models],
         "benchmarks": [{"key": key, "label": label} for key, label in headings.items()],
         "settings": every,
         "rules": rules,
         "layout": layout,
-        "tables": [{**captioned(path, options.captions), "rows": table(path)} for path in options.tables],
-        "figures": [captioned(path, options.captions) for path in options.figures],
-        "steps": steps(options.manifests),
-        "versions": versions(options.manifests),
-        "megabytes": settings["megabytes"],
+        "tables": [{**read_caption(name), "rows": table(folder / f"{name}.csv")} for name in shown.page_tables],
+        "figures": [read_caption(name) for name in shown.page_figures],
+        "steps": steps(manifests),
+        "versions": versions(manifests),
+        "megabytes": shown.page_megabytes,
     }
     texts = [
         [*key, q.source, q.context, q.stem, q.options, LETTERS.index(q.answer)]
         for key in questions
         for q in [asked[key]]
     ]
-    data = {f"figure-{number}": picture(path) for number, path in enumerate(options.figures)}
-    data |= {"questions": compressed(json.dumps(texts, ensure_ascii=False).encode()), "scored": scored}
-    room = 1e6 * settings["megabytes"] - len(page(facts, data).encode()) - PLACE * len(keys)
+    data = {f"figure-{number}": picture(folder / f"{name}.png") for number, name in enumerate(shown.page_figures)}
+    data |= {"questions": compress(json.dumps(texts, ensure_ascii=False).encode()), "scored": scored}
+    room = 1e6 * shown.page_megabytes - len(page(facts, data).encode()) - PLACE * len(keys)
     found, places = blocks([readings[key] for key in keys], every, room)
     where = np.array([places.get(row, (NOWHERE, 0)) for row in range(len(keys))], "<u4").reshape(-1, 2)
-    data["places"] = compressed(where.tobytes())
+    data["places"] = compress(where.tobytes())
     data |= {f"block-{number}": block for number, block in enumerate(found)}
     return page(facts, data), (
         f"{len(predictions):,} predictions, {len(asked):,} questions, texts of {len(places):,} of "
         f"{len(keys):,} readings, "
-        f"{len(options.tables)} tables, {len(options.figures)} figures"
+        f"{len(shown.page_tables)} tables, {len(shown.page_figures)} figures"
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def files(name: str, help: str, required: bool = False) -> None:
-        parser.add_argument(name, nargs="+", type=Path, default=[], required=required, help=help)
-
-    files("--scores", "scores, any number of models in each file", required=True)
-    files("--predictions", "the predictions that were scored", required=True)
-    files("--questions", "questions, one file per benchmark, by whose key it is named", required=True)
-    files("--rollouts", "the thinking, of models that think")
-    parser.add_argument(
-        "--tokenizer", action="append", default=[], metavar="MODEL=FOLDER", help="a model's folder, for its thinking"
-    )
-    files("--tables", "CSV, in the order shown")
-    files("--figures", "PNG, in the order shown")
-    files("--manifests", "JSON, of the steps that made all this, or folders with a manifest.json")
-    parser.add_argument(
-        "--captions", type=Path, required=True, help="folder of captions, by the names of tables and figures: NAME.rst"
-    )
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
+    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
     )
-    parser.add_argument(
-        "--settings",
-        required=True,
-        help="JSON: remark (on the whole run), models (model and label of each, in order), megabytes "
-        "(of the page, at most: texts"
-        " that do not fit are left out, and the page says so)",
-    )
     parser.add_argument("--output", required=True, type=Path, help="HTML")
     options = parser.parse_args(argv)
-    options.manifests = [path / "manifest.json" if path.is_dir() else path for path in options.manifests]
     html, told = build(options)
     write_text(options.output, html)
     say("page", f"{told}: {options.output}, {options.output.stat().st_size / 1e6:.1f} MB")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ import pandas as pd
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.report import inputs, score_table
-from m1.report.accuracy import at, column_headings, rows_of_model
-from m1.report.statistics import LEVEL, P, holm, paired
+from m1.report.accuracy import column_headings, rows_at_setting, rows_of_model
+from m1.report.settings import HELP, AccuracyRow, Shown
+from m1.report.statistics import LEVEL, P, holm, mcnemar_p
 
 NO_DIFFERENCE = "no difference shown"
 COLUMNS = (
@@ -37,12 +39,12 @@ COLUMNS = (
 )
 
 
-def outcomes(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def outcomes(frame: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
     """Correct (1.0) or incorrect (0.0) by question and row of a table; NaN where a model was not scored.
 
     Args:
         frame: from :func:`m1.report.score_table.read`.
-        rows: ``model`` (key) and ``budget`` (tokens) of each.
+        rows: of the table.
 
     Returns:
         Index benchmark and question_id, one column per row, by its number.
@@ -54,8 +56,8 @@ def outcomes(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> pd.DataF
     found = score_table.settings(plain)
     columns = []
     for row in rows:
-        at(rows_of_model(found, row["model"]), row["budget"], forced=0)
-        chosen = plain[(plain["model"] == row["model"]) & (plain["budget"] == row["budget"])]
+        rows_at_setting(rows_of_model(found, row.model), row.budget, forced=0)
+        chosen = plain[(plain["model"] == row.model) & (plain["budget"] == row.budget)]
         columns.append(chosen.set_index(["benchmark", "question_id"])["correct"].astype(float))
     return pd.concat(columns, axis=1, keys=range(len(columns)))
 
@@ -78,13 +80,17 @@ def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int)
 
 
 def pairs(
-    frame: pd.DataFrame, tables: Mapping[str, Sequence[Mapping[str, Any]]], benchmarks: Mapping[str, str]
+    frame: pd.DataFrame,
+    tables: Mapping[str, Sequence[AccuracyRow]],
+    labels: Mapping[str, str],
+    benchmarks: Mapping[str, str],
 ) -> pd.DataFrame:
     """Every two models of a table on every benchmark that both have, and on all of these together (``all``).
 
     Args:
         frame: from :func:`m1.report.score_table.read`.
-        tables: name to rows, each with ``model`` (key), ``label`` and ``budget`` (tokens).
+        tables: rows by table.
+        labels: model to its label; those of the rows of Table 2 occur at both scales.
         benchmarks: key to heading of the paper's, in order; this run's own come after them.
 
     Returns:
@@ -99,14 +105,10 @@ def pairs(
         if not rows:
             continue
         lines = []
-        correct = (
-            outcomes(frame, rows)
-            if rows
-            else pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=["benchmark", "question_id"]))
-        )
+        correct = outcomes(frame, rows)
         part = pd.Index(shown).get_indexer(correct.index.get_level_values("benchmark"))
         for one, other in combinations(range(len(rows)), 2):
-            sides = _side("first", rows[one]) | _side("second", rows[other])
+            sides = _side("first", rows[one], labels) | _side("second", rows[other], labels)
             counted = compare(correct[one].to_numpy(), correct[other].to_numpy(), part, len(shown) - 1)
             for (key, column), (both_incorrect, only_second, only_first, both_correct) in zip(
                 shown.items(), counted, strict=True
@@ -120,7 +122,10 @@ def pairs(
                         "only_second": only_second,
                         "both_incorrect": both_incorrect,
                     }
-                    tested = {"difference": 100 * (only_first - only_second) / n, "p": paired(only_first, only_second)}
+                    tested = {
+                        "difference": 100 * (only_first - only_second) / n,
+                        "p": mcnemar_p(only_first, only_second),
+                    }
                     lines.append(where | counts | tested)
         of_table = pd.DataFrame(lines, columns=COLUMNS)
         of_table["p_holm"] = holm(of_table["p"])
@@ -129,31 +134,30 @@ def pairs(
     return pd.concat(result, ignore_index=True) if result else pd.DataFrame(columns=COLUMNS)
 
 
-def _side(side: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {side: row["model"], f"{side}_label": row["label"], f"{side}_budget": row["budget"]}
+def _side(side: str, row: AccuracyRow, labels: Mapping[str, str]) -> dict[str, Any]:
+    return {side: row.model, f"{side}_label": labels[row.model], f"{side}_budget": row.budget}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare this run's models with each other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
-    parser.add_argument("--settings", required=True, help="JSON: tables: name to rows, each with model, label, budget")
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
     )
     parser.add_argument("--output", required=True, help="CSV to write")
     options = parser.parse_args(argv)
-    tables = inputs.settings(options.settings, ["tables"])["tables"]
-    for name, rows in tables.items():
-        for number, row in enumerate(rows):
-            inputs.exact_keys(row, ["model", "label", "budget"], f"--settings: {name}, row {number}")
+    shown = Shown.load(options.shown)
     frame = score_table.read(options.scores)
-    lines = pairs(frame, tables, inputs.benchmarks(options.benchmarks))
+    labels = {model.key: model.label for model in shown.models}
+    lines = pairs(frame, shown.accuracy_tables, labels, inputs.benchmarks(options.benchmarks))
     score_table.write(lines, options.output, {"p": P, "p_holm": P})
-    shown = int((lines["better"] != NO_DIFFERENCE).sum())
+    different = int((lines["better"] != NO_DIFFERENCE).sum())
     say(
         "paired",
-        f"{len(frame):,} scores -> {len(lines):,} paired comparisons, {shown:,} show a difference: {options.output}",
+        f"{len(frame):,} scores -> {len(lines):,} paired comparisons, {different:,} show a difference: "
+        f"{options.output}",
     )
 
 

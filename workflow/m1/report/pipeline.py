@@ -24,7 +24,7 @@ from m1.core import style
 from m1.core.errors import UserError, run
 from m1.core.files import read_json
 from m1.core.progress import say
-from m1.report import inputs
+from m1.report.settings import HELP, Shown
 
 Edge = tuple[str, str]
 Counts = Mapping[str, Mapping[str, Any]]
@@ -145,10 +145,10 @@ TOLD: dict[str, Callable[[Counts], list[str]]] = {
     "pools_collect": _sum("pools", ("questions", "questions")),
     "pools_collect_benchmark": _sum("benchmarks", ("questions", "questions")),
     "pools_merge": _each("merged", "questions"),
-    "screen_attempt": _each("right", "solved"),
-    "screen_ask": _each("right", "solved"),
+    "screen_attempt": _each("correct", "solved"),
+    "screen_ask": _each("correct", "solved"),
     "screen_hard": _each("hard", "hard questions"),
-    "distill_traces": _each("verdicts/right", "right traces"),
+    "distill_traces": _each("verdicts/correct", "correct traces"),
     "select_domains": _each("labelled", "labels"),
     "select_sample": _each("samples", "samples"),
     "select_published": _each("samples", "samples"),
@@ -156,7 +156,7 @@ TOLD: dict[str, Callable[[Counts], list[str]]] = {
     "infer_sweep": _sum("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
     "infer_answer": _sum("models", ("questions", "answers")),
     "infer_published": _sum("models", ("predictions", "answers")),
-    "score_predictions": _sum("models", ("predictions", "scores"), ("correct", "right")),
+    "score_predictions": _sum("models", ("predictions", "scores"), ("correct", "correct")),
 }
 """What is told of a rule's manifests on the arrow that leaves it."""
 
@@ -174,7 +174,7 @@ def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
     found: dict[str, dict[str, Any]] = {}
     for rule, path in manifests:
         if rule not in TOLD:
-            raise UserError(f"--manifest {rule}={path}: nothing is told of this rule; of {', '.join(TOLD)} there is")
+            raise UserError(f"manifest {path} of {rule}: nothing is told of this rule; of {', '.join(TOLD)} there is")
         path = path / "manifest.json" if path.is_dir() else path
         found.setdefault(rule, {})[path.parent.name if path.name == "manifest.json" else path.stem] = read_json(
             path
@@ -497,26 +497,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw the pipeline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graph", required=True, type=Path, help="what `snakemake --rulegraph dot` prints")
-    parser.add_argument(
-        "--manifest",
-        action="append",
-        default=[],
-        metavar="RULE=PATH",
-        help="manifest of what a rule made, once for each",
-    )
-    parser.add_argument("--settings", required=True, help="JSON: note")
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
     options = parser.parse_args(argv)
-    note = inputs.settings(options.settings, ["note"])["note"]
+    shown = Shown.load(options.shown)
     try:
         dot = options.graph.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{options.graph}: cannot be read ({error.strerror})") from None
     rules, edges = parse(dot)
-    told = labels([(rule, Path(path)) for rule, path in inputs.named(options.manifest)])
+    manifests = [(one.rule, options.shown.parent / file) for one in shown.manifests for file in one.files]
+    told = labels(manifests)
     with style.plt.rc_context(style.PLACED):
-        style.save(draw(rules, edges, told, note), options.output)
-    say("figure2", f"{len(rules)} rules, {len(options.manifest)} manifests -> {', '.join(options.output)}")
+        style.save(draw(rules, edges, told, shown.note), options.output)
+    say("figure2", f"{len(rules)} rules, {len(manifests)} manifests -> {', '.join(options.output)}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.report import inputs, score_table
 from m1.report.accuracy import column_headings, rows_of_model
-from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, paired, percentiles, wilson
+from m1.report.settings import HELP, Shown
+from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, mcnemar_p, percentiles, wilson
 
 DRAWS = 10_000
 """Bootstrap draws of the questions."""
@@ -77,7 +79,7 @@ def sweep(frame: pd.DataFrame, model: str) -> Sweep:
     )
 
 
-def before(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
+def previous_setting(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
     """What a setting is compared with: the next smaller count in the same budget, or without force the next smaller
     budget."""
     budget, forced = setting
@@ -128,7 +130,7 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
                 "length_r": r,
                 "length_p": length_p,
             }
-            if (earlier := before(setting, one.settings)) is not None:
+            if (earlier := previous_setting(setting, one.settings)) is not None:
                 line |= turns(correct[:, one.settings.index(earlier)], now)
                 line |= {"before_budget": earlier[0], "before_forced": earlier[1]}
             lines.append(line)
@@ -145,7 +147,7 @@ def turns(earlier: np.ndarray, now: np.ndarray) -> dict[str, Any]:
         "incorrect_to_correct": won,
         "correct_to_incorrect_rate": 100 * lost / earlier.sum() if earlier.any() else np.nan,
         "incorrect_to_correct_rate": 100 * won / (~earlier).sum() if not earlier.all() else np.nan,
-        "p": paired(lost, won),
+        "p": mcnemar_p(lost, won),
     }
 
 
@@ -200,7 +202,7 @@ def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
             else:
                 drawn[key] = redraw(correct, generator(seed, model, key, over, str(within)))
             p = [
-                paired(int((correct[:, a] & ~correct[:, b]).sum()), int((~correct[:, a] & correct[:, b]).sum()))
+                mcnemar_p(int((correct[:, a] & ~correct[:, b]).sum()), int((~correct[:, a] & correct[:, b]).sum()))
                 for a, b in pairs
             ]
             interval = dict(zip(("low", "high"), wilson(correct.sum(axis=0).max(), len(correct))))
@@ -279,22 +281,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write what longer and forced thinking do to each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
-    parser.add_argument(
-        "--settings", required=True, help="JSON: models, each with model and label; seed of the bootstrap"
-    )
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument(
         "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
     )
     parser.add_argument(
-        "--scaling", required=True, help="CSV to write: every model, benchmark, budget and forced count"
-    )
-    parser.add_argument(
-        "--best", required=True, help="CSV to write: the best budget and forced count, and where more does harm"
+        "--output",
+        nargs=2,
+        required=True,
+        metavar=("SCALING", "BEST"),
+        help="CSVs to write: every model, benchmark, budget and forced count; the best budget and forced count, and "
+        "where more does harm",
     )
     options = parser.parse_args(argv)
-    settings = inputs.settings(options.settings, ["models", "seed"])
-    for number, model in enumerate(settings["models"]):
-        inputs.exact_keys(model, ["model", "label"], f"--settings: model {number}")
+    shown, (scaling_path, best_path) = Shown.load(options.shown), options.output
     frame = score_table.read(options.scores, ["thinking_tokens", "ended"])
     headings, keys = column_headings(frame, inputs.benchmarks(options.benchmarks))
     order = {key: place for place, key in enumerate([*keys, ALL, AVERAGE])}
@@ -302,18 +302,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     everything: list[dict[str, Any]] = []
     bests: list[dict[str, Any]] = []
     gc.freeze()  # statsmodels collects garbage at every correction of p: 60 ms each time, over all that is loaded
-    for model in settings["models"]:
-        one = sweep(frame, model["model"])
-        for lines, found in ((everything, scaling(one)), (bests, best(one, model["model"], settings["seed"]))):
+    for model in shown.figure_models:
+        one = sweep(frame, model.key)
+        for lines, found in ((everything, scaling(one)), (bests, best(one, model.key, shown.seed))):
             ordered = sorted(found, key=lambda line: order[line["benchmark"]])
-            lines += [{**model, "column": headings[line["benchmark"]], **line} for line in ordered]
+            lines += [
+                {"model": model.key, "label": model.label, "column": headings[line["benchmark"]], **line}
+                for line in ordered
+            ]
     whole = ["correct_to_incorrect", "incorrect_to_correct", "before_budget", "before_forced"]
     table = pd.DataFrame(everything, columns=SCALING).astype(dict.fromkeys(whole, "Int64"))
-    score_table.write(table, options.scaling, {"length_r": "{:.3f}", "length_p": P, "p": P, "p_holm": P})
+    score_table.write(table, scaling_path, {"length_r": "{:.3f}", "length_p": P, "p": P, "p_holm": P})
     table = pd.DataFrame(bests, columns=BEST).astype({"within": "Int64", "n": "Int64"})
-    score_table.write(table, options.best, {"degrades_p": P})
-    done = f"{len(everything):,} settings: {options.scaling}; {len(bests):,} best budgets and counts: {options.best}"
-    say("scaling", f"{len(frame):,} scores of {len(settings['models'])} models -> {done}")
+    score_table.write(table, best_path, {"degrades_p": P})
+    done = f"{len(everything):,} settings: {scaling_path}; {len(bests):,} best budgets and counts: {best_path}"
+    say("scaling", f"{len(frame):,} scores of {len(shown.figures)} models -> {done}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Judgements as one table of columns: what comparisons and statistics read, for hundreds of thousands of them in a
+"""Scores as one table of columns: what comparisons and statistics read, for hundreds of thousands of them in a
 second."""
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def read(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:
         UserError: a file is missing, not Parquet, not of scores or has an empty cell; a question is scored twice at
             one setting.
     """
-    return once(pd.concat([_table(path, [*QUESTION, "correct", *more]) for path in paths], ignore_index=True))
+    return refuse_repeats(pd.concat([_table(path, [*QUESTION, "correct", *more]) for path in paths], ignore_index=True))
 
 
-def once(frame: pd.DataFrame) -> pd.DataFrame:
-    """Judgements in which no question is scored twice at one setting, so that none counts twice.
+def refuse_repeats(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same scores, in which no question is scored twice at one setting, so that none counts twice.
 
     Raises:
         UserError: one is.
@@ -55,13 +55,13 @@ def once(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
-    found, wanted = inputs.held(path), records.schema(Score)
+    found, wanted = inputs.column_names(path), records.schema(Score)
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
             f"{path}: not a file of scores: no column {', '.join(missing)}. Delete it to have it made again."
         )
-    table = inputs.selected(path, names)
+    table = inputs.read_table(path, names)
     for name in names:
         column = table.column(name)
         if column.type != wanted.field(name).type:

@@ -34,7 +34,7 @@ def two_proportions(k: int, n: int, k_other: int, n_other: int) -> tuple[float, 
     return p, 100 * low, 100 * high
 
 
-def paired(only_first: int, only_second: int) -> float:
+def mcnemar_p(only_first: int, only_second: int) -> float:
     """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else chi-square without
     continuity correction."""
     table = [[0, only_first], [only_second, 0]]  # the concordant pairs have no say

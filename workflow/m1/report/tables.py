@@ -20,7 +20,8 @@ from m1.core.errors import UserError, run
 from m1.core.files import replacing
 from m1.core.progress import say
 from m1.report import inputs, score_table
-from m1.report.accuracy import accuracies, at, average, column_headings, rows_of_model
+from m1.report.accuracy import accuracies, average, column_headings, rows_at_setting, rows_of_model
+from m1.report.settings import HELP, AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
@@ -30,7 +31,7 @@ MISSING = "missing"
 
 def accuracy_table(
     found: pd.DataFrame,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[AccuracyRow],
     remark: str,
     published: pd.DataFrame,
     benchmarks: Mapping[str, str],
@@ -39,17 +40,15 @@ def accuracy_table(
 
     Args:
         found: from :func:`m1.report.accuracy.accuracies`.
-        rows: in the order shown, each with ``model`` (key), ``label`` (name shown), ``budget`` (tokens), ``published``
-            (name in the published table, or None) and the group, keyed by the first heading of ``published``.
+        rows: in the order shown.
         remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
         published: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: key to heading of the paper's; columns of this run's own come after them.
 
     Returns:
         The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so
-        that averages
-        compare: NaN for a model that lacks one of them), and one line per model and benchmark: group, model, label,
-        benchmark, budget, k, n, accuracy, low, high, published.
+        that averages compare: NaN for a model that lacks one of them), and one line per model and benchmark: group,
+        model, label, benchmark, budget, k, n, accuracy, low, high, published.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -57,15 +56,14 @@ def accuracy_table(
     group, name = published.columns[:2]
     headings, keys = column_headings(found, benchmarks)
     wide, long = [], []
-    for number, row in enumerate(rows):
-        inputs.exact_keys(row, ["model", "label", group, "published", "budget"], f"--settings: row {number}")
-        model = at(rows_of_model(found, row["model"]), row["budget"], forced=0)
+    for row in rows:
+        model = rows_at_setting(rows_of_model(found, row.model), row.budget, forced=0)
         reference = _published_row(published, row, group, name)
-        shown = f"{row[group]} ({remark})" if remark else row[group]
+        shown = f"{row.group} ({remark})" if remark else row.group
         cells = {heading: model["accuracy"].get(key) for key, heading in headings.items()}
-        wide.append({group: shown, name: row["label"], **cells, "Avg.": average(model["accuracy"], keys)})
+        wide.append({group: shown, name: row.label, **cells, "Avg.": average(model["accuracy"], keys)})
         long += [
-            {group: shown, "model": row["model"], "label": row["label"], "benchmark": key, "budget": row["budget"]}
+            {group: shown, "model": row.model, "label": row.label, "benchmark": key, "budget": row.budget}
             | {column: model.loc[key, column] for column in ("k", "n", "accuracy", "low", "high")}
             | {"published": reference.get(headings[key])}
             for key in keys
@@ -74,75 +72,61 @@ def accuracy_table(
     return pd.DataFrame(wide), pd.DataFrame(long)
 
 
-def _published_row(published: pd.DataFrame, row: Mapping[str, Any], group: str, name: str) -> dict[str, float]:
+def _published_row(published: pd.DataFrame, row: AccuracyRow, group: str, name: str) -> dict[str, float]:
     """The published accuracies by heading; none for None. Names that occur in several groups (Random of Table 2) need
     the group, too."""
-    if row["published"] is None:
+    if row.published is None:
         return {}
-    matches = published[published[name] == row["published"]]
+    matches = published[published[name] == row.published]
     if len(matches) > 1:
-        matches = matches[matches[group] == row[group]]
+        matches = matches[matches[group] == row.group]
     if len(matches) != 1:
         raise UserError(
-            f"--settings: row {row['label']!r}: {len(matches)} published rows are named "
-            f"{row['published']!r} with {group} {row[group]!r}; "
+            f"row {row.label!r}: {len(matches)} published rows are named {row.published!r} with {group} {row.group!r}; "
             f"the names are {', '.join(published[name].drop_duplicates())}, or null for none"
         )
     return matches.iloc[0, 2:].to_dict()
 
 
 def count_table(
-    counts: Mapping[str, Mapping[str, int]],
-    rows: Sequence[Mapping[str, Any]],
-    columns: Sequence[str],
-    published: pd.DataFrame,
+    rows: Sequence[CountRow], counts: Sequence[Mapping[str, int]], columns: Sequence[str], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Table 3: questions per pool at each step of the curation, and its long form with the published counts.
 
     Args:
-        counts: label to (pool key to number of questions).
-        rows: in the order shown, each with ``label`` and ``published`` (name in the published table, or None).
+        rows: in the order shown.
+        counts: pool key to number of questions, of each row.
         columns: pool keys in the order shown.
         published: Dataset, one column per pool, Summation.
 
     Raises:
-        UserError: rows and counts have other labels; a question is of a pool without a column; a published name does
-            not exist.
+        UserError: a question is of a pool without a column; a published name does not exist.
     """
     wide, long = [], []
-    for number, row in enumerate(rows):
-        inputs.exact_keys(row, ["label", "published"], f"--settings: row {number}")
-    labels = [row["label"] for row in rows]
-    if sorted(labels) != sorted(counts):
-        raise UserError(
-            f"--row names {', '.join(counts)}, but the rows in --settings are {', '.join(labels)}: they "
-            "must be the same"
-        )
-    for row in rows:
-        found = counts[row["label"]]
+    for row, found in zip(rows, counts, strict=True):
         strays = sorted(set(found) - set(columns))
         if strays:
             raise UserError(
-                f"row {row['label']!r}: questions of {', '.join(strays)}, not among the columns {', '.join(columns)}"
+                f"row {row.label!r}: questions of {', '.join(strays)}, not among the columns {', '.join(columns)}"
             )
         cells = {POOLS.get(key, key): found.get(key, 0) for key in columns} | {"Summation": sum(found.values())}
-        matches = published[published["Dataset"] == row["published"]]
-        if row["published"] is not None and len(matches) != 1:
+        matches = published[published["Dataset"] == row.published]
+        if row.published is not None and len(matches) != 1:
             raise UserError(
-                f"--settings: row {row['label']!r}: no published row is named {row['published']!r}; "
+                f"table3, row {row.label!r}: no published row is named {row.published!r}; "
                 f"the names are {', '.join(published['Dataset'])}, or null for none"
             )
         reference = {} if matches.empty else matches.iloc[0].to_dict()
-        wide.append({"Dataset": row["label"], **_beside(cells, reference, published)})
+        wide.append({"Dataset": row.label, **_add_published(cells, reference, published)})
         long += [
-            {"dataset": row["label"], "source": heading, "count": value, "published": reference.get(heading)}
+            {"dataset": row.label, "source": heading, "count": value, "published": reference.get(heading)}
             for heading, value in cells.items()
         ]
     return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"published": "Int64"})
 
 
-def _beside(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
-    """Cells with the published ones to their correct, under ``{heading} published``; headings that the published table
+def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
+    """Cells with the published ones to their right, under ``{heading} published``; headings that the published table
     lacks have none."""
     row: dict[str, Any] = {}
     for heading, value in cells.items():
@@ -176,8 +160,7 @@ def sample_domains(
         domain = own or (domains or {}).get(question)
         if not domain:
             raise UserError(
-                f"subset {label}: question {question} has no domain of its own and none in the file given "
-                "as --domains. "
+                f"subset {label}: question {question} has no domain of its own and none in the file of domains. "
                 "Label it and run again."
             )
         found[domain, source] += 1
@@ -213,7 +196,7 @@ def domain_table(
                 cells = {heading: counts.get((domain, key), 0) for key, heading in pools.items()}
                 cells["Summation"] = sum(filter(None, cells.values()))
             shown = {f"{subset} {heading}": MISSING if value is None else value for heading, value in cells.items()}
-            row |= _beside(shown, reference, published)
+            row |= _add_published(shown, reference, published)
             long += [
                 {
                     "domain": domain,
@@ -234,59 +217,70 @@ def write(table: pd.DataFrame, path: str | Path, missing: str = "") -> None:
         table.to_csv(partial, index=False, float_format="%.2f", lineterminator="\n", na_rep=missing)
 
 
-def _run_accuracy_table(options: argparse.Namespace) -> None:
-    settings = inputs.settings(options.settings, ["rows", "remark"])
+def _write_accuracies(options: argparse.Namespace, shown: Shown) -> None:
+    if (rows := shown.accuracy_tables.get(options.table)) is None:
+        raise UserError(
+            f"{options.table}: this configuration has none (report.{options.table} is null). "
+            "Give its models and budget in the configuration, or ask for the other tables only."
+        )
     benchmarks = inputs.benchmarks(options.benchmarks)
     published = inputs.table(options.published, benchmarks.values())
     scores = score_table.read(options.scores)
-    wide, long = accuracy_table(accuracies(scores), settings["rows"], settings["remark"], published, benchmarks)
+    wide, long = accuracy_table(accuracies(scores), rows, shown.remark, published, benchmarks)
     write(wide, options.output, MISSING)
     write(long, options.long)
     say(options.table, f"{len(scores):,} scores -> {len(wide)} rows, {len(long)} accuracies: {options.output}")
 
 
-def _run_table3(options: argparse.Namespace) -> None:
-    settings = inputs.settings(options.settings, ["columns", "rows"])
+def _write_counts(options: argparse.Namespace, shown: Shown) -> None:
     published = inputs.table(options.published, ["Dataset", "Summation"])
-    sources: dict[str, str] = {}
-    for path in options.questions:
-        sources.update(zip(*inputs.columns(path, ["id", "source"])))
-    counts: dict[str, Counter[str]] = {}
-    for label, path in inputs.named(options.row):
-        counts.setdefault(label, Counter()).update(_sources(path, sources))
-    wide, long = count_table(counts, settings["rows"], settings["columns"], published)
+    folder = options.shown.parent
+    sources = dict(zip(*inputs.read_columns(folder / shown.questions, ["id", "source"])))
+    counts = [
+        Counter(source for file in row.files for source in _sources(folder / file, sources)) for row in shown.table3
+    ]
+    wide, long = count_table(shown.table3, counts, shown.pools, published)
     write(wide, options.output)
     write(long, options.long)
-    say(options.table, f"{len(options.row)} files -> {len(wide)} rows: {options.output}")
+    files = sum(len(row.files) for row in shown.table3)
+    say(options.table, f"{files} files -> {len(wide)} rows: {options.output}")
 
 
-def _sources(path: str, sources: Mapping[str, str]) -> list[str]:
+def _sources(path: Path, sources: Mapping[str, str]) -> list[str]:
     """The source of each record of a file: its own, or that of its question (traces)."""
-    if "source" in inputs.held(path):
-        return inputs.columns(path, ["source"])[0]
-    identities = inputs.columns(path, ["question_id"])[0]
+    if "source" in inputs.column_names(path):
+        return inputs.read_columns(path, ["source"])[0]
+    identities = inputs.read_columns(path, ["question_id"])[0]
     strays = [identity for identity in identities if identity not in sources]
     if strays:
         raise UserError(
             f"{path}: the source of {len(strays)} of {len(identities)} records is not known (the first: "
-            f"question {strays[0]}). "
-            "Give the files of their questions as --questions."
+            f"question {strays[0]}): it is not among the questions of all pools."
         )
     return [sources[identity] for identity in identities]
 
 
-def _run_table4(options: argparse.Namespace) -> None:
+def _write_domains(options: argparse.Namespace, shown: Shown) -> None:
     published = inputs.table(options.published, ["Domain"])
-    domains = dict(zip(*inputs.columns(options.domains, ["question_id", "name"]))) if options.domains else None
+    folder, domains = options.shown.parent, None
+    if shown.domains is not None:
+        domains = dict(zip(*inputs.read_columns(folder / shown.domains, ["question_id", "name"])))
     subsets, total = {}, 0
-    for label, path in inputs.named(options.subset):
-        samples = list(zip(*inputs.columns(path, ["id", "source", "domain"])))
-        subsets[label] = sample_domains(label, samples, domains)
+    for subset in shown.table4:
+        samples = list(zip(*inputs.read_columns(folder / subset.file, ["id", "source", "domain"])))
+        subsets[subset.label] = sample_domains(subset.label, samples, domains)
         total += len(samples)
     wide, long = domain_table(subsets, published)
     write(wide, options.output)
     write(long, options.long)
     say(options.table, f"{total:,} samples -> {len(wide)} domains: {options.output}")
+
+
+def _add_shown(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--shown", type=Path, required=True, help=HELP)
+    command.add_argument("--published", required=True, help="the table of that name in resources/paper")
+    command.add_argument("--output", required=True, help="CSV to write, in the paper's layout")
+    command.add_argument("--long", required=True, help="CSV to write, a line for each cell, beside the published one")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -295,47 +289,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="table", required=True)
     for name in ("table1", "table2"):
         command = commands.add_parser(name)
-        command.set_defaults(run=_run_accuracy_table)
-        command.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
-        command.add_argument("--published", required=True, help=f"resources/paper/{name}.csv")
+        command.set_defaults(run=_write_accuracies)
+        _add_shown(command)
+        command.add_argument("--scores", nargs="*", required=True, help="scores, any number of models in each file")
         command.add_argument(
             "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
         )
-        command.add_argument("--settings", required=True, help="JSON: rows, remark")
-        command.add_argument(
-            "--long", required=True, help="CSV to write: k, n, interval and published accuracy of each cell"
-        )
-        command.add_argument("--output", required=True, help="CSV to write")
-    command = commands.add_parser("table3")
-    command.set_defaults(run=_run_table3)
-    command.add_argument(
-        "--row",
-        action="append",
-        required=True,
-        metavar="LABEL=PATH",
-        help="records with a source or a question_id; files of one label are counted together",
-    )
-    command.add_argument(
-        "--questions",
-        nargs="+",
-        default=[],
-        help="questions, for the sources of records that have none of their own (traces)",
-    )
-    command.add_argument("--published", required=True, help="resources/paper/table3.csv")
-    command.add_argument("--settings", required=True, help="JSON: columns, rows")
-    command.add_argument("--long", required=True, help="CSV to write: each count beside the published one")
-    command.add_argument("--output", required=True, help="CSV to write")
-    command = commands.add_parser("table4")
-    command.set_defaults(run=_run_table4)
-    command.add_argument("--domains", help="domain records, for samples without a domain of their own")
-    command.add_argument(
-        "--subset", action="append", required=True, metavar="LABEL=PATH", help="samples, once per subset"
-    )
-    command.add_argument("--published", required=True, help="resources/paper/table4.csv")
-    command.add_argument("--long", required=True, help="CSV to write: each count beside the published one")
-    command.add_argument("--output", required=True, help="CSV to write")
+    for name, write_table in (("table3", _write_counts), ("table4", _write_domains)):
+        command = commands.add_parser(name)
+        command.set_defaults(run=write_table)
+        _add_shown(command)
     options = parser.parse_args(argv)
-    options.run(options)
+    options.run(options, Shown.load(options.shown))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import pandas as pd
 
@@ -21,6 +22,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import write_text
 from m1.core.progress import say
 from m1.report import inputs
+from m1.report.settings import HELP, Shown
 from m1.report.tables import MISSING
 
 CAPTIONS = {
@@ -208,22 +210,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("number", choices=CAPTIONS)
     parser.add_argument("--table", required=True, help="CSV from m1.report.tables")
     parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: headings and kinds")
-    parser.add_argument(
-        "--settings",
-        required=True,
-        help="JSON: bold: names of rows in bold; note: added to the caption, empty for none",
-    )
+    parser.add_argument("--shown", type=Path, required=True, help=HELP)
     parser.add_argument("--latex", required=True, help="file to write: .tex, to be \\input")
     parser.add_argument("--markdown", required=True, help="file to write: .md")
     options = parser.parse_args(argv)
-    settings = inputs.settings(options.settings, ["bold", "note"])
+    shown = Shown.load(options.shown)
+    bold = [row.label for row in shown.accuracy_tables.get(options.number, ()) if row.bold]
     benchmarks = inputs.table(options.benchmarks, ["column", "kind"])
     try:
         table = pd.read_csv(options.table, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{options.table}: not readable as CSV: {error}. Delete it to have it made again.") from error
     kinds = dict(zip(benchmarks["column"], benchmarks["kind"]))
-    made = layout(options.number, table, kinds, settings["bold"], settings["note"])
+    made = layout(options.number, table, kinds, bold, shown.note)
     write_text(options.latex, latex(made))
     write_text(options.markdown, markdown(made))
     say("typeset", f"{options.number}: {len(table)} rows -> {options.latex}, {options.markdown}")

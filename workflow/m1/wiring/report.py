@@ -1,22 +1,59 @@
-"""From the checked configuration to what the rules of the report need: rows of tables, models of figures, and the
-page's parts."""
+"""What the rules of the report see: what is shown, and the files that it is made from."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from m1.wiring.run import Wildcards, Wiring
+from m1.report.settings import AccuracyRow, CountRow, Model, RuleManifests, Shown, Subset
+from m1.wiring.config import all_weights
+from m1.wiring.run import Run
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
+"""Names of the figures, in the order of the page."""
+MERGED = "pools/merged.parquet"
+"""Questions of all pools, deduplicated."""
+TABLE3 = {
+    "m23k": "+Decontamination & deduplication (m23K)",
+    "random_23k": "Random 23K",
+    "random_1k": "Random 1K",
+    "hard_random_1k": "Hard random 1K",
+    "hard_domain_1k": "Hard Domain Balanced 1K",
+    "m1k": "Hard Domain Dataset Balanced 1K (m1K)",
+}
+"""Subset to its row in Table 3, as in the paper."""
 
 
-class ReportWiring(Wiring):
-    """The wiring of all rules: that of the stages before, and the report's."""
+class ReportRules:
+    """Inputs, targets and settings of the report's rules.
+
+    Args:
+        run: what this configuration computes.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.report: dict[str, Any] = run.config["report"]
+        self.figures: list[str] = self.report["figures"]
+        """Models of Figures 1, 3, 4, 5 and 8."""
+        accuracy_models = [model for table in ("table1", "table2") for model in self.table_models(table)]
+        self.compared = list(dict.fromkeys(accuracy_models))
+        """Models of Tables 1 and 2."""
+        self.models = list(dict.fromkeys([*accuracy_models, *self.figures]))
+        """Models that a table or figure shows."""
+
+    # What is made
+
+    def tables(self) -> list[str]:
+        """Names of the tables, in the order of the page."""
+        names = ["table1", *(["table2"] if "table2" in self.report else []), "table3", "table4"]
+        names += ["compare", "paired", "scaling", "best_budget", "cases"]
+        names += ["spending"] if self.run.http_steps() else []
+        return names + (["sweep_cost"] if self.run.swept else [])
 
     def targets(self) -> list[str]:
         """Everything that this configuration makes in the end."""
@@ -25,288 +62,167 @@ class ReportWiring(Wiring):
         names += [f"{name}.pdf" for name in FIGURES]
         return [f"<results>/{name}" for name in [*names, "report.html"]]
 
-    def tables(self) -> list[str]:
-        """Names of the tables, in the order of the report."""
-        names = ["table1", *(["table2"] if "table2" in self.config["report"] else []), "table3", "table4"]
-        names += ["compare", "paired", "scaling", "best_budget", "cases"]
-        return names + (["spending"] if self.spending() else []) + (["sweep_cost"] if self.swept else [])
+    def page(self) -> list[str]:
+        """The tables and figures on the page."""
+        return [f"<results>/{name}.csv" for name in self.tables()] + [f"<results>/{name}.png" for name in FIGURES]
 
-    def scores(self, shown: str) -> list[str]:
-        """Judgements of the models of a table or of the figures."""
-        part = self.config["report"][shown]
-        return [f"<results>/score/{model}.parquet" for model in (part if isinstance(part, list) else part["models"])]
+    # What it is made from
 
-    def table1(self) -> str:
-        """Rows of Table 1, as JSON."""
-        return self._accuracies("table1", lambda recipe: {key: recipe[key] for key in ("group", "label", "published")})
+    def table_models(self, table: str) -> list[str]:
+        """Models of Table 1 or 2; none of a table that this configuration lacks."""
+        return list(self.report[table]["models"]) if table in self.report else []
 
-    def table2(self) -> str:
-        """Rows of Table 2, as JSON."""
-        return self._accuracies(
-            "table2", lambda recipe: {**recipe["ablation"], "published": recipe["ablation"]["label"]}
-        )
+    def scores(self, models: list[str]) -> list[str]:
+        """Scores of models."""
+        return [f"<results>/score/{model}.parquet" for model in models]
 
-    def _accuracies(self, table: str, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> str:
-        report: dict[str, Any] = self.config["report"]
-        rows = []
-        for model in report[table]["models"]:
-            budget = report[table]["budget"] if model in self.thinking else 0
-            rows.append({"model": model, "budget": budget, **shown(self.recipes[model])})
-        return json.dumps({"rows": rows, "remark": report["remark"]})
-
-    def table3(self) -> list[tuple[str, str | None, list[str]]]:
-        """Rows of Table 3: label, name in the paper (None: a row of ours), and the files that are counted.
-
-        Rows of stages that this run does not enter (m23K is taken as published), and of subsets that it lacks, are left
-        out.
-        """
-        m1k = "Hard Domain Dataset Balanced 1K (m1K)"
-        rows: list[tuple[str, str | None, list[str]]] = [
-            ("Initial collection", "Initial collection", self.pools()),
-            ("Deduplication & decontamination", None, ["<results>/pools/merged.parquet"]),
+    def texts(self, models: list[str]) -> list[str]:
+        """What models were asked, thought and answered."""
+        answers = [f"<results>/infer/{model}/predictions.parquet" for model in models]
+        return [
+            *self.run.benchmarks,
+            *answers,
+            *(f"<results>/infer/{model}/rollouts.parquet" for model in models if model in self.run.swept),
         ]
-        if "m23k" in self.sampled:
-            rows += [
-                ("+After difficulty filtering", "+After difficulty filtering", ["<results>/screen/hard.parquet"]),
-                ("+Generating thinking data", "+Generating thinking data", ["<results>/distill/hard.parquet"]),
-            ]
-        subsets = {
-            "m23k": "+Decontamination & deduplication (m23K)",
-            "random_23k": "Random 23K",
-            "random_1k": "Random 1K",
-            "hard_random_1k": "Hard random 1K",
-            "hard_domain_1k": "Hard Domain Balanced 1K",
-            "m1k": m1k,
-        }
-        return rows + [
-            (label, label, [f"<results>/select/{key}.parquet"])
-            for key, label in subsets.items()
-            if key in self.config["subsets"]
-        ]
+
+    def tokenizers(self, models: list[str]) -> list[str]:
+        """Folders of the models that think, whose tokenizers read it. Rules take them as ``ancient``: another model has
+        other predictions."""
+        return [self.run.weights(model) for model in models if model in self.run.swept]
 
     def counted(self) -> list[str]:
-        """The files that Table 3 counts."""
-        return [path for _, _, paths in self.table3() for path in paths]
+        """The records that Table 3 counts, and the questions of all pools."""
+        return _in_results(dict.fromkeys([MERGED, *(file for row in self.table3() for file in row.files)]))
 
-    def table3_rows(self, wildcards: Wildcards, input: Any) -> list[str]:
-        """``--row=label=path`` for each file of Table 3."""
-        labels = [label for label, _, paths in self.table3() for _ in paths]
-        return [f"--row={label}={path}" for label, path in zip(labels, input.counted, strict=True)]
+    def labelled(self) -> list[str]:
+        """The subsets of Table 4, and the domain labels of their questions."""
+        return _in_results(subset.file for subset in self.table4()) + _in_results(filter(None, [self.domains()]))
 
-    def table3_settings(self) -> str:
-        """Columns and rows of Table 3, as JSON."""
-        rows = [{"label": label, "published": published} for label, published, _ in self.table3()]
-        return json.dumps({"columns": list(self.config["pools"]), "rows": rows})
+    def subsets(self) -> list[str]:
+        """The training subsets of Figure 8a."""
+        return _in_results(subset.file for subset in self.figure8a())
 
-    def table4(self) -> dict[str, list[str]]:
-        """Inputs of Table 4: m23K, m1K, and domain labels. A published m23K has none (its counts say `missing`), and
-        m1K brings its own."""
-        subsets = {name: [f"<results>/select/{name}.parquet"] for name in ("m23k", "m1k")}
-        return {**subsets, "domains": ["<results>/select/domains.parquet"] if "m23k" in self.sampled else []}
+    def base(self) -> str:
+        """Folder of the base whose tokenizer counts in Figure 8a."""
+        return f"<results>/bases/{self.report['figure8a']['base']}"
 
-    def table4_flags(self, wildcards: Wildcards, input: Any) -> str:
-        """``--domains`` and ``--subset`` of Table 4."""
-        domains = f"--domains {input.domains} " if input.domains else ""
-        return f"{domains}--subset m23K={input.m23k} --subset m1K={input.m1k}"
+    def manifests(self) -> list[str]:
+        """The manifests, or folders with one, of what is shown, in the order of the paper."""
+        return _in_results(file for one in self.rule_manifests() for file in one.files)
 
-    def figure8a(self) -> dict[str, str]:
-        """Label to file of the training subsets whose lengths are drawn."""
-        return {
-            label: f"<results>/select/{name}.parquet"
-            for label, name in self.config["report"]["figure8a"]["subsets"].items()
-        }
+    # What is shown
 
-    def figure8a_subsets(self, wildcards: Wildcards, input: Any) -> list[str]:
-        """``--subset=label=path`` for each subset of Figure 8a."""
-        return [f"--subset={label}={path}" for label, path in zip(self.figure8a(), input.subsets, strict=True)]
-
-    def figure8a_settings(self) -> str:
-        """The remark on Figure 8a, as JSON."""
-        return json.dumps({"note": self.config["report"]["note"]})
-
-    def figure1(self) -> str:
-        """Models and budgets of Figure 1, as JSON."""
-        return json.dumps(
-            {
-                "models": self._labels(),
-                "budgets": self.config["thinking"]["budgets"],
-                "note": self.config["report"]["note"],
-            }
+    def shown(self) -> Shown:
+        """What tables, figures and the page show."""
+        config, thinking = self.run.config, self.run.config["thinking"]
+        forced = [thinking["forced_budget"] if count == "full" else count for count in thinking["forced"]]
+        return Shown(
+            models=tuple(map(self.model, self.models)),
+            table1=tuple(map(self.table1_row, self.table_models("table1"))),
+            table2=tuple(map(self.table2_row, self.table_models("table2"))) if "table2" in self.report else None,
+            table3=tuple(self.table3()),
+            questions=MERGED,
+            pools=tuple(config["pools"]),
+            table4=tuple(self.table4()),
+            domains=self.domains(),
+            figures=tuple(self.figures),
+            budgets=tuple(thinking["budgets"]),
+            forced=(0, *forced),
+            forced_budget=thinking["forced_budget"],
+            figure8a=tuple(self.figure8a()),
+            benchmarks=tuple(config["benchmarks"]),
+            manifests=tuple(self.rule_manifests()),
+            page_tables=tuple(self.tables()),
+            page_figures=tuple(FIGURES),
+            page_megabytes=self.report["page_megabytes"],
+            remark=self.report["remark"],
+            note=self.report["note"],
+            seed=config["seed"],
         )
 
-    def figure3(self) -> str:
-        """Models, forced counts and budget of Figure 3, as JSON."""
-        thinking = self.config["thinking"]
-        counts = [thinking["forced_budget"] if count == "full" else count for count in thinking["forced"]]
-        shown = {"models": self._labels(), "forced": [0, *counts], "budget": thinking["forced_budget"]}
-        return json.dumps({**shown, "note": self.config["report"]["note"]})
+    def model(self, key: str) -> Model:
+        """A model as figures and the page show it."""
+        folder = self.run.weights(key).removeprefix("<results>/")
+        return Model(key, self.run.recipes[key]["label"], folder if key in self.run.swept else None)
 
-    def _labels(self) -> list[dict[str, str]]:
-        return [{"model": model, "label": self.recipes[model]["label"]} for model in self.config["report"]["figures"]]
+    def table1_row(self, key: str) -> AccuracyRow:
+        """A model's row in Table 1; bold is what has weights of its own."""
+        recipe = self.run.recipes[key]
+        budget = self.report["table1"]["budget"] if key in self.run.thinking else 0
+        bold = key in self.run.own_weights
+        return AccuracyRow(key, recipe["label"], recipe["group"], recipe["published"], budget, bold)
 
-    def compared(self) -> list[str]:
-        """Judgements of the models of Tables 1 and 2."""
-        return list(dict.fromkeys(path for table in self._accuracy_tables() for path in self.scores(table)))
+    def table2_row(self, key: str) -> AccuracyRow:
+        """A model's row in Table 2, which goes by the subset that the model was trained on."""
+        ablation = self.run.recipes[key]["ablation"]
+        budget = self.report["table2"]["budget"] if key in self.run.thinking else 0
+        return AccuracyRow(key, ablation["label"], ablation["scale"], ablation["label"], budget, bold=False)
 
-    def compare(self) -> str:
-        """Rows of Tables 1 and 2, and the seed of the bootstrap, as JSON."""
-        tables = self._accuracy_tables()
-        without = {"rows": [], "remark": self.config["report"]["remark"]}
-        return json.dumps(
-            {name: tables.get(name, without) for name in ("table1", "table2")} | {"seed": self.config["seed"]}
-        )
-
-    def paired(self) -> str:
-        """The models of Tables 1 and 2 and their budgets there, as JSON. Labels are the recipes': those of Table 2
-        occur at both scales."""
-        tables = {
-            name: [
-                {"model": row["model"], "label": self.recipes[row["model"]]["label"], "budget": row["budget"]}
-                for row in table["rows"]
-            ]
-            for name, table in self._accuracy_tables().items()
+    def table3(self) -> list[CountRow]:
+        """Rows of Table 3. Those of stages that this run does not enter (m23K is taken as published), and of subsets
+        that it lacks, are left out."""
+        pools = tuple(f"pools/{name}.parquet" for name in self.run.config["pools"])
+        rows = [
+            CountRow("Initial collection", "Initial collection", pools),
+            CountRow("Deduplication & decontamination", None, (MERGED,)),
+        ]
+        steps = {
+            "+After difficulty filtering": "screen/hard.parquet",
+            "+Generating thinking data": "distill/hard.parquet",
         }
-        return json.dumps({"tables": tables})
+        if "m23k" in self.run.sampled:
+            rows += [CountRow(label, label, (file,)) for label, file in steps.items()]
+        subsets = {label: key for key, label in TABLE3.items() if key in self.run.config["subsets"]}
+        return rows + [CountRow(label, label, (f"select/{key}.parquet",)) for label, key in subsets.items()]
 
-    def _accuracy_tables(self) -> dict[str, Any]:
-        """Tables 1 and 2, as far as there are any, to their rows and remark."""
-        made = {"table1": self.table1, "table2": self.table2}
-        return {name: json.loads(rows()) for name, rows in made.items() if name in self.config["report"]}
+    def table4(self) -> list[Subset]:
+        """The subsets of Table 4. A published m23K has no domains, its counts say ``missing``; m1K brings its own."""
+        return [Subset("m23K", "select/m23k.parquet"), Subset("m1K", "select/m1k.parquet")]
 
-    def scaling(self) -> str:
-        """Models of the figures, and the seed of the bootstrap, as JSON."""
-        return json.dumps({"models": self._labels(), "seed": self.config["seed"]})
+    def domains(self) -> str | None:
+        """Domain labels of the questions of m23K; None where m23K is taken as published."""
+        return "select/domains.parquet" if "m23k" in self.run.sampled else None
 
-    def typeset(self, wildcards: Wildcards) -> str:
-        """Rows in bold (Table 1: what was trained) and the note of a table, as JSON."""
-        shown = self.config["report"]["table1"]["models"] if wildcards.table == "table1" else []
-        bold = [self.recipes[model]["label"] for model in shown if model in self.tuned]
-        return json.dumps({"bold": bold, "note": self.config["report"]["note"]})
+    def figure8a(self) -> list[Subset]:
+        """The training subsets whose lengths are drawn."""
+        return [Subset(label, f"select/{key}.parquet") for label, key in self.report["figure8a"]["subsets"].items()]
 
-    def manifests(self) -> dict[str, list[str]]:
-        """Rule to the manifests (or folders with one) of what it makes in this run: the counts of Figure 2."""
-        config, shown = self.config, self.shown
-        paths = [model.get("path") for model in weights(config).values()]
-        born = [name for name in self.world_models if f"{config['pathvars']['results']}/world/models/{name}" in paths]
-        screens = [*config["screen"]["models"], *self.providers] if self.screens else []
+    def rule_manifests(self) -> list[RuleManifests]:
+        """What each rule makes in this run of what is shown: counts of Figure 2, steps of the page."""
+        run, config = self.run, self.run.config
+        paths = [model.get("path") for model in all_weights(config).values()]
+        pretrained = [
+            name for name in run.world_models if f"{config['pathvars']['results']}/world/models/{name}" in paths
+        ]
+        screens = [*config["screen"]["models"], *run.providers] if run.screens else []
+        labels = [name for name in ["select/domains.json"] if f"<results>/{name}" in run.http_steps()]
+        published = [name for name in run.published["subsets"] if name in config["subsets"]]
         found = {
-            "world_pretrain": [f"world/models/{name}" for name in born],
+            "world_pretrain": [f"world/models/{name}" for name in pretrained],
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
             "pools_collect_benchmark": [f"benchmarks/{name}.json" for name in config["benchmarks"]],
             "pools_merge": ["pools/merged.json"],
-            "screen_attempt": [f"screen/{name}.json" for name in screens if name not in self.providers],
-            "screen_ask": [f"screen/{name}.json" for name in screens if name in self.providers],
+            "screen_attempt": [f"screen/{name}.json" for name in screens if name not in run.providers],
+            "screen_ask": [f"screen/{name}.json" for name in screens if name in run.providers],
             "screen_hard": ["screen/hard.json"] if screens else [],
-            "distill_traces": [f"distill/{name}.json" for name in self.traced],
-            "select_domains": [name for name in ["select/domains.json"] if f"<results>/{name}" in self.spending()],
-            "select_sample": [f"select/{name}.json" for name in self.sampled],
-            "select_published": [
-                f"select/{name}.json" for name in self.published["subsets"] if name in config["subsets"]
+            "distill_traces": [f"distill/{name}.json" for name in run.traced],
+            "select_domains": labels,
+            "select_sample": [f"select/{name}.json" for name in run.sampled],
+            "select_published": [f"select/{name}.json" for name in published],
+            "train_sft": [f"train/{name}" for name in run.needed_trainings if name in self.models],
+            "infer_sweep": [f"infer/{name}/manifest.json" for name in run.swept if name in self.models],
+            "infer_answer": [f"infer/{name}/manifest.json" for name in run.direct if name in self.models],
+            "infer_published": [
+                f"infer/{name}/manifest.json" for name in run.published["results"] if name in self.models
             ],
-            "train_sft": [f"train/{name}" for name in self.trainings if name in shown],
-            "infer_sweep": [f"infer/{name}/manifest.json" for name in self.swept if name in shown],
-            "infer_answer": [f"infer/{name}/manifest.json" for name in self.at_once if name in shown],
-            "infer_published": [f"infer/{name}/manifest.json" for name in self.published["results"] if name in shown],
-            "score_predictions": [f"score/{name}.json" for name in shown],
+            "score_predictions": [f"score/{name}.json" for name in self.models],
         }
-        return {rule: [f"<results>/{name}" for name in names] for rule, names in found.items()}
+        return [RuleManifests(rule, tuple(files)) for rule, files in found.items() if files]
 
-    def all_manifests(self) -> list[str]:
-        """The manifests, or folders with one, in the order of the paper; what is made from a folder has one, too, and
-        changes with it."""
-        return [path for paths in self.manifests().values() for path in paths]
 
-    def figure2_manifests(self, wildcards: Wildcards, input: Any) -> list[str]:
-        """``--manifest=rule=path`` for each manifest of Figure 2."""
-        rules = [rule for rule, paths in self.manifests().items() for _ in paths]
-        return [f"--manifest={rule}={path}" for rule, path in zip(rules, input.manifests, strict=True)]
-
-    def cases(self) -> dict[str, list[str]]:
-        """Inputs of Figures 4, 5 and 8: what their models thought and answered, and the tokenizers to read it."""
-        return self._read(self.config["report"]["figures"])
-
-    def cases_flags(self, wildcards: Wildcards, input: Any) -> list[str]:
-        """``--predictions``, ``--rollouts`` and ``--tokenizer`` of each model of Figures 4, 5 and 8."""
-        models = self.config["report"]["figures"]
-        thought = [model for model in models if model in self.swept]
-        named = [
-            ("predictions", models, input.predictions),
-            ("rollouts", thought, input.rollouts),
-            ("tokenizer", thought, input.tokenizers),
-        ]
-        return [
-            f"--{flag}={model}={path}" for flag, names, paths in named for model, path in zip(names, paths, strict=True)
-        ]
-
-    def cases_settings(self) -> str:
-        """Models and budgets of Figures 4, 5 and 8, as JSON."""
-        thinking, note = self.config["thinking"], self.config["report"]["note"]
-        budgets = {"budget": max(thinking["budgets"]), "forced_budget": thinking["forced_budget"]}
-        return json.dumps({"models": self._labels(), **budgets, "note": note})
-
-    def note(self) -> str:
-        """The remark on a figure, as JSON."""
-        return json.dumps({"note": self.config["report"]["note"]})
-
-    def page(self) -> dict[str, list[str]]:
-        """Inputs of the report's page, of the models that tables or figures show."""
-        return self._read(self.shown)
-
-    def _read(self, models: list[str]) -> dict[str, list[str]]:
-        """What models thought and answered, and how it was judged."""
-        think = [model for model in models if model in self.swept]
-        return {
-            "scores": [f"<results>/score/{model}.parquet" for model in models],
-            "questions": self.benchmarks(),
-            "predictions": [f"<results>/infer/{model}/predictions.parquet" for model in models],
-            "rollouts": [f"<results>/infer/{model}/rollouts.parquet" for model in think],
-        }
-
-    def tokenizers(self, models: list[str]) -> list[str]:
-        """Folders of the models that think, whose tokenizers read it; ``ancient``, as another model has other
-        predictions."""
-        return [f"<results>/{self._weights(model)}" for model in models if model in self.swept]
-
-    def figure8a_base(self) -> str:
-        """Folder of the base whose tokenizer counts."""
-        return f"<results>/bases/{self.config['report']['figure8a']['base']}"
-
-    def _weights(self, model: str) -> str:
-        return f"train/{model}" if model in self.tuned else f"bases/{self.recipes[model]['base']}"
-
-    @property
-    def shown(self) -> list[str]:
-        """Models that a table or a figure shows, in their order."""
-        report = self.config["report"]
-        return list(
-            dict.fromkeys(
-                [*report["table1"]["models"], *report.get("table2", {"models": []})["models"], *report["figures"]]
-            )
-        )
-
-    def page_flags(self, wildcards: Wildcards, input: Any) -> list[str]:
-        """``--rollouts`` and ``--tokenizer`` of the models that think; none where no model does."""
-        think = [model for model in self.shown if model in self.swept]
-        flags = [f"--tokenizer={model}={folder}" for model, folder in zip(think, input.tokenizers, strict=True)]
-        return [*flags, "--rollouts", *input.rollouts] if think else []
-
-    def page_settings(self) -> str:
-        """Remark, labels and largest size of the page, as JSON."""
-        models = [{"model": model, "label": self.recipes[model]["label"]} for model in self.shown]
-        report = self.config["report"]
-        return json.dumps({"remark": report["note"], "models": models, "megabytes": report["page_megabytes"]})
-
-    def page_tables(self) -> list[str]:
-        """Tables on the report's page, in order."""
-        return [f"<results>/{name}.csv" for name in self.tables()]
-
-    def page_figures(self) -> list[str]:
-        """Figures on the report's page, in order."""
-        return [f"<results>/{name}.png" for name in FIGURES]
-
-    def page_captions(self) -> list[str]:
-        """Names of the captions that the page shows."""
-        return [Path(path).stem for path in [*self.page_tables(), *self.page_figures()]]
+def _in_results(files: Iterable[str]) -> list[str]:
+    """Files of the results' folder, as rules name them."""
+    return [f"<results>/{file}" for file in files]
 
 
 def planned_anew(overlays: list[Path], settings: dict[str, Any]) -> str:

@@ -1,0 +1,49 @@
+"""What a report shows, for tests of its steps: ``shown.json`` beside the files of a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from m1.report.settings import AccuracyRow, Model, Shown
+
+NOTHING = Shown(
+    models=(),
+    table1=(),
+    table2=None,
+    table3=(),
+    questions="pools/merged.parquet",
+    pools=(),
+    table4=(),
+    domains=None,
+    figures=(),
+    budgets=(),
+    forced=(0,),
+    forced_budget=0,
+    figure8a=(),
+    benchmarks=(),
+    manifests=(),
+    page_tables=(),
+    page_figures=(),
+    page_megabytes=60,
+    remark="",
+    note="",
+    seed=1,
+)
+"""A report that shows nothing; a test replaces what it needs."""
+
+
+def save_shown(folder: Path, **changes: Any) -> Path:
+    """Write ``shown.json`` into a folder: :data:`NOTHING` with changes; models that rows name are added."""
+    rows = [row for table in ("table1", "table2") for row in changes.get(table) or ()]
+    models = {row.model: Model(row.model, row.model.upper(), None) for row in rows}
+    shown = vars(NOTHING) | {"models": tuple(models.values())} | changes
+    path = folder / "shown.json"
+    path.write_text(Shown(**shown).to_json(), encoding="utf-8")
+    return path
+
+
+def accuracy_row(model: str, **changes: Any) -> AccuracyRow:
+    """A row of Table 1 without a published one; the label is the model's name in capitals."""
+    fields = {"label": model.upper(), "group": "<10B LLMs", "published": None, "budget": 2048, "bold": False}
+    return AccuracyRow(model, **(fields | changes))
