@@ -20,18 +20,18 @@ from m1.commands.check_cluster import (
     FAILS,
     OK,
     WARN,
-    Ask,
+    JobNeeds,
     Nodes,
     Profile,
-    asked,
-    fitting,
+    check_partition,
+    job_needs,
     main,
     parse_minutes,
     parse_nodes,
 )
 from m1.core.errors import UserError
 from m1.wiring.config import load
-from m1.wiring.run import Wiring
+from m1.wiring.run import Run
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "config/paper.yaml"
@@ -43,10 +43,10 @@ old|down|1:00:00|9|16|64000|gpu:2
 """
 
 
-def ask(
+def needs(
     partition: str = "gpu", nodes: int = 1, gpus: int = 8, cores: int = 8, memory: int = 64000, minutes: int = 1440
-) -> Ask:
-    return Ask(["train m"], partition, nodes, gpus, cores, memory, minutes)
+) -> JobNeeds:
+    return JobNeeds(["train m"], partition, nodes, gpus, cores, memory, minutes)
 
 
 def test_nodes_of_sinfo() -> None:
@@ -77,43 +77,43 @@ def test_time_limits(limit: str, minutes: float) -> None:
 @pytest.mark.parametrize(
     ("wanted", "kind", "state", "said"),
     [
-        (ask(), "", OK, "gpu has 4 such nodes"),
-        (ask(gpus=4), "", OK, "gpu has 6 such nodes"),
-        (ask(nodes=2, memory=200000), "h100", OK, "gpu has 4 such nodes"),
-        (ask("fast"), "", FAILS, "there is no partition 'fast': choose one of cpu, gpu, old"),
-        (ask("old"), "", FAILS, "partition old is down"),
-        (ask(minutes=4000), "", FAILS, "gpu allows 2,880 min: set cluster.longest"),
-        (ask(), "a40", FAILS, "a node of gpu has 4 GPUs of type a40 (types: a40, h100): lower train.processes"),
-        (ask(), "h200", FAILS, "a node of gpu has 0 GPUs of type h200"),
-        (ask("cpu"), "", FAILS, "a node of cpu has 0 GPUs (types: none)"),
-        (ask(memory=900000), "", FAILS, "512,000 MB at most: lower threads or mem_mb"),
-        (ask(nodes=5), "", FAILS, "gpu has 4 such nodes: lower train.nodes"),
-        (ask("cpu", gpus=0, cores=65), "", FAILS, "64 cores and 256,000 MB at most: lower threads or mem_mb"),
-        (ask("", gpus=0, memory=0, minutes=0), "", OK, "train m (8 cores): SLURM's own partition"),
+        (needs(), "", OK, "gpu has 4 such nodes"),
+        (needs(gpus=4), "", OK, "gpu has 6 such nodes"),
+        (needs(nodes=2, memory=200000), "h100", OK, "gpu has 4 such nodes"),
+        (needs("fast"), "", FAILS, "there is no partition 'fast': choose one of cpu, gpu, old"),
+        (needs("old"), "", FAILS, "partition old is down"),
+        (needs(minutes=4000), "", FAILS, "gpu allows 2,880 min: set cluster.longest"),
+        (needs(), "a40", FAILS, "a node of gpu has 4 GPUs of type a40 (types: a40, h100): lower train.processes"),
+        (needs(), "h200", FAILS, "a node of gpu has 0 GPUs of type h200"),
+        (needs("cpu"), "", FAILS, "a node of cpu has 0 GPUs (types: none)"),
+        (needs(memory=900000), "", FAILS, "512,000 MB at most: lower threads or mem_mb"),
+        (needs(nodes=5), "", FAILS, "gpu has 4 such nodes: lower train.nodes"),
+        (needs("cpu", gpus=0, cores=65), "", FAILS, "64 cores and 256,000 MB at most: lower threads or mem_mb"),
+        (needs("", gpus=0, memory=0, minutes=0), "", OK, "train m (8 cores): SLURM's own partition"),
     ],
 )
-def test_what_a_partition_can_run(wanted: Ask, kind: str, state: str, said: str) -> None:
-    check = fitting(wanted, parse_nodes(SINFO), kind)
+def test_what_a_partition_can_run(wanted: JobNeeds, kind: str, state: str, said: str) -> None:
+    check = check_partition(wanted, parse_nodes(SINFO), kind)
     assert (check.state, said in str(check)) == (state, True), check
 
 
 def test_jobs_of_the_paper_ask_for_what_their_recipes_say() -> None:
-    wiring = Wiring(load([PAPER], {"cluster": {"partition": "small", "gpu_partition": "gpu", "longest": "600"}}))
+    run = Run(load([PAPER], {"cluster": {"partition": "small", "gpu_partition": "gpu", "longest": "600"}}))
     default = {"slurm_partition": "cpu", "mem_mb": 8000, "runtime": 240}
-    found = {job: one for one in asked(wiring, default) for job in one.jobs}
+    found = {job: one for one in job_needs(run, default) for job in one.jobs}
     for job, nodes in {"train m1-7b-1k": 1, "train m1-32b-1k": 2, "infer m1-32b-1k": 1}.items():
-        wanted = wiring.resources(*job.split())
+        wanted = run.resources(*job.split())
         memory, minutes = wanted["mem_mb"], min(600, wanted["runtime"])
-        assert found[job] == Ask([], "gpu", nodes, 8, wanted["threads"], memory, minutes)
+        assert found[job] == JobNeeds([], "gpu", nodes, 8, wanted["threads"], memory, minutes)
     assert found["infer 32b"].gpus == found["infer 7b"].gpus == 8
     assert set(found) >= {"screen 7b", "screen 32b", "infer m1-32b-1k"}
     screen, gathers = found["screen 32b"], found["screen 32b (gathers shards)"]
     assert (gathers.partition, gathers.gpus, gathers.memory) == ("small", 0, screen.memory), (
         "a job without GPUs asks for the same memory"
     )
-    assert found["other jobs"] == Ask([], "cpu", 1, 0, 1, 8000, 240)
-    assert found["pools_merge"] == Ask([], "cpu", 1, 0, 8, 8000, 240), "all processes of `merge`"
-    assert not any(one.gpus for one in asked(Wiring(load()), {})), "the embedded world needs no GPU"
+    assert found["other jobs"] == JobNeeds([], "cpu", 1, 0, 1, 8000, 240)
+    assert found["pools_merge"] == JobNeeds([], "cpu", 1, 0, 8, 8000, 240), "all processes of `merge`"
+    assert not any(one.gpus for one in job_needs(Run(load()), {})), "the embedded world needs no GPU"
 
 
 def written(folder: Path, text: str) -> Path:
@@ -129,18 +129,18 @@ def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
     default-resources: {slurm_account: "'abc'", qos: "'long'", mem_mb: 8000 * attempt, runtime: 4h,
       slurm_extra: "'--nice=5 --hold'"}
     """
-    profile = Profile.of(written(tmp_path, text))
+    profile = Profile.read(written(tmp_path, text))
     assert (profile.slurm, profile.conda, profile.config) == (
         True,
         True,
         {"scratch": "~/big", "cluster": {"longest": "1440"}},
     )
     assert (profile.default["mem_mb"], profile.default["runtime"]) == (8000, 240)
-    assert profile.place("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
+    assert profile.flags("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
 
 
 def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
-    profile = Profile.of(
+    profile = Profile.read(
         written(tmp_path, "{default-resources: [slurm_account=abc, mem_mb=5], config: , software-deployment-method: }")
     )
     assert (profile.account, profile.default["mem_mb"], profile.config, profile.conda) == ("abc", 5, {}, False)
@@ -159,7 +159,7 @@ def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
 )
 def test_a_profile_that_snakemake_refuses(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UserError) as refusal:
-        Profile.of(written(tmp_path, text))
+        Profile.read(written(tmp_path, text))
     assert said in str(refusal.value)
     assert str(refusal.value).startswith(f"{tmp_path}: Snakemake cannot read this profile: ")
     assert "\n" not in str(refusal.value)
@@ -167,7 +167,7 @@ def test_a_profile_that_snakemake_refuses(tmp_path: Path, text: str, said: str) 
 
 def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no profile, there is no"):
-        Profile.of(tmp_path / "none")
+        Profile.read(tmp_path / "none")
 
 
 DEFAULT = {
@@ -267,8 +267,8 @@ def ready(here: Here) -> None:
     here.environment |= {"OPENAI_API_KEY": "secret", "M1_SGLANG_PYTHON": str(here.bin / "python")}
     here.command("python", "exit 0")
     here.command("nvidia-smi", "echo 'GPU 0: H100'")
-    wiring = Wiring(load([PAPER]))
-    for path in wiring.fetched():
+    run = Run(load([PAPER]))
+    for path in run.fetched():
         made = here.folder / path.replace("<results>", "results/paper")
         made.parent.mkdir(parents=True, exist_ok=True)
         made.touch()

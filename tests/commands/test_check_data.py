@@ -18,27 +18,21 @@ from typing import Any
 import pytest
 import yaml
 from m1.commands import check_data as check
-from m1.core import sources
 from m1.core.errors import UserError
 from m1.core.layouts import LAYOUTS
+from m1.core.sources import Source
+from runs import demo, demo_run, published_run
 
 ROWS = [{"question": f"Which is {n}?", "options": {"A": "a", "B": "b"}, "answer_idx": "ABX"[n % 3]} for n in range(9)]
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text(encoding="utf-8"))
 REGISTRY = Path(__file__).parents[2] / "config" / "data.yaml"
 
 
-def entry(**keys: Any) -> dict[str, Any]:
-    return {
-        "used_by": ["benchmarks.nejm"],
-        "optional": False,
-        "strict": False,
-        "layout": "eval",
-        **dict.fromkeys(sources.KEYS),
-        **keys,
-    }
+def entry(**keys: Any) -> check.DataSet:
+    return check.DataSet(**{"used_by": ("benchmarks.nejm",), "layout": "eval", **keys})
 
 
-def run(folder: Path, given: dict[str, Any]) -> dict[str, dict[str, str]]:
+def run(folder: Path, given: dict[str, check.DataSet]) -> dict[str, dict[str, str]]:
     check.check(given, folder / "out.csv")
     return read(folder)
 
@@ -70,7 +64,7 @@ def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureF
     nowhere = str(tmp_path / "nowhere.jsonl")
     given = {
         "good": entry(
-            path=str(good), key="NEJM", checksum=f"md5:{digest}", rows=9, used_by=["benchmarks.nejm", "pools.more"]
+            path=str(good), key="NEJM", checksum=f"md5:{digest}", rows=9, used_by=("benchmarks.nejm", "pools.more")
         ),
         "subset": entry(path=str(good), key="NEJM", layout=None),
         "lancet": entry(optional=True, obtain="ask its authors.", rows=412),
@@ -123,9 +117,12 @@ def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
     listener = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # accepts connections, and is never served
     given = {f"set {n}": entry(hub="some/set", split="test") for n in range(7)}
     given |= {f"file {n}": entry(hub="some/set", file="a.jsonl") for n in range(7)}
-    code = "import json, pathlib, sys; from m1.core.errors import run; from m1.commands import check_data as check; "
-    code += "check.PATIENCE = 1; "
-    code += "run(lambda _: check.check(json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])))"
+    code = (
+        "import json, pathlib, sys; from m1.core.errors import run; from m1.commands import "
+        "check_data as check; check.PATIENCE = 1; "
+        "sets = {name: check.DataSet.from_json(text) for name, text in json.loads(sys.argv[1]).items()}; "
+    )
+    code += "run(lambda _: check.check(sets, pathlib.Path(sys.argv[2])))"
     environment = {
         **os.environ,
         "HF_ENDPOINT": f"http://127.0.0.1:{listener.server_port}",
@@ -134,7 +131,13 @@ def test_a_hub_that_never_answers_is_said_in_seconds(tmp_path: Path) -> None:
     }
     environment["PYTHONPATH"] = str(Path(check.__file__).parents[2])
     started = time.monotonic()
-    command = [sys.executable, "-c", code, json.dumps(given), str(tmp_path / "out.csv")]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        json.dumps({name: one.to_json() for name, one in given.items()}),
+        str(tmp_path / "out.csv"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     listener.server_close()
     assert done.returncode == 1, done.stderr
@@ -190,6 +193,21 @@ def test_a_configuration_is_checked_as_a_run_would_read_it(
     }
 
 
+def test_an_entry_names_the_pools_and_benchmarks_that_use_it() -> None:
+    pubmedqa = {"from": "pubmedqa_labeled", "part": None}
+    benchmarks = {"pubmedqa": pubmedqa | {"optional": True}}
+    found = check.data_sets(demo_run(pools=demo()["pools"] | {"pubmedqa": pubmedqa}, benchmarks=benchmarks))
+    assert set(found) == {"pubmedqa_labeled"}, "the run makes the others itself"
+    one = found["pubmedqa_labeled"]
+    assert one.used_by == ("pools.pubmedqa", "benchmarks.pubmedqa")
+    assert (one.optional, one.strict, one.rows, one.layout) == (False, True, 1000, "pubmedqa")
+
+
+def test_a_published_subset_is_a_set_without_questions() -> None:
+    one = check.data_sets(published_run())["m23k_tokenized"]
+    assert (one.used_by, one.layout, one.hub) == (("published.subsets.m23k",), None, "UCSC-VLAA/m23k-tokenized")
+
+
 def test_a_configuration_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: no such configuration file"):
         check.main(["--configfile", "nowhere.yaml"])
@@ -198,7 +216,7 @@ def test_a_configuration_that_is_not_there() -> None:
 def test_the_registry_is_whole() -> None:
     """Every entry has the keys that reading it needs, the sizes are the paper's, and nothing is pinned by halves."""
     data = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))["data"]
-    known = {*sources.KEYS, "layout", "title", "licence", "sets", "sources"}
+    known = {*Source.__dataclass_fields__, "layout", "title", "licence", "sets", "sources"}
     for name, one in data.items():
         assert set(one) <= known, name
         assert one["title"], name

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from m1.commands import doctor
 from m1.wiring import config
-from m1.wiring.run import Wiring
+from m1.wiring.run import Run
 
 ROOT = Path(__file__).parents[2]
 PAPER = [ROOT / "config/paper.yaml"]
@@ -106,7 +106,7 @@ ENTERED += ", hard_domain_1k: m1k_tokenized, random_23k: m23k_tokenized}"
 
 
 def wanted(overlay: Path) -> dict[str, float]:
-    return {str(place): gb for place, gb in doctor.room(Wiring(config.load([*PAPER, overlay]))) if gb}
+    return {str(place): gb for place, gb in doctor.room(Run(config.load([*PAPER, overlay]))) if gb}
 
 
 def test_a_published_checkpoint_needs_no_room_for_a_training(tmp_path: Path, cache: Path) -> None:
@@ -129,7 +129,7 @@ def test_room_is_wanted_where_models_go_less_what_is_there(tmp_path: Path, cache
     assert wanted(overlay) == {str(cache): 14 + 64, scratch: 168, results: 14}, (
         "the base screens, too, and is one model on the hub"
     )
-    [finding] = list(doctor.weights(Wiring(config.load([*PAPER, overlay]))))
+    [finding] = list(doctor.check_weights(Run(config.load([*PAPER, overlay]))))
     assert finding.found.startswith(f"260 GB wanted in {cache}, {scratch}, {results}, "), "one disk, added up"
     weights = cache / "models--Qwen--Qwen2.5-32B-Instruct/blobs/weights"
     weights.parent.mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_screening_models_count(tmp_path: Path, cache: Path) -> None:
         "for screen.models.small, screen.models.large",
     )
     assert found["hub"].need == ""
-    assert doctor.from_hub(Wiring(config.load([tmp_path / "mine.yaml"]))) == ["screen/models/small"]
+    assert doctor.missing_from_hub(Run(config.load([tmp_path / "mine.yaml"]))) == ["screen/models/small"]
     assert "SGLang" not in examine([])
 
 

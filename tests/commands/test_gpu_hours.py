@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.commands.gpu_hours import Work
+from m1.commands.gpu_hours import GpuStep
 from m1.commands.plan import make_plan, table
 from m1.wiring.config import load
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "config" / "paper.yaml"
 
 
-def works(tmp_path: Path, *files: Path, **changes: Any) -> dict[str, Work]:
+def gpu_steps(tmp_path: Path, *files: Path, **changes: Any) -> dict[str, GpuStep]:
     """By step."""
     own = tmp_path / "own.yaml"
     own.write_text(
@@ -27,7 +27,7 @@ def works(tmp_path: Path, *files: Path, **changes: Any) -> dict[str, Work]:
 
 def test_trainings_take_what_the_paper_says(tmp_path: Path) -> None:
     """ "On the order of minutes on 8 H100 GPUs", "a few hours with 16" (B.2)."""
-    found = works(tmp_path, PAPER)
+    found = gpu_steps(tmp_path, PAPER)
     trained = {name: found[f"train {name}"] for name in ("m1-7b-1k", "m1-7b-23k", "m1-32b-1k")}
     assert [work.gpus for work in trained.values()] == [8, 8, 16]
     assert all(
@@ -38,17 +38,17 @@ def test_trainings_take_what_the_paper_says(tmp_path: Path) -> None:
 
 def test_a_screen_of_the_collection_is_many_jobs_of_less_than_an_hour(tmp_path: Path) -> None:
     for name in ("screen 7b", "screen 32b"):
-        work = works(tmp_path, PAPER)[name]
+        work = gpu_steps(tmp_path, PAPER)[name]
         assert (work.gpus, work.jobs) == (1, 48)
         assert work.hours is not None
         assert work.hours < 1
 
 
 def test_thinking_is_generated_once_for_all_budgets(tmp_path: Path) -> None:
-    whole = works(tmp_path, PAPER)["infer m1-7b-1k"].tokens
+    whole = gpu_steps(tmp_path, PAPER)["infer m1-7b-1k"].tokens
     one = {"budgets": [4096], "forced": []}
     shown = {"table1": {"models": ["m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}
-    largest = works(tmp_path, PAPER, thinking=one, models=["m1-7b-1k"], report=shown)["infer m1-7b-1k"].tokens
+    largest = gpu_steps(tmp_path, PAPER, thinking=one, models=["m1-7b-1k"], report=shown)["infer m1-7b-1k"].tokens
     questions = 4183 + 1273 + 1000 + 1535 + 390 + 412 + 308 + 308 + 1449 + 603
     assert largest == questions * (1000 + 200)
     assert whole - largest == questions * (11 * 200 + 1048), (
@@ -83,11 +83,11 @@ def test_a_benchmark_of_ones_own_counts_and_one_that_nobody_knows_is_named(tmp_p
 
 
 def test_the_embedded_world_needs_none(tmp_path: Path) -> None:
-    assert works(tmp_path) == {}
+    assert gpu_steps(tmp_path) == {}
 
 
 def test_one_gpu_and_one_hour(tmp_path: Path) -> None:
-    found = works(tmp_path, PAPER, ROOT / "config/overlays/one-gpu.yaml")
+    found = gpu_steps(tmp_path, PAPER, ROOT / "config/overlays/one-gpu.yaml")
     assert {work.gpus for work in found.values()} == {1}
     assert sum(work.gpu_hours or 0 for work in found.values()) < 1
 
@@ -106,8 +106,8 @@ def test_a_model_whose_name_says_no_size_is_not_guessed(tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_left_out_of_the_sum(tmp_path: Path) -> None:
-    before = works(tmp_path, PAPER)["train m1-7b-1k"]
+    before = gpu_steps(tmp_path, PAPER)["train m1-7b-1k"]
     (tmp_path / "results/train/m1-7b-1k").mkdir(parents=True)
-    after = works(tmp_path, PAPER)["train m1-7b-1k"]
+    after = gpu_steps(tmp_path, PAPER)["train m1-7b-1k"]
     assert (before.there, after.there) == (False, True)
     assert before.gpu_hours == after.gpu_hours

@@ -13,7 +13,8 @@ import m1
 import pytest
 import yaml
 from m1.client.provider import Provider, Request
-from m1.commands.plan import BILL, Plan, Step, make_plan, table, total
+from m1.commands.http_calls import BILL
+from m1.commands.plan import Plan, StepCost, make_plan, table, total
 from m1.commands.plan import main as plan_main
 from m1.core import records
 from m1.core.errors import UserError
@@ -39,7 +40,7 @@ def settings(tmp_path: Path, *overlays: dict[str, Any], base: Path | None = None
     return load(paths)
 
 
-def steps(plan: Plan) -> dict[str, Step]:
+def steps(plan: Plan) -> dict[str, StepCost]:
     return {row.step: row for row in plan.steps}
 
 
@@ -175,7 +176,7 @@ def test_means_of_another_model_are_not_taken(tmp_path: Path) -> None:
 
 
 def test_the_slowest_limit_decides_the_hours(tmp_path: Path) -> None:
-    def planned(**more: Any) -> Step:
+    def planned(**more: Any) -> StepCost:
         return steps(make_plan(settings(tmp_path, {"teacher": more}, base=PAPER)))["distill hard"]
 
     free = planned(concurrency=1000)

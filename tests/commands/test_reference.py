@@ -13,18 +13,18 @@ import yaml
 from jsonschema import Draft202012Validator
 from m1.commands import reference
 from m1.core.errors import UserError
-from m1.wiring import config
+from m1.wiring.schema import SCHEMA as FILE
 from referencing import Registry, Resource
 
 ROOT = Path(__file__).parents[2]
-SCHEMA: dict[str, Any] = yaml.safe_load(config.SCHEMA.read_text(encoding="utf-8"))
+SCHEMA: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 FILES = sorted([*(ROOT / "config").rglob("*.yaml"), *(ROOT / "tests/configs").glob("*.yaml")])
 EDITED = [path for path in FILES if path.parent.name != "accelerate"]
 
 
-@pytest.mark.parametrize("path", reference.made(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", reference.file_contents(), ids=lambda path: path.name)
 def test_what_is_made_from_the_schema_is_up_to_date(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == reference.made()[path], "run: python -m m1 reference"
+    assert path.read_text(encoding="utf-8") == reference.file_contents()[path], "run: python -m m1 reference"
 
 
 def test_a_key_without_a_description_is_refused() -> None:
@@ -72,7 +72,7 @@ def test_editors_find_the_schema_of_a_file_and_the_file_fits_it(path: Path) -> N
     schema = (path.parent / named[1]).resolve()
     whole = schema.with_name("config.schema.yaml")
     registry: Registry[Any] = Registry().with_resource("config.schema.yaml", Resource.from_contents(SCHEMA))
-    assert whole == config.SCHEMA.resolve()
+    assert whole == FILE.resolve()
     validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")), registry=registry)
     assert [fault.message for fault in validator.iter_errors(yaml.safe_load(text))] == []
 

@@ -1,4 +1,4 @@
-"""Shards: every question is in one of them, a job knows what it is to make, and what is there keeps its shards."""
+"""Shards: every question is in one of them, and together they fill the store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -15,9 +14,7 @@ from m1.core.errors import UserError
 from m1.core.records import Question, write
 from m1.engines.shards import chunks, in_shard, shard
 from m1.screen import attempt
-from m1.wiring.run import Wiring
 from screening import QUESTIONS, screened
-from wired import Wildcards, made
 
 
 def asked(number: int, identity: str) -> Question:
@@ -89,48 +86,3 @@ def test_shards_fill_the_store_and_what_they_left_out_is_said(model_folder: Path
     attempt.main(gather)
     assert (here / "attempts.parquet").read_bytes() == whole
     assert json.loads((here / "attempts.json").read_text())["counts"] == counts
-
-
-def wired(tmp_path: Path, shards: int, remote: bool = False) -> Wiring:
-    wiring = made()
-    wiring.config["pathvars"]["results"] = str(tmp_path)
-    wiring.config["screen"]["shards"], wiring.remote = shards, remote
-    return wiring
-
-
-def number(wiring: Wiring) -> int:
-    found = wiring.screen_shards(Wildcards(base="small"))
-    assert found == [f"<results>/screen/shards/small/{n}-of-{len(found)}.json" for n in range(1, len(found) + 1)]
-    return len(found)
-
-
-def test_what_is_made_keeps_its_shards(tmp_path: Path) -> None:
-    assert number(wired(tmp_path, 1)) == 0
-    assert number(wired(tmp_path, 48)) == 48
-    folder = tmp_path / "screen/shards/small"
-    folder.mkdir(parents=True)
-    for part in (1, 2):
-        (folder / f"{part}-of-3.json").touch()
-    assert number(wired(tmp_path, 48)) == 48, "three were begun, and not finished"
-    (folder / "3-of-3.json").touch()
-    assert number(wired(tmp_path, 48)) == number(wired(tmp_path, 1)) == number(wired(tmp_path, 48, remote=True)) == 3
-
-
-def test_what_one_job_made_stays_so(tmp_path: Path) -> None:
-    (tmp_path / "screen").mkdir()
-    (tmp_path / "screen/small.parquet").touch()
-    assert number(wired(tmp_path, 48)) == 0
-    (tmp_path / "screen/small.parquet").unlink()  # as Snakemake does before the job starts, on another host perhaps
-    assert number(wired(tmp_path, 48, remote=True)) == 0
-
-
-def test_a_job_knows_what_it_is_to_make() -> None:
-    wiring = made()
-    output = {"rollouts": "r.parquet", "predictions": "p.parquet", "manifest": "m.json"}
-    whole = Wildcards(model="m")
-    assert wiring.made(whole, SimpleNamespace(shards=[]), output) == "--rollouts r.parquet --output p.parquet"
-    assert wiring.made(whole, SimpleNamespace(shards=["1.json", "2.json"]), output).endswith(" --gather 1.json 2.json")
-    assert (
-        wiring.made(Wildcards(model="m", shard="2", shards="3"), SimpleNamespace(), {"manifest": "m.json"})
-        == "--shard 2/3"
-    )

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 from m1.core.prompts import evaluation_prompt
-from m1.wiring.config import SCHEMA, check, load, merge, with_defaults
+from m1.wiring.config import check, load, merge, with_defaults
+from m1.wiring.schema import config_schema
 
 ROOT = Path(__file__).parents[2]
-WHOLE = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+WHOLE = config_schema()
 RECIPES: dict[str, dict[str, Any]] = {
     path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "config/models").glob("*.yaml"))

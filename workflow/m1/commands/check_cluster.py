@@ -19,18 +19,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from m1.commands import doctor
-from m1.commands.doctor import listed
+from m1.commands.doctor import join_names, nearest_folder
 from m1.core.errors import UserError, first_line
 from m1.core.places import locate
 from m1.wiring.config import load
-from m1.wiring.run import Wiring
+from m1.wiring.jobs import gres
+from m1.wiring.run import Run
 
 OK, WARN, FAILS = "ok", "warn", "fails"
 ON_NODE_SECONDS = 60
@@ -51,7 +52,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Ask:
+class JobNeeds:
     """What one kind of job needs."""
 
     jobs: list[str] = field(compare=False)
@@ -98,7 +99,7 @@ class Profile:
     """Its ``default-resources``, for the first try of a job."""
 
     @classmethod
-    def of(cls, folder: Path) -> Profile:
+    def read(cls, folder: Path) -> Profile:
         """Read a profile, by Snakemake itself.
 
         Raises:
@@ -135,7 +136,7 @@ class Profile:
         """Empty where none is named."""
         return str(self.default.get("slurm_account") or "")
 
-    def place(self, partition: str) -> list[str]:
+    def flags(self, partition: str) -> list[str]:
         """Flags of SLURM that every job gets from the profile."""
         flags = [
             *([f"--account={self.account}"] if self.account else []),
@@ -147,51 +148,43 @@ class Profile:
         return [*flags, *shlex.split(str(self.default.get("slurm_extra") or ""))]
 
 
-def asked(wiring: Wiring, default: Mapping[str, Any]) -> list[Ask]:
+def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
     """What the jobs need; equal needs are one entry. Recipes are counted as they stand: GPUs of ``train`` and
     ``serve``.
 
     Args:
         default: resources of jobs that have none of their own.
     """
-    cluster = wiring.config["cluster"]
+    cluster = run.config["cluster"]
     longest = float(cluster["longest"] or "inf")
-    found: dict[Ask, list[str]] = {}
+    found: dict[JobNeeds, list[str]] = {}
 
     def add(job: str, nodes: int, gpus: int, resources: Mapping[str, int], shards: int = 1) -> None:
         partition = cluster["gpu_partition" if gpus else "partition"]
         minutes = int(min(resources["runtime"], longest))
-        one = Ask([], partition, nodes, gpus, resources["threads"], resources["mem_mb"], minutes)
+        one = JobNeeds([], partition, nodes, gpus, resources["threads"], resources["mem_mb"], minutes)
         found.setdefault(one, []).append(job)
         if gpus and shards > 1:
             add(f"{job} (gathers shards)", nodes, 0, resources)
 
-    for name, recipe in wiring.recipes.items():
-        if name in wiring.trainings:
-            add(f"train {name}", *wiring.trains_on(name), wiring.resources("train", name))
-        if name in {*wiring.swept, *wiring.at_once}:
-            add(f"infer {name}", 1, wiring.answers_on(name), wiring.resources("infer", name), recipe["serve"]["shards"])
-    for name in doctor.screening(wiring):
-        add(
-            f"screen {name}",
-            1,
-            wiring.screens_on(name),
-            wiring.resources("screen", name),
-            wiring.config["screen"]["shards"],
-        )
-    own = [
-        Ask(jobs, one.partition, one.nodes, one.gpus, one.cores, one.memory, one.minutes) for one, jobs in found.items()
-    ]
-    partition, memory, minutes = (
-        str(default.get("slurm_partition") or ""),
-        _whole(default.get("mem_mb")),
-        _whole(default.get("runtime")),
+    for name, recipe in run.recipes.items():
+        if name in run.needed_trainings:
+            add(f"train {name}", *run.training_gpus(name), run.resources("train", name))
+        if name in run.evaluated_here:
+            add(f"infer {name}", 1, run.answering_gpus(name), run.resources("infer", name), recipe["serve"]["shards"])
+    shards = run.config["screen"]["shards"]
+    for name in run.screening_models:
+        add(f"screen {name}", 1, run.screening_gpus(name), run.resources("screen", name), shards)
+    own = [replace(one, jobs=jobs) for one, jobs in found.items()]
+    partition = str(default.get("slurm_partition") or "")
+    memory, minutes = _int_or_zero(default.get("mem_mb")), _int_or_zero(default.get("runtime"))
+    merging = JobNeeds(
+        ["pools_merge", "pools_audit"], partition, 1, 0, run.config["merge"]["processes"], memory, minutes
     )
-    merging = Ask(["pools_merge", "pools_audit"], partition, 1, 0, wiring.config["merge"]["processes"], memory, minutes)
-    return [Ask(["other jobs"], partition, 1, 0, 1, memory, minutes), merging, *own]
+    return [JobNeeds(["other jobs"], partition, 1, 0, 1, memory, minutes), merging, *own]
 
 
-def _whole(value: Any) -> int:
+def _int_or_zero(value: Any) -> int:
     return int(value) if isinstance(value, int | float) else 0
 
 
@@ -223,14 +216,15 @@ def parse_minutes(limit: str) -> float:
     return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
 
 
-def fitting(ask: Ask, nodes: Sequence[Nodes], kind: str) -> Check:
+def check_partition(needs: JobNeeds, nodes: Sequence[Nodes], kind: str) -> Check:
     """Whether the partition has nodes for a kind of job."""
-    partition = ask.partition
+    partition = needs.partition
     here = [one for one in nodes if one.partition == partition]
-    nodes_asked = f"{ask.nodes} nodes with " if ask.nodes > 1 else ""
-    cards_asked = f"{nodes_asked}{ask.gpus} GPU{'s' * (ask.gpus > 1)}, " if ask.gpus else ""
-    memory, minutes = f", {ask.memory:,} MB" if ask.memory else "", f", {ask.minutes:,} min" if ask.minutes else ""
-    what = f"{listed(ask.jobs)} ({cards_asked}{ask.cores} cores{memory}{minutes})"
+    nodes_asked = f"{needs.nodes} nodes with " if needs.nodes > 1 else ""
+    gpus_asked = f"{nodes_asked}{needs.gpus} GPU{'s' * (needs.gpus > 1)}, " if needs.gpus else ""
+    memory = f", {needs.memory:,} MB" if needs.memory else ""
+    minutes = f", {needs.minutes:,} min" if needs.minutes else ""
+    what = f"{join_names(needs.jobs)} ({gpus_asked}{needs.cores} cores{memory}{minutes})"
     if not partition:
         return Check(OK, f"{what}: SLURM's own partition")
     if not here:
@@ -238,24 +232,28 @@ def fitting(ask: Ask, nodes: Sequence[Nodes], kind: str) -> Check:
         return Check(FAILS, f"{what}: there is no partition {partition!r}", f"choose one of {known} in the profile")
     if not any(one.up for one in here):
         return Check(FAILS, f"{what}: partition {partition} is down", "choose another one in the profile, or wait")
-    if ask.minutes > max(one.minutes for one in here):
+    if needs.minutes > max(one.minutes for one in here):
         limit = max(one.minutes for one in here)
         remedy = "set cluster.longest in the profile, or lower runtime in default-resources; what is unfinished goes on"
         return Check(FAILS, f"{what}: {partition} allows {limit:,.0f} min", remedy)
-    cards = max(one.gpus_of(kind) for one in here)
-    if cards < ask.gpus:
+    gpus = max(one.gpus_of(kind) for one in here)
+    if gpus < needs.gpus:
         kinds = ", ".join(sorted({name or "unnamed" for one in here for name in one.gpus})) or "none"
         return Check(
             FAILS,
-            f"{what}: a node of {partition} has {cards} GPUs{f' of type {kind}' if kind else ''} (types: {kinds})",
+            f"{what}: a node of {partition} has {gpus} GPUs{f' of type {kind}' if kind else ''} (types: {kinds})",
             "lower train.processes or serve.options (tp × dp) in the recipe, or correct cluster.gpu_type",
         )
-    fit = [one for one in here if one.gpus_of(kind) >= ask.gpus and one.cores >= ask.cores and one.memory >= ask.memory]
+    fit = [
+        one
+        for one in here
+        if one.gpus_of(kind) >= needs.gpus and one.cores >= needs.cores and one.memory >= needs.memory
+    ]
     if not fit:
         most = f"{max(one.cores for one in here):,} cores and {max(one.memory for one in here):,} MB at most"
         remedy = "lower threads or mem_mb in the recipe's resources or default-resources, or merge.processes"
         return Check(FAILS, f"{what}: a node of {partition} has {most}", remedy)
-    if sum(one.count for one in fit) < ask.nodes:
+    if sum(one.count for one in fit) < needs.nodes:
         return Check(
             FAILS,
             f"{what}: {partition} has {sum(one.count for one in fit)} such nodes",
@@ -264,7 +262,7 @@ def fitting(ask: Ask, nodes: Sequence[Nodes], kind: str) -> Check:
     return Check(OK, f"{what}: {partition} has {sum(one.count for one in fit)} such nodes")
 
 
-def _answer(*command: str, seconds: float = 30) -> tuple[int, str, str]:
+def _ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
     """Exit code and what was said; 127 where there is no such program, 124 where it took too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
@@ -275,62 +273,60 @@ def _answer(*command: str, seconds: float = 30) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def _last(said: str) -> str:
+def _last_line(said: str) -> str:
     return next(reversed(said.strip().splitlines()), "no reason given")
 
 
-def check_slurm(profile: Profile, wiring: Wiring, complete: bool) -> Iterator[Check]:
+def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
     """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes.
 
     Args:
         complete: nothing needs the hub any more.
     """
-    code, said, error = _answer("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
+    code, said, error = _ask("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
     if code:
-        reason = "SLURM is not installed here" if code == 127 else f"SLURM does not answer ({_last(error)})"
+        reason = "SLURM is not installed here" if code == 127 else f"SLURM does not answer ({_last_line(error)})"
         yield Check(
             WARN, f"{reason}; accounts, partitions, GPUs and compute nodes were not checked", "run this on a login node"
         )
         return
-    nodes, asks, kind = parse_nodes(said), asked(wiring, profile.default), wiring.config["cluster"]["gpu_type"]
+    nodes, jobs, kind = parse_nodes(said), job_needs(run, profile.default), run.config["cluster"]["gpu_type"]
     yield from check_account(profile.account)
-    for ask in asks:
-        check = fitting(ask, nodes, kind)
+    for needs in jobs:
+        check = check_partition(needs, nodes, kind)
         if check.state == OK:
-            code, _, error = _answer(
-                "sbatch", "--test-only", *profile.place(ask.partition), *size(ask, kind), "--wrap=true"
+            code, _, error = _ask(
+                "sbatch", "--test-only", *profile.flags(needs.partition), *size_flags(needs, kind), "--wrap=true"
             )
             if code:
-                remedy = f"{_last(error)}; correct account, partition, default-resources or the recipe"
+                remedy = f"{_last_line(error)}; correct account, partition, default-resources or the recipe"
                 check = Check(FAILS, f"{check.found}, yet SLURM refuses it", remedy)
         yield check
-    for partition, gpus in dict.fromkeys((ask.partition, min(ask.gpus, 1)) for ask in asks):
-        small = ["--nodes=1", "--ntasks=1", "--time=3", "--mem=1000", *_cards(kind, gpus)]
+    for partition, gpus in dict.fromkeys((one.partition, min(one.gpus, 1)) for one in jobs):
+        small = ["--nodes=1", "--ntasks=1", "--time=3", "--mem=1000", *_gpu_flags(kind, gpus)]
         where = f"compute node of {partition or 'the default partition'}" + (" with a GPU" if gpus else "")
-        yield from check_node(
-            [*profile.place(partition), *small], where, gpus, Path(wiring.config["scratch"]), complete
-        )
+        yield from check_node([*profile.flags(partition), *small], where, gpus, Path(run.config["scratch"]), complete)
 
 
-def size(ask: Ask, kind: str) -> list[str]:
+def size_flags(needs: JobNeeds, kind: str) -> list[str]:
     """Flags of SLURM for what a kind of job needs."""
-    asked = [f"--nodes={ask.nodes}", f"--ntasks={ask.nodes}", f"--cpus-per-task={ask.cores}"]
-    asked += [f"--mem={ask.memory}"] if ask.memory else []
-    return [*asked, *([f"--time={ask.minutes}"] if ask.minutes else []), *_cards(kind, ask.gpus)]
+    flags = [f"--nodes={needs.nodes}", f"--ntasks={needs.nodes}", f"--cpus-per-task={needs.cores}"]
+    flags += [f"--mem={needs.memory}"] if needs.memory else []
+    return [*flags, *([f"--time={needs.minutes}"] if needs.minutes else []), *_gpu_flags(kind, needs.gpus)]
 
 
-def _cards(kind: str, gpus: int) -> list[str]:
-    return [f"--gres={':'.join(filter(None, ('gpu', kind, str(gpus))))}"] if gpus else []
+def _gpu_flags(kind: str, gpus: int) -> list[str]:
+    return [f"--gres={gres(kind, gpus)}"] if gpus else []
 
 
 def check_account(account: str) -> Iterator[Check]:
     """Whether the user may charge the account."""
-    code, said, error = _answer(
+    code, said, error = _ask(
         "sacctmgr", "-nP", "show", "associations", f"user={os.environ.get('USER') or os.getuid()}", "format=account"
     )
     accounts = sorted(set(said.split()))
     if code or not accounts:
-        why = _last(error) if code else "it lists none for you"
+        why = _last_line(error) if code else "it lists none for you"
         yield Check(WARN, f"account {account or '(your default one)'} could not be checked ({why})")
     elif account and account not in accounts:
         yield Check(
@@ -350,15 +346,15 @@ def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, compl
     """What a small job sees: this folder, the scratch folder, GPUs, the hub."""
     with NamedTemporaryFile(dir=".", prefix=".cluster-check-") as seen:
         command = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
-        code, said, error = _answer(
+        code, said, error = _ask(
             *command, "--on-node", seen.name, "--scratch", str(scratch.resolve()), seconds=ON_NODE_SECONDS + 30
         )
     try:
-        found = json.loads(_last(said))
+        found = json.loads(_last_line(said))
     except ValueError:
         found = None
     if code or found is None:
-        yield Check(WARN, f"{where}: could not be asked ({_last(error)})", "try again when nodes are free")
+        yield Check(WARN, f"{where}: could not be asked ({_last_line(error)})", "try again when nodes are free")
         return
     where = f"{where} ({found['host']})"
     if not found["folder"]:
@@ -391,24 +387,23 @@ def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, compl
 
 def look_around(seen: Path, scratch: Path) -> dict[str, Any]:
     """On a compute node: what is there."""
-    why = doctor.unreached()
-    code, cards, _ = _answer("nvidia-smi", "-L", seconds=20)
-    gpus = len(cards.splitlines()) if not code else 0
+    why = doctor.hub_failure()
+    code, said, _ = _ask("nvidia-smi", "-L", seconds=20)
+    gpus = len(said.splitlines()) if not code else 0
     return {
         "host": socket.gethostname(),
         "folder": seen.exists(),
-        "scratch": writable(scratch),
+        "scratch": is_writable(scratch),
         "gpus": gpus,
         "hub": not why,
         "why": why,
     }
 
 
-def writable(folder: Path) -> bool:
+def is_writable(folder: Path) -> bool:
     """Whether a file can be made in a folder, or in the nearest one above it that is there."""
-    there = next(part for part in (folder, *folder.absolute().parents) if part.is_dir())
     try:
-        with NamedTemporaryFile(dir=there):
+        with NamedTemporaryFile(dir=nearest_folder(folder)):
             return True
     except OSError:
         return False
@@ -416,12 +411,12 @@ def writable(folder: Path) -> bool:
 
 def check_scratch(scratch: Path) -> Check:
     """Whether the scratch folder can be written."""
-    if writable(scratch):
+    if is_writable(scratch):
         return Check(OK, f"scratch {scratch} can be written")
     return Check(FAILS, f"scratch {scratch}: cannot be written", "name another folder in `scratch`")
 
 
-def same(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
+def to_check(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
     """What ``make doctor`` found, as a line here."""
     return Check(otherwise if finding.need else OK, f"{finding.name} {finding.found}", finding.need)
 
@@ -429,10 +424,10 @@ def same(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
 def check_environments(conda: bool) -> Check:
     """Whether what runs the jobs is installed."""
     if conda:
-        code, said, error = _answer("conda", "--version")
+        code, said, error = _ask("conda", "--version")
         version = tuple(map(int, re.findall(r"\d+", said)[:3]))
         if code:
-            return Check(FAILS, "the profile deploys conda environments, and there is no conda", _last(error))
+            return Check(FAILS, "the profile deploys conda environments, and there is no conda", _last_line(error))
         if version < NEEDED_CONDA:
             return Check(
                 FAILS, f"conda {'.'.join(map(str, version))} is too old for Snakemake", "24.7.1 or newer is needed"
@@ -452,32 +447,32 @@ def check_environments(conda: bool) -> Check:
 
 def checks(overlays: Sequence[Path], folder: Path) -> Iterator[Check]:
     """All checks, the quick ones first."""
-    profile = Profile.of(folder)
+    profile = Profile.read(folder)
     yield Check(OK, f"profile {folder}" + ("" if profile.slurm else ": no scheduler"))
     try:
-        wiring = Wiring(load(overlays, profile.config))
+        run = Run(load(overlays, profile.config))
     except UserError as error:
         over = f", with `config` of {folder}/config.yaml laid over it" if profile.config else ""
         yield Check(FAILS, f"configuration{over}", str(error))
         return
-    yield Check(OK, f"configuration: {len(wiring.recipes)} models, {len(wiring.trainings)} of them trained here")
+    yield Check(OK, f"configuration: {len(run.recipes)} models, {len(run.needed_trainings)} of them trained here")
     yield check_environments(profile.conda)
-    yield from map(same, doctor.sglang(wiring))
-    yield from map(same, doctor.keys(wiring))
-    yield from map(same, doctor.files(wiring))
-    yield check_scratch(Path(wiring.config["scratch"]))
-    yield from map(same, doctor.weights(wiring))
-    if missing := doctor.from_hub(wiring):
+    yield from map(to_check, doctor.check_sglang(run))
+    yield from map(to_check, doctor.check_keys(run))
+    yield from map(to_check, doctor.check_files(run))
+    yield check_scratch(Path(run.config["scratch"]))
+    yield from map(to_check, doctor.check_weights(run))
+    if missing := doctor.missing_from_hub(run):
         yield Check(
             WARN,
-            f"{len(missing)} models and sets are not fetched ({listed(missing)})",
+            f"{len(missing)} models and sets are not fetched ({join_names(missing)})",
             "run `make fetch`, where the hub can be reached",
         )
-        yield same(doctor.hub(missing), WARN)
+        yield to_check(doctor.check_hub(missing), WARN)
     else:
         yield Check(OK, "all that comes from the hub is fetched")
     if profile.slurm:
-        yield from check_slurm(profile, wiring, not missing)
+        yield from check_slurm(profile, run, not missing)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

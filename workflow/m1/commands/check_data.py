@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,28 @@ from typing import Any
 from m1.core import sources
 from m1.core.errors import UserError, tell
 from m1.core.files import write_text
-from m1.core.layouts import LAYOUTS
 from m1.core.progress import Progress, aligned
-from m1.pools.collect import by_reason, to_parts
 from m1.wiring.config import load
-from m1.wiring.run import Wiring
+from m1.wiring.run import Run
 
 THREADS = 4
 """Sets read at a time: waiting for the hub is most of the work."""
 PATIENCE = 10
 """Seconds for the hub's first answer; without one only the hub client's cache is looked into."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet(sources.Source):
+    """A published set that a configuration reads, and what uses it."""
+
+    used_by: tuple[str, ...]
+    """Keys of the configuration."""
+    layout: str | None = None
+    """A key of :data:`m1.core.layouts.LAYOUTS`; None: its records are not questions."""
+    optional: bool = False
+    """The run goes on without it."""
+    strict: bool = False
+    """The run stops at a record that is no question."""
 
 
 @dataclass
@@ -51,30 +63,54 @@ class Finding:
     """What is wrong, and how to get the set."""
 
 
-def look(name: str, source: Mapping[str, Any], silence: str = "") -> Finding:
+def data_sets(run: Run) -> dict[str, DataSet]:
+    """The sets that a run reads, by their entry of ``data``; not those of the embedded world, which the run makes."""
+    found: dict[str, DataSet] = {}
+    for user, entry in run.config["read_from"].items():
+        kind, name = user.split(".")
+        source = run.config[kind][name]
+        if (source["path"] or "").startswith(f"{run.config['pathvars']['results']}/world/"):
+            continue
+        one = found.get(entry) or DataSet.from_parts(source, {"used_by": [], "optional": True})
+        strict = source["invalid"] == "error" and not source["part"]  # the other part may hold the record
+        found[entry] = replace(
+            one,
+            used_by=(*one.used_by, user),
+            optional=one.optional and source["optional"],
+            strict=one.strict or strict,
+        )
+    for name, entry in run.published["subsets"].items():
+        found[entry] = DataSet.from_parts(run.config["data"][entry], {"used_by": [f"published.subsets.{name}"]})
+    return found
+
+
+def look(name: str, source: DataSet, silence: str = "") -> Finding:
     """Read one set and make questions of its records, as a run would.
 
     Args:
         name: of the entry.
-        source: keys of :data:`m1.core.sources.KEYS`, and used_by, optional, layout (null: records are not questions).
+        source: the set.
         silence: why the hub does not answer; empty if it does.
     """
-    finding = Finding(name, " ".join(source["used_by"]), expected=source["rows"])
+    from m1.core.layouts import LAYOUTS  # with pyarrow, which `make doctor` does without
+    from m1.pools.collect import by_reason, to_parts
+
+    finding = Finding(name, " ".join(source.used_by), expected=source.rows)
     try:
-        place, rows = sources.read({**source, "rows": None}, name, attempts=1)
+        place, rows = sources.read(replace(source, rows=None), name, attempts=1)
         finding.records = len(rows)
-        finding.checksum = "ok" if source["checksum"] else "not pinned"
-        if source["layout"] is not None:
-            parts, refused = to_parts(enumerate(rows), LAYOUTS[source["layout"]], place, drop_invalid=True)
+        finding.checksum = "ok" if source.checksum else "not pinned"
+        if source.layout is not None:
+            parts, refused = to_parts(enumerate(rows), LAYOUTS[source.layout], place, drop_invalid=True)
             finding.questions = len(parts)
             finding.refused = "; ".join(f"{count} {reason}" for reason, count in list(by_reason(refused).items())[:3])
-            if refused and source["strict"]:
-                to_parts(enumerate(rows), LAYOUTS[source["layout"]], place, drop_invalid=False)
-        sources.check_rows(place, name, len(rows), source["rows"])
+            if refused and source.strict:
+                to_parts(enumerate(rows), LAYOUTS[source.layout], place, drop_invalid=False)
+        sources.check_rows(place, name, len(rows), source.rows)
     except sources.Missing as error:
-        finding.status, finding.note = "left out" if source["optional"] else "missing", str(error)
+        finding.status, finding.note = "left out" if source.optional else "missing", str(error)
     except sources.Unreachable as error:
-        silent = f"the hub does not answer ({silence}), and its cache here does not hold {source['hub']}"
+        silent = f"the hub does not answer ({silence}), and its cache here does not hold {source.hub}"
         finding.status, finding.note = "problem", silent if silence else str(error)
     except UserError as error:
         finding.status, finding.note = "problem", str(error)
@@ -112,20 +148,20 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else value
 
 
-def check(given: Mapping[str, Mapping[str, Any]], output: Path) -> None:
+def check(sets: Mapping[str, DataSet], output: Path) -> None:
     """Look at every set, say what was found, and write it as a table.
 
     Args:
-        given: entry to its used_by (a list), optional, strict, layout and the keys of :data:`m1.core.sources.KEYS`.
+        sets: by their entry of ``data``.
         output: CSV, a row for each entry.
 
     Raises:
         UserError: a set that the run needs is missing, or is not what it should be.
     """
-    silence = hub_failure() if any(source["path"] is None and source["hub"] for source in given.values()) else ""
+    silence = hub_failure() if any(source.path is None and source.hub for source in sets.values()) else ""
     findings = []
-    with Progress("data-check", len(given), "sets") as progress, ThreadPoolExecutor(THREADS) as pool:
-        for finding in pool.map(partial(look, silence=silence), given, given.values()):
+    with Progress("data-check", len(sets), "sets") as progress, ThreadPoolExecutor(THREADS) as pool:
+        for finding in pool.map(partial(look, silence=silence), sets, sets.values()):
             findings.append(finding)
             progress.advance(note=f"{finding.entry}: {finding.status}")
     text = io.StringIO()
@@ -153,4 +189,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
     config = load(arguments.configfile)
-    check(Wiring(config).data_check(), Path(config["pathvars"]["results"]) / "data_check.csv")
+    check(data_sets(Run(config)), Path(config["pathvars"]["results"]) / "data_check.csv")

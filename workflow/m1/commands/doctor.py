@@ -20,9 +20,12 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m1.core.errors import UserError
+
+if TYPE_CHECKING:
+    from m1.wiring.run import Run
 
 ROOT = Path(__file__).parents[3]
 """The workflow's own source, where its requirements and its virtual environment are."""
@@ -102,7 +105,7 @@ def packages() -> list[str]:
     return lacking
 
 
-def cards() -> list[float]:
+def gpus() -> list[float]:
     """Memory of each GPU of this machine, in GB."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
@@ -124,57 +127,47 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
     Args:
         config: from :func:`m1.wiring.config.load`.
     """
-    from m1.wiring.run import Wiring
+    from m1.wiring.run import Run
 
-    wiring = Wiring(config)
-    yield from gpus(wiring, cards())
-    yield from weights(wiring)
-    yield from sglang(wiring)
-    yield from files(wiring)
-    if lacking := from_hub(wiring):
-        yield hub(lacking)
-    yield from keys(wiring)
-
-
-def computed(wiring: Any) -> list[str]:
-    """Models whose answers this run computes, by itself or on a server."""
-    return [name for name in wiring.recipes if name not in wiring.published["results"]]
+    run = Run(config)
+    yield from check_gpus(run, gpus())
+    yield from check_weights(run)
+    yield from check_sglang(run)
+    yield from check_files(run)
+    if lacking := missing_from_hub(run):
+        yield check_hub(lacking)
+    yield from check_keys(run)
 
 
-def screening(wiring: Any) -> dict[str, dict[str, Any]]:
-    """Screening models with weights, where the run screens."""
-    return wiring.config["screen"]["models"] if wiring.screens else {}
-
-
-def serves(wiring: Any) -> dict[str, dict[str, Any]]:
+def serve_settings(run: Run) -> dict[str, dict[str, Any]]:
     """How each model of this run answers."""
-    found = {name: wiring.recipes[name]["serve"] for name in computed(wiring)}
-    return found | {f"screen.models.{name}": wiring.config["screen"]["serve"] for name in screening(wiring)}
+    found = {name: run.recipes[name]["serve"] for name in run.evaluated_here}
+    return found | {f"screen.models.{name}": run.config["screen"]["serve"] for name in run.screening_models}
 
 
-def on_gpus(wiring: Any) -> Iterator[tuple[str, int, float]]:
+def gpu_demands(run: Run) -> Iterator[tuple[str, int, float]]:
     """GPUs that each model asks for, and what it takes of each at the least, in GB: to answer, and to be trained."""
-    bases, screen = wiring.config["bases"], wiring.config["screen"]["serve"]
-    for name in computed(wiring):
-        recipe = wiring.recipes[name]
+    bases, screen = run.config["bases"], run.config["screen"]["serve"]
+    for name in run.evaluated_here:
+        recipe = run.recipes[name]
         size = parameters(bases[recipe["base"]])
-        yield name, wiring.answers_on(name), ROOM * WEIGHTS * size / recipe["serve"]["options"].get("tp", 1)
-        if name in wiring.trainings:
-            nodes, training = wiring.trains_on(name)
+        yield name, run.answering_gpus(name), ROOM * WEIGHTS * size / recipe["serve"]["options"].get("tp", 1)
+        if name in run.needed_trainings:
+            nodes, training = run.training_gpus(name)
             shared = max(1, nodes * training) if recipe["train"]["strategy"].startswith("fsdp") else 1
             yield name, training, ROOM * TRAINING * size / shared
-    for name, model in screening(wiring).items():
+    for name, model in run.screening_models.items():
         yield (
             f"screen.models.{name}",
-            wiring.screens_on(name),
+            run.screening_gpus(name),
             ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1),
         )
 
 
-def gpus(wiring: Any, there: list[float]) -> Iterator[Finding]:
+def check_gpus(run: Run, there: list[float]) -> Iterator[Finding]:
     """Whether the GPUs of this machine hold the models, by what weights and training take at the least."""
     found = f"{len(there)} of {min(there):.0f} GB" if there else "none"
-    asked = [one for one in on_gpus(wiring) if one[1]]
+    asked = [one for one in gpu_demands(run) if one[1]]
     lacking: dict[str, tuple[int, float]] = {}
     for name, count, memory in asked:
         if memory and (len(there) < count or min(there) < memory):
@@ -185,7 +178,7 @@ def gpus(wiring: Any, there: list[float]) -> Iterator[Finding]:
             "run on such a machine, lower `train` and `serve` in the recipe, or take what is published (`published`)"
         )
         largest = sorted(lacking.items(), key=lambda one: -one[1][0] * one[1][1])
-        said = listed([f"{name} wants {count} of {memory:.0f} GB or more" for name, (count, memory) in largest])
+        said = join_names([f"{name} wants {count} of {memory:.0f} GB or more" for name, (count, memory) in largest])
         yield Finding("GPUs", found, f"{said}; {remedy}")
     elif there or asked:
         yield Finding("GPUs", f"{found}; enough for {len({name for name, *_ in asked})} models, at the least")
@@ -193,14 +186,14 @@ def gpus(wiring: Any, there: list[float]) -> Iterator[Finding]:
         yield Finding("GPUs", "none, and none is needed")
 
 
-def weights(wiring: Any) -> Iterator[Finding]:
+def check_weights(run: Run) -> Iterator[Finding]:
     """Whether the disks have space for the models; places on one disk are added up."""
     disks: dict[int, list[tuple[Path, float]]] = {}
-    for place, wanted in room(wiring):
+    for place, wanted in room(run):
         if wanted:
             disks.setdefault(disk(place), []).append((place, wanted))
     for places in disks.values():
-        free = shutil.disk_usage(existing(places[0][0])).free / 1e9
+        free = shutil.disk_usage(nearest_folder(places[0][0])).free / 1e9
         wanted = sum(one for _, one in places)
         need = (
             ""
@@ -209,60 +202,60 @@ def weights(wiring: Any) -> Iterator[Finding]:
         )
         yield Finding(
             "weights",
-            f"{wanted:,.0f} GB wanted in {listed([str(place) for place, _ in places])}, {free:,.0f} GB free",
+            f"{wanted:,.0f} GB wanted in {join_names([str(place) for place, _ in places])}, {free:,.0f} GB free",
             need,
         )
 
 
-def existing(place: Path) -> Path:
+def nearest_folder(place: Path) -> Path:
     """A folder, or the one above it that is there."""
     return next(part for part in (place, *place.absolute().parents) if part.is_dir())
 
 
 def disk(place: Path) -> int:
     """The device that a folder is on, or will be."""
-    return existing(place).stat().st_dev
+    return nearest_folder(place).stat().st_dev
 
 
-def room(wiring: Any) -> list[tuple[Path, float]]:
+def room(run: Run) -> list[tuple[Path, float]]:
     """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the
     largest training.
 
     Trained models are kept in the store, too, which takes space on another disk than the results' only.
     """
-    config, bases = wiring.config, wiring.config["bases"]
+    config, bases = run.config, run.config["bases"]
     results, scratch, store = Path(config["pathvars"]["results"]), Path(config["scratch"]), Path(config["store"])
-    sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in wiring.recipes.items()}
+    sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in run.recipes.items()}
     models = {f"bases/{name}": (base, parameters(base)) for name, base in bases.items()}
-    models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in screening(wiring).items()}
+    models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in run.screening_models.items()}
     models |= {
-        f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in wiring.published["checkpoints"].items()
+        f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in run.published["checkpoints"].items()
     }
-    fetched = [models[made] for made in from_hub(wiring) if made in models]
+    fetched = [models[made] for made in missing_from_hub(run) if made in models]
     on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
     home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
     cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    trained = [name for name in wiring.trainings if not (results / "train" / name).exists()]
-    unfinished = [left(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in trained]
+    trained = [name for name in run.needed_trainings if not (results / "train" / name).exists()]
+    unfinished = [missing_gb(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in trained]
     finished = sum(WEIGHTS * sizes[name] for name in trained)
     return [
-        (cache, sum(left(size, cache / f"models--{name.replace('/', '--')}") for name, size in on_hub.items())),
+        (cache, sum(missing_gb(size, cache / f"models--{name.replace('/', '--')}") for name, size in on_hub.items())),
         (scratch, max(unfinished, default=0.0)),
         (results, finished),
         (store, finished if disk(store) != disk(results) else 0.0),
     ]
 
 
-def left(wanted: float, folder: Path) -> float:
+def missing_gb(wanted: float, folder: Path) -> float:
     """GB that a folder still grows by, to what is wanted."""
     held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     return max(0.0, wanted - held / 1e9)
 
 
-def sglang(wiring: Any) -> Iterator[Finding]:
+def check_sglang(run: Run) -> Iterator[Finding]:
     """Whether each Python that is to have SGLang has it."""
     users: dict[str, list[str]] = {}
-    for name, serve in serves(wiring).items():
+    for name, serve in serve_settings(run).items():
         if serve["engine"] == "sglang":
             users.setdefault(serve["options"].get("python") or os.environ.get("M1_SGLANG_PYTHON", ""), []).append(name)
     for python, names in users.items():
@@ -271,7 +264,8 @@ def sglang(wiring: Any) -> Iterator[Finding]:
         need = (
             ""
             if there
-            else f"for {listed(names)}; make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+            else f"for {join_names(names)}; make its environment "
+            "(docs/engines.md) and set M1_SGLANG_PYTHON to its python"
         )
         yield Finding("SGLang", found, need)
 
@@ -285,24 +279,26 @@ def has_sglang(python: str) -> bool:
         return False
 
 
-def files(wiring: Any) -> Iterator[Finding]:
+def check_files(run: Run) -> Iterator[Finding]:
     """Local files and folders that the configuration names and that are not there; those of the embedded world are
     made."""
-    config = wiring.config
+    from m1.commands.check_data import data_sets
+
+    config = run.config
     world = f"{config['pathvars']['results']}/world/"
-    used = {f"bases.{name}": config["bases"][name] for name in [*wiring.bases, config["report"]["figure8a"]["base"]]}
-    used |= {f"screen.models.{name}": model for name, model in screening(wiring).items()}
-    used |= {f"data.{name}": source for name, source in wiring.data_check().items() if not source["optional"]}
+    used = {f"bases.{name}": config["bases"][name] for name in [*run.bases, config["report"]["figure8a"]["base"]]}
+    used |= {f"screen.models.{name}": model for name, model in run.screening_models.items()}
     places = {name: one["path"] for name, one in used.items() if one.get("path")}
+    places |= {f"data.{name}": one.path for name, one in data_sets(run).items() if one.path and not one.optional}
     lacking = {name: path for name, path in places.items() if not path.startswith(world) and not Path(path).exists()}
     if lacking:
         remedy = "correct the path, or bring the file (make data-check says where from)"
-        yield Finding("files", listed(list(lacking.values())), f"for {listed(list(lacking))}; {remedy}")
+        yield Finding("files", join_names(list(lacking.values())), f"for {join_names(list(lacking))}; {remedy}")
 
 
-def from_hub(wiring: Any) -> list[str]:
+def missing_from_hub(run: Run) -> list[str]:
     """What comes from the hub and is not there yet, by its place in the results."""
-    config, published = wiring.config, wiring.published
+    config, published = run.config, run.published
     data, results = config["data"], Path(config["pathvars"]["results"])
     entries = {
         f"{kind}/{name}.parquet": [source] for kind in ("pools", "benchmarks") for name, source in config[kind].items()
@@ -314,14 +310,14 @@ def from_hub(wiring: Any) -> list[str]:
         for name, found in published["results"].items()
     }
     local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
-    fetched = [path.removeprefix("<results>/") for path in wiring.fetched()]
+    fetched = [path.removeprefix("<results>/") for path in run.fetched()]
     return [name for name in fetched if name not in local and not (results / name).exists()]
 
 
-def hub(needed: list[str]) -> Finding:
+def check_hub(needed: list[str]) -> Finding:
     """Whether the hub answers, where something is needed from it."""
-    why = unreached()
-    remedy = f"for {listed(needed)}; check the network, or give local files (`path`)"
+    why = hub_failure()
+    remedy = f"for {join_names(needed)}; check the network, or give local files (`path`)"
     return (
         Finding("hub", f"{endpoint()} does not answer ({why})", remedy)
         if why
@@ -329,7 +325,7 @@ def hub(needed: list[str]) -> Finding:
     )
 
 
-def unreached() -> str:
+def hub_failure() -> str:
     """Why the hub does not answer; empty where it does."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return "HF_HUB_OFFLINE is set"
@@ -347,21 +343,21 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 
-def keys(wiring: Any) -> Iterator[Finding]:
+def check_keys(run: Run) -> Iterator[Finding]:
     """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
     users: dict[str, list[str]] = {}
-    asked = {name: provider["api_key_env"] for name, provider in wiring.called().items()}
-    asked |= {name: serve["options"].get("api_key_env") for name, serve in serves(wiring).items()}
+    asked = {name: provider["api_key_env"] for name, provider in run.called_providers().items()}
+    asked |= {name: serve["options"].get("api_key_env") for name, serve in serve_settings(run).items()}
     for name, variable in asked.items():
         if variable:
             users.setdefault(variable, []).append(name)
     for variable, names in users.items():
         there = bool(os.environ.get(variable))
-        need = "" if there else f"for {listed(names)}; run: export {variable}=…"
+        need = "" if there else f"for {join_names(names)}; run: export {variable}=…"
         yield Finding("key", f"{variable} is {'set' if there else 'not set'}", need)
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Some names, the first three in full."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
@@ -376,10 +372,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     findings = list(machine())
     try:
         from m1.wiring.config import load
-    except ImportError as error:
+
+        findings += list(needs(load(options.configfile)))
+    except ModuleNotFoundError as error:
         findings.append(Finding("config", f"not looked at, without the package {error.name}"))
-    else:
-        findings += needs(load(options.configfile))
     print("\n".join(map(line, findings)))
     if any(finding.need and finding.stops_demo for finding in findings):
         raise UserError("the demo cannot run here: see the lines above that begin with `missing`")

@@ -7,15 +7,13 @@ a bill. The paper says of its own trainings only "minutes on 8 H100 GPUs" and "a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from m1.commands.doctor import parameters
-from m1.wiring.run import Wiring
-
-if TYPE_CHECKING:
-    from m1.commands.plan import Questions
+from m1.commands.questions import Questions
+from m1.wiring.run import Run
 
 TRAINING = 400e12
 """Operations a second that a GPU does in training: an H100 in bf16 at 40 % of its peak. Six of them for a parameter and
@@ -29,7 +27,7 @@ QUESTION, THINKING, ANSWER = 150, 1_000, 200
 
 
 @dataclass
-class Work:
+class GpuStep:
     """A step on GPUs."""
 
     step: str
@@ -49,60 +47,51 @@ class Work:
         return None if self.gpu_hours is None else self.gpu_hours / self.gpus / self.jobs
 
 
-def works(wiring: Wiring, questions: Questions) -> list[Work]:
+def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
     """The steps of a configuration that run on GPUs, in the order of the paper; none for the embedded world's tiny
     models.
 
     Args:
         questions: how many there are of each kind, made or estimated.
     """
-    config, found = wiring.config, []
-    screen = config["screen"]
-    if wiring.screens:
-        for name, base in screen["models"].items():
-            if gpus := wiring.screens_on(name):
-                tokens = questions.merged() * min(ANSWER, screen["answer_limit"])
-                shards = screen["shards"]
-                found.append(
-                    _generating(
-                        f"screen {name}",
-                        gpus,
-                        shards,
-                        tokens,
-                        base,
-                        screen["serve"],
-                        f"screen/{name}.parquet",
-                        questions,
-                    )
-                )
-    for name in wiring.trainings:
-        nodes, gpus = wiring.trains_on(name)
+    return [*_screens(run, questions), *_trainings(run, questions), *_evaluations(run, questions)]
+
+
+def _screens(run: Run, questions: Questions) -> Iterator[GpuStep]:
+    screen = run.config["screen"]
+    for name, base in run.screening_models.items():
+        if gpus := run.screening_gpus(name):
+            tokens = questions.collection_size() * min(ANSWER, screen["answer_limit"])
+            there = (questions.results / f"screen/{name}.parquet").exists()
+            hours = _generation_hours(tokens, base, screen["serve"])
+            yield GpuStep(f"screen {name}", gpus, screen["shards"], tokens, hours, there)
+
+
+def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
+    for name in run.needed_trainings:
+        nodes, gpus = run.training_gpus(name)
         if gpus:
-            sft = wiring.recipes[name]["sft"]
-            tokens = round(questions.subset(sft["subset"]) * (QUESTION + THINKING + ANSWER) * sft["epochs"])
-            size = parameters(config["bases"][wiring.recipes[name]["base"]]) * 1e9
+            sft = run.recipes[name]["sft"]
+            tokens = round(questions.subset_size(sft["subset"]) * (QUESTION + THINKING + ANSWER) * sft["epochs"])
+            size = parameters(run.config["bases"][run.recipes[name]["base"]]) * 1e9
             hours = 6 * size * tokens / TRAINING / 3600 if size else None
-            found.append(
-                Work(f"train {name}", nodes * gpus, 1, tokens, hours, (questions.results / f"train/{name}").exists())
-            )
-    asked = (
-        sum(questions.size("benchmarks", name) or 0 for name in config["benchmarks"])
-        if any(map(wiring.answers_on, wiring.recipes))
-        else 0
-    )
-    for name in [*wiring.swept, *wiring.at_once]:
-        recipe = wiring.recipes[name]
-        if gpus := wiring.answers_on(name):
-            each = _thinking(recipe["thinking"]) if name in wiring.swept else min(ANSWER, config["answer_limit"])
-            base, made = config["bases"][recipe["base"]], f"infer/{name}/predictions.parquet"
-            shards = recipe["serve"]["shards"]
-            found.append(
-                _generating(f"infer {name}", gpus, shards, asked * each, base, recipe["serve"], made, questions)
-            )
-    return found
+            there = (questions.results / f"train/{name}").exists()
+            yield GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, there)
 
 
-def _thinking(settings: dict[str, Any]) -> int:
+def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
+    models = [name for name in [*run.swept, *run.direct] if run.answering_gpus(name)]
+    count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"]) if models else 0
+    for name in models:
+        recipe = run.recipes[name]
+        each = _thinking_tokens(recipe["thinking"]) if name in run.swept else min(ANSWER, run.config["answer_limit"])
+        hours = _generation_hours(count * each, run.config["bases"][recipe["base"]], recipe["serve"])
+        there = (questions.results / f"infer/{name}/predictions.parquet").exists()
+        shards = recipe["serve"]["shards"]
+        yield GpuStep(f"infer {name}", run.answering_gpus(name), shards, count * each, hours, there)
+
+
+def _thinking_tokens(settings: dict[str, Any]) -> int:
     """Tokens for a question: it is thought about once, to the largest budget, `Wait` is forced once, and all settings
     are answered."""
     answers = len(settings["budgets"]) + len(settings["forced"])
@@ -110,42 +99,34 @@ def _thinking(settings: dict[str, Any]) -> int:
     return min(THINKING, max(settings["budgets"])) + forced + answers * min(ANSWER, settings["answer_limit"])
 
 
-def _generating(
-    step: str,
-    gpus: int,
-    shards: int,
-    tokens: int,
-    base: dict[str, Any],
-    serve: dict[str, Any],
-    made: str,
-    questions: Questions,
-) -> Work:
+def _generation_hours(tokens: int, base: dict[str, Any], serve: dict[str, Any]) -> float | None:
+    """GPU-hours; None where nobody knows how large the model is."""
     size = parameters(base) * 1e9
     rate = serve["batch"] * STEPS if serve["engine"] == "transformers" else SERVING / (2 * size) if size else None
-    return Work(step, gpus, shards, tokens, tokens / rate / 3600 if rate else None, (questions.results / made).exists())
+    return tokens / rate / 3600 if rate else None
 
 
-def rows(found: Iterable[Work]) -> list[list[str]]:
+def rows(found: Iterable[GpuStep]) -> list[list[str]]:
     """As a table to read, with the sum of what is not there yet."""
-    left = [work for work in found if not work.there]
+    left = [step for step in found if not step.there]
     header = ["on GPUs", "GPUs", "jobs", "tokens", "GPU-hours", "hours each", ""]
     cells = [
         [
-            work.step,
-            f"{work.gpus}",
-            f"{work.jobs}",
-            f"{work.tokens / 1e6:,.1f}M",
-            _hours(work.gpu_hours),
-            _hours(work.hours),
-            "there" if work.there else "",
+            step.step,
+            f"{step.gpus}",
+            f"{step.jobs}",
+            f"{step.tokens / 1e6:,.1f}M",
+            _hours(step.gpu_hours),
+            _hours(step.hours),
+            "there" if step.there else "",
         ]
-        for work in found
+        for step in found
     ]
-    whole = sum(work.gpu_hours or 0 for work in left)
+    whole = sum(step.gpu_hours or 0 for step in left)
     return [
         header,
         *cells,
-        ["sum of what is left", "", f"{sum(work.jobs for work in left)}", "", _hours(whole), "", ""],
+        ["sum of what is left", "", f"{sum(step.jobs for step in left)}", "", _hours(whole), "", ""],
     ]
 
 
@@ -153,9 +134,9 @@ def _hours(hours: float | None) -> str:
     return "?" if hours is None else f"{hours:,.1f}" if hours >= 1 else f"{hours:.2f}"
 
 
-def note(found: Iterable[Work], uncounted: Sequence[str]) -> str:
+def note(found: Iterable[GpuStep], uncounted: Sequence[str]) -> str:
     """What is assumed, and which benchmarks (``uncounted``) nobody knows the size of."""
-    unknown = sorted(work.step for work in found if work.gpu_hours is None)
+    unknown = sorted(step.step for step in found if step.gpu_hours is None)
     return (
         f"GPU-hours are those of an H100, to a factor of three: {TRAINING / 1e12:.0f} TFLOP/s in "
         f"training, {SERVING / 1e12:.0f} in"

@@ -104,26 +104,26 @@ def _ancestors(process: psutil.Process) -> set[int]:
         return set()
 
 
-def slurm_prefix(asked: argparse.Namespace) -> str | None:
+def slurm_prefix(options: argparse.Namespace) -> str | None:
     """How the names of this run's SLURM jobs begin; None where it makes none.
 
     Args:
-        asked: arguments of Snakemake, those of profiles among them.
+        options: arguments of Snakemake, those of profiles among them.
 
     Raises:
         UserError: jobs would have no name of this workflow's.
     """
-    if asked.executor != "slurm":
+    if options.executor != "slurm":
         return None
-    if not isinstance(asked.slurm_jobname_prefix, str):
+    if not isinstance(options.slurm_jobname_prefix, str):
         raise UserError(
             "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found. Add to the "
             "profile: slurm-jobname-prefix: m1"
         )
-    return f"{asked.slurm_jobname_prefix}_"
+    return f"{options.slurm_jobname_prefix}_"
 
 
-def queued(folder: Path, prefix: str) -> list[str]:
+def slurm_jobs(folder: Path, prefix: str) -> list[str]:
     """This user's SLURM jobs of a folder that wait, run, or are about to be gone."""
     command = ["squeue", "--noheader", "--me", "--format=%A|%j|%Z"]
     try:
@@ -146,11 +146,11 @@ def cancel(folder: Path, prefix: str) -> int:
     Raises:
         UserError: some are still there after :data:`ENDING` seconds.
     """
-    jobs = queued(folder, prefix)
+    jobs = slurm_jobs(folder, prefix)
     if jobs:
         subprocess.run(["scancel", *jobs], check=True)
     waited = time.monotonic()
-    while left := queued(folder, prefix) if jobs else []:
+    while left := slurm_jobs(folder, prefix) if jobs else []:
         if time.monotonic() - waited > ENDING:
             raise UserError(
                 f"{folder}: SLURM jobs {', '.join(left)} do not end; cancel them by scancel, and start again"
@@ -159,7 +159,7 @@ def cancel(folder: Path, prefix: str) -> int:
     return len(jobs)
 
 
-def leave_none(folder: Path, prefix: str) -> None:
+def cancel_leftovers(folder: Path, prefix: str) -> None:
     """Cancel what a run that has ended left in SLURM's queue: it would go on beside the next run."""
     if cancelled := cancel(folder, prefix):
         say("launch", f"{cancelled} SLURM jobs of this run cancelled")
@@ -212,7 +212,7 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
         say("launch", f"the last run here was killed: {ended}; going on from what is finished")
 
 
-def unknown(folder: Path, results: str) -> str:
+def records_remedy(folder: Path, results: str) -> str:
     """What to do about results that came here without Snakemake's records; empty where there is nothing to do.
 
     Without records Snakemake goes by the times of files, which a copy or a fresh clone changes, and would make most of
@@ -234,20 +234,20 @@ def unknown(folder: Path, results: str) -> str:
     )
 
 
-def with_snakefile(arguments: Sequence[str]) -> list[str]:
+def add_snakefile(arguments: Sequence[str]) -> list[str]:
     """Arguments of Snakemake with the workflow's own Snakefile, where they name none and the folder has none."""
-    asked = cli.get_argument_parser().parse_args(arguments)
-    found = resolve_snakefile(asked.snakefile, allow_missing=True)
+    options = cli.get_argument_parser().parse_args(arguments)
+    found = resolve_snakefile(options.snakefile, allow_missing=True)
     return [*arguments] if found else ["--snakefile", str(SOURCE / "Snakefile"), *arguments]
 
 
-def parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Arguments as Snakemake reads them, with those of its profiles, and the parser that did.
 
     Raises:
         UserError: one on the command line would take the place of all that the profile has of its kind.
     """
-    parser, asked = cli.parse_args(arguments)
+    parser, options = cli.parse_args(arguments)
     own = cli.get_argument_parser().parse_args(arguments)
     profiles = [*(["--profile", *own.profile] if own.profile else [])]
     profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []
@@ -260,36 +260,38 @@ def parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.
                 f"{flag} takes the place of all that the profile has below `{flag[2:]}` (partitions, scratch, account);"
                 " change the profile, or put keys of the configuration into a file: --configfile"
             )
-    return parser, asked
+    return parser, options
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Clear what a killed run left, then be Snakemake with the same arguments; what makes nothing clears nothing."""
-    parser, asked = parsed(with_snakefile(list(sys.argv[1:] if argv is None else argv)))
-    folder, files = Path.cwd(), [str(file) for file in asked.configfile or []]
-    if asked.directory:
-        folder, files = Path(asked.directory).resolve(), [os.path.abspath(file) for file in files]
+    parser, options = parse_arguments(add_snakefile(list(sys.argv[1:] if argv is None else argv)))
+    folder, files = Path.cwd(), [str(file) for file in options.configfile or []]
+    if options.directory:
+        folder, files = Path(options.directory).resolve(), [os.path.abspath(file) for file in files]
     with chdir(folder):  # what is wrong is said before Snakemake says it in its own way
         whole = config.load([Path(file) for file in files])
-    query = any(getattr(asked, name) for name in QUERIES)
-    if not any(getattr(asked, name) for name in ANYWAY) and (problem := unknown(folder, whole["pathvars"]["results"])):
+    query = any(getattr(options, name) for name in QUERIES)
+    if not any(getattr(options, name) for name in ANYWAY) and (
+        problem := records_remedy(folder, whole["pathvars"]["results"])
+    ):
         if not query:
             raise UserError(problem)
         say("launch", problem)
     if not query:
-        prefix = slurm_prefix(asked)
-        words = ["--snakefile", os.path.abspath(resolve_snakefile(asked.snakefile))]
+        prefix = slurm_prefix(options)
+        words = ["--snakefile", os.path.abspath(resolve_snakefile(options.snakefile))]
         words += ["--configfile", *files] if files else []
         clear(folder, [sys.executable, "-m", "snakemake", *words], prefix)
         (folder / NOTE).parent.mkdir(parents=True, exist_ok=True)
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
         (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")
     if (
-        asked.touch
+        options.touch
     ):  # all of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it
-        asked.forceall = asked.keep_incomplete = True
+        options.forceall = options.keep_incomplete = True
     try:
-        success = cli.args_to_api(asked, parser)
+        success = cli.args_to_api(options, parser)
     except Exception as error:
         print_exception(error)
         success = False

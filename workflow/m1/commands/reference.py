@@ -59,7 +59,7 @@ class Key:
     meaning: str
 
 
-def resolved(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def resolve(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """A schema with what it refers to written in (its own words come first), and the name of what it refers to, empty
     for nothing."""
     if "$ref" not in schema:
@@ -80,7 +80,7 @@ def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path:
         UserError: a key has no ``description``.
     """
     for name, part in schema.get("properties", {}).items():
-        inner, refers = resolved(part, whole)
+        inner, refers = resolve(part, whole)
         place = f"{path}.{name}" if path else name
         if not part.get("description"):
             raise UserError(
@@ -88,21 +88,23 @@ def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path:
             )
         value = values.get(name) if isinstance(values, dict) else None
         yield Key(place, kind(inner, refers), default(name, part, schema, values), meaning(part))
-        yield from within(inner, refers, whole, value, place)
+        yield from inner_keys(inner, refers, whole, value, place)
     for branch in schema.get("allOf", []):
         for name, part in branch["then"]["properties"].items():
             yield from keys(part, whole, None, f"{path}.{name}" if path else name)
 
 
-def within(schema: Mapping[str, Any], refers: str, whole: Mapping[str, Any], values: Any, path: str) -> Iterator[Key]:
+def inner_keys(
+    schema: Mapping[str, Any], refers: str, whole: Mapping[str, Any], values: Any, path: str
+) -> Iterator[Key]:
     """Keys of what a key holds: its own, those of each named part, or those of each entry of a list."""
     if refers:
         return
     yield from keys(schema, whole, values, path)
     for way, mark in (("additionalProperties", ".{name}"), ("items", "[]")):
         if isinstance(part := schema.get(way), dict):
-            inner, other = resolved(part, whole)
-            yield from within(inner, other, whole, None, f"{path}{mark}")
+            inner, other = resolve(part, whole)
+            yield from inner_keys(inner, other, whole, None, f"{path}{mark}")
 
 
 def meaning(part: Mapping[str, Any]) -> str:
@@ -118,27 +120,18 @@ def kind(schema: Mapping[str, Any], refers: str = "") -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
-        return ", ".join(f"`{shown(value)}`" for value in schema["enum"])
+        return ", ".join(f"`{one_line(value)}`" for value in schema["enum"])
     if "anyOf" in schema:
-        return " or ".join(kind(*resolved(part, config_schema())) for part in schema["anyOf"])
+        return " or ".join(kind(*resolve(part, config_schema())) for part in schema["anyOf"])
     types = schema.get("type", "any")
     words = []
     for one in [types] if isinstance(types, str) else types:
         inner = schema.get("items" if one == "array" else "additionalProperties")
-        holds = _held(inner) if isinstance(inner, dict) else ""
+        holds = f" of {kind(*resolve(inner, config_schema()))}" if isinstance(inner, dict) else ""
         words.append(
             {"array": f"list{holds}", "object": f"mapping{holds}", "string": "text", "null": "null"}.get(one, one)
         )
     return " or ".join(words) + bounds(schema)
-
-
-def _held(schema: Mapping[str, Any]) -> str:
-    name = kind(_direct(schema), schema["$ref"].rsplit("/", 1)[1] if "$ref" in schema else "")
-    return f" of {name}"
-
-
-def _direct(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return resolved(schema, config_schema())[0]
 
 
 def bounds(schema: Mapping[str, Any]) -> str:
@@ -150,14 +143,14 @@ def bounds(schema: Mapping[str, Any]) -> str:
 def default(name: str, part: Mapping[str, Any], schema: Mapping[str, Any], values: Any) -> str:
     """A key's default: of the default configuration, else of the schema, else whether the key must be there."""
     if isinstance(values, dict) and name in values:
-        text = shown(values[name])
+        text = one_line(values[name])
         return f"`{text}`" if len(text) <= SHORT and "|" not in text else "in config.yaml"
     if "default" in part:
-        return f"`{shown(part['default'])}`"
+        return f"`{one_line(part['default'])}`"
     return "*needed*" if name in schema.get("required", []) else ""
 
 
-def shown(value: Any) -> str:
+def one_line(value: Any) -> str:
     """A value as one writes it in YAML, on one line."""
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) or not value else value
 
@@ -191,14 +184,14 @@ def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of what is laid over the default: no key is needed; a named part, or where a model is, may be null,
     which takes it out."""
 
-    def loose(part: Any) -> Any:
+    def loosen(part: Any) -> Any:
         if isinstance(part, dict):
             return {
-                key: loose(value) for key, value in part.items() if not (key == "required" and isinstance(value, list))
+                key: loosen(value) for key, value in part.items() if not (key == "required" and isinstance(value, list))
             }
-        return [loose(value) for value in part] if isinstance(part, list) else part
+        return [loosen(value) for value in part] if isinstance(part, list) else part
 
-    def removable(part: dict[str, Any]) -> dict[str, Any]:
+    def make_removable(part: dict[str, Any]) -> dict[str, Any]:
         names = {key: {"anyOf": [value, {"type": "null"}]} for key, value in part.get("properties", {}).items()}
         others = part.get("additionalProperties")
         return (
@@ -207,26 +200,26 @@ def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
             | ({"additionalProperties": {"anyOf": [others, {"type": "null"}]}} if others else {})
         )
 
-    whole: dict[str, Any] = loose(schema)
+    whole: dict[str, Any] = loosen(schema)
     properties = whole["properties"]
-    properties |= {name: removable(properties[name]) for name in NAMED}
+    properties |= {name: make_removable(properties[name]) for name in NAMED}
     screen = properties["screen"]["properties"]
-    screen |= {name: removable(screen[name]) for name in ("models", "providers")}
-    whole["$defs"] |= {"weights": removable(whole["$defs"]["weights"])}
+    screen |= {name: make_removable(screen[name]) for name in ("models", "providers")}
+    whole["$defs"] |= {"weights": make_removable(whole["$defs"]["weights"])}
     return whole | {"description": "an overlay; made by `python -m m1 reference` from config.schema.yaml"}
 
 
 def default_file(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """The default file: values in the order of the schema, each with its said; what several parts share is explained
+    """The default file: values in the order of the schema, each with its meaning; what several parts share is explained
     in the first."""
     lines, explained = [FILE_HEAD.rstrip()], set()
     for name, part in schema["properties"].items():
         if name not in values:
             continue
-        inner, refers = resolved(part, schema)
+        inner, refers = resolve(part, schema)
         value, said = values[name], meaning(part)
         if not isinstance(value, dict | list):
-            lines += commented(f"{name}: {flow(value)}", said)
+            lines += add_comment(f"{name}: {flow(value)}", said)
             continue
         lines += ["", f"# --- {said} ".ljust(WIDTH - 8, "-"), f"{name}:"]
         if isinstance(value, list):
@@ -252,16 +245,16 @@ def block(
         said = "" if bare or name not in known else meaning(known[name])
         if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
             lines += [
-                *commented(line, said),
-                *block(resolved(known[name], whole)[0], whole, value, f"{indent}  ", bare),
+                *add_comment(line, said),
+                *block(resolve(known[name], whole)[0], whole, value, f"{indent}  ", bare),
             ]
         else:
-            lines += commented(f"{line} {flow(value)}", said)
+            lines += add_comment(f"{line} {flow(value)}", said)
     return lines
 
 
-def commented(line: str, said: str) -> list[str]:
-    """A line with its said behind it, or above it where that is too long."""
+def add_comment(line: str, said: str) -> list[str]:
+    """A line with what is said of it behind, or above it where that is too long."""
     whole = f"{line} # {said}" if said else line
     if len(whole) <= WIDTH or not said:
         return [whole]
@@ -274,7 +267,7 @@ def flow(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def made() -> dict[Path, str]:
+def file_contents() -> dict[Path, str]:
     """File to its content."""
     files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (REGISTRY, FILE)}
     values: Any = functools.reduce(merge, files.values())
@@ -290,6 +283,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(
         prog="m1 reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args(argv)
-    for path, text in made().items():
+    for path, text in file_contents().items():
         write_text(path, text)
         print(f"{path.relative_to(SOURCE)}: {text.count(chr(10)):,} lines")

@@ -122,7 +122,7 @@ def stats(arguments: argparse.Namespace) -> None:
     """Count what is in stores."""
     prices = dict(arguments.price)
     if arguments.configfile is not None:
-        prices = {**configured_prices(arguments.configfile), **prices}
+        prices = {**config_prices(arguments.configfile), **prices}
     folders = stores(arguments.folders)
     with redirect_stdout(sys.stderr):  # what is said of damage is no part of the table
         rows = [row for folder in folders for row in count(folder, prices)]
@@ -165,7 +165,7 @@ def stats(arguments: argparse.Namespace) -> None:
         print(f"{name}: {fact['segments']:,} segments, {fact['bytes'] / 1e6:,.1f} MB, {dates}")
 
 
-def configured_prices(overlays: Sequence[Path]) -> dict[str, Price]:
+def config_prices(overlays: Sequence[Path]) -> dict[str, Price]:
     """Prices of a configuration, by the folder of the store that each provider's calls are in."""
     from m1.wiring.config import load
 
@@ -217,7 +217,7 @@ def export(arguments: argparse.Namespace) -> None:
         raise UserError(f"{destination}: is there already. Give another name, or remove it.")
     exported = 0
 
-    def chosen(store: Store) -> Iterator[tuple[str, bytes]]:
+    def select(store: Store) -> Iterator[tuple[str, bytes]]:
         nonlocal exported
         for key in store:
             line = store.line(key) or b""
@@ -230,26 +230,26 @@ def export(arguments: argparse.Namespace) -> None:
             exported += 1
             yield key, line
 
-    [folder] = _one(arguments.folder)
+    folder = _single_store(arguments.folder)
     with Store(folder) as store:
         if not destination.name.endswith((".jsonl", ".jsonl.gz")):
-            _copy(chosen(store), destination)
+            _copy(select(store), destination)
         else:
             with replacing(destination) as partial, open(partial, "wb") as raw:
                 # No name and no time in the header: the same store gives the same bytes.
                 stream = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if destination.suffix == ".gz" else raw
-                for _, line in chosen(store):
+                for _, line in select(store):
                     stream.write(line)
                 if stream is not raw:
                     stream.close()
     print(f"{exported:,} of {len(store):,} records of {folder} → {destination}")
 
 
-def _one(folder: Path) -> list[Path]:
+def _single_store(folder: Path) -> Path:
     found = stores([folder])
     if len(found) > 1:
         raise UserError(f"{folder}: {len(found)} stores are in it. Give one of them: {', '.join(map(str, found))}.")
-    return found
+    return found[0]
 
 
 def _copy(lines: Iterable[tuple[str, bytes]], folder: Path) -> tuple[int, int]:
@@ -284,7 +284,7 @@ def import_(arguments: argparse.Namespace) -> None:
     for source in arguments.sources:
         before = refused
 
-        def sound(source: Path = source) -> Iterator[tuple[str, bytes]]:
+        def sound_lines(source: Path = source) -> Iterator[tuple[str, bytes]]:
             nonlocal refused
             for number, key, line in _lines(source):
                 if line is None:
@@ -295,11 +295,11 @@ def import_(arguments: argparse.Namespace) -> None:
                     yield key, line
 
         if source.is_dir():
-            [folder] = _one(source)
+            folder = _single_store(source)
             with Store(folder) as other:
                 new, had = _copy(((key, other.line(key) or b"") for key in other), arguments.folder)
         else:
-            new, had = _copy(sound(), arguments.folder)
+            new, had = _copy(sound_lines(), arguments.folder)
         print(
             f"{source}: {new:,} records taken over, {had:,} were there already, {refused - before:,} "
             f"refused → {arguments.folder}"

@@ -7,8 +7,9 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from m1.client.complete import REFUSED, Completion, Provider, Request, complete_all
 from m1.core import records
@@ -89,6 +90,61 @@ def difference(question: Question, completion: Completion, by_rule: Mapping[str,
     }
 
 
+@dataclass
+class Tally:
+    """Traces counted."""
+
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By source of the question, and verdict."""
+    correct_by_one_rule: Counter[str] = field(default_factory=Counter)
+    """Answers that are correct by this rule only."""
+
+    def counts(self, questions: Sequence[Question]) -> dict[str, Any]:
+        """For the manifest."""
+        sources = sorted({question.source for question in questions})
+        return {
+            "questions": len(questions),
+            "correct_by_one_rule_only": {name: self.correct_by_one_rule[name] for name in CURATION_RULES},
+            "verdicts": {name: sum(self.verdicts[source, name] for source in sources) for name in VERDICTS},
+            "sources": {source: {name: self.verdicts[source, name] for name in VERDICTS} for source in sources},
+        }
+
+
+def write_traces(
+    questions: Sequence[Question],
+    completions: Iterable[Completion],
+    provider: Provider,
+    rule: CurationRule,
+    paths: Mapping[str, str],
+) -> Tally:
+    """Write the teacher's answers, in question order.
+
+    Args:
+        completions: one for each question.
+        rule: which answers count as correct.
+        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers on which the rules are
+            ``differing``.
+    """
+    tally = Tally()
+    with (
+        records.writing(paths["correct"], Trace) as correct,
+        records.writing(paths["dropped"], Trace) as dropped,
+        replacing(paths["differing"]) as partial,
+        open(partial, "w", newline="", encoding="utf-8") as stream,
+    ):
+        differing = csv.DictWriter(stream, DIFFERING, lineterminator="\n")
+        differing.writeheader()
+        for question, completion in zip(questions, completions):
+            by_rule: dict[str, str] = {one: verdict(question, completion, one) for one in CURATION_RULES}
+            found = by_rule[rule]
+            (correct if found == "correct" else dropped).add([make_trace(question, completion, provider, found)])
+            tally.verdicts[question.source, found] += 1
+            if row := difference(question, completion, by_rule):
+                differing.writerow(row)
+                tally.correct_by_one_rule.update(one for one in by_rule if by_rule[one] == "correct")
+    return tally
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the correct traces, the dropped ones, and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,49 +172,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     if provider.rule not in CURATION_RULES:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
     questions = records.read(arguments.questions, Question)
-    by_source: Counter[tuple[str, str]] = Counter()
-    correct_by_one_rule: Counter[str] = Counter()
+    paths = {"correct": arguments.output, "dropped": arguments.dropped, "differing": arguments.differing}
     with Store(arguments.store) as store:
         completions, spending = complete_all(
             [Request(teacher_prompt(q)) for q in questions], provider, store, f"distill {provider.name}"
         )
-        with (
-            records.writing(arguments.output, Trace) as correct,
-            records.writing(arguments.dropped, Trace) as dropped,
-            replacing(arguments.differing) as partial,
-            open(partial, "w", newline="", encoding="utf-8") as stream,
-        ):
-            differing = csv.DictWriter(stream, DIFFERING, lineterminator="\n")
-            differing.writeheader()
-            for question, completion in zip(questions, completions):
-                by_rule: dict[str, str] = {one: verdict(question, completion, one) for one in CURATION_RULES}
-                found = by_rule[provider.rule]
-                (correct if found == "correct" else dropped).add([make_trace(question, completion, provider, found)])
-                by_source[question.source, found] += 1
-                if row := difference(question, completion, by_rule):
-                    differing.writerow(row)
-                    correct_by_one_rule.update(one for one in by_rule if by_rule[one] == "correct")
-    counts = Counter(found for _, found in by_source.elements())
-    sources = sorted({question.source for question in questions})
+        tally = write_traces(questions, completions, provider, provider.rule, paths)
+    counts = tally.counts(questions)
     write_manifest(
         arguments.manifest,
         inputs={"questions": arguments.questions},
         settings={**arguments.teacher, **arguments.calls},
-        counts={
-            "questions": len(questions),
-            "correct_by_one_rule_only": {name: correct_by_one_rule[name] for name in CURATION_RULES},
-            "verdicts": {name: counts[name] for name in VERDICTS},
-            "sources": {source: {name: by_source[source, name] for name in VERDICTS} for source in sources},
-        },
+        counts=counts,
         started=started,
         spending=asdict(spending),
     )
+    verdicts = counts["verdicts"]
     others = ", ".join(
-        f"{counts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "correct" and counts[name]
+        f"{verdicts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "correct" and verdicts[name]
     )
     say(
         "distill",
-        f"{len(questions):,} questions → {counts['correct']:,} correct traces"
+        f"{len(questions):,} questions → {verdicts['correct']:,} correct traces"
         + (f" ({others})" if others else "")
         + f" · {spending}",
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from m1.core import records
 from m1.core.errors import UserError, run
@@ -103,6 +104,54 @@ def flat(files: Mapping[str, Sequence[Question]]) -> tuple[list[Question], list[
     ]
 
 
+def check_ids(questions: Sequence[Question], paths: Sequence[str]) -> None:
+    """Every question must have an id of its own.
+
+    Raises:
+        UserError: names the first id that comes twice, and the files.
+    """
+    repeated = [identity for identity, count in Counter(question.id for question in questions).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"{' '.join(paths)}: id {repeated[0]} is in two pools. Give every pool a name of "
+            "its own and collect them again."
+        )
+
+
+def count_each(
+    pools: Mapping[str, Sequence[Question]],
+    pool_of: Sequence[str],
+    kept: Sequence[int],
+    benchmarks: Iterable[str],
+    benchmark_of: Sequence[str],
+    found: Mapping[str, set[Pair]],
+) -> dict[str, Any]:
+    """Questions in and out of each pool, and what each way of looking caught, in all and for each benchmark.
+
+    Args:
+        pools: questions of each.
+        pool_of: pool of each distinct question.
+        kept: places of the distinct questions that stay.
+        benchmarks: their names.
+        benchmark_of: benchmark of each of their questions.
+        found: of :func:`contaminated`.
+    """
+    caught = {way: {place for place, _ in pairs} for way, pairs in found.items()}
+    distinct, out = Counter(pool_of), Counter(pool_of[place] for place in kept)
+    return {
+        "caught": {way: len(places) for way, places in caught.items()},
+        "pools": {
+            name: {"in": len(pool), "distinct": distinct[name], "out": out[name]}
+            | {way: sum(pool_of[place] == name for place in places) for way, places in caught.items()}
+            for name, pool in pools.items()
+        },
+        "benchmarks": {
+            name: {way: len({i for i, j in pairs if benchmark_of[j] == name}) for way, pairs in found.items()}
+            for name in benchmarks
+        },
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Merge the pools given on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -126,12 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
     collected, pool_of = flat(pools)
-    repeated = [identity for identity, count in Counter(question.id for question in collected).items() if count > 1]
-    if repeated:
-        raise UserError(
-            f"{' '.join(arguments.pools)}: id {repeated[0]} is in two pools. Give every pool a name of "
-            "its own and collect them again."
-        )
+    check_ids(collected, arguments.pools)
     gone = duplicates(collected, threshold, arguments.processes)
     stay = [place for place in range(len(collected)) if place not in gone]
     distinct, pool_of = [collected[place] for place in stay], [pool_of[place] for place in stay]
@@ -146,25 +190,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     records.write(arguments.output, [distinct[place] for place in kept], Question)
 
-    caught = {way: {place for place, _ in pairs} for way, pairs in found.items()}
-    by_way = ", ".join(f"{way} {len(places):,}" for way, places in caught.items())
-    distinct_of, out = Counter(pool_of), Counter(pool_of[place] for place in kept)
-    counts = {
+    counts: dict[str, Any] = {
         "collected": len(collected),
         "duplicates": len(gone),
         "contaminated": len(dirty),
         "merged": len(kept),
-        "caught": {way: len(places) for way, places in caught.items()},
-        "pools": {
-            name: {"in": len(pool), "distinct": distinct_of[name], "out": out[name]}
-            | {way: sum(pool_of[place] == name for place in places) for way, places in caught.items()}
-            for name, pool in pools.items()
-        },
-        "benchmarks": {
-            name: {way: len({i for i, j in pairs if benchmark_of[j] == name}) for way, pairs in found.items()}
-            for name in benchmarks
-        },
+        **count_each(pools, pool_of, kept, benchmarks, benchmark_of, found),
     }
+    by_way = ", ".join(f"{way} {count:,}" for way, count in counts["caught"].items())
     inputs = {Path(path).stem: path for path in arguments.pools} | {
         f"benchmark {Path(path).stem}": path for path in arguments.benchmarks
     }

@@ -98,6 +98,47 @@ def _code(completion: Completion) -> str:
     return (final_code(completion.answer) or "") if completion.finish_reason != "length" else ""
 
 
+def read_solved(samples: str, paths: Sequence[str]) -> list[Question]:
+    """The questions with a correct trace, in the order of the traces.
+
+    Args:
+        samples: Parquet of traces.
+        paths: Parquet files of questions.
+
+    Raises:
+        UserError: a question is in none of the files.
+    """
+    known = {question.id: question for path in paths for question in records.read(path, Question)}
+    wanted = dict.fromkeys(trace.question_id for trace in records.read(samples, Trace) if trace.verdict == "correct")
+    if unknown := [identity for identity in wanted if identity not in known]:
+        raise UserError(
+            f"{samples}: question {unknown[0]} is in none of {', '.join(paths)} "
+            f"({len(unknown):,} such). Give the files that the traces were made from."
+        )
+    return [known[identity] for identity in wanted]
+
+
+def check_failures(failed: Sequence[str], asked: int, provider: Provider, qualifiers: str, prompt: str) -> None:
+    """Refuse to go on without the domain of too many questions.
+
+    Args:
+        failed: ids of the questions whose answer names no code.
+        asked: number of questions.
+        qualifiers: file of the codes.
+        prompt: file of the prompt.
+
+    Raises:
+        UserError: more than :data:`FAILED_SHARE` failed.
+    """
+    if len(failed) > FAILED_SHARE * asked:
+        raise UserError(
+            f"{provider.name}: {len(failed):,} of {asked:,} answers name no code of "
+            f"{qualifiers}, also when asked again "
+            f"{provider.max_retries} times; the first is question {failed[0]}. "
+            f"Check the prompt {prompt}, labeller.max_tokens and the model."
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the domains and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -123,41 +164,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     provider = Provider.from_settings({**arguments.labeller, **arguments.calls}, "labeller")
     qualifiers = read_qualifiers(arguments.qualifiers)
     template = _read_template(arguments.prompt)
-    known = {question.id: question for path in arguments.questions for question in records.read(path, Question)}
-    wanted = dict.fromkeys(
-        trace.question_id for trace in records.read(arguments.samples, Trace) if trace.verdict == "correct"
-    )
-    if unknown := [identity for identity in wanted if identity not in known]:
-        raise UserError(
-            f"{arguments.samples}: question {unknown[0]} is in none of {', '.join(arguments.questions)} "
-            f"({len(unknown):,} such). Give the files that the traces were made from."
-        )
-    questions = [known[identity] for identity in wanted]
+    questions = read_solved(arguments.samples, arguments.questions)
     with Store(arguments.store) as store:
         codes, spending = label(questions, template, qualifiers, provider, store)
     failed = [question.id for question in questions if question.id not in codes]
-    if len(failed) > FAILED_SHARE * len(questions):
-        raise UserError(
-            f"{provider.name}: {len(failed):,} of {len(questions):,} answers name no code of "
-            f"{arguments.qualifiers}, also when asked again "
-            f"{provider.max_retries} times; the first is question {failed[0]}. "
-            f"Check the prompt {arguments.prompt}, labeller.max_tokens and the model."
-        )
-
-    domains = [
-        Domain(question.id, codes[question.id], qualifiers[codes[question.id]][0])
-        for question in questions
-        if question.id in codes
-    ]
+    check_failures(failed, len(questions), provider, arguments.qualifiers, arguments.prompt)
+    labelled = [question.id for question in questions if question.id in codes]
+    domains = [Domain(identity, codes[identity], qualifiers[codes[identity]][0]) for identity in labelled]
     records.write(arguments.output, domains, Domain)
     counts = Counter(domain.name for domain in domains)
     write_manifest(
         arguments.manifest,
         inputs={
             **{f"questions {number}": path for number, path in enumerate(arguments.questions, start=1)},
-            "samples": arguments.samples,
-            "qualifiers": arguments.qualifiers,
-            "prompt": arguments.prompt,
+            **{name: getattr(arguments, name) for name in ("samples", "qualifiers", "prompt")},
         },
         settings={**arguments.labeller, **arguments.calls},
         counts={

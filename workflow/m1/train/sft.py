@@ -41,6 +41,16 @@ class Encoded:
         """Tokens with loss, in one epoch."""
         return sum(label != IGNORED for example in self.examples for label in example["labels"])
 
+    def counts(self) -> dict[str, int]:
+        """For the manifest."""
+        return {
+            "samples": len(self.examples),
+            "tokens": self.tokens,
+            "tokens_with_loss": self.learned,
+            "cut_samples": self.cut_samples,
+            "cut_tokens": self.cut_tokens,
+        }
+
     def __str__(self) -> str:
         samples, tokens = self.cut_samples / len(self.examples), self.cut_tokens / self.tokens
         cut = (
@@ -86,8 +96,29 @@ def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: floa
     return Encoded(cut, len(long), beyond, sum(lengths))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the fine-tuned model to a folder, with its manifest, the log of losses and their picture."""
+def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: Path, title: str) -> None:
+    """Say what is there of other trainings, and stop where a disk has no space for this one.
+
+    Args:
+        bf16: the model is kept in bfloat16, else in float32.
+        scratch: for checkpoints.
+        kept: for the finished training.
+
+    Raises:
+        UserError: of :func:`m1.train.checkpoints.check_space`.
+    """
+    from transformers import AutoConfig
+
+    checkpoints.tell_others(scratch, title)
+    finished.tell_others(kept, title)
+    shape = AutoConfig.from_pretrained(base)
+    size = sum(file.stat().st_size for file in base.iterdir() if file.suffix in {".safetensors", ".bin"})
+    parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
+    checkpoints.check_space(scratch, kept, output, parameters, 2 if bf16 else 4, title)
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--base", required=True, type=Path, help="folder of the base model")
@@ -102,12 +133,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--store", required=True, type=Path, help="folder of finished trainings; it outlives the results"
     )
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the fine-tuned model to a folder, with its manifest, the log of losses and their picture."""
+    arguments = parse_arguments(argv)
     started, title = time.time(), f"train {arguments.name}"
     settings, runtime = SftSettings.from_json(arguments.settings), TrainRuntime.from_json(arguments.runtime)
     samples = read(arguments.subset, Sample)
-    from transformers import AutoConfig
-
     from m1.train import trainer as training
 
     _, first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
@@ -125,12 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     encoded = encode_all(tokenizer, samples, settings.block_size, settings.truncated, arguments.subset)
     if first:
         say(title, str(encoded))
-        checkpoints.tell_others(scratch, title)
-        finished.tell_others(kept, title)
-        shape = AutoConfig.from_pretrained(arguments.base)
-        size = sum(file.stat().st_size for file in arguments.base.iterdir() if file.suffix in {".safetensors", ".bin"})
-        parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
-        checkpoints.check_space(scratch, kept, arguments.output, parameters, 2 if settings.bf16 else 4, title)
+        prepare_folders(arguments.base, settings.bf16, scratch, kept, arguments.output, title)
     trainer, info = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
     weights = training.weights(trainer, "bfloat16" if settings.bf16 else "float32")
     if not first:
@@ -140,18 +169,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         training.save(trainer, weights, folder)
         tokenizer.save_pretrained(folder)
         shutil.copy(scratch / "log.jsonl", folder / "log.jsonl")
-        counts = {
-            "samples": len(samples),
-            "tokens": encoded.tokens,
-            "tokens_with_loss": encoded.learned,
-            "cut_samples": encoded.cut_samples,
-            "cut_tokens": encoded.cut_tokens,
-        }
         write_manifest(
             folder / "manifest.json",
             inputs={"base": arguments.base, "subset": arguments.subset},
             settings=asdict(settings),
-            counts=counts,
+            counts=encoded.counts(),
             started=started,
             known={"base": base},
             ran={**asdict(info), "runtime": asdict(runtime)},

@@ -39,12 +39,14 @@ class Run:
         """Of them, those that are swept over the budgets here."""
         self.direct = [name for name in self.recipes if name not in {*self.thinking, *self.published["results"]}]
         """Models that answer without thinking, here."""
+        self.evaluated_here = [name for name in self.recipes if name not in self.published["results"]]
+        """Models whose answers this run computes, by itself or on a server."""
         self.own_weights = [name for name, recipe in self.recipes.items() if "sft" in recipe]
         """Models with weights of their own, trained here or published."""
         self.trained_here = [name for name in self.own_weights if name not in self.published["checkpoints"]]
         self.needed_trainings = [name for name in self.trained_here if name not in self.published["results"]]
         """Of them, those whose weights something is computed from."""
-        answering = {*self.swept, *self.direct} - ({*self.own_weights} - {*self.trained_here})
+        answering = {*self.evaluated_here} - ({*self.own_weights} - {*self.trained_here})
         self.bases = list(dict.fromkeys(recipe["base"] for name, recipe in self.recipes.items() if name in answering))
         """Bases that are trained here, or answer themselves."""
         self.providers: dict[str, Any] = config["screen"]["providers"]
@@ -56,6 +58,8 @@ class Run:
         self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
         """Sets of questions that the teacher thinks about."""
         self.screens = "hard" in self.traced
+        self.screening_models: dict[str, Any] = config["screen"]["models"] if self.screens else {}
+        """Screening models with weights, where this run screens."""
         self.random_sets = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
 
@@ -130,7 +134,7 @@ class Run:
         """All that comes from the hub, or from files: models, chat templates, sets. After it, only providers need the
         network."""
         folders = {("bases", name) for name in [*self.bases, self.config["report"]["figure8a"]["base"]]}
-        folders |= {("screen/models", name) for name in self.config["screen"]["models"] if self.screens}
+        folders |= {("screen/models", name) for name in self.screening_models}
         weights = {("bases", name): base for name, base in self.config["bases"].items()}
         weights |= {("screen/models", name): model for name, model in self.config["screen"]["models"].items()}
         names = sorted(f"{kind}/{name}" for kind, name in folders if not weights[kind, name].get("path"))

@@ -1,0 +1,100 @@
+"""What a configuration computes: models, sets and providers, and what comes from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from m1.wiring.config import load
+from m1.wiring.run import Run, any_name
+from runs import ROOT, demo, demo_run, published_run
+
+
+def test_any_name_matches_names_and_nothing_else() -> None:
+    pattern = any_name(["m1k", "a.b", "m1"])
+    found = [bool(re.fullmatch(pattern, name)) for name in ("m1k", "m1", "a.b", "axb", "m1k2", "")]
+    assert found == [True, True, True, False, False, False]
+
+
+def test_without_names_nothing_matches() -> None:
+    assert not any(re.search(any_name([]), text) for text in ("", "a", "(?!)"))
+
+
+def test_a_base_may_be_pretrained_in_the_world() -> None:
+    run = demo_run(bases=demo()["bases"] | {"mine": {"path": "/models/mine"}, "7b": {"hub": "a/b"}})
+    assert {name: run.world_model("bases", name) for name in run.config["bases"]} == {
+        "small": ["results/world/models/small"],
+        "large": ["results/world/models/large"],
+        "mine": [],
+        "7b": [],
+    }
+    assert run.world_model("screen/models", "small") == ["results/world/models/small"]
+
+
+def test_every_model_thinks_or_answers_directly() -> None:
+    run = demo_run()
+    assert sorted(run.thinking + run.direct) == sorted(run.recipes)
+    assert not set(run.thinking) & set(run.direct)
+
+
+@pytest.mark.parametrize("make", [demo_run, published_run])
+def test_every_artifact_has_one_rule_that_makes_it(make: Callable[[], Run]) -> None:
+    run = make()
+    for here, published, everything in (
+        (run.sampled, run.published["subsets"], run.config["subsets"]),
+        (run.trained_here, run.published["checkpoints"], run.own_weights),
+        ([*run.swept, *run.direct], run.published["results"], run.recipes),
+    ):
+        assert sorted([*here, *published]) == sorted(everything)
+    assert sorted([*run.swept, *run.direct]) == sorted(run.evaluated_here)
+
+
+def test_a_model_without_training_is_its_base() -> None:
+    assert demo_run().weights("small-cot") == "<results>/bases/small"
+    assert demo_run().weights("m1-small-1k") == "<results>/train/m1-small-1k"
+
+
+def test_files_that_the_teachers_server_reads_are_inputs() -> None:
+    run = demo_run()
+    teacher = run.config["teacher"]
+    assert run.server_files(teacher) == ["results/world/facts.json"]
+    assert run.server_files(teacher | {"serve": None}) == []
+
+
+def test_only_steps_of_this_run_call_providers() -> None:
+    steps = {"<results>/distill/hard.json", "<results>/distill/random_1k.json", "<results>/distill/random_23k.json"}
+    assert set(demo_run().http_steps()) == steps | {"<results>/select/domains.json"}
+    assert set(demo_run().called_providers()) == {"teacher", "labeller"}
+    published = dict.fromkeys(demo()["subsets"], "m1k_tokenized")
+    nothing = demo_run(published=demo()["published"] | {"subsets": published})
+    assert nothing.http_steps() == []
+    assert nothing.called_providers() == {}
+    assert nothing.screening_models == {}
+
+
+def test_a_screening_model_behind_a_url_is_called() -> None:
+    run = demo_run(screen=demo()["screen"] | {"providers": {"api": demo()["teacher"]}})
+    assert "<results>/screen/api.json" in run.http_steps()
+    assert "screen.providers.api" in run.called_providers()
+
+
+def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) -> None:
+    """With m1K, its checkpoint and its results as published, pools are counted in Table 3 still, and a base's tokenizer
+    in Figure 8a."""
+    published = {"subsets": {"m1k": "m1k_tokenized", "m23k": "m23k_tokenized"}, "checkpoints": {"m1-7b-1k": "m1_7b_1k"}}
+    overlay = tmp_path / "mine.yaml"
+    report = {"table1": {"models": ["m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}
+    overlay.write_text(yaml.safe_dump({"published": published, "models": ["m1-7b-1k"], "report": report}))
+    run = Run(load([ROOT / "config/paper.yaml", overlay]))
+    assert run.bases == []
+    fetched = {path.removeprefix("<results>/") for path in run.fetched()}
+    assert {
+        "pools/medqa.parquet",
+        "bases/7b",
+        "train/m1-7b-1k",
+        "select/m1k.parquet",
+        "benchmarks/nejm.parquet",
+    } <= fetched

@@ -1,0 +1,167 @@
+"""Steps that call models over HTTP, and what their calls take: tokens, seconds and dollars (``make plan``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from m1.client.provider import Completion, Provider, Request
+from m1.commands import gpu_hours
+from m1.commands.questions import Questions
+from m1.core.places import source_file
+from m1.core.prompts import evaluation_prompt, question_text
+from m1.core.records import Question
+from m1.core.store import Store
+from m1.distill.traces import teacher_prompt
+from m1.select.domains import domain_prompt, read_qualifiers
+from m1.wiring.run import Run
+
+BILL = 590 / 30_000
+"""Dollars for a trace: the authors' own note of what about 30,000 of them cost."""
+CHARACTERS = 4
+"""Characters to a token, assumed; where the questions are not there yet, one takes
+:data:`m1.commands.gpu_hours.QUESTION` tokens."""
+TRACE = (gpu_hours.THINKING, gpu_hours.ANSWER)
+"""Thinking and answer of a teacher, assumed."""
+REPLY = (0, 300)
+"""Thinking and answer of a labeller or a screening model, assumed."""
+TOKENS_PER_SECOND = 30
+"""Of one call, assumed."""
+LEAST = 20
+"""With this many stored calls of a provider, their measured means replace the assumed values."""
+READ = 1000
+"""Values of the store that are read for the means, evenly spread."""
+
+
+@dataclass(frozen=True)
+class HttpStep:
+    """A step that calls a model over HTTP."""
+
+    name: str
+    title: str
+    """The provider's name in the configuration."""
+    provider: Provider
+    store: Path
+    calls: int
+    requests: list[Request] | None
+    """None where the questions are not known yet."""
+    prompt_tokens: float
+    """Of a call, by the length of the prompt."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a call of a provider takes, on average."""
+
+    prompt: float
+    thinking: float
+    answer: float
+    """Tokens."""
+    seconds: float
+    dollars: float
+    basis: str
+    """Where this is known from."""
+
+
+def http_steps(run: Run, questions: Questions) -> list[HttpStep]:
+    """The steps of a configuration that call models over HTTP, in the order of the paper."""
+    names = [Path(manifest).relative_to("<results>").with_suffix("").parts for manifest in run.http_steps()]
+    config, found = run.config, []
+    for name in (name for stage, name in names if stage == "screen"):
+        known = questions.read("pools/merged.parquet"), questions.collection_size()
+        prompt = partial(_screen_prompt, config["screen"]["prompt"])
+        title, folder = f"screen.providers.{name}", run.store(f"screen-{name}")
+        found.append(_http_step(f"screen {name}", title, run.providers[name], folder, known, prompt))
+    for name in (name for stage, name in names if stage == "distill"):
+        known, folder = questions.teacher_questions(name), run.store("teacher")
+        found.append(_http_step(f"distill {name}", "teacher", config["teacher"], folder, known, teacher_prompt))
+    for name in (name for stage, name in names if stage == "select"):
+        qualifiers = read_qualifiers(Path(source_file("resources/mesh/qualifiers.csv")))
+        template = Path(source_file("resources/prompts/domain.txt")).read_text(encoding="utf-8")
+        prompt, known = partial(domain_prompt, template, qualifiers), questions.labeller_questions()
+        folder = run.store("labeller")
+        found.append(_http_step(f"select {name}", "labeller", config["labeller"], folder, known, prompt))
+    return found
+
+
+def _screen_prompt(style: str, question: Question) -> str:
+    return evaluation_prompt(question_text(question), style)
+
+
+def _http_step(
+    name: str,
+    title: str,
+    settings: Mapping[str, Any],
+    folder: str,
+    questions: tuple[list[Question] | None, int],
+    prompt: Callable[[Question], str],
+) -> HttpStep:
+    known, calls = questions
+    requests = None if known is None else [Request(prompt(question)) for question in known]
+    # Where no question is there, one without text gives the length of the frame around it.
+    texts = [request.prompt for request in requests or [Request(prompt(Question("", "", "", None, (), "A")))]]
+    tokens = sum(map(len, texts)) / len(texts) / CHARACTERS + (0 if requests else gpu_hours.QUESTION)
+    return HttpStep(name, title, Provider.from_settings(settings, title), Path(folder), calls, requests, tokens)
+
+
+def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Means:
+    """What a call takes: measured where the store has enough of the provider's calls, else assumed.
+
+    Args:
+        keys: of the step's own calls; they are measured first.
+    """
+    if store is not None:
+        own = [key for key in keys if key in store]
+        values = _values(store, own if len(own) >= LEAST else list(store))
+        if len(own) < LEAST:
+            values = {key: value for key, value in values.items() if value.get("served") == step.provider.model}
+        if len(values) >= LEAST:
+            completions = [Completion.from_value(key, value) for key, value in values.items()]
+            prompt, thinking, answer = (
+                sum(getattr(completion, f"{part}_tokens") for completion in completions) / len(completions)
+                for part in ("prompt", "thinking", "answer")
+            )
+            timed = [value["seconds"] for value in values.values() if value.get("seconds")]
+            seconds = sum(timed) / len(timed) if len(timed) >= LEAST else (thinking + answer) / TOKENS_PER_SECOND
+            untimed = "" if len(timed) >= LEAST else "; seconds assumed"
+            dollars = step.provider.dollars(round(prompt), round(thinking + answer))
+            return Means(prompt, thinking, answer, seconds, dollars, f"measured on {len(values):,} calls{untimed}")
+    thinking, answer = TRACE if step.title == "teacher" else REPLY
+    dollars, basis = step.provider.dollars(round(step.prompt_tokens), thinking + answer), "assumed"
+    if step.title == "teacher" and 0 < dollars < BILL:
+        dollars, basis = BILL, "assumed; dollars of the authors' bill"
+    return Means(step.prompt_tokens, thinking, answer, (thinking + answer) / TOKENS_PER_SECOND, dollars, basis)
+
+
+def stored_dollars(store: Store, provider: Provider) -> float:
+    """About what all calls in a store's folder cost at this provider's prices: ``max_dollars`` limits this and what is
+    left together."""
+    completions = [Completion.from_value(key, value) for key, value in _values(store, list(store)).items()]
+    dollars = sum(
+        provider.dollars(completion.prompt_tokens, completion.completion_tokens) for completion in completions
+    )
+    return dollars / max(1, len(completions)) * len(store)
+
+
+def _values(store: Store, keys: Sequence[str]) -> dict[str, Any]:
+    """Answers of some keys, :data:`READ` of them at most."""
+    chosen = keys[:: max(1, len(keys) // READ)]
+    return {key: value for key in chosen if "message" in (value := store.get(key))}
+
+
+def hours(provider: Provider, calls: int, mean: Means) -> float:
+    """How long calls take: by the latency, or by the provider's limits where these are slower; a batch takes its
+    window."""
+    if provider.batch and calls:
+        window = re.fullmatch(r"([0-9]+)([hd])", provider.batch["window"])
+        return float(window[1]) * (24 if window[2] == "d" else 1) if window else 24.0
+    minutes = [calls * mean.seconds / provider.concurrency / 60]
+    if provider.requests_per_minute:
+        minutes.append(calls / provider.requests_per_minute)
+    if provider.tokens_per_minute:
+        minutes.append(calls * (mean.prompt + mean.thinking + mean.answer) / provider.tokens_per_minute)
+    return max(minutes) / 60

@@ -1,0 +1,148 @@
+"""How many questions each step of a configuration has, and which, as far as that is known before it runs (``make
+plan``)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from m1.core import records
+from m1.core.errors import UserError
+from m1.core.places import source_file
+from m1.core.records import Question
+from m1.core.sources import Source
+from m1.core.sources import read as read_source
+from m1.wiring.run import Run
+
+DEDUPLICATED = 192_023 / 196_157
+"""Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row of it."""
+
+
+class Questions:
+    """The questions of each step, as far as they are known: the file, or else how many there will be.
+
+    Args:
+        run: of the configuration.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.config = run, run.config
+        self.results = Path(run.config["pathvars"]["results"])
+        with open(source_file("resources/paper/table3.csv"), newline="", encoding="utf-8") as stream:
+            paper = {row["Dataset"]: int(row["Summation"]) for row in csv.DictReader(stream)}
+        self.hard_share = paper["+After difficulty filtering"] / (paper["Initial collection"] * DEDUPLICATED)
+        self.correct_share = paper["+Generating thinking data"] / paper["+After difficulty filtering"]
+        self._read: dict[Path, list[Question]] = {}
+
+    def read(self, name: str) -> list[Question] | None:
+        """The questions of a file below the results; None where it is not there."""
+        path = self.results / name
+        if path not in self._read and path.exists():
+            self._read[path] = records.read(path, Question)
+        return self._read.get(path)
+
+    def rows(self, name: str) -> int | None:
+        """Rows of a Parquet file below the results; None where it is not there."""
+        import pyarrow.parquet as pq
+
+        path = self.results / name
+        try:
+            return pq.read_metadata(path).num_rows if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+
+    def size(self, kind: str, name: str) -> int | None:
+        """Questions of a pool or benchmark (``kind``): made, or as the registry or the local file has them; None where
+        nobody knows."""
+        made = self.rows(f"{kind}/{name}.parquet")
+        if made is not None:
+            return made
+        source, entry = self.config[kind][name], self.config["read_from"][f"{kind}.{name}"]
+        rows, path, limit, part = source["rows"], source["path"], source["limit"], source["part"]
+        if rows is None and path and path.startswith(f"{self.results}/world/"):
+            world = self.config["world"]
+            rows = world["pools"][Path(path).stem] if kind == "pools" else world["benchmark_size"]
+        elif rows is None and path and Path(path).exists():
+            rows = len(read_source(Source.from_parts(source), entry)[1])
+        if part and part["take"] == "first":
+            rows = part["size"]
+        elif part and rows is not None:
+            rows -= part["size"]
+        return min((one for one in (rows, limit) if one is not None), default=None)
+
+    def pool_size(self, name: str) -> int:
+        """Questions of a pool.
+
+        Raises:
+            UserError: nobody knows before the set is read.
+        """
+        size = self.size("pools", name)
+        if size is None:
+            entry = self.config["read_from"][f"pools.{name}"]
+            raise UserError(
+                f"data.{entry}: how many records it has is not known before it is read. Give its `rows` in "
+                "the configuration."
+            )
+        return size
+
+    def collection_size(self) -> int:
+        """Questions of the whole collection, after deduplication and decontamination."""
+        made = self.rows("pools/merged.parquet")
+        return round(sum(map(self.pool_size, self.config["pools"])) * DEDUPLICATED) if made is None else made
+
+    def hard_size(self) -> int:
+        """Questions that no screening model solves."""
+        made = self.rows("screen/hard.parquet")
+        return round(self.collection_size() * self.hard_share) if made is None else made
+
+    def correct_size(self) -> int:
+        """Correct traces of the hard questions."""
+        made = self.rows("distill/hard.parquet")
+        return round(self.hard_size() * self.correct_share) if made is None else made
+
+    def subset_size(self, name: str) -> int:
+        """Samples of a training subset."""
+        made = self.rows(f"select/{name}.parquet")
+        if made is not None:
+            return made
+        if entry := self.run.published["subsets"].get(name):
+            if rows := self.config["data"][entry]["rows"]:
+                return rows
+            raise UserError(
+                f"data.{entry}: how many records it has is not known before it is read. Give its `rows` in "
+                "the configuration."
+            )
+        subset = self.config["subsets"][name]
+        return self.subset_size(subset["like"]) if "like" in subset else subset["size"] or self.correct_size()
+
+    def teacher_questions(self, name: str) -> tuple[list[Question] | None, int]:
+        """Questions of a set for the teacher, if known, and their number."""
+        made = self.read("screen/hard.parquet" if name == "hard" else f"distill/{name}.questions.parquet")
+        if made is not None:
+            return made, len(made)
+        if name == "hard":
+            return None, self.hard_size()
+        drawn = self.config["distill"][name]
+        size = drawn["size"] if "size" in drawn else self.subset_size(drawn["like"])
+        known = "size" in drawn or self.rows(f"select/{drawn['like']}.parquet") is not None
+        collection = self.read("pools/merged.parquet") if known else None
+        if collection is not None:
+            from m1.distill.draw import draw
+
+            questions = draw(collection, size, drawn["share"], self.config["seed"])
+            return questions, len(questions)
+        return None, min(int(size / drawn["share"]), self.collection_size())
+
+    def labeller_questions(self) -> tuple[list[Question] | None, int]:
+        """Questions with a correct trace, if known, and their number."""
+        import pyarrow.parquet as pq
+
+        collection = self.read("pools/merged.parquet")
+        if collection is None or self.rows("distill/hard.parquet") is None:
+            return None, self.correct_size()
+        wanted = dict.fromkeys(
+            pq.read_table(self.results / "distill/hard.parquet", columns=["question_id"])["question_id"].to_pylist()
+        )
+        known = {question.id: question for question in collection}
+        questions = [known[identity] for identity in wanted if identity in known]
+        return questions, len(questions)
