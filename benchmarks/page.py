@@ -21,17 +21,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests" / "unit")]
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests" / "support")]
 
 from chromium import PROGRAM, Page, browser  # noqa: E402
 from m1.core import records  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.core.records import Prediction, Question, Rollout, Score, writing  # noqa: E402
 from m1.report import inputs  # noqa: E402
+from m1.report.settings import Model  # noqa: E402
+from shown import save_shown  # noqa: E402
 
 BENCHMARKS = ROOT / "resources" / "paper" / "benchmarks.csv"
 BUDGETS = (128, 256, 512, 1024, 2048, 4096)
@@ -63,14 +66,16 @@ def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int
         options = tuple(chance.choice(prose)[:40] for _ in range(4))
         by_benchmark[name].append(Question(f"{number:016x}", name, chance.choice(prose), None, options, "A"))
     for name, rows in by_benchmark.items():
-        records.write(folder / f"{name}.parquet", rows, Question)
-    with (
-        writing(folder / "scores.parquet", Score) as scores,
-        writing(folder / "predictions.parquet", Prediction) as predictions,
-        writing(folder / "rollouts.parquet", Rollout) as rollouts,
-    ):
+        records.write(folder / "benchmarks" / f"{name}.parquet", rows, Question)
+    names = [f"model-{number}" for number in range(models)]
+    with ExitStack() as files:
+        scores = files.enter_context(writing(folder / "scores.parquet", Score))
+        predictions, rollouts = (
+            [files.enter_context(writing(folder / "infer" / name / file, record)) for name in names]
+            for file, record in (("predictions.parquet", Prediction), ("rollouts.parquet", Rollout))
+        )
         for question in (question for rows in by_benchmark.values() for question in rows):
-            for number in range(models):
+            for number, name in enumerate(names):
                 length = min(BUDGETS[-1], int(mean / 10 + chance.expovariate(1 / (0.9 * mean)))) if thinks else 0
                 start = chance.randrange(len(ids) - BUDGETS[-1])
                 if thinks:
@@ -80,47 +85,32 @@ def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int
                     rollout = Rollout(
                         question.id,
                         question.source,
-                        f"model-{number}",
+                        name,
                         tuple(ids[start : start + length]),
                         "length" if cut else "stop",
                         forced,
                         waits,
                     )
-                    rollouts.add([rollout])
+                    rollouts[number].add([rollout])
                 for budget, count in settings:
                     correct, ended, text = (
                         chance.random() < 0.6,
                         length < budget,
                         f"Answer: \\boxed{{{chance.choice(prose)[:60]}}}",
                     )
-                    key = (question.id, question.source, f"model-{number}", budget, count)
+                    key = (question.id, question.source, name, budget, count)
                     tokens = min(length, budget)
-                    predictions.add([Prediction(*key, tokens, ended, text, 12)])
+                    predictions[number].add([Prediction(*key, tokens, ended, text, 12)])
                     letter, rule = ("A", "boxed text") if correct else ("B", "most similar option")
                     scores.add([Score(key[0], key[1], *key[1:], ended, tokens, 12, text[15:-1], letter, correct, rule)])
-    named = [{"model": f"model-{number}", "label": f"Model {number}"} for number in range(models)]
-    given = {"remark": "synthetic", "models": named, "megabytes": 60}
-    arguments = [
-        word
-        for name in ("scores", "predictions", "rollouts")
-        for word in (f"--{name}", str(folder / f"{name}.parquet"))
-    ]
-    arguments += [
-        "--questions",
-        *(str(folder / f"{name}.parquet") for name in benchmarks),
-        "--settings",
-        json.dumps(given),
-    ]
-    arguments += [word for model in named for word in ("--tokenizer", f"{model['model']}={folder}")]
-    return [
-        *arguments,
-        "--captions",
-        str(folder),
-        "--benchmarks",
-        str(BENCHMARKS),
-        "--output",
-        str(folder / "report.html"),
-    ]
+    shown = save_shown(
+        folder,
+        models=tuple(Model(name, name.capitalize(), "." if thinks else None) for name in names),
+        benchmarks=tuple(benchmarks),
+        note="synthetic",
+    )
+    arguments = ["--shown", shown, "--scores", folder / "scores.parquet", "--benchmarks", BENCHMARKS]
+    return [*map(str, arguments), "--output", str(folder / "report.html")]
 
 
 FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"

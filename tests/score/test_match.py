@@ -226,7 +226,8 @@ FORMS = {  # form (letter, then text) and the protocols that find its letter; do
     "the answer to the question is: {0}. {1}": SCORING_PROTOCOLS,
     '{{"step_by_step_thinking": "hm", "answer_choice": "{0}"}}': SCORING_PROTOCOLS,
     '{{"step_by_step_thinking": "hm", "answer_choice": "{0}. {1}"}}': SCORING_PROTOCOLS,
-    "## Thinking\n\n(J)? Or (K)?\n\n## Final Response\n\nThe best step is option {0}: '{1}'. It helps.": SCORING_PROTOCOLS,
+    "## Thinking\n\n(J)? Or (K)?\n\n"
+    "## Final Response\n\nThe best step is option {0}: '{1}'. It helps.": SCORING_PROTOCOLS,
     "## Final Response\n\nThe best step would be:\n\n{0}: '{1}'": SCORING_PROTOCOLS,
     '## Final Response\n\nThe cause is "{1}" (Option {0}), as was said.': SCORING_PROTOCOLS,
     "## Final Response\n\nHe has **{1}**. Therefore, option **{0}** fits.": SCORING_PROTOCOLS,

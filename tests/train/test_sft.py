@@ -73,6 +73,7 @@ def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_orde
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbed: Path) -> None:
     output = material / "stopped"
     process = start(material, output, save_steps=None)

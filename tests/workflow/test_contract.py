@@ -128,7 +128,14 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         ),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
-    "how a question is laid out": (code("core/prompts.py", "question_text"), EVERYTHING),
+    "how a question is laid out": (
+        code("core/prompts.py", "question_text"),
+        {"pools_merge"} | CURATED | evaluated("small"),
+    ),
+    "how options are laid out": (
+        code("core/prompts.py", "options_lines"),
+        EVERYTHING,
+    ),
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
     "learning rate of a recipe": (
         text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"),

@@ -121,9 +121,9 @@ MODULES = {
         "error: nowhere.json: no such file",
     ),
     "a file of another kind": (
-        ["m1.report.tables", "table4", "--subset", "m1K", "--published", "p", "--output", "o", "--long", "l"],
+        ["m1.report.tables", "table4", "--shown", "s", "--published", "p", "--output", "o", "--long", "l"],
         1,
-        "p: no such",
+        "s: no such",
     ),
 }
 

@@ -65,6 +65,7 @@ use rule report_table1 as report_table2 with:
         "<logs>/report_table2.log",
     benchmark:
         "<logs>/report_table2.tsv"
+    localrule: True
 
 
 rule report_table3:
@@ -102,6 +103,7 @@ use rule report_table3 as report_table4 with:
         "<logs>/report_table4.log",
     benchmark:
         "<logs>/report_table4.tsv"
+    localrule: True
 
 
 rule report_spending:
@@ -131,6 +133,7 @@ use rule report_spending as report_sweep_cost with:
         "<logs>/report_sweep_cost.log",
     benchmark:
         "<logs>/report_sweep_cost.tsv"
+    localrule: True
     params:
         code=step("m1.report.sweep_cost"),
 
@@ -190,6 +193,7 @@ use rule report_figure1 as report_figure3 with:
         "<logs>/report_figure3.log",
     benchmark:
         "<logs>/report_figure3.tsv"
+    localrule: True
 
 
 rule report_compare:
@@ -250,6 +254,7 @@ use rule report_paired as report_scaling with:
         "<logs>/report_scaling.log",
     benchmark:
         "<logs>/report_scaling.tsv"
+    localrule: True
     params:
         code=step("m1.report.scaling"),
 
@@ -379,5 +384,6 @@ use rule report_paired as report_page with:
         "<logs>/report_page.log",
     benchmark:
         "<logs>/report_page.tsv"
+    localrule: True
     params:
         code=step("m1.report.page"),
