@@ -20,7 +20,7 @@ import yaml
 from m1.commands import check_data as check
 from m1.core.errors import UserError
 from m1.core.layouts import LAYOUTS
-from m1.core.sources import Source
+from m1.core.settings import Source
 from runs import demo, demo_run, published_run
 
 ROWS = [{"question": f"Which is {n}?", "options": {"A": "a", "B": "b"}, "answer_idx": "ABX"[n % 3]} for n in range(9)]

@@ -289,7 +289,7 @@ def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path
         "manifest": "m.json",
     }
     flags = [word for key, value in files.items() for word in (f"--{key}", str(tmp_path / value))]
-    serve = '{"engine": "transformers", "dtype": "float32"}'
+    serve = '{"engine": "transformers", "dtype": "float32", "options": {}}'
     sweep(
         [
             "--name",

@@ -10,7 +10,7 @@ from m1.core import records
 from m1.core.errors import UserError
 from m1.core.places import source_file
 from m1.core.records import Question
-from m1.core.sources import Source
+from m1.core.settings import Source
 from m1.core.sources import read as read_source
 from m1.wiring.run import Run
 

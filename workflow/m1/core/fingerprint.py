@@ -354,8 +354,8 @@ def _bound(statements: Sequence[ast.AST]) -> list[str]:
     return list(found)
 
 
-class _Reader:
-    """Turns the statements of one definition into tokens.
+class _Names:
+    """What names stand for at a place of a module, and the tokens that they become.
 
     ``scopes`` has, from outside in, what each name stands for: None for a local variable, else as in
     :attr:`_Module.bindings`.
@@ -369,22 +369,6 @@ class _Reader:
 
     def emit(self, token: Token) -> None:
         self.definition.tokens.append(token)
-
-    def define(self, statement: ast.stmt) -> None:
-        """A top-level statement, of which this definition is one name; its own name does not count."""
-        if isinstance(statement, ast.ClassDef):
-            self.read_class(statement)
-        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            self.read_function(statement)
-        elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            places = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-            self.emit(f"={places.index(self.name)}")
-            self.read(statement.value)
-        else:
-            self.read(statement)
-
-    # --- names
 
     def meaning(self, name: str) -> str | None:
         """What a name stands for here; None for a local variable, ``=name`` for what is neither local nor bound in the
@@ -419,7 +403,9 @@ class _Reader:
         else:
             self.emit(Use(f"{meaning}:{'main' if 'main' in parsed(meaning, self.module.sources).definitions else '*'}"))
 
-    # --- syntax
+
+class _Statements(_Names):
+    """Turns expressions, statements and functions into tokens."""
 
     def read(self, node: ast.AST) -> None:
         """A node and all below it."""
@@ -562,6 +548,24 @@ class _Reader:
             self.emit("default")
             if value is not None:
                 self.read(value)
+
+
+class _Reader(_Statements):
+    """Turns one definition of a module into tokens: a function, a constant, or a class with its methods."""
+
+    def define(self, statement: ast.stmt) -> None:
+        """A top-level statement, of which this definition is one name; its own name does not count."""
+        if isinstance(statement, ast.ClassDef):
+            self.read_class(statement)
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            self.read_function(statement)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            places = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+            self.emit(f"={places.index(self.name)}")
+            self.read(statement.value)
+        else:
+            self.read(statement)
 
     def read_classdef(self, node: ast.ClassDef) -> None:
         """A class inside a function; its name is a local variable, and its methods keep their names."""

@@ -6,7 +6,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -73,6 +73,31 @@ class Settings:
     def to_json(self) -> str:
         """The same as one JSON object, keys sorted: the value of one param."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Settings):
+    """Where a published set of records is, and what it must be; an entry of ``data``. ``path`` comes before ``hub``."""
+
+    path: str | None = None
+    """Local file."""
+    hub: str | None = None
+    """Data set on the hub."""
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    file: str | None = None
+    """One file of that repository, in place of config and split."""
+    key: str | None = None
+    """The list to take, where the file is a JSON object of lists."""
+    where: dict[str, tuple[Any, ...]] | None = None
+    """Field to values: only records with one of these are taken."""
+    checksum: str | None = None
+    """``md5:`` or ``sha256:`` and the hexadecimal digest of the file."""
+    rows: int | None = None
+    """Records expected after ``key`` and ``where``."""
+    obtain: str | None = None
+    """What a user is told who does not have the set."""
 
 
 def read(kind: type[T], value: Any, where: str) -> T:
@@ -169,54 +194,3 @@ def _name(hint: Any) -> str:
         return "an object"
     known = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
     return known.get(hint, str(getattr(hint, "__name__", hint)))
-
-
-def parse(text: str, keys: Collection[str]) -> dict[str, Any]:
-    """Read the value of ``--settings``.
-
-    Raises:
-        UserError: not a JSON object; keys that are unknown or missing (defaults live in the configuration, not in the
-            code).
-    """
-    try:
-        settings = json.loads(text)
-    except ValueError as error:
-        raise UserError(
-            f"--settings: not readable as JSON: {error}. Give one JSON object with the keys {', '.join(keys)}."
-        ) from None
-    if not isinstance(settings, dict):
-        raise UserError(
-            f"--settings: {type(settings).__name__} found; give one JSON object with the keys {', '.join(keys)}."
-        )
-    unknown = [key for key in settings if key not in keys]
-    missing = [key for key in keys if key not in settings]
-    if unknown or missing:
-        faults = [
-            f"{word} key {', '.join(names)}" for word, names in (("unknown", unknown), ("missing", missing)) if names
-        ]
-        raise UserError(f"--settings: {'; '.join(faults)}. Its keys are {', '.join(keys)}.")
-    return settings
-
-
-def choice(settings: dict[str, Any], key: str, values: Collection[str]) -> str:
-    """The value of a setting that is one of a few words.
-
-    Raises:
-        UserError: another value, with the words that are possible.
-    """
-    value = settings[key]
-    if value not in values:
-        raise UserError(f"--settings: {key} is {value!r}; it must be one of {', '.join(values)}.")
-    return value
-
-
-def count(settings: dict[str, Any], key: str) -> int | None:
-    """The value of a setting that is a positive whole number or null.
-
-    Raises:
-        UserError: anything else.
-    """
-    value = settings[key]
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise UserError(f"--settings: {key} is {value!r}; it must be a positive whole number or null.")
-    return value

@@ -10,13 +10,12 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from m1.core.errors import UserError
 from m1.core.progress import say
-from m1.core.settings import Settings
+from m1.core.settings import Source
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 ATTEMPTS, WAIT = 4, 2.0
@@ -24,31 +23,6 @@ ATTEMPTS, WAIT = 4, 2.0
 doubled each time."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(Settings):
-    """Where a published set of records is, and what it must be; an entry of ``data``. ``path`` comes before ``hub``."""
-
-    path: str | None = None
-    """Local file."""
-    hub: str | None = None
-    """Data set on the hub."""
-    config: str | None = None
-    split: str | None = None
-    revision: str | None = None
-    file: str | None = None
-    """One file of that repository, in place of config and split."""
-    key: str | None = None
-    """The list to take, where the file is a JSON object of lists."""
-    where: dict[str, tuple[Any, ...]] | None = None
-    """Field to values: only records with one of these are taken."""
-    checksum: str | None = None
-    """``md5:`` or ``sha256:`` and the hexadecimal digest of the file."""
-    rows: int | None = None
-    """Records expected after ``key`` and ``where``."""
-    obtain: str | None = None
-    """What a user is told who does not have the set."""
 
 
 class Unreachable(UserError):

@@ -38,7 +38,7 @@ from m1.core.files import write_manifest
 from m1.core.layouts import LAYOUTS, Refused
 from m1.core.progress import Progress, say
 from m1.core.records import Prediction, Question, read, write
-from m1.core.sources import Source
+from m1.core.settings import Source
 from m1.infer.settings import PublishedResult, PublishedSettings
 
 SHOWN = 3

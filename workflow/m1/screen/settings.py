@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from m1.core.curation import CurationRule
 from m1.core.settings import Count, Settings
 
 
@@ -14,7 +14,7 @@ class AskSettings(Settings):
 
     prompt: str
     """A style of :func:`m1.core.prompts.evaluation_prompt`."""
-    rule: CurationRule
+    rule: Literal["released", "strict"]
 
 
 @dataclass(frozen=True)

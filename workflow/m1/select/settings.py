@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from m1.core.settings import Count, Settings
-from m1.core.sources import Source
+from m1.core.settings import Count, Settings, Source
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]  # a linked .snakemake_timestamp could never be set
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
         raise UserError(f"{name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
-    inside = not Path(arguments.settings.get("path", "/")).is_absolute()
+    inside = not Path(arguments.settings.path or "/").is_absolute()
     with replacing_model(arguments.output) as folder:
         folder.mkdir()
         for file in files:  # a relative path is one of this folder, so that a copy of it stays whole
