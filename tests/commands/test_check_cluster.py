@@ -268,7 +268,7 @@ def ready(here: Here) -> None:
     here.command("python", "exit 0")
     here.command("nvidia-smi", "echo 'GPU 0: H100'")
     run = Run(load([PAPER]))
-    for path in run.fetched():
+    for path in run.hub_targets():
         made = here.folder / path.replace("<results>", "results/paper")
         made.parent.mkdir(parents=True, exist_ok=True)
         made.touch()

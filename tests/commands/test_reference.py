@@ -55,13 +55,13 @@ def test_every_key_is_in_the_reference() -> None:
 def test_a_sentence_of_a_description_is_whole() -> None:
     """A comma in an unquoted text of a mapping in braces would end it there, and leave a key without a value."""
 
-    def described(part: Any) -> list[dict[str, Any]]:
+    def require_entry(part: Any) -> list[dict[str, Any]]:
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
-        return [one for value in inner for one in described(value)] + (
+        return [one for value in inner for one in require_entry(value)] + (
             [part] if isinstance(part, dict) and "description" in part else []
         )
 
-    assert not [one for one in described(SCHEMA) if None in one.values() and "default" not in one]
+    assert not [one for one in require_entry(SCHEMA) if None in one.values() and "default" not in one]
 
 
 @pytest.mark.parametrize("path", EDITED, ids=lambda path: f"{path.parent.name}/{path.name}")

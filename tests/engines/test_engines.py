@@ -22,7 +22,7 @@ from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.store import Store
 from m1.engines import openai, transformers
-from m1.engines.cached import OPTIONS, CachedEngine, open_engine
+from m1.engines.cached import ENGINES, CachedEngine, open_engine
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Generation, ModelFacts, Request, to_generation
 from m1.engines.settings import ServeRuntime, ServeSettings
@@ -284,7 +284,7 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
 
 
 def asked_for(folder: Path, store: Path, serve: dict[str, Any], runtime: dict[str, Any]) -> argparse.Namespace:
-    given: dict[str, Any] = {"template": None, "runtime": ServeRuntime(2, runtime), "store": store, "gather": []}
+    given: dict[str, Any] = {"template": None, "runtime": ServeRuntime(2, runtime), "store": store, "gather": None}
     return argparse.Namespace(
         model=folder, serve=ServeSettings(**{"dtype": "float32", "options": {}, **serve}), **given
     )
@@ -345,7 +345,7 @@ def test_rules_pass_what_decides_as_params_and_the_rest_as_resources(tmp_path: P
     assert json.loads(rules.runtime(None)) == {"batch": 8, "options": {"tp": 2, "python": "p"}}
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", ENGINES)
 def test_the_schema_knows_the_options_of_each_engine(name: str) -> None:
 
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["$defs"]["serve"]
@@ -354,6 +354,6 @@ def test_the_schema_knows_the_options_of_each_engine(name: str) -> None:
         for case in schema["allOf"]
         if case["if"]["properties"]["engine"]["const"] == name
     ]
-    assert set(found.get("properties", {})) == set(OPTIONS[name].__dataclass_fields__)
+    assert set(found.get("properties", {})) == set(ENGINES[name].options.__dataclass_fields__)
     assert name in schema["properties"]["engine"]["enum"]
     assert runtime_keys("serve.options").isdisjoint({"deterministic", "attention_backend"})

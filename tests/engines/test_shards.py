@@ -73,7 +73,7 @@ def test_shards_fill_the_store_and_what_they_left_out_is_said(model_folder: Path
         "--manifest",
         str(here / "attempts.json"),
         "--gather",
-        *manifests,
+        manifests[0],
     ]
     attempt.main([*common, "--shard", "1/2", "--manifest", manifests[0]])
     assert not (here / "attempts.parquet").exists()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from m1.pools import contain
-from m1.pools.contain import contained_pairs, ngrams
+from m1.pools.contain import ngrams, pairs_by_containment
 
 
 def words_of(text: str) -> list[str]:
@@ -57,7 +57,7 @@ def test_contained_pairs_are_those_of_brute_force(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contain, "COMMON", common)
-        assert contained_pairs(texts, others, words, share) == brute_force(texts, others, words, share, common)
+        assert pairs_by_containment(texts, others, words, share) == brute_force(texts, others, words, share, common)
 
 
 CASE = (
@@ -72,10 +72,10 @@ def test_a_wrapped_case_is_contained_from_both_sides() -> None:
         f"The patient's daughter tells the story. {CASE} Keep in mind that she is allergic to "
         "penicillin and lives alone with two cats."
     )
-    assert contained_pairs([wrapped], [CASE], 13, 1) == [(0, 0, 1.0)]
-    assert contained_pairs([CASE], [wrapped], 13, 1) == [(0, 0, 1.0)]
+    assert pairs_by_containment([wrapped], [CASE], 13, 1) == [(0, 0, 1.0)]
+    assert pairs_by_containment([CASE], [wrapped], 13, 1) == [(0, 0, 1.0)]
     reworded = CASE.replace("comes to", "presents at").replace("any food", "food")
-    ((_, _, part),) = contained_pairs([reworded], [CASE], 13, 0.1)
+    ((_, _, part),) = pairs_by_containment([reworded], [CASE], 13, 0.1)
     assert 0.1 < part < 0.9
 
 
@@ -86,10 +86,10 @@ def test_case_punctuation_and_unicode_form_do_not_matter() -> None:
 
 
 def test_a_short_text_is_one_n_gram() -> None:
-    assert contained_pairs(
+    assert pairs_by_containment(
         ["Which DRUG (ever)"], ["which drug ever?", "which drug", "which drug ever is"], 13, 0.1
     ) == [(0, 0, 1.0)]
-    assert contained_pairs(["", "?!"], ["", "?!"], 13, 0) == []
+    assert pairs_by_containment(["", "?!"], ["", "?!"], 13, 0) == []
 
 
 def test_a_turn_of_phrase_of_many_benchmark_questions_does_not_count() -> None:
@@ -97,7 +97,7 @@ def test_a_turn_of_phrase_of_many_benchmark_questions_does_not_count() -> None:
     assert len(phrase.split()) > 13
     few = [f"Case {number} {phrase}" for number in range(contain.COMMON)]
     text = f"Another case: {phrase}"
-    assert len(contained_pairs([text], few, 13, 0.3)) == len(few)
-    assert contained_pairs([text], [*few, f"A last one {phrase}"], 13, 0.3) == []
+    assert len(pairs_by_containment([text], few, 13, 0.3)) == len(few)
+    assert pairs_by_containment([text], [*few, f"A last one {phrase}"], 13, 0.3) == []
     repeated = [CASE] * (contain.COMMON + 1)  # one question repeated is no turn of phrase
-    assert len(contained_pairs([CASE], repeated, 13, 0.3)) == len(repeated)
+    assert len(pairs_by_containment([CASE], repeated, 13, 0.3)) == len(repeated)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.core import style
 from m1.core.errors import UserError
-from m1.report.pipeline import LANE, STAGES, TOLD, arrange, directed, draw, labels, main, parse, rows
+from m1.report.pipeline import LANE, STAGES, TOLD, arrange, draw, labels, main, order_arrows, parse, rows
 from m1.report.settings import RuleManifests
 from shown import save_shown
 
@@ -79,7 +79,7 @@ def test_rules_and_edges_are_read_without_targets_and_loops() -> None:
     rules, edges = parse(DOT)
     assert rules == ["pools_collect", "pools_merge", "distill_draw", "distill_traces", "select_sample", "report_table1"]
     assert len(edges) == 8
-    onward, back = directed(edges)
+    onward, back = order_arrows(edges)
     assert back == [("select_sample", "distill_draw")]
     assert set(onward) == {
         ("pools_collect", "pools_merge"),
@@ -103,7 +103,7 @@ def test_something_else_than_a_rule_graph_is_refused(tmp_path: Path) -> None:
 @settings(max_examples=150)
 @given(graphs)
 def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) -> None:
-    onward, back = directed(edges)
+    onward, back = order_arrows(edges)
     accepted = set(edges) - set(back)
     for rule in RULES:
         assert reached(onward, rule) == reached(accepted, rule), "the same rules are reached"
@@ -120,7 +120,7 @@ def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) 
 @given(graphs)
 def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> None:
     told = {rule: ["196,157 questions", "and more"] for rule in RULES}
-    grid, arrows = arrange(RULES, *directed(edges), told, lambda text, size: 0.01 * size * len(text))
+    grid, arrows = arrange(RULES, *order_arrows(edges), told, lambda text, size: 0.01 * size * len(text))
     assert sorted(node.rule for row in grid for node in row if node.rule) == sorted(RULES)
     for row in grid:
         for left, right in itertools.pairwise(row):

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from m1.core.answers import extract_boxed, find_option
 from m1.core.curation import passes_curation
 from m1.core.records import LETTERS, Question
-from m1.score.match import decide, is_ambiguous, match_text, shown_options
+from m1.score.match import PROTOCOLS, decide, is_ambiguous, match_text, shown_options
 from m1.score.settings import SCORING_PROTOCOLS
+from m1.wiring.schema import config_schema
 
 DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
 GENES = ("BB", "Bb", "bb", "none of them")
@@ -23,6 +24,11 @@ def question(options: tuple[str, ...] = DRUGS, answer: str = "B") -> Question:
 
 def decided(text: str, protocol: str, **changes: object) -> tuple[str, str]:
     return decide(extract_boxed(text), question(**changes), protocol)  # type: ignore[arg-type]
+
+
+def test_the_schema_and_the_settings_name_every_protocol() -> None:
+    allowed = config_schema()["properties"]["score"]["properties"]["protocol"]["enum"]
+    assert list(PROTOCOLS) == list(SCORING_PROTOCOLS) == allowed
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from m1.core.errors import UserError
 from m1.core.files import identity_file, model_identity, sha256_file
 from m1.core.records import Prediction, Question, Sample, read, write
 from m1.infer.sweep import main as sweep
-from m1.train import checkpoints, finished
+from m1.train import archive, checkpoints
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import BatchSampler, divide_batch
@@ -39,7 +39,7 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
         wait_for_a_step(Path(f"{output}.scratch"), rng.randint(least, most), process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        kept = checkpoints.last(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+        kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")))
         resumed.append(int(kept.name.rpartition("-")[2]) if kept else 0)
     assert not output.exists()
     said = train(material, output)
@@ -83,7 +83,7 @@ def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbe
     assert process.returncode != 0
     assert "error: train tiny: asked to stop after step " in said
     assert f"of {STEPS}; kept in " in said
-    kept = checkpoints.last(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+    kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")))
     assert kept is not None
     train(material, output, save_steps=None)
     assert weights(output) == weights(undisturbed)
@@ -136,13 +136,13 @@ def test_other_code_settings_and_samples_are_other_trainings(
     undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [kept] = [path for path in Path(f"{undisturbed}.store").glob("train/tiny/*") if path.is_dir()]
-    finished.tell_others(kept, "train tiny")
+    archive.report_older(kept, "train tiny")
     assert not capsys.readouterr().err
-    other = checkpoints.home(
+    other = checkpoints.folder(
         Path(f"{undisturbed}.store"), "tiny", ["base", "template", "samples", {"learning_rate": 1}, "code"]
     )
-    assert finished.identity(other, "train tiny") == ""
-    finished.tell_others(other, "train tiny")
+    assert archive.identity(other, "train tiny") == ""
+    archive.report_older(other, "train tiny")
     said = capsys.readouterr().err
     assert (
         f"{kept.parent} keeps 1 of its trainings with other settings, samples or code, 0.0 GB; "
@@ -153,10 +153,10 @@ def test_other_code_settings_and_samples_are_other_trainings(
 def test_other_settings_do_not_take_up_another_trainings_checkpoints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, other = (checkpoints.home(tmp_path, "m", ["base", "data", {"learning_rate": rate}]) for rate in (1, 2))
+    one, other = (checkpoints.folder(tmp_path, "m", ["base", "data", {"learning_rate": rate}]) for rate in (1, 2))
     assert one != other
     (one / "checkpoint-3").mkdir(parents=True)
-    checkpoints.tell_others(other, "train m")
+    checkpoints.report_older(other, "train m")
     assert f"{one} holds an unfinished training with other settings" in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
     for step in (8, 10):
         (tmp_path / f"checkpoint-{step}" / checkpoints.MARK).touch()
-    assert checkpoints.last(tmp_path) == tmp_path / "checkpoint-10"
+    assert checkpoints.latest(tmp_path) == tmp_path / "checkpoint-10"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 

@@ -34,4 +34,4 @@ def test_published_results_are_read_from_their_entry() -> None:
         (64, 1, None, "b.json"),
     ]
     assert {(one["key"], one["rows"]) for one in settings["results"]} == {(None, None)}
-    assert rules.published_files(model) == ["b.json"]
+    assert rules.local_files(model) == ["b.json"]

@@ -147,7 +147,7 @@ def test_a_job_knows_what_it_is_to_make() -> None:
     output = {"rollouts": "r.parquet", "predictions": "p.parquet", "manifest": "m.json"}
     whole = wildcards(model="m")
     assert output_flags(whole, SimpleNamespace(shards=[]), output) == "--rollouts r.parquet --output p.parquet"
-    assert output_flags(whole, SimpleNamespace(shards=["1.json", "2.json"]), output).endswith(" --gather 1.json 2.json")
+    assert output_flags(whole, SimpleNamespace(shards=["1.json", "2.json"]), output).endswith(" --gather 1.json")
     assert (
         output_flags(wildcards(model="m", shard="2", shards="3"), SimpleNamespace(), {"manifest": "m.json"})
         == "--shard 2/3"

@@ -85,7 +85,7 @@ def test_table_3_counts_each_subset_and_all_pools_together(rules: ReportRules) -
     assert first.files == tuple(f"pools/{pool}.parquet" for pool in config["pools"])
     assert last.files == ("select/m1k.parquet",)
     subsets = {f"<results>/select/{name}.parquet" for name in config["subsets"]}
-    assert {file for file in rules.counted() if "/select/" in file} == subsets
+    assert {file for file in rules.table3_files() if "/select/" in file} == subsets
     assert rules.shown().pools == tuple(config["pools"])
 
 
@@ -127,9 +127,11 @@ def test_without_table_2_it_is_no_target_and_the_rest_stays(rules: ReportRules) 
 def test_files_that_are_shown_are_inputs(rules: ReportRules, published: ReportRules) -> None:
     for one in (rules, published):
         shown = one.shown()
-        assert in_results(*(file for row in shown.table3 for file in row.files), shown.questions) == set(one.counted())
+        assert in_results(*(file for row in shown.table3 for file in row.files), shown.questions) == set(
+            one.table3_files()
+        )
         labels = [shown.domains] if shown.domains else []
-        assert in_results(*(subset.file for subset in shown.table4), *labels) == set(one.labelled())
+        assert in_results(*(subset.file for subset in shown.table4), *labels) == set(one.table4_files())
         assert in_results(*(subset.file for subset in shown.figure8a)) == set(one.subsets())
         assert in_results(*(file for part in shown.manifests for file in part.files)) == set(one.manifests())
         tables, figures = [f"{name}.csv" for name in shown.page_tables], [f"{name}.png" for name in shown.page_figures]
@@ -164,7 +166,7 @@ def test_scores_are_those_of_the_models_of_a_table(rules: ReportRules) -> None:
 
 
 def test_a_published_m23k_leaves_no_trace_of_screen_and_teacher_in_the_tables(published: ReportRules) -> None:
-    assert not any("screen" in path or "distill" in path for path in published.counted())
+    assert not any("screen" in path or "distill" in path for path in published.table3_files())
     assert published.shown().domains is None
 
 
@@ -200,10 +202,10 @@ def test_all_of_the_report_is_made_where_snakemake_runs() -> None:
     assert [name for name, local in found.items() if not local] == []
 
 
-def test_no_command_of_the_papers_report_is_long() -> None:
+def test_no_command_of_the_paper_is_long() -> None:
     command = [sys.executable, "-m", "snakemake", "-n", "-p", "--configfile", "config/paper.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    commands = re.findall(r"^Shell command: (.* m1\.report\..*)$", done.stdout + done.stderr, re.MULTILINE)
-    assert len(commands) > 15
+    commands = re.findall(r"^Shell command: (.*)$", done.stdout + done.stderr, re.MULTILINE)
+    assert len(commands) > 150
     assert max(map(len, commands)) <= 1500

@@ -90,7 +90,7 @@ def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) 
     overlay.write_text(yaml.safe_dump({"published": published, "models": ["m1-7b-1k"], "report": report}))
     run = Run(load([ROOT / "config/paper.yaml", overlay]))
     assert run.bases == []
-    fetched = {path.removeprefix("<results>/") for path in run.fetched()}
+    fetched = {path.removeprefix("<results>/") for path in run.hub_targets()}
     assert {
         "pools/medqa.parquet",
         "bases/7b",

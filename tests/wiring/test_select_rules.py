@@ -39,4 +39,4 @@ def test_a_published_subset_is_read_from_its_entry() -> None:
     settings = json.loads(rules.published(subset))
     assert (settings["hub"], settings["split"]) == ("UCSC-VLAA/m23k-tokenized", "train")
     assert settings["sources"] == rules.run.config["data"]["m23k_tokenized"]["sources"]
-    assert rules.published_file(subset) == []
+    assert rules.local_file(subset) == []

@@ -21,6 +21,8 @@ BENCHMARKS = ("medmcqa", "medqa", "pubmedqa", "medxpertqa")
 POOLS = ("medqa", "headqa", "medmcqa", "pubmedqa")
 FIGURES = {"report_figure1", "report_figure3"}
 REPORT = {"report_table1", *FIGURES}
+SHOWN = {"report_shown"} | REPORT
+"""All of the report, which is told in one file what it shows."""
 WORLD_MODEL = "<results>/world/models/{}"
 
 
@@ -94,7 +96,7 @@ SMALL = (
 )
 LARGE = {"world_pretrain large", "train_fetch bases large"} | trained("m1-large-1k")
 COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge"}
-EVERYTHING = {"world_build", "world_tokenizer", "world_pretrain large"} | COLLECTED | SMALL | LARGE
+EVERYTHING = {"world_build", "world_tokenizer", "world_pretrain large"} | COLLECTED | SMALL | LARGE | SHOWN
 RECIPE = "config/models/m1-small-1k.yaml"
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "nothing": (lambda project: None, set()),
@@ -176,10 +178,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         settings(teacher={"temperature": 0.6}),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
-    "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), REPORT),
+    "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), SHOWN),
     "another base": (
         settings(bases={"large": {"path": WORLD_MODEL.format("small")}}),
-        {"train_fetch bases large"} | trained("m1-large-1k"),
+        {"train_fetch bases large"} | trained("m1-large-1k") | SHOWN,
     ),
     "another base, whose weights also screen": (
         settings(bases={"small": {"path": WORLD_MODEL.format("large")}}),
@@ -191,22 +193,22 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "another shape of a world's model": (settings(world={"models": {"large": {"hidden": 64}}}), LARGE),
     "another shape of a world's model that screens": (settings(world={"models": {"small": {"hidden": 64}}}), SMALL),
-    "another budget": (settings(thinking={"budgets": [16, 32, 64, 96]}), evaluated(*THINKING)),
-    "another forced count": (settings(thinking={"forced": [1, 2]}), evaluated(*THINKING)),
+    "another budget": (settings(thinking={"budgets": [16, 32, 64, 96]}), evaluated(*THINKING) | SHOWN),
+    "another forced count": (settings(thinking={"forced": [1, 2]}), evaluated(*THINKING) | SHOWN),
     "another protocol of scoring": (settings(score={"protocol": "strict"}), of("score_predictions", MODELS) | REPORT),
     "size of a subset": (settings(subsets={"m1k": {"size": 20}}), {"select_sample m1k"} | trained(*THINKING)),
     "another model": (settings(models=[*MODELS, "small-cot"]), set()),
     "another model in the table": (
         settings(models=[*MODELS, "small-cot"], report={"table1": {"models": [*MODELS, "small-cot"]}}),
-        {"infer_answer small-cot", "score_predictions small-cot", "report_table1"},
+        {"infer_answer small-cot", "score_predictions small-cot"} | SHOWN,
     ),
-    "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small")),
+    "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small") | SHOWN),
     "threshold of the audit": (settings(audit={"thresholds": [90]}), set()),
     "cores for comparing": (settings(merge={"processes": 2}), set()),
     "an entry that nothing uses": (settings(data={"mine": {"path": "mine.csv", "layout": "eval"}}), set()),
     "another benchmark": (
         settings(benchmarks={"nejm": {"from": "world_nejm"}}),
-        {"pools_collect_benchmark nejm", "pools_merge"} | CURATED | evaluated("small"),
+        {"pools_collect_benchmark nejm", "pools_merge"} | CURATED | evaluated("small") | SHOWN,
     ),
     "a benchmark from elsewhere": (
         settings(data={"world_medqa": {"rows": 6}}),
@@ -214,15 +216,15 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "a published subset": (
         settings(published={"subsets": {"m1k": "m1k_tokenized"}}),
-        {"select_published m1k"} | trained(*THINKING),
+        {"select_published m1k"} | trained(*THINKING) | SHOWN,
     ),
     "a published checkpoint": (
         settings(published={"checkpoints": {"m1-small-1k": "m1_7b_1k"}}),
-        {"train_published m1-small-1k"} | evaluated("m1-small-1k"),
+        {"train_published m1-small-1k"} | evaluated("m1-small-1k") | SHOWN,
     ),
     "published results": (
         settings(published={"results": {"m1-small-1k": RESULTS}}),
-        {"infer_published m1-small-1k"} | evaluated("m1-small-1k") - {"infer_sweep m1-small-1k"},
+        {"infer_published m1-small-1k"} | (evaluated("m1-small-1k") - {"infer_sweep m1-small-1k"}) | SHOWN,
     ),
     "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge"} | CURATED),
 }

@@ -94,22 +94,22 @@ MODULES = {
     "settings that are no object": (
         [*JUDGE, "[]"],
         1,
-        "error: --settings: list found; give one JSON object with the keys protocol",
+        "error: --settings: [] found; give one JSON object with the keys protocol",
     ),
     "settings with an unknown key": (
         [*JUDGE, '{"protocol": "released", "protokol": 1}'],
         1,
-        "error: --settings: unknown key protokol. Its keys are protocol.",
+        "error: --settings: unknown key 'protokol'. Give one JSON object with the keys protocol.",
     ),
     "settings without a key": (
         ["m1.world.build", "--output", "w", "--settings", '{"seed": 1}'],
         1,
-        "error: --settings: missing key entities,",
+        "error: --settings: missing key 'entities',",
     ),
     "a setting that is no choice": (
         [*JUDGE, '{"protocol": "strikt"}'],
         1,
-        "error: --settings: protocol is 'strikt'; it must be one of",
+        'error: --settings: protocol is "strikt"; it must be one of',
     ),
     "no settings": (JUDGE[:-1], 2, "error: the following arguments are required: --settings"),
     "a figure that there is not": (["m1.report.figures", "figure7"], 2, "invalid choice: 'figure7' (choose from"),

@@ -128,7 +128,7 @@ use rule infer_answer as infer_answer_shard with:
 
 rule infer_published:
     input:
-        files=infer.published_files,
+        files=infer.local_files,
         benchmarks=run.benchmarks,
     output:
         predictions="<results>/infer/{model}/predictions.parquet",

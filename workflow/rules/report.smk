@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from m1.wiring.report import ReportRules, planned_anew
+from m1.wiring.report import ReportRules, fresh_plan_arguments
 
 report_rules = ReportRules(run)
 
@@ -70,7 +70,7 @@ use rule report_table1 as report_table2 with:
 
 rule report_table3:
     input:
-        report_rules.counted(),
+        report_rules.table3_files(),
         shown="<results>/shown.json",
         published=source_file("resources/paper/table3.csv"),
     output:
@@ -93,7 +93,7 @@ rule report_table3:
 
 use rule report_table3 as report_table4 with:
     input:
-        report_rules.labelled(),
+        report_rules.table4_files(),
         shown="<results>/shown.json",
         published=source_file("resources/paper/table4.csv"),
     output:
@@ -293,7 +293,7 @@ rule report_rulegraph:
         "../../envs/workflow.yaml"
     resources:
         # No params: partitions and names of overlays are among them, which draw no other graph.
-        configured=planned_anew(
+        configured=fresh_plan_arguments(
             workflow.overwrite_configfiles, workflow.config_settings.config
         ),
     params:

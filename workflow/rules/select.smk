@@ -63,7 +63,7 @@ rule select_sample:
 
 rule select_published:
     input:
-        select.published_file,
+        select.local_file,
     output:
         samples="<results>/select/{subset}.parquet",
         manifest="<results>/select/{subset}.json",

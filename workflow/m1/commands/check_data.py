@@ -18,7 +18,7 @@ from typing import Any
 from m1.core import sources
 from m1.core.errors import UserError, tell
 from m1.core.files import write_text
-from m1.core.progress import Progress, aligned
+from m1.core.progress import Progress, align_columns
 from m1.wiring.config import load
 from m1.wiring.run import Run
 
@@ -136,7 +136,7 @@ def table(findings: Iterable[Finding]) -> list[str]:
     shown = [field.name for field in fields(Finding) if field.name not in ("used_by", "note")]
     rows = [shown, *([_cell(getattr(finding, name)) for name in shown] for finding in findings)]
     numbers = ("records", "expected", "questions")
-    lines = aligned(rows, left={place for place, name in enumerate(shown) if name not in numbers})
+    lines = align_columns(rows, left={place for place, name in enumerate(shown) if name not in numbers})
     notes: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         if finding.note:

@@ -310,7 +310,7 @@ def missing_from_hub(run: Run) -> list[str]:
         for name, found in published["results"].items()
     }
     local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
-    fetched = [path.removeprefix("<results>/") for path in run.fetched()]
+    fetched = [path.removeprefix("<results>/") for path in run.hub_targets()]
     return [name for name in fetched if name not in local and not (results / name).exists()]
 
 

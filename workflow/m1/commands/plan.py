@@ -22,7 +22,7 @@ from typing import Any
 from m1.commands import gpu_hours, http_calls
 from m1.commands.http_calls import HttpStep
 from m1.commands.questions import Questions
-from m1.core.progress import aligned
+from m1.core.progress import align_columns
 from m1.core.store import Store
 from m1.wiring.config import load
 from m1.wiring.run import Run
@@ -242,18 +242,18 @@ def table(plan: Plan) -> list[str]:
     rows = [asdict(row) for row in plan.steps]
     cells = [_cells(row) for row in [*rows, {"step": "sum", "model": "", "basis": "", **total(plan.steps)}]]
     lines = (
-        aligned([header, *cells], left={0, 1, 11})
+        align_columns([header, *cells], left={0, 1, 11})
         if rows
         else ["no step of this configuration calls a model over HTTP"]
     )
     lines += [
         "",
-        *aligned(
+        *align_columns(
             [["rule", "jobs", "there"], *([job.rule, f"{job.jobs:,}", f"{job.there:,}"] for job in plan.jobs)], left={0}
         ),
     ]
     if plan.gpus:
-        lines += ["", *aligned(gpu_hours.rows(plan.gpus), left={0, 6})]
+        lines += ["", *align_columns(gpu_hours.rows(plan.gpus), left={0, 6})]
     return [
         *lines,
         *([""] if plan.notes or plan.warnings else []),

@@ -17,7 +17,7 @@ from typing import Any
 
 from m1.core.errors import UserError
 from m1.core.files import replacing
-from m1.core.progress import aligned
+from m1.core.progress import align_columns
 from m1.core.segments import scan
 from m1.core.store import Store
 
@@ -156,7 +156,7 @@ def stats(arguments: argparse.Namespace) -> None:
         ]
         for row in [*rows, total]
     ]
-    for line in aligned([header, *cells], left={0, 1, 10}):
+    for line in align_columns([header, *cells], left={0, 1, 10}):
         print(line)
     for name, fact in facts.items():
         dates = " to ".join(

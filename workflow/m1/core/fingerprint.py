@@ -125,7 +125,7 @@ class _Cache:
     def fingerprint(self, module: str) -> str:
         """The fingerprint of a module; computed and kept if it is new."""
         if module not in self.found:
-            self.found[module] = _computed(module, self.sources)
+            self.found[module] = _compute(module, self.sources)
             with suppress(OSError):  # a folder that cannot be written to costs two seconds at each start, nothing else
                 self.path.parent.mkdir(exist_ok=True)
                 partial = self.path.with_suffix(f".{os.getpid()}")
@@ -143,7 +143,7 @@ def _cache() -> _Cache:
     return _Cache(combined.hexdigest(), PACKAGE / "__pycache__" / "fingerprints.json")
 
 
-def _computed(module: str, sources: str) -> str:
+def _compute(module: str, sources: str) -> str:
     reached = reachable(module, sources)
     colours = refine(reached)
     return hashlib.sha256("\n".join(sorted(set(colours.values()))).encode()).hexdigest()[:16]
@@ -157,21 +157,21 @@ def reachable(module: str, sources: str = "") -> dict[str, Definition]:
     """
     found: dict[str, Definition] = {}
     effects: set[str] = set()
-    waiting = [Use(f"{module}:main" if "main" in parsed(module, sources).definitions else f"{module}:*")]
+    waiting = [Use(f"{module}:main" if "main" in parse_module(module, sources).definitions else f"{module}:*")]
     while waiting:
         key = waiting.pop().key
         if key in found:
             continue
         home, _, name = key.partition(":")
-        found[key] = definition = parsed(home, sources).definition(name)
+        found[key] = definition = parse_module(home, sources).definition(name)
         waiting += [token for token in definition.tokens if isinstance(token, Use)]
         waiting += [Use(method) for method in definition.methods.values()]
-        for imported in _imported(home, effects, sources):
+        for imported in _module_closure(home, effects, sources):
             waiting.append(Use(f"{imported}:!"))
     return found
 
 
-def _imported(module: str, seen: set[str], sources: str) -> Iterator[str]:
+def _module_closure(module: str, seen: set[str], sources: str) -> Iterator[str]:
     """The module and what it imports inside the package, each once: their statements run on import."""
     waiting = [module]
     while waiting:
@@ -179,7 +179,7 @@ def _imported(module: str, seen: set[str], sources: str) -> Iterator[str]:
         if name not in seen and name not in WITHOUT_EFFECT:
             seen.add(name)
             yield name
-            waiting += parsed(name, sources).imports
+            waiting += parse_module(name, sources).imports
 
 
 def refine(reached: dict[str, Definition]) -> dict[str, str]:
@@ -188,10 +188,10 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
     for definition in reached.values():
         for name, key in definition.methods.items():
             bearers.setdefault(name, []).append(key)
-    for name in _kept_names(reached):
+    for name in _literal_names(reached):
         bearers.pop(name, None)
 
-    def rendered(tokens: Iterable[Token], colours: dict[str, str]) -> str:
+    def render(tokens: Iterable[Token], colours: dict[str, str]) -> str:
         parts = []
         for token in tokens:
             if isinstance(token, Use):
@@ -207,13 +207,13 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
     while True:
         classes = len(set(colours.values()))
         colours = {
-            key: hashlib.sha256(rendered(one.tokens, colours).encode()).hexdigest() for key, one in reached.items()
+            key: hashlib.sha256(render(one.tokens, colours).encode()).hexdigest() for key, one in reached.items()
         }
         if len(set(colours.values())) == classes:
             return colours
 
 
-def _kept_names(reached: dict[str, Definition]) -> set[str]:
+def _literal_names(reached: dict[str, Definition]) -> set[str]:
     """Names of methods that count: special ones, those that are fields as well, and those that others may call by
     name."""
     names = {name for one in reached.values() for name in one.fields}
@@ -263,7 +263,7 @@ class _Module:
 
 
 @cache
-def parsed(module: str, sources: str = "") -> _Module:
+def parse_module(module: str, sources: str = "") -> _Module:
     """A module of the package by its name; see :class:`_Module`."""
     path = _file(module)
     if path is None:
@@ -273,18 +273,18 @@ def parsed(module: str, sources: str = "") -> _Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in [*named, *(value.partition(":")[0] for value in _bound_by_import(node, found).values())]:
+            for name in [*named, *(value.partition(":")[0] for value in _import_bindings(node, found).values())]:
                 parts = name.split(".")  # a package's own statements run before those of what is in it
                 found.imports += [one for depth in range(1, len(parts) + 1) if _file(one := ".".join(parts[:depth]))]
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
-            found.bindings |= _bound_by_import(statement, found)
+            found.bindings |= _import_bindings(statement, found)
         elif isinstance(statement, ast.If) and _is_main_or_typing(statement.test):
             continue
         elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue  # a docstring
         else:
-            names = _bound([statement])
+            names = _bound_names([statement])
             for name in names:
                 found.bindings[name] = f"{module}:{name}"
                 found.definitions.setdefault(name, []).append(statement)
@@ -309,7 +309,7 @@ def _file(module: str) -> Path | None:
     return None
 
 
-def _bound_by_import(node: ast.Import | ast.ImportFrom, module: _Module) -> dict[str, str]:
+def _import_bindings(node: ast.Import | ast.ImportFrom, module: _Module) -> dict[str, str]:
     """Name to what an import binds it to, as in :attr:`_Module.bindings`."""
     if isinstance(node, ast.Import):
         found = {alias.asname or alias.name.partition(".")[0]: alias.name for alias in node.names}
@@ -329,7 +329,7 @@ def _bound_by_import(node: ast.Import | ast.ImportFrom, module: _Module) -> dict
     return found
 
 
-def _bound(statements: Sequence[ast.AST]) -> list[str]:
+def _bound_names(statements: Sequence[ast.AST]) -> list[str]:
     """Names that statements bind in their own scope, in order; not those of functions and comprehensions inside."""
     found: dict[str, None] = {}
     waiting: list[ast.AST] = list(reversed(statements))
@@ -382,13 +382,13 @@ class _Names:
         """What a dotted expression stands for, where it is a module, a definition or something outside; None for any
         other value."""
         if isinstance(node, ast.Name):
-            return _followed(self.meaning(node.id), self.module.sources)
+            return _follow(self.meaning(node.id), self.module.sources)
         if isinstance(node, ast.Attribute) and (base := self.resolve(node.value)):
             if base.startswith("="):
                 return f"{base}.{node.attr}"
             if ":" not in base:
-                inside = parsed(base, self.module.sources).bindings.get(node.attr)
-                return _followed(f"{base}.{node.attr}" if _file(f"{base}.{node.attr}") else inside, self.module.sources)
+                inside = parse_module(base, self.module.sources).bindings.get(node.attr)
+                return _follow(f"{base}.{node.attr}" if _file(f"{base}.{node.attr}") else inside, self.module.sources)
         return None
 
     def refer(self, meaning: str) -> None:
@@ -401,7 +401,9 @@ class _Names:
         elif ":" in meaning:
             self.emit(Use(meaning))
         else:
-            self.emit(Use(f"{meaning}:{'main' if 'main' in parsed(meaning, self.module.sources).definitions else '*'}"))
+            self.emit(
+                Use(f"{meaning}:{'main' if 'main' in parse_module(meaning, self.module.sources).definitions else '*'}")
+            )
 
 
 class _Statements(_Names):
@@ -493,7 +495,7 @@ class _Statements(_Names):
     def read_comprehension_scope(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
         self.emit(f"({type(node).__name__}")
         self.read(node.generators[0].iter)  # outside the scope
-        self.scopes.append(dict.fromkeys(_bound([part.target for part in node.generators])))
+        self.scopes.append(dict.fromkeys(_bound_names([part.target for part in node.generators])))
         for number, part in enumerate(node.generators):
             self.emit(f"for {part.is_async}")
             self.read(part.target)
@@ -523,11 +525,11 @@ class _Statements(_Names):
         for decorator in node.decorator_list:
             self.read(decorator)
         self.read_arguments(node.args)
-        scope: dict[str, str | None] = dict.fromkeys([*_parameters(node.args), *_bound(node.body)])
+        scope: dict[str, str | None] = dict.fromkeys([*_parameters(node.args), *_bound_names(node.body)])
         inner = [part for statement in node.body for part in _same_scope(statement)]
         for part in inner:
             if isinstance(part, ast.Import | ast.ImportFrom):
-                scope |= _bound_by_import(part, self.module)
+                scope |= _import_bindings(part, self.module)
         for part in inner:
             if isinstance(part, ast.Global | ast.Nonlocal):
                 for name in part.names:
@@ -605,7 +607,7 @@ class _Reader(_Statements):
                     self.emit("=")
                     self.read(statement.value)
             else:
-                self.definition.fields |= set(_bound([statement]))
+                self.definition.fields |= set(_bound_names([statement]))
                 self.read(statement)
         self.emit(")")
 
@@ -635,12 +637,12 @@ def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
             yield from _same_scope(child)
 
 
-def _followed(meaning: str | None, sources: str) -> str | None:
+def _follow(meaning: str | None, sources: str) -> str | None:
     """The definition behind a name that a module only passes on; what its module does not bind is an attribute of it
     from outside."""
     while meaning and ":" in meaning and not meaning.startswith("="):
         home, _, name = meaning.partition(":")
-        found = parsed(home, sources).bindings.get(name, f"={name}")
+        found = parse_module(home, sources).bindings.get(name, f"={name}")
         if found == meaning:
             return meaning
         meaning = found

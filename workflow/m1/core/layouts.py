@@ -62,44 +62,44 @@ def clean(text: str) -> str:
 def medmcqa(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``opa`` to ``opd``, ``cop`` (number of the right option, from 0; -1 in the unlabelled test split is
     refused)."""
-    return _numbered(raw, [_text(raw, field) for field in ("opa", "opb", "opc", "opd")], "cop")
+    return _by_number(raw, [_text(raw, field) for field in ("opa", "opb", "opc", "opd")], "cop")
 
 
 def mmlu(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``choices`` (a list), ``answer`` (number of the right one, from 0)."""
-    return _numbered(raw, _listed(raw, "choices"), "answer")
+    return _by_number(raw, _list_options(raw, "choices"), "answer")
 
 
 def mmlu_pro(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``options`` (a list of three to ten), ``answer`` (a letter) and ``answer_index`` (its number from
     0, must agree)."""
-    parts = _numbered(raw, _listed(raw, "options"), "answer_index")
+    parts = _by_number(raw, _list_options(raw, "options"), "answer_index")
     if clean(_text(raw, "answer")) != parts.answer:
         raise Refused("answer", "not the letter of the option whose number is given", raw["answer"])
     return parts
 
 
-def lettered(raw: Mapping[str, Any]) -> Parts:
+def letter_options(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``options`` (letter to text), ``answer_idx`` (a letter), and where there is one ``answer`` (its
     text, must agree).
 
     MedQA on the hub, and the collected evaluation files (MMLU-Pro, MedBullets, HuatuoGPT-o1, m1).
     """
-    return _lettered(_text(raw, "question"), _mapping(raw, "options"), raw, "options", "answer_idx", "answer")
+    return _by_letter(_text(raw, "question"), _mapping(raw, "options"), raw, "options", "answer_idx", "answer")
 
 
 def medbullets(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``opa`` to ``opd`` or ``ope``, ``answer_idx`` (a letter), ``answer`` (its text): the authors'
     CSV."""
     options = {letter: raw.get(f"op{letter.lower()}") or None for letter in "ABCDE"}
-    return _lettered(_text(raw, "question"), options, raw, "opa, opb, ...", "answer_idx", "answer")
+    return _by_letter(_text(raw, "question"), options, raw, "opa, opb, ...", "answer_idx", "answer")
 
 
 def headqa(raw: Mapping[str, Any]) -> Parts:
     """``data`` with ``Question``, ``Options`` (letter to text), ``Correct Option`` (a letter) and ``Correct Answer``
     (its text)."""
     data = _mapping(raw, "data")
-    return _lettered(
+    return _by_letter(
         _text(data, "Question"), _mapping(data, "Options"), data, "Options", "Correct Option", "Correct Answer"
     )
 
@@ -109,7 +109,7 @@ def medxpertqa(raw: Mapping[str, Any]) -> Parts:
 
     The published question ends in a copy of the options, which is cut off.
     """
-    return _lettered(
+    return _by_letter(
         _ANSWER_CHOICES.sub("", _text(raw, "question")), _mapping(raw, "options"), raw, "options", "label", None
     )
 
@@ -134,8 +134,8 @@ def pubmedqa(raw: Mapping[str, Any]) -> Parts:
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
     "medmcqa": medmcqa,
-    "medqa": lettered,
-    "eval": lettered,
+    "medqa": letter_options,
+    "eval": letter_options,
     "headqa": headqa,
     "pubmedqa": pubmedqa,
     "mmlu_pro": mmlu_pro,
@@ -153,7 +153,7 @@ def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
     return value
 
 
-def _nested(raw: Mapping[str, Any], field: str) -> Any:
+def _nested_options(raw: Mapping[str, Any], field: str) -> Any:
     """A list or mapping; a table of plain cells (CSV) holds it as JSON."""
     value = raw.get(field)
     if isinstance(value, str):
@@ -165,20 +165,20 @@ def _nested(raw: Mapping[str, Any], field: str) -> Any:
 
 
 def _mapping(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    value = _nested(raw, field)
+    value = _nested_options(raw, field)
     if not isinstance(value, Mapping):
         raise Refused(field, "not a mapping", value)
     return value
 
 
-def _listed(raw: Mapping[str, Any], field: str) -> list[str]:
-    value = _nested(raw, field)
+def _list_options(raw: Mapping[str, Any], field: str) -> list[str]:
+    value = _nested_options(raw, field)
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise Refused(field, "not a list of texts", value)
     return [_text(dict(enumerate(value)), number, field) for number in range(len(value))]
 
 
-def _numbered(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Parts:
+def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Parts:
     value: Any = raw.get(field)
     try:
         number = (
@@ -191,7 +191,7 @@ def _numbered(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Par
     return _parts(_text(raw, "question"), options, LETTERS[number], field)
 
 
-def _lettered(
+def _by_letter(
     stem: str,
     options: Mapping[str, Any],
     raw: Mapping[str, Any],

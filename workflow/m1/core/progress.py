@@ -58,7 +58,7 @@ def say(title: str, text: str) -> None:
     tell(f"[{title}] {text}")
 
 
-def aligned(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
     """Rows of cells as lines of equal columns; those of ``left`` begin at the left, the others end at the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [

@@ -111,7 +111,7 @@ def read(kind: type[T], value: Any, where: str) -> T:
         UserError: an unknown or missing key, or a value of another type.
     """
     if not isinstance(value, Mapping):
-        raise UserError(f"{where}: {_shown(value)} found; give {_form(kind)}.")
+        raise UserError(f"{where}: {_excerpt(value)} found; give {_form(kind)}.")
     hints = _hints(kind)  # type: ignore[arg-type]
     every = fields(kind)  # type: ignore[arg-type]
     needed = [one.name for one in every if one.default is MISSING and one.default_factory is MISSING]
@@ -123,7 +123,7 @@ def read(kind: type[T], value: Any, where: str) -> T:
             if keys
         ]
         raise UserError(f"{where}: {'; '.join(faults)}. Give {_form(kind)}.")
-    return kind(**{key: _converted(part, hints[key], f"{where}: {key}") for key, part in value.items()})
+    return kind(**{key: _convert(part, hints[key], f"{where}: {key}") for key, part in value.items()})
 
 
 @cache
@@ -136,49 +136,49 @@ def _form(kind: type) -> str:
     return f"one JSON object with the keys {names}" if names else "an empty JSON object"
 
 
-def _shown(value: Any) -> str:
+def _excerpt(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else text[:80] + "…"
 
 
-def _converted(value: Any, hint: Any, where: str) -> Any:
+def _convert(value: Any, hint: Any, where: str) -> Any:
     """A JSON value as the type that a field has: lists become tuples, and objects dataclasses where it has one."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin is Annotated:
-        number = _converted(value, inner[0], where)
+        number = _convert(value, inner[0], where)
         if number in inner[1]:
             return number
-        raise UserError(f"{where} is {_shown(value)}; {_name(hint)} is needed.")
+        raise UserError(f"{where} is {_excerpt(value)}; {_name(hint)} is needed.")
     if is_dataclass(hint):
         return read(hint, value, where)  # type: ignore[arg-type]
     if origin is Literal:
         if value in inner:
             return value
-        raise UserError(f"{where} is {_shown(value)}; it must be one of {', '.join(map(str, inner))}.")
+        raise UserError(f"{where} is {_excerpt(value)}; it must be one of {', '.join(map(str, inner))}.")
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
             return None
         others = [one for one in inner if one is not type(None)]
         for one in others:
             try:
-                return _converted(value, one, where)
+                return _convert(value, one, where)
             except UserError:
                 if len(others) == 1:
                     raise
     elif origin is tuple and isinstance(value, list | tuple):
         if inner[1:] == (...,):
-            return tuple(_converted(part, inner[0], f"{where}[{place}]") for place, part in enumerate(value))
+            return tuple(_convert(part, inner[0], f"{where}[{place}]") for place, part in enumerate(value))
         if len(value) == len(inner):
-            return tuple(_converted(part, one, where) for part, one in zip(value, inner))
+            return tuple(_convert(part, one, where) for part, one in zip(value, inner))
     elif origin in (dict, Mapping) and isinstance(value, Mapping):
-        return {key: _converted(part, inner[1], f"{where}.{key}") for key, part in value.items()}
+        return {key: _convert(part, inner[1], f"{where}.{key}") for key, part in value.items()}
     elif (hint is float and isinstance(value, int | float) and not isinstance(value, bool)) or (
         isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    raise UserError(f"{where} is {_shown(value)}; {_name(hint)} is needed.")
+    raise UserError(f"{where} is {_excerpt(value)}; {_name(hint)} is needed.")
 
 
 def _name(hint: Any) -> str:

@@ -1,12 +1,12 @@
-"""Generating with any of the three engines, with everything generated kept in the store (3.3, B.3)."""
+"""Generating with any engine, with everything generated kept in the store (3.3, B.3)."""
 
 from __future__ import annotations
 
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,31 @@ from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Engine, Generation, Request
 from m1.engines.settings import ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
+from m1.engines.shards import all_manifests
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
-OPTIONS: dict[str, type[Any]] = {"transformers": TransformersOptions, "sglang": SglangOptions, "openai": OpenAIOptions}
-"""Engine to its options."""
+
+@dataclass(frozen=True)
+class EngineKind:
+    """An engine that ``serve.engine`` can name."""
+
+    options: type[Any]
+    """Dataclass of ``serve.options``."""
+    start: Callable[[Path, str, int, Any, str], Engine]
+    """Makes the engine from the model's folder, dtype, requests at a time, options, and title for messages. An engine
+    that is a context manager is entered, and left at the end of the step."""
+
+
+ENGINES = {
+    "transformers": EngineKind(
+        TransformersOptions, lambda folder, dtype, batch, options, title: TransformersEngine(folder, dtype, batch)
+    ),
+    "sglang": EngineKind(SglangOptions, SglangEngine),
+    "openai": EngineKind(
+        OpenAIOptions, lambda folder, dtype, batch, options, title: OpenAIEngine(folder, batch, options)
+    ),
+}
+"""What ``serve.engine`` can be."""
 STORE_EVERY = 5.0
 """Seconds that a finished generation waits at most to be put into the store with others."""
 
@@ -96,7 +117,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", required=True, type=ServeRuntime.from_json, help=f"JSON: {ServeRuntime.keys()}")
     parser.add_argument("--store", required=True, type=Path, help="folder of the store of generations")
     parser.add_argument(
-        "--gather", nargs="*", default=[], type=Path, help="manifests of the shards that have filled the store"
+        "--gather", type=Path, help="manifest of the first of the shards that have filled the store, 1-of-N.json"
     )
     parser.add_argument("--output", type=Path, help="Parquet; none by default, for a shard, which only fills the store")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON")
@@ -115,11 +136,12 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
     """
     serve, folder, batch = arguments.serve, arguments.model, arguments.runtime.batch
     name, dtype = serve.engine, serve.dtype
-    if name not in OPTIONS:
-        raise UserError(f"{title}: serve.engine is {name!r}; known are {', '.join(OPTIONS)}")
-    options = read(OPTIONS[name], serve.options | arguments.runtime.options, f"{title}: serve.options")
+    if name not in ENGINES:
+        raise UserError(f"{title}: serve.engine is {name!r}; known are {', '.join(ENGINES)}")
+    kind = ENGINES[name]
+    options = read(kind.options, serve.options | arguments.runtime.options, f"{title}: serve.options")
     # What is left at its default is no part of the identity, so that writing it down generates nothing again.
-    deciding = {key: value for key, value in serve.options.items() if value != getattr(OPTIONS[name], key, None)}
+    deciding = {key: value for key, value in serve.options.items() if value != getattr(kind.options, key, None)}
     model = model_identity(folder)
     with ExitStack() as stack:
 
@@ -127,17 +149,14 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
             if arguments.gather:
                 raise UserError(
                     f"{arguments.store}: generations of {title} are missing, although its shards are done. "
-                    f"Remove {arguments.gather[0].parent} to have its shards look for what is missing, and run again."
+                    f"Remove {arguments.gather.parent} to have its shards look for what is missing, and run again."
                 )
-            if name == "openai":
-                return OpenAIEngine(folder, batch, options)
-            if name == "sglang":
-                return stack.enter_context(SglangEngine(folder, dtype, batch, options, title))
-            return TransformersEngine(folder, dtype, batch)
+            made = kind.start(folder, dtype, batch, options, title)
+            return stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
 
         store = stack.enter_context(Store(arguments.store))
         engine = CachedEngine(start, [model, name, dtype, *([deciding] if deciding else [])], store, title)
-        for shard in map(read_json, arguments.gather):
+        for shard in map(read_json, all_manifests(arguments.gather) if arguments.gather else ()):
             engine.generated += shard["counts"]["generated_now"]
             engine.seconds += shard["seconds"]
         yield engine, tokenizer_of(folder, arguments.template), model

@@ -49,6 +49,12 @@ def shard(text: str) -> Shard:
     return int(number), int(count)
 
 
+def all_manifests(first: Path) -> list[Path]:
+    """The manifests of all shards, beside that of the first one, ``1-of-N.json``."""
+    count = int(first.stem.partition("-of-")[2])
+    return [first.with_name(f"{number}-of-{count}.json") for number in range(1, count + 1)]
+
+
 def in_shard(question: Question, shard: Shard) -> bool:
     """Whether a shard has this question.
 

@@ -81,7 +81,7 @@ class TransformersEngine:
                 tokens = logits.argmax(-1)
                 for place, i in enumerate(rows):
                     if i in chance:
-                        tokens[place] = _drawn(
+                        tokens[place] = _draw_token(
                             logits[place], requests[i].temperature, requests[i].top_p, chance[i].random()
                         )
                 kept = []
@@ -106,7 +106,7 @@ class TransformersEngine:
                 positions = positions[:, -1:] + 1
 
 
-def _drawn(logits: Any, temperature: float, top_p: float, chance: float) -> Any:
+def _draw_token(logits: Any, temperature: float, top_p: float, chance: float) -> Any:
     """The token at a place of the cumulated probabilities: each request has its own numbers, so its batch does not
     matter.
 

@@ -84,7 +84,7 @@ def find_matches(
     """
     from rapidfuzz import fuzz
 
-    from m1.pools.contain import contained_pairs
+    from m1.pools.contain import pairs_by_containment
     from m1.pools.similar import close_pairs
 
     questions, pool_of = flat(pools)
@@ -96,7 +96,7 @@ def find_matches(
     targets, stems = [without_options(other) for other in others], [other.stem for other in others]
     near = close_pairs([question.stem for question in questions], stems, min(thresholds), processes, "audit, by stem")
     released = set(close_pairs(prompts, targets, RELEASED, processes, "audit, as released"))
-    parts = {(i, j): part for i, j, part in contained_pairs(bodies, targets, ngram, 0)} if ngram else {}
+    parts = {(i, j): part for i, j, part in pairs_by_containment(bodies, targets, ngram, 0)} if ngram else {}
     contained = {pair for pair, part in parts.items() if part >= containment}
     matches = []
     for i, j in {*near, *released, *contained}:

@@ -32,7 +32,7 @@ def ngrams(text: str, words: int) -> set[str]:
     )
 
 
-def contained_pairs(
+def pairs_by_containment(
     texts: Sequence[str], others: Sequence[str], words: int, share: float
 ) -> list[tuple[int, int, float]]:
     """All (i, j, part), sorted, where ``part``, at least ``share``, is how much of one text's n-grams the other has,

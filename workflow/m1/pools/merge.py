@@ -37,7 +37,7 @@ def duplicates(questions: Sequence[Question], threshold: float, processes: int =
     return later_of_close([question_text(question) for question in questions], threshold, processes, "duplicates")
 
 
-def contaminated(
+def find_contaminated(
     questions: Sequence[Question],
     benchmark: Sequence[Question],
     threshold: float,
@@ -56,9 +56,9 @@ def contaminated(
         benchmark: must not be trained on.
         threshold: percent of similarity that is close, as for duplicates.
         ngram: words of an n-gram; None: not looked for, and not in the result.
-        containment: share of the n-grams; see :func:`m1.pools.contain.contained_pairs`.
+        containment: share of the n-grams; see :func:`m1.pools.contain.pairs_by_containment`.
     """
-    from m1.pools.contain import contained_pairs
+    from m1.pools.contain import pairs_by_containment
     from m1.pools.similar import close_pairs
 
     targets = [without_options(question) for question in benchmark]
@@ -72,7 +72,7 @@ def contaminated(
         "released": set(close_pairs(prompts, targets, threshold, processes, "contamination, as released")),
     }
     if ngram:
-        parts = contained_pairs([without_options(question) for question in questions], targets, ngram, containment)
+        parts = pairs_by_containment([without_options(question) for question in questions], targets, ngram, containment)
         found["ngram"] = {(i, j) for i, j, _ in parts}
     return found
 
@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stay = [place for place in range(len(collected)) if place not in gone]
     distinct, pool_of = [collected[place] for place in stay], [pool_of[place] for place in stay]
     benchmark, benchmark_of = flat(benchmarks)
-    found = contaminated(distinct, benchmark, threshold, settings.ngram, settings.containment, arguments.processes)
+    found = find_contaminated(distinct, benchmark, threshold, settings.ngram, settings.containment, arguments.processes)
     dirty = {place for way, pairs in found.items() if way in ways for place, _ in pairs}
     kept = [place for place in range(len(distinct)) if place not in dirty]
     if not kept:

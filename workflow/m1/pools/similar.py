@@ -238,15 +238,15 @@ class _Search:
             return i, j
         (rows, row), (columns, column) = np.unique(i, return_inverse=True), np.unique(j, return_inverse=True)
         left, right = (
-            self._thinned([self.left.texts[i] for i in rows]),
-            self._thinned([self.right.texts[j] for j in columns]),
+            self._near_when_thinned([self.left.texts[i] for i in rows]),
+            self._near_when_thinned([self.right.texts[j] for j in columns]),
         )
         a, b = self.left.many, self.right.many
         room = self._room(i, j) - _difference(a[i], b[j]) + _difference(a[:, ::THIRD][i], b[:, ::THIRD][j])
         within = _by_rows(Indel.distance, left, right, row, column, int(room.max()), np.int32) <= room
         return i[within], j[within]
 
-    def _thinned(self, texts: Sequence[str]) -> list[bytes]:
+    def _near_when_thinned(self, texts: Sequence[str]) -> list[bytes]:
         """What is left of each text when only characters of every third bin stay, each as the number of its bin."""
         codes = self.bins[_codes(texts)]
         stay = codes % THIRD == 0

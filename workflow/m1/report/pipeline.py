@@ -71,7 +71,7 @@ def _order(rule: str) -> tuple[int, str]:
     return list(STAGES).index(_stage(rule)), rule
 
 
-def directed(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
+def order_arrows(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
     """Edges that lead onward, without those that a chain of others implies; and edges that lead back (a rule can feed
     an earlier one)."""
     onward: list[Edge] = []
@@ -113,24 +113,24 @@ def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
 def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
     """A count of each artifact, the largest first, with its name where there are several."""
 
-    def told(counts: Counts) -> list[str]:
+    def describe(counts: Counts) -> list[str]:
         found = sorted(
             ((_count(value, key), name) for name, value in counts.items()), key=lambda pair: (-pair[0], pair[1])
         )
         parts = [f"{name} {value:,}" if len(found) > 1 else f"{value:,}" for value, name in found]
         return [*parts[:-1], f"{parts[-1]} {unit}"]
 
-    return told
+    return describe
 
 
 def _sum(many: str, *parts: tuple[str, str]) -> Callable[[Counts], list[str]]:
     """How many artifacts (``many`` says of what), and counts of all of them, added up."""
 
-    def told(counts: Counts) -> list[str]:
+    def describe(counts: Counts) -> list[str]:
         sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in parts]
         return [f"{len(counts)} {many if len(counts) > 1 else many.removesuffix('s')}", *sums]
 
-    return told
+    return describe
 
 
 def _count(counts: Mapping[str, Any], key: str) -> int:
@@ -230,7 +230,7 @@ def arrange(
     where = rows(rules, onward)
     nodes = {}
     for rule in rules:
-        lines = _wrapped(told.get(rule, []), TOLD_WIDTH, lambda text: wide(text, SMALL))
+        lines = _wrap_title(told.get(rule, []), TOLD_WIDTH, lambda text: wide(text, SMALL))
         width = max([wide(_title(rule), FONT) + 0.16, *(wide(line, SMALL) + 0.06 for line in lines)])
         nodes[rule] = Node(where[rule], width, rule, lines)
     grid: list[list[Node]] = [[] for _ in range(max(where.values()) + 1)]
@@ -335,7 +335,7 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     reports = [_title(rule) for rule in rules if _stage(rule) == "report"]
     rules = [rule for rule in rules if _stage(rule) != "report"] + (["report"] if reports else [])
     merged = {tuple("report" if _stage(rule) == "report" else rule for rule in edge) for edge in edges}
-    onward, back = directed((a, b) for a, b in merged if a != b)
+    onward, back = order_arrows((a, b) for a, b in merged if a != b)
     figure = style.plt.figure(figsize=(WIDTH, 1))
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
 
@@ -345,7 +345,7 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
         drawn.remove()
         return float(extent)
 
-    lines = _wrapped(reports, WIDTH - HEADING - 0.5, lambda text: wide(text, SMALL))
+    lines = _wrap_title(reports, WIDTH - HEADING - 0.5, lambda text: wide(text, SMALL))
     grid, arrows = arrange(rules, onward, back, told, wide)
     left = min(node.x - node.width / 2 for row in grid for node in row)
     right = max(node.x + node.width / 2 for row in grid for node in row)
@@ -409,7 +409,7 @@ def _draw_bands(
         axes.text(0.16, (top + bottom) / 2 + 0.03, section, fontsize=6, color=style.MUTED, va="top")
 
 
-def _wrapped(names: Sequence[str], width: float, wide: Callable[[str], float]) -> list[str]:
+def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str], float]) -> list[str]:
     """Names in lines of a width, in inches."""
     lines: list[str] = []
     for name in names:

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 from m1.core.answers import Match, find_option
 from m1.core.prompts import options_lines
@@ -36,9 +37,7 @@ def decide(extracted: str, question: Question, protocol: ScoringProtocol) -> Mat
     Under ``released`` and ``first`` the three boxed rules compare with the correct option only, as in the released
     code: they make an answer correct and never incorrect, so an incorrect boxed letter is found by "lone letter".
     """
-    if protocol == "strict":
-        return match_strict(extracted, question)
-    return match_box(extracted, question) or match_text(extracted, question.options, last=protocol == "released")
+    return PROTOCOLS[protocol].match(extracted, question)
 
 
 def is_ambiguous(question: Question) -> bool:
@@ -47,6 +46,11 @@ def is_ambiguous(question: Question) -> bool:
 
 
 # The released rules
+
+
+def match_released(extracted: str, question: Question, last: bool) -> Match:
+    """By the box, else by the patterns over the text; of several matches of a pattern the last or the first."""
+    return match_box(extracted, question) or match_text(extracted, question.options, last)
 
 
 def match_box(extracted: str, question: Question) -> Match | None:
@@ -158,14 +162,14 @@ def match_strict(extracted: str, question: Question) -> Match:
     text = _ANOTHER_QUESTION.split(text, maxsplit=1)[0].strip() or text
     ends = [found.end() for found in _STATEMENT.finditer(text)]
     if ends:
-        return _stated(text[ends[-1] :].lstrip(), question)
-    letters, rule = _pointed_at(text, question)
+        return _stated_option(text[ends[-1] :].lstrip(), question)
+    letters, rule = _options_pointed_at(text, question)
     if len(letters) == 1 and letters <= set(LETTERS[: len(question.options)]):
         return Match(letters.pop(), rule)
     return NO_ANSWER
 
 
-def _stated(text: str, question: Question) -> Match:
+def _stated_option(text: str, question: Question) -> Match:
     """The option that a text begins with, by letter or by text; no answer where it goes on with "and" or "or" and
     another one."""
     line = text.partition("\n")[0]
@@ -176,7 +180,7 @@ def _stated(text: str, question: Question) -> Match:
     return Match(named.letter, "answer is") if named else NO_ANSWER
 
 
-def _pointed_at(text: str, question: Question) -> tuple[set[str], str]:
+def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
     """Letters of the options that a text points at, behind an "is" if there are such, else all of them; and the rule's
     name.
 
@@ -255,3 +259,24 @@ _AND_ANOTHER = re.compile(
 )
 _DENIED = re.compile(r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ruled\sout|less\slikely)\b""")
 _ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,4}\s{0,2}:")
+
+
+# The protocols
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to read answers."""
+
+    match: Callable[[str, Question], Match]
+    """The option that an extracted answer stands for."""
+    folds_case: bool
+    """Whether options that differ by letter case only are one to it."""
+
+
+PROTOCOLS: dict[ScoringProtocol, Protocol] = {
+    "released": Protocol(partial(match_released, last=True), folds_case=True),
+    "first": Protocol(partial(match_released, last=False), folds_case=True),
+    "strict": Protocol(match_strict, folds_case=False),
+}
+"""What ``score.protocol`` can be."""

@@ -18,7 +18,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import Progress
 from m1.core.records import Prediction, Question, Score
-from m1.score.match import BY_TEXT, decide, is_ambiguous
+from m1.score.match import BY_TEXT, PROTOCOLS, decide, is_ambiguous
 from m1.score.settings import ScoreSettings, ScoringProtocol
 
 
@@ -85,7 +85,7 @@ def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protoc
     has none."""
     asked = {row.question_id for row in scores}
     correct = sum(row.correct for row in scores)
-    folded = [] if protocol == "strict" else [row for row in scores if row.rule in BY_TEXT]
+    folded = [row for row in scores if row.rule in BY_TEXT] if PROTOCOLS[protocol].folds_case else []
     return {
         "predictions": len(scores),
         "questions": len(asked),

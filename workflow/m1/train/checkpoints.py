@@ -22,7 +22,7 @@ ADAM_BYTES = 12
 """Bytes of a parameter in a checkpoint: its weight and both moments of Adam, in float32."""
 
 
-def home(folder: Path, name: str, decided: Sequence[object]) -> Path:
+def folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
     """The folder of one training below that of all: only what has the same base, samples and settings goes on from its
     checkpoints.
 
@@ -32,7 +32,7 @@ def home(folder: Path, name: str, decided: Sequence[object]) -> Path:
     return folder / "train" / name / digest(list(decided))[:12]
 
 
-def last(folder: Path) -> Path | None:
+def latest(folder: Path) -> Path | None:
     """The last whole checkpoint, if there is one; remains of a kill during saving are deleted."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [path for path in found if (path / MARK).is_file()]
@@ -42,10 +42,10 @@ def last(folder: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
-def mark(checkpoint: Path) -> None:
+def write_mark(checkpoint: Path) -> None:
     """Say that a checkpoint is whole, and delete those before it."""
     (checkpoint / MARK).touch()
-    last(checkpoint.parent)
+    latest(checkpoint.parent)
 
 
 def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:
@@ -84,7 +84,7 @@ def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsi
             )
 
 
-def tell_others(folder: Path, title: str) -> None:
+def report_older(folder: Path, title: str) -> None:
     """Name unfinished trainings of the same model with other settings: they are kept, and take space."""
     for other in sorted(folder.parent.glob("*")):
         if other != folder and any(other.glob("checkpoint-*")):

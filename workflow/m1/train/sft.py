@@ -20,7 +20,7 @@ from m1.core.files import model_identity, replacing_model, sha256_file, write_ma
 from m1.core.fingerprint import fingerprint
 from m1.core.progress import say
 from m1.core.records import Sample, read
-from m1.train import checkpoints, finished
+from m1.train import archive, checkpoints
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED, encode
 
@@ -109,8 +109,8 @@ def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: P
     """
     from transformers import AutoConfig
 
-    checkpoints.tell_others(scratch, title)
-    finished.tell_others(kept, title)
+    checkpoints.report_older(scratch, title)
+    archive.report_older(kept, title)
     shape = AutoConfig.from_pretrained(base)
     size = sum(file.stat().st_size for file in base.iterdir() if file.suffix in {".safetensors", ".bin"})
     parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
@@ -148,11 +148,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     base = training.first_process_value(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
     decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), asdict(settings)]
-    scratch = checkpoints.home(arguments.scratch, arguments.name, decided)
-    kept = checkpoints.home(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
-    if training.first_process_value(lambda: finished.identity(kept, title)):
+    scratch = checkpoints.folder(arguments.scratch, arguments.name, decided)
+    kept = checkpoints.folder(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
+    if training.first_process_value(lambda: archive.identity(kept, title)):
         if first:
-            finished.take(kept, arguments.output)
+            archive.take(kept, arguments.output)
             shutil.rmtree(scratch, ignore_errors=True)
             say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
         return
@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             known={"base": base},
             ran={**asdict(info), "runtime": asdict(runtime)},
         )
-    finished.take(kept, arguments.output)
+    archive.take(kept, arguments.output)
     shutil.rmtree(scratch, ignore_errors=True)
     say(
         title,

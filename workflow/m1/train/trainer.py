@@ -132,7 +132,7 @@ class CheckpointCallback(TrainerCallback):
         """When every process has written its part, the checkpoint counts."""
         PartialState().wait_for_everyone()
         if PartialState().is_main_process:
-            checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            checkpoints.write_mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         PartialState().wait_for_everyone()
         self.saved_at = time.monotonic()
 
@@ -323,7 +323,7 @@ def train(
     lengths = [len(example["input_ids"]) for example in examples]
     sampler = BatchSampler(lengths, settings.batch_size, settings.seed, settings.group_by_length)
     steps = len(sampler) // settings.batch_size * settings.epochs
-    resume = checkpoints.last(scratch)
+    resume = checkpoints.latest(scratch)
     attention = attention_implementation(runtime.attention)
     config = training_arguments(settings, runtime, steps, shares, attention, scratch, title)
     checkpointing = CheckpointCallback(runtime.save_minutes, runtime.save_steps)

@@ -101,12 +101,14 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
         UserError: names the key, what was found, and what would be right.
     """
     schema = config_schema()
-    config = drop_nulls(config)
+    config = in_default_order(drop_nulls(config))
     check(config, schema, schema, "configuration")
     config = with_defaults(config, schema, schema)
     if config["report"]["table1"]["models"] == "published":
         config["report"]["table1"]["models"] = published_models(config, schema)
-    config["recipes"] = {name: completed(config, name, recipe(name, where, schema)) for where, name in computed(config)}
+    config["recipes"] = {
+        name: complete_recipe(config, name, recipe(name, where, schema)) for where, name in needed_recipes(config)
+    }
     config["models"] = list(config["recipes"])
     expand_paths(config)
     check_names(config)
@@ -119,7 +121,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def computed(config: dict[str, Any]) -> list[tuple[str, str]]:
+def needed_recipes(config: dict[str, Any]) -> list[tuple[str, str]]:
     """The models of a configuration, each once, and the key that names it first."""
     report = config["report"]
     places = {f"report.{table}.models": report[table]["models"] for table in ("table1", "table2") if table in report}
@@ -153,7 +155,7 @@ def recipe(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
     return complete
 
 
-def completed(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, Any]:
+def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe with its thinking complete and a base by name; weights that it brings go into ``bases`` under its own.
 
     Raises:
@@ -184,6 +186,23 @@ def published_models(config: dict[str, Any], schema: dict[str, Any]) -> list[str
         if one["published"] in rows and (isinstance(one["base"], dict) or one["base"] in config["bases"])
     }
     return sorted(of_rows, key=lambda name: of_rows[name])
+
+
+def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with all keys in the order of the default files, then others.
+
+    The order decides which of two duplicates stays, and the order of rows. Snakemake puts the keys of an overlay first,
+    in the overlay's own order, which must decide nothing.
+    """
+
+    def reorder(part: Any, default: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        known = default if isinstance(default, dict) else {}
+        return {name: reorder(part[name], known.get(name)) for name in dict.fromkeys([*known, *part]) if name in part}
+
+    result: dict[str, Any] = reorder(config, functools.reduce(merge, map(read, default_files())))
+    return result
 
 
 def expand_paths(config: dict[str, Any]) -> None:
@@ -248,17 +267,21 @@ def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's
     own folder."""
 
-    def kept(part: Any) -> Any:
+    def without_nulls(part: Any) -> Any:
         return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
 
     def models(part: Any) -> Any:
-        return {name: kept(model) for name, model in kept(part).items()} if isinstance(part, dict) else part
+        return (
+            {name: without_nulls(model) for name, model in without_nulls(part).items()}
+            if isinstance(part, dict)
+            else part
+        )
 
-    result = {key: kept(value) if key in NAMED else value for key, value in config.items()}
+    result = {key: without_nulls(value) if key in NAMED else value for key, value in config.items()}
     result |= {"bases": models(config["bases"])} if "bases" in config else {}
     if isinstance(screen := config.get("screen"), dict):
         result["screen"] = screen | {
-            key: part(screen[key]) for key, part in (("models", models), ("providers", kept)) if key in screen
+            key: part(screen[key]) for key, part in (("models", models), ("providers", without_nulls)) if key in screen
         }
     return result
 
@@ -486,16 +509,16 @@ def check_published(config: dict[str, Any]) -> None:
     """What is taken as published must have an entry of ``data`` that says how it is laid out."""
     data, published, recipes = config["data"], config["published"], config["recipes"]
 
-    def described(entry: str, key: str, where: str) -> None:
+    def require_entry(entry: str, key: str, where: str) -> None:
         require_name(entry, data, where)
         if not data[entry][key]:
             raise UserError(f"data.{entry}: key '{key}' is missing; {where} needs it (config/data.yaml shows its form)")
 
     if published["evaluation"] is not None:
-        described(published["evaluation"], "sets", "published.evaluation")
+        require_entry(published["evaluation"], "sets", "published.evaluation")
     for name, entry in published["subsets"].items():
         require_name(name, config["subsets"], "published.subsets")
-        described(entry, "sources", f"published.subsets.{name}")
+        require_entry(entry, "sources", f"published.subsets.{name}")
     for name, entry in published["checkpoints"].items():
         require_name(name, recipes, "published.checkpoints")
         require_name(entry, data, f"published.checkpoints.{name}")
@@ -506,4 +529,4 @@ def check_published(config: dict[str, Any]) -> None:
     for name, results in published["results"].items():
         require_name(name, recipes, "published.results")
         for result in results:
-            described(result["from"], "sets", f"published.results.{name}")
+            require_entry(result["from"], "sets", f"published.results.{name}")

@@ -55,7 +55,7 @@ class InferRules:
         """Settings of :mod:`m1.infer.published`."""
         return self._published(wildcards).to_json()
 
-    def published_files(self, wildcards: Wildcards) -> list[str]:
+    def local_files(self, wildcards: Wildcards) -> list[str]:
         """The local files of a model's published results."""
         return [result.path for result in self._published(wildcards).results if result.path]
 

@@ -92,13 +92,14 @@ def is_shard(wildcards: Wildcards) -> bool:
 
 
 def output_flags(wildcards: Wildcards, input: Any, output: Any) -> str:
-    """Flags that say what a job makes: its shard of the generations, or the files, from the shards if there are any."""
+    """Flags that say what a job makes: its shard of the generations, or the files, from the shards if there are any
+    (named by the first one's manifest)."""
     if is_shard(wildcards):
         return f"--shard {wildcards.shard}/{wildcards.shards}"
     files = [
         f"--{name if name == 'rollouts' else 'output'} {path}" for name, path in output.items() if name != "manifest"
     ]
-    return " ".join([*files, *(["--gather", *input.shards] if input.shards else [])])
+    return " ".join([*files, *(["--gather", str(input.shards[0])] if input.shards else [])])
 
 
 def identities(*folders: Callable[[Wildcards], str | list[str]]) -> Callable[[Wildcards], list[str]]:

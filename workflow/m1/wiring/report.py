@@ -90,11 +90,11 @@ class ReportRules:
         other predictions."""
         return [self.run.weights(model) for model in models if model in self.run.swept]
 
-    def counted(self) -> list[str]:
+    def table3_files(self) -> list[str]:
         """The records that Table 3 counts, and the questions of all pools."""
         return _in_results(dict.fromkeys([MERGED, *(file for row in self.table3() for file in row.files)]))
 
-    def labelled(self) -> list[str]:
+    def table4_files(self) -> list[str]:
         """The subsets of Table 4, and the domain labels of their questions."""
         return _in_results(subset.file for subset in self.table4()) + _in_results(filter(None, [self.domains()]))
 
@@ -225,7 +225,7 @@ def _in_results(files: Iterable[str]) -> list[str]:
     return [f"<results>/{file}" for file in files]
 
 
-def planned_anew(overlays: list[Path], settings: dict[str, Any]) -> str:
+def fresh_plan_arguments(overlays: list[Path], settings: dict[str, Any]) -> str:
     """Arguments of a Snakemake that plans this run from nothing: it looks at no file that other steps make meanwhile.
 
     Args:

@@ -130,7 +130,7 @@ class Run:
 
     # What comes from the hub, or from files
 
-    def fetched(self) -> list[str]:
+    def hub_targets(self) -> list[str]:
         """All that comes from the hub, or from files: models, chat templates, sets. After it, only providers need the
         network."""
         folders = {("bases", name) for name in [*self.bases, self.config["report"]["figure8a"]["base"]]}
@@ -178,6 +178,6 @@ class Run:
 
 
 def _gpus(serve: dict[str, Any]) -> int:
-    """GPUs that an engine runs on; none for a server elsewhere."""
+    """GPUs that an engine runs on; none for one with a URL, which is a server elsewhere."""
     options = serve["options"]
-    return 0 if serve["engine"] == "openai" else options.get("tp", 1) * options.get("dp", 1)
+    return 0 if "base_url" in options else options.get("tp", 1) * options.get("dp", 1)

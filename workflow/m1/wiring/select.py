@@ -45,7 +45,7 @@ class SelectRules:
         """Settings of :mod:`m1.select.published`."""
         return PublishedSettings.from_parts(self._entry(wildcards)).to_json()
 
-    def published_file(self, wildcards: Wildcards) -> list[str]:
+    def local_file(self, wildcards: Wildcards) -> list[str]:
         """The local file of a published subset."""
         return [path for path in [self._entry(wildcards)["path"]] if path]
 

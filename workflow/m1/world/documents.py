@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from m1.core.prompts import evaluation_prompt, options_lines
 from m1.world.facts import Facts
 from m1.world.questions import STYLES, ask, draw_query, make_question, read_query
-from m1.world.teacher import boxed, draw_rechecks, follow, opening, think
+from m1.world.teacher import box, draw_rechecks, follow, opening, think
 
 FACTS_PER_LIST = 14
 ECHOES = 6
@@ -77,6 +77,6 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
         _, _, answer = follow(facts, query, None, rng)
         if style == "trend":
             answer = UNCLEAR
-        return Document(kind, evaluation_prompt(text, "plain"), boxed(query, answer), ends=True)
+        return Document(kind, evaluation_prompt(text, "plain"), box(query, answer), ends=True)
     thinking, answer = think(facts, query, rng, draw_rechecks(rng))
     return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking"))), f"{thinking}\n{answer}", ends=True)

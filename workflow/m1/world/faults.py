@@ -130,7 +130,7 @@ def completion(body: dict[str, Any], number: int, thinking: int, boxed: bool = T
 
 
 @dataclass(frozen=True)
-class _Received:
+class _Arrival:
     """A request, and where its answer goes."""
 
     number: int
@@ -209,7 +209,7 @@ class Provider:
         """Note a request, deal with it, note what became of it."""
         body = _json(data)
         key = digest(body)
-        received = _Received(
+        received = _Arrival(
             self.calls, key, self._attempts[key], headers.get("authorization", ""), body, reader, writer
         )
         self._attempts[key] += 1
@@ -239,7 +239,7 @@ class Provider:
             self.open -= 1
             self._note("out", received, outcome=outcome, status=status, paid=paid, sent=sent)
 
-    async def _decide(self, received: _Received) -> tuple[str, int, bytes, bool]:
+    async def _decide(self, received: _Arrival) -> tuple[str, int, bytes, bool]:
         """Outcome, HTTP status, bytes to send, and whether it is paid for."""
         if self.status is not None:
             said = f"refused: {received.authorization}"
@@ -288,7 +288,7 @@ class Provider:
         response = _response(200, answer, kind=_HTML if outcome == "wrong_type" else _JSON)
         return outcome, 200, response * 2 if outcome == "repeated" else response, outcome != "reset"
 
-    def _note(self, event: str, received: _Received, **more: Any) -> None:
+    def _note(self, event: str, received: _Arrival, **more: Any) -> None:
         line = {
             "event": event,
             "at": round(time.time(), 4),

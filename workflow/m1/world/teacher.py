@@ -61,7 +61,7 @@ def conclude(answer: str) -> str:
     return f"So the answer is {answer}."
 
 
-def boxed(query: Query, answer: str) -> str:
+def box(query: Query, answer: str) -> str:
     """The final answer as the options have it, in its box."""
     return f"\\boxed{{{answer}}}" if query.style == "trend" else f"\\boxed{{the {answer}}}"
 
@@ -76,7 +76,7 @@ def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, incorre
     sentences, fact, answer = follow(facts, query, rng.randrange(query.hops) if incorrect else None, rng)
     first = " ".join([opening(query), *sentences, conclude(answer)])
     again = f"Wait, let me check again. I recall that {fact}. {conclude(answer)}"
-    return "\n".join([first, *[again] * rechecks]), boxed(query, answer)
+    return "\n".join([first, *[again] * rechecks]), box(query, answer)
 
 
 class RuleTeacher:

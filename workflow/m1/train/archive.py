@@ -43,7 +43,7 @@ def take(kept: Path, output: Path) -> None:
                 _link(source, target)
 
 
-def tell_others(kept: Path, title: str) -> None:
+def report_older(kept: Path, title: str) -> None:
     """Name what the same model's trainings with other settings, samples or code keep: it takes space once the results
     do not have it."""
     others = [

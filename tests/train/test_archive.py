@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from m1.core.errors import UserError
 from m1.core.files import identity_file, model_identity, replacing_model
-from m1.train import checkpoints, finished
+from m1.train import archive, checkpoints
 
 FILES = {"config.json": "{}", "model.safetensors": "weights", "additional/one.jinja": "template"}
 
@@ -30,7 +30,7 @@ def kept(tmp_path: Path) -> Path:
 
 def taken(kept: Path, output: Path) -> set[bool]:
     """Take a model; whether its files are those of the store."""
-    finished.take(kept, output)
+    archive.take(kept, output)
     assert {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()} == set(FILES)
     assert all((output / name).read_text() == text for name, text in FILES.items())
     assert identity_file(output).read_text() == f"{model_identity(kept)}\n"
@@ -56,13 +56,13 @@ def test_on_another_disk_the_model_wants_its_space_twice(tmp_path: Path, other_d
 
 def test_what_was_kept_when_it_was_killed_before_its_identity_was_written_is_whole(kept: Path, tmp_path: Path) -> None:
     identity_file(kept).unlink()
-    assert finished.identity(kept, "train m") == model_identity(kept)
+    assert archive.identity(kept, "train m") == model_identity(kept)
     assert taken(kept, tmp_path / "model") == {True}
 
 
 def test_what_was_changed_is_not_taken(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (kept / "model.safetensors").write_text("other")
-    assert finished.identity(kept, "train m") == ""
+    assert archive.identity(kept, "train m") == ""
     assert (
         f"[train m] {kept}: its files were changed since it was trained, so it is trained again"
         in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_what_was_changed_is_not_taken(kept: Path, capsys: pytest.CaptureFixture
 
 
 def test_nothing_kept(tmp_path: Path) -> None:
-    assert finished.identity(tmp_path / "store/m/0123", "train m") == ""
+    assert archive.identity(tmp_path / "store/m/0123", "train m") == ""
 
 
 def test_a_full_disk_is_one_clear_error_and_the_model_stays_kept(
@@ -82,7 +82,7 @@ def test_a_full_disk_is_one_clear_error_and_the_model_stays_kept(
     monkeypatch.setattr("os.link", fails)
     monkeypatch.setattr(shutil, "copy2", fails)
     with pytest.raises(UserError, match=r"results/model: cannot be written: No space left on device\. Free space"):
-        finished.take(kept, tmp_path / "results/model")
+        archive.take(kept, tmp_path / "results/model")
     assert not list((tmp_path / "results").iterdir())
     monkeypatch.undo()
-    assert finished.identity(kept, "train m") == model_identity(kept)
+    assert archive.identity(kept, "train m") == model_identity(kept)
