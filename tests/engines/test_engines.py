@@ -218,11 +218,11 @@ def test_sampling_depends_on_the_seed_alone(engine: TransformersEngine, folder: 
 def test_tokens_are_drawn_as_often_as_they_are_probable() -> None:
     probabilities = torch.tensor([0.1, 0.4, 0.2, 0.3])
     steps = [(step + 0.5) / 1000 for step in range(1000)]
-    drawn = [int(transformers._drawn(probabilities.log(), 1.0, 1.0, step)) for step in steps]
+    drawn = [int(transformers._draw_token(probabilities.log(), 1.0, 1.0, step)) for step in steps]
     assert [drawn.count(token) for token in range(4)] == pytest.approx([100, 400, 200, 300], abs=1)
-    nucleus = [int(transformers._drawn(probabilities.log(), 1.0, 0.6, step)) for step in steps]
+    nucleus = [int(transformers._draw_token(probabilities.log(), 1.0, 0.6, step)) for step in steps]
     assert [nucleus.count(token) for token in range(4)] == pytest.approx([0, 571, 0, 429], abs=1)
-    assert int(transformers._drawn(probabilities.log(), 1.0, 1.0, 1 - 1e-12)) == 0
+    assert int(transformers._draw_token(probabilities.log(), 1.0, 1.0, 1 - 1e-12)) == 0
 
 
 def test_a_greedy_request_has_the_key_that_it_always_had(tmp_path: Path) -> None:

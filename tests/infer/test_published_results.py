@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1.core import records
 from m1.core.errors import UserError
-from m1.core.layouts import LAYOUTS, lettered
+from m1.core.layouts import LAYOUTS, letter_options
 from m1.core.records import Prediction, Question, Score
 from m1.infer import published
 from m1.score import predictions as score_predictions
@@ -43,7 +43,7 @@ def raw(number: int, name: str = "MedQA_USLME_test", **changes: Any) -> dict[str
 
 
 def question(record: dict[str, Any], benchmark: str, identity: str) -> Question:
-    parts = lettered(record)
+    parts = letter_options(record)
     return Question(identity, benchmark, parts.stem, parts.context, parts.options, parts.answer)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from m1.engines.cached import CachedEngine, Engine, Generation, Request
-from m1.infer.sweep import Settings, SweepTokens
+from m1.infer.settings import SweepSettings
+from m1.infer.sweep import SweepTokens
 
 Anew = dict[tuple[int, int], list[tuple[Request, Generation, int]]]
 
 
-def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, settings: Settings) -> Anew:
+def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, settings: SweepSettings) -> Anew:
     """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking
     generated."""
 
@@ -20,7 +21,7 @@ def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: SweepToken
         return [found[position] for position in range(len(requests))]
 
     result: Anew = {}
-    for budget, forced in settings.stages:
+    for budget, forced in settings.conditions:
         active = list(range(len(prompts)))
         thinking: list[tuple[int, ...]] = [()] * len(prompts)
         spent, ended = [0] * len(prompts), [False] * len(prompts)

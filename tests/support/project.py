@@ -124,5 +124,6 @@ class Project:
         """Change the short configuration; dictionaries are merged, anything else is replaced."""
         path = self.path(SHORT)
         path.write_text(
-            yaml.safe_dump(merge(yaml.safe_load(path.read_text(encoding="utf-8")), changes)), encoding="utf-8"
+            yaml.safe_dump(merge(yaml.safe_load(path.read_text(encoding="utf-8")), changes), sort_keys=False),
+            encoding="utf-8",
         )

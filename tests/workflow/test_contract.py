@@ -136,7 +136,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "how options are laid out": (
         code("core/prompts.py", "options_lines"),
-        EVERYTHING,
+        EVERYTHING - {"report_shown"},
     ),
     "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
     "learning rate of a recipe": (

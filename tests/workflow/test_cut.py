@@ -15,7 +15,8 @@ from anew import Recording, anew
 from m1.core.records import Prediction, Question, read
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
-from m1.infer.sweep import Settings, SweepTokens, prompt_ids, sweep
+from m1.infer.settings import SweepSettings
+from m1.infer.sweep import SweepTokens, prompt_ids, sweep
 from project import REPOSITORY, SHORT, Project
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -60,12 +61,12 @@ def test_one_thinking_gives_what_each_setting_anew_gives(
             model.get_output_embeddings().weight[list(markers.stop)] *= times
         model.save_pretrained(folder)
 
-    wanted = Settings.of(json.dumps({**DEMO, "forced": [*DEMO["forced"], "full"]}))
+    wanted = SweepSettings.from_json(json.dumps({**DEMO, "forced": [*DEMO["forced"], "full"]}))
     with Store(tmp_path / "store") as store:
         engine = Recording(lambda: TransformersEngine(folder, "float32", batch=128), name, store, name)
         sweep(engine, tokenizer, asked, name, wanted)
     direct = anew(TransformersEngine(folder, "float32", batch=13), prompts, markers, wanted)
-    assert engine.answers == [direct[stage][i][:2] for i in range(QUESTIONS) for stage in wanted.stages]
+    assert engine.answers == [direct[stage][i][:2] for i in range(QUESTIONS) for stage in wanted.conditions]
     requests = {stage: [request for request, _, _ in rows] for stage, rows in direct.items()}
     assert requests[16, 0] != requests[192, 0] or requests[192, 0] != requests[192, 4], "or this tests little"
     assert times == 1 or requests[192, 0] != requests[192, 1] != requests[192, 192], "or forcing is not tested"
@@ -76,10 +77,10 @@ def test_what_the_run_has_written_is_what_each_setting_anew_gives(finished: Proj
     folder = finished.path(f"results/short/train/{name}")
     tokenizer, asked = AutoTokenizer.from_pretrained(folder), questions(finished)
     markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
-    settings = Settings.of(json.dumps({**DEMO, **thinking(finished.path(SHORT))}))
+    settings = SweepSettings.from_json(json.dumps({**DEMO, **thinking(finished.path(SHORT))}))
     predictions = read(finished.path(f"results/short/infer/{name}/predictions.parquet"), Prediction)
     found = {(p.benchmark, p.question_id, p.budget, p.forced): p for p in predictions}
-    assert len(found) == len(predictions) == QUESTIONS * len(settings.stages)
+    assert len(found) == len(predictions) == QUESTIONS * len(settings.conditions)
     for stage, rows in anew(TransformersEngine(folder, "float32", batch=13), prompts, markers, settings).items():
         for (benchmark, question), prompt, (request, generation, _) in zip(asked, prompts, rows):
             framed = request.prompt[len(prompt) + len(markers.think) :]

@@ -134,7 +134,7 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
             "infer_answer small",
         ),
         *(f"score_predictions {model}" for model in models),
-        *("report_table1", "report_figure1", "report_figure3"),
+        *("report_table1", "report_figure1", "report_figure3", "report_shown"),
     }
 
     said = project.make(*MAIN)
@@ -146,6 +146,7 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
     assert project.path("results/short/figure1.png").read_bytes() == figure
 
 
+@pytest.mark.slow
 def test_a_published_subset_trains_the_same_model_without_a_teacher(project: Project) -> None:
     weights = project.path("results/short/train/m1-large-1k/model.safetensors").read_bytes()
     counts = {row["Domain"]: row["m1K Summation"] for row in table(made_table4(project))}
@@ -164,7 +165,7 @@ def test_a_published_subset_trains_the_same_model_without_a_teacher(project: Pro
     project.configure(
         published={"subsets": {"m23k": "m1k_tokenized"}}
     )  # so that Table 4, too, needs neither screen nor teacher
-    assert project.plan("results/short/table4.csv") == {"select_published m23k", "report_table4"}
+    assert project.plan("results/short/table4.csv") == {"select_published m23k", "report_table4", "report_shown"}
     assert {row["Domain"]: row["m1K Summation"] for row in table(made_table4(project))} == counts
 
 

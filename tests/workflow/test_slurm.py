@@ -148,7 +148,7 @@ RECORDS = {
         ("out of time", "cpu", "1", None, None, "1", "2000M", "shortened"),
         ("COMPLETED", "cpu", "1", None, None, "1", "4000M", "02:00:00"),
     ],
-    "score_judge_wildcards_m1-small-1k": [("COMPLETED", "cpu", "1", None, None, "1", "8000M", "01:00:00")],
+    "score_predictions_wildcards_m1-small-1k": [("COMPLETED", "cpu", "1", None, None, "1", "8000M", "01:00:00")],
 }
 """What jobs of the run below asked for, all with GPUs among them, and what became of them; memory and time grow with
 each try."""
