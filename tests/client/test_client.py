@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World
 from providers import REQUESTS, SETTINGS, provider
+from serving import serving
 
 pytestmark = pytest.mark.server
 
@@ -363,17 +364,8 @@ class _BareHandler(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@contextmanager
-def bare(script: Callable[[int], Reply | None] = lambda number: None) -> Iterator[Bare]:
-    server = Bare(script)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def bare(script: Callable[[int], Reply | None] = lambda number: None) -> AbstractContextManager[Bare]:
+    return serving(Bare(script))
 
 
 def test_what_decides_the_answer_and_where_it_stands_in_the_body() -> None:
@@ -592,7 +584,7 @@ def test_batches_go_the_same_way_and_a_signal_leaves_them_running(
 ) -> None:
     monkeypatch.setenv("M1_TEST_KEY", batch_server.KEY)
     server = batch_server.BatchServer(line=lambda prompt, time: "400" if prompt == REQUESTS[3].prompt else "ok")
-    with batch_server.running(server), Store(tmp_path) as store:
+    with serving(server), Store(tmp_path) as store:
         settings = batch_server.make_provider(server.url, batch=BATCH | {"size": 20, "poll_seconds": 0.05})
         server.at = lambda moment: signal.raise_signal(signal.SIGINT) if moment == "polled" else None
         with pytest.raises(KeyboardInterrupt):

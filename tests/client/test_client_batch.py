@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 from adder import PATHS
-from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run, running
+from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run
 from m1.client import backlog, collect, endpoint
 from m1.client.attempt import is_refusal
 from m1.client.results import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
+from serving import serving
 
 pytestmark = pytest.mark.server
 
@@ -44,7 +45,7 @@ def batch(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_700_calls_in_batches_of_100(store: Store, wrapped: bool, capsys: pytest.CaptureFixture[str]) -> None:
     """Also as SiliconFlow wraps uploads and names results by their addresses, where our key must not go."""
-    with running(BatchServer(wrapped=wrapped)) as server:
+    with serving(BatchServer(wrapped=wrapped)) as server:
         provider = make_provider(server.url)
         requests = make_requests(700, provider)
         assert run(provider, requests, store) == {}
@@ -84,7 +85,7 @@ def test_failed_calls_are_submitted_again_and_refused_ones_are_not(store: Store)
             return ("400", "413", "422")[number % 3]
         return passing[number % 6] if time == 1 + number % 2 else "ok"
 
-    with running(BatchServer(line)) as server:
+    with serving(BatchServer(line)) as server:
         provider = make_provider(server.url)
         requests = make_requests(66, provider)
         refused = run(provider, requests, store)
@@ -101,7 +102,7 @@ def test_failed_calls_are_submitted_again_and_refused_ones_are_not(store: Store)
 
 
 def test_what_fails_in_every_round_ends_the_run_and_the_rest_is_kept(store: Store) -> None:
-    with running(BatchServer(lambda prompt, time: "500" if prompt == "What is 3 plus 1?" else "ok")) as server:
+    with serving(BatchServer(lambda prompt, time: "500" if prompt == "What is 3 plus 1?" else "ok")) as server:
         provider = make_provider(server.url, max_retries=2)
         requests = make_requests(10, provider)
         with pytest.raises(UserError, match=r"1 calls failed in 3 rounds .*HTTP 500.*sorry, says 500 to \*\*\*"):
@@ -112,7 +113,7 @@ def test_what_fails_in_every_round_ends_the_run_and_the_rest_is_kept(store: Stor
 
 
 def test_an_expired_batch_is_submitted_again_without_what_it_answered(store: Store) -> None:
-    with running(BatchServer(ends=["expired", "completed", "expired"])) as server:
+    with serving(BatchServer(ends=["expired", "completed", "expired"])) as server:
         provider = make_provider(server.url, batch=batch(size=10))
         requests = make_requests(20, provider)
         run(provider, requests, store)
@@ -135,7 +136,7 @@ def test_an_expired_batch_is_submitted_again_without_what_it_answered(store: Sto
 def test_a_batch_that_a_person_or_the_provider_stops_ends_the_run(
     store: Store, end: str, message: str, kept: int
 ) -> None:
-    with running(BatchServer(ends=[end])) as server:
+    with serving(BatchServer(ends=[end])) as server:
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         with pytest.raises(UserError, match=message):
@@ -146,7 +147,7 @@ def test_a_batch_that_a_person_or_the_provider_stops_ends_the_run(
 
 
 def test_too_much_in_the_queue_there_means_fewer_batches_at_a_time(store: Store) -> None:
-    with running(
+    with serving(
         BatchServer(ends=["completed", "failed:token_limit_exceeded", "failed:token_limit_exceeded"])
     ) as server:
         provider = make_provider(server.url, batch=batch(size=10), max_retries=0)
@@ -159,7 +160,7 @@ def test_too_much_in_the_queue_there_means_fewer_batches_at_a_time(store: Store)
 
 def test_a_provider_that_stumbles(store: Store) -> None:
     """Errors, HTML and lost answers at every kind of request; none makes a second batch."""
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         server.faults["upload"].extend([500, 429])
         server.faults["retrieve"].extend(["html", "error", 429, 500, 500, 500, "lost", "lost", "lost"])
         server.faults["create"].extend(["lost", 503, "html", "error", 429])
@@ -174,7 +175,7 @@ def test_a_provider_that_stumbles(store: Store) -> None:
 
 
 def test_files_that_stay_short_are_believed_in_the_end(store: Store) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         server.faults["content"].extend(["short"] * collect.TRIES)
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
@@ -195,7 +196,7 @@ def test_files_that_stay_short_are_believed_in_the_end(store: Store) -> None:
 def test_errors_that_do_not_pass_end_the_run_without_our_key(
     store: Store, kind: str, status: int, message: str
 ) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         server.faults[kind].append(status)
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
@@ -209,7 +210,7 @@ def test_errors_that_do_not_pass_end_the_run_without_our_key(
 
 
 def test_a_line_that_says_that_the_model_is_unknown_ends_the_run(store: Store) -> None:
-    with running(BatchServer(lambda prompt, time: "404" if "3" in prompt else "ok")) as server:
+    with serving(BatchServer(lambda prompt, time: "404" if "3" in prompt else "ok")) as server:
         provider = make_provider(server.url)
         with pytest.raises(UserError, match=r"a call of batch batch-0 failed with HTTP 404.*model 'adder'"):
             run(provider, make_requests(10, provider), store)
@@ -217,7 +218,7 @@ def test_a_line_that_says_that_the_model_is_unknown_ends_the_run(store: Store) -
 
 
 def test_wrong_key_and_no_provider(store: Store) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         with pytest.raises(UserError, match=r"HTTP 401: .*fault 401 for Bearer \*\*\*.*M1_TEST_KEY"):
@@ -229,7 +230,7 @@ def test_wrong_key_and_no_provider(store: Store) -> None:
 
 def test_silence_ends_the_run_and_the_batches_stay(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "PATIENCE", 0.0)
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         server.faults["retrieve"].extend([500] * 3)
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
@@ -243,7 +244,7 @@ def test_silence_ends_the_run_and_the_batches_stay(store: Store, monkeypatch: py
 
 def test_money(store: Store) -> None:
     """A call costs 0.5 * (2 + 2 * 3) = 4 millionths of a dollar, and at the worst 0.5 * (bytes + 2 * 100)."""
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         provider = make_provider(server.url, batch=batch(size=10))
         requests = make_requests(30, provider)
         worst = max(request.most_dollars(provider) for request in requests.values())
@@ -259,7 +260,7 @@ def test_money(store: Store) -> None:
 
 
 def test_what_may_have_been_paid_for_counts_at_its_most(store: Store) -> None:
-    with running(BatchServer(lambda prompt, time: "empty")) as server:
+    with serving(BatchServer(lambda prompt, time: "empty")) as server:
         provider = make_provider(server.url)
         requests = make_requests(1, provider)
         worst = next(iter(requests.values())).most_dollars(provider)
@@ -269,7 +270,7 @@ def test_what_may_have_been_paid_for_counts_at_its_most(store: Store) -> None:
 
 
 def test_money_runs_out_cleanly(store: Store) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         provider = make_provider(server.url, batch=batch(size=10))
         requests = make_requests(100, provider)
         worst = max(request.most_dollars(provider) for request in requests.values())
@@ -281,7 +282,7 @@ def test_money_runs_out_cleanly(store: Store) -> None:
 
 
 def test_bytes_limit_a_batch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         monkeypatch.setattr(backlog, "MAX_BYTES", 700)
@@ -346,7 +347,7 @@ def check(server: BatchServer, store: Path, count: int) -> None:
 def test_sigkill_at_a_moment(tmp_path: Path, moment: str, nth: int) -> None:
     """At ``created`` the batch exists, and the program has not heard of it: it finds it by its mark, on the second page
     of the list."""
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         program = Killed(server, tmp_path, 50, 10)
         program.kill_at(moment, nth)
         with Store(tmp_path) as opened:
@@ -365,7 +366,7 @@ def test_sigkill_at_a_moment(tmp_path: Path, moment: str, nth: int) -> None:
 @pytest.mark.slow
 def test_sigkills_at_random(tmp_path: Path) -> None:
     chance = random.Random(7)
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         program = Killed(server, tmp_path, 120, 10)
         for _ in range(4):
             moment = chance.choice(["uploaded", "created", "polled", "downloading"])
@@ -377,7 +378,7 @@ def test_sigkills_at_random(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_leaves_the_batches_and_says_so(tmp_path: Path) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         program = Killed(server, tmp_path, 50, 10)
         output = program.kill_at("polled", 2, signal.SIGINT)
         assert "5 batches stay with the provider; the same command picks up the answers" in output
@@ -396,7 +397,7 @@ def interrupted(server: BatchServer, store: Store, count: int, size: int) -> Non
 
 def test_the_journals_of_a_store_that_was_copied_go_with_it(store: Store, tmp_path: Path) -> None:
     """Both copies fetch what was submitted once."""
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         interrupted(server, store, 30, 10)
         shutil.copytree(store.folder, tmp_path / "copy")
         provider = make_provider(server.url)
@@ -409,7 +410,7 @@ def test_the_journals_of_a_store_that_was_copied_go_with_it(store: Store, tmp_pa
 
 
 def test_calls_of_another_step_are_fetched_if_ready_and_never_waited_for(store: Store) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         provider = make_provider(server.url)
         interrupted(server, store, 30, 30)
         others = dict(list(make_requests(40, provider).items())[30:])
@@ -427,7 +428,7 @@ def test_calls_of_another_step_are_fetched_if_ready_and_never_waited_for(store: 
 
 
 def test_calls_that_wait_elsewhere_are_not_submitted_here(store: Store) -> None:
-    with running(BatchServer()) as server, running(BatchServer()) as other:
+    with serving(BatchServer()) as server, serving(BatchServer()) as other:
         interrupted(server, store, 30, 10)
         provider = make_provider(other.url)
         with pytest.raises(UserError, match=r"10 of the calls wait in batch batch-\d at .*Set base_url back"):
@@ -436,7 +437,7 @@ def test_calls_that_wait_elsewhere_are_not_submitted_here(store: Store) -> None:
 
 
 def test_a_batch_that_the_provider_does_not_know_is_not_paid_for_again_unasked(store: Store) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         interrupted(server, store, 10, 10)
         server.batches.clear()
         provider = make_provider(server.url)
@@ -452,7 +453,7 @@ def test_a_batch_that_the_provider_does_not_know_is_not_paid_for_again_unasked(s
 
 @pytest.mark.parametrize("damage", [lambda text: text[:50], lambda text: '{"done": false}', lambda text: "[]"])
 def test_a_damaged_journal_is_named(store: Store, damage: Callable[[str], str]) -> None:
-    with running(BatchServer()) as server:
+    with serving(BatchServer()) as server:
         interrupted(server, store, 10, 10)
         (path,) = (store.folder / "batches").iterdir()
         path.write_text(damage(path.read_text()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import m1
 from m1.core.records import LETTERS, Question
 from m1.world.server import World, add_arguments, make_world, serve
+from serving import serving
 
 PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).parent)])
 """PYTHONPATH of a program that imports the package and what tests share."""
@@ -41,14 +41,8 @@ def addition(number: int) -> Question:
 @contextmanager
 def running(world: World) -> Iterator[str]:
     """The base URL of a server in a thread."""
-    thread = threading.Thread(target=world.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving(world):
         yield f"http://127.0.0.1:{world.server_address[1]}/v1"
-    finally:
-        world.shutdown()
-        world.server_close()
-        thread.join()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from m1.commands import doctor
+from m1.commands import add_configfile, doctor
 from m1.commands.doctor import join_names, nearest_folder
 from m1.core.errors import UserError, first_line
 from m1.core.places import locate
@@ -480,9 +480,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="m1 check-cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--configfile", nargs="*", default=[], type=Path, help="laid over the default, as Snakemake's --configfile"
-    )
+    add_configfile(parser)
     parser.add_argument(
         "--profile", default=locate("profiles/slurm"), type=Path, help="folder of the profile (default %(default)s)"
     )

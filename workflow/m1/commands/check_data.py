@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from m1.commands import add_configfile
 from m1.core import sources
 from m1.core.errors import UserError, tell
 from m1.core.files import write_text
@@ -180,13 +181,7 @@ def check(sets: Mapping[str, DataSet], output: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Check the sets of a configuration (see ``--help``)."""
     parser = argparse.ArgumentParser(prog="m1 check-data", description=__doc__)
-    parser.add_argument(
-        "--configfile",
-        nargs="*",
-        default=[],
-        type=Path,
-        help="laid over the default configuration, as Snakemake's --configfile",
-    )
+    add_configfile(parser)
     arguments = parser.parse_args(argv)
     config = load(arguments.configfile)
     check(data_sets(Run(config)), Path(config["pathvars"]["results"]) / "data_check.csv")

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from m1.commands import add_configfile
 from m1.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -367,7 +368,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="m1 doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--configfile", nargs="*", default=[], type=Path, help="laid over the default configuration")
+    add_configfile(parser)
     options = parser.parse_args(argv)
     findings = list(machine())
     try:

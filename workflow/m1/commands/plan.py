@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m1.commands import gpu_hours, http_calls
+from m1.commands import add_configfile, gpu_hours, http_calls
 from m1.commands.http_calls import HttpStep
 from m1.commands.questions import Questions
 from m1.core.progress import align_columns
@@ -277,13 +277,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="m1 plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--configfile",
-        nargs="*",
-        default=[],
-        type=Path,
-        help="laid over the default configuration, as Snakemake's --configfile",
-    )
+    add_configfile(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON, tokens in ones")
     arguments = parser.parse_args(argv)
     with redirect_stdout(sys.stderr):  # what is said of a damaged store is no part of the plan
