@@ -30,12 +30,15 @@ def evaluation_prompt(text: str, style: str) -> str:
 
     Args:
         text: from :func:`question_text`.
-        style: ``plain`` (instruction after it), ``cot`` (+CoT), ``thinking`` (no instruction: m1 models) or ``huatuo``
-            (HuatuoGPT-o1).
+        style: ``plain`` (instruction after it), ``cot`` (+CoT), ``first`` (instruction before it: filter models),
+            ``thinking`` (m1 models: as ``plain``; the generation prompt then opens their thinking), ``thinking_bare``
+            (m1 models without instruction, as in their training) or ``huatuo`` (HuatuoGPT-o1).
     """
     return {
         "plain": f"{text}\n{BOXED}",
         "cot": f"{text}\n{STEP_BY_STEP}{BOXED}",
-        "thinking": text,
+        "first": f"{BOXED} {text}",
+        "thinking": f"{text}\n{BOXED}",
+        "thinking_bare": text,
         "huatuo": f"{HUATUO}\n{text}",
     }[style]

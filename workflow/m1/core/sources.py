@@ -66,6 +66,52 @@ def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list
     return place, rows
 
 
+def read_lists(source: Source, name: str) -> tuple[str, dict[str, list[Any]]]:
+    """All lists of a JSON file that is an object of lists, in the file's order.
+
+    Args:
+        source: a local file, or one file on the hub.
+        name: of the entry, for messages.
+
+    Returns:
+        The place to name in messages, and the lists.
+
+    Raises:
+        Missing, Unreachable, UserError: as :func:`read`; the file is no object of lists.
+    """
+    hub, file = source.hub, source.file
+    if source.path is None and (hub is None or file is None):
+        raise Missing(f"{name}: it has neither a local `path`, nor a `hub` name with a `file`.")
+    place = source.path or f"{hub}/{file}"
+    path = source.path or _download(name, place, ATTEMPTS, lambda: _hub_file(str(hub), str(file), source.revision))
+    content = read_bytes(path, source.checksum)
+    try:
+        lists = json.loads(content)
+    except ValueError as error:
+        raise UserError(f"{path}: not readable as .json: {error}") from error
+    if not isinstance(lists, dict) or not all(isinstance(rows, list) for rows in lists.values()):
+        raise UserError(f"{path}: an object of lists is needed, one for each set; see `sets` of the entry {name}.")
+    return place, lists
+
+
+def read_bytes(path: str | Path, checksum: str | None = None) -> bytes:
+    """Bytes of a local file.
+
+    Raises:
+        Missing: no such file.
+        UserError: it cannot be read, or has another checksum.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise Missing(f"{path}: no such file. Correct the entry's `path`, or set it to null and give `hub`.") from None
+    except OSError as error:
+        raise UserError(f"{path}: not readable: {error}") from error
+    if checksum is not None:
+        check_sum(Path(path), content, checksum)
+    return content
+
+
 def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
     """Compare the number of records with the one expected, if any.
 
@@ -120,9 +166,7 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
     if key is not None and kinds[-1] != ".json":
         raise UserError(f"{path}: `key` names a list inside a .json file; set it to null for a {kinds[-1]} file.")
     try:
-        content = path.read_bytes()
-        if checksum is not None:
-            check_sum(path, content, checksum)
+        content = read_bytes(path, checksum)
         if kinds[-1] == ".parquet":
             import pyarrow.parquet as pq
 
@@ -131,8 +175,6 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
         if kinds[-1] == ".csv":
             return list(csv.DictReader(io.StringIO(text, newline="")))
         return _json_list(path, text, key) if kinds[-1] == ".json" else _json_lines(path, text)
-    except FileNotFoundError:
-        raise Missing(f"{path}: no such file. Correct the entry's `path`, or set it to null and give `hub`.") from None
     except (OSError, EOFError, ValueError, csv.Error) as error:  # damaged gzip, not UTF-8, not Parquet
         raise UserError(f"{path}: not readable as {kinds[-1]}: {error}") from error
 

@@ -13,6 +13,9 @@ RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}
 Wildcards = Any
 """Snakemake's wildcards: attributes by name, and a mapping."""
 
+THINKING = ("thinking", "thinking_bare")
+"""Values of a recipe's ``prompt`` for models that think."""
+
 
 def any_name(names: Iterable[str]) -> str:
     """A wildcard constraint: one of some names; a pattern that never matches where there are none."""
@@ -33,7 +36,7 @@ class Run:
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
         self.published: dict[str, Any] = config["published"]
         """What is taken as published, in place of computing it."""
-        self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] == "thinking"]
+        self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] in THINKING]
         """Models that think."""
         self.swept = [name for name in self.thinking if name not in self.published["results"]]
         """Of them, those that are swept over the budgets here."""
