@@ -16,8 +16,9 @@ from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
 from m1.engines.shards import batches
 from m1.infer.frames import make_frames
-from m1.infer.sweep import sweep
+from m1.infer.sweep import NOTHING, sweep
 from random_model import ending_model, sweep_settings
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.train
@@ -138,6 +139,21 @@ def test_companions_change_what_the_others_may_think_and_are_no_predictions(mode
     assert {prediction.question_id for prediction in together} == {f"q{i}" for i in range(12)}
     assert cost["companion_tokens"] > 0 == without["companion_tokens"]
     assert together != alone, "the batch decides how long its members may think, or this tests little"
+
+
+def test_a_server_puts_bos_before_the_templates(model: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    bos = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_end|> $A", special_tokens=[("<|im_end|>", bos)]
+    )
+    for way, begins in (("released", True), ("exact", False)):
+        for seam in ("released", "exact"):
+            frames = make_frames(tokenizer, sweep_settings(bos=way, seam=seam))
+            thought = frames.extend(NOTHING, Generation((7, 8), "stop"), 5)
+            for ids in (frames.think("Which?"), frames.go_on("Which?", thought), frames.answer("Which?", thought)):
+                assert (ids[0] == bos) == begins
+                assert ids.count(bos) == begins
 
 
 def test_without_forcing_the_batch_decides_nothing(model: Path, tmp_path: Path) -> None:
