@@ -40,7 +40,7 @@ def test_lists_keep_their_order_and_unknown_ones_their_names(tmp_path: Path) -> 
 
 
 def test_a_broken_record_of_a_benchmark_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="evaluation.json: MedQA_test: record 1"):
+    with pytest.raises(UserError, match=r"evaluation\.json: MedQA_test: record 1"):
         main(write(tmp_path, {"MedQA_test": [row("First?"), row("Second?", "Z")]}))
 
 
