@@ -76,9 +76,9 @@ def test_one_thinking_gives_what_each_setting_anew_gives(
 def test_what_the_run_has_written_is_what_each_setting_anew_gives(finished: Project, name: str) -> None:
     folder = finished.path(f"results/short/train/{name}")
     tokenizer, asked = AutoTokenizer.from_pretrained(folder), questions(finished)
-    settings = sweep_settings(**DEMO | thinking(finished.path(SHORT)))
+    settings = sweep_settings(**DEMO | thinking(finished.path(SHORT)), prompt="thinking_bare")
     frames = make_frames(tokenizer, settings)
-    prompts = render(tokenizer, [question for _, question in asked], "thinking")
+    prompts = render(tokenizer, [question for _, question in asked], settings.prompt)
     predictions = read(finished.path(f"results/short/infer/{name}/predictions.parquet"), Prediction)
     found = {(p.benchmark, p.question_id, p.budget, p.forced): p for p in predictions}
     assert len(found) == len(predictions) == QUESTIONS * len(settings.conditions)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from m1.core.errors import UserError
 from m1.core.progress import say
+from m1.core.revisions import pinned
 from m1.core.settings import Source
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
@@ -233,14 +234,14 @@ def _hub_file(hub: str, file: str, revision: str | None) -> Path:
     before."""
     import huggingface_hub  # only where the hub is asked
 
-    return Path(huggingface_hub.hf_hub_download(hub, file, repo_type="dataset", revision=revision))
+    return Path(huggingface_hub.hf_hub_download(hub, file, repo_type="dataset", revision=pinned(hub, revision)))
 
 
 def _hub_split(hub: str, config: str | None, split: str, revision: str | None, key: str | None) -> list[Any]:
     import datasets  # seconds: only where the hub is asked
 
     inside = {"field": key} if key is not None else {}
-    return datasets.load_dataset(hub, config, split=split, revision=revision, **inside).to_list()
+    return datasets.load_dataset(hub, config, split=split, revision=pinned(hub, revision), **inside).to_list()
 
 
 def _download(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:

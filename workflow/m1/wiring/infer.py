@@ -52,8 +52,7 @@ class InferRules:
 
     def order(self, wildcards: Wildcards) -> list[str]:
         """The whole evaluation file, where its questions are forced together."""
-        needed = '"forcing": "released"' in self.sweep(wildcards) and self.run.published["evaluation"]
-        return ["<results>/evaluation.parquet"] if needed else []
+        return [self.run.evaluation] if wildcards.model in self.run.forced_together else []
 
     def answer(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.infer.answer`."""

@@ -30,6 +30,9 @@ class Run:
         remote: this is not the Snakemake that plans but one that runs a job for it, on another host perhaps.
     """
 
+    evaluation = "<results>/evaluation.parquet"
+    """Every question of the published evaluation file, in its order."""
+
     def __init__(self, config: dict[str, Any], remote: bool = False) -> None:
         self.config, self.remote = config, remote
         self.recipes: dict[str, Any] = config["recipes"]
@@ -133,6 +136,13 @@ class Run:
 
     # What comes from the hub, or from files
 
+    @property
+    def forced_together(self) -> list[str]:
+        """Models whose questions are forced in batches of the whole evaluation file."""
+        if self.config["generation"]["forcing"] == "exact" or not self.published["evaluation"]:
+            return []
+        return [name for name in self.swept if self.recipes[name]["thinking"]["forced"]]
+
     def hub_targets(self) -> list[str]:
         """All that comes from the hub, or from files: models, chat templates, sets. After it, only providers need the
         network."""
@@ -145,7 +155,8 @@ class Run:
         names += [f"templates/{name}" for name in self.borrowing]
         names += [f"select/{name}.parquet" for name in self.published["subsets"]]
         names += [f"infer/{name}/predictions.parquet" for name in self.published["results"]]
-        return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks]
+        order = [self.evaluation] if self.forced_together else []
+        return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks, *order]
 
     # What jobs run on
 

@@ -79,4 +79,6 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
             answer = UNCLEAR
         return Document(kind, evaluation_prompt(text, "plain"), box(query, answer), ends=True)
     thinking, answer = think(facts, query, rng, draw_rechecks(rng))
-    return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking_bare"))), f"{thinking}\n{answer}", ends=True)
+    return Document(
+        kind, evaluation_prompt(text, rng.choice(("cot", "thinking_bare"))), f"{thinking}\n{answer}", ends=True
+    )
