@@ -40,11 +40,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(module, "PACKAGE", tmp_path / "m1")
     monkeypatch.setattr(module, "WITHOUT_EFFECT", {"m1.says"})
     yield tmp_path / "m1"
-    module._cache.cache_clear()
+    module._kept.cache_clear()
 
 
 def fresh(name: str = "m1.top") -> str:
-    module._cache.cache_clear()
+    module._kept.cache_clear()
     return module.fingerprint(name)
 
 
