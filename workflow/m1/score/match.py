@@ -1,8 +1,8 @@
 """Matching of an extracted answer to an option (B.3).
 
-Three protocols:
-
+====
 ========== ===========================================================================================================
+====
 released   what the authors' code does, and so what the published numbers are: the box, else patterns over the text, the
            **last** match, else the option most similar to the text
 first      the paper's words ("we only choose the first one"): the same rules in the same order, the **first** match
@@ -49,20 +49,12 @@ def is_ambiguous(question: Question) -> bool:
 
 
 def match_released(extracted: str, question: Question, last: bool) -> Match:
-    """By the box, else by the patterns over the text; of several matches of a pattern the last or the first."""
-    return match_box(extracted, question) or match_text(extracted, question.options, last)
-
-
-def match_box(extracted: str, question: Question) -> Match | None:
-    """The correct option if the extracted text is exactly its text, its ``L. text`` or its letter, case folded."""
-    said, letter, text = extracted.lower(), question.answer, question.answer_text.lower()
-    if said == text:
-        return Match(letter, "boxed text")
-    if said == f"{letter.lower()}. {text}":
-        return Match(letter, "boxed letter and text")
-    if said == letter.lower():
-        return Match(letter, "boxed letter")
-    return None
+    """The correct option if the extracted text is exactly its text, its ``L. text`` or its letter, case folded; else by
+    the patterns over the text."""
+    letter, text = question.answer, question.answer_text.lower()
+    forms = {letter.lower(): "boxed letter", f"{letter.lower()}. {text}": "boxed letter and text", text: "boxed text"}
+    rule = forms.get(extracted.lower())  # a text that is the letter counts as the text
+    return Match(letter, rule) if rule else match_text(extracted, question.options, last)
 
 
 def match_text(text: str, options: tuple[str, ...], last: bool) -> Match:
@@ -71,10 +63,9 @@ def match_text(text: str, options: tuple[str, ...], last: bool) -> Match:
     if not shown:
         return NO_ANSWER
     text = final_response(text)
-    if (letter := _pick(_ANSWER_IS, text, last)) is not None:
-        return Match(letter, "answer is")
-    if (letter := _pick(_lone_letter(len(shown)), text, last)) is not None:
-        return Match(letter, "lone letter")
+    for pattern, rule in ((_ANSWER_IS, "answer is"), (_lone_letter(len(shown)), "lone letter")):
+        if letters := pattern.findall(text):  # matches do not overlap, so the last one needs all of them
+            return Match(letters[-1 if last else 0], rule)
     text = text.lower()
     if (letter := _option_in(text, shown, last)) is not None:
         return Match(letter, "option text")
@@ -101,25 +92,12 @@ _ANSWER_IS = re.compile(r"answer is\s*([A-N])")
 
 @cache
 def _lone_letter(count: int) -> re.Pattern[str]:
-    """One of the first ``count`` letters that stands alone; "A " is rather the article. Chinese characters are word
-    characters, too."""
+    """One of the first letters that stands alone; "A " is rather the article. Chinese characters are of words, too."""
     return re.compile(rf"(?:^|is |[\W\u4e00-\u9fff])(?!A )([{LETTERS[:count]}])(?:[\W\u4e00-\u9fff]|$)")
 
 
-def _pick(pattern: re.Pattern[str], text: str, last: bool) -> str | None:
-    """The first or last letter that a pattern finds, if any (matches do not overlap, so the last one needs all of
-    them)."""
-    letter = None
-    for found in pattern.finditer(text):
-        letter = found[1]
-        if not last:
-            break
-    return letter
-
-
 def _option_in(text: str, shown: dict[str, str], last: bool) -> str | None:
-    """The option whose last occurrence begins latest (or whose first begins earliest), if any occurs; of equals the
-    first."""
+    """The option whose last occurrence begins latest (or first one earliest), if any occurs; of equals the first."""
     find: Callable[[str], int] = text.rfind if last else text.find
     places = {letter: place for letter, option in shown.items() if (place := find(option)) >= 0}
     return (max if last else min)(places, key=lambda letter: places[letter], default=None)
@@ -170,8 +148,7 @@ def match_strict(extracted: str, question: Question) -> Match:
 
 
 def _stated_option(text: str, question: Question) -> Match:
-    """The option that a text begins with, by letter or by text; no answer where it goes on with "and" or "or" and
-    another one."""
+    """The option that a text begins with, by letter or text; no answer where it goes on with "and" another one."""
     line = text.partition("\n")[0]
     if (letter := _STATED_LETTER.match(line)) and letter[1] in LETTERS[: len(question.options)]:
         end = _behind_own_text(text, letter.end(1), letter[1], question)
@@ -181,8 +158,7 @@ def _stated_option(text: str, question: Question) -> Match:
 
 
 def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
-    """Letters of the options that a text points at, behind an "is" if there are such, else all of them; and the rule's
-    name.
+    """Letters of the options that a text points at, behind an "is" if there are such, else all; and the rule's name.
 
     It points by a letter after "option" or "choice", or in brackets, quotes or bold print, or at the start of a line
     ("B. ..."), or before the option's own text ("C: 'Plague'"); and, behind "is", by an option's text in quotes or bold
@@ -228,8 +204,7 @@ def _behind_own_text(text: str, start: int, letter: str, question: Question) -> 
 
 @lru_cache(maxsize=16)
 def _by_first_character(options: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Letters and texts of the options by the first character, case folded; texts without the quotes and stops around
-    them."""
+    """Letters and texts of the options by first character, case folded; no quotes and stops around the texts."""
     result: dict[str, list[tuple[str, str]]] = {}
     for letter, option in zip(LETTERS, options):
         text = option.strip(" \n\"'.")
@@ -261,15 +236,11 @@ _DENIED = re.compile(r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ru
 _ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,4}\s{0,2}:")
 
 
-# The protocols
-
-
 @dataclass(frozen=True)
 class Protocol:
     """A way to read answers."""
 
     match: Callable[[str, Question], Match]
-    """The option that an extracted answer stands for."""
     folds_case: bool
     """Whether options that differ by letter case only are one to it."""
 
