@@ -8,6 +8,8 @@ imports it. ``docs/store.md`` says what holds on which file system.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import secrets
@@ -21,8 +23,14 @@ from typing import Any
 
 from m1.core.errors import UserError
 from m1.core.files import sync_folder
-from m1.core.locks import FolderLock
-from m1.core.segments import SegmentIndex, is_sound, record_line, scan, unreadable
+from m1.core.progress import say
+from m1.core.segments import SegmentIndex, is_sound, record_line, scan, usable
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks answers."""
+_locked: set[Path] = set()
+"""Folders that this process has the lock of: a second descriptor of a lock file, once closed, would release the first
+one's lock."""
 
 
 class Store:
@@ -43,18 +51,15 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._index = SegmentIndex(self.folder)
-        self._lock = FolderLock(self.folder)
+        self._without_locks = False
         self._writer: tuple[Path, int] | None = None
         self._reader: tuple[Path, int] | None = None
-        try:
+        with usable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unreadable(self.folder, error) from error
         self.refresh()
 
     def refresh(self) -> None:
-        """Notice what other processes have added since the store was opened, or refreshed; see
-        :meth:`m1.core.segments.SegmentIndex.refresh`."""
+        """Notice what other processes have added, see :meth:`m1.core.segments.SegmentIndex.refresh`."""
         self._index.refresh()
 
     def __enter__(self) -> Store:
@@ -65,10 +70,8 @@ class Store:
 
     def close(self) -> None:
         """Close the files; everything is on the disk already."""
-        if self._writer:
-            os.close(self._writer[1])
-        if self._reader:
-            os.close(self._reader[1])
+        for opened in filter(None, (self._writer, self._reader)):
+            os.close(opened[1])
         self._writer = self._reader = None
 
     def __len__(self) -> int:
@@ -91,15 +94,13 @@ class Store:
         if key not in self._index.places:
             return None
         path, offset, length = self._index.places[key]
-        try:
+        with usable(path):
             if self._reader is None or self._reader[0] != path:
                 descriptor = os.open(path, os.O_RDONLY)
                 if self._reader:
                     os.close(self._reader[1])
                 self._reader = path, descriptor
             line = os.pread(self._reader[1], length, offset)
-        except OSError as error:
-            raise unreadable(path, error) from error
         if not is_sound(line):
             raise UserError(
                 f"{path}: the record at byte {offset} was changed while the store was in use. Run again: it "
@@ -108,7 +109,6 @@ class Store:
         return line
 
     def put(self, key: str, value: Any) -> None:
-        """Keep one value; see :meth:`put_many`."""
         self.put_many([(key, value)])
 
     def put_many(self, items: Iterable[tuple[str, Any]]) -> None:
@@ -119,7 +119,7 @@ class Store:
         """
         lines: dict[str, bytes] = {}
         for key, value in items:
-            if key not in self._index.places and key not in lines:
+            if key not in self and key not in lines:
                 lines[key] = record_line(key, "value", value)
         self._append(list(lines.values()))
 
@@ -130,32 +130,27 @@ class Store:
         very record, in whatever order segments are read, and not for the next answer to the same request, be it equal
         to the last letter.
         """
-        self._append(
-            [
-                record_line(key, "forget", f"{path.name}@{offset}")
-                for key in keys
-                for path, offset, _ in self._index.places_of(key)
-            ]
-        )
+        places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
+        self._append([record_line(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 
     def _append(self, lines: list[bytes]) -> None:
         """Write lines and note them."""
         if not lines:
             return
-        try:
-            path, descriptor = self._writer = self._writer or self._new_segment()
-            start = os.fstat(descriptor).st_size
-            _write_all(descriptor, b"".join(lines))
-        except BaseException as error:
-            if self._writer:
-                os.close(self._writer[1])
-                self._writer = None  # never append to what may end in a torn line
-            if not isinstance(error, OSError):
+        remedy = f"The {len(self):,} records before are kept. Free space or correct the permissions and run again."
+        with usable(self.folder, "written", remedy):
+            try:
+                path, descriptor = self._writer = self._writer or self._new_segment()
+                start = os.fstat(descriptor).st_size
+                unwritten = memoryview(b"".join(lines))
+                while unwritten:
+                    unwritten = unwritten[os.write(descriptor, unwritten) :]
+                os.fsync(descriptor)
+            except BaseException:
+                if self._writer:
+                    os.close(self._writer[1])
+                    self._writer = None  # never append to what may end in a torn line
                 raise
-            raise UserError(
-                f"{self.folder}: the store cannot be written: {error.strerror or error}. "
-                f"The {len(self):,} records before are kept. Free space or correct the permissions and run again."
-            ) from error
         for line in scan(lines, start):
             self._index.note(path, line)
 
@@ -178,16 +173,39 @@ class Store:
             UserError: the folder cannot be written.
             RuntimeError: this process has the lock already.
         """
-        with self._lock.hold():
+        folder = self.folder.resolve()
+        if folder in _locked:
+            raise RuntimeError(f"{folder}: this process has the lock already")
+        with usable(self.folder, "written", "Correct the permissions and run again."):
+            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        _locked.add(folder)
+        try:
+            with usable(self.folder, "locked", "Run again."):
+                self._wait_for_lock(descriptor)
+            with suppress(OSError):  # who has the lock is only for the message
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             # A network file system may answer the next listing from its cache; a change of our own makes it look.
             with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
                 pass
             self.refresh()
             yield
+        finally:
+            _locked.remove(folder)
+            os.close(descriptor)
 
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.fsync(descriptor)
+    def _wait_for_lock(self, descriptor: int) -> None:
+        try:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+                say("store", f"{self.folder}: {holder} is making calls; waiting for it, so that none is paid for twice")
+                fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            if not self._without_locks:
+                said = "this file system has no locks; two runs at once could pay for one call twice"
+                say("store", f"{self.folder}: {said}")
+            self._without_locks = True
