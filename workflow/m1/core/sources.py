@@ -9,9 +9,9 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from m1.core.errors import UserError
 from m1.core.progress import say
@@ -34,15 +34,11 @@ class Missing(UserError):
 
 
 def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list[Any]]:
-    """Records of one source, as published.
+    """The place of one source, for messages, and its records as published.
 
     Args:
-        source: where it is, and what it must be.
         name: of the entry, for messages.
         attempts: tries of a download whose connection fails.
-
-    Returns:
-        The place to name in messages, and the records.
 
     Raises:
         Missing: there is nothing to read, with how to get it where the entry's ``obtain`` says so.
@@ -54,24 +50,15 @@ def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list
     except Missing as error:
         raise Missing(f"{error} To get it: {source.obtain}" if source.obtain else str(error)) from error
     if source.where:
-        rows = [
-            row
-            for row in rows
-            if isinstance(row, dict) and all(row.get(field) in among for field, among in source.where.items())
-        ]
-        place += " where " + " and ".join(
-            f"{field} is {' or '.join(map(str, among))}" for field, among in source.where.items()
-        )
+        where = source.where.items()
+        rows = [row for row in rows if isinstance(row, dict) and all(row.get(field) in among for field, among in where)]
+        place += " where " + " and ".join(f"{field} is {' or '.join(map(str, among))}" for field, among in where)
     check_rows(place, name, len(rows), source.rows)
     return place, rows
 
 
 def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
-    """Compare the number of records with the one expected, if any.
-
-    Raises:
-        UserError: they differ; says how to accept what is there.
-    """
+    """Raise a :class:`UserError` if the number of records is not the one expected; it says how to accept it."""
     if expected is not None and found != expected:
         raise UserError(
             f"{place}: {found:,} records, but {expected:,} are expected of {name}. "
@@ -80,26 +67,37 @@ def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
 
 
 def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
-    hub, file, revision = source.hub, source.file, source.revision
+    hub, config, split, file, revision = source.hub, source.config, source.split, source.file, source.revision
     if source.path is not None:
-        path = Path(source.path)
-        return str(path), read_local(path, source.key, source.checksum)
+        return str(Path(source.path)), read_local(source.path, source.key, source.checksum)
     if hub is None:
         raise Missing(f"{name}: it has neither a local `path` nor a `hub` name.")
     if file is not None:
+
+        def download() -> str:
+            """The file in the hub client's cache, where it gets its name when it is whole."""
+            import huggingface_hub  # only where the hub is asked
+
+            return huggingface_hub.hf_hub_download(hub, file, repo_type="dataset", revision=revision)
+
         place = f"{hub}/{file}"
-        path = _download(name, place, attempts, lambda: _hub_file(hub, file, revision))
-        return place, read_local(path, source.key, source.checksum)
-    if source.split is None:
+        return place, read_local(_try(name, place, attempts, download), source.key, source.checksum)
+    if split is None:
         raise UserError(f"{name}: `split` is null; give the split of {hub} to read, for example train.")
     if source.checksum is not None:
         raise UserError(
             f"{name}: `checksum` is of a file; give the `file` of {hub} too, or pin its `revision` and "
             "set `checksum` to null."
         )
-    config, split, key = source.config, source.split, source.key
+
+    def load() -> list[Any]:
+        import datasets  # seconds: only where the hub is asked
+
+        inside = {"field": source.key} if source.key is not None else {}
+        return datasets.load_dataset(hub, config, split=split, revision=revision, **inside).to_list()
+
     place = f"{hub} (config {config}, split {split}, revision {revision})"
-    return place, _download(name, place, attempts, lambda: _hub_split(hub, config, split, revision, key))
+    return place, _try(name, place, attempts, load)
 
 
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
@@ -138,20 +136,15 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
 
 
 def check_sum(path: Path, content: bytes, expected: str) -> None:
-    """Compare a file's content with ``md5:`` or ``sha256:`` and a hexadecimal digest.
-
-    Raises:
-        UserError: another digest, or another kind of one.
-    """
+    """Raise a :class:`UserError` if a file's content has another digest than ``md5:…`` or ``sha256:…`` says."""
     kind, _, digest = expected.partition(":")
     if kind not in ("md5", "sha256"):
         raise UserError(f"{path}: checksum is {expected!r}; it must begin with md5: or sha256:")
     found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
     if found != digest.lower():
         raise UserError(
-            f"{path}: its {kind} is {found}, but {digest} is expected. Get the file again (delete it, "
-            "if it came from the hub); "
-            f"to accept what is there, set the entry's `checksum` to {kind}:{found} or null."
+            f"{path}: its {kind} is {found}, but {digest} is expected. Get the file again (delete it, if it came from "
+            f"the hub); to accept what is there, set the entry's `checksum` to {kind}:{found} or null."
         )
 
 
@@ -170,54 +163,36 @@ def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
     value = json.loads(text)
     if key is not None:
         if not isinstance(value, dict):
-            raise UserError(
-                f"{path}: an object of lists is needed for the entry's `key`; there is a {type(value).__name__}."
-            )
+            there = type(value).__name__
+            raise UserError(f"{path}: an object of lists is needed for the entry's `key`; there is a {there}.")
         if key not in value:
             raise Missing(f"{path}: no list {key!r}; there is {', '.join(value)}. Correct the entry's `key`.")
         value = value[key]
-    if not isinstance(value, list):
-        there = (
-            f"an object with {', '.join(value)}: set the entry's `key` to one of them"
-            if isinstance(value, dict)
-            else type(value).__name__
-        )
+    if isinstance(value, dict):
+        there = f"an object with {', '.join(value)}: set the entry's `key` to one of them"
         raise UserError(f"{path}: a list of records is needed; there is {there}.")
+    if not isinstance(value, list):
+        raise UserError(f"{path}: a list of records is needed; there is {type(value).__name__}.")
     return value
 
 
-def _hub_file(hub: str, file: str, revision: str | None) -> Path:
-    """One file of a data set's repository, in the hub client's cache: it gets its name there when it is whole, not
-    before."""
-    import huggingface_hub  # only where the hub is asked
-
-    return Path(huggingface_hub.hf_hub_download(hub, file, repo_type="dataset", revision=revision))
-
-
-def _hub_split(hub: str, config: str | None, split: str, revision: str | None, key: str | None) -> list[Any]:
-    import datasets  # seconds: only where the hub is asked
-
-    inside = {"field": key} if key is not None else {}
-    return datasets.load_dataset(hub, config, split=split, revision=revision, **inside).to_list()
-
-
-def _download(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
+def _try(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
     """What ``fetch`` returns; tried again, after longer and longer waits, where the connection or the server failed."""
     for attempt in range(1, attempts + 1):
         try:
             return fetch()
         except Exception as error:  # the libraries raise many kinds, from connection errors to ValueError
-            causes = list(_causes(error))
-            reason = _sentence(error)
-            if _is_missing(causes):
+            causes = _causes(error)
+            fault, reason = _fault(causes), _sentence(error)
+            if fault == "missing":
                 raise Missing(f"{name}: {place} cannot be had from the hub: {reason}") from error
-            if not _is_transient(causes):
+            if fault == "other":
                 raise UserError(
                     f"{name}: {place} cannot be loaded from the hub: {reason} Correct the entry, or download "
                     "the file and give its `path`."
                 ) from error
             reason = _sentence(causes[-1])  # the first only says to check the connection
-            if attempt == attempts or _is_offline(causes):
+            if fault == "offline" or attempt == attempts:
                 raise Unreachable(
                     f"{name}: {place} cannot be loaded from the hub (tried {attempt} times): {reason} "
                     "Check the network and run again, or download the file and give its `path`."
@@ -228,48 +203,37 @@ def _download(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T
     raise ValueError(f"attempts is {attempts}; at least one is needed")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> list[BaseException]:
     """The error and what it was raised from: the libraries wrap the status of the answer in errors of their own."""
-    seen: set[int] = set()
+    found: list[BaseException] = []
     following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        yield following
-        seen.add(id(following))
+    while following is not None and following not in found:
+        found.append(following)
         following = following.__cause__ or following.__context__
+    return found
 
 
-def _is_missing(causes: Sequence[BaseException]) -> bool:
-    """Whether the hub said that the set or file is not there (404), or not for this user (401, 403: gated, or no such
-    name)."""
-    if any(
-        type(cause).__name__ == "DatasetNotFoundError" for cause in causes
-    ):  # of `datasets`, which drops the hub's own error
-        return True
-    return next((status for status in map(_status, causes) if status), None) in (401, 403, 404, 451)
+def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "transient", "other"]:
+    """What an error of the hub's client, or of ``datasets``, means.
 
-
-def _is_transient(causes: Sequence[BaseException]) -> bool:
-    """Whether trying again can help: no connection, a connection cut, a time limit, or a server that is in trouble or
-    asks to wait."""
+    ``missing``: the hub said that the set or file is not there (404), or not for this user (401, 403: gated, or no such
+    name). ``offline``: it was not asked, as HF_HUB_OFFLINE is set; only the cache was looked into. ``transient``:
+    trying again can help: no connection, one cut, a time limit, or a server that is in trouble or asks to wait.
+    """
     from httpx2 import TransportError  # of the hub's client
-
-    return any(
-        isinstance(cause, TransportError | ConnectionError | TimeoutError)
-        or (_status(cause) or 0) in (408, 429, *range(500, 600))
-        for cause in causes
-    )
-
-
-def _is_offline(causes: Sequence[BaseException]) -> bool:
-    """Whether the hub was not asked at all, because HF_HUB_OFFLINE is set; only the cache was looked into."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    return any(isinstance(cause, OfflineModeIsEnabled) for cause in causes)
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status of an answer that the hub's client turned into an error."""
-    return getattr(getattr(error, "response", None), "status_code", None)
+    statuses = [getattr(getattr(cause, "response", None), "status_code", None) or 0 for cause in causes]
+    dropped = any(type(cause).__name__ == "DatasetNotFoundError" for cause in causes)  # of `datasets`
+    if unknown or next(filter(None, statuses), 0) in (401, 403, 404, 451):
+        return "missing"
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+        return "offline"
+    if any(isinstance(cause, TransportError | ConnectionError | TimeoutError) for cause in causes) or any(
+        status in (408, 429, *range(500, 600)) for status in statuses
+    ):
+        return "transient"
+    return "other"
 
 
 def _sentence(error: BaseException) -> str:
