@@ -224,9 +224,9 @@ def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "tr
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     statuses = [getattr(getattr(cause, "response", None), "status_code", None) or 0 for cause in causes]
-    dropped = any(type(cause).__name__ == "DatasetNotFoundError" for cause in causes)  # of `datasets`
-    if unknown or next(filter(None, statuses), 0) in (401, 403, 404, 451):
-        return "missing"
+    names = {type(cause).__name__ for cause in causes}
+    if "DatasetNotFoundError" in names or next(filter(None, statuses), 0) in (401, 403, 404, 451):
+        return "missing"  # `datasets` drops the hub's own error
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return "offline"
     if any(isinstance(cause, TransportError | ConnectionError | TimeoutError) for cause in causes) or any(
