@@ -23,12 +23,8 @@ class Match(NamedTuple):
     similar option, or no answer."""
 
 
-_BRACE = re.compile(r"[{}]")
-
-
 def extract_boxed(text: str) -> str:
-    """What the last ``\\boxed{}`` of a text holds, with one ``\\text{}`` inside it taken off; the whole text where
-    nothing is boxed (B.3).
+    """What the last ``\\boxed{}`` of a text holds, without one ``\\text{}`` inside it; where there is none, all (B.3).
 
     Nothing is stripped, and what precedes the last ``=`` inside is dropped ("x = 3" gives "3"). The released code takes
     only ``\\boxed{`` and ``\\text{`` off, so a ``\\fbox{}`` and a box inside the box stay as they are. Time is linear
@@ -47,7 +43,7 @@ def _last_box(text: str) -> str:
     if start < 0:
         return text
     depth = 0
-    for brace in _BRACE.finditer(text, start):
+    for brace in re.compile(r"[{}]").finditer(text, start):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0 and brace[0] == "}":
             return text[start : brace.end()]

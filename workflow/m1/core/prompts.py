@@ -6,9 +6,6 @@ from m1.core.records import LETTERS, Question
 
 BOXED = "Return your final response within \\boxed{}."
 """The instruction of B.1 and B.3."""
-STEP_BY_STEP = "Let's think step by step. "
-"""Goes before :data:`BOXED` for +CoT (B.3)."""
-
 HUATUO = "Please answer the following multiple-choice question:"
 """Goes before the question for HuatuoGPT-o1, as its own authors evaluate it: the model then writes ``## Thinking`` and,
 after ``## Final Response``, its answer, without a box (:func:`m1.score.match.final_response`)."""
@@ -26,16 +23,14 @@ def options_lines(options: tuple[str, ...]) -> list[str]:
 
 
 def evaluation_prompt(text: str, style: str) -> str:
-    """The user turn at evaluation (B.3).
+    """The user turn at evaluation (B.3), from a :func:`question_text`.
 
-    Args:
-        text: from :func:`question_text`.
-        style: ``plain`` (instruction after it), ``cot`` (+CoT), ``thinking`` (no instruction: m1 models) or ``huatuo``
-            (HuatuoGPT-o1).
+    The style is ``plain`` (the instruction after it), ``cot`` (+CoT), ``thinking`` (no instruction: m1 models) or
+    ``huatuo`` (HuatuoGPT-o1).
     """
     return {
         "plain": f"{text}\n{BOXED}",
-        "cot": f"{text}\n{STEP_BY_STEP}{BOXED}",
+        "cot": f"{text}\nLet's think step by step. {BOXED}",
         "thinking": text,
         "huatuo": f"{HUATUO}\n{text}",
     }[style]

@@ -18,10 +18,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a field may be."""
+    """The numbers that a field may be; ``words`` are for messages, as in ``from 1``."""
 
     words: str
-    """For messages, as in ``from 1``."""
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
@@ -77,12 +76,13 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Settings):
-    """Where a published set of records is, and what it must be; an entry of ``data``. ``path`` comes before ``hub``."""
+    """Where a published set of records is, and what it must be; an entry of ``data``.
+
+    A local file (``path``) comes before a data set on the hub.
+    """
 
     path: str | None = None
-    """Local file."""
     hub: str | None = None
-    """Data set on the hub."""
     config: str | None = None
     split: str | None = None
     revision: str | None = None
@@ -101,28 +101,20 @@ class Source(Settings):
 
 
 def read(kind: type[T], value: Any, where: str) -> T:
-    """A dataclass from a JSON object.
-
-    Args:
-        kind: the dataclass; its fields may be dataclasses, and tuples and mappings of them, in turn.
-        where: what the object is, for messages.
+    """A dataclass from a JSON object; its fields may be dataclasses, and tuples and mappings of them, in turn.
 
     Raises:
-        UserError: an unknown or missing key, or a value of another type.
+        UserError: an unknown or missing key, or a value of another type, after ``where`` (what the object is).
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {_excerpt(value)} found; give {_form(kind)}.")
     hints = _hints(kind)  # type: ignore[arg-type]
     every = fields(kind)  # type: ignore[arg-type]
     needed = [one.name for one in every if one.default is MISSING and one.default_factory is MISSING]
-    unknown, missing = [key for key in value if key not in hints], [key for key in needed if key not in value]
-    if unknown or missing:
-        faults = [
-            f"{word} key {', '.join(map(repr, keys))}"
-            for word, keys in (("unknown", unknown), ("missing", missing))
-            if keys
-        ]
-        raise UserError(f"{where}: {'; '.join(faults)}. Give {_form(kind)}.")
+    faults = {"unknown": [key for key in value if key not in hints]}
+    faults["missing"] = [key for key in needed if key not in value]
+    if said := [f"{word} key {', '.join(map(repr, keys))}" for word, keys in faults.items() if keys]:
+        raise UserError(f"{where}: {'; '.join(said)}. Give {_form(kind)}.")
     return kind(**{key: _convert(part, hints[key], f"{where}: {key}") for key, part in value.items()})
 
 

@@ -56,14 +56,9 @@ PLACED: Any = RC | {"figure.constrained_layout.use": False}
 
 
 def model_style(number: int) -> dict[str, Any]:
-    """Colour and marker of the ``number``-th model, the same in every panel; the white edge keeps points on a line
-    apart."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.4,
-    }
+    """Colour and marker of the ``number``-th model in every panel; the white edge keeps points on a line apart."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.4}
 
 
 def grid(panels: int) -> tuple[Figure, list[Axes]]:
@@ -80,24 +75,20 @@ def grid(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def column(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with ``panels`` axes one above the other over one x axis and one y axis. Made within
-    ``plt.rc_context(RC)``."""
+    """A figure with ``panels`` axes one above the other over one x and one y axis, made as by :func:`grid`."""
     figure, axes = plt.subplots(panels, 1, figsize=(6, 1.9 * panels + 0.5), squeeze=False, sharex=True, sharey=True)
     return figure, list(axes.flat)
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Save as PDF (vector, fonts embedded) or PNG (150 dpi), by suffix; atomic, and the same bytes each time."""
+    unlike: dict[str, Any] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
     for path in map(Path, paths):
-        metadata = _METADATA.get(path.suffix)
-        if metadata is None:
-            raise UserError(f"{path}: a figure is saved as {' or '.join(_METADATA)}")
+        if path.suffix not in unlike:
+            raise UserError(f"{path}: a figure is saved as {' or '.join(unlike)}")
         with replacing(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+            figure.savefig(partial, format=path.suffix[1:], metadata=unlike[path.suffix])
     plt.close(figure)
-
-
-_METADATA: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
 
 
 def empty(axes: Axes, text: str) -> None:
