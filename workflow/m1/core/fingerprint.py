@@ -31,6 +31,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import resolve_name
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,17 +71,18 @@ Token = str | Use | Member
 
 @dataclass
 class Definition:
-    """A top-level definition, or a method, as tokens."""
+    """A top-level definition, or a method, as tokens.
+
+    ``fields`` are attributes that it assigns, fields that it declares, and its string constants: names that are read by
+    reflection. Of a class: ``methods`` are its methods' names to their keys, ``bases`` keys of those inside the
+    package, and it is ``fixed`` if it has one outside, which may call its methods by name.
+    """
 
     tokens: list[Token] = field(default_factory=list)
     fields: set[str] = field(default_factory=set)
-    """Attributes that it assigns, fields that it declares, and its string constants: names read by reflection."""
     methods: dict[str, str] = field(default_factory=dict)
-    """Of a class: name of each method to its key."""
-    fixed: bool = False
-    """Of a class: whether it has a base outside the package that may call its methods by name."""
     bases: list[str] = field(default_factory=list)
-    """Of a class: keys of its bases inside the package."""
+    fixed: bool = False
 
 
 def fingerprint(module: str) -> str:
@@ -91,7 +93,8 @@ def fingerprint(module: str) -> str:
     """
     path, kept = _kept()
     if module not in kept["found"]:
-        kept["found"][module] = _compute(module)
+        colours = set(refine(reachable(module)).values())
+        kept["found"][module] = hashlib.sha256("\n".join(sorted(colours)).encode()).hexdigest()[:16]
         with suppress(OSError):  # a folder that cannot be written to costs two seconds at each start, nothing else
             path.parent.mkdir(exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}")
@@ -138,11 +141,6 @@ def step(module: str, started_by: str | None = None) -> Step:
     return Step(fingerprint(module), started_by or module)
 
 
-def _compute(module: str) -> str:
-    colours = refine(reachable(module))
-    return hashlib.sha256("\n".join(sorted(set(colours.values()))).encode()).hexdigest()[:16]
-
-
 def reachable(module: str) -> dict[str, Definition]:
     """Every definition that a module's ``main`` uses, directly or not, by its key."""
     found: dict[str, Definition] = {}
@@ -173,17 +171,13 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
     def render(token: Token) -> str:
         if isinstance(token, Use):
             return colours[token.key]
-        if isinstance(token, Member):
-            keys = bearers.get(token.name)
-            return "|".join(sorted(colours[key] for key in keys)) if keys else f".{token.name}"
-        return token
+        if isinstance(token, Member) and token.name in bearers:
+            return "|".join(sorted(colours[key] for key in bearers[token.name]))
+        return f".{token.name}" if isinstance(token, Member) else token
 
-    def classes() -> int:
-        return len(set(colours.values()))
-
-    before = 0
-    while classes() > before:
-        before = classes()
+    classes = 0
+    while len(set(colours.values())) > classes:
+        classes = len(set(colours.values()))
         texts = {key: "\0".join(map(render, definition.tokens)) for key, definition in reached.items()}
         colours = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in texts.items()}
     return colours
@@ -203,18 +197,19 @@ def _literal_names(reached: dict[str, Definition]) -> set[str]:
 
 @dataclass
 class _Module:
-    """A module, parsed: what its names stand for, and its definitions as tokens."""
+    """A module, parsed: what its names stand for, and its definitions.
+
+    ``bindings`` are names to ``module:name`` (a definition), ``m1.x`` (a module of the package) or ``=os.path`` (from
+    outside), ``definitions`` names to the statements that bind them, ``effects`` statements that run on import and bind
+    nothing, and ``imports`` the modules of the package that it imports anywhere.
+    """
 
     name: str
     package: str
     bindings: dict[str, str] = field(default_factory=dict)
-    """Name to ``module:name`` (a definition), ``m1.x`` (a module of the package) or ``=os.path`` (from outside)."""
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    """Name to the statements that bind it."""
     effects: list[ast.stmt] = field(default_factory=list)
-    """Statements that run on import and bind nothing."""
     imports: list[str] = field(default_factory=list)
-    """Modules of the package that it imports anywhere."""
     made: dict[str, Definition] = field(default_factory=dict)
 
     def definition(self, name: str) -> Definition:
@@ -244,8 +239,7 @@ def parse_module(name: str) -> _Module:
         if isinstance(node, Import):
             bound = [target.partition(":")[0] for target in _import_bindings(node, module).values()]
             for one in [alias.name for alias in node.names] if isinstance(node, ast.Import) else bound:
-                parts = one.split(".")  # a package's own statements run before those of what is in it
-                packages = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+                packages = accumulate(one.split("."), "{}.{}".format)  # their statements run before those inside
                 module.imports += filter(_file, packages)
     for statement in tree.body:
         test = ast.unparse(statement.test) if isinstance(statement, ast.If) else ""
@@ -253,9 +247,9 @@ def parse_module(name: str) -> _Module:
             module.bindings |= _import_bindings(statement, module)
         elif test not in NOT_RUN and not _is_docstring(statement):
             names = _bound_names([statement])
-            for bound_name in names:
-                module.bindings[bound_name] = f"{name}:{bound_name}"
-                module.definitions.setdefault(bound_name, []).append(statement)
+            module.bindings |= {one: f"{name}:{one}" for one in names}
+            for one in names:
+                module.definitions.setdefault(one, []).append(statement)
             if not names or isinstance(statement, ast.If | ast.Try | ast.For | ast.While | ast.With):
                 module.effects.append(statement)
     return module
