@@ -1,25 +1,22 @@
-"""Matching of an extracted answer to an option (B.3).
+"""Matching of an extracted answer to an option (B.3), by one of three protocols.
 
-====
 ========== ===========================================================================================================
-====
 released   what the authors' code does, and so what the published numbers are: the box, else patterns over the text, the
            **last** match, else the option most similar to the text
 first      the paper's words ("we only choose the first one"): the same rules in the same order, the **first** match
 strict     the box or a stated answer must name one option and nothing else; whatever else is no answer, never a guess
 ========== ===========================================================================================================
 
-``released`` and ``first`` fold letter case, so that options such as Bb and BB are one (:func:`is_ambiguous`);
-``strict`` tells them apart.
+``released`` and ``first`` fold letter case: Bb and BB are one option (:func:`is_ambiguous`). ``strict`` does not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache, lru_cache, partial
+from typing import NamedTuple
 
 from m1.core.answers import Match, find_option
 from m1.core.prompts import options_lines
@@ -49,8 +46,7 @@ def is_ambiguous(question: Question) -> bool:
 
 
 def match_released(extracted: str, question: Question, last: bool) -> Match:
-    """The correct option if the extracted text is exactly its text, its ``L. text`` or its letter, case folded; else by
-    the patterns over the text."""
+    """The correct option if the text is exactly its text, ``L. text`` or letter, case folded; else by the patterns."""
     letter, text = question.answer, question.answer_text.lower()
     forms = {letter.lower(): "boxed letter", f"{letter.lower()}. {text}": "boxed letter and text", text: "boxed text"}
     rule = forms.get(extracted.lower())  # a text that is the letter counts as the text
@@ -58,7 +54,7 @@ def match_released(extracted: str, question: Question, last: bool) -> Match:
 
 
 def match_text(text: str, options: tuple[str, ...], last: bool) -> Match:
-    """The released patterns over a text, in order; of several matches of a pattern the last or the first."""
+    """By the released patterns, in order; of several matches of one the last or the first."""
     shown = shown_options(options)
     if not shown:
         return NO_ANSWER
@@ -104,15 +100,12 @@ def _option_in(text: str, shown: dict[str, str], last: bool) -> str | None:
 
 
 def _most_similar(text: str, shown: dict[str, str]) -> str:
-    """The option of the highest ``difflib`` ratio; of equals the last.
-
-    One matcher serves all options because its index is of the text; ``quick_ratio`` is an upper bound that skips most
-    of the work.
-    """
-    matcher = SequenceMatcher(None, "", text)
+    """The option of the highest ``difflib`` ratio; of equals the last."""
+    matcher = SequenceMatcher(None, "", text)  # for all options: its index is of the text
     chosen, highest = "", 0.0
     for letter, option in shown.items():
         matcher.set_seq1(option)
+        # The quick ratio is an upper bound, and skips most of the work.
         if matcher.quick_ratio() >= highest and (ratio := matcher.ratio()) >= highest:
             chosen, highest = letter, ratio
     return chosen
@@ -138,8 +131,7 @@ def match_strict(extracted: str, question: Question) -> Match:
         return named
     text = final_response(extracted)
     text = _ANOTHER_QUESTION.split(text, maxsplit=1)[0].strip() or text
-    ends = [found.end() for found in _STATEMENT.finditer(text)]
-    if ends:
+    if ends := [found.end() for found in _STATEMENT.finditer(text)]:
         return _stated_option(text[ends[-1] :].lstrip(), question)
     letters, rule = _options_pointed_at(text, question)
     if len(letters) == 1 and letters <= set(LETTERS[: len(question.options)]):
@@ -189,8 +181,8 @@ def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
 
 
 def _behind_own_text(text: str, start: int, letter: str, question: Question) -> int | None:
-    """Where an option's text ends if it follows its letter, with nothing but marks between; ``start`` if it does not;
-    None if it is another option's text that does."""
+    """Where an option's text ends if it follows its letter behind marks only; ``start`` if none does, None if another's
+    does."""
     begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # it matches nothing, too
     follows = {}
     for known, option in _by_first_character(question.options).get(text[begin : begin + 1].casefold(), ()):
@@ -236,13 +228,11 @@ _DENIED = re.compile(r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ru
 _ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,4}\s{0,2}:")
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """A way to read answers."""
+class Protocol(NamedTuple):
+    """A way to read answers; where it folds case, options that differ by letter case only are one to it."""
 
     match: Callable[[str, Question], Match]
     folds_case: bool
-    """Whether options that differ by letter case only are one to it."""
 
 
 PROTOCOLS: dict[ScoringProtocol, Protocol] = {

@@ -41,11 +41,11 @@ def score(
         for number, prediction in enumerate(predictions):
             question = questions.get(prediction.question_id)
             if question is None:
+                where = f"prediction {number} (benchmark {prediction.benchmark}, model {prediction.model})"
                 raise UserError(
-                    f"prediction {number} (benchmark {prediction.benchmark}, model {prediction.model}), field "
-                    f"'question_id': {prediction.question_id!r} is not among the {len(questions):,} questions given. "
-                    "Give the question file of that benchmark, or generate the predictions again if the benchmark has "
-                    "changed."
+                    f"{where}, field 'question_id': {prediction.question_id!r} is not among the {len(questions):,} "
+                    "questions given. Give the question file of that benchmark, or generate the predictions again if "
+                    "the benchmark has changed."
                 )
             key = (prediction.question_id, prediction.answer)
             if key not in scored:
@@ -94,10 +94,8 @@ def read_questions(paths: Iterable[Path]) -> dict[str, Question]:
     for path in paths:
         for number, question in enumerate(records.read(path, Question)):
             if questions.setdefault(question.id, question) != question:
-                raise UserError(
-                    f"{path}: record {number}, field 'id': {question.id!r} is also the id of another question. "
-                    "Make the benchmark files again."
-                )
+                fault = f"{question.id!r} is also the id of another question. Make the benchmark files again."
+                raise UserError(f"{path}: record {number}, field 'id': {fault}")
     return questions
 
 
