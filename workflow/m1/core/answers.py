@@ -13,14 +13,14 @@ from m1.core.records import LETTERS, Question
 
 
 class Match(NamedTuple):
-    """The option an answer was matched to, and how."""
+    """The letter of the option that an answer was matched to, and the rule, such as ``boxed text`` or ``lone letter``.
+
+    The letter is empty for none, and under ``released`` and ``first`` not always one of the question's: "answer is N"
+    gives N.
+    """
 
     letter: str
-    """Letter of the option; empty for none. Under ``released`` and ``first`` not always one of the question's: "answer
-    is N" gives N."""
     rule: str
-    """boxed text, boxed letter and text, boxed letter, answer is, only option named, lone letter, option text, most
-    similar option, or no answer."""
 
 
 def extract_boxed(text: str) -> str:
@@ -35,8 +35,7 @@ def extract_boxed(text: str) -> str:
 
 
 def _last_box(text: str) -> str:
-    """From the last ``\\boxed`` (else ``\\fbox``) to the brace that closes it; the whole text where there is none or it
-    stays open."""
+    """From the last ``\\boxed`` (else ``\\fbox``) to the brace that closes it; the whole text where nothing does."""
     start = text.rfind(r"\boxed")
     if start < 0:
         start = text.rfind(r"\fbox")

@@ -163,9 +163,8 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
     bearers: dict[str, list[str]] = {}
     literal = _literal_names(reached)
     for definition in reached.values():
-        for name, key in definition.methods.items():
-            if name not in literal:
-                bearers.setdefault(name, []).append(key)
+        for name in definition.methods.keys() - literal:
+            bearers.setdefault(name, []).append(definition.methods[name])
     colours = dict.fromkeys(reached, "")
 
     def render(token: Token) -> str:
@@ -370,9 +369,10 @@ class _Reader:
             self.read(statement)
 
     def read(self, *nodes: ast.AST) -> None:
-        """Nodes and all below them."""
+        """Nodes and all below them; what an import binds is known by its scope, and the line itself does not count."""
         for node in nodes:
-            getattr(self, f"read_{type(node).__name__.lower()}", self.read_fields)(node)
+            if not isinstance(node, Import) and not _is_docstring(node):
+                getattr(self, f"read_{type(node).__name__.lower()}", self.read_fields)(node)
 
     def read_fields(self, node: ast.AST) -> None:
         """A node of a class that nothing special holds for."""
@@ -388,20 +388,18 @@ class _Reader:
                     self.emit(repr(part))
         self.emit(")")
 
-    def read_name(self, node: ast.Name) -> None:
+    def read_name(self, node: ast.Name | ast.Attribute) -> None:
         if meaning := self.resolve(node):
             self.refer(meaning)
-        else:
+        elif isinstance(node, ast.Name):
             self.emit(f"local {node.id}")
+        else:
+            self.read(node.value)
+            self.emit(Member(node.attr))
+            if isinstance(node.ctx, ast.Store | ast.Del):
+                self.definition.fields.add(node.attr)
 
-    def read_attribute(self, node: ast.Attribute) -> None:
-        if meaning := self.resolve(node):
-            self.refer(meaning)
-            return
-        self.read(node.value)
-        self.emit(Member(node.attr))
-        if isinstance(node.ctx, ast.Store | ast.Del):
-            self.definition.fields.add(node.attr)
+    read_attribute = read_name
 
     def read_constant(self, node: ast.Constant) -> None:
         value = node.value
@@ -422,18 +420,9 @@ class _Reader:
             node = ast.Call(node.func, node.args, [one for one in node.keywords if one.arg not in HELP])
         self.read_fields(node)
 
-    def read_import(self, node: Import) -> None:
-        """An import inside a function: what it binds is known by its scope; the line itself does not count."""
-
-    read_importfrom = read_import
-
     def read_annassign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.read(ast.Assign(targets=[node.target], value=node.value))
-
-    def read_expr(self, node: ast.Expr) -> None:
-        if not _is_docstring(node):
-            self.read_fields(node)
 
     def read_arg(self, node: ast.arg) -> None:
         self.emit(node.arg)

@@ -43,8 +43,7 @@ class Parts(NamedTuple):
     context: str | None
     options: tuple[str, ...]
     answer: str
-    cleaned: bool = False
-    """Whether :func:`clean` changed more of it than white space at the ends."""
+    cleaned: bool = False  # whether clean changed more of it than white space at the ends
 
 
 def clean(text: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 
 from m1.core.errors import tell
 
 
-class Progress:
+class Progress(AbstractContextManager["Progress"]):
     """Counts work done and says so at most every ``every`` seconds, and once at the end.
 
     Rules send stderr to their log and leave stdout to the terminal, so the line is written to both.
@@ -20,9 +21,6 @@ class Progress:
         self.done = self.begun = 0
         self.note = ""
         self.started = self.said = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        return self
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
         if kind is None:

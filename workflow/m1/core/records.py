@@ -35,17 +35,12 @@ class Question:
     """A multiple-choice question (3.1, B.3). Only :func:`m1.core.prompts.question_text` makes its prompt."""
 
     plural: ClassVar[str] = "questions"
-    id: str
-    """Stable hash of source and content, whatever the order of the options; see :func:`question_id`."""
-    source: str
-    """The pool or benchmark it comes from, for example ``medmcqa``."""
+    id: str  # stable hash of source and content, whatever the order of the options; see question_id
+    source: str  # the pool or benchmark it comes from, for example `medmcqa`
     stem: str
-    context: str | None
-    """The abstract of PubMedQA; None elsewhere."""
-    options: tuple[str, ...]
-    """Texts in the order shown; the letter of the i-th is ``LETTERS[i]``."""
-    answer: str
-    """Letter of the correct option."""
+    context: str | None  # the abstract of PubMedQA; None elsewhere
+    options: tuple[str, ...]  # texts in the order shown; the letter of the i-th is `LETTERS[i]`
+    answer: str  # letter of the correct option
 
     def validate(self) -> None:
         count, known = len(self.options), list(LETTERS[: len(self.options)])
@@ -77,8 +72,7 @@ class ScreenAnswer:
 
 
 VERDICTS = ("correct", "incorrect", "no_answer", "truncated", "failed")
-"""What became of a teacher's call: boxed and correct; boxed and incorrect; nothing boxed or empty; cut by the token
-limit; no answer at all."""
+"""Of a teacher's call: boxed, correct; boxed, incorrect; nothing boxed, or empty; cut by the token limit; no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +83,14 @@ class Trace:
     question_id: str
     teacher: str
     thinking: str
-    answer: str
-    """The answer text as sent, with its ``\\boxed{}``."""
+    answer: str  # the answer text as sent, with its `\boxed{}`
     finish_reason: str
     prompt_tokens: int
-    completion_tokens: int
-    """Thinking and answer together, as the provider counts and bills them."""
-    thinking_tokens: int
-    """Of these, thinking: as the provider says, else by the share of characters."""
+    completion_tokens: int  # thinking and answer together, as the provider counts and bills them
+    thinking_tokens: int  # of these, thinking: as the provider says, else by the share of characters
     dollars: float
-    request: str
-    """Key of the call in the store."""
-    verdict: str
-    """One of :data:`VERDICTS`."""
+    request: str  # key of the call in the store
+    verdict: str  # one of VERDICTS
 
     def validate(self) -> None:
         wanted = f"it must be one of {', '.join(VERDICTS)}"
@@ -116,8 +105,7 @@ class Domain:
 
     plural: ClassVar[str] = "domains"
     question_id: str
-    code: str
-    """Two digits, as in ``resources/mesh/qualifiers.csv``."""
+    code: str  # two digits, as in `resources/mesh/qualifiers.csv`
     name: str
 
     def validate(self) -> None:
@@ -129,18 +117,14 @@ class Sample:
     """A question with its trace, chosen into m1K, m23K, ... (3.1, Tables 2-4); enough to train on by itself."""
 
     plural: ClassVar[str] = "samples"
-    id: str
-    """The question's id."""
+    id: str  # the question's id
     source: str
-    domain: str
-    """MeSH qualifier (Table 4); empty where the subset was drawn without domains."""
-    prompt: str
-    """Question and options, without an instruction, as the user turn shows it."""
+    domain: str  # MeSH qualifier (Table 4); empty where the subset was drawn without domains
+    prompt: str  # question and options, without an instruction, as the user turn shows it
     thinking: str
     answer: str
     subset: str
-    rule: str
-    """The sampling rule that chose it, for example ``domain_source``."""
+    rule: str  # the sampling rule that chose it, for example `domain_source`
     seed: int
 
     def validate(self) -> None:
@@ -150,35 +134,26 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A model's thinking on a question (3.3): to the largest budget, and forced on to the largest count; other settings
-    are cuts of it."""
+    """A model's thinking on a question (3.3), to the largest budget and forced count; other settings are cuts of it."""
 
     plural: ClassVar[str] = "rollouts"
     question_id: str
     benchmark: str
     model: str
-    thinking_ids: tuple[int, ...]
-    """Token ids of the thinking, without the token that ended it."""
-    finish_reason: str
-    """``stop``: thinking ended by itself; ``length``: the largest budget cut it."""
-    forced_ids: tuple[int, ...] = ()
-    """Token ids that forcing added behind: ``Wait``, what follows it, ``Wait``, and so on; empty where nothing was
-    forced."""
-    waits: tuple[int, ...] = ()
-    """Where each forced ``Wait`` begins, in tokens from the start of the thinking."""
+    thinking_ids: tuple[int, ...]  # token ids of the thinking, without the token that ended it
+    finish_reason: str  # `stop`: thinking ended by itself; `length`: the largest budget cut it
+    forced_ids: tuple[int, ...] = ()  # those that forcing added behind: `Wait`, what follows it, `Wait`, and so on
+    waits: tuple[int, ...] = ()  # where each forced `Wait` begins, in tokens from the start of the thinking
 
     def validate(self) -> None:
         reason, places = self.finish_reason, (*self.waits, len(self.thinking_ids) + len(self.forced_ids))
         _require(reason in ("stop", "length"), f"field 'finish_reason': {reason!r}; it must be 'stop' or 'length'")
-        _require(
-            places[0] == len(self.thinking_ids) and all(a < b for a, b in pairwise(places)),
-            f"field 'waits': {self.waits}; the first must be at the end of the thinking, the others "
-            "behind it in 'forced_ids'",
-        )
+        right = places[0] == len(self.thinking_ids) and all(a < b for a, b in pairwise(places))
+        wanted = "the first must be at the end of the thinking, the others behind it in 'forced_ids'"
+        _require(right, f"field 'waits': {self.waits}; {wanted}")
 
     def thinking(self, budget: int, forced: int = 0) -> tuple[int, ...]:
-        """Token ids of the thinking at a setting of the sweep, as its prediction had it; forced ones at the budget they
-        were forced in."""
+        """Token ids of the thinking at a setting of the sweep, as its prediction had it."""
         if not forced:
             return self.thinking_ids[:budget]
         end = self.waits[forced] if forced < len(self.waits) else None
@@ -193,13 +168,10 @@ class Prediction:
     question_id: str
     benchmark: str
     model: str
-    budget: int
-    """Thinking budget in tokens; 0 for a model that answers at once."""
-    forced: int
-    """How many times ``Wait`` was forced; 0 for none."""
+    budget: int  # thinking budget in tokens; 0 for a model that answers at once
+    forced: int  # how many times `Wait` was forced; 0 for none
     thinking_tokens: int
-    ended: bool
-    """Whether thinking ended by itself within the budget (else it was cut)."""
+    ended: bool  # whether thinking ended by itself within the budget (else it was cut)
     answer: str
     answer_tokens: int
 
@@ -214,8 +186,7 @@ class Score:
 
     plural: ClassVar[str] = "scores"
     question_id: str
-    source: str
-    """The question's source; equals ``benchmark`` for the paper's ten."""
+    source: str  # the question's source; equals `benchmark` for the paper's ten
     benchmark: str
     model: str
     budget: int
@@ -224,11 +195,9 @@ class Score:
     thinking_tokens: int
     answer_tokens: int
     extracted: str
-    letter: str
-    """Letter matched; empty for none."""
+    letter: str  # letter matched; empty for none
     correct: bool
-    rule: str
-    """The rule that decided, for example ``boxed text`` or ``most similar option``."""
+    rule: str  # the rule that decided, for example `boxed text` or `most similar option`
 
     def validate(self) -> None:
         _require(self.letter in LETTERS, f"field 'letter': {self.letter!r}")
@@ -256,14 +225,8 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
 PART = 1024
 """Records that are written, or read, at a time."""
 
-_ARROW: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    tuple[str, ...]: pa.list_(pa.string()),
-    tuple[int, ...]: pa.list_(pa.int32()),
-}
+_ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_ARROW |= {tuple[str, ...]: pa.list_(pa.string()), tuple[int, ...]: pa.list_(pa.int32())}
 
 
 def schema(record: type[Any]) -> pa.Schema:

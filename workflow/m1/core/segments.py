@@ -43,14 +43,11 @@ Damage = tuple[Path, int, str]
 class Line(NamedTuple):
     """A line of a segment, sound or not."""
 
-    offset: int
-    """Byte of the segment that it begins at."""
+    offset: int  # byte of the segment that it begins at
     content: bytes
-    key: str
-    """Empty where the line is cut before its key ends."""
+    key: str  # empty where the line is cut before its key ends
     sound: bool
-    finished: bool
-    """Whether it has its line end."""
+    finished: bool  # whether it has its line end
 
     @property
     def forgets(self) -> tuple[str, int] | None:
@@ -128,8 +125,7 @@ class SegmentIndex:
             more, still = self._read_on()
             damaged += more + [place for place in still if place in unfinished]
             self._stuck |= {path: path.stat().st_size for path, _, _ in still}
-        lost = self._without_value(damaged)
-        if lost:
+        if lost := self._without_value(damaged):
             shown = ", ".join(f"{path.name} byte {offset:,}" for path, offset, _ in lost[:SHOWN])
             others = f" and {len(lost) - SHOWN:,} more" if len(lost) > SHOWN else ""
             what = f"{len(lost):,} damaged or unfinished record{'s' * (len(lost) > 1)} left out"
@@ -144,19 +140,15 @@ class SegmentIndex:
         with usable(self.folder):
             paths = sorted(path for path in self.folder.iterdir() if path.suffix == ".jsonl")
         for gone in self._ends.keys() - set(paths):
-            raise UserError(
-                f"{gone}: this segment of the store is gone. Put it back and run again; without it, its "
-                "calls are asked again."
-            )
+            remedy = "Put it back and run again; without it, its calls are asked again."
+            raise UserError(f"{gone}: this segment of the store is gone. {remedy}")
         for path in paths:
             start = self._ends.get(path, 0)
             with usable(path), open(path, "rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
                 if size < start:
-                    raise UserError(
-                        f"{path}: {size:,} bytes, but it had {start:,}: it was changed while the store was in use. "
-                        "Run again."
-                    )
+                    what = f"{size:,} bytes, but it had {start:,}"
+                    raise UserError(f"{path}: {what}: it was changed while the store was in use. Run again.")
                 if size == self._stuck.get(path):
                     continue
                 stream.seek(start)

@@ -6,9 +6,9 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from m1.core.errors import UserError
@@ -86,18 +86,12 @@ class Source(Settings):
     config: str | None = None
     split: str | None = None
     revision: str | None = None
-    file: str | None = None
-    """One file of that repository, in place of config and split."""
-    key: str | None = None
-    """The list to take, where the file is a JSON object of lists."""
-    where: dict[str, tuple[Any, ...]] | None = None
-    """Field to values: only records with one of these are taken."""
-    checksum: str | None = None
-    """``md5:`` or ``sha256:`` and the hexadecimal digest of the file."""
-    rows: int | None = None
-    """Records expected after ``key`` and ``where``."""
-    obtain: str | None = None
-    """What a user is told who does not have the set."""
+    file: str | None = None  # one file of that repository, in place of config and split
+    key: str | None = None  # the list to take, where the file is a JSON object of lists
+    where: dict[str, tuple[Any, ...]] | None = None  # field to values: only records with one of these are taken
+    checksum: str | None = None  # `md5:` or `sha256:` and the hexadecimal digest of the file
+    rows: int | None = None  # records expected after `key` and `where`
+    obtain: str | None = None  # what a user is told who does not have the set
 
 
 def read(kind: type[T], value: Any, where: str) -> T:
@@ -108,7 +102,7 @@ def read(kind: type[T], value: Any, where: str) -> T:
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {_excerpt(value)} found; give {_form(kind)}.")
-    hints = _hints(kind)  # type: ignore[arg-type]
+    hints = _hints(kind)
     every = fields(kind)  # type: ignore[arg-type]
     needed = [one.name for one in every if one.default is MISSING and one.default_factory is MISSING]
     faults = {"unknown": [key for key in value if key not in hints]}
@@ -118,9 +112,7 @@ def read(kind: type[T], value: Any, where: str) -> T:
     return kind(**{key: _convert(part, hints[key], f"{where}: {key}") for key, part in value.items()})
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind, include_extras=True)
+_hints: Callable[[Any], dict[str, Any]] = cache(partial(typing.get_type_hints, include_extras=True))
 
 
 def _form(kind: type) -> str:
@@ -142,14 +134,13 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         number = _convert(value, inner[0], where)
         if number in inner[1]:
             return number
-        raise UserError(f"{where} is {_excerpt(value)}; {_name(hint)} is needed.")
-    if is_dataclass(hint):
+    elif is_dataclass(hint):
         return read(hint, value, where)  # type: ignore[arg-type]
-    if origin is Literal:
+    elif origin is Literal:
         if value in inner:
             return value
         raise UserError(f"{where} is {_excerpt(value)}; it must be one of {', '.join(map(str, inner))}.")
-    if origin in (types.UnionType, typing.Union):
+    elif origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
             return None
         others = [one for one in inner if one is not type(None)]

@@ -1,5 +1,4 @@
-"""The durable store of calls that nobody wants to pay for twice: the teacher's, the labeller's, and our own models'
-generations.
+"""The durable store of calls that nobody wants to pay for twice: the teacher's, the labeller's, our own models'.
 
 A store is a folder of segments (:mod:`m1.core.segments`). Each is written by one process only, so several processes,
 also on several hosts of a shared file system, write without a lock. Copying a segment into another store's folder
@@ -17,7 +16,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ _locked: set[Path] = set()
 one's lock."""
 
 
-class Store:
+class Store(AbstractContextManager["Store"]):
     """Keys (see :func:`m1.core.files.digest`) to JSON objects; what :meth:`put` has returned from survives a kill and a
     power cut.
 
@@ -41,11 +40,8 @@ class Store:
     :meth:`refresh`; of two values of one key the first stays. One process may open a store many times; an instance
     belongs to one thread.
 
-    Args:
-        folder: made if missing.
-
     Raises:
-        UserError: the folder cannot be read or made.
+        UserError: the folder cannot be read, or made if it is missing.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -61,9 +57,6 @@ class Store:
     def refresh(self) -> None:
         """Notice what other processes have added, see :meth:`m1.core.segments.SegmentIndex.refresh`."""
         self._index.refresh()
-
-    def __enter__(self) -> Store:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -102,10 +95,8 @@ class Store:
                 self._reader = path, descriptor
             line = os.pread(self._reader[1], length, offset)
         if not is_sound(line):
-            raise UserError(
-                f"{path}: the record at byte {offset} was changed while the store was in use. Run again: it "
-                "is asked again."
-            )
+            changed = f"the record at byte {offset} was changed while the store was in use"
+            raise UserError(f"{path}: {changed}. Run again: it is asked again.")
         return line
 
     def put(self, key: str, value: Any) -> None:
@@ -127,8 +118,7 @@ class Store:
         """Take records back, so that their keys are asked again.
 
         The records stay in their segments; a line that names segment and byte takes each back. So it holds for that
-        very record, in whatever order segments are read, and not for the next answer to the same request, be it equal
-        to the last letter.
+        very record, in whatever order segments are read, and not for the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
         self._append([record_line(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
