@@ -56,8 +56,7 @@ def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path
 
 def identity_file(model: str | Path) -> Path:
     """The file with a model's identity, beside its folder and written after it."""
-    model = Path(model)
-    return model.with_name(f"{model.name}.sha256")
+    return Path(model).with_name(f"{Path(model).name}.sha256")
 
 
 def _remove(path: Path) -> None:

@@ -52,15 +52,13 @@ Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 Import = ast.Import | ast.ImportFrom
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """A token: a definition of the package, as ``module:name`` (``module:Class.method`` for a method)."""
 
     key: str
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A token: an attribute; it stands for the methods of that name where there are some, else for its name."""
 
     name: str

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
 
 from m1.core.errors import tell
 
 
-class Progress(AbstractContextManager["Progress"]):
+class Progress:
     """Counts work done and says so at most every ``every`` seconds, and once at the end.
 
     Rules send stderr to their log and leave stdout to the terminal, so the line is written to both.
@@ -21,6 +20,9 @@ class Progress(AbstractContextManager["Progress"]):
         self.done = self.begun = 0
         self.note = ""
         self.started = self.said = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
         if kind is None:

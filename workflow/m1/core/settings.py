@@ -128,6 +128,7 @@ def _excerpt(value: Any) -> str:
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """A JSON value as the type that a field has: lists become tuples, and objects dataclasses where it has one."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    plain = int | float if hint is float else hint
     if hint is Any:
         return value
     if origin is Annotated:
@@ -157,9 +158,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return tuple(_convert(part, one, where) for part, one in zip(value, inner))
     elif origin in (dict, Mapping) and isinstance(value, Mapping):
         return {key: _convert(part, inner[1], f"{where}.{key}") for key, part in value.items()}
-    elif (hint is float and isinstance(value, int | float) and not isinstance(value, bool)) or (
-        isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    ):
+    elif isinstance(hint, type) and isinstance(value, bool) is (hint is bool) and isinstance(value, plain):
         return value
     raise UserError(f"{where} is {_excerpt(value)}; {_name(hint)} is needed.")
 

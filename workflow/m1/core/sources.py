@@ -60,10 +60,8 @@ def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list
 def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
     """Raise a :class:`UserError` if the number of records is not the one expected; it says how to accept it."""
     if expected is not None and found != expected:
-        raise UserError(
-            f"{place}: {found:,} records, but {expected:,} are expected of {name}. "
-            f"Check that it is the correct one; to accept what is there, set its `rows` to {found} or null."
-        )
+        remedy = f"Check that it is the correct one; to accept what is there, set its `rows` to {found} or null."
+        raise UserError(f"{place}: {found:,} records, but {expected:,} are expected of {name}. {remedy}")
 
 
 def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
@@ -85,10 +83,8 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
     if split is None:
         raise UserError(f"{name}: `split` is null; give the split of {hub} to read, for example train.")
     if source.checksum is not None:
-        raise UserError(
-            f"{name}: `checksum` is of a file; give the `file` of {hub} too, or pin its `revision` and "
-            "set `checksum` to null."
-        )
+        remedy = f"give the `file` of {hub} too, or pin its `revision` and set `checksum` to null."
+        raise UserError(f"{name}: `checksum` is of a file; {remedy}")
 
     def load() -> list[Any]:
         import datasets  # seconds: only where the hub is asked
@@ -101,8 +97,7 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
 
 
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
-    """Records of a local file: JSON Lines, JSON (a list; with ``key``, that one of an object of lists), CSV (each also
-    ``.gz``), Parquet.
+    """Records of a local file: JSON Lines, JSON (a list; with ``key``, one of an object of lists), CSV or Parquet.
 
     Plain readers, and not ``datasets``: they name the line that is wrong, Arrow's schema inference would fill the
     letters that a question lacks with None, and importing ``datasets`` takes a second.
@@ -142,10 +137,9 @@ def check_sum(path: Path, content: bytes, expected: str) -> None:
         raise UserError(f"{path}: checksum is {expected!r}; it must begin with md5: or sha256:")
     found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
     if found != digest.lower():
-        raise UserError(
-            f"{path}: its {kind} is {found}, but {digest} is expected. Get the file again (delete it, if it came from "
-            f"the hub); to accept what is there, set the entry's `checksum` to {kind}:{found} or null."
-        )
+        remedy = f"to accept what is there, set the entry's `checksum` to {kind}:{found} or null."
+        again = "Get the file again (delete it, if it came from the hub)"
+        raise UserError(f"{path}: its {kind} is {found}, but {digest} is expected. {again}; {remedy}")
 
 
 def _json_lines(path: Path, text: str) -> list[Any]:
@@ -186,17 +180,14 @@ def _try(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
             fault, reason = _fault(causes), _sentence(error)
             if fault == "missing":
                 raise Missing(f"{name}: {place} cannot be had from the hub: {reason}") from error
+            failed = f"{name}: {place} cannot be loaded from the hub"
+            remedy = "or download the file and give its `path`."
             if fault == "other":
-                raise UserError(
-                    f"{name}: {place} cannot be loaded from the hub: {reason} Correct the entry, or download "
-                    "the file and give its `path`."
-                ) from error
+                raise UserError(f"{failed}: {reason} Correct the entry, {remedy}") from error
             reason = _sentence(causes[-1])  # the first only says to check the connection
             if fault == "offline" or attempt == attempts:
-                raise Unreachable(
-                    f"{name}: {place} cannot be loaded from the hub (tried {attempt} times): {reason} "
-                    "Check the network and run again, or download the file and give its `path`."
-                ) from error
+                remedy = f"Check the network and run again, {remedy}"
+                raise Unreachable(f"{failed} (tried {attempt} times): {reason} {remedy}") from error
             wait = WAIT * 2 ** (attempt - 1)
             say("pools", f"{name}: {place}: {reason} Trying again in {wait:.0f} s ({attempt + 1} of {attempts}).")
             time.sleep(wait)
@@ -229,11 +220,9 @@ def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "tr
         return "missing"  # `datasets` drops the hub's own error
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return "offline"
-    if any(isinstance(cause, TransportError | ConnectionError | TimeoutError) for cause in causes) or any(
-        status in (408, 429, *range(500, 600)) for status in statuses
-    ):
-        return "transient"
-    return "other"
+    cut = any(isinstance(cause, TransportError | ConnectionError | TimeoutError) for cause in causes)
+    busy = any(status in (408, 429, *range(500, 600)) for status in statuses)
+    return "transient" if cut or busy else "other"
 
 
 def _sentence(error: BaseException) -> str:

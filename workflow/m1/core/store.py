@@ -16,7 +16,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ _locked: set[Path] = set()
 one's lock."""
 
 
-class Store(AbstractContextManager["Store"]):
+class Store:
     """Keys (see :func:`m1.core.files.digest`) to JSON objects; what :meth:`put` has returned from survives a kill and a
     power cut.
 
@@ -57,6 +57,9 @@ class Store(AbstractContextManager["Store"]):
     def refresh(self) -> None:
         """Notice what other processes have added, see :meth:`m1.core.segments.SegmentIndex.refresh`."""
         self._index.refresh()
+
+    def __enter__(self) -> Store:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -145,8 +148,7 @@ class Store(AbstractContextManager["Store"]):
             self._index.note(path, line)
 
     def _new_segment(self) -> tuple[Path, int]:
-        name = f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        path = self.folder / name
+        path = self.folder / f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         sync_folder(self.folder)
         return path, descriptor
@@ -155,9 +157,8 @@ class Store(AbstractContextManager["Store"]):
     def lock(self) -> Iterator[None]:
         """Be the one process that spends for this store: wait for the others, then see what they have added.
 
-        The lock is one of the kernel's (POSIX, on the file ``lock``), which releases it however its process ends;
-        nothing is ever left to be cleaned up. Where the file system has none, that is said, and the work goes on
-        without it. Writing needs no lock.
+        The lock is one of the kernel's (POSIX, on the file ``lock``), which releases it however its process ends. Where
+        the file system has none, that is said once, and the work goes on without it. Writing needs no lock.
 
         Raises:
             UserError: the folder cannot be written.

@@ -42,9 +42,6 @@ def is_ambiguous(question: Question) -> bool:
     return len({text.lower() for text in question.options}) < len(set(question.options))
 
 
-# The released rules
-
-
 def match_released(extracted: str, question: Question, last: bool) -> Match:
     """The correct option if the text is exactly its text, ``L. text`` or letter, case folded; else by the patterns."""
     letter, text = question.answer, question.answer_text.lower()
@@ -109,9 +106,6 @@ def _most_similar(text: str, shown: dict[str, str]) -> str:
         if matcher.quick_ratio() >= highest and (ratio := matcher.ratio()) >= highest:
             chosen, highest = letter, ratio
     return chosen
-
-
-# The strict rules
 
 
 def match_strict(extracted: str, question: Question) -> Match:

@@ -119,13 +119,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         raise UserError(f"{arguments.predictions}: {error}") from None
     records.write(arguments.output, scores, Score)
-    write_manifest(
-        arguments.manifest,
-        inputs={"predictions": arguments.predictions, **{f"questions {path}": path for path in arguments.questions}},
-        settings={"protocol": protocol},
-        counts=summarize(scores, questions, protocol),
-        started=started,
-    )
+    inputs = {"predictions": arguments.predictions, **{f"questions {path}": path for path in arguments.questions}}
+    settings, counts = {"protocol": protocol}, summarize(scores, questions, protocol)
+    write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
 
 
 if __name__ == "__main__":
