@@ -36,9 +36,7 @@ def extract_boxed(text: str) -> str:
 
 def _last_box(text: str) -> str:
     """From the last ``\\boxed`` (else ``\\fbox``) to the brace that closes it; the whole text where nothing does."""
-    start = text.rfind(r"\boxed")
-    if start < 0:
-        start = text.rfind(r"\fbox")
+    start = text.rfind(r"\boxed" if r"\boxed" in text else r"\fbox")
     if start < 0:
         return text
     depth = 0

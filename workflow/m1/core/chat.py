@@ -55,7 +55,7 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class TurnTokens:
-    """How a chat template opens a turn (a special token, role, what closes it) and ends the assistant's (another)."""
+    """How a chat template opens a turn (special token, role, what follows) and ends the assistant's (special token)."""
 
     opening: str
     closing: str

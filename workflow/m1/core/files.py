@@ -141,7 +141,6 @@ def write_manifest(
 
     Args:
         inputs: name to file; recorded with its SHA-256 (a model folder by its identity).
-        settings: the configuration that was in force.
         counts: numbers in and out of the step.
         started: ``time.time()`` at the start, for the seconds (wall clock).
         known: hashes of inputs that the step has computed already; a model of tens of gigabytes is not read twice.

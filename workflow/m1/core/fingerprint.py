@@ -40,8 +40,7 @@ import m1
 PACKAGE = Path(m1.__file__).parent
 WITHOUT_EFFECT = {"m1.core.errors", "m1.core.progress"}
 """Modules that only say things: what is said to the user makes no step run again."""
-HELP = {"help", "description", "epilog", "metavar"}
-"""Keyword arguments of :mod:`argparse` that only say things."""
+HELP = {"help", "description", "epilog", "metavar"}  # keyword arguments of argparse that only say things
 HARMLESS_BASES = {"typing.Protocol", "typing.NamedTuple", "typing.Generic", "object", "Exception", "ValueError"}
 """Classes outside the package that call no method by its name; methods of their subclasses may be renamed."""
 NOT_RUN = {"__name__ == '__main__'", "TYPE_CHECKING", "typing.TYPE_CHECKING"}
@@ -103,10 +102,7 @@ def fingerprint(module: str) -> str:
 
 @cache
 def _kept() -> tuple[Path, dict[str, Any]]:
-    """The file beside Python's own compiled code, and the fingerprints in it that are of the very same sources.
-
-    What is edited while this process runs is not seen.
-    """
+    """The file beside Python's own compiled code, and its fingerprints of the sources as they are at the first call."""
     parse_module.cache_clear()
     sources = hashlib.sha256(sys.version.encode())
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -123,8 +119,7 @@ class Step(NamedTuple):
     """What a rule runs; as a param of the rule, it is the fingerprint and nothing else.
 
     Snakemake compares the text of commands, too. So they say ``python -m {params.code.module}``, and the module may
-    move. Of params it records the ``repr`` of built-in types only, a tuple's among them; another object would be left
-    out, and no change of code would rerun anything.
+    move. Of params it records the ``repr`` of built-in types only, a tuple's among them, and leaves other objects out.
     """
 
     fingerprint: str

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 from m1.core.records import LETTERS
 
-YES_NO_MAYBE = ("yes", "no", "maybe")
-"""The options of PubMedQA, always in this order (B.3)."""
+YES_NO_MAYBE = ("yes", "no", "maybe")  # the options of PubMedQA, always in this order (B.3)
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]*);")
 _INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\ue000-\uf8ff\U000f0000-\U0010ffff\ud800-\udfff]")
@@ -59,12 +58,12 @@ def medmcqa(raw: Mapping[str, Any]) -> Parts:
 
 def mmlu(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``choices`` (a list), ``answer`` (number of the right one, from 0)."""
-    return _by_number(raw, _list_options(raw, "choices"), "answer")
+    return _by_number(raw, _texts(raw, "choices"), "answer")
 
 
 def mmlu_pro(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``options`` (a list of 3 to 10), ``answer`` (a letter), ``answer_index`` (from 0, must agree)."""
-    parts = _by_number(raw, _list_options(raw, "options"), "answer_index")
+    parts = _by_number(raw, _texts(raw, "options"), "answer_index")
     if clean(_text(raw, "answer")) != parts.answer:
         raise Refused("answer", "not the letter of the option whose number is given", raw["answer"])
     return parts
@@ -86,7 +85,7 @@ def medbullets(raw: Mapping[str, Any]) -> Parts:
 
 def headqa(raw: Mapping[str, Any]) -> Parts:
     """``data``: ``Question``, ``Options`` (letter to text), ``Correct Option`` (its letter), ``Correct Answer``."""
-    return _by_letter(_mapping(raw, "data"), "Question", "Options", "Correct Option", "Correct Answer")
+    return _by_letter(_nested(raw, "data"), "Question", "Options", "Correct Option", "Correct Answer")
 
 
 def medxpertqa(raw: Mapping[str, Any]) -> Parts:
@@ -97,7 +96,7 @@ def medxpertqa(raw: Mapping[str, Any]) -> Parts:
 
 def pubmedqa(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``context`` with ``contexts`` (paragraphs, put on lines), ``final_decision`` (yes, no or maybe)."""
-    paragraphs: Any = _mapping(raw, "context").get("contexts")
+    paragraphs: Any = _nested(raw, "context").get("contexts")
     listed = isinstance(paragraphs, Sequence) and not isinstance(paragraphs, str)
     if not listed or not all(isinstance(text, str) for text in paragraphs):
         raise Refused("context.contexts", "not a list of texts", paragraphs)
@@ -128,25 +127,18 @@ def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
     return value
 
 
-def _nested_options(raw: Mapping[str, Any], field: str) -> Any:
-    """A list or mapping; a table of plain cells (CSV) holds it as JSON."""
+def _nested(raw: Mapping[str, Any], field: str, kind: type = Mapping, reason: str = "not a mapping") -> Any:
+    """A mapping or list; a table of plain cells (CSV) holds it as JSON."""
     value = raw.get(field)
     with suppress(ValueError):
-        return json.loads(value) if isinstance(value, str) else value
+        value = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(value, kind) or isinstance(value, str):
+        raise Refused(field, reason, value)
     return value
 
 
-def _mapping(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    value = _nested_options(raw, field)
-    if not isinstance(value, Mapping):
-        raise Refused(field, "not a mapping", value)
-    return value
-
-
-def _list_options(raw: Mapping[str, Any], field: str) -> list[str]:
-    value = _nested_options(raw, field)
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise Refused(field, "not a list of texts", value)
+def _texts(raw: Mapping[str, Any], field: str) -> list[str]:
+    value = _nested(raw, field, Sequence, "not a list of texts")
     return [_text(dict(enumerate(value)), number, field) for number in range(len(value))]
 
 
@@ -165,7 +157,7 @@ def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Pa
 def _by_letter(raw: Mapping[str, Any], question: str, options: str, answer: str, said: str | None = None) -> Parts:
     """By the names of its fields. Letters without a text (columns that other records fill) do not count."""
     stem = _text(raw, question)
-    there = {letter: text for letter, text in _mapping(raw, options).items() if text is not None}
+    there = {letter: text for letter, text in _nested(raw, options).items() if text is not None}
     letters = sorted(there)
     if letters != list(LETTERS[: len(letters)]):
         raise Refused(options, "letters are not A, B, C, ... without a gap", letters)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from m1.core.records import LETTERS, Question
 
-BOXED = "Return your final response within \\boxed{}."
-"""The instruction of B.1 and B.3."""
+BOXED = "Return your final response within \\boxed{}."  # the instruction of B.1 and B.3
 HUATUO = "Please answer the following multiple-choice question:"
 """Goes before the question for HuatuoGPT-o1, as its own authors evaluate it: the model then writes ``## Thinking`` and,
 after ``## Final Response``, its answer, without a box (:func:`m1.score.match.final_response`)."""

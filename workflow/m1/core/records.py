@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 from m1.core.errors import UserError
 from m1.core.files import digest, replacing
 
-LETTERS = "ABCDEFGHIJKLMN"
-"""Letters of the options, in order; fourteen, as the released matching knows."""
+LETTERS = "ABCDEFGHIJKLMN"  # letters of the options, in order; fourteen, as the released matching knows
 
 
 class InvalidRecord(ValueError):
@@ -222,8 +221,7 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
     return result
 
 
-PART = 1024
-"""Records that are written, or read, at a time."""
+PART = 1024  # records that are written, or read, at a time
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ARROW |= {tuple[str, ...]: pa.list_(pa.string()), tuple[int, ...]: pa.list_(pa.int32())}

@@ -34,10 +34,8 @@ _AFTER_SUM = len(b'{"crc":"01234567')
 _BEFORE_KEY = len(b'{"crc":"01234567","key":"')
 _FORGET = b'","forget":'
 _KEY = re.compile(r"[0-9A-Za-z_.:-]+")
-Place = tuple[Path, int, int]
-"""Segment of a record, the byte that it begins at, and its length in bytes."""
-Damage = tuple[Path, int, str]
-"""Segment of a line that is not sound, the byte that it begins at, and its key."""
+Place = tuple[Path, int, int]  # segment of a record, the byte that it begins at, and its length in bytes
+Damage = tuple[Path, int, str]  # segment of a line that is not sound, the byte that it begins at, and its key
 
 
 class Line(NamedTuple):
@@ -120,19 +118,16 @@ class SegmentIndex:
             UserError: a segment cannot be read, or it is gone or shorter than it was.
         """
         damaged, unfinished = self._read_on()
-        if self._without_value(unfinished):
+        if any(key not in self.places for _, _, key in unfinished):
             time.sleep(UNFINISHED_SECONDS)
             more, still = self._read_on()
             damaged += more + [place for place in still if place in unfinished]
             self._stuck |= {path: path.stat().st_size for path, _, _ in still}
-        if lost := self._without_value(damaged):
+        if lost := [place for place in damaged if place[2] not in self.places]:
             shown = ", ".join(f"{path.name} byte {offset:,}" for path, offset, _ in lost[:SHOWN])
             others = f" and {len(lost) - SHOWN:,} more" if len(lost) > SHOWN else ""
             what = f"{len(lost):,} damaged or unfinished record{'s' * (len(lost) > 1)} left out"
             say("store", f"{self.folder}: {what}; asked again when needed ({shown}{others})")
-
-    def _without_value(self, damaged: list[Damage]) -> list[Damage]:
-        return [place for place in damaged if place[2] not in self.places]
 
     def _read_on(self) -> tuple[list[Damage], list[Damage]]:
         """Note where the values are that are new; the new damaged lines, and last lines without their end."""

@@ -25,8 +25,7 @@ from m1.core.files import sync_folder
 from m1.core.progress import say
 from m1.core.segments import SegmentIndex, is_sound, record_line, scan, usable
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks answers."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
 _locked: set[Path] = set()
 """Folders that this process has the lock of: a second descriptor of a lock file, once closed, would release the first
 one's lock."""

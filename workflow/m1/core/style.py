@@ -21,8 +21,7 @@ COLOURS = ["#0072B2", "#E69F00", "#000000", "#009E73", "#CC79A7", "#56B4E9", "#D
 """Okabe and Ito's colours for colour-blind readers, in an order in which the first three differ most in grey."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 """One more than there are colours, so that pairs of both repeat only after 56 models."""
-MUTED = "0.45"
-"""Grey of what is not data."""
+MUTED = "0.45"  # grey of what is not data
 COLUMNS = 6
 """Panels side by side: ten benchmarks, their average and the legend are two rows, as in Figures 1 and 3."""
 
