@@ -78,11 +78,9 @@ class TurnTokens:
         named = re.search(rf"{token}\s*user({token}?\s*)$", before)
         opening = named or re.search(rf"{token}\s*$", before)
         if not found or not opening:
-            raise UserError(
-                f"{tokenizer.name_or_path}: its chat template opens a turn without a special token ({before[-40:]!r} "
-                "goes before the user's text), so thinking cannot be marked; choose a base of the kinds that "
-                "docs/training.md lists"
-            )
+            fault = f"opens a turn without a special token ({before[-40:]!r} goes before the user's text)"
+            remedy = "so thinking cannot be marked; choose a base of the kinds that docs/training.md lists"
+            raise UserError(f"{tokenizer.name_or_path}: its chat template {fault}, {remedy}")
         after = chat(tokenizer, "QUESTION", "REPLY").rpartition("REPLY")[2]
         end = re.search(token, after)
         return cls(opening[1], named[2] if named else "\n", end[1] if end else tokenizer.eos_token)

@@ -1,5 +1,4 @@
-"""When a filter model's or the teacher's answer counts as correct (3.1). The evaluation's rules are others:
-:mod:`m1.score.match`."""
+"""When a filter model's or the teacher's answer counts as correct (3.1); :mod:`m1.score.match` is the evaluation's."""
 
 from __future__ import annotations
 

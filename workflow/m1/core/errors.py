@@ -18,8 +18,7 @@ def first_line(error: Exception) -> str:
 
 
 def tell(line: str) -> None:
-    """Print a line for the person who waits (stdout: rules leave it to the terminal) and for the log (stderr: rules
-    send it there); once only, where both are the same."""
+    """Print a line on the terminal (rules leave it stdout) and in the log (rules send stderr there), if they differ."""
     print(line, file=sys.stderr, flush=True)
     with suppress(ValueError):  # a stream that is closed
         try:

@@ -11,7 +11,6 @@ from m1.core.errors import tell
 class Progress:
     """Counts work done and says so at most every ``every`` seconds, and once at the end.
 
-    Rules send stderr to their log and leave stdout to the terminal, so the line is written to both.
     Bars that redraw themselves do not mix when several rules run at once; lines do.
     """
 

@@ -12,8 +12,8 @@ after ``## Final Response``, its answer, without a box (:func:`m1.score.match.fi
 
 def question_text(question: Question) -> str:
     """Context if any, stem, and the options one to a line as ``A. text`` (B.3)."""
-    parts = [question.context] if question.context else []
-    return "\n".join([*parts, question.stem, *options_lines(question.options)])
+    context = [question.context] if question.context else []
+    return "\n".join([*context, question.stem, *options_lines(question.options)])
 
 
 def options_lines(options: tuple[str, ...]) -> list[str]:
@@ -22,11 +22,7 @@ def options_lines(options: tuple[str, ...]) -> list[str]:
 
 
 def evaluation_prompt(text: str, style: str) -> str:
-    """The user turn at evaluation (B.3), from a :func:`question_text`.
-
-    The style is ``plain`` (the instruction after it), ``cot`` (+CoT), ``thinking`` (no instruction: m1 models) or
-    ``huatuo`` (HuatuoGPT-o1).
-    """
+    """The user turn at evaluation (B.3), from a :func:`question_text`; ``thinking`` is for m1 models, ``cot`` +CoT."""
     return {
         "plain": f"{text}\n{BOXED}",
         "cot": f"{text}\nLet's think step by step. {BOXED}",

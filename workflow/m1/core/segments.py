@@ -71,11 +71,7 @@ def is_sound(line: bytes) -> bool:
 
 
 def record_line(key: str, kind: str, content: Any) -> bytes:
-    """A line of a segment; ``kind`` is ``value`` or ``forget``.
-
-    Raises:
-        ValueError: the key is no digest.
-    """
+    """A line of a segment; ``kind`` is ``value`` or ``forget``. A key that is no digest is a ValueError."""
     if not _KEY.fullmatch(key):
         raise ValueError(f"a store's key is a digest, not {key!r}")
     rest = f'","key":"{key}","{kind}":{json.dumps(content, separators=(",", ":"))}}}\n'.encode("ascii")

@@ -1,5 +1,4 @@
-"""Read a published set of records: a local file, one file on the Hugging Face hub, or a data set there through
-``datasets`` (3.1, B.1)."""
+"""Read a published set of records: a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
 
 from __future__ import annotations
 
@@ -18,9 +17,8 @@ from m1.core.progress import say
 from m1.core.settings import Source
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
-ATTEMPTS, WAIT = 4, 2.0
-"""A download is tried so often, each time with the hub client's own short retries; seconds before the second try,
-doubled each time."""
+ATTEMPTS = 4  # of a download, each with the hub client's own short retries
+WAIT = 2.0  # seconds before the second attempt, doubled each time
 
 T = TypeVar("T")
 

@@ -27,8 +27,7 @@ from m1.core.segments import SegmentIndex, is_sound, record_line, scan, usable
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
 _locked: set[Path] = set()
-"""Folders that this process has the lock of: a second descriptor of a lock file, once closed, would release the first
-one's lock."""
+"""Folders that this process has the lock of: closing a second descriptor of a lock file would release the lock."""
 
 
 class Store:
@@ -126,7 +125,6 @@ class Store:
         self._append([record_line(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 
     def _append(self, lines: list[bytes]) -> None:
-        """Write lines and note them."""
         if not lines:
             return
         remedy = f"The {len(self):,} records before are kept. Free space or correct the permissions and run again."

@@ -81,12 +81,12 @@ def column(panels: int) -> tuple[Figure, list[Axes]]:
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Save as PDF (vector, fonts embedded) or PNG (150 dpi), by suffix; atomic, and the same bytes each time."""
-    unlike: dict[str, Any] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
+    metadata: dict[str, Any] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
     for path in map(Path, paths):
-        if path.suffix not in unlike:
-            raise UserError(f"{path}: a figure is saved as {' or '.join(unlike)}")
+        if path.suffix not in metadata:
+            raise UserError(f"{path}: a figure is saved as {' or '.join(metadata)}")
         with replacing(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:], metadata=unlike[path.suffix])
+            figure.savefig(partial, format=path.suffix[1:], metadata=metadata[path.suffix])
     plt.close(figure)
 
 

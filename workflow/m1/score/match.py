@@ -175,8 +175,7 @@ def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
 
 
 def _behind_own_text(text: str, start: int, letter: str, question: Question) -> int | None:
-    """Where an option's text ends if it follows its letter behind marks only; ``start`` if none does, None if another's
-    does."""
+    """Where an option's text ends that follows its letter; ``start`` if none does, None if another option's does."""
     begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # it matches nothing, too
     follows = {}
     for known, option in _by_first_character(question.options).get(text[begin : begin + 1].casefold(), ()):

@@ -42,10 +42,10 @@ def score(
             question = questions.get(prediction.question_id)
             if question is None:
                 where = f"prediction {number} (benchmark {prediction.benchmark}, model {prediction.model})"
+                fault = f"{prediction.question_id!r} is not among the {len(questions):,} questions given"
                 raise UserError(
-                    f"{where}, field 'question_id': {prediction.question_id!r} is not among the {len(questions):,} "
-                    "questions given. Give the question file of that benchmark, or generate the predictions again if "
-                    "the benchmark has changed."
+                    f"{where}, field 'question_id': {fault}. Give the question file of that benchmark, or generate the "
+                    "predictions again if the benchmark has changed."
                 )
             key = (prediction.question_id, prediction.answer)
             if key not in scored:
@@ -58,12 +58,10 @@ def score(
 
 
 def _to_score(prediction: Prediction, question: Question, extracted: str, match: Match) -> Score:
-    carried = {name: getattr(prediction, name) for name in CARRIED}
+    same = {name: getattr(prediction, name) for name in CARRIED}
     letter = match.letter if match.letter in records.LETTERS else ""
     correct = match.letter == question.answer
-    return Score(
-        source=question.source, extracted=extracted, letter=letter, correct=correct, rule=match.rule, **carried
-    )
+    return Score(source=question.source, extracted=extracted, letter=letter, correct=correct, rule=match.rule, **same)
 
 
 def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protocol: ScoringProtocol) -> dict[str, Any]:
