@@ -27,8 +27,7 @@ from m1.core.progress import say
 
 UNFINISHED_SECONDS = 0.2
 """A last line without its end, which stays so for this long, is no longer taken for one that is being written."""
-SHOWN = 5
-"""Damaged records that are named one by one."""
+SHOWN = 5  # damaged records that are named one by one
 _BEFORE_SUM = b'{"crc":"'
 _AFTER_SUM = len(b'{"crc":"01234567')
 _BEFORE_KEY = len(b'{"crc":"01234567","key":"')

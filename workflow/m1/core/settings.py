@@ -76,13 +76,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Settings):
-    """Where a published set of records is, and what it must be; an entry of ``data``.
+    """Where a published set of records is, and what it must be; an entry of ``data``. ``path`` comes before ``hub``."""
 
-    A local file (``path``) comes before a data set on the hub.
-    """
-
-    path: str | None = None
-    hub: str | None = None
+    path: str | None = None  # local file
+    hub: str | None = None  # data set on the hub
     config: str | None = None
     split: str | None = None
     revision: str | None = None
