@@ -51,13 +51,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the package, to edit."""
     copy = shutil.copytree(PACKAGE, tmp_path / "m1", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "PACKAGE", copy)
-    module._cache.cache_clear()
+    module._kept.cache_clear()
     yield copy
-    module._cache.cache_clear()
+    module._kept.cache_clear()
 
 
 def fresh(name: str) -> str:
-    module._cache.cache_clear()
+    module._kept.cache_clear()
     return module.fingerprint(name)
 
 

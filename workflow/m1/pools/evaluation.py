@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from m1.core import records, sources
 from m1.core.errors import run
@@ -27,12 +28,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = EvaluationSettings.from_json(arguments.settings)
-    place, lists = sources.read_lists(settings, "published.evaluation")
+    place, rows = sources.read(replace(settings, key=sources.EVERY), "published.evaluation")
+    lists: dict[str, list[Any]] = {}
+    for row in rows:
+        lists.setdefault(row["source"], []).append(row)
     questions = []
     counts, refused_records = {}, {}
-    for key, rows in lists.items():
+    for key, inside in lists.items():
         name = settings.names.get(key, key)
-        parts, refused = to_parts(list(enumerate(rows)), LAYOUTS[settings.layout], f"{place}: {key}", name == key)
+        parts, refused = to_parts(list(enumerate(inside)), LAYOUTS[settings.layout], f"{place}: {key}", name == key)
         questions += to_questions(name, parts)
         counts[key] = {"questions": len(parts), "refused": len(refused)}
         refused_records[key] = refused
