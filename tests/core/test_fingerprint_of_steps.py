@@ -19,7 +19,7 @@ STEPS = {
     "m1.distill.traces": "teacher_prompt",
     "m1.select.sample": "draw_balanced",
     "m1.train.sft": "encode_all",
-    "m1.infer.sweep": "_token_counts",
+    "m1.infer.sweep": "shares",
     "m1.score.predictions": "_to_score",
     "m1.report.tables": "sample_domains",
 }
