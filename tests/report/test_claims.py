@@ -1,0 +1,221 @@
+"""Each claim by the paper's own numbers, and each function of a claim by numbers made for it."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from m1.core.errors import UserError
+from m1.report import claims, evidence
+from m1.report.evidence import Evidence, LackingError
+from score_files import PAPER
+
+CLAIMS = pd.read_csv(PAPER / "claims.csv", dtype=str, keep_default_na=False)
+OF_THE_PAPER = {
+    "budget-helps": (100, "seen"),
+    "steady": (94.44, "contradicted"),  # m1-7B-1K falls from 4,096 to 8,192
+    "7b-1k-gains": (6.18, "shown"),
+    "optimum-7b-1k": (4096, "shown"),
+    "optimum-7b-23k": (8192, "not seen"),
+    "optimum-32b-1k": (8192, "not seen"),
+    "overthinking": (-0.15, "seen"),
+    "saturates": (-0.92, "shown"),
+    "sota": (0.03, "seen"),
+    "sota-accuracy": (60.32, "shown"),
+    "sota-at-4k": (-0.63, "not seen"),
+    "huatuogpt-7b": (2.84, "shown"),
+    "huatuogpt-8b": (0.89, "seen"),
+    "ultramedical": (0.03, "seen"),
+    "ultramedical-match": (0.03, "seen"),
+    "various": (30, "seen"),
+    "rivals-70b": (3.88, "shown"),
+    "outperforms-70b": (-2.89, "contradicted"),
+    "larger-steeper": (-0.71, "not seen"),
+    "32b-highest": (100, "seen"),
+    "32b-leads": (95.71, "shown"),
+    "capacity": (100, "seen"),
+    "capacity-gain": (10.49, "shown"),
+    "challenging": (4.64, "shown"),
+    "knowledge": (2.57, "shown"),
+    "filter-1k": (0.26, "seen"),
+    "domain": (0.43, "seen"),
+    "dataset": (1.10, "seen"),
+    "dataset-accuracy": (56.55, "shown"),
+    "filter-23k": (0.95, "other number"),  # the text says 0.65
+    "filter-largest": (-0.84, "not seen"),
+    "scale": (3.78, "shown"),
+    "larger-consistent": (90, "not seen"),
+    "filtered-consistent": (70, "contradicted"),
+    "diverse-consistent": (80, "contradicted"),
+    "collected": (196157, "shown"),
+    "filtered": (37816, "shown"),
+    "m23k": (23493, "shown"),
+    "m1k": (1000, "shown"),
+    "imbalanced": (93.20, "shown"),
+    "balanced": (-34.56, "shown"),
+    "nine-benchmarks": (10, "contradicted"),
+    "eight-benchmarks": (10, "contradicted"),
+    "medmcqa-size": (4183, "contradicted"),
+    "gpqa-size": (390, "contradicted"),
+    "medbullets-size": (308, "contradicted"),
+    "medxpertqa-size": (1449, "contradicted"),
+    "lengths-m23k": (985, "shown"),
+    "lengths-tail": (1791, "shown"),
+    "limit-8k": (7461, "shown"),
+}
+PICTURES = {"forcing", "forcing-minimal", "forcing-errors", "forcing-unable", "longest-thinking", "lengths-s1k"}
+"""Claims on what the paper prints as a picture only."""
+
+
+@pytest.fixture(scope="module")
+def paper() -> Evidence:
+    return evidence.published(
+        {name: pd.read_csv(PAPER / f"{name}.csv") for name in ("table1", "table2")},
+        *(pd.read_csv(PAPER / f"{name}.csv") for name in ("figure1", "table3", "lengths", "benchmarks")),
+        seed=42,
+    )
+
+
+@pytest.fixture(scope="module")
+def assessed(paper: Evidence) -> pd.DataFrame:
+    return claims.assess(CLAIMS, paper, Evidence({}, 10), "", "claims.csv").set_index("id")
+
+
+def test_every_claim_has_its_own_id_function_and_place(assessed: pd.DataFrame) -> None:
+    assert CLAIMS["id"].is_unique
+    assert set(CLAIMS["id"]) == {*OF_THE_PAPER, *PICTURES}
+    assert set(CLAIMS["function"]) == set(claims.FUNCTIONS)
+    assert all(
+        re.fullmatch(r"Abstract|(Figure|Table) \d|[1-5](\.\d)?|[A-C](\.\d)?", place) for place in CLAIMS["section"]
+    )
+    assert ((CLAIMS["test"] != "") | (CLAIMS["number"] != "")).all()
+
+
+@pytest.mark.parametrize("claim", OF_THE_PAPER)
+def test_claim_by_the_papers_own_numbers(assessed: pd.DataFrame, claim: str) -> None:
+    value, verdict = OF_THE_PAPER[claim]
+    assert assessed.loc[claim, "tables"] == pytest.approx(value, abs=0.005)
+    assert assessed.loc[claim, "tables_verdict"] == verdict
+    assert assessed.loc[claim, "why"].startswith("this run has no")
+
+
+@pytest.mark.parametrize("claim", sorted(PICTURES))
+def test_what_is_only_a_picture_is_out_of_reach(assessed: pd.DataFrame, claim: str) -> None:
+    assert assessed.loc[claim, "tables_verdict"] == assessed.loc[claim, "verdict"] == "out of reach"
+    assert assessed.loc[claim, "why"].startswith("the paper prints no")
+
+
+def test_intervals_are_those_of_binomials(paper: Evidence) -> None:
+    row = pd.read_csv(PAPER / "table1.csv").set_index("model").loc["m1-7B-23K"]
+    sizes = pd.read_csv(PAPER / "benchmarks.csv")
+    p = row[sizes["column"]].to_numpy(float) / 100
+    spread = 100 * np.sqrt((p * (1 - p) / sizes["n"]).sum()) / len(p)
+    drawn = claims.average(paper, "table1/<10B LLMs/m1-7B-23K")[1:]
+    assert drawn.std() == pytest.approx(spread, rel=0.05)
+    drawn = claims.average(paper, "figure1/m1-7B-23K/4096")[1:]
+    assert drawn.std() == pytest.approx(spread, rel=0.06)
+
+
+def cells(**found: list[list[float]]) -> Evidence:
+    """Evidence of cells, the estimate and then draws; double underscores stand for slashes."""
+    return Evidence({name.replace("__", "/"): np.array(values, float) for name, values in found.items()}, 2)
+
+
+def test_rows_against_rows() -> None:
+    found = cells(g__a=[[50, 70], [40, 60]], g__b=[[40, 60], [50, 70]], g__c=[[20, 90], [20, 90]])
+    assert claims.average(found, "g/a").tolist() == [60, 50]
+    assert claims.difference(found, "g/a", "g/b").tolist() == [10, -10]
+    assert claims.difference_of_gains(found, "g/a", "g/b", "g/c", "g/b").tolist() == [5, -5]
+    assert claims.lead(found, "g/a", "g/b", "g/c").tolist() == [5, -10]
+    assert claims.above_mean(found, "g/a", "g/b", "g/c").tolist() == [7.5, -7.5]
+    assert claims.benchmarks_ahead(found, "g/a", "g/b").tolist() == [100, 0]
+    assert claims.benchmarks_ahead(found, "g/a", "g/b", "g/c").tolist() == [50, 0]
+    assert claims.first_step_lead(found, "g/b", "g/a", "g/c").tolist() == [10 + 5, -10 - 5]
+    assert claims.gain_on_hard(found, "g/a", "g/c").tolist() == [30 + 20, 20 + 30]
+    assert claims.mean_of(found, "g/a", "g/b").tolist() == [55, 55]
+    assert claims.number_of(found, "g").tolist() == [3]
+
+
+def test_a_group_leaves_the_papers_own_rows_out() -> None:
+    found = Evidence(
+        {f"g/{name}": np.array([[value]]) for name, value in {"m1-x": 9.0, "m1-y": 99.0, "b": 4.0}.items()}, 1
+    )
+    assert claims.lead(found, "g/m1-x", "g").tolist() == [5]
+    assert found.used >= {"g/m1-x", "g/b"}
+
+
+def test_curves() -> None:
+    found = cells(f__16=[[10, 50]], f__32=[[20, 40]], f__64=[[21, 60]], o__16=[[5, 55]], o__32=[[5, 5]], o__64=[[5, 5]])
+    assert claims.rising(found, "f").tolist() == [100]
+    assert claims.rising(found, "f", "o").tolist() == [50]
+    assert claims.steps_up(found, "f").tolist() == [50]  # 30, 30, 40.5
+    assert claims.best_budget(found, "f").tolist() == [64]
+    assert claims.best_budget(found, "o").tolist() == [16]
+    assert claims.mean_change(found, "16", "64", "f", "o").tolist() == [(10.5 - 25) / 2]
+    assert claims.saturation(found, "32", "f").tolist() == [10.5]
+    assert claims.leading_points(found, "f", "o").tolist() == [pytest.approx(100 * 5 / 6)]
+    equal = cells(f__16=[[10.0]], f__128=[[10.0]], f__64=[[10.0]])
+    assert claims.best_budget(equal, "f").tolist() == [16]
+
+
+def test_forced_counts_and_shares() -> None:
+    found = cells(f__0=[[10, 20]], f__1=[[12, 20]], f__8=[[6, 20]], part=[[30]], whole=[[120]], other=[[60]])
+    assert claims.forcing_change(found, "f").tolist() == [-0.5]
+    assert claims.forcing_gain(found, "f").tolist() == [1]
+    assert claims.share(found, "part", "whole").tolist() == [25]
+    assert claims.share_change(found, "part", "whole", "other", "whole").tolist() == [-25]
+
+
+def claim(**changes: str) -> dict[str, str]:
+    return {"id": "x", "function": "average", "cells": "a", "test": "> 0", "number": ""} | changes
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [((1, 1, 1), "shown"), ((1, -1, 1), "seen"), ((-1, 1, -1), "not seen"), ((-1, -1, -1), "contradicted")],
+)
+def test_verdict_goes_by_the_estimate_and_the_share_of_draws(drawn: tuple, expected: str) -> None:
+    estimate, *rest = drawn
+    values = np.array([estimate, *np.repeat(rest, 50)], float)
+    assert claims.verdict(values, claim(), "claims.csv") == expected
+
+
+def test_a_number_is_seen_inside_the_interval() -> None:
+    values = np.array([2.0, *np.linspace(1, 3, 99)])
+    assert claims.verdict(values, claim(test="", number="2.9"), "claims.csv") == "seen"
+    assert claims.verdict(values, claim(test="", number="3.1"), "claims.csv") == "contradicted"
+
+
+def test_printed_numbers_may_differ_by_one_in_the_last_digit() -> None:
+    assert claims.printed(0.2631, "0.27")
+    assert not claims.printed(0.95, "0.65")
+    assert claims.printed(50, "50")
+
+
+def test_a_remark_leaves_numbers_and_takes_the_verdict() -> None:
+    found = cells(a=[[5.0], [4.0]])
+    table = pd.DataFrame([claim()]).assign(section="1", words="", says="", unit="points", note="")
+    line = claims.assess(table, found, found, "embedded world", "claims.csv").iloc[0]
+    assert (line["found"], line["verdict"], line["why"]) == (5, "out of reach", "embedded world")
+    assert line["tables_verdict"] == "shown"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"function": "guess"}, "claim 'x', field 'function': 'guess'; it must be one of average, "),
+        ({"cells": "a; a"}, "claim 'x', field 'cells': 'a; a': "),
+        ({"test": "above 0"}, "claim 'x', field 'test': 'above 0'; it must be like '> 0'"),
+    ],
+)
+def test_a_claim_that_cannot_be_computed_is_named(changes: dict[str, str], message: str) -> None:
+    found = cells(a=[[5.0], [4.0]])
+    with pytest.raises(UserError, match=re.escape(f"claims.csv: {message}")):
+        claims.assess(pd.DataFrame([claim(**changes)]), found, found, "", "claims.csv")
+
+
+def test_missing_cells_are_named() -> None:
+    with pytest.raises(LackingError, match="no table1/x"):
+        Evidence({}, 10)["table1/x"]
+    with pytest.raises(LackingError, match="nothing of figure3/x"):
+        Evidence({}, 10).below("figure3/x")

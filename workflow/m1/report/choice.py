@@ -1,0 +1,113 @@
+"""What Table 1 is: ``budget_choice.csv``.
+
+The paper's m1 rows of Table 1 are, for each benchmark, the accuracy at the best of the thinking budgets, chosen on the
+test questions. A line for each m1 row of this run, and of the paper's Figure 1, says what that choice adds: the average
+at one fixed budget, at the best single one, and at the best of each benchmark, and what choosing alone would add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m1.report.evidence import CORRELATION, draw_points, fill_hidden
+from m1.report.statistics import generator
+
+LARGEST = 8192
+"""Tokens of the largest budget that Table 1 was chosen from; larger ones are an extrapolation."""
+FIXED = 4096
+"""Tokens of the budget that the paper calls optimal."""
+REPEATS = 1_000
+"""Halvings of the questions."""
+HALVES = f"chosen on one half of the questions, read on the other, {REPEATS:,} times"
+SIMULATED = f"simulated: no budget is better, answers at two budgets correlate by {CORRELATION}"
+COLUMNS = [
+    *("source", "model", "benchmarks", "fixed_budget", "at_fixed", "best_budget", "at_best", "at_best_of_each"),
+    *("table1", "gain", "gain_by_choice", "how"),
+]
+
+
+def summarise(accuracy: pd.DataFrame) -> dict[str, Any]:
+    """Averages of one model over benchmarks, in %: at the largest budget up to :data:`FIXED` (else the smallest), at
+    the best single budget, and at the best budget of each benchmark; ``gain`` is the last less the first.
+
+    Args:
+        accuracy: budgets (tokens, ascending) by benchmarks, in %, without gaps.
+    """
+    means = accuracy.mean(axis=1)
+    fixed = max((budget for budget in accuracy.index if budget <= FIXED), default=accuracy.index[0])
+    best = int(means.round(9).idxmax())  # of equal ones the first, which is the smallest
+    of_each = accuracy.max().mean()
+    averages = {"fixed_budget": fixed, "at_fixed": means[fixed], "best_budget": best, "at_best": means[best]}
+    return averages | {"at_best_of_each": of_each, "gain": of_each - means[fixed]}
+
+
+def read_on_other_half(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Accuracy at the best budget of one half of the questions, read on the other half.
+
+    Args:
+        correct: questions by budgets (ascending), at least two questions.
+
+    Returns:
+        In %: :data:`REPEATS` means of both ways round.
+    """
+    n, values = len(correct), correct.astype(float)
+    halves = (random.random((REPEATS, n)).argsort(axis=1) < n // 2).astype(float)
+    sums = halves @ values
+    others = values.sum(axis=0) - sums
+    rows = np.arange(REPEATS)
+    there = others[rows, sums.argmax(axis=1)] / (n - n // 2)
+    back = sums[rows, others.argmax(axis=1)] / (n // 2)
+    return 50 * (there + back)
+
+
+def gain_by_choice(accuracy: np.ndarray, n: np.ndarray, budgets: int, random: np.random.Generator) -> float:
+    """What the best of each benchmark would add to the average (points) if no budget were better than another one.
+
+    Args:
+        accuracy: of each benchmark, in %, at every budget.
+        n: its questions.
+        budgets: how many there are.
+    """
+    drawn = draw_points(np.tile(accuracy, (budgets, 1)), n, random)
+    return float((drawn.max(axis=1) - accuracy).mean())
+
+
+def paper_lines(
+    points: pd.DataFrame, table1: Mapping[str, float], benchmarks: pd.DataFrame, seed: int
+) -> list[dict[str, Any]]:
+    """A line for each model of the paper's Figure 1.
+
+    Args:
+        points: ``model``, ``column``, ``budget``, ``accuracy``, as read off the figure.
+        table1: Avg. of each row of the published Table 1.
+        benchmarks: ``column`` and ``n``.
+    """
+    lines = []
+    n = benchmarks["n"].to_numpy()
+    for model, accuracy in fill_hidden(points, list(benchmarks["column"])).items():
+        found = summarise(accuracy)
+        level = accuracy.loc[found["fixed_budget"]].to_numpy()
+        by_choice = gain_by_choice(level, n, len(accuracy), generator(seed, "choice", model))
+        where = {"source": "the paper's Figure 1", "model": model, "benchmarks": len(n), "table1": table1[model]}
+        lines.append(where | found | {"gain_by_choice": by_choice, "how": SIMULATED})
+    return lines
+
+
+def run_line(correct: Mapping[str, pd.DataFrame], seed: int, model: str) -> dict[str, Any]:
+    """The line of a model of this run, but for what it is called.
+
+    Args:
+        correct: benchmark to whether each question (row) is correct at each unforced budget (column).
+    """
+    accuracy = pd.DataFrame({key: 100 * wide.mean() for key, wide in correct.items()}).sort_index()
+    found = summarise(accuracy)
+    read = [
+        read_on_other_half(wide[accuracy.index].to_numpy(), generator(seed, "halves", model, key)).mean()
+        for key, wide in correct.items()
+    ]
+    by_choice = found["at_best_of_each"] - float(np.mean(read))
+    return {"benchmarks": len(correct), **found, "gain_by_choice": by_choice, "how": HALVES}

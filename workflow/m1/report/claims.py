@@ -1,0 +1,309 @@
+"""``claims.csv``: what the paper claims in words and numbers, what its own tables say, and what this run finds.
+
+Each line of ``resources/paper/claims.csv`` is a claim with the cells that it rests on and the function of this module
+that computes it (:data:`FUNCTIONS`). A function takes cells from :class:`m1.report.evidence.Evidence`, which the
+published tables and this run both fill. Its value is an array: the estimate, then bootstrap draws of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from m1.core.errors import UserError
+from m1.report.evidence import Evidence, LackingError
+from m1.report.statistics import LEVEL, percentiles
+
+SHOWN, SEEN, NOT_SEEN, CONTRADICTED = "shown", "seen", "not seen", "contradicted"
+OTHER_NUMBER, OUT_OF_REACH = "other number", "out of reach"
+OWN = "m1-"
+"""How the paper's own rows of Table 1 begin."""
+COLUMNS = [
+    *("id", "section", "words", "says", "unit", "test", "tables", "tables_low", "tables_high", "tables_verdict"),
+    *("found", "low", "high", "verdict", "why", "note"),
+]
+
+
+def average(evidence: Evidence, cell: str) -> np.ndarray:
+    """Mean over benchmarks; of a single number, itself."""
+    return evidence[cell].mean(axis=1)
+
+
+def mean_of(evidence: Evidence, *cells: str) -> np.ndarray:
+    """Mean of the cells over benchmarks that have some."""
+    return np.nanmean([np.nanmean(evidence[cell], axis=1) for cell in cells], axis=0)
+
+
+def difference(evidence: Evidence, first: str, second: str) -> np.ndarray:
+    """How far the first average is above the second."""
+    return average(evidence, first) - average(evidence, second)
+
+
+def difference_of_gains(evidence: Evidence, high: str, low: str, other_high: str, other_low: str) -> np.ndarray:
+    """How far one gain is above another one."""
+    return difference(evidence, high, low) - difference(evidence, other_high, other_low)
+
+
+def lead(evidence: Evidence, cell: str, *others: str) -> np.ndarray:
+    """How far an average is above the highest of others; of a group, its rows that are not the paper's own."""
+    return average(evidence, cell) - np.max(_others(evidence, others), axis=0)
+
+
+def above_mean(evidence: Evidence, cell: str, *others: str) -> np.ndarray:
+    """How far an average is above the mean of others."""
+    return average(evidence, cell) - np.mean(_others(evidence, others), axis=0)
+
+
+def _others(evidence: Evidence, addresses: tuple[str, ...]) -> list[np.ndarray]:
+    """Averages of cells, and of the rows below an address that are not the paper's own."""
+    found = []
+    for address in addresses:
+        if address in evidence.cells:
+            found.append(average(evidence, address))
+        else:
+            rows = [cell for name, cell in evidence.below(address).items() if not name.startswith(OWN)]
+            found += [cell.mean(axis=1) for cell in rows]
+    return found
+
+
+def benchmarks_ahead(evidence: Evidence, cell: str, *others: str) -> np.ndarray:
+    """% of the benchmarks on which a row is above all others."""
+    return 100 * (evidence[cell] > np.max([evidence[other] for other in others], axis=0)).mean(axis=1)
+
+
+def gain_on_hard(evidence: Evidence, high: str, low: str) -> np.ndarray:
+    """The gain on the half of the benchmarks on which the second row is lowest, less that on the others."""
+    order = np.argsort(evidence[low][0], kind="stable")
+    gain, half = evidence[high] - evidence[low], len(order) // 2
+    return gain[:, order[:half]].mean(axis=1) - gain[:, order[half:]].mean(axis=1)
+
+
+def first_step_lead(evidence: Evidence, *steps: str) -> np.ndarray:
+    """How far the gain of the first step is above the largest of the later ones."""
+    gains = np.diff([average(evidence, step) for step in steps], axis=0)
+    return gains[0] - gains[1:].max(axis=0)
+
+
+def curve(evidence: Evidence, address: str) -> tuple[np.ndarray, np.ndarray]:
+    """Budgets or forced counts, ascending, and the accuracies there: settings by draws by benchmarks."""
+    points = {int(name): cell for name, cell in evidence.below(address).items()}
+    settings = sorted(points)
+    return np.array(settings), np.array([points[setting] for setting in settings])
+
+
+def rising(evidence: Evidence, *curves: str) -> np.ndarray:
+    """% of curves, one for each model and benchmark, whose regression on log2 of the budget rises."""
+    shares = []
+    for address in curves:
+        budgets, accuracy = curve(evidence, address)
+        doublings = np.log2(budgets)
+        slopes = np.tensordot(doublings - doublings.mean(), accuracy, axes=1)  # but for a factor above zero
+        shares.append(100 * (slopes > 0).mean(axis=1))
+    return np.mean(shares, axis=0)
+
+
+def steps_up(evidence: Evidence, *curves: str) -> np.ndarray:
+    """% of the steps from each budget to the next on which the average of the benchmarks rises."""
+    return np.mean(
+        [100 * (np.diff(curve(evidence, address)[1].mean(axis=2), axis=0) > 0).mean(axis=0) for address in curves],
+        axis=0,
+    )
+
+
+def best_budget(evidence: Evidence, address: str) -> np.ndarray:
+    """The budget with the best average; the smallest of equal ones."""
+    budgets, accuracy = curve(evidence, address)
+    return budgets[accuracy.mean(axis=2).round(9).argmax(axis=0)]
+
+
+def mean_change(evidence: Evidence, low: str, high: str, *curves: str) -> np.ndarray:
+    """How the average changes from one budget to another one: the mean of models."""
+    return np.mean([difference(evidence, f"{address}/{high}", f"{address}/{low}") for address in curves], axis=0)
+
+
+def saturation(evidence: Evidence, at: str, *curves: str) -> np.ndarray:
+    """The gain of the doubling after a budget, less that of the doubling before: the mean of models."""
+    half, double = str(int(at) // 2), str(2 * int(at))
+    return mean_change(evidence, at, double, *curves) - mean_change(evidence, half, at, *curves)
+
+
+def leading_points(evidence: Evidence, address: str, *others: str) -> np.ndarray:
+    """% of the points, one for each benchmark and budget, at which a curve is above the others."""
+    _, accuracy = curve(evidence, address)
+    highest = np.max([curve(evidence, other)[1] for other in others], axis=0)
+    return 100 * (accuracy > highest).mean(axis=(0, 2))
+
+
+def forcing_change(evidence: Evidence, *curves: str) -> np.ndarray:
+    """The mean of all forced counts less none forced: the mean of models."""
+    return np.mean([_forced_gains(evidence, address).mean(axis=0) for address in curves], axis=0)
+
+
+def forcing_gain(evidence: Evidence, *curves: str) -> np.ndarray:
+    """The best forced count less none forced: the mean of models."""
+    return np.mean([_forced_gains(evidence, address).max(axis=0) for address in curves], axis=0)
+
+
+def _forced_gains(evidence: Evidence, address: str) -> np.ndarray:
+    """The average at each forced count less that of none: counts by draws."""
+    _, accuracy = curve(evidence, address)
+    return accuracy[1:].mean(axis=2) - accuracy[0].mean(axis=1)
+
+
+def share(evidence: Evidence, part: str, whole: str) -> np.ndarray:
+    """A number in % of another one."""
+    return 100 * average(evidence, part) / average(evidence, whole)
+
+
+def share_change(evidence: Evidence, part: str, whole: str, other_part: str, other_whole: str) -> np.ndarray:
+    """How far one share is above another one, in points."""
+    return share(evidence, part, whole) - share(evidence, other_part, other_whole)
+
+
+def number_of(evidence: Evidence, address: str) -> np.ndarray:
+    """How many cells there are."""
+    return np.array([len(evidence.below(address))])
+
+
+FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
+    function.__name__: function
+    for function in (
+        *(average, mean_of, difference, difference_of_gains, lead, above_mean, benchmarks_ahead, gain_on_hard),
+        *(first_step_lead, rising, steps_up, best_budget, mean_change, saturation, leading_points),
+        *(forcing_change, forcing_gain, share, share_change, number_of),
+    )
+}
+"""What ``function`` of a claim names."""
+
+
+def satisfied(values: np.ndarray, test: str, where: str) -> np.ndarray:
+    """Whether values pass a test: ``> 0``, ``>= 0``, ``< 0``, ``<= 0``, or ``2..3`` for from 2 to 3.
+
+    Raises:
+        UserError: a test in another form.
+    """
+    compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+    try:
+        if ".." in test:
+            low, high = map(float, test.split(".."))
+            return (low <= values) & (values <= high)
+        sign, limit = test.split()
+        return compare[sign](values.round(9), float(limit))
+    except (KeyError, ValueError):
+        raise UserError(f"{where}, field 'test': {test!r}; it must be like '> 0', '<= 1' or '2..3'") from None
+
+
+def verdict(values: np.ndarray, claim: Mapping[str, str], where: str) -> str:
+    """What values say of a claim.
+
+    Args:
+        values: the estimate, then draws.
+        claim: with ``test``, or where that is empty ``number``.
+
+    Returns:
+        ``shown`` where the estimate and 97.5 % of the draws pass the test, ``contradicted`` where neither it nor more
+        than 2.5 % of them do; else ``seen`` or ``not seen``, by the estimate. A number alone is ``seen`` inside the
+        95 % interval.
+    """
+    if not claim["test"]:
+        low, high = percentiles(values)
+        return SEEN if low <= float(claim["number"]) <= high else CONTRADICTED
+    passed = satisfied(values, claim["test"], where)
+    draws = passed[1:].mean() if len(passed) > 1 else float(passed[0])
+    if passed[0]:
+        return SHOWN if draws >= 1 - LEVEL / 2 else SEEN
+    return CONTRADICTED if draws <= LEVEL / 2 else NOT_SEEN
+
+
+def printed(value: float, number: str) -> bool:
+    """Whether a value is the printed number, give or take one in its last digit (a difference of two rounded ones)."""
+    last = 10.0 ** -len(number.partition(".")[2])
+    return abs(round(value / last) - round(float(number) / last)) <= 1
+
+
+def compute(claim: Mapping[str, str], evidence: Evidence, where: str) -> np.ndarray:
+    """The value of a claim: the estimate, then draws.
+
+    Raises:
+        LackingError: a cell that it rests on is not there.
+        UserError: there is no such function, or it takes another number of cells.
+    """
+    function = FUNCTIONS.get(claim["function"])
+    if function is None:
+        raise UserError(f"{where}, field 'function': {claim['function']!r}; it must be one of {', '.join(FUNCTIONS)}")
+    evidence.used.clear()
+    try:
+        return np.asarray(function(evidence, *claim["cells"].split("; ")), dtype=float)
+    except TypeError as error:
+        raise UserError(f"{where}, field 'cells': {claim['cells']!r}: {error}") from None
+
+
+def assess(claims: pd.DataFrame, paper: Evidence, run: Evidence, remark: str, where: str) -> pd.DataFrame:
+    """Every claim by the paper's own tables and by this run.
+
+    Args:
+        claims: ``resources/paper/claims.csv``, as text.
+        paper: the published numbers.
+        run: this run's.
+        remark: why this run's models are no claim about what the paper's are; empty where they are.
+        where: name of the file of claims, for messages.
+
+    Returns:
+        :data:`COLUMNS`; values in ``unit``, NaN where a cell is missing, with a 95 % interval where there are draws.
+
+    Raises:
+        UserError: a claim's function, cells or test are none.
+    """
+    lines = []
+    for claim in claims.to_dict("records"):
+        at = f"{where}: claim {claim['id']!r}"
+        line: dict[str, Any] = {**claim, "tables_verdict": OUT_OF_REACH, "verdict": OUT_OF_REACH}
+        reasons = []
+        try:
+            values = compute(claim, paper, at)
+        except LackingError as lacking:
+            reasons.append(f"the paper prints {lacking}")
+        else:
+            line |= dict(zip(("tables", "tables_low", "tables_high"), _interval(values)))
+            line["tables_verdict"] = _published_verdict(values, claim, at)
+        try:
+            values = compute(claim, run, at)
+        except LackingError as lacking:
+            reasons.append(f"this run has {lacking}")
+        else:
+            line |= dict(zip(("found", "low", "high"), _interval(values)))
+            reasons += _remarks(run, paper)
+            if np.isnan(values[0]):
+                reasons.append("an average needs every benchmark")
+            elif remark:
+                reasons.append(remark)
+            else:
+                line["verdict"] = verdict(values[~np.isnan(values)], claim, at)
+        lines.append(line | {"why": "; ".join(reasons)})
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float, float]:
+    """The estimate and the middle 95 % of its draws; NaN for the latter without draws."""
+    drawn = values[1:][~np.isnan(values[1:])]
+    return (float(values[0]), *(percentiles(drawn) if len(drawn) else (np.nan, np.nan)))
+
+
+def _published_verdict(values: np.ndarray, claim: Mapping[str, str], where: str) -> str:
+    """As :func:`verdict`; ``other number`` where the test is passed, but not by the number that the paper prints."""
+    same = not claim["number"] or printed(float(values[0]), claim["number"])
+    found = verdict(values, claim, where) if claim["test"] else SHOWN
+    return found if same or found in (NOT_SEEN, CONTRADICTED) else OTHER_NUMBER
+
+
+def _remarks(run: Evidence, paper: Evidence) -> list[str]:
+    """What a reader must know of the cells that were used last."""
+    taken = sorted(address.rpartition("/")[2] for address in run.used & run.published)
+    remarks = [f"as published: {', '.join(taken)}"] if taken else []
+    averaged = any(address.startswith(("table1", "table2", "figure")) for address in run.used)
+    if averaged and run.benchmarks < paper.benchmarks:
+        remarks.append(f"over {run.benchmarks} of {paper.benchmarks} benchmarks")
+    return remarks
