@@ -164,6 +164,20 @@ def test_a_prompt_of_another_form_has_no_letters_to_check(tmp_path: Path) -> Non
     assert sample.prompt.startswith("Where")
 
 
+def test_a_set_with_other_names_and_any_source(tmp_path: Path) -> None:
+    names = {"prompt": "question", "reasoning": "trajectory", "source": "source_type"}
+    other = {names.get(name, name): value for name, value in row(source="olympiad").items()}
+    [sample] = take(tmp_path, [other], pools={"*": "s1k"}, fields=names)
+    assert (sample.prompt, sample.thinking, sample.source) == (row()["prompt"], row()["reasoning"], "s1k")
+
+
+def test_without_an_optional_set_there_are_no_samples(tmp_path: Path) -> None:
+    assert run(tmp_path, path=str(tmp_path / "gone.jsonl"), optional=True) == []
+    assert json.loads((tmp_path / "s.json").read_text())["counts"]["samples"] == 0
+    with pytest.raises(UserError, match="1 records, but 1,000 are expected"):
+        take(tmp_path, [row(0)], rows=1000, optional=True)
+
+
 def test_an_empty_or_short_set_and_wrong_flags_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no record in it, so subset m1k would be empty"):
         take(tmp_path, [])

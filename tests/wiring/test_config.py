@@ -282,6 +282,18 @@ REFUSED = {
         changed("published/results", {"m1-small-1k": [{"from": "m1_results", "budget": 64}]}),
         "report.table1.budget: 192 is not among the budgets of m1-small-1k: [64]",
     ),
+    "unknown set beside the subsets": (
+        changed("report/figure8a/beside", {"s1K": "s1"}),
+        "report.figure8a.beside.s1K: there is no 's1'; did you mean 's1k'?",
+    ),
+    "set beside the subsets without a layout": (
+        changed("report/figure8a/beside", {"s1K": "medqa_test"}),
+        "data.medqa_test: key 'sources' is missing; report.figure8a.beside.s1K needs it",
+    ),
+    "set beside the subsets under a label of theirs": (
+        changed("report/figure8a/beside", {"m1K": "s1k"}),
+        "report.figure8a.beside.m1K: s1k is a subset of this run, or its label is taken",
+    ),
     "unknown base of Figure 8a": (changed("report/figure8a/base", "smal"), "report.figure8a.base: there is no 'smal'"),
     "unknown model in a table": (
         changed("report/table1/models", ["larg"]),

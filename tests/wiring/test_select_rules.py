@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from m1.wiring.config import prepare
+from m1.wiring.run import Run
 from m1.wiring.select import SelectRules
-from runs import demo_run, published_run, wildcards
+from runs import demo, demo_run, published_run, wildcards
 
 
 def test_only_balanced_subsets_need_domains() -> None:
@@ -40,3 +42,15 @@ def test_a_published_subset_is_read_from_its_entry() -> None:
     assert (settings["hub"], settings["split"]) == ("UCSC-VLAA/m23k-tokenized", "train")
     assert settings["sources"] == rules.run.config["data"]["m23k_tokenized"]["sources"]
     assert rules.local_file(subset) == []
+
+
+def test_a_set_beside_the_subsets_is_optional() -> None:
+    config = demo()
+    config["report"]["figure8a"]["beside"] = {"s1K": "s1k"}
+    config["data"]["s1k"]["path"] = "nowhere/s1k.jsonl"
+    rules, beside = SelectRules(Run(prepare(config))), wildcards(subset="s1k")
+    settings = json.loads(rules.published(beside))
+    assert (settings["path"], settings["optional"], settings["sources"]) == ("nowhere/s1k.jsonl", True, {"*": "s1k"})
+    assert rules.local_file(beside) == []
+    assert "<results>/select/s1k.parquet" in rules.run.hub_targets()
+    assert not json.loads(SelectRules(published_run()).published(wildcards(subset="m23k")))["optional"]

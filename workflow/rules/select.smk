@@ -72,7 +72,7 @@ rule select_published:
     benchmark:
         "<logs>/select_published/{subset}.tsv"
     wildcard_constraints:
-        subset=any_name(run.published["subsets"]),
+        subset=any_name([*run.published["subsets"], *run.beside]),
     localrule: True
     conda:
         "../../envs/data.yaml"

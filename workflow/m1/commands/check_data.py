@@ -82,6 +82,9 @@ def data_sets(run: Run) -> dict[str, DataSet]:
         )
     for name, entry in run.published["subsets"].items():
         found[entry] = DataSet.from_parts(run.config["data"][entry], {"used_by": [f"published.subsets.{name}"]})
+    for label, entry in run.config["report"]["figure8a"]["beside"].items():
+        used_by = {"used_by": [f"report.figure8a.beside.{label}"], "optional": True}
+        found[entry] = found.get(entry) or DataSet.from_parts(run.config["data"][entry], used_by)
     return found
 
 

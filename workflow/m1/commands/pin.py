@@ -32,7 +32,7 @@ def hub_places(run: Run) -> list[tuple[str, dict[str, Any]]]:
     models += [config["data"][entry] for entry in published["checkpoints"].values()]
     models += [run.recipes[name]["tokenizer"] for name in run.borrowing]
     sets = [source for kind in ("pools", "benchmarks") for source in config[kind].values()]
-    sets += [config["data"][entry] for entry in published["subsets"].values()]
+    sets += [config["data"][entry] for entry in [*published["subsets"].values(), *run.beside]]
     sets += [config["data"][one["from"]] for found in published["results"].values() for one in found]
     return [*(("model", one) for one in models), *(("dataset", one) for one in sets)]
 

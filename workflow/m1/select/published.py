@@ -14,8 +14,8 @@ domain_name             MeSH qualifier (m1K only)                     domain; em
 answer_letter           letter of the correct option                    checked against the prompt
 ======================= ============================================= ===========================
 
-Texts stay as published, character by character. ``text`` is not read: :mod:`m1.train.text` makes it anew, with the
-model's own template.
+A set may call them otherwise (``fields``). Texts stay as published, character by character. ``text`` is not read:
+:mod:`m1.train.text` makes it anew, with the model's own template.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset
     Args:
         rows: records in the layout above.
         place: file or data set, for messages.
-        pools: hub id of a training pool to its key in this run.
+        pools: hub id of a training pool to its key in this run; ``*`` for any other.
         subset: name of the subset.
 
     Returns:
@@ -69,6 +69,18 @@ def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset
     ]
 
 
+def rename(rows: Iterable[Any], fields: Mapping[str, str]) -> list[Any]:
+    """Records with the fields of the layout under its names.
+
+    Args:
+        fields: name in the layout to name in the records.
+    """
+    names = {own: name for name, own in fields.items()}
+    return [
+        {names.get(own, own): value for own, value in row.items()} if isinstance(row, dict) else row for row in rows
+    ]
+
+
 def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Sample:
     if not isinstance(row, Mapping):
         raise UserError(
@@ -78,7 +90,8 @@ def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Samp
     prompt, thinking, answer, hub = (
         _text(row, field, where) for field in ("prompt", "reasoning", "distilled_answer_string", "source")
     )
-    if hub not in pools:
+    pool = pools.get(hub, pools.get("*"))
+    if pool is None:
         raise UserError(
             f"{where}, field 'source': {hub!r} is none of the known pools "
             f"{', '.join(pools) or '(none)'}. Name its pool in `sources`."
@@ -94,9 +107,7 @@ def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Samp
         raise UserError(
             f"{where}, field 'domain_name': {domain!r}; it must be the name of a MeSH qualifier, or absent."
         )
-    return Sample(
-        digest([pools[hub], prompt])[:16], pools[hub], domain or "", prompt, thinking, answer, subset, RULE, 0
-    )
+    return Sample(digest([pool, prompt])[:16], pool, domain or "", prompt, thinking, answer, subset, RULE, 0)
 
 
 def _text(row: Mapping[str, Any], field: str, where: str) -> str:
@@ -120,12 +131,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = PublishedSettings.from_json(arguments.settings)
-    place, rows = sources.read(settings, arguments.subset)
-    samples = to_samples(rows, place, settings.sources, arguments.subset)
+    try:
+        place, rows = sources.read(settings, arguments.subset)
+        samples = to_samples(rename(rows, settings.fields), place, settings.sources, arguments.subset)
+    except (sources.Missing, sources.Unreachable) as error:
+        if not settings.optional:
+            raise
+        place, rows, samples = f"nowhere ({error})", [], []
     records.write(arguments.output, samples, Sample)
     write_manifest(
         arguments.manifest,
-        inputs={"published": settings.path} if settings.path else {},
+        inputs={"published": settings.path} if settings.path and rows else {},
         settings={"subset": arguments.subset, **asdict(settings)},
         counts={
             "published": len(rows),

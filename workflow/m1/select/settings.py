@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from m1.core.settings import Count, Settings, Source
@@ -23,4 +23,8 @@ class PublishedSettings(Source):
     """Where a published subset is; an entry of ``data``."""
 
     sources: dict[str, str]
-    """What the set calls a training pool (a hub id) to its key in this run."""
+    """What the set calls a training pool (a hub id) to its key in this run; ``*`` for any other."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """Field of the layout to what the set calls it, where that is another name."""
+    optional: bool = False
+    """Without the set there are no samples, and the run goes on."""

@@ -470,6 +470,11 @@ def check_figures(config: dict[str, Any]) -> None:
     require_name(config["report"]["figure8a"]["base"], config["bases"], "report.figure8a.base")
     for name in config["report"]["figure8a"]["subsets"].values():
         require_name(name, config["subsets"], "report.figure8a.subsets")
+    for label, name in config["report"]["figure8a"]["beside"].items():
+        where = f"report.figure8a.beside.{label}"
+        require_entry(config, name, "sources", where)
+        if name in config["subsets"] or label in config["report"]["figure8a"]["subsets"]:
+            raise UserError(f"{where}: {name} is a subset of this run, or its label is taken; name it in `subsets`")
     for name in config["report"]["figures"]:
         recipe = config["recipes"][name]
         if recipe["prompt"] not in THINKING:
@@ -506,20 +511,21 @@ def check_sources(config: dict[str, Any]) -> None:
         raise UserError(f"world: key is missing, yet {of_world[0]} is made by it")
 
 
+def require_entry(config: dict[str, Any], entry: str, key: str, where: str) -> None:
+    """An entry of ``data`` must be there, with a key that says how it is laid out."""
+    require_name(entry, config["data"], where)
+    if not config["data"][entry][key]:
+        raise UserError(f"data.{entry}: key '{key}' is missing; {where} needs it (config/data.yaml shows its form)")
+
+
 def check_published(config: dict[str, Any]) -> None:
     """What is taken as published must have an entry of ``data`` that says how it is laid out."""
     data, published, recipes = config["data"], config["published"], config["recipes"]
-
-    def require_entry(entry: str, key: str, where: str) -> None:
-        require_name(entry, data, where)
-        if not data[entry][key]:
-            raise UserError(f"data.{entry}: key '{key}' is missing; {where} needs it (config/data.yaml shows its form)")
-
     if published["evaluation"] is not None:
-        require_entry(published["evaluation"], "sets", "published.evaluation")
+        require_entry(config, published["evaluation"], "sets", "published.evaluation")
     for name, entry in published["subsets"].items():
         require_name(name, config["subsets"], "published.subsets")
-        require_entry(entry, "sources", f"published.subsets.{name}")
+        require_entry(config, entry, "sources", f"published.subsets.{name}")
     for name, entry in published["checkpoints"].items():
         require_name(name, recipes, "published.checkpoints")
         require_name(entry, data, f"published.checkpoints.{name}")
@@ -530,4 +536,4 @@ def check_published(config: dict[str, Any]) -> None:
     for name, results in published["results"].items():
         require_name(name, recipes, "published.results")
         for result in results:
-            require_entry(result["from"], "sets", f"published.results.{name}")
+            require_entry(config, result["from"], "sets", f"published.results.{name}")

@@ -61,6 +61,8 @@ class Run:
         """Models without a chat template of their own."""
         self.sampled = [name for name in config["subsets"] if name not in self.published["subsets"]]
         """Subsets that are drawn here."""
+        self.beside = list(config["report"]["figure8a"]["beside"].values())
+        """Entries of ``data`` that Figure 8a shows beside the subsets."""
         self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
         """Sets of questions that the teacher thinks about."""
         self.screens = "hard" in self.traced
@@ -153,7 +155,7 @@ class Run:
         names = sorted(f"{kind}/{name}" for kind, name in folders if not weights[kind, name].get("path"))
         names += [f"train/{name}" for name in self.published["checkpoints"]]
         names += [f"templates/{name}" for name in self.borrowing]
-        names += [f"select/{name}.parquet" for name in self.published["subsets"]]
+        names += [f"select/{name}.parquet" for name in [*self.published["subsets"], *self.beside]]
         names += [f"infer/{name}/predictions.parquet" for name in self.published["results"]]
         order = [self.evaluation] if self.forced_together else []
         return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks, *order]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from m1.select.settings import PublishedSettings, SampleSettings
@@ -43,12 +44,14 @@ class SelectRules:
 
     def published(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.select.published`."""
-        return PublishedSettings.from_parts(self._entry(wildcards)).to_json()
+        optional = wildcards.subset in self.run.beside
+        return PublishedSettings.from_parts(self._entry(wildcards), {"optional": optional}).to_json()
 
     def local_file(self, wildcards: Wildcards) -> list[str]:
-        """The local file of a published subset."""
-        return [path for path in [self._entry(wildcards)["path"]] if path]
+        """The local file of a published subset; none of an optional one that is not there."""
+        path = self._entry(wildcards)["path"]
+        return [path] if path and (wildcards.subset not in self.run.beside or Path(path).exists()) else []
 
     def _entry(self, wildcards: Wildcards) -> dict[str, Any]:
-        """The entry of ``data`` that is taken as the subset."""
-        return self.run.config["data"][self.run.published["subsets"][wildcards.subset]]
+        """The entry of ``data`` that is taken as the subset; one beside the subsets goes by its own name."""
+        return self.run.config["data"][self.run.published["subsets"].get(wildcards.subset, wildcards.subset)]
