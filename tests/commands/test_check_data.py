@@ -216,7 +216,7 @@ def test_a_configuration_that_is_not_there() -> None:
 def test_the_registry_is_whole() -> None:
     """Every entry has the keys that reading it needs, the sizes are the paper's, and nothing is pinned by halves."""
     data = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))["data"]
-    known = {*Source.__dataclass_fields__, "layout", "title", "licence", "sets", "sources"}
+    known = {*Source.__dataclass_fields__, "layout", "title", "licence", "sets", "sources", "fields"}
     for name, one in data.items():
         assert set(one) <= known, name
         assert one["title"], name
