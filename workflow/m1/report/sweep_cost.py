@@ -3,15 +3,16 @@ manifests."""
 
 from __future__ import annotations
 
-import argparse
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from m1.core.errors import UserError, run
-from m1.core.files import read_json, replacing
+from m1.core.files import read_json
 from m1.core.progress import say
+from m1.report.files import parser, write_csv
 
 COUNTS = (
     "questions",
@@ -23,7 +24,7 @@ COUNTS = (
     "companion_tokens",
 )
 ANEW = ("anew_thinking_tokens", "anew_answer_tokens")
-COLUMNS = ("model", *COUNTS, "tokens", *ANEW, "anew_tokens", "share", "generated_now", "seconds", "tokens_per_second")
+COLUMNS = ["model", *COUNTS, "tokens", *ANEW, "anew_tokens", "share", "generated_now", "seconds", "tokens_per_second"]
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
@@ -38,10 +39,8 @@ def read_sweep(path: Path) -> dict[str, Any]:
     found = {**manifest.get("counts", {}), "model": manifest.get("name"), "seconds": manifest.get("seconds")}
     missing = [key for key in ("model", *COUNTS, *ANEW, "generated_now", "seconds") if found.get(key) is None]
     if missing:
-        raise UserError(
-            f"{path}: not the manifest of a budget sweep: no {', '.join(missing)}. Delete it to have "
-            "the sweep made again."
-        )
+        lacking = f"not the manifest of a budget sweep: no {', '.join(missing)}"
+        raise UserError(f"{path}: {lacking}. Delete it to have the sweep made again.")
     return found
 
 
@@ -55,42 +54,26 @@ def to_row(sweep: Mapping[str, Any]) -> dict[str, Any]:
     the store.
     """
     tokens = sum(sweep[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
-    anew = sweep["anew_thinking_tokens"] + sweep["anew_answer_tokens"]
+    anew, now, seconds = sum(sweep[key] for key in ANEW), sweep["generated_now"], sweep["seconds"]
     return {
         **sweep,
         "tokens": tokens,
         "anew_tokens": anew,
         "share": f"{tokens / anew:.4f}" if anew else "",
-        "seconds": f"{sweep['seconds']:.1f}",
-        "tokens_per_second": f"{sweep['generated_now'] / sweep['seconds']:.0f}"
-        if sweep["generated_now"] and sweep["seconds"]
-        else "",
+        "seconds": f"{seconds:.1f}",
+        "tokens_per_second": f"{now / seconds:.0f}" if now and seconds else "",
     }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--manifests",
-        required=True,
-        nargs="+",
-        type=Path,
-        help="manifests of m1.infer.sweep, a row each, in this order",
-    )
-    parser.add_argument("--output", required=True, type=Path, help="CSV")
-    arguments = parser.parse_args(argv)
-    rows = [to_row(read_sweep(path)) for path in arguments.manifests]
-    with replacing(arguments.output) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
-        table = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-    tokens, anew = (sum(row[key] for row in rows) for key in ("tokens", "anew_tokens"))
-    say(
-        "sweep_cost",
-        f"{len(rows)} models: {tokens:,} tokens; each setting anew would take {anew:,} "
-        f"({anew / max(tokens, 1):.1f} times)",
-    )
+    manifests = {"nargs": "+", "type": Path, "help": "manifests of m1.infer.sweep, a row each, in this order"}
+    options = parser(__doc__, manifests=manifests, output="CSV").parse_args(argv)
+    table = pd.DataFrame([to_row(read_sweep(path)) for path in options.manifests], columns=COLUMNS)
+    write_csv(table, options.output)
+    tokens, anew = table["tokens"].sum(), table["anew_tokens"].sum()
+    dearer = f"each setting anew would take {anew:,} ({anew / max(tokens, 1):.1f} times)"
+    say("sweep_cost", f"{len(table)} models: {tokens:,} tokens; {dearer}")
 
 
 if __name__ == "__main__":
