@@ -69,11 +69,8 @@ PICTURES = {"forcing", "forcing-minimal", "forcing-errors", "forcing-unable", "l
 
 @pytest.fixture(scope="module")
 def paper() -> Evidence:
-    return evidence.published(
-        {name: pd.read_csv(PAPER / f"{name}.csv") for name in ("table1", "table2")},
-        *(pd.read_csv(PAPER / f"{name}.csv") for name in ("figure1", "table3", "lengths", "benchmarks")),
-        seed=42,
-    )
+    names = ("table1", "table2", "table3", "figure1", "lengths", "benchmarks")
+    return evidence.published({name: pd.read_csv(PAPER / f"{name}.csv") for name in names}, seed=42)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ NOTHING = Shown(
     domains=None,
     figures=(),
     budgets=(),
+    figure1_published=False,
     forced=(0,),
     forced_budget=0,
     figure8a=(),
@@ -45,5 +46,6 @@ def save_shown(folder: Path, **changes: Any) -> Path:
 
 def accuracy_row(model: str, **changes: Any) -> AccuracyRow:
     """A row of Table 1 without a published one; the label is the model's name in capitals."""
-    fields = {"label": model.upper(), "group": "<10B LLMs", "published": None, "budget": 2048, "bold": False}
-    return AccuracyRow(model, **(fields | changes))
+    budgets = changes.pop("budgets", (changes.pop("budget", 2048),))
+    fields = {"label": model.upper(), "group": "<10B LLMs", "published": None, "bold": False, "budgets": budgets}
+    return AccuracyRow(model, **({"published_budgets": budgets} | fields | changes))

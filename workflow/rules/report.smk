@@ -144,6 +144,7 @@ rule report_figure8a:
         shown="<results>/shown.json",
         tokenizer=ancient(report_rules.base()),
         identity=f"{report_rules.base()}.sha256",
+        published=source_file("resources/paper/lengths.csv"),
     output:
         pdf="<results>/figure8a.pdf",
         png=entry("figure8a.png", "Figures", figure="Figure 8a"),
@@ -158,7 +159,7 @@ rule report_figure8a:
     params:
         code=step("m1.report.lengths"),
     shell:
-        "python -m {params.code.module} --shown {input.shown} --tokenizer {input.tokenizer}"
+        "python -m {params.code.module} --shown {input.shown} --tokenizer {input.tokenizer} --published {input.published}"
         " --output {output.pdf} {output.png} --table {output.table} 2> {log}"
 
 
@@ -167,6 +168,7 @@ rule report_figure1:
         shown="<results>/shown.json",
         scores=report_rules.scores(report_rules.figures),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
+        published=source_file("resources/paper/figure1.csv"),
     output:
         pdf="<results>/figure1.pdf",
         png=entry("figure1.png", "Figures", figure="Figure 1"),
@@ -182,7 +184,7 @@ rule report_figure1:
         figure=subpath(output.pdf, basename=True, strip_suffix=".pdf"),
     shell:
         "python -m {params.code.module} {params.figure} --shown {input.shown} --scores {input.scores}"
-        " --benchmarks {input.benchmarks} --output {output.pdf} {output.png} 2> {log}"
+        " --benchmarks {input.benchmarks} --published {input.published} --output {output.pdf} {output.png} 2> {log}"
 
 
 use rule report_figure1 as report_figure3 with:
@@ -219,6 +221,59 @@ rule report_compare:
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --published {input.published}"
         " --benchmarks {input.benchmarks} --output {output} 2> {log}"
+
+
+rule report_choice:
+    input:
+        shown="<results>/shown.json",
+        scores=report_rules.scores(report_rules.table_models("table1")),
+        table1=source_file("resources/paper/table1.csv"),
+        points=source_file("resources/paper/figure1.csv"),
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
+    output:
+        entry("budget_choice.csv", "Comparison", table="what Table 1 is"),
+    log:
+        "<logs>/report_choice.log",
+    benchmark:
+        "<logs>/report_choice.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=step("m1.report.choice"),
+    shell:
+        "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --table1 {input.table1}"
+        " --points {input.points} --benchmarks {input.benchmarks} --output {output} 2> {log}"
+
+
+rule report_claims:
+    input:
+        shown="<results>/shown.json",
+        scores=report_rules.scores(report_rules.models),
+        claims=source_file("resources/paper/claims.csv"),
+        beside=[
+            source_file(f"resources/paper/{name}.csv")
+            for name in (
+                *("table1", "table2", "table3"),
+                *("figure1", "lengths", "benchmarks"),
+            )
+        ],
+        counts="<results>/table3.csv",
+        lengths="<results>/figure8a.csv",
+    output:
+        entry("claims.csv", "Comparison", table="the paper’s claims"),
+    log:
+        "<logs>/report_claims.log",
+    benchmark:
+        "<logs>/report_claims.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=step("m1.report.claims"),
+    shell:
+        "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --claims {input.claims}"
+        " --counts {input.counts} --lengths {input.lengths} --output {output} 2> {log}"
 
 
 rule report_paired:

@@ -7,17 +7,20 @@ at one fixed budget, at the best single one, and at the best of each benchmark, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from m1.core.errors import run
+from m1.core.progress import say
 from m1.report.evidence import CORRELATION, draw_points, fill_hidden
+from m1.report.files import POINTS, parser, read_csv, write_csv
+from m1.report.scores import read_scores
+from m1.report.settings import Shown
 from m1.report.statistics import generator
 
-LARGEST = 8192
-"""Tokens of the largest budget that Table 1 was chosen from; larger ones are an extrapolation."""
 FIXED = 4096
 """Tokens of the budget that the paper calls optimal."""
 REPEATS = 1_000
@@ -97,6 +100,27 @@ def paper_lines(
     return lines
 
 
+def run_lines(scores: pd.DataFrame, shown: Shown, table1: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A line for each row of Table 1 whose model thinks at several budgets, over the benchmarks of this run.
+
+    Args:
+        scores: from :func:`m1.report.scores.read_scores`.
+        shown: what the report shows.
+        table1: Avg. of each row of the published Table 1.
+    """
+    lines = []
+    for row in (row for row in shown.table1 if len(row.published_budgets) > 1):
+        own = scores[(scores["model"] == row.model) & (scores["forced"] == 0)]
+        own = own[own["budget"].isin(row.published_budgets)]
+        correct = {
+            key: one.pivot(index="question_id", columns="budget", values="correct").dropna().astype(bool)
+            for key, one in own.groupby("benchmark")
+        }
+        where = {"source": "this run", "model": row.label, "table1": table1.get(row.published or "", np.nan)}
+        lines.append(where | run_line(correct, shown.seed, row.model))
+    return lines
+
+
 def run_line(correct: Mapping[str, pd.DataFrame], seed: int, model: str) -> dict[str, Any]:
     """The line of a model of this run, but for what it is called.
 
@@ -111,3 +135,29 @@ def run_line(correct: Mapping[str, pd.DataFrame], seed: int, model: str) -> dict
     ]
     by_choice = found["at_best_of_each"] - float(np.mean(read))
     return {"benchmarks": len(correct), **found, "gain_by_choice": by_choice, "how": HALVES}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Say what choosing Table 1's budgets on the test questions adds."""
+    command = parser(
+        __doc__,
+        "shown",
+        "scores",
+        table1="resources/paper/table1.csv",
+        points=POINTS,
+        benchmarks="resources/paper/benchmarks.csv: keys, headings and n, in order",
+        output="CSV to write",
+    )
+    options = command.parse_args(argv)
+    shown = Shown.load(options.shown)
+    benchmarks = read_csv(options.benchmarks, ["column", "n"])
+    table1 = read_csv(options.table1, ["model", "Avg."]).set_index("model")["Avg."].to_dict()
+    points = read_csv(options.points, ["model", "column", "budget", "accuracy"])
+    lines = run_lines(read_scores(options.scores), shown, table1)
+    lines += paper_lines(points, table1, benchmarks, shown.seed)
+    write_csv(pd.DataFrame(lines, columns=COLUMNS), options.output)
+    say("choice", f"{len(lines)} rows of Table 1 at their budgets: {options.output}")
+
+
+if __name__ == "__main__":
+    run(main)

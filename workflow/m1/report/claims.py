@@ -7,14 +7,21 @@ published tables and this run both fill. Its value is an array: the estimate, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from m1.core.errors import UserError
+from m1.core.errors import UserError, run
+from m1.core.progress import say
+from m1.report import evidence
 from m1.report.evidence import Evidence, LackingError
+from m1.report.files import parser, read_csv, write_csv
+from m1.report.scores import read_scores
+from m1.report.settings import Shown
 from m1.report.statistics import LEVEL, percentiles
 
 SHOWN, SEEN, NOT_SEEN, CONTRADICTED = "shown", "seen", "not seen", "contradicted"
@@ -307,3 +314,39 @@ def _remarks(run: Evidence, paper: Evidence) -> list[str]:
     if averaged and run.benchmarks < paper.benchmarks:
         remarks.append(f"over {run.benchmarks} of {paper.benchmarks} benchmarks")
     return remarks
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Assess every claim."""
+    command = parser(
+        __doc__,
+        "shown",
+        "scores",
+        claims={"type": Path, "help": "resources/paper/claims.csv; the published numbers lie beside it"},
+        counts="table3.csv of this run",
+        lengths="figure8a.csv of this run",
+        output="CSV to write",
+    )
+    options = command.parse_args(argv)
+    shown = Shown.load(options.shown)
+    names = ("table1", "table2", "table3", "figure1", "lengths", "benchmarks")
+    paper = {name: read_csv(options.claims.parent / f"{name}.csv") for name in names}
+    benchmarks = paper["benchmarks"]
+    scores = read_scores(options.scores, ["thinking_tokens"])
+    sizes = scores.groupby("benchmark")["question_id"].nunique()
+    here = benchmarks[benchmarks["key"].isin(sizes.index)]
+    baselines = None if shown.remark else evidence.published(paper | {"benchmarks": here}, shown.seed)
+    own = evidence.of_run(scores, shown, here, baselines)
+    cells = evidence.count_cells(read_csv(options.counts)) | evidence.length_cells(read_csv(options.lengths))
+    cells |= evidence.size_cells({column: int(sizes[key]) for key, column in zip(here["key"], here["column"])})
+    claims = read_csv(options.claims, ["id", "function", "cells", "test", "number"], text=True)
+    own, published = replace(own, cells=own.cells | cells), evidence.published(paper, shown.seed)
+    lines = assess(claims, published, own, shown.remark, str(options.claims))
+    write_csv(lines, options.output)
+    counts = {side: lines[side].value_counts() for side in ("tables_verdict", "verdict")}
+    told = [", ".join(f"{n} {word}" for word, n in counts[side].items()) for side in counts]
+    say("claims", f"{len(lines)} claims; by the paper's tables {told[0]}; by this run {told[1]}: {options.output}")
+
+
+if __name__ == "__main__":
+    run(main)

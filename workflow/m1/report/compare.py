@@ -16,7 +16,7 @@ import pandas as pd
 from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.report.files import parser, read_csv, write_csv
-from m1.report.scores import accuracies, find_published, read_scores, rows_at_setting, rows_of_model
+from m1.report.scores import accuracies, find_published, read_scores, rows_at_best, rows_of_model
 from m1.report.settings import AccuracyRow, Shown
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, two_proportions, wilson
 
@@ -118,16 +118,20 @@ def _published_cells(
 
 
 def _own_cells(found: pd.DataFrame, row: AccuracyRow, benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
-    """Our side of the eleven lines of a row; no accuracy where a benchmark is missing, so that an average over it is,
-    too."""
+    """Our side of the eleven lines of a row, its budgets chosen by the published rule; no accuracy where a benchmark
+    is missing, so that an average over it is, too."""
     keys = list(benchmarks["key"])
-    chosen = rows_at_setting(rows_of_model(found, row.model), row.budget)[["k", "n", "accuracy", "low", "high"]]
-    cells, shared = chosen.to_dict("index"), {"model": row.model, "label": row.label, "budget": row.budget}
+    chosen = rows_at_best(rows_of_model(found, row.model), row.published_budgets)
+    chosen = chosen[["budget", "k", "n", "accuracy", "low", "high"]]
+    cells = chosen.to_dict("index")
+    shared: dict[str, Any] = {"model": row.model, "label": row.label}
+    shared |= {"budget": row.published_budgets[0]} if len(row.published_budgets) == 1 else {}
     lines: list[Cell] = [({**shared, **cells.get(key, {})}, None) for key in keys]
     if not set(keys) <= cells.keys():
         return [*lines, (shared, None)]
     counts = chosen.loc[keys]
-    draws = averages(counts["k"].to_numpy(), counts["n"].to_numpy(), generator(seed, row.model, str(row.budget)))
+    name = ",".join(map(str, row.published_budgets))
+    draws = averages(counts["k"].to_numpy(), counts["n"].to_numpy(), generator(seed, row.model, name))
     low, high = percentiles(draws)
     return [*lines, (shared | {"accuracy": counts["accuracy"].mean(), "low": low, "high": high}, draws)]
 

@@ -17,12 +17,14 @@ A cell is an array: its first row is the estimate, the others are bootstrap draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from m1.report.scores import accuracies, rows_at_best, rows_of_model
+from m1.report.settings import LARGEST, Shown
 from m1.report.statistics import generator
 
 DRAWS = 2_000
@@ -125,53 +127,128 @@ def fill_hidden(points: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.Da
     return filled
 
 
-def published(
-    tables: Mapping[str, pd.DataFrame],
-    points: pd.DataFrame,
-    counts: pd.DataFrame,
-    lengths: pd.DataFrame,
-    benchmarks: pd.DataFrame,
-    seed: int,
-) -> Evidence:
+def published(paper: Mapping[str, pd.DataFrame], seed: int) -> Evidence:
     """The paper's own numbers.
 
     Args:
-        tables: Tables 1 and 2 by name: group, row, accuracies (%) by column.
-        points: of Figure 1: ``model``, ``column``, ``budget``, ``accuracy``.
-        counts: Table 3.
-        lengths: tokens of training samples: ``subset``, ``part``, then statistics.
-        benchmarks: ``key``, ``column``, ``n``; those that the cells are of.
+        paper: ``table1``, ``table2``, ``table3``, ``figure1``, ``lengths``, ``benchmarks`` of ``resources/paper``; of
+            the last, those that accuracies shall be of.
         seed: of the draws.
     """
-    columns, n = list(benchmarks["column"]), benchmarks["n"].to_numpy()
+    columns, n = list(paper["benchmarks"]["column"]), paper["benchmarks"]["n"].to_numpy()
     cells = {}
-    for name, table in tables.items():
+    for name in ("table1", "table2"):
+        table = paper[name]
         for group, row, *_ in table.itertuples(index=False):
             chosen = (table.iloc[:, 0] == group) & (table.iloc[:, 1] == row)
             accuracy = table.loc[chosen, columns].to_numpy(float)
             drawn = 100 * generator(seed, name, group, row).binomial(n, accuracy / 100, (DRAWS, len(n))) / n
             cells[f"{name}/{group}/{row}"] = np.vstack([accuracy, drawn])
-    for model, wide in fill_hidden(points, columns).items():
+    for model, wide in fill_hidden(paper["figure1"], columns).items():
         drawn = draw_points(wide.to_numpy(), n, generator(seed, "figure1", model))
         for place, budget in enumerate(wide.index):
             cells[f"figure1/{model}/{budget}"] = np.vstack([wide.to_numpy()[place], drawn[:, place]])
-    cells |= _single(count_cells(counts))
-    cells |= _single({f"benchmarks/{column}": size for column, size in zip(columns, n)})
-    thinking = lengths[lengths["part"] == "thinking"].drop(columns="part")
-    cells |= _single(length_cells(thinking))
+    thinking = paper["lengths"][paper["lengths"]["part"] == "thinking"].drop(columns="part")
+    cells |= count_cells(paper["table3"]) | size_cells(dict(zip(columns, n))) | length_cells(thinking)
     return Evidence(cells, len(columns))
 
 
-def count_cells(counts: pd.DataFrame) -> dict[str, float]:
+def of_run(scores: pd.DataFrame, shown: Shown, benchmarks: pd.DataFrame, paper: Evidence | None) -> Evidence:
+    """This run's numbers, but for those that :func:`count_cells` and :func:`length_cells` take from other results.
+
+    Args:
+        scores: from :func:`m1.report.scores.read_scores`, with ``thinking_tokens``.
+        shown: what the report shows.
+        benchmarks: ``key``, ``column``; those of the paper that this run has.
+        paper: the published numbers, over these benchmarks, which take the place of baselines that this run lacks; None
+            where this run's models are no claim about them.
+
+    Returns:
+        Cells at the paper's addresses, by the published names of models and rows. All draws are of the same questions.
+        Rows of Table 1 are at the budgets that the published rule chooses.
+    """
+    keys = list(benchmarks["key"])
+    wide = {key: _outcomes(scores[scores["benchmark"] == key], shown) for key in keys}
+    drawn = {key: draw_questions(one, generator(shown.seed, "claims", key)) for key, one in wide.items()}
+
+    def cell(columns: Sequence[Column]) -> np.ndarray | None:
+        """The cell of a column in each benchmark; None where one lacks it."""
+        if any(column not in wide[key].columns for key, column in zip(keys, columns)):
+            return None
+        return np.stack([drawn[key][:, wide[key].columns.get_loc(one)] for key, one in zip(keys, columns)], axis=1)
+
+    found = accuracies(scores)
+    wanted: dict[str, Sequence[Column]] = {}
+    for name, rows in shown.accuracy_tables.items():
+        for row in (row for row in rows if row.published):
+            best = rows_at_best(rows_of_model(found, row.model), row.published_budgets)["budget"]
+            chosen = [(row.model, int(best.get(key, -1)), 0, "correct") for key in keys]
+            wanted[f"{name}/{row.group}/{row.published}"] = chosen
+    for model in (model for model in shown.figure_models if model.published):
+        same: dict[str, Column] = {
+            f"figure1/{model.published}/{budget}": (model.key, budget, 0, "correct")
+            for budget in shown.budgets
+            if budget <= LARGEST
+        }
+        for count in shown.forced:
+            same[f"figure3/{model.published}/{count}"] = (model.key, shown.forced_budget, count, "correct")
+        most = max(shown.forced)
+        for turn in ("lost", "won"):
+            same[f"turns/{model.published}/{turn}"] = (model.key, shown.forced_budget, most, turn)
+        same[f"thinking/{model.published}"] = (model.key, max(shown.budgets), 0, "tokens")
+        wanted |= {address: [column] * len(keys) for address, column in same.items()}
+    cells = {address: one for address, columns in wanted.items() if (one := cell(columns)) is not None}
+    taken = {}
+    if paper is not None:
+        baselines = {
+            name: one for name, one in paper.cells.items() if name.startswith("table1/") and "/m1-" not in name
+        }
+        taken = {name: one for name, one in baselines.items() if name not in cells}
+    return Evidence(cells | taken, len(keys), frozenset(taken))
+
+
+Column = tuple[str, int, int, str]
+"""Model, budget, forced count, and what is counted: ``correct``, ``lost``, ``won`` or ``tokens``."""
+
+
+def _outcomes(scores: pd.DataFrame, shown: Shown) -> pd.DataFrame:
+    """One benchmark's questions by :data:`Column`: 1.0 or 0.0; ``lost`` and ``won`` of the largest forced count are NaN
+    where there was nothing to lose or win; ``tokens`` are in hundreds, as all else becomes %."""
+    settings = ["model", "budget", "forced"]
+    columns = {
+        (model, int(budget), int(forced), "correct"): one.set_index("question_id")["correct"].astype(float)
+        for (model, budget, forced), one in scores.groupby(settings)
+    }
+    for model in shown.figures:
+        plain = columns.get((model, shown.forced_budget, 0, "correct"))
+        forced = columns.get((model, shown.forced_budget, max(shown.forced), "correct"))
+        if plain is not None and forced is not None:
+            here = (model, shown.forced_budget, max(shown.forced))
+            columns[*here, "lost"] = (1 - forced).where(plain == 1)
+            columns[*here, "won"] = forced.where(plain == 0)
+        budget = max(shown.budgets)
+        at_most = scores[(scores["model"] == model) & (scores["budget"] == budget) & (scores["forced"] == 0)]
+        if len(at_most):
+            columns[model, budget, 0, "tokens"] = at_most.set_index("question_id")["thinking_tokens"] / 100
+    table = pd.DataFrame(dict(enumerate(columns.values())))
+    return table.set_axis(pd.Index(list(columns), tupleize_cols=False), axis=1)
+
+
+def count_cells(counts: pd.DataFrame) -> dict[str, np.ndarray]:
     """Questions by address, from Table 3; columns with the published counts beside are left out."""
     own = [column for column in counts.columns[1:] if not column.endswith(" published")]
-    return {f"table3/{row['Dataset']}/{name}": row[name] for row in counts.to_dict("records") for name in own}
+    return _single({f"table3/{row['Dataset']}/{name}": row[name] for row in counts.to_dict("records") for name in own})
 
 
-def length_cells(lengths: pd.DataFrame) -> dict[str, float]:
+def length_cells(lengths: pd.DataFrame) -> dict[str, np.ndarray]:
     """Tokens of training samples by address."""
     rows = lengths.set_index("subset").to_dict("index")
-    return {f"lengths/{subset}/{name}": value for subset, row in rows.items() for name, value in row.items()}
+    return _single({f"lengths/{subset}/{name}": value for subset, row in rows.items() for name, value in row.items()})
+
+
+def size_cells(sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Questions of each benchmark, by address."""
+    return _single({f"benchmarks/{column}": size for column, size in sizes.items()})
 
 
 def _single(values: Mapping[str, float]) -> dict[str, np.ndarray]:
@@ -194,9 +271,3 @@ def draw_questions(correct: pd.DataFrame, random: np.random.Generator) -> np.nda
     there = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return 100 * (weights @ np.where(there, values, 0)) / (weights @ there)
-
-
-def stack(parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Each column of several benchmarks' draws as one cell: 1 + draws by benchmarks."""
-    for place in range(parts[0].shape[1]):
-        yield np.stack([part[:, place] for part in parts], axis=1)

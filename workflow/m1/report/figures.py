@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from m1.core import style
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report.files import FIGURE, parser, read_benchmarks
+from m1.report.files import FIGURE, POINTS, parser, read_benchmarks, read_csv
 from m1.report.scores import accuracies, average, column_headings, read_scores, rows_at_setting, rows_of_model
 from m1.report.settings import Model, Shown
 
@@ -25,6 +25,8 @@ BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
 """Look of the regression's confidence band."""
 LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
 """Look of the regression."""
+PAPER: dict[str, Any] = {"linestyle": "--", "linewidth": 0.8, "markerfacecolor": "white", "markeredgewidth": 0.8}
+"""Look of the paper's own points."""
 
 
 def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: Sequence[str]) -> pd.DataFrame:
@@ -47,6 +49,29 @@ def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: 
         [{key: point.get(key) for key in benchmarks} | {"average": average(point, benchmarks)} for point in points],
         dtype=float,
     )
+
+
+def paper_points(
+    points: pd.DataFrame, models: Sequence[Model], benchmarks: Mapping[str, str], keys: Sequence[str]
+) -> dict[int, pd.DataFrame]:
+    """The paper's curves for the models that stand for its own.
+
+    Args:
+        points: ``model``, ``column``, ``budget`` (tokens), ``accuracy`` (%), as in ``resources/paper/figure1.csv``.
+        models: of this run.
+        benchmarks: key to heading.
+        keys: of the benchmarks of this run, over which ``average`` is.
+
+    Returns:
+        Number of the model to accuracies: budgets by keys and ``average``; NaN for a point that cannot be read.
+    """
+    found = {}
+    for number, model in enumerate(models):
+        if len(rows := points[points["model"] == model.published]):
+            wide = rows.pivot(index="budget", columns="column", values="accuracy")
+            wide = wide.reindex(columns=[benchmarks[key] for key in keys]).set_axis(list(keys), axis=1)
+            found[number] = wide.assign(average=wide.mean(axis=1, skipna=False))
+    return found
 
 
 def regression(budgets: Sequence[int], accuracy: Sequence[float], at_budgets: np.ndarray) -> pd.DataFrame:
@@ -77,6 +102,7 @@ def draw(
     axis: str,
     regress: bool,
     note: str,
+    published: pd.DataFrame | None = None,
 ) -> Figure:
     """A grid of panels: every benchmark, the average over those of this run, the legend.
 
@@ -88,6 +114,7 @@ def draw(
         axis: label of the x axis, with its unit.
         regress: whether x is a budget: a logarithmic axis with a regression line on it.
         note: printed at the foot; empty for none.
+        published: the paper's points, to be drawn as well, as :func:`paper_points` takes them.
 
     Raises:
         UserError: a model or a point of it does not exist.
@@ -95,6 +122,7 @@ def draw(
     headings, keys = column_headings(found, benchmarks)
     places = list(points)
     curves = [series(rows_of_model(found, model.key), list(points.values()), keys) for model in models]
+    paper = {} if published is None else paper_points(published, models, headings, keys)
     shown = found[found["model"].isin([model.key for model in models])]
     sizes = shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(map(str, sorted(values))))
     regress_here = regress and len(places) > 2  # a line through two points has no residuals, so no band
@@ -111,8 +139,8 @@ def draw(
         if regress:
             axes.set_xscale("log", base=2)
             axes.tick_params(axis="x", labelrotation=90)
-        _draw_curves(axes, places, drawn, regress_here)
-    _draw_legend(last, [model.label for model in models], regress_here)
+        _draw_curves(axes, places, drawn, {number: curve[key] for number, curve in paper.items()}, regress_here)
+    _draw_legend(last, [model.label for model in models], regress_here, bool(paper))
     # The layout makes room for this label, so its empty line holds the note.
     figure.supxlabel(axis + ("\n" if note else ""), fontsize=9)
     figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")
@@ -120,39 +148,53 @@ def draw(
     return figure
 
 
-def _draw_curves(axes: Axes, places: Sequence[int], curves: Sequence[tuple[int, pd.Series]], regress: bool) -> None:
-    """The curves of one panel; each comes with its model's number, which decides its colour."""
+def _draw_curves(
+    axes: Axes,
+    places: Sequence[int],
+    curves: Sequence[tuple[int, pd.Series]],
+    paper: Mapping[int, pd.Series],
+    regress: bool,
+) -> None:
+    """The curves of one panel; each comes with its model's number, which decides its colour. So do the paper's own,
+    whose index is their places."""
+    for number, accuracy in paper.items():
+        there, look = accuracy.dropna(), style.model_style(number)
+        axes.plot(there.index, there, **look | {"markeredgecolor": look["color"]} | PAPER)
     for number, accuracy in curves:
         look = style.model_style(number)
         axes.plot(places, accuracy, **look)
         if regress:
             _draw_regression(axes, places, accuracy, look["color"])
-    style.whole_ticks(axes, places)
+    style.whole_ticks(axes, sorted({*places, *(place for accuracy in paper.values() for place in accuracy.index)}))
     axes.locator_params(axis="y", nbins=5)
     bottom, top = axes.get_ylim()
     # A regression line may leave the range of accuracies; the axis does not.
     axes.set_ylim(max(bottom, -4), min(top, 104))
 
 
-def _draw_legend(axes: Axes, labels: Sequence[str], regress: bool) -> None:
+def _draw_legend(axes: Axes, labels: Sequence[str], regress: bool, paper: bool) -> None:
     axes.set_axis_off()
     handles: list[Any] = [Line2D([], [], **style.model_style(number)) for number in range(len(labels))]
     if regress:
         handles.append((Line2D([], [], color=style.MUTED, **LINE), Patch(color=style.MUTED, **BAND)))
         labels = [*labels, "linear regression,\n95 % band"]
+    if paper:
+        handles.append(Line2D([], [], color=style.MUTED, marker="o", markeredgecolor=style.MUTED, **PAPER))
+        labels = [*labels, "the paper’s Figure 1"]
     axes.legend(handles, labels, loc="center", fontsize=8)
 
 
-def figure1(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str]) -> Figure:
+def figure1(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str], published: pd.DataFrame) -> Figure:
     """Accuracy (%) against thinking budget (tokens, logarithmic), with linear regressions and their 95 % bands."""
     budgets = sorted(shown.budgets)
     if not budgets or budgets[0] <= 0:
         raise UserError(f"thinking.budgets {budgets}: each must be at least 1 token, for the axis is logarithmic")
     points = {budget: (budget, 0) for budget in budgets}
-    return draw(found, shown.figure_models, points, benchmarks, "thinking budget (tokens)", True, shown.note)
+    paper = published if shown.figure1_published else None
+    return draw(found, shown.figure_models, points, benchmarks, "thinking budget (tokens)", True, shown.note, paper)
 
 
-def figure3(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str]) -> Figure:
+def figure3(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str], published: pd.DataFrame) -> Figure:
     """Accuracy (%) against how many times ``Wait`` was forced, within one budget."""
     budget = shown.forced_budget
     points = {forced: (budget, forced) for forced in sorted(shown.forced)}
@@ -165,13 +207,14 @@ FIGURES = {"figure1": figure1, "figure3": figure3}
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make one figure from scores."""
-    command = parser(__doc__, "shown", "scores", "benchmarks", output=FIGURE)
+    command = parser(__doc__, "shown", "scores", "benchmarks", published=POINTS, output=FIGURE)
     command.add_argument("figure", choices=FIGURES)
     options = command.parse_args(argv)
     shown = Shown.load(options.shown)
     scores = read_scores(options.scores)
     with style.plt.rc_context(style.RC):
-        figure = FIGURES[options.figure](accuracies(scores), shown, read_benchmarks(options.benchmarks))
+        published = read_csv(options.published, ["model", "column", "budget", "accuracy"])
+        figure = FIGURES[options.figure](accuracies(scores), shown, read_benchmarks(options.benchmarks), published)
         style.save(figure, options.output)
     say(options.figure, f"{len(scores):,} scores of {len(shown.figures)} models -> {', '.join(options.output)}")
 

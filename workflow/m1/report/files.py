@@ -24,6 +24,8 @@ FLAGS: dict[str, dict[str, Any]] = {
 """Flags that several steps have."""
 FIGURE = {"nargs": "+", "help": "files to write: .pdf, .png"}
 """A flag that names a figure."""
+POINTS = "resources/paper/figure1.csv: the points of the paper's Figure 1"
+"""Help of a flag."""
 
 
 def add_flags(command: argparse.ArgumentParser, *shared: str, **own: str | dict[str, Any]) -> None:
@@ -41,10 +43,10 @@ def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argp
     return found
 
 
-def read_csv(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
-    """A CSV table, in which the named columns must be."""
+def read_csv(path: str | Path, columns: Iterable[str] = (), text: bool = False) -> pd.DataFrame:
+    """A CSV table, in which the named columns must be; ``text`` leaves every cell as it is written."""
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False) if text else pd.read_csv(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:

@@ -2,9 +2,8 @@
 length statistics").
 
 Counted is what the loss is on: the assistant's turn as :func:`m1.core.chat.assistant_text` forms it (markers, thinking,
-answer) and the token that ends it. The question is not counted. The paper says of its own: "most samples having token
-lengths clustered around 1,000 tokens, quickly diminishing toward lengths beyond 3,000 tokens"; it prints no numbers to
-set beside these.
+answer) and the token that ends it. The question is not counted. In the table follows what the authors printed of all
+their traces, thinking and answer apart.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from m1.core.chat import TurnTokens, assistant_text
 from m1.core.errors import UserError, run
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
-from m1.report.files import FIGURE, parser, write_csv
+from m1.report.files import FIGURE, parser, read_csv, write_csv
 from m1.report.settings import Shown
 
 BATCH = 500
@@ -60,6 +59,12 @@ def summary(lengths: Mapping[str, np.ndarray]) -> pd.DataFrame:
         quantiles = {f"{percent} %": np.percentile(found, percent) for percent in (*QUARTILES, 95)}
         rows.append({"subset": subset, "n": len(found), "mean": found.mean(), **quantiles, "max": found.max()})
     return pd.DataFrame(rows)
+
+
+def paper_lines(published: pd.DataFrame) -> pd.DataFrame:
+    """What the authors printed, as lines of :func:`summary`: thinking and answer apart, without the 95 % quantile."""
+    names = "the paper's " + published["subset"] + ", " + published["part"]
+    return published.drop(columns=["part", "std", "min"]).assign(subset=names)
 
 
 def bin_edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -115,12 +120,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         __doc__,
         "shown",
         tokenizer={"type": Path, "help": "folder of the model's tokenizer"},
+        published="resources/paper/lengths.csv: what the authors printed of theirs",
         output=FIGURE,
         table="CSV to write: n, mean, quartiles, 95 %% and max of each subset, in tokens",
     )
     options = command.parse_args(argv)
     shown = Shown.load(options.shown)
     subsets = {subset.label: records.read(options.shown.parent / subset.file, Sample) for subset in shown.figure8a}
+    optional = {subset.label for subset in shown.figure8a if subset.optional}
+    subsets = {label: samples for label, samples in subsets.items() if samples or label not in optional}
     if empty := ", ".join(label for label, samples in subsets.items() if not samples):
         raise UserError(f"no sample in {empty}: its lengths cannot be drawn.")
     if not (options.tokenizer / "tokenizer.json").is_file():
@@ -131,9 +139,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
     lengths = {label: token_lengths(tokenizer, samples, f"figure8a {label}") for label, samples in subsets.items()}
     table = summary(lengths)
+    published = paper_lines(read_csv(options.published, ["subset", "part"]))
     with style.plt.rc_context(style.RC):
         style.save(draw(lengths, shown.note), options.output)
-    write_csv(table, options.table, fraction="{:.1f}")
+    write_csv(pd.concat([table, published]), options.table, fraction="{:.1f}")
     medians = ", ".join(f"{row['subset']} {row['50 %']:,.0f}" for row in table.to_dict("records"))
     say("figure8a", f"{table['n'].sum():,} samples -> {', '.join(options.output)}; median tokens: {medians}")
 

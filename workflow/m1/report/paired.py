@@ -16,7 +16,7 @@ import pandas as pd
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.report.files import parser, read_benchmarks, write_csv
-from m1.report.scores import accuracies, column_headings, read_scores, rows_at_setting, rows_of_model
+from m1.report.scores import accuracies, column_headings, read_scores, rows_at_best, rows_of_model
 from m1.report.settings import AccuracyRow, Shown
 from m1.report.statistics import LEVEL, P, holm, mcnemar_p
 
@@ -46,8 +46,8 @@ def outcomes(scores: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
     found = accuracies(plain)
     columns = []
     for row in rows:
-        rows_at_setting(rows_of_model(found, row.model), row.budget)
-        chosen = plain[(plain["model"] == row.model) & (plain["budget"] == row.budget)]
+        best = rows_at_best(rows_of_model(found, row.model), row.budgets)["budget"]
+        chosen = plain[(plain["model"] == row.model) & (plain["budget"] == plain["benchmark"].map(best))]
         columns.append(chosen.set_index(["benchmark", "question_id"])["correct"].astype(float))
     return pd.concat(columns, axis=1, keys=range(len(columns)))
 

@@ -120,6 +120,21 @@ def rows_at_setting(rows: pd.DataFrame, budget: int, forced: int = 0) -> pd.Data
     return chosen
 
 
+def rows_at_best(rows: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
+    """One model's unforced rows at the best of some budgets, the smallest of equal ones, indexed by benchmark.
+
+    Raises:
+        UserError: a benchmark that the model has been scored on has none of them.
+    """
+    if len(budgets) == 1:
+        return rows_at_setting(rows, budgets[0])
+    among = rows[(rows["forced"] == 0) & rows["budget"].isin(budgets)].sort_values("budget")
+    for benchmark, others in rows.groupby("benchmark", sort=False):
+        if benchmark not in set(among["benchmark"]):
+            rows_at_setting(others, max(budgets))
+    return among.loc[among.groupby("benchmark")["accuracy"].idxmax()].set_index("benchmark")
+
+
 def find_published(paper: pd.DataFrame, row: AccuracyRow, table: str) -> int | None:
     """Number of the published row that a row stands for; None for none. Names that occur in several groups (Random of
     Table 2) need the group, too.

@@ -9,6 +9,9 @@ from typing import Self
 from m1.core.files import read_json
 from m1.core.settings import Settings, read
 
+LARGEST = 8192
+"""Tokens of the largest thinking budget that the paper's Table 1 was chosen from; larger ones are an extrapolation."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -17,6 +20,7 @@ class Model:
     key: str
     label: str
     tokenizer: str | None  # folder with the tokenizer that reads its rollouts; None for a model without rollouts
+    published: str | None = None  # name of its row in the published Table 1; None for a model that the paper lacks
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,14 @@ class AccuracyRow:
     label: str
     group: str  # heading above the row: a class of models in Table 1, a scale in Table 2
     published: str | None  # name of the row in the published table; None for a row that the paper lacks
-    budget: int  # thinking tokens; 0 for a model that answers without thinking
+    budgets: tuple[int, ...]  # thinking tokens, of several the best for each benchmark; 0 for a model without thinking
+    published_budgets: tuple[int, ...]  # those that the published row was chosen from
     bold: bool
+
+    @property
+    def budget(self) -> str:
+        """The thinking budget as tables say it: tokens, or ``best``."""
+        return str(*self.budgets) if len(self.budgets) == 1 else "best"
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Subset:
 
     label: str
     file: str
+    optional: bool = False  # without samples it is not shown
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Shown(Settings):
     domains: str | None  # labels of the questions, for Table 4; None where the samples bring their own
     figures: tuple[str, ...]  # keys of the models of Figures 1, 3, 4, 5 and 8
     budgets: tuple[int, ...]  # thinking tokens; the x axis of Figure 1
+    figure1_published: bool  # whether Figure 1 shows the paper's points, too
     forced: tuple[int, ...]  # how often `Wait` is forced, 0 included; the x axis of Figure 3
     forced_budget: int  # thinking tokens, within which it is forced
     figure8a: tuple[Subset, ...]

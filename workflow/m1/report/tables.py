@@ -25,7 +25,7 @@ from m1.report.scores import (
     column_headings,
     find_published,
     read_scores,
-    rows_at_setting,
+    rows_at_best,
     rows_of_model,
 )
 from m1.report.settings import AccuracyRow, CountRow, Shown
@@ -34,6 +34,8 @@ POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa"
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
 MISSING = "missing"
 """What stands in a cell that this run cannot fill."""
+BUDGET = "Budget"
+"""Heading of a row's thinking budget: tokens, ``best`` of each benchmark, or empty for a model without thinking."""
 Made = tuple[pd.DataFrame, pd.DataFrame, str]
 """A table, its long form, and what there is to say of them."""
 
@@ -58,8 +60,8 @@ def accuracy_table(
 
     Returns:
         The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so
-        that averages compare: NaN for a model that lacks one of them), and one line per model and benchmark: group,
-        model, label, benchmark, budget, k, n, accuracy, low, high, published.
+        that averages compare: NaN for a model that lacks one of them; :data:`BUDGET`), and one line per model and
+        benchmark: group, model, label, benchmark, budget, k, n, accuracy, low, high, published.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -68,15 +70,16 @@ def accuracy_table(
     headings, keys = column_headings(found, benchmarks)
     wide, long = [], []
     for row in rows:
-        model = rows_at_setting(rows_of_model(found, row.model), row.budget)
+        model = rows_at_best(rows_of_model(found, row.model), row.budgets)
         place = find_published(published, row, table)
         reference = {} if place is None else published.iloc[place, 2:].to_dict()
         shown = f"{row.group} ({remark})" if remark else row.group
         cells = {heading: model["accuracy"].get(key) for key, heading in headings.items()}
         wide.append({group: shown, name: row.label, **cells, "Avg.": average(model["accuracy"], keys)})
-        counts = model[["k", "n", "accuracy", "low", "high"]].to_dict("index")
+        wide[-1][BUDGET] = row.budget if any(row.budgets) else ""
+        counts = model[["budget", "k", "n", "accuracy", "low", "high"]].to_dict("index")
         for key in filter(counts.__contains__, keys):
-            setting = {group: shown, "model": row.model, "label": row.label, "benchmark": key, "budget": row.budget}
+            setting = {group: shown, "model": row.model, "label": row.label, "benchmark": key}
             long.append({**setting, **counts[key], "published": reference.get(headings[key])})
     return pd.DataFrame(wide), pd.DataFrame(long)
 

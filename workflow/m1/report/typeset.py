@@ -21,7 +21,7 @@ from m1.core.files import write_text
 from m1.core.progress import say
 from m1.report.files import parser, read_csv
 from m1.report.settings import Shown
-from m1.report.tables import MISSING
+from m1.report.tables import BUDGET, MISSING
 
 CAPTIONS = {
     "table1": "Accuracy (%) on each benchmark. Own models in bold. Green within each group: the deeper, "
@@ -104,7 +104,10 @@ def shade(accuracy: pd.Series) -> pd.Series:
 
 def layout(number: str, table: pd.DataFrame, kinds: Mapping[str, str], bold: Sequence[str], note: str) -> Layout:
     """A table of the paper, from its CSV as text (``number``: a key of :data:`CAPTIONS`)."""
-    caption = " ".join(filter(None, [CAPTIONS[number], note]))
+    budgets = [budget for budget in table.get(BUDGET, pd.Series()).drop_duplicates() if budget]
+    thinking = f"Thinking budget (tokens): {', '.join(budgets)}." if budgets else ""
+    table = table.drop(columns=BUDGET, errors="ignore")
+    caption = " ".join(filter(None, [CAPTIONS[number], thinking, note]))
     if number in ("table1", "table2"):
         spans, groups = accuracy_layout(table, kinds, bold)
         first, columns = table.columns[1], list(table.columns[2:])

@@ -20,6 +20,7 @@ from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
 from m1.core.places import SOURCE, locate, source_file
+from m1.report.settings import LARGEST
 from m1.wiring.run import THINKING
 from m1.wiring.schema import config_schema
 
@@ -453,10 +454,11 @@ def check_table(config: dict[str, Any], table: str) -> None:
     budget = config["report"][table]["budget"]
     for name in config["report"][table]["models"]:
         recipe = config["recipes"][name]
-        if recipe["prompt"] in THINKING and budget not in recipe["thinking"]["budgets"]:
-            raise UserError(
-                f"report.{table}.budget: {budget} is not among the budgets of {name}: {recipe['thinking']['budgets']}"
-            )
+        found = recipe["thinking"]["budgets"]
+        if recipe["prompt"] in THINKING and budget != "best" and budget not in found:
+            raise UserError(f"report.{table}.budget: {budget} is not among the budgets of {name}: {found}")
+        if recipe["prompt"] in THINKING and table == "table1" and not any(one <= LARGEST for one in found):
+            raise UserError(f"report.table1: {name} has no budget up to {LARGEST:,}, only {found}; the paper's has")
         if table == "table2" and not recipe["ablation"]:
             raise UserError(
                 f"report.table2.models: config/models/{name}.yaml has no 'ablation' (scale and label), its "

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from m1.report.settings import AccuracyRow, CountRow, Model, RuleManifests, Shown, Subset
+from m1.report.settings import LARGEST, AccuracyRow, CountRow, Model, RuleManifests, Shown, Subset
 from m1.wiring.config import all_weights
 from m1.wiring.run import Run
 
@@ -51,7 +51,7 @@ class ReportRules:
     def tables(self) -> list[str]:
         """Names of the tables, in the order of the page."""
         names = ["table1", *(["table2"] if "table2" in self.report else []), "table3", "table4"]
-        names += ["compare", "paired", "scaling", "best_budget", "cases"]
+        names += ["compare", "budget_choice", "claims", "paired", "scaling", "best_budget", "cases"]
         names += ["spending"] if self.run.http_steps() else []
         return names + (["sweep_cost"] if self.run.swept else [])
 
@@ -127,6 +127,7 @@ class ReportRules:
             domains=self.domains(),
             figures=tuple(self.figures),
             budgets=tuple(thinking["budgets"]),
+            figure1_published=self.report["figure1"]["published"],
             forced=(0, *forced),
             forced_budget=thinking["forced_budget"],
             figure8a=tuple(self.figure8a()),
@@ -142,21 +143,24 @@ class ReportRules:
 
     def model(self, key: str) -> Model:
         """A model as figures and the page show it."""
-        folder = self.run.weights(key).removeprefix("<results>/")
-        return Model(key, self.run.recipes[key]["label"], folder if key in self.run.swept else None)
+        folder, recipe = self.run.weights(key).removeprefix("<results>/"), self.run.recipes[key]
+        return Model(key, recipe["label"], folder if key in self.run.swept else None, recipe["published"])
 
     def table1_row(self, key: str) -> AccuracyRow:
         """A model's row in Table 1; bold is what has weights of its own."""
         recipe = self.run.recipes[key]
-        budget = self.report["table1"]["budget"] if key in self.run.thinking else 0
+        every = [budget for budget in sorted(recipe["thinking"]["budgets"]) if budget <= LARGEST]
+        published = tuple(every) if key in self.run.thinking else (0,)
+        fixed = key in self.run.thinking and self.report["table1"]["budget"] != "best"
+        budgets = (self.report["table1"]["budget"],) if fixed else published
         bold = key in self.run.own_weights
-        return AccuracyRow(key, recipe["label"], recipe["group"], recipe["published"], budget, bold)
+        return AccuracyRow(key, recipe["label"], recipe["group"], recipe["published"], budgets, published, bold)
 
     def table2_row(self, key: str) -> AccuracyRow:
         """A model's row in Table 2, which goes by the subset that the model was trained on."""
         ablation = self.run.recipes[key]["ablation"]
-        budget = self.report["table2"]["budget"] if key in self.run.thinking else 0
-        return AccuracyRow(key, ablation["label"], ablation["scale"], ablation["label"], budget, bold=False)
+        budgets = (self.report["table2"]["budget"] if key in self.run.thinking else 0,)
+        return AccuracyRow(key, ablation["label"], ablation["scale"], ablation["label"], budgets, budgets, bold=False)
 
     def table3(self) -> list[CountRow]:
         """Rows of Table 3. Those of stages that this run does not enter (m23K is taken as published), and of subsets
@@ -185,7 +189,9 @@ class ReportRules:
 
     def figure8a(self) -> list[Subset]:
         """The training subsets whose lengths are drawn."""
-        return [Subset(label, f"select/{key}.parquet") for label, key in self.report["figure8a"]["subsets"].items()]
+        shown, beside = self.report["figure8a"]["subsets"], self.report["figure8a"]["beside"]
+        found = [Subset(label, f"select/{key}.parquet") for label, key in shown.items()]
+        return found + [Subset(label, f"select/{key}.parquet", optional=True) for label, key in beside.items()]
 
     def rule_manifests(self) -> list[RuleManifests]:
         """What each rule makes in this run of what is shown: counts of Figure 2, steps of the page."""

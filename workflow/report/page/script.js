@@ -71,6 +71,9 @@ $("theme").onclick = () => {
 const LIMIT = 400;
 const isNumber = (text) => /^[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?$/i.test(text);
 const toNumber = (text) => parseFloat(text.replaceAll(",", ""));
+/** Verdicts of the comparison and of claims to their looks. */
+const LOOKS = { reproduced: "reproduced", shown: "reproduced", differs: "differs", contradicted: "differs", "other number": "differs" };
+
 /** A table that sorts by its headings; a verdict comes first, and long tables are drawn in part until all rows are asked for. */
 function sortable(rows) {
   const columns = rows[0].map((_, column) => column).sort((a, b) => (rows[0][b] === "verdict") - (rows[0][a] === "verdict"));
@@ -82,7 +85,7 @@ function sortable(rows) {
   const ths = heads.map((head, column) => make("th", { scope: "col", class: numeric[column] ? "number" : undefined, "aria-sort": "none" }, make("button", { onclick: () => sort(column) }, head.replaceAll("_", " ") || "–")));
   function cell(text, column) {
     const name = heads[column];
-    if (name === "verdict") return make("td", {}, make("span", { class: "verdict " + (text === "reproduced" || text === "differs" ? text : "") }, text));
+    if (name.endsWith("verdict")) return make("td", {}, make("span", { class: "verdict " + (LOOKS[text] ?? "") }, text));
     const absent = !text || text === "missing";
     return make("td", { dir: numeric[column] ? undefined : "auto", class: (numeric[column] ? "number" : text.length > 60 ? "wide" : text.length < 28 ? "short" : "middle") + (absent ? " absent" : "") }, text || "–");
   }
