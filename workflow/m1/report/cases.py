@@ -33,10 +33,8 @@ from m1.report.scores import read_scores
 from m1.report.settings import Model, Shown
 
 FIGURES = ("figure4", "figure5", "figure8")
-READ = ["ended", "thinking_tokens", "letter", "rule"]
-"""Fields of the scores, beside what every step reads of them."""
-MOST_SIMILAR = "most similar option"
-"""The scorer's rule of an answer that names no option (:mod:`m1.score.match`)."""
+READ = ["ended", "thinking_tokens", "letter", "rule"]  # fields of the scores, beside what every step reads of them
+MOST_SIMILAR = "most similar option"  # the scorer's rule of an answer that names no option (m1.score.match)
 PLACE = ["benchmark", "question_id"]
 COLUMNS = [
     *("rule", "rank", "figure", "model", *PLACE, "budget", "forced_correct", "forced_incorrect"),

@@ -21,10 +21,8 @@ from m1.report.files import FIGURE, parser, read_benchmarks
 from m1.report.scores import accuracies, average, column_headings, read_scores, rows_at_setting, rows_of_model
 from m1.report.settings import Model, Shown
 
-BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
-"""Look of the regression's confidence band."""
-LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
-"""Look of the regression."""
+BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}  # look of the regression's confidence band
+LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}  # look of the regression
 
 
 def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: Sequence[str]) -> pd.DataFrame:

@@ -22,8 +22,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "benchmarks": {"help": "resources/paper/benchmarks.csv: keys and headings, in order"},
 }
 """Flags that several steps have."""
-FIGURE = {"nargs": "+", "help": "files to write: .pdf, .png"}
-"""A flag that names a figure."""
+FIGURE = {"nargs": "+", "help": "files to write: .pdf, .png"}  # a flag that names a figure
 
 
 def add_flags(command: argparse.ArgumentParser, *shared: str, **own: str | dict[str, Any]) -> None:

@@ -112,8 +112,7 @@ class Block:
     pad: float = 0.5  # lines of room above and below, together
 
 
-WIDTH, MARGIN, INNER = 7.0, 0.15, 0.12
-"""Inches: the figure, its margin, the room left and right of text."""
+WIDTH, MARGIN, INNER = 7.0, 0.15, 0.12  # inches: the figure, its margin, the room left and right of text
 
 
 def draw(blocks: Sequence[Block]) -> Figure:

@@ -23,13 +23,11 @@ from m1.report.scores import column_headings, read_scores, rows_of_model
 from m1.report.settings import Shown
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, mcnemar_p, percentiles, wilson
 
-DRAWS = 10_000
-"""Bootstrap draws of the questions."""
+DRAWS = 10_000  # bootstrap draws of the questions
 NOWHERE = "nowhere"
 ALL, AVERAGE = "all", "average"
 """All questions together, each with the same weight; the mean of the benchmarks, each with the same weight."""
-Setting = tuple[int, int]
-"""Thinking budget in tokens, and how many times ``Wait`` was forced."""
+Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from m1.report.statistics import wilson
 
 SETTING = ["model", "benchmark", "budget", "forced"]
 """What an accuracy belongs to: budget in thinking tokens, forced as the number of ``Wait``s."""
-QUESTION = [*SETTING, "question_id"]
-"""What a score belongs to; there is one at most."""
+QUESTION = [*SETTING, "question_id"]  # what a score belongs to; there is one at most
 
 
 def read_scores(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:

@@ -11,12 +11,9 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, proportions_ztest
 
-LEVEL = 0.05
-"""Of every test and, as 95 %, of every interval."""
-FEW = 25
-"""Below so many discordant pairs McNemar's test is exact; the chi-square approximation is meant for more."""
-P = "{:.4g}"
-"""How p is written: four digits that count, however small it is."""
+LEVEL = 0.05  # of every test and, as 95 %, of every interval
+FEW = 25  # below so many discordant pairs McNemar's test is exact; the chi-square approximation is meant for more
+P = "{:.4g}"  # how p is written: four digits that count, however small it is
 
 
 def wilson(k: int | np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

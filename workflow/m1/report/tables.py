@@ -32,10 +32,8 @@ from m1.report.settings import AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
-MISSING = "missing"
-"""What stands in a cell that this run cannot fill."""
-Made = tuple[pd.DataFrame, pd.DataFrame, str]
-"""A table, its long form, and what there is to say of them."""
+MISSING = "missing"  # what stands in a cell that this run cannot fill
+Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and what there is to say of them
 
 
 def accuracy_table(
