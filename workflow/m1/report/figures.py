@@ -48,12 +48,10 @@ def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: 
 
 
 def regression(budgets: Sequence[int], accuracy: Sequence[float], at_budgets: np.ndarray) -> pd.DataFrame:
-    """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it.
+    """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it: ``mean`` with its 95 %
+    band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``.
 
-    Returns:
-        ``mean`` with its 95 % band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``. The
-        band tells how well the line fits these budgets; it is no interval over questions, which are the same at every
-        budget.
+    The band tells how well the line fits these budgets; it is no interval over questions, the same at every budget.
     """
     fit = sm.OLS(np.asarray(accuracy), sm.add_constant(np.log2(budgets))).fit()
     return fit.get_prediction(sm.add_constant(np.log2(at_budgets))).summary_frame(alpha=0.05)

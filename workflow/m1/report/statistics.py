@@ -32,8 +32,7 @@ def two_proportions(k: int, n: int, k_other: int, n_other: int) -> tuple[float, 
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
-    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else chi-square without
-    continuity correction."""
+    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else uncorrected chi-square."""
     table = [[0, only_first], [only_second, 0]]  # the concordant pairs have no say
     return float(mcnemar(table, exact=only_first + only_second < FEW, correction=False).pvalue)
 
