@@ -276,8 +276,8 @@ def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
 
 
 def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, Reading]) -> None:
-    """Give readings their thinking, from the rollouts of the models that have some; a :class:`UserError` where a tokenizer
-    is not there, or no score of a rollout."""
+    """Give readings their thinking, from the rollouts of the models that have some; a :class:`UserError` where a
+    tokenizer is not there, or no score of a rollout."""
     decoders = {model.key: read_decoder(folder / model.tokenizer) for model in models if model.tokenizer is not None}
     with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
         for model, decode in decoders.items():
