@@ -33,10 +33,8 @@ from m1.report.scores import read_scores
 from m1.report.settings import Model, Shown
 
 FIGURES = ("figure4", "figure5", "figure8")
-READ = ["ended", "thinking_tokens", "letter", "rule"]
-"""Fields of the scores, beside what every step reads of them."""
-MOST_SIMILAR = "most similar option"
-"""The scorer's rule of an answer that names no option (:mod:`m1.score.match`)."""
+READ = ["ended", "thinking_tokens", "letter", "rule"]  # fields of the scores, beside what every step reads of them
+MOST_SIMILAR = "most similar option"  # the scorer's rule of an answer that names no option (m1.score.match)
 PLACE = ["benchmark", "question_id"]
 COLUMNS = [
     *("rule", "rank", "figure", "model", *PLACE, "budget", "forced_correct", "forced_incorrect"),
@@ -92,13 +90,9 @@ def forced_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
     by = rows.assign(named=named, correct_so_far=so_far).groupby(keys, observed=True)
     correct_later = rows["correct"][::-1].groupby([key[::-1] for key in keys], observed=True).cummax()[::-1]
     turned = (by["forced"].transform("min") == 0) & by["correct_so_far"].shift(fill_value=False) & ~rows["correct"]
-    rows = rows.assign(
-        named=named & by["named"].shift(fill_value=False),
-        stays_incorrect=~correct_later,
-        forced_correct=by["forced"].shift(),
-        letter_correct=by["letter"].shift(),
-        thinking_correct=by["thinking_tokens"].shift(),
-    )
+    before = by[["forced", "letter", "thinking_tokens"]].shift()
+    rows[["forced_correct", "letter_correct", "thinking_correct"]] = before
+    rows = rows.assign(named=named & by["named"].shift(fill_value=False), stays_incorrect=~correct_later)
     ranks = {"named": False, "stays_incorrect": False} | dict.fromkeys(
         ["forced", "thinking_tokens", "model", *PLACE], True
     )

@@ -1,8 +1,5 @@
 """``compare.csv``: each published cell of Tables 1 and 2 beside what this run has in its place, with intervals, a test
-and a verdict.
-
-What the tests answer, and what not, is in docs/statistics.md.
-"""
+and a verdict. What the tests answer, and what not, is in docs/statistics.md."""
 
 from __future__ import annotations
 
@@ -34,11 +31,8 @@ COLUMNS = [
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
-    """The whole number of correct answers behind a published accuracy (%, two decimals).
-
-    Raises:
-        UserError: there is none, so the cell or n was mistyped.
-    """
+    """The whole number of correct answers behind a published accuracy (%, two decimals); a :class:`UserError` where
+    there is none, so that the cell or n was mistyped."""
     k = round(accuracy * n / 100)
     if f"{100 * k / n:.2f}" != f"{accuracy:.2f}":
         mistyped = f"{accuracy:.2f} % is no whole number of {n} questions"
@@ -54,24 +48,21 @@ def compare(
     benchmarks: pd.DataFrame,
     seed: int,
 ) -> pd.DataFrame:
-    """One line per published cell and model that stands for its row; one without a model where none does. Own
-    benchmarks have none.
+    """One line per published cell and model that stands for its row; one without a model where none does.
 
     Args:
         found: from :func:`m1.report.scores.accuracies`.
-        tables: rows by table; a table that is not among them has no row.
+        tables: rows by table.
         remark: why no model stands for what the paper claims; empty where each does.
         published: the published tables, by the same names: group, name, one accuracy (%) per benchmark, Avg.
-        benchmarks: ``key``, ``column`` and published ``n``, in order.
-        seed: of the bootstrap.
+        benchmarks: ``key``, ``column`` and published ``n``, in order; a run's own have no line.
 
     Returns:
         :data:`COLUMNS`; accuracies in %, differences (ours less published) in points, budget in tokens. ``benchmark``
         is ``average`` for Avg., which has no k and n. ``p_holm`` corrects for all lines of its table.
 
     Raises:
-        UserError: a row's model, budget or published name does not exist, or a published cell is of no whole number of
-            correct answers.
+        UserError: there is no such model, budget or published name, or a published cell is of no whole number.
     """
     parts = []
     for table, paper in published.items():
@@ -100,12 +91,7 @@ Cell = tuple[dict[str, Any], np.ndarray | None]
 def _published_cells(
     row: Mapping[str, str], cells: Mapping[str, Any], benchmarks: pd.DataFrame, seed: int
 ) -> list[Cell]:
-    """The published side of the eleven lines of a row.
-
-    Args:
-        row: its table, group and name.
-        cells: its published accuracies (%), by column.
-    """
+    """The published side of the eleven lines of a row, from its table, group and name, and its accuracies (%)."""
     columns, n = benchmarks["column"], benchmarks["n"].to_numpy()
     where = f"{row['table']}, {row['published']}"
     k = np.array([published_k(cells[column], size, f"{where}, {column}") for column, size in zip(columns, n)])
@@ -119,7 +105,7 @@ def _published_cells(
 
 def _own_cells(found: pd.DataFrame, row: AccuracyRow, benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
     """Our side of the eleven lines of a row, its budgets chosen by the published rule; no accuracy where a benchmark
-    is missing, so that an average over it is, too."""
+    is missing, nor an average over it."""
     keys = list(benchmarks["key"])
     chosen = rows_at_best(rows_of_model(found, row.model), row.published_budgets)
     chosen = chosen[["budget", "k", "n", "accuracy", "low", "high"]]
@@ -137,8 +123,7 @@ def _own_cells(found: pd.DataFrame, row: AccuracyRow, benchmarks: pd.DataFrame, 
 
 
 def averages(k: np.ndarray, n: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draws of the plain mean of accuracies, in %: each benchmark's questions drawn anew, with replacement, which is a
-    binomial of k/n."""
+    """Draws of the mean of accuracies, in %: each benchmark's questions drawn with replacement, a binomial of k/n."""
     return 100 * (random.binomial(n, k / n, (DRAWS, len(k))) / n).mean(axis=1)
 
 

@@ -21,10 +21,8 @@ from m1.report.files import FIGURE, POINTS, parser, read_benchmarks, read_csv
 from m1.report.scores import accuracies, average, column_headings, read_scores, rows_at_setting, rows_of_model
 from m1.report.settings import Model, Shown
 
-BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}
-"""Look of the regression's confidence band."""
-LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}
-"""Look of the regression."""
+BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}  # look of the regression's confidence band
+LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}  # look of the regression
 PAPER: dict[str, Any] = {"linestyle": "--", "linewidth": 0.8, "markerfacecolor": "white", "markeredgewidth": 0.8}
 """Look of the paper's own points."""
 
@@ -75,12 +73,10 @@ def paper_points(
 
 
 def regression(budgets: Sequence[int], accuracy: Sequence[float], at_budgets: np.ndarray) -> pd.DataFrame:
-    """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it.
+    """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it: ``mean`` with its 95 %
+    band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``.
 
-    Returns:
-        ``mean`` with its 95 % band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``. The
-        band tells how well the line fits these budgets; it is no interval over questions, which are the same at every
-        budget.
+    The band tells how well the line fits these budgets; it is no interval over questions, the same at every budget.
     """
     fit = sm.OLS(np.asarray(accuracy), sm.add_constant(np.log2(budgets))).fit()
     return fit.get_prediction(sm.add_constant(np.log2(at_budgets))).summary_frame(alpha=0.05)

@@ -22,10 +22,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "benchmarks": {"help": "resources/paper/benchmarks.csv: keys and headings, in order"},
 }
 """Flags that several steps have."""
-FIGURE = {"nargs": "+", "help": "files to write: .pdf, .png"}
-"""A flag that names a figure."""
-POINTS = "resources/paper/figure1.csv: the points of the paper's Figure 1"
-"""Help of a flag."""
+FIGURE = {"nargs": "+", "help": "files to write: .pdf, .png"}  # a flag that names a figure
+POINTS = "resources/paper/figure1.csv: the points of the paper's Figure 1"  # help of a flag
 
 
 def add_flags(command: argparse.ArgumentParser, *shared: str, **own: str | dict[str, Any]) -> None:

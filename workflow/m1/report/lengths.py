@@ -25,8 +25,7 @@ from m1.core.records import Sample
 from m1.report.files import FIGURE, parser, read_csv, write_csv
 from m1.report.settings import Shown
 
-BATCH = 500
-"""Samples encoded at a time; the tokenizer spreads them over the cores."""
+BATCH = 500  # samples encoded at a time; the tokenizer spreads them over the cores
 QUARTILES = (25, 50, 75)
 MAX_BINS = 60
 

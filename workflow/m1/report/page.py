@@ -81,11 +81,8 @@ def _json(value: Any) -> str:
 
 
 def gather(scores: Sequence[Score], predictions: Sequence[Prediction]) -> dict[Key, Reading]:
-    """Readings of all scores, with the answers that were scored.
-
-    Raises:
-        UserError: a score is there twice, or a prediction has none.
-    """
+    """Readings of all scores, with the answers that were scored; a :class:`UserError` where one is there twice, or a
+    prediction has none."""
     readings: dict[Key, Reading] = {}
     for score in scores:
         scored = readings.setdefault((score.benchmark, score.question_id, score.model), Reading()).scored
@@ -279,11 +276,8 @@ def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
 
 
 def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, Reading]) -> None:
-    """Give readings their thinking, from the rollouts of the models that have some.
-
-    Raises:
-        UserError: a model's tokenizer is not there, or there is no score of a rollout.
-    """
+    """Give readings their thinking, from the rollouts of the models that have some; a :class:`UserError` where a
+    tokenizer is not there, or no score of a rollout."""
     decoders = {model.key: read_decoder(folder / model.tokenizer) for model in models if model.tokenizer is not None}
     with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
         for model, decode in decoders.items():
@@ -298,11 +292,8 @@ def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, 
 
 
 def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> dict[tuple[str, str], Question]:
-    """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files.
-
-    Raises:
-        UserError: a scored question is in none of the files.
-    """
+    """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files; a
+    :class:`UserError` where a scored one is in none of them."""
     read = {key[:2] for key in readings}
     found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
     if missing := sorted(read - set(found)):

@@ -1,8 +1,5 @@
 """``paired.csv``: this run's own models of Tables 1 and 2 against each other, question by question, with McNemar's
-test.
-
-What the test answers, and what not, is in docs/statistics.md.
-"""
+test. What it answers, and what not, is in docs/statistics.md."""
 
 from __future__ import annotations
 
@@ -30,18 +27,8 @@ COLUMNS = [
 
 
 def outcomes(scores: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
-    """Correct (1.0) or incorrect (0.0) by question and row of a table; NaN where a model was not scored.
-
-    Args:
-        scores: from :func:`m1.report.scores.read_scores`.
-        rows: of the table.
-
-    Returns:
-        Index benchmark and question_id, one column per row, by its number.
-
-    Raises:
-        UserError: a model or its budget does not exist.
-    """
+    """Correct (1.0) or incorrect (0.0) by question (benchmark and question_id) and number of a table's row; NaN where a
+    model was not scored. A :class:`UserError` names a model or budget that does not exist."""
     plain = scores[scores["forced"] == 0]
     found = accuracies(plain)
     columns = []
@@ -56,8 +43,7 @@ def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int)
     """How two models' answers to the same questions go together.
 
     Args:
-        first: 1.0 correct, 0.0 incorrect, NaN not scored.
-        second: the same of the other model, in the same order.
+        first, second: 1.0 correct, 0.0 incorrect, NaN not scored, by question.
         part: number of each question's benchmark, below ``parts``.
 
     Returns:
@@ -79,7 +65,6 @@ def pairs(
 
     Args:
         scores: from :func:`m1.report.scores.read_scores`.
-        tables: rows by table.
         labels: model to its label; those of the rows of Table 2 occur at both scales.
         benchmarks: key to heading of the paper's, in order; this run's own come after them.
 

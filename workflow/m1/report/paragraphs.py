@@ -112,8 +112,7 @@ class Block:
     pad: float = 0.5  # lines of room above and below, together
 
 
-WIDTH, MARGIN, INNER = 7.0, 0.15, 0.12
-"""Inches: the figure, its margin, the room left and right of text."""
+WIDTH, MARGIN, INNER = 7.0, 0.15, 0.12  # inches: the figure, its margin, the room left and right of text
 
 
 def draw(blocks: Sequence[Block]) -> Figure:
@@ -135,10 +134,6 @@ def draw(blocks: Sequence[Block]) -> Figure:
             axes.add_patch(Rectangle((MARGIN, top), 0.04, height, facecolor=block.bar, linewidth=0))
         for number, line in enumerate(lines):
             middle = top + (block.pad / 2 + 1.32 * (number + 0.5)) * block.size / 72
-            look: dict[str, Any] = {
-                "fontsize": block.size,
-                "color": block.colour,
-                "fontweight": "bold" if block.bold else "normal",
-            }
-            axes.text(MARGIN + INNER, middle, line, va="center_baseline", parse_math=False, **look)
+            drawn = axes.text(MARGIN + INNER, middle, line, va="center_baseline", parse_math=False)
+            drawn.set(fontsize=block.size, color=block.colour, fontweight="bold" if block.bold else "normal")
     return figure

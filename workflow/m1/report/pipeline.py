@@ -29,21 +29,13 @@ from m1.report.files import FIGURE, find_manifest, parser
 from m1.report.settings import Shown
 
 Edge = tuple[str, str]
-Counts = Mapping[str, Mapping[str, Any]]
-"""Name of an artifact (``m1k``) to the ``counts`` of its manifest."""
+Counts = Mapping[str, Mapping[str, Any]]  # name of an artifact (`m1k`) to the `counts` of its manifest
 
 STAGES = {
-    "world": "world\nembedded",
-    "pools": "pools\n3.1, B.1",
-    "screen": "screen\n3.1",
-    "distill": "distill\n3.1, B.1",
-    "select": "select\n3.1",
-    "train": "train\n3.2, B.2",
-    "infer": "infer\n3.3, B.3",
-    "score": "score\nB.3",
-    "report": "report\n4, A",
+    **{"world": "embedded", "pools": "3.1, B.1", "screen": "3.1", "distill": "3.1, B.1", "select": "3.1"},
+    **{"train": "3.2, B.2", "infer": "3.3, B.3", "score": "B.3", "report": "4, A"},
 }
-"""Stage, the first word of its rules' names, to its heading with the paper's sections."""
+"""Stage, the first word of its rules' names, to the paper's sections."""
 
 
 def parse(dot: str) -> tuple[list[str], list[Edge]]:
@@ -345,12 +337,15 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     _draw_bands(axes, grid, tops, bottoms, width)
     for chain, leads_back in arrows:
         _draw_arrow(axes, chain, tops, bottoms, leads_back)
-    for number, row in enumerate(grid):
+    for top, bottom, row in zip(tops, bottoms, grid):
         for node in row:
             if node.rule == "report":
-                _draw_report(axes, node.x, tops[number], bottoms[number], width - HEADING - 0.3, lines)
+                _draw_box(axes, node.x, top, width - HEADING - 0.3, bottom - top)
+                for number, line in enumerate(lines):
+                    y = (top + bottom) / 2 + LINE * (number - (len(lines) - 1) / 2)
+                    axes.text(node.x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
             elif node.rule:
-                _draw_box(axes, node, tops[number], wide(_title(node.rule), FONT) + 0.16)
+                _draw_node(axes, node, top, wide(_title(node.rule), FONT) + 0.16)
     axes.text(width / 2, height - 0.1, note, fontsize=6.5, color=style.MUTED, ha="center", va="bottom")
     return figure
 
@@ -381,9 +376,8 @@ def _draw_bands(
         top, bottom = tops[inside[0]] - GAP / 2, bottoms[inside[-1]] + GAP / 2
         shade = "0.955" if band % 2 == 0 else "white"
         axes.add_patch(Rectangle((0.06, top), width - 0.12, bottom - top, facecolor=shade, linewidth=0))
-        heading, _, section = STAGES[stage].partition("\n")
-        axes.text(0.16, (top + bottom) / 2, heading, fontsize=8, fontweight="bold", va="bottom")
-        axes.text(0.16, (top + bottom) / 2 + 0.03, section, fontsize=6, color=style.MUTED, va="top")
+        axes.text(0.16, (top + bottom) / 2, stage, fontsize=8, fontweight="bold", va="bottom")
+        axes.text(0.16, (top + bottom) / 2 + 0.03, STAGES[stage], fontsize=6, color=style.MUTED, va="top")
 
 
 def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str, float], float]) -> list[str]:
@@ -397,30 +391,19 @@ def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str, float],
     return lines
 
 
-def _box(axes: Any, x: float, y: float, width: float, height: float) -> None:
-    look: dict[str, Any] = {
-        "boxstyle": "round,pad=0,rounding_size=0.05",
-        "facecolor": "white",
-        "edgecolor": "0.25",
-        "linewidth": 0.7,
-    }
-    axes.add_patch(FancyBboxPatch((x - width / 2, y), width, height, zorder=3, **look))
+def _draw_box(axes: Any, x: float, y: float, width: float, height: float) -> None:
+    box = FancyBboxPatch((x - width / 2, y), width, height, boxstyle="round,pad=0,rounding_size=0.05", zorder=3)
+    box.set(facecolor="white", edgecolor="0.25", linewidth=0.7)
+    axes.add_patch(box)
 
 
-def _draw_box(axes: Any, node: Node, top: float, width: float) -> None:
-    _box(axes, node.x, top, width, BOX)
-    axes.text(node.x, top + BOX / 2, _title(node.rule), fontsize=FONT, ha="center", va="center_baseline", zorder=4)
+def _draw_node(axes: Any, node: Node, top: float, width: float) -> None:
+    _draw_box(axes, node.x, top, width, BOX)
+    look: dict[str, Any] = {"ha": "center", "zorder": 4, "parse_math": False}
+    axes.text(node.x, top + BOX / 2, _title(node.rule), fontsize=FONT, va="center_baseline", **look)
     for number, line in enumerate(node.lines):
         y = top + BOX + LINE * (number + 0.56)
-        look = {"fontsize": SMALL, "color": style.COLOURS[0], "zorder": 4, "parse_math": False}
-        axes.text(node.x, y, line, ha="center", va="center", **look)
-
-
-def _draw_report(axes: Any, x: float, top: float, bottom: float, width: float, lines: Sequence[str]) -> None:
-    _box(axes, x, top, width, bottom - top)
-    for number, line in enumerate(lines):
-        y = (top + bottom) / 2 + LINE * (number - (len(lines) - 1) / 2)
-        axes.text(x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
+        axes.text(node.x, y, line, fontsize=SMALL, color=style.COLOURS[0], va="center", **look)
 
 
 def _draw_arrow(
@@ -440,26 +423,14 @@ def _draw_arrow(
         if node is not end:
             points.append((x, y))
             codes.append(Curve.LINETO)
-    axes.add_patch(
-        PathPatch(
-            Curve(points, codes),
-            facecolor="none",
-            edgecolor="0.45",
-            linewidth=0.8,
-            linestyle=(0, (3, 2)) if leads_back else "solid",
-            zorder=2,
-        )
-    )
+    curve = PathPatch(Curve(points, codes), facecolor="none", edgecolor="0.45", linewidth=0.8, zorder=2)
+    if leads_back:
+        curve.set_linestyle((0, (3, 2)))
+    axes.add_patch(curve)
     (x, y), aside = (points[0], 0.02) if leads_back else (points[-1], -0.02)
-    head: dict[str, Any] = {
-        "arrowstyle": "-|>",
-        "mutation_scale": 6,
-        "color": "0.35",
-        "linewidth": 0,
-        "shrinkA": 0,
-        "shrinkB": 0,
-    }
-    axes.add_patch(FancyArrowPatch((x, y + aside), (x, y), zorder=2, **head))
+    head = FancyArrowPatch((x, y + aside), (x, y), arrowstyle="-|>", mutation_scale=6, shrinkA=0, shrinkB=0, zorder=2)
+    head.set(color="0.35", linewidth=0)
+    axes.add_patch(head)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,13 +23,11 @@ from m1.report.scores import column_headings, read_scores, rows_of_model
 from m1.report.settings import Shown
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, mcnemar_p, percentiles, wilson
 
-DRAWS = 10_000
-"""Bootstrap draws of the questions."""
+DRAWS = 10_000  # bootstrap draws of the questions
 NOWHERE = "nowhere"
 ALL, AVERAGE = "all", "average"
 """All questions together, each with the same weight; the mean of the benchmarks, each with the same weight."""
-Setting = tuple[int, int]
-"""Thinking budget in tokens, and how many times ``Wait`` was forced."""
+Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,8 @@ class Sweep:
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's part of :func:`m1.report.scores.read_scores` (with ``thinking_tokens`` and ``ended``).
-
-    Raises:
-        UserError: there is none, or a question lacks a setting that another has.
-    """
+    """One model's scores (with ``thinking_tokens`` and ``ended``); a :class:`UserError` where there are none, or a
+    question lacks a setting that another has."""
     rows = rows_of_model(frame, model)
     wide = rows.set_index(["benchmark", "question_id", "budget", "forced"])[["correct", "thinking_tokens", "ended"]]
     wide = wide.unstack(["budget", "forced"]).sort_index(axis=1)
@@ -69,8 +64,7 @@ def sweep(frame: pd.DataFrame, model: str) -> Sweep:
 
 
 def previous_setting(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
-    """What a setting is compared with: the next smaller count in its budget, or without force the next smaller
-    budget."""
+    """What a setting is compared with: the next smaller count in its budget, else the next smaller budget."""
     budget, forced = setting
     smaller = [(b, f) for b, f in settings if (b == budget and f < forced if forced else b < budget and f == 0)]
     return max(smaller, default=None)
@@ -142,13 +136,8 @@ def parts(one: Sweep) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def redraw(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Accuracy at each setting when the questions are drawn anew, with replacement, the same ones at every setting.
-
-    Drawing questions is drawing their patterns over the settings, of which there are few.
-
-    Returns:
-        Accuracy in %: :data:`DRAWS` rows, a column per setting.
-    """
+    """Accuracy in % (:data:`DRAWS` rows, a column per setting) of questions drawn anew, with replacement, the same ones
+    at every setting. That is drawing their patterns over the settings, of which there are few."""
     patterns, counts = np.unique(correct, axis=0, return_counts=True)
     n = counts.sum()
     return 100 / n * (random.multinomial(n, counts / n, DRAWS) @ patterns.astype(int))

@@ -19,24 +19,17 @@ from m1.report.statistics import wilson
 
 SETTING = ["model", "benchmark", "budget", "forced"]
 """What an accuracy belongs to: budget in thinking tokens, forced as the number of ``Wait``s."""
-QUESTION = [*SETTING, "question_id"]
-"""What a score belongs to; there is one at most."""
+QUESTION = [*SETTING, "question_id"]  # what a score belongs to; there is one at most
 
 
 def read_scores(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:
     """All scores of several files.
 
-    Args:
-        paths: scores, any number of models in each.
-        more: further fields of :class:`~m1.core.records.Score`.
-
     Returns:
-        One row each: ``model``, ``benchmark``, ``budget`` (tokens), ``forced`` (times), ``question_id``, ``correct``,
-        then ``more``.
+        One row each: :data:`QUESTION`, ``correct``, and ``more`` fields of :class:`~m1.core.records.Score`.
 
     Raises:
-        UserError: a file is missing, not Parquet, not of scores or has an empty cell; a question is scored twice at
-            one setting.
+        UserError: a file is missing, not Parquet, not of scores or has an empty cell; a question is scored twice.
     """
     names = [*QUESTION, "correct", *more]
     return refuse_repeats(pd.concat([_read_file(path, names) for path in paths], ignore_index=True))
@@ -68,30 +61,16 @@ def _read_file(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
 
 
 def accuracies(found: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of every model on every benchmark at every budget and forced count.
-
-    Args:
-        found: scores, from :func:`read_scores`.
-
-    Returns:
-        One row per setting, sorted: ``model``, ``benchmark``, ``budget``, ``forced``, ``k`` correct of ``n``,
-        ``accuracy`` in %, and its Wilson 95 % interval ``low`` to ``high`` in %.
-    """
+    """Accuracy at every :data:`SETTING` of scores, sorted: ``k`` correct of ``n``, ``accuracy`` in %, and its Wilson
+    95 % interval ``low`` to ``high`` in %."""
     counted = found.groupby(SETTING, as_index=False)["correct"].agg(k="sum", n="size").astype({"k": int, "n": int})
     low, high = wilson(counted["k"], counted["n"])
     return counted.assign(accuracy=100 * counted["k"] / counted["n"], low=low, high=high)
 
 
 def column_headings(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Columns of a table or panels of a figure, and those of them that this run has.
-
-    Args:
-        found: with the column ``benchmark``.
-        benchmarks: key to heading of the paper's ten, in order.
-
-    Returns:
-        Key to heading, the paper's, then this run's own; and the keys among them that are in ``found``.
-    """
+    """Columns of a table or panels of a figure: key to heading, those of the paper (``benchmarks``), then this run's
+    own; and the keys among them that are in the column ``benchmark`` of ``found``."""
     scored = set(found["benchmark"])
     headings = add_own_benchmarks(benchmarks, scored)
     return headings, [key for key in headings if key in scored]
@@ -106,11 +85,8 @@ def rows_of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 def rows_at_setting(rows: pd.DataFrame, budget: int, forced: int = 0) -> pd.DataFrame:
-    """One model's rows at one setting, indexed by benchmark.
-
-    Raises:
-        UserError: a benchmark that the model has been scored on lacks this setting.
-    """
+    """One model's rows at one setting, indexed by benchmark; a :class:`UserError` where a benchmark that the model has
+    been scored on lacks it."""
     chosen = rows[(rows["budget"] == budget) & (rows["forced"] == forced)].set_index("benchmark")
     for benchmark, others in rows.groupby("benchmark", sort=False):
         if benchmark not in chosen.index:
@@ -136,12 +112,8 @@ def rows_at_best(rows: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
 
 
 def find_published(paper: pd.DataFrame, row: AccuracyRow, table: str) -> int | None:
-    """Number of the published row that a row stands for; None for none. Names that occur in several groups (Random of
-    Table 2) need the group, too.
-
-    Raises:
-        UserError: no row is published under that name.
-    """
+    """Number of the published row that a row of a table stands for; None for none. Names that occur in several groups
+    (Random of Table 2) need the group, too; a :class:`UserError` names the row that is not found."""
     if row.published is None:
         return None
     group, name = paper.columns[:2]

@@ -18,14 +18,8 @@ COLUMNS = ["calls", "prompt_tokens", "thinking_tokens", "answer_tokens", "dollar
 
 
 def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """One row for each step, and their sum.
-
-    Args:
-        manifests: step, such as ``distill hard``, to its manifest.
-
-    Returns:
-        ``step``, and :data:`COLUMNS`: all calls that the step's results rest on, whether paid now or before. A call
-        that two steps share is counted in both, though it was paid once.
+    """One row for each step, such as ``distill hard``, and their sum: all calls that the step's results rest on,
+    whether paid now or before. A call that two steps share is counted in both, though it was paid once.
 
     Raises:
         UserError: a manifest without spending.

@@ -28,11 +28,8 @@ COLUMNS = ["model", *COUNTS, "tokens", *ANEW, "anew_tokens", "share", "generated
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
-    """Name, counts and seconds from the manifest of a sweep.
-
-    Raises:
-        UserError: names the file and what is missing: not a sweep's manifest, or of an earlier version.
-    """
+    """Name, counts and seconds from the manifest of a sweep; a :class:`UserError` says what is missing, as in one
+    of an earlier version."""
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         manifest = {}

@@ -32,12 +32,10 @@ from m1.report.settings import AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
-MISSING = "missing"
-"""What stands in a cell that this run cannot fill."""
+MISSING = "missing"  # what stands in a cell that this run cannot fill
 BUDGET = "Budget"
 """Heading of a row's thinking budget: tokens, ``best`` of each benchmark, or empty for a model without thinking."""
-Made = tuple[pd.DataFrame, pd.DataFrame, str]
-"""A table, its long form, and what there is to say of them."""
+Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and what there is to say of them
 
 
 def accuracy_table(
@@ -51,7 +49,6 @@ def accuracy_table(
     """Table 1 or 2, as the headings of ``published`` say, and its long form.
 
     Args:
-        table: its name, for messages.
         found: from :func:`m1.report.scores.accuracies`.
         rows: in the order shown.
         remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
@@ -59,9 +56,9 @@ def accuracy_table(
         benchmarks: key to heading of the paper's; columns of this run's own come after them.
 
     Returns:
-        The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so
-        that averages compare: NaN for a model that lacks one of them; :data:`BUDGET`), and one line per model and
-        benchmark: group, model, label, benchmark, budget, k, n, accuracy, low, high, published.
+        The table (%, NaN for a benchmark that the run or the model lacks, and for Avg. of a model that lacks one of
+        this run, so that averages compare; :data:`BUDGET`), and one line per model and benchmark, with the budget, k,
+        n, the interval and the published accuracy.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -90,7 +87,6 @@ def count_table(
     """Table 3: questions per pool at each step of the curation, and its long form with the published counts.
 
     Args:
-        rows: in the order shown.
         counts: pool key to number of questions, of each row.
         columns: pool keys in the order shown.
         published: Dataset, one column per pool, Summation.
@@ -128,16 +124,13 @@ def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], publi
 def sample_domains(
     label: str, samples: Sequence[tuple[str, str, str]], domains: Mapping[str, str] | None
 ) -> Counter[tuple[str, str]] | None:
-    """How many samples of a subset there are per domain and pool.
+    """How many samples of a subset there are by (domain, pool key); None where there is no label at all (m23K is
+    published without).
 
     Args:
         label: name of the subset.
         samples: question id, pool key and own domain (empty for none) of each.
         domains: question id to domain, for samples without one of their own; None where no file of them is given.
-
-    Returns:
-        Counts by (domain, pool key); None where there is no label at all (m23K is published without), so that nothing
-        can be counted.
 
     Raises:
         UserError: some samples have a domain and others none.
@@ -148,10 +141,8 @@ def sample_domains(
     for question, source, own in samples:
         domain = own or (domains or {}).get(question)
         if not domain:
-            raise UserError(
-                f"subset {label}: question {question} has no domain of its own and none in the file of domains. "
-                "Label it and run again."
-            )
+            lacking = f"question {question} has no domain of its own and none in the file of domains"
+            raise UserError(f"subset {label}: {lacking}. Label it and run again.")
         found[domain, source] += 1
     return found
 
@@ -166,10 +157,9 @@ def domain_table(
         published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
 
     Returns:
-        One row per domain: those of the published table in its order, then others in alphabetical order. Columns:
-        Domain, then for each subset one per pool and their ``Summation``, each followed by the published count where
-        the paper has that subset and pool; ``missing`` in the columns of a subset without counts. The long form has one
-        line per domain, subset and pool: domain, subset, source, count, published.
+        One row per domain: those of the published table in its order, then others by the alphabet. Columns for each
+        subset: one per pool and their ``Summation``, each followed by the published count where the paper has one;
+        ``missing`` for a subset without counts. The long form has one line per domain, subset and pool.
     """
     known = published.set_index("Domain")
     counted = [pair for counts in subsets.values() for pair in counts or {}]

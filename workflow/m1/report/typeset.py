@@ -31,12 +31,9 @@ CAPTIONS = {
     "table3": "Questions of each training pool after each step of the curation.",
     "table4": "Questions of each domain and training pool in the training subsets.",
 }
-DEEPEST = 40
-"""Per cent of green behind the highest accuracy; black on it is still read with ease."""
-WIDE = 9
-"""Columns from which on a table is scaled to the width of the text."""
-TALL = 40
-"""Rows from which on a table is set in the smallest type, so that it stays on a page."""
+DEEPEST = 40  # per cent of green behind the highest accuracy; black on it is still read with ease
+WIDE = 9  # columns from which on a table is scaled to the width of the text
+TALL = 40  # rows from which on a table is set in the smallest type, so that it stays on a page
 PREAMBLE = (
     "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
 )
