@@ -175,36 +175,27 @@ def sweep(
         for (i, (budget, forced), thought), (text, tokens) in zip(places, answers)
     ]
     last = chain[max(chain)]
-    rollouts = [
-        Rollout(
-            asked[i][1].id,
-            asked[i][0],
-            name,
-            thoughts[i].ids,
-            "stop" if thoughts[i].ended else "length",
-            last[i].ids[last[i].waits[0] :] if last[i].waits else (),
-            last[i].waits,
-        )
-        for i in shown
-    ]
+    rollouts = [to_rollout(name, *asked[i], thoughts[i], last[i]) for i in shown]
     distinct = {(i, thought.ids, thought.ended): tokens for (i, _, thought), (_, tokens) in zip(places, answers)}
     added = [after.generated - before.generated for before, after in zip(chain[0], last)]
-    return (
-        rollouts,
-        predictions,
-        Counter(
-            questions=len(shown),
-            predictions=len(predictions),
-            rollout_tokens=sum(thoughts[i].generated for i in shown),
-            forced_tokens=sum(added[i] for i in shown),
-            answer_tokens=sum(distinct.values()),
-            companion_tokens=sum(
-                thoughts[i].generated + added[i] for i, (benchmark, _) in enumerate(asked) if not benchmark
-            ),
-            anew_thinking_tokens=sum(thought.generated for _, _, thought in places),
-            anew_answer_tokens=sum(tokens for _, tokens in answers),
-        ),
+    spent = [thought.generated for thought in thoughts]
+    cost = Counter(
+        questions=len(shown),
+        predictions=len(predictions),
+        rollout_tokens=sum(spent[i] for i in shown),
+        forced_tokens=sum(added[i] for i in shown),
+        answer_tokens=sum(distinct.values()),
+        companion_tokens=sum(spent[i] + added[i] for i, (benchmark, _) in enumerate(asked) if not benchmark),
+        anew_thinking_tokens=sum(thought.generated for _, _, thought in places),
+        anew_answer_tokens=sum(tokens for _, tokens in answers),
     )
+    return rollouts, predictions, cost
+
+
+def to_rollout(name: str, benchmark: str, question: Question, thought: Thought, forced: Thought) -> Rollout:
+    """The record of the thinking on a question: to the largest budget, and forced to the largest count."""
+    reason, waits = "stop" if thought.ended else "length", forced.waits
+    return Rollout(question.id, benchmark, name, thought.ids, reason, forced.ids[waits[0] :] if waits else (), waits)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
