@@ -18,15 +18,9 @@ import threading
 import traceback
 from typing import Any, TextIO
 
-ON_CPU = {
-    "device": "cpu",
-    "attention_backend": "torch_native",
-    "sampling_backend": "pytorch",
-    "grammar_backend": "none",
-    "disable_cuda_graph": True,
-    "mem_fraction_static": 0.2,
-    "max_total_tokens": 1 << 16,
-}
+ON_CPU: dict[str, Any] = {"device": "cpu", "disable_cuda_graph": True, "mem_fraction_static": 0.2}
+ON_CPU |= {"attention_backend": "torch_native", "sampling_backend": "pytorch", "grammar_backend": "none"}
+ON_CPU["max_total_tokens"] = 1 << 16
 """What SGLang needs without a GPU; arguments that are given come before these."""
 GRACE = 20.0
 """Seconds for an orderly end, before all processes are killed."""

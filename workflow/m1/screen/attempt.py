@@ -12,8 +12,7 @@ from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import ScreenAnswer
-from m1.engines.cached import add_engine_arguments, open_engine, write_engine_manifest
-from m1.engines.direct import answer_directly
+from m1.engines.cached import add_engine_arguments, answer_directly, open_engine, write_engine_manifest
 from m1.engines.shards import add_chunk_arguments, chunks, open_writer
 from m1.screen.settings import AttemptSettings
 
