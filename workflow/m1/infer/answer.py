@@ -10,8 +10,7 @@ from dataclasses import asdict
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction
-from m1.engines.cached import add_engine_arguments, open_engine, write_engine_manifest
-from m1.engines.direct import answer_directly
+from m1.engines.cached import add_engine_arguments, answer_directly, open_engine, write_engine_manifest
 from m1.engines.shards import add_question_arguments, chunks, open_writer
 from m1.infer.settings import AnswerSettings
 
@@ -33,21 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
             answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
-            keep(
-                Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
-                for (benchmark, question), (text, tokens) in zip(asked, answers)
-            )
+            pairs = zip(asked, answers)
+            keep(Prediction(one.id, benchmark, name, 0, 0, 0, True, *answer) for (benchmark, one), answer in pairs)
             counts["questions"] += len(asked)
             counts["answer_tokens"] += sum(tokens for _, tokens in answers)
-    write_engine_manifest(
-        arguments,
-        engine,
-        identity,
-        {path.stem: path for path in arguments.benchmarks},
-        asdict(settings),
-        counts,
-        started,
-    )
+    benchmarks = {path.stem: path for path in arguments.benchmarks}
+    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, started)
     say(f"infer {name}", f"{counts['questions']:,} questions answered, {engine.generated:,} tokens generated")
 
 

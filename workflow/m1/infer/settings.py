@@ -10,23 +10,20 @@ from m1.core.settings import Count, Settings, Source
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """What is swept (3.3); the recipe's ``thinking``."""
+    """What is swept (3.3); the recipe's ``thinking``.
+
+    Thinking budgets without forcing; how many times ``Wait`` is forced at most (``full``: until the budget is used up),
+    and within which budget; tokens of an answer at most. Budgets are tokens.
+    """
 
     budgets: tuple[Count, ...]
-    """Thinking budgets (tokens), without forcing."""
     forced: tuple[Count | Literal["full"], ...]
-    """How many times ``Wait`` is forced at most; ``full``: until the budget is used up."""
     forced_budget: Count
-    """Thinking budget (tokens) within which it is forced."""
     answer_limit: Count
-    """Tokens of an answer at most."""
 
     @property
     def forced_counts(self) -> list[int]:
-        """The forced counts, sorted.
-
-        Every forced ``Wait`` takes a token or more. So ``full`` is the count ``forced_budget``, which no chain exceeds.
-        """
+        """Sorted; every ``Wait`` takes a token or more, so no chain exceeds ``forced_budget``, which is ``full``."""
         return sorted({self.forced_budget if count == "full" else count for count in self.forced})
 
     @property
@@ -39,12 +36,10 @@ class SweepSettings(Settings):
 
 @dataclass(frozen=True)
 class AnswerSettings(Settings):
-    """How a model without thinking is asked; keys of the recipe, and the limit."""
+    """How a model without thinking is asked: style of :func:`m1.core.prompts.evaluation_prompt`, tokens at most."""
 
     prompt: str
-    """A style of :func:`m1.core.prompts.evaluation_prompt`."""
     answer_limit: Count
-    """Tokens."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +52,16 @@ class TemplateSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult(Source):
-    """Where published results at one budget and forced count are; an entry of ``published.results``."""
+    """Where published results at one budget (0: the model does not think) and forced count are; an entry of
+    ``published.results``."""
 
     budget: int
-    """Thinking tokens; 0 for a model that does not think."""
     forced: int
 
 
 @dataclass(frozen=True)
 class PublishedSettings(Settings):
-    """The published results of a model."""
+    """The published results of a model; ``names``: what they call a benchmark to its key in this run."""
 
     names: dict[str, str]
-    """What the results call a benchmark to its key in this run."""
     results: tuple[PublishedResult, ...]

@@ -10,6 +10,7 @@ Questions are gone through in chunks, so that memory does not grow with their nu
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -50,15 +51,9 @@ class SweepTokens:
             return tuple(tokenizer.encode(text, add_special_tokens=False))
 
         marks = TurnTokens.from_tokenizer(tokenizer)
-        answer = marks.header("answer")
-        stop = {*stop_ids(tokenizer), *ids(marks.opening), *ids(marks.end)}
-        return cls(
-            ids(marks.header("think")),
-            ids(answer.rstrip()),
-            ids(f"\n{answer}Final Answer:"),
-            ids("Wait"),
-            tuple(sorted(stop)),
-        )
+        think, answer = marks.header("think"), marks.header("answer")
+        stop = sorted({*stop_ids(tokenizer), *ids(marks.opening), *ids(marks.end)})
+        return cls(ids(think), ids(answer.rstrip()), ids(f"\n{answer}Final Answer:"), ids("Wait"), tuple(stop))
 
 
 @dataclass(frozen=True)
@@ -93,15 +88,11 @@ def think(
     """Think on every prompt, to the largest budget, once.
 
     Args:
-        where: which questions these are, for the progress line; so in :func:`force` and :func:`answer`.
+        where: which questions these are, for the progress line; so in all that follows.
     """
-    generations = engine.generate(
-        [Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts], f"thinking{where}"
-    )
-    return [
-        Thought(generation.token_ids, generation.finish_reason == "stop", generation.tokens)
-        for generation in generations
-    ]
+    requests = [Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts]
+    generations = engine.generate(requests, f"thinking{where}")
+    return [Thought(one.token_ids, one.finish_reason == "stop", one.tokens) for one in generations]
 
 
 def force(
@@ -117,29 +108,23 @@ def force(
 
     Every question has its own count of tokens (the released code gives each of a batch the tokens that its longest
     member has left). A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not
-    forced.
-
-    Args:
-        counts: how many times at most; one chain, to the largest, serves all.
+    forced. One chain, to the largest of ``counts``, serves all.
 
     Returns:
-        For each count, the thinking on every prompt.
+        For each count (how many times at most), the thinking on every prompt.
     """
-    latest = [cut(thought, budget) for thought in thoughts]
-    chain = {}
+    latest, chain = [cut(thought, budget) for thought in thoughts], {}
     open_ = list(range(len(latest)))
     for count in range(max(counts) + 1):
         if count:
             open_ = [i for i in open_ if latest[i].ended and len(latest[i].ids) + len(markers.wait) < budget]
-            longer = [(*latest[i].ids, *markers.wait) for i in open_]
-            requests = [
-                Request((*prompts[i], *markers.think, *ids), budget - len(ids), markers.stop)
-                for i, ids in zip(open_, longer)
-            ]
-            for i, ids, generation in zip(open_, longer, engine.generate(requests, f"forced {count}{where}")):
+            longer = {i: (*latest[i].ids, *markers.wait) for i in open_}
+            framed = {i: (*prompts[i], *markers.think, *ids) for i, ids in longer.items()}
+            requests = [Request(framed[i], budget - len(longer[i]), markers.stop) for i in open_]
+            for i, generation in zip(open_, engine.generate(requests, f"forced {count}{where}")):
                 ended, generated = generation.finish_reason == "stop", latest[i].generated + generation.tokens
                 waits = (*latest[i].waits, len(latest[i].ids))
-                latest[i] = Thought((*ids, *generation.token_ids), ended, generated, waits)
+                latest[i] = Thought((*longer[i], *generation.token_ids), ended, generated, waits)
         if count in counts:
             chain[count] = list(latest)
     return chain
@@ -154,24 +139,13 @@ def answer(
     limit: int,
     where: str = "",
 ) -> list[tuple[str, int]]:
-    """The short answer after thinking, which ended by itself or was cut; equal thinking is answered once.
-
-    Returns:
-        Answer text and its tokens.
-    """
-    requests = [
-        Request(
-            (*prompt, *markers.think, *thought.ids, *(markers.answer if thought.ended else markers.final_answer)),
-            limit,
-            markers.stop,
-        )
+    """Text and tokens of the short answer after thinking, which ended by itself or was cut; equal thinking is answered
+    once."""
+    framed = [
+        (*prompt, *markers.think, *thought.ids, *(markers.answer if thought.ended else markers.final_answer))
         for prompt, thought in zip(prompts, thoughts)
     ]
-    generations = engine.generate(requests, f"answers{where}")
-    return [
-        (tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens)
-        for generation in generations
-    ]
+    return engine.answers(tokenizer, [Request(ids, limit, markers.stop) for ids in framed], where)
 
 
 def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tuple[int, ...]]:
@@ -194,73 +168,38 @@ def sweep(
     each different thinking on a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating
     every setting by itself would take.
 
-    Args:
-        asked: benchmark and question; all are in memory with their thinking, so the caller gives a chunk at a time.
-        name: the model's key.
-        where: which questions these are, for the progress line.
+    All questions are in memory with their thinking, so the caller gives a chunk at a time: benchmark and question.
     """
-    markers, prompts, conditions = (
-        SweepTokens.from_tokenizer(tokenizer),
-        prompt_ids(tokenizer, asked),
-        settings.conditions,
-    )
-    thoughts = think(engine, prompts, markers, max(budget for budget, _ in conditions), where)
+    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
+    thoughts = think(engine, prompts, markers, max(budget for budget, _ in settings.conditions), where)
     chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced_counts}, where)
-    places = [
-        (i, stage, chain[stage[1]][i] if stage[1] else cut(thoughts[i], stage[0]))
-        for i in range(len(asked))
-        for stage in conditions
-    ]
-    answers = answer(
-        engine,
-        tokenizer,
-        [prompts[i] for i, _, _ in places],
-        [t for _, _, t in places],
-        markers,
-        settings.answer_limit,
-        where,
-    )
+    places = list(itertools.product(range(len(asked)), settings.conditions))
+    cuts = [chain[forced][i] if forced else cut(thoughts[i], budget) for i, (budget, forced) in places]
+    answers = answer(engine, tokenizer, [prompts[i] for i, _ in places], cuts, markers, settings.answer_limit, where)
     predictions = [
         Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
-        for (i, (budget, forced), thought), (text, tokens) in zip(places, answers)
+        for (i, (budget, forced)), thought, (text, tokens) in zip(places, cuts, answers)
     ]
-    rollouts = [
-        Rollout(
-            question.id,
-            benchmark,
-            name,
-            thought.ids,
-            "stop" if thought.ended else "length",
-            last.ids[last.waits[0] :] if last.waits else (),
-            last.waits,
-        )
-        for (benchmark, question), thought, last in zip(asked, thoughts, chain[max(chain)])
-    ]
-    tokens_spent = _token_counts(thoughts, chain, [(i, thought) for i, _, thought in places], [n for _, n in answers])
+    rollouts = []
+    for (benchmark, question), thought, last in zip(asked, thoughts, chain[max(chain)]):
+        reason, forced_ids = "stop" if thought.ended else "length", last.ids[last.waits[0] :] if last.waits else ()
+        rollouts.append(Rollout(question.id, benchmark, name, thought.ids, reason, forced_ids, last.waits))
+    answered = [(i, thought, tokens) for (i, _), thought, (_, tokens) in zip(places, cuts, answers)]
+    tokens_spent = _token_counts(thoughts, chain, answered)
     return rollouts, predictions, Counter(questions=len(asked), predictions=len(predictions), **tokens_spent)
 
 
 def _token_counts(
-    thoughts: Sequence[Thought],
-    chain: dict[int, list[Thought]],
-    answered: Sequence[tuple[int, Thought]],
-    answer_tokens: Sequence[int],
+    thoughts: Sequence[Thought], chain: dict[int, list[Thought]], answered: Sequence[tuple[int, Thought, int]]
 ) -> dict[str, int]:
-    """The token counts that :func:`sweep` returns.
-
-    Args:
-        thoughts: one per question, to the largest budget.
-        chain: from :func:`force`.
-        answered: question number and thinking of each prediction.
-        answer_tokens: tokens of each prediction's answer.
-    """
-    distinct = {(i, thought.ids, thought.ended): tokens for (i, thought), tokens in zip(answered, answer_tokens)}
+    """The token counts that :func:`sweep` returns; ``answered`` is a prediction's question, thinking and tokens."""
+    distinct = {(i, thought.ids, thought.ended): tokens for i, thought, tokens in answered}
     return {
         "rollout_tokens": sum(thought.generated for thought in thoughts),
         "forced_tokens": sum(last.generated - first.generated for first, last in zip(chain[0], chain[max(chain)])),
         "answer_tokens": sum(distinct.values()),
-        "anew_thinking_tokens": sum(thought.generated for _, thought in answered),
-        "anew_answer_tokens": sum(answer_tokens),
+        "anew_thinking_tokens": sum(thought.generated for _, thought, _ in answered),
+        "anew_answer_tokens": sum(tokens for _, _, tokens in answered),
     }
 
 
@@ -272,9 +211,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
     arguments = parser.parse_args(argv)
-    started = time.time()
+    started, counts = time.time(), Counter[str]()
     settings, name = SweepSettings.from_json(arguments.settings), arguments.name
-    counts: Counter[str] = Counter()
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.rollouts, Rollout) as keep_rollouts,
@@ -290,11 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, started, name=name)
     needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
-    done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"
-    say(
-        f"infer {name}",
-        f"{done}: {needed:,} tokens, {engine.generated:,} generated now; each setting anew would take {anew:,}",
-    )
+    done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions: {needed:,} tokens"
+    say(f"infer {name}", f"{done}, {engine.generated:,} generated now; each setting anew would take {anew:,}")
 
 
 if __name__ == "__main__":
