@@ -42,18 +42,14 @@ ENGINES = {
     "sglang": EngineKind(SglangOptions, SglangEngine),
     "openai": EngineKind(OpenAIOptions, lambda folder, _, batch, options, __: OpenAIEngine(folder, batch, options)),
 }
-STORE_EVERY = 5.0
-"""Seconds that a finished generation waits at most to be put into the store with others."""
 
 
 class CachedEngine:
     """An engine whose generations are kept in the store: equal requests are generated once, and none is generated again
     after a kill.
 
-    Args:
-        start: makes the engine, called only when something must be generated.
-        identity: what defines the model's answers: weights, engine, dtype.
-        title: for the progress line.
+    ``start`` makes the engine, and is called only when something must be generated; ``identity`` is what defines the
+    model's answers: weights, engine, dtype.
     """
 
     def __init__(self, start: Callable[[], Engine], identity: Any, store: Store, title: str) -> None:
@@ -61,8 +57,8 @@ class CachedEngine:
         self._engine: Engine | None = None
         self.generated = 0
         """Tokens generated in this run, its shards among it; what came from the store is not counted."""
-        self.seconds = 0.0
-        """That the shards took, all together."""
+        self.started = time.time()
+        """When the work began; earlier by the seconds that its shards took, all together."""
 
     def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
         """Generations in the order of the requests; ``what`` names them on the progress line."""
@@ -87,7 +83,7 @@ class CachedEngine:
             self.generated += generation.tokens
             value = {"token_ids": generation.token_ids, "finish_reason": generation.finish_reason}
             waiting.append((names[position], value))
-            if len(waiting) >= 64 or time.monotonic() - put_at > STORE_EVERY:
+            if len(waiting) >= 64 or time.monotonic() - put_at > 5:  # seconds that a kill may cost
                 put()
             progress.advance(note=f"{self.generated:,} tokens")
 
@@ -104,17 +100,15 @@ class CachedEngine:
 
 
 def answer_directly(
-    engine: CachedEngine, tokenizer: Any, questions: Sequence[Question], style: str, limit: int, where: str
+    engine: CachedEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], style: str, limit: int, where: str
 ) -> list[tuple[str, int]]:
     """Greedy answers without thinking (3.1, B.3), as :meth:`CachedEngine.answers` gives them.
 
-    Args:
-        style: prompt style, see :func:`m1.core.prompts.evaluation_prompt`.
-        limit: tokens of an answer at most.
-        where: which questions these are, for the progress line.
+    ``style`` is that of :func:`m1.core.prompts.evaluation_prompt`; ``where`` says which questions these are on the
+    progress line.
     """
     stop = stop_ids(tokenizer)
-    prompts = [chat_ids(tokenizer, evaluation_prompt(question_text(question), style)) for question in questions]
+    prompts = [chat_ids(tokenizer, evaluation_prompt(question_text(question), style)) for _, question in asked]
     return engine.answers(tokenizer, [Request(tuple(prompt), limit, stop) for prompt in prompts], where)
 
 
@@ -143,7 +137,7 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
     Raises:
         UserError: an unknown engine or option; something that the shards should have put into the store is not there.
     """
-    serve, folder = arguments.serve, arguments.model
+    serve, folder, started = arguments.serve, arguments.model, time.time()
     if serve.engine not in ENGINES:
         raise UserError(f"{title}: serve.engine is {serve.engine!r}; known are {', '.join(ENGINES)}")
     kind = ENGINES[serve.engine]
@@ -165,9 +159,10 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
         store = stack.enter_context(Store(arguments.store))
         identity = [model, serve.engine, serve.dtype, *([deciding] if deciding else [])]
         engine = CachedEngine(start, identity, store, title)
+        engine.started = started
         for shard in map(read_json, all_manifests(arguments.gather) if arguments.gather else ()):
             engine.generated += shard["counts"]["generated_now"]
-            engine.seconds += shard["seconds"]
+            engine.started -= shard["seconds"]
         yield engine, tokenizer_of(folder, arguments.template), model
 
 
@@ -178,17 +173,16 @@ def write_engine_manifest(
     questions: Mapping[str, Path],
     settings: Any,
     counts: Mapping[str, int],
-    started: float,
     **more: Any,
 ) -> None:
-    """Write the manifest of what a model has answered (:func:`m1.core.files.write_manifest`); ``questions`` is name to
-    file, and the seconds that shards took are added to those since ``started``."""
+    """Write the manifest of what a model has answered to ``questions``, name to file; see
+    :func:`m1.core.files.write_manifest`."""
     write_manifest(
         arguments.manifest,
         inputs={"model": arguments.model, **questions},
         settings=[settings, asdict(arguments.serve)],
         counts={**counts, "generated_now": engine.generated},
-        started=started - engine.seconds,
+        started=engine.started,
         known={"model": identity},
         **more,
     )

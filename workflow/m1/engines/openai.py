@@ -34,9 +34,11 @@ PASSING = {408, 409, 425, 429}
 
 @dataclass(frozen=True)
 class OpenAIOptions:
-    """Where the server is, for example ``http://gpu7:30000/v1``; the environment variable that holds its key; its name
-    of the model, None for the only one that it serves; seconds for one generation, its time in the queue included. None
-    of it decides an answer."""
+    """Where the server is, such as ``http://gpu7:30000/v1``; none of it decides an answer.
+
+    ``api_key_env`` is the environment variable with the server's key, if it wants one; ``model`` is what it calls the
+    model (None: it serves only one); ``timeout`` is for one generation, in seconds, its time in the queue included.
+    """
 
     base_url: str
     api_key_env: str | None = None
@@ -114,20 +116,16 @@ class OpenAIEngine:
             raise failure
 
     def _complete(self, request: Request) -> Generation:
-        # A server may take its defaults from the model's generation_config.json, where Qwen2.5 has a repetition
-        # penalty: all is said here.
-        body: dict[str, Any]
-        body = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
-        body |= {"temperature": request.temperature, "top_p": request.top_p, "seed": request.seed}
-        body |= {"model": self.model, "prompt": request.prompt, "max_tokens": request.max_tokens}
-        body |= {"stop_token_ids": request.stop, "return_token_ids": True, "skip_special_tokens": False}
+        body = {"model": self.model, "prompt": request.prompt, "max_tokens": request.max_tokens, "seed": request.seed}
+        body |= {"stop_token_ids": request.stop, "temperature": request.temperature, "top_p": request.top_p}
+        body |= {"return_token_ids": True, "skip_special_tokens": False, "top_k": -1, "min_p": 0.0}
+        # A server's defaults may come from the model's generation_config.json, where Qwen2.5 has a repetition penalty.
+        body |= {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
         answer = self._call("completions", body)
         choice = (answer.get("choices") or [{}])[0]
         if not isinstance(choice.get("token_ids"), list):
-            raise UserError(
-                f"{self.url}: a completion came without token_ids: {str(answer)[:300]}. "
-                "A server that knows return_token_ids is needed, such as SGLang's or vLLM's of today."
-            )
+            needed = "A server that knows return_token_ids is needed, such as SGLang's or vLLM's of today."
+            raise UserError(f"{self.url}: a completion came without token_ids: {str(answer)[:300]}. {needed}")
         return to_generation(choice["token_ids"], request, self.facts, self.url, choice.get("finish_reason"))
 
     def _call(self, path: str, body: Any = None) -> dict[str, Any]:

@@ -32,9 +32,8 @@ class SglangOptions:
     python: str | None = None
     """The Python of SGLang's environment; None for the environment variable :data:`PYTHON`."""
     tp: int = 1
-    """GPUs that share one copy of the model."""
+    """GPUs that share one of the ``dp`` copies of the model."""
     dp: int = 1
-    """Copies of the model."""
     radix_cache: bool = True
     """Computes a common prefix once: all budgets of a question share theirs."""
     mem_fraction: float | None = None

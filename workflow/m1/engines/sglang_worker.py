@@ -72,9 +72,8 @@ def main() -> None:
         traceback.print_exc()
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=results, flush=True)
         sys.exit(1)
-    print(
-        json.dumps({"ready": f"sglang {sglang.__version__} on {'GPU' if on_gpu else 'CPU'}"}), file=results, flush=True
-    )
+    ready = f"sglang {sglang.__version__} on {'GPU' if on_gpu else 'CPU'}"
+    print(json.dumps({"ready": ready}), file=results, flush=True)
     engine.loop.run_until_complete(serve(engine, requests, results))
     engine.shutdown()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -22,7 +21,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AnswerSettings.keys()}")
     arguments = parser.parse_args(argv)
-    started = time.time()
     settings, name = AnswerSettings.from_json(arguments.settings), arguments.name
     counts = {"questions": 0, "answer_tokens": 0}
     with (
@@ -30,14 +28,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_writer(arguments.output, Prediction) as keep,
     ):
         for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
-            questions = [question for _, question in asked]
-            answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
+            answers = answer_directly(engine, tokenizer, asked, settings.prompt, settings.answer_limit, where)
             pairs = zip(asked, answers)
             keep(Prediction(one.id, benchmark, name, 0, 0, 0, True, *answer) for (benchmark, one), answer in pairs)
             counts["questions"] += len(asked)
             counts["answer_tokens"] += sum(tokens for _, tokens in answers)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
-    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, started)
+    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts)
     say(f"infer {name}", f"{counts['questions']:,} questions answered, {engine.generated:,} tokens generated")
 
 

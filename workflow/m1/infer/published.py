@@ -109,14 +109,11 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
     check(known, "thinking_finish_reason", "it must be 'stop' or 'length'. Correct the record.")
     times, tokens = row.get("num_keep_think_below_budget", 0), row.get("num_gen_tokens", 0)
     most = f"at most {forced} are possible. Correct `forced` in --settings or give the correct file."
-    check(_is_count(times) and times <= forced, "num_keep_think_below_budget", most)
-    check(_is_count(tokens), "num_gen_tokens", "a whole number of tokens is needed. Correct the record.")
+    check(type(times) is int and 0 <= times <= forced, "num_keep_think_below_budget", most)
+    whole = type(tokens) is int and tokens >= 0
+    check(whole, "num_gen_tokens", "a whole number of tokens is needed. Correct the record.")
     ended = not thinks or reason == "stop"
     return Result(where, parts.stem, parts.options, parts.answer, response, ended, tokens)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def match(results: Iterable[Result], questions: Iterable[Question], where: str) -> list[tuple[Question, Result]]:

@@ -12,8 +12,8 @@ from m1.core.settings import Count, Settings, Source
 class SweepSettings(Settings):
     """What is swept (3.3); the recipe's ``thinking``.
 
-    Thinking budgets without forcing; how many times ``Wait`` is forced at most (``full``: until the budget is used up),
-    and within which budget; tokens of an answer at most. Budgets are tokens.
+    Thinking to each of ``budgets`` (tokens) is not forced. Within ``forced_budget``, each of ``forced`` says how often
+    ``Wait`` is forced at most; ``full``: until the budget is used up. An answer has ``answer_limit`` tokens at most.
     """
 
     budgets: tuple[Count, ...]

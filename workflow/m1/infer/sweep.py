@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -30,7 +29,7 @@ from m1.infer.settings import SweepSettings
 
 @dataclass(frozen=True)
 class SweepTokens:
-    """Token ids that frame thinking and answer (B.2, B.3)."""
+    """Token ids that frame thinking and answer, and those that end them (B.2, B.3)."""
 
     think: tuple[int, ...]
     """After the prompt: ``<|im_start|>think`` and a new line."""
@@ -41,7 +40,6 @@ class SweepTokens:
     wait: tuple[int, ...]
     """What takes the place of the end of thinking when it is forced on."""
     stop: tuple[int, ...]
-    """Ends thinking, and ends an answer."""
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> SweepTokens:
@@ -85,11 +83,8 @@ def cut(thought: Thought, budget: int) -> Thought:
 def think(
     engine: CachedEngine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, budget: int, where: str = ""
 ) -> list[Thought]:
-    """Think on every prompt, to the largest budget, once.
-
-    Args:
-        where: which questions these are, for the progress line; so in all that follows.
-    """
+    """Think on every prompt, to the largest budget, once; ``where`` says on the progress line, here and below, which
+    questions these are."""
     requests = [Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts]
     generations = engine.generate(requests, f"thinking{where}")
     return [Thought(one.token_ids, one.finish_reason == "stop", one.tokens) for one in generations]
@@ -108,10 +103,7 @@ def force(
 
     Every question has its own count of tokens (the released code gives each of a batch the tokens that its longest
     member has left). A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not
-    forced. One chain, to the largest of ``counts``, serves all.
-
-    Returns:
-        For each count (how many times at most), the thinking on every prompt.
+    forced. One chain, to the largest of ``counts``, serves all: for each, the thinking on every prompt is returned.
     """
     latest, chain = [cut(thought, budget) for thought in thoughts], {}
     open_ = list(range(len(latest)))
@@ -211,8 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
     arguments = parser.parse_args(argv)
-    started, counts = time.time(), Counter[str]()
-    settings, name = SweepSettings.from_json(arguments.settings), arguments.name
+    settings, name, counts = SweepSettings.from_json(arguments.settings), arguments.name, Counter[str]()
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.rollouts, Rollout) as keep_rollouts,
@@ -225,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             counts.update(cost)
     counts["settings"] = len(settings.conditions)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
-    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, started, name=name)
+    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, name=name)
     needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions: {needed:,} tokens"

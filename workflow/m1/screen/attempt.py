@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_chunk_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AttemptSettings.keys()}")
     arguments = parser.parse_args(argv)
-    started = time.time()
     settings, title = AttemptSettings.from_json(arguments.settings), f"screen {arguments.name}"
     counts = {"questions": 0, "correct": 0}
     with (
@@ -33,18 +31,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_writer(arguments.output, ScreenAnswer) as keep,
     ):
         for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
-            questions = [question for _, question in asked]
-            answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
+            answers = answer_directly(engine, tokenizer, asked, settings.prompt, settings.answer_limit, where)
             scored = [
                 ScreenAnswer(question.id, arguments.name, text, passes_curation(text, question, settings.rule))
-                for question, (text, _) in zip(questions, answers)
+                for (_, question), (text, _) in zip(asked, answers)
             ]
             keep(scored)
             counts["questions"] += len(scored)
             counts["correct"] += sum(answer.correct for answer in scored)
-    write_engine_manifest(
-        arguments, engine, identity, {"questions": arguments.questions}, asdict(settings), counts, started
-    )
+    questions = {"questions": arguments.questions}
+    write_engine_manifest(arguments, engine, identity, questions, asdict(settings), counts)
     say(title, f"{counts['correct']:,} of {counts['questions']:,} questions correct")
 
 

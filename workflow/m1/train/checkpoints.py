@@ -18,8 +18,6 @@ from m1.core.files import digest
 
 MARK = "complete"
 """File in a checkpoint that says that it is whole."""
-ADAM_BYTES = 12
-"""Bytes of a parameter in a checkpoint: its weight and both moments of Adam, in float32."""
 
 
 def folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
@@ -46,18 +44,14 @@ def write_mark(checkpoint: Path) -> None:
 
 def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:
     """Stop before the start where a disk cannot hold two checkpoints (the old one goes when the new one is whole) and
-    the model.
-
-    Args:
-        kept: where the finished model is kept; in the results it takes space of its own only on another disk.
-        itemsize: bytes of a parameter in the finished model.
+    the model, whose parameters have ``itemsize`` bytes each; in the results it takes space only on another disk.
 
     Raises:
         UserError: names folder, bytes needed and bytes free.
     """
     disks: dict[int, dict[str, tuple[Path, str, int]]] = {}
     for key, folder, what, size in (
-        ("scratch", scratch, "two checkpoints", 2 * ADAM_BYTES * parameters),
+        ("scratch", scratch, "two checkpoints", 2 * 12 * parameters),  # weight and Adam's two moments, in float32
         ("store", kept.parent, "the model", itemsize * parameters),
         ("pathvars", output.parent, "the model in the results", itemsize * parameters),
     ):

@@ -21,15 +21,13 @@ from m1.train import curve
 from m1.train.settings import TrainRuntime
 
 TRAINING = "m1.train.sft"
-SAVING = 600
-"""Seconds that torchrun leaves its processes to keep their state after SIGTERM; its own 30 are too few for a large
-model's."""
 
 
 def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]:
     """The command that starts the processes of this node; where there are several, it takes the variables of a SLURM
     step from ``environment``."""
-    flags = [f"--nproc-per-node={runtime.processes}", f"--shutdown-timeout={SAVING}"]
+    # Seconds to keep the state after SIGTERM; torchrun's own 30 are too few for a large model's.
+    flags = [f"--nproc-per-node={runtime.processes}", "--shutdown-timeout=600"]
     if runtime.nodes == 1:
         flags += ["--standalone"]
     else:

@@ -20,8 +20,8 @@ class FetchSettings(Settings):
 class SftSettings(Settings):
     """How a model is fine-tuned (3.2, B.2); the recipe's ``sft``. They decide the weights.
 
-    A batch is that of an optimizer step, all GPUs together; the learning rate is its peak; a sample has at most
-    ``block_size`` tokens, and a share of the samples, ``truncated``, may be longer and are cut.
+    A batch is that of an optimizer step, on all GPUs together. The learning rate is that at its peak. A sample has at
+    most ``block_size`` tokens; the share ``truncated`` of the samples may be longer, and is cut.
     """
 
     subset: str
@@ -42,8 +42,8 @@ class SftSettings(Settings):
 class TrainRuntime(Settings):
     """Where and how training runs; the recipe's ``train``. It decides none of the weights' mathematics.
 
-    Each node has a process for a GPU, which runs at most ``per_device`` samples at a time; the strategy is a file in
-    config/accelerate; a checkpoint is kept after so many minutes, and after so many steps, if not None.
+    Each node has ``processes``, one for a GPU, which runs at most ``per_device`` samples at a time. The strategy is a
+    file in config/accelerate. Checkpoints are ``save_minutes`` apart, or ``save_steps``, if not None.
     """
 
     nodes: Count

@@ -41,10 +41,8 @@ class Encoded(NamedTuple):
 
 
 def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: float, path: Path) -> Encoded:
-    """All samples, in at most ``block`` tokens each.
-
-    Args:
-        most: share of the samples that may be cut; what is cut is the answer, so the paper's recipes allow none.
+    """All samples, in at most ``block`` tokens each; ``most`` is the share of them that may be cut. What is cut is the
+    answer, so the paper's recipes allow none.
 
     Raises:
         UserError: more are longer than the block, or an example has no token with loss left.

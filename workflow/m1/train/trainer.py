@@ -33,9 +33,6 @@ from m1.train import checkpoints
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
-WINDOW = 8
-"""Batches within which samples are grouped by length."""
-
 
 class BatchSampler(Sampler[int]):
     """The order of samples in an epoch, the same for any number of processes.
@@ -62,7 +59,9 @@ class BatchSampler(Sampler[int]):
         rng, size = random.Random(f"{self.seed} {self.epoch}"), self.batch_size
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
-        window = WINDOW * size if self.grouped else size
+        window = (
+            8 if self.grouped else 1
+        ) * size  # samples that are sorted by length, before they are cut into batches
         near = [sorted(order[i : i + window], key=self.lengths.__getitem__) for i in range(0, len(order), window)]
         batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
         last = batches.pop()  # the one that is filled up
@@ -96,8 +95,7 @@ class CheckpointCallback(TrainerCallback):
     on the step."""
 
     def __init__(self, minutes: float, steps: int | None) -> None:
-        self.minutes, self.steps = minutes, steps
-        self.saved_at = time.monotonic()
+        self.minutes, self.steps, self.saved_at = minutes, steps, time.monotonic()
         self.stop_asked = False
         self.stopped_at: int | None = None
 
@@ -179,17 +177,10 @@ class RunInfo:
 
 
 def join(strategy: str, checkpointing: bool, title: str) -> bool:
-    """Join the processes that torchrun started, under a strategy: the name of a file in ``config/accelerate``, which
-    ``accelerate launch --config_file`` would take, too.
+    """Join the processes that torchrun started, and return whether this is the first one.
 
-    Args:
-        checkpointing: whether activations are computed again in the backward pass.
-
-    Returns:
-        Whether this is the first process.
-
-    Raises:
-        UserError: no such file.
+    The strategy is the name of a file in ``config/accelerate``, which ``accelerate launch --config_file`` takes, too; a
+    :class:`UserError` where it is not there. With ``checkpointing``, the backward pass computes activations again.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         path = locate(f"config/accelerate/{strategy}.yaml")
