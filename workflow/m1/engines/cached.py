@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m1.core.chat import chat_ids, stop_ids, tokenizer_of
+from m1.core.chat import chat, stop_ids, tokenizer_of
 from m1.core.errors import UserError
 from m1.core.files import digest, model_identity, read_json, write_manifest
 from m1.core.progress import Progress
@@ -99,16 +99,31 @@ class CachedEngine:
         return [(tokenizer.decode(one.token_ids, skip_special_tokens=True), one.tokens) for one in found]
 
 
+def render(tokenizer: Any, questions: Iterable[Question], style: str) -> list[str]:
+    """The prompt for each question (:func:`m1.core.prompts.evaluation_prompt`) by the model's chat template, to the
+    opening of the assistant's turn."""
+    return [chat(tokenizer, evaluation_prompt(question_text(question), style)) for question in questions]
+
+
 def answer_directly(
-    engine: CachedEngine, tokenizer: Any, asked: Sequence[tuple[str, Question]], style: str, limit: int, where: str
+    engine: CachedEngine,
+    tokenizer: Any,
+    questions: Sequence[Question],
+    style: str,
+    limit: int,
+    where: str = "",
+    *,
+    own_stop: bool = False,
+    bos: bool = False,
 ) -> list[tuple[str, int]]:
     """Greedy answers without thinking (3.1, B.3), as :meth:`CachedEngine.answers` gives them.
 
-    ``style`` is that of :func:`m1.core.prompts.evaluation_prompt`; ``where`` says which questions these are on the
-    progress line.
+    Args:
+        own_stop: only the model's own end tokens end an answer, not every token that ends or opens a turn.
+        bos: the tokenizer's special tokens go before those of the chat template, as a server adds them to text.
     """
-    stop = stop_ids(tokenizer)
-    prompts = [chat_ids(tokenizer, evaluation_prompt(question_text(question), style)) for _, question in asked]
+    stop = () if own_stop else stop_ids(tokenizer)
+    prompts = [tokenizer.encode(text, add_special_tokens=bos) for text in render(tokenizer, questions, style)]
     return engine.answers(tokenizer, [Request(tuple(prompt), limit, stop) for prompt in prompts], where)
 
 

@@ -77,6 +77,26 @@ def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[
         yield where + (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
 
 
+def batches(
+    paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)
+) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
+    """As :func:`chunks`, for batches whose members depend on each other: a shard has every N-th, from the I-th on.
+
+    Args:
+        order: question file of the whole evaluation file, in its order: questions of no benchmark are companions of
+            those in their batch, with an empty benchmark. Questions that are not in it come after it. None: the
+            benchmarks in their order.
+    """
+    asked = {question.id: (path.stem, question) for path in paths for question in stream(path, Question)}
+    ordered = [asked.pop(one.id, ("", one)) for one in stream(order, Question)] if order else []
+    ordered += asked.values()
+    number, count = shard
+    for start in range((number - 1) * size, len(ordered), count * size):
+        part = ordered[start : start + size]
+        where = f", shard {number}/{count}" if count > 1 else ""
+        yield f"{where}, questions {start + 1:,}-{start + len(part):,} of {len(ordered):,}", part
+
+
 @contextmanager
 def open_writer(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
     """Takes records for a Parquet file; without one, for nothing: what a shard generates is in the store."""

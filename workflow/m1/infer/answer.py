@@ -22,13 +22,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help=f"JSON: {AnswerSettings.keys()}")
     arguments = parser.parse_args(argv)
     settings, name = AnswerSettings.from_json(arguments.settings), arguments.name
+    ways = {"own_stop": settings.stop == "released", "bos": settings.bos == "released"}
     counts = {"questions": 0, "answer_tokens": 0}
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.output, Prediction) as keep,
     ):
         for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
-            answers = answer_directly(engine, tokenizer, asked, settings.prompt, settings.answer_limit, where)
+            questions, limit = [question for _, question in asked], settings.answer_limit
+            answers = answer_directly(engine, tokenizer, questions, settings.prompt, limit, where, **ways)
             pairs = zip(asked, answers)
             keep(Prediction(one.id, benchmark, name, 0, 0, 0, True, *answer) for (benchmark, one), answer in pairs)
             counts["questions"] += len(asked)

@@ -7,10 +7,13 @@ from typing import Literal
 
 from m1.core.settings import Count, Settings, Source
 
+Way = Literal["released", "exact"]
+"""As the authors' program does it, or exactly; keys of ``generation``."""
+
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """What is swept (3.3); the recipe's ``thinking``.
+    """What is swept (3.3), and how: the recipe's ``thinking`` and ``prompt``, and ``generation``.
 
     Thinking to each of ``budgets`` (tokens) is not forced. Within ``forced_budget``, each of ``forced`` says how often
     ``Wait`` is forced at most; ``full``: until the budget is used up. An answer has ``answer_limit`` tokens at most.
@@ -20,6 +23,18 @@ class SweepSettings(Settings):
     forced: tuple[Count | Literal["full"], ...]
     forced_budget: Count
     answer_limit: Count
+    prompt: str
+    """A style of :func:`m1.core.prompts.evaluation_prompt`."""
+    bos: Way
+    """``released``: the tokenizer's special tokens go before those of the chat template (Llama 3: two BOS)."""
+    seam: Way
+    """``released``: thinking is decoded and encoded again before it goes on or is answered."""
+    limit: Way
+    """``released``: thinking whose end token is the last one allowed counts as cut."""
+    forcing: Way
+    """``released``: see :func:`m1.infer.sweep.shares`."""
+    scored: Way
+    """``released``: the opening of the answer is part of the scored text."""
 
     @property
     def forced_counts(self) -> list[int]:
@@ -36,10 +51,14 @@ class SweepSettings(Settings):
 
 @dataclass(frozen=True)
 class AnswerSettings(Settings):
-    """How a model without thinking is asked: style of :func:`m1.core.prompts.evaluation_prompt`, tokens at most."""
+    """How a model without thinking is asked: ``prompt``, ``answer_limit`` and ``bos`` are as in
+    :class:`SweepSettings`."""
 
     prompt: str
     answer_limit: Count
+    bos: Way
+    stop: Way
+    """``released``: only the model's own end tokens end an answer; ``exact``: any token that ends or opens a turn."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
 the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
-chain. Sequences are put together by token ids: decoding and encoding again would change the tokens at the seams.
-Questions are gone through in chunks, so that memory does not grow with their number; see ``docs/sweep.md``.
+chain. :mod:`m1.infer.frames` says how the parts are joined. Questions are gone through in chunks, so that memory does
+not grow with their number; see ``docs/sweep.md``.
 """
 
 from __future__ import annotations
@@ -13,136 +13,91 @@ import argparse
 import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from m1.core.chat import TurnTokens, chat_ids, stop_ids
 from m1.core.errors import run
 from m1.core.progress import say
-from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Prediction, Question, Rollout
-from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, write_engine_manifest
-from m1.engines.shards import add_question_arguments, chunks, open_writer
+from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, render, write_engine_manifest
+from m1.engines.shards import add_question_arguments, batches, chunks, open_writer
+from m1.infer.frames import Thought, TokenFrames, make_frames
 from m1.infer.settings import SweepSettings
 
-
-@dataclass(frozen=True)
-class SweepTokens:
-    """Token ids that frame thinking and answer, and those that end them (B.2, B.3)."""
-
-    think: tuple[int, ...]
-    """After the prompt: ``<|im_start|>think`` and a new line."""
-    answer: tuple[int, ...]
-    """After thinking that ended by itself: ``<|im_start|>answer``."""
-    final_answer: tuple[int, ...]
-    """After thinking that was cut: a new line, ``<|im_start|>answer``, a new line, ``Final Answer:``."""
-    wait: tuple[int, ...]
-    """What takes the place of the end of thinking when it is forced on."""
-    stop: tuple[int, ...]
-
-    @classmethod
-    def from_tokenizer(cls, tokenizer: Any) -> SweepTokens:
-        """The markers in a tokenizer's token ids."""
-
-        def ids(text: str) -> tuple[int, ...]:
-            return tuple(tokenizer.encode(text, add_special_tokens=False))
-
-        marks = TurnTokens.from_tokenizer(tokenizer)
-        think, answer = marks.header("think"), marks.header("answer")
-        stop = sorted({*stop_ids(tokenizer), *ids(marks.opening), *ids(marks.end)})
-        return cls(ids(think), ids(answer.rstrip()), ids(f"\n{answer}Final Answer:"), ids("Wait"), tuple(stop))
-
-
-@dataclass(frozen=True)
-class Thought:
-    """Thinking at some moment."""
-
-    ids: tuple[int, ...]
-    """Token ids, forced ``Wait``s among them, without the token that ended it."""
-    ended: bool
-    """Whether it ended by itself, else it was cut."""
-    generated: int
-    """Tokens that had to be generated to come here from nothing: ends that a ``Wait`` replaced count, the ``Wait``s do
-    not."""
-    waits: tuple[int, ...] = ()
-    """Where in ``ids`` each forced ``Wait`` begins."""
-
-
-def cut(thought: Thought, budget: int) -> Thought:
-    """Thinking that was not forced, as it would be at a smaller budget.
-
-    It has ended by itself if its end token still fits: m tokens with the end token have ended at every budget >= m.
-    """
-    if thought.ended and len(thought.ids) + 1 <= budget:
-        return thought
-    ids = thought.ids[:budget]
-    return Thought(ids, ended=False, generated=len(ids))
+NOTHING = Thought((), False, 0)
 
 
 def think(
-    engine: CachedEngine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, budget: int, where: str = ""
+    engine: CachedEngine, prompts: Sequence[str], frames: TokenFrames, budgets: Sequence[int], where: str = ""
 ) -> list[Thought]:
-    """Think on every prompt, to the largest budget, once; ``where`` says on the progress line, here and below, which
+    """Think on every prompt, to its largest budget, once; ``where`` says on the progress line, here and below, which
     questions these are."""
-    requests = [Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts]
+    requests = [Request(frames.think(prompt), budget, frames.stop) for prompt, budget in zip(prompts, budgets)]
     generations = engine.generate(requests, f"thinking{where}")
-    return [Thought(one.token_ids, one.finish_reason == "stop", one.tokens) for one in generations]
+    return [frames.extend(NOTHING, generation, budget) for generation, budget in zip(generations, budgets)]
 
 
 def force(
     engine: CachedEngine,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[str],
     thoughts: Sequence[Thought],
-    markers: SweepTokens,
+    frames: TokenFrames,
     budget: int,
     counts: Collection[int],
     where: str = "",
 ) -> dict[int, list[Thought]]:
     """Replace the end of thinking with ``Wait``, again and again, inside a budget.
 
-    Every question has its own count of tokens (the released code gives each of a batch the tokens that its longest
-    member has left). A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not
-    forced. One chain, to the largest of ``counts``, serves all: for each, the thinking on every prompt is returned.
+    ``forcing: exact``: each question by itself. What is left for it is the budget less its own tokens, ``Wait``s
+    included; a ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not forced.
+
+    ``forcing: released``: all questions given are one batch of the released program, see :func:`shares`.
+
+    One chain, to the largest of ``counts``, serves all: for each, the thinking on every prompt is returned.
     """
-    latest, chain = [cut(thought, budget) for thought in thoughts], {}
-    open_ = list(range(len(latest)))
+    latest = [frames.cut(thought, budget) for thought in thoughts]
+    chain: dict[int, list[Thought]] = {}
     for count in range(max(counts) + 1):
         if count:
-            open_ = [i for i in open_ if latest[i].ended and len(latest[i].ids) + len(markers.wait) < budget]
-            longer = {i: (*latest[i].ids, *markers.wait) for i in open_}
-            framed = {i: (*prompts[i], *markers.think, *ids) for i, ids in longer.items()}
-            requests = [Request(framed[i], budget - len(longer[i]), markers.stop) for i in open_]
-            for i, generation in zip(open_, engine.generate(requests, f"forced {count}{where}")):
-                ended, generated = generation.finish_reason == "stop", latest[i].generated + generation.tokens
-                waits = (*latest[i].waits, len(latest[i].ids))
-                latest[i] = Thought((*longer[i], *generation.token_ids), ended, generated, waits)
+            longer = {i: frames.wait(thought) for i, thought in enumerate(latest)}
+            room = shares(latest, longer, frames, budget)
+            requests = [Request(frames.go_on(prompts[i], longer[i]), left, frames.stop) for i, left in room.items()]
+            generations = engine.generate(requests, f"forced {count}{where}")
+            for (i, left), generation in zip(room.items(), generations):
+                latest[i] = frames.extend(longer[i], generation, left)
+            if not room:  # nor in any later round
+                return chain | {later: list(latest) for later in counts if later >= count}
         if count in counts:
             chain[count] = list(latest)
     return chain
 
 
+def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenFrames, budget: int) -> dict[int, int]:
+    """Questions that are forced once more, and the tokens that each may generate.
+
+    As released, all questions of a batch may generate what its **shortest** member has left, so that the others may
+    think beyond the budget; and a question goes on whenever its tokens, as the program counts them, are fewer than the
+    budget, be its thinking cut or ended. ``longer`` is the thinking with one ``Wait`` more.
+    """
+    if frames.settings.forcing == "exact":
+        left = {i: budget - len(longer[i].ids) for i, thought in enumerate(latest) if thought.ended}
+        return {i: tokens for i, tokens in left.items() if tokens > 0}
+    forced = {i: thought.counted + len(longer[i].ids) - len(thought.ids) for i, thought in enumerate(latest)}
+    counted = {i: tokens for i, tokens in forced.items() if latest[i].counted < budget and tokens < budget}
+    return dict.fromkeys(counted, budget - min(counted.values(), default=0))
+
+
 def answer(
-    engine: CachedEngine,
-    tokenizer: Any,
-    prompts: Sequence[tuple[int, ...]],
-    thoughts: Sequence[Thought],
-    markers: SweepTokens,
-    limit: int,
-    where: str = "",
+    engine: CachedEngine, prompts: Sequence[str], thoughts: Sequence[Thought], frames: TokenFrames, where: str = ""
 ) -> list[tuple[str, int]]:
-    """Text and tokens of the short answer after thinking, which ended by itself or was cut; equal thinking is answered
-    once."""
-    framed = [
-        (*prompt, *markers.think, *thought.ids, *(markers.answer if thought.ended else markers.final_answer))
-        for prompt, thought in zip(prompts, thoughts)
-    ]
-    return engine.answers(tokenizer, [Request(ids, limit, markers.stop) for ids in framed], where)
-
-
-def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tuple[int, ...]]:
-    """Token ids before the thinking on each question; ``asked`` is benchmark and question."""
-    return [tuple(chat_ids(tokenizer, evaluation_prompt(question_text(question), "thinking"))) for _, question in asked]
+    """Text that is scored, and tokens, of the short answer after thinking, which ended by itself or was cut; equal
+    thinking is answered once."""
+    limit, scored = frames.settings.answer_limit, frames.settings.scored == "released"
+    framed = [frames.answer(prompt, thought) for prompt, thought in zip(prompts, thoughts)]
+    answers = engine.answers(frames.tokenizer, [Request(ids, limit, frames.stop) for ids in framed], where)
+    openings = [frames.prefixes[thought.ended] if scored else "" for thought in thoughts]
+    return [(opening + text, tokens) for opening, (text, tokens) in zip(openings, answers)]
 
 
 def sweep(
@@ -158,41 +113,43 @@ def sweep(
     The cost is what these settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to
     the largest budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for
     each different thinking on a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating
-    every setting by itself would take.
+    every setting by itself would take. ``companion_tokens`` is thinking and forcing of questions that nothing is shown
+    of, which are in a batch of the released program with those that are.
 
-    All questions are in memory with their thinking, so the caller gives a chunk at a time: benchmark and question.
+    All questions are in memory with their thinking, so the caller gives a chunk at a time: benchmark (empty for a
+    companion) and question.
     """
-    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
-    thoughts = think(engine, prompts, markers, max(budget for budget, _ in settings.conditions), where)
-    chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced_counts}, where)
-    places = list(itertools.product(range(len(asked)), settings.conditions))
-    cuts = [chain[forced][i] if forced else cut(thoughts[i], budget) for i, (budget, forced) in places]
-    answers = answer(engine, tokenizer, [prompts[i] for i, _ in places], cuts, markers, settings.answer_limit, where)
+    frames, conditions = make_frames(tokenizer, settings), settings.conditions
+    prompts = render(tokenizer, [question for _, question in asked], settings.prompt)
+    largest, forced_budget = max(budget for budget, _ in conditions), settings.forced_budget
+    thoughts = think(engine, prompts, frames, [largest if one else forced_budget for one, _ in asked], where)
+    chain = force(engine, prompts, thoughts, frames, forced_budget, {0, *settings.forced_counts}, where)
+    shown = [i for i, (benchmark, _) in enumerate(asked) if benchmark]
+    places = list(itertools.product(shown, conditions))
+    cuts = [chain[forced][i] if forced else frames.cut(thoughts[i], budget) for i, (budget, forced) in places]
+    answers = answer(engine, [prompts[i] for i, _ in places], cuts, frames, where)
     predictions = [
         Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
         for (i, (budget, forced)), thought, (text, tokens) in zip(places, cuts, answers)
     ]
-    rollouts = []
-    for (benchmark, question), thought, last in zip(asked, thoughts, chain[max(chain)]):
-        reason, forced_ids = "stop" if thought.ended else "length", last.ids[last.waits[0] :] if last.waits else ()
-        rollouts.append(Rollout(question.id, benchmark, name, thought.ids, reason, forced_ids, last.waits))
-    answered = [(i, thought, tokens) for (i, _), thought, (_, tokens) in zip(places, cuts, answers)]
-    tokens_spent = _token_counts(thoughts, chain, answered)
-    return rollouts, predictions, Counter(questions=len(asked), predictions=len(predictions), **tokens_spent)
-
-
-def _token_counts(
-    thoughts: Sequence[Thought], chain: dict[int, list[Thought]], answered: Sequence[tuple[int, Thought, int]]
-) -> dict[str, int]:
-    """The token counts that :func:`sweep` returns; ``answered`` is a prediction's question, thinking and tokens."""
-    distinct = {(i, thought.ids, thought.ended): tokens for i, thought, tokens in answered}
-    return {
-        "rollout_tokens": sum(thought.generated for thought in thoughts),
-        "forced_tokens": sum(last.generated - first.generated for first, last in zip(chain[0], chain[max(chain)])),
-        "answer_tokens": sum(distinct.values()),
-        "anew_thinking_tokens": sum(thought.generated for _, thought, _ in answered),
-        "anew_answer_tokens": sum(tokens for _, _, tokens in answered),
-    }
+    rollouts, last = [], chain[max(chain)]
+    for i in shown:
+        (benchmark, question), waits = asked[i], last[i].waits
+        reason, forced_ids = "stop" if thoughts[i].ended else "length", last[i].ids[waits[0] :] if waits else ()
+        rollouts.append(Rollout(question.id, benchmark, name, thoughts[i].ids, reason, forced_ids, waits))
+    distinct = {(i, thought.ids, thought.ended): tokens for (i, _), thought, (_, tokens) in zip(places, cuts, answers)}
+    added = [after.generated - before.generated for before, after in zip(chain[0], last)]
+    cost = Counter(
+        questions=len(shown),
+        predictions=len(predictions),
+        rollout_tokens=sum(thoughts[i].generated for i in shown),
+        forced_tokens=sum(added[i] for i in shown),
+        answer_tokens=sum(distinct.values()),
+        companion_tokens=sum(thoughts[i].generated + added[i] for i, (one, _) in enumerate(asked) if not one),
+        anew_thinking_tokens=sum(thought.generated for thought in cuts),
+        anew_answer_tokens=sum(tokens for _, tokens in answers),
+    )
+    return rollouts, predictions, cost
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -202,14 +159,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
+    together = "Parquet of the whole evaluation file, in the order in which it is forced together"
+    parser.add_argument("--order", type=Path, help=together)
     arguments = parser.parse_args(argv)
     settings, name, counts = SweepSettings.from_json(arguments.settings), arguments.name, Counter[str]()
+    if settings.forced and settings.forcing == "released":
+        # 1,024 questions are forced together: ``batch_size`` of the released program.
+        parts = batches(arguments.benchmarks, arguments.order, 1024, arguments.shard)
+    else:
+        parts = chunks(arguments.benchmarks, arguments.chunk, arguments.shard)
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.rollouts, Rollout) as keep_rollouts,
         open_writer(arguments.output, Prediction) as keep_predictions,
     ):
-        for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
+        for where, asked in parts:
             rolled, predicted, cost = sweep(engine, tokenizer, asked, name, settings, where)
             keep_rollouts(rolled)
             keep_predictions(predicted)
@@ -217,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts["settings"] = len(settings.conditions)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, name=name)
-    needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
+    needed = sum(counts[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions: {needed:,} tokens"
     say(f"infer {name}", f"{done}, {engine.generated:,} generated now; each setting anew would take {anew:,}")

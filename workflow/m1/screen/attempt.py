@@ -31,16 +31,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_writer(arguments.output, ScreenAnswer) as keep,
     ):
         for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
-            answers = answer_directly(engine, tokenizer, asked, settings.prompt, settings.answer_limit, where)
+            questions = [question for _, question in asked]
+            answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
             scored = [
                 ScreenAnswer(question.id, arguments.name, text, passes_curation(text, question, settings.rule))
-                for (_, question), (text, _) in zip(asked, answers)
+                for question, (text, _) in zip(questions, answers)
             ]
             keep(scored)
             counts["questions"] += len(scored)
             counts["correct"] += sum(answer.correct for answer in scored)
-    questions = {"questions": arguments.questions}
-    write_engine_manifest(arguments, engine, identity, questions, asdict(settings), counts)
+    asked_of = {"questions": arguments.questions}
+    write_engine_manifest(arguments, engine, identity, asked_of, asdict(settings), counts)
     say(title, f"{counts['correct']:,} of {counts['questions']:,} questions correct")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from m1.core.errors import UserError, first_line, run
 from m1.core.files import replacing_model
 from m1.core.progress import say
+from m1.core.revisions import pinned
 from m1.train.settings import FetchSettings
 
 
@@ -30,7 +31,7 @@ def find(name: str, settings: FetchSettings) -> Path:
     hub, revision = settings.hub, settings.revision
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     try:
-        return Path(huggingface_hub.snapshot_download(hub, revision=revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(hub, revision=pinned(hub, revision), allow_patterns=patterns))
     except HFValidationError as error:
         raise UserError(f"{name}.hub: {hub!r} is no model id: {error}") from None
     except Exception as error:  # of several libraries; all mean that the model did not come
