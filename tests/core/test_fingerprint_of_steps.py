@@ -35,9 +35,9 @@ EDITS = {
     "the order of arguments": ("m1.select.sample", "select/sample.py", "generator.choice(sorted(node))", "max(node)"),
     "a decorator": (
         "m1.train.sft",
-        "train/sft.py",
-        "@dataclass(frozen=True)\nclass Encoded",
-        "@dataclass\nclass Encoded",
+        "train/trainer.py",
+        "@dataclass(frozen=True)\nclass RunInfo",
+        "@dataclass\nclass RunInfo",
     ),
     "a field": ("m1.report.tables", "report/settings.py", "    remark: str", "    remarks: str"),
     "a method": ("m1.infer.sweep", "infer/settings.py", "{0, *self.forced_counts}", "{*self.forced_counts}"),
