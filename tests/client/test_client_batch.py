@@ -20,7 +20,7 @@ from adder import PATHS
 from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run
 from m1.client import backlog, collect, endpoint
 from m1.client.attempt import is_refusal
-from m1.client.results import read_line
+from m1.client.collect import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
 from serving import serving

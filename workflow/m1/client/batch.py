@@ -24,12 +24,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.client.attempt import excerpt
-from m1.client.backlog import Backlog
+from m1.client.attempt import excerpt, is_passing
+from m1.client.backlog import PATTERN, Backlog, SubmittedBatch
 from m1.client.collect import Collector, Keep
 from m1.client.endpoint import BatchEndpoint
-from m1.client.journal import PATTERN, SubmittedBatch
-from m1.client.results import is_passing, required_field
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.progress import Progress, say
@@ -85,14 +83,14 @@ async def complete_by_batch(
     again.
 
     Calls that failed for a passing reason (429, 5xx, an expired batch) are submitted again when all batches of their
-    round have ended, in up to ``max_retries`` further rounds. Answers of this provider's other batches in the folder,
-    should they be ready, are kept, too. Progress is told of every call of ``missing`` that is answered or refused.
+    round have ended, in up to ``max_retries`` further rounds. Answers of this provider's other batches in the folder
+    are kept, too, where they are ready. Progress is told of every call of ``missing`` that is answered or refused.
 
     Args:
         missing: key in the store to request. The caller holds the store's lock.
-        keep: makes values durable, in the form of live calls; ``seconds`` is 0.0, since nobody knows. A key is handed
-            over once, and may be none of ``missing`` (or kept already), where an earlier run submitted it.
-        folder: where the journals are: the store's.
+        keep: makes values durable, in the form of live calls. A key is handed over once, and may be none of ``missing``
+            (or kept already), where an earlier run submitted it.
+        folder: where the journals are.
         room: dollars that may still be spent; None for no limit. A batch is submitted only if its worst case fits
             beside those of the batches that are under way.
 
@@ -105,9 +103,8 @@ async def complete_by_batch(
             :data:`m1.client.endpoint.PATIENCE`. Batches stay at the provider, and the next run picks them up.
     """
     backlog, endpoint = Backlog(provider, missing, room), BatchEndpoint(client, provider)
-    rounds = _Rounds(backlog, endpoint, Collector(backlog, endpoint, keep, folder, progress), folder, progress)
     try:
-        await rounds.run()
+        await _Rounds(Collector(backlog, endpoint, keep, folder, progress)).run()
     except UserError as error:
         raise UserError(f"{error}{backlog.open_note()}") from None
     except asyncio.CancelledError:
@@ -120,19 +117,12 @@ async def complete_by_batch(
 class _Rounds:
     """Submits the calls of a backlog, waits for its batches, and submits again what failed."""
 
-    def __init__(
-        self, backlog: Backlog, endpoint: BatchEndpoint, collector: Collector, folder: Path, progress: Progress
-    ) -> None:
-        self.backlog, self.endpoint, self.collector, self.folder = backlog, endpoint, collector, folder
-        self.provider, self.progress = backlog.provider, progress
+    def __init__(self, collector: Collector) -> None:
+        self.collector, self.folder, self.progress = collector, collector.folder, collector.progress
+        self.backlog, self.endpoint, self.provider = collector.backlog, collector.endpoint, collector.backlog.provider
 
     async def run(self) -> None:
-        """Go on until all calls are answered or refused.
-
-        Raises:
-            UserError: as :func:`complete_by_batch`.
-        """
-        settings: dict[str, Any] = self.provider.batch  # type: ignore[assignment]
+        """Go on until all calls are answered or refused."""
         backlog, endpoint = self.backlog, self.endpoint
         await self._resume()
         rounds = 0
@@ -151,24 +141,20 @@ class _Rounds:
                 if rounds == self.provider.max_retries:
                     raise self._rounds_error(rounds + 1)
                 rounds += 1
-                say(
-                    self.progress.title,
-                    f"{len(backlog.next_round):,} calls failed and are submitted again, round {rounds + 1}",
-                )
+                found = f"{len(backlog.next_round):,} calls failed and are submitted again"
+                say(self.progress.title, f"{found}, round {rounds + 1}")
                 backlog.queue.extend(backlog.next_round)
                 backlog.next_round.clear()
                 continue
             self.progress.advance(0, backlog.note(endpoint.trouble))
-            await asyncio.sleep(settings["poll_seconds"] * random.uniform(0.8, 1.2))
+            await asyncio.sleep(backlog.settings["poll_seconds"] * random.uniform(0.8, 1.2))
 
     def _rounds_error(self, rounds: int) -> UserError:
         failed = self.backlog.next_round
         key, reason = next(reversed(failed.items()))
-        return UserError(
-            f"{self.endpoint.base_url}: {len(failed):,} calls failed in {rounds} rounds of batches, one "
-            f"of them ({key}) with: {reason}. Wait until the provider is well again, "
-            f"or correct the settings of {self.provider.name}."
-        )
+        found = f"{len(failed):,} calls failed in {rounds} rounds of batches, one of them ({key}) with: {reason}"
+        remedy = f"Wait until the provider is well again, or correct the settings of {self.provider.name}."
+        return UserError(f"{self.endpoint.base_url}: {found}. {remedy}")
 
     async def _resume(self) -> None:
         """Take up the journals that are not done. What holds none of the missing calls is fetched if it is ready, else
@@ -176,8 +162,7 @@ class _Rounds:
         backlog, endpoint = self.backlog, self.endpoint
         submitted: set[str] = set()
         for path in sorted(self.folder.glob(PATTERN)):
-            batch = SubmittedBatch.read(path)
-            if batch is None:
+            if not (batch := SubmittedBatch.read(path)):
                 continue
             ours = backlog.waiting.intersection(batch.keys)
             if batch.base_url == endpoint.base_url:
@@ -186,8 +171,7 @@ class _Rounds:
             elif ours:
                 raise UserError(
                     f"{path}: {len(ours):,} of the calls wait in batch {batch.id} at {batch.base_url}, not at "
-                    f"{endpoint.base_url}. Set "
-                    "base_url back to fetch them, or delete this file to pay for them again."
+                    f"{endpoint.base_url}. Set base_url back to fetch them, or delete this file to pay for them again."
                 )
         if submitted:
             say(self.progress.title, f"{len(submitted):,} calls were submitted before; their batches are taken up")
@@ -199,7 +183,7 @@ class _Rounds:
                 say(self.progress.title, str(error))
             if batch in backlog.open_batches:
                 backlog.open_batches.remove(batch)
-                backlog.spend(batch.dollars_at_most, 0.0)
+                backlog.spend(batch.dollars_at_most)
         backlog.queue.extend(key for key in backlog.missing if key in backlog.waiting and key not in submitted)
 
     async def _visit(self, batch: SubmittedBatch) -> None:
@@ -210,17 +194,15 @@ class _Rounds:
             await self._create(batch)
             return
         try:
-            found = await self.endpoint.retrieve(batch.id)
-            batch.status = required_field(found, "status").lower()
-            batch.answered = (found.request_counts.completed or 0) if found.request_counts else 0
+            found = await self.endpoint.refresh(batch)
             if batch.status in _ENDED:
                 await self.collector.collect(batch, found)
         except openai.NotFoundError as error:
             found_instead = self.endpoint.mask(excerpt(error.response.text))
             raise UserError(
                 f"{batch.path(self.folder)}: the provider does not know batch {batch.id}, or has deleted its files "
-                f"({found_instead}). Use the key of the account that submitted it; "
-                f"or delete this file, and its {len(batch.pending):,} calls are paid for again."
+                f"({found_instead}). Use the key of the account that submitted it; or delete this file, and its "
+                f"{len(batch.pending):,} calls are paid for again."
             ) from None
 
     async def _submit(self) -> None:
@@ -233,9 +215,8 @@ class _Rounds:
         except BaseException:
             self.backlog.queue.extendleft(reversed(keys))
             raise
-        batch = SubmittedBatch(
-            digest([input_file, keys]), self.endpoint.base_url, input_file, keys, dollars, time.time(), tried=False
-        )
+        mark, base_url = digest([input_file, keys]), self.endpoint.base_url
+        batch = SubmittedBatch(mark, base_url, input_file, keys, dollars, time.time(), tried=False)
         batch.write(self.folder)
         self.backlog.open_batches.append(batch)
         await self._create(batch)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import overload
+from typing import Any
 
-from m1.client.provider import REFUSED, Completion, Provider, Request, split_message
+from m1.client.provider import REFUSED, Completion, Provider, Request
 from m1.client.run import CallRun
 from m1.client.scheduler import CallScheduler
 from m1.client.serving import running_server
@@ -17,7 +19,7 @@ from m1.client.spending import Spending
 from m1.core.errors import UserError
 from m1.core.store import Store
 
-__all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "complete_all", "split_message"]
+__all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "add_call_arguments", "complete_all"]
 
 
 class Answers(Sequence[Completion]):
@@ -30,18 +32,20 @@ class Answers(Sequence[Completion]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    @overload
-    def __getitem__(self, index: int) -> Completion: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Completion]: ...
-    def __getitem__(self, index: int | slice) -> Completion | list[Completion]:
+    def __getitem__(self, index: Any) -> Any:  # a completion, or a list of them for a slice
         if isinstance(index, slice):
-            return [_completion(key, self._store) for key in self._keys[index]]
-        return _completion(self._keys[index], self._store)
+            return [self[place] for place in range(len(self))[index]]
+        key = self._keys[index]
+        return Completion.from_value(key, self._store.get(key))
 
 
-def _completion(key: str, store: Store) -> Completion:
-    return Completion.from_value(key, store.get(key))
+def add_call_arguments(parser: argparse.ArgumentParser, name: str, note: str = "", by: str = "") -> None:
+    """Add ``--NAME`` and ``--calls``, which give the settings of a provider together, and ``--store``."""
+    decides = f"JSON: what decides the answers (keys of m1.client.complete.Provider){note}"
+    parser.add_argument(f"--{name}", required=True, type=json.loads, help=decides)
+    how = f"JSON: {by}how calls are made, and prices (its other keys)"
+    parser.add_argument("--calls", required=True, type=json.loads, help=how)
+    parser.add_argument("--store", required=True, help="folder of the store of calls")
 
 
 def complete_all(requests: Sequence[Request], provider: Provider, store: Store, title: str) -> tuple[Answers, Spending]:
@@ -73,11 +77,8 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
         with store.lock():
             missing = {key: request for key, request in wanted.items() if key not in store}
             if missing:
-                with (
-                    running_server(provider.serve, provider.serve_seconds)
-                    if provider.serve
-                    else nullcontext(provider.base_url or "") as base_url
-                ):
+                own = running_server(provider.serve, provider.serve_seconds) if provider.serve else None
+                with own or nullcontext(provider.base_url or "") as base_url:
                     run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
                     asyncio.run(_make(run))
                 new, failures = set(missing), run.failures.counts
@@ -85,7 +86,6 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
 
 
 async def _make(run: CallRun) -> None:
-    """Make the missing calls, live or by batches."""
     async with run.connect() as client:
         if run.provider.batch is None:
             await CallScheduler(run, client).make_calls()
@@ -99,14 +99,9 @@ def _api_key(provider: Provider) -> str:
     if provider.api_key_env is None:
         return "none"
     key = os.environ.get(provider.api_key_env, "").strip()
+    variable = f"{provider.name}: the environment variable {provider.api_key_env}"
     if not key:
-        raise UserError(
-            f"{provider.name}: the environment variable {provider.api_key_env} is not set. Set it to "
-            "the provider's key and run again."
-        )
+        raise UserError(f"{variable} is not set. Set it to the provider's key and run again.")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(
-            f"{provider.name}: the environment variable {provider.api_key_env} holds what no key has, "
-            "such as a line break."
-        )
+        raise UserError(f"{variable} holds what no key has, such as a line break.")
     return key

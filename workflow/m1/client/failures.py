@@ -26,10 +26,8 @@ FIRST_REFUSED = 3
 FIRST_SECONDS = 10.0
 """The first call is alone until it is answered, or for so many seconds: a wrong key is told at once, thinking takes
 longer. No connection within these seconds ends the run."""
-CONNECTIONS = 3
-"""Attempts at a first connection."""
-RECONNECT_SECONDS = 1.0
-"""Seconds between them."""
+CONNECTIONS, RECONNECT_SECONDS = 3, 1.0
+"""Attempts at a first connection, and the seconds between them."""
 PATIENCE = 600.0
 """Seconds of being told to slow down (429), without one answer, after which the run ends."""
 
@@ -54,9 +52,19 @@ class Decision:
     repeat: bool
     """Whether the call is made again."""
     ending: UserError | None = None
-    """Why the run ends; None where it goes on."""
+    """Why the run ends."""
     pause: float = 0.0
     """Seconds during which no call is sent."""
+
+
+def remedies(provider: Provider) -> dict[int, str]:
+    """Status to what to do about it, where that is the same for live calls and batches."""
+    key = f"the key in the environment variable {provider.api_key_env}"
+    return {
+        401: f"Check {key}." if provider.api_key_env else "Give the environment variable of a key by api_key_env.",
+        402: "Top up the provider's credit.",
+        403: f"Check what {key} may use.",
+    }
 
 
 class FailurePolicy:
@@ -101,16 +109,19 @@ class FailurePolicy:
             too_many = self.too_many_refused(answered)
             return Decision(False, self.refusal_error(f"the last one with: {failure.found}") if too_many else None)
         if status in {402, 405, 410} or (status in {401, 403, 404} and not answered):
-            return Decision(False, UserError(f"{self.base_url}: {failure.found}. {self._remedy(status)}"))
+            return Decision(False, self._error(f"{failure.found}. {self._remedy(status)}"))
         if failure.kind == "connection" and not answered:
             self._unconnected += 1
             late = self._unconnected >= CONNECTIONS or now - began > FIRST_SECONDS
-            return Decision(True, self._connection_error(failure.found) if late else None, RECONNECT_SECONDS)
+            found = f"{failure.found}, tried {self._unconnected} times. Check base_url and the network."
+            return Decision(True, self._error(found) if late else None, RECONNECT_SECONDS)
         if failure.kind == "429":
             call.slowed += 1
             self._slowed_since = now if self._slowed_since is None else self._slowed_since
             late = now - self._slowed_since > PATIENCE
-            return Decision(True, self._slow_down_error(failure.found) if late else None)
+            remedy = f"Wait, or lower concurrency, requests_per_minute or tokens_per_minute of {self.provider.name}."
+            found = f"nothing but {failure.found} for {PATIENCE / 60:g} minutes. {remedy}"
+            return Decision(True, self._error(found) if late else None)
         call.failures += 1
         if call.failures <= self.provider.max_retries:
             return Decision(True)
@@ -135,36 +146,19 @@ class FailurePolicy:
 
     def refusal_error(self, found: str) -> UserError:
         """The message where too many calls are refused; ``found`` tells of one of them."""
-        return UserError(
-            f"{self.base_url}: {len(self.refused)} calls were refused, {found}. Correct the settings of "
-            f"{self.provider.name} and run again."
-        )
+        remedy = f"Correct the settings of {self.provider.name} and run again."
+        return self._error(f"{len(self.refused)} calls were refused, {found}. {remedy}")
 
     def lost_error(self, what: str) -> UserError:
         """The message where calls failed to the end; ``what`` says how many."""
-        return UserError(
-            f"{self.base_url}: {what} of model {self.provider.model} failed "
-            f"{self.provider.max_retries + 1} times, the last time with: "
-            f"{self.lost[-1]}. Wait until the provider is well again (or raise max_retries)."
-        )
+        failed = f"{what} of model {self.provider.model} failed {self.provider.max_retries + 1} times"
+        remedy = "Wait until the provider is well again (or raise max_retries)."
+        return self._error(f"{failed}, the last time with: {self.lost[-1]}. {remedy}")
 
-    def _connection_error(self, found: str) -> UserError:
-        return UserError(f"{self.base_url}: {found}, tried {self._unconnected} times. Check base_url and the network.")
-
-    def _slow_down_error(self, found: str) -> UserError:
-        return UserError(
-            f"{self.base_url}: nothing but {found} for {PATIENCE / 60:g} minutes. "
-            f"Wait, or lower concurrency, requests_per_minute or tokens_per_minute of {self.provider.name}."
-        )
+    def _error(self, text: str) -> UserError:
+        return UserError(f"{self.base_url}: {text}")
 
     def _remedy(self, status: int) -> str:
-        name = self.provider.api_key_env
-        remedies = {
-            401: f"Check the key in the environment variable {name}."
-            if name
-            else "Give the environment variable of a key by api_key_env.",
-            402: "Top up the provider's credit.",
-            403: f"Check what the key in the environment variable {name} may use.",
-            404: f"Check that base_url is correct and that the provider knows the model {self.provider.model!r}.",
-        }
-        return remedies.get(status, "Check base_url and the settings." if 400 <= status < 500 else "")
+        unknown = f"Check that base_url is correct and that the provider knows the model {self.provider.model!r}."
+        known = remedies(self.provider) | {404: unknown}
+        return known.get(status, "Check base_url and the settings." if 400 <= status < 500 else "")

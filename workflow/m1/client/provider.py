@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,26 +17,25 @@ REFUSED = "refused"
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 _NOT_EXTRA = {"model", "messages", "n", "stream", "seed", *_LIMIT_FIELDS}
 """Fields of a request that are set elsewhere, or that would make another kind of answer than one message."""
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "list": list, "dict": dict, "None": type(None)}
 _BATCH: dict[str, Any] = {"window": str, "size": int, "poll_seconds": (int, float), "discount": (int, float)}
-_LEAST = {
-    "concurrency": 1,
-    "max_tokens": 1,
-    "max_retries": 0,
-    "price_prompt": 0,
-    "price_completion": 0,
-    "max_dollars": 0,
-}
-_POSITIVE = ("timeout", "requests_per_minute", "tokens_per_minute", "deadline")
+_RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
+    ("at least 1", lambda value: value >= 1, ("concurrency", "max_tokens")),
+    ("at least 0", lambda value: value >= 0, ("max_retries", "price_prompt", "price_completion", "max_dollars")),
+    ("more than 0", lambda value: value > 0, ("timeout", "requests_per_minute", "tokens_per_minute", "deadline")),
+)
 
 
 @dataclass(frozen=True)
 class Provider:
-    """A model behind a URL: the settings ``teacher`` and ``labeller`` of the configuration."""
+    """A model behind a URL: the settings ``teacher`` and ``labeller`` of the configuration, and ``screen.providers``.
+
+    Times are seconds; prices are dollars for a million tokens, and "completion" is thinking and answer together.
+    """
 
     name: str
-    """What records call it."""
+    """What records call it; ``model`` is what the provider calls it."""
     model: str
-    """What the provider calls it."""
     base_url: str | None
     """Ends in ``/v1`` as a rule; None where ``serve`` starts the server."""
     serve: list[str] | None
@@ -48,7 +47,7 @@ class Provider:
     temperature: float | None
     """None for the provider's default."""
     max_tokens: int
-    """Limit of thinking and answer together (8,000 in the paper)."""
+    """Limit of a completion (8,000 in the paper)."""
     limit_field: str
     """What the provider calls that limit: ``max_tokens`` or ``max_completion_tokens``."""
     extra: dict[str, Any]
@@ -57,17 +56,15 @@ class Provider:
     """Calls at a time, at most; see :class:`m1.client.pace.Pace`."""
     requests_per_minute: float | None
     tokens_per_minute: float | None
-    """Prompt, thinking and answer together."""
+    """Of prompts and completions."""
     timeout: float
-    """Seconds for one attempt."""
+    """For one attempt."""
     deadline: float | None
-    """Seconds after which one run sends no more calls."""
+    """After which one run sends no more calls."""
     max_retries: int
     """Further attempts at one call; being told to slow down (429) is no failure."""
     price_prompt: float
-    """Dollars for a million tokens of prompt."""
     price_completion: float
-    """Dollars for a million tokens of thinking and answer."""
     max_dollars: float | None
     """What all calls of a store's folder together may cost."""
     batch: dict[str, Any] | None
@@ -83,31 +80,19 @@ class Provider:
             UserError: a key is missing, unknown, of a wrong kind or out of range.
         """
         kinds = {field.name: [kind.partition("[")[0] for kind in str(field.type).split(" | ")] for field in fields(cls)}
-        known: dict[str, Any] = {
-            "str": str,
-            "int": int,
-            "float": (int, float),
-            "list": list,
-            "dict": dict,
-            "None": type(None),
-        }
         _check_names(settings, list(kinds), title)
         for name, kind in kinds.items():
             value = settings[name]
-            if isinstance(value, bool) or not any(isinstance(value, known[one]) for one in kind):
+            if isinstance(value, bool) or not any(isinstance(value, _KINDS[one]) for one in kind):
                 raise UserError(f"{title}.{name}: {value!r}; {' or '.join(kind).replace('None', 'null')} is needed.")
         provider = cls(**settings)
-        for name, least in _LEAST.items():
-            if (value := getattr(provider, name)) is not None and not value >= least:
-                raise UserError(f"{title}.{name}: {value}; at least {least} is needed.")
-        for name in _POSITIVE:
-            if (value := getattr(provider, name)) is not None and not value > 0:
-                raise UserError(f"{title}.{name}: {value}; more than 0 is needed.")
+        for words, fits, names in _RANGES:
+            for name in names:
+                if (value := settings[name]) is not None and not fits(value):
+                    raise UserError(f"{title}.{name}: {value}; {words} is needed.")
         if (provider.base_url is None) == (provider.serve is None):
-            raise UserError(
-                f"{title}: exactly one of base_url (a provider that runs) and serve (a server to start) is "
-                "needed; the other is null."
-            )
+            both = "base_url (a provider that runs) and serve (a server to start)"
+            raise UserError(f"{title}: exactly one of {both} is needed; the other is null.")
         if provider.base_url is not None:
             _check_url(provider.base_url, f"{title}.base_url")
         if provider.limit_field not in _LIMIT_FIELDS:
@@ -147,19 +132,12 @@ def _check_batch(batch: Mapping[str, Any], title: str) -> None:
     _check_names(batch, list(_BATCH), title)
     for name, kind in _BATCH.items():
         value = batch[name]
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, kind)
-            or (name == "size" and value < 1)
-            or (name == "poll_seconds" and value <= 0)
-        ):
-            raise UserError(
-                f"{title}.{name}: {value!r}; window is a text such as '24h', size and poll_seconds are numbers above 0."
-            )
-    if not 0 <= batch["discount"] <= 1:
-        raise UserError(
-            f"{title}.discount: {batch['discount']}; the share of the price that is left, 0 to 1, is needed."
-        )
+        is_kind = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_kind or (name == "size" and value < 1) or (name == "poll_seconds" and value <= 0):
+            needed = "window is a text such as '24h', size and poll_seconds are numbers above 0"
+            raise UserError(f"{title}.{name}: {value!r}; {needed}.")
+    if not 0 <= (discount := batch["discount"]) <= 1:
+        raise UserError(f"{title}.discount: {discount}; the share of the price that is left, 0 to 1, is needed.")
 
 
 @dataclass(frozen=True)
@@ -182,7 +160,7 @@ class Request:
         return {name: value for name, value in body.items() if value is not None}
 
     def key(self, provider: Provider) -> str:
-        """Key of the call in the store."""
+        """In the store."""
         return digest(self.body(provider))
 
     def bytes(self, provider: Provider) -> int:
@@ -212,12 +190,14 @@ class Completion:
     thinking_tokens: int = 0
     """As the provider counts them, else the completion's tokens shared out by the characters of thinking and answer."""
     seconds: float = 0.0
-    """Of the attempt that was answered; 0 where it is not known."""
+    """Of the attempt; 0 where it is not known."""
 
     @property
     def answer_tokens(self) -> int:
-        """The completion's other tokens."""
         return self.completion_tokens - self.thinking_tokens
+
+    def dollars(self, provider: Provider) -> float:
+        return provider.dollars(self.prompt_tokens, self.completion_tokens)
 
     @classmethod
     def from_value(cls, key: str, value: Mapping[str, Any]) -> Completion:
@@ -227,24 +207,16 @@ class Completion:
         thinking, answer = split_message(value["message"])
         usage = value["usage"] or {}
         completion_tokens = _count(usage, "completion_tokens")
-        details = usage.get("completion_tokens_details")
-        thinking_tokens = _count(details if isinstance(details, dict) else {}, "reasoning_tokens")
+        thinking_tokens = _count(usage.get("completion_tokens_details"), "reasoning_tokens")
         if thinking and not thinking_tokens:
             thinking_tokens = round(completion_tokens * len(thinking) / (len(thinking) + len(answer)))
-        return cls(
-            key,
-            thinking,
-            answer,
-            value["finish_reason"] or "",
-            _count(usage, "prompt_tokens"),
-            completion_tokens,
-            min(thinking_tokens, completion_tokens),
-            value.get("seconds") or 0.0,
-        )
+        finish_reason, seconds = value["finish_reason"] or "", value.get("seconds") or 0.0
+        tokens = _count(usage, "prompt_tokens"), completion_tokens, min(thinking_tokens, completion_tokens)
+        return cls(key, thinking, answer, finish_reason, *tokens, seconds)
 
 
-def _count(usage: Mapping[str, Any], name: str) -> int:
-    value = usage.get(name)
+def _count(usage: Any, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and value > 0 else 0
 
 

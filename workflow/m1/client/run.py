@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from m1.client.attempt import open_client
@@ -75,34 +76,29 @@ def _signal_handler(handle: Callable[[signal.Signals, asyncio.Task[Any]], None])
             signal.signal(number, handler)
 
 
+@dataclass
 class CallRun:
-    """What live calls (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`) share.
+    """What live calls (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`) share."""
 
-    Args:
-        title: what the progress lines call the run.
-        wanted: all calls of the step, by key.
-        missing: those of them that the store does not have.
-    """
+    provider: Provider
+    base_url: str
+    api_key: str
+    store: Store
+    title: str
+    """What the progress lines call the run."""
+    wanted: Mapping[str, Request]
+    """All calls of the step, by key."""
+    missing: Mapping[str, Request]
+    """Those of them that the store does not have."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        base_url: str,
-        api_key: str,
-        store: Store,
-        title: str,
-        wanted: Mapping[str, Request],
-        missing: Mapping[str, Request],
-    ) -> None:
-        self.provider, self.base_url, self.api_key, self.store, self.title = provider, base_url, api_key, store, title
-        self.missing = missing
-        self.ledger = Ledger(provider, store)
-        self.failures = FailurePolicy(provider, base_url, store, wanted)
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.provider, self.store)
+        self.failures = FailurePolicy(self.provider, self.base_url, self.store, self.wanted)
         self.in_flight: set[asyncio.Task[None]] = set()
         self.ending: BaseException | None = None
         """Why the run ends early."""
         self.changed = asyncio.Event()
-        """Set when a call has ended, or the run is to end."""
+        """A call has ended, or the run is to end."""
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[openai.AsyncOpenAI]:
@@ -128,11 +124,8 @@ class CallRun:
 
     def _summary(self) -> str:
         """What is kept, for the message at an early end."""
-        total = len(self.missing)
-        return (
-            f"{self.ledger.answered:,} of {total:,} calls of this run are kept in {self.store.folder}; the "
-            "same command goes on with the rest."
-        )
+        kept = f"{self.ledger.answered:,} of {len(self.missing):,} calls of this run are kept in {self.store.folder}"
+        return f"{kept}; the same command goes on with the rest."
 
     def _interrupt(self, number: signal.Signals, task: asyncio.Task[Any]) -> None:
         """End in order on the first signal, at once on the second; ``task`` is the one of the run."""
@@ -171,6 +164,5 @@ class CallRun:
 
     def deadline_error(self) -> UserError:
         """The message where the deadline has passed."""
-        return UserError(
-            f"{self.base_url}: the deadline of {self.provider.deadline:g} s is over. Run again, or raise deadline."
-        )
+        over = f"the deadline of {self.provider.deadline:g} s is over"
+        return UserError(f"{self.base_url}: {over}. Run again, or raise deadline.")

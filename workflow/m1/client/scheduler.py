@@ -62,14 +62,15 @@ class CallScheduler:
                 async with asyncio.timeout(min(wait, self.run.progress.every / 2)):
                     await self.run.changed.wait()
             self.run.report()
-        await self._wait_for_calls_in_flight()
+        await self._drain()
         refused, answered = self.failures.refused, self.ledger.answered
         if refused and (self.run.ending is None or answered) and not self.failures.too_many_refused(answered):
             await self.run.writer.keep(list(refused.items()))
         if not self.run.ending and (lost := len(self.failures.lost)):
             self.run.end(self.failures.lost_error("a call" if lost == 1 else f"{lost:,} calls"))
 
-    async def _wait_for_calls_in_flight(self) -> None:
+    async def _drain(self) -> None:
+        """Wait for the calls in flight, at most :data:`GRACE` seconds where the run ends early."""
         if self.in_flight:
             await asyncio.wait(self.in_flight, timeout=0.1)
         if self.in_flight:

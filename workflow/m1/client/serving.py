@@ -17,27 +17,18 @@ from types import FrameType
 import m1
 from m1.core.errors import UserError
 
-_LAST_LINES = 15
-
 
 @contextmanager
 def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
-    """Start ``python -m <command> --port-file FILE`` and wait for its ``/health``; stop it on leaving, whatever the
-    reason.
+    """Start ``python -m <command> --port-file FILE``, wait for its ``/health`` and yield the base URL, ending in
+    ``/v1``; stop it on leaving, whatever the reason.
 
     On SIGTERM this process leaves in order, too. Should it be killed by SIGKILL, the pipe on the server's standard
     input closes, and the server ends itself (see :mod:`m1.world.server`): that needs no polling and holds on every
     Unix.
 
-    Args:
-        command: module and its arguments, as after ``python -m``.
-        seconds: how long to wait for the first answer.
-
-    Yields:
-        The base URL, ending in ``/v1``.
-
     Raises:
-        UserError: it ended, or does not answer in time; with the last lines of what it wrote.
+        UserError: it ended, or does not answer in ``seconds``; with the last lines of what it wrote.
     """
     before = signal.signal(signal.SIGTERM, _leave)
     with tempfile.TemporaryDirectory(prefix="m1-served-") as folder:
@@ -75,10 +66,9 @@ def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Pa
         if port_file.exists() and _is_healthy(port := int(port_file.read_text())):
             return port
         time.sleep(0.02)
-    state = (
-        f"does not answer after {seconds:g} s" if server.poll() is None else f"ended with exit code {server.returncode}"
-    )
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:]) or "(nothing)"
+    ended = server.poll() is not None
+    state = f"ended with exit code {server.returncode}" if ended else f"does not answer after {seconds:g} s"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) or "(nothing)"
     raise UserError(
         f"the server `python -m {' '.join(command)}` {state}. "
         f"Correct `serve` (or raise `serve_seconds`) in the configuration and run again. Its last lines:\n{tail}"

@@ -25,17 +25,19 @@ class Ledger:
         self.cut = 0
         """Answers that the token limit cut."""
         self.tokens: Counter[str] = Counter()
-        """Tokens of this run's answers: ``prompt``, ``thinking``, ``answer``, ``completion``."""
+        """Of this run's answers: ``prompt``, ``thinking``, ``answer``, ``completion``."""
         self.dollars = 0.0
-        """Dollars of this run's answers."""
-        self.paid = _store_dollars(provider, store) if provider.max_dollars is not None else 0.0
+        """Of this run's answers."""
+        self.paid = 0.0
         """Dollars of all calls of the store; what may have been billed counts at its worst."""
         self.reserved = 0.0
         """Dollars that the calls in flight may cost at the worst."""
+        if provider.max_dollars is not None:  # a refused call has no tokens, and costs nothing
+            self.paid = sum(Completion.from_value(key, store.get(key)).dollars(provider) for key in store)
 
     def add(self, completion: Completion) -> None:
         """Count an answer that is on the disk."""
-        cost = self.provider.dollars(completion.prompt_tokens, completion.completion_tokens)
+        cost = completion.dollars(self.provider)
         self.paid += cost
         self.dollars += cost
         self.answered += 1
@@ -56,49 +58,40 @@ class Ledger:
     def limit_error(self, worst: float) -> UserError:
         """The message where the next call is not affordable."""
         return UserError(
-            f"{self.provider.name}: ${self.paid:,.4f} are paid (answers that were lost on the way at "
-            "their most), and the next call "
-            f"may cost ${worst:,.4f}: max_dollars, {self.provider.max_dollars:,.4f}, would be passed. "
+            f"{self.provider.name}: ${self.paid:,.4f} are paid (answers that were lost on the way at their most), and "
+            f"the next call may cost ${worst:,.4f}: max_dollars, {self.provider.max_dollars:,.4f}, would be passed. "
             "Raise max_dollars and run again."
         )
-
-
-def _store_dollars(provider: Provider, store: Store) -> float:
-    total = 0.0
-    for key in store:
-        completion = Completion.from_value(key, store.get(key))  # a refused call has no tokens, and costs nothing
-        total += provider.dollars(completion.prompt_tokens, completion.completion_tokens)
-    return total
 
 
 @dataclass(frozen=True)
 class Spending:
     """What the calls of one :func:`m1.client.complete.complete_all` cost, and what of it was paid before."""
 
-    calls: int
+    calls: int = 0
     """Distinct calls with an answer."""
-    calls_made: int
+    calls_made: int = 0
     """Those answered now; the others came from the store."""
-    prompt_tokens: int
-    thinking_tokens: int
-    answer_tokens: int
-    completion_tokens: int
+    prompt_tokens: int = 0
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    completion_tokens: int = 0
     """Thinking and answer."""
-    dollars: float
-    dollars_now: float
-    refused: int
+    dollars: float = 0.0
+    dollars_now: float = 0.0
+    refused: int = 0
     """Distinct calls that the provider rejects for what they ask."""
-    cut: int
+    cut: int = 0
     """Answers that the token limit cut (finish reason ``length``)."""
     failures: dict[str, int] = field(default_factory=dict)
-    """Attempts of now that failed, by :attr:`m1.client.attempt.Failure.kind`."""
+    """Attempts of now that failed, by their kind."""
 
     def __str__(self) -> str:
+        tokens = f"{self.prompt_tokens:,} + {self.thinking_tokens:,} + {self.answer_tokens:,} tokens"
         parts = [
             f"{self.calls_made:,} calls made",
             f"{self.calls - self.calls_made:,} from the store",
-            f"{self.prompt_tokens:,} + {self.thinking_tokens:,} + {self.answer_tokens:,} tokens "
-            "(prompt, thinking, answer)",
+            f"{tokens} (prompt, thinking, answer)",
             f"${self.dollars:,.2f} in all",
             f"${self.dollars_now:,.2f} now",
             *[f"{count:,} {name}" for name, count in (("refused", self.refused), ("cut", self.cut)) if count],
@@ -114,13 +107,7 @@ class Spending:
     def from_store(
         cls, keys: Mapping[str, Any], new: set[str], failures: Mapping[str, int], provider: Provider, store: Store
     ) -> Spending:
-        """Add up calls that are in the store.
-
-        Args:
-            keys: of the calls.
-            new: keys of the calls answered now.
-            failures: attempts of now that failed, by kind.
-        """
+        """Add up the calls ``keys``, which are in the store; those of ``new`` were answered now."""
         totals: Counter[str] = Counter()
         dollars = dollars_now = 0.0
         for key in keys:
@@ -128,7 +115,7 @@ class Spending:
             if completion.finish_reason == REFUSED:
                 totals["refused"] += 1
                 continue
-            cost = provider.dollars(completion.prompt_tokens, completion.completion_tokens)
+            cost = completion.dollars(provider)
             dollars += cost
             dollars_now += cost * (key in new)
             totals["calls"] += 1
@@ -136,10 +123,5 @@ class Spending:
             totals["cut"] += completion.finish_reason == "length"
             for name in ("prompt_tokens", "thinking_tokens", "answer_tokens", "completion_tokens"):
                 totals[name] += getattr(completion, name)
-        counts = {name: totals[name] for name in cls.__dataclass_fields__ if not name.startswith(("dollars", "fail"))}
-        return cls(
-            **counts,
-            dollars=round(dollars, 6),
-            dollars_now=round(dollars_now, 6),
-            failures=dict(sorted(failures.items())),
-        )
+        rounded = round(dollars, 6), round(dollars_now, 6)
+        return cls(**totals, dollars=rounded[0], dollars_now=rounded[1], failures=dict(sorted(failures.items())))
