@@ -34,10 +34,9 @@ class Failure:
     """An attempt without an answer."""
 
     kind: str
-    """What it is counted as: ``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without
-    one), ``refused`` (for what is asked), ``5xx``, or the status."""
+    """``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without one), ``refused`` (for
+    what is asked), ``5xx``, or the status."""
     found: str
-    """Without the key."""
     status: int = 0
     wait: float | None = None
     """Seconds that the provider asks to be left alone."""
@@ -63,12 +62,10 @@ async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncI
     import httpx2  # what openai 3 speaks HTTP with
     import openai
 
-    http_client = openai.DefaultAsyncHttpxClient(
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
-        # A server of our own is on the loopback, where a proxy of the environment must not stand between.
-        trust_env=provider.serve is None,
-        verify=provider.serve is None,
-    )
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+    # A server of our own is on the loopback, where a proxy of the environment must not stand between.
+    remote = provider.serve is None
+    http_client = openai.DefaultAsyncHttpxClient(limits=limits, trust_env=remote, verify=remote)
     timeout = openai.Timeout(provider.timeout, connect=min(provider.timeout, CONNECT_SECONDS), pool=None)
     async with openai.AsyncOpenAI(
         api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client

@@ -58,8 +58,7 @@ class SubmittedBatch:
         return folder / f"batch-{self.mark[:16]}.json"
 
     def write(self, folder: Path, done: Mapping[str, int] | None = None) -> None:
-        """Write the journal so that it survives a power cut; ``done`` are the counts of a batch of which all answers
-        are in the store."""
+        """Write the journal so that it survives a power cut; ``done`` counts what is in the store of all the batch."""
         journal = {name: getattr(self, name) for name in _JOURNALLED} | {"count": len(self.keys)}
         if done is not None:
             del journal["keys"]
@@ -77,25 +76,17 @@ class SubmittedBatch:
         try:
             return None if journal["done"] else cls(**{name: journal[name] for name in _JOURNALLED})
         except (KeyError, TypeError):
-            raise UserError(
-                f"{path}: not a journal of a batch. If you changed it, restore it; if you delete it, the "
-                "batch's calls are paid for again."
-            ) from None
+            remedy = "If you changed it, restore it; if you delete it, the batch's calls are paid for again."
+            raise UserError(f"{path}: not a journal of a batch. {remedy}") from None
 
 
 class Backlog:
-    """What is left to do.
-
-    Args:
-        missing: key in the store to request.
-        room: dollars that may still be spent; None for no limit.
-    """
+    """What is left to do of the ``missing`` calls (key to request), for ``room`` dollars at most; None for no limit."""
 
     def __init__(self, provider: Provider, missing: Mapping[str, Request], room: float | None) -> None:
         assert provider.batch
         self.provider, self.settings, self.missing, self.room = provider, provider.batch, missing, room
         self.dollars = 0.0
-        """Of what was answered."""
         self.waiting = set(missing)
         """Calls neither answered nor refused."""
         self.queue: deque[str] = deque()
@@ -103,9 +94,7 @@ class Backlog:
         self.next_round: dict[str, str] = {}
         """Calls to be submitted in the next round, and why."""
         self.open_batches: list[SubmittedBatch] = []
-        """Batches under way."""
         self.most_open = len(missing)
-        """Batches at a time."""
         self.refused: dict[str, dict[str, Any]] = {}
         """Key of each refused call to what the store keeps of it."""
         self.started = time.monotonic()
@@ -136,10 +125,8 @@ class Backlog:
                     return [], [], 0.0
                 if keys:
                     break
-                raise UserError(
-                    f"{self.provider.name}: the next call may cost ${worst:,.4f}, and ${max(room, 0.0):,.4f} is left "
-                    "below max_dollars. Raise max_dollars and run again."
-                )
+                found = f"the next call may cost ${worst:,.4f}, and ${max(room, 0.0):,.4f} is left below max_dollars"
+                raise UserError(f"{self.provider.name}: {found}. Raise max_dollars and run again.")
             if len(keys) == self.settings["size"] or (keys and size + len(line) > MAX_BYTES):
                 break
             keys.append(key)

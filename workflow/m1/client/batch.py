@@ -20,33 +20,41 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.client.attempt import excerpt, is_passing
+from m1.client.attempt import excerpt, is_passing, is_refusal
 from m1.client.backlog import PATTERN, Backlog, SubmittedBatch
-from m1.client.collect import Collector, Keep
-from m1.client.endpoint import BatchEndpoint
+from m1.client.endpoint import NO_COMPLETION, BatchEndpoint, read_line, reasons
+from m1.client.provider import Completion
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.progress import Progress, say
 
 if TYPE_CHECKING:
     import openai
+    from openai.types import Batch
 
+    from m1.client.complete import CallRun
     from m1.client.provider import Provider, Request
-    from m1.client.run import CallRun
 
+CHUNK = 200
+"""Answers handed to the store at a time."""
+TRIES = 3
+"""How often files that hold fewer answers than the provider counts are fetched before that is believed."""
+_LIMITS = {"token_limit_exceeded", "rate_limit_exceeded", "too_many_requests"}
+"""Reasons of a batch that failed because too much waits at the provider already."""
+_PASSING = _LIMITS | {"server_error", "internal_error"}
 _ENDED = {"completed", "failed", "expired", "cancelled"}
+
+Keep = Callable[[Sequence[tuple[str, dict[str, Any]]]], Awaitable[None]]
 
 
 async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
-    """Make the missing calls of a run by batches; a signal or the deadline leaves them at the provider.
-
-    Raises:
-        UserError: as :func:`complete_by_batch`; the deadline has passed, or too many calls are refused.
-    """
+    """Make the missing calls of a run by :func:`complete_by_batch`; a signal or the deadline leaves them at the
+    provider."""
 
     async def keep(items: Sequence[tuple[str, dict[str, Any]]]) -> None:
         await run.writer.keep(items)
@@ -54,12 +62,10 @@ async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
             if key in run.missing:
                 run.count(key, value)
 
-    folder, failures = run.store.folder / "batches", run.failures
+    where, failures = (run.store.folder / "batches", run.progress, run.ledger.room), run.failures
     try:
         async with asyncio.timeout(run.provider.deadline):
-            failures.refused = await complete_by_batch(
-                client, run.provider, run.missing, keep, folder, run.progress, room=run.ledger.room
-            )
+            failures.refused = await complete_by_batch(client, run.provider, run.missing, keep, *where)
     except TimeoutError:
         raise run.deadline_error() from None
     except asyncio.CancelledError:
@@ -84,12 +90,12 @@ async def complete_by_batch(
 
     Calls that failed for a passing reason (429, 5xx, an expired batch) are submitted again when all batches of their
     round have ended, in up to ``max_retries`` further rounds. Answers of this provider's other batches in the folder
-    are kept, too, where they are ready. Progress is told of every call of ``missing`` that is answered or refused.
+    are kept, too, where they are ready.
 
     Args:
         missing: key in the store to request. The caller holds the store's lock.
-        keep: makes values durable, in the form of live calls. A key is handed over once, and may be none of ``missing``
-            (or kept already), where an earlier run submitted it.
+        keep: makes values durable. A key is handed over once, and may be none of ``missing`` (or kept already), where
+            an earlier run submitted it.
         folder: where the journals are.
         room: dollars that may still be spent; None for no limit. A batch is submitted only if its worst case fits
             beside those of the batches that are under way.
@@ -104,7 +110,7 @@ async def complete_by_batch(
     """
     backlog, endpoint = Backlog(provider, missing, room), BatchEndpoint(client, provider)
     try:
-        await _Rounds(Collector(backlog, endpoint, keep, folder, progress)).run()
+        await _Rounds(_Collector(backlog, endpoint, keep, folder, progress)).run()
     except UserError as error:
         raise UserError(f"{error}{backlog.open_note()}") from None
     except asyncio.CancelledError:
@@ -114,10 +120,129 @@ async def complete_by_batch(
     return backlog.refused
 
 
+@dataclass
+class _Unanswered:
+    """What a batch's files hold besides answers and refusals."""
+
+    passing: dict[str, str] = field(default_factory=dict)
+    """Key of each call that failed for a passing reason, and the reason."""
+    free: set[str] = field(default_factory=set)
+    """Those of them that failed before an answer was made."""
+    fatal: str = ""
+    """Why the run must end."""
+    unreadable: int = 0
+    """Lines."""
+
+
+class _Collector:
+    """Collects batches that have ended: ``keep`` makes answers durable, and the journals are in ``folder``."""
+
+    def __init__(self, backlog: Backlog, endpoint: BatchEndpoint, keep: Keep, folder: Path, progress: Progress) -> None:
+        self.backlog, self.endpoint, self.keep, self.folder, self.progress = backlog, endpoint, keep, folder, progress
+
+    async def collect(self, batch: SubmittedBatch, found: Batch) -> None:
+        """Fetch what a batch holds, mark its journal done, and sort out what is not answered.
+
+        Raises:
+            ValueError: its files hold fewer answers than the provider counts; they may come late.
+            UserError: a call or the batch failed for a reason that does not pass.
+        """
+        unanswered, answered = _Unanswered(), 0
+        chunk: dict[str, dict[str, Any]] = {}
+        for file_id in filter(None, [found.output_file_id, found.error_file_id]):
+            async for line in self.endpoint.lines(file_id):
+                answered += file_id == found.output_file_id
+                try:
+                    key, status, value = read_line(line)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    unanswered.unreadable += 1
+                    continue
+                if key not in batch.pending or key in chunk:
+                    continue
+                if isinstance(value, str):
+                    self._note(batch, unanswered, key, status, value)
+                else:
+                    chunk[key] = value
+                if len(chunk) == CHUNK:
+                    await self._keep(batch, chunk)
+        await self._keep(batch, chunk)
+        batch.short += answered < batch.answered
+        if answered < batch.answered and batch.short < TRIES:
+            raise ValueError(f"batch {batch.id} has {batch.answered:,} answers, and its files hold {answered:,} lines")
+        self._close(batch, unanswered.unreadable)
+        self._sort_out(batch, found, unanswered)
+
+    def _note(self, batch: SubmittedBatch, unanswered: _Unanswered, key: str, status: int, found: str) -> None:
+        """Sort out a call without an answer."""
+        if is_refusal(status, found):
+            batch.pending.discard(key)
+            batch.refused += 1
+            if key in self.backlog.waiting:
+                self.backlog.waiting.discard(key)
+                self.progress.advance()
+                self.backlog.refused[key] = {"refused": {"status": status, "message": found}}
+        elif is_passing(status):
+            unanswered.passing[key] = found
+            if status != NO_COMPLETION:
+                unanswered.free.add(key)
+        else:
+            place = f"{self.endpoint.base_url}: a call of batch {batch.id}"
+            unanswered.fatal = f"{place} failed with {found}. {self.endpoint.remedy(status)}"
+
+    async def _keep(self, batch: SubmittedBatch, chunk: dict[str, dict[str, Any]]) -> None:
+        """Make answers durable, and empty the chunk."""
+        if not chunk:
+            return
+        await self.keep(list(chunk.items()))
+        backlog = self.backlog
+        for key, value in chunk.items():
+            backlog.spend(0.0, Completion.from_value(key, value).dollars(backlog.provider))
+            if value["usage"] is None and key in backlog.missing:
+                # Nobody knows what it cost; the limit of dollars is to hold.
+                backlog.spend(backlog.missing[key].most_dollars(backlog.provider))
+        self.progress.advance(len(backlog.waiting & chunk.keys()), backlog.note(self.endpoint.trouble))
+        batch.pending -= chunk.keys()
+        backlog.waiting -= chunk.keys()
+        chunk.clear()
+
+    def _close(self, batch: SubmittedBatch, unreadable: int) -> None:
+        """Mark a journal done; all that the batch has answered is in the store."""
+        self.backlog.open_batches.remove(batch)
+        settled = len(batch.keys) - len(batch.pending)
+        batch.write(self.folder, {"answered": settled - batch.refused, "refused": batch.refused})
+        state = f"batch {batch.id} {batch.status} after {(time.time() - batch.submitted) / 60:.0f} min"
+        done = f"{settled:,} of {len(batch.keys):,} calls done, {batch.refused:,} of them refused"
+        left_out = f"; {unreadable:,} lines that cannot be read left out" if unreadable else ""
+        say(self.progress.title, f"{state}: {done}{left_out}")
+
+    def _sort_out(self, batch: SubmittedBatch, found: Batch, unanswered: _Unanswered) -> None:
+        """Have calls without an answer submitted again, or end the run."""
+        backlog, provider, base_url = self.backlog, self.backlog.provider, self.endpoint.base_url
+        reason, codes = reasons(found)
+        due = (batch.pending & backlog.waiting).difference(*(other.pending for other in backlog.open_batches))
+        otherwise = reason or f"nothing ({batch.status})"
+        rest = {key: unanswered.passing.get(key) or otherwise for key in batch.keys if key in due}
+        if batch.status != "failed":  # what got lost may have been paid for, and the limit of dollars is to hold
+            backlog.spend(sum(backlog.missing[key].most_dollars(provider) for key in due - unanswered.free))
+        if codes & _LIMITS and backlog.open_batches:
+            backlog.most_open = len(backlog.open_batches)
+            backlog.queue.extendleft(reversed(rest))
+        else:
+            backlog.next_round |= rest
+        fatal = unanswered.fatal
+        if batch.status == "failed" and codes - _PASSING:
+            fatal = f"{base_url}: batch {batch.id} is not accepted: {reason}. Check the settings of {provider.name}."
+        if batch.status == "cancelled":
+            remedy = "What it answered is kept; run again to submit the rest again."
+            fatal = f"{base_url}: batch {batch.id} was cancelled there. {remedy}"
+        if fatal:
+            raise UserError(fatal)
+
+
 class _Rounds:
     """Submits the calls of a backlog, waits for its batches, and submits again what failed."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: _Collector) -> None:
         self.collector, self.folder, self.progress = collector, collector.folder, collector.progress
         self.backlog, self.endpoint, self.provider = collector.backlog, collector.endpoint, collector.backlog.provider
 
@@ -138,23 +263,19 @@ class _Rounds:
                 if not backlog.next_round:
                     self.progress.advance(0, backlog.note(endpoint.trouble))
                     return
-                if rounds == self.provider.max_retries:
-                    raise self._rounds_error(rounds + 1)
                 rounds += 1
-                found = f"{len(backlog.next_round):,} calls failed and are submitted again"
-                say(self.progress.title, f"{found}, round {rounds + 1}")
+                failed = f"{len(backlog.next_round):,} calls failed"
+                if rounds > self.provider.max_retries:
+                    key, reason = next(reversed(backlog.next_round.items()))
+                    found = f"{failed} in {rounds} rounds of batches, one of them ({key}) with: {reason}"
+                    remedy = f"Wait until the provider is well again, or correct the settings of {self.provider.name}."
+                    raise UserError(f"{endpoint.base_url}: {found}. {remedy}")
+                say(self.progress.title, f"{failed} and are submitted again, round {rounds + 1}")
                 backlog.queue.extend(backlog.next_round)
                 backlog.next_round.clear()
                 continue
             self.progress.advance(0, backlog.note(endpoint.trouble))
             await asyncio.sleep(backlog.settings["poll_seconds"] * random.uniform(0.8, 1.2))
-
-    def _rounds_error(self, rounds: int) -> UserError:
-        failed = self.backlog.next_round
-        key, reason = next(reversed(failed.items()))
-        found = f"{len(failed):,} calls failed in {rounds} rounds of batches, one of them ({key}) with: {reason}"
-        remedy = f"Wait until the provider is well again, or correct the settings of {self.provider.name}."
-        return UserError(f"{self.endpoint.base_url}: {found}. {remedy}")
 
     async def _resume(self) -> None:
         """Take up the journals that are not done. What holds none of the missing calls is fetched if it is ready, else

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.client.attempt import excerpt, is_passing
+from m1.client.attempt import completion_value, excerpt, is_passing
 from m1.client.backlog import ENDPOINT, SubmittedBatch
 from m1.client.failures import remedies
 from m1.core.errors import UserError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from m1.client.provider import Provider
 
+NO_COMPLETION = 502
+"""Status that stands for a 200 without a completion."""
 PATIENCE = 3600.0
 """Seconds without any answer of the provider after which the run ends; its batches go on there."""
 TRANSFER = 600.0
@@ -65,10 +68,8 @@ class BatchEndpoint:
         if self.heard is None:
             raise UserError(f"{self.base_url}: {found}. Check base_url and the connection; the provider may be down.")
         if (silent := time.monotonic() - self.heard) > PATIENCE:
-            raise UserError(
-                f"{self.base_url}: no answer for {silent:,.0f} s, at last: {found}. Wait until the provider is well "
-                "again."
-            )
+            remedy = "Wait until the provider is well again."
+            raise UserError(f"{self.base_url}: no answer for {silent:,.0f} s, at last: {found}. {remedy}")
         self.trouble = found
 
     def remedy(self, status: int) -> str:
@@ -170,12 +171,39 @@ class BatchEndpoint:
 
 
 def _required(answer: Any, field: str) -> str:
-    """A field that every proper answer has; openai reads a page of HTML as a text, and ``{"error": ...}`` as an object
-    without fields.
-
-    Raises:
-        ValueError: it has not.
-    """
+    """A field that every proper answer has, else a ValueError; openai reads a page of HTML as a text, and ``{"error":
+    ...}`` as an object without fields."""
     if not (value := getattr(answer, field, None)):
         raise ValueError(f"no {field} in {excerpt(answer if isinstance(answer, str) else repr(answer))}")
     return str(value)
+
+
+def read_line(line: bytes) -> tuple[str, int, dict[str, Any] | str]:
+    """Key, status, and the value for the store or what was found instead, from a line of an output or error file.
+
+    Status is 200 with a value only. It is 503 where the provider names no status (an expired batch), and
+    :data:`NO_COMPLETION` for a 200 without one.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: not a line of such a file.
+    """
+    record = json.loads(line)
+    key, response = str(record["custom_id"]), record.get("response")
+    if not response:
+        error = record["error"]
+        code = str(error.get("code"))
+        return key, int(code) if code.isdigit() else 503, f"{code}: {error.get('message')}"
+    status, body = int(response.get("status_code") or 200), response["body"]
+    if status != 200:
+        return key, status, f"HTTP {status}: {excerpt(body)}"
+    value = completion_value(body, seconds=0.0)
+    return (key, 200, value) if value else (key, NO_COMPLETION, f"HTTP 200 without a completion: {excerpt(body)}")
+
+
+def reasons(found: Batch) -> tuple[str, set[str]]:
+    """What a batch says of its failure, and the codes of it."""
+    errors: Any = found.to_dict().get("errors") or []
+    errors = (errors.get("data") or []) if isinstance(errors, dict) else errors
+    errors = [error if isinstance(error, dict) else {"message": error} for error in errors]
+    texts = [": ".join(str(error[name]) for name in ("code", "message") if error.get(name)) for error in errors[:3]]
+    return "; ".join(texts), {str(error.get("code")) for error in errors}

@@ -68,12 +68,8 @@ def remedies(provider: Provider) -> dict[int, str]:
 
 
 class FailurePolicy:
-    """Decides what failures mean, from what has failed before in this run.
-
-    Args:
-        store: where calls of ``wanted`` that earlier runs made are found.
-        wanted: all calls of the step, by key.
-    """
+    """Decides what failures mean, from what has failed before: in this run, and of the calls ``wanted`` of the step in
+    the store."""
 
     def __init__(self, provider: Provider, base_url: str, store: Store, wanted: Mapping[str, Request]) -> None:
         self.provider, self.base_url, self.store = provider, base_url, store
@@ -92,7 +88,6 @@ class FailurePolicy:
         """The first 429 since the latest answer."""
 
     def note_answer(self) -> None:
-        """A call was answered: the provider works."""
         self._slowed_since, self._unconnected, self._lost_in_a_row = None, 0, 0
 
     def decide(self, call: Call, failure: Failure, answered: int, began: float, now: float) -> Decision:
@@ -145,12 +140,12 @@ class FailurePolicy:
         return len(self._stored) - refused, refused
 
     def refusal_error(self, found: str) -> UserError:
-        """The message where too many calls are refused; ``found`` tells of one of them."""
+        """Where too many calls are refused; ``found`` tells of one of them."""
         remedy = f"Correct the settings of {self.provider.name} and run again."
         return self._error(f"{len(self.refused)} calls were refused, {found}. {remedy}")
 
     def lost_error(self, what: str) -> UserError:
-        """The message where calls failed to the end; ``what`` says how many."""
+        """Where calls failed to the end; ``what`` says how many."""
         failed = f"{what} of model {self.provider.model} failed {self.provider.max_retries + 1} times"
         remedy = "Wait until the provider is well again (or raise max_retries)."
         return self._error(f"{failed}, the last time with: {self.lost[-1]}. {remedy}")

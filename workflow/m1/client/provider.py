@@ -28,47 +28,36 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Provider:
-    """A model behind a URL: the settings ``teacher`` and ``labeller`` of the configuration, and ``screen.providers``.
+    """A model behind a URL: ``teacher``, ``labeller`` or one of ``screen.providers`` in the configuration.
 
-    Times are seconds; prices are dollars for a million tokens, and "completion" is thinking and answer together.
+    What each setting means, and in what unit, is said in ``workflow/schemas/config.schema.yaml``.
     """
 
     name: str
-    """What records call it; ``model`` is what the provider calls it."""
     model: str
     base_url: str | None
-    """Ends in ``/v1`` as a rule; None where ``serve`` starts the server."""
     serve: list[str] | None
-    """Module and arguments of a server to start, as after ``python -m``; None for a provider that runs already."""
     serve_seconds: float
-    """How long to wait for that server's first answer."""
     api_key_env: str | None
-    """Environment variable that holds the key; None where none is needed. The key itself is never written anywhere."""
+    """Environment variable that holds the key; the key itself is never written anywhere."""
     temperature: float | None
-    """None for the provider's default."""
     max_tokens: int
-    """Limit of a completion (8,000 in the paper)."""
+    """Limit of thinking and answer together (8,000 in the paper)."""
     limit_field: str
-    """What the provider calls that limit: ``max_tokens`` or ``max_completion_tokens``."""
     extra: dict[str, Any]
     """Further fields of the request's body; they may override ``temperature``."""
     concurrency: int
     """Calls at a time, at most; see :class:`m1.client.pace.Pace`."""
     requests_per_minute: float | None
     tokens_per_minute: float | None
-    """Of prompts and completions."""
     timeout: float
-    """For one attempt."""
     deadline: float | None
-    """After which one run sends no more calls."""
     max_retries: int
-    """Further attempts at one call; being told to slow down (429) is no failure."""
     price_prompt: float
     price_completion: float
     max_dollars: float | None
-    """What all calls of a store's folder together may cost."""
     batch: dict[str, Any] | None
-    """Settings of the provider's batch endpoint (see :mod:`m1.client.batch`); None for live calls."""
+    """Settings of the batch endpoint (see :mod:`m1.client.batch`); None for live calls."""
     rule: str | None
     """Rule of :func:`m1.core.curation.passes_curation` for a teacher; None for another."""
 

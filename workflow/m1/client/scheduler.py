@@ -1,8 +1,4 @@
-"""Live calls of a run: which is sent when.
-
-What calls cost is counted in :mod:`m1.client.spending`; what a failure means is decided in :mod:`m1.client.failures`,
-and how many calls may be in flight in :mod:`m1.client.pace`.
-"""
+"""Live calls of a run: which is sent when."""
 
 from __future__ import annotations
 
@@ -16,25 +12,25 @@ from typing import TYPE_CHECKING
 from m1.client.attempt import Failure, attempt
 from m1.client.failures import FIRST_SECONDS, Call
 from m1.client.pace import Pace
-from m1.client.run import CallRun
 from m1.core.errors import UserError
 from m1.core.progress import say
 
 if TYPE_CHECKING:
     import openai
 
+    from m1.client.complete import CallRun
+
 GRACE = 60.0
 """Seconds that calls in flight are given when the run ends early: they are paid for."""
 BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
-"""Seconds before the second attempt, doubled for each further one, and at most; a random share of it is waited ("full
-jitter")."""
+"""Seconds before the second attempt, doubled for each further one, and at most; a random share ("full jitter")."""
 LONG_PAUSE = 30.0
 """A longer one that the provider asks for is told."""
 
 
 class CallScheduler:
-    """Makes the calls of a run one by one. One loop decides what is sent when (:meth:`make_calls`); each call in flight
-    is a task (:meth:`_make_attempt`)."""
+    """One loop decides which call of a run is sent when (:meth:`make_calls`); each call in flight is a task
+    (:meth:`_make_attempt`)."""
 
     def __init__(self, run: CallRun, client: openai.AsyncOpenAI) -> None:
         self.run, self.client, self.provider = run, client, run.provider
@@ -74,10 +70,8 @@ class CallScheduler:
         if self.in_flight:
             await asyncio.wait(self.in_flight, timeout=0.1)
         if self.in_flight:
-            say(
-                self.run.title,
-                f"calls in flight are waited for, since they are paid for: {len(self.in_flight)} ({GRACE:g} s at most)",
-            )
+            found = f"{len(self.in_flight)} ({GRACE:g} s at most)"
+            say(self.run.title, f"calls in flight are waited for, since they are paid for: {found}")
             await asyncio.wait(self.in_flight, timeout=GRACE)
             for task in self.in_flight:
                 task.cancel()
@@ -119,19 +113,15 @@ class CallScheduler:
         if not self.ledger.answered and not self.in_flight:
             self.opens_at = now + FIRST_SECONDS
         self.ledger.reserved += call.worst
-        tokens = self._expected_tokens(call)
+        tokens = 0.0
+        if self.provider.tokens_per_minute is not None:  # of the prompt, four bytes each; and the mean so far
+            answered = self.ledger.answered
+            mean = self.ledger.tokens["completion"] / answered if answered else self.provider.max_tokens
+            tokens = call.request.bytes(self.provider) / 4 + mean
         self.pace.note_sent(tokens, now)
         task = asyncio.create_task(self._make_attempt(call, now, tokens))
         self.in_flight.add(task)
         task.add_done_callback(self._finish)
-
-    def _expected_tokens(self, call: Call) -> float:
-        """Prompt and completion: four bytes a token, and the mean so far."""
-        if self.provider.tokens_per_minute is None:
-            return 0.0
-        answered = self.ledger.answered
-        mean = self.ledger.tokens["completion"] / answered if answered else self.provider.max_tokens
-        return call.request.bytes(self.provider) / 4 + mean
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self.in_flight.discard(task)
@@ -140,8 +130,7 @@ class CallScheduler:
         self.run.changed.set()
 
     async def _make_attempt(self, call: Call, sent: float, tokens: float) -> None:
-        """One attempt, sent at ``sent`` and expected to use ``tokens``, to its end: on the disk, or a failure that is
-        acted on."""
+        """One attempt, expected to use ``tokens``, to its end: on the disk, or a failure that is acted on."""
         try:
             outcome = await attempt(self.client, self.provider, call.request)
             if isinstance(outcome, Failure):
@@ -159,7 +148,6 @@ class CallScheduler:
             self.ledger.paid += call.worst  # nobody knows; the limit holds
 
     def _handle(self, failure: Failure, call: Call, sent: float) -> None:
-        """Do what follows from a failed attempt."""
         now = time.monotonic()
         if failure.perhaps_billed:
             self.ledger.paid += call.worst

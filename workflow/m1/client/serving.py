@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import m1
 from m1.core.errors import UserError
@@ -30,18 +29,14 @@ def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
     Raises:
         UserError: it ended, or does not answer in ``seconds``; with the last lines of what it wrote.
     """
-    before = signal.signal(signal.SIGTERM, _leave)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="m1-served-") as folder:
         port_file, log = Path(folder, "port"), Path(folder, "log")
         paths = [str(Path(m1.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         with open(log, "wb") as output:
-            server = subprocess.Popen(
-                [sys.executable, "-m", *command, "--port-file", str(port_file)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            )
+            words = [sys.executable, "-m", *command, "--port-file", str(port_file)]
+            env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+            server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=env)
         try:
             yield f"http://127.0.0.1:{_wait(server, command, port_file, log, seconds)}/v1"
         finally:
@@ -55,10 +50,6 @@ def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _leave(signum: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
-
-
 def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Path, log: Path, seconds: float) -> int:
     """The port, once the server answers there."""
     end = time.monotonic() + seconds
@@ -69,10 +60,8 @@ def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Pa
     ended = server.poll() is not None
     state = f"ended with exit code {server.returncode}" if ended else f"does not answer after {seconds:g} s"
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) or "(nothing)"
-    raise UserError(
-        f"the server `python -m {' '.join(command)}` {state}. "
-        f"Correct `serve` (or raise `serve_seconds`) in the configuration and run again. Its last lines:\n{tail}"
-    )
+    remedy = "Correct `serve` (or raise `serve_seconds`) in the configuration and run again."
+    raise UserError(f"the server `python -m {' '.join(command)}` {state}. {remedy} Its last lines:\n{tail}")
 
 
 def _is_healthy(port: int) -> bool:

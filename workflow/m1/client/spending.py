@@ -13,11 +13,7 @@ from m1.core.store import Store
 
 
 class Ledger:
-    """Tokens and dollars of one run's calls, and what ``max_dollars`` still allows.
-
-    Args:
-        store: its calls of earlier runs count as paid.
-    """
+    """Tokens and dollars of one run's answers, and what ``max_dollars`` still allows beside the calls of the store."""
 
     def __init__(self, provider: Provider, store: Store) -> None:
         self.provider = provider
@@ -25,9 +21,8 @@ class Ledger:
         self.cut = 0
         """Answers that the token limit cut."""
         self.tokens: Counter[str] = Counter()
-        """Of this run's answers: ``prompt``, ``thinking``, ``answer``, ``completion``."""
+        """``prompt``, ``thinking``, ``answer``, ``completion``."""
         self.dollars = 0.0
-        """Of this run's answers."""
         self.paid = 0.0
         """Dollars of all calls of the store; what may have been billed counts at its worst."""
         self.reserved = 0.0
@@ -36,7 +31,6 @@ class Ledger:
             self.paid = sum(Completion.from_value(key, store.get(key)).dollars(provider) for key in store)
 
     def add(self, completion: Completion) -> None:
-        """Count an answer that is on the disk."""
         cost = completion.dollars(self.provider)
         self.paid += cost
         self.dollars += cost
@@ -56,7 +50,6 @@ class Ledger:
         return limit is None or self.paid + self.reserved + worst <= limit
 
     def limit_error(self, worst: float) -> UserError:
-        """The message where the next call is not affordable."""
         return UserError(
             f"{self.provider.name}: ${self.paid:,.4f} are paid (answers that were lost on the way at their most), and "
             f"the next call may cost ${worst:,.4f}: max_dollars, {self.provider.max_dollars:,.4f}, would be passed. "

@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions = records.read(arguments.questions, Question)
     drawn = draw(questions, size, settings.share, settings.seed)
     records.write(arguments.output, drawn, Question)
-    wanted_count = int(size / settings.share)
-    capped = f", fewer than the {wanted_count:,} wanted: there are no more" if len(drawn) < wanted_count else ""
+    wanted = int(size / settings.share)
+    capped = f", fewer than the {wanted:,} wanted: there are no more" if len(drawn) < wanted else ""
     found = f"{len(drawn):,} drawn at random, for {size:,} correct traces{capped}"
     say("distill", f"{len(questions):,} questions → {found}")
 

@@ -36,23 +36,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     provider = Provider.from_settings({**arguments.provider, **calls}, f"screen.providers.{arguments.name}")
     questions = read(arguments.questions, Question)
     requests = [Request(evaluation_prompt(question_text(question), settings.prompt)) for question in questions]
-    correct = 0
+    counts = {"questions": len(questions), "correct": 0}
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, title)
         with writing(arguments.output, ScreenAnswer) as answers:
             for question, completion in zip(questions, completions):
                 passed = passes_curation(completion.answer, question, settings.rule)
                 answers.add([ScreenAnswer(question.id, arguments.name, completion.answer, passed)])
-                correct += passed
-    write_manifest(
-        arguments.manifest,
-        inputs={"questions": arguments.questions},
-        settings=[asdict(settings), arguments.provider, calls],
-        counts={"questions": len(questions), "correct": correct},
-        started=started,
-        spending=asdict(spending),
-    )
-    say(title, f"{correct:,} of {len(questions):,} questions correct · {spending}")
+                counts["correct"] += passed
+    inputs, told = {"questions": arguments.questions}, [asdict(settings), arguments.provider, calls]
+    spent = asdict(spending)
+    write_manifest(arguments.manifest, inputs=inputs, settings=told, counts=counts, started=started, spending=spent)
+    say(title, f"{counts['correct']:,} of {len(questions):,} questions correct · {spending}")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.time()
     settings, title = AttemptSettings.from_json(arguments.settings), f"screen {arguments.name}"
     counts = {"questions": 0, "correct": 0}
-    with (
-        open_engine(arguments, title) as (engine, tokenizer, identity),
-        open_writer(arguments.output, ScreenAnswer) as keep,
-    ):
+    opened, writer = open_engine(arguments, title), open_writer(arguments.output, ScreenAnswer)
+    with opened as (engine, tokenizer, identity), writer as keep:
         for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
             answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
@@ -43,9 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep(scored)
             counts["questions"] += len(scored)
             counts["correct"] += sum(answer.correct for answer in scored)
-    write_engine_manifest(
-        arguments, engine, identity, {"questions": arguments.questions}, asdict(settings), counts, started
-    )
+    inputs = {"questions": arguments.questions}
+    write_engine_manifest(arguments, engine, identity, inputs, asdict(settings), counts, started)
     say(title, f"{counts['correct']:,} of {counts['questions']:,} questions correct")
 
 

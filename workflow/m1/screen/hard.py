@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the hard questions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
-    answers_help = "answers, Parquet, one file a screening model"
-    parser.add_argument("--answers", required=True, nargs="+", type=Path, help=answers_help)
+    said = "answers, Parquet, one file a screening model"
+    parser.add_argument("--answers", required=True, nargs="+", type=Path, help=said)
     parser.add_argument("--settings", required=True, help=f"JSON: {HardSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--manifest", required=True, type=Path)
@@ -68,12 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         remedy = "screen with other models or raise screen.smallest_class"
         raise UserError(f"{found} (correct: {correct}), so none is left to train on; {remedy}")
     write(arguments.output, hard, Question)
-    counts = {
-        "questions": len(questions),
-        "correct": correct,
-        "hard": len(hard),
-        "hard_by_source": dict(Counter(q.source for q in hard)),
-    }
+    by_source = dict(Counter(question.source for question in hard))
+    counts = {"questions": len(questions), "correct": correct, "hard": len(hard), "hard_by_source": by_source}
     inputs = {"questions": arguments.questions, **{path.stem: path for path in arguments.answers}}
     write_manifest(arguments.manifest, inputs=inputs, settings=asdict(settings), counts=counts, started=started)
     say("screen", f"{len(questions):,} questions, {len(hard):,} solved by none")
