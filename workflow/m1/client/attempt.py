@@ -41,16 +41,6 @@ class Failure:
     wait: float | None = None
     """Seconds that the provider asks to be left alone."""
 
-    @property
-    def slow_down(self) -> bool:
-        """Whether load may be the reason."""
-        return self.kind in {"429", "5xx", "timeout", "connection"}
-
-    @property
-    def perhaps_billed(self) -> bool:
-        """Whether the provider may have made, and count, an answer that did not arrive."""
-        return self.kind in {"reset", "timeout", "no completion"}
-
 
 @asynccontextmanager
 async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
@@ -117,10 +107,7 @@ def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
 
 
 def completion_value(body: Any, seconds: float) -> dict[str, Any] | None:
-    """What the store keeps of the body of a 200; None where that holds no completion.
-
-    ``seconds`` are those of the attempt, 0.0 where nobody knows.
-    """
+    """What the store keeps of the body of a 200 after so many seconds (0.0: nobody knows); None without completion."""
     try:
         choice = body["choices"][0]
         message, usage = dict(choice["message"]), body.get("usage")

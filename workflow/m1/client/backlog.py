@@ -105,16 +105,15 @@ class Backlog:
         if self.room is not None:
             self.room -= reserved + dollars
 
-    def take(self) -> tuple[list[str], list[bytes], float]:
-        """Keys, lines and worst price of the next batch: as many as size, bytes and money allow; none while money is
+    def take(self) -> tuple[dict[str, bytes], float]:
+        """The next batch, key to line, and its worst price: as many as size, bytes and money allow; none while money is
         held by others.
 
         Raises:
             UserError: there is not even money for one call.
         """
         room = None if self.room is None else self.room - sum(batch.dollars_at_most for batch in self.open_batches)
-        keys: list[str] = []
-        lines: list[bytes] = []
+        lines: dict[str, bytes] = {}
         size, dollars = 0, 0.0
         for key in self.queue:
             body = self.missing[key].body(self.provider)
@@ -122,19 +121,18 @@ class Backlog:
             worst = self.missing[key].most_dollars(self.provider)
             if room is not None and dollars + worst > room:
                 if self.open_batches:
-                    return [], [], 0.0
-                if keys:
+                    return {}, 0.0
+                if lines:
                     break
                 found = f"the next call may cost ${worst:,.4f}, and ${max(room, 0.0):,.4f} is left below max_dollars"
                 raise UserError(f"{self.provider.name}: {found}. Raise max_dollars and run again.")
-            if len(keys) == self.settings["size"] or (keys and size + len(line) > MAX_BYTES):
+            if len(lines) == self.settings["size"] or (lines and size + len(line) > MAX_BYTES):
                 break
-            keys.append(key)
-            lines.append(line)
+            lines[key] = line
             size, dollars = size + len(line), dollars + worst
-        for _ in keys:
+        for _ in lines:
             self.queue.popleft()
-        return keys, lines, round(dollars, 6)
+        return lines, round(dollars, 6)
 
     def note(self, trouble: str) -> str:
         """The state for the progress line."""

@@ -85,12 +85,11 @@ async def complete_by_batch(
     progress: Progress,
     room: float | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Make calls by batches, and hand each answer to ``keep``; what an earlier run submitted is fetched, not submitted
-    again.
+    """Make calls by batches, hand each answer to ``keep``, and return the refused calls: key to what the store keeps.
 
-    Calls that failed for a passing reason (429, 5xx, an expired batch) are submitted again when all batches of their
-    round have ended, in up to ``max_retries`` further rounds. Answers of this provider's other batches in the folder
-    are kept, too, where they are ready.
+    What an earlier run submitted is fetched, not submitted again. Calls that failed for a passing reason (429, 5xx, an
+    expired batch) are submitted again when all batches of their round have ended, in up to ``max_retries`` further
+    rounds. Answers of this provider's other batches in the folder are kept, too, where they are ready.
 
     Args:
         missing: key in the store to request. The caller holds the store's lock.
@@ -99,9 +98,6 @@ async def complete_by_batch(
         folder: where the journals are.
         room: dollars that may still be spent; None for no limit. A batch is submitted only if its worst case fits
             beside those of the batches that are under way.
-
-    Returns:
-        Key to ``{"refused": {"status": ..., "message": ...}}`` of the calls refused for what they ask.
 
     Raises:
         UserError: the key is wrong, the model unknown, the money used up; a batch was cancelled, is unknown or invalid;
@@ -122,16 +118,13 @@ async def complete_by_batch(
 
 @dataclass
 class _Unanswered:
-    """What a batch's files hold besides answers and refusals."""
+    """What a batch's files hold besides answers and refusals: calls that failed for a passing reason (key to reason),
+    those of them that failed before an answer was made, why the run must end, and lines that cannot be read."""
 
     passing: dict[str, str] = field(default_factory=dict)
-    """Key of each call that failed for a passing reason, and the reason."""
     free: set[str] = field(default_factory=set)
-    """Those of them that failed before an answer was made."""
     fatal: str = ""
-    """Why the run must end."""
     unreadable: int = 0
-    """Lines."""
 
 
 class _Collector:
@@ -169,7 +162,13 @@ class _Collector:
         batch.short += answered < batch.answered
         if answered < batch.answered and batch.short < TRIES:
             raise ValueError(f"batch {batch.id} has {batch.answered:,} answers, and its files hold {answered:,} lines")
-        self._close(batch, unanswered.unreadable)
+        self.backlog.open_batches.remove(batch)
+        settled = len(batch.keys) - len(batch.pending)
+        batch.write(self.folder, {"answered": settled - batch.refused, "refused": batch.refused})
+        state = f"batch {batch.id} {batch.status} after {(time.time() - batch.submitted) / 60:.0f} min"
+        done = f"{settled:,} of {len(batch.keys):,} calls done, {batch.refused:,} of them refused"
+        left_out = f"; {unanswered.unreadable:,} lines that cannot be read left out" if unanswered.unreadable else ""
+        say(self.progress.title, f"{state}: {done}{left_out}")
         self._sort_out(batch, found, unanswered)
 
     def _note(self, batch: SubmittedBatch, unanswered: _Unanswered, key: str, status: int, found: str) -> None:
@@ -204,16 +203,6 @@ class _Collector:
         batch.pending -= chunk.keys()
         backlog.waiting -= chunk.keys()
         chunk.clear()
-
-    def _close(self, batch: SubmittedBatch, unreadable: int) -> None:
-        """Mark a journal done; all that the batch has answered is in the store."""
-        self.backlog.open_batches.remove(batch)
-        settled = len(batch.keys) - len(batch.pending)
-        batch.write(self.folder, {"answered": settled - batch.refused, "refused": batch.refused})
-        state = f"batch {batch.id} {batch.status} after {(time.time() - batch.submitted) / 60:.0f} min"
-        done = f"{settled:,} of {len(batch.keys):,} calls done, {batch.refused:,} of them refused"
-        left_out = f"; {unreadable:,} lines that cannot be read left out" if unreadable else ""
-        say(self.progress.title, f"{state}: {done}{left_out}")
 
     def _sort_out(self, batch: SubmittedBatch, found: Batch, unanswered: _Unanswered) -> None:
         """Have calls without an answer submitted again, or end the run."""
@@ -328,11 +317,12 @@ class _Rounds:
 
     async def _submit(self) -> None:
         """Upload and create one batch of what is queued."""
-        keys, lines, dollars = self.backlog.take()
-        if not keys:
+        lines, dollars = self.backlog.take()
+        if not lines:
             return
+        keys = list(lines)
         try:
-            input_file = await self.endpoint.upload(lines)
+            input_file = await self.endpoint.upload(lines.values())
         except BaseException:
             self.backlog.queue.extendleft(reversed(keys))
             raise

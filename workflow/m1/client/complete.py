@@ -9,32 +9,27 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from m1.client.attempt import open_client
 from m1.client.batch import make_batches
 from m1.client.failures import FailurePolicy
-from m1.client.provider import REFUSED, Completion, Provider, Request
+from m1.client.provider import REFUSED, Completion, Ledger, Provider, Request, Spending
 from m1.client.scheduler import CallScheduler
 from m1.client.serving import running_server
-from m1.client.spending import Ledger, Spending
 from m1.core.errors import UserError
 from m1.core.progress import Progress, say
 from m1.core.store import Store
-
-if TYPE_CHECKING:
-    import openai
 
 __all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "add_call_arguments", "complete_all"]
 
 
 class Answers(Sequence[Completion]):
-    """Completions in the order of their requests, each read from the store when it is asked for, since all may not fit
-    into memory."""
+    """Completions in the order of their requests, read from the store one by one: all may not fit into memory."""
 
     def __init__(self, keys: Sequence[str], store: Store) -> None:
         self._keys, self._store = keys, store
@@ -87,17 +82,9 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
                 own = running_server(provider.serve, provider.serve_seconds) if provider.serve else None
                 with own or nullcontext(provider.base_url or "") as base_url:
                     run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
-                    asyncio.run(_make(run))
+                    asyncio.run(run.make_calls())
                 new, failures = set(missing), run.failures.counts
     return Answers(keys, store), Spending.from_store(wanted, new, failures, provider, store)
-
-
-async def _make(run: CallRun) -> None:
-    async with run.connect() as client:
-        if run.provider.batch is None:
-            await CallScheduler(run, client).make_calls()
-        else:
-            await make_batches(run, client)
 
 
 def _api_key(provider: Provider) -> str:
@@ -161,18 +148,16 @@ def _signal_handler(handle: Callable[[signal.Signals, asyncio.Task[Any]], None])
 
 @dataclass
 class CallRun:
-    """What live calls (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`) share."""
+    """What live calls (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`) share, to make those of the
+    calls ``wanted`` that are ``missing`` in the store; both by key."""
 
     provider: Provider
     base_url: str
     api_key: str
     store: Store
     title: str
-    """What the progress lines call the run."""
     wanted: Mapping[str, Request]
-    """All calls of the step, by key."""
     missing: Mapping[str, Request]
-    """Those of them that the store does not have."""
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.provider, self.store)
@@ -183,16 +168,18 @@ class CallRun:
         self.changed = asyncio.Event()
         """A call has ended, or the run is to end."""
 
-    @asynccontextmanager
-    async def connect(self) -> AsyncIterator[openai.AsyncOpenAI]:
-        """The client to make the calls with; what ends the run early is raised with what is kept."""
+    async def make_calls(self) -> None:
+        """Make the missing calls, live or by batches; what ends the run early is raised with what is kept."""
         with _signal_handler(self._interrupt), closing(StoreWriter(self.store)) as self.writer:
             try:
                 async with open_client(self.provider, self.base_url, self.api_key) as client:
                     self.began = time.monotonic()  # not before, since a busy machine takes seconds to import the client
                     self.ends_at = self.began + (self.provider.deadline or float("inf"))
                     with Progress(self.title, len(self.missing), "calls") as self.progress:
-                        yield client
+                        if self.provider.batch is None:
+                            await CallScheduler(self, client).make_calls()
+                        else:
+                            await make_batches(self, client)
                         if self.ending:
                             raise self.ending
             except UserError as error:

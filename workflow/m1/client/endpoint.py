@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,14 +78,13 @@ class BatchEndpoint:
         known = remedies(self.provider) | {404: f"Check base_url, {found}."}
         return known.get(status, f"Check the settings of {self.provider.name}.")
 
-    async def upload(self, requests: Sequence[bytes]) -> str:
+    async def upload(self, requests: Iterable[bytes]) -> str:
         """The id of an input file with these lines."""
         file = ("requests.jsonl", b"".join(requests), "application/jsonl")
         seconds = max(TRANSFER, self.provider.timeout)
         upload = await self.client.files.create(file=file, purpose="batch", timeout=seconds)
-        wrapped: Any = getattr(upload, "data", None)  # as by SiliconFlow: {"code": 20000, "data": {"id": ...}}
-        is_wrapped = isinstance(wrapped, dict) and "id" in wrapped
-        input_file = str(wrapped["id"]) if is_wrapped else _required(upload, "id")
+        wrapped = getattr(upload, "data", None)  # as by SiliconFlow: {"code": 20000, "data": {"id": ...}}
+        input_file = str(wrapped["id"]) if isinstance(wrapped, dict) and "id" in wrapped else _required(upload, "id")
         self.heard = time.monotonic()
         return input_file
 
@@ -151,10 +150,8 @@ class BatchEndpoint:
         try:
             if file_id.startswith(("http://", "https://")):
                 # SiliconFlow: the address of a storage, which is not to see our key
-                async with (
-                    openai.DefaultAsyncHttpxClient(timeout=TRANSFER) as stranger,
-                    stranger.stream("GET", file_id) as page,
-                ):
+                stranger = openai.DefaultAsyncHttpxClient(timeout=TRANSFER)
+                async with stranger, stranger.stream("GET", file_id) as page:
                     page.raise_for_status()
                     async for piece in page.aiter_bytes():
                         yield piece

@@ -17,8 +17,7 @@ from m1.core.errors import UserError
 from m1.core.store import Store
 
 LOST_SHARE = 0.01
-"""More than this share of all calls refused, or failed to the end, and more than one, ends the run: it is not these
-calls' own fault."""
+"""More than this share of all calls (and more than one) refused, or failed to the end, ends the run."""
 LOST_IN_A_ROW = 3
 """So many calls failed to the end without one answer between them end the run, too: the provider is out of order."""
 FIRST_REFUSED = 3
@@ -34,27 +33,23 @@ PATIENCE = 600.0
 
 @dataclass
 class Call:
-    """A call, and how often attempts at it failed."""
+    """A call, what it may cost at the worst, and how often attempts at it failed, or were told to slow down (429)."""
 
     key: str
     request: Request
     worst: float
-    """Dollars that it may cost."""
     failures: int = 0
     slowed: int = 0
-    """Attempts answered by 429."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from a failed attempt."""
+    """What follows from a failed attempt: whether the call is made again, why the run ends, and for how many seconds no
+    call is sent."""
 
     repeat: bool
-    """Whether the call is made again."""
     ending: UserError | None = None
-    """Why the run ends."""
     pause: float = 0.0
-    """Seconds during which no call is sent."""
 
 
 def remedies(provider: Provider) -> dict[int, str]:
@@ -81,22 +76,16 @@ class FailurePolicy:
         """What was found at the last attempt of each call that failed to the end."""
         self._stored = [key for key in wanted if key in store]
         self._most_lost = max(1, LOST_SHARE * len(wanted))
-        self._lost_in_a_row = 0
-        self._unconnected = 0
-        """Failed connections since the latest answer."""
+        # All since the latest answer: calls that failed to the end, failed connections, and the first 429.
+        self._lost_in_a_row = self._unconnected = 0
         self._slowed_since: float | None = None
-        """The first 429 since the latest answer."""
 
     def note_answer(self) -> None:
         self._slowed_since, self._unconnected, self._lost_in_a_row = None, 0, 0
 
     def decide(self, call: Call, failure: Failure, answered: int, began: float, now: float) -> Decision:
-        """What a failed attempt means for its call and for the run.
-
-        Args:
-            answered: calls that this run has answered.
-            began: when the run began.
-        """
+        """What a failed attempt means for its call and for the run, which began at ``began`` and has ``answered`` so
+        many calls."""
         self.counts[failure.kind] += 1
         status = failure.status
         if failure.kind == "refused":

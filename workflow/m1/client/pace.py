@@ -22,7 +22,7 @@ WIDEN = 1.25
 FEWEST = 16
 """A round has at least so many answers, for its median to mean something."""
 SHORTEST = 0.001
-"""Seconds; calls are not spread by less, since timers are not finer."""
+"""Seconds; timers are not finer, so that calls are not spread by less."""
 
 
 class Bucket:
@@ -135,11 +135,7 @@ class Pace:
         self._doubling_to = level * RECOVERED
         self._troubled = 0.0
         self._cut_at = now
-        self._begin_round()
-
-    def _begin_round(self) -> None:
-        self._round.clear()
-        self._round_limit = self._limit
+        self._round, self._round_limit = [], self._limit
 
     def _end_round(self, now: float) -> None:
         latency = statistics.median(self._round)
@@ -156,4 +152,4 @@ class Pace:
             # Little's law: what is in flight at the best latency gives this throughput; anything more only waits.
             self._cut(max(self._limit / 2, min(self._limit, rate * self._best_latency * WIDEN)), self._limit / 2, now)
         else:
-            self._begin_round()
+            self._round, self._round_limit = [], self._limit

@@ -91,8 +91,7 @@ class CallScheduler:
         if len(self.in_flight) >= limit:
             return None, min(left, self.opens_at - now if alone else left)
         due = self.repeats[0][0] if self.repeats else float("inf")
-        # Calls that wait to be repeated keep their places, else a provider out of order would be asked everything,
-        # once.
+        # Calls to be repeated keep their places, else a provider out of order would be asked everything, once.
         call = self.repeats[0][2] if due <= now else self.next_call if len(self.repeats) < limit else None
         if not call:
             return None, min(left, due - now)
@@ -149,9 +148,9 @@ class CallScheduler:
 
     def _handle(self, failure: Failure, call: Call, sent: float) -> None:
         now = time.monotonic()
-        if failure.perhaps_billed:
+        if failure.kind in {"reset", "timeout", "no completion"}:  # an answer that did not arrive may have been billed
             self.ledger.paid += call.worst
-        if failure.slow_down:
+        if failure.kind in {"429", "5xx", "timeout", "connection"}:  # load may be the reason
             self.pace.note_trouble(sent, len(self.in_flight), now)
         if failure.wait is not None:
             self._obey_retry_after(failure.wait, now)

@@ -21,9 +21,6 @@ from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
 from m1.core.store import Store
 
-DIFFERING = ("question_id", "source", "correct_letter", "correct_text", "boxed", *CURATION_RULES)
-"""Columns of the list of answers on which the curation rules disagree; the last ones hold the verdict by each."""
-
 
 def teacher_prompt(question: Question) -> str:
     """The teacher's user turn: instruction first, no system turn (B.1)."""
@@ -33,9 +30,7 @@ def teacher_prompt(question: Question) -> str:
 def verdict(question: Question, completion: Completion, rule: CurationRule) -> str:
     """What became of a call, one of :data:`m1.core.records.VERDICTS`.
 
-    Args:
-        rule: of :func:`m1.core.curation.passes_curation`. Without a box, ``released`` scores the whole text, as the
-            released code does; ``strict`` wants a box, as B.1 does.
+    Without a box, the rule ``released`` scores the whole text, as the released code does; ``strict`` wants a box (B.1).
     """
     if completion.finish_reason == REFUSED:
         return "failed"
@@ -57,8 +52,8 @@ def write_traces(
 
     Args:
         completions: one for each question.
-        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers on which the rules are
-            ``differing``, such as "Amoxicillin" where A is correct (``released``).
+        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers on which the curation rules are
+            ``differing``, such as "Amoxicillin" where A is correct (``released``), with the verdict by each.
     """
     verdicts: Counter[tuple[str, str]] = Counter()
     by_one_rule = dict.fromkeys(CURATION_RULES, 0)
@@ -69,7 +64,7 @@ def write_traces(
         open(partial, "w", newline="", encoding="utf-8") as stream,
     ):
         differing = csv.writer(stream, lineterminator="\n")
-        differing.writerow(DIFFERING)
+        differing.writerow(["question_id", "source", "correct_letter", "correct_text", "boxed", *CURATION_RULES])
         for question, completion in zip(questions, completions):
             by_rule = {rule: verdict(question, completion, rule) for rule in CURATION_RULES}
             found = by_rule[provider.rule]  # type: ignore[index]
