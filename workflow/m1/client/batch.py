@@ -62,10 +62,11 @@ async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
             if key in run.missing:
                 run.count(key, value)
 
-    where, failures = (run.store.folder / "batches", run.progress, run.ledger.room), run.failures
+    folder, room, failures = run.store.folder / "batches", run.ledger.room, run.failures
+    made = complete_by_batch(client, run.provider, run.missing, keep, folder, run.progress, room)
     try:
         async with asyncio.timeout(run.provider.deadline):
-            failures.refused = await complete_by_batch(client, run.provider, run.missing, keep, *where)
+            failures.refused = await made
     except TimeoutError:
         raise run.deadline_error() from None
     except asyncio.CancelledError:
@@ -101,8 +102,7 @@ async def complete_by_batch(
 
     Raises:
         UserError: the key is wrong, the model unknown, the money used up; a batch was cancelled, is unknown or invalid;
-            calls failed in every round; the provider does not answer at all, or not for
-            :data:`m1.client.endpoint.PATIENCE`. Batches stay at the provider, and the next run picks them up.
+            calls failed in every round; the provider does not answer. Batches stay there for the next run.
     """
     backlog, endpoint = Backlog(provider, missing, room), BatchEndpoint(client, provider)
     try:

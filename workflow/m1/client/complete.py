@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,9 +102,8 @@ def _api_key(provider: Provider) -> str:
 class StoreWriter:
     """Keeps values in a thread, since a disk takes milliseconds; what comes meanwhile shares the next write."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._thread = ThreadPoolExecutor(1, "store")
+    def __init__(self, store: Store, thread: ThreadPoolExecutor) -> None:
+        self._store, self._thread = store, thread
         self._gathered: list[tuple[str, dict[str, Any]]] = []
         self._now: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
@@ -122,10 +121,6 @@ class StoreWriter:
         self._now, self._next = self._next, None
         items, self._gathered = self._gathered, []
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.put_many, items)
-
-    def close(self) -> None:
-        """Wait for the last write."""
-        self._thread.shutdown()
 
 
 @contextmanager
@@ -148,8 +143,8 @@ def _signal_handler(handle: Callable[[signal.Signals, asyncio.Task[Any]], None])
 
 @dataclass
 class CallRun:
-    """What live calls (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`) share, to make those of the
-    calls ``wanted`` that are ``missing`` in the store; both by key."""
+    """The calls ``missing`` in the store, of those ``wanted`` (both by key), and what their ways share: live calls
+    (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`)."""
 
     provider: Provider
     base_url: str
@@ -170,7 +165,8 @@ class CallRun:
 
     async def make_calls(self) -> None:
         """Make the missing calls, live or by batches; what ends the run early is raised with what is kept."""
-        with _signal_handler(self._interrupt), closing(StoreWriter(self.store)) as self.writer:
+        with _signal_handler(self._interrupt), ThreadPoolExecutor(1, "store") as thread:
+            self.writer = StoreWriter(self.store, thread)
             try:
                 async with open_client(self.provider, self.base_url, self.api_key) as client:
                     self.began = time.monotonic()  # not before, since a busy machine takes seconds to import the client

@@ -37,8 +37,8 @@ class CallScheduler:
         self.ledger, self.failures, self.in_flight = run.ledger, run.failures, run.in_flight
         limits = self.provider.concurrency, self.provider.requests_per_minute, self.provider.tokens_per_minute
         self.pace = Pace(*limits, time.monotonic())
-        self.waiting = iter(run.missing.items())
-        self.next_call: Call | None = self._take_waiting()
+        self.waiting = (Call(key, one, one.most_dollars(run.provider)) for key, one in run.missing.items())
+        self.next_call = next(self.waiting, None)
         self.repeats: list[tuple[float, str, Call]] = []
         """Calls to repeat: a heap by the time when each is due."""
         self.opens_at = float("inf")
@@ -77,10 +77,6 @@ class CallScheduler:
                 task.cancel()
             await asyncio.gather(*self.in_flight, return_exceptions=True)
 
-    def _take_waiting(self) -> Call | None:
-        key, request = next(self.waiting, (None, None))
-        return Call(key, request, request.most_dollars(self.provider)) if key and request else None
-
     def _choose(self, now: float) -> tuple[Call | None, float]:
         """The call to send now, or else the seconds after which to look again (unless an answer comes first)."""
         if (left := self.run.ends_at - now) <= 0:
@@ -102,7 +98,7 @@ class CallScheduler:
                 self.run.end(self.ledger.limit_error(call.worst))
             return None, left
         if call is self.next_call:
-            self.next_call = self._take_waiting()
+            self.next_call = next(self.waiting, None)
         else:
             heapq.heappop(self.repeats)
         return call, 0

@@ -7,6 +7,9 @@ import argparse
 import random
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from m1.core import records
 from m1.core.errors import UserError, run
 from m1.core.progress import say
@@ -46,9 +49,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _count_rows(path: str) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
