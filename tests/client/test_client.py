@@ -26,7 +26,8 @@ from adder import Adder, running
 from m1.client import attempt as attempts
 from m1.client import scheduler
 from m1.client.attempt import retry_after
-from m1.client.complete import Completion, Provider, Request, Spending, complete_all, split_message
+from m1.client.complete import Completion, Provider, Request, Spending, complete_all
+from m1.client.provider import split_message
 from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World

@@ -7,6 +7,9 @@ import argparse
 import random
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from m1.core import records
 from m1.core.errors import UserError, run
 from m1.core.progress import say
@@ -15,12 +18,10 @@ from m1.distill.settings import DrawSettings
 
 
 def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> list[Question]:
-    """``int(size / share)`` questions without replacement, all of them if there are fewer; in the order of the
-    collection.
+    """``int(size / share)`` questions without replacement, or all if there are fewer; in the order of the collection.
 
-    Args:
-        size: correct traces that are wanted in the end.
-        share: of answers that the teacher is expected to get correct (0.8 in the released code).
+    ``size`` correct traces are wanted, and the teacher is expected to get a ``share`` correct (0.8 in the released
+    code).
     """
     count = min(int(size / share), len(questions))
     return [questions[place] for place in sorted(random.Random(seed).sample(range(len(questions)), count))]
@@ -41,17 +42,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions = records.read(arguments.questions, Question)
     drawn = draw(questions, size, settings.share, settings.seed)
     records.write(arguments.output, drawn, Question)
-    wanted_count = int(size / settings.share)
-    capped = f", fewer than the {wanted_count:,} wanted: there are no more" if len(drawn) < wanted_count else ""
-    say(
-        "distill", f"{len(questions):,} questions → {len(drawn):,} drawn at random, for {size:,} correct traces{capped}"
-    )
+    wanted = int(size / settings.share)
+    capped = f", fewer than the {wanted:,} wanted: there are no more" if len(drawn) < wanted else ""
+    found = f"{len(drawn):,} drawn at random, for {size:,} correct traces{capped}"
+    say("distill", f"{len(questions):,} questions → {found}")
 
 
 def _count_rows(path: str) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:

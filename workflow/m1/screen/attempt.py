@@ -26,10 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     settings, title = AttemptSettings.from_json(arguments.settings), f"screen {arguments.name}"
     counts = {"questions": 0, "correct": 0}
-    with (
-        open_engine(arguments, title) as (engine, tokenizer, identity),
-        open_writer(arguments.output, ScreenAnswer) as keep,
-    ):
+    opened, writer = open_engine(arguments, title), open_writer(arguments.output, ScreenAnswer)
+    with opened as (engine, tokenizer, identity), writer as keep:
         for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
             answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
@@ -40,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep(scored)
             counts["questions"] += len(scored)
             counts["correct"] += sum(answer.correct for answer in scored)
-    asked_of = {"questions": arguments.questions}
-    write_engine_manifest(arguments, engine, identity, asked_of, asdict(settings), counts)
+    inputs = {"questions": arguments.questions}
+    write_engine_manifest(arguments, engine, identity, inputs, asdict(settings), counts)
     say(title, f"{counts['correct']:,} of {counts['questions']:,} questions correct")
 
 

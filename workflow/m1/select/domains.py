@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import re
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from m1.client.complete import Completion, Provider, Request, Spending, complete_all
+from m1.client.complete import Completion, Provider, Request, Spending, add_call_arguments, complete_all
 from m1.core import records
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
@@ -144,18 +143,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
     parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a correct one are labelled")
-    parser.add_argument(
-        "--labeller",
-        required=True,
-        type=json.loads,
-        help="JSON: what decides the answers (keys of m1.client.complete.Provider); rule is null",
-    )
-    parser.add_argument(
-        "--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)"
-    )
+    add_call_arguments(parser, "labeller", note="; rule is null")
     parser.add_argument("--qualifiers", required=True, help="CSV: code, name, scope_note")
     parser.add_argument("--prompt", required=True, help="text with {qualifiers} and {question}")
-    parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, help="Parquet of domains")
     parser.add_argument("--manifest", required=True, help="JSON: counts per domain, failures, tokens, dollars")
     arguments = parser.parse_args(argv)
