@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from m1.core.counts import beside_published
 from m1.core.errors import UserError
 
 
@@ -153,6 +154,7 @@ def write_manifest(
     counts: Mapping[str, Any],
     started: float,
     known: Mapping[str, str] | None = None,
+    published: str | Path | None = None,
     **more: Any,
 ) -> None:
     """Write the manifest of an artifact: what made it, from what, and what it cost.
@@ -164,10 +166,12 @@ def write_manifest(
         counts: numbers in and out of the step.
         started: ``time.time()`` at the start, for the seconds (wall clock).
         known: hashes of inputs that the step has computed already; a model of tens of gigabytes is not read twice.
+        published: file of the counts that the authors published, where they are to stand beside those found.
         more: further facts, for example tokens and dollars.
     """
     known = known or {}
     hashes = {name: {"path": str(p), "sha256": known.get(name) or _sha256(p)} for name, p in inputs.items()}
+    beside = beside_published(published, path, counts) if published else {}
     write_json(
         path,
         {
@@ -175,6 +179,7 @@ def write_manifest(
             "inputs": hashes,
             "settings": settings,
             "counts": dict(counts),
+            **({"published": beside} if beside else {}),
             **more,
             "seconds": round(time.time() - started, 2),
         },

@@ -14,6 +14,7 @@ from typing import Any
 from m1.client.complete import REFUSED, Completion, Provider, Request, complete_all
 from m1.core import records
 from m1.core.answers import extract_boxed
+from m1.core.counts import PUBLISHED
 from m1.core.curation import CURATION_RULES, CurationRule, passes_curation
 from m1.core.errors import UserError, run
 from m1.core.files import replacing, write_manifest
@@ -104,6 +105,7 @@ class Tally:
         sources = sorted({question.source for question in questions})
         return {
             "questions": len(questions),
+            "answered": len(questions) - sum(self.verdicts[source, "failed"] for source in sources),
             "correct_by_one_rule_only": {name: self.correct_by_one_rule[name] for name in CURATION_RULES},
             "verdicts": {name: sum(self.verdicts[source, name] for source in sources) for name in VERDICTS},
             "sources": {source: {name: self.verdicts[source, name] for name in VERDICTS} for source in sources},
@@ -165,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--differing", required=True, help="CSV of the answers that are correct by one of the rules only"
     )
     parser.add_argument("--manifest", required=True, help="JSON: counts, tokens, dollars")
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
 
@@ -185,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings={**arguments.teacher, **arguments.calls},
         counts=counts,
         started=started,
+        published=arguments.published,
         spending=asdict(spending),
     )
     verdicts = counts["verdicts"]
