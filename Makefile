@@ -51,8 +51,9 @@ data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (without it
 cluster-check: $(VENV)/.ready ## what of CONFIG would fail on a cluster with PROFILE (profiles/slurm), in a minute, before it runs
 	@PYTHONPATH=workflow $(BIN)/python -m m1 check-cluster $(CONFIGURED) --profile $(or $(PROFILE),profiles/slurm)
 
-fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so that compute nodes need no network (then HF_HUB_OFFLINE=1)
+fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so that compute nodes need no network (then HF_HUB_OFFLINE=1); pins their revisions
 	$(SNAKEMAKE) fetch $(CONFIGURED) $(PROFILED) $(QUIETLY)
+	@PYTHONPATH=workflow $(BIN)/python -m m1 pin $(CONFIGURED)
 
 ##@ run
 demo: $(VENV)/.ready ## the paper on the embedded world (without Table 2), into tables, figures and a report (about five minutes on two cores)

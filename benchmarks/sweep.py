@@ -31,8 +31,9 @@ sys.path.insert(0, str(ROOT / "workflow"))
 from m1.core.records import Question  # noqa: E402
 from m1.engines.cached import CachedEngine, Generation, Request, add_engine_arguments, open_engine  # noqa: E402
 from m1.engines.shards import chunks  # noqa: E402
+from m1.infer.frames import make_frames  # noqa: E402
 from m1.infer.settings import SweepSettings  # noqa: E402
-from m1.infer.sweep import SweepTokens, answer, force, prompt_ids, sweep, think  # noqa: E402
+from m1.infer.sweep import answer, force, render, sweep, think  # noqa: E402
 
 Asked = Sequence[tuple[str, Question]]
 Answered = list[tuple[Request, Generation]]
@@ -62,8 +63,8 @@ class Way:
         with tempfile.TemporaryDirectory() as store:
             arguments = parser.parse_args([*self.flags, "--store", store, "--output", "none", "--manifest", "none"])
             with open_engine(arguments, "sweep") as (engine, tokenizer, _):
-                generate, markers = engine.generate, SweepTokens.from_tokenizer(tokenizer)
-                generate([Request(markers.think, 1, markers.stop)], "loading")
+                generate = engine.generate
+                generate([Request(tuple(tokenizer.encode("Wait")), 1, ())], "loading")
 
                 def recorded(requests: Sequence[Request], what: str) -> list[Generation]:
                     found = generate(requests, what)
@@ -84,11 +85,14 @@ class Way:
         return f"| {' | '.join(first)} | {self.tokens:,} | {self.wall:.1f} | {self.cpu:.1f} |"
 
 
-def alone(engine: CachedEngine, tokenizer: Any, asked: Asked, budget: int, forced: int, limit: int) -> None:
+def alone(
+    engine: CachedEngine, tokenizer: Any, asked: Asked, settings: SweepSettings, budget: int, forced: int
+) -> None:
     """One setting from nothing."""
-    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
-    thoughts = force(engine, prompts, think(engine, prompts, markers, budget), markers, budget, {forced})[forced]
-    answer(engine, tokenizer, prompts, thoughts, markers, limit)
+    frames = make_frames(tokenizer, settings)
+    prompts = render(tokenizer, [question for _, question in asked], settings.prompt)
+    thoughts = think(engine, prompts, frames, [budget] * len(prompts))
+    answer(engine, prompts, force(engine, prompts, thoughts, frames, budget, {forced})[forced], frames)
 
 
 def main() -> None:
@@ -106,16 +110,13 @@ def main() -> None:
     arguments.anew_batch = arguments.anew_batch or arguments.batch
     asked = [pair for _, part in chunks(arguments.benchmarks, 1 << 30) for pair in part]
     asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
-    settings = SweepSettings.from_json(
-        json.dumps(yaml.safe_load((ROOT / "config/config.yaml").read_text())["thinking"])
-    )
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    settings = SweepSettings.from_parts(config["thinking"], config["generation"], {"prompt": "thinking"})
     once, anew = (Way(arguments.model, arguments.serve, batch) for batch in (arguments.batch, arguments.anew_batch))
     conditions = settings.conditions
     swept = once.run(lambda engine, tokenizer: sweep(engine, tokenizer, asked, "m", settings))
     direct = {
-        (budget, forced): anew.run(
-            partial(alone, asked=asked, budget=budget, forced=forced, limit=settings.answer_limit)
-        )
+        (budget, forced): anew.run(partial(alone, asked=asked, settings=settings, budget=budget, forced=forced))
         for budget, forced in conditions
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from m1.core.chat import DATE, TurnTokens, chat
 from m1.core.errors import UserError
-from m1.infer.sweep import SweepTokens
+from m1.infer.frames import make_frames
+from random_model import sweep_settings
 from templates import FAMILIES, tokenizer_of
 
 EXPECTED = {
@@ -27,13 +28,14 @@ def test_marks_are_those_of_the_family(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_sweep_stops_where_a_turn_ends_or_another_opens(family: str) -> None:
     tokenizer = tokenizer_of(family)
-    markers, marks = SweepTokens.from_tokenizer(tokenizer), TurnTokens.from_tokenizer(tokenizer)
-    assert {tokenizer.convert_tokens_to_ids(marks.opening), tokenizer.convert_tokens_to_ids(marks.end)} <= set(
-        markers.stop
-    )
-    assert tokenizer.decode(markers.answer) == marks.header("answer").rstrip()
-    assert tokenizer.decode(markers.final_answer) == f"\n{marks.header('answer')}Final Answer:"
-    assert not set(markers.wait) & set(markers.stop)
+    frames, marks = make_frames(tokenizer, sweep_settings()), TurnTokens.from_tokenizer(tokenizer)
+    ids = {tokenizer.convert_tokens_to_ids(token) for token in (marks.opening, marks.end)}
+    assert ids <= set(frames.stop)
+    assert frames.prefixes == {
+        True: marks.header("answer").rstrip(),
+        False: f"{marks.header('answer')}Final Answer:",
+    }
+    assert not set(frames.encode("Wait")) & set(frames.stop)
 
 
 def test_a_prompt_is_the_same_tomorrow() -> None:

@@ -40,11 +40,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(module, "PACKAGE", tmp_path / "m1")
     monkeypatch.setattr(module, "WITHOUT_EFFECT", {"m1.says"})
     yield tmp_path / "m1"
-    module._cache.cache_clear()
+    module._kept.cache_clear()
 
 
 def fresh(name: str = "m1.top") -> str:
-    module._cache.cache_clear()
+    module._kept.cache_clear()
     return module.fingerprint(name)
 
 
@@ -156,10 +156,10 @@ def test_a_module_that_is_started_by_name_counts(package: Path) -> None:
     assert fresh() != before
 
 
-def test_what_was_compute_is_kept_until_a_source_changes(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_computed_is_kept_until_a_source_changes(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fresh()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_compute", lambda *_: pytest.fail("computed again"))
+        patch.setattr(module, "reachable", lambda *_: pytest.fail("computed again"))
         assert fresh() == before
     (package / "__pycache__/fingerprints.json").write_text("{")
     assert fresh() == before

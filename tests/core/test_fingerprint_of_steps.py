@@ -19,7 +19,7 @@ STEPS = {
     "m1.distill.traces": "teacher_prompt",
     "m1.select.sample": "correct_samples",
     "m1.train.sft": "encode_all",
-    "m1.infer.sweep": "_token_counts",
+    "m1.infer.sweep": "shares",
     "m1.score.predictions": "_to_score",
     "m1.report.tables": "sample_domains",
 }
@@ -51,13 +51,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the package, to edit."""
     copy = shutil.copytree(PACKAGE, tmp_path / "m1", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "PACKAGE", copy)
-    module._cache.cache_clear()
+    module._kept.cache_clear()
     yield copy
-    module._cache.cache_clear()
+    module._kept.cache_clear()
 
 
 def fresh(name: str) -> str:
-    module._cache.cache_clear()
+    module._kept.cache_clear()
     return module.fingerprint(name)
 
 

@@ -32,7 +32,9 @@ def test_teacher() -> None:
     [
         ("plain", "", "\nReturn your final response within \\boxed{}."),
         ("cot", "", "\nLet's think step by step. Return your final response within \\boxed{}."),
-        ("thinking", "", ""),
+        ("thinking", "", "\nReturn your final response within \\boxed{}."),
+        ("thinking_bare", "", ""),
+        ("first", "Return your final response within \\boxed{}. ", ""),
         ("huatuo", "Please answer the following multiple-choice question:\n", ""),
     ],
 )

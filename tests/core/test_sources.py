@@ -34,6 +34,7 @@ class Hub(ThreadingHTTPServer):
         self.faults: dict[str, list[str]] = {"HEAD": [], "GET": []}
         """Faults of the next requests for a file, by method; without one the request is answered."""
         self.asked: list[str] = []
+        self.paths: list[str] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -55,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps([entry]).encode())
         elif name in FILES and self.path.startswith("/datasets/some/set/resolve/"):
             self.server.asked.append(self.command)
+            self.server.paths.append(self.path)
             faults = self.server.faults[self.command]
             self.serve_file(FILES[name], faults.pop(0) if faults else "")
         elif self.path.startswith(("/datasets/some/set/", "/api/datasets/some/set/")):
@@ -133,7 +135,7 @@ class Client:
     def read(self, **source: Any) -> tuple[str, str, Any]:
         """Name of the error or nothing, the place or the message, and the records."""
         command = [sys.executable, "-c", READ, json.dumps({"hub": "some/set", "revision": "main", **source})]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=self.environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=self.environment, cwd=self.home)
         self.said, _, result = done.stdout.partition("RESULT")
         assert result, done.stderr
         return tuple(json.loads(result))  # type: ignore[return-value]
@@ -155,6 +157,19 @@ def test_a_file_of_the_hub_is_downloaded_once(hub: Hub, client: Client) -> None:
     assert hub.asked.count("GET") == 1
     digest = hashlib.md5(FILES["eval.json"]).hexdigest()
     assert client.read(file="eval.json", key="NEJM", checksum=f"md5:{digest}", rows=2)[2] == ROWS[:2]
+
+
+@pytest.mark.server
+def test_a_pinned_revision_is_asked_for_by_its_commit(hub: Hub, client: Client, tmp_path: Path) -> None:
+    read: dict[str, Any] = {"file": "questions.jsonl"}
+    client.read(**read)
+    assert (tmp_path / "hub/datasets--some--set/refs/main").read_text() == COMMIT, "this is what `m1 pin` looks at"
+    client.environment["HF_HOME"] = str(tmp_path / "another machine")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/revisions.lock.yaml").write_text(f"some/set: {{main: {COMMIT}}}\n")
+    hub.paths.clear()
+    assert client.read(**read)[2] == ROWS
+    assert {path.split("/")[5] for path in hub.paths} == {COMMIT}
 
 
 @pytest.mark.server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ from m1.core.errors import UserError
 from m1.core.records import Question
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
-from m1.infer.settings import SweepSettings
-from m1.infer.sweep import SweepTokens, Thought, answer, cut, force, sweep, think
-from random_model import STOP
+from m1.infer.frames import Thought, TokenFrames, make_frames
+from m1.infer.sweep import answer, force, sweep, think
+from random_model import STOP, sweep_settings
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 pytestmark = pytest.mark.train
@@ -38,8 +39,19 @@ def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
     return [tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))) for _ in range(count)]
 
 
-def markers(folder: Path) -> SweepTokens:
-    return dataclasses.replace(SweepTokens.from_tokenizer(AutoTokenizer.from_pretrained(folder)), stop=STOP)
+def frames_of(folder: Path, **more: Any) -> TokenFrames:
+    frames = make_frames(AutoTokenizer.from_pretrained(folder), sweep_settings(**more))
+    frames.stop = STOP
+    return frames
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    rng, words = random.Random(seed), ("which", "enzyme", "lowers", "the", "pressure")
+    return [" ".join(rng.choices(words, k=rng.randint(3, 20))) for _ in range(count)]
+
+
+def parts(thoughts: list[Thought]) -> list[tuple[tuple[int, ...], bool, int, tuple[int, ...]]]:
+    return [(thought.ids, thought.ended, thought.generated, thought.waits) for thought in thoughts]
 
 
 def kept(engine: TransformersEngine, folder: Path) -> CachedEngine:
@@ -66,20 +78,20 @@ def test_batches_equal_transformers_own_generate(engine: TransformersEngine, mod
 def test_every_cut_equals_thinking_anew_at_that_budget(
     engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
-    marks, asked, largest = markers(model_folder), prompts(8), 40
-    thoughts = think(kept(engine, tmp_path), asked, marks, largest)
+    frames, asked, largest = frames_of(model_folder), texts(12), 40
+    thoughts = think(kept(engine, tmp_path), asked, frames, [largest] * len(asked))
     assert {thought.ended for thought in thoughts} == {True, False}
     for budget in range(1, largest + 1):
-        anew = fresh(engine, [Request((*prompt, *marks.think), budget, STOP) for prompt in asked])
-        assert [cut(thought, budget) for thought in thoughts] == [
-            Thought(g.token_ids, g.finish_reason == "stop", g.tokens) for g in anew
+        anew = fresh(engine, [Request(frames.think(prompt), budget, STOP) for prompt in asked])
+        assert parts([frames.cut(thought, budget) for thought in thoughts]) == [
+            (g.token_ids, g.finish_reason == "stop", g.tokens, ()) for g in anew
         ]
 
 
 def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, model_folder: Path, tmp_path: Path) -> None:
-    marks, asked, budget = markers(model_folder), prompts(10, seed=3), 40
-    shared = kept(engine, tmp_path / "one")
-    chain = force(shared, asked, think(shared, asked, marks, 60), marks, budget, range(5))
+    frames, asked, budget = frames_of(model_folder), texts(10, seed=3), 40
+    shared, wait = kept(engine, tmp_path / "one"), frames.encode("Wait")
+    chain = force(shared, asked, think(shared, asked, frames, [60] * len(asked)), frames, budget, range(5))
     assert list(chain) == [0, 1, 2, 3, 4]
     assert chain[1] != chain[0]
     for count in range(5):
@@ -89,58 +101,64 @@ def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, mode
             waits: tuple[int, ...] = ()
             tokens = 0
             for left in range(count, -1, -1):
-                (generation,) = fresh(engine, [Request((*prompt, *marks.think, *ids), budget - len(ids), STOP)])
+                (generation,) = fresh(engine, [Request((*frames.think(prompt), *ids), budget - len(ids), STOP)])
                 ids, ended, tokens = (
                     (*ids, *generation.token_ids),
                     generation.finish_reason == "stop",
                     tokens + generation.tokens,
                 )
-                if not left or not ended or len(ids) + len(marks.wait) >= budget:
+                if not left or not ended or len(ids) + len(wait) >= budget:
                     break
-                ids, waits = (*ids, *marks.wait), (*waits, len(ids))
-            anew.append(Thought(ids, ended, tokens, waits))
-        assert chain[count] == anew
+                ids, waits = (*ids, *wait), (*waits, len(ids))
+            anew.append((ids, ended, tokens, waits))
+        assert parts(chain[count]) == anew
 
 
 def test_forced_thinking_stays_inside_the_budget_and_uses_it_up(
     engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
-    marks, asked = markers(model_folder), prompts(20, seed=4)
+    frames, asked = frames_of(model_folder), texts(20, seed=4)
     shared = kept(engine, tmp_path)
-    chain = force(shared, asked, think(shared, asked, marks, 25), marks, 25, [0, 1, 25])
+    chain = force(shared, asked, think(shared, asked, frames, [25] * len(asked)), frames, 25, [0, 1, 25])
     assert all(len(thought.ids) + thought.ended <= 25 for thoughts in chain.values() for thought in thoughts)
     assert any(len(thought.ids) < 20 for thought in chain[1]), "or it tests little"
-    assert all(len(thought.ids) + len(marks.wait) >= 25 for thought in chain[25])
+    assert all(len(thought.ids) + len(frames.encode("Wait")) >= 25 for thought in chain[25])
 
 
-def test_thinking_that_ended_exactly_at_the_budget_has_ended() -> None:
-    thought = Thought((7, 8, 9), ended=True, generated=4)
-    assert cut(thought, 4) == thought
-    assert cut(thought, 3) == Thought((7, 8, 9), ended=False, generated=3)
-    assert cut(thought, 2) == Thought((7, 8), ended=False, generated=2)
+def test_thinking_that_ended_exactly_at_the_budget_has_ended_but_not_as_released(model_folder: Path) -> None:
+    thought, frames = Thought((7, 8, 9), ended=True, generated=4), frames_of(model_folder)
+    assert frames.cut(thought, 4) == thought
+    cuts = parts([frames.cut(thought, budget) for budget in (3, 2)])
+    assert cuts == [((7, 8, 9), False, 3, ()), ((7, 8), False, 2, ())]
+    released = frames_of(model_folder, limit="released")
+    assert released.cut(thought, 5) == thought
+    assert parts([released.cut(thought, 4)]) == [((7, 8, 9), False, 4, ())]
 
 
 def test_answers_frame_ended_and_cut_thinking_differently(
     engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
-    tokenizer, marks = AutoTokenizer.from_pretrained(model_folder), markers(model_folder)
-    assert tokenizer.decode(marks.think) == "<|im_start|>think\n"
-    assert tokenizer.decode(marks.answer) == "<|im_start|>answer"
-    assert tokenizer.decode(marks.final_answer) == "\n<|im_start|>answer\nFinal Answer:"
-    shared = kept(engine, tmp_path)
-    prompt = prompts(1)[0]
-    both = [Thought((11, 12), True, 3), Thought((11, 12), False, 2)]
-    found = answer(shared, tokenizer, [prompt, prompt], both, marks, 5)
-    expected = [(*prompt, *marks.think, 11, 12, *marks.answer), (*prompt, *marks.think, 11, 12, *marks.final_answer)]
+    frames, (prompt,) = frames_of(model_folder, answer_limit=5), texts(1)
+    assert frames.header == "<|im_start|>think\n"
+    (line,) = frames.encode("\n")
+    endings = {
+        (11, 12, True): "\n<|im_start|>answer",
+        (11, line, True): "<|im_start|>answer",
+        (11, 12, False): "\n<|im_start|>answer\nFinal Answer:",
+        (11, line, False): "<|im_start|>answer\nFinal Answer:",
+    }
+    thoughts = [Thought((first, last), ended, 3) for first, last, ended in endings]
+    found = answer(kept(engine, tmp_path), [prompt] * 4, thoughts, frames)
+    expected = [(*frames.think(prompt), *key[:2], *frames.encode(text)) for key, text in endings.items()]
     for (text, tokens), generation in zip(found, fresh(engine, [Request(ids, 5, STOP) for ids in expected])):
-        assert (text, tokens) == (tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens)
+        assert (text, tokens) == (frames.decode(generation.token_ids), generation.tokens)
 
 
 QUESTIONS = [
     ("gpqa", Question(f"q{i}", "gpqa", f"Which enzyme is {n} steps from x?", None, ("the a", "the b"), "A"))
     for i, n in enumerate("abcdef")
 ]
-SETTINGS = SweepSettings((4, 8, 16), (1, 3), 16, 4)
+SETTINGS = sweep_settings(budgets=[4, 8, 16], forced=[1, 3], forced_budget=16)
 
 
 def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(

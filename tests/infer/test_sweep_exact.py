@@ -3,7 +3,6 @@ up."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zlib
 from collections import Counter
@@ -15,15 +14,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.core.chat import chat_ids
+from m1.core.chat import chat
 from m1.core.errors import UserError
-from m1.core.prompts import question_text
 from m1.core.records import Prediction, Question, Rollout, write
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request
 from m1.engines.shards import chunks
+from m1.infer.frames import make_frames
 from m1.infer.settings import SweepSettings
-from m1.infer.sweep import SweepTokens, sweep
+from m1.infer.sweep import render, sweep
+from random_model import sweep_settings
 from transformers import AddedToken
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
@@ -99,7 +99,7 @@ def brute_force(
         else:
             ended = True
     generated = model.generated - before
-    frame = encode("<|im_start|>answer" if ended else "\n<|im_start|>answer\nFinal Answer:", False)
+    frame = encode(f"\n<|im_start|>answer{'' if ended else chr(10) + 'Final Answer:'}", False)
     answer: list[int] = []
     before = model.generated
     while len(answer) < limit:
@@ -114,12 +114,19 @@ QUESTIONS = [
     ("gpqa", Question(f"q{i}", "gpqa", f"Which {word}?", None, ("a", "b"), "A")) for i, word in enumerate("uvwxyz")
 ]
 
+
+def ids_of(tokenizer: Characters, question: Question) -> list[int]:
+    """Token ids before the thinking."""
+    (prompt,) = render(tokenizer, [question], "thinking")
+    return tokenizer.encode(prompt, False)
+
+
 swept = st.builds(
-    SweepSettings,
-    st.lists(st.integers(1, BUDGET), min_size=1, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
-    st.lists(st.integers(0, 6) | st.just(BUDGET), max_size=3, unique=True).map(lambda found: tuple(sorted(found))),
-    st.integers(1, BUDGET),
-    st.integers(1, 5),
+    sweep_settings,
+    budgets=st.lists(st.integers(1, BUDGET), min_size=1, max_size=4, unique=True).map(sorted),
+    forced=st.lists(st.integers(1, 6) | st.just(BUDGET), max_size=3, unique=True).map(sorted),
+    forced_budget=st.integers(1, BUDGET),
+    answer_limit=st.integers(1, 5),
 )
 
 
@@ -148,7 +155,7 @@ def test_every_setting_and_its_cost_equal_brute_force(
 
     expected, anew, longest = [], Counter[str](), 0
     for rollout, (benchmark, question) in zip(rollouts, QUESTIONS, strict=True):
-        prompt = chat_ids(tokenizer, question_text(question))
+        prompt = ids_of(tokenizer, question)
         for budget, forced in wanted.conditions:
             thinking, ended, text, answered, thought = brute_force(alone, prompt, budget, forced, wanted.answer_limit)
             expected.append(
@@ -174,14 +181,13 @@ def test_every_setting_and_its_cost_equal_brute_force(
     assert spent == longest + cost["answer_tokens"]
     assert [rollout.question_id for rollout in rollouts] == [question.id for _, question in QUESTIONS]
     assert [len(rollout.thinking_ids) + (rollout.finish_reason == "stop") for rollout in rollouts] == [
-        brute_force(alone, chat_ids(tokenizer, question_text(question)), max(b for b, _ in wanted.conditions), 0, 1)[-1]
+        brute_force(alone, ids_of(tokenizer, question), max(b for b, _ in wanted.conditions), 0, 1)[-1]
         for _, question in QUESTIONS
     ]
 
 
 def test_full_is_as_many_times_as_the_budget_bears() -> None:
-    text = json.dumps({"budgets": [8, 4, 8], "forced": [2, "full"], "forced_budget": 16, "answer_limit": 4})
-    wanted = SweepSettings.from_json(text)
+    wanted = sweep_settings(budgets=[8, 4, 8], forced=[2, "full"], forced_budget=16)
     assert wanted.forced_counts == [2, 16]
     assert wanted.conditions == [(4, 0), (8, 0), (16, 0), (16, 2), (16, 16)]
 
@@ -207,23 +213,24 @@ def test_a_rollout_whose_waits_are_not_in_its_forced_thinking_is_refused(
 
 
 def test_settings_with_other_keys_are_refused() -> None:
-    with pytest.raises(UserError, match="missing key 'forced', 'answer_limit'"):
+    with pytest.raises(UserError, match="missing key 'forced', 'answer_limit', 'prompt'"):
         SweepSettings.from_json('{"budgets": [4], "forced_budget": 4}')
 
 
 def test_markers_need_the_special_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPECIAL, "<|im_start|>", 3)
-    assert SweepTokens.from_tokenizer(Characters()).think[0] == 3
+    frames = make_frames(Characters(), sweep_settings())
+    assert frames.encode(frames.header)[0] == 3
     monkeypatch.delitem(SPECIAL, "<|im_start|>")
     with pytest.raises(UserError, match=r"opens a turn without a special token .* so thinking cannot be marked"):
-        SweepTokens.from_tokenizer(Characters())
+        make_frames(Characters(), sweep_settings())
 
 
 def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
     tokenizer = Characters()
     tokenizer.chat_template = ""
     with pytest.raises(UserError, match="characters: its tokenizer has no chat template; name one to borrow"):
-        chat_ids(tokenizer, "x")
+        chat(tokenizer, "x")
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (512, [7])])
@@ -251,7 +258,7 @@ def test_a_wrong_file_is_found_before_the_first_portion(tmp_path: Path) -> None:
 
 def test_an_engine_is_never_given_more_than_a_portion(tmp_path: Path) -> None:
     """What is in memory at a time follows from the chunk, not from how many questions there are."""
-    wanted, model = SweepSettings((4, 8), (1, 2), 8, 2), Wild(1, 0.3)
+    wanted, model = sweep_settings(budgets=[4, 8], forced=[1, 2], answer_limit=2), Wild(1, 0.3)
     write(
         tmp_path / "a.parquet",
         [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)],

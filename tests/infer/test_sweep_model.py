@@ -6,13 +6,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from anew import Recording, anew
 from m1.core.files import read_json
@@ -21,11 +19,12 @@ from m1.core.records import Prediction, Question, read, write
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer import answer
-from m1.infer.settings import SweepSettings
-from m1.infer.sweep import SweepTokens, main, prompt_ids, sweep
+from m1.infer.frames import make_frames
+from m1.infer.sweep import main, render, sweep
 from m1.pools.collect import to_questions
 from m1.world.build import main as build_world
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from random_model import ending_model, sweep_settings
+from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.train
 
@@ -54,28 +53,7 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def model(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model with the world's tokenizer, whose thinking ends by itself now and then: the end's row of weights
-    is longer."""
-    folder = shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model")
-    torch.manual_seed(2)
-    config = Qwen2Config(
-        vocab_size=900,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=1024,
-        initializer_range=0.3,
-        tie_word_embeddings=True,
-    )
-    made: Any = Qwen2ForCausalLM(config)
-    with torch.no_grad():
-        made.get_input_embeddings().weight[
-            list(SweepTokens.from_tokenizer(AutoTokenizer.from_pretrained(folder)).stop)
-        ] *= 1.5
-    made.save_pretrained(folder)
-    return folder
+    return ending_model(tmp_path_factory.mktemp("random") / "model", tokenizer_folder)
 
 
 def test_cut_equals_direct_at_every_budget_and_forced_count(
@@ -84,28 +62,28 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(
     """All the demo's budgets and forced counts, and forcing until the budget is used up; all questions; token by
     token."""
     thinking = yaml.safe_load(CONFIG.read_text())["thinking"]
-    settings = SweepSettings.from_json(json.dumps({**thinking, "forced": [*thinking["forced"], "full"]}))
+    settings = sweep_settings(**thinking | {"forced": [*thinking["forced"], "full"]})
     asked = [(path.stem, question) for path in benchmarks for question in read(path, Question)]
     assert len(asked) == 24
     tokenizer = AutoTokenizer.from_pretrained(model)
-    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
+    prompts = render(tokenizer, [question for _, question in asked], "thinking")
     with Store(tmp_path) as store:
         engine = Recording(lambda: TransformersEngine(model, "float32", batch=24), "cut", store, "cut")
         _, _, cost = sweep(engine, tokenizer, asked, "m", settings)
-    direct = anew(TransformersEngine(model, "float32", batch=13), prompts, markers, settings)
+    direct = anew(TransformersEngine(model, "float32", batch=13), prompts, make_frames(tokenizer, settings))
 
     assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.conditions]
-    spent = {stage: sum(tokens for _, _, tokens in found) for stage, found in direct.items()}
+    spent = {stage: sum(row.spent for row in found) for stage, found in direct.items()}
     assert engine.thinking == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"], (
         "the longest chain, and nothing else"
     )
     assert cost["anew_thinking_tokens"] == sum(spent.values())
-    assert cost["anew_answer_tokens"] == sum(answer.tokens for found in direct.values() for _, answer, _ in found)
+    assert cost["anew_answer_tokens"] == sum(row.answer.tokens for found in direct.values() for row in found)
     assert spent[16, 0] < spent[192, 0] < spent[192, 1] < spent[192, 4] < spent[192, 192], "or this tests little"
 
 
 def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) -> list[str]:
-    wanted = {"budgets": [16, 32, 48], "forced": [1, 3], "forced_budget": 48, "answer_limit": 8}
+    wanted = sweep_settings(budgets=[16, 32, 48], forced=[1, 3], forced_budget=48, answer_limit=8).to_json()
     made = {"rollouts": "rollouts.parquet", "output": "predictions.parquet", "manifest": "manifest.json"}
     return [
         *(
@@ -122,7 +100,7 @@ def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) ->
             "--chunk",
             "3",
         ),
-        *("--settings", json.dumps(wanted), "--benchmarks", *map(str, benchmarks)),
+        *("--settings", wanted, "--benchmarks", *map(str, benchmarks)),
         *(text for flag, name in made.items() for text in (f"--{flag}", str(folder / name))),
     ]
 
@@ -225,7 +203,7 @@ def test_models_that_answer_at_once_go_through_portions_too(
     for chunk in ("5", "512"):
         flags = arguments(benchmarks, model, tmp_path / chunk, tmp_path / chunk / "store")
         flags[flags.index("--chunk") + 1] = chunk
-        flags[flags.index("--settings") + 1] = '{"prompt": "cot", "answer_limit": 6}'
+        flags[flags.index("--settings") + 1] = '{"prompt": "cot", "answer_limit": 6, "bos": "exact", "stop": "exact"}'
         place = flags.index("--rollouts")
         answer.main([*flags[:place], *flags[place + 2 :]])
         made.append((tmp_path / chunk / "predictions.parquet").read_bytes())

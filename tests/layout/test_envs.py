@@ -24,7 +24,11 @@ LAUNCHED = {"m1.train.launch": "m1.train.sft"}
 """What a module starts that decides nothing itself: the rule carries the fingerprint of the one that does."""
 SNAKEMAKES_OWN = "report_rulegraph"
 """The rule that runs Snakemake itself, and so what the rule files import."""
-COMES_WITH = {"httpx2": {"huggingface-hub", "openai"}, "packaging": {"transformers"}, "yaml": {"transformers"}}
+COMES_WITH = {
+    "httpx2": {"huggingface-hub", "openai"},
+    "packaging": {"transformers"},
+    "yaml": {"pyyaml", "transformers"},
+}
 """Modules of packages that come with any of others."""
 
 FILES = ("constraints.txt", "requirements.txt")

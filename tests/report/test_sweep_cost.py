@@ -17,6 +17,7 @@ COUNTS = {
     "rollout_tokens": 33537,
     "forced_tokens": 43056,
     "answer_tokens": 29220,
+    "companion_tokens": 0,
     "anew_thinking_tokens": 353086,
     "anew_answer_tokens": 42067,
     "settings": 10,
@@ -47,6 +48,13 @@ def test_a_row_for_each_model_in_the_order_given(tmp_path: Path) -> None:
         key: second[key] for key in second.keys() - changed
     }, "no hit hides a cost"
     assert (second["generated_now"], second["tokens_per_second"]) == ("0", "")
+
+
+def test_companions_are_part_of_the_cost(tmp_path: Path) -> None:
+    main(["--manifests", manifest(tmp_path, "a", companion_tokens=187), "--output", str(tmp_path / "cost.csv")])
+    with open(tmp_path / "cost.csv", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["companion_tokens"], row["tokens"]) == ("187", "106000")
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"counts": {"questions": 3}, "name": "x", "seconds": 1}'])

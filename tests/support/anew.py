@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from m1.engines.cached import CachedEngine, Engine, Generation, Request
-from m1.infer.settings import SweepSettings
-from m1.infer.sweep import SweepTokens
-
-Anew = dict[tuple[int, int], list[tuple[Request, Generation, int]]]
+from m1.infer.frames import TokenFrames
 
 
-def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, settings: SweepSettings) -> Anew:
+class Row(NamedTuple):
+    """One question at one setting."""
+
+    request: Request
+    """For the answer."""
+    answer: Generation
+    spent: int
+    """Tokens of thinking generated."""
+    thinking: tuple[int, ...]
+    ended: bool
+
+
+Anew = dict[tuple[int, int], list[Row]]
+
+
+def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames) -> Anew:
     """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking
     generated."""
 
@@ -21,30 +34,32 @@ def anew(engine: Engine, prompts: Sequence[tuple[int, ...]], markers: SweepToken
         return [found[position] for position in range(len(requests))]
 
     result: Anew = {}
+    settings, wait, header = frames.settings, frames.encode("Wait"), frames.encode(frames.header)
+    begun = [(*frames.prompt(prompt), *header) for prompt in prompts]
     for budget, forced in settings.conditions:
         active = list(range(len(prompts)))
         thinking: list[tuple[int, ...]] = [()] * len(prompts)
         spent, ended = [0] * len(prompts), [False] * len(prompts)
         for left in range(forced, -1, -1):
             found = generate(
-                [
-                    Request((*prompts[i], *markers.think, *thinking[i]), budget - len(thinking[i]), markers.stop)
-                    for i in active
-                ]
+                [Request((*begun[i], *thinking[i]), budget - len(thinking[i]), frames.stop) for i in active]
             )
             for i, generation in zip(active, found):
                 thinking[i] = (*thinking[i], *generation.token_ids)
                 spent[i], ended[i] = spent[i] + generation.tokens, generation.finish_reason == "stop"
-            active = [i for i in active if left and ended[i] and len(thinking[i]) + len(markers.wait) < budget]
+            active = [i for i in active if left and ended[i] and len(thinking[i]) + len(wait) < budget]
             for i in active:
-                thinking[i] = (*thinking[i], *markers.wait)
-        frames = [markers.answer if done else markers.final_answer for done in ended]
-        asked = [
-            Request((*prompts[i], *markers.think, *thinking[i], *frame), settings.answer_limit, markers.stop)
-            for i, frame in enumerate(frames)
-        ]
-        result[budget, forced] = list(zip(asked, generate(asked), spent))
+                thinking[i] = (*thinking[i], *wait)
+        before = [(*begun[i], *thinking[i], *opening(frames, thinking[i], ended[i])) for i in range(len(prompts))]
+        asked = [Request(ids, settings.answer_limit, frames.stop) for ids in before]
+        result[budget, forced] = list(map(Row, asked, generate(asked), spent, thinking, ended))
     return result
+
+
+def opening(frames: TokenFrames, thinking: Sequence[int], ended: bool) -> tuple[int, ...]:
+    """Token ids between thinking and answer, by the paper's words (B.3), and on a line of their own."""
+    line = "" if frames.decode(thinking).endswith("\n") else "\n"
+    return frames.encode(line + ("<|im_start|>answer" if ended else "<|im_start|>answer\nFinal Answer:"))
 
 
 class Recording(CachedEngine):

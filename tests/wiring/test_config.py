@@ -340,7 +340,7 @@ def test_what_is_wrong_is_said(case: str) -> None:
             "config/models/m1-small-1k.yaml: sft.subset: there is no 'm1kk'; did you mean 'm1k'?",
         ),
         ("serve:", "train: {processes: 3}\nserve:", "sft.batch_size: 8 samples cannot be shared among 3 processes"),
-        ("prompt: thinking", "prompt: think", "config/models/m1-small-1k.yaml: prompt: 'think' is not one of"),
+        ("prompt: thinking", "prompt: think", "config/models/m1-small-1k.yaml: prompt: 'think_bare' is not one of"),
         ("label: m1-small-1K", "", "config/models/m1-small-1k.yaml: top level: key 'label' is missing"),
         ("label: m1-small-1K", "label: [", "config/models/m1-small-1k.yaml: not readable as YAML"),
     ],

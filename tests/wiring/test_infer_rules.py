@@ -11,9 +11,26 @@ from runs import demo_run, published_run, wildcards
 def test_settings_are_those_of_the_models_own_recipe() -> None:
     rules, model = InferRules(demo_run()), wildcards(model="small-random-1k")
     assert rules.model(model) == "<results>/train/small-random-1k"
-    assert json.loads(rules.sweep(model)) == rules.run.recipes["small-random-1k"]["thinking"]
+    thinking, generation = rules.run.recipes["small-random-1k"]["thinking"], rules.run.config["generation"]
+    sweep = json.loads(rules.sweep(model))
+    assert sweep == thinking | {"prompt": "thinking_bare"} | {
+        key: generation[key] for key in generation if key != "stop"
+    }
     answer = json.loads(rules.answer(wildcards(model="small-cot")))
-    assert answer == {"answer_limit": rules.run.config["answer_limit"], "prompt": "cot"}
+    assert answer == {"answer_limit": 64, "prompt": "cot", "stop": "exact", "bos": "exact"}
+
+
+def test_how_it_is_forced_matters_only_where_something_is_forced() -> None:
+    run = published_run()
+    run.config["generation"] = dict.fromkeys(run.config["generation"], "released")
+    rules = InferRules(run)
+    assert run.published["evaluation"]
+    for model in run.swept:
+        forced, sweep = run.recipes[model]["thinking"]["forced"], json.loads(rules.sweep(wildcards(model=model)))
+        assert sweep["forcing"] == ("released" if forced else "exact")
+        assert rules.order(wildcards(model=model)) == (["<results>/evaluation.parquet"] if forced else [])
+    run.published["evaluation"] = None
+    assert all(rules.order(wildcards(model=model)) == [] for model in run.swept)
 
 
 def test_where_a_model_runs_is_no_param() -> None:

@@ -114,7 +114,12 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "code of the teacher": (code("world/server.py", "main"), CURATED - {"screen_attempt small", "screen_hard"}),
     "code of training": (code("train/sft.py", "encode_all"), trained(*THINKING)),
-    "code of the sweep": (code("infer/sweep.py", "cut"), evaluated(*THINKING)),
+    "code of the sweep": (code("infer/frames.py", "cut"), evaluated(*THINKING)),
+    "forcing as the authors'": (settings(generation={"forcing": "released"}), evaluated(*THINKING)),
+    "stop tokens as the authors'": (
+        settings(generation={"stop": "released"}),
+        evaluated(*(model for model in MODELS if model not in THINKING)),
+    ),
     "code of the figures": (code("report/figures.py", "draw"), FIGURES),
     "a colour": (text("workflow/m1/core/style.py", "#0072B2", "#0072B3"), FIGURES),
     "code of the tables": (code("report/tables.py", "accuracy_table"), {"report_table1"}),

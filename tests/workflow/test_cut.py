@@ -3,7 +3,6 @@ fp32."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from anew import Recording, anew
 from m1.core.records import Prediction, Question, read
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
-from m1.infer.settings import SweepSettings
-from m1.infer.sweep import SweepTokens, prompt_ids, sweep
+from m1.infer.frames import make_frames
+from m1.infer.sweep import render, sweep
 from project import REPOSITORY, SHORT, Project
+from random_model import sweep_settings
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = [pytest.mark.workflow, pytest.mark.train]
@@ -54,20 +54,20 @@ def test_one_thinking_gives_what_each_setting_anew_gives(
     """
     folder = shutil.copytree(finished.path(f"results/short/train/{name}"), tmp_path / "model")
     tokenizer, asked = AutoTokenizer.from_pretrained(folder), questions(finished)
-    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
+    wanted = sweep_settings(**DEMO | {"forced": [*DEMO["forced"], "full"]})
+    frames, prompts = make_frames(tokenizer, wanted), render(tokenizer, [question for _, question in asked], "thinking")
     if times > 1:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         with torch.no_grad():
-            model.get_output_embeddings().weight[list(markers.stop)] *= times
+            model.get_output_embeddings().weight[list(frames.stop)] *= times
         model.save_pretrained(folder)
 
-    wanted = SweepSettings.from_json(json.dumps({**DEMO, "forced": [*DEMO["forced"], "full"]}))
     with Store(tmp_path / "store") as store:
         engine = Recording(lambda: TransformersEngine(folder, "float32", batch=128), name, store, name)
         sweep(engine, tokenizer, asked, name, wanted)
-    direct = anew(TransformersEngine(folder, "float32", batch=13), prompts, markers, wanted)
+    direct = anew(TransformersEngine(folder, "float32", batch=13), prompts, frames)
     assert engine.answers == [direct[stage][i][:2] for i in range(QUESTIONS) for stage in wanted.conditions]
-    requests = {stage: [request for request, _, _ in rows] for stage, rows in direct.items()}
+    requests = {stage: [row.request for row in rows] for stage, rows in direct.items()}
     assert requests[16, 0] != requests[192, 0] or requests[192, 0] != requests[192, 4], "or this tests little"
     assert times == 1 or requests[192, 0] != requests[192, 1] != requests[192, 192], "or forcing is not tested"
 
@@ -76,16 +76,14 @@ def test_one_thinking_gives_what_each_setting_anew_gives(
 def test_what_the_run_has_written_is_what_each_setting_anew_gives(finished: Project, name: str) -> None:
     folder = finished.path(f"results/short/train/{name}")
     tokenizer, asked = AutoTokenizer.from_pretrained(folder), questions(finished)
-    markers, prompts = SweepTokens.from_tokenizer(tokenizer), prompt_ids(tokenizer, asked)
-    settings = SweepSettings.from_json(json.dumps({**DEMO, **thinking(finished.path(SHORT))}))
+    settings = sweep_settings(**DEMO | thinking(finished.path(SHORT)), prompt="thinking_bare")
+    frames = make_frames(tokenizer, settings)
+    prompts = render(tokenizer, [question for _, question in asked], settings.prompt)
     predictions = read(finished.path(f"results/short/infer/{name}/predictions.parquet"), Prediction)
     found = {(p.benchmark, p.question_id, p.budget, p.forced): p for p in predictions}
     assert len(found) == len(predictions) == QUESTIONS * len(settings.conditions)
-    for stage, rows in anew(TransformersEngine(folder, "float32", batch=13), prompts, markers, settings).items():
-        for (benchmark, question), prompt, (request, generation, _) in zip(asked, prompts, rows):
-            framed = request.prompt[len(prompt) + len(markers.think) :]
-            ended = framed[-len(markers.final_answer) :] != markers.final_answer
-            tokens = len(framed) - len(markers.answer if ended else markers.final_answer)
-            text = tokenizer.decode(generation.token_ids, skip_special_tokens=True)
-            expected = Prediction(question.id, benchmark, name, *stage, tokens, ended, text, generation.tokens)
+    for stage, rows in anew(TransformersEngine(folder, "float32", batch=13), prompts, frames).items():
+        for (benchmark, question), row in zip(asked, rows):
+            text, tokens = frames.decode(row.answer.token_ids), row.answer.tokens
+            expected = Prediction(question.id, benchmark, name, *stage, len(row.thinking), row.ended, text, tokens)
             assert found[benchmark, question.id, *stage] == expected

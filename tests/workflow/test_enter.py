@@ -43,14 +43,14 @@ def in_evaluation_layout(question: Question) -> dict[str, Any]:
     return {"question": text, "options": options, "answer": options[question.answer], "answer_idx": question.answer}
 
 
-def write_evaluation(project: Project) -> str:
-    """The benchmarks in one file; its MD5."""
+def write_evaluation(project: Project, **more: list[dict[str, Any]]) -> str:
+    """The benchmarks, and more lists, in one file; its MD5."""
     lists = {
         listed: [in_evaluation_layout(question) for question in benchmark(project, name)]
         for name, listed in LISTS.items()
     }
     path = project.folder / "m1_eval_data.json"
-    path.write_text(json.dumps(lists), encoding="utf-8")
+    path.write_text(json.dumps(more | lists), encoding="utf-8")
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
@@ -144,6 +144,36 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
     assert after == before
     assert all(row["GPQA"] == "missing" for row in after)
     assert project.path("results/short/figure1.png").read_bytes() == figure
+
+
+def test_questions_that_are_not_shown_are_forced_with_those_that_are(project: Project) -> None:
+    """As the authors' program does: batches go across the whole evaluation file."""
+    other = [
+        in_evaluation_layout(question) | {"question": f"Other {question.stem}"}
+        for question in benchmark(project, "medqa")
+    ]
+    checksum = write_evaluation(project, HLE=other)
+    entry = {
+        "path": "m1_eval_data.json",
+        "checksum": f"md5:{checksum}",
+        "sets": {name: {"rows": None} for name in LISTS},
+    }
+    project.configure(
+        data={"m1_eval_data": entry},
+        published={"evaluation": "m1_eval_data"},
+        generation=dict.fromkeys(("forcing", "seam", "limit", "scored", "stop", "bos"), "released"),
+    )
+    made = "results/short/infer/m1-small-1k"
+    assert {"pools_evaluation", "infer_sweep m1-small-1k"} <= project.plan(f"{made}/predictions.parquet")
+    project.make(f"{made}/predictions.parquet")
+    order = records.read(project.path("results/short/evaluation.parquet"), Question)
+    assert [question.source for question in order] == ["HLE"] * len(other) + [
+        name for name in LISTS for _ in benchmark(project, name)
+    ]
+    predictions = records.read(project.path(f"{made}/predictions.parquet"), Prediction)
+    assert [p.question_id for p in predictions if p.budget == 16] == [q.id for q in order if q.source != "HLE"]
+    assert all(prediction.answer.startswith("<|im_start|>answer") for prediction in predictions)
+    assert json.loads(project.path(f"{made}/manifest.json").read_text())["counts"]["companion_tokens"] > 0
 
 
 @pytest.mark.slow

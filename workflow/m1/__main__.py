@@ -21,6 +21,7 @@ COMMANDS = {
     "check-cluster": "what of a configuration would fail on a cluster",
     "launch": "run Snakemake, also after a run that was killed",
     "store": "count, check, move and mend the store of calls and generations",
+    "pin": "write down the commits of what came from the hub by a moving revision",
     "reference": "write what is made from the schema of the configuration",
 }
 """Command to what it does; each is the ``main`` of a module in :mod:`m1.commands`, imported only when it is called."""

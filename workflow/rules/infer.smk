@@ -32,6 +32,7 @@ rule infer_sweep:
         template=ancient(templates.folder),
         identities=identities(infer.model, templates.folder),
         benchmarks=run.benchmarks,
+        order=infer.order,
         shards=infer.shards,
     output:
         rollouts="<results>/infer/{model}/rollouts.parquet",
@@ -55,10 +56,11 @@ rule infer_sweep:
         serve=infer.serve,
         store=run.store("infer-{model}"),
         template=templates.flag,
+        order=lambda wildcards, input: f"--order {input.order}" if input.order else "",
         outputs=output_flags,
     shell:
         "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --runtime {resources.engine:q} {params.template}"
+        " --settings {params.settings:q} --serve {params.serve:q} --runtime {resources.engine:q} {params.template} {params.order}"
         " --store {params.store} {params.outputs} --manifest {output.manifest} 2> {log}"
 
 
@@ -69,6 +71,7 @@ use rule infer_sweep as infer_sweep_shard with:
         template=ancient(templates.folder),
         identities=identities(infer.model, templates.folder),
         benchmarks=run.benchmarks,
+        order=infer.order,
     output:
         manifest="<results>/infer/{model}/shards/{shard}-of-{shards}.json",
     log:

@@ -49,6 +49,27 @@ rule pools_collect_benchmark:
         " --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
+# Every question of the authors' evaluation file in its order, those of benchmarks that are not shown among them.
+rule pools_evaluation:
+    input:
+        pools.evaluation_file,
+    output:
+        questions="<results>/evaluation.parquet",
+        manifest="<results>/evaluation.json",
+    log:
+        "<logs>/pools_evaluation.log",
+    benchmark:
+        "<logs>/pools_evaluation.tsv"
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=step("m1.pools.evaluation"),
+        settings=pools.evaluation,
+    shell:
+        "python -m {params.code.module} --settings {params.settings:q} --output {output.questions} --manifest {output.manifest} 2> {log}"
+
+
 rule pools_merge:
     input:
         pools=run.pools,

@@ -137,6 +137,7 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
     yield from check_files(run)
     if lacking := missing_from_hub(run):
         yield check_hub(lacking)
+    yield from check_revisions(run)
     yield from check_keys(run)
 
 
@@ -313,6 +314,15 @@ def missing_from_hub(run: Run) -> list[str]:
     local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
     fetched = [path.removeprefix("<results>/") for path in run.hub_targets()]
     return [name for name in fetched if name not in local and not (results / name).exists()]
+
+
+def check_revisions(run: Run) -> Iterator[Finding]:
+    """Whether what comes from the hub is pinned to a commit."""
+    from m1.commands.pin import unpinned
+
+    if names := sorted(f"{hub} at {revision}" for _, hub, revision in unpinned(run)):
+        remedy = "may be another tomorrow; run make fetch, which writes their commits to config/revisions.lock.yaml"
+        yield Finding("revisions", f"{len(names)} not pinned to a commit", f"{join_names(names)} {remedy}")
 
 
 def check_hub(needed: list[str]) -> Finding:

@@ -13,22 +13,18 @@ from m1.core.records import LETTERS, Question
 
 
 class Match(NamedTuple):
-    """The option an answer was matched to, and how."""
+    """The letter of the option that an answer was matched to, and the rule, such as ``boxed text`` or ``lone letter``.
+
+    The letter is empty for none, and under ``released`` and ``first`` not always one of the question's: "answer is N"
+    gives N.
+    """
 
     letter: str
-    """Letter of the option; empty for none. Under ``released`` and ``first`` not always one of the question's: "answer
-    is N" gives N."""
     rule: str
-    """boxed text, boxed letter and text, boxed letter, answer is, only option named, lone letter, option text, most
-    similar option, or no answer."""
-
-
-_BRACE = re.compile(r"[{}]")
 
 
 def extract_boxed(text: str) -> str:
-    """What the last ``\\boxed{}`` of a text holds, with one ``\\text{}`` inside it taken off; the whole text where
-    nothing is boxed (B.3).
+    """What the last ``\\boxed{}`` of a text holds, without one ``\\text{}`` inside it; where there is none, all (B.3).
 
     Nothing is stripped, and what precedes the last ``=`` inside is dropped ("x = 3" gives "3"). The released code takes
     only ``\\boxed{`` and ``\\text{`` off, so a ``\\fbox{}`` and a box inside the box stay as they are. Time is linear
@@ -39,15 +35,12 @@ def extract_boxed(text: str) -> str:
 
 
 def _last_box(text: str) -> str:
-    """From the last ``\\boxed`` (else ``\\fbox``) to the brace that closes it; the whole text where there is none or it
-    stays open."""
-    start = text.rfind(r"\boxed")
-    if start < 0:
-        start = text.rfind(r"\fbox")
+    """From the last ``\\boxed`` (else ``\\fbox``) to the brace that closes it; the whole text where nothing does."""
+    start = text.rfind(r"\boxed" if r"\boxed" in text else r"\fbox")
     if start < 0:
         return text
     depth = 0
-    for brace in _BRACE.finditer(text, start):
+    for brace in re.compile(r"[{}]").finditer(text, start):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0 and brace[0] == "}":
             return text[start : brace.end()]

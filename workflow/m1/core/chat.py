@@ -21,8 +21,7 @@ from typing import Any
 from m1.core.errors import UserError
 
 DATE = "26 Jul 2024"
-"""The date that some templates put into their system turn (Llama 3.2: today's): one and the same, or a prompt would
-change every day."""
+"""What some templates put into their system turn (Llama 3.2: today's date), or a prompt would change every day."""
 
 
 def tokenizer_of(model: Path, template: Path | None) -> Any:
@@ -46,26 +45,21 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
         raise UserError(f"{name}: its tokenizer has no chat template; name one to borrow by `tokenizer` in the recipe")
     turns = [{"role": "user", "content": user}]
     turns += [{"role": "assistant", "content": assistant}] if assistant else []
+    options = {"add_generation_prompt": not assistant, "tokenize": False, "date_string": DATE}
     try:
-        return tokenizer.apply_chat_template(
-            turns, add_generation_prompt=not assistant, tokenize=False, date_string=DATE
-        )
+        return tokenizer.apply_chat_template(turns, **options)
     except Exception as error:  # of the template's own making: Jinja's, or what it raises itself
-        raise UserError(
-            f"{name}: its chat template cannot render a question ({error}); borrow another by `tokenizer`"
-        ) from None
+        found = f"its chat template cannot render a question ({error})"
+        raise UserError(f"{name}: {found}; borrow another by `tokenizer`") from None
 
 
 @dataclass(frozen=True)
 class TurnTokens:
-    """How one chat template opens and ends a turn."""
+    """How a chat template opens a turn (special token, role, what follows) and ends the assistant's (special token)."""
 
     opening: str
-    """The special token that opens a turn."""
     closing: str
-    """What stands between a turn's role and its text."""
     end: str
-    """The special token that ends the assistant's turn."""
 
     def header(self, role: str) -> str:
         """The opening of a turn; ``think`` and ``answer`` are the paper's roles inside the assistant's."""
@@ -84,11 +78,9 @@ class TurnTokens:
         named = re.search(rf"{token}\s*user({token}?\s*)$", before)
         opening = named or re.search(rf"{token}\s*$", before)
         if not found or not opening:
-            raise UserError(
-                f"{tokenizer.name_or_path}: its chat template opens a turn without a special token "
-                f"({before[-40:]!r} goes before the user's"
-                " text), so thinking cannot be marked; choose a base of the kinds that docs/training.md lists"
-            )
+            fault = f"opens a turn without a special token ({before[-40:]!r} goes before the user's text)"
+            remedy = "so thinking cannot be marked; choose a base of the kinds that docs/training.md lists"
+            raise UserError(f"{tokenizer.name_or_path}: its chat template {fault}, {remedy}")
         after = chat(tokenizer, "QUESTION", "REPLY").rpartition("REPLY")[2]
         end = re.search(token, after)
         return cls(opening[1], named[2] if named else "\n", end[1] if end else tokenizer.eos_token)

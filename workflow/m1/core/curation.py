@@ -1,5 +1,4 @@
-"""When a filter model's or the teacher's answer counts as correct (3.1). The evaluation's rules are others:
-:mod:`m1.score.match`."""
+"""When a filter model's or the teacher's answer counts as correct (3.1); :mod:`m1.score.match` is the evaluation's."""
 
 from __future__ import annotations
 
@@ -13,19 +12,15 @@ CURATION_RULES: tuple[CurationRule, ...] = ("released", "strict")
 
 
 def passes_curation(answer: str, question: Question, rule: CurationRule) -> bool:
-    """Whether a filter model's or the teacher's answer is correct (3.1); an empty box is wrong.
+    """Whether an answer text as sent, without the thinking, is correct (3.1); an empty box is wrong.
 
-    Args:
-        answer: the answer text as sent, without the thinking.
-        question: what was asked.
-        rule: ``released``: what is boxed (the whole text where nothing is) equals the correct option's text, or **its
-            first character** is the correct letter, so that "Amoxicillin" counts as A; case folded, white space around
-            it ignored. ``strict``: it names the correct option and nothing else, see :func:`find_option`.
+    By the rule ``released``, what is boxed (the whole text where nothing is) equals the correct option's text, or **its
+    first character** is the correct letter, so that "Amoxicillin" counts as A; case folded, white space around it
+    ignored. By ``strict``, it names the correct option and nothing else, see :func:`find_option`.
     """
     extracted = extract_boxed(answer)
     if rule == "strict":
         named = find_option(extracted, question)
         return named is not None and named.letter == question.answer
-    if extracted.strip().lower() == question.answer_text.strip().lower():
-        return True
-    return extracted[:1].strip().lower() == question.answer.lower()
+    same_text = extracted.strip().lower() == question.answer_text.strip().lower()
+    return same_text or extracted[:1].strip().lower() == question.answer.lower()

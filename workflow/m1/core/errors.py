@@ -6,14 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TextIO
 
 
 class UserError(Exception):
-    """Something the user can mend.
-
-    The message names the place (file, record, field), what was found, and the remedy.
-    """
+    """What the user can mend: the message names the place (file, record, field), what was found, and the remedy."""
 
 
 def first_line(error: Exception) -> str:
@@ -22,22 +18,15 @@ def first_line(error: Exception) -> str:
 
 
 def tell(line: str) -> None:
-    """Print a line for the person who waits (stdout: rules leave it to the terminal) and for the log (stderr: rules
-    send it there).
-
-    Once only, where both are the same.
-    """
+    """Print a line on the terminal (rules leave it stdout) and in the log (rules send stderr there), if they differ."""
     print(line, file=sys.stderr, flush=True)
     with suppress(ValueError):  # a stream that is closed
-        if not _same_file(sys.stdout, sys.stderr):
+        try:
+            same = os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno())
+        except OSError:  # no file at all, as under a test
+            same = False
+        if not same:
             print(line, flush=True)
-
-
-def _same_file(one: TextIO, other: TextIO) -> bool:
-    try:
-        return os.path.sameopenfile(one.fileno(), other.fileno())
-    except OSError:  # no file at all, as under a test
-        return False
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> None:

@@ -20,8 +20,7 @@ from m1.core.errors import UserError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, delete it on
-    failure.
+    """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, else delete it.
 
     What a killed writer left there is removed first. An artifact has one writer at a time: Snakemake sees to that.
     """
@@ -35,28 +34,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(partial, path)
     except OSError as error:
-        _remove(partial)
         if error.errno is None:  # a library's own error, such as a model that it cannot read, not the disk's
             raise
-        raise UserError(
-            f"{path}: cannot be written: {error.strerror or error}. Free space or correct the "
-            "permissions and run again."
-        ) from error
-    except BaseException:
+        remedy = "Free space or correct the permissions and run again."
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}. {remedy}") from error
+    finally:
         _remove(partial)
-        raise
 
 
 @contextmanager
 def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path]:
-    """As :func:`replacing`, for the folder of a model or a tokenizer, and beside it a file with its identity
-    (:func:`identity_file`).
+    """As :func:`replacing`, for the folder of a model or a tokenizer, and beside it the :func:`identity_file`.
 
     Snakemake compares files by content, but folders by time alone. What is made from a folder goes by this file, so
-    that a copy of the results that did not keep the times trains nothing again.
-
-    Args:
-        known: the identity, where it is known already; tens of gigabytes are not read twice.
+    that a copy of the results that did not keep the times trains nothing again. An identity that is ``known`` already
+    is not computed: tens of gigabytes are not read twice.
     """
     with replacing(path) as folder:
         yield folder
@@ -65,8 +57,7 @@ def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path
 
 def identity_file(model: str | Path) -> Path:
     """The file with a model's identity, beside its folder and written after it."""
-    model = Path(model)
-    return model.with_name(f"{model.name}.sha256")
+    return Path(model).with_name(f"{Path(model).name}.sha256")
 
 
 def _remove(path: Path) -> None:
@@ -126,24 +117,15 @@ def model_identity(folder: str | Path) -> str:
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
-        raise UserError(
-            f"{folder}: no model here (config.json is missing). Check `bases` in the config, or delete "
-            "the folder to have it made again."
-        )
+        remedy = "Check `bases` in the config, or delete the folder to have it made again."
+        raise UserError(f"{folder}: no model here (config.json is missing). {remedy}")
     return _identity(folder)
 
 
 def _identity(folder: Path) -> str:
-    kept = [
-        p
-        for p in sorted(folder.iterdir())
-        if p.suffix in {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"} and p.name != "manifest.json"
-    ]
+    kinds = {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"}
+    kept = [p for p in sorted(folder.iterdir()) if p.suffix in kinds and p.name != "manifest.json"]
     return digest([(p.name, sha256_file(p)) for p in kept])
-
-
-def _sha256(path: str | Path) -> str:
-    return model_identity(path) if Path(path).is_dir() else sha256_file(path)
 
 
 def write_manifest(
@@ -160,53 +142,37 @@ def write_manifest(
     """Write the manifest of an artifact: what made it, from what, and what it cost.
 
     Args:
-        path: the manifest's own path.
         inputs: name to file; recorded with its SHA-256 (a model folder by its identity).
-        settings: the configuration that was in force.
         counts: numbers in and out of the step.
         started: ``time.time()`` at the start, for the seconds (wall clock).
         known: hashes of inputs that the step has computed already; a model of tens of gigabytes is not read twice.
         published: file of the counts that the authors published, where they are to stand beside those found.
         more: further facts, for example tokens and dollars.
     """
-    known = known or {}
-    hashes = {name: {"path": str(p), "sha256": known.get(name) or _sha256(p)} for name, p in inputs.items()}
-    beside = beside_published(published, path, counts) if published else {}
-    write_json(
-        path,
-        {
-            "made_by": provenance(),
-            "inputs": hashes,
-            "settings": settings,
-            "counts": dict(counts),
-            **({"published": beside} if beside else {}),
-            **more,
-            "seconds": round(time.time() - started, 2),
-        },
-    )
+    hashes = {}
+    for name, file in inputs.items():
+        found = (known or {}).get(name) or (model_identity(file) if Path(file).is_dir() else sha256_file(file))
+        hashes[name] = {"path": str(file), "sha256": found}
+    facts = {"made_by": provenance(), "inputs": hashes, "settings": settings, "counts": dict(counts)}
+    if published and (beside := beside_published(published, path, counts)):
+        facts["published"] = beside
+    write_json(path, {**facts, **more, "seconds": round(time.time() - started, 2)})
 
 
 def provenance() -> dict[str, Any]:
     """Commit, whether the tree was dirty, and the versions of the packages that decide results."""
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], capture_output=True, text=True, timeout=10, check=True, cwd=Path(__file__).parent
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
+    def git(*command: str) -> str | None:
+        here = Path(__file__).parent
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, timeout=10, check=True)
+            return done.stdout.strip()
+        return None
 
     versions = {}
     for package in ("torch", "transformers", "trl", "datasets", "tokenizers", "openai", "pandas", "snakemake"):
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     changed = git("status", "--porcelain", "--untracked-files=no")
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
-        "packages": versions,
-    }
+    dirty = None if changed is None else bool(changed)
+    return {"commit": git("rev-parse", "HEAD"), "dirty": dirty, "packages": versions}

@@ -25,33 +25,39 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import resolve_name
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import m1
 
 PACKAGE = Path(m1.__file__).parent
 WITHOUT_EFFECT = {"m1.core.errors", "m1.core.progress"}
 """Modules that only say things: what is said to the user makes no step run again."""
-HELP = {"help", "description", "epilog", "metavar"}
-"""Keyword arguments of :mod:`argparse` that only say things."""
+HELP = {"help", "description", "epilog", "metavar"}  # keyword arguments of argparse that only say things
 HARMLESS_BASES = {"typing.Protocol", "typing.NamedTuple", "typing.Generic", "object", "Exception", "ValueError"}
 """Classes outside the package that call no method by its name; methods of their subclasses may be renamed."""
+NOT_RUN = {"__name__ == '__main__'", "TYPE_CHECKING", "typing.TYPE_CHECKING"}
+"""Conditions that do not hold when a step imports a module."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+Import = ast.Import | ast.ImportFrom
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """A token: a definition of the package, as ``module:name`` (``module:Class.method`` for a method)."""
 
     key: str
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A token: an attribute; it stands for the methods of that name where there are some, else for its name."""
 
     name: str
@@ -62,38 +68,58 @@ Token = str | Use | Member
 
 @dataclass
 class Definition:
-    """A top-level definition, or a method, as tokens."""
+    """A top-level definition, or a method, as tokens.
+
+    ``fields`` are attributes that it assigns, fields that it declares, and its string constants: names that are read by
+    reflection. Of a class: ``methods`` are its methods' names to their keys, ``bases`` keys of those inside the
+    package, and it is ``fixed`` if it has one outside, which may call its methods by name.
+    """
 
     tokens: list[Token] = field(default_factory=list)
     fields: set[str] = field(default_factory=set)
-    """Attributes that it assigns, fields that it declares, and its string constants: such names are read by reflection.
-    """
     methods: dict[str, str] = field(default_factory=dict)
-    """Of a class: name of each method to its key."""
-    fixed: bool = False
-    """Of a class: whether it has a base outside the package that may call its methods by name."""
     bases: list[str] = field(default_factory=list)
-    """Of a class: keys of its bases inside the package."""
+    fixed: bool = False
 
 
 def fingerprint(module: str) -> str:
     """Sixteen hexadecimal digits over what a module's ``main`` does; over all its definitions where it has no ``main``.
 
-    Args:
-        module: for example ``m1.score.predictions``.
-
     Raises:
         ModuleNotFoundError: there is no such module in the package.
     """
-    return _cache().fingerprint(module)
+    path, kept = _kept()
+    if module not in kept["found"]:
+        colours = set(refine(reachable(module)).values())
+        kept["found"][module] = hashlib.sha256("\n".join(sorted(colours)).encode()).hexdigest()[:16]
+        with suppress(OSError):  # a folder that cannot be written to costs two seconds at each start, nothing else
+            path.parent.mkdir(exist_ok=True)
+            partial = path.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(kept), encoding="utf-8")
+            partial.replace(path)
+    return kept["found"][module]
+
+
+@cache
+def _kept() -> tuple[Path, dict[str, Any]]:
+    """The file beside Python's own compiled code, and its fingerprints of the sources as they are at the first call."""
+    parse_module.cache_clear()
+    sources = hashlib.sha256(sys.version.encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        sources.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes() + b"\0")
+    path = PACKAGE / "__pycache__" / "fingerprints.json"
+    with suppress(OSError, ValueError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["sources"] == sources.hexdigest():
+            return path, kept
+    return path, {"sources": sources.hexdigest(), "found": {}}
 
 
 class Step(NamedTuple):
     """What a rule runs; as a param of the rule, it is the fingerprint and nothing else.
 
     Snakemake compares the text of commands, too. So they say ``python -m {params.code.module}``, and the module may
-    move. Of params it records the ``repr`` of built-in types only, a tuple's among them; another object would be left
-    out, and no change of code would rerun anything.
+    move. Of params it records the ``repr`` of built-in types only, a tuple's among them, and leaves other objects out.
     """
 
     fingerprint: str
@@ -104,118 +130,53 @@ class Step(NamedTuple):
 
 
 def step(module: str, started_by: str | None = None) -> Step:
-    """The param of a rule that runs a module.
-
-    Args:
-        started_by: the module that the rule starts in its place, which then starts this one.
-    """
+    """The param of a rule that runs a module; the rule may start another one (``started_by``), which starts this."""
     return Step(fingerprint(module), started_by or module)
 
 
-class _Cache:
-    """Fingerprints that were computed before from the very same sources, kept beside Python's own compiled code."""
-
-    def __init__(self, sources: str, path: Path) -> None:
-        self.sources, self.path = sources, path
-        self.found: dict[str, str] = {}
-        with suppress(OSError, ValueError):
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            self.found = kept["found"] if kept["sources"] == sources else {}
-
-    def fingerprint(self, module: str) -> str:
-        """The fingerprint of a module; computed and kept if it is new."""
-        if module not in self.found:
-            self.found[module] = _compute(module, self.sources)
-            with suppress(OSError):  # a folder that cannot be written to costs two seconds at each start, nothing else
-                self.path.parent.mkdir(exist_ok=True)
-                partial = self.path.with_suffix(f".{os.getpid()}")
-                partial.write_text(json.dumps({"sources": self.sources, "found": self.found}), encoding="utf-8")
-                partial.replace(self.path)
-        return self.found[module]
-
-
-@cache
-def _cache() -> _Cache:
-    """The cache of the package as it is on disk; what is edited while this process runs is not seen."""
-    combined = hashlib.sha256(sys.version.encode())
-    for path in sorted(PACKAGE.rglob("*.py")):
-        combined.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes() + b"\0")
-    return _Cache(combined.hexdigest(), PACKAGE / "__pycache__" / "fingerprints.json")
-
-
-def _compute(module: str, sources: str) -> str:
-    reached = reachable(module, sources)
-    colours = refine(reached)
-    return hashlib.sha256("\n".join(sorted(set(colours.values()))).encode()).hexdigest()[:16]
-
-
-def reachable(module: str, sources: str = "") -> dict[str, Definition]:
-    """Every definition that a module's ``main`` uses, directly or not, by its key.
-
-    Args:
-        sources: a hash of the package's sources; other sources are parsed anew.
-    """
+def reachable(module: str) -> dict[str, Definition]:
+    """Every definition that a module's ``main`` uses, directly or not, by its key."""
     found: dict[str, Definition] = {}
-    effects: set[str] = set()
-    waiting = [Use(f"{module}:main" if "main" in parse_module(module, sources).definitions else f"{module}:*")]
+    waiting = [_whole(module)]
     while waiting:
-        key = waiting.pop().key
+        key = waiting.pop()
         if key in found:
             continue
         home, _, name = key.partition(":")
-        found[key] = definition = parse_module(home, sources).definition(name)
-        waiting += [token for token in definition.tokens if isinstance(token, Use)]
-        waiting += [Use(method) for method in definition.methods.values()]
-        for imported in _module_closure(home, effects, sources):
-            waiting.append(Use(f"{imported}:!"))
+        found[key] = definition = parse_module(home).definition(name)
+        waiting += [token.key for token in definition.tokens if isinstance(token, Use)]
+        waiting.append(f"{home}:!")
+        if name == "!":  # the statements of what it imports run, too
+            waiting += [f"{one}:!" for one in parse_module(home).imports if one not in WITHOUT_EFFECT]
     return found
-
-
-def _module_closure(module: str, seen: set[str], sources: str) -> Iterator[str]:
-    """The module and what it imports inside the package, each once: their statements run on import."""
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen and name not in WITHOUT_EFFECT:
-            seen.add(name)
-            yield name
-            waiting += parse_module(name, sources).imports
 
 
 def refine(reached: dict[str, Definition]) -> dict[str, str]:
     """A hash for each definition: equal for two that do the same, whatever they and what they use are called."""
     bearers: dict[str, list[str]] = {}
+    literal = _literal_names(reached)
     for definition in reached.values():
-        for name, key in definition.methods.items():
-            bearers.setdefault(name, []).append(key)
-    for name in _literal_names(reached):
-        bearers.pop(name, None)
-
-    def render(tokens: Iterable[Token], colours: dict[str, str]) -> str:
-        parts = []
-        for token in tokens:
-            if isinstance(token, Use):
-                parts.append(colours[token.key])
-            elif isinstance(token, Member):
-                keys = bearers.get(token.name)
-                parts.append("|".join(sorted(colours[key] for key in keys)) if keys else f".{token.name}")
-            else:
-                parts.append(token)
-        return "\0".join(parts)
-
+        for name in definition.methods.keys() - literal:
+            bearers.setdefault(name, []).append(definition.methods[name])
     colours = dict.fromkeys(reached, "")
-    while True:
+
+    def render(token: Token) -> str:
+        if isinstance(token, Use):
+            return colours[token.key]
+        if isinstance(token, Member) and token.name in bearers:
+            return "|".join(sorted(colours[key] for key in bearers[token.name]))
+        return f".{token.name}" if isinstance(token, Member) else token
+
+    classes = 0
+    while len(set(colours.values())) > classes:
         classes = len(set(colours.values()))
-        colours = {
-            key: hashlib.sha256(render(one.tokens, colours).encode()).hexdigest() for key, one in reached.items()
-        }
-        if len(set(colours.values())) == classes:
-            return colours
+        texts = {key: "\0".join(map(render, definition.tokens)) for key, definition in reached.items()}
+        colours = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in texts.items()}
+    return colours
 
 
 def _literal_names(reached: dict[str, Definition]) -> set[str]:
-    """Names of methods that count: special ones, those that are fields as well, and those that others may call by
-    name."""
+    """Names of methods that count: special ones, those that are fields too, and those that others may call by name."""
     names = {name for one in reached.values() for name in one.fields}
     for one in reached.values():
         above, fixed = list(one.bases), one.fixed
@@ -228,33 +189,29 @@ def _literal_names(reached: dict[str, Definition]) -> set[str]:
 
 @dataclass
 class _Module:
-    """A module, parsed: what its names stand for, and its definitions as tokens."""
+    """A module, parsed: what its names stand for, and its definitions.
+
+    ``bindings`` are names to ``module:name`` (a definition), ``m1.x`` (a module of the package) or ``=os.path`` (from
+    outside), ``definitions`` names to the statements that bind them, ``effects`` statements that run on import and bind
+    nothing, and ``imports`` the modules of the package that it imports anywhere.
+    """
 
     name: str
+    package: str
     bindings: dict[str, str] = field(default_factory=dict)
-    """Name to ``module:name`` (a definition), ``m1.x`` (a module of the package) or ``=os.path`` (from outside)."""
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    """Name to the statements that bind it."""
     effects: list[ast.stmt] = field(default_factory=list)
-    """Statements that run on import and bind nothing."""
     imports: list[str] = field(default_factory=list)
-    """Modules of the package that it imports anywhere."""
-    sources: str = ""
     made: dict[str, Definition] = field(default_factory=dict)
 
     def definition(self, name: str) -> Definition:
-        """A definition by name, a method by ``Class.method``; ``!``: the statements run on import; ``*``:
-        everything."""
+        """A definition by name (a method's after its class's); ``!``: what runs on import; ``*``: everything."""
         if name not in self.made:
             reader = _Reader(self, name)
             if name == "*":
-                for one in self.definitions:
-                    reader.emit(Use(f"{self.name}:{one}"))
+                reader.emit(*(Use(f"{self.name}:{one}") for one in self.definitions))
             elif name == "!":
-                for statement in self.effects:
-                    reader.read(statement)
-            elif "." in name:
-                raise KeyError(f"{self.name}:{name}: a method is read with its class")
+                reader.read(*self.effects)
             else:
                 for statement in self.definitions[name]:
                     reader.define(statement)
@@ -263,158 +220,155 @@ class _Module:
 
 
 @cache
-def parse_module(module: str, sources: str = "") -> _Module:
+def parse_module(name: str) -> _Module:
     """A module of the package by its name; see :class:`_Module`."""
-    path = _file(module)
+    path = _file(name)
     if path is None:
-        raise ModuleNotFoundError(f"no module {module} in the package")
+        raise ModuleNotFoundError(f"no module {name} in the package")
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found = _Module(module, sources=sources)
+    module = _Module(name, name if path.name == "__init__.py" else name.rpartition(".")[0])
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for name in [*named, *(value.partition(":")[0] for value in _import_bindings(node, found).values())]:
-                parts = name.split(".")  # a package's own statements run before those of what is in it
-                found.imports += [one for depth in range(1, len(parts) + 1) if _file(one := ".".join(parts[:depth]))]
+        if isinstance(node, Import):
+            bound = [target.partition(":")[0] for target in _import_bindings(node, module).values()]
+            for one in [alias.name for alias in node.names] if isinstance(node, ast.Import) else bound:
+                packages = accumulate(one.split("."), "{}.{}".format)  # their statements run before those inside
+                module.imports += filter(_file, packages)
     for statement in tree.body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            found.bindings |= _import_bindings(statement, found)
-        elif isinstance(statement, ast.If) and _is_main_or_typing(statement.test):
-            continue
-        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-            continue  # a docstring
-        else:
+        test = ast.unparse(statement.test) if isinstance(statement, ast.If) else ""
+        if isinstance(statement, Import):
+            module.bindings |= _import_bindings(statement, module)
+        elif test not in NOT_RUN and not _is_docstring(statement):
             names = _bound_names([statement])
-            for name in names:
-                found.bindings[name] = f"{module}:{name}"
-                found.definitions.setdefault(name, []).append(statement)
+            module.bindings |= {one: f"{name}:{one}" for one in names}
+            for one in names:
+                module.definitions.setdefault(one, []).append(statement)
             if not names or isinstance(statement, ast.If | ast.Try | ast.For | ast.While | ast.With):
-                found.effects.append(statement)
-    return found
+                module.effects.append(statement)
+    return module
 
 
-def _is_main_or_typing(test: ast.expr) -> bool:
-    said = ast.unparse(test)
-    return said in {"__name__ == '__main__'", "TYPE_CHECKING", "typing.TYPE_CHECKING"}
+def _is_docstring(statement: ast.AST) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _file(module: str) -> Path | None:
+    """The source of a module of the package; None for what is none."""
     first, *others = module.split(".")
-    if first != PACKAGE.name:
-        return None
     path = PACKAGE.joinpath(*others)
-    for candidate in (path / "__init__.py", path.with_suffix(".py")):
-        if candidate.is_file():
-            return candidate
-    return None
+    candidates = (path / "__init__.py", path.with_suffix(".py")) if first == PACKAGE.name else ()
+    return next(filter(Path.is_file, candidates), None)
 
 
-def _import_bindings(node: ast.Import | ast.ImportFrom, module: _Module) -> dict[str, str]:
+def _whole(module: str) -> str:
+    """The key of what running a module does."""
+    return f"{module}:{'main' if 'main' in parse_module(module).definitions else '*'}"
+
+
+def _import_bindings(node: Import, module: _Module) -> dict[str, str]:
     """Name to what an import binds it to, as in :attr:`_Module.bindings`."""
-    if isinstance(node, ast.Import):
-        found = {alias.asname or alias.name.partition(".")[0]: alias.name for alias in node.names}
-        found = {name: target if name != target.partition(".")[0] else name for name, target in found.items()}
-        return {name: target if _file(target) else f"={target}" for name, target in found.items()}
-    base = node.module or ""
-    if node.level:
-        path = _file(module.name)
-        package = module.name.split(".")[: None if path and path.name == "__init__.py" else -1]
-        base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
     found = {}
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            target = alias.name if alias.asname else alias.name.partition(".")[0]
+            found[alias.asname or target] = target if _file(target) else f"={target}"
+        return found
+    base = resolve_name("." * node.level + (node.module or ""), module.package)
     for alias in node.names:
-        target = f"{base}.{alias.name}"
-        found[alias.asname or alias.name] = (
-            target if _file(target) else f"{base}:{alias.name}" if _file(base) else f"={target}"
-        )
+        target, inside = f"{base}.{alias.name}", f"{base}:{alias.name}"
+        found[alias.asname or alias.name] = target if _file(target) else inside if _file(base) else f"={target}"
     return found
 
 
-def _bound_names(statements: Sequence[ast.AST]) -> list[str]:
-    """Names that statements bind in their own scope, in order; not those of functions and comprehensions inside."""
+def _follow(meaning: str | None) -> str | None:
+    """The definition behind a name that a module only passes on; what its module does not bind is from outside."""
+    if not meaning or ":" not in meaning:
+        return meaning
+    home, _, name = meaning.partition(":")
+    found = parse_module(home).bindings.get(name, f"={name}")
+    return meaning if found == meaning else _follow(found)
+
+
+def _same_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """Nodes and those below them, not inside other functions, classes and comprehensions."""
+    for node in nodes:
+        yield node
+        if isinstance(node, Comprehension):  # `:=` binds outside of it
+            yield from (part.target for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
+        elif not isinstance(node, Function | ast.ClassDef | ast.Lambda):
+            yield from _same_scope(ast.iter_child_nodes(node))
+
+
+def _bound_names(nodes: Iterable[ast.AST]) -> list[str]:
+    """Names that statements bind in their own scope, in order."""
     found: dict[str, None] = {}
-    waiting: list[ast.AST] = list(reversed(statements))
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found[node.name] = None
-            continue
-        if isinstance(node, ast.Lambda):
-            continue
+    for node in _same_scope(nodes):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             found[node.id] = None
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+        elif isinstance(node, Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
             found[node.name] = None
-        elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            inside = [
-                part for part in ast.walk(node) if isinstance(part, ast.NamedExpr)
-            ]  # `:=` binds outside a comprehension
-            found |= {part.target.id: None for part in inside}
-            continue
-        waiting += reversed(list(ast.iter_child_nodes(node)))
     return list(found)
 
 
-class _Names:
-    """What names stand for at a place of a module, and the tokens that they become.
+class _Reader:
+    """Turns one definition of a module into tokens: a function, a constant, or a class with its methods.
 
-    ``scopes`` has, from outside in, what each name stands for: None for a local variable, else as in
-    :attr:`_Module.bindings`.
+    ``names`` has what each name stands for at the place that is read: None for a local variable, else as in
+    :attr:`_Module.bindings`. A method ``read_call`` reads the nodes of class ``ast.Call``, and so on.
     """
 
     def __init__(self, module: _Module, name: str) -> None:
         self.module, self.name = module, name
         self.definition = Definition()
         self.methods: dict[str, Definition] = {}
-        self.scopes: list[dict[str, str | None]] = []
+        self.names: ChainMap[str, str | None] = ChainMap(dict(module.bindings))
 
-    def emit(self, token: Token) -> None:
-        self.definition.tokens.append(token)
-
-    def meaning(self, name: str) -> str | None:
-        """What a name stands for here; None for a local variable, ``=name`` for what is neither local nor bound in the
-        module."""
-        for scope in reversed(self.scopes):
-            if name in scope:
-                return scope[name]
-        return self.module.bindings.get(name, f"={name}")
+    def emit(self, *tokens: Token) -> None:
+        self.definition.tokens += tokens
 
     def resolve(self, node: ast.expr) -> str | None:
-        """What a dotted expression stands for, where it is a module, a definition or something outside; None for any
-        other value."""
+        """What a dotted expression stands for: a module, a definition or something outside; None for another value."""
         if isinstance(node, ast.Name):
-            return _follow(self.meaning(node.id), self.module.sources)
+            return _follow(self.names.get(node.id, f"={node.id}"))
         if isinstance(node, ast.Attribute) and (base := self.resolve(node.value)):
+            inside = f"{base}.{node.attr}"
             if base.startswith("="):
-                return f"{base}.{node.attr}"
+                return inside
             if ":" not in base:
-                inside = parse_module(base, self.module.sources).bindings.get(node.attr)
-                return _follow(f"{base}.{node.attr}" if _file(f"{base}.{node.attr}") else inside, self.module.sources)
+                return _follow(inside if _file(inside) else parse_module(base).bindings.get(node.attr))
         return None
 
     def refer(self, meaning: str) -> None:
         """A token for what a name stands for; what a module as a whole is used for is not known, so it counts whole."""
-        home = meaning.partition(":")[0]
+        home, _, name = meaning.partition(":")
         if meaning.startswith("="):
             self.emit(meaning)
         elif home in WITHOUT_EFFECT:
-            self.emit(f"says {meaning.partition(':')[2]}")
-        elif ":" in meaning:
-            self.emit(Use(meaning))
+            self.emit(f"says {name}")
         else:
-            self.emit(
-                Use(f"{meaning}:{'main' if 'main' in parse_module(meaning, self.module.sources).definitions else '*'}")
-            )
+            self.emit(Use(meaning if name else _whole(home)))
 
+    def define(self, statement: ast.stmt) -> None:
+        """A top-level statement, of which this definition is one name; its own name does not count."""
+        if isinstance(statement, ast.ClassDef):
+            self.read_class(statement)
+        elif isinstance(statement, Function):
+            self.read_function(statement)
+        elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            places = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+            self.emit(f"={places.index(self.name)}")
+            self.read(statement.value)
+        else:
+            self.read(statement)
 
-class _Statements(_Names):
-    """Turns expressions, statements and functions into tokens."""
+    def read(self, *nodes: ast.AST) -> None:
+        """Nodes and all below them; what an import binds is known by its scope, and the line itself does not count."""
+        for node in nodes:
+            if not isinstance(node, Import) and not _is_docstring(node):
+                getattr(self, f"read_{type(node).__name__.lower()}", self.read_fields)(node)
 
-    def read(self, node: ast.AST) -> None:
-        """A node and all below it."""
-        special = getattr(self, f"read_{type(node).__name__.lower()}", None)
-        if special:
-            special(node)
-            return
+    def read_fields(self, node: ast.AST) -> None:
+        """A node of a class that nothing special holds for."""
         self.emit(f"({type(node).__name__}")
         for name, value in ast.iter_fields(node):
             if name in ("ctx", "type_comment", "kind", "type_params") or value is None or value == []:
@@ -427,21 +381,18 @@ class _Statements(_Names):
                     self.emit(repr(part))
         self.emit(")")
 
-    def read_name(self, node: ast.Name) -> None:
-        meaning = self.resolve(node)
-        if meaning is None:
-            self.emit(f"local {node.id}")
-        else:
-            self.refer(meaning)
-
-    def read_attribute(self, node: ast.Attribute) -> None:
+    def read_name(self, node: ast.Name | ast.Attribute) -> None:
         if meaning := self.resolve(node):
             self.refer(meaning)
-            return
-        self.read(node.value)
-        self.emit(Member(node.attr))
-        if isinstance(node.ctx, ast.Store | ast.Del):
-            self.definition.fields.add(node.attr)
+        elif isinstance(node, ast.Name):
+            self.emit(f"local {node.id}")
+        else:
+            self.read(node.value)
+            self.emit(Member(node.attr))
+            if isinstance(node.ctx, ast.Store | ast.Del):
+                self.definition.fields.add(node.attr)
+
+    read_attribute = read_name
 
     def read_constant(self, node: ast.Constant) -> None:
         value = node.value
@@ -458,134 +409,64 @@ class _Statements(_Names):
             self.refer(meaning)
             return
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        arguments = name in {"add_argument", "add_parser", "add_subparsers"} or meaning == "=argparse.ArgumentParser"
-        self.emit("(Call")
-        self.read(node.func)
-        for part in node.args:
-            self.read(part)
-        for keyword in node.keywords:
-            if not (arguments and keyword.arg in HELP):
-                self.emit(f"{keyword.arg}=")
-                self.read(keyword.value)
-        self.emit(")")
-
-    def read_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        """An import inside a function: what it binds is known by its scope; the line itself does not count."""
-
-    read_importfrom = read_import
+        if name in {"add_argument", "add_parser", "add_subparsers"} or meaning == "=argparse.ArgumentParser":
+            node = ast.Call(node.func, node.args, [one for one in node.keywords if one.arg not in HELP])
+        self.read_fields(node)
 
     def read_annassign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.read(ast.Assign(targets=[node.target], value=node.value))
 
-    def read_expr(self, node: ast.Expr) -> None:
-        if not isinstance(node.value, ast.Constant):  # else a docstring
-            self.emit("(Expr")
-            self.read(node.value)
-            self.emit(")")
+    def read_arg(self, node: ast.arg) -> None:
+        self.emit(node.arg)
 
-    def read_lambda(self, node: ast.Lambda) -> None:
-        self.emit("(Lambda")
-        self.read_arguments(node.args)
-        self.scopes.append(dict.fromkeys(_parameters(node.args)))
-        self.read(node.body)
-        self.scopes.pop()
-        self.emit(")")
-
-    def read_comprehension_scope(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
-        self.emit(f"({type(node).__name__}")
-        self.read(node.generators[0].iter)  # outside the scope
-        self.scopes.append(dict.fromkeys(_bound_names([part.target for part in node.generators])))
-        for number, part in enumerate(node.generators):
-            self.emit(f"for {part.is_async}")
-            self.read(part.target)
-            if number:
-                self.read(part.iter)
-            for condition in part.ifs:
-                self.emit("if")
-                self.read(condition)
-        for value in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
-            self.emit("value")
-            self.read(value)
-        self.scopes.pop()
+    def read_comprehension_scope(self, node: Comprehension) -> None:
+        first, *others = node.generators
+        self.emit(f"({type(node).__name__} {first.is_async}")
+        self.read(first.iter)  # outside the scope
+        self.names = self.names.new_child(dict.fromkeys(_bound_names(part.target for part in node.generators)))
+        self.read(first.target, *first.ifs, *others)
+        self.emit("value")
+        self.read(*((node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,)))
+        self.names = self.names.parents
         self.emit(")")
 
     read_listcomp = read_setcomp = read_dictcomp = read_generatorexp = read_comprehension_scope
 
-    def read_functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def read_functiondef(self, node: Function) -> None:
         """A function inside another one; its name is a local variable."""
         self.emit(f"local {node.name}")
         self.read_function(node)
 
     read_asyncfunctiondef = read_functiondef
 
-    def read_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def read_function(self, node: Function | ast.Lambda) -> None:
         """A function without its name, docstring and annotations."""
+        body = [node.body] if isinstance(node, ast.Lambda) else node.body
         self.emit(f"({type(node).__name__}")
-        for decorator in node.decorator_list:
-            self.read(decorator)
-        self.read_arguments(node.args)
-        scope: dict[str, str | None] = dict.fromkeys([*_parameters(node.args), *_bound_names(node.body)])
-        inner = [part for statement in node.body for part in _same_scope(statement)]
-        for part in inner:
-            if isinstance(part, ast.Import | ast.ImportFrom):
+        self.read(*getattr(node, "decorator_list", ()), node.args)
+        parameters = [part.arg for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
+        scope: dict[str, str | None] = dict.fromkeys([*parameters, *_bound_names(body)])
+        for part in _same_scope(body):
+            if isinstance(part, Import):
                 scope |= _import_bindings(part, self.module)
-        for part in inner:
+        for part in _same_scope(body):
             if isinstance(part, ast.Global | ast.Nonlocal):
-                for name in part.names:
-                    scope.pop(name, None)
-        self.scopes.append(scope)
-        for statement in node.body:
-            self.read(statement)
-        self.scopes.pop()
+                scope = {name: meaning for name, meaning in scope.items() if name not in part.names}
+        self.names = self.names.new_child(scope)
+        self.read(*body)
+        self.names = self.names.parents
         self.emit(")")
 
-    def read_arguments(self, node: ast.arguments) -> None:
-        self.emit(f"{[argument.arg for argument in node.posonlyargs]} {[argument.arg for argument in node.args]}")
-        self.emit(
-            f"{node.vararg and node.vararg.arg} {[argument.arg for argument in node.kwonlyargs]} "
-            f"{node.kwarg and node.kwarg.arg}"
-        )
-        for value in [*node.defaults, *node.kw_defaults]:
-            self.emit("default")
-            if value is not None:
-                self.read(value)
-
-
-class _Reader(_Statements):
-    """Turns one definition of a module into tokens: a function, a constant, or a class with its methods."""
-
-    def define(self, statement: ast.stmt) -> None:
-        """A top-level statement, of which this definition is one name; its own name does not count."""
-        if isinstance(statement, ast.ClassDef):
-            self.read_class(statement)
-        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-            self.read_function(statement)
-        elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            places = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-            self.emit(f"={places.index(self.name)}")
-            self.read(statement.value)
-        else:
-            self.read(statement)
+    read_lambda = read_function
 
     def read_classdef(self, node: ast.ClassDef) -> None:
-        """A class inside a function; its name is a local variable, and its methods keep their names."""
-        self.emit(f"local {node.name}")
-        self.emit("(ClassDef")
-        for part in [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]:
-            self.read(part)
-        self.scopes.append({})
-        for statement in node.body:
-            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-                self.definition.fields.add(statement.name)
-            self.read(statement)
-        self.scopes.pop()
-        self.emit(")")
+        """A class inside a function: its name is a local variable, and its methods keep their names."""
+        self.definition.fields |= {part.name for part in node.body if isinstance(part, Function)}
+        self.read_fields(node)
 
     def read_class(self, node: ast.ClassDef) -> None:
-        """A class without its name: bases, fields with their types, and a use of each method, which are definitions of
-        their own."""
+        """A class without its name: bases, fields with their types, and methods, which are definitions of their own."""
         self.emit("(ClassDef")
         for base in node.bases:
             meaning = self.resolve(base.value if isinstance(base, ast.Subscript) else base) or "?"
@@ -593,57 +474,26 @@ class _Reader(_Statements):
                 self.definition.bases.append(meaning)
             elif meaning.removeprefix("=") not in HARMLESS_BASES:
                 self.definition.fixed = True
-        for part in [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]:
-            self.read(part)
+        self.read(*node.decorator_list, *node.bases, *node.keywords)
         for statement in node.body:
-            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            if isinstance(statement, Function):
                 self.read_method(statement)
-            elif isinstance(statement, ast.AnnAssign):
-                name = statement.target.id if isinstance(statement.target, ast.Name) else ast.unparse(statement.target)
-                self.definition.fields.add(name)
-                self.emit(f"field {name}")
-                self.read(statement.annotation)
-                if statement.value is not None:
-                    self.emit("=")
-                    self.read(statement.value)
+                continue
+            names = _bound_names([statement])
+            self.definition.fields |= set(names)
+            if isinstance(statement, ast.AnnAssign):
+                self.emit(*(f"field {name}" for name in names))
+                self.read(statement.annotation, *filter(None, [statement.value]))
             else:
-                self.definition.fields |= set(_bound_names([statement]))
                 self.read(statement)
         self.emit(")")
 
-    def read_method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def read_method(self, node: Function) -> None:
         """A method as a definition of its own; a second one of the same name (a setter) goes with the first."""
         name = f"{self.name}.{node.name}"
         reader = _Reader(self.module, name)
         reader.definition = self.methods.setdefault(name, reader.definition)
-        reader.scopes = list(self.scopes)
         reader.read_function(node)
         key = f"{self.module.name}:{name}"
         self.definition.methods[node.name] = key
-        self.emit(Member(node.name))
-        self.emit(Use(key))
-
-
-def _parameters(node: ast.arguments) -> list[str]:
-    every = [*node.posonlyargs, *node.args, *node.kwonlyargs, *filter(None, (node.vararg, node.kwarg))]
-    return [argument.arg for argument in every]
-
-
-def _same_scope(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and those below it, not inside other functions and classes."""
-    yield node
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-        for child in ast.iter_child_nodes(node):
-            yield from _same_scope(child)
-
-
-def _follow(meaning: str | None, sources: str) -> str | None:
-    """The definition behind a name that a module only passes on; what its module does not bind is an attribute of it
-    from outside."""
-    while meaning and ":" in meaning and not meaning.startswith("="):
-        home, _, name = meaning.partition(":")
-        found = parse_module(home, sources).bindings.get(name, f"={name}")
-        if found == meaning:
-            return meaning
-        meaning = found
-    return meaning
+        self.emit(Member(node.name), Use(key))

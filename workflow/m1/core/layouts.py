@@ -11,12 +11,12 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from m1.core.records import LETTERS
 
-YES_NO_MAYBE = ("yes", "no", "maybe")
-"""The options of PubMedQA, always in this order (B.3)."""
+YES_NO_MAYBE = ("yes", "no", "maybe")  # the options of PubMedQA, always in this order (B.3)
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]*);")
 _INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\ue000-\uf8ff\U000f0000-\U0010ffff\ud800-\udfff]")
@@ -24,12 +24,9 @@ _ANSWER_CHOICES = re.compile(r"\nAnswer Choices: \(A\) .*\Z", re.DOTALL)
 
 
 class Refused(ValueError):
-    """A record that cannot be a question.
+    """A record that cannot be a question: the published field, what is wrong with it, and what stood there.
 
-    Args:
-        field: name of the field in the published record.
-        reason: what is wrong, in words that are the same for all records with this fault (they are counted by it).
-        found: what stood there.
+    The reason is in words that are the same for all records with this fault (they are counted by it).
     """
 
     def __init__(self, field: str, reason: str, found: Any) -> None:
@@ -45,91 +42,69 @@ class Parts(NamedTuple):
     context: str | None
     options: tuple[str, ...]
     answer: str
-    cleaned: bool = False
-    """Whether :func:`clean` changed more of it than white space at the ends."""
+    cleaned: bool = False  # whether clean changed more of it than white space at the ends
 
 
 def clean(text: str) -> str:
-    """Text without what a reader does not see.
-
-    HTML entities (with their semicolon) are unescaped; zero-width characters, private-use characters and lone
-    surrogates are removed; white space at both ends is stripped. White space inside, letter case and Unicode form stay
-    as published.
-    """
+    """Text with HTML entities (with their semicolon) unescaped, and without zero-width characters, private-use
+    characters, lone surrogates and white space at its ends. White space inside, letter case and Unicode form stay."""
     return _INVISIBLE.sub("", _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)).strip()
 
 
 def medmcqa(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``opa`` to ``opd``, ``cop`` (number of the right option, from 0; -1 in the unlabelled test split is
-    refused)."""
+    """``question``, ``opa`` to ``opd``, ``cop`` (number of the right one, from 0; the test split's -1 is refused)."""
     return _by_number(raw, [_text(raw, field) for field in ("opa", "opb", "opc", "opd")], "cop")
 
 
 def mmlu(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``choices`` (a list), ``answer`` (number of the right one, from 0)."""
-    return _by_number(raw, _list_options(raw, "choices"), "answer")
+    return _by_number(raw, _texts(raw, "choices"), "answer")
 
 
 def mmlu_pro(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``options`` (a list of three to ten), ``answer`` (a letter) and ``answer_index`` (its number from
-    0, must agree)."""
-    parts = _by_number(raw, _list_options(raw, "options"), "answer_index")
+    """``question``, ``options`` (a list of 3 to 10), ``answer`` (a letter), ``answer_index`` (from 0, must agree)."""
+    parts = _by_number(raw, _texts(raw, "options"), "answer_index")
     if clean(_text(raw, "answer")) != parts.answer:
         raise Refused("answer", "not the letter of the option whose number is given", raw["answer"])
     return parts
 
 
 def letter_options(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``options`` (letter to text), ``answer_idx`` (a letter), and where there is one ``answer`` (its
-    text, must agree).
+    """``question``, ``options`` (letter to text), ``answer_idx`` (a letter), ``answer`` (its text, or nothing).
 
     MedQA on the hub, and the collected evaluation files (MMLU-Pro, MedBullets, HuatuoGPT-o1, m1).
     """
-    return _by_letter(_text(raw, "question"), _mapping(raw, "options"), raw, "options", "answer_idx", "answer")
+    return _by_letter(raw, "question", "options", "answer_idx", "answer")
 
 
 def medbullets(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``opa`` to ``opd`` or ``ope``, ``answer_idx`` (a letter), ``answer`` (its text): the authors'
-    CSV."""
+    """``question``, ``opa`` to ``opd`` or ``ope``, ``answer_idx``, ``answer`` (its text): the authors' CSV."""
     options = {letter: raw.get(f"op{letter.lower()}") or None for letter in "ABCDE"}
-    return _by_letter(_text(raw, "question"), options, raw, "opa, opb, ...", "answer_idx", "answer")
+    return _by_letter({**raw, "opa, opb, ...": options}, "question", "opa, opb, ...", "answer_idx", "answer")
 
 
 def headqa(raw: Mapping[str, Any]) -> Parts:
-    """``data`` with ``Question``, ``Options`` (letter to text), ``Correct Option`` (a letter) and ``Correct Answer``
-    (its text)."""
-    data = _mapping(raw, "data")
-    return _by_letter(
-        _text(data, "Question"), _mapping(data, "Options"), data, "Options", "Correct Option", "Correct Answer"
-    )
+    """``data``: ``Question``, ``Options`` (letter to text), ``Correct Option`` (its letter), ``Correct Answer``."""
+    return _by_letter(_nested(raw, "data"), "Question", "Options", "Correct Option", "Correct Answer")
 
 
 def medxpertqa(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``options`` (letter to text), ``label`` (a letter).
-
-    The published question ends in a copy of the options, which is cut off.
-    """
-    return _by_letter(
-        _ANSWER_CHOICES.sub("", _text(raw, "question")), _mapping(raw, "options"), raw, "options", "label", None
-    )
+    """``question`` (without the copy of the options at its end), ``options`` (letter to text), ``label`` (a letter)."""
+    question = _ANSWER_CHOICES.sub("", _text(raw, "question"))
+    return _by_letter({**raw, "question": question}, "question", "options", "label")
 
 
 def pubmedqa(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``context`` with ``contexts`` (the paragraphs of the abstract, put on lines), ``final_decision``
-    (yes, no or maybe)."""
-    paragraphs = _mapping(raw, "context").get("contexts")
-    if (
-        not isinstance(paragraphs, Sequence)
-        or isinstance(paragraphs, str)
-        or not all(isinstance(p, str) for p in paragraphs)
-    ):
+    """``question``, ``context`` with ``contexts`` (paragraphs, put on lines), ``final_decision`` (yes, no or maybe)."""
+    paragraphs: Any = _nested(raw, "context").get("contexts")
+    listed = isinstance(paragraphs, Sequence) and not isinstance(paragraphs, str)
+    if not listed or not all(isinstance(text, str) for text in paragraphs):
         raise Refused("context.contexts", "not a list of texts", paragraphs)
     decision = clean(_text(raw, "final_decision"))
     if decision not in YES_NO_MAYBE:
         raise Refused("final_decision", "not one of yes, no, maybe", decision)
-    return _parts(
-        _text(raw, "question"), YES_NO_MAYBE, LETTERS[YES_NO_MAYBE.index(decision)], "final_decision", paragraphs
-    )
+    letter = LETTERS[YES_NO_MAYBE.index(decision)]
+    return _parts(_text(raw, "question"), YES_NO_MAYBE, letter, "final_decision", paragraphs)
 
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
@@ -143,7 +118,6 @@ LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
     "medxpertqa": medxpertqa,
     "mmlu": mmlu,
 }
-"""Name in the configuration to function."""
 
 
 def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
@@ -153,37 +127,26 @@ def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
     return value
 
 
-def _nested_options(raw: Mapping[str, Any], field: str) -> Any:
-    """A list or mapping; a table of plain cells (CSV) holds it as JSON."""
+def _nested(raw: Mapping[str, Any], field: str, kind: type = Mapping, reason: str = "not a mapping") -> Any:
+    """A mapping or list; a table of plain cells (CSV) holds it as JSON."""
     value = raw.get(field)
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
+    with suppress(ValueError):
+        value = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(value, kind) or isinstance(value, str):
+        raise Refused(field, reason, value)
     return value
 
 
-def _mapping(raw: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    value = _nested_options(raw, field)
-    if not isinstance(value, Mapping):
-        raise Refused(field, "not a mapping", value)
-    return value
-
-
-def _list_options(raw: Mapping[str, Any], field: str) -> list[str]:
-    value = _nested_options(raw, field)
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise Refused(field, "not a list of texts", value)
+def _texts(raw: Mapping[str, Any], field: str) -> list[str]:
+    value = _nested(raw, field, Sequence, "not a list of texts")
     return [_text(dict(enumerate(value)), number, field) for number in range(len(value))]
 
 
 def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Parts:
     value: Any = raw.get(field)
+    whole = not isinstance(value, bool) and (not isinstance(value, float) or value.is_integer())
     try:
-        number = (
-            int(value) if not isinstance(value, bool) and (not isinstance(value, float) or value.is_integer()) else -1
-        )
+        number = int(value) if whole else -1
     except (TypeError, ValueError):
         number = -1
     if not 0 <= number < min(len(options), len(LETTERS)):
@@ -191,27 +154,18 @@ def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Pa
     return _parts(_text(raw, "question"), options, LETTERS[number], field)
 
 
-def _by_letter(
-    stem: str,
-    options: Mapping[str, Any],
-    raw: Mapping[str, Any],
-    options_field: str,
-    answer_field: str,
-    text_field: str | None,
-) -> Parts:
-    """Options by letter; letters without a text (columns that other records fill) do not count."""
-    there = {letter: text for letter, text in options.items() if text is not None}
+def _by_letter(raw: Mapping[str, Any], question: str, options: str, answer: str, said: str | None = None) -> Parts:
+    """By the names of its fields. Letters without a text (columns that other records fill) do not count."""
+    stem = _text(raw, question)
+    there = {letter: text for letter, text in _nested(raw, options).items() if text is not None}
     letters = sorted(there)
     if letters != list(LETTERS[: len(letters)]):
-        raise Refused(options_field, "letters are not A, B, C, ... without a gap", letters)
-    texts = [_text(there, letter, options_field) for letter in letters]
-    parts = _parts(stem, texts, clean(_text(raw, answer_field)), answer_field)
-    if (
-        text_field
-        and raw.get(text_field) is not None
-        and clean(_text(raw, text_field)) != parts.options[LETTERS.index(parts.answer)]
-    ):
-        raise Refused(text_field, "not the text of the option whose letter is given", raw[text_field])
+        raise Refused(options, "letters are not A, B, C, ... without a gap", letters)
+    texts = [_text(there, letter, options) for letter in letters]
+    parts = _parts(stem, texts, clean(_text(raw, answer)), answer)
+    right = parts.options[LETTERS.index(parts.answer)]
+    if said and raw.get(said) is not None and clean(_text(raw, said)) != right:
+        raise Refused(said, "not the text of the option whose letter is given", raw[said])
     return parts
 
 
@@ -220,11 +174,8 @@ def _parts(stem: str, options: Sequence[str], answer: str, answer_field: str, pa
     published = [stem, *options, *paragraphs]
     cleaned = [clean(text) for text in published]
     changed = any(new != old.strip() for new, old in zip(cleaned, published))
-    stem, texts, lines = (
-        cleaned[0],
-        tuple(cleaned[1 : 1 + len(options)]),
-        [text for text in cleaned[1 + len(options) :] if text],
-    )
+    stem, texts = cleaned[0], tuple(cleaned[1 : 1 + len(options)])
+    context = "\n".join(filter(None, cleaned[1 + len(options) :])) or None
     if not stem:
         raise Refused("question", "empty", published[0])
     if not 2 <= len(texts) <= len(LETTERS):
@@ -233,7 +184,6 @@ def _parts(stem: str, options: Sequence[str], answer: str, answer_field: str, pa
         raise Refused("options", "an option is empty", list(texts))
     letters = LETTERS[: len(texts)]
     if len(answer) != 1 or answer not in letters:
-        raise Refused(
-            answer_field, "the answer's letter is not among the options", f"{answer}, options {', '.join(letters)}"
-        )
-    return Parts(stem, "\n".join(lines) or None, texts, answer, changed)
+        found = f"{answer}, options {', '.join(letters)}"
+        raise Refused(answer_field, "the answer's letter is not among the options", found)
+    return Parts(stem, context, texts, answer, changed)

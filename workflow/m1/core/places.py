@@ -1,8 +1,7 @@
 """Where files are that the workflow comes with.
 
 The workflow runs in any folder. Its source (package, rules, resources, report) stays where it is; results, logs, store
-and scratch are in the working directory. So is the configuration; where a file of it is not there, the one that the
-workflow comes with takes its place.
+and scratch are in the working directory, and the configuration, whose files default to those of the source.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import os
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[3]
-"""The workflow's own source."""
 
 
 def source_file(name: str) -> str:

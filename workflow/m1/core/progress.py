@@ -1,5 +1,4 @@
-"""What is said to the person who waits: lines about the progress of long steps, in the rule's log as well, and
-tables."""
+"""What is said to the person who waits: lines about the progress of long steps, and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +11,6 @@ from m1.core.errors import tell
 class Progress:
     """Counts work done and says so at most every ``every`` seconds, and once at the end.
 
-    Rules send stderr to their log and leave stdout to the terminal, so the line is written to both.
     Bars that redraw themselves do not mix when several rules run at once; lines do.
     """
 
@@ -41,16 +39,13 @@ class Progress:
         self.done = self.begun = done
 
     def _say(self) -> None:
-        now = time.monotonic()
-        self.said = now
-        seconds = now - self.started
+        self.said = time.monotonic()
+        seconds = self.said - self.started
         share = self.done / self.total if self.total else 1.0
         now_done, rest = self.done - self.begun, self.total - self.done
         left = f", {seconds / now_done * rest:.0f} s left" if now_done > 0 and rest > 0 else f" in {seconds:.0f} s"
-        line = f"[{self.title}] {self.done:,}/{self.total:,} {self.unit} ({share:.0%}{left})" + (
-            f" · {self.note}" if self.note else ""
-        )
-        tell(line)
+        note = f" · {self.note}" if self.note else ""
+        say(self.title, f"{self.done:,}/{self.total:,} {self.unit} ({share:.0%}{left}){note}")
 
 
 def say(title: str, text: str) -> None:
@@ -61,10 +56,5 @@ def say(title: str, text: str) -> None:
 def align_columns(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
     """Rows of cells as lines of equal columns; those of ``left`` begin at the left, the others end at the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+    pads = [str.ljust if place in left else str.rjust for place in range(len(widths))]
+    return ["  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths)).rstrip() for row in rows]

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from m1.core.records import LETTERS, Question
 
-BOXED = "Return your final response within \\boxed{}."
-"""The instruction of B.1 and B.3."""
-STEP_BY_STEP = "Let's think step by step. "
-"""Goes before :data:`BOXED` for +CoT (B.3)."""
-
+BOXED = "Return your final response within \\boxed{}."  # the instruction of B.1 and B.3
 HUATUO = "Please answer the following multiple-choice question:"
 """Goes before the question for HuatuoGPT-o1, as its own authors evaluate it: the model then writes ``## Thinking`` and,
 after ``## Final Response``, its answer, without a box (:func:`m1.score.match.final_response`)."""
@@ -16,8 +12,8 @@ after ``## Final Response``, its answer, without a box (:func:`m1.score.match.fi
 
 def question_text(question: Question) -> str:
     """Context if any, stem, and the options one to a line as ``A. text`` (B.3)."""
-    parts = [question.context] if question.context else []
-    return "\n".join([*parts, question.stem, *options_lines(question.options)])
+    context = [question.context] if question.context else []
+    return "\n".join([*context, question.stem, *options_lines(question.options)])
 
 
 def options_lines(options: tuple[str, ...]) -> list[str]:
@@ -30,12 +26,15 @@ def evaluation_prompt(text: str, style: str) -> str:
 
     Args:
         text: from :func:`question_text`.
-        style: ``plain`` (instruction after it), ``cot`` (+CoT), ``thinking`` (no instruction: m1 models) or ``huatuo``
-            (HuatuoGPT-o1).
+        style: ``plain`` (instruction after it), ``cot`` (+CoT), ``first`` (instruction before it: filter models),
+            ``thinking`` (m1 models: as ``plain``; the generation prompt then opens their thinking), ``thinking_bare``
+            (m1 models without instruction, as in their training) or ``huatuo`` (HuatuoGPT-o1).
     """
     return {
         "plain": f"{text}\n{BOXED}",
-        "cot": f"{text}\n{STEP_BY_STEP}{BOXED}",
-        "thinking": text,
+        "cot": f"{text}\nLet's think step by step. {BOXED}",
+        "first": f"{BOXED} {text}",
+        "thinking": f"{text}\n{BOXED}",
+        "thinking_bare": text,
         "huatuo": f"{HUATUO}\n{text}",
     }[style]

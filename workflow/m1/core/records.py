@@ -1,18 +1,4 @@
-"""The words of the project: one definition of each record, checked when it is read and when it is written.
-
-========== ============================================================ =======================
-record     what it is                                                   where in the paper
-========== ============================================================ =======================
-Question   a multiple-choice question                                   3.1, B.3
-ScreenAnswer    a screening model's answer to a question                     3.1, difficulty filter
-Trace      the teacher's thinking and answer                            3.1, B.1
-Domain     a question's MeSH qualifier                                  3.1, Table 4
-Sample     a question with its trace, chosen into m1K, m23K, ...        3.1, Tables 2-4
-Rollout    a model's thinking, to the largest budget and forced on      3.3
-Prediction a model's raw answer at one thinking budget or forced count  3.3, Figures 1 and 3
-Score  a prediction with what was extracted, matched and decided    B.3
-========== ============================================================ =======================
-"""
+"""The words of the project: one definition of each record, checked when it is read and when it is written."""
 
 from __future__ import annotations
 
@@ -20,7 +6,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -31,49 +17,38 @@ import pyarrow.parquet as pq
 from m1.core.errors import UserError
 from m1.core.files import digest, replacing
 
-LETTERS = "ABCDEFGHIJKLMN"
-"""Letters of the options, in order; fourteen, as the released matching knows."""
+LETTERS = "ABCDEFGHIJKLMN"  # letters of the options, in order; fourteen, as the released matching knows
 
 
 class InvalidRecord(ValueError):
     """A field of a record that cannot be right; the message names the field and what would be right."""
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: object, message: str) -> None:
     if not condition:
         raise InvalidRecord(message)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A multiple-choice question. Its prompt is made by :func:`m1.core.prompts.question_text` and nowhere else."""
+    """A multiple-choice question (3.1, B.3). Only :func:`m1.core.prompts.question_text` makes its prompt."""
 
     plural: ClassVar[str] = "questions"
-    id: str
-    """Stable hash of source and content, whatever the order of the options; see :func:`question_id`."""
-    source: str
-    """The pool or benchmark it comes from, for example ``medmcqa``."""
+    id: str  # stable hash of source and content, whatever the order of the options; see question_id
+    source: str  # the pool or benchmark it comes from, for example `medmcqa`
     stem: str
-    context: str | None
-    """The abstract of PubMedQA; None elsewhere."""
-    options: tuple[str, ...]
-    """Texts in the order shown; the letter of the i-th is ``LETTERS[i]``."""
-    answer: str
-    """Letter of the correct option."""
+    context: str | None  # the abstract of PubMedQA; None elsewhere
+    options: tuple[str, ...]  # texts in the order shown; the letter of the i-th is `LETTERS[i]`
+    answer: str  # letter of the correct option
 
     def validate(self) -> None:
-        _require(bool(self.stem.strip()), "field 'stem': empty; a question needs a text")
-        _require(
-            2 <= len(self.options) <= len(LETTERS),
-            f"field 'options': {len(self.options)} options; 2 to {len(LETTERS)} are possible",
-        )
-        for letter, text in zip(LETTERS, self.options):
-            _require(bool(text.strip()), f"field 'options': option {letter} is empty")
-        known = LETTERS[: len(self.options)]
-        _require(
-            len(self.answer) == 1 and self.answer in known,
-            f"field 'answer': letter {self.answer!r} is not among the options; it must be one of {', '.join(known)}",
-        )
+        count, known = len(self.options), list(LETTERS[: len(self.options)])
+        _require(self.stem.strip(), "field 'stem': empty; a question needs a text")
+        _require(2 <= count <= len(LETTERS), f"field 'options': {count} options; 2 to {len(LETTERS)} are possible")
+        for letter, text in zip(known, self.options):
+            _require(text.strip(), f"field 'options': option {letter} is empty")
+        fault = f"letter {self.answer!r} is not among the options; it must be one of {', '.join(known)}"
+        _require(self.answer in known, f"field 'answer': {fault}")
 
     @property
     def answer_text(self) -> str:
@@ -83,7 +58,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ScreenAnswer:
-    """A screening model's answer to a question, and whether it is correct by the curation rule."""
+    """A screening model's answer to a question, and whether it is correct by the curation rule (3.1)."""
 
     plural: ClassVar[str] = "attempts"
     question_id: str
@@ -92,54 +67,44 @@ class ScreenAnswer:
     correct: bool
 
     def validate(self) -> None:
-        _require(bool(self.question_id), "field 'question_id': empty")
+        _require(self.question_id, "field 'question_id': empty")
 
 
 VERDICTS = ("correct", "incorrect", "no_answer", "truncated", "failed")
-"""What became of a teacher's call: boxed and correct; boxed and incorrect; nothing boxed or empty; cut by the token
-limit; no answer at all."""
+"""Of a teacher's call: boxed, correct; boxed, incorrect; nothing boxed, or empty; cut by the token limit; no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The teacher's thinking and answer on a question."""
+    """The teacher's thinking and answer on a question (3.1, B.1)."""
 
     plural: ClassVar[str] = "traces"
     question_id: str
     teacher: str
     thinking: str
-    answer: str
-    """The answer text as sent, with its ``\\boxed{}``."""
+    answer: str  # the answer text as sent, with its `\boxed{}`
     finish_reason: str
     prompt_tokens: int
-    completion_tokens: int
-    """Thinking and answer together, as the provider counts and bills them."""
-    thinking_tokens: int
-    """Of these, thinking: as the provider says, else by the share of characters."""
+    completion_tokens: int  # thinking and answer together, as the provider counts and bills them
+    thinking_tokens: int  # of these, thinking: as the provider says, else by the share of characters
     dollars: float
-    request: str
-    """Key of the call in the store."""
-    verdict: str
-    """One of :data:`VERDICTS`."""
+    request: str  # key of the call in the store
+    verdict: str  # one of VERDICTS
 
     def validate(self) -> None:
-        _require(
-            self.verdict in VERDICTS, f"field 'verdict': {self.verdict!r}; it must be one of {', '.join(VERDICTS)}"
-        )
-        _require(
-            self.prompt_tokens >= 0 and self.completion_tokens >= 0,
-            "field 'prompt_tokens' or 'completion_tokens': negative",
-        )
+        wanted = f"it must be one of {', '.join(VERDICTS)}"
+        _require(self.verdict in VERDICTS, f"field 'verdict': {self.verdict!r}; {wanted}")
+        counts = (self.prompt_tokens, self.completion_tokens)
+        _require(min(counts) >= 0, "field 'prompt_tokens' or 'completion_tokens': negative")
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """The medical domain of a question: one of the 76 MeSH qualifiers (Table 4)."""
+    """The medical domain of a question: one of the 76 MeSH qualifiers (3.1, Table 4)."""
 
     plural: ClassVar[str] = "domains"
     question_id: str
-    code: str
-    """Two digits, as in ``resources/mesh/qualifiers.csv``."""
+    code: str  # two digits, as in `resources/mesh/qualifiers.csv`
     name: str
 
     def validate(self) -> None:
@@ -148,62 +113,46 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A question with its trace, chosen into a training subset; enough to train on by itself."""
+    """A question with its trace, chosen into m1K, m23K, ... (3.1, Tables 2-4); enough to train on by itself."""
 
     plural: ClassVar[str] = "samples"
-    id: str
-    """The question's id."""
+    id: str  # the question's id
     source: str
-    domain: str
-    """MeSH qualifier (Table 4); empty where the subset was drawn without domains."""
-    prompt: str
-    """Question and options, without an instruction, as the user turn shows it."""
+    domain: str  # MeSH qualifier (Table 4); empty where the subset was drawn without domains
+    prompt: str  # question and options, without an instruction, as the user turn shows it
     thinking: str
     answer: str
     subset: str
-    rule: str
-    """The sampling rule that chose it, for example ``domain_source``."""
+    rule: str  # the sampling rule that chose it, for example `domain_source`
     seed: int
 
     def validate(self) -> None:
         for field in ("id", "source", "prompt", "thinking", "answer"):
-            _require(bool(getattr(self, field).strip()), f"field '{field}': empty")
+            _require(getattr(self, field).strip(), f"field '{field}': empty")
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A model's thinking on a question, once: to the largest budget, and forced on to the largest count; other settings
-    are cuts of it."""
+    """A model's thinking on a question (3.3), to the largest budget and forced count; other settings are cuts of it."""
 
     plural: ClassVar[str] = "rollouts"
     question_id: str
     benchmark: str
     model: str
-    thinking_ids: tuple[int, ...]
-    """Token ids of the thinking, without the token that ended it."""
-    finish_reason: str
-    """``stop``: thinking ended by itself; ``length``: the largest budget cut it."""
-    forced_ids: tuple[int, ...] = ()
-    """Token ids that forcing added behind: ``Wait``, what follows it, ``Wait``, and so on; empty where nothing was
-    forced."""
-    waits: tuple[int, ...] = ()
-    """Where each forced ``Wait`` begins, in tokens from the start of the thinking."""
+    thinking_ids: tuple[int, ...]  # token ids of the thinking, without the token that ended it
+    finish_reason: str  # `stop`: thinking ended by itself; `length`: the largest budget cut it
+    forced_ids: tuple[int, ...] = ()  # those that forcing added behind: `Wait`, what follows it, `Wait`, and so on
+    waits: tuple[int, ...] = ()  # where each forced `Wait` begins, in tokens from the start of the thinking
 
     def validate(self) -> None:
-        _require(
-            self.finish_reason in {"stop", "length"},
-            f"field 'finish_reason': {self.finish_reason!r}; it must be 'stop' or 'length'",
-        )
-        places = (*self.waits, len(self.thinking_ids) + len(self.forced_ids))
-        _require(
-            places[0] == len(self.thinking_ids) and all(a < b for a, b in pairwise(places)),
-            f"field 'waits': {self.waits}; the first must be at the end of the thinking, the others "
-            "behind it in 'forced_ids'",
-        )
+        reason, places = self.finish_reason, (*self.waits, len(self.thinking_ids) + len(self.forced_ids))
+        _require(reason in ("stop", "length"), f"field 'finish_reason': {reason!r}; it must be 'stop' or 'length'")
+        right = places[0] == len(self.thinking_ids) and all(a < b for a, b in pairwise(places))
+        wanted = "the first must be at the end of the thinking, the others behind it in 'forced_ids'"
+        _require(right, f"field 'waits': {self.waits}; {wanted}")
 
     def thinking(self, budget: int, forced: int = 0) -> tuple[int, ...]:
-        """Token ids of the thinking at a setting of the sweep, as its prediction had it; forced ones at the budget they
-        were forced in."""
+        """Token ids of the thinking at a setting of the sweep, as its prediction had it."""
         if not forced:
             return self.thinking_ids[:budget]
         end = self.waits[forced] if forced < len(self.waits) else None
@@ -212,22 +161,17 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's raw answer at one setting; never scored here."""
+    """A model's raw answer at one thinking budget or forced count (3.3, Figures 1 and 3); never scored here."""
 
     plural: ClassVar[str] = "predictions"
     question_id: str
     benchmark: str
     model: str
-    budget: int
-    """Thinking budget in tokens; 0 for a model that answers at once."""
-    forced: int
-    """How many times ``Wait`` was forced; 0 for none."""
+    budget: int  # thinking budget in tokens; 0 for a model that answers at once
+    forced: int  # how many times `Wait` was forced; 0 for none
     thinking_tokens: int
-    """Tokens of thinking within the budget."""
-    ended: bool
-    """Whether thinking ended by itself within the budget (else it was cut)."""
+    ended: bool  # whether thinking ended by itself within the budget (else it was cut)
     answer: str
-    """The generated answer text."""
     answer_tokens: int
 
     def validate(self) -> None:
@@ -241,8 +185,7 @@ class Score:
 
     plural: ClassVar[str] = "scores"
     question_id: str
-    source: str
-    """The question's source; equals ``benchmark`` for the paper's ten."""
+    source: str  # the question's source; equals `benchmark` for the paper's ten
     benchmark: str
     model: str
     budget: int
@@ -251,15 +194,13 @@ class Score:
     thinking_tokens: int
     answer_tokens: int
     extracted: str
-    letter: str
-    """Letter matched; empty for none."""
+    letter: str  # letter matched; empty for none
     correct: bool
-    rule: str
-    """The rule that decided, for example ``boxed text`` or ``most similar option``."""
+    rule: str  # the rule that decided, for example `boxed text` or `most similar option`
 
     def validate(self) -> None:
-        _require(self.letter == "" or self.letter in LETTERS, f"field 'letter': {self.letter!r}")
-        _require(bool(self.rule), "field 'rule': empty")
+        _require(self.letter in LETTERS, f"field 'letter': {self.letter!r}")
+        _require(self.rule, "field 'rule': empty")
 
 
 Record = TypeVar("Record", Question, ScreenAnswer, Trace, Domain, Sample, Rollout, Prediction, Score)
@@ -271,8 +212,7 @@ def question_id(source: str, stem: str, context: str | None, options: Sequence[s
 
 
 def distinct_ids(ids: Iterable[str]) -> list[str]:
-    """Ids made unique: the second of equal ones gets ``-2``, the third ``-3`` (some benchmarks repeat records on
-    purpose or by mistake)."""
+    """Ids made unique: the second of equal ones gets ``-2``, the third ``-3``, as some benchmarks repeat records."""
     seen: dict[str, int] = {}
     result = []
     for value in ids:
@@ -281,35 +221,24 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
     return result
 
 
-PART = 1024
-"""Records that are written, or read, at a time."""
+PART = 1024  # records that are written, or read, at a time
 
-_ARROW: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-    tuple[str, ...]: pa.list_(pa.string()),
-    tuple[int, ...]: pa.list_(pa.int32()),
-}
+_ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_ARROW |= {tuple[str, ...]: pa.list_(pa.string()), tuple[int, ...]: pa.list_(pa.int32())}
 
 
 def schema(record: type[Any]) -> pa.Schema:
     """Arrow schema of a record type; only ``X | None`` fields may be null."""
-    fields = []
-    for name, kind in typing.get_type_hints(record).items():
-        if typing.get_origin(kind) is ClassVar:
-            continue
-        nullable = isinstance(kind, types.UnionType)
-        if nullable:
-            kind = next(part for part in typing.get_args(kind) if part is not type(None))
-        fields.append(pa.field(name, _ARROW[kind], nullable=nullable))
-    return pa.schema(fields)
+    hints, columns = typing.get_type_hints(record), []
+    for field in fields(record):
+        hint = hints[field.name]
+        kind, *null = typing.get_args(hint) if isinstance(hint, types.UnionType) else [hint]
+        columns.append(pa.field(field.name, _ARROW[kind], nullable=bool(null)))
+    return pa.schema(columns)
 
 
 class Writer(Generic[Record]):
-    """Writes records to an open Parquet file, a part at a time, so that they need not be in memory all at once; see
-    :func:`writing`."""
+    """Writes records to an open Parquet file, a part at a time; see :func:`writing`."""
 
     def __init__(self, path: str | Path, parquet: pq.ParquetWriter) -> None:
         self._path, self._parquet = path, parquet
@@ -332,11 +261,9 @@ class Writer(Generic[Record]):
     def flush(self) -> None:
         """Write what waits."""
         if self._waiting:
-            fields = self._parquet.schema
-            columns = [
-                pa.array([getattr(row, field.name) for row in self._waiting], type=field.type) for field in fields
-            ]
-            self._parquet.write_table(pa.table(columns, schema=fields))
+            wanted = self._parquet.schema
+            columns = {name: [getattr(row, name) for row in self._waiting] for name in wanted.names}
+            self._parquet.write_table(pa.table(columns, schema=wanted))
             self._waiting.clear()
 
 
@@ -361,7 +288,7 @@ def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = 
     Raises:
         UserError: names the file and what is wrong: missing, not Parquet, other columns, a wrong record.
     """
-    filters = [(name, "=", value) for name, value in where.items()] if where else None
+    filters = [(name, "=", value) for name, value in (where or {}).items()] or None
     with _readable(path):
         table = pq.read_table(path, filters=filters, partitioning=None)
     _check_columns(path, table.schema, record)
@@ -389,32 +316,24 @@ def _readable(path: str | Path) -> Iterator[None]:
 
 
 def _check_columns(path: str | Path, found: pa.Schema, record: type[Record]) -> None:
-    wanted = schema(record)
-    missing = [field.name for field in wanted if field.name not in found.names]
-    if missing:
-        raise UserError(
-            f"{path}: not a file of {record.plural}: no column {', '.join(missing)}. Delete it to have it made again."
-        )
+    wanted, remedy = schema(record), "Delete it to have it made again."
+    if missing := ", ".join(name for name in wanted.names if name not in found.names):
+        raise UserError(f"{path}: not a file of {record.plural}: no column {missing}. {remedy}")
     for field in wanted:
         if (kind := found.field(field.name).type) != field.type:
-            raise UserError(
-                f"{path}: column {field.name} holds {kind}, not {field.type}. Delete it to have it made again."
-            )
+            raise UserError(f"{path}: column {field.name} holds {kind}, not {field.type}. {remedy}")
 
 
 def _rows(path: str | Path, table: pa.Table | pa.RecordBatch, record: type[Record], first: int = 0) -> list[Record]:
-    """Records of a table, whose columns are correct; ``first`` is the number in the file of the table's first
-    record."""
+    """Records of a table, whose columns are correct; ``first`` is the number of its first record in the file."""
     columns = []
     for field in schema(record):
         column = table.column(field.name)
         values = column.to_pylist()
-        columns.append([tuple(v) if v is not None else v for v in values] if pa.types.is_list(field.type) else values)
-        if not field.nullable and column.null_count:
-            number = first + values.index(None)
-            raise UserError(
-                f"{path}: record {number}, field '{field.name}': missing. Delete the file to have it made again."
-            )
+        if column.null_count and not field.nullable:
+            place = f"record {first + values.index(None)}, field '{field.name}'"
+            raise UserError(f"{path}: {place}: missing. Delete the file to have it made again.")
+        columns.append(list(map(tuple, values)) if pa.types.is_list(field.type) else values)
     rows = [record(*values) for values in zip(*columns)]
     for number, row in enumerate(rows, first):
         _check(path, number, row)

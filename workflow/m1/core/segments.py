@@ -18,6 +18,7 @@ import re
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,28 +27,24 @@ from m1.core.progress import say
 
 UNFINISHED_SECONDS = 0.2
 """A last line without its end, which stays so for this long, is no longer taken for one that is being written."""
-SHOWN = 5
-"""Damaged records that are named one by one."""
+SHOWN = 5  # damaged records that are named one by one
 _BEFORE_SUM = b'{"crc":"'
 _AFTER_SUM = len(b'{"crc":"01234567')
 _BEFORE_KEY = len(b'{"crc":"01234567","key":"')
 _FORGET = b'","forget":'
 _KEY = re.compile(r"[0-9A-Za-z_.:-]+")
-Place = tuple[Path, int, int]
-"""Segment of a record, the byte that it begins at, and its length in bytes."""
+Place = tuple[Path, int, int]  # segment of a record, the byte that it begins at, and its length in bytes
+Damage = tuple[Path, int, str]  # segment of a line that is not sound, the byte that it begins at, and its key
 
 
 class Line(NamedTuple):
     """A line of a segment, sound or not."""
 
-    offset: int
-    """Byte of the segment that it begins at."""
+    offset: int  # byte of the segment that it begins at
     content: bytes
-    key: str
-    """Empty where the line is cut before its key ends."""
+    key: str  # empty where the line is cut before its key ends
     sound: bool
-    finished: bool
-    """Whether it has its line end."""
+    finished: bool  # whether it has its line end
 
     @property
     def forgets(self) -> tuple[str, int] | None:
@@ -56,11 +53,6 @@ class Line(NamedTuple):
             return None
         name, _, offset = json.loads(self.content)["forget"].rpartition("@")
         return name, int(offset)
-
-    @property
-    def value(self) -> Any:
-        """What a record keeps."""
-        return json.loads(self.content)["value"]
 
 
 def scan(lines: Iterable[bytes], offset: int = 0) -> Iterator[Line]:
@@ -78,26 +70,22 @@ def is_sound(line: bytes) -> bool:
 
 
 def record_line(key: str, kind: str, content: Any) -> bytes:
-    """A line of a segment.
-
-    Args:
-        kind: ``value`` or ``forget``.
-
-    Raises:
-        ValueError: the key is no digest.
-    """
+    """A line of a segment; ``kind`` is ``value`` or ``forget``. A key that is no digest is a ValueError."""
     if not _KEY.fullmatch(key):
         raise ValueError(f"a store's key is a digest, not {key!r}")
     rest = f'","key":"{key}","{kind}":{json.dumps(content, separators=(",", ":"))}}}\n'.encode("ascii")
     return _BEFORE_SUM + b"%08x" % zlib.crc32(rest) + rest
 
 
-def unreadable(path: Path, error: OSError) -> UserError:
-    """The message for a store that cannot be read."""
-    return UserError(
-        f"{path}: the store cannot be read: {error.strerror or error}. Correct the path or its "
-        "permissions and run again."
-    )
+@contextmanager
+def usable(
+    folder: Path, how: str = "read", remedy: str = "Correct the path or its permissions and run again."
+) -> Iterator[None]:
+    """What the file system refuses becomes the message of a store that cannot be read, written or locked."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: the store cannot be {how}: {error.strerror or error}. {remedy}") from error
 
 
 class SegmentIndex:
@@ -105,15 +93,11 @@ class SegmentIndex:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.places: dict[str, Place] = {}
-        """Place of each key's value, in the order of the segments."""
-        self._spares: dict[str, list[Place]] = {}
-        """Further values of keys that have one, for when that one is forgotten."""
+        self.places: dict[str, Place] = {}  # of each key's value, in the order of the segments
+        self._spares: dict[str, list[Place]] = {}  # further values of keys that have one, should that be forgotten
         self._forgotten: set[tuple[str, int]] = set()
-        self._ends: dict[Path, int] = {}
-        """How far each segment has been read."""
-        self._stuck: dict[Path, int] = {}
-        """Size of each segment that ends in a torn line: there is nothing more to read while it has this size."""
+        self._ends: dict[Path, int] = {}  # how far each segment has been read
+        self._stuck: dict[Path, int] = {}  # size of those that end in a torn line: nothing to read while they have it
 
     def places_of(self, key: str) -> list[Place]:
         """Places of all values of a key."""
@@ -129,56 +113,42 @@ class SegmentIndex:
             UserError: a segment cannot be read, or it is gone or shorter than it was.
         """
         damaged, unfinished = self._read_on()
-        if self._without_value(unfinished):
+        if any(key not in self.places for _, _, key in unfinished):
             time.sleep(UNFINISHED_SECONDS)
             more, still = self._read_on()
             damaged += more + [place for place in still if place in unfinished]
             self._stuck |= {path: path.stat().st_size for path, _, _ in still}
-        lost = self._without_value(damaged)
-        if lost:
+        if lost := [place for place in damaged if place[2] not in self.places]:
             shown = ", ".join(f"{path.name} byte {offset:,}" for path, offset, _ in lost[:SHOWN])
             others = f" and {len(lost) - SHOWN:,} more" if len(lost) > SHOWN else ""
             what = f"{len(lost):,} damaged or unfinished record{'s' * (len(lost) > 1)} left out"
             say("store", f"{self.folder}: {what}; asked again when needed ({shown}{others})")
 
-    def _without_value(self, damaged: list[tuple[Path, int, str]]) -> list[tuple[Path, int, str]]:
-        return [place for place in damaged if place[2] not in self.places]
-
-    def _read_on(self) -> tuple[list[tuple[Path, int, str]], list[tuple[Path, int, str]]]:
-        """Note where the values are that are new; file, byte and key of new damaged lines, and of last lines without
-        their end."""
+    def _read_on(self) -> tuple[list[Damage], list[Damage]]:
+        """Note where the values are that are new; the new damaged lines, and last lines without their end."""
         damaged, unfinished = [], []
-        try:
+        with usable(self.folder):
             paths = sorted(path for path in self.folder.iterdir() if path.suffix == ".jsonl")
-        except OSError as error:
-            raise unreadable(self.folder, error) from error
         for gone in self._ends.keys() - set(paths):
-            raise UserError(
-                f"{gone}: this segment of the store is gone. Put it back and run again; without it, its "
-                "calls are asked again."
-            )
+            remedy = "Put it back and run again; without it, its calls are asked again."
+            raise UserError(f"{gone}: this segment of the store is gone. {remedy}")
         for path in paths:
             start = self._ends.get(path, 0)
-            try:
-                with open(path, "rb") as stream:
-                    size = os.fstat(stream.fileno()).st_size
-                    if size < start:
-                        raise UserError(
-                            f"{path}: {size:,} bytes, but it had {start:,}: it "
-                            "was changed while the store was in use. Run again."
-                        )
-                    if size == self._stuck.get(path):
-                        continue
-                    stream.seek(start)
-                    for line in scan(stream, start):
-                        if not line.finished:
-                            unfinished.append((path, line.offset, line.key))
-                            break
-                        if not line.sound:
-                            damaged.append((path, line.offset, line.key))
-                        self.note(path, line)
-            except OSError as error:
-                raise unreadable(path, error) from error
+            with usable(path), open(path, "rb") as stream:
+                size = os.fstat(stream.fileno()).st_size
+                if size < start:
+                    what = f"{size:,} bytes, but it had {start:,}"
+                    raise UserError(f"{path}: {what}: it was changed while the store was in use. Run again.")
+                if size == self._stuck.get(path):
+                    continue
+                stream.seek(start)
+                for line in scan(stream, start):
+                    if not line.finished:
+                        unfinished.append((path, line.offset, line.key))
+                        break
+                    if not line.sound:
+                        damaged.append((path, line.offset, line.key))
+                    self.note(path, line)
         return damaged, unfinished
 
     def note(self, path: Path, line: Line) -> None:
@@ -189,10 +159,9 @@ class SegmentIndex:
         places = [(path, line.offset, len(line.content))]
         if forgotten := line.forgets:
             self._forgotten.add(forgotten)
-            places = [
-                *([self.places.pop(line.key)] if line.key in self.places else []),
-                *self._spares.pop(line.key, []),
-            ]
+            places = self.places_of(line.key)
+            self.places.pop(line.key, None)
+            self._spares.pop(line.key, None)
         for place in places:
             if self._forgotten and (place[0].name, place[1]) in self._forgotten:
                 continue

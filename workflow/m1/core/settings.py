@@ -6,9 +6,9 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from m1.core.errors import UserError
@@ -18,10 +18,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a field may be."""
+    """The numbers that a field may be; ``words`` are for messages, as in ``from 1``."""
 
     words: str
-    """For messages, as in ``from 1``."""
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
@@ -79,56 +78,38 @@ class Settings:
 class Source(Settings):
     """Where a published set of records is, and what it must be; an entry of ``data``. ``path`` comes before ``hub``."""
 
-    path: str | None = None
-    """Local file."""
-    hub: str | None = None
-    """Data set on the hub."""
+    path: str | None = None  # local file
+    hub: str | None = None  # data set on the hub
     config: str | None = None
     split: str | None = None
     revision: str | None = None
-    file: str | None = None
-    """One file of that repository, in place of config and split."""
-    key: str | None = None
-    """The list to take, where the file is a JSON object of lists."""
-    where: dict[str, tuple[Any, ...]] | None = None
-    """Field to values: only records with one of these are taken."""
-    checksum: str | None = None
-    """``md5:`` or ``sha256:`` and the hexadecimal digest of the file."""
-    rows: int | None = None
-    """Records expected after ``key`` and ``where``."""
-    obtain: str | None = None
-    """What a user is told who does not have the set."""
+    file: str | None = None  # one file of that repository, in place of config and split
+    key: str | None = None  # the list to take, where the file is a JSON object of lists
+    where: dict[str, tuple[Any, ...]] | None = None  # field to values: only records with one of these are taken
+    checksum: str | None = None  # `md5:` or `sha256:` and the hexadecimal digest of the file
+    rows: int | None = None  # records expected after `key` and `where`
+    obtain: str | None = None  # what a user is told who does not have the set
 
 
 def read(kind: type[T], value: Any, where: str) -> T:
-    """A dataclass from a JSON object.
-
-    Args:
-        kind: the dataclass; its fields may be dataclasses, and tuples and mappings of them, in turn.
-        where: what the object is, for messages.
+    """A dataclass from a JSON object; its fields may be dataclasses, and tuples and mappings of them, in turn.
 
     Raises:
-        UserError: an unknown or missing key, or a value of another type.
+        UserError: an unknown or missing key, or a value of another type, after ``where`` (what the object is).
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {_excerpt(value)} found; give {_form(kind)}.")
-    hints = _hints(kind)  # type: ignore[arg-type]
+    hints = _hints(kind)
     every = fields(kind)  # type: ignore[arg-type]
     needed = [one.name for one in every if one.default is MISSING and one.default_factory is MISSING]
-    unknown, missing = [key for key in value if key not in hints], [key for key in needed if key not in value]
-    if unknown or missing:
-        faults = [
-            f"{word} key {', '.join(map(repr, keys))}"
-            for word, keys in (("unknown", unknown), ("missing", missing))
-            if keys
-        ]
-        raise UserError(f"{where}: {'; '.join(faults)}. Give {_form(kind)}.")
+    faults = {"unknown": [key for key in value if key not in hints]}
+    faults["missing"] = [key for key in needed if key not in value]
+    if said := [f"{word} key {', '.join(map(repr, keys))}" for word, keys in faults.items() if keys]:
+        raise UserError(f"{where}: {'; '.join(said)}. Give {_form(kind)}.")
     return kind(**{key: _convert(part, hints[key], f"{where}: {key}") for key, part in value.items()})
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind, include_extras=True)
+_hints: Callable[[Any], dict[str, Any]] = cache(partial(typing.get_type_hints, include_extras=True))
 
 
 def _form(kind: type) -> str:
@@ -144,20 +125,20 @@ def _excerpt(value: Any) -> str:
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """A JSON value as the type that a field has: lists become tuples, and objects dataclasses where it has one."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    plain = int | float if hint is float else hint
     if hint is Any:
         return value
     if origin is Annotated:
         number = _convert(value, inner[0], where)
         if number in inner[1]:
             return number
-        raise UserError(f"{where} is {_excerpt(value)}; {_name(hint)} is needed.")
-    if is_dataclass(hint):
+    elif is_dataclass(hint):
         return read(hint, value, where)  # type: ignore[arg-type]
-    if origin is Literal:
+    elif origin is Literal:
         if value in inner:
             return value
         raise UserError(f"{where} is {_excerpt(value)}; it must be one of {', '.join(map(str, inner))}.")
-    if origin in (types.UnionType, typing.Union):
+    elif origin in (types.UnionType, typing.Union):
         if value is None and type(None) in inner:
             return None
         others = [one for one in inner if one is not type(None)]
@@ -174,9 +155,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return tuple(_convert(part, one, where) for part, one in zip(value, inner))
     elif origin in (dict, Mapping) and isinstance(value, Mapping):
         return {key: _convert(part, inner[1], f"{where}.{key}") for key, part in value.items()}
-    elif (hint is float and isinstance(value, int | float) and not isinstance(value, bool)) or (
-        isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    ):
+    elif isinstance(hint, type) and isinstance(value, bool) is (hint is bool) and isinstance(value, plain):
         return value
     raise UserError(f"{where} is {_excerpt(value)}; {_name(hint)} is needed.")
 

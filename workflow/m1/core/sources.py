@@ -1,5 +1,4 @@
-"""Read a published set of records: a local file, one file on the Hugging Face hub, or a data set there through
-``datasets`` (3.1, B.1)."""
+"""Read a published set of records: a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
 
 from __future__ import annotations
 
@@ -9,18 +8,19 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from m1.core.errors import UserError
 from m1.core.progress import say
+from m1.core.revisions import pinned
 from m1.core.settings import Source
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
-ATTEMPTS, WAIT = 4, 2.0
-"""A download is tried so often, each time with the hub client's own short retries; seconds before the second try,
-doubled each time."""
+ATTEMPTS = 4  # of a download, each with the hub client's own short retries
+WAIT = 2.0  # seconds before the second attempt, doubled each time
+EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
 
 T = TypeVar("T")
 
@@ -34,15 +34,11 @@ class Missing(UserError):
 
 
 def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list[Any]]:
-    """Records of one source, as published.
+    """The place of one source, for messages, and its records as published.
 
     Args:
-        source: where it is, and what it must be.
         name: of the entry, for messages.
         attempts: tries of a download whose connection fails.
-
-    Returns:
-        The place to name in messages, and the records.
 
     Raises:
         Missing: there is nothing to read, with how to get it where the entry's ``obtain`` says so.
@@ -54,57 +50,54 @@ def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list
     except Missing as error:
         raise Missing(f"{error} To get it: {source.obtain}" if source.obtain else str(error)) from error
     if source.where:
-        rows = [
-            row
-            for row in rows
-            if isinstance(row, dict) and all(row.get(field) in among for field, among in source.where.items())
-        ]
-        place += " where " + " and ".join(
-            f"{field} is {' or '.join(map(str, among))}" for field, among in source.where.items()
-        )
+        where = source.where.items()
+        rows = [row for row in rows if isinstance(row, dict) and all(row.get(field) in among for field, among in where)]
+        place += " where " + " and ".join(f"{field} is {' or '.join(map(str, among))}" for field, among in where)
     check_rows(place, name, len(rows), source.rows)
     return place, rows
 
 
 def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
-    """Compare the number of records with the one expected, if any.
-
-    Raises:
-        UserError: they differ; says how to accept what is there.
-    """
+    """Raise a :class:`UserError` if the number of records is not the one expected; it says how to accept it."""
     if expected is not None and found != expected:
-        raise UserError(
-            f"{place}: {found:,} records, but {expected:,} are expected of {name}. "
-            f"Check that it is the correct one; to accept what is there, set its `rows` to {found} or null."
-        )
+        remedy = f"Check that it is the correct one; to accept what is there, set its `rows` to {found} or null."
+        raise UserError(f"{place}: {found:,} records, but {expected:,} are expected of {name}. {remedy}")
 
 
 def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
-    hub, file, revision = source.hub, source.file, source.revision
+    hub, config, split, file, revision = source.hub, source.config, source.split, source.file, source.revision
     if source.path is not None:
-        path = Path(source.path)
-        return str(path), read_local(path, source.key, source.checksum)
+        return str(Path(source.path)), read_local(source.path, source.key, source.checksum)
     if hub is None:
         raise Missing(f"{name}: it has neither a local `path` nor a `hub` name.")
     if file is not None:
+
+        def download() -> str:
+            """The file in the hub client's cache, where it gets its name when it is whole."""
+            import huggingface_hub  # only where the hub is asked
+
+            return huggingface_hub.hf_hub_download(hub, file, repo_type="dataset", revision=pinned(hub, revision))
+
         place = f"{hub}/{file}"
-        path = _download(name, place, attempts, lambda: _hub_file(hub, file, revision))
-        return place, read_local(path, source.key, source.checksum)
-    if source.split is None:
+        return place, read_local(_try(name, place, attempts, download), source.key, source.checksum)
+    if split is None:
         raise UserError(f"{name}: `split` is null; give the split of {hub} to read, for example train.")
     if source.checksum is not None:
-        raise UserError(
-            f"{name}: `checksum` is of a file; give the `file` of {hub} too, or pin its `revision` and "
-            "set `checksum` to null."
-        )
-    config, split, key = source.config, source.split, source.key
+        remedy = f"give the `file` of {hub} too, or pin its `revision` and set `checksum` to null."
+        raise UserError(f"{name}: `checksum` is of a file; {remedy}")
+
+    def load() -> list[Any]:
+        import datasets  # seconds: only where the hub is asked
+
+        inside = {"field": source.key} if source.key is not None else {}
+        return datasets.load_dataset(hub, config, split=split, revision=pinned(hub, revision), **inside).to_list()
+
     place = f"{hub} (config {config}, split {split}, revision {revision})"
-    return place, _download(name, place, attempts, lambda: _hub_split(hub, config, split, revision, key))
+    return place, _try(name, place, attempts, load)
 
 
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
-    """Records of a local file: JSON Lines, JSON (a list; with ``key``, that one of an object of lists), CSV (each also
-    ``.gz``), Parquet.
+    """Records of a local file: JSON Lines, JSON (a list; with ``key``, one of an object of lists), CSV or Parquet.
 
     Plain readers, and not ``datasets``: they name the line that is wrong, Arrow's schema inference would fill the
     letters that a question lacks with None, and importing ``datasets`` takes a second.
@@ -138,21 +131,15 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
 
 
 def check_sum(path: Path, content: bytes, expected: str) -> None:
-    """Compare a file's content with ``md5:`` or ``sha256:`` and a hexadecimal digest.
-
-    Raises:
-        UserError: another digest, or another kind of one.
-    """
+    """Raise a :class:`UserError` if a file's content has another digest than ``md5:…`` or ``sha256:…`` says."""
     kind, _, digest = expected.partition(":")
     if kind not in ("md5", "sha256"):
         raise UserError(f"{path}: checksum is {expected!r}; it must begin with md5: or sha256:")
     found = hashlib.new(kind, content, usedforsecurity=False).hexdigest()
     if found != digest.lower():
-        raise UserError(
-            f"{path}: its {kind} is {found}, but {digest} is expected. Get the file again (delete it, "
-            "if it came from the hub); "
-            f"to accept what is there, set the entry's `checksum` to {kind}:{found} or null."
-        )
+        remedy = f"to accept what is there, set the entry's `checksum` to {kind}:{found} or null."
+        again = "Get the file again (delete it, if it came from the hub)"
+        raise UserError(f"{path}: its {kind} is {found}, but {digest} is expected. {again}; {remedy}")
 
 
 def _json_lines(path: Path, text: str) -> list[Any]:
@@ -170,106 +157,74 @@ def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
     value = json.loads(text)
     if key is not None:
         if not isinstance(value, dict):
-            raise UserError(
-                f"{path}: an object of lists is needed for the entry's `key`; there is a {type(value).__name__}."
-            )
+            there = type(value).__name__
+            raise UserError(f"{path}: an object of lists is needed for the entry's `key`; there is a {there}.")
+        if key == EVERY:
+            return [row | {"source": name} for name, rows in value.items() for row in rows]
         if key not in value:
             raise Missing(f"{path}: no list {key!r}; there is {', '.join(value)}. Correct the entry's `key`.")
         value = value[key]
-    if not isinstance(value, list):
-        there = (
-            f"an object with {', '.join(value)}: set the entry's `key` to one of them"
-            if isinstance(value, dict)
-            else type(value).__name__
-        )
+    if isinstance(value, dict):
+        there = f"an object with {', '.join(value)}: set the entry's `key` to one of them"
         raise UserError(f"{path}: a list of records is needed; there is {there}.")
+    if not isinstance(value, list):
+        raise UserError(f"{path}: a list of records is needed; there is {type(value).__name__}.")
     return value
 
 
-def _hub_file(hub: str, file: str, revision: str | None) -> Path:
-    """One file of a data set's repository, in the hub client's cache: it gets its name there when it is whole, not
-    before."""
-    import huggingface_hub  # only where the hub is asked
-
-    return Path(huggingface_hub.hf_hub_download(hub, file, repo_type="dataset", revision=revision))
-
-
-def _hub_split(hub: str, config: str | None, split: str, revision: str | None, key: str | None) -> list[Any]:
-    import datasets  # seconds: only where the hub is asked
-
-    inside = {"field": key} if key is not None else {}
-    return datasets.load_dataset(hub, config, split=split, revision=revision, **inside).to_list()
-
-
-def _download(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
+def _try(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
     """What ``fetch`` returns; tried again, after longer and longer waits, where the connection or the server failed."""
     for attempt in range(1, attempts + 1):
         try:
             return fetch()
         except Exception as error:  # the libraries raise many kinds, from connection errors to ValueError
-            causes = list(_causes(error))
-            reason = _sentence(error)
-            if _is_missing(causes):
+            causes = _causes(error)
+            fault, reason = _fault(causes), _sentence(error)
+            if fault == "missing":
                 raise Missing(f"{name}: {place} cannot be had from the hub: {reason}") from error
-            if not _is_transient(causes):
-                raise UserError(
-                    f"{name}: {place} cannot be loaded from the hub: {reason} Correct the entry, or download "
-                    "the file and give its `path`."
-                ) from error
+            failed = f"{name}: {place} cannot be loaded from the hub"
+            remedy = "or download the file and give its `path`."
+            if fault == "other":
+                raise UserError(f"{failed}: {reason} Correct the entry, {remedy}") from error
             reason = _sentence(causes[-1])  # the first only says to check the connection
-            if attempt == attempts or _is_offline(causes):
-                raise Unreachable(
-                    f"{name}: {place} cannot be loaded from the hub (tried {attempt} times): {reason} "
-                    "Check the network and run again, or download the file and give its `path`."
-                ) from error
+            if fault == "offline" or attempt == attempts:
+                remedy = f"Check the network and run again, {remedy}"
+                raise Unreachable(f"{failed} (tried {attempt} times): {reason} {remedy}") from error
             wait = WAIT * 2 ** (attempt - 1)
             say("pools", f"{name}: {place}: {reason} Trying again in {wait:.0f} s ({attempt + 1} of {attempts}).")
             time.sleep(wait)
     raise ValueError(f"attempts is {attempts}; at least one is needed")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> list[BaseException]:
     """The error and what it was raised from: the libraries wrap the status of the answer in errors of their own."""
-    seen: set[int] = set()
+    found: list[BaseException] = []
     following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        yield following
-        seen.add(id(following))
+    while following is not None and following not in found:
+        found.append(following)
         following = following.__cause__ or following.__context__
+    return found
 
 
-def _is_missing(causes: Sequence[BaseException]) -> bool:
-    """Whether the hub said that the set or file is not there (404), or not for this user (401, 403: gated, or no such
-    name)."""
-    if any(
-        type(cause).__name__ == "DatasetNotFoundError" for cause in causes
-    ):  # of `datasets`, which drops the hub's own error
-        return True
-    return next((status for status in map(_status, causes) if status), None) in (401, 403, 404, 451)
+def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "transient", "other"]:
+    """What an error of the hub's client, or of ``datasets``, means.
 
-
-def _is_transient(causes: Sequence[BaseException]) -> bool:
-    """Whether trying again can help: no connection, a connection cut, a time limit, or a server that is in trouble or
-    asks to wait."""
+    ``missing``: the hub said that the set or file is not there (404), or not for this user (401, 403: gated, or no such
+    name). ``offline``: it was not asked, as HF_HUB_OFFLINE is set; only the cache was looked into. ``transient``:
+    trying again can help: no connection, one cut, a time limit, or a server that is in trouble or asks to wait.
+    """
     from httpx2 import TransportError  # of the hub's client
-
-    return any(
-        isinstance(cause, TransportError | ConnectionError | TimeoutError)
-        or (_status(cause) or 0) in (408, 429, *range(500, 600))
-        for cause in causes
-    )
-
-
-def _is_offline(causes: Sequence[BaseException]) -> bool:
-    """Whether the hub was not asked at all, because HF_HUB_OFFLINE is set; only the cache was looked into."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    return any(isinstance(cause, OfflineModeIsEnabled) for cause in causes)
-
-
-def _status(error: BaseException) -> int | None:
-    """The HTTP status of an answer that the hub's client turned into an error."""
-    return getattr(getattr(error, "response", None), "status_code", None)
+    statuses = [getattr(getattr(cause, "response", None), "status_code", None) or 0 for cause in causes]
+    names = {type(cause).__name__ for cause in causes}
+    if "DatasetNotFoundError" in names or next(filter(None, statuses), 0) in (401, 403, 404, 451):
+        return "missing"  # `datasets` drops the hub's own error
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+        return "offline"
+    cut = any(isinstance(cause, TransportError | ConnectionError | TimeoutError) for cause in causes)
+    busy = any(status in (408, 429, *range(500, 600)) for status in statuses)
+    return "transient" if cut or busy else "other"
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,5 +1,4 @@
-"""The durable store of calls that nobody wants to pay for twice: the teacher's, the labeller's, and our own models'
-generations.
+"""The durable store of calls that nobody wants to pay for twice: the teacher's, the labeller's, our own models'.
 
 A store is a folder of segments (:mod:`m1.core.segments`). Each is written by one process only, so several processes,
 also on several hosts of a shared file system, write without a lock. Copying a segment into another store's folder
@@ -8,6 +7,8 @@ imports it. ``docs/store.md`` says what holds on which file system.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import secrets
@@ -21,8 +22,12 @@ from typing import Any
 
 from m1.core.errors import UserError
 from m1.core.files import sync_folder
-from m1.core.locks import FolderLock
-from m1.core.segments import SegmentIndex, is_sound, record_line, scan, unreadable
+from m1.core.progress import say
+from m1.core.segments import SegmentIndex, is_sound, record_line, scan, usable
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
+_locked: set[Path] = set()
+"""Folders that this process has the lock of: closing a second descriptor of a lock file would release the lock."""
 
 
 class Store:
@@ -33,28 +38,22 @@ class Store:
     :meth:`refresh`; of two values of one key the first stays. One process may open a store many times; an instance
     belongs to one thread.
 
-    Args:
-        folder: made if missing.
-
     Raises:
-        UserError: the folder cannot be read or made.
+        UserError: the folder cannot be read, or made if it is missing.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._index = SegmentIndex(self.folder)
-        self._lock = FolderLock(self.folder)
+        self._without_locks = False
         self._writer: tuple[Path, int] | None = None
         self._reader: tuple[Path, int] | None = None
-        try:
+        with usable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unreadable(self.folder, error) from error
         self.refresh()
 
     def refresh(self) -> None:
-        """Notice what other processes have added since the store was opened, or refreshed; see
-        :meth:`m1.core.segments.SegmentIndex.refresh`."""
+        """Notice what other processes have added, see :meth:`m1.core.segments.SegmentIndex.refresh`."""
         self._index.refresh()
 
     def __enter__(self) -> Store:
@@ -65,10 +64,8 @@ class Store:
 
     def close(self) -> None:
         """Close the files; everything is on the disk already."""
-        if self._writer:
-            os.close(self._writer[1])
-        if self._reader:
-            os.close(self._reader[1])
+        for opened in filter(None, (self._writer, self._reader)):
+            os.close(opened[1])
         self._writer = self._reader = None
 
     def __len__(self) -> int:
@@ -91,24 +88,19 @@ class Store:
         if key not in self._index.places:
             return None
         path, offset, length = self._index.places[key]
-        try:
+        with usable(path):
             if self._reader is None or self._reader[0] != path:
                 descriptor = os.open(path, os.O_RDONLY)
                 if self._reader:
                     os.close(self._reader[1])
                 self._reader = path, descriptor
             line = os.pread(self._reader[1], length, offset)
-        except OSError as error:
-            raise unreadable(path, error) from error
         if not is_sound(line):
-            raise UserError(
-                f"{path}: the record at byte {offset} was changed while the store was in use. Run again: it "
-                "is asked again."
-            )
+            changed = f"the record at byte {offset} was changed while the store was in use"
+            raise UserError(f"{path}: {changed}. Run again: it is asked again.")
         return line
 
     def put(self, key: str, value: Any) -> None:
-        """Keep one value; see :meth:`put_many`."""
         self.put_many([(key, value)])
 
     def put_many(self, items: Iterable[tuple[str, Any]]) -> None:
@@ -119,7 +111,7 @@ class Store:
         """
         lines: dict[str, bytes] = {}
         for key, value in items:
-            if key not in self._index.places and key not in lines:
+            if key not in self and key not in lines:
                 lines[key] = record_line(key, "value", value)
         self._append(list(lines.values()))
 
@@ -127,41 +119,33 @@ class Store:
         """Take records back, so that their keys are asked again.
 
         The records stay in their segments; a line that names segment and byte takes each back. So it holds for that
-        very record, in whatever order segments are read, and not for the next answer to the same request, be it equal
-        to the last letter.
+        very record, in whatever order segments are read, and not for the next answer to the same request.
         """
-        self._append(
-            [
-                record_line(key, "forget", f"{path.name}@{offset}")
-                for key in keys
-                for path, offset, _ in self._index.places_of(key)
-            ]
-        )
+        places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
+        self._append([record_line(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 
     def _append(self, lines: list[bytes]) -> None:
-        """Write lines and note them."""
         if not lines:
             return
-        try:
-            path, descriptor = self._writer = self._writer or self._new_segment()
-            start = os.fstat(descriptor).st_size
-            _write_all(descriptor, b"".join(lines))
-        except BaseException as error:
-            if self._writer:
-                os.close(self._writer[1])
-                self._writer = None  # never append to what may end in a torn line
-            if not isinstance(error, OSError):
+        remedy = f"The {len(self):,} records before are kept. Free space or correct the permissions and run again."
+        with usable(self.folder, "written", remedy):
+            try:
+                path, descriptor = self._writer = self._writer or self._new_segment()
+                start = os.fstat(descriptor).st_size
+                unwritten = memoryview(b"".join(lines))
+                while unwritten:
+                    unwritten = unwritten[os.write(descriptor, unwritten) :]
+                os.fsync(descriptor)
+            except BaseException:
+                if self._writer:
+                    os.close(self._writer[1])
+                    self._writer = None  # never append to what may end in a torn line
                 raise
-            raise UserError(
-                f"{self.folder}: the store cannot be written: {error.strerror or error}. "
-                f"The {len(self):,} records before are kept. Free space or correct the permissions and run again."
-            ) from error
         for line in scan(lines, start):
             self._index.note(path, line)
 
     def _new_segment(self) -> tuple[Path, int]:
-        name = f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        path = self.folder / name
+        path = self.folder / f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         sync_folder(self.folder)
         return path, descriptor
@@ -170,24 +154,46 @@ class Store:
     def lock(self) -> Iterator[None]:
         """Be the one process that spends for this store: wait for the others, then see what they have added.
 
-        The lock is one of the kernel's (POSIX, on the file ``lock``), which releases it however its process ends;
-        nothing is ever left to be cleaned up. Where the file system has none, that is said, and the work goes on
-        without it. Writing needs no lock.
+        The lock is one of the kernel's (POSIX, on the file ``lock``), which releases it however its process ends. Where
+        the file system has none, that is said once, and the work goes on without it. Writing needs no lock.
 
         Raises:
             UserError: the folder cannot be written.
             RuntimeError: this process has the lock already.
         """
-        with self._lock.hold():
+        folder = self.folder.resolve()
+        if folder in _locked:
+            raise RuntimeError(f"{folder}: this process has the lock already")
+        with usable(self.folder, "written", "Correct the permissions and run again."):
+            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        _locked.add(folder)
+        try:
+            with usable(self.folder, "locked", "Run again."):
+                self._wait_for_lock(descriptor)
+            with suppress(OSError):  # who has the lock is only for the message
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             # A network file system may answer the next listing from its cache; a change of our own makes it look.
             with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
                 pass
             self.refresh()
             yield
+        finally:
+            _locked.remove(folder)
+            os.close(descriptor)
 
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.fsync(descriptor)
+    def _wait_for_lock(self, descriptor: int) -> None:
+        try:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+                say("store", f"{self.folder}: {holder} is making calls; waiting for it, so that none is paid for twice")
+                fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            if not self._without_locks:
+                said = "this file system has no locks; two runs at once could pay for one call twice"
+                say("store", f"{self.folder}: {said}")
+            self._without_locks = True

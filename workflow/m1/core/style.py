@@ -21,8 +21,7 @@ COLOURS = ["#0072B2", "#E69F00", "#000000", "#009E73", "#CC79A7", "#56B4E9", "#D
 """Okabe and Ito's colours for colour-blind readers, in an order in which the first three differ most in grey."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 """One more than there are colours, so that pairs of both repeat only after 56 models."""
-MUTED = "0.45"
-"""Grey of what is not data."""
+MUTED = "0.45"  # grey of what is not data
 COLUMNS = 6
 """Panels side by side: ten benchmarks, their average and the legend are two rows, as in Figures 1 and 3."""
 
@@ -56,14 +55,9 @@ PLACED: Any = RC | {"figure.constrained_layout.use": False}
 
 
 def model_style(number: int) -> dict[str, Any]:
-    """Colour and marker of the ``number``-th model, the same in every panel; the white edge keeps points on a line
-    apart."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.4,
-    }
+    """Colour and marker of the ``number``-th model in every panel; the white edge keeps points on a line apart."""
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.4}
 
 
 def grid(panels: int) -> tuple[Figure, list[Axes]]:
@@ -80,24 +74,20 @@ def grid(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def column(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with ``panels`` axes one above the other over one x axis and one y axis. Made within
-    ``plt.rc_context(RC)``."""
+    """A figure with ``panels`` axes one above the other over one x and one y axis, made as by :func:`grid`."""
     figure, axes = plt.subplots(panels, 1, figsize=(6, 1.9 * panels + 0.5), squeeze=False, sharex=True, sharey=True)
     return figure, list(axes.flat)
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Save as PDF (vector, fonts embedded) or PNG (150 dpi), by suffix; atomic, and the same bytes each time."""
+    metadata: dict[str, Any] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
     for path in map(Path, paths):
-        metadata = _METADATA.get(path.suffix)
-        if metadata is None:
-            raise UserError(f"{path}: a figure is saved as {' or '.join(_METADATA)}")
+        if path.suffix not in metadata:
+            raise UserError(f"{path}: a figure is saved as {' or '.join(metadata)}")
         with replacing(path) as partial:
-            figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+            figure.savefig(partial, format=path.suffix[1:], metadata=metadata[path.suffix])
     plt.close(figure)
-
-
-_METADATA: dict[str, dict[str, Any]] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
 
 
 def empty(axes: Axes, text: str) -> None:

@@ -94,6 +94,35 @@ def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[
         yield where + (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
 
 
+def batches(
+    paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)
+) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
+    """Questions in batches whose members depend on each other: a shard has whole batches, the same ones whatever their
+    number.
+
+    Args:
+        paths: question files; those of benchmarks are named by them.
+        order: question file of the whole evaluation file, in its order: questions of no benchmark are companions of
+            those in their batch. Questions that are not in it come after it. None: the benchmarks in their order.
+        size: questions in a batch; the last may have fewer.
+        shard: only every N-th batch, from the I-th on.
+
+    Yields:
+        As :func:`chunks`; the benchmark of a companion is empty.
+
+    Raises:
+        UserError: a file is missing or wrong.
+    """
+    asked = {question.id: (path.stem, question) for path in paths for question in stream(path, Question)}
+    ordered = [asked.pop(one.id, ("", one)) for one in stream(order, Question)] if order else []
+    ordered += asked.values()
+    number, count = shard
+    for start in range((number - 1) * size, len(ordered), count * size):
+        part = ordered[start : start + size]
+        where = f", shard {number}/{count}" if count > 1 else ""
+        yield f"{where}, questions {start + 1:,}-{start + len(part):,} of {len(ordered):,}", part
+
+
 @contextmanager
 def open_writer(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
     """Takes records for a Parquet file. Without a file it takes them for nothing: what a shard generates is in the

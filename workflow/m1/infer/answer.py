@@ -32,7 +32,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
-            answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
+            answers = answer_directly(
+                engine,
+                tokenizer,
+                questions,
+                settings.prompt,
+                settings.answer_limit,
+                where,
+                own_stop=settings.stop == "released",
+                bos=settings.bos == "released",
+            )
             keep(
                 Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
                 for (benchmark, question), (text, tokens) in zip(asked, answers)

@@ -7,10 +7,13 @@ from typing import Literal
 
 from m1.core.settings import Count, Settings, Source
 
+Way = Literal["released", "exact"]
+"""As the authors' program does it, or exactly; keys of ``generation``."""
+
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """What is swept (3.3); the recipe's ``thinking``."""
+    """What is swept (3.3), and how: the recipe's ``thinking`` and ``prompt``, and ``generation``."""
 
     budgets: tuple[Count, ...]
     """Thinking budgets (tokens), without forcing."""
@@ -20,6 +23,18 @@ class SweepSettings(Settings):
     """Thinking budget (tokens) within which it is forced."""
     answer_limit: Count
     """Tokens of an answer at most."""
+    prompt: str
+    """A style of :func:`m1.core.prompts.evaluation_prompt`."""
+    bos: Way
+    """``released``: the tokenizer's special tokens go before those of the chat template (Llama 3: two BOS)."""
+    seam: Way
+    """``released``: thinking is decoded and encoded again before it goes on or is answered."""
+    limit: Way
+    """``released``: thinking whose end token is the last one allowed counts as cut."""
+    forcing: Way
+    """``released``: see :func:`m1.infer.sweep.force_together`."""
+    scored: Way
+    """``released``: the opening of the answer is part of the scored text."""
 
     @property
     def forced_counts(self) -> list[int]:
@@ -45,6 +60,10 @@ class AnswerSettings(Settings):
     """A style of :func:`m1.core.prompts.evaluation_prompt`."""
     answer_limit: Count
     """Tokens."""
+    bos: Way
+    """As in :class:`SweepSettings`."""
+    stop: Way
+    """``released``: only the model's own end tokens end an answer; ``exact``: any token that ends or opens a turn."""
 
 
 @dataclass(frozen=True)

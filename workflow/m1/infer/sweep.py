@@ -3,8 +3,8 @@
 
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
 the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
-chain. Sequences are put together by token ids: decoding and encoding again would change the tokens at the seams.
-Questions are gone through in chunks, so that memory does not grow with their number; see ``docs/sweep.md``.
+chain. :mod:`m1.infer.frames` says how the parts are joined. Questions are gone through in chunks, so that memory does
+not grow with their number; see ``docs/sweep.md``.
 """
 
 from __future__ import annotations
@@ -12,112 +12,55 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from m1.core.chat import TurnTokens, chat_ids, stop_ids
+from m1.core.chat import chat
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Prediction, Question, Rollout
 from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, write_engine_manifest
-from m1.engines.shards import add_question_arguments, chunks, open_writer
+from m1.engines.shards import add_question_arguments, batches, chunks, open_writer
+from m1.infer.frames import Thought, TokenFrames, make_frames
 from m1.infer.settings import SweepSettings
 
-
-@dataclass(frozen=True)
-class SweepTokens:
-    """Token ids that frame thinking and answer (B.2, B.3)."""
-
-    think: tuple[int, ...]
-    """After the prompt: ``<|im_start|>think`` and a new line."""
-    answer: tuple[int, ...]
-    """After thinking that ended by itself: ``<|im_start|>answer``."""
-    final_answer: tuple[int, ...]
-    """After thinking that was cut: a new line, ``<|im_start|>answer``, a new line, ``Final Answer:``."""
-    wait: tuple[int, ...]
-    """What takes the place of the end of thinking when it is forced on."""
-    stop: tuple[int, ...]
-    """Ends thinking, and ends an answer."""
-
-    @classmethod
-    def from_tokenizer(cls, tokenizer: Any) -> SweepTokens:
-        """The markers in a tokenizer's token ids."""
-
-        def ids(text: str) -> tuple[int, ...]:
-            return tuple(tokenizer.encode(text, add_special_tokens=False))
-
-        marks = TurnTokens.from_tokenizer(tokenizer)
-        answer = marks.header("answer")
-        stop = {*stop_ids(tokenizer), *ids(marks.opening), *ids(marks.end)}
-        return cls(
-            ids(marks.header("think")),
-            ids(answer.rstrip()),
-            ids(f"\n{answer}Final Answer:"),
-            ids("Wait"),
-            tuple(sorted(stop)),
-        )
-
-
-@dataclass(frozen=True)
-class Thought:
-    """Thinking at some moment."""
-
-    ids: tuple[int, ...]
-    """Token ids, forced ``Wait``s among them, without the token that ended it."""
-    ended: bool
-    """Whether it ended by itself, else it was cut."""
-    generated: int
-    """Tokens that had to be generated to come here from nothing: ends that a ``Wait`` replaced count, the ``Wait``s do
-    not."""
-    waits: tuple[int, ...] = ()
-    """Where in ``ids`` each forced ``Wait`` begins."""
-
-
-def cut(thought: Thought, budget: int) -> Thought:
-    """Thinking that was not forced, as it would be at a smaller budget.
-
-    It has ended by itself if its end token still fits: m tokens with the end token have ended at every budget >= m.
-    """
-    if thought.ended and len(thought.ids) + 1 <= budget:
-        return thought
-    ids = thought.ids[:budget]
-    return Thought(ids, ended=False, generated=len(ids))
+BATCH = 1024
+"""Questions that are forced together where ``forcing`` is ``released`` (``batch_size`` of the released program)."""
+NOTHING = Thought((), False, 0)
 
 
 def think(
-    engine: CachedEngine, prompts: Sequence[tuple[int, ...]], markers: SweepTokens, budget: int, where: str = ""
+    engine: CachedEngine, prompts: Sequence[str], frames: TokenFrames, budgets: Sequence[int], where: str = ""
 ) -> list[Thought]:
     """Think on every prompt, to the largest budget, once.
 
     Args:
+        budgets: for each prompt, tokens.
         where: which questions these are, for the progress line; so in :func:`force` and :func:`answer`.
     """
-    generations = engine.generate(
-        [Request((*prompt, *markers.think), budget, markers.stop) for prompt in prompts], f"thinking{where}"
-    )
-    return [
-        Thought(generation.token_ids, generation.finish_reason == "stop", generation.tokens)
-        for generation in generations
-    ]
+    requests = [Request(frames.think(prompt), budget, frames.stop) for prompt, budget in zip(prompts, budgets)]
+    generations = engine.generate(requests, f"thinking{where}")
+    return [frames.extend(NOTHING, generation, budget) for generation, budget in zip(generations, budgets)]
 
 
 def force(
     engine: CachedEngine,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[str],
     thoughts: Sequence[Thought],
-    markers: SweepTokens,
+    frames: TokenFrames,
     budget: int,
     counts: Collection[int],
     where: str = "",
 ) -> dict[int, list[Thought]]:
     """Replace the end of thinking with ``Wait``, again and again, inside a budget.
 
-    Every question has its own count of tokens (the released code gives each of a batch the tokens that its longest
-    member has left). A ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not
-    forced.
+    ``forcing: exact``: each question by itself. What is left for it is the budget less its own tokens, ``Wait``s
+    included; a ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not forced.
+
+    ``forcing: released``: all questions given are one batch of the released program, see :func:`shares`.
 
     Args:
         counts: how many times at most; one chain, to the largest, serves all.
@@ -125,58 +68,72 @@ def force(
     Returns:
         For each count, the thinking on every prompt.
     """
-    latest = [cut(thought, budget) for thought in thoughts]
-    chain = {}
-    open_ = list(range(len(latest)))
+    latest = [frames.cut(thought, budget) for thought in thoughts]
+    chain: dict[int, list[Thought]] = {}
     for count in range(max(counts) + 1):
         if count:
-            open_ = [i for i in open_ if latest[i].ended and len(latest[i].ids) + len(markers.wait) < budget]
-            longer = [(*latest[i].ids, *markers.wait) for i in open_]
-            requests = [
-                Request((*prompts[i], *markers.think, *ids), budget - len(ids), markers.stop)
-                for i, ids in zip(open_, longer)
-            ]
-            for i, ids, generation in zip(open_, longer, engine.generate(requests, f"forced {count}{where}")):
-                ended, generated = generation.finish_reason == "stop", latest[i].generated + generation.tokens
-                waits = (*latest[i].waits, len(latest[i].ids))
-                latest[i] = Thought((*ids, *generation.token_ids), ended, generated, waits)
+            longer = {i: frames.wait(thought) for i, thought in enumerate(latest)}
+            room = shares(latest, longer, frames, budget)
+            requests = [Request(frames.go_on(prompts[i], longer[i]), left, frames.stop) for i, left in room.items()]
+            generations = engine.generate(requests, f"forced {count}{where}")
+            for (i, left), generation in zip(room.items(), generations):
+                latest[i] = frames.extend(longer[i], generation, left)
+            if not room:  # nor in any later round
+                return chain | {later: list(latest) for later in counts if later >= count}
         if count in counts:
             chain[count] = list(latest)
     return chain
 
 
+def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenFrames, budget: int) -> dict[int, int]:
+    """Questions that are forced once more, and the tokens that each may generate.
+
+    As released, all questions of a batch may generate what its **shortest** member has left, so that the others may
+    think beyond the budget; and a question goes on whenever its tokens, as the program counts them, are fewer than the
+    budget, be its thinking cut or ended.
+
+    Args:
+        latest: the thinking on each question.
+        longer: the same with one ``Wait`` more.
+    """
+    if frames.settings.forcing == "exact":
+        left = {i: budget - len(longer[i].ids) for i, thought in enumerate(latest) if thought.ended}
+        return {i: tokens for i, tokens in left.items() if tokens > 0}
+    counted = {
+        i: thought.counted + len(longer[i].ids) - len(thought.ids)
+        for i, thought in enumerate(latest)
+        if thought.counted < budget
+    }
+    counted = {i: tokens for i, tokens in counted.items() if tokens < budget}
+    return dict.fromkeys(counted, budget - min(counted.values(), default=0))
+
+
 def answer(
     engine: CachedEngine,
-    tokenizer: Any,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[str],
     thoughts: Sequence[Thought],
-    markers: SweepTokens,
-    limit: int,
+    frames: TokenFrames,
     where: str = "",
 ) -> list[tuple[str, int]]:
     """The short answer after thinking, which ended by itself or was cut; equal thinking is answered once.
 
     Returns:
-        Answer text and its tokens.
+        Text that is scored, and tokens of the answer.
     """
+    limit, scored = frames.settings.answer_limit, frames.settings.scored == "released"
     requests = [
-        Request(
-            (*prompt, *markers.think, *thought.ids, *(markers.answer if thought.ended else markers.final_answer)),
-            limit,
-            markers.stop,
-        )
-        for prompt, thought in zip(prompts, thoughts)
+        Request(frames.answer(prompt, thought), limit, frames.stop) for prompt, thought in zip(prompts, thoughts)
     ]
     generations = engine.generate(requests, f"answers{where}")
     return [
-        (tokenizer.decode(generation.token_ids, skip_special_tokens=True), generation.tokens)
-        for generation in generations
+        ((frames.prefixes[thought.ended] if scored else "") + frames.decode(generation.token_ids), generation.tokens)
+        for thought, generation in zip(thoughts, generations)
     ]
 
 
-def prompt_ids(tokenizer: Any, asked: Sequence[tuple[str, Question]]) -> list[tuple[int, ...]]:
-    """Token ids before the thinking on each question; ``asked`` is benchmark and question."""
-    return [tuple(chat_ids(tokenizer, evaluation_prompt(question_text(question), "thinking"))) for _, question in asked]
+def render(tokenizer: Any, questions: Iterable[Question], style: str) -> list[str]:
+    """The prompt for each question by the model's chat template, to the opening of the assistant's turn."""
+    return [chat(tokenizer, evaluation_prompt(question_text(question), style)) for question in questions]
 
 
 def sweep(
@@ -192,76 +149,62 @@ def sweep(
     The cost is what these settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to
     the largest budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for
     each different thinking on a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating
-    every setting by itself would take.
+    every setting by itself would take. ``companion_tokens`` is thinking and forcing of questions that nothing is shown
+    of, which are in a batch of the released program with those that are.
 
     Args:
-        asked: benchmark and question; all are in memory with their thinking, so the caller gives a chunk at a time.
+        asked: benchmark (empty for a companion) and question; all are in memory with their thinking, so the caller
+            gives a chunk at a time.
         name: the model's key.
         where: which questions these are, for the progress line.
     """
-    markers, prompts, conditions = (
-        SweepTokens.from_tokenizer(tokenizer),
-        prompt_ids(tokenizer, asked),
-        settings.conditions,
-    )
-    thoughts = think(engine, prompts, markers, max(budget for budget, _ in conditions), where)
-    chain = force(engine, prompts, thoughts, markers, settings.forced_budget, {0, *settings.forced_counts}, where)
+    frames, conditions = make_frames(tokenizer, settings), settings.conditions
+    prompts = render(tokenizer, [question for _, question in asked], settings.prompt)
+    largest, forced_budget = max(budget for budget, _ in conditions), settings.forced_budget
+    thoughts = think(engine, prompts, frames, [largest if one else forced_budget for one, _ in asked], where)
+    chain = force(engine, prompts, thoughts, frames, forced_budget, {0, *settings.forced_counts}, where)
+    shown = [i for i, (benchmark, _) in enumerate(asked) if benchmark]
     places = [
-        (i, stage, chain[stage[1]][i] if stage[1] else cut(thoughts[i], stage[0]))
-        for i in range(len(asked))
-        for stage in conditions
+        (i, condition, chain[condition[1]][i] if condition[1] else frames.cut(thoughts[i], condition[0]))
+        for i in shown
+        for condition in conditions
     ]
-    answers = answer(
-        engine,
-        tokenizer,
-        [prompts[i] for i, _, _ in places],
-        [t for _, _, t in places],
-        markers,
-        settings.answer_limit,
-        where,
-    )
+    answers = answer(engine, [prompts[i] for i, _, _ in places], [thought for _, _, thought in places], frames, where)
     predictions = [
         Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
         for (i, (budget, forced), thought), (text, tokens) in zip(places, answers)
     ]
+    last = chain[max(chain)]
     rollouts = [
         Rollout(
-            question.id,
-            benchmark,
+            asked[i][1].id,
+            asked[i][0],
             name,
-            thought.ids,
-            "stop" if thought.ended else "length",
-            last.ids[last.waits[0] :] if last.waits else (),
-            last.waits,
+            thoughts[i].ids,
+            "stop" if thoughts[i].ended else "length",
+            last[i].ids[last[i].waits[0] :] if last[i].waits else (),
+            last[i].waits,
         )
-        for (benchmark, question), thought, last in zip(asked, thoughts, chain[max(chain)])
+        for i in shown
     ]
-    tokens_spent = _token_counts(thoughts, chain, [(i, thought) for i, _, thought in places], [n for _, n in answers])
-    return rollouts, predictions, Counter(questions=len(asked), predictions=len(predictions), **tokens_spent)
-
-
-def _token_counts(
-    thoughts: Sequence[Thought],
-    chain: dict[int, list[Thought]],
-    answered: Sequence[tuple[int, Thought]],
-    answer_tokens: Sequence[int],
-) -> dict[str, int]:
-    """The token counts that :func:`sweep` returns.
-
-    Args:
-        thoughts: one per question, to the largest budget.
-        chain: from :func:`force`.
-        answered: question number and thinking of each prediction.
-        answer_tokens: tokens of each prediction's answer.
-    """
-    distinct = {(i, thought.ids, thought.ended): tokens for (i, thought), tokens in zip(answered, answer_tokens)}
-    return {
-        "rollout_tokens": sum(thought.generated for thought in thoughts),
-        "forced_tokens": sum(last.generated - first.generated for first, last in zip(chain[0], chain[max(chain)])),
-        "answer_tokens": sum(distinct.values()),
-        "anew_thinking_tokens": sum(thought.generated for _, thought in answered),
-        "anew_answer_tokens": sum(answer_tokens),
-    }
+    distinct = {(i, thought.ids, thought.ended): tokens for (i, _, thought), (_, tokens) in zip(places, answers)}
+    added = [after.generated - before.generated for before, after in zip(chain[0], last)]
+    return (
+        rollouts,
+        predictions,
+        Counter(
+            questions=len(shown),
+            predictions=len(predictions),
+            rollout_tokens=sum(thoughts[i].generated for i in shown),
+            forced_tokens=sum(added[i] for i in shown),
+            answer_tokens=sum(distinct.values()),
+            companion_tokens=sum(
+                thoughts[i].generated + added[i] for i, (benchmark, _) in enumerate(asked) if not benchmark
+            ),
+            anew_thinking_tokens=sum(thought.generated for _, _, thought in places),
+            anew_answer_tokens=sum(tokens for _, tokens in answers),
+        ),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -271,16 +214,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
+    parser.add_argument(
+        "--order", type=Path, help="Parquet of the whole evaluation file, in the order in which it is forced together"
+    )
     arguments = parser.parse_args(argv)
     started = time.time()
     settings, name = SweepSettings.from_json(arguments.settings), arguments.name
     counts: Counter[str] = Counter()
+    if settings.forced and settings.forcing == "released":
+        parts = batches(arguments.benchmarks, arguments.order, BATCH, arguments.shard)
+    else:
+        parts = chunks(arguments.benchmarks, arguments.chunk, arguments.shard)
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.rollouts, Rollout) as keep_rollouts,
         open_writer(arguments.output, Prediction) as keep_predictions,
     ):
-        for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
+        for where, asked in parts:
             rolled, predicted, cost = sweep(engine, tokenizer, asked, name, settings, where)
             keep_rollouts(rolled)
             keep_predictions(predicted)
@@ -288,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts["settings"] = len(settings.conditions)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, started, name=name)
-    needed = counts["rollout_tokens"] + counts["forced_tokens"] + counts["answer_tokens"]
+    needed = sum(counts[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"
     say(

@@ -10,6 +10,7 @@ from pathlib import Path
 from m1.core.errors import UserError, first_line, run
 from m1.core.files import replacing_model
 from m1.core.progress import say
+from m1.core.revisions import pinned
 from m1.infer.settings import TemplateSettings
 
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     hub, revision = settings.hub, settings.revision
     where = f"config/models/{arguments.name}.yaml: tokenizer {hub} at revision {revision}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(hub, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(hub, revision=pinned(hub, revision))
     except (
         Exception
     ) as error:  # the hub's client raises errors of several libraries; all mean that the tokenizer did not come

@@ -38,6 +38,16 @@ class CollectSettings(Source):
     seed: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings(Source):
+    """The authors' evaluation file, whole."""
+
+    layout: str
+    """Of its records, a key of :data:`m1.core.layouts.LAYOUTS`."""
+    names: dict[str, str]
+    """Lists of the file to benchmarks; other lists keep their names."""
+
+
 @dataclass(frozen=True)
 class MergeSettings(Settings):
     """Deduplication and decontamination; keys of ``merge``."""

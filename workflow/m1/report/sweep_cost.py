@@ -13,7 +13,15 @@ from m1.core.errors import UserError, run
 from m1.core.files import read_json, replacing
 from m1.core.progress import say
 
-COUNTS = ("questions", "settings", "predictions", "rollout_tokens", "forced_tokens", "answer_tokens")
+COUNTS = (
+    "questions",
+    "settings",
+    "predictions",
+    "rollout_tokens",
+    "forced_tokens",
+    "answer_tokens",
+    "companion_tokens",
+)
 ANEW = ("anew_thinking_tokens", "anew_answer_tokens")
 COLUMNS = ("model", *COUNTS, "tokens", *ANEW, "anew_tokens", "share", "generated_now", "seconds", "tokens_per_second")
 
@@ -40,12 +48,13 @@ def read_sweep(path: Path) -> dict[str, Any]:
 def to_row(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table.
 
-    ``tokens`` is what all settings together need (thinking once, extending it by force, different answers), whatever
-    the store held; ``anew_tokens`` what each setting by itself would need, added up; ``share`` the first divided by the
-    second. ``generated_now`` is what the run that wrote the manifest generated itself, in ``seconds`` of wall-clock
-    time with loading the model; ``tokens_per_second`` is empty where it found everything in the store.
+    ``tokens`` is what all settings together need, whatever the store held: thinking once, extending it by force,
+    different answers, companions. ``anew_tokens`` is what each setting by itself would need, added up; ``share`` the
+    first divided by the second. ``generated_now`` is what the run that wrote the manifest generated itself, in
+    ``seconds`` of wall-clock time with loading the model; ``tokens_per_second`` is empty where it found everything in
+    the store.
     """
-    tokens = sweep["rollout_tokens"] + sweep["forced_tokens"] + sweep["answer_tokens"]
+    tokens = sum(sweep[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
     anew = sweep["anew_thinking_tokens"] + sweep["anew_answer_tokens"]
     return {
         **sweep,

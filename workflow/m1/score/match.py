@@ -1,6 +1,4 @@
-"""Matching of an extracted answer to an option (B.3).
-
-Three protocols:
+"""Matching of an extracted answer to an option (B.3), by one of three protocols.
 
 ========== ===========================================================================================================
 released   what the authors' code does, and so what the published numbers are: the box, else patterns over the text, the
@@ -9,17 +7,16 @@ first      the paper's words ("we only choose the first one"): the same rules in
 strict     the box or a stated answer must name one option and nothing else; whatever else is no answer, never a guess
 ========== ===========================================================================================================
 
-``released`` and ``first`` fold letter case, so that options such as Bb and BB are one (:func:`is_ambiguous`);
-``strict`` tells them apart.
+``released`` and ``first`` fold letter case: Bb and BB are one option (:func:`is_ambiguous`). ``strict`` does not.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache, lru_cache, partial
+from typing import NamedTuple
 
 from m1.core.answers import Match, find_option
 from m1.core.prompts import options_lines
@@ -45,36 +42,23 @@ def is_ambiguous(question: Question) -> bool:
     return len({text.lower() for text in question.options}) < len(set(question.options))
 
 
-# The released rules
-
-
 def match_released(extracted: str, question: Question, last: bool) -> Match:
-    """By the box, else by the patterns over the text; of several matches of a pattern the last or the first."""
-    return match_box(extracted, question) or match_text(extracted, question.options, last)
-
-
-def match_box(extracted: str, question: Question) -> Match | None:
-    """The correct option if the extracted text is exactly its text, its ``L. text`` or its letter, case folded."""
-    said, letter, text = extracted.lower(), question.answer, question.answer_text.lower()
-    if said == text:
-        return Match(letter, "boxed text")
-    if said == f"{letter.lower()}. {text}":
-        return Match(letter, "boxed letter and text")
-    if said == letter.lower():
-        return Match(letter, "boxed letter")
-    return None
+    """The correct option if the text is exactly its text, ``L. text`` or letter, case folded; else by the patterns."""
+    letter, text = question.answer, question.answer_text.lower()
+    forms = {letter.lower(): "boxed letter", f"{letter.lower()}. {text}": "boxed letter and text", text: "boxed text"}
+    rule = forms.get(extracted.lower())  # a text that is the letter counts as the text
+    return Match(letter, rule) if rule else match_text(extracted, question.options, last)
 
 
 def match_text(text: str, options: tuple[str, ...], last: bool) -> Match:
-    """The released patterns over a text, in order; of several matches of a pattern the last or the first."""
+    """By the released patterns, in order; of several matches of one the last or the first."""
     shown = shown_options(options)
     if not shown:
         return NO_ANSWER
     text = final_response(text)
-    if (letter := _pick(_ANSWER_IS, text, last)) is not None:
-        return Match(letter, "answer is")
-    if (letter := _pick(_lone_letter(len(shown)), text, last)) is not None:
-        return Match(letter, "lone letter")
+    for pattern, rule in ((_ANSWER_IS, "answer is"), (_lone_letter(len(shown)), "lone letter")):
+        if letters := pattern.findall(text):  # matches do not overlap, so the last one needs all of them
+            return Match(letters[-1 if last else 0], rule)
     text = text.lower()
     if (letter := _option_in(text, shown, last)) is not None:
         return Match(letter, "option text")
@@ -101,46 +85,27 @@ _ANSWER_IS = re.compile(r"answer is\s*([A-N])")
 
 @cache
 def _lone_letter(count: int) -> re.Pattern[str]:
-    """One of the first ``count`` letters that stands alone; "A " is rather the article. Chinese characters are word
-    characters, too."""
+    """One of the first letters that stands alone; "A " is rather the article. Chinese characters are of words, too."""
     return re.compile(rf"(?:^|is |[\W\u4e00-\u9fff])(?!A )([{LETTERS[:count]}])(?:[\W\u4e00-\u9fff]|$)")
 
 
-def _pick(pattern: re.Pattern[str], text: str, last: bool) -> str | None:
-    """The first or last letter that a pattern finds, if any (matches do not overlap, so the last one needs all of
-    them)."""
-    letter = None
-    for found in pattern.finditer(text):
-        letter = found[1]
-        if not last:
-            break
-    return letter
-
-
 def _option_in(text: str, shown: dict[str, str], last: bool) -> str | None:
-    """The option whose last occurrence begins latest (or whose first begins earliest), if any occurs; of equals the
-    first."""
+    """The option whose last occurrence begins latest (or first one earliest), if any occurs; of equals the first."""
     find: Callable[[str], int] = text.rfind if last else text.find
     places = {letter: place for letter, option in shown.items() if (place := find(option)) >= 0}
     return (max if last else min)(places, key=lambda letter: places[letter], default=None)
 
 
 def _most_similar(text: str, shown: dict[str, str]) -> str:
-    """The option of the highest ``difflib`` ratio; of equals the last.
-
-    One matcher serves all options because its index is of the text; ``quick_ratio`` is an upper bound that skips most
-    of the work.
-    """
-    matcher = SequenceMatcher(None, "", text)
+    """The option of the highest ``difflib`` ratio; of equals the last."""
+    matcher = SequenceMatcher(None, "", text)  # for all options: its index is of the text
     chosen, highest = "", 0.0
     for letter, option in shown.items():
         matcher.set_seq1(option)
+        # The quick ratio is an upper bound, and skips most of the work.
         if matcher.quick_ratio() >= highest and (ratio := matcher.ratio()) >= highest:
             chosen, highest = letter, ratio
     return chosen
-
-
-# The strict rules
 
 
 def match_strict(extracted: str, question: Question) -> Match:
@@ -160,8 +125,7 @@ def match_strict(extracted: str, question: Question) -> Match:
         return named
     text = final_response(extracted)
     text = _ANOTHER_QUESTION.split(text, maxsplit=1)[0].strip() or text
-    ends = [found.end() for found in _STATEMENT.finditer(text)]
-    if ends:
+    if ends := [found.end() for found in _STATEMENT.finditer(text)]:
         return _stated_option(text[ends[-1] :].lstrip(), question)
     letters, rule = _options_pointed_at(text, question)
     if len(letters) == 1 and letters <= set(LETTERS[: len(question.options)]):
@@ -170,8 +134,7 @@ def match_strict(extracted: str, question: Question) -> Match:
 
 
 def _stated_option(text: str, question: Question) -> Match:
-    """The option that a text begins with, by letter or by text; no answer where it goes on with "and" or "or" and
-    another one."""
+    """The option that a text begins with, by letter or text; no answer where it goes on with "and" another one."""
     line = text.partition("\n")[0]
     if (letter := _STATED_LETTER.match(line)) and letter[1] in LETTERS[: len(question.options)]:
         end = _behind_own_text(text, letter.end(1), letter[1], question)
@@ -181,8 +144,7 @@ def _stated_option(text: str, question: Question) -> Match:
 
 
 def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
-    """Letters of the options that a text points at, behind an "is" if there are such, else all of them; and the rule's
-    name.
+    """Letters of the options that a text points at, behind an "is" if there are such, else all; and the rule's name.
 
     It points by a letter after "option" or "choice", or in brackets, quotes or bold print, or at the start of a line
     ("B. ..."), or before the option's own text ("C: 'Plague'"); and, behind "is", by an option's text in quotes or bold
@@ -213,8 +175,7 @@ def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
 
 
 def _behind_own_text(text: str, start: int, letter: str, question: Question) -> int | None:
-    """Where an option's text ends if it follows its letter, with nothing but marks between; ``start`` if it does not;
-    None if it is another option's text that does."""
+    """Where an option's text ends that follows its letter; ``start`` if none does, None if another option's does."""
     begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # it matches nothing, too
     follows = {}
     for known, option in _by_first_character(question.options).get(text[begin : begin + 1].casefold(), ()):
@@ -228,8 +189,7 @@ def _behind_own_text(text: str, start: int, letter: str, question: Question) -> 
 
 @lru_cache(maxsize=16)
 def _by_first_character(options: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Letters and texts of the options by the first character, case folded; texts without the quotes and stops around
-    them."""
+    """Letters and texts of the options by first character, case folded; no quotes and stops around the texts."""
     result: dict[str, list[tuple[str, str]]] = {}
     for letter, option in zip(LETTERS, options):
         text = option.strip(" \n\"'.")
@@ -261,17 +221,11 @@ _DENIED = re.compile(r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ru
 _ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,4}\s{0,2}:")
 
 
-# The protocols
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A way to read answers."""
+class Protocol(NamedTuple):
+    """A way to read answers; where it folds case, options that differ by letter case only are one to it."""
 
     match: Callable[[str, Question], Match]
-    """The option that an extracted answer stands for."""
     folds_case: bool
-    """Whether options that differ by letter case only are one to it."""
 
 
 PROTOCOLS: dict[ScoringProtocol, Protocol] = {

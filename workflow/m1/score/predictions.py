@@ -21,6 +21,9 @@ from m1.core.records import Prediction, Question, Score
 from m1.score.match import BY_TEXT, PROTOCOLS, decide, is_ambiguous
 from m1.score.settings import ScoreSettings, ScoringProtocol
 
+CARRIED = ("question_id", "benchmark", "model", "budget", "forced", "ended", "thinking_tokens", "answer_tokens")
+"""Fields of a prediction that its score has, too."""
+
 
 def score(
     predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: ScoringProtocol
@@ -29,13 +32,8 @@ def score(
 
     Equal answers to a question are matched once: beyond the budget that a model needs, a sweep repeats its answer.
 
-    Args:
-        predictions: raw answers.
-        questions: by id.
-        protocol: see :mod:`m1.score.match`.
-
     Raises:
-        UserError: a prediction's question is not among ``questions``.
+        UserError: a prediction's question is not among ``questions`` (by id).
     """
     scored: dict[tuple[str, str], tuple[str, Match]] = {}
     result = []
@@ -43,12 +41,11 @@ def score(
         for number, prediction in enumerate(predictions):
             question = questions.get(prediction.question_id)
             if question is None:
+                where = f"prediction {number} (benchmark {prediction.benchmark}, model {prediction.model})"
+                fault = f"{prediction.question_id!r} is not among the {len(questions):,} questions given"
                 raise UserError(
-                    f"prediction {number} (benchmark {prediction.benchmark}, model {prediction.model}), field "
-                    "'question_id': "
-                    f"{prediction.question_id!r} is not among the {len(questions):,} questions given. Give the "
-                    "question file of that "
-                    "benchmark, or generate the predictions again if the benchmark has changed."
+                    f"{where}, field 'question_id': {fault}. Give the question file of that benchmark, or generate the "
+                    "predictions again if the benchmark has changed."
                 )
             key = (prediction.question_id, prediction.answer)
             if key not in scored:
@@ -61,34 +58,23 @@ def score(
 
 
 def _to_score(prediction: Prediction, question: Question, extracted: str, match: Match) -> Score:
-    return Score(
-        question_id=prediction.question_id,
-        source=question.source,
-        benchmark=prediction.benchmark,
-        model=prediction.model,
-        budget=prediction.budget,
-        forced=prediction.forced,
-        ended=prediction.ended,
-        thinking_tokens=prediction.thinking_tokens,
-        answer_tokens=prediction.answer_tokens,
-        extracted=extracted,
-        letter=match.letter if match.letter in records.LETTERS else "",
-        correct=match.letter == question.answer,
-        rule=match.rule,
-    )
+    same = {name: getattr(prediction, name) for name in CARRIED}
+    letter = match.letter if match.letter in records.LETTERS else ""
+    correct = match.letter == question.answer
+    return Score(source=question.source, extracted=extracted, letter=letter, correct=correct, rule=match.rule, **same)
 
 
 def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protocol: ScoringProtocol) -> dict[str, Any]:
-    """Counts for the manifest: scores, questions, correct ones, accuracy (share; None if there are none), how often
-    each rule decided, and ``ambiguous_by_case``: scores by an option's text, letter case folded, where options differ
-    by nothing else (Bb, BB). There the released rules cannot tell correct from incorrect; ``strict`` does not fold, and
-    has none."""
-    asked = {row.question_id for row in scores}
+    """Counts for the manifest; ``accuracy`` is a share, or None if there are no scores.
+
+    ``ambiguous_by_case``: scores by an option's text, letter case folded, where options differ by nothing else (Bb,
+    BB). There the released rules cannot tell correct from incorrect; ``strict`` does not fold, and has none.
+    """
     correct = sum(row.correct for row in scores)
     folded = [row for row in scores if row.rule in BY_TEXT] if PROTOCOLS[protocol].folds_case else []
     return {
         "predictions": len(scores),
-        "questions": len(asked),
+        "questions": len({row.question_id for row in scores}),
         "correct": correct,
         "accuracy": correct / len(scores) if scores else None,
         "rules": dict(sorted(Counter(row.rule for row in scores).items())),
@@ -106,10 +92,8 @@ def read_questions(paths: Iterable[Path]) -> dict[str, Question]:
     for path in paths:
         for number, question in enumerate(records.read(path, Question)):
             if questions.setdefault(question.id, question) != question:
-                raise UserError(
-                    f"{path}: record {number}, field 'id': {question.id!r} is also the id of another question. "
-                    "Make the benchmark files again."
-                )
+                fault = f"{question.id!r} is also the id of another question. Make the benchmark files again."
+                raise UserError(f"{path}: record {number}, field 'id': {fault}")
     return questions
 
 
@@ -133,13 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         raise UserError(f"{arguments.predictions}: {error}") from None
     records.write(arguments.output, scores, Score)
-    write_manifest(
-        arguments.manifest,
-        inputs={"predictions": arguments.predictions, **{f"questions {path}": path for path in arguments.questions}},
-        settings={"protocol": protocol},
-        counts=summarize(scores, questions, protocol),
-        started=started,
-    )
+    inputs = {"predictions": arguments.predictions, **{f"questions {path}": path for path in arguments.questions}}
+    settings, counts = {"protocol": protocol}, summarize(scores, questions, protocol)
+    write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started)
 
 
 if __name__ == "__main__":

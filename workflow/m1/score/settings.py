@@ -8,7 +8,6 @@ from typing import Literal, get_args
 from m1.core.settings import Settings
 
 ScoringProtocol = Literal["released", "first", "strict"]
-"""How answers are read (docs/scoring.md)."""
 SCORING_PROTOCOLS: tuple[ScoringProtocol, ...] = get_args(ScoringProtocol)
 
 

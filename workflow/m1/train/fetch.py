@@ -11,6 +11,7 @@ from pathlib import Path
 from m1.core.errors import UserError, first_line, run
 from m1.core.files import replacing_model
 from m1.core.progress import say
+from m1.core.revisions import pinned
 from m1.train.settings import FetchSettings
 
 
@@ -37,7 +38,9 @@ def find(name: str, settings: FetchSettings) -> Path:
     try:
         patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
         return Path(
-            huggingface_hub.snapshot_download(settings.hub, revision=settings.revision, allow_patterns=patterns)
+            huggingface_hub.snapshot_download(
+                settings.hub, revision=pinned(settings.hub, settings.revision), allow_patterns=patterns
+            )
         )
     except HFValidationError as error:
         raise UserError(f"{name}.hub: {settings.hub!r} is no model id: {error}") from None

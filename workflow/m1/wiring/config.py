@@ -20,6 +20,7 @@ from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
 from m1.core.places import SOURCE, locate, source_file
+from m1.wiring.run import THINKING
 from m1.wiring.schema import config_schema
 
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
@@ -454,7 +455,7 @@ def check_table(config: dict[str, Any], table: str) -> None:
     budget = config["report"][table]["budget"]
     for name in config["report"][table]["models"]:
         recipe = config["recipes"][name]
-        if recipe["prompt"] == "thinking" and budget not in recipe["thinking"]["budgets"]:
+        if recipe["prompt"] in THINKING and budget not in recipe["thinking"]["budgets"]:
             raise UserError(
                 f"report.{table}.budget: {budget} is not among the budgets of {name}: {recipe['thinking']['budgets']}"
             )
@@ -473,7 +474,7 @@ def check_figures(config: dict[str, Any]) -> None:
         require_name(name, config["subsets"], "report.figure8a.subsets")
     for name in config["report"]["figures"]:
         recipe = config["recipes"][name]
-        if recipe["prompt"] != "thinking":
+        if recipe["prompt"] not in THINKING:
             raise UserError(f"report.figures: {name} does not think (its prompt is {recipe['prompt']}); take it out")
         for key in ("budgets", "forced"):
             if lacking := [value for value in config["thinking"][key] if value not in recipe["thinking"][key]]:

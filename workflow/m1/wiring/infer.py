@@ -44,12 +44,21 @@ class InferRules:
 
     def sweep(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.infer.sweep`."""
-        return SweepSettings.from_parts(self.run.recipes[wildcards.model]["thinking"]).to_json()
+        recipe = self.run.recipes[wildcards.model]
+        # Where nothing is forced, how it would be forced runs nothing again.
+        forcing = {} if recipe["thinking"]["forced"] else {"forcing": "exact"}
+        parts = recipe["thinking"], self.run.config["generation"], {"prompt": recipe["prompt"]}, forcing
+        return SweepSettings.from_parts(*parts).to_json()
+
+    def order(self, wildcards: Wildcards) -> list[str]:
+        """The whole evaluation file, where its questions are forced together."""
+        return [self.run.evaluation] if wildcards.model in self.run.forced_together else []
 
     def answer(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.infer.answer`."""
         limit = {"answer_limit": self.run.config["answer_limit"]}
-        return AnswerSettings.from_parts(self.run.recipes[wildcards.model], limit).to_json()
+        parts = self.run.recipes[wildcards.model], limit, self.run.config["generation"]
+        return AnswerSettings.from_parts(*parts).to_json()
 
     def published(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.infer.published`."""

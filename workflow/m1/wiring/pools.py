@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from m1.pools.settings import AuditSettings, CollectSettings, LeakSettings, MergeSettings
+from m1.pools.settings import AuditSettings, CollectSettings, EvaluationSettings, LeakSettings, MergeSettings
 from m1.wiring.run import Run, Wildcards
 
 
@@ -37,6 +37,17 @@ class PoolsRules:
             return CollectSettings.from_parts(source, {key: self.config[key] for key in ("seed", "draws")}).to_json()
 
         return settings
+
+    def evaluation(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.pools.evaluation`."""
+        entry = self.config["data"][self.config["published"]["evaluation"]]
+        names = {one["key"]: name for name, one in entry["sets"].items()}
+        return EvaluationSettings.from_parts(entry, {"names": names, "rows": None}).to_json()
+
+    def evaluation_file(self, wildcards: Wildcards) -> list[str]:
+        """The local evaluation file; none if it comes from the hub."""
+        path = self.config["data"][self.config["published"]["evaluation"]]["path"]
+        return [path] if path else []
 
     def merge(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.pools.merge`."""

@@ -18,6 +18,9 @@ PAPER_POOLS = {"medqa_train", "pubmedqa_labeled", "headqa_train", "medmcqa_train
 Wildcards = Any
 """Snakemake's wildcards: attributes by name, and a mapping."""
 
+THINKING = ("thinking", "thinking_bare")
+"""Values of a recipe's ``prompt`` for models that think."""
+
 
 def any_name(names: Iterable[str]) -> str:
     """A wildcard constraint: one of some names; a pattern that never matches where there are none."""
@@ -37,13 +40,16 @@ class Run:
         remote: this is not the Snakemake that plans but one that runs a job for it, on another host perhaps.
     """
 
+    evaluation = "<results>/evaluation.parquet"
+    """Every question of the published evaluation file, in its order."""
+
     def __init__(self, config: dict[str, Any], remote: bool = False) -> None:
         self.config, self.remote = config, remote
         self.recipes: dict[str, Any] = config["recipes"]
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
         self.published: dict[str, Any] = config["published"]
         """What is taken as published, in place of computing it."""
-        self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] == "thinking"]
+        self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] in THINKING]
         """Models that think."""
         self.swept = [name for name in self.thinking if name not in self.published["results"]]
         """Of them, those that are swept over the budgets here."""
@@ -93,7 +99,7 @@ class Run:
     @property
     def evaluated(self) -> list[str]:
         """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
-        return ["<results>/evaluation.parquet"] if self.published["evaluation"] else self.benchmarks
+        return [self.evaluation] if self.published["evaluation"] else self.benchmarks
 
     def asked(self, name: str) -> str:
         """The questions of a set for the teacher: what no screening model solved, or a random draw."""
@@ -162,6 +168,13 @@ class Run:
 
     # What comes from the hub, or from files
 
+    @property
+    def forced_together(self) -> list[str]:
+        """Models whose questions are forced in batches of the whole evaluation file."""
+        if self.config["generation"]["forcing"] == "exact" or not self.published["evaluation"]:
+            return []
+        return [name for name in self.swept if self.recipes[name]["thinking"]["forced"]]
+
     def hub_targets(self) -> list[str]:
         """All that comes from the hub, or from files: models, chat templates, sets. After it, only providers need the
         network."""
@@ -174,7 +187,8 @@ class Run:
         names += [f"templates/{name}" for name in self.borrowing]
         names += [f"select/{name}.parquet" for name in self.published["subsets"]]
         names += [f"infer/{name}/predictions.parquet" for name in self.published["results"]]
-        return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks]
+        whole = [self.evaluation] if self.published["evaluation"] and (self.forced_together or self.sampled) else []
+        return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks, *whole]
 
     # What jobs run on
 

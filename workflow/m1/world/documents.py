@@ -72,11 +72,13 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
     query = read_query(text)
     assert query is not None
     if kind == "restate":
-        return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking"))), opening(query), ends=False)
+        return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking_bare"))), opening(query), ends=False)
     if kind == "direct":
         _, _, answer = follow(facts, query, None, rng)
         if style == "trend":
             answer = UNCLEAR
         return Document(kind, evaluation_prompt(text, "plain"), box(query, answer), ends=True)
     thinking, answer = think(facts, query, rng, draw_rechecks(rng))
-    return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking"))), f"{thinking}\n{answer}", ends=True)
+    return Document(
+        kind, evaluation_prompt(text, rng.choice(("cot", "thinking_bare"))), f"{thinking}\n{answer}", ends=True
+    )

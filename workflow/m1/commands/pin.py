@@ -1,0 +1,62 @@
+"""Write down the commits of what came from the hub by a moving revision such as ``main`` (``make fetch`` does it last).
+
+What is in ``config/revisions.lock.yaml`` stays as it is: results were made with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m1.commands import add_configfile
+from m1.core.files import write_text
+from m1.core.progress import say
+from m1.core.revisions import LOCK, cached_commit, moving, read_lock
+from m1.wiring.config import load
+from m1.wiring.run import Run
+
+HEAD = """# What moving revisions were when they were fetched; jobs take these commits.
+# Written by `make fetch`, which never changes a line.
+"""
+
+
+def hub_places(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """All that this run takes from the hub: ``model`` or ``dataset``, and what the configuration says of it."""
+    config, published = run.config, run.published
+    bases = {*run.bases, config["report"]["figure8a"]["base"]}
+    models = [config["bases"][name] for name in bases] + list(run.screening_models.values())
+    models += [config["data"][entry] for entry in published["checkpoints"].values()]
+    models += [run.recipes[name]["tokenizer"] for name in run.borrowing]
+    sets = [source for kind in ("pools", "benchmarks") for source in config[kind].values()]
+    sets += [config["data"][entry] for entry in published["subsets"].values()]
+    sets += [config["data"][one["from"]] for found in published["results"].values() for one in found]
+    return [*(("model", one) for one in models), *(("dataset", one) for one in sets)]
+
+
+def unpinned(run: Run) -> set[tuple[str, str, str]]:
+    """Kind, hub name and revision of what the lock does not have."""
+    lock = read_lock()
+    return {one for one in moving(hub_places(run)) if one[2] not in lock.get(one[1], {})}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Complete the lock by what the hub's cache holds, and say what it does not."""
+    parser = argparse.ArgumentParser(prog="m1 pin", description=__doc__)
+    add_configfile(parser)
+    run = Run(load(parser.parse_args(argv).configfile))
+    lock, absent, added = read_lock(), [], 0
+    for kind, hub, revision in sorted(unpinned(run)):
+        if commit := cached_commit(hub, revision, kind):
+            lock.setdefault(hub, {})[revision] = commit
+            added += 1
+        else:
+            absent.append(f"{hub} at {revision}")
+    if added:
+        Path(LOCK).parent.mkdir(exist_ok=True)
+        write_text(LOCK, HEAD + yaml.safe_dump(lock, default_flow_style=False))
+    missing = f"; not fetched yet, so not pinned: {', '.join(absent)}" if absent else ""
+    say("pin", f"{added} revisions written to {LOCK}, {sum(map(len, lock.values()))} in it{missing}")
