@@ -36,6 +36,11 @@ def test_options_follow_one_generator(counts: list[int], seed: int, spend_first:
     assert [[chr(65 + place) for place in order] for order in orders] == expected[spend_first and counts != [] :]
 
 
+def test_the_order_that_the_authors_printed_comes_out() -> None:
+    """MedQA's record 2 ("A mother brings her 3-week-old infant …") is C, D, A, B of the published options."""
+    assert list(draws.option_orders([4] * 3, 42, spend_first=True))[2] == [2, 3, 0, 1]
+
+
 def test_a_question_with_one_option_or_none_draws_nothing() -> None:
     assert list(draws.option_orders([1, 4, 0, 4], 42, False))[1::2] == list(draws.option_orders([4, 4], 42, False))
 

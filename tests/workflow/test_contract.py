@@ -87,7 +87,7 @@ def rewrite_every_module(project: Project) -> None:
 
 def own_notes(project: Project) -> None:
     """Scope notes of a user's file for the labeller."""
-    project.path("notes.tsv").write_text("Name\tScope Notes\n")
+    (project.folder / "notes.tsv").write_text("Name\tScope Notes\n")
     project.configure(labeller={"notes": "notes.tsv"})
 
 

@@ -202,6 +202,7 @@ class ReportRules:
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
             "pools_collect_benchmark": [f"benchmarks/{name}.json" for name in config["benchmarks"]],
             "pools_merge": ["pools/merged.json"],
+            "pools_leaks": ["pools/leaks.json"] if run.sampled else [],
             "screen_attempt": [f"screen/{name}.json" for name in screens if name not in run.providers],
             "screen_ask": [f"screen/{name}.json" for name in screens if name in run.providers],
             "screen_hard": ["screen/hard.json"] if screens else [],
