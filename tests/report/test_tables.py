@@ -250,6 +250,10 @@ def test_table_3_says_where_it_is_the_published_one(tmp_path: Path) -> None:
     wide, long = table3(tmp_path, [row], ["medqa", "headqa", "medmcqa", "pubmedqa"])
     assert wide[1][-1] == "yes"
     assert {line[-1] for line in long[1:]} == {"yes"}
+    wide, _ = table3(
+        tmp_path, [CountRow("Kept", None, ("merged.parquet",), total=999)], ["medqa", "headqa", "medmcqa", "pubmedqa"]
+    )
+    assert wide[1][-3:] == ["1000", "999", "no"]
 
 
 def test_table_3_has_no_published_column_for_a_pool_that_the_paper_lacks(tmp_path: Path) -> None:

@@ -118,7 +118,8 @@ def count_table(
                 f"table3, row {row.label!r}: no published row is named {row.published!r}; "
                 f"the names are {', '.join(published['Dataset'])}, or null for none"
             )
-        reference = {} if matches.empty else matches.iloc[0].to_dict()
+        reference = {} if row.total is None else {"Summation": row.total}
+        reference |= {} if matches.empty else matches.iloc[0].to_dict()
         equal = {heading: value == reference[heading] for heading, value in cells.items() if heading in reference}
         whole = YES_NO[all(equal.values())] if equal else None
         wide.append({"Dataset": row.label, **_add_published(cells, reference, published), "as published": whole})
