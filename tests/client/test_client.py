@@ -110,6 +110,7 @@ def test_only_what_decides_the_answer_is_in_the_key() -> None:
         "price_prompt": 9,
         "name": "x",
         "rule": None,
+        "notes": None,
     }
     assert all(REQUESTS[0].key(provider(**{name: value})) == key for name, value in same.items())
     other = {"model": "x", "temperature": None, "max_tokens": 9}

@@ -17,7 +17,7 @@ STEPS = {
     "m1.pools.merge": "without_options",
     "m1.screen.hard": "lost_classes",
     "m1.distill.traces": "teacher_prompt",
-    "m1.select.sample": "draw_balanced",
+    "m1.select.sample": "correct_samples",
     "m1.train.sft": "encode_all",
     "m1.infer.sweep": "shares",
     "m1.score.predictions": "_to_score",
@@ -32,7 +32,7 @@ EDITS = {
     "a called function": ("m1.distill.traces", "core/curation.py", "extract_boxed(answer)", "str(answer)"),
     "a function called by what is called": ("m1.score.predictions", "core/answers.py", "text.rfind(", "text.find("),
     "a default": ("m1.infer.sweep", "engines/protocol.py", "temperature: float = 0.0", "temperature: float = 0.1"),
-    "the order of arguments": ("m1.select.sample", "select/sample.py", "generator.choice(sorted(node))", "max(node)"),
+    "the order of arguments": ("m1.select.sample", "core/draws.py", "_take(tree, generator)", "_take(generator, tree)"),
     "a decorator": (
         "m1.train.sft",
         "train/trainer.py",

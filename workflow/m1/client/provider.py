@@ -62,6 +62,8 @@ class Provider:
     """Settings of the batch endpoint (see :mod:`m1.client.batch`); None for live calls."""
     rule: str | None
     """Rule of :func:`m1.core.curation.passes_curation` for a teacher; None for another."""
+    notes: str | None
+    """File of scope notes for a labeller (:func:`m1.select.rubrics.with_notes`); None for those of the package."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], title: str) -> Provider:
@@ -133,16 +135,18 @@ def _check_batch(batch: Mapping[str, Any], title: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """One user turn, no system turn; ``seed`` is sent where given."""
+    """One user turn, after a system turn where there is one; ``seed`` is sent where given."""
 
     prompt: str
     seed: int | None = None
+    system: str | None = None
 
     def body(self, provider: Provider) -> dict[str, Any]:
         """What decides the answer: model, messages and sampling settings."""
+        turns = {"system": self.system, "user": self.prompt}
         body = {
             "model": provider.model,
-            "messages": [{"role": "user", "content": self.prompt}],
+            "messages": [{"role": role, "content": text} for role, text in turns.items() if text is not None],
             "temperature": provider.temperature,
             provider.limit_field: provider.max_tokens,
             **provider.extra,

@@ -13,6 +13,7 @@ from typing import Any
 from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all
 from m1.core import records
 from m1.core.answers import extract_boxed
+from m1.core.counts import PUBLISHED
 from m1.core.curation import CURATION_RULES, CurationRule, passes_curation
 from m1.core.errors import UserError, run
 from m1.core.files import replacing, write_manifest
@@ -78,6 +79,7 @@ def write_traces(
     sources = sorted({question.source for question in questions})
     return {
         "questions": len(questions),
+        "answered": len(questions) - sum(verdicts[source, "failed"] for source in sources),
         "correct_by_one_rule_only": by_one_rule,
         "verdicts": {name: sum(verdicts[source, name] for source in sources) for name in VERDICTS},
         "sources": {source: {name: verdicts[source, name] for name in VERDICTS} for source in sources},
@@ -99,6 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dropped", required=True, help="Parquet of the other traces, in question order")
     parser.add_argument("--differing", required=True, help="CSV of answers that are correct by one of the rules only")
     parser.add_argument("--manifest", required=True, help="JSON: counts, tokens, dollars")
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
 
@@ -112,8 +115,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, f"distill {provider.name}")
         counts = write_traces(questions, completions, provider, paths)
-    inputs, spent = {"questions": arguments.questions}, asdict(spending)
-    write_manifest(arguments.manifest, inputs=inputs, settings=settings, counts=counts, started=started, spending=spent)
+    write_manifest(
+        arguments.manifest,
+        inputs={"questions": arguments.questions},
+        settings=settings,
+        counts=counts,
+        started=started,
+        published=arguments.published,
+        spending=asdict(spending),
+    )
     correct = counts["verdicts"]["correct"]
     others = [(name.replace("_", " "), count) for name, count in counts["verdicts"].items() if name != "correct"]
     dropped = ", ".join(f"{count:,} {name}" for name, count in others if count)

@@ -49,6 +49,8 @@ class CountRow:
     """Name of the row in the published table; None for a row that the paper lacks."""
     files: tuple[str, ...]
     """Records that are counted together."""
+    total: int | None = None
+    """The published sum of a row that only the authors' code has, not the paper."""
 
 
 @dataclass(frozen=True)

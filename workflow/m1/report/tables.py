@@ -27,6 +27,7 @@ POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa"
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
 MISSING = "missing"
 """What stands in a cell that this run cannot fill."""
+YES_NO = {True: "yes", False: "no"}
 
 
 def accuracy_table(
@@ -91,7 +92,8 @@ def _published_row(published: pd.DataFrame, row: AccuracyRow, group: str, name: 
 def count_table(
     rows: Sequence[CountRow], counts: Sequence[Mapping[str, int]], columns: Sequence[str], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 3: questions per pool at each step of the curation, and its long form with the published counts.
+    """Table 3: questions per pool at each step of the curation, and its long form with the published counts; both say
+    whether they are equal.
 
     Args:
         rows: in the order shown.
@@ -116,10 +118,14 @@ def count_table(
                 f"table3, row {row.label!r}: no published row is named {row.published!r}; "
                 f"the names are {', '.join(published['Dataset'])}, or null for none"
             )
-        reference = {} if matches.empty else matches.iloc[0].to_dict()
-        wide.append({"Dataset": row.label, **_add_published(cells, reference, published)})
+        reference = {} if row.total is None else {"Summation": row.total}
+        reference |= {} if matches.empty else matches.iloc[0].to_dict()
+        equal = {heading: value == reference[heading] for heading, value in cells.items() if heading in reference}
+        whole = YES_NO[all(equal.values())] if equal else None
+        wide.append({"Dataset": row.label, **_add_published(cells, reference, published), "as published": whole})
         long += [
             {"dataset": row.label, "source": heading, "count": value, "published": reference.get(heading)}
+            | {"equal": YES_NO[equal[heading]] if heading in equal else None}
             for heading, value in cells.items()
         ]
     return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"published": "Int64"})

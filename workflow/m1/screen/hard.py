@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from m1.core.counts import PUBLISHED
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help=f"JSON: {HardSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="questions, Parquet")
     parser.add_argument("--manifest", required=True, type=Path)
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started, settings = time.time(), HardSettings.from_json(arguments.settings)
     questions = read(arguments.questions, Question)
@@ -71,7 +73,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     by_source = dict(Counter(question.source for question in hard))
     counts = {"questions": len(questions), "correct": correct, "hard": len(hard), "hard_by_source": by_source}
     inputs = {"questions": arguments.questions, **{path.stem: path for path in arguments.answers}}
-    write_manifest(arguments.manifest, inputs=inputs, settings=asdict(settings), counts=counts, started=started)
+    write_manifest(
+        arguments.manifest,
+        inputs=inputs,
+        settings=asdict(settings),
+        counts=counts,
+        started=started,
+        published=arguments.published,
+    )
     say("screen", f"{len(questions):,} questions, {len(hard):,} solved by none")
 
 
