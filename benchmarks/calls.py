@@ -58,6 +58,7 @@ SETTINGS: dict[str, Any] = {
     "max_retries": 12,
     "max_dollars": None,
     "batch": None,
+    "notes": None,
     "price_prompt": 1.0,
     "price_completion": 10.0,
     "rule": "strict",

@@ -26,7 +26,8 @@ from adder import Adder, running
 from m1.client import attempt as attempts
 from m1.client import scheduler
 from m1.client.attempt import retry_after
-from m1.client.complete import Completion, Provider, Request, Spending, complete_all, split_message
+from m1.client.complete import Completion, Provider, Request, Spending, complete_all
+from m1.client.provider import split_message
 from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World
@@ -109,6 +110,7 @@ def test_only_what_decides_the_answer_is_in_the_key() -> None:
         "price_prompt": 9,
         "name": "x",
         "rule": None,
+        "notes": None,
     }
     assert all(REQUESTS[0].key(provider(**{name: value})) == key for name, value in same.items())
     other = {"model": "x", "temperature": None, "max_tokens": 9}

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from adder import PATHS
 from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run
-from m1.client import backlog, collect, endpoint
+from m1.client import backlog, endpoint
+from m1.client import batch as batches
 from m1.client.attempt import is_refusal
-from m1.client.results import read_line
+from m1.client.endpoint import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
 from serving import serving
@@ -176,7 +177,7 @@ def test_a_provider_that_stumbles(store: Store) -> None:
 
 def test_files_that_stay_short_are_believed_in_the_end(store: Store) -> None:
     with serving(BatchServer()) as server:
-        server.faults["content"].extend(["short"] * collect.TRIES)
+        server.faults["content"].extend(["short"] * batches.TRIES)
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         run(provider, requests, store)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m1.client.provider import Completion
-from m1.client.spending import Ledger
+from m1.client.provider import Completion, Ledger
 from m1.core.files import digest
 from m1.core.store import Store
 from test_client import provider

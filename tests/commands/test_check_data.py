@@ -19,8 +19,11 @@ import pytest
 import yaml
 from m1.commands import check_data as check
 from m1.core.errors import UserError
+from m1.core.files import write_manifest
 from m1.core.layouts import LAYOUTS
 from m1.core.settings import Source
+from m1.wiring.config import load
+from m1.wiring.run import Run
 from runs import demo, demo_run, published_run
 
 ROWS = [{"question": f"Which is {n}?", "options": {"A": "a", "B": "b"}, "answer_idx": "ABX"[n % 3]} for n in range(9)]
@@ -230,3 +233,24 @@ def test_the_registry_is_whole() -> None:
     with open(REGISTRY.parents[1] / "resources" / "paper" / "benchmarks.csv", newline="", encoding="utf-8") as stream:
         sizes = {row["key"]: int(row["n"]) for row in csv.DictReader(stream)}
     assert {key: one["rows"] for key, one in data["m1_eval_data"]["sets"].items()} == sizes
+
+
+def test_counts_of_the_curation_stand_beside_the_papers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "results"
+    run = Run(load([REGISTRY.parent / "paper.yaml"], {"pathvars": {"results": str(results)}}))
+    (results / "pools").mkdir(parents=True)
+    counts, file = {"collected": 196_157, "merged": 192_000}, run.published_counts[0]
+    write_manifest(
+        results / "pools/merged.json", inputs={}, settings={}, counts=counts, started=time.time(), published=file
+    )
+    rows = check.step_counts(run)
+    found = {(row["step"], row["count"]): (row["found"], row["equal"]) for row in rows}
+    assert found["pools/merged", "collected"] == (196_157, "yes")
+    assert found["pools/merged", "merged"] == (192_000, "no")
+    assert found["select/m1k", "sources.medqa"] == (None, "")
+    check.tell_counts(rows, tmp_path / "counts.csv")
+    said = capfd.readouterr().out
+    assert "pools/merged: 1 of 2 as published; merged 192000 (published 192,023)" in said
+    assert "select/m1k: not made yet" in said
+    assert len((tmp_path / "counts.csv").read_text().splitlines()) == len(rows) + 1
+    assert check.step_counts(demo_run()) == []

@@ -22,7 +22,7 @@ from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question, Trace
 from m1.core.store import Store
 from m1.distill.traces import teacher_prompt
-from m1.select.domains import domain_prompt, read_qualifiers
+from m1.select.rubrics import read_qualifiers, read_task, user_turn
 from m1.wiring.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -113,6 +113,7 @@ def test_published_subsets_and_screens_decide_what_is_asked(tmp_path: Path) -> N
         "name": "screen",
         "model": "small",
         "rule": None,
+        "notes": None,
         "max_dollars": None,
         "price_completion": 1,
     }
@@ -135,9 +136,9 @@ def test_questions_that_are_there_are_counted_and_looked_up(tmp_path: Path) -> N
     with Store(tmp_path / "store" / "teacher") as store:
         store.put_many((Request(teacher_prompt(question)).key(teacher), answer()) for question in hard[:45])
     qualifiers = read_qualifiers(ROOT / "resources/mesh/qualifiers.csv")
-    template = (ROOT / "resources/prompts/domain.txt").read_text()
+    task = read_task(ROOT / "resources/prompts/domain.txt")
     with Store(tmp_path / "store" / "labeller") as store:
-        store.put(Request(domain_prompt(template, qualifiers, hard[0])).key(labeller), answer())
+        store.put(Request(user_turn(qualifiers, hard[0]), system=task).key(labeller), answer())
 
     rows = steps(make_plan(config))
     assert all(rows[name].exact for name in ("distill hard", "distill random_1k", "select domains"))

@@ -12,6 +12,7 @@ import pytest
 from adder import Adder, addition, running
 from m1.client.complete import Completion
 from m1.core import records
+from m1.core.draws import permutation
 from m1.core.errors import UserError
 from m1.core.records import LETTERS, Question, Trace
 from m1.distill import draw, traces
@@ -202,25 +203,34 @@ def test_rule_must_be_known(tmp_path: Path) -> None:
         distill(tmp_path, SETTINGS | {"rule": None})
 
 
-def test_draw_is_seeded_sized_and_capped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_draw_is_the_start_of_one_shuffle_sized_and_capped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     questions = [addition(n) for n in range(300)]
-    records.write(tmp_path / "all.parquet", questions, Question)
+    records.write(tmp_path / "first.parquet", questions[:200], Question)
+    records.write(tmp_path / "second.parquet", questions[200:], Question)
     records.write(tmp_path / "like.parquet", questions[:80], Question)
+    records.write(tmp_path / "leaks.parquet", [], Question)
 
     def run(size: int | None, seed: int, *flags: str) -> list[Question]:
         settings = json.dumps({"size": size, "share": 0.8, "seed": seed})
-        common = ["--questions", str(tmp_path / "all.parquet"), "--output", str(tmp_path / "drawn.parquet")]
-        draw.main([*common, "--settings", settings, *flags])
+        names = {"leaks": "leaks.parquet", "output": "drawn.parquet", "manifest": "drawn.json"}
+        common = [part for name, file in names.items() for part in (f"--{name}", str(tmp_path / file))]
+        pools = [str(tmp_path / "first.parquet"), str(tmp_path / "second.parquet")]
+        draw.main(["--questions", *pools, *common, "--settings", settings, *flags])
         return records.read(tmp_path / "drawn.parquet", Question)
 
     drawn = run(80, 42)
-    assert len(drawn) == len({q.id for q in drawn}) == 100
+    assert drawn == [questions[place] for place in permutation(300, 42)[:100]]
     assert drawn == run(None, 42, "--like", str(tmp_path / "like.parquet"))
+    assert drawn == run(160, 42)[:100], "a smaller set is a part of a larger one"
     assert drawn != run(80, 43)
-    assert drawn == sorted(drawn, key=lambda q: q.id), "in the order of the collection"
     capsys.readouterr()
-    assert run(250, 42) == questions
+    assert len(run(250, 42)) == 300
     assert "300 drawn at random, for 250 correct traces, fewer than the 312 wanted" in capsys.readouterr().out
+    records.write(tmp_path / "leaks.parquet", [drawn[3], drawn[70]], Question)
+    assert run(80, 42) == [question for place, question in enumerate(drawn) if place not in (3, 70)]
+    assert "100 drawn at random, for 80 correct traces, 2 of them left out" in capsys.readouterr().out
+    counts = json.loads((tmp_path / "drawn.json").read_text())["counts"]
+    assert (counts["drawn"], counts["leaks"], counts["questions"]) == (100, 2, 98)
     with pytest.raises(UserError, match=r"missing\.parquet"):
         run(None, 42, "--like", str(tmp_path / "missing.parquet"))
     for size, flags in ((None, ()), (80, ("--like", str(tmp_path / "like.parquet")))):

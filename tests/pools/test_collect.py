@@ -9,14 +9,17 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.core import records
+from m1.core.draws import permutation
 from m1.core.errors import UserError
 from m1.core.layouts import YES_NO_MAYBE, Parts
 from m1.core.records import LETTERS, Question
@@ -38,6 +41,7 @@ SETTINGS: dict[str, Any] = {
     "part": None,
     "limit": None,
     "shuffle_options": False,
+    "draws": "exact",
     "seed": 42,
     "invalid": "error",
     "optional": False,
@@ -136,6 +140,10 @@ def test_parts_of_one_seed_share_nothing(tmp_path: Path) -> None:
     assert len(first) == len(second) == 15
     assert not first & second
     assert first != {row["question"] for row in published(15)}
+    order = permutation(30, 0)
+    assert [[question.stem for question in half] for half in halves] == [
+        [f"Which is {place}?" for place in places] for places in (order[:15], order[15:])
+    ]
     other = run(tmp_path, path=path, part={"seed": 1, "take": "first", "size": 15})
     assert {question.stem for question in other} != first
     for part in (
@@ -147,12 +155,59 @@ def test_parts_of_one_seed_share_nothing(tmp_path: Path) -> None:
             run(tmp_path, path=path, part=part)
 
 
-@given(st.lists(st.tuples(st.integers(2, len(LETTERS)), st.integers(0, 13)), max_size=12), st.integers())
-def test_the_answer_follows_its_option(shapes: list[tuple[int, int]], seed: int) -> None:
-    rows = [Parts("s", None, tuple(str(k) for k in range(size)), LETTERS[correct % size]) for size, correct in shapes]
-    for row, shuffled in zip(rows, collect.shuffle_options(rows, seed), strict=True):
-        assert sorted(shuffled.options) == sorted(row.options)
-        assert shuffled.options[LETTERS.index(shuffled.answer)] == row.options[LETTERS.index(row.answer)]
+@given(st.integers(2, len(LETTERS)), st.integers(0, 13), st.randoms())
+def test_the_answer_follows_its_option(size: int, correct: int, random: Random) -> None:
+    row = Parts("s", None, tuple(str(k // 2) for k in range(size)), LETTERS[correct % size])
+    order = random.sample(range(size), size)
+    shuffled = collect.reorder_options(row, order)
+    assert shuffled.options == tuple(row.options[place] for place in order)
+    answer = row.options[LETTERS.index(row.answer)]
+    assert LETTERS.index(shuffled.answer) == shuffled.options.index(answer), "the first of equal options"
+
+
+def authors_options(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Options as the authors' loaders shuffle them: one generator, whose first shuffle is of the record printed."""
+    generator, found = np.random.default_rng(42), []
+    for row in [rows[0], *rows]:
+        texts = list(row["options"].values())
+        generator.shuffle(texts)
+        found.append(tuple(texts))
+    return found[1:]
+
+
+def test_released_options_are_those_of_the_authors_loaders(tmp_path: Path) -> None:
+    rows = published(40)
+    rows[0]["options"] = {"A": "a", "B": "b", "C": "c"}  # the spent shuffle has as many options as the first record
+    rows[0]["answer_idx"] = "A"
+    rows[7]["answer_idx"] = "Z"  # no question here, but the authors' generator has gone over it
+    path = str(write_lines(tmp_path / "a.jsonl", rows))
+    settings: dict[str, Any] = {"path": path, "shuffle_options": True, "invalid": "drop"}
+    expected = authors_options(rows)
+    del expected[7]
+    assert [question.options for question in run(tmp_path, **settings, draws="released")] == expected
+    assert [question.options for question in run(tmp_path, **settings)] != expected
+    part = {"seed": 0, "take": "second", "size": 20}
+    second = run(tmp_path, **settings, part=part, draws="released")
+    assert {question.options for question in second} <= set(expected), "shuffled along the whole set, then cut"
+
+
+def test_yes_no_maybe_is_shuffled_as_released_only(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"{n}?", "context": {"contexts": ["c"]}, "final_decision": YES_NO_MAYBE[n % 3]} for n in range(9)
+    ]
+    settings: dict[str, Any] = {
+        "path": str(write_lines(tmp_path / "a.jsonl", rows)),
+        "layout": "pubmedqa",
+        "shuffle_options": True,
+    }
+    assert {question.options for question in run(tmp_path, **settings)} == {YES_NO_MAYBE}
+    generator, expected = np.random.default_rng(42), []
+    for _ in range(10):
+        generator.shuffle(options := [*YES_NO_MAYBE])
+        expected.append(tuple(options))
+    found = run(tmp_path, **settings, draws="released")
+    assert [question.options for question in found] == expected[1:]
+    assert [question.answer_text for question in found] == [row["final_decision"] for row in rows]
 
 
 def test_shuffled_letters_are_even_and_ids_do_not_change(tmp_path: Path) -> None:
@@ -161,10 +216,6 @@ def test_shuffled_letters_are_even_and_ids_do_not_change(tmp_path: Path) -> None
     plain, shuffled = run(tmp_path, path=path), run(tmp_path, path=path, shuffle_options=True)
     assert [question.id for question in plain] == [question.id for question in shuffled]
     assert min(Counter(question.answer for question in shuffled)[letter] for letter in "ABCD") > 150
-    yes_no = Parts("s", None, YES_NO_MAYBE, "B")
-    many = Parts("t", None, ("1", "2", "3", "4"), "A")
-    assert collect.shuffle_options([yes_no], 1) == [yes_no]
-    assert collect.shuffle_options([yes_no, many, many], 1)[1:] == collect.shuffle_options([many, many], 1)
 
 
 def test_repeated_records_get_distinct_ids(tmp_path: Path) -> None:

@@ -230,26 +230,40 @@ def test_table_3_counts_by_pool_beside_the_published_counts(tmp_path: Path) -> N
     wide, long = table3(tmp_path, rows, ["medqa", "headqa", "medmcqa", "pubmedqa"])
     paper = pd.read_csv(PAPER / "table3.csv", dtype=str).iloc[0]
     head, first, second = wide
-    assert head == ["Dataset", *(f"{name}{end}" for name in paper.index[1:] for end in ("", " published"))]
+    columns = [f"{name}{end}" for name in paper.index[1:] for end in ("", " published")]
+    assert head == ["Dataset", *columns, "as published"]
     assert first == [
         "All",
         *(part for ours, pool in zip(["5", "0", "7", "1", "13"], paper[1:]) for part in (ours, pool)),
+        "no",
     ]
-    assert second == ["None left", *["0", ""] * 5]
+    assert second == ["None left", *["0", ""] * 5, ""]
     assert long[:3] == [
-        ["dataset", "source", "count", "published"],
-        ["All", "MedQA", "5", paper["MedQA"]],
-        ["All", "HeadQA", "0", paper["HeadQA"]],
+        ["dataset", "source", "count", "published", "equal"],
+        ["All", "MedQA", "5", paper["MedQA"], "no"],
+        ["All", "HeadQA", "0", paper["HeadQA"], "no"],
     ]
-    assert long[-1] == ["None left", "Summation", "0", ""]
+    assert long[-1] == ["None left", "Summation", "0", "", ""]
+
+
+def test_table_3_says_where_it_is_the_published_one(tmp_path: Path) -> None:
+    questions(tmp_path / "merged.parquet", medqa=78, headqa=10, medmcqa=909, pubmedqa=3)
+    row = CountRow("Hard random 1K", "Hard random 1K", ("merged.parquet",))
+    wide, long = table3(tmp_path, [row], ["medqa", "headqa", "medmcqa", "pubmedqa"])
+    assert wide[1][-1] == "yes"
+    assert {line[-1] for line in long[1:]} == {"yes"}
+    wide, _ = table3(
+        tmp_path, [CountRow("Kept", None, ("merged.parquet",), total=999)], ["medqa", "headqa", "medmcqa", "pubmedqa"]
+    )
+    assert wide[1][-3:] == ["1000", "999", "no"]
 
 
 def test_table_3_has_no_published_column_for_a_pool_that_the_paper_lacks(tmp_path: Path) -> None:
     questions(tmp_path / "merged.parquet", mine=2)
     wide, _ = table3(tmp_path, [CountRow("All", None, ("merged.parquet",))], ["mine", "medqa"])
     assert wide == [
-        ["Dataset", "mine", "MedQA", "MedQA published", "Summation", "Summation published"],
-        ["All", "2", "0", "", "2", ""],
+        ["Dataset", "mine", "MedQA", "MedQA published", "Summation", "Summation published", "as published"],
+        ["All", "2", "0", "", "2", "", ""],
     ]
 
 
@@ -267,7 +281,7 @@ def test_table_3_counts_traces_by_their_questions(tmp_path: Path) -> None:
     row = CountRow("Correct", None, ("correct.parquet",))
     traces(tmp_path / "correct.parquet", ["medqa-2", "medmcqa-0", "medqa-0"])
     wide, _ = table3(tmp_path, [row], ["medqa", "medmcqa"])
-    assert wide[1] == ["Correct", "2", "", "1", "", "3", ""]
+    assert wide[1] == ["Correct", "2", "", "1", "", "3", "", ""]
     questions(tmp_path / "merged.parquet", medqa=3)
     with pytest.raises(
         UserError, match=r"correct.parquet: the source of 1 of 3 records is not known \(the first: question medmcqa-0\)"
@@ -279,7 +293,7 @@ def test_files_of_a_row_are_counted_together(tmp_path: Path) -> None:
     questions(tmp_path / "merged.parquet", medqa=3)
     questions(tmp_path / "more.parquet", medqa=2, headqa=4)
     wide, _ = table3(tmp_path, [CountRow("Both", None, ("merged.parquet", "more.parquet"))], ["medqa", "headqa"])
-    assert wide[1] == ["Both", "5", "", "4", "", "9", ""]
+    assert wide[1] == ["Both", "5", "", "4", "", "9", "", ""]
 
 
 def test_table_3_refuses_what_it_would_lose(tmp_path: Path) -> None:

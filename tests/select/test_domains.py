@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Domain, Question, Trace
 from m1.select import domains
-from m1.world.server import LABELLING, QUESTION_HEADING, Errors, World
+from m1.select.rubrics import read_qualifiers
+from m1.world.server import Errors, World
 from providers import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +27,9 @@ def trace(question: Question, verdict: str = "correct") -> Trace:
     return Trace(question.id, "adder", "t", "a", "stop", 1, 1, 1, 0.0, "key", verdict)
 
 
-def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[list[Domain], dict[str, Any]]:
+def label(
+    folder: Path, settings: dict[str, Any], count: int = 400, more: Sequence[str] = ()
+) -> tuple[list[Domain], dict[str, Any]]:
     """Run the command line on ``count`` questions in two files, every tenth without a correct trace."""
     questions = [addition(n) for n in range(count)]
     records.write(folder / "a.parquet", questions[: count // 2], Question)
@@ -60,51 +64,8 @@ def label(folder: Path, settings: dict[str, Any], count: int = 400) -> tuple[lis
         "--manifest",
         str(folder / "domains.json"),
     ]
-    domains.main(arguments)
+    domains.main([*arguments, *more])
     return records.read(folder / "domains.parquet", Domain), json.loads((folder / "domains.json").read_text())
-
-
-def test_qualifiers_are_the_76_of_table_4() -> None:
-    qualifiers = domains.read_qualifiers(QUALIFIERS)
-    names = [name for name, _ in qualifiers.values()]
-    assert list(qualifiers) == [f"{n:02}" for n in range(1, 77)]
-    assert names == sorted(set(names))
-    assert all(note.endswith(".") and 15 < len(note) < 140 for _, note in qualifiers.values())
-    table = ROOT / "resources" / "paper" / "table4.csv"
-    if not table.exists():
-        pytest.skip("resources/paper/table4.csv is not there")
-    assert [line.split(",")[0].strip('"') for line in table.read_text().splitlines()[1:]][:76] == names
-
-
-def test_prompt_begins_as_the_world_expects_and_ends_with_the_question() -> None:
-    template = PROMPT.read_text()
-    assert template.startswith(LABELLING)
-    question = Question("q", "s", "Why {qualifiers} and {question}?", None, ("yes", "no"), "A")
-    prompt = domains.domain_prompt(template, domains.read_qualifiers(QUALIFIERS), question)
-    assert prompt.endswith(QUESTION_HEADING + "Why {qualifiers} and {question}?\nA. yes\nB. no")
-    assert prompt.count("\n02 Administration & Dosage: Forms, routes,") == 1
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        ("It is 21", "21"),
-        ("It is **21**.", "21"),
-        ("21\n", "21"),
-        ("01 or 02, so 02.", "02"),
-        ("It is 21, I think", None),
-        ("It is 2021", None),
-        ("It is 3.21", None),
-        ("It is 1,021", None),
-        ("code_21", None),
-        ("It is 7", None),
-        ("It is ٢١", None),
-        ("21 Diagnosis", None),
-        ("", None),
-    ],
-)
-def test_only_a_code_at_the_end_counts(answer: str, code: str | None) -> None:
-    assert domains.final_code(answer) == code
 
 
 @pytest.mark.server
@@ -115,7 +76,7 @@ def test_from_traces_to_domains_and_again_for_nothing(tmp_path: Path, capsys: py
         calls = world.calls
         assert calls >= 360 + 4, "answers without a code are asked again"
         assert [d.question_id for d in labels] == [addition(n).id for n in range(400) if n % 10]
-        qualifiers = domains.read_qualifiers(QUALIFIERS)
+        qualifiers = read_qualifiers(QUALIFIERS)
         assert all(qualifiers[d.code][0] == d.name for d in labels)
         sizes = sorted(Counter(d.code for d in labels).values())
         assert sizes[-1] > 40
@@ -143,6 +104,41 @@ class Silent(World):
         return "Of code 21, surely" if any(stem in prompt for stem in self.stems) else super()._label(prompt, attempt)
 
 
+class Listener(World):
+    """A labeller that keeps the turns of every call."""
+
+    turns: list[list[tuple[str, str]]]
+
+    def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
+        self.turns.append([(message["role"], message["content"]) for message in body["messages"]])
+        return super().complete(body)
+
+
+@pytest.mark.server
+def test_the_labeller_gets_the_task_and_then_the_question_with_notes_of_a_users_file(tmp_path: Path) -> None:
+    qualifiers = read_qualifiers(QUALIFIERS)
+    notes = tmp_path / "notes.tsv"
+    notes.write_text("Name\tScope Notes\n" + "".join(f"{name}\tNLM on {name}.\n" for name, _ in qualifiers.values()))
+    world = Listener(Adder(), Errors(flaky=0))
+    world.turns = []
+    with running(world) as url:
+        _, manifest = label(tmp_path, {"base_url": url, "notes": str(notes)}, count=10)
+    (task, turn), *_ = world.turns
+    assert task == ("system", PROMPT.read_text().strip())
+    assert turn[0] == "user"
+    assert turn[1].startswith("## Question\nWhat is")
+    assert "\n* Code: 75\n* Description: NLM on Virology." in turn[1]
+    assert manifest["inputs"]["notes"]["path"] == str(notes)
+
+
+@pytest.mark.server
+def test_questions_of_the_evaluation_are_not_labelled(tmp_path: Path) -> None:
+    records.write(tmp_path / "leaks.parquet", [addition(3), addition(4)], Question)
+    with running(World(Adder(), Errors(flaky=0))) as url:
+        labels, _ = label(tmp_path, {"base_url": url}, count=10, more=["--leaks", str(tmp_path / "leaks.parquet")])
+    assert [one.question_id for one in labels] == [addition(n).id for n in (1, 2, 5, 6, 7, 8, 9)]
+
+
 @pytest.mark.server
 def test_a_few_that_never_get_a_code_are_left_out_and_listed(tmp_path: Path) -> None:
     with running(Silent([addition(7)])) as url:
@@ -167,15 +163,7 @@ def test_a_truncated_answer_is_no_answer(tmp_path: Path) -> None:
         label(tmp_path, {"base_url": url, "max_tokens": 3, "max_retries": 0}, count=10)
 
 
-def test_unknown_question_and_bad_files_are_told(tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_text("{question} only")
-    with pytest.raises(UserError, match=r"p\.txt: \{qualifiers\} stands 0 times"):
-        domains._read_template(tmp_path / "p.txt")
-    (tmp_path / "q.csv").write_text("code,name,scope_note\n1,One,Note\n")
-    with pytest.raises(UserError, match=r"q\.csv: line 2, field 'code': '1'; two digits"):
-        domains.read_qualifiers(tmp_path / "q.csv")
-    with pytest.raises(UserError, match=r"none\.csv: cannot be read"):
-        domains.read_qualifiers(tmp_path / "none.csv")
+def test_an_unknown_question_is_told(tmp_path: Path) -> None:
     records.write(tmp_path / "a.parquet", [addition(0)], Question)
     records.write(tmp_path / "t.parquet", [trace(addition(1))], Trace)
     flags = {"questions": "a.parquet", "samples": "t.parquet", "store": "s", "output": "o", "manifest": "m"}

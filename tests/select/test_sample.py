@@ -1,17 +1,12 @@
-"""The sampler of select: rules, errors, and the paper's Tables 3 and 4 as a distribution."""
+"""The sampler of select: its rules and errors."""
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import random
-from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Domain, Question, Sample, Trace
@@ -62,7 +57,7 @@ def test_all_takes_every_right_trace_in_the_order_of_the_questions(
     assert counts["domains"] == {}
 
 
-@pytest.mark.parametrize("rule", ["all", "random", "domain", "domain_source"])
+@pytest.mark.parametrize("rule", ["all", "first", "random", "domain", "domain_source"])
 def test_a_size_is_met_without_repetition_and_the_same_twice(world: dict[str, Path], rule: str) -> None:
     chosen = choose(world, rule, 12)
     content = world["out"].read_bytes()
@@ -102,7 +97,7 @@ def test_what_is_missing_is_said(world: dict[str, Path]) -> None:
         choose(world, "domain", 3, domains=False)
     with pytest.raises(UserError, match="rule random needs a number"):
         choose(world, "random", None)
-    with pytest.raises(UserError, match='rule is "best"; it must be one of all, random'):
+    with pytest.raises(UserError, match='rule is "best"; it must be one of all, first'):
         choose(world, "best", 3)
     records.write(world["domains"], records.read(world["domains"], Domain)[2:], Domain)
     with pytest.raises(UserError, match=r"2 of 30 correct traces have no domain \(the first: question q00\)"):
@@ -112,72 +107,24 @@ def test_what_is_missing_is_said(world: dict[str, Path]) -> None:
         choose(world, "all", None)
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=1, max_size=40),
-    st.integers(0, 2**32),
-    st.data(),
-)
-def test_balanced_draws_are_a_sample_without_replacement(
-    groups: list[tuple[int, str]], seed: int, data: st.DataObject
+def test_first_keeps_the_order_of_the_questions(world: dict[str, Path]) -> None:
+    drawn = [*records.read(world["first"], Question), *records.read(world["second"], Question)][::-1]
+    records.write(world["first"], drawn[:20], Question)
+    records.write(world["second"], drawn[20:], Question)
+    assert [row.id for row in choose(world, "first", 5, domains=False)] == ["q29", "q28", "q27", "q26", "q25"]
+
+
+def test_questions_of_the_evaluation_are_left_out_and_counted(
+    world: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    size = data.draw(st.integers(0, len(groups)))
-    items = list(range(len(groups)))
-    drawn = sample.draw_balanced(items, groups, size, seed)
-    assert len(drawn) == len(set(drawn)) == size
-    assert sorted(sample.draw_balanced(items, groups, len(items), seed)) == items
-    assert sample.draw_balanced(items, groups, len(items), seed)[:size] == drawn
-
-
-def test_the_first_draw_is_uniform_over_domains_then_sources() -> None:
-    groups = [("x", "a")] * 98 + [("x", "b")] + [("y", "a")]
-    first = Counter(groups[sample.draw_balanced(range(100), groups, 1, seed)[0]] for seed in range(4000))
-    assert first[("y", "a")] == pytest.approx(2000, abs=4 * math.sqrt(1000))
-    assert first[("x", "a")] == pytest.approx(1000, abs=4 * math.sqrt(750))
-    only_domains = Counter(
-        groups[sample.draw_balanced(range(100), [(d,) for d, _ in groups], 1, seed)[0]] for seed in range(4000)
-    )
-    assert only_domains[("x", "b")] == pytest.approx(2000 / 99, abs=4 * math.sqrt(20))
-
-
-def simulate(table: dict[str, dict[str, int]], size: int, rng: random.Random) -> Counter[str]:
-    """The sampling of 3.1 on counts alone, written without the package: a domain, a data set in it, one sample fewer
-    there."""
-    left = {domain: dict(cells) for domain, cells in table.items()}
-    taken: Counter[str] = Counter()
-    while taken.total() < size:
-        domain = rng.choice([name for name, cells in left.items() if any(cells.values())])
-        source = rng.choice([name for name, number in left[domain].items() if number])
-        left[domain][source] -= 1
-        taken[source] += 1
-    return taken
-
-
-def test_two_hundred_draws_of_m1k_agree_with_a_simulation_and_cover_the_published_counts() -> None:
-    with open(PAPER / "table4.csv", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    table = {row["Domain"]: {source: int(row[f"m23K {source}"]) for source in SOURCES} for row in rows}
-    published = {source: sum(int(row[f"m1K {source}"]) for row in rows) for source in SOURCES}
-    groups = [
-        (domain, source) for domain, cells in table.items() for source, number in cells.items() for _ in range(number)
-    ]
-    size = sum(published.values())
-    assert (len(table), size) == (76, 1000)
-
-    draws: dict[str, list[int]] = defaultdict(list)
-    expected: dict[str, list[int]] = defaultdict(list)
-    rng = random.Random(7)
-    for seed in range(200):
-        drawn = Counter(source for _, source in sample.draw_balanced(groups, groups, size, seed))
-        simulated = simulate(table, size, rng)
-        for source in SOURCES:
-            draws[source].append(drawn[source])
-            expected[source].append(simulated[source])
-    for source in SOURCES:
-        mean, simulated_mean = sum(draws[source]) / 200, sum(expected[source]) / 200
-        spread = [sum((x - sum(xs) / 200) ** 2 for x in xs) / 199 for xs in (draws[source], expected[source])]
-        assert abs(mean - simulated_mean) <= 2 * math.sqrt(sum(spread) / 200) + 1e-9, source
-        assert min(draws[source]) <= published[source] <= max(draws[source]), (
-            source,
-            min(draws[source]),
-            max(draws[source]),
-        )
+    leaks = [row for row in records.read(world["first"], Question) if row.id in ("q03", "q04")]
+    records.write(world["like"], [*leaks, *records.read(world["second"], Question)[-1:]], Question)  # q39: not correct
+    chosen = choose(world, "all", None, "--leaks", str(world["like"]), domains=False)
+    assert [row.id for row in chosen] == [f"q{n:02}" for n in range(30) if n not in (3, 4)]
+    counts = json.loads(world["out"].with_suffix(".json").read_text())["counts"]
+    assert {name: counts[name] for name in ("correct", "leaks", "samples")} == {
+        "correct": 30,
+        "leaks": 2,
+        "samples": 28,
+    }
+    assert "30 correct traces in, 2 of them in the evaluation, 28 samples out" in capfd.readouterr().out

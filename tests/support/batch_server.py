@@ -292,6 +292,7 @@ def make_provider(url: str, **changes: Any) -> Provider:
         "price_prompt": 1.0,
         "price_completion": 2.0,
         "rule": None,
+        "notes": None,
         "requests_per_minute": None,
         "tokens_per_minute": None,
         "deadline": None,

@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
     "max_dollars": None,
     "batch": None,
     "rule": "released",
+    "notes": None,
 }
 
 REQUESTS = [Request(f"What is {n} plus 1?") for n in range(40)]

@@ -25,6 +25,7 @@ from m1.train import archive, checkpoints
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import BatchSampler, divide_batch
+from random_model import sweep_settings
 from templates import tokenizer_of
 from training import ROOT, STEPS, command, environment, samples, start, train, wait_for_a_step, weights
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
@@ -220,7 +221,7 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
     with pytest.raises(UserError, match=found + r".*sft.block_size.*sft.truncated \(now 0.01\)"):
         encode_all(tokenizer, some, block, 0.01, path)
     encoded = encode_all(tokenizer, some, block, 0.05, path)
-    assert (encoded.cut_samples, encoded.cut_tokens, encoded.tokens) == (1, beyond, sum(whole))
+    assert [encoded.counts[key] for key in ("cut_samples", "cut_tokens", "tokens")] == [1, beyond, sum(whole)]
     assert [len(example["input_ids"]) for example in encoded.examples] == [min(length, block) for length in whole]
     assert f"1 samples (5.0%) and {beyond:,} tokens" in str(encoded)
     assert str(encode_all(tokenizer, some, max(whole), 0, path)).endswith("none cut")
@@ -279,7 +280,7 @@ def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path
     train(tmp_path, tmp_path / "model")
     question = Question("q1", "medqa", "Which?", None, ("a", "b"), "B")
     write(tmp_path / "medqa.parquet", [question], Question)
-    settings = {"budgets": [4, 16], "forced": [1], "forced_budget": 16, "answer_limit": 8}
+    settings = sweep_settings(budgets=[4, 16], forced=[1], forced_budget=16, answer_limit=8)
     files = {
         "model": "model",
         "benchmarks": "medqa.parquet",
@@ -296,7 +297,7 @@ def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path
             "tiny",
             *flags,
             "--settings",
-            json.dumps(settings),
+            settings.to_json(),
             "--serve",
             serve,
             "--runtime",

@@ -17,8 +17,7 @@ import pytest
 from jinja2 import Template
 from m1.core.records import Question
 from m1.core.store import Store
-from m1.engines.cached import CachedEngine, Generation, Request
-from m1.engines.direct import answer_directly
+from m1.engines.cached import CachedEngine, Generation, Request, answer_directly
 from m1.infer.settings import AnswerSettings, SweepSettings
 from m1.infer.sweep import sweep
 from m1.wiring.config import load

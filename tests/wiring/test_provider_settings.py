@@ -12,7 +12,7 @@ from m1.wiring.screen import ScreenRules
 from m1.wiring.select import SelectRules
 from runs import demo, demo_run, wildcards
 
-DECIDING = {"name", "model", "serve", "temperature", "max_tokens", "limit_field", "extra", "rule"}
+DECIDING = {"name", "model", "serve", "temperature", "max_tokens", "limit_field", "extra", "notes", "rule"}
 
 
 def test_how_calls_are_made_is_no_param(monkeypatch: pytest.MonkeyPatch) -> None:

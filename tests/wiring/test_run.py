@@ -98,3 +98,32 @@ def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) 
         "select/m1k.parquet",
         "benchmarks/nejm.parquet",
     } <= fetched
+
+
+def test_random_sets_are_drawn_from_the_raw_pools_as_released_only() -> None:
+    assert demo_run().collection == ["<results>/pools/merged.parquet"]
+    run = Run(load([ROOT / "config/paper.yaml"]))
+    assert run.collection == [f"<results>/pools/{name}.parquet" for name in ("medqa", "pubmedqa", "headqa", "medmcqa")]
+    assert (run.config["draws"], demo_run().config["draws"]) == ("released", "exact")
+
+
+def test_the_second_decontamination_is_against_the_evaluation_file_or_the_benchmarks() -> None:
+    run = Run(load([ROOT / "config/paper.yaml"]))
+    assert run.evaluated == ["<results>/evaluation.parquet"]
+    assert "<results>/evaluation.parquet" in run.hub_targets()
+    run = Run(load([ROOT / "config/paper.yaml"], {"published": {"evaluation": None}}))
+    assert run.evaluated == run.benchmarks
+
+
+def test_counts_are_compared_where_the_pools_are_the_papers() -> None:
+    paper = ROOT / "config/paper.yaml"
+    assert [Path(file).name for file in Run(load([paper])).published_counts] == ["counts.csv"]
+    assert Run(load([paper], {"pools": {"medqa": {"limit": 10}}})).published_counts == []
+    assert Run(load([paper], {"pools": {"headqa": None}})).published_counts == []
+    assert demo_run().published_counts == []
+
+
+def test_teacher_and_labeller_of_the_paper_have_no_temperature_of_ours() -> None:
+    config = load([ROOT / "config/paper.yaml"])
+    assert (config["teacher"]["temperature"], config["labeller"]["temperature"]) == (None, None)
+    assert config["labeller"]["model"] == "gpt-4o-2024-11-20"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from m1.wiring.config import prepare
-from m1.wiring.run import Run
+from m1.wiring.run import Run, optional_flags
 from m1.wiring.select import SelectRules
 from runs import demo, demo_run, published_run, wildcards
 
@@ -25,8 +25,18 @@ def test_a_subset_as_large_as_another_needs_it() -> None:
 def test_files_that_a_subset_needs_are_flags() -> None:
     rules, subset = SelectRules(demo_run()), wildcards(subset="m1k")
     assert rules.traces(subset) == "<results>/distill/hard.parquet"
-    assert rules.sample_flags(subset, {"domains": "d", "like": []}) == "--domains d"
-    assert rules.sample_flags(subset, {"domains": [], "like": []}) == ""
+    flags = optional_flags("domains", "like")
+    assert flags(subset, {"domains": "d", "like": []}) == "--domains d"
+    assert flags(subset, {"domains": [], "like": []}) == ""
+
+
+def test_a_subset_is_drawn_from_the_questions_of_its_traces_in_their_order() -> None:
+    rules = SelectRules(demo_run())
+    asked = {name: rules.questions(wildcards(subset=name)) for name in ("m1k", "random_1k")}
+    assert asked == {
+        "m1k": "<results>/screen/hard.parquet",
+        "random_1k": "<results>/distill/random_1k.questions.parquet",
+    }
 
 
 def test_settings_are_of_one_concern() -> None:

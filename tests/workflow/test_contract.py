@@ -85,6 +85,12 @@ def rewrite_every_module(project: Project) -> None:
         path.write_text("# A comment.\n\n" + ast.unparse(tree) + "\n", encoding="utf-8")
 
 
+def own_notes(project: Project) -> None:
+    """Scope notes of a user's file for the labeller."""
+    (project.folder / "notes.tsv").write_text("Name\tScope Notes\n")
+    project.configure(labeller={"notes": "notes.tsv"})
+
+
 RESULTS = [
     {"from": "m1_results", "budget": budget, "forced": forced}
     for budget, forced in ((16, 0), (64, 0), (96, 0), (96, 1))
@@ -95,7 +101,7 @@ SMALL = (
     | evaluated("small")
 )
 LARGE = {"world_pretrain large", "train_fetch bases large"} | trained("m1-large-1k")
-COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge"}
+COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge", "pools_leaks"}
 EVERYTHING = {"world_build", "world_tokenizer", "world_pretrain large"} | COLLECTED | SMALL | LARGE | SHOWN
 RECIPE = "config/models/m1-small-1k.yaml"
 EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
@@ -137,13 +143,16 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "how a question is laid out": (
         code("core/prompts.py", "question_text"),
-        {"pools_merge"} | CURATED | evaluated("small"),
+        {"pools_merge", "pools_leaks"} | CURATED | evaluated("small"),
     ),
     "how options are laid out": (
         code("core/prompts.py", "options_lines"),
         EVERYTHING - {"report_shown"},
     ),
-    "prompt of the labeller": (text("resources/prompts/domain.txt", "{question}", "{question} "), LABELLED),
+    "prompt of the labeller": (
+        text("resources/prompts/domain.txt", "fits the question best", "fits it best"),
+        LABELLED,
+    ),
     "learning rate of a recipe": (
         text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"),
         trained("m1-small-1k"),
@@ -213,11 +222,11 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "an entry that nothing uses": (settings(data={"mine": {"path": "mine.csv", "layout": "eval"}}), set()),
     "another benchmark": (
         settings(benchmarks={"nejm": {"from": "world_nejm"}}),
-        {"pools_collect_benchmark nejm", "pools_merge"} | CURATED | evaluated("small") | SHOWN,
+        {"pools_collect_benchmark nejm", "pools_merge", "pools_leaks"} | CURATED | evaluated("small") | SHOWN,
     ),
     "a benchmark from elsewhere": (
         settings(data={"world_medqa": {"rows": 6}}),
-        {"pools_collect_benchmark medqa", "pools_merge"} | CURATED | evaluated("small"),
+        {"pools_collect_benchmark medqa", "pools_merge", "pools_leaks"} | CURATED | evaluated("small"),
     ),
     "a published subset": (
         settings(published={"subsets": {"m1k": "m1k_tokenized"}}),
@@ -231,7 +240,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         settings(published={"results": {"m1-small-1k": RESULTS}}),
         {"infer_published m1-small-1k"} | (evaluated("m1-small-1k") - {"infer_sweep m1-small-1k"}) | SHOWN,
     ),
-    "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge"} | CURATED),
+    "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge", "pools_leaks"} | CURATED),
+    "draws as released": (settings(draws="released"), COLLECTED | CURATED | evaluated("small")),
+    "scope notes of the labeller": (own_notes, LABELLED),
+    "a published count": (text("resources/paper/counts.csv", "merged,192023", "merged,192024"), set()),
 }
 
 

@@ -68,6 +68,7 @@ def test_benchmarks_are_read_as_the_real_ones_and_their_key_is_correct(world: Pa
         "layout": layout,
         "path": str(world / "benchmarks" / f"{name}.jsonl"),
         "shuffle_options": False,
+        "draws": "exact",
         "seed": 42,
         "invalid": "error",
         "optional": False,

@@ -11,7 +11,7 @@ from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
 from m1.wiring.config import prepare
 from m1.wiring.provider import export_call_settings
-from m1.wiring.run import Run, any_name
+from m1.wiring.run import Run, any_name, optional_flags
 
 try:
     run = Run(prepare(config), remote=workflow.remote_exec)

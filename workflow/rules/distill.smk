@@ -7,10 +7,13 @@ distill = DistillRules(run)
 
 rule distill_draw:
     input:
-        questions="<results>/pools/merged.parquet",
+        questions=run.collection,
+        leaks="<results>/pools/leaks.parquet",
         like=distill.like,
+        published=run.published_counts,
     output:
-        "<results>/distill/{set}.questions.parquet",
+        questions="<results>/distill/{set}.questions.parquet",
+        manifest="<results>/distill/{set}.questions.json",
     log:
         "<logs>/distill_draw/{set}.log",
     benchmark:
@@ -23,16 +26,17 @@ rule distill_draw:
     params:
         code=step("m1.distill.draw"),
         settings=distill.draw,
-        like=lambda wildcards, input: f"--like {input.like}" if input.like else "",
+        flags=optional_flags("like", "published"),
     shell:
-        "python -m {params.code.module} --questions {input.questions} {params.like} --settings {params.settings:q}"
-        " --output {output} 2> {log}"
+        "python -m {params.code.module} --questions {input.questions} --leaks {input.leaks} --settings {params.settings:q} {params.flags}"
+        " --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
 rule distill_traces:
     input:
         questions=distill.questions,
         served=distill.server_files,
+        published=run.published_counts,
     output:
         traces="<results>/distill/{set}.parquet",
         dropped="<results>/distill/{set}.dropped.parquet",
@@ -50,6 +54,7 @@ rule distill_traces:
         code=step("m1.distill.traces"),
         teacher=distill.teacher,
         store=run.store("teacher"),
+        flags=optional_flags("published"),
     shell:
         'python -m {params.code.module} --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'
-        " --output {output.traces} --dropped {output.dropped} --differing {output.differing} --manifest {output.manifest} 2> {log}"
+        " --output {output.traces} --dropped {output.dropped} --differing {output.differing} --manifest {output.manifest} {params.flags} 2> {log}"

@@ -8,6 +8,7 @@ pools = PoolsRules(run)
 rule pools_collect:
     input:
         pools.source_file("pool"),
+        published=run.published_counts,
     output:
         questions="<results>/pools/{pool}.parquet",
         manifest="<results>/pools/{pool}.json",
@@ -21,9 +22,10 @@ rule pools_collect:
     params:
         code=step("m1.pools.collect"),
         settings=pools.collect("pool"),
+        flags=optional_flags("published"),
     shell:
         "python -m {params.code.module} --name {wildcards.pool} --settings {params.settings:q}"
-        " --output {output.questions} --manifest {output.manifest} 2> {log}"
+        " --output {output.questions} --manifest {output.manifest} {params.flags} 2> {log}"
 
 
 rule pools_collect_benchmark:
@@ -72,6 +74,7 @@ rule pools_merge:
     input:
         pools=run.pools,
         benchmarks=run.benchmarks,
+        published=run.published_counts,
     output:
         questions="<results>/pools/merged.parquet",
         manifest="<results>/pools/merged.json",
@@ -85,8 +88,31 @@ rule pools_merge:
     params:
         code=step("m1.pools.merge"),
         settings=pools.merge,
+        flags=optional_flags("published"),
     shell:
         "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
+        " --processes {threads} --output {output.questions} --manifest {output.manifest} {params.flags} 2> {log}"
+
+
+rule pools_leaks:
+    input:
+        questions=run.collection,
+        evaluation=run.evaluated,
+    output:
+        questions="<results>/pools/leaks.parquet",
+        manifest="<results>/pools/leaks.json",
+    log:
+        "<logs>/pools_leaks.log",
+    benchmark:
+        "<logs>/pools_leaks.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: run.config["merge"]["processes"]
+    params:
+        code=step("m1.pools.leaks"),
+        settings=pools.leaks,
+    shell:
+        "python -m {params.code.module} --questions {input.questions} --evaluation {input.evaluation} --settings {params.settings:q}"
         " --processes {threads} --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 

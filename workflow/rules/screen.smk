@@ -84,6 +84,7 @@ rule screen_hard:
     input:
         questions="<results>/pools/merged.parquet",
         answers=screen.answers,
+        published=run.published_counts,
     output:
         questions="<results>/screen/hard.parquet",
         manifest="<results>/screen/hard.json",
@@ -98,6 +99,7 @@ rule screen_hard:
     params:
         code=step("m1.screen.hard"),
         settings=screen.hard,
+        flags=optional_flags("published"),
     shell:
-        "python -m {params.code.module} --questions {input.questions} --answers {input.answers}"
-        " --settings {params.settings:q} --output {output.questions} --manifest {output.manifest} 2> {log}"
+        "python -m {params.code.module} --questions {input.questions} --answers {input.answers} --settings {params.settings:q}"
+        " --output {output.questions} --manifest {output.manifest} {params.flags} 2> {log}"

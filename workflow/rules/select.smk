@@ -9,9 +9,12 @@ rule select_domains:
     input:
         questions="<results>/pools/merged.parquet",
         traces="<results>/distill/hard.parquet",
+        leaks="<results>/pools/leaks.parquet",
         qualifiers=source_file("resources/mesh/qualifiers.csv"),
         prompt=source_file("resources/prompts/domain.txt"),
         served=select.server_files,
+        notes=select.notes,
+        published=run.published_counts,
     output:
         domains="<results>/select/domains.parquet",
         manifest="<results>/select/domains.json",
@@ -27,18 +30,21 @@ rule select_domains:
         code=step("m1.select.domains"),
         labeller=select.labeller,
         store=run.store("labeller"),
+        flags=optional_flags("published"),
     shell:
         'python -m {params.code.module} --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'
-        " --qualifiers {input.qualifiers} --prompt {input.prompt} --store {params.store}"
-        " --output {output.domains} --manifest {output.manifest} 2> {log}"
+        " --leaks {input.leaks} --qualifiers {input.qualifiers} --prompt {input.prompt} --store {params.store}"
+        " --output {output.domains} --manifest {output.manifest} {params.flags} 2> {log}"
 
 
 rule select_sample:
     input:
         traces=select.traces,
-        questions="<results>/pools/merged.parquet",
+        questions=select.questions,
         domains=select.domains,
+        leaks="<results>/pools/leaks.parquet",
         like=select.like,
+        published=run.published_counts,
     output:
         samples="<results>/select/{subset}.parquet",
         manifest="<results>/select/{subset}.json",
@@ -55,7 +61,7 @@ rule select_sample:
     params:
         code=step("m1.select.sample"),
         settings=select.sample,
-        flags=select.sample_flags,
+        flags=optional_flags("domains", "leaks", "like", "published"),
     shell:
         "python -m {params.code.module} --traces {input.traces} --questions {input.questions} {params.flags} --subset {wildcards.subset}"
         " --settings {params.settings:q} --output {output.samples} --manifest {output.manifest} 2> {log}"

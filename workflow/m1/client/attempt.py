@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 """For a connection, TLS included."""
 SECRET = 8
-"""Characters of a key, at least. What is shorter is a placeholder such as "none" or "EMPTY", which may be a word of an
-answer."""
+"""Characters of a key, at least. What is shorter is a placeholder such as "EMPTY", which may be a word of an answer."""
 _CONTENT_FILTER = re.compile(
     "content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.ASCII | re.IGNORECASE
 )
@@ -35,42 +34,28 @@ class Failure:
     """An attempt without an answer."""
 
     kind: str
-    """What it is counted as: ``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without
-    one), ``refused`` (for what is asked), ``5xx``, or the status."""
+    """``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without one), ``refused`` (for
+    what is asked), ``5xx``, or the status."""
     found: str
-    """For the message; without the key."""
     status: int = 0
     wait: float | None = None
     """Seconds that the provider asks to be left alone."""
-
-    @property
-    def slow_down(self) -> bool:
-        """Whether load may be the reason."""
-        return self.kind in {"429", "5xx", "timeout", "connection"}
-
-    @property
-    def perhaps_billed(self) -> bool:
-        """Whether the provider may have made, and count, an answer that did not arrive."""
-        return self.kind in {"reset", "timeout", "no completion"}
 
 
 @asynccontextmanager
 async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
     """The client of the openai package, without retries of its own.
 
-    Each call has a connection of its own: HTTP/1.1 matches answers to requests by their order alone, so that on a
-    connection that is kept alive, a proxy that sends something twice makes every later answer another question's. That
-    also costs half a millisecond.
+    Each call has its own connection (half a millisecond): HTTP/1.1 matches answers to requests by their order alone, so
+    that on a kept one, a proxy that sends something twice makes every later answer another question's.
     """
     import httpx2  # what openai 3 speaks HTTP with
     import openai
 
-    http_client = openai.DefaultAsyncHttpxClient(
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
-        # A server of our own is on the loopback, where a proxy of the environment must not stand between.
-        trust_env=provider.serve is None,
-        verify=provider.serve is None,
-    )
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+    # A server of our own is on the loopback, where a proxy of the environment must not stand between.
+    remote = provider.serve is None
+    http_client = openai.DefaultAsyncHttpxClient(limits=limits, trust_env=remote, verify=remote)
     timeout = openai.Timeout(provider.timeout, connect=min(provider.timeout, CONNECT_SECONDS), pool=None)
     async with openai.AsyncOpenAI(
         api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client
@@ -95,15 +80,14 @@ async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Reque
             )
     except openai.APIStatusError as error:
         return _failure(error.status_code, error.response.headers, error.response.content, key)
-    except openai.APIConnectionError as error:
+    except (openai.APIConnectionError, TimeoutError) as error:
         cause = error.__cause__
+        found = excerpt(str(cause) or type(cause).__name__, key)
         if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)):
-            return Failure("connection", f"no connection ({excerpt(str(cause) or type(cause).__name__, key)})")
-        if isinstance(error, openai.APITimeoutError):
+            return Failure("connection", f"no connection ({found})")
+        if isinstance(error, (openai.APITimeoutError, TimeoutError)):
             return Failure("timeout", f"no answer within {provider.timeout:g} s")
-        return Failure("reset", f"the connection broke ({excerpt(str(cause) or type(cause).__name__, key)})")
-    except TimeoutError:
-        return Failure("timeout", f"no answer within {provider.timeout:g} s")
+        return Failure("reset", f"the connection broke ({found})")
     return _read(response.content, key, time.monotonic() - began)
 
 
@@ -116,20 +100,14 @@ def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
         body = None
     if value := completion_value(body, seconds):
         return value
-    filtered = (
-        isinstance(body, dict) and body.get("error") and _CONTENT_FILTER.search(content.decode("utf-8", "replace"))
-    )
-    return Failure(
-        "refused" if filtered else "no completion", f"HTTP 200 without a completion: {excerpt(content, key)}", 200
-    )
+    error = isinstance(body, dict) and body.get("error")
+    filtered = error and _CONTENT_FILTER.search(content.decode("utf-8", "replace"))
+    kind = "refused" if filtered else "no completion"
+    return Failure(kind, f"HTTP 200 without a completion: {excerpt(content, key)}", 200)
 
 
 def completion_value(body: Any, seconds: float) -> dict[str, Any] | None:
-    """What the store keeps of the body of a 200; None where that holds no completion.
-
-    Args:
-        seconds: that the attempt took; 0.0 where nobody knows.
-    """
+    """What the store keeps of the body of a 200 after so many seconds (0.0: nobody knows); None without completion."""
     try:
         choice = body["choices"][0]
         message, usage = dict(choice["message"]), body.get("usage")
@@ -162,9 +140,13 @@ def is_refusal(status: int, text: str) -> bool:
     return status in {400, 413, 422} or (status in {403, 451} and bool(_CONTENT_FILTER.search(text)))
 
 
+def is_passing(status: int) -> bool:
+    """Whether the same call may be answered later."""
+    return status in {408, 409, 429} or status >= 500
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the header Retry-After asks for: a number, or a date (by the server's own clock, where it tells
-    that)."""
+    """Seconds that Retry-After asks for: a number, or a date (by the server's own clock, where it tells that)."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

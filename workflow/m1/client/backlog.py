@@ -1,38 +1,92 @@
-"""The calls of a run by batches: which wait, which are under way, and what they may still cost (see
-:mod:`m1.client.batch`)."""
+"""The calls of a run by batches (see :mod:`m1.client.batch`): which wait, which are under way, and what they may cost.
+
+The batches under way have a journal each in the store's folder, which outlives this process.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
-from m1.client.endpoint import ENDPOINT
-from m1.client.journal import SubmittedBatch
 from m1.client.provider import Provider, Request
 from m1.core.errors import UserError
+from m1.core.files import read_json, replacing, sync_folder
 
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MAX_BYTES = 100_000_000
 """Bytes of one input file; providers take 100 MB to 1 GB."""
+PATTERN = "batch-*.json"
+_JOURNALLED = ("mark", "base_url", "input_file", "id", "submitted", "dollars_at_most", "keys")
+
+
+@dataclass
+class SubmittedBatch:
+    """A batch as its journal has it, and what is known of it besides."""
+
+    mark: str
+    """In the metadata at the provider; unique, since it is made from the uploaded file's id."""
+    base_url: str
+    input_file: str
+    keys: list[str]
+    dollars_at_most: float
+    submitted: float
+    """Seconds since 1970."""
+    id: str | None = None
+    status: str = "to be created"
+    answered: int = 0
+    """As the provider counts."""
+    refused: int = 0
+    tried: bool = True
+    """Whether it may have been created without our knowing its id."""
+    short: int = 0
+    """How often its files held fewer answers than the provider counts; they may come late, or be cut."""
+    sought: int = 0
+    """How often it was not in the provider's list, which may lag behind."""
+    pending: set[str] = field(init=False)
+    """Keys of which nothing is known yet."""
+
+    def __post_init__(self) -> None:
+        self.pending = set(self.keys)
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"batch-{self.mark[:16]}.json"
+
+    def write(self, folder: Path, done: Mapping[str, int] | None = None) -> None:
+        """Write the journal so that it survives a power cut; ``done`` counts what is in the store of all the batch."""
+        journal = {name: getattr(self, name) for name in _JOURNALLED} | {"count": len(self.keys)}
+        if done is not None:
+            del journal["keys"]
+            journal |= {"status": self.status, **done}
+        with replacing(self.path(folder)) as partial, open(partial, "w", encoding="utf-8") as stream:
+            json.dump(journal | {"done": done is not None}, stream, indent=2)
+            stream.flush()
+            os.fsync(stream.fileno())
+        sync_folder(folder)
+
+    @classmethod
+    def read(cls, path: Path) -> SubmittedBatch | None:
+        """The batch of a journal that is not done."""
+        journal = read_json(path)
+        try:
+            return None if journal["done"] else cls(**{name: journal[name] for name in _JOURNALLED})
+        except (KeyError, TypeError):
+            remedy = "If you changed it, restore it; if you delete it, the batch's calls are paid for again."
+            raise UserError(f"{path}: not a journal of a batch. {remedy}") from None
 
 
 class Backlog:
-    """What is left to do.
-
-    Args:
-        missing: key in the store to request.
-        room: dollars that may still be spent; None for no limit.
-    """
+    """What is left to do of the ``missing`` calls (key to request), for ``room`` dollars at most; None for no limit."""
 
     def __init__(self, provider: Provider, missing: Mapping[str, Request], room: float | None) -> None:
-        settings: dict[str, Any] = provider.batch  # type: ignore[assignment]
-        self.size = settings["size"]
-        """Calls of a batch, at most."""
-        self.provider, self.missing, self.room = provider, missing, room
+        assert provider.batch
+        self.provider, self.settings, self.missing, self.room = provider, provider.batch, missing, room
         self.dollars = 0.0
-        """Dollars of what was answered."""
         self.waiting = set(missing)
         """Calls neither answered nor refused."""
         self.queue: deque[str] = deque()
@@ -40,29 +94,26 @@ class Backlog:
         self.next_round: dict[str, str] = {}
         """Calls to be submitted in the next round, and why."""
         self.open_batches: list[SubmittedBatch] = []
-        """Batches under way."""
         self.most_open = len(missing)
-        """Batches at a time."""
         self.refused: dict[str, dict[str, Any]] = {}
         """Key of each refused call to what the store keeps of it."""
         self.started = time.monotonic()
 
-    def spend(self, reserved: float, dollars: float) -> None:
+    def spend(self, reserved: float, dollars: float = 0.0) -> None:
         """Take dollars from the room: ``reserved`` may have been spent, ``dollars`` were."""
         self.dollars += dollars
         if self.room is not None:
             self.room -= reserved + dollars
 
-    def take(self) -> tuple[list[str], list[bytes], float]:
-        """Keys, lines and worst price of the next batch: as many as size, bytes and money allow; none while money is
+    def take(self) -> tuple[dict[str, bytes], float]:
+        """The next batch, key to line, and its worst price: as many as size, bytes and money allow; none while money is
         held by others.
 
         Raises:
             UserError: there is not even money for one call.
         """
         room = None if self.room is None else self.room - sum(batch.dollars_at_most for batch in self.open_batches)
-        keys: list[str] = []
-        lines: list[bytes] = []
+        lines: dict[str, bytes] = {}
         size, dollars = 0, 0.0
         for key in self.queue:
             body = self.missing[key].body(self.provider)
@@ -70,30 +121,24 @@ class Backlog:
             worst = self.missing[key].most_dollars(self.provider)
             if room is not None and dollars + worst > room:
                 if self.open_batches:
-                    return [], [], 0.0
-                if keys:
+                    return {}, 0.0
+                if lines:
                     break
-                raise UserError(
-                    f"{self.provider.name}: the next call may cost ${worst:,.4f}, and ${max(room, 0.0):,.4f} is "
-                    "left below max_dollars. "
-                    "Raise max_dollars and run again."
-                )
-            if len(keys) == self.size or (keys and size + len(line) > MAX_BYTES):
+                found = f"the next call may cost ${worst:,.4f}, and ${max(room, 0.0):,.4f} is left below max_dollars"
+                raise UserError(f"{self.provider.name}: {found}. Raise max_dollars and run again.")
+            if len(lines) == self.settings["size"] or (lines and size + len(line) > MAX_BYTES):
                 break
-            keys.append(key)
-            lines.append(line)
+            lines[key] = line
             size, dollars = size + len(line), dollars + worst
-        for _ in keys:
+        for _ in lines:
             self.queue.popleft()
-        return keys, lines, round(dollars, 6)
+        return lines, round(dollars, 6)
 
     def note(self, trouble: str) -> str:
         """The state for the progress line."""
         states = Counter(batch.status.replace("_", " ") for batch in self.open_batches)
-        answered, asked = (
-            sum(batch.answered for batch in self.open_batches),
-            sum(len(batch.keys) for batch in self.open_batches),
-        )
+        answered = sum(batch.answered for batch in self.open_batches)
+        asked = sum(len(batch.keys) for batch in self.open_batches)
         parts = [
             ", ".join(f"{count} {state}" for state, count in states.items()),
             f"{answered:,} of {asked:,} answered there" if asked else "",
@@ -105,10 +150,7 @@ class Backlog:
 
     def open_note(self) -> str:
         """What to say at an early end of the batches that go on; empty where there are none."""
-        count = len(self.open_batches)
-        if not count:
+        if not (count := len(self.open_batches)):
             return ""
-        return (
-            f" {count:,} {'batch stays' if count == 1 else 'batches stay'} with the provider; the same "
-            "command picks up the answers."
-        )
+        stays = "batch stays" if count == 1 else "batches stay"
+        return f" {count:,} {stays} with the provider; the same command picks up the answers."

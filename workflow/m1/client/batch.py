@@ -20,35 +20,41 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.client.attempt import excerpt
-from m1.client.backlog import Backlog
-from m1.client.collect import Collector, Keep
-from m1.client.endpoint import BatchEndpoint
-from m1.client.journal import PATTERN, SubmittedBatch
-from m1.client.results import is_passing, required_field
+from m1.client.attempt import excerpt, is_passing, is_refusal
+from m1.client.backlog import PATTERN, Backlog, SubmittedBatch
+from m1.client.endpoint import NO_COMPLETION, BatchEndpoint, read_line, reasons
+from m1.client.provider import Completion
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.progress import Progress, say
 
 if TYPE_CHECKING:
     import openai
+    from openai.types import Batch
 
+    from m1.client.complete import CallRun
     from m1.client.provider import Provider, Request
-    from m1.client.run import CallRun
 
+CHUNK = 200
+"""Answers handed to the store at a time."""
+TRIES = 3
+"""How often files that hold fewer answers than the provider counts are fetched before that is believed."""
+_LIMITS = {"token_limit_exceeded", "rate_limit_exceeded", "too_many_requests"}
+"""Reasons of a batch that failed because too much waits at the provider already."""
+_PASSING = _LIMITS | {"server_error", "internal_error"}
 _ENDED = {"completed", "failed", "expired", "cancelled"}
+
+Keep = Callable[[Sequence[tuple[str, dict[str, Any]]]], Awaitable[None]]
 
 
 async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
-    """Make the missing calls of a run by batches; a signal or the deadline leaves them at the provider.
-
-    Raises:
-        UserError: as :func:`complete_by_batch`; the deadline has passed, or too many calls are refused.
-    """
+    """Make the missing calls of a run by :func:`complete_by_batch`; a signal or the deadline leaves them at the
+    provider."""
 
     async def keep(items: Sequence[tuple[str, dict[str, Any]]]) -> None:
         await run.writer.keep(items)
@@ -56,12 +62,11 @@ async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
             if key in run.missing:
                 run.count(key, value)
 
-    folder, failures = run.store.folder / "batches", run.failures
+    folder, room, failures = run.store.folder / "batches", run.ledger.room, run.failures
+    made = complete_by_batch(client, run.provider, run.missing, keep, folder, run.progress, room)
     try:
         async with asyncio.timeout(run.provider.deadline):
-            failures.refused = await complete_by_batch(
-                client, run.provider, run.missing, keep, folder, run.progress, room=run.ledger.room
-            )
+            failures.refused = await made
     except TimeoutError:
         raise run.deadline_error() from None
     except asyncio.CancelledError:
@@ -81,33 +86,27 @@ async def complete_by_batch(
     progress: Progress,
     room: float | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Make calls by batches, and hand each answer to ``keep``; what an earlier run submitted is fetched, not submitted
-    again.
+    """Make calls by batches, hand each answer to ``keep``, and return the refused calls: key to what the store keeps.
 
-    Calls that failed for a passing reason (429, 5xx, an expired batch) are submitted again when all batches of their
-    round have ended, in up to ``max_retries`` further rounds. Answers of this provider's other batches in the folder,
-    should they be ready, are kept, too. Progress is told of every call of ``missing`` that is answered or refused.
+    What an earlier run submitted is fetched, not submitted again. Calls that failed for a passing reason (429, 5xx, an
+    expired batch) are submitted again when all batches of their round have ended, in up to ``max_retries`` further
+    rounds. Answers of this provider's other batches in the folder are kept, too, where they are ready.
 
     Args:
         missing: key in the store to request. The caller holds the store's lock.
-        keep: makes values durable, in the form of live calls; ``seconds`` is 0.0, since nobody knows. A key is handed
-            over once, and may be none of ``missing`` (or kept already), where an earlier run submitted it.
-        folder: where the journals are: the store's.
+        keep: makes values durable. A key is handed over once, and may be none of ``missing`` (or kept already), where
+            an earlier run submitted it.
+        folder: where the journals are.
         room: dollars that may still be spent; None for no limit. A batch is submitted only if its worst case fits
             beside those of the batches that are under way.
 
-    Returns:
-        Key to ``{"refused": {"status": ..., "message": ...}}`` of the calls refused for what they ask.
-
     Raises:
         UserError: the key is wrong, the model unknown, the money used up; a batch was cancelled, is unknown or invalid;
-            calls failed in every round; the provider does not answer at all, or not for
-            :data:`m1.client.endpoint.PATIENCE`. Batches stay at the provider, and the next run picks them up.
+            calls failed in every round; the provider does not answer. Batches stay there for the next run.
     """
     backlog, endpoint = Backlog(provider, missing, room), BatchEndpoint(client, provider)
-    rounds = _Rounds(backlog, endpoint, Collector(backlog, endpoint, keep, folder, progress), folder, progress)
     try:
-        await rounds.run()
+        await _Rounds(_Collector(backlog, endpoint, keep, folder, progress)).run()
     except UserError as error:
         raise UserError(f"{error}{backlog.open_note()}") from None
     except asyncio.CancelledError:
@@ -117,22 +116,127 @@ async def complete_by_batch(
     return backlog.refused
 
 
+@dataclass
+class _Unanswered:
+    """What a batch's files hold besides answers and refusals: calls that failed for a passing reason (key to reason),
+    those of them that failed before an answer was made, why the run must end, and lines that cannot be read."""
+
+    passing: dict[str, str] = field(default_factory=dict)
+    free: set[str] = field(default_factory=set)
+    fatal: str = ""
+    unreadable: int = 0
+
+
+class _Collector:
+    """Collects batches that have ended: ``keep`` makes answers durable, and the journals are in ``folder``."""
+
+    def __init__(self, backlog: Backlog, endpoint: BatchEndpoint, keep: Keep, folder: Path, progress: Progress) -> None:
+        self.backlog, self.endpoint, self.keep, self.folder, self.progress = backlog, endpoint, keep, folder, progress
+
+    async def collect(self, batch: SubmittedBatch, found: Batch) -> None:
+        """Fetch what a batch holds, mark its journal done, and sort out what is not answered.
+
+        Raises:
+            ValueError: its files hold fewer answers than the provider counts; they may come late.
+            UserError: a call or the batch failed for a reason that does not pass.
+        """
+        unanswered, answered = _Unanswered(), 0
+        chunk: dict[str, dict[str, Any]] = {}
+        for file_id in filter(None, [found.output_file_id, found.error_file_id]):
+            async for line in self.endpoint.lines(file_id):
+                answered += file_id == found.output_file_id
+                try:
+                    key, status, value = read_line(line)
+                except (ValueError, KeyError, TypeError, AttributeError):
+                    unanswered.unreadable += 1
+                    continue
+                if key not in batch.pending or key in chunk:
+                    continue
+                if isinstance(value, str):
+                    self._note(batch, unanswered, key, status, value)
+                else:
+                    chunk[key] = value
+                if len(chunk) == CHUNK:
+                    await self._keep(batch, chunk)
+        await self._keep(batch, chunk)
+        batch.short += answered < batch.answered
+        if answered < batch.answered and batch.short < TRIES:
+            raise ValueError(f"batch {batch.id} has {batch.answered:,} answers, and its files hold {answered:,} lines")
+        self.backlog.open_batches.remove(batch)
+        settled = len(batch.keys) - len(batch.pending)
+        batch.write(self.folder, {"answered": settled - batch.refused, "refused": batch.refused})
+        state = f"batch {batch.id} {batch.status} after {(time.time() - batch.submitted) / 60:.0f} min"
+        done = f"{settled:,} of {len(batch.keys):,} calls done, {batch.refused:,} of them refused"
+        left_out = f"; {unanswered.unreadable:,} lines that cannot be read left out" if unanswered.unreadable else ""
+        say(self.progress.title, f"{state}: {done}{left_out}")
+        self._sort_out(batch, found, unanswered)
+
+    def _note(self, batch: SubmittedBatch, unanswered: _Unanswered, key: str, status: int, found: str) -> None:
+        """Sort out a call without an answer."""
+        if is_refusal(status, found):
+            batch.pending.discard(key)
+            batch.refused += 1
+            if key in self.backlog.waiting:
+                self.backlog.waiting.discard(key)
+                self.progress.advance()
+                self.backlog.refused[key] = {"refused": {"status": status, "message": found}}
+        elif is_passing(status):
+            unanswered.passing[key] = found
+            if status != NO_COMPLETION:
+                unanswered.free.add(key)
+        else:
+            place = f"{self.endpoint.base_url}: a call of batch {batch.id}"
+            unanswered.fatal = f"{place} failed with {found}. {self.endpoint.remedy(status)}"
+
+    async def _keep(self, batch: SubmittedBatch, chunk: dict[str, dict[str, Any]]) -> None:
+        """Make answers durable, and empty the chunk."""
+        if not chunk:
+            return
+        await self.keep(list(chunk.items()))
+        backlog = self.backlog
+        for key, value in chunk.items():
+            backlog.spend(0.0, Completion.from_value(key, value).dollars(backlog.provider))
+            if value["usage"] is None and key in backlog.missing:
+                # Nobody knows what it cost; the limit of dollars is to hold.
+                backlog.spend(backlog.missing[key].most_dollars(backlog.provider))
+        self.progress.advance(len(backlog.waiting & chunk.keys()), backlog.note(self.endpoint.trouble))
+        batch.pending -= chunk.keys()
+        backlog.waiting -= chunk.keys()
+        chunk.clear()
+
+    def _sort_out(self, batch: SubmittedBatch, found: Batch, unanswered: _Unanswered) -> None:
+        """Have calls without an answer submitted again, or end the run."""
+        backlog, provider, base_url = self.backlog, self.backlog.provider, self.endpoint.base_url
+        reason, codes = reasons(found)
+        due = (batch.pending & backlog.waiting).difference(*(other.pending for other in backlog.open_batches))
+        otherwise = reason or f"nothing ({batch.status})"
+        rest = {key: unanswered.passing.get(key) or otherwise for key in batch.keys if key in due}
+        if batch.status != "failed":  # what got lost may have been paid for, and the limit of dollars is to hold
+            backlog.spend(sum(backlog.missing[key].most_dollars(provider) for key in due - unanswered.free))
+        if codes & _LIMITS and backlog.open_batches:
+            backlog.most_open = len(backlog.open_batches)
+            backlog.queue.extendleft(reversed(rest))
+        else:
+            backlog.next_round |= rest
+        fatal = unanswered.fatal
+        if batch.status == "failed" and codes - _PASSING:
+            fatal = f"{base_url}: batch {batch.id} is not accepted: {reason}. Check the settings of {provider.name}."
+        if batch.status == "cancelled":
+            remedy = "What it answered is kept; run again to submit the rest again."
+            fatal = f"{base_url}: batch {batch.id} was cancelled there. {remedy}"
+        if fatal:
+            raise UserError(fatal)
+
+
 class _Rounds:
     """Submits the calls of a backlog, waits for its batches, and submits again what failed."""
 
-    def __init__(
-        self, backlog: Backlog, endpoint: BatchEndpoint, collector: Collector, folder: Path, progress: Progress
-    ) -> None:
-        self.backlog, self.endpoint, self.collector, self.folder = backlog, endpoint, collector, folder
-        self.provider, self.progress = backlog.provider, progress
+    def __init__(self, collector: _Collector) -> None:
+        self.collector, self.folder, self.progress = collector, collector.folder, collector.progress
+        self.backlog, self.endpoint, self.provider = collector.backlog, collector.endpoint, collector.backlog.provider
 
     async def run(self) -> None:
-        """Go on until all calls are answered or refused.
-
-        Raises:
-            UserError: as :func:`complete_by_batch`.
-        """
-        settings: dict[str, Any] = self.provider.batch  # type: ignore[assignment]
+        """Go on until all calls are answered or refused."""
         backlog, endpoint = self.backlog, self.endpoint
         await self._resume()
         rounds = 0
@@ -148,27 +252,19 @@ class _Rounds:
                 if not backlog.next_round:
                     self.progress.advance(0, backlog.note(endpoint.trouble))
                     return
-                if rounds == self.provider.max_retries:
-                    raise self._rounds_error(rounds + 1)
                 rounds += 1
-                say(
-                    self.progress.title,
-                    f"{len(backlog.next_round):,} calls failed and are submitted again, round {rounds + 1}",
-                )
+                failed = f"{len(backlog.next_round):,} calls failed"
+                if rounds > self.provider.max_retries:
+                    key, reason = next(reversed(backlog.next_round.items()))
+                    found = f"{failed} in {rounds} rounds of batches, one of them ({key}) with: {reason}"
+                    remedy = f"Wait until the provider is well again, or correct the settings of {self.provider.name}."
+                    raise UserError(f"{endpoint.base_url}: {found}. {remedy}")
+                say(self.progress.title, f"{failed} and are submitted again, round {rounds + 1}")
                 backlog.queue.extend(backlog.next_round)
                 backlog.next_round.clear()
                 continue
             self.progress.advance(0, backlog.note(endpoint.trouble))
-            await asyncio.sleep(settings["poll_seconds"] * random.uniform(0.8, 1.2))
-
-    def _rounds_error(self, rounds: int) -> UserError:
-        failed = self.backlog.next_round
-        key, reason = next(reversed(failed.items()))
-        return UserError(
-            f"{self.endpoint.base_url}: {len(failed):,} calls failed in {rounds} rounds of batches, one "
-            f"of them ({key}) with: {reason}. Wait until the provider is well again, "
-            f"or correct the settings of {self.provider.name}."
-        )
+            await asyncio.sleep(backlog.settings["poll_seconds"] * random.uniform(0.8, 1.2))
 
     async def _resume(self) -> None:
         """Take up the journals that are not done. What holds none of the missing calls is fetched if it is ready, else
@@ -176,8 +272,7 @@ class _Rounds:
         backlog, endpoint = self.backlog, self.endpoint
         submitted: set[str] = set()
         for path in sorted(self.folder.glob(PATTERN)):
-            batch = SubmittedBatch.read(path)
-            if batch is None:
+            if not (batch := SubmittedBatch.read(path)):
                 continue
             ours = backlog.waiting.intersection(batch.keys)
             if batch.base_url == endpoint.base_url:
@@ -186,8 +281,7 @@ class _Rounds:
             elif ours:
                 raise UserError(
                     f"{path}: {len(ours):,} of the calls wait in batch {batch.id} at {batch.base_url}, not at "
-                    f"{endpoint.base_url}. Set "
-                    "base_url back to fetch them, or delete this file to pay for them again."
+                    f"{endpoint.base_url}. Set base_url back to fetch them, or delete this file to pay for them again."
                 )
         if submitted:
             say(self.progress.title, f"{len(submitted):,} calls were submitted before; their batches are taken up")
@@ -199,7 +293,7 @@ class _Rounds:
                 say(self.progress.title, str(error))
             if batch in backlog.open_batches:
                 backlog.open_batches.remove(batch)
-                backlog.spend(batch.dollars_at_most, 0.0)
+                backlog.spend(batch.dollars_at_most)
         backlog.queue.extend(key for key in backlog.missing if key in backlog.waiting and key not in submitted)
 
     async def _visit(self, batch: SubmittedBatch) -> None:
@@ -210,32 +304,30 @@ class _Rounds:
             await self._create(batch)
             return
         try:
-            found = await self.endpoint.retrieve(batch.id)
-            batch.status = required_field(found, "status").lower()
-            batch.answered = (found.request_counts.completed or 0) if found.request_counts else 0
+            found = await self.endpoint.refresh(batch)
             if batch.status in _ENDED:
                 await self.collector.collect(batch, found)
         except openai.NotFoundError as error:
             found_instead = self.endpoint.mask(excerpt(error.response.text))
             raise UserError(
                 f"{batch.path(self.folder)}: the provider does not know batch {batch.id}, or has deleted its files "
-                f"({found_instead}). Use the key of the account that submitted it; "
-                f"or delete this file, and its {len(batch.pending):,} calls are paid for again."
+                f"({found_instead}). Use the key of the account that submitted it; or delete this file, and its "
+                f"{len(batch.pending):,} calls are paid for again."
             ) from None
 
     async def _submit(self) -> None:
         """Upload and create one batch of what is queued."""
-        keys, lines, dollars = self.backlog.take()
-        if not keys:
+        lines, dollars = self.backlog.take()
+        if not lines:
             return
+        keys = list(lines)
         try:
-            input_file = await self.endpoint.upload(lines)
+            input_file = await self.endpoint.upload(lines.values())
         except BaseException:
             self.backlog.queue.extendleft(reversed(keys))
             raise
-        batch = SubmittedBatch(
-            digest([input_file, keys]), self.endpoint.base_url, input_file, keys, dollars, time.time(), tried=False
-        )
+        mark, base_url = digest([input_file, keys]), self.endpoint.base_url
+        batch = SubmittedBatch(mark, base_url, input_file, keys, dollars, time.time(), tried=False)
         batch.write(self.folder)
         self.backlog.open_batches.append(batch)
         await self._create(batch)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import os
+import signal
+import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
-from typing import overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
 
-from m1.client.provider import REFUSED, Completion, Provider, Request, split_message
-from m1.client.run import CallRun
+from m1.client.attempt import open_client
+from m1.client.batch import make_batches
+from m1.client.failures import FailurePolicy
+from m1.client.provider import REFUSED, Completion, Ledger, Provider, Request, Spending
 from m1.client.scheduler import CallScheduler
 from m1.client.serving import running_server
-from m1.client.spending import Spending
 from m1.core.errors import UserError
+from m1.core.progress import Progress, say
 from m1.core.store import Store
 
-__all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "complete_all", "split_message"]
+__all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "add_call_arguments", "complete_all"]
 
 
 class Answers(Sequence[Completion]):
-    """Completions in the order of their requests, each read from the store when it is asked for, since all may not fit
-    into memory."""
+    """Completions in the order of their requests, read from the store one by one: all may not fit into memory."""
 
     def __init__(self, keys: Sequence[str], store: Store) -> None:
         self._keys, self._store = keys, store
@@ -30,18 +37,20 @@ class Answers(Sequence[Completion]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    @overload
-    def __getitem__(self, index: int) -> Completion: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Completion]: ...
-    def __getitem__(self, index: int | slice) -> Completion | list[Completion]:
+    def __getitem__(self, index: Any) -> Any:  # a completion, or a list of them for a slice
         if isinstance(index, slice):
-            return [_completion(key, self._store) for key in self._keys[index]]
-        return _completion(self._keys[index], self._store)
+            return [self[place] for place in range(len(self))[index]]
+        key = self._keys[index]
+        return Completion.from_value(key, self._store.get(key))
 
 
-def _completion(key: str, store: Store) -> Completion:
-    return Completion.from_value(key, store.get(key))
+def add_call_arguments(parser: argparse.ArgumentParser, name: str, note: str = "", by: str = "") -> None:
+    """Add ``--NAME`` and ``--calls``, which give the settings of a provider together, and ``--store``."""
+    decides = f"JSON: what decides the answers (keys of m1.client.complete.Provider){note}"
+    parser.add_argument(f"--{name}", required=True, type=json.loads, help=decides)
+    how = f"JSON: {by}how calls are made, and prices (its other keys)"
+    parser.add_argument("--calls", required=True, type=json.loads, help=how)
+    parser.add_argument("--store", required=True, help="folder of the store of calls")
 
 
 def complete_all(requests: Sequence[Request], provider: Provider, store: Store, title: str) -> tuple[Answers, Spending]:
@@ -52,10 +61,7 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
     flight follows what the provider bears (:class:`m1.client.pace.Pace`). An attempt that fails for a passing reason
     (5xx, no connection, no answer in time, a 200 without a completion) is repeated up to ``max_retries`` times; 429 is
     waited out. A call refused for what it asks is kept as such, and not asked again. A server of the workflow's own is
-    started only if a call is to be made.
-
-    Args:
-        title: what the progress lines call it.
+    started only if a call is to be made. Progress lines begin with ``title``.
 
     Raises:
         UserError: a call failed to the end (the others are made first, unless it is the provider that fails); the key
@@ -73,40 +79,150 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
         with store.lock():
             missing = {key: request for key, request in wanted.items() if key not in store}
             if missing:
-                with (
-                    running_server(provider.serve, provider.serve_seconds)
-                    if provider.serve
-                    else nullcontext(provider.base_url or "") as base_url
-                ):
+                own = running_server(provider.serve, provider.serve_seconds) if provider.serve else None
+                with own or nullcontext(provider.base_url or "") as base_url:
                     run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
-                    asyncio.run(_make(run))
+                    asyncio.run(run.make_calls())
                 new, failures = set(missing), run.failures.counts
     return Answers(keys, store), Spending.from_store(wanted, new, failures, provider, store)
-
-
-async def _make(run: CallRun) -> None:
-    """Make the missing calls, live or by batches."""
-    async with run.connect() as client:
-        if run.provider.batch is None:
-            await CallScheduler(run, client).make_calls()
-        else:
-            from m1.client.batch import make_batches
-
-            await make_batches(run, client)
 
 
 def _api_key(provider: Provider) -> str:
     if provider.api_key_env is None:
         return "none"
     key = os.environ.get(provider.api_key_env, "").strip()
+    variable = f"{provider.name}: the environment variable {provider.api_key_env}"
     if not key:
-        raise UserError(
-            f"{provider.name}: the environment variable {provider.api_key_env} is not set. Set it to "
-            "the provider's key and run again."
-        )
+        raise UserError(f"{variable} is not set. Set it to the provider's key and run again.")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(
-            f"{provider.name}: the environment variable {provider.api_key_env} holds what no key has, "
-            "such as a line break."
-        )
+        raise UserError(f"{variable} holds what no key has, such as a line break.")
     return key
+
+
+class StoreWriter:
+    """Keeps values in a thread, since a disk takes milliseconds; what comes meanwhile shares the next write."""
+
+    def __init__(self, store: Store, thread: ThreadPoolExecutor) -> None:
+        self._store, self._thread = store, thread
+        self._gathered: list[tuple[str, dict[str, Any]]] = []
+        self._now: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+
+    async def keep(self, items: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Return when the values are on the disk (errors as by :meth:`m1.core.store.Store.put_many`)."""
+        self._gathered.extend(items)
+        if self._next is None:
+            self._next = asyncio.create_task(self._write(self._now))
+        await asyncio.shield(self._next)  # it is others' write, too
+
+    async def _write(self, before: asyncio.Task[None] | None) -> None:
+        if before:
+            await asyncio.wait([before])
+        self._now, self._next = self._next, None
+        items, self._gathered = self._gathered, []
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.put_many, items)
+
+
+@contextmanager
+def _signal_handler(handle: Callable[[signal.Signals, asyncio.Task[Any]], None]) -> Iterator[None]:
+    """Call ``handle`` with the signal and the current task on SIGTERM and Ctrl-C, in the main thread only."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    before = {}
+    with suppress(ValueError, RuntimeError):  # not in the main thread
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.getsignal(number)
+            loop.add_signal_handler(number, handle, number, task)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+@dataclass
+class CallRun:
+    """The calls ``missing`` in the store, of those ``wanted`` (both by key), and what their ways share: live calls
+    (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`)."""
+
+    provider: Provider
+    base_url: str
+    api_key: str
+    store: Store
+    title: str
+    wanted: Mapping[str, Request]
+    missing: Mapping[str, Request]
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.provider, self.store)
+        self.failures = FailurePolicy(self.provider, self.base_url, self.store, self.wanted)
+        self.in_flight: set[asyncio.Task[None]] = set()
+        self.ending: BaseException | None = None
+        """Why the run ends early."""
+        self.changed = asyncio.Event()
+        """A call has ended, or the run is to end."""
+
+    async def make_calls(self) -> None:
+        """Make the missing calls, live or by batches; what ends the run early is raised with what is kept."""
+        with _signal_handler(self._interrupt), ThreadPoolExecutor(1, "store") as thread:
+            self.writer = StoreWriter(self.store, thread)
+            try:
+                async with open_client(self.provider, self.base_url, self.api_key) as client:
+                    self.began = time.monotonic()  # not before, since a busy machine takes seconds to import the client
+                    self.ends_at = self.began + (self.provider.deadline or float("inf"))
+                    with Progress(self.title, len(self.missing), "calls") as self.progress:
+                        if self.provider.batch is None:
+                            await CallScheduler(self, client).make_calls()
+                        else:
+                            await make_batches(self, client)
+                        if self.ending:
+                            raise self.ending
+            except UserError as error:
+                raise UserError(f"{error} {self._summary()}") from None
+            except (KeyboardInterrupt, SystemExit):
+                say(self.title, f"interrupted: {self._summary()}")
+                raise
+
+    def _summary(self) -> str:
+        kept = f"{self.ledger.answered:,} of {len(self.missing):,} calls of this run are kept in {self.store.folder}"
+        return f"{kept}; the same command goes on with the rest."
+
+    def _interrupt(self, number: signal.Signals, task: asyncio.Task[Any]) -> None:
+        """End in order on the first signal, at once on the second; ``task`` is the one of the run."""
+        second = self.ending is not None
+        self.end(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+        if self.provider.batch is not None:
+            task.cancel()  # the batches go on at the provider
+        elif second:
+            for one in self.in_flight:
+                one.cancel()
+
+    def end(self, reason: BaseException) -> None:
+        """End the run early; the first reason counts."""
+        self.ending = self.ending or reason
+        self.changed.set()
+
+    def count(self, key: str, value: Mapping[str, Any]) -> Completion:
+        """Note an answer that is on the disk."""
+        completion = Completion.from_value(key, value)
+        self.ledger.add(completion)
+        self.failures.note_answer()
+        return completion
+
+    def report(self, count: int = 0) -> None:
+        """Show the state on the progress line; ``count`` more calls are done."""
+        ledger, refused = self.ledger, len(self.failures.refused)
+        seconds = max(1e-9, time.monotonic() - self.began)
+        parts = [
+            "{prompt:,} + {thinking:,} + {answer:,} tokens".format_map(ledger.tokens),
+            f"${ledger.dollars:,.2f}",
+            *([f"{len(self.in_flight)} in flight"] if self.in_flight else []),
+            f"{ledger.answered / seconds:.1f}/s",
+            *[f"{number:,} {name}" for name, number in (("refused", refused), ("cut", ledger.cut)) if number],
+        ]
+        self.progress.advance(count, note=" · ".join(parts))
+
+    def deadline_error(self) -> UserError:
+        over = f"the deadline of {self.provider.deadline:g} s is over"
+        return UserError(f"{self.base_url}: {over}. Run again, or raise deadline.")

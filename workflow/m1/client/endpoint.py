@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from m1.client.attempt import excerpt
-from m1.client.journal import SubmittedBatch
-from m1.client.results import TRANSFER, is_passing, lines, required_field
+from m1.client.attempt import completion_value, excerpt, is_passing
+from m1.client.backlog import ENDPOINT, SubmittedBatch
+from m1.client.failures import remedies
 from m1.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
     from m1.client.provider import Provider
 
-ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+NO_COMPLETION = 502
+"""Status that stands for a 200 without a completion."""
 PATIENCE = 3600.0
 """Seconds without any answer of the provider after which the run ends; its batches go on there."""
+TRANSFER = 600.0
+"""Seconds without a byte after which an upload or a download is given up."""
 
 
 class BatchEndpoint:
@@ -64,51 +68,39 @@ class BatchEndpoint:
         if self.heard is None:
             raise UserError(f"{self.base_url}: {found}. Check base_url and the connection; the provider may be down.")
         if (silent := time.monotonic() - self.heard) > PATIENCE:
-            raise UserError(
-                f"{self.base_url}: no answer for {silent:,.0f} s, at last: {found}. Wait until the provider "
-                "is well again."
-            )
+            remedy = "Wait until the provider is well again."
+            raise UserError(f"{self.base_url}: no answer for {silent:,.0f} s, at last: {found}. {remedy}")
         self.trouble = found
 
     def remedy(self, status: int) -> str:
         """What to do about a status that does not pass."""
-        key = f"the key in the environment variable {self.provider.api_key_env}"
-        return {
-            401: f"Check {key}.",
-            402: "Top up the provider's credit.",
-            403: f"Check what {key} may use.",
-            404: f"Check base_url, that it has a batch endpoint, and that it knows the model {self.provider.model!r}.",
-        }.get(status, f"Check the settings of {self.provider.name}.")
+        found = f"that it has a batch endpoint, and that it knows the model {self.provider.model!r}"
+        known = remedies(self.provider) | {404: f"Check base_url, {found}."}
+        return known.get(status, f"Check the settings of {self.provider.name}.")
 
-    async def upload(self, requests: Sequence[bytes]) -> str:
+    async def upload(self, requests: Iterable[bytes]) -> str:
         """The id of an input file with these lines."""
         file = ("requests.jsonl", b"".join(requests), "application/jsonl")
-        upload = await self.client.files.create(
-            file=file, purpose="batch", timeout=max(TRANSFER, self.provider.timeout)
-        )
+        seconds = max(TRANSFER, self.provider.timeout)
+        upload = await self.client.files.create(file=file, purpose="batch", timeout=seconds)
         wrapped = getattr(upload, "data", None)  # as by SiliconFlow: {"code": 20000, "data": {"id": ...}}
-        input_file = (
-            str(wrapped["id"]) if isinstance(wrapped, dict) and "id" in wrapped else required_field(upload, "id")
-        )
+        input_file = str(wrapped["id"]) if isinstance(wrapped, dict) and "id" in wrapped else _required(upload, "id")
         self.heard = time.monotonic()
         return input_file
 
     async def create(self, batch: SubmittedBatch) -> str:
         """The id of a new batch; one attempt, since a second one could make it twice."""
-        settings: dict[str, Any] = self.provider.batch  # type: ignore[assignment]
+        assert self.provider.batch
         created = await self.client.with_options(max_retries=0).batches.create(
             input_file_id=batch.input_file,
             endpoint=ENDPOINT,
-            completion_window=settings["window"],
+            completion_window=self.provider.batch["window"],
             metadata={"m1": batch.mark},
         )
-        return required_field(created, "id")
+        return _required(created, "id")
 
     async def find(self, batch: SubmittedBatch, journal: Path) -> str | None:
-        """The id of a batch that may have been created.
-
-        Args:
-            journal: the batch's journal, for the message.
+        """The id of a batch that may have been created; ``journal`` is named in the message.
 
         Raises:
             UserError: the provider has no list of batches.
@@ -126,18 +118,89 @@ class BatchEndpoint:
             raise ValueError("no list of batches") from None
         except openai.NotFoundError:
             raise UserError(
-                f"{journal}: whether this batch was created is not known, and the provider "
-                "does not list its batches. "
-                f"Look there for one with the input file {batch.input_file}: if it exists, write its id "
-                "into this file, else delete it."
+                f"{journal}: whether this batch was created is not known, and the provider does not list its batches. "
+                f"Look there for one with the input file {batch.input_file}: if it exists, write its id into this "
+                "file, else delete it."
             ) from None
         return None
 
-    async def retrieve(self, batch_id: str) -> Batch:
-        """The state of a batch."""
-        return await self.client.batches.retrieve(batch_id)
+    async def refresh(self, batch: SubmittedBatch) -> Batch:
+        """Note the state of a created batch."""
+        found = await self.client.batches.retrieve(batch.id or "")
+        batch.status = _required(found, "status").lower()
+        batch.answered = (found.request_counts.completed or 0) if found.request_counts else 0
+        return found
 
     async def lines(self, file_id: str) -> AsyncIterator[bytes]:
-        """The lines of an output or error file, without our key."""
-        async for line in lines(self.client, file_id):
-            yield line.replace(self.client.api_key.encode(), b"***") if self.provider.api_key_env else line
+        """The lines of an output or error file, one at a time, without our key.
+
+        Split at line feeds only: an answer may hold any of the other characters at which Python or httpx split lines.
+        """
+        key = self.client.api_key.encode() if self.provider.api_key_env else b""
+        rest = b""
+        async for piece in self._pieces(file_id):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in filter(bytes.strip, lines):
+                yield line.replace(key, b"***") if key else line
+
+    async def _pieces(self, file_id: str) -> AsyncIterator[bytes]:
+        """A file, and a line feed that ends its last line."""
+        import openai
+
+        try:
+            if file_id.startswith(("http://", "https://")):
+                # SiliconFlow: the address of a storage, which is not to see our key
+                stranger = openai.DefaultAsyncHttpxClient(timeout=TRANSFER)
+                async with stranger, stranger.stream("GET", file_id) as page:
+                    page.raise_for_status()
+                    async for piece in page.aiter_bytes():
+                        yield piece
+            else:
+                answer = self.client.files.with_streaming_response.content(file_id, timeout=TRANSFER)
+                async with answer as response:
+                    async for piece in response.iter_bytes():
+                        yield piece
+        except openai.APIError:
+            raise
+        except Exception as error:  # those of the HTTP library below, which openai passes on in mid-body
+            raise ConnectionError(f"{type(error).__name__}: {error}") from None
+        yield b"\n"
+
+
+def _required(answer: Any, field: str) -> str:
+    """A field that every proper answer has, else a ValueError; openai reads a page of HTML as a text, and ``{"error":
+    ...}`` as an object without fields."""
+    if not (value := getattr(answer, field, None)):
+        raise ValueError(f"no {field} in {excerpt(answer if isinstance(answer, str) else repr(answer))}")
+    return str(value)
+
+
+def read_line(line: bytes) -> tuple[str, int, dict[str, Any] | str]:
+    """Key, status, and the value for the store or what was found instead, from a line of an output or error file.
+
+    Status is 200 with a value only. It is 503 where the provider names no status (an expired batch), and
+    :data:`NO_COMPLETION` for a 200 without one.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: not a line of such a file.
+    """
+    record = json.loads(line)
+    key, response = str(record["custom_id"]), record.get("response")
+    if not response:
+        error = record["error"]
+        code = str(error.get("code"))
+        return key, int(code) if code.isdigit() else 503, f"{code}: {error.get('message')}"
+    status, body = int(response.get("status_code") or 200), response["body"]
+    if status != 200:
+        return key, status, f"HTTP {status}: {excerpt(body)}"
+    value = completion_value(body, seconds=0.0)
+    return (key, 200, value) if value else (key, NO_COMPLETION, f"HTTP 200 without a completion: {excerpt(body)}")
+
+
+def reasons(found: Batch) -> tuple[str, set[str]]:
+    """What a batch says of its failure, and the codes of it."""
+    errors: Any = found.to_dict().get("errors") or []
+    errors = (errors.get("data") or []) if isinstance(errors, dict) else errors
+    errors = [error if isinstance(error, dict) else {"message": error} for error in errors]
+    texts = [": ".join(str(error[name]) for name in ("code", "message") if error.get(name)) for error in errors[:3]]
+    return "; ".join(texts), {str(error.get("code")) for error in errors}

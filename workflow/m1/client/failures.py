@@ -17,8 +17,7 @@ from m1.core.errors import UserError
 from m1.core.store import Store
 
 LOST_SHARE = 0.01
-"""More than this share of all calls refused, or failed to the end, and more than one, ends the run: it is not these
-calls' own fault."""
+"""More than this share of all calls (and more than one) refused, or failed to the end, ends the run."""
 LOST_IN_A_ROW = 3
 """So many calls failed to the end without one answer between them end the run, too: the provider is out of order."""
 FIRST_REFUSED = 3
@@ -26,46 +25,46 @@ FIRST_REFUSED = 3
 FIRST_SECONDS = 10.0
 """The first call is alone until it is answered, or for so many seconds: a wrong key is told at once, thinking takes
 longer. No connection within these seconds ends the run."""
-CONNECTIONS = 3
-"""Attempts at a first connection."""
-RECONNECT_SECONDS = 1.0
-"""Seconds between them."""
+CONNECTIONS, RECONNECT_SECONDS = 3, 1.0
+"""Attempts at a first connection, and the seconds between them."""
 PATIENCE = 600.0
 """Seconds of being told to slow down (429), without one answer, after which the run ends."""
 
 
 @dataclass
 class Call:
-    """A call, and how often attempts at it failed."""
+    """A call, what it may cost at the worst, and how often attempts at it failed, or were told to slow down (429)."""
 
     key: str
     request: Request
     worst: float
-    """Dollars that it may cost."""
     failures: int = 0
     slowed: int = 0
-    """Attempts answered by 429."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from a failed attempt."""
+    """What follows from a failed attempt: whether the call is made again, why the run ends, and for how many seconds no
+    call is sent."""
 
     repeat: bool
-    """Whether the call is made again."""
     ending: UserError | None = None
-    """Why the run ends; None where it goes on."""
     pause: float = 0.0
-    """Seconds during which no call is sent."""
+
+
+def remedies(provider: Provider) -> dict[int, str]:
+    """Status to what to do about it, where that is the same for live calls and batches."""
+    key = f"the key in the environment variable {provider.api_key_env}"
+    return {
+        401: f"Check {key}." if provider.api_key_env else "Give the environment variable of a key by api_key_env.",
+        402: "Top up the provider's credit.",
+        403: f"Check what {key} may use.",
+    }
 
 
 class FailurePolicy:
-    """Decides what failures mean, from what has failed before in this run.
-
-    Args:
-        store: where calls of ``wanted`` that earlier runs made are found.
-        wanted: all calls of the step, by key.
-    """
+    """Decides what failures mean, from what has failed before: in this run, and of the calls ``wanted`` of the step in
+    the store."""
 
     def __init__(self, provider: Provider, base_url: str, store: Store, wanted: Mapping[str, Request]) -> None:
         self.provider, self.base_url, self.store = provider, base_url, store
@@ -77,23 +76,16 @@ class FailurePolicy:
         """What was found at the last attempt of each call that failed to the end."""
         self._stored = [key for key in wanted if key in store]
         self._most_lost = max(1, LOST_SHARE * len(wanted))
-        self._lost_in_a_row = 0
-        self._unconnected = 0
-        """Failed connections since the latest answer."""
+        # All since the latest answer: calls that failed to the end, failed connections, and the first 429.
+        self._lost_in_a_row = self._unconnected = 0
         self._slowed_since: float | None = None
-        """The first 429 since the latest answer."""
 
     def note_answer(self) -> None:
-        """A call was answered: the provider works."""
         self._slowed_since, self._unconnected, self._lost_in_a_row = None, 0, 0
 
     def decide(self, call: Call, failure: Failure, answered: int, began: float, now: float) -> Decision:
-        """What a failed attempt means for its call and for the run.
-
-        Args:
-            answered: calls that this run has answered.
-            began: when the run began.
-        """
+        """What a failed attempt means for its call and for the run, which began at ``began`` and has ``answered`` so
+        many calls."""
         self.counts[failure.kind] += 1
         status = failure.status
         if failure.kind == "refused":
@@ -101,16 +93,19 @@ class FailurePolicy:
             too_many = self.too_many_refused(answered)
             return Decision(False, self.refusal_error(f"the last one with: {failure.found}") if too_many else None)
         if status in {402, 405, 410} or (status in {401, 403, 404} and not answered):
-            return Decision(False, UserError(f"{self.base_url}: {failure.found}. {self._remedy(status)}"))
+            return Decision(False, self._error(f"{failure.found}. {self._remedy(status)}"))
         if failure.kind == "connection" and not answered:
             self._unconnected += 1
             late = self._unconnected >= CONNECTIONS or now - began > FIRST_SECONDS
-            return Decision(True, self._connection_error(failure.found) if late else None, RECONNECT_SECONDS)
+            found = f"{failure.found}, tried {self._unconnected} times. Check base_url and the network."
+            return Decision(True, self._error(found) if late else None, RECONNECT_SECONDS)
         if failure.kind == "429":
             call.slowed += 1
             self._slowed_since = now if self._slowed_since is None else self._slowed_since
             late = now - self._slowed_since > PATIENCE
-            return Decision(True, self._slow_down_error(failure.found) if late else None)
+            remedy = f"Wait, or lower concurrency, requests_per_minute or tokens_per_minute of {self.provider.name}."
+            found = f"nothing but {failure.found} for {PATIENCE / 60:g} minutes. {remedy}"
+            return Decision(True, self._error(found) if late else None)
         call.failures += 1
         if call.failures <= self.provider.max_retries:
             return Decision(True)
@@ -134,37 +129,20 @@ class FailurePolicy:
         return len(self._stored) - refused, refused
 
     def refusal_error(self, found: str) -> UserError:
-        """The message where too many calls are refused; ``found`` tells of one of them."""
-        return UserError(
-            f"{self.base_url}: {len(self.refused)} calls were refused, {found}. Correct the settings of "
-            f"{self.provider.name} and run again."
-        )
+        """Where too many calls are refused; ``found`` tells of one of them."""
+        remedy = f"Correct the settings of {self.provider.name} and run again."
+        return self._error(f"{len(self.refused)} calls were refused, {found}. {remedy}")
 
     def lost_error(self, what: str) -> UserError:
-        """The message where calls failed to the end; ``what`` says how many."""
-        return UserError(
-            f"{self.base_url}: {what} of model {self.provider.model} failed "
-            f"{self.provider.max_retries + 1} times, the last time with: "
-            f"{self.lost[-1]}. Wait until the provider is well again (or raise max_retries)."
-        )
+        """Where calls failed to the end; ``what`` says how many."""
+        failed = f"{what} of model {self.provider.model} failed {self.provider.max_retries + 1} times"
+        remedy = "Wait until the provider is well again (or raise max_retries)."
+        return self._error(f"{failed}, the last time with: {self.lost[-1]}. {remedy}")
 
-    def _connection_error(self, found: str) -> UserError:
-        return UserError(f"{self.base_url}: {found}, tried {self._unconnected} times. Check base_url and the network.")
-
-    def _slow_down_error(self, found: str) -> UserError:
-        return UserError(
-            f"{self.base_url}: nothing but {found} for {PATIENCE / 60:g} minutes. "
-            f"Wait, or lower concurrency, requests_per_minute or tokens_per_minute of {self.provider.name}."
-        )
+    def _error(self, text: str) -> UserError:
+        return UserError(f"{self.base_url}: {text}")
 
     def _remedy(self, status: int) -> str:
-        name = self.provider.api_key_env
-        remedies = {
-            401: f"Check the key in the environment variable {name}."
-            if name
-            else "Give the environment variable of a key by api_key_env.",
-            402: "Top up the provider's credit.",
-            403: f"Check what the key in the environment variable {name} may use.",
-            404: f"Check that base_url is correct and that the provider knows the model {self.provider.model!r}.",
-        }
-        return remedies.get(status, "Check base_url and the settings." if 400 <= status < 500 else "")
+        unknown = f"Check that base_url is correct and that the provider knows the model {self.provider.model!r}."
+        known = remedies(self.provider) | {404: unknown}
+        return known.get(status, "Check base_url and the settings." if 400 <= status < 500 else "")

@@ -10,30 +10,24 @@ import statistics
 START = 64
 """Calls at a time to start with, at most."""
 TOLERATED = 0.1
-"""Share of the latest calls that may meet trouble before fewer are sent at a time: a provider's stray errors do not
-come from our load."""
+"""More than this share of the latest calls in trouble is our load; less are a provider's stray errors."""
 RECOVERED = 0.875
-"""Up to this share of the level that met trouble, calls at a time double per round again; beyond it they grow by one.
-"""
+"""Up to this share of the level that met trouble, calls at a time double per round again; then they grow by one."""
 SLOWER = 2.0
 """A median latency of so many times the best one, without more throughput, is a queue at the provider."""
 KEPT = 0.8
 """Fewer calls at a time cost no throughput if at least so much of it is left."""
 WIDEN = 1.25
-"""Calls at a time that are left when a queue is noticed, as a multiple of what the throughput needs at the best
-latency."""
+"""Calls at a time that a queue leaves, as a multiple of what the throughput needs at the best latency."""
 FEWEST = 16
 """A round has at least so many answers, for its median to mean something."""
 SHORTEST = 0.001
-"""Seconds; calls are not spread by less, since timers are not finer."""
+"""Seconds; timers are not finer, so that calls are not spread by less."""
 
 
 class Bucket:
-    """A token bucket for a limit per minute; it spreads what is allowed, so that no minute, wherever it begins, sees
-    more.
-
-    An amount larger than what is there at once leaves a debt that later ones wait for.
-    """
+    """A token bucket for a limit per minute: it spreads what is allowed, so that no minute, wherever it begins, sees
+    more. An amount larger than what is there leaves a debt that later ones wait for."""
 
     def __init__(self, per_minute: float, now: float) -> None:
         self.burst = max(1.0, per_minute / 600)
@@ -56,31 +50,23 @@ class Pace:
 
     Calls at a time double per round of answers until the first trouble (429, 5xx, timeouts, or latency that grows
     without throughput), halve on trouble, at most once per round trip, and come back: quickly to near where the trouble
-    was, then by one per round.
+    was, then by one per round. They are never more than ``cap``.
 
     Args:
-        cap: calls at a time, at most.
-        requests_per_minute: None for no limit.
-        tokens_per_minute: None for no limit.
-        now: the time.
+        requests, tokens: per minute; None for no limit.
     """
 
-    def __init__(
-        self, cap: int, requests_per_minute: float | None, tokens_per_minute: float | None, now: float
-    ) -> None:
+    def __init__(self, cap: int, requests: float | None, tokens: float | None, now: float) -> None:
         self.cap = cap
         self._limit = float(min(cap, START))
         self._doubling_to = float(cap)
         """Growth is quick below it."""
         self._troubled = 0.0
         """Share of the latest calls that met trouble."""
-        self._cut_at = float("-inf")
-        self._paused_until = float("-inf")
-        self._sent_at = float("-inf")
+        self._cut_at = self._paused_until = self._sent_at = float("-inf")
         self._latency = 0.0
         """Seconds that a call took lately: an exponential mean."""
-        self._requests = Bucket(requests_per_minute, now) if requests_per_minute else None
-        self._tokens = Bucket(tokens_per_minute, now) if tokens_per_minute else None
+        self._requests, self._tokens = (Bucket(limit, now) if limit else None for limit in (requests, tokens))
         self._round: list[float] = []
         """Latencies of this round's answers; it begins with the first one."""
         self._round_began = now
@@ -97,8 +83,7 @@ class Pace:
 
     def wait(self, now: float) -> float:
         """Seconds until the next call may be sent, as far as pauses and rates go; 0 if now."""
-        # Calls sent together come back together, for ever, and then wait for each other here: they are spread, at twice
-        # the pace at most.
+        # Calls sent together come back together, for ever, and wait for each other here: spread, at twice the pace.
         spread = self._sent_at + self._latency / self._limit / 2 - now
         waits = [self._paused_until - now, *(bucket.wait(now) for bucket in (self._requests, self._tokens) if bucket)]
         return max(0.0, spread if spread > SHORTEST else 0.0, *waits)
@@ -133,8 +118,7 @@ class Pace:
             self._end_round(now)
 
     def note_trouble(self, sent: float, in_flight: int, now: float) -> None:
-        """A call sent at ``sent`` was told to slow down, or met an error that load may cause; ``in_flight`` counts
-        it."""
+        """A call sent at ``sent``, one of ``in_flight``, was told to slow down, or met an error that load may cause."""
         if sent < self._cut_at:
             return  # of the round trip that was answered for already
         self._troubled += (1 - self._troubled) / self._window()
@@ -151,11 +135,7 @@ class Pace:
         self._doubling_to = level * RECOVERED
         self._troubled = 0.0
         self._cut_at = now
-        self._begin_round()
-
-    def _begin_round(self) -> None:
-        self._round.clear()
-        self._round_limit = self._limit
+        self._round, self._round_limit = [], self._limit
 
     def _end_round(self, now: float) -> None:
         latency = statistics.median(self._round)
@@ -163,9 +143,8 @@ class Pace:
         if self._best_latency is None or latency < self._best_latency:
             self._best_latency = latency
         elif self._queued is not None and rate < KEPT * self._queued:
-            self._best_latency = (
-                latency  # fewer calls, fewer answers: there is no queue, the provider has become slower by itself
-            )
+            # Fewer calls, fewer answers: there is no queue, the provider has become slower by itself.
+            self._best_latency = latency
         queue = latency > SLOWER * self._best_latency and rate < 1.1 * self._best_rate
         self._queued = rate if queue else None
         self._best_rate = rate if queue else max(self._best_rate, rate)
@@ -173,4 +152,4 @@ class Pace:
             # Little's law: what is in flight at the best latency gives this throughput; anything more only waits.
             self._cut(max(self._limit / 2, min(self._limit, rate * self._best_latency * WIDEN)), self._limit / 2, now)
         else:
-            self._begin_round()
+            self._round, self._round_limit = [], self._limit

@@ -1,8 +1,4 @@
-"""Live calls of a run: which is sent when.
-
-What calls cost is counted in :mod:`m1.client.spending`; what a failure means is decided in :mod:`m1.client.failures`,
-and how many calls may be in flight in :mod:`m1.client.pace`.
-"""
+"""Live calls of a run: which is sent when."""
 
 from __future__ import annotations
 
@@ -16,33 +12,33 @@ from typing import TYPE_CHECKING
 from m1.client.attempt import Failure, attempt
 from m1.client.failures import FIRST_SECONDS, Call
 from m1.client.pace import Pace
-from m1.client.run import CallRun
 from m1.core.errors import UserError
 from m1.core.progress import say
 
 if TYPE_CHECKING:
     import openai
 
+    from m1.client.complete import CallRun
+
 GRACE = 60.0
 """Seconds that calls in flight are given when the run ends early: they are paid for."""
 BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
-"""Seconds before the second attempt, doubled for each further one, and at most; a random share of it is waited ("full
-jitter")."""
+"""Seconds before the second attempt, doubled for each further one, and at most; a random share ("full jitter")."""
 LONG_PAUSE = 30.0
 """A longer one that the provider asks for is told."""
 
 
 class CallScheduler:
-    """Makes the calls of a run one by one. One loop decides what is sent when (:meth:`make_calls`); each call in flight
-    is a task (:meth:`_make_attempt`)."""
+    """One loop decides which call of a run is sent when (:meth:`make_calls`); each call in flight is a task
+    (:meth:`_make_attempt`)."""
 
     def __init__(self, run: CallRun, client: openai.AsyncOpenAI) -> None:
         self.run, self.client, self.provider = run, client, run.provider
         self.ledger, self.failures, self.in_flight = run.ledger, run.failures, run.in_flight
         limits = self.provider.concurrency, self.provider.requests_per_minute, self.provider.tokens_per_minute
         self.pace = Pace(*limits, time.monotonic())
-        self.waiting = iter(run.missing.items())
-        self.next_call: Call | None = self._take_waiting()
+        self.waiting = (Call(key, one, one.most_dollars(run.provider)) for key, one in run.missing.items())
+        self.next_call = next(self.waiting, None)
         self.repeats: list[tuple[float, str, Call]] = []
         """Calls to repeat: a heap by the time when each is due."""
         self.opens_at = float("inf")
@@ -62,29 +58,24 @@ class CallScheduler:
                 async with asyncio.timeout(min(wait, self.run.progress.every / 2)):
                     await self.run.changed.wait()
             self.run.report()
-        await self._wait_for_calls_in_flight()
+        await self._drain()
         refused, answered = self.failures.refused, self.ledger.answered
         if refused and (self.run.ending is None or answered) and not self.failures.too_many_refused(answered):
             await self.run.writer.keep(list(refused.items()))
         if not self.run.ending and (lost := len(self.failures.lost)):
             self.run.end(self.failures.lost_error("a call" if lost == 1 else f"{lost:,} calls"))
 
-    async def _wait_for_calls_in_flight(self) -> None:
+    async def _drain(self) -> None:
+        """Wait for the calls in flight, at most :data:`GRACE` seconds where the run ends early."""
         if self.in_flight:
             await asyncio.wait(self.in_flight, timeout=0.1)
         if self.in_flight:
-            say(
-                self.run.title,
-                f"calls in flight are waited for, since they are paid for: {len(self.in_flight)} ({GRACE:g} s at most)",
-            )
+            found = f"{len(self.in_flight)} ({GRACE:g} s at most)"
+            say(self.run.title, f"calls in flight are waited for, since they are paid for: {found}")
             await asyncio.wait(self.in_flight, timeout=GRACE)
             for task in self.in_flight:
                 task.cancel()
             await asyncio.gather(*self.in_flight, return_exceptions=True)
-
-    def _take_waiting(self) -> Call | None:
-        key, request = next(self.waiting, (None, None))
-        return Call(key, request, request.most_dollars(self.provider)) if key and request else None
 
     def _choose(self, now: float) -> tuple[Call | None, float]:
         """The call to send now, or else the seconds after which to look again (unless an answer comes first)."""
@@ -96,8 +87,7 @@ class CallScheduler:
         if len(self.in_flight) >= limit:
             return None, min(left, self.opens_at - now if alone else left)
         due = self.repeats[0][0] if self.repeats else float("inf")
-        # Calls that wait to be repeated keep their places, else a provider out of order would be asked everything,
-        # once.
+        # Calls to be repeated keep their places, else a provider out of order would be asked everything, once.
         call = self.repeats[0][2] if due <= now else self.next_call if len(self.repeats) < limit else None
         if not call:
             return None, min(left, due - now)
@@ -108,7 +98,7 @@ class CallScheduler:
                 self.run.end(self.ledger.limit_error(call.worst))
             return None, left
         if call is self.next_call:
-            self.next_call = self._take_waiting()
+            self.next_call = next(self.waiting, None)
         else:
             heapq.heappop(self.repeats)
         return call, 0
@@ -118,19 +108,15 @@ class CallScheduler:
         if not self.ledger.answered and not self.in_flight:
             self.opens_at = now + FIRST_SECONDS
         self.ledger.reserved += call.worst
-        tokens = self._expected_tokens(call)
+        tokens = 0.0
+        if self.provider.tokens_per_minute is not None:  # of the prompt, four bytes each; and the mean so far
+            answered = self.ledger.answered
+            mean = self.ledger.tokens["completion"] / answered if answered else self.provider.max_tokens
+            tokens = call.request.bytes(self.provider) / 4 + mean
         self.pace.note_sent(tokens, now)
         task = asyncio.create_task(self._make_attempt(call, now, tokens))
         self.in_flight.add(task)
         task.add_done_callback(self._finish)
-
-    def _expected_tokens(self, call: Call) -> float:
-        """Prompt and completion: four bytes a token, and the mean so far."""
-        if self.provider.tokens_per_minute is None:
-            return 0.0
-        answered = self.ledger.answered
-        mean = self.ledger.tokens["completion"] / answered if answered else self.provider.max_tokens
-        return call.request.bytes(self.provider) / 4 + mean
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self.in_flight.discard(task)
@@ -139,8 +125,7 @@ class CallScheduler:
         self.run.changed.set()
 
     async def _make_attempt(self, call: Call, sent: float, tokens: float) -> None:
-        """One attempt, sent at ``sent`` and expected to use ``tokens``, to its end: on the disk, or a failure that is
-        acted on."""
+        """One attempt, expected to use ``tokens``, to its end: on the disk, or a failure that is acted on."""
         try:
             outcome = await attempt(self.client, self.provider, call.request)
             if isinstance(outcome, Failure):
@@ -158,11 +143,10 @@ class CallScheduler:
             self.ledger.paid += call.worst  # nobody knows; the limit holds
 
     def _handle(self, failure: Failure, call: Call, sent: float) -> None:
-        """Do what follows from a failed attempt."""
         now = time.monotonic()
-        if failure.perhaps_billed:
+        if failure.kind in {"reset", "timeout", "no completion"}:  # an answer that did not arrive may have been billed
             self.ledger.paid += call.worst
-        if failure.slow_down:
+        if failure.kind in {"429", "5xx", "timeout", "connection"}:  # load may be the reason
             self.pace.note_trouble(sent, len(self.in_flight), now)
         if failure.wait is not None:
             self._obey_retry_after(failure.wait, now)

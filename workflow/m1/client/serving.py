@@ -12,45 +12,31 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import m1
 from m1.core.errors import UserError
 
-_LAST_LINES = 15
-
 
 @contextmanager
 def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
-    """Start ``python -m <command> --port-file FILE`` and wait for its ``/health``; stop it on leaving, whatever the
-    reason.
+    """Start ``python -m <command> --port-file FILE``, wait for its ``/health`` and yield the base URL, ending in
+    ``/v1``; stop it on leaving, whatever the reason.
 
     On SIGTERM this process leaves in order, too. Should it be killed by SIGKILL, the pipe on the server's standard
     input closes, and the server ends itself (see :mod:`m1.world.server`): that needs no polling and holds on every
     Unix.
 
-    Args:
-        command: module and its arguments, as after ``python -m``.
-        seconds: how long to wait for the first answer.
-
-    Yields:
-        The base URL, ending in ``/v1``.
-
     Raises:
-        UserError: it ended, or does not answer in time; with the last lines of what it wrote.
+        UserError: it ended, or does not answer in ``seconds``; with the last lines of what it wrote.
     """
-    before = signal.signal(signal.SIGTERM, _leave)
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="m1-served-") as folder:
         port_file, log = Path(folder, "port"), Path(folder, "log")
         paths = [str(Path(m1.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         with open(log, "wb") as output:
-            server = subprocess.Popen(
-                [sys.executable, "-m", *command, "--port-file", str(port_file)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            )
+            words = [sys.executable, "-m", *command, "--port-file", str(port_file)]
+            env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+            server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=env)
         try:
             yield f"http://127.0.0.1:{_wait(server, command, port_file, log, seconds)}/v1"
         finally:
@@ -64,10 +50,6 @@ def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _leave(signum: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
-
-
 def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Path, log: Path, seconds: float) -> int:
     """The port, once the server answers there."""
     end = time.monotonic() + seconds
@@ -75,14 +57,11 @@ def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Pa
         if port_file.exists() and _is_healthy(port := int(port_file.read_text())):
             return port
         time.sleep(0.02)
-    state = (
-        f"does not answer after {seconds:g} s" if server.poll() is None else f"ended with exit code {server.returncode}"
-    )
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:]) or "(nothing)"
-    raise UserError(
-        f"the server `python -m {' '.join(command)}` {state}. "
-        f"Correct `serve` (or raise `serve_seconds`) in the configuration and run again. Its last lines:\n{tail}"
-    )
+    ended = server.poll() is not None
+    state = f"ended with exit code {server.returncode}" if ended else f"does not answer after {seconds:g} s"
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) or "(nothing)"
+    remedy = "Correct `serve` (or raise `serve_seconds`) in the configuration and run again."
+    raise UserError(f"the server `python -m {' '.join(command)}` {state}. {remedy} Its last lines:\n{tail}")
 
 
 def _is_healthy(port: int) -> bool:

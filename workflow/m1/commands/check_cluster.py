@@ -178,9 +178,8 @@ def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
     own = [replace(one, jobs=jobs) for one, jobs in found.items()]
     partition = str(default.get("slurm_partition") or "")
     memory, minutes = _int_or_zero(default.get("mem_mb")), _int_or_zero(default.get("runtime"))
-    merging = JobNeeds(
-        ["pools_merge", "pools_audit"], partition, 1, 0, run.config["merge"]["processes"], memory, minutes
-    )
+    comparing, processes = ["pools_merge", "pools_audit", "pools_leaks"], run.config["merge"]["processes"]
+    merging = JobNeeds(comparing, partition, 1, 0, processes, memory, minutes)
     return [JobNeeds(["other jobs"], partition, 1, 0, 1, memory, minutes), merging, *own]
 
 

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from m1.commands import add_configfile
 from m1.core import sources
+from m1.core.counts import published_counts
 from m1.core.errors import UserError, tell
-from m1.core.files import write_text
+from m1.core.files import read_json, write_text
 from m1.core.progress import Progress, align_columns
 from m1.wiring.config import load
 from m1.wiring.run import Run
@@ -152,6 +154,40 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else value
 
 
+def step_counts(run: Run) -> list[dict[str, Any]]:
+    """The paper's counts at each step of the curation, beside those in the manifests that this run has written: step,
+    count, published, found (None where the step is not made yet), equal. None of another configuration."""
+    results, rows = Path(run.config["pathvars"]["results"]), []
+    for file in run.published_counts:
+        for step, counts in published_counts(file).items():
+            manifest = results / f"{step}.json"
+            beside = read_json(manifest).get("published", {}) if manifest.exists() else {}
+            for name, number in counts.items():
+                found = beside.get(name, {}).get("found")
+                equal = "" if name not in beside else "yes" if found == number else "no"
+                rows.append({"step": step, "count": name, "published": number, "found": found, "equal": equal})
+    return rows
+
+
+def tell_counts(rows: Sequence[Mapping[str, Any]], output: Path) -> None:
+    """Say for each step how many of its counts are the paper's, and write them all as a table (CSV)."""
+    if not rows:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(output, text.getvalue())
+    tell(f"counts of the curation beside the paper's, all of them in {output}:")
+    for step, group in groupby(rows, lambda row: row["step"]):
+        counts = list(group)
+        made = [row for row in counts if row["equal"]]
+        wrong = [row for row in made if row["equal"] == "no"]
+        others = [f"{row['count']} {row['found']} (published {row['published']:,})" for row in wrong]
+        said = f"{len(made) - len(others)} of {len(counts)} as published" if made else "not made yet"
+        tell(f"  {step}: " + "; ".join([said, *others[:3], *(["…"] if others[3:] else [])]))
+
+
 def check(sets: Mapping[str, DataSet], output: Path) -> None:
     """Look at every set, say what was found, and write it as a table.
 
@@ -187,4 +223,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_configfile(parser)
     arguments = parser.parse_args(argv)
     config = load(arguments.configfile)
-    check(data_sets(Run(config)), Path(config["pathvars"]["results"]) / "data_check.csv")
+    run, results = Run(config), Path(config["pathvars"]["results"])
+    tell_counts(step_counts(run), results / "counts_check.csv")
+    check(data_sets(run), results / "data_check.csv")

@@ -17,7 +17,7 @@ from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question
 from m1.core.store import Store
 from m1.distill.traces import teacher_prompt
-from m1.select.domains import domain_prompt, read_qualifiers
+from m1.select.rubrics import read_qualifiers, read_task, user_turn, with_notes
 from m1.wiring.run import Run
 
 BILL = 590 / 30_000
@@ -80,11 +80,12 @@ def http_steps(run: Run, questions: Questions) -> list[HttpStep]:
         known, folder = questions.teacher_questions(name), run.store("teacher")
         found.append(_http_step(f"distill {name}", "teacher", config["teacher"], folder, known, teacher_prompt))
     for name in (name for stage, name in names if stage == "select"):
-        qualifiers = read_qualifiers(Path(source_file("resources/mesh/qualifiers.csv")))
-        template = Path(source_file("resources/prompts/domain.txt")).read_text(encoding="utf-8")
-        prompt, known = partial(domain_prompt, template, qualifiers), questions.labeller_questions()
-        folder = run.store("labeller")
-        found.append(_http_step(f"select {name}", "labeller", config["labeller"], folder, known, prompt))
+        qualifiers = read_qualifiers(source_file("resources/mesh/qualifiers.csv"))
+        if notes := config["labeller"]["notes"]:
+            qualifiers = with_notes(qualifiers, notes)
+        prompt, known = partial(user_turn, qualifiers), questions.labeller_questions()
+        folder, task = run.store("labeller"), read_task(source_file("resources/prompts/domain.txt"))
+        found.append(_http_step(f"select {name}", "labeller", config["labeller"], folder, known, prompt, task))
     return found
 
 
@@ -99,11 +100,13 @@ def _http_step(
     folder: str,
     questions: tuple[list[Question] | None, int],
     prompt: Callable[[Question], str],
+    system: str | None = None,
 ) -> HttpStep:
     known, calls = questions
-    requests = None if known is None else [Request(prompt(question)) for question in known]
+    requests = None if known is None else [Request(prompt(question), system=system) for question in known]
     # Where no question is there, one without text gives the length of the frame around it.
-    texts = [request.prompt for request in requests or [Request(prompt(Question("", "", "", None, (), "A")))]]
+    framed = requests or [Request(prompt(Question("", "", "", None, (), "A")), system=system)]
+    texts = [(request.system or "") + request.prompt for request in framed]
     tokens = sum(map(len, texts)) / len(texts) / CHARACTERS + (0 if requests else gpu_hours.QUESTION)
     return HttpStep(name, title, Provider.from_settings(settings, title), Path(folder), calls, requests, tokens)
 

@@ -115,6 +115,10 @@ class Questions:
         subset = self.config["subsets"][name]
         return self.subset_size(subset["like"]) if "like" in subset else subset["size"] or self.correct_size()
 
+    def leaks(self) -> set[str]:
+        """Ids of the questions that the second decontamination leaves out; none before it is done."""
+        return {question.id for question in self.read("pools/leaks.parquet") or []}
+
     def teacher_questions(self, name: str) -> tuple[list[Question] | None, int]:
         """Questions of a set for the teacher, if known, and their number."""
         made = self.read("screen/hard.parquet" if name == "hard" else f"distill/{name}.questions.parquet")
@@ -125,11 +129,13 @@ class Questions:
         drawn = self.config["distill"][name]
         size = drawn["size"] if "size" in drawn else self.subset_size(drawn["like"])
         known = "size" in drawn or self.rows(f"select/{drawn['like']}.parquet") is not None
-        collection = self.read("pools/merged.parquet") if known else None
-        if collection is not None:
+        parts = [self.read(path.removeprefix("<results>/")) for path in self.run.collection]
+        if known and None not in parts:
             from m1.distill.draw import draw
 
-            questions = draw(collection, size, drawn["share"], self.config["seed"])
+            leaks, collection = self.leaks(), [question for part in parts for question in part or []]
+            chosen = draw(collection, size, drawn["share"], self.config["seed"])
+            questions = [question for question in chosen if question.id not in leaks]
             return questions, len(questions)
         return None, min(int(size / drawn["share"]), self.collection_size())
 
@@ -144,5 +150,6 @@ class Questions:
             pq.read_table(self.results / "distill/hard.parquet", columns=["question_id"])["question_id"].to_pylist()
         )
         known = {question.id: question for question in collection}
-        questions = [known[identity] for identity in wanted if identity in known]
+        leaks = self.leaks()
+        questions = [known[identity] for identity in wanted if identity in known and identity not in leaks]
         return questions, len(questions)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from m1.core.counts import beside_published
 from m1.core.errors import UserError
 
 
@@ -135,6 +136,7 @@ def write_manifest(
     counts: Mapping[str, Any],
     started: float,
     known: Mapping[str, str] | None = None,
+    published: str | Path | None = None,
     **more: Any,
 ) -> None:
     """Write the manifest of an artifact: what made it, from what, and what it cost.
@@ -144,14 +146,17 @@ def write_manifest(
         counts: numbers in and out of the step.
         started: ``time.time()`` at the start, for the seconds (wall clock).
         known: hashes of inputs that the step has computed already; a model of tens of gigabytes is not read twice.
+        published: file of the counts that the authors published, where they are to stand beside those found.
         more: further facts, for example tokens and dollars.
     """
     hashes = {}
     for name, file in inputs.items():
         found = (known or {}).get(name) or (model_identity(file) if Path(file).is_dir() else sha256_file(file))
         hashes[name] = {"path": str(file), "sha256": found}
-    facts = {"made_by": provenance(), "inputs": hashes, "settings": settings, "counts": dict(counts), **more}
-    write_json(path, {**facts, "seconds": round(time.time() - started, 2)})
+    facts = {"made_by": provenance(), "inputs": hashes, "settings": settings, "counts": dict(counts)}
+    if published and (beside := beside_published(published, path, counts)):
+        facts["published"] = beside
+    write_json(path, {**facts, **more, "seconds": round(time.time() - started, 2)})
 
 
 def provenance() -> dict[str, Any]:

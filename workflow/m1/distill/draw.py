@@ -4,54 +4,81 @@
 from __future__ import annotations
 
 import argparse
-import random
+import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from m1.core import records
+from m1.core.counts import PUBLISHED
+from m1.core.draws import permutation
 from m1.core.errors import UserError, run
+from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.records import Question
 from m1.distill.settings import DrawSettings
 
 
 def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> list[Question]:
-    """``int(size / share)`` questions without replacement, all of them if there are fewer; in the order of the
-    collection.
+    """The first ``int(size / share)`` questions of a seeded shuffle, or all if there are fewer, in its order.
 
-    Args:
-        size: correct traces that are wanted in the end.
-        share: of answers that the teacher is expected to get correct (0.8 in the released code).
+    So of two sizes the smaller set is a part of the larger one.
+
+    ``size`` correct traces are wanted, and the teacher is expected to get a ``share`` correct (0.8 in the released
+    code).
     """
-    count = min(int(size / share), len(questions))
-    return [questions[place] for place in sorted(random.Random(seed).sample(range(len(questions)), count))]
+    return [questions[place] for place in permutation(len(questions), seed)[: int(size / share)]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the questions drawn."""
+    """Write the questions drawn, without those that the evaluation has, too."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--questions", required=True, help="Parquet of the whole collection")
+    parser.add_argument("--questions", required=True, nargs="+", help="Parquet of the whole collection, in its order")
+    parser.add_argument("--leaks", required=True, help="Parquet of questions that are left out after the draw (B.1)")
     parser.add_argument("--like", help="Parquet with as many rows as correct traces are wanted, where size is null")
     parser.add_argument("--settings", required=True, help=f"JSON: {DrawSettings.keys()}")
-    parser.add_argument("--output", required=True, help="Parquet of the questions drawn")
+    parser.add_argument("--output", required=True, help="Parquet of the questions drawn, in the order of the draw")
+    parser.add_argument("--manifest", required=True, help="JSON: settings, counts drawn, left out and per source")
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
+    started = time.time()
     settings = DrawSettings.from_json(arguments.settings)
     if (settings.size is None) != bool(arguments.like):
         raise UserError(f"--settings: size is {settings.size}; give either a size or --like, and null for the other.")
     size = settings.size or _count_rows(arguments.like)
-    questions = records.read(arguments.questions, Question)
+    questions = [question for path in arguments.questions for question in records.read(path, Question)]
     drawn = draw(questions, size, settings.share, settings.seed)
-    records.write(arguments.output, drawn, Question)
-    wanted_count = int(size / settings.share)
-    capped = f", fewer than the {wanted_count:,} wanted: there are no more" if len(drawn) < wanted_count else ""
-    say(
-        "distill", f"{len(questions):,} questions → {len(drawn):,} drawn at random, for {size:,} correct traces{capped}"
+    leaks = {question.id for question in records.read(arguments.leaks, Question)}
+    kept = [question for question in drawn if question.id not in leaks]
+    records.write(arguments.output, kept, Question)
+    inputs = {Path(path).stem: path for path in arguments.questions} | {"leaks": arguments.leaks}
+    counts = {
+        "collection": len(questions),
+        "drawn": len(drawn),
+        "sources": dict(sorted(Counter(question.source for question in drawn).items())),
+        "leaks": len(drawn) - len(kept),
+        "questions": len(kept),
+    }
+    write_manifest(
+        arguments.manifest,
+        inputs=inputs | ({"like": arguments.like} if arguments.like else {}),
+        settings=asdict(settings),
+        counts=counts,
+        started=started,
+        published=arguments.published,
     )
+    wanted = int(size / settings.share)
+    capped = f", fewer than the {wanted:,} wanted: there are no more" if len(drawn) < wanted else ""
+    known = f", {len(drawn) - len(kept):,} of them left out: the evaluation has them" if len(kept) < len(drawn) else ""
+    found = f"{len(drawn):,} drawn at random, for {size:,} correct traces{capped}{known}"
+    say("distill", f"{len(questions):,} questions → {found}")
 
 
 def _count_rows(path: str) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
-from m1.client.complete import REFUSED, Completion, Provider, Request, complete_all
+from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all
 from m1.core import records
 from m1.core.answers import extract_boxed
+from m1.core.counts import PUBLISHED
 from m1.core.curation import CURATION_RULES, CurationRule, passes_curation
 from m1.core.errors import UserError, run
 from m1.core.files import replacing, write_manifest
@@ -21,9 +21,6 @@ from m1.core.progress import say
 from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
 from m1.core.store import Store
-
-DIFFERING = ("question_id", "source", "correct_letter", "correct_text", "boxed", *CURATION_RULES)
-"""Columns of the list of answers on which the curation rules disagree; the last ones hold the verdict by each."""
 
 
 def teacher_prompt(question: Question) -> str:
@@ -34,9 +31,7 @@ def teacher_prompt(question: Question) -> str:
 def verdict(question: Question, completion: Completion, rule: CurationRule) -> str:
     """What became of a call, one of :data:`m1.core.records.VERDICTS`.
 
-    Args:
-        rule: of :func:`m1.core.curation.passes_curation`. Without a box, ``released`` scores the whole text, as the
-            released code does; ``strict`` wants a box, as B.1 does.
+    Without a box, the rule ``released`` scores the whole text, as the released code does; ``strict`` wants a box (B.1).
     """
     if completion.finish_reason == REFUSED:
         return "failed"
@@ -51,152 +46,89 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
     return "no_answer" if unboxed else "incorrect"
 
 
-def make_trace(question: Question, completion: Completion, provider: Provider, found: str) -> Trace:
-    """The record of the teacher's answer to a question."""
-    return Trace(
-        question_id=question.id,
-        teacher=provider.name,
-        thinking=completion.thinking,
-        answer=completion.answer,
-        finish_reason=completion.finish_reason,
-        prompt_tokens=completion.prompt_tokens,
-        completion_tokens=completion.completion_tokens,
-        thinking_tokens=completion.thinking_tokens,
-        dollars=provider.dollars(completion.prompt_tokens, completion.completion_tokens),
-        request=completion.key,
-        verdict=found,
-    )
-
-
-def difference(question: Question, completion: Completion, by_rule: Mapping[str, str]) -> dict[str, str] | None:
-    """A row of the list of answers that are correct by one of the rules only, such as "Amoxicillin" where A is correct
-    (``released``).
-
-    Args:
-        by_rule: rule to verdict.
-
-    Returns:
-        None where the rules agree.
-    """
-    if len({found == "correct" for found in by_rule.values()}) == 1:
-        return None
-    return {
-        "question_id": question.id,
-        "source": question.source,
-        "correct_letter": question.answer,
-        "correct_text": question.answer_text,
-        "boxed": extract_boxed(completion.answer),
-        **by_rule,
-    }
-
-
-@dataclass
-class Tally:
-    """Traces counted."""
-
-    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By source of the question, and verdict."""
-    correct_by_one_rule: Counter[str] = field(default_factory=Counter)
-    """Answers that are correct by this rule only."""
-
-    def counts(self, questions: Sequence[Question]) -> dict[str, Any]:
-        """For the manifest."""
-        sources = sorted({question.source for question in questions})
-        return {
-            "questions": len(questions),
-            "correct_by_one_rule_only": {name: self.correct_by_one_rule[name] for name in CURATION_RULES},
-            "verdicts": {name: sum(self.verdicts[source, name] for source in sources) for name in VERDICTS},
-            "sources": {source: {name: self.verdicts[source, name] for name in VERDICTS} for source in sources},
-        }
-
-
 def write_traces(
-    questions: Sequence[Question],
-    completions: Iterable[Completion],
-    provider: Provider,
-    rule: CurationRule,
-    paths: Mapping[str, str],
-) -> Tally:
-    """Write the teacher's answers, in question order.
+    questions: Sequence[Question], completions: Iterable[Completion], provider: Provider, paths: Mapping[str, str]
+) -> dict[str, Any]:
+    """Write the teacher's answers, in question order: the counts for the manifest.
 
     Args:
         completions: one for each question.
-        rule: which answers count as correct.
-        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers on which the rules are
-            ``differing``.
+        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers on which the curation rules are
+            ``differing``, such as "Amoxicillin" where A is correct (``released``), with the verdict by each.
     """
-    tally = Tally()
+    verdicts: Counter[tuple[str, str]] = Counter()
+    by_one_rule = dict.fromkeys(CURATION_RULES, 0)
     with (
         records.writing(paths["correct"], Trace) as correct,
         records.writing(paths["dropped"], Trace) as dropped,
         replacing(paths["differing"]) as partial,
         open(partial, "w", newline="", encoding="utf-8") as stream,
     ):
-        differing = csv.DictWriter(stream, DIFFERING, lineterminator="\n")
-        differing.writeheader()
+        differing = csv.writer(stream, lineterminator="\n")
+        differing.writerow(["question_id", "source", "correct_letter", "correct_text", "boxed", *CURATION_RULES])
         for question, completion in zip(questions, completions):
-            by_rule: dict[str, str] = {one: verdict(question, completion, one) for one in CURATION_RULES}
-            found = by_rule[rule]
-            (correct if found == "correct" else dropped).add([make_trace(question, completion, provider, found)])
-            tally.verdicts[question.source, found] += 1
-            if row := difference(question, completion, by_rule):
-                differing.writerow(row)
-                tally.correct_by_one_rule.update(one for one in by_rule if by_rule[one] == "correct")
-    return tally
+            by_rule = {rule: verdict(question, completion, rule) for rule in CURATION_RULES}
+            found = by_rule[provider.rule]  # type: ignore[index]
+            (correct if found == "correct" else dropped).add([_trace(question, completion, provider, found)])
+            verdicts[question.source, found] += 1
+            passed = [rule for rule in CURATION_RULES if by_rule[rule] == "correct"]
+            if len(passed) == 1:
+                by_one_rule[passed[0]] += 1
+                answers = question.answer, question.answer_text, extract_boxed(completion.answer)
+                differing.writerow([question.id, question.source, *answers, *by_rule.values()])
+    sources = sorted({question.source for question in questions})
+    return {
+        "questions": len(questions),
+        "answered": len(questions) - sum(verdicts[source, "failed"] for source in sources),
+        "correct_by_one_rule_only": by_one_rule,
+        "verdicts": {name: sum(verdicts[source, name] for source in sources) for name in VERDICTS},
+        "sources": {source: {name: verdicts[source, name] for name in VERDICTS} for source in sources},
+    }
+
+
+def _trace(question: Question, completion: Completion, provider: Provider, found: str) -> Trace:
+    said = completion.thinking, completion.answer, completion.finish_reason
+    tokens = completion.prompt_tokens, completion.completion_tokens, completion.thinking_tokens
+    return Trace(question.id, provider.name, *said, *tokens, completion.dollars(provider), completion.key, found)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the correct traces, the dropped ones, and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
-    parser.add_argument(
-        "--teacher",
-        required=True,
-        type=json.loads,
-        help="JSON: what decides the answers (keys of m1.client.complete.Provider)",
-    )
-    parser.add_argument(
-        "--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)"
-    )
-    parser.add_argument("--store", required=True, help="folder of the store of calls")
+    add_call_arguments(parser, "teacher")
     parser.add_argument("--output", required=True, help="Parquet of correct traces, in question order")
     parser.add_argument("--dropped", required=True, help="Parquet of the other traces, in question order")
-    parser.add_argument(
-        "--differing", required=True, help="CSV of the answers that are correct by one of the rules only"
-    )
+    parser.add_argument("--differing", required=True, help="CSV of answers that are correct by one of the rules only")
     parser.add_argument("--manifest", required=True, help="JSON: counts, tokens, dollars")
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
 
-    provider = Provider.from_settings({**arguments.teacher, **arguments.calls}, "teacher")
+    settings = {**arguments.teacher, **arguments.calls}
+    provider = Provider.from_settings(settings, "teacher")
     if provider.rule not in CURATION_RULES:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
     questions = records.read(arguments.questions, Question)
+    requests = [Request(teacher_prompt(question)) for question in questions]
     paths = {"correct": arguments.output, "dropped": arguments.dropped, "differing": arguments.differing}
     with Store(arguments.store) as store:
-        completions, spending = complete_all(
-            [Request(teacher_prompt(q)) for q in questions], provider, store, f"distill {provider.name}"
-        )
-        tally = write_traces(questions, completions, provider, provider.rule, paths)
-    counts = tally.counts(questions)
+        completions, spending = complete_all(requests, provider, store, f"distill {provider.name}")
+        counts = write_traces(questions, completions, provider, paths)
     write_manifest(
         arguments.manifest,
         inputs={"questions": arguments.questions},
-        settings={**arguments.teacher, **arguments.calls},
+        settings=settings,
         counts=counts,
         started=started,
+        published=arguments.published,
         spending=asdict(spending),
     )
-    verdicts = counts["verdicts"]
-    others = ", ".join(
-        f"{verdicts[name]:,} {name.replace('_', ' ')}" for name in VERDICTS if name != "correct" and verdicts[name]
-    )
-    say(
-        "distill",
-        f"{len(questions):,} questions → {verdicts['correct']:,} correct traces"
-        + (f" ({others})" if others else "")
-        + f" · {spending}",
-    )
+    correct = counts["verdicts"]["correct"]
+    others = [(name.replace("_", " "), count) for name, count in counts["verdicts"].items() if name != "correct"]
+    dropped = ", ".join(f"{count:,} {name}" for name, count in others if count)
+    found = f"{correct:,} correct traces ({dropped})" if dropped else f"{correct:,} correct traces"
+    say("distill", f"{len(questions):,} questions → {found} · {spending}")
 
 
 if __name__ == "__main__":

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from m1.core.chat import tokenizer_of
+from m1.core.chat import chat, stop_ids, tokenizer_of
 from m1.core.errors import UserError
 from m1.core.files import digest, model_identity, read_json, write_manifest
 from m1.core.progress import Progress
+from m1.core.prompts import evaluation_prompt, question_text
+from m1.core.records import Question
 from m1.core.settings import read
 from m1.core.store import Store
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
@@ -24,39 +26,30 @@ from m1.engines.shards import all_manifests
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
 
-@dataclass(frozen=True)
-class EngineKind:
-    """An engine that ``serve.engine`` can name."""
+class EngineKind(NamedTuple):
+    """An engine that ``serve.engine`` can name: the dataclass of ``serve.options``, and what makes the engine from the
+    model's folder, dtype, requests at a time, options, and title for messages.
+
+    An engine that is a context manager is entered, and left at the end of the step.
+    """
 
     options: type[Any]
-    """Dataclass of ``serve.options``."""
     start: Callable[[Path, str, int, Any, str], Engine]
-    """Makes the engine from the model's folder, dtype, requests at a time, options, and title for messages. An engine
-    that is a context manager is entered, and left at the end of the step."""
 
 
 ENGINES = {
-    "transformers": EngineKind(
-        TransformersOptions, lambda folder, dtype, batch, options, title: TransformersEngine(folder, dtype, batch)
-    ),
+    "transformers": EngineKind(TransformersOptions, lambda *given: TransformersEngine(*given[:3])),
     "sglang": EngineKind(SglangOptions, SglangEngine),
-    "openai": EngineKind(
-        OpenAIOptions, lambda folder, dtype, batch, options, title: OpenAIEngine(folder, batch, options)
-    ),
+    "openai": EngineKind(OpenAIOptions, lambda folder, _, batch, options, __: OpenAIEngine(folder, batch, options)),
 }
-"""What ``serve.engine`` can be."""
-STORE_EVERY = 5.0
-"""Seconds that a finished generation waits at most to be put into the store with others."""
 
 
 class CachedEngine:
     """An engine whose generations are kept in the store: equal requests are generated once, and none is generated again
     after a kill.
 
-    Args:
-        start: makes the engine, called only when something must be generated.
-        identity: what defines the model's answers: weights, engine, dtype.
-        title: for the progress line.
+    ``start`` makes the engine, and is called only when something must be generated; ``identity`` is what defines the
+    model's answers: weights, engine, dtype.
     """
 
     def __init__(self, start: Callable[[], Engine], identity: Any, store: Store, title: str) -> None:
@@ -64,69 +57,94 @@ class CachedEngine:
         self._engine: Engine | None = None
         self.generated = 0
         """Tokens generated in this run, its shards among it; what came from the store is not counted."""
-        self.seconds = 0.0
-        """That the shards took, all together."""
+        self.started = time.time()
+        """When the work began; earlier by the seconds that its shards took, all together."""
 
     def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
         """Generations in the order of the requests; ``what`` names them on the progress line."""
         keys = [digest([self.identity, *request.defining]) for request in requests]
         wanted = {key: request for key, request in zip(keys, requests) if key not in self.store}
         if wanted:
-            self._engine = self._engine or self._start()
-            names = list(wanted)
-            waiting: list[tuple[str, dict[str, Any]]] = []
+            self._generate(wanted, what)
+        return [Generation(tuple(value["token_ids"]), value["finish_reason"]) for value in map(self.store.get, keys)]
+
+    def _generate(self, wanted: dict[str, Request], what: str) -> None:
+        self._engine = self._engine or self._start()
+        names, put_at = list(wanted), time.monotonic()
+        waiting: list[tuple[str, dict[str, Any]]] = []
+
+        def put() -> None:
+            nonlocal put_at
+            self.store.put_many(waiting)
+            waiting.clear()
             put_at = time.monotonic()
 
-            def put() -> None:
-                nonlocal put_at
-                self.store.put_many(waiting)
-                waiting.clear()
-                put_at = time.monotonic()
+        def done(position: int, generation: Generation) -> None:
+            self.generated += generation.tokens
+            value = {"token_ids": generation.token_ids, "finish_reason": generation.finish_reason}
+            waiting.append((names[position], value))
+            if len(waiting) >= 64 or time.monotonic() - put_at > 5:  # seconds that a kill may cost
+                put()
+            progress.advance(note=f"{self.generated:,} tokens")
 
-            with Progress(f"{self.title}: {what}", len(wanted), "generations") as progress:
+        with Progress(f"{self.title}: {what}", len(wanted), "generations") as progress:
+            try:
+                self._engine.generate(list(wanted.values()), done)
+            finally:
+                put()
 
-                def done(position: int, generation: Generation) -> None:
-                    self.generated += generation.tokens
-                    waiting.append(
-                        (
-                            names[position],
-                            {"token_ids": generation.token_ids, "finish_reason": generation.finish_reason},
-                        )
-                    )
-                    if len(waiting) >= 64 or time.monotonic() - put_at > STORE_EVERY:
-                        put()
-                    progress.advance(note=f"{self.generated:,} tokens")
+    def answers(self, tokenizer: Any, requests: Sequence[Request], where: str) -> list[tuple[str, int]]:
+        """Answer text and its tokens, in the order of the requests."""
+        found = self.generate(requests, f"answers{where}")
+        return [(tokenizer.decode(one.token_ids, skip_special_tokens=True), one.tokens) for one in found]
 
-                try:
-                    self._engine.generate(list(wanted.values()), done)
-                finally:
-                    put()
-        return [Generation(tuple(value["token_ids"]), value["finish_reason"]) for value in map(self.store.get, keys)]
+
+def render(tokenizer: Any, questions: Iterable[Question], style: str) -> list[str]:
+    """The prompt for each question (:func:`m1.core.prompts.evaluation_prompt`) by the model's chat template, to the
+    opening of the assistant's turn."""
+    return [chat(tokenizer, evaluation_prompt(question_text(question), style)) for question in questions]
+
+
+def answer_directly(
+    engine: CachedEngine,
+    tokenizer: Any,
+    questions: Sequence[Question],
+    style: str,
+    limit: int,
+    where: str = "",
+    *,
+    own_stop: bool = False,
+    bos: bool = False,
+) -> list[tuple[str, int]]:
+    """Greedy answers without thinking (3.1, B.3), as :meth:`CachedEngine.answers` gives them.
+
+    Args:
+        own_stop: only the model's own end tokens end an answer, not every token that ends or opens a turn.
+        bos: the tokenizer's special tokens go before those of the chat template, as a server adds them to text.
+    """
+    stop = () if own_stop else stop_ids(tokenizer)
+    prompts = [tokenizer.encode(text, add_special_tokens=bos) for text in render(tokenizer, questions, style)]
+    return engine.answers(tokenizer, [Request(tuple(prompt), limit, stop) for prompt in prompts], where)
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of every step that generates; :func:`open_engine` takes them."""
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
-    parser.add_argument(
-        "--template",
-        type=Path,
-        help="folder of the tokenizer whose chat template is borrowed, where the model has none",
-    )
+    borrowed = "folder of the tokenizer whose chat template is borrowed, where the model has none"
+    parser.add_argument("--template", type=Path, help=borrowed)
     parser.add_argument("--serve", required=True, type=ServeSettings.from_json, help=f"JSON: {ServeSettings.keys()}")
     parser.add_argument("--runtime", required=True, type=ServeRuntime.from_json, help=f"JSON: {ServeRuntime.keys()}")
     parser.add_argument("--store", required=True, type=Path, help="folder of the store of generations")
-    parser.add_argument(
-        "--gather", type=Path, help="manifest of the first of the shards that have filled the store, 1-of-N.json"
-    )
+    filled = "manifest of the first of the shards that have filled the store, 1-of-N.json"
+    parser.add_argument("--gather", type=Path, help=filled)
     parser.add_argument("--output", type=Path, help="Parquet; none by default, for a shard, which only fills the store")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON")
 
 
 @contextmanager
 def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[CachedEngine, Any, str]]:
-    """The engine that a recipe's ``serve`` asks for, over its store, the model's tokenizer, and its identity; see
-    :func:`add_engine_arguments`.
+    """The engine that a recipe's ``serve`` asks for, over its store; the model's tokenizer; the model's identity.
 
     The engine starts with the first request that the store cannot answer, and ends with the context. After shards there
     must be none: the step that gathers runs without their GPUs.
@@ -134,11 +152,10 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
     Raises:
         UserError: an unknown engine or option; something that the shards should have put into the store is not there.
     """
-    serve, folder, batch = arguments.serve, arguments.model, arguments.runtime.batch
-    name, dtype = serve.engine, serve.dtype
-    if name not in ENGINES:
-        raise UserError(f"{title}: serve.engine is {name!r}; known are {', '.join(ENGINES)}")
-    kind = ENGINES[name]
+    serve, folder, started = arguments.serve, arguments.model, time.time()
+    if serve.engine not in ENGINES:
+        raise UserError(f"{title}: serve.engine is {serve.engine!r}; known are {', '.join(ENGINES)}")
+    kind = ENGINES[serve.engine]
     options = read(kind.options, serve.options | arguments.runtime.options, f"{title}: serve.options")
     # What is left at its default is no part of the identity, so that writing it down generates nothing again.
     deciding = {key: value for key, value in serve.options.items() if value != getattr(kind.options, key, None)}
@@ -151,14 +168,16 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
                     f"{arguments.store}: generations of {title} are missing, although its shards are done. "
                     f"Remove {arguments.gather.parent} to have its shards look for what is missing, and run again."
                 )
-            made = kind.start(folder, dtype, batch, options, title)
+            made = kind.start(folder, serve.dtype, arguments.runtime.batch, options, title)
             return stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
 
         store = stack.enter_context(Store(arguments.store))
-        engine = CachedEngine(start, [model, name, dtype, *([deciding] if deciding else [])], store, title)
+        identity = [model, serve.engine, serve.dtype, *([deciding] if deciding else [])]
+        engine = CachedEngine(start, identity, store, title)
+        engine.started = started
         for shard in map(read_json, all_manifests(arguments.gather) if arguments.gather else ()):
             engine.generated += shard["counts"]["generated_now"]
-            engine.seconds += shard["seconds"]
+            engine.started -= shard["seconds"]
         yield engine, tokenizer_of(folder, arguments.template), model
 
 
@@ -169,22 +188,16 @@ def write_engine_manifest(
     questions: Mapping[str, Path],
     settings: Any,
     counts: Mapping[str, int],
-    started: float,
     **more: Any,
 ) -> None:
-    """Write the manifest of what a model has answered; see :func:`add_engine_arguments` and
-    :func:`m1.core.files.write_manifest`.
-
-    Args:
-        questions: name to file.
-        started: when this process began; what shards took before is added.
-    """
+    """Write the manifest of what a model has answered to ``questions``, name to file; see
+    :func:`m1.core.files.write_manifest`."""
     write_manifest(
         arguments.manifest,
         inputs={"model": arguments.model, **questions},
         settings=[settings, asdict(arguments.serve)],
         counts={**counts, "generated_now": engine.generated},
-        started=started - engine.seconds,
+        started=engine.started,
         known={"model": identity},
         **more,
     )

@@ -15,7 +15,9 @@ import random
 import threading
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -32,76 +34,66 @@ PASSING = {408, 409, 425, 429}
 
 @dataclass(frozen=True)
 class OpenAIOptions:
-    """Where the server is; none of it decides an answer."""
+    """Where the server is, such as ``http://gpu7:30000/v1``; none of it decides an answer.
+
+    ``api_key_env`` is the environment variable with the server's key, if it wants one; ``model`` is what it calls the
+    model (None: it serves only one); ``timeout`` is for one generation, in seconds, its time in the queue included.
+    """
 
     base_url: str
-    """For example ``http://gpu7:30000/v1``."""
     api_key_env: str | None = None
-    """Environment variable that holds the key; None where none is needed."""
     model: str | None = None
-    """What the server calls the model; None for the only one that it serves."""
     timeout: float | int = 3600
-    """Seconds for one generation, its time in the server's queue included."""
 
 
 class OpenAIEngine:
-    """A model behind a URL, with many requests in flight.
+    """A model behind a URL, with ``batch`` requests in flight.
 
     Args:
         folder: the recipe's model, whose weights the server is trusted to run.
-        batch: requests in flight.
 
     Raises:
         UserError: the server cannot be reached, refuses, or does not serve the model.
     """
 
     def __init__(self, folder: str | Path, batch: int, options: OpenAIOptions) -> None:
-        if not options.base_url.startswith(("http://", "https://")):
-            raise UserError(
-                f"serve.options.base_url: {options.base_url!r} is no URL; one such as "
-                "http://localhost:30000/v1 is needed"
-            )
-        self.options, self.batch, self.url = options, batch, options.base_url.rstrip("/")
-        self.key = os.environ.get(options.api_key_env, "").strip() if options.api_key_env else ""
-        if options.api_key_env and not self.key:
-            raise UserError(
-                f"{self.url}: the environment variable {options.api_key_env} is not set. Set it to the "
-                "server's key and run again."
-            )
+        url, variable = options.base_url, options.api_key_env
+        if not url.startswith(("http://", "https://")):
+            wanted = "one such as http://localhost:30000/v1 is needed"
+            raise UserError(f"serve.options.base_url: {url!r} is no URL; {wanted}")
+        self.options, self.batch, self.url = options, batch, url.rstrip("/")
+        self.key = os.environ.get(variable, "").strip() if variable else ""
+        if variable and not self.key:
+            unset = f"the environment variable {variable} is not set"
+            raise UserError(f"{self.url}: {unset}. Set it to the server's key and run again.")
         self._stopping = threading.Event()
         self.facts = ModelFacts.from_folder(folder)
         served = {model["id"]: model for model in self._call("models")["data"]}
         if options.model is None and len(served) != 1:
-            raise UserError(
-                f"{self.url}: serves {', '.join(served) or 'nothing'}; name one of them in serve.options.model"
-            )
+            names = ", ".join(served) or "nothing"
+            raise UserError(f"{self.url}: serves {names}; name one of them in serve.options.model")
         self.model = options.model or next(iter(served))
         if self.model not in served:
             raise UserError(f"{self.url}: serves {', '.join(served)}, not {self.model!r}; correct serve.options.model")
-        self.positions = min(
-            filter(None, [self.facts.positions, served[self.model].get("max_model_len")]), default=None
-        )
+        limits = self.facts.positions, served[self.model].get("max_model_len")
+        self.positions = min(filter(None, limits), default=None)
 
     def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
         """Generate for every request; see :class:`m1.engines.protocol.Engine`. When one fails, those in flight still
         finish and are kept."""
         check_lengths(requests, self.positions)
-        waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for position in prefix_order(requests):
-            waiting.put(position)
+        waiting = deque(prefix_order(requests))
         answers: queue.SimpleQueue[tuple[int, Generation | Exception] | None] = queue.SimpleQueue()
         self._stopping.clear()
 
         def work() -> None:
-            while not self._stopping.is_set():
-                try:
-                    position = waiting.get_nowait()
-                except queue.Empty:
-                    break
-                try:
-                    answers.put((position, self._complete(requests[position])))
-                except Exception as error:
-                    answers.put((position, error))
+            with suppress(IndexError):  # nothing is waiting
+                while not self._stopping.is_set():
+                    position = waiting.popleft()
+                    try:
+                        answers.put((position, self._complete(requests[position])))
+                    except Exception as error:
+                        answers.put((position, error))
             answers.put(None)
 
         running = min(self.batch, len(requests))
@@ -124,31 +116,16 @@ class OpenAIEngine:
             raise failure
 
     def _complete(self, request: Request) -> Generation:
-        # A server may take its defaults from the model's generation_config.json, where Qwen2.5 has a repetition
-        # penalty: all is said here.
-        body = {
-            "model": self.model,
-            "prompt": request.prompt,
-            "max_tokens": request.max_tokens,
-            "stop_token_ids": request.stop,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.seed,
-            "top_k": -1,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-            "presence_penalty": 0.0,
-            "frequency_penalty": 0.0,
-            "return_token_ids": True,
-            "skip_special_tokens": False,
-        }
+        body = {"model": self.model, "prompt": request.prompt, "max_tokens": request.max_tokens, "seed": request.seed}
+        body |= {"stop_token_ids": request.stop, "temperature": request.temperature, "top_p": request.top_p}
+        body |= {"return_token_ids": True, "skip_special_tokens": False, "top_k": -1, "min_p": 0.0}
+        # A server's defaults may come from the model's generation_config.json, where Qwen2.5 has a repetition penalty.
+        body |= {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
         answer = self._call("completions", body)
         choice = (answer.get("choices") or [{}])[0]
         if not isinstance(choice.get("token_ids"), list):
-            raise UserError(
-                f"{self.url}: a completion came without token_ids: {str(answer)[:300]}. "
-                "A server that knows return_token_ids is needed, such as SGLang's or vLLM's of today."
-            )
+            needed = "A server that knows return_token_ids is needed, such as SGLang's or vLLM's of today."
+            raise UserError(f"{self.url}: a completion came without token_ids: {str(answer)[:300]}. {needed}")
         return to_generation(choice["token_ids"], request, self.facts, self.url, choice.get("finish_reason"))
 
     def _call(self, path: str, body: Any = None) -> dict[str, Any]:

@@ -3,7 +3,7 @@ compares them.
 
 A generation ends with a stop token of the request or of the model itself, or at its limit. A stop token that is exactly
 the last token allowed counts as a stop, on every engine: it is read from the token ids, never from what a server calls
-its finish reason.
+its finish reason. So thinking of m tokens with the stop token has ended by itself at every budget >= m.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from m1.core.files import read_json
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt as token ids, and how many tokens may be generated after it, the stop token included; greedy if not said
-    otherwise."""
+    """A prompt as token ids, how many tokens may be generated after it, the stop token included, and the ids that end
+    the generation, beside those that the model's own configuration names.
+
+    At temperature 0 decoding is greedy; else tokens are drawn with the seed, from the smallest set of probability
+    ``top_p``.
+    """
 
     prompt: tuple[int, ...]
     max_tokens: int
     stop: tuple[int, ...]
-    """Token ids that end the generation; those that the model's own configuration names end it, too."""
     temperature: float = 0.0
-    """0 is greedy decoding."""
     top_p: float = 1.0
-    """Sampling from the smallest set of tokens with this probability; without effect where greedy."""
     seed: int = 0
-    """Of the sampling; without effect where greedy."""
 
     @property
     def defining(self) -> list[Any]:
@@ -43,15 +43,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was generated, without the stop token.
-
-    A stop token that is exactly the last token allowed counts as a stop: thinking of m tokens with it has ended
-    by itself at every budget >= m.
-    """
+    """What was generated, without the stop token; it ended by ``stop`` or ``length``."""
 
     token_ids: tuple[int, ...]
     finish_reason: str
-    """``stop`` or ``length``."""
 
     @property
     def tokens(self) -> int:
@@ -70,18 +65,17 @@ class ModelFacts:
     """What a model's own files say about it."""
 
     positions: int | None
-    """Tokens of prompt and generation together at most; None where the configuration does not say."""
+    """Tokens of prompt and generation together at most; None, here and below, where the configuration does not say."""
     vocabulary: int | None
     """Token ids are below this."""
     ends: frozenset[int]
-    """Token ids that end a generation by the model's own configuration."""
+    """Token ids that end a generation."""
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> ModelFacts:
         """Read ``config.json``, and ``generation_config.json`` if there is one, of a model in Hugging Face format."""
-        config = read_json(Path(folder) / "config.json")
+        config, path = read_json(Path(folder) / "config.json"), Path(folder) / "generation_config.json"
         text = config.get("text_config", config)
-        path = Path(folder) / "generation_config.json"
         ends: set[int] = set()
         for part in (text, read_json(path) if path.exists() else {}):
             found = part.get("eos_token_id")
@@ -90,18 +84,12 @@ class ModelFacts:
 
 
 def check_lengths(requests: Sequence[Request], positions: int | None) -> None:
-    """Refuse requests that exceed the positions of a model.
-
-    Raises:
-        UserError: names the request and its size.
-    """
+    """Refuse requests that exceed the positions of a model, by a :class:`~m1.core.errors.UserError`."""
     for number, request in enumerate(requests):
         if positions is not None and len(request.prompt) + request.max_tokens > positions:
             size = f"a prompt of {len(request.prompt):,} tokens and {request.max_tokens:,} to generate"
-            raise UserError(
-                f"request {number}: {size} exceed the {positions:,} positions of the model; choose smaller "
-                "budgets or another model"
-            )
+            exceeded = f"{size} exceed the {positions:,} positions of the model"
+            raise UserError(f"request {number}: {exceeded}; choose smaller budgets or another model")
 
 
 def prefix_order(requests: Sequence[Request]) -> list[int]:
@@ -110,11 +98,8 @@ def prefix_order(requests: Sequence[Request]) -> list[int]:
 
 
 def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, server: str, said: Any) -> Generation:
-    """The generation that a server's token ids are; they hold the stop token.
-
-    Args:
-        server: what the server is called in a message.
-        said: its own finish reason, for a message.
+    """The generation that a server's token ids are, which hold the stop token; ``server`` is its name for messages,
+    and ``said`` its own finish reason.
 
     Raises:
         UserError: an id that the model does not have, or an end that is neither a stop token nor the limit.
@@ -122,18 +107,16 @@ def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, serve
     found = tuple(ids)
     if facts.vocabulary is not None and any(not 0 <= token < facts.vocabulary for token in found):
         raise UserError(
-            f"{server}: token id {max(found)} is beyond the {facts.vocabulary:,} of the recipe's model: "
-            "another model is served. "
-            f"Serve the model of the recipe."
+            f"{server}: token id {max(found)} is beyond the {facts.vocabulary:,} of the recipe's model: another model "
+            "is served. Serve the model of the recipe."
         )
     if found and (found[-1] in request.stop or found[-1] in facts.ends):
         return Generation(found[:-1], "stop")
     if len(found) == request.max_tokens:
         return Generation(found, "length")
     raise UserError(
-        f"{server}: a generation ended after {len(found):,} of {request.max_tokens:,} tokens, the "
-        f"last of them {found[-1:]}, "
-        f"and that is no stop token {sorted({*request.stop, *facts.ends})} (it says: {json.dumps(said)}). "
-        f"The prompt has {len(request.prompt):,} tokens: check the server's context length, and "
+        f"{server}: a generation ended after {len(found):,} of {request.max_tokens:,} tokens, the last of them "
+        f"{found[-1:]}, and that is no stop token {sorted({*request.stop, *facts.ends})} (it says: "
+        f"{json.dumps(said)}). The prompt has {len(request.prompt):,} tokens: check the server's context length, and "
         "that it serves the model of the recipe."
     )

@@ -10,21 +10,17 @@ from m1.core.settings import Count, Settings
 
 @dataclass(frozen=True)
 class ServeSettings(Settings):
-    """What of ``serve`` decides answers."""
+    """What of ``serve`` decides answers: a key of :data:`m1.engines.cached.ENGINES`, the dtype of weights and
+    arithmetic, and the options that decide."""
 
     engine: str
-    """A key of :data:`m1.engines.cached.ENGINES`."""
     dtype: str
-    """Of weights and arithmetic, for example ``bfloat16``."""
     options: dict[str, Any]
-    """Options of the engine that decide answers."""
 
 
 @dataclass(frozen=True)
 class ServeRuntime(Settings):
-    """What of ``serve`` says where and how fast; it decides no answer."""
+    """What of ``serve`` says where and how fast, and decides no answer: requests at a time, and the other options."""
 
     batch: Count
-    """Requests at a time."""
     options: dict[str, Any]
-    """The other options of the engine."""

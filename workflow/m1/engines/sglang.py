@@ -32,9 +32,8 @@ class SglangOptions:
     python: str | None = None
     """The Python of SGLang's environment; None for the environment variable :data:`PYTHON`."""
     tp: int = 1
-    """GPUs that share one copy of the model."""
+    """GPUs that share one of the ``dp`` copies of the model."""
     dp: int = 1
-    """Copies of the model."""
     radix_cache: bool = True
     """Computes a common prefix once: all budgets of a question share theirs."""
     mem_fraction: float | None = None
@@ -45,13 +44,7 @@ class SglangOptions:
 
 class SglangEngine:
     """A model in a process of its own, as a context manager: the process lives exactly as long, also when this one is
-    killed.
-
-    Args:
-        folder: model in Hugging Face format.
-        dtype: of weights and arithmetic.
-        batch: requests in flight.
-        title: for the progress line.
+    killed; ``batch`` requests are in flight.
 
     Raises:
         UserError: its Python is not there or has no SGLang, or SGLang refuses the model or its settings.
@@ -62,42 +55,28 @@ class SglangEngine:
         self.python = options.python or os.environ.get(PYTHON)
         if not self.python:
             raise UserError(
-                f"{title}: serve.engine is sglang, which has an environment of its own: make it from "
-                "envs/sglang.yaml, and name its Python "
-                f"in the environment variable {PYTHON} or in serve.options.python"
+                f"{title}: serve.engine is sglang, which has an environment of its own: make it from envs/sglang.yaml, "
+                f"and name its Python in the environment variable {PYTHON} or in serve.options.python"
             )
-        arguments = {
-            "model_path": str(Path(folder).resolve()),
-            "dtype": dtype,
-            "skip_tokenizer_init": True,
-            "tp_size": options.tp,
-            "dp_size": options.dp,
-            "enable_deterministic_inference": options.deterministic,
-            "attention_backend": options.attention_backend,
-            "disable_radix_cache": not options.radix_cache,
-            "mem_fraction_static": options.mem_fraction,
-            "max_total_tokens": options.max_total_tokens,
-            "log_level": "warning",
-        }
+        arguments: dict[str, Any] = {"model_path": str(Path(folder).resolve()), "dtype": dtype}
+        arguments |= {"tp_size": options.tp, "dp_size": options.dp, "attention_backend": options.attention_backend}
+        arguments |= {"mem_fraction_static": options.mem_fraction, "max_total_tokens": options.max_total_tokens}
+        arguments |= {"enable_deterministic_inference": options.deterministic}
+        arguments |= {"disable_radix_cache": not options.radix_cache}
+        arguments |= {"skip_tokenizer_init": True, "log_level": "warning"}
         self.arguments = {key: value for key, value in arguments.items() if value is not None}
 
     def __enter__(self) -> SglangEngine:
         # -I: neither PYTHONPATH nor the worker's folder, with files named like packages, may hide what the environment
         # holds.
-        command = [str(self.python), "-I", sglang_worker.__file__]
+        command, pipe = [str(self.python), "-I", sglang_worker.__file__], subprocess.PIPE
         try:
             self._worker = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,
+                command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", start_new_session=True
             )
         except OSError as error:
-            raise UserError(
-                f"{self.title}: {self.python}: SGLang's Python cannot be started: {error.strerror}. Correct {PYTHON}."
-            ) from None
+            found = f"{self.python}: SGLang's Python cannot be started: {error.strerror}"
+            raise UserError(f"{self.title}: {found}. Correct {PYTHON}.") from None
         try:
             self._send(self.arguments)
             say(self.title, f"{self._receive()['ready']}, process {self._worker.pid}")
@@ -132,11 +111,8 @@ class SglangEngine:
 
     def _ask(self, position: int, requests: Sequence[Request]) -> None:
         request = requests[position]
-        sampling = {
-            "temperature": request.temperature,
-            "max_new_tokens": request.max_tokens,
-            "stop_token_ids": request.stop,
-        }
+        sampling: dict[str, Any] = {"temperature": request.temperature, "max_new_tokens": request.max_tokens}
+        sampling["stop_token_ids"] = request.stop
         if request.temperature:
             sampling |= {"top_p": request.top_p, "sampling_seed": request.seed}
         self._send({"id": position, "prompt": request.prompt, "sampling": sampling})
@@ -149,14 +125,11 @@ class SglangEngine:
         line = self._worker.stdout.readline()  # type: ignore[union-attr]
         if not line:
             raise UserError(
-                f"{self.title}: SGLang's process ended with exit code {self._worker.wait()}; what it said "
-                "is in the log. "
-                "What was finished is kept: correct its settings (serve.options) or free memory, and run again."
+                f"{self.title}: SGLang's process ended with exit code {self._worker.wait()}; what it said is in the "
+                "log. What was finished is kept: correct its settings (serve.options) or free memory, and run again."
             )
         answer = json.loads(line)
         if "error" in answer:
-            raise UserError(
-                f"{self.title}: SGLang ({self.python}) refuses: {answer['error']}. Correct serve.options; "
-                "the log has more."
-            )
+            refused = f"SGLang ({self.python}) refuses: {answer['error']}"
+            raise UserError(f"{self.title}: {refused}. Correct serve.options; the log has more.")
         return answer

@@ -18,15 +18,9 @@ import threading
 import traceback
 from typing import Any, TextIO
 
-ON_CPU = {
-    "device": "cpu",
-    "attention_backend": "torch_native",
-    "sampling_backend": "pytorch",
-    "grammar_backend": "none",
-    "disable_cuda_graph": True,
-    "mem_fraction_static": 0.2,
-    "max_total_tokens": 1 << 16,
-}
+ON_CPU: dict[str, Any] = {"device": "cpu", "disable_cuda_graph": True, "mem_fraction_static": 0.2}
+ON_CPU |= {"attention_backend": "torch_native", "sampling_backend": "pytorch", "grammar_backend": "none"}
+ON_CPU["max_total_tokens"] = 1 << 16
 """What SGLang needs without a GPU; arguments that are given come before these."""
 GRACE = 20.0
 """Seconds for an orderly end, before all processes are killed."""
@@ -78,9 +72,8 @@ def main() -> None:
         traceback.print_exc()
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=results, flush=True)
         sys.exit(1)
-    print(
-        json.dumps({"ready": f"sglang {sglang.__version__} on {'GPU' if on_gpu else 'CPU'}"}), file=results, flush=True
-    )
+    ready = f"sglang {sglang.__version__} on {'GPU' if on_gpu else 'CPU'}"
+    print(json.dumps({"ready": ready}), file=results, flush=True)
     engine.loop.run_until_complete(serve(engine, requests, results))
     engine.shutdown()
 

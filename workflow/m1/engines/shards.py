@@ -6,16 +6,12 @@ import argparse
 import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from m1.core.errors import UserError
 from m1.core.prompts import question_text
 from m1.core.records import Question, Record, stream, writing
-
-CHUNK = 512
-"""Questions at a time; decides no answer and no file, only how much is in memory."""
-
 
 Shard = tuple[int, int]
 """Number of a shard, from 1, and how many there are."""
@@ -23,16 +19,10 @@ Shard = tuple[int, int]
 
 def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of a step that goes through its questions in :func:`chunks`."""
-    parser.add_argument(
-        "--chunk", type=int, default=CHUNK, help="questions at a time (default %(default)s); decides no answer"
-    )
-    parser.add_argument(
-        "--shard",
-        type=shard,
-        default=(1, 1),
-        metavar="I/N",
-        help="only the I-th of N shards of the questions; all by default",
-    )
+    at_a_time = "questions at a time (default %(default)s); decides no answer"
+    parser.add_argument("--chunk", type=int, default=512, help=at_a_time)
+    only = "only the I-th of N shards of the questions; all by default"
+    parser.add_argument("--shard", type=shard, default=(1, 1), metavar="I/N", help=only)
 
 
 def add_question_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,24 +46,16 @@ def all_manifests(first: Path) -> list[Path]:
 
 
 def in_shard(question: Question, shard: Shard) -> bool:
-    """Whether a shard has this question.
-
-    Questions are dealt by a hash of what is asked: so all shards take about as long, and equal questions, which are
-    generated once, are in the same shard.
-    """
+    """Whether a shard has this question: by a hash of what is asked, so that all shards take about as long, and equal
+    questions, which are generated once, are in the same one."""
     number, count = shard
     return zlib.crc32(question_text(question).encode("utf-8", "surrogatepass")) % count == number - 1
 
 
 def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
-    """Questions of several files in their order, a chunk at a time, and no more of them in memory.
+    """Questions of several files in their order, ``size`` at a time, and no more of them in memory.
 
     Every file is read and checked before the first chunk: a wrong one is not found after hours of generating.
-
-    Args:
-        paths: question files; those of benchmarks are named by them.
-        size: questions in a chunk; the last may have fewer.
-        shard: only the questions of this one.
 
     Yields:
         Which questions these are, for the progress line (empty if one chunk holds all), and the file's stem (the
@@ -84,10 +66,11 @@ def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[
     """
     if size < 1:
         raise UserError(f"--chunk: {size}; at least one question is needed.")
-    total = sum(in_shard(question, shard) for path in paths for question in stream(path, Question))
-    asked = (
-        (path.stem, question) for path in paths for question in stream(path, Question) if in_shard(question, shard)
-    )
+
+    def dealt() -> Iterator[tuple[str, Question]]:
+        return ((path.stem, one) for path in paths for one in stream(path, Question) if in_shard(one, shard))
+
+    total, asked = sum(1 for _ in dealt()), dealt()
     for start in range(0, total, size):
         part = list(itertools.islice(asked, size))
         where = f", shard {shard[0]}/{shard[1]}" if shard[1] > 1 else ""
@@ -97,21 +80,12 @@ def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[
 def batches(
     paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)
 ) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
-    """Questions in batches whose members depend on each other: a shard has whole batches, the same ones whatever their
-    number.
+    """As :func:`chunks`, for batches whose members depend on each other: a shard has every N-th, from the I-th on.
 
     Args:
-        paths: question files; those of benchmarks are named by them.
         order: question file of the whole evaluation file, in its order: questions of no benchmark are companions of
-            those in their batch. Questions that are not in it come after it. None: the benchmarks in their order.
-        size: questions in a batch; the last may have fewer.
-        shard: only every N-th batch, from the I-th on.
-
-    Yields:
-        As :func:`chunks`; the benchmark of a companion is empty.
-
-    Raises:
-        UserError: a file is missing or wrong.
+            those in their batch, with an empty benchmark. Questions that are not in it come after it. None: the
+            benchmarks in their order.
     """
     asked = {question.id: (path.stem, question) for path in paths for question in stream(path, Question)}
     ordered = [asked.pop(one.id, ("", one)) for one in stream(order, Question)] if order else []
@@ -125,10 +99,6 @@ def batches(
 
 @contextmanager
 def open_writer(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
-    """Takes records for a Parquet file. Without a file it takes them for nothing: what a shard generates is in the
-    store."""
-    if path is None:
-        yield lambda rows: None
-    else:
-        with writing(path, record) as writer:
-            yield writer.add
+    """Takes records for a Parquet file; without one, for nothing: what a shard generates is in the store."""
+    with writing(path, record) if path else nullcontext() as writer:
+        yield writer.add if writer else lambda rows: None

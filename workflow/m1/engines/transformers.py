@@ -23,12 +23,7 @@ class TransformersOptions:
 class TransformersEngine:
     """A causal model in this process, on a GPU if there is one.
 
-    Requests are sorted by length and run in batches; a batch shrinks as its members finish.
-
-    Args:
-        folder: model and tokenizer in Hugging Face format.
-        dtype: of weights and arithmetic, for example ``float32`` or ``bfloat16``.
-        batch: requests at a time.
+    Requests are sorted by length and run in batches of up to ``batch``; a batch shrinks as its members finish.
     """
 
     def __init__(self, folder: str | Path, dtype: str, batch: int) -> None:
@@ -57,43 +52,33 @@ class TransformersEngine:
         import torch
 
         with torch.inference_mode():
-            width = max(len(requests[i].prompt) for i in rows)
-            ids = torch.tensor(
-                [[0] * (width - len(requests[i].prompt)) + list(requests[i].prompt) for i in rows], device=self.device
-            )
-            mask = torch.tensor(
-                [[0] * (width - len(requests[i].prompt)) + [1] * len(requests[i].prompt) for i in rows],
-                device=self.device,
-            )
+            prompts = [list(requests[i].prompt) for i in rows]
+            width = max(map(len, prompts))
+            ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=self.device)
+            real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+            mask = torch.tensor(real, device=self.device)
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             cache = _growing_cache(self.model.config, width + max(requests[i].max_tokens for i in rows))
             generated: dict[int, list[int]] = {i: [] for i in rows}
             chance = {i: random.Random(requests[i].seed) for i in rows if requests[i].temperature}
             while True:
-                logits = self.model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=positions,
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                ).logits[:, -1]
+                cached = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+                logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **cached).logits[:, -1]
                 tokens = logits.argmax(-1)
                 for place, i in enumerate(rows):
                     if i in chance:
-                        tokens[place] = _draw_token(
-                            logits[place], requests[i].temperature, requests[i].top_p, chance[i].random()
-                        )
+                        temperature, top_p = requests[i].temperature, requests[i].top_p
+                        tokens[place] = _draw_token(logits[place], temperature, top_p, chance[i].random())
                 kept = []
                 for place, (i, token) in enumerate(zip(rows, tokens.tolist())):
                     if token in requests[i].stop or token in self.facts.ends:
                         done(i, Generation(tuple(generated[i]), "stop"))
                         continue
                     generated[i].append(token)
-                    if len(generated[i]) == requests[i].max_tokens:
+                    if len(generated[i]) < requests[i].max_tokens:
+                        kept.append(place)
+                    else:
                         done(i, Generation(tuple(generated[i]), "length"))
-                        continue
-                    kept.append(place)
                 if not kept:
                     return
                 if len(kept) < len(rows):
@@ -107,13 +92,8 @@ class TransformersEngine:
 
 
 def _draw_token(logits: Any, temperature: float, top_p: float, chance: float) -> Any:
-    """The token at a place of the cumulated probabilities: each request has its own numbers, so its batch does not
-    matter.
-
-    Args:
-        logits: of one place, a vector over the vocabulary.
-        chance: uniform in [0, 1).
-    """
+    """The token at the place ``chance``, uniform in [0, 1), of the cumulated probabilities of ``logits``, a vector over
+    the vocabulary. Each request has its own numbers, so its batch does not matter."""
     probabilities, tokens = (logits.float() / temperature).softmax(-1).sort(descending=True, stable=True)
     before = probabilities.cumsum(-1) - probabilities
     probabilities = probabilities * (before < top_p)  # the most probable token always stays
@@ -135,14 +115,13 @@ def _growing_cache(config: Any, capacity: int) -> Any:
             if not self.is_initialized:
                 self.lazy_initialization(key_states, value_states)
                 rows, heads, _, size = key_states.shape
-                self.room = [
-                    torch.empty(rows, heads, capacity, size, dtype=self.dtype, device=self.device) for _ in range(2)
-                ]
+                shape = rows, heads, capacity, size
+                self.room = [torch.empty(shape, dtype=self.dtype, device=self.device) for _ in range(2)]
             end = self.used + key_states.shape[-2]
-            self.room[0][:, :, self.used : end] = key_states
-            self.room[1][:, :, self.used : end] = value_states
+            for buffer, states in zip(self.room, (key_states, value_states)):
+                buffer[:, :, self.used : end] = states
             self.used = end
-            self.keys, self.values = self.room[0][:, :, :end], self.room[1][:, :, :end]
+            self.keys, self.values = (buffer[:, :, :end] for buffer in self.room)
             return self.keys, self.values
 
         def batch_select_indices(self, indices: Any) -> None:

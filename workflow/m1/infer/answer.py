@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction
-from m1.engines.cached import add_engine_arguments, open_engine, write_engine_manifest
-from m1.engines.direct import answer_directly
+from m1.engines.cached import add_engine_arguments, answer_directly, open_engine, write_engine_manifest
 from m1.engines.shards import add_question_arguments, chunks, open_writer
 from m1.infer.settings import AnswerSettings
 
@@ -23,40 +21,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AnswerSettings.keys()}")
     arguments = parser.parse_args(argv)
-    started = time.time()
     settings, name = AnswerSettings.from_json(arguments.settings), arguments.name
+    ways = {"own_stop": settings.stop == "released", "bos": settings.bos == "released"}
     counts = {"questions": 0, "answer_tokens": 0}
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.output, Prediction) as keep,
     ):
         for where, asked in chunks(arguments.benchmarks, arguments.chunk, arguments.shard):
-            questions = [question for _, question in asked]
-            answers = answer_directly(
-                engine,
-                tokenizer,
-                questions,
-                settings.prompt,
-                settings.answer_limit,
-                where,
-                own_stop=settings.stop == "released",
-                bos=settings.bos == "released",
-            )
-            keep(
-                Prediction(question.id, benchmark, name, 0, 0, 0, True, text, tokens)
-                for (benchmark, question), (text, tokens) in zip(asked, answers)
-            )
+            questions, limit = [question for _, question in asked], settings.answer_limit
+            answers = answer_directly(engine, tokenizer, questions, settings.prompt, limit, where, **ways)
+            pairs = zip(asked, answers)
+            keep(Prediction(one.id, benchmark, name, 0, 0, 0, True, *answer) for (benchmark, one), answer in pairs)
             counts["questions"] += len(asked)
             counts["answer_tokens"] += sum(tokens for _, tokens in answers)
-    write_engine_manifest(
-        arguments,
-        engine,
-        identity,
-        {path.stem: path for path in arguments.benchmarks},
-        asdict(settings),
-        counts,
-        started,
-    )
+    benchmarks = {path.stem: path for path in arguments.benchmarks}
+    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts)
     say(f"infer {name}", f"{counts['questions']:,} questions answered, {engine.generated:,} tokens generated")
 
 

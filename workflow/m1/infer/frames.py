@@ -42,21 +42,16 @@ class Thought:
 
 
 class TokenFrames:
-    """Joins token ids: what was generated stays as it was generated.
-
-    Args:
-        tokenizer: of the model; its chat template says how a turn opens and ends.
-        settings: ``bos`` and ``limit`` are used.
+    """Joins token ids: what was generated stays as it was generated; of the settings, ``bos`` and ``limit`` are used.
 
     Raises:
-        UserError: the chat template has no token that opens a turn.
+        UserError: the tokenizer's chat template has no token that opens a turn.
     """
 
     def __init__(self, tokenizer: Any, settings: SweepSettings) -> None:
         marks = TurnTokens.from_tokenizer(tokenizer)
         self.tokenizer, self.settings = tokenizer, settings
-        self.header = marks.header("think")
-        answer = marks.header("answer")
+        self.header, answer = marks.header("think"), marks.header("answer")
         self.prefixes = {True: answer.rstrip(), False: f"{answer}Final Answer:"}
         """What opens the answer after thinking that ended by itself, and after thinking that was cut."""
         self.stop = tuple(sorted({*stop_ids(tokenizer), *self.encode(marks.opening), *self.encode(marks.end)}))

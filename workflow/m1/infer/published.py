@@ -41,22 +41,18 @@ from m1.core.records import Prediction, Question, read, write
 from m1.core.settings import Source
 from m1.infer.settings import PublishedResult, PublishedSettings
 
-SHOWN = 3
-"""How many of the results or questions that do not fit are named."""
-
 
 class Result(NamedTuple):
-    """One published result; ``where`` names file and record."""
+    """One published result: file and record, question, options, the letter of the correct one, answer, whether thinking
+    ended by itself, and all tokens generated."""
 
     where: str
     stem: str
     options: tuple[str, ...]
     letter: str
-    """Of the correct option, as this file has it."""
     answer: str
     ended: bool
     tokens: int
-    """Generated tokens altogether."""
 
 
 def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, list[tuple[str, Any]]]:
@@ -78,28 +74,23 @@ def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, 
     for number, row in enumerate(rows):
         where = f"{place}: record {number} (from 0)"
         if not isinstance(row, dict) or not isinstance(row.get("source"), str):
-            raise UserError(
-                f"{where}, field 'source': the benchmark's name is needed. Give a file of results as the "
-                "authors published them."
-            )
+            needed = "the benchmark's name is needed. Give a file of results as the authors published them."
+            raise UserError(f"{where}, field 'source': {needed}")
         if row["source"] in found:
             found[row["source"]].append((where, row))
     return found
 
 
 def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
-    """A published record, checked.
-
-    Args:
-        budget: thinking tokens allowed; 0 for a model that answers at once.
-        forced: how many times ``Wait`` was forced at most.
+    """A published record, checked, of a setting (``budget`` 0: the model answers at once).
 
     Raises:
         UserError: names the record, the field, what was found and the remedy.
     """
 
-    def wrong(field: str, needed: str) -> UserError:
-        return UserError(f"{where}, field '{field}': {row.get(field)!r} found; {needed}")
+    def check(correct: bool, field: str, needed: str) -> None:
+        if not correct:
+            raise UserError(f"{where}, field '{field}': {row.get(field)!r} found; {needed}")
 
     try:
         if not isinstance(row, dict):
@@ -107,34 +98,22 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
         parts = LAYOUTS["eval"](row)
     except Refused as error:
         raise UserError(f"{where}, {error}. Correct the record.") from None
-    if not isinstance(row.get("response_text"), str):
-        raise wrong("response_text", "the answer's text is needed. Correct the record.")
+    response: Any = row.get("response_text")
+    reason = row.get("thinking_finish_reason")
+    check(isinstance(response, str), "response_text", "the answer's text is needed. Correct the record.")
     thinks = row.get("thinking_text") is not None
     if thinks != (budget > 0):
-        found = "there is thinking" if thinks else "there is no thinking"
-        raise UserError(
-            f"{where}, field 'thinking_text': {found}, but budget is {budget} in --settings; 0 is for a "
-            "model without thinking."
-        )
-    reason = row.get("thinking_finish_reason")
-    if thinks and reason not in ("stop", "length"):
-        raise wrong("thinking_finish_reason", "it must be 'stop' or 'length'. Correct the record.")
-    times = row.get("num_keep_think_below_budget", 0)
-    if not _is_count(times) or times > forced:
-        raise wrong(
-            "num_keep_think_below_budget",
-            f"at most {forced} are possible. Correct `forced` in --settings or give the correct file.",
-        )
-    tokens = row.get("num_gen_tokens", 0)
-    if not _is_count(tokens):
-        raise wrong("num_gen_tokens", "a whole number of tokens is needed. Correct the record.")
-    return Result(
-        where, parts.stem, parts.options, parts.answer, row["response_text"], not thinks or reason == "stop", tokens
-    )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        found = f"there is {'' if thinks else 'no '}thinking, but budget is {budget} in --settings"
+        raise UserError(f"{where}, field 'thinking_text': {found}; 0 is for a model without thinking.")
+    known = not thinks or reason in ("stop", "length")
+    check(known, "thinking_finish_reason", "it must be 'stop' or 'length'. Correct the record.")
+    times, tokens = row.get("num_keep_think_below_budget", 0), row.get("num_gen_tokens", 0)
+    most = f"at most {forced} are possible. Correct `forced` in --settings or give the correct file."
+    check(type(times) is int and 0 <= times <= forced, "num_keep_think_below_budget", most)
+    whole = type(tokens) is int and tokens >= 0
+    check(whole, "num_gen_tokens", "a whole number of tokens is needed. Correct the record.")
+    ended = not thinks or reason == "stop"
+    return Result(where, parts.stem, parts.options, parts.answer, response, ended, tokens)
 
 
 def match(results: Iterable[Result], questions: Iterable[Question], where: str) -> list[tuple[Question, Result]]:
@@ -143,12 +122,8 @@ def match(results: Iterable[Result], questions: Iterable[Question], where: str) 
     They are one by content: the text (the evaluation file has abstract and question of PubMedQA in one; white space
     apart) and the options in their order. Of questions that repeat, the first gets the first result.
 
-    Args:
-        where: file and benchmark, for messages.
-
     Raises:
-        UserError: a result without a question or a question without a result; says how many and names the first of
-            them.
+        UserError: a result without a question or a question without a result; says how many and names the first three.
     """
     waiting: defaultdict[tuple[str, tuple[str, ...]], deque[Result]] = defaultdict(deque)
     for result in results:
@@ -162,12 +137,14 @@ def match(results: Iterable[Result], questions: Iterable[Question], where: str) 
             alone.append(f"{question.id} {question.stem[:60]!r}")
     left = [f"{result.where} {result.stem[:60]!r}" for same in waiting.values() for result in same]
     if left or alone:
-        faults = [f"{len(left)} results have no question ({'; '.join(left[:SHOWN])})"] if left else []
-        faults += [f"{len(alone)} questions have no result ({'; '.join(alone[:SHOWN])})"] if alone else []
+        faults = [
+            f"{len(found)} {what} ({'; '.join(found[:3])})"
+            for found, what in ((left, "results have no question"), (alone, "questions have no result"))
+            if found
+        ]
         raise UserError(
-            f"{where}: {len(pairs)} questions have their result, but {' and '.join(faults)}. Collect "
-            "the benchmark whole "
-            "from the evaluation file that the results were made with, or correct `names` in --settings."
+            f"{where}: {len(pairs)} questions have their result, but {' and '.join(faults)}. Collect the benchmark "
+            "whole from the evaluation file that the results were made with, or correct `names` in --settings."
         )
     return pairs
 
@@ -179,41 +156,20 @@ def _content(text: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
 def take(
     setting: PublishedResult, names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str
 ) -> list[tuple[str, Question, Result]]:
-    """Benchmark, question and result of one setting (budget and forced count), in the order of the benchmarks and their
-    questions.
-
-    Args:
-        setting: one of ``results`` in --settings.
-        names: the results' name of a benchmark to its key.
-        asked: questions by the key of their benchmark.
-    """
-    found = read_results(setting, list(names), model)
+    """Benchmark, question and result of one setting, in the order of ``names`` (the results' name of a benchmark to its
+    key) and of the questions ``asked``."""
+    found, taken = read_results(setting, list(names), model), []
     place = setting.path or f"{setting.hub}/{setting.file}"
-    taken = []
     for name, benchmark in names.items():
         results = [to_result(row, where, setting.budget, setting.forced) for where, row in found[name]]
-        taken += [
-            (benchmark, question, result)
-            for question, result in match(results, asked[benchmark], f"{place}, benchmark {benchmark}")
-        ]
+        pairs = match(results, asked[benchmark], f"{place}, benchmark {benchmark}")
+        taken += [(benchmark, *pair) for pair in pairs]
     return taken
 
 
-def to_prediction(
-    benchmark: str, question: Question, result: Result, model: str, setting: PublishedResult
-) -> Prediction:
-    """A result as a prediction; see the module for what is not known of its tokens."""
-    budget, forced = setting.budget, setting.forced
-    answer_tokens = 0 if budget else result.tokens
-    return Prediction(question.id, benchmark, model, budget, forced, 0, result.ended, result.answer, answer_tokens)
-
-
 def check_settings(settings: PublishedSettings, benchmarks: Iterable[str]) -> dict[str, str]:
-    """The benchmarks of this run by the name that the results give them.
-
-    Raises:
-        UserError: settings of another form; a setting (budget, forced) twice; a benchmark without a name.
-    """
+    """The benchmarks of this run by the name that the results give them; a :class:`UserError` for settings of another
+    form, a setting (budget, forced) twice, or a benchmark without a name."""
     names, results = settings.names, settings.results
     if len(set(names.values())) < len(names):
         raise UserError(f"--settings: names is {names!r}; a benchmark has two names there. Give each key once.")
@@ -223,21 +179,16 @@ def check_settings(settings: PublishedSettings, benchmarks: Iterable[str]) -> di
     for number, result in enumerate(results):
         where, condition = f"--settings: results[{number}]", (result.budget, result.forced)
         if min(condition) < 0 or (result.forced and not result.budget):
-            raise UserError(
-                f"{where}: budget {result.budget}, forced {result.forced}; numbers from 0 are needed, and no forcing "
-                "at budget 0."
-            )
+            needed = "numbers from 0 are needed, and no forcing at budget 0"
+            raise UserError(f"{where}: budget {result.budget}, forced {result.forced}; {needed}.")
         if condition in seen:
-            raise UserError(
-                f"{where}: budget {result.budget} with {result.forced} forced is there twice; give each one file."
-            )
+            twice = f"budget {result.budget} with {result.forced} forced is there twice"
+            raise UserError(f"{where}: {twice}; give each one file.")
         seen.add(condition)
     called = {key: name for name, key in names.items()}
-    nameless = [key for key in benchmarks if key not in called]
-    if nameless:
-        raise UserError(
-            f"--settings: names has none for benchmark {', '.join(nameless)}. Add the name that the results give it."
-        )
+    if nameless := [key for key in benchmarks if key not in called]:
+        missing = f"names has none for benchmark {', '.join(nameless)}"
+        raise UserError(f"--settings: {missing}. Add the name that the results give it.")
     return {called[key]: key for key in benchmarks}
 
 
@@ -248,49 +199,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--settings", required=True, help=f"JSON: {PublishedSettings.keys()}")
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--output", required=True, type=Path, help="predictions, Parquet")
-    parser.add_argument(
-        "--manifest", required=True, type=Path, help="JSON: settings, counts, what was left out, tokens"
-    )
+    held = "JSON: settings, counts, what was left out, tokens"
+    parser.add_argument("--manifest", required=True, type=Path, help=held)
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = PublishedSettings.from_json(arguments.settings)
-    read_questions = {path.stem: read(path, Question) for path in arguments.benchmarks}
-    missing = sorted(key for key, questions in read_questions.items() if not questions)
-    asked = {key: questions for key, questions in read_questions.items() if questions}
-    names = check_settings(settings, asked)
-    title = f"infer {arguments.name}"
+    asked = {path.stem: read(path, Question) for path in arguments.benchmarks}
+    missing = sorted(key for key in asked if not asked[key])
+    names = check_settings(settings, [key for key in asked if asked[key]])
+    name, title = arguments.name, f"infer {arguments.name}"
     predictions: list[Prediction] = []
     tokens, differ = {}, 0
     with Progress(title, len(settings.results), "files of results") as progress:
         for setting in settings.results:
-            pairs = take(setting, names, asked, arguments.name)
-            predictions += [to_prediction(*pair, arguments.name, setting) for pair in pairs]
-            tokens[f"budget {setting.budget}, forced {setting.forced}"] = sum(result.tokens for _, _, result in pairs)
-            differ += sum(question.answer != result.letter for _, question, result in pairs)
+            budget, forced = setting.budget, setting.forced
+            taken = take(setting, names, asked, name)
+            for benchmark, question, found in taken:
+                answered = found.answer, 0 if budget else found.tokens
+                predictions.append(Prediction(question.id, benchmark, name, budget, forced, 0, found.ended, *answered))
+            tokens[f"budget {budget}, forced {forced}"] = sum(found.tokens for _, _, found in taken)
+            differ += sum(question.answer != found.letter for _, question, found in taken)
             progress.advance()
     write(arguments.output, predictions, Prediction)
     inputs: dict[str, str | Path] = {path.stem: path for path in arguments.benchmarks}
     inputs |= {f"results {number}": result.path for number, result in enumerate(settings.results) if result.path}
+    questions, note = sum(map(len, asked.values())), "thinking_tokens and answer_tokens of the predictions are 0"
     write_manifest(
         arguments.manifest,
         inputs=inputs,
-        settings={"name": arguments.name, **asdict(settings)},
-        counts={
-            "questions": sum(map(len, asked.values())),
-            "predictions": len(predictions),
-            "correct_letter_differs": differ,
-        },
+        settings={"name": name, **asdict(settings)},
+        counts={"questions": questions, "predictions": len(predictions), "correct_letter_differs": differ},
         started=started,
         missing=missing,
         tokens_generated=tokens,
-        tokens_note="after thinking, thinking_tokens and answer_tokens of the predictions are 0: only their "
-        "sum is published",
+        tokens_note=f"after thinking, {note}: only their sum is published",
     )
     without = f"; no questions of {', '.join(missing)}: left out" if missing else ""
-    say(
-        title,
-        f"{len(predictions):,} published answers to {sum(map(len, asked.values())):,} questions taken over{without}",
-    )
+    say(title, f"{len(predictions):,} published answers to {questions:,} questions taken over{without}")
 
 
 if __name__ == "__main__":

@@ -13,16 +13,16 @@ Way = Literal["released", "exact"]
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """What is swept (3.3), and how: the recipe's ``thinking`` and ``prompt``, and ``generation``."""
+    """What is swept (3.3), and how: the recipe's ``thinking`` and ``prompt``, and ``generation``.
+
+    Thinking to each of ``budgets`` (tokens) is not forced. Within ``forced_budget``, each of ``forced`` says how often
+    ``Wait`` is forced at most; ``full``: until the budget is used up. An answer has ``answer_limit`` tokens at most.
+    """
 
     budgets: tuple[Count, ...]
-    """Thinking budgets (tokens), without forcing."""
     forced: tuple[Count | Literal["full"], ...]
-    """How many times ``Wait`` is forced at most; ``full``: until the budget is used up."""
     forced_budget: Count
-    """Thinking budget (tokens) within which it is forced."""
     answer_limit: Count
-    """Tokens of an answer at most."""
     prompt: str
     """A style of :func:`m1.core.prompts.evaluation_prompt`."""
     bos: Way
@@ -32,16 +32,13 @@ class SweepSettings(Settings):
     limit: Way
     """``released``: thinking whose end token is the last one allowed counts as cut."""
     forcing: Way
-    """``released``: see :func:`m1.infer.sweep.force_together`."""
+    """``released``: see :func:`m1.infer.sweep.shares`."""
     scored: Way
     """``released``: the opening of the answer is part of the scored text."""
 
     @property
     def forced_counts(self) -> list[int]:
-        """The forced counts, sorted.
-
-        Every forced ``Wait`` takes a token or more. So ``full`` is the count ``forced_budget``, which no chain exceeds.
-        """
+        """Sorted; every ``Wait`` takes a token or more, so no chain exceeds ``forced_budget``, which is ``full``."""
         return sorted({self.forced_budget if count == "full" else count for count in self.forced})
 
     @property
@@ -54,14 +51,12 @@ class SweepSettings(Settings):
 
 @dataclass(frozen=True)
 class AnswerSettings(Settings):
-    """How a model without thinking is asked; keys of the recipe, and the limit."""
+    """How a model without thinking is asked: ``prompt``, ``answer_limit`` and ``bos`` are as in
+    :class:`SweepSettings`."""
 
     prompt: str
-    """A style of :func:`m1.core.prompts.evaluation_prompt`."""
     answer_limit: Count
-    """Tokens."""
     bos: Way
-    """As in :class:`SweepSettings`."""
     stop: Way
     """``released``: only the model's own end tokens end an answer; ``exact``: any token that ends or opens a turn."""
 
@@ -76,17 +71,16 @@ class TemplateSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult(Source):
-    """Where published results at one budget and forced count are; an entry of ``published.results``."""
+    """Where published results at one budget (0: the model does not think) and forced count are; an entry of
+    ``published.results``."""
 
     budget: int
-    """Thinking tokens; 0 for a model that does not think."""
     forced: int
 
 
 @dataclass(frozen=True)
 class PublishedSettings(Settings):
-    """The published results of a model."""
+    """The published results of a model; ``names``: what they call a benchmark to its key in this run."""
 
     names: dict[str, str]
-    """What the results call a benchmark to its key in this run."""
     results: tuple[PublishedResult, ...]

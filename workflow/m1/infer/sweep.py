@@ -10,37 +10,29 @@ not grow with their number; see ``docs/sweep.md``.
 from __future__ import annotations
 
 import argparse
-import time
+import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from m1.core.chat import chat
 from m1.core.errors import run
 from m1.core.progress import say
-from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Prediction, Question, Rollout
-from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, write_engine_manifest
+from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, render, write_engine_manifest
 from m1.engines.shards import add_question_arguments, batches, chunks, open_writer
 from m1.infer.frames import Thought, TokenFrames, make_frames
 from m1.infer.settings import SweepSettings
 
-BATCH = 1024
-"""Questions that are forced together where ``forcing`` is ``released`` (``batch_size`` of the released program)."""
 NOTHING = Thought((), False, 0)
 
 
 def think(
     engine: CachedEngine, prompts: Sequence[str], frames: TokenFrames, budgets: Sequence[int], where: str = ""
 ) -> list[Thought]:
-    """Think on every prompt, to the largest budget, once.
-
-    Args:
-        budgets: for each prompt, tokens.
-        where: which questions these are, for the progress line; so in :func:`force` and :func:`answer`.
-    """
+    """Think on every prompt, to its largest budget, once; ``where`` says on the progress line, here and below, which
+    questions these are."""
     requests = [Request(frames.think(prompt), budget, frames.stop) for prompt, budget in zip(prompts, budgets)]
     generations = engine.generate(requests, f"thinking{where}")
     return [frames.extend(NOTHING, generation, budget) for generation, budget in zip(generations, budgets)]
@@ -62,11 +54,7 @@ def force(
 
     ``forcing: released``: all questions given are one batch of the released program, see :func:`shares`.
 
-    Args:
-        counts: how many times at most; one chain, to the largest, serves all.
-
-    Returns:
-        For each count, the thinking on every prompt.
+    One chain, to the largest of ``counts``, serves all: for each, the thinking on every prompt is returned.
     """
     latest = [frames.cut(thought, budget) for thought in thoughts]
     chain: dict[int, list[Thought]] = {}
@@ -90,50 +78,26 @@ def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenF
 
     As released, all questions of a batch may generate what its **shortest** member has left, so that the others may
     think beyond the budget; and a question goes on whenever its tokens, as the program counts them, are fewer than the
-    budget, be its thinking cut or ended.
-
-    Args:
-        latest: the thinking on each question.
-        longer: the same with one ``Wait`` more.
+    budget, be its thinking cut or ended. ``longer`` is the thinking with one ``Wait`` more.
     """
     if frames.settings.forcing == "exact":
         left = {i: budget - len(longer[i].ids) for i, thought in enumerate(latest) if thought.ended}
         return {i: tokens for i, tokens in left.items() if tokens > 0}
-    counted = {
-        i: thought.counted + len(longer[i].ids) - len(thought.ids)
-        for i, thought in enumerate(latest)
-        if thought.counted < budget
-    }
-    counted = {i: tokens for i, tokens in counted.items() if tokens < budget}
+    forced = {i: thought.counted + len(longer[i].ids) - len(thought.ids) for i, thought in enumerate(latest)}
+    counted = {i: tokens for i, tokens in forced.items() if latest[i].counted < budget and tokens < budget}
     return dict.fromkeys(counted, budget - min(counted.values(), default=0))
 
 
 def answer(
-    engine: CachedEngine,
-    prompts: Sequence[str],
-    thoughts: Sequence[Thought],
-    frames: TokenFrames,
-    where: str = "",
+    engine: CachedEngine, prompts: Sequence[str], thoughts: Sequence[Thought], frames: TokenFrames, where: str = ""
 ) -> list[tuple[str, int]]:
-    """The short answer after thinking, which ended by itself or was cut; equal thinking is answered once.
-
-    Returns:
-        Text that is scored, and tokens of the answer.
-    """
+    """Text that is scored, and tokens, of the short answer after thinking, which ended by itself or was cut; equal
+    thinking is answered once."""
     limit, scored = frames.settings.answer_limit, frames.settings.scored == "released"
-    requests = [
-        Request(frames.answer(prompt, thought), limit, frames.stop) for prompt, thought in zip(prompts, thoughts)
-    ]
-    generations = engine.generate(requests, f"answers{where}")
-    return [
-        ((frames.prefixes[thought.ended] if scored else "") + frames.decode(generation.token_ids), generation.tokens)
-        for thought, generation in zip(thoughts, generations)
-    ]
-
-
-def render(tokenizer: Any, questions: Iterable[Question], style: str) -> list[str]:
-    """The prompt for each question by the model's chat template, to the opening of the assistant's turn."""
-    return [chat(tokenizer, evaluation_prompt(question_text(question), style)) for question in questions]
+    framed = [frames.answer(prompt, thought) for prompt, thought in zip(prompts, thoughts)]
+    answers = engine.answers(frames.tokenizer, [Request(ids, limit, frames.stop) for ids in framed], where)
+    openings = [frames.prefixes[thought.ended] if scored else "" for thought in thoughts]
+    return [(opening + text, tokens) for opening, (text, tokens) in zip(openings, answers)]
 
 
 def sweep(
@@ -152,11 +116,8 @@ def sweep(
     every setting by itself would take. ``companion_tokens`` is thinking and forcing of questions that nothing is shown
     of, which are in a batch of the released program with those that are.
 
-    Args:
-        asked: benchmark (empty for a companion) and question; all are in memory with their thinking, so the caller
-            gives a chunk at a time.
-        name: the model's key.
-        where: which questions these are, for the progress line.
+    All questions are in memory with their thinking, so the caller gives a chunk at a time: benchmark (empty for a
+    companion) and question.
     """
     frames, conditions = make_frames(tokenizer, settings), settings.conditions
     prompts = render(tokenizer, [question for _, question in asked], settings.prompt)
@@ -164,47 +125,31 @@ def sweep(
     thoughts = think(engine, prompts, frames, [largest if one else forced_budget for one, _ in asked], where)
     chain = force(engine, prompts, thoughts, frames, forced_budget, {0, *settings.forced_counts}, where)
     shown = [i for i, (benchmark, _) in enumerate(asked) if benchmark]
-    places = [
-        (i, condition, chain[condition[1]][i] if condition[1] else frames.cut(thoughts[i], condition[0]))
-        for i in shown
-        for condition in conditions
-    ]
-    answers = answer(engine, [prompts[i] for i, _, _ in places], [thought for _, _, thought in places], frames, where)
+    places = list(itertools.product(shown, conditions))
+    cuts = [chain[forced][i] if forced else frames.cut(thoughts[i], budget) for i, (budget, forced) in places]
+    answers = answer(engine, [prompts[i] for i, _ in places], cuts, frames, where)
     predictions = [
         Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
-        for (i, (budget, forced), thought), (text, tokens) in zip(places, answers)
+        for (i, (budget, forced)), thought, (text, tokens) in zip(places, cuts, answers)
     ]
-    last = chain[max(chain)]
-    rollouts = [
-        Rollout(
-            asked[i][1].id,
-            asked[i][0],
-            name,
-            thoughts[i].ids,
-            "stop" if thoughts[i].ended else "length",
-            last[i].ids[last[i].waits[0] :] if last[i].waits else (),
-            last[i].waits,
-        )
-        for i in shown
-    ]
-    distinct = {(i, thought.ids, thought.ended): tokens for (i, _, thought), (_, tokens) in zip(places, answers)}
+    rollouts, last = [], chain[max(chain)]
+    for i in shown:
+        (benchmark, question), waits = asked[i], last[i].waits
+        reason, forced_ids = "stop" if thoughts[i].ended else "length", last[i].ids[waits[0] :] if waits else ()
+        rollouts.append(Rollout(question.id, benchmark, name, thoughts[i].ids, reason, forced_ids, waits))
+    distinct = {(i, thought.ids, thought.ended): tokens for (i, _), thought, (_, tokens) in zip(places, cuts, answers)}
     added = [after.generated - before.generated for before, after in zip(chain[0], last)]
-    return (
-        rollouts,
-        predictions,
-        Counter(
-            questions=len(shown),
-            predictions=len(predictions),
-            rollout_tokens=sum(thoughts[i].generated for i in shown),
-            forced_tokens=sum(added[i] for i in shown),
-            answer_tokens=sum(distinct.values()),
-            companion_tokens=sum(
-                thoughts[i].generated + added[i] for i, (benchmark, _) in enumerate(asked) if not benchmark
-            ),
-            anew_thinking_tokens=sum(thought.generated for _, _, thought in places),
-            anew_answer_tokens=sum(tokens for _, tokens in answers),
-        ),
+    cost = Counter(
+        questions=len(shown),
+        predictions=len(predictions),
+        rollout_tokens=sum(thoughts[i].generated for i in shown),
+        forced_tokens=sum(added[i] for i in shown),
+        answer_tokens=sum(distinct.values()),
+        companion_tokens=sum(thoughts[i].generated + added[i] for i, (one, _) in enumerate(asked) if not one),
+        anew_thinking_tokens=sum(thought.generated for thought in cuts),
+        anew_answer_tokens=sum(tokens for _, tokens in answers),
     )
+    return rollouts, predictions, cost
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -214,15 +159,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
-    parser.add_argument(
-        "--order", type=Path, help="Parquet of the whole evaluation file, in the order in which it is forced together"
-    )
+    together = "Parquet of the whole evaluation file, in the order in which it is forced together"
+    parser.add_argument("--order", type=Path, help=together)
     arguments = parser.parse_args(argv)
-    started = time.time()
-    settings, name = SweepSettings.from_json(arguments.settings), arguments.name
-    counts: Counter[str] = Counter()
+    settings, name, counts = SweepSettings.from_json(arguments.settings), arguments.name, Counter[str]()
     if settings.forced and settings.forcing == "released":
-        parts = batches(arguments.benchmarks, arguments.order, BATCH, arguments.shard)
+        # 1,024 questions are forced together: ``batch_size`` of the released program.
+        parts = batches(arguments.benchmarks, arguments.order, 1024, arguments.shard)
     else:
         parts = chunks(arguments.benchmarks, arguments.chunk, arguments.shard)
     with (
@@ -237,14 +180,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             counts.update(cost)
     counts["settings"] = len(settings.conditions)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
-    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, started, name=name)
+    write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, name=name)
     needed = sum(counts[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
-    done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions"
-    say(
-        f"infer {name}",
-        f"{done}: {needed:,} tokens, {engine.generated:,} generated now; each setting anew would take {anew:,}",
-    )
+    done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions: {needed:,} tokens"
+    say(f"infer {name}", f"{done}, {engine.generated:,} generated now; each setting anew would take {anew:,}")
 
 
 if __name__ == "__main__":

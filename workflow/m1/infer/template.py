@@ -24,21 +24,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers import AutoTokenizer
 
     settings = TemplateSettings.from_json(arguments.settings)
-    hub, revision = settings.hub, settings.revision
-    where = f"config/models/{arguments.name}.yaml: tokenizer {hub} at revision {revision}"
+    where = f"config/models/{arguments.name}.yaml: tokenizer {settings.hub} at revision {settings.revision}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(hub, revision=pinned(hub, revision))
-    except (
-        Exception
-    ) as error:  # the hub's client raises errors of several libraries; all mean that the tokenizer did not come
-        raise UserError(
-            f"{where}: cannot be had from the hub ({first_line(error)}). Check id, network and access."
-        ) from None
+        tokenizer = AutoTokenizer.from_pretrained(settings.hub, revision=pinned(settings.hub, settings.revision))
+    except Exception as error:  # of several libraries; all mean that the tokenizer did not come
+        found = f"cannot be had from the hub ({first_line(error)})"
+        raise UserError(f"{where}: {found}. Check id, network and access.") from None
     if not tokenizer.chat_template:
         raise UserError(f"{where}: it has no chat template. Name a tokenizer that has one.")
     with replacing_model(arguments.output) as folder:
         tokenizer.save_pretrained(folder)
-    say(f"template {arguments.name}", f"chat template of {hub}")
+    say(f"template {arguments.name}", f"chat template of {settings.hub}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,12 +10,14 @@ from dataclasses import asdict
 from typing import Any
 
 from m1.core import records, sources
+from m1.core.counts import PUBLISHED
+from m1.core.draws import option_orders, permutation
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.layouts import LAYOUTS, YES_NO_MAYBE, Parts, Refused
 from m1.core.progress import say
 from m1.core.records import LETTERS, Question
-from m1.pools.settings import CollectSettings, Part
+from m1.pools.settings import CollectSettings, Draws, Part
 
 Numbered = tuple[int, Any]
 """A published record and its number in the file or split, from 0."""
@@ -25,7 +26,8 @@ Numbered = tuple[int, Any]
 def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
     """One of two parts of a seeded shuffle: the ``first`` has ``size`` records, the ``second`` all others.
 
-    So a pool and a benchmark with equal seed and size share no record: the 500/500 of PubMedQA (Table 3).
+    So a pool and a benchmark with equal seed and size share no record: the 500/500 of PubMedQA (Table 3), where the
+    authors test on the first part and train on the second.
 
     Raises:
         UserError: a size beyond the number of records.
@@ -34,39 +36,55 @@ def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
         return list(rows)
     if part.size > len(rows):
         raise UserError(f"--settings: part.size is {part.size}, but there are {len(rows)} records.")
-    order = random.Random(part.seed).sample(rows, len(rows))
-    return order[: part.size] if part.take == "first" else order[part.size :]
+    order = permutation(len(rows), part.seed)
+    return [rows[place] for place in (order[: part.size] if part.take == "first" else order[part.size :])]
 
 
 def limit_to(rows: Sequence[Parts], limit: int | None, seed: int) -> list[Parts]:
     """At most ``limit`` of the rows, drawn with a generator of their own, in their old order."""
     if limit is None or limit >= len(rows):
         return list(rows)
-    return [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), limit))]
+    return [rows[place] for place in sorted(permutation(len(rows), seed)[:limit])]
 
 
-def shuffle_options(rows: Iterable[Parts], seed: int) -> list[Parts]:
-    """Options in random order, so that letters are not memorised; the answer's letter follows its option.
+def option_counts(published: Iterable[Any], layout: Callable[[Any], Parts], draws: Draws) -> list[int]:
+    """How many options of each published record are shuffled; 0 for yes/no/maybe if ``draws`` is ``exact`` (B.3).
 
-    One generator goes through the questions in order. Yes/no/maybe keeps its order (B.3) and draws nothing.
+    A record that is no question counts as the one before it: the authors' code has shuffled it.
     """
-    generator = random.Random(seed)
-    shuffled = []
-    for row in rows:
-        if row.options != YES_NO_MAYBE:
-            order = list(range(len(row.options)))
-            generator.shuffle(order)
-            letter = LETTERS[order.index(LETTERS.index(row.answer))]
-            row = row._replace(options=tuple(row.options[i] for i in order), answer=letter)
-        shuffled.append(row)
-    return shuffled
+    counts: list[int] = []
+    for raw in published:
+        try:
+            options = layout(raw).options if isinstance(raw, dict) else None
+        except Refused:
+            options = None
+        if options is None:
+            counts.append(counts[-1] if counts else 0)
+        else:
+            counts.append(0 if draws == "exact" and options == YES_NO_MAYBE else len(options))
+    return counts
+
+
+def reorder_options(row: Parts, order: Sequence[int]) -> Parts:
+    """The question with its options in another order (none: as they are); the answer is the first of equal options."""
+    if not order:
+        return row
+    options = tuple(row.options[place] for place in order)
+    return row._replace(options=options, answer=LETTERS[options.index(row.options[LETTERS.index(row.answer)])])
 
 
 def to_parts(
-    rows: Iterable[Numbered], layout: Callable[[Any], Parts], place: str, drop_invalid: bool
+    rows: Iterable[Numbered],
+    layout: Callable[[Any], Parts],
+    place: str,
+    drop_invalid: bool,
+    orders: Sequence[Sequence[int]] | None = None,
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
     """Published records as parts of questions, and those refused: record (its number), field, reason, and what was
     found.
+
+    Args:
+        orders: of the options, by the record's number; None: as published.
 
     Raises:
         UserError: a record is refused and ``drop_invalid`` is false; names the place, the record's number, the field
@@ -78,7 +96,7 @@ def to_parts(
         try:
             if not isinstance(raw, dict):
                 raise Refused("(record)", "not an object with fields", raw)
-            parts.append(layout(raw))
+            parts.append(reorder_options(layout(raw), orders[number] if orders else ()))
         except Refused as error:
             if not drop_invalid:
                 raise UserError(
@@ -129,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--manifest", required=True, help="JSON: settings, counts in and out, refused records and why, quirks"
     )
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = CollectSettings.from_json(arguments.settings)
@@ -144,11 +163,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         say("pools", f"{arguments.name}: MISSING, so its column will be marked missing: {error}")
         place, published = arguments.name, []
 
+    layout = LAYOUTS[settings.layout]
+    orders = None
+    if settings.shuffle_options:  # one generator along all records; a part is taken after it
+        numbers = option_counts(published, layout, settings.draws)
+        orders = list(option_orders(numbers, settings.seed, spend_first=settings.draws == "released"))
     rows = take_part(list(enumerate(published)), settings.part) if published else []
-    parts, refused = to_parts(rows, LAYOUTS[settings.layout], place, settings.invalid == "drop")
+    parts, refused = to_parts(rows, layout, place, settings.invalid == "drop", orders)
     parts = limit_to(parts, settings.limit, settings.seed)
-    if settings.shuffle_options:
-        parts = shuffle_options(parts, settings.seed)
     if not parts and not facts:
         raise UserError(
             f"{place}: no question in it (of {len(published)} records). Check the set's `path`, `split` and `layout`."
@@ -169,6 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings={"name": arguments.name, **asdict(settings)},
         counts=counts,
         started=started,
+        published=arguments.published,
         quirks=quirks(parts),
         refused=by_reason(refused),
         refused_records=refused,

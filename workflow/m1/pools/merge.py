@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core import records
+from m1.core.counts import PUBLISHED
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
@@ -168,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="Parquet of questions")
     parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per pool and benchmark")
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = MergeSettings.from_json(arguments.settings)
@@ -201,7 +203,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = {Path(path).stem: path for path in arguments.pools} | {
         f"benchmark {Path(path).stem}": path for path in arguments.benchmarks
     }
-    write_manifest(arguments.manifest, inputs=inputs, settings=asdict(settings), counts=counts, started=started)
+    write_manifest(
+        arguments.manifest,
+        inputs=inputs,
+        settings=asdict(settings),
+        counts=counts,
+        started=started,
+        published=arguments.published,
+    )
     say(
         "pools",
         f"merge: {len(collected):,} questions in, {len(gone):,} duplicates and {len(dirty):,} "

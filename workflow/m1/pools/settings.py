@@ -7,6 +7,9 @@ from typing import Literal
 
 from m1.core.settings import Count, Percent, Settings, Share, Source
 
+Draws = Literal["released", "exact"]
+"""As the authors' code draws, or without its accidents."""
+
 
 @dataclass(frozen=True)
 class Part(Settings):
@@ -28,6 +31,8 @@ class CollectSettings(Source):
     limit: Count | None
     """Questions of a seeded sample; None for all."""
     shuffle_options: bool
+    draws: Draws
+    """``released``: one shuffle is spent before the first record, and yes/no/maybe is shuffled, too."""
     invalid: Literal["error", "drop"]
     optional: bool
     seed: int
@@ -54,6 +59,13 @@ class MergeSettings(Settings):
     """Words of an n-gram; None for no n-grams."""
     containment: Share
     """Of n-grams in common."""
+
+
+@dataclass(frozen=True)
+class LeakSettings(Settings):
+    """The second decontamination; keys of ``merge``."""
+
+    threshold: Percent
 
 
 @dataclass(frozen=True)

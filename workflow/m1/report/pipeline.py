@@ -124,6 +124,7 @@ TOLD: dict[str, Callable[[Counts], list[str]]] = {
     "pools_collect": _sum("pools", ("questions", "questions")),
     "pools_collect_benchmark": _sum("benchmarks", ("questions", "questions")),
     "pools_merge": _each("merged", "questions"),
+    "pools_leaks": _each("leaks", "in the evaluation"),
     "screen_attempt": _each("correct", "solved"),
     "screen_ask": _each("correct", "solved"),
     "screen_hard": _each("hard", "hard questions"),

@@ -48,6 +48,7 @@ class CountRow:
     label: str
     published: str | None  # name of the row in the published table; None for a row that the paper lacks
     files: tuple[str, ...]  # records that are counted together
+    total: int | None = None  # the published sum of a row that only the authors' code has, not the paper
 
 
 @dataclass(frozen=True)

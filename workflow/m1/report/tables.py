@@ -35,6 +35,7 @@ POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa"
 MISSING = "missing"  # what stands in a cell that this run cannot fill
 BUDGET = "Budget"
 """Heading of a row's thinking budget: tokens, ``best`` of each benchmark, or empty for a model without thinking."""
+YES_NO = {True: "yes", False: "no"}
 Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and what there is to say of them
 
 
@@ -84,7 +85,8 @@ def accuracy_table(
 def count_table(
     rows: Sequence[CountRow], counts: Sequence[Mapping[str, int]], columns: Sequence[str], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 3: questions per pool at each step of the curation, and its long form with the published counts.
+    """Table 3: questions per pool at each step of the curation, and its long form with the published counts; both say
+    whether they are equal.
 
     Args:
         counts: pool key to number of questions, of each row.
@@ -103,12 +105,17 @@ def count_table(
             lacking = f"no published row is named {row.published!r}"
             names = ", ".join(published["Dataset"])
             raise UserError(f"table3, row {row.label!r}: {lacking}; the names are {names}, or null for none")
-        reference = {} if matches.empty else matches.iloc[0].to_dict()
         cells = {POOLS.get(key, key): found.get(key, 0) for key in columns} | {"Summation": sum(found.values())}
-        wide.append({"Dataset": row.label, **_add_published(cells, reference, published)})
+        reference = {} if row.total is None else {"Summation": row.total}
+        reference |= {} if matches.empty else matches.iloc[0].to_dict()
+        equal = {
+            heading: YES_NO[value == reference[heading]] for heading, value in cells.items() if heading in reference
+        }
+        whole = YES_NO["no" not in equal.values()] if equal else None
+        wide.append({"Dataset": row.label, **_add_published(cells, reference, published), "as published": whole})
         for heading, value in cells.items():
             line = {"dataset": row.label, "source": heading, "count": value, "published": reference.get(heading)}
-            long.append(line)
+            long.append(line | {"equal": equal.get(heading)})
     return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"published": "Int64"})
 
 

@@ -4,13 +4,12 @@ weights here."""
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from m1.client.complete import Provider, Request, complete_all
+from m1.client.complete import Provider, Request, add_call_arguments, complete_all
 from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.files import write_manifest
@@ -26,41 +25,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
-    parser.add_argument(
-        "--provider", required=True, type=json.loads, help="JSON: what decides the answers (keys of Provider)"
-    )
-    parser.add_argument(
-        "--calls", required=True, type=json.loads, help="JSON: by name, how calls are made, and prices (its other keys)"
-    )
+    add_call_arguments(parser, "provider", by="by name, ")
     parser.add_argument("--settings", required=True, help=f"JSON: {AskSettings.keys()}")
-    parser.add_argument("--store", required=True, help="folder of the store of calls")
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings, title = AskSettings.from_json(arguments.settings), f"screen {arguments.name}"
-    provider = Provider.from_settings(
-        {**arguments.provider, **arguments.calls[arguments.name]}, f"screen.providers.{arguments.name}"
-    )
+    calls = arguments.calls[arguments.name]
+    provider = Provider.from_settings({**arguments.provider, **calls}, f"screen.providers.{arguments.name}")
     questions = read(arguments.questions, Question)
     requests = [Request(evaluation_prompt(question_text(question), settings.prompt)) for question in questions]
-    correct = 0
+    counts = {"questions": len(questions), "correct": 0}
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, title)
         with writing(arguments.output, ScreenAnswer) as answers:
             for question, completion in zip(questions, completions):
                 passed = passes_curation(completion.answer, question, settings.rule)
                 answers.add([ScreenAnswer(question.id, arguments.name, completion.answer, passed)])
-                correct += passed
-    write_manifest(
-        arguments.manifest,
-        inputs={"questions": arguments.questions},
-        settings=[asdict(settings), arguments.provider, arguments.calls[arguments.name]],
-        counts={"questions": len(questions), "correct": correct},
-        started=started,
-        spending=asdict(spending),
-    )
-    say(title, f"{correct:,} of {len(questions):,} questions correct · {spending}")
+                counts["correct"] += passed
+    inputs, told = {"questions": arguments.questions}, [asdict(settings), arguments.provider, calls]
+    spent = asdict(spending)
+    write_manifest(arguments.manifest, inputs=inputs, settings=told, counts=counts, started=started, spending=spent)
+    say(title, f"{counts['correct']:,} of {len(questions):,} questions correct · {spending}")
 
 
 if __name__ == "__main__":

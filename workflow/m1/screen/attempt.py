@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,7 @@ from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import ScreenAnswer
-from m1.engines.cached import add_engine_arguments, open_engine, write_engine_manifest
-from m1.engines.direct import answer_directly
+from m1.engines.cached import add_engine_arguments, answer_directly, open_engine, write_engine_manifest
 from m1.engines.shards import add_chunk_arguments, chunks, open_writer
 from m1.screen.settings import AttemptSettings
 
@@ -26,13 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_chunk_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AttemptSettings.keys()}")
     arguments = parser.parse_args(argv)
-    started = time.time()
     settings, title = AttemptSettings.from_json(arguments.settings), f"screen {arguments.name}"
     counts = {"questions": 0, "correct": 0}
-    with (
-        open_engine(arguments, title) as (engine, tokenizer, identity),
-        open_writer(arguments.output, ScreenAnswer) as keep,
-    ):
+    opened, writer = open_engine(arguments, title), open_writer(arguments.output, ScreenAnswer)
+    with opened as (engine, tokenizer, identity), writer as keep:
         for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
             questions = [question for _, question in asked]
             answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
@@ -43,9 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep(scored)
             counts["questions"] += len(scored)
             counts["correct"] += sum(answer.correct for answer in scored)
-    write_engine_manifest(
-        arguments, engine, identity, {"questions": arguments.questions}, asdict(settings), counts, started
-    )
+    inputs = {"questions": arguments.questions}
+    write_engine_manifest(arguments, engine, identity, inputs, asdict(settings), counts)
     say(title, f"{counts['correct']:,} of {counts['questions']:,} questions correct")
 
 

@@ -19,10 +19,9 @@ class AskSettings(Settings):
 
 @dataclass(frozen=True)
 class AttemptSettings(AskSettings):
-    """The same for a model with weights here."""
+    """The same for a model with weights here; ``answer_limit`` in tokens."""
 
     answer_limit: Count
-    """Tokens."""
 
 
 @dataclass(frozen=True)
@@ -30,4 +29,4 @@ class HardSettings(Settings):
     """What must survive the difficulty filter; keys of ``screen``."""
 
     smallest_class: Count
-    """Questions: a class of answers of this many or more must not be dropped whole."""
+    """A class of answers of this many questions or more must not be dropped whole."""

@@ -4,69 +4,31 @@ Table 4)."""
 from __future__ import annotations
 
 import argparse
-import csv
-import json
-import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import reduce
 from operator import add
-from pathlib import Path
 
-from m1.client.complete import Completion, Provider, Request, Spending, complete_all
+from m1.client.complete import Completion, Provider, Request, Spending, add_call_arguments, complete_all
 from m1.core import records
+from m1.core.counts import PUBLISHED
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
-from m1.core.prompts import question_text
 from m1.core.records import Domain, Question, Trace
 from m1.core.store import Store
+from m1.select.rubrics import Qualifiers, final_code, read_qualifiers, read_task, user_turn, with_notes
 
 FAILED_SHARE = 0.01
 """More than this share of questions without a domain is an error: the sampling would lose them."""
 
 
-def read_qualifiers(path: str | Path) -> dict[str, tuple[str, str]]:
-    """Code to name and scope note, from a CSV with the columns code, name and scope_note.
-
-    Raises:
-        UserError: no such file, other columns, or a code that is not two digits or comes twice.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    if not rows or set(rows[0]) != {"code", "name", "scope_note"}:
-        raise UserError(f"{path}: the columns code, name, scope_note and at least one row are needed")
-    qualifiers: dict[str, tuple[str, str]] = {}
-    for number, row in enumerate(rows, start=2):
-        code = row["code"]
-        if not re.fullmatch(r"[0-9]{2}", code) or code in qualifiers:
-            raise UserError(f"{path}: line {number}, field 'code': {code!r}; two digits are needed, each code once")
-        qualifiers[code] = row["name"], row["scope_note"]
-    return qualifiers
-
-
-def domain_prompt(template: str, qualifiers: dict[str, tuple[str, str]], question: Question) -> str:
-    """The labelling prompt: all qualifiers with code, name and scope note, then the question with its options."""
-    lines = "\n".join(f"{code} {name}: {note}" for code, (name, note) in qualifiers.items())
-    before, after = template.split("{question}")
-    return before.replace("{qualifiers}", lines) + question_text(question) + after.rstrip()
-
-
-def final_code(answer: str) -> str | None:
-    """The two-digit code that an answer ends with (a full stop or bold may follow), else None."""
-    found = re.search(r"(?<![\w.,])([0-9]{2})[\s.*]*\Z", answer)
-    return found[1] if found else None
-
-
 def label(
     questions: Sequence[Question],
-    template: str,
-    qualifiers: dict[str, tuple[str, str]],
+    task: str,
+    qualifiers: Qualifiers,
     provider: Provider,
     store: Store,
 ) -> tuple[dict[str, str], Spending]:
@@ -81,9 +43,8 @@ def label(
         waiting = [question for question in questions if question.id not in codes]
         if not waiting and spendings:
             break
-        requests = [
-            Request(domain_prompt(template, qualifiers, question), seed=attempt or None) for question in waiting
-        ]
+        turns = (user_turn(qualifiers, question) for question in waiting)
+        requests = [Request(turn, seed=attempt or None, system=task) for turn in turns]
         title = "domains" if attempt == 0 else f"domains, attempt {attempt + 1}"
         completions, spending = complete_all(requests, provider, store, title)
         spendings.append(spending)
@@ -98,12 +59,13 @@ def _code(completion: Completion) -> str:
     return (final_code(completion.answer) or "") if completion.finish_reason != "length" else ""
 
 
-def read_solved(samples: str, paths: Sequence[str]) -> list[Question]:
+def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Question]:
     """The questions with a correct trace, in the order of the traces.
 
     Args:
         samples: Parquet of traces.
         paths: Parquet files of questions.
+        leaks: Parquet of questions that are left out, since the evaluation has them, too; None for none.
 
     Raises:
         UserError: a question is in none of the files.
@@ -115,7 +77,8 @@ def read_solved(samples: str, paths: Sequence[str]) -> list[Question]:
             f"{samples}: question {unknown[0]} is in none of {', '.join(paths)} "
             f"({len(unknown):,} such). Give the files that the traces were made from."
         )
-    return [known[identity] for identity in wanted]
+    left_out = {question.id for question in records.read(leaks, Question)} if leaks else set()
+    return [known[identity] for identity in wanted if identity not in left_out]
 
 
 def check_failures(failed: Sequence[str], asked: int, provider: Provider, qualifiers: str, prompt: str) -> None:
@@ -144,29 +107,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
     parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a correct one are labelled")
-    parser.add_argument(
-        "--labeller",
-        required=True,
-        type=json.loads,
-        help="JSON: what decides the answers (keys of m1.client.complete.Provider); rule is null",
-    )
-    parser.add_argument(
-        "--calls", required=True, type=json.loads, help="JSON: how calls are made, and prices (its other keys)"
-    )
+    add_call_arguments(parser, "labeller", note="; rule is null")
+    parser.add_argument("--leaks", help="Parquet of questions that are left out, since the evaluation has them, too")
     parser.add_argument("--qualifiers", required=True, help="CSV: code, name, scope_note")
-    parser.add_argument("--prompt", required=True, help="text with {qualifiers} and {question}")
-    parser.add_argument("--store", required=True, help="folder of the store of calls")
+    parser.add_argument("--prompt", required=True, help="text of the system turn: what the labeller has to do")
     parser.add_argument("--output", required=True, help="Parquet of domains")
     parser.add_argument("--manifest", required=True, help="JSON: counts per domain, failures, tokens, dollars")
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
 
     provider = Provider.from_settings({**arguments.labeller, **arguments.calls}, "labeller")
     qualifiers = read_qualifiers(arguments.qualifiers)
-    template = _read_template(arguments.prompt)
-    questions = read_solved(arguments.samples, arguments.questions)
+    if provider.notes:
+        qualifiers = with_notes(qualifiers, provider.notes)
+    task = read_task(arguments.prompt)
+    questions = read_solved(arguments.samples, arguments.questions, arguments.leaks)
     with Store(arguments.store) as store:
-        codes, spending = label(questions, template, qualifiers, provider, store)
+        codes, spending = label(questions, task, qualifiers, provider, store)
     failed = [question.id for question in questions if question.id not in codes]
     check_failures(failed, len(questions), provider, arguments.qualifiers, arguments.prompt)
     labelled = [question.id for question in questions if question.id in codes]
@@ -178,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         inputs={
             **{f"questions {number}": path for number, path in enumerate(arguments.questions, start=1)},
             **{name: getattr(arguments, name) for name in ("samples", "qualifiers", "prompt")},
+            **{name: path for name, path in (("leaks", arguments.leaks), ("notes", provider.notes)) if path},
         },
         settings={**arguments.labeller, **arguments.calls},
         counts={
@@ -186,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "domains": {name: counts[name] for name, _ in qualifiers.values()},
         },
         started=started,
+        published=arguments.published,
         failed=failed,
         spending=asdict(spending),
     )
@@ -195,21 +155,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         + (f" ({len(failed):,} without one)" if failed else "")
         + f" · {spending}",
     )
-
-
-def _read_template(path: str | Path) -> str:
-    try:
-        template = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    for place in ("{qualifiers}", "{question}"):
-        if template.count(place) != 1:
-            raise UserError(f"{path}: {place} stands {template.count(place)} times in the prompt; once is needed")
-    if template.index("{qualifiers}") > template.index("{question}"):
-        raise UserError(
-            f"{path}: {{qualifiers}} must come before {{question}}, so that providers can cache the equal beginning"
-        )
-    return template
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import argparse
-import random
 import time
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import TypeVar
 
 from m1.core import records
+from m1.core.counts import PUBLISHED
+from m1.core.draws import balanced, permutation
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
@@ -19,53 +19,14 @@ from m1.core.prompts import question_text
 from m1.core.records import Domain, Question, Sample, Trace
 from m1.select.settings import SampleSettings
 
-T = TypeVar("T")
-
-
-def draw_random(items: Sequence[T], size: int, seed: int) -> list[T]:
-    """The first ``size`` of a seeded shuffle."""
-    return random.Random(seed).sample(items, len(items))[:size]
-
-
-def draw_balanced(items: Sequence[T], groups: Sequence[Sequence[Hashable]], size: int, seed: int) -> list[T]:
-    """Draw without replacement, uniformly through levels of groups: a group that is not empty, one inside it, ..., an
-    item.
-
-    Args:
-        items: what is drawn from; at least ``size`` of them.
-        groups: for each item its group at every level: ``(domain,)``, or ``(domain, source)`` for the paper's diversity
-            sampling (3.1).
-
-    Returns:
-        ``size`` items in the order drawn.
-    """
-    generator = random.Random(seed)
-    tree: dict = {}
-    for item, path in zip(items, groups):
-        node = tree
-        for group in path[:-1]:
-            node = node.setdefault(group, {})
-        node.setdefault(path[-1], []).append(item)
-    return [_take(tree, generator) for _ in range(size)]
-
-
-def _take(node: dict, generator: random.Random) -> T:  # type: ignore[type-var]
-    """Draw one item below a node and delete what is then empty; groups are in sorted order, so that the order of files
-    decides nothing."""
-    group = generator.choice(sorted(node))
-    inside = node[group]
-    item = _take(inside, generator) if isinstance(inside, dict) else inside.pop(generator.randrange(len(inside)))
-    if not inside:
-        del node[group]
-    return item
-
 
 def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) -> list[Sample]:
     """The samples of a subset.
 
     Args:
         samples: all there are, in a fixed order.
-        rule: ``all`` (every one, in order; with a size the same as ``random``), ``random`` (the first of a seeded
+        rule: ``all`` (every one, in order; with a size the same as ``random``), ``first`` (the first ones, in order:
+            questions that were drawn at random are in the order of the draw), ``random`` (the first of a seeded
             shuffle), ``domain`` (uniformly a domain, then a sample in it) or ``domain_source`` (a domain, a source in
             it, a sample: the paper's m1K).
 
@@ -81,8 +42,10 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
             f"--settings: size is {size}, but there are only {len(samples)} correct traces. Ask for "
             "fewer, or distill more questions."
         )
+    if rule == "first":
+        return list(samples[:size])
     if rule in {"all", "random"}:
-        return draw_random(samples, size, seed)
+        return [samples[place] for place in permutation(len(samples), seed)[:size]]
     unlabelled = [sample.id for sample in samples if not sample.domain]
     if unlabelled:
         raise UserError(
@@ -91,14 +54,23 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
             f"Rule {rule} needs all; run the labelling again."
         )
     groups = [(sample.domain, sample.source) if rule == "domain_source" else (sample.domain,) for sample in samples]
-    return draw_balanced(samples, groups, size, seed)
+    return [samples[place] for place in balanced(groups, size, seed)]
 
 
 def correct_samples(
-    questions: Sequence[Question], traces: Sequence[Trace], domains: Sequence[Domain], subset: str, rule: str, seed: int
+    questions: Sequence[Question],
+    traces: Sequence[Trace],
+    domains: Sequence[Domain],
+    leaks: Collection[str],
+    subset: str,
+    rule: str,
+    seed: int,
 ) -> list[Sample]:
     """Every question with a correct trace as a sample, in the order of the questions (that of the traces depends on who
     answered first).
+
+    Args:
+        leaks: ids of questions that the evaluation has, too; they are left out (B.1).
 
     Raises:
         UserError: a correct trace whose question is not there.
@@ -125,7 +97,7 @@ def correct_samples(
             seed=seed,
         )
         for identity, question in known.items()
-        if identity in correct
+        if identity in correct and identity not in leaks
     ]
 
 
@@ -135,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--traces", required=True, help="Parquet of traces; only correct ones are used")
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet of questions")
     parser.add_argument("--domains", help="Parquet of domains; needed by the rules domain and domain_source")
+    parser.add_argument("--leaks", help="Parquet of questions that are left out, since the evaluation has them, too")
     parser.add_argument("--settings", required=True, help=f"JSON: {SampleSettings.keys()}")
     parser.add_argument(
         "--like",
@@ -143,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--subset", required=True, help="name of the subset, for example m1k")
     parser.add_argument("--output", required=True, help="Parquet of samples")
     parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per source and domain")
+    parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = SampleSettings.from_json(arguments.settings)
@@ -154,7 +128,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     questions = [question for path in arguments.questions for question in records.read(path, Question)]
     domains = records.read(arguments.domains, Domain) if arguments.domains else []
-    samples = correct_samples(questions, records.read(arguments.traces, Trace), domains, arguments.subset, rule, seed)
+    traces = records.read(arguments.traces, Trace)
+    leaks = {question.id for question in records.read(arguments.leaks, Question)} if arguments.leaks else set()
+    correct = {trace.question_id for trace in traces if trace.verdict == "correct"}
+    samples = correct_samples(questions, traces, domains, leaks, arguments.subset, rule, seed)
     note = ""
     if arguments.like:
         wanted = len(records.read(arguments.like, Sample))
@@ -167,23 +144,27 @@ def main(argv: Sequence[str] | None = None) -> None:
             "Check the teacher's answers."
         )
     records.write(arguments.output, chosen, Sample)
-    inputs = {"traces": arguments.traces, "domains": arguments.domains, "like": arguments.like}
+    inputs = {name: getattr(arguments, name) for name in ("traces", "domains", "leaks", "like")}
     inputs |= {f"questions {number}": path for number, path in enumerate(arguments.questions)}
     write_manifest(
         arguments.manifest,
         inputs={name: path for name, path in inputs.items() if path},
         settings={"subset": arguments.subset, **asdict(settings)},
         counts={
-            "correct": len(samples),
+            "correct": len(correct),
+            "leaks": len(correct & leaks),
             "samples": len(chosen),
             "sources": dict(sorted(Counter(sample.source for sample in chosen).items())),
             "domains": dict(sorted(Counter(sample.domain for sample in chosen if sample.domain).items())),
         },
         started=started,
+        published=arguments.published,
     )
+    left_out = f", {len(correct & leaks):,} of them in the evaluation" if correct & leaks else ""
     say(
         "select",
-        f"{arguments.subset}: {len(samples):,} correct traces in, {len(chosen):,} samples out by rule {rule}{note}",
+        f"{arguments.subset}: {len(correct):,} correct traces in{left_out}, {len(chosen):,} samples out "
+        f"by rule {rule}{note}",
     )
 
 

@@ -12,7 +12,7 @@ from m1.core.settings import Count, Settings, Source
 class SampleSettings(Settings):
     """How a subset is drawn from the traces; an entry of ``subsets``, and the seed."""
 
-    rule: Literal["all", "random", "domain", "domain_source"]
+    rule: Literal["all", "first", "random", "domain", "domain_source"]
     size: Count | None
     """Samples; None for all, or where another subset gives the number."""
     seed: int

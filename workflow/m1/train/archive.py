@@ -31,35 +31,25 @@ def identity(kept: Path, title: str) -> str:
 def take(kept: Path, output: Path) -> None:
     """Put a kept model into the results."""
     recorded = identity_file(kept)
-    with replacing_model(
-        output, recorded.read_text(encoding="utf-8").strip() if recorded.is_file() else None
-    ) as folder:
+    known = recorded.read_text(encoding="utf-8").strip() if recorded.is_file() else None
+    with replacing_model(output, known) as folder:
         folder.mkdir()
         for source in sorted(kept.rglob("*")):
             target = folder / source.relative_to(kept)
             if source.is_dir():
                 target.mkdir()
-            else:
-                _link(source, target)
+                continue
+            try:
+                os.link(source, target)
+            except OSError:  # another disk, or one without hard links
+                shutil.copy2(source, target)
 
 
 def report_older(kept: Path, title: str) -> None:
     """Name what the same model's trainings with other settings, samples or code keep: it takes space once the results
     do not have it."""
-    others = [
-        path for path in kept.parent.glob("*") if path.is_dir() and path != kept and not path.name.startswith(".")
-    ]
+    others = [path for path in kept.parent.glob("[!.]*") if path.is_dir() and path != kept]
     if others:
         size = sum(file.stat().st_size for path in others for file in path.iterdir())
-        tell(
-            f"[{title}] {kept.parent} keeps {len(others)} of its trainings with other settings, samples "
-            f"or code, {size / 1e9:.1f} GB;"
-            " delete what is not wanted"
-        )
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without hard links
-        shutil.copy2(source, target)
+        of_them = f"{len(others)} of its trainings with other settings, samples or code"
+        tell(f"[{title}] {kept.parent} keeps {of_them}, {size / 1e9:.1f} GB; delete what is not wanted")

@@ -18,17 +18,11 @@ from m1.core.files import digest
 
 MARK = "complete"
 """File in a checkpoint that says that it is whole."""
-ADAM_BYTES = 12
-"""Bytes of a parameter in a checkpoint: its weight and both moments of Adam, in float32."""
 
 
 def folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
-    """The folder of one training below that of all: only what has the same base, samples and settings goes on from its
-    checkpoints.
-
-    Args:
-        decided: JSON values that decide the weights.
-    """
+    """The folder of one training below that of all: only what has the same base, samples and settings (``decided``, the
+    JSON values that decide the weights) goes on from its checkpoints."""
     return folder / "train" / name / digest(list(decided))[:12]
 
 
@@ -50,37 +44,29 @@ def write_mark(checkpoint: Path) -> None:
 
 def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:
     """Stop before the start where a disk cannot hold two checkpoints (the old one goes when the new one is whole) and
-    the model.
-
-    Args:
-        kept: where the finished model is kept; in the results it takes space of its own only on another disk.
-        itemsize: bytes of a parameter in the finished model.
+    the model, whose parameters have ``itemsize`` bytes each; in the results it takes space only on another disk.
 
     Raises:
         UserError: names folder, bytes needed and bytes free.
     """
-    wanted = {
-        "scratch": (scratch, "two checkpoints", 2 * ADAM_BYTES * parameters),
-        "store": (kept.parent, "the model", itemsize * parameters),
-        "pathvars": (output.parent, "the model in the results", itemsize * parameters),
-    }
-    disks: dict[int, list[str]] = {}
-    for key, (folder, _, _) in wanted.items():
+    disks: dict[int, dict[str, tuple[Path, str, int]]] = {}
+    for key, folder, what, size in (
+        ("scratch", scratch, "two checkpoints", 2 * 12 * parameters),  # weight and Adam's two moments, in float32
+        ("store", kept.parent, "the model", itemsize * parameters),
+        ("pathvars", output.parent, "the model in the results", itemsize * parameters),
+    ):
         folder.mkdir(parents=True, exist_ok=True)
-        disks.setdefault(folder.stat().st_dev, []).append(key)
-    for keys in disks.values():
-        if {"store", "pathvars"} <= set(keys):
-            keys.remove("pathvars")  # it shares the files
-        folder, needed = wanted[keys[0]][0], sum(wanted[key][2] for key in keys)
-        free = shutil.disk_usage(folder).free
+        on_disk = disks.setdefault(folder.stat().st_dev, {})
+        if key != "pathvars" or "store" not in on_disk:  # else it shares the files
+            on_disk[key] = folder, what, size
+    for wanted in disks.values():
+        folders, parts, sizes = zip(*wanted.values())
+        free, needed = shutil.disk_usage(folders[0]).free, sum(sizes)
         if free < needed:
-            what, where = (
-                " and ".join(part) for part in ([wanted[key][1] for key in keys], [f"`{key}`" for key in keys])
-            )
+            space = f"{free / 1e9:,.1f} GB free, and {needed / 1e9:,.1f} GB are wanted for {' and '.join(parts)}"
+            where = " and ".join(f"`{key}`" for key in wanted)
             raise UserError(
-                f"{title}: {folder.resolve()} has {free / 1e9:,.1f} GB free, and {needed / 1e9:,.1f} GB are "
-                f"wanted for {what};"
-                f" free space, or choose another {where} in the config"
+                f"{title}: {folders[0].resolve()} has {space}; free space, or choose another {where} in the config"
             )
 
 
@@ -88,10 +74,8 @@ def report_older(folder: Path, title: str) -> None:
     """Name unfinished trainings of the same model with other settings: they are kept, and take space."""
     for other in sorted(folder.parent.glob("*")):
         if other != folder and any(other.glob("checkpoint-*")):
-            tell(
-                f"[{title}] {other} holds an unfinished training with other settings or data; delete it if "
-                "it is not wanted"
-            )
+            unfinished = "holds an unfinished training with other settings or data"
+            tell(f"[{title}] {other} {unfinished}; delete it if it is not wanted")
 
 
 def losses(path: Path) -> list[dict[str, Any]]:

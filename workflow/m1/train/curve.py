@@ -12,14 +12,8 @@ from m1.train.checkpoints import losses
 
 
 def draw(log: Path, title: str, output: Path) -> None:
-    """Loss and learning rate by step.
-
-    Args:
-        log: JSON lines with ``step``, ``loss`` and ``learning_rate``.
-
-    Raises:
-        UserError: there is no loss in the log yet.
-    """
+    """Loss and learning rate by step, of a log of JSON lines with ``step``, ``loss`` and ``learning_rate``; a
+    :class:`UserError` where there is no loss in it yet."""
     import matplotlib.pyplot as plt
 
     lines = losses(log)

@@ -16,14 +16,8 @@ from m1.train.settings import FetchSettings
 
 
 def find(name: str, settings: FetchSettings) -> Path:
-    """The folder of a model: a local one, or the hub's snapshot in the cache, downloaded if needed.
-
-    Args:
-        name: its key in the configuration, for messages.
-
-    Raises:
-        UserError: there is no model, or the hub does not give it.
-    """
+    """The folder of a model: a local one, or the hub's snapshot in the cache, downloaded if needed; a
+    :class:`UserError` where there is none, or the hub does not give it."""
     if settings.path is not None:
         folder = Path(settings.path)
         if not folder.is_dir():
@@ -34,39 +28,29 @@ def find(name: str, settings: FetchSettings) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
 
-    wanted = f"{settings.hub} at revision {settings.revision or 'main'}"
+    hub, revision = settings.hub, settings.revision
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
     try:
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-        return Path(
-            huggingface_hub.snapshot_download(
-                settings.hub, revision=pinned(settings.hub, settings.revision), allow_patterns=patterns
-            )
-        )
+        return Path(huggingface_hub.snapshot_download(hub, revision=pinned(hub, revision), allow_patterns=patterns))
     except HFValidationError as error:
-        raise UserError(f"{name}.hub: {settings.hub!r} is no model id: {error}") from None
-    except (
-        Exception
-    ) as error:  # the hub's client raises errors of several libraries; all mean that the model did not come
-        raise UserError(
-            f"{name}: {wanted} could not be had from the hub ({first_line(error)}); check id, network "
-            "and access, or give a `path`"
-        ) from None
+        raise UserError(f"{name}.hub: {hub!r} is no model id: {error}") from None
+    except Exception as error:  # of several libraries; all mean that the model did not come
+        found = f"{hub} at revision {revision or 'main'} could not be had from the hub ({first_line(error)})"
+        raise UserError(f"{name}: {found}; check id, network and access, or give a `path`") from None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make a folder of links to the files of one model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key in the configuration, such as bases.7b or screen/models.7b")
-    parser.add_argument(
-        "--settings", required=True, type=FetchSettings.from_json, help="JSON: path, or hub and revision"
-    )
+    either = "JSON: path, or hub and revision"
+    parser.add_argument("--settings", required=True, type=FetchSettings.from_json, help=either)
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     arguments = parser.parse_args(argv)
     name = arguments.name.replace("/", ".")
     source = find(name, arguments.settings).resolve()
-    files = [
-        file for file in sorted(source.glob("[!.]*")) if file.is_file()
-    ]  # a linked .snakemake_timestamp could never be set
+    # A linked .snakemake_timestamp could never be set.
+    files = [file for file in sorted(source.glob("[!.]*")) if file.is_file()]
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
         raise UserError(f"{name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
     inside = not Path(arguments.settings.path or "/").is_absolute()

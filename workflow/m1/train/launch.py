@@ -21,40 +21,21 @@ from m1.train import curve
 from m1.train.settings import TrainRuntime
 
 TRAINING = "m1.train.sft"
-SAVING = 600
-"""Seconds that torchrun leaves its processes to keep their state after SIGTERM; its own 30 are too few for a large
-model's."""
 
 
 def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]:
-    """The command that starts the processes of this node.
-
-    Args:
-        environment: with the variables of a SLURM step, where there are several nodes.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        f"--nproc-per-node={runtime.processes}",
-        f"--shutdown-timeout={SAVING}",
-    ]
+    """The command that starts the processes of this node; where there are several, it takes the variables of a SLURM
+    step from ``environment``."""
+    # Seconds to keep the state after SIGTERM; torchrun's own 30 are too few for a large model's.
+    flags = [f"--nproc-per-node={runtime.processes}", "--shutdown-timeout=600"]
     if runtime.nodes == 1:
-        return [*command, "--standalone", "-m", TRAINING]
-    nodes = environment["SLURM_STEP_NODELIST"]
-    hosts = subprocess.run(
-        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-    ).stdout.split()
-    job = environment["SLURM_JOB_ID"]
-    rendezvous = ["--rdzv-backend=c10d", f"--rdzv-id={job}", f"--rdzv-endpoint={hosts[0]}:{29500 + int(job) % 1000}"]
-    return [
-        *command,
-        f"--nnodes={len(hosts)}",
-        f"--node-rank={environment['SLURM_NODEID']}",
-        *rendezvous,
-        "-m",
-        TRAINING,
-    ]
+        flags += ["--standalone"]
+    else:
+        job, show = environment["SLURM_JOB_ID"], ["scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"]]
+        hosts = subprocess.run(show, capture_output=True, text=True, check=True).stdout.split()
+        flags += [f"--nnodes={len(hosts)}", f"--node-rank={environment['SLURM_NODEID']}", "--rdzv-backend=c10d"]
+        flags += [f"--rdzv-id={job}", f"--rdzv-endpoint={hosts[0]}:{29500 + int(job) % 1000}"]
+    return [sys.executable, "-m", "torch.distributed.run", *flags, "-m", TRAINING]
 
 
 def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
@@ -62,34 +43,22 @@ def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
 
     A step has all GPUs and, unbound, all cores that the job has on a node; what the job asked for is not said again.
     """
-    step = [
-        "srun",
-        f"--nodes={nodes}",
-        f"--ntasks={nodes}",
-        "--ntasks-per-node=1",
-        "--cpu-bind=none",
-        "--kill-on-bad-exit=1",
-    ]
+    step = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    step += ["--cpu-bind=none", "--kill-on-bad-exit=1"]
     return [*step, sys.executable, "-m", "m1.train.launch", *arguments]
 
 
 def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
-    """Run the training and return its exit code; a signal to stop is handed on.
-
-    Args:
-        runtime: the recipe's ``train``.
-        arguments: those of :mod:`m1.train.sft`.
-    """
+    """Run the training with the arguments of :mod:`m1.train.sft` and return its exit code; a signal to stop is handed
+    on."""
     environment = dict(os.environ)
     if runtime.nodes > 1 and "SLURM_JOB_ID" not in environment:
-        raise UserError(
-            f"train.nodes: {runtime.nodes} nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"
-        )
-    several = runtime.nodes * runtime.processes > 1
+        needed = f"{runtime.nodes} nodes need a SLURM job"
+        raise UserError(f"train.nodes: {needed}; use profiles/slurm, or set train.nodes to 1")
     on_node = "SLURM_STEP_NODELIST" in environment and environment.get("M1_NODE") == "1"
     if runtime.nodes > 1 and not on_node:
         command, environment["M1_NODE"] = srun(runtime.nodes, arguments), "1"
-    elif several:
+    elif runtime.nodes * runtime.processes > 1:
         command = [*torchrun(runtime, environment), *arguments]
         environment.setdefault("OMP_NUM_THREADS", "1")
     else:
@@ -103,9 +72,8 @@ def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, then draw the loss curve beside the model."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=f"All other flags go to {TRAINING}; see its --help.", allow_abbrev=False
-    )
+    others = f"All other flags go to {TRAINING}; see its --help."
+    parser = argparse.ArgumentParser(description=__doc__, epilog=others, allow_abbrev=False)
     parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON: the recipe's train")
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")

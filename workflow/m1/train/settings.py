@@ -18,42 +18,41 @@ class FetchSettings(Settings):
 
 @dataclass(frozen=True)
 class SftSettings(Settings):
-    """How a model is fine-tuned (3.2, B.2); the recipe's ``sft``. They decide the weights."""
+    """How a model is fine-tuned (3.2, B.2); the recipe's ``sft``. They decide the weights.
+
+    A batch is that of an optimizer step, on all GPUs together. The learning rate is that at its peak. A sample has at
+    most ``block_size`` tokens; the share ``truncated`` of the samples may be longer, and is cut.
+    """
 
     subset: str
     epochs: Count
     batch_size: Count
-    """Samples in an optimizer step, all GPUs together."""
     learning_rate: float
-    """At its peak."""
     warmup_ratio: float
     weight_decay: float
     betas: tuple[float, float]
     bf16: bool
     block_size: Count
-    """Tokens of a sample at most."""
     truncated: float
-    """Share of the samples that may be longer and are cut."""
     group_by_length: bool
     seed: int
 
 
 @dataclass(frozen=True)
 class TrainRuntime(Settings):
-    """Where and how training runs; the recipe's ``train``. It decides none of the weights' mathematics."""
+    """Where and how training runs; the recipe's ``train``. It decides none of the weights' mathematics.
+
+    Each node has ``processes``, one for a GPU, which runs at most ``per_device`` samples at a time. The strategy is a
+    file in config/accelerate. Checkpoints are ``save_minutes`` apart, or ``save_steps``, if not None.
+    """
 
     nodes: Count
     processes: Count
-    """On each node, one for a GPU."""
     strategy: str
-    """A file in config/accelerate."""
     per_device: Count
-    """Samples at a time on one GPU at most."""
     gradient_checkpointing: bool
     attention: str
     kernels: bool
     save_minutes: float
-    """Between two checkpoints."""
     save_steps: Count | None
-    """Between two checkpoints; None for by time only."""
     report_to: str

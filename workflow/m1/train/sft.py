@@ -10,9 +10,9 @@ import argparse
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from m1.core.chat import TurnTokens, tokenizer_of
 from m1.core.errors import UserError, run
@@ -25,47 +25,24 @@ from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED, encode
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Samples as token ids, cut to the block."""
+class Encoded(NamedTuple):
+    """Samples as token ids and labels, cut to the block, and counts for the manifest: ``tokens`` before the cut, of
+    which ``cut_tokens`` were beyond the block; ``tokens_with_loss`` are those of one epoch."""
 
     examples: list[dict[str, list[int]]]
-    cut_samples: int
-    """Samples that were longer than the block."""
-    cut_tokens: int
-    """Tokens of theirs beyond it, out of :attr:`tokens`."""
-    tokens: int
-
-    @property
-    def learned(self) -> int:
-        """Tokens with loss, in one epoch."""
-        return sum(label != IGNORED for example in self.examples for label in example["labels"])
-
-    def counts(self) -> dict[str, int]:
-        """For the manifest."""
-        return {
-            "samples": len(self.examples),
-            "tokens": self.tokens,
-            "tokens_with_loss": self.learned,
-            "cut_samples": self.cut_samples,
-            "cut_tokens": self.cut_tokens,
-        }
+    counts: dict[str, int]
 
     def __str__(self) -> str:
-        samples, tokens = self.cut_samples / len(self.examples), self.cut_tokens / self.tokens
-        cut = (
-            f"; {self.cut_samples:,} samples ({samples:.1%}) and {self.cut_tokens:,} tokens "
-            f"({tokens:.2%}) beyond the block were cut"
+        samples, tokens, _, long, beyond = self.counts.values()
+        cut = f"{long:,} samples ({long / samples:.1%}) and {beyond:,} tokens ({beyond / tokens:.2%})"
+        return f"{samples:,} samples, {tokens:,} tokens" + (
+            f"; {cut} beyond the block were cut" if long else ", none cut"
         )
-        return f"{len(self.examples):,} samples, {self.tokens:,} tokens" + (cut if self.cut_samples else ", none cut")
 
 
 def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: float, path: Path) -> Encoded:
-    """All examples as token ids and labels.
-
-    Args:
-        block: tokens of an example at most.
-        most: share of the samples that may be cut; what is cut is the answer, so the paper's recipes allow none.
+    """All samples, in at most ``block`` tokens each; ``most`` is the share of them that may be cut. What is cut is the
+    answer, so the paper's recipes allow none.
 
     Raises:
         UserError: more are longer than the block, or an example has no token with loss left.
@@ -77,36 +54,24 @@ def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: floa
     beyond = sum(length - block for _, length in long)
     if len(long) > most * len(samples):
         name, length = max(long, key=lambda pair: pair[1])
-        found = (
-            f"{len(long):,} of {len(samples):,} samples ({len(long) / len(samples):.1%}) are longer "
-            f"than {block:,} tokens"
-        )
+        share = f"{len(long):,} of {len(samples):,} samples ({len(long) / len(samples):.1%})"
         raise UserError(
-            f"{path}: {found} (the longest: {name}, {length:,} tokens; {beyond:,} tokens in all are "
-            "beyond); raise sft.block_size in the"
-            f" model's recipe, or allow a share of them to be cut by sft.truncated (now {most:g})"
+            f"{path}: {share} are longer than {block:,} tokens (the longest: {name}, {length:,} tokens; {beyond:,} "
+            "tokens in all are beyond); raise sft.block_size in the model's recipe, or allow a share of them to be cut "
+            f"by sft.truncated (now {most:g})"
         )
     cut = [{key: ids[:block] for key, ids in example.items()} for example in examples]
-    for sample, example in zip(samples, cut):
-        if all(label == IGNORED for label in example["labels"]):
-            raise UserError(
-                f"{path}: record {sample.id}: its prompt fills {block:,} tokens, so nothing is learned; "
-                "raise sft.block_size"
-            )
-    return Encoded(cut, len(long), beyond, sum(lengths))
+    learned = [sum(label != IGNORED for label in example["labels"]) for example in cut]
+    if 0 in learned:
+        full = f"record {samples[learned.index(0)].id}: its prompt fills {block:,} tokens"
+        raise UserError(f"{path}: {full}, so nothing is learned; raise sft.block_size")
+    counts = {"samples": len(cut), "tokens": sum(lengths), "tokens_with_loss": sum(learned)}
+    return Encoded(cut, {**counts, "cut_samples": len(long), "cut_tokens": beyond})
 
 
 def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: Path, title: str) -> None:
-    """Say what is there of other trainings, and stop where a disk has no space for this one.
-
-    Args:
-        bf16: the model is kept in bfloat16, else in float32.
-        scratch: for checkpoints.
-        kept: for the finished training.
-
-    Raises:
-        UserError: of :func:`m1.train.checkpoints.check_space`.
-    """
+    """Say what is there of other trainings, and stop where a disk has no space for this one, which is kept in bfloat16
+    or float32; see :func:`m1.train.checkpoints.check_space`."""
     from transformers import AutoConfig
 
     checkpoints.report_older(scratch, title)
@@ -118,20 +83,17 @@ def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: P
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--base", required=True, type=Path, help="folder of the base model")
     parser.add_argument("--subset", required=True, type=Path, help="samples, Parquet")
     parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {SftSettings.keys()}")
     parser.add_argument("--runtime", required=True, help=f"JSON, the recipe's train: {TrainRuntime.keys()}")
-    parser.add_argument(
-        "--template", type=Path, help="folder of the tokenizer whose chat template is borrowed, where the base has none"
-    )
+    borrowed = "folder of the tokenizer whose chat template is borrowed, where the base has none"
+    parser.add_argument("--template", type=Path, help=borrowed)
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints; it outlives a killed job")
-    parser.add_argument(
-        "--store", required=True, type=Path, help="folder of finished trainings; it outlives the results"
-    )
+    finished = "folder of finished trainings; it outlives the results"
+    parser.add_argument("--store", required=True, type=Path, help=finished)
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     return parser.parse_args(argv)
 
@@ -144,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     samples = read(arguments.subset, Sample)
     from m1.train import trainer as training
 
-    _, first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
+    first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
     base = training.first_process_value(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
     decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), asdict(settings)]
@@ -173,18 +135,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             folder / "manifest.json",
             inputs={"base": arguments.base, "subset": arguments.subset},
             settings=asdict(settings),
-            counts=encoded.counts(),
+            counts=encoded.counts,
             started=started,
             known={"base": base},
             ran={**asdict(info), "runtime": asdict(runtime)},
         )
     archive.take(kept, arguments.output)
     shutil.rmtree(scratch, ignore_errors=True)
-    say(
-        title,
-        f"{len(samples):,} samples, {encoded.learned:,} tokens with loss an epoch, final loss "
-        f"{log[-1]['loss']:.4f} · {info}",
-    )
+    learned = f"{len(samples):,} samples, {encoded.counts['tokens_with_loss']:,} tokens with loss an epoch"
+    say(title, f"{learned}, final loss {log[-1]['loss']:.4f} · {info}")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,8 @@ IGNORED = -100
 
 
 def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: TurnTokens) -> dict[str, list[int]]:
-    """Token ids of one example, and labels: the assistant's text and the token that ends the turn; everything before is
-    ignored.
-
-    Args:
-        prompt: the user's turn, without an instruction.
-        marks: of the tokenizer.
-
-    Returns:
-        ``input_ids`` and ``labels``, of equal length.
-    """
+    """``input_ids`` and ``labels``, of equal length, of one example: labels are ids in the assistant's text and the end
+    of its turn, and :data:`IGNORED` before. The prompt is the user's turn, without an instruction."""
     before = tokenizer.encode(chat(tokenizer, prompt), add_special_tokens=False)
     after = tokenizer.encode(assistant_text(thinking, answer, marks), add_special_tokens=False)
     return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}

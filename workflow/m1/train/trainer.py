@@ -33,9 +33,6 @@ from m1.train import checkpoints
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
-WINDOW = 8
-"""Batches within which samples are grouped by length."""
-
 
 class BatchSampler(Sampler[int]):
     """The order of samples in an epoch, the same for any number of processes.
@@ -44,10 +41,8 @@ class BatchSampler(Sampler[int]):
     The last one of an epoch is filled up with empty examples (indices from ``len(lengths)`` on), which have no loss; so
     every number of processes that divides the batch sees the same steps.
 
-    Args:
-        lengths: tokens of each sample.
-        grouped: put samples of like length into one batch, too; batches are in random order. (transformers' own
-            ``group_by_length`` sorts 50 batches at a time, so a small set goes from long to short in every epoch.)
+    With ``grouped``, samples of like length are put into one batch, too; batches are in random order. (transformers'
+    own ``group_by_length`` sorts 50 batches at a time, so a small set goes from long to short in every epoch.)
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, grouped: bool) -> None:
@@ -55,7 +50,6 @@ class BatchSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Each epoch has an order of its own."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -65,7 +59,9 @@ class BatchSampler(Sampler[int]):
         rng, size = random.Random(f"{self.seed} {self.epoch}"), self.batch_size
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
-        window = WINDOW * size if self.grouped else size
+        window = (
+            8 if self.grouped else 1
+        ) * size  # samples that are sorted by length, before they are cut into batches
         near = [sorted(order[i : i + window], key=self.lengths.__getitem__) for i in range(0, len(order), window)]
         batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
         last = batches.pop()  # the one that is filled up
@@ -99,8 +95,7 @@ class CheckpointCallback(TrainerCallback):
     on the step."""
 
     def __init__(self, minutes: float, steps: int | None) -> None:
-        self.minutes, self.steps = minutes, steps
-        self.saved_at = time.monotonic()
+        self.minutes, self.steps, self.saved_at = minutes, steps, time.monotonic()
         self.stop_asked = False
         self.stopped_at: int | None = None
 
@@ -115,10 +110,9 @@ class CheckpointCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask to save, or to save and stop."""
-        due = time.monotonic() - self.saved_at >= 60 * self.minutes or bool(
-            self.steps and state.global_step % self.steps == 0
-        )
-        wanted = 2 if self.stop_asked else int(due)
+        late = time.monotonic() - self.saved_at >= 60 * self.minutes
+        due = late or (self.steps and state.global_step % self.steps == 0)
+        wanted = 2 if self.stop_asked else 1 if due else 0
         if PartialState().num_processes > 1:
             votes = torch.tensor(wanted, device=PartialState().device)
             torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
@@ -160,41 +154,33 @@ class LossLogger(TrainerCallback):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How a training really ran; it decides speed and memory, not what is computed."""
+    """How a training really ran; it decides speed and memory, not what is computed.
+
+    A process runs ``per_device`` samples at a time, ``accumulation`` times for a step; an earlier run had done the
+    ``resumed`` first steps.
+    """
 
     strategy: str
-    """``single``, ``DDP`` or ``FSDP2``, as accelerate reports it."""
     device: str
     processes: int
     per_device: int
-    """Samples that a process runs at a time."""
     accumulation: int
-    """Times that it does so for one step."""
     attention: str
     padding_free: bool
     resumed: int
-    """Steps that an earlier run had done."""
     parameters: int
 
     def __str__(self) -> str:
         share = f"{self.processes} × {self.per_device} × {self.accumulation} samples a step"
-        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention" + (
-            ", padding-free" if self.padding_free else ""
-        )
+        padding = ", padding-free" if self.padding_free else ""
+        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention{padding}"
 
 
-def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
-    """Join the processes that torchrun started, under a strategy.
+def join(strategy: str, checkpointing: bool, title: str) -> bool:
+    """Join the processes that torchrun started, and return whether this is the first one.
 
-    Args:
-        strategy: name of a file in ``config/accelerate``; files that ``accelerate launch --config_file`` takes, too.
-        checkpointing: whether activations are computed again in the backward pass.
-
-    Returns:
-        Number of processes, and whether this is the first one.
-
-    Raises:
-        UserError: no such file.
+    The strategy is the name of a file in ``config/accelerate``, which ``accelerate launch --config_file`` takes, too; a
+    :class:`UserError` where it is not there. With ``checkpointing``, the backward pass computes activations again.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         path = locate(f"config/accelerate/{strategy}.yaml")
@@ -202,19 +188,14 @@ def join(strategy: str, checkpointing: bool, title: str) -> tuple[int, bool]:
             there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
             raise UserError(f"train.strategy: no file {path}; there are {there}")
         sharded = yaml.safe_load(path.read_text(encoding="utf-8")).get("fsdp_config")
-        if (
-            sharded and torch.cuda.is_available()
-        ):  # accelerate takes it up from these variables, transformers already when it loads
-            values = {**sharded, "fsdp_activation_checkpointing": checkpointing}
-            os.environ["ACCELERATE_USE_FSDP"] = "true"
-            os.environ |= {
-                key.upper(): str(value).lower() if isinstance(value, bool) else str(value)
-                for key, value in values.items()
-            }
+        if sharded and torch.cuda.is_available():
+            # Accelerate takes it up from these variables, transformers already when it loads.
+            values = {**sharded, "fsdp_activation_checkpointing": checkpointing, "accelerate_use_fsdp": True}
+            for key, value in values.items():
+                os.environ[key.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
         elif sharded and os.environ.get("RANK") == "0":
             say(title, f"{strategy} needs GPUs; on a CPU, DDP runs in its place: each process holds the whole model")
-    state = PartialState(cpu=not torch.cuda.is_available())
-    return state.num_processes, state.is_main_process
+    return PartialState(cpu=not torch.cuda.is_available()).is_main_process
 
 
 def first_process_value(make: Callable[[], str]) -> str:
@@ -224,45 +205,27 @@ def first_process_value(make: Callable[[], str]) -> str:
 
 
 def dataset(examples: Sequence[Mapping[str, Sequence[int]]], batch_size: int, filler: int) -> Dataset:
-    """Examples as a data set, and after them the empty ones that fill up the last batch (two tokens, no loss).
-
-    Args:
-        filler: the token id in an empty example.
-    """
+    """Examples as a data set, and after them the empty ones that fill up the last batch: two tokens ``filler``, and no
+    loss."""
     empty = {"input_ids": [filler] * 2, "labels": [IGNORED] * 2}
     rows = [*examples, *[empty] * (-len(examples) % batch_size)]
-    return Dataset(
-        pa.table(
-            {key: pa.array([row[key] for row in rows], type=pa.list_(pa.int32())) for key in ("input_ids", "labels")}
-        )
-    )
-
-
-def attention_implementation(wanted: str) -> str:
-    """``auto`` is flash attention where the card and its package allow it, else PyTorch's own."""
-    if wanted != "auto":
-        return wanted
-    return "flash_attention_2" if torch.cuda.is_available() and is_flash_attn_2_available() else "sdpa"
+    return Dataset(pa.table({key: pa.array([row[key] for row in rows], pa.list_(pa.int32())) for key in empty}))
 
 
 def training_arguments(
-    settings: SftSettings,
-    runtime: TrainRuntime,
-    steps: int,
-    shares: tuple[int, int],
-    attention: str,
-    scratch: Path,
-    title: str,
+    settings: SftSettings, runtime: TrainRuntime, steps: int, scratch: Path, title: str
 ) -> SFTConfig:
-    """trl's own form of the settings.
+    """trl's own form of what :func:`train` is given; ``steps`` are those of the whole training.
 
-    Args:
-        settings, runtime, scratch: as in :func:`train`.
-        steps: of the whole training.
-        shares: from :func:`divide_batch`.
-        attention: from :func:`attention_implementation`.
+    Raises:
+        UserError: the batch cannot be divided among the processes.
     """
-    per_device, accumulation = shares
+    per_device, accumulation = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
+    on_gpu, attention = torch.cuda.is_available(), runtime.attention
+    if attention == "auto":  # flash attention where the card and its package allow it, else PyTorch's own
+        attention = "flash_attention_2" if on_gpu and is_flash_attn_2_available() else "sdpa"
+    # Weights are held in float32 and bf16 is autocast, as in the released training.
+    loading = {"dtype": "float32", "device_map": None, "attn_implementation": attention}
     return SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=settings.epochs,
@@ -277,13 +240,7 @@ def training_arguments(
         bf16=settings.bf16,
         activation_checkpointing=runtime.gradient_checkpointing
         and "ACCELERATE_USE_FSDP" not in os.environ,  # FSDP has its own
-        # Weights are held in float32 and bf16 is autocast, as in the released training.
-        model_init_kwargs={
-            "dtype": "float32",
-            "device_map": None,
-            "attn_implementation": attention,
-            "use_kernels": runtime.kernels,
-        },
+        model_init_kwargs={**loading, "use_kernels": runtime.kernels},
         max_length=None,  # nothing is cut in silence: examples are checked before
         dataset_kwargs={"skip_prepare_dataset": True},
         padding_free=per_device > 1 and attention.startswith("flash_attention"),
@@ -294,7 +251,7 @@ def training_arguments(
         run_name=title,
         disable_tqdm=True,
         dataloader_num_workers=0,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not on_gpu,
         ddp_find_unused_parameters=False,
     )
 
@@ -308,24 +265,17 @@ def train(
     scratch: Path,
     title: str,
 ) -> tuple[Trainer, RunInfo]:
-    """Train to the end, from the last checkpoint if there is one.
-
-    Args:
-        examples: ``input_ids`` and ``labels`` of each sample, not longer than the block.
-        settings: the recipe's ``sft``: what decides the weights.
-        runtime: the recipe's ``train``: where and how it runs.
-        scratch: folder of this training's checkpoints and log.
+    """Train on examples, not longer than the block, to the end, from the last checkpoint in ``scratch`` if there is
+    one; the log is there, too.
 
     Raises:
         UserError: the batch cannot be divided among the processes, or the training was asked to stop.
     """
-    shares = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
     lengths = [len(example["input_ids"]) for example in examples]
     sampler = BatchSampler(lengths, settings.batch_size, settings.seed, settings.group_by_length)
     steps = len(sampler) // settings.batch_size * settings.epochs
     resume = checkpoints.latest(scratch)
-    attention = attention_implementation(runtime.attention)
-    config = training_arguments(settings, runtime, steps, shares, attention, scratch, title)
+    config = training_arguments(settings, runtime, steps, scratch, title)
     checkpointing = CheckpointCallback(runtime.save_minutes, runtime.save_steps)
     with ExitStack() as stack:
         progress = Progress(title, steps, "steps")
@@ -342,58 +292,43 @@ def train(
         trainer.sampler = sampler
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        info = run_info(trainer, config, attention, int(resume.name.rpartition("-")[2]) if resume else 0)
+        info = run_info(trainer, config, int(resume.name.rpartition("-")[2]) if resume else 0)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if checkpointing.stopped_at is not None:
-        raise UserError(
-            f"{title}: asked to stop after step {checkpointing.stopped_at:,} of {steps:,}; kept in {scratch}. "
-            "Run again to go on from there."
-        )
+        stopped = f"asked to stop after step {checkpointing.stopped_at:,} of {steps:,}; kept in {scratch}"
+        raise UserError(f"{title}: {stopped}. Run again to go on from there.")
     return trainer, info
 
 
-def run_info(trainer: Trainer, config: SFTConfig, attention: str, resumed: int) -> RunInfo:
-    """How a trainer runs; ``resumed`` as in :attr:`RunInfo.resumed`."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    return RunInfo(
-        strategy_name(trainer.accelerator),
-        torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        PartialState().num_processes,
-        config.per_device_train_batch_size,
-        config.gradient_accumulation_steps,
-        attention,
-        config.padding_free,
-        resumed,
-        sum(weights.numel() for weights in model.parameters()),
-    )
+def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
+    """How a trainer runs, as accelerate reports it: on a CPU it turns FSDP into DDP without a word."""
+    model, kind = trainer.accelerator.unwrap_model(trainer.model), trainer.accelerator.distributed_type.value
+    strategy = {"NO": "single", "MULTI_GPU": "DDP", "MULTI_CPU": "DDP"}.get(kind, kind)
+    if kind == "FSDP":
+        strategy = f"FSDP{trainer.accelerator.state.fsdp_plugin.fsdp_version}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    share = config.per_device_train_batch_size, config.gradient_accumulation_steps
+    loading: Any = config.model_init_kwargs
+    how = loading["attn_implementation"], config.padding_free
+    parameters = sum(weights.numel() for weights in model.parameters())
+    return RunInfo(strategy, device, PartialState().num_processes, *share, *how, resumed, parameters)
 
 
 def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
-    """The trainer.
-
-    Raises:
-        UserError: what the recipe's ``train`` asks for is not installed.
-    """
+    """The trainer; a :class:`UserError` where something that the recipe's ``train`` asks for is not installed."""
     try:
         return Trainer(**arguments)
     except (ImportError, RuntimeError) as error:  # transformers raises both for a package that is not there
+        if not isinstance(error, ImportError) and "requires" not in str(error):
+            raise
         wanted = ", ".join(f"{key}: {getattr(runtime, key)}" for key in ("attention", "kernels", "report_to"))
-        if isinstance(error, ImportError) or "requires" in str(error):
-            raise UserError(
-                f"train ({wanted}): {first_line(error)} Install it in the training environment, or ask for "
-                "something else."
-            ) from None
-        raise
+        remedy = "Install it in the training environment, or ask for something else."
+        raise UserError(f"train ({wanted}): {first_line(error)} {remedy}") from None
 
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:
     """The weights, whole and on the CPU, in the precision they are saved in; every process must ask, the first one gets
-    them.
-
-    Args:
-        dtype: ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so
-            anyhow.
-    """
+    them. ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so anyhow."""
     state = trainer.accelerator.get_state_dict(trainer.model)
     cast: dict[int, torch.Tensor] = {}  # tied weights stay one
     for tensor in state.values():
@@ -408,30 +343,12 @@ def save(trainer: Trainer, state: dict[str, torch.Tensor], folder: Path) -> None
     model.save_pretrained(folder, state_dict=state)
 
 
-def strategy_name(accelerator: Any) -> str:
-    """What accelerate really runs: on a CPU it turns FSDP into DDP without a word."""
-    kind = accelerator.distributed_type.value
-    if kind == "FSDP":
-        return f"FSDP{accelerator.state.fsdp_plugin.fsdp_version}"
-    return {"NO": "single", "MULTI_GPU": "DDP", "MULTI_CPU": "DDP"}.get(kind, kind)
-
-
 def divide_batch(batch: int, count: int, most: int) -> tuple[int, int]:
-    """Samples at a time on one process, and how many times for one step, so that a step is ``batch`` samples on any
-    number of processes.
-
-    Args:
-        count: processes, of all nodes.
-        most: samples that fit on one device at a time.
-
-    Raises:
-        UserError: the batch cannot be divided.
-    """
+    """Samples at a time on one process, at most ``most``, and how many times for one step, so that a step is ``batch``
+    samples on any number of processes (of all nodes: ``count``); a :class:`UserError` where it cannot be divided."""
     if batch % count:
-        raise UserError(
-            f"sft.batch_size: {batch} samples cannot be shared among {count} processes; choose a number "
-            "of GPUs that divides it"
-        )
+        undivided = f"{batch} samples cannot be shared among {count} processes"
+        raise UserError(f"sft.batch_size: {undivided}; choose a number of GPUs that divides it")
     share = batch // count
     per_device = max(size for size in range(1, min(most, share) + 1) if share % size == 0)
     return per_device, share // per_device

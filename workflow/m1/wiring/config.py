@@ -219,6 +219,8 @@ def expand_paths(config: dict[str, Any]) -> None:
             raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
     for key in ("store", "scratch"):
         config[key] = expand_path(config[key], key)
+    if notes := config["labeller"]["notes"]:
+        config["labeller"]["notes"] = expand_path(notes, "labeller.notes")
     entries = {f"data.{name}": entry for name, entry in config["data"].items()} | all_weights(config)
     for where, entry in entries.items():
         if entry.get("path"):

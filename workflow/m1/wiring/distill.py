@@ -19,9 +19,8 @@ class DistillRules:
         return provider_json(self.run.config["teacher"])
 
     def questions(self, wildcards: Wildcards) -> str:
-        """The questions of a set: what no screening model solved, or a random draw."""
-        drawn = f"<results>/distill/{wildcards.set}.questions.parquet"
-        return "<results>/screen/hard.parquet" if wildcards.set == "hard" else drawn
+        """The questions of a set."""
+        return self.run.asked(wildcards.set)
 
     def like(self, wildcards: Wildcards) -> list[str]:
         """The subset whose size decides how many questions are drawn."""

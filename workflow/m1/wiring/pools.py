@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from m1.pools.settings import AuditSettings, CollectSettings, EvaluationSettings, MergeSettings
+from m1.pools.settings import AuditSettings, CollectSettings, EvaluationSettings, LeakSettings, MergeSettings
 from m1.wiring.run import Run, Wildcards
 
 
@@ -34,7 +34,7 @@ class PoolsRules:
 
         def settings(wildcards: Wildcards) -> str:
             source = self.config[f"{kind}s"][wildcards[kind]]
-            return CollectSettings.from_parts(source, {"seed": self.config["seed"]}).to_json()
+            return CollectSettings.from_parts(source, {key: self.config[key] for key in ("seed", "draws")}).to_json()
 
         return settings
 
@@ -52,6 +52,10 @@ class PoolsRules:
     def merge(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.pools.merge`."""
         return MergeSettings.from_parts(self.config["merge"]).to_json()
+
+    def leaks(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.pools.leaks`."""
+        return LeakSettings.from_parts(self.config["merge"]).to_json()
 
     def audit(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.pools.audit`."""

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from m1.core.counts import published_counts
+from m1.core.places import source_file
 from m1.report.settings import LARGEST, AccuracyRow, CountRow, Model, RuleManifests, Shown, Subset
 from m1.wiring.config import all_weights
 from m1.wiring.run import Run
@@ -166,9 +168,10 @@ class ReportRules:
         """Rows of Table 3. Those of stages that this run does not enter (m23K is taken as published), and of subsets
         that it lacks, are left out."""
         pools = tuple(f"pools/{name}.parquet" for name in self.run.config["pools"])
+        published = published_counts(source_file("resources/paper/counts.csv"))
         rows = [
             CountRow("Initial collection", "Initial collection", pools),
-            CountRow("Deduplication & decontamination", None, (MERGED,)),
+            CountRow("Deduplication & decontamination", None, (MERGED,), published["pools/merged"]["merged"]),
         ]
         steps = {
             "+After difficulty filtering": "screen/hard.parquet",
@@ -208,6 +211,7 @@ class ReportRules:
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
             "pools_collect_benchmark": [f"benchmarks/{name}.json" for name in config["benchmarks"]],
             "pools_merge": ["pools/merged.json"],
+            "pools_leaks": ["pools/leaks.json"] if run.sampled else [],
             "screen_attempt": [f"screen/{name}.json" for name in screens if name not in run.providers],
             "screen_ask": [f"screen/{name}.json" for name in screens if name in run.providers],
             "screen_hard": ["screen/hard.json"] if screens else [],

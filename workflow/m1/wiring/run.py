@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from m1.core.places import source_file
+
 RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}
 """Default resources of a model's jobs: cores, MB, minutes."""
+
+PAPER_POOLS = {"medqa_train", "pubmedqa_labeled", "headqa_train", "medmcqa_train"}
+"""The entries of the paper's pools in ``config/data.yaml``."""
 
 Wildcards = Any
 """Snakemake's wildcards: attributes by name, and a mapping."""
@@ -20,6 +25,11 @@ THINKING = ("thinking", "thinking_bare")
 def any_name(names: Iterable[str]) -> str:
     """A wildcard constraint: one of some names; a pattern that never matches where there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def optional_flags(*names: str) -> Callable[[Wildcards, Any], str]:
+    """The flags of inputs that not every job of a rule has: ``--{name} {file}`` for each that is there."""
+    return lambda wildcards, input: " ".join(f"--{name} {input[name]}" for name in names if input[name])
 
 
 class Run:
@@ -82,6 +92,28 @@ class Run:
     def benchmarks(self) -> list[str]:
         """The questions of all benchmarks."""
         return [f"<results>/benchmarks/{name}.parquet" for name in self.config["benchmarks"]]
+
+    @property
+    def collection(self) -> list[str]:
+        """What random sets are drawn from: all pools one after the other (``released``), or what is left of them."""
+        return self.pools if self.config["draws"] == "released" else ["<results>/pools/merged.parquet"]
+
+    @property
+    def evaluated(self) -> list[str]:
+        """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
+        return [self.evaluation] if self.published["evaluation"] else self.benchmarks
+
+    def asked(self, name: str) -> str:
+        """The questions of a set for the teacher: what no screening model solved, or a random draw."""
+        return "<results>/screen/hard.parquet" if name == "hard" else f"<results>/distill/{name}.questions.parquet"
+
+    @property
+    def published_counts(self) -> list[str]:
+        """The file of the paper's counts, where this configuration has the paper's pools; else none."""
+        pools = self.config["pools"]
+        entries = {self.config["read_from"][f"pools.{name}"] for name in pools}
+        whole = entries == PAPER_POOLS and all(pool["limit"] is None for pool in pools.values())
+        return [str(source_file("resources/paper/counts.csv"))] if whole else []
 
     def path(self, name: str) -> Path:
         """A file or folder below the results, for looking at what is there."""
@@ -157,8 +189,8 @@ class Run:
         names += [f"templates/{name}" for name in self.borrowing]
         names += [f"select/{name}.parquet" for name in [*self.published["subsets"], *self.beside]]
         names += [f"infer/{name}/predictions.parquet" for name in self.published["results"]]
-        order = [self.evaluation] if self.forced_together else []
-        return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks, *order]
+        whole = [self.evaluation] if self.published["evaluation"] and (self.forced_together or self.sampled) else []
+        return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks, *whole]
 
     # What jobs run on
 

@@ -16,6 +16,7 @@ class SelectRules:
     def __init__(self, run: Run) -> None:
         self.run, self.subsets = run, run.config["subsets"]
         self.server_files = run.server_files(run.config["labeller"])
+        self.notes = [notes] if (notes := run.config["labeller"]["notes"]) else []
 
     def labeller(self, wildcards: Wildcards) -> str:
         """What decides the labeller's answers."""
@@ -24,6 +25,10 @@ class SelectRules:
     def traces(self, wildcards: Wildcards) -> str:
         """The traces that a subset is drawn from."""
         return f"<results>/distill/{self.subsets[wildcards.subset]['traces']}.parquet"
+
+    def questions(self, wildcards: Wildcards) -> str:
+        """The questions of these traces, in the order that decides a draw."""
+        return self.run.asked(self.subsets[wildcards.subset]["traces"])
 
     def domains(self, wildcards: Wildcards) -> list[str]:
         """Domain labels, where the sampling rule of a subset needs them."""
@@ -37,10 +42,6 @@ class SelectRules:
     def sample(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.select.sample`."""
         return SampleSettings.from_parts(self.subsets[wildcards.subset], {"seed": self.run.config["seed"]}).to_json()
-
-    def sample_flags(self, wildcards: Wildcards, input: Any) -> str:
-        """``--domains`` and ``--like``, where the subset needs them."""
-        return " ".join(f"--{name} {input[name]}" for name in ("domains", "like") if input[name])
 
     def published(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.select.published`."""

@@ -39,71 +39,28 @@ _PATTERNS = {
     for style, form in STYLES.items()
 }
 
+
+def _words(text: str) -> list[str]:
+    return text.split(", ")
+
+
 _PEOPLE = ("man", "woman", "boy", "girl", "farmer", "nurse", "teacher", "cook", "pilot", "driver", "clerk", "singer")
-_PLACES = (
-    "the clinic",
-    "the ward",
-    "the emergency room",
-    "the office",
-    "the unit",
-    "a day hospital",
-    "a rural practice",
-    "the centre",
+_PLACES = _words(
+    "the clinic, the ward, the emergency room, the office, the unit, a day hospital, a rural practice, the centre"
 )
-_COMPLAINTS = (
-    "fatigue",
-    "fever",
-    "headache",
-    "cough",
-    "weight loss",
-    "back pain",
-    "nausea",
-    "a rash",
-    "dizziness",
-    "poor sleep",
-    "thirst",
-    "weakness",
+_COMPLAINTS = _words(
+    "fatigue, fever, headache, cough, weight loss, back pain, nausea, a rash, dizziness, poor sleep, thirst, weakness"
 )
 _TIMES = ("two days", "three days", "a week", "two weeks", "a month", "three months", "half a year", "a year")
-_HISTORIES = (
-    "takes no medicine",
-    "had surgery once",
-    "smokes",
-    "has never smoked",
-    "travels often",
-    "lives alone",
-    "keeps birds",
-    "works at night",
+_HISTORIES = _words(
+    "takes no medicine, had surgery once, smokes, has never smoked, travels often, "
+    "lives alone, keeps birds, works at night"
 )
-_DESIGNS = (
-    "cohort",
-    "trial",
-    "survey",
-    "registry",
-    "pilot study",
-    "review of charts",
-    "case series",
-    "crossover study",
-)
-_GROUPS = (
-    "adults",
-    "children",
-    "veterans",
-    "athletes",
-    "pregnant women",
-    "older people",
-    "students",
-    "twins",
-    "miners",
-    "nurses",
-)
-_OUTCOMES = (
-    "Most kept to the plan",
-    "Few were lost to follow-up",
-    "Doses were raised slowly",
-    "Visits were monthly",
-    "Blood was drawn twice",
-    "Diet was free",
+_DESIGNS = _words("cohort, trial, survey, registry, pilot study, review of charts, case series, crossover study")
+_GROUPS = _words("adults, children, veterans, athletes, pregnant women, older people, students, twins, miners, nurses")
+_OUTCOMES = _words(
+    "Most kept to the plan, Few were lost to follow-up, Doses were raised slowly, Visits were monthly, "
+    "Blood was drawn twice, Diet was free"
 )
 
 

@@ -31,10 +31,8 @@ from typing import Any, Protocol
 from m1.core.errors import UserError, run
 from m1.core.files import write_text
 
-LABELLING = "Assign one MeSH qualifier to a medical examination question."
-"""How the labelling prompt begins (``resources/prompts/domain.txt``)."""
-QUESTION_HEADING = "Question:\n"
-"""What the question comes after in the labelling prompt."""
+RUBRICS = "\n\n## Classification rubrics\n"
+"""What the user turn of a labelling call has between the question and the qualifiers."""
 NO_CODE = 0.03
 """Share of labelling answers that name no code when first asked."""
 
@@ -114,7 +112,7 @@ class World(ThreadingHTTPServer):
         flaky = self.errors.share("flaky", prompt)
         if new and flaky < self.errors.flaky:
             return (500, _error("overloaded")) if flaky < self.errors.flaky / 2 else (429, _error("too many requests"))
-        if prompt.startswith(LABELLING):
+        if RUBRICS in prompt:
             return 200, _completion(body, "", self._label(prompt, body.get("seed") or 0))
         if new and outcome == "html":
             return 200, "<html><body>502 Bad Gateway</body></html>"
@@ -131,16 +129,16 @@ class World(ThreadingHTTPServer):
     def _label(self, prompt: str, attempt: int) -> str:
         """A qualifier by a rule without medicine: a hash of the question picks from a Zipf distribution, as uneven as
         Table 4."""
-        instructions, _, question = prompt.rpartition(QUESTION_HEADING)
+        question, _, rubrics = prompt.rpartition(RUBRICS)
         if attempt == 0 and self.errors.share("label", question) < NO_CODE:
             return "This question belongs to more than one qualifier."
         codes = sorted(
-            re.findall(r"^(\d\d) ", instructions, re.MULTILINE), key=lambda code: self.errors.share("code", code)
+            re.findall(r"^\* Code: (\d\d)$", rubrics, re.MULTILINE), key=lambda code: self.errors.share("code", code)
         )
         weights = list(accumulate(1 / rank for rank in range(1, len(codes) + 1)))
         place = self.errors.share("domain", question) * weights[-1]
         return (
-            "By the rule of the embedded world, the qualifier is "
+            "By the rule of the embedded world, the question asks for this qualifier.\n"
             f"{next(code for code, limit in zip(codes, weights) if place < limit)}"
         )
 

@@ -1,0 +1,98 @@
+"""What the labeller is asked: the task in the system turn; then the question and the rubrics, the 76 MeSH qualifiers
+with title, code and scope note (3.1 "Diversity sampling", Table 4)."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from m1.core.errors import UserError
+from m1.core.prompts import question_text
+from m1.core.records import Question
+
+QUESTION, RUBRICS = "## Question", "## Classification rubrics"
+"""Headings of the user turn, as in the released code."""
+
+Qualifiers = dict[str, tuple[str, str]]
+"""Code to name and scope note."""
+
+
+def read_qualifiers(path: str | Path) -> Qualifiers:
+    """The qualifiers of a CSV with the columns code, name and scope_note, in its order.
+
+    Raises:
+        UserError: no such file, other columns, or a code that is not two digits or comes twice.
+    """
+    rows = _read_table(path, ",")
+    if not rows or set(rows[0]) != {"code", "name", "scope_note"}:
+        raise UserError(f"{path}: the columns code, name, scope_note and at least one row are needed")
+    qualifiers: Qualifiers = {}
+    for number, row in enumerate(rows, start=2):
+        code = row["code"]
+        if not re.fullmatch(r"[0-9]{2}", code) or code in qualifiers:
+            raise UserError(f"{path}: line {number}, field 'code': {code!r}; two digits are needed, each code once")
+        qualifiers[code] = row["name"], row["scope_note"]
+    return qualifiers
+
+
+def with_notes(qualifiers: Qualifiers, path: str | Path) -> Qualifiers:
+    """The qualifiers with the scope notes of a user's file, for example NLM's own.
+
+    Args:
+        path: CSV, or TSV by its suffix; of its columns, ``Name`` and ``Scope Notes`` are read (in any letter case, with
+            a blank or an underscore, with or without the last s).
+
+    Raises:
+        UserError: no such file, no such columns, or a qualifier without a note; names the file and the qualifier.
+    """
+    rows = _read_table(path, "\t" if Path(path).suffix == ".tsv" else ",")
+    columns = {(name or "").strip().lower().replace(" ", "_").rstrip("s"): name for name in (rows or [{}])[0]}
+    if not {"name", "scope_note"} <= columns.keys():
+        raise UserError(
+            f"{path}: the columns Name and Scope Notes and at least one row are needed; there are "
+            f"{', '.join(map(str, columns.values())) or 'none'}. Give labeller.notes a .csv or a .tsv with them."
+        )
+    cells = [(row[columns["name"]] or "", row[columns["scope_note"]] or "") for row in rows]
+    notes = {name.strip().casefold(): " ".join(note.split()) for name, note in cells}
+    if lacking := [name for name, _ in qualifiers.values() if not notes.get(name.casefold())]:
+        raise UserError(
+            f"{path}: {len(lacking)} of {len(qualifiers)} qualifiers have no scope note there, the first is "
+            f"{lacking[0]!r}. Add a row for it, or set labeller.notes to null for the notes that come with the package."
+        )
+    return {code: (name, notes[name.casefold()]) for code, (name, _) in qualifiers.items()}
+
+
+def _read_table(path: str | Path, delimiter: str) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            return list(csv.DictReader(stream, delimiter=delimiter))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_task(path: str | Path) -> str:
+    """The system turn: what the labeller has to do.
+
+    Raises:
+        UserError: the file cannot be read, or is empty.
+    """
+    try:
+        task = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not task:
+        raise UserError(f"{path}: it is empty; the labeller needs its task")
+    return task
+
+
+def user_turn(qualifiers: Qualifiers, question: Question) -> str:
+    """The question with its options, then all qualifiers."""
+    rubrics = (f"### {name}\n* Code: {code}\n* Description: {note}" for code, (name, note) in qualifiers.items())
+    return f"{QUESTION}\n{question_text(question)}\n\n{RUBRICS}\n" + "\n\n".join(rubrics)
+
+
+def final_code(answer: str) -> str | None:
+    """The two-digit code that an answer ends with (a full stop, bold or code marks may follow), else None."""
+    found = re.search(r"(?<![\w.,])([0-9]{2})[\s.*`]*\Z", answer)
+    return found[1] if found else None
