@@ -1,14 +1,18 @@
 """Each claim by the paper's own numbers, and each function of a claim by numbers made for it."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from m1.core.errors import UserError
-from m1.report import claims, evidence
+from m1.report import choice, claims, compare, evidence, tables
 from m1.report.evidence import Evidence, LackingError
-from score_files import PAPER
+from m1.report.settings import Model, Shown
+from score_files import PAPER, counted, outcomes, save
+from shown import NOTHING, accuracy_row, save_shown
 
 CLAIMS = pd.read_csv(PAPER / "claims.csv", dtype=str, keep_default_na=False)
 OF_THE_PAPER = {
@@ -151,6 +155,8 @@ def test_curves() -> None:
     assert claims.mean_change(found, "16", "64", "f", "o").tolist() == [(10.5 - 25) / 2]
     assert claims.saturation(found, "32", "f").tolist() == [10.5]
     assert claims.leading_points(found, "f", "o").tolist() == [pytest.approx(100 * 5 / 6)]
+    del found.cells["o/16"]
+    assert claims.leading_points(found, "f", "o").tolist() == [100]
     equal = cells(f__16=[[10.0]], f__128=[[10.0]], f__64=[[10.0]])
     assert claims.best_budget(equal, "f").tolist() == [16]
 
@@ -214,5 +220,140 @@ def test_a_claim_that_cannot_be_computed_is_named(changes: dict[str, str], messa
 def test_missing_cells_are_named() -> None:
     with pytest.raises(LackingError, match="no table1/x"):
         Evidence({}, 10)["table1/x"]
+    with pytest.raises(LackingError, match="only 0 of figure3/x"):
+        claims.forcing_gain(cells(figure3__x__0=[[1.0]]), "figure3/x")
     with pytest.raises(LackingError, match="nothing of figure3/x"):
         Evidence({}, 10).below("figure3/x")
+
+
+MODELS = (
+    Model("small", "small", None, "m1-7B-1K"),
+    Model("more", "more", None, "m1-7B-23K"),
+    Model("large", "large", None, "m1-32B-1K"),
+)
+GROUPS = {"m1-7B-1K": "<10B LLMs", "m1-7B-23K": "<10B LLMs", "m1-32B-1K": ">10B LLMs"}
+BENCHMARKS = pd.read_csv(PAPER / "benchmarks.csv")
+POINTS = pd.read_csv(PAPER / "figure1.csv")
+
+
+def figure1_as_scores() -> list[pa.Table]:
+    """The authors' points as if they were predictions: the nearest whole number of correct answers."""
+    keys = {model.published: model.key for model in MODELS}
+    return [
+        counted(keys[model], key, round(wide.loc[budget, column] * n / 100), n, int(budget))
+        for model, wide in evidence.fill_hidden(POINTS, list(BENCHMARKS["column"])).items()
+        for budget in wide.index
+        for key, column, n in BENCHMARKS[["key", "column", "n"]].itertuples(index=False)
+    ]
+
+
+@pytest.fixture(scope="module")
+def as_predictions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figure1")
+    budgets = tuple(sorted(set(POINTS["budget"])))
+    rows = [
+        accuracy_row(
+            model.key,
+            label=model.published,
+            group=GROUPS[str(model.published)],
+            published=model.published,
+            budgets=budgets,
+        )
+        for model in MODELS
+    ]
+    fields = {"models": MODELS, "figures": tuple(model.key for model in MODELS), "seed": 42}
+    fields |= {"table1": tuple(rows), "budgets": budgets, "forced": (0,), "forced_budget": 2048}
+    shown = save_shown(folder, **fields)
+    scores = save(folder / "scores.parquet", *figure1_as_scores())
+    common = ["--shown", shown, "--scores", scores]
+    headings = ["--benchmarks", PAPER / "benchmarks.csv"]
+    table1 = [*common, *headings, "--published", PAPER / "table1.csv", "--output", folder / "table1.csv"]
+    tables.main(["table1", *map(str, [*table1, "--long", folder / "long.csv"])])
+    compared = [*common, *headings, "--published", PAPER / "table1.csv", "--output", folder / "compare.csv"]
+    compare.main([*map(str, compared)])
+    chosen = [*common, *headings, "--table1", PAPER / "table1.csv", "--points", PAPER / "figure1.csv"]
+    choice.main([*map(str, [*chosen, "--output", folder / "budget_choice.csv"])])
+    pd.read_csv(PAPER / "table3.csv").to_csv(folder / "table3.csv", index=False)
+    lengths = pd.DataFrame([{"subset": "m23K", "25 %": 625, "50 %": 985, "75 %": 1791, "max": 7461}])
+    lengths.to_csv(folder / "figure8a.csv", index=False)
+    own = ["--counts", folder / "table3.csv", "--lengths", folder / "figure8a.csv", "--output", folder / "claims.csv"]
+    claims.main([*map(str, [*common, "--claims", PAPER / "claims.csv", *own])])
+    return folder
+
+
+def test_the_best_budget_of_the_authors_points_gives_their_table_1(as_predictions: Path) -> None:
+    ours = pd.read_csv(as_predictions / "table1.csv").set_index("model")
+    theirs = pd.read_csv(PAPER / "table1.csv").set_index("model")
+    assert set(ours["Budget"]) == {"best"}
+    columns = list(BENCHMARKS["column"])
+    difference = (ours[columns] - theirs.loc[ours.index, columns]).abs()
+    whole = 50 / BENCHMARKS.set_index("column")["n"]  # from a reading to the nearest whole number of correct answers
+    assert difference.loc["m1-32B-1K", "GPQA"] < 0.55
+    difference.loc["m1-32B-1K", "GPQA"] = 0
+    assert (difference <= 0.25 + whole[columns]).all().all()
+    assert (ours["Avg."] - theirs.loc[ours.index, "Avg."]).abs().max() < 0.12
+    budgets = pd.read_csv(as_predictions / "long.csv").set_index(["model", "benchmark"])["budget"]
+    assert (budgets["large", "gpqa"], budgets["more", "nejm"], budgets["more", "gpqa"]) == (512, 2048, 8192)
+
+
+def test_every_cell_of_the_authors_points_is_reproduced(as_predictions: Path) -> None:
+    found = pd.read_csv(as_predictions / "compare.csv")
+    assert (found.loc[found["model"].notna(), "verdict"] == "reproduced").all()
+    assert found["model"].notna().sum() == 33
+
+
+def test_what_table_1_is(as_predictions: Path) -> None:
+    found = pd.read_csv(as_predictions / "budget_choice.csv")
+    ours, paper = (found[found["source"] == source].set_index("model") for source in dict.fromkeys(found["source"]))
+    averages = ["at_fixed", "best_budget", "at_best", "at_best_of_each", "table1", "gain"]
+    pd.testing.assert_frame_equal(ours[averages], paper.loc[ours.index, averages], atol=0.06)
+    assert (ours["gain_by_choice"] > 0).all()
+
+
+def test_claims_by_the_authors_points(as_predictions: Path) -> None:
+    found = pd.read_csv(as_predictions / "claims.csv", keep_default_na=False).set_index("id")
+    for claim, value in {"sota": -0.06, "sota-accuracy": 60.24, "huatuogpt-7b": 2.76, "rivals-70b": 3.79}.items():
+        assert float(found.loc[claim, "found"]) == pytest.approx(value, abs=0.04), claim
+    assert found.loc["huatuogpt-7b", ["verdict", "why"]].tolist() == ["shown", "as published: HuatuoGPT-o1-7B"]
+    assert found.loc["7b-1k-gains", "verdict"] == "shown"
+    assert found.loc["optimum-7b-1k", ["found", "verdict"]].tolist() == ["4096.00", "shown"]
+    assert found.loc["outperforms-70b", "verdict"] == "contradicted"
+    assert found.loc["medmcqa-size", ["found", "verdict"]].tolist() == ["4183.00", "contradicted"]
+    assert found.loc["filter-1k", ["verdict", "why"]].tolist() == [
+        "out of reach",
+        "this run has no table2/1K Scale/Hard Random",
+    ]
+    assert found.loc["forcing-errors", "verdict"] == "out of reach"
+    assert found.loc["forcing", "why"].endswith("this run has only 0 of figure3/m1-7B-1K")
+
+
+def test_turns_and_lengths_of_thinking_are_counted_on_the_same_questions() -> None:
+    plain, forced = np.repeat([True, True, False], [6, 2, 2]), np.repeat([True, False, True, False], [6, 2, 1, 1])
+    parts = [outcomes("small", "medqa", plain, 2048, 0, tokens=50), outcomes("small", "medqa", forced, 2048, 4)]
+    frame = pa.concat_tables(parts).to_pandas()
+    shown = Shown(
+        **vars(NOTHING)
+        | {"models": MODELS, "figures": ("small",), "budgets": (2048,)}
+        | {"forced": (0, 1, 4), "forced_budget": 2048}
+    )
+    found = evidence.of_run(frame, shown, BENCHMARKS[BENCHMARKS["key"] == "medqa"], None)
+    assert found["turns/m1-7B-1K/lost"][0].tolist() == [25]
+    assert found["turns/m1-7B-1K/won"][0].tolist() == [50]
+    assert found["thinking/m1-7B-1K"][0].tolist() == [50]
+    assert found["figure3/m1-7B-1K/4"][0].tolist() == [70]
+    assert "figure3/m1-7B-1K/1" not in found.cells
+    gain = claims.difference(found, "figure3/m1-7B-1K/4", "figure3/m1-7B-1K/0")
+    turned = plain.astype(int) - forced
+    assert gain[0] == -10
+    assert gain[1:].std() == pytest.approx(100 * turned.std() / np.sqrt(10), rel=0.1)  # paired
+
+
+def test_a_run_with_fewer_benchmarks_is_compared_over_these(paper: Evidence) -> None:
+    few = evidence.published(
+        {name: pd.read_csv(PAPER / f"{name}.csv") for name in ("table1", "table2", "table3", "figure1", "lengths")}
+        | {"benchmarks": BENCHMARKS[:2]},
+        seed=42,
+    )
+    line = claims.assess(CLAIMS[CLAIMS["id"] == "huatuogpt-7b"], paper, few, "", "claims.csv").iloc[0]
+    assert line["found"] == pytest.approx((62.54 + 75.81 - 63.47 - 71.56) / 2, abs=0.01)
+    assert line["why"] == "over 2 of 10 benchmarks"

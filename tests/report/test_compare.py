@@ -29,8 +29,8 @@ def row(model: str, published: str | None, **changes: Any) -> AccuracyRow:
     return accuracy_row(model, published=published, **changes)
 
 
-def everywhere(model: str, k: int, n: int) -> list[pa.Table]:
-    return [counted(model, key, k, n) for key in BENCHMARKS["key"]]
+def everywhere(model: str, k: int, n: int, budget: int = 2048) -> list[pa.Table]:
+    return [counted(model, key, k, n, budget) for key in BENCHMARKS["key"]]
 
 
 def run(
@@ -165,13 +165,26 @@ def test_same_seed_same_bytes_and_a_model_more_changes_no_other_line(tmp_path: P
             "row 'A': no published row is named 'm1-8B' with group '<10B LLMs'; the names are MedLlama3-8B-v1",
         ),
         ({"model": "c"}, "no scores of model 'c'"),
-        ({"budget": 1}, "has none at budget 1 with 0 forced"),
+        ({"published_budgets": (1,)}, "has none at budget 1 with 0 forced"),
     ],
 )
 def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(tmp_path, everywhere("a", 1, 2), [dataclasses.replace(row("a", "m1-7B-1K"), **changes)])
     assert not (tmp_path / "c.csv").exists()
+
+
+def test_budgets_are_chosen_by_the_published_rule_whatever_the_table_shows(tmp_path: Path) -> None:
+    parts = [part for budget, k in ((128, 1), (256, 3)) for part in everywhere("a", k, 4, budget)]
+    parts += [part for part in everywhere("a", 4, 4, 512) if part["benchmark"][0].as_py() == "nejm"]
+    lines = run(
+        tmp_path, parts, [accuracy_row("a", published="m1-7B-1K", budget=128, published_budgets=(128, 256, 512))]
+    )
+    mine = lines[lines["model"] == "a"].set_index("benchmark")
+    assert mine.loc["medqa", ["budget", "k", "n"]].tolist() == [256, 3, 4]
+    assert mine.loc["nejm", ["budget", "k"]].tolist() == [512, 4]
+    assert np.isnan(mine.loc["average", "budget"])
+    assert mine.loc["average", "accuracy"] == pytest.approx(77.5)
 
 
 def test_every_published_cell_is_of_a_whole_number_and_a_mistyped_one_is_named(tmp_path: Path) -> None:

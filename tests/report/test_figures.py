@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from m1.core import records, style
 from m1.core.errors import UserError
@@ -22,6 +23,7 @@ from shown import NOTHING, save_shown
 
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
 HEADINGS = read_benchmarks(BENCHMARKS)
+POINTS = pd.read_csv(BENCHMARKS.with_name("figure1.csv"))
 BUDGETS = [16, 32, 64, 96, 128, 192, 256]
 MODELS = tuple(Model(key, label, None) for key, label in (("a", "m1-7B-1K"), ("b", "m1-7B-23K"), ("c", "m1-32B-1K")))
 SHOWN = replace(
@@ -57,7 +59,7 @@ def figure_of():
 
     def make(name: str, rows: list[Score], shown: Shown = SHOWN):
         with plt.rc_context(style.RC):
-            figure = figures.FIGURES[name](accuracies(frame(rows)), shown, HEADINGS)
+            figure = figures.FIGURES[name](accuracies(frame(rows)), shown, HEADINGS, POINTS)
             figure.canvas.draw()
         made.append(figure)
         return figure
@@ -77,6 +79,8 @@ def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) 
             tmp_path / "j.parquet",
             "--shown",
             save_shown(tmp_path, **vars(SHOWN)),
+            "--published",
+            BENCHMARKS.with_name("figure1.csv"),
             "--benchmarks",
             BENCHMARKS,
         ]
@@ -111,6 +115,25 @@ def test_curves_are_the_accuracies(figure_of) -> None:
     assert "tokens" in figure.get_supxlabel()
     assert "%" in figure.get_supylabel()
     assert SHOWN.note in [text.get_text() for text in figure.texts]
+
+
+def test_the_papers_points_are_drawn_beside_the_models_that_stand_for_its_own(figure_of) -> None:
+    models = (replace(MODELS[0], published="m1-7B-1K"), MODELS[1], MODELS[2])
+    shown = replace(SHOWN, models=models, figure1_published=True)
+    panel = next(axes for axes in figure_of("figure1", EVERYTHING, shown).axes if axes.get_title().startswith("PubMed"))
+    dashed = [line for line in panel.lines if line.get_linestyle() == "--"]
+    assert len(dashed) == 1
+    assert dict(zip(*dashed[0].get_data())) == {
+        128: 74.93,
+        256: 75.67,
+        512: 75.43,
+        2048: 76.38,
+        4096: 77.32,
+        8192: 76.44,
+    }  # what is hidden behind another mark is left out
+    assert [int(tick) for tick in panel.get_xticks()] == sorted({*BUDGETS, 128, 256, 512, 1024, 2048, 4096, 8192})
+    plain = figure_of("figure1", EVERYTHING, replace(shown, figure1_published=False))
+    assert not [line for axes in plain.axes for line in axes.lines if line.get_linestyle() == "--"]
 
 
 def test_forced_waits_are_drawn_at_one_budget(figure_of) -> None:

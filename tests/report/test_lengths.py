@@ -24,6 +24,7 @@ from m1.train.text import IGNORED, encode
 from shown import save_shown
 from transformers import AutoTokenizer
 
+PAPER = Path(__file__).parents[2] / "resources" / "paper"
 WORDS = ["the", "marker", "of a drug", "is two steps from", "Wait", "so Answer:", "\\boxed{A. x}", "é", "中"]
 
 
@@ -47,10 +48,14 @@ def samples(path: Path, count: int, seed: int = 0) -> Path:
     return path
 
 
-def run(folder: Path, tokenizer: Path, note: str = "", **subsets: Path) -> pd.DataFrame:
+def run(
+    folder: Path, tokenizer: Path, note: str = "", beside: tuple[Subset, ...] = (), **subsets: Path
+) -> pd.DataFrame:
     """Draw subsets of a folder, by their labels."""
-    shown = save_shown(folder, note=note, figure8a=tuple(Subset(label, path.name) for label, path in subsets.items()))
+    shown = [*(Subset(label, path.name) for label, path in subsets.items()), *beside]
+    shown = save_shown(folder, note=note, figure8a=tuple(shown))
     arguments = ["--shown", shown, "--tokenizer", tokenizer, "--table", folder / "figure8a.csv"]
+    arguments += ["--published", PAPER / "lengths.csv"]
     lengths.main([*map(str, arguments), "--output", str(folder / "figure8a.pdf"), str(folder / "figure8a.png")])
     return pd.read_csv(folder / "figure8a.csv").set_index("subset")
 
@@ -72,7 +77,19 @@ def test_counted_are_the_tokens_with_loss(tmp_path: Path, tokenizer_folder: Path
     expected = [len(rows), np.mean(trained), *np.percentile(trained, [25, 50, 75, 95]), max(trained)]
     assert list(table.columns) == ["n", "mean", "25 %", "50 %", "75 %", "95 %", "max"]
     assert table.loc["m1K"].tolist() == pytest.approx(expected, abs=0.05 + 1e-9)
-    assert table.index.tolist() == ["m1K", "first"]
+    printed = ["the paper's m23K, thinking", "the paper's m23K, answer"]
+    assert table.index.tolist() == ["m1K", "first", *printed]
+    assert table.loc[printed[0], ["n", "25 %", "50 %", "75 %", "max"]].tolist() == [23493, 625, 985, 1791, 7461]
+
+
+def test_an_optional_set_is_drawn_where_it_is_there(tmp_path: Path, tokenizer_folder: Path) -> None:
+    path = samples(tmp_path / "m1k.parquet", 9)
+    beside = tuple(
+        Subset(name, samples(tmp_path / name, n).name, optional=True) for name, n in (("s1K", 5), ("s2K", 0))
+    )
+    assert run(tmp_path, tokenizer_folder, beside=beside, m1K=path).index.tolist()[:2] == ["m1K", "s1K"]
+    with pytest.raises(UserError, match="no sample in none: its lengths"):
+        run(tmp_path, tokenizer_folder, m1K=path, none=tmp_path / "s2K")
 
 
 def test_a_tokenizer_that_would_cut_is_not_let(tmp_path: Path, tokenizer_folder: Path) -> None:

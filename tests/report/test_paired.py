@@ -91,11 +91,21 @@ def test_each_table_has_its_own_budgets_pairs_and_correction(tmp_path: Path) -> 
     assert alone.empty
 
 
+def test_the_best_budget_is_each_benchmarks_own(tmp_path: Path) -> None:
+    parts = [
+        counted("a", key, k, 10, budget) for key, budget, k in (("medqa", 16, 5), ("medqa", 32, 2), ("nejm", 16, 1))
+    ]
+    parts += [counted("a", "nejm", 7, 10, 32), counted("b", "medqa", 0, 10, 32), counted("b", "nejm", 0, 10, 32)]
+    found = run(tmp_path, parts, table1=[accuracy_row("a", budgets=(16, 32)), row("b", 32)], table2=[])
+    assert found.set_index("benchmark")["difference"].to_dict() == {"medqa": 50, "nejm": 70, "all": 60}
+    assert (found["first_budget"] == "best").all()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": "c"}, "no scores of model 'c'"),
-        ({"budget": 1}, "has none at budget 1"),
+        ({"budgets": (1,)}, "has none at budget 1"),
     ],
 )
 def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path, changes: dict, message: str) -> None:

@@ -49,7 +49,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[
 
 @pytest.mark.parametrize("name", BUDGETS)
 def test_tables_are_the_published_ones_to_the_last_digit(run: tuple[Path, dict], name: str) -> None:
-    assert (run[0] / f"{name}.csv").read_bytes() == (PAPER / f"{name}.csv").read_bytes()
+    found = pd.read_csv(run[0] / f"{name}.csv", dtype=str, keep_default_na=False)
+    assert set(found.pop("Budget")) == {str(BUDGETS[name])}
+    pd.testing.assert_frame_equal(found, pd.read_csv(PAPER / f"{name}.csv", dtype=str))
 
 
 def test_every_verdict_is_reproduced(run: tuple[Path, dict]) -> None:

@@ -52,7 +52,7 @@ def change(path: list[Any], value: Any) -> Callable[[Any], None]:
     [
         (change(["seed"], None), "shown.json: missing key 'seed'"),
         (change(["sed"], 1), "shown.json: unknown key 'sed'"),
-        (change(["table1", 1, "budget"], None), "table1[1]: missing key 'budget'"),
+        (change(["table1", 1, "budgets"], None), "table1[1]: missing key 'budgets'"),
         (change(["models", 0, "colour"], "red"), "models[0]: unknown key 'colour'"),
         (change(["manifests", 0, "file"], "x"), "manifests[0]: unknown key 'file'"),
         (change(["budgets"], ["16"]), 'budgets[0] is "16"; a whole number is needed'),

@@ -303,6 +303,14 @@ REFUSED = {
         changed("report/table1/budget", 100),
         "report.table1.budget: 100 is not among the budgets of m1-small-1k",
     ),
+    "best budget in Table 2": (
+        changed("report/table2/budget", "best", FULL),
+        "configuration: report.table2.budget: 'best'",
+    ),
+    "no budget that the paper's rows are chosen from": (
+        changed("thinking/budgets", [16384]) | {"report": changed("report/table1/budget", "best")["report"]},
+        "report.table1: m1-small-1k has no budget up to 8,192, only [16384]",
+    ),
     "model without an ablation": (
         changed("report/table2/models", ["m1-large-1k"], FULL),
         "report.table2.models: config/models/m1-large-1k.yaml has no 'ablation'",

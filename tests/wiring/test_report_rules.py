@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from m1.report.settings import Model, Shown
+from m1.report.settings import Model, Shown, Subset
 from m1.wiring.report import FIGURES, ReportRules
 from rules import rules as workflow_rules
 from runs import ROOT, demo, demo_run, published_run
@@ -48,16 +48,32 @@ def test_what_is_shown_survives_its_way_to_the_steps(rules: ReportRules, tmp_pat
 def test_table_1_shows_models_that_answer_at_once_without_a_budget(rules: ReportRules) -> None:
     rows = {row.model: row for row in rules.shown().table1}
     assert list(rows) == rules.report["table1"]["models"]
-    assert rows["small"].budget == 0
+    assert rows["small"].budgets == rows["small"].published_budgets == (0,)
     assert not rows["small"].bold
     assert vars(rows["m1-small-1k"]) == {
         "model": "m1-small-1k",
         "label": "m1-small-1K",
         "group": "<10B LLMs",
         "published": "m1-7B-1K",
-        "budget": rules.report["table1"]["budget"],
+        "budgets": (rules.report["table1"]["budget"],),
+        "published_budgets": tuple(rules.run.config["thinking"]["budgets"]),
         "bold": True,
     }
+
+
+def test_the_best_budget_is_of_those_up_to_8192_that_the_model_has() -> None:
+    report = demo()["report"]
+    report["table1"] |= {"budget": "best"}
+    rules = demo_rules(report=report, thinking=demo()["thinking"] | {"budgets": [128, 16384, 8192, 16]})
+    rows = {row.model: row for row in rules.shown().table1}
+    assert rows["m1-small-1k"].budgets == rows["m1-small-1k"].published_budgets == (16, 128, 8192)
+    assert (rows["m1-small-1k"].budget, rows["small"].budget) == ("best", "0")
+
+
+def test_a_set_beside_the_subsets_is_drawn_if_it_is_there() -> None:
+    report = demo()["report"]
+    report["figure8a"] |= {"beside": {"s1K": "s1k"}}
+    assert demo_rules(report=report).shown().figure8a[-1] == Subset("s1K", "select/s1k.parquet", optional=True)
 
 
 def test_rows_of_table_2_go_by_their_subset(rules: ReportRules) -> None:
@@ -67,7 +83,7 @@ def test_rows_of_table_2_go_by_their_subset(rules: ReportRules) -> None:
     assert {(row.label, row.group) for row in rows} == {
         (one["label"], one["scale"]) for one in (rules.run.recipes[row.model]["ablation"] for row in rows)
     }
-    assert {row.budget for row in rows} == {rules.report["table2"]["budget"]}
+    assert {row.budgets for row in rows} == {(rules.report["table2"]["budget"],)}
 
 
 def test_every_row_refers_to_a_published_one(rules: ReportRules) -> None:
@@ -152,7 +168,7 @@ def test_texts_are_questions_answers_and_thinking(rules: ReportRules) -> None:
 
 def test_only_models_with_rollouts_have_a_tokenizer(published: ReportRules) -> None:
     models = {model.key: model for model in published.shown().models}
-    assert models["m1-small-1k"] == Model("m1-small-1k", "m1-small-1K", "train/m1-small-1k")
+    assert models["m1-small-1k"] == Model("m1-small-1k", "m1-small-1K", "train/m1-small-1k", "m1-7B-1K")
     assert models["m1-large-1k"].tokenizer is None, "its results are published, without thinking"
     assert models["small"].tokenizer is None, "it does not think"
     assert "<results>/infer/m1-large-1k/rollouts.parquet" not in published.texts(published.models)

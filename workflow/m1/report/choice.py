@@ -38,9 +38,9 @@ def summarise(accuracy: pd.DataFrame) -> dict[str, Any]:
     the best single budget, and at the best budget of each benchmark; ``gain`` is the last less the first.
 
     Args:
-        accuracy: budgets (tokens, ascending) by benchmarks, in %, without gaps.
+        accuracy: budgets (tokens, ascending) by benchmarks, in %; no single budget counts that a benchmark lacks.
     """
-    means = accuracy.mean(axis=1)
+    means = accuracy.mean(axis=1, skipna=False)
     fixed = max((budget for budget in accuracy.index if budget <= FIXED), default=accuracy.index[0])
     best = int(means.round(9).idxmax())  # of equal ones the first, which is the smallest
     of_each = accuracy.max().mean()
@@ -130,7 +130,7 @@ def run_line(correct: Mapping[str, pd.DataFrame], seed: int, model: str) -> dict
     accuracy = pd.DataFrame({key: 100 * wide.mean() for key, wide in correct.items()}).sort_index()
     found = summarise(accuracy)
     read = [
-        read_on_other_half(wide[accuracy.index].to_numpy(), generator(seed, "halves", model, key)).mean()
+        read_on_other_half(wide.sort_index(axis=1).to_numpy(), generator(seed, "halves", model, key)).mean()
         for key, wide in correct.items()
     ]
     by_choice = found["at_best_of_each"] - float(np.mean(read))

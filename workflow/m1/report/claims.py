@@ -95,9 +95,14 @@ def first_step_lead(evidence: Evidence, *steps: str) -> np.ndarray:
 
 
 def curve(evidence: Evidence, address: str) -> tuple[np.ndarray, np.ndarray]:
-    """Budgets or forced counts, ascending, and the accuracies there: settings by draws by benchmarks."""
+    """Budgets or forced counts, ascending, and the accuracies there: settings by draws by benchmarks.
+
+    Raises:
+        LackingError: there are fewer than two.
+    """
     points = {int(name): cell for name, cell in evidence.below(address).items()}
-    settings = sorted(points)
+    if len(settings := sorted(points)) < 2:
+        raise LackingError(f"only {settings[0]} of {address}")
     return np.array(settings), np.array([points[setting] for setting in settings])
 
 
@@ -138,10 +143,11 @@ def saturation(evidence: Evidence, at: str, *curves: str) -> np.ndarray:
 
 
 def leading_points(evidence: Evidence, address: str, *others: str) -> np.ndarray:
-    """% of the points, one for each benchmark and budget, at which a curve is above the others."""
-    _, accuracy = curve(evidence, address)
-    highest = np.max([curve(evidence, other)[1] for other in others], axis=0)
-    return 100 * (accuracy > highest).mean(axis=(0, 2))
+    """% of the points, one for each benchmark and budget that all have, at which a curve is above the others."""
+    curves = [evidence.below(one) for one in (address, *others)]
+    shared = [name for name in curves[0] if all(name in one for one in curves)]
+    own, *rest = (np.array([one[name] for name in shared]) for one in curves)
+    return 100 * (own > np.max(rest, axis=0)).mean(axis=(0, 2))
 
 
 def forcing_change(evidence: Evidence, *curves: str) -> np.ndarray:

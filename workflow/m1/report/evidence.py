@@ -193,7 +193,7 @@ def of_run(scores: pd.DataFrame, shown: Shown, benchmarks: pd.DataFrame, paper: 
         for count in shown.forced:
             same[f"figure3/{model.published}/{count}"] = (model.key, shown.forced_budget, count, "correct")
         most = max(shown.forced)
-        for turn in ("lost", "won"):
+        for turn in ("lost", "won") if most else ():
             same[f"turns/{model.published}/{turn}"] = (model.key, shown.forced_budget, most, turn)
         same[f"thinking/{model.published}"] = (model.key, max(shown.budgets), 0, "tokens")
         wanted |= {address: [column] * len(keys) for address, column in same.items()}
