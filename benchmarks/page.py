@@ -32,7 +32,7 @@ from chromium import PROGRAM, Page, browser  # noqa: E402
 from m1.core import records  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.core.records import Prediction, Question, Rollout, Score, writing  # noqa: E402
-from m1.report import inputs  # noqa: E402
+from m1.report.files import read_benchmarks  # noqa: E402
 from m1.report.settings import Model  # noqa: E402
 from shown import save_shown  # noqa: E402
 
@@ -58,7 +58,7 @@ def write_run(folder: Path, questions: int, models: int, thinks: bool, mean: int
     frequent = [len(vocabulary) ** chance.random() for _ in range(1 << 16)]  # few words are frequent, as in language
     ids = [int(number) - 1 for number in frequent]
     prose = [" ".join(words[number % len(words)] for number in ids[at : at + 120]) for at in range(0, 1 << 16, 120)]
-    benchmarks = list(inputs.benchmarks(BENCHMARKS))
+    benchmarks = list(read_benchmarks(BENCHMARKS))
     settings = [(budget, 0) for budget in BUDGETS] + [(BUDGETS[-1], count) for count in FORCED] if thinks else [(0, 0)]
     by_benchmark: dict[str, list[Question]] = {name: [] for name in benchmarks}
     for number in range(questions):

@@ -19,23 +19,8 @@ from hypothesis import strategies as st
 from m1.core import style
 from m1.core.errors import UserError
 from m1.core.records import Prediction, Question, Rollout, Score, read, write
-from m1.report.cases import (
-    COLUMNS,
-    MISSING,
-    MOST_SIMILAR,
-    READ,
-    Block,
-    _advance,
-    choose,
-    draw,
-    forced_incorrect,
-    longest_incorrect,
-    main,
-    printable,
-    shorten,
-    shorten_tokens,
-    wrap,
-)
+from m1.report.cases import COLUMNS, MOST_SIMILAR, choose, forced_incorrect, longest_incorrect, main
+from m1.report.paragraphs import MISSING, Block, _advance, draw, printable, shorten, shorten_tokens, wrap
 from m1.report.settings import Model
 from m1.score import match
 from shown import save_shown
@@ -53,11 +38,23 @@ HOSTILE = [
     "\n\n\n",
     "",
 ]
+READ = [
+    "question_id",
+    "benchmark",
+    "model",
+    "budget",
+    "forced",
+    "ended",
+    "thinking_tokens",
+    "letter",
+    "correct",
+    "rule",
+]
 MODELS, BENCHMARKS = ["small", "middle", "large"], ["medqa", "gpqa"]
 
 
 def frame(rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
-    """Scores as :func:`m1.report.cases.read_scores` gives them."""
+    """Scores as :func:`m1.report.cases.order_scores` gives them."""
     found = pd.DataFrame(rows, columns=READ).astype(
         {"correct": bool, "ended": bool, "forced": int, "thinking_tokens": int}
     )

@@ -67,7 +67,7 @@ def newcombe(k: int, n: int, other: int, m: int) -> tuple[float, float]:
 
 def test_a_cell_beside_ours(tmp_path: Path) -> None:
     found = run(tmp_path, everywhere("a", 120, 200), [row("a", "m1-7B-1K")])
-    assert list(found.columns) == list(compare.COLUMNS)
+    assert list(found.columns) == compare.COLUMNS
     assert len(found) == 11 * (25 + 6)
     line = found[(found["model"] == "a") & (found["benchmark"] == "medqa")].iloc[0]
     published = TABLE1.set_index("model").loc["m1-7B-1K", "MedQA"]

@@ -12,15 +12,16 @@ import pytest
 from m1.core import records, style
 from m1.core.errors import UserError
 from m1.core.records import Score
-from m1.report import figures, inputs
-from m1.report.accuracy import accuracies
+from m1.report import figures
+from m1.report.files import read_benchmarks
+from m1.report.scores import accuracies
 from m1.report.settings import Model, Shown
 from scipy import stats
 from score_files import frame
 from shown import NOTHING, save_shown
 
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
-HEADINGS = inputs.benchmarks(BENCHMARKS)
+HEADINGS = read_benchmarks(BENCHMARKS)
 BUDGETS = [16, 32, 64, 96, 128, 192, 256]
 MODELS = tuple(Model(key, label, None) for key, label in (("a", "m1-7B-1K"), ("b", "m1-7B-23K"), ("c", "m1-32B-1K")))
 SHOWN = replace(

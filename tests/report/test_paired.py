@@ -46,7 +46,7 @@ def test_pairs_on_each_benchmark_and_on_all(tmp_path: Path) -> None:
         outcomes("a", "nejm", [False] * 4, forced=1),
     ]
     found = run(tmp_path, parts, table1=[row("a"), row("b")])
-    assert list(found.columns) == list(paired.COLUMNS)
+    assert list(found.columns) == paired.COLUMNS
     assert found["benchmark"].tolist() == ["medqa", "nejm", "all"]
     assert found["column"].tolist() == ["MedQA", "NEJM", "all"]
     assert set(found["table"]) == {"table1"}
@@ -87,7 +87,7 @@ def test_each_table_has_its_own_budgets_pairs_and_correction(tmp_path: Path) -> 
     assert two["p_holm"].to_numpy() == pytest.approx(2 * two["p"].to_numpy(), rel=1e-3)
     assert one["p_holm"].max() > two["p_holm"].max()
     alone = run(tmp_path, parts, table1=[row("a", 16)], table2=[])
-    assert list(alone.columns) == list(paired.COLUMNS)
+    assert list(alone.columns) == paired.COLUMNS
     assert alone.empty
 
 

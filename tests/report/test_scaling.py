@@ -47,7 +47,7 @@ def test_a_small_sweep_by_hand(tmp_path: Path) -> None:
         counted("b", "nejm", 1, 2),
     ]
     table, best = run(tmp_path, parts, "a")
-    assert list(table.columns) == list(scaling.SCALING)
+    assert list(table.columns) == scaling.SCALING
     assert table["benchmark"].tolist() == ["medqa"] * 4 + ["all"] * 4
     mine = table[table["benchmark"] == "medqa"].set_index(["budget", "forced"])
     assert mine[["k", "n", "accuracy", "cut", "tokens"]].to_numpy().tolist() == [
@@ -111,7 +111,7 @@ def test_a_model_with_one_setting_has_no_best_one(tmp_path: Path) -> None:
     table, best = run(tmp_path, [counted("a", "medqa", 1, 2)], "a")
     assert len(table) == 2
     assert best.empty
-    assert list(best.columns) == list(scaling.BEST)
+    assert list(best.columns) == scaling.BEST
 
 
 def test_same_seed_same_bytes_and_a_model_more_changes_no_other_line(tmp_path: Path) -> None:

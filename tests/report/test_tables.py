@@ -13,7 +13,8 @@ from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Domain, Question, Sample, Score, Trace
 from m1.report import tables
-from m1.report.accuracy import accuracies, average
+from m1.report.files import write_csv
+from m1.report.scores import accuracies, average
 from m1.report.settings import AccuracyRow, CountRow, Subset
 from score_files import frame
 from shown import accuracy_row, save_shown
@@ -77,8 +78,9 @@ def test_published_correct_answers_give_the_published_table(tmp_path: Path, name
         rows.append(row(model, label=line[label], group=line[group], published=line[label]))
     found = accuracies(frame(scores))
     published = pd.read_csv(PAPER / f"{name}.csv")
-    wide, long = tables.accuracy_table(found, rows, "", published, dict(zip(BENCHMARKS["key"], BENCHMARKS["column"])))
-    tables.write(wide, tmp_path / "ours.csv", tables.MISSING)
+    headings = dict(zip(BENCHMARKS["key"], BENCHMARKS["column"]))
+    wide, long = tables.accuracy_table(name, found, rows, "", published, headings)
+    write_csv(wide, tmp_path / "ours.csv", missing=tables.MISSING)
     assert (tmp_path / "ours.csv").read_text() == (PAPER / f"{name}.csv").read_text()
     assert ((long["accuracy"] - long["published"]).abs() < 0.005 + 1e-9).all()
     assert long["published"].notna().all()
@@ -158,7 +160,7 @@ def test_equal_names_of_table_2_are_told_apart_by_scale(tmp_path: Path) -> None:
             {"budget": 4096},
             r"model 'a' on medqa has none at budget 4096 with 0 forced; it has \(budget, forced\) \(2048, 0\)",
         ),
-        ({"published": "m1-8B"}, "0 published rows are named 'm1-8B'"),
+        ({"published": "m1-8B"}, "table1, row .*: no published row is named 'm1-8B'"),
     ],
 )
 def test_a_row_that_cannot_be_made_is_named(tmp_path: Path, changes: dict, message: str) -> None:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from m1.core import records
 from m1.core.records import Score
-from m1.report import score_table
+from m1.report import scores
 
-COLUMNS = [*score_table.QUESTION, "correct"]
+COLUMNS = [*scores.QUESTION, "correct"]
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
 
 
@@ -57,7 +57,7 @@ def save(path: Path, *parts: pa.Table) -> Path:
 
 
 def frame(rows: Sequence[Score]) -> pd.DataFrame:
-    """Records as :func:`m1.report.score_table.read` gives them."""
-    return score_table.refuse_repeats(
+    """Records as :func:`m1.report.scores.read_scores` gives them."""
+    return scores.refuse_repeats(
         pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=COLUMNS)
     )

@@ -3,9 +3,7 @@ their average."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,19 +17,19 @@ from matplotlib.patches import Patch
 from m1.core import style
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report import inputs, score_table
-from m1.report.accuracy import accuracies, average, column_headings, rows_at_setting, rows_of_model
-from m1.report.settings import HELP, Model, Shown
+from m1.report.files import FIGURE, parser, read_benchmarks
+from m1.report.scores import accuracies, average, column_headings, read_scores, rows_at_setting, rows_of_model
+from m1.report.settings import Model, Shown
 
-BAND = 0.15
-"""Opacity of the regression's confidence band."""
+BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}  # look of the regression's confidence band
+LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}  # look of the regression
 
 
 def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: Sequence[str]) -> pd.DataFrame:
     """One model's curves.
 
     Args:
-        rows: one model's accuracies, from :func:`m1.report.accuracy.rows_of_model`.
+        rows: one model's accuracies, from :func:`m1.report.scores.rows_of_model`.
         settings: (budget, forced) of each point, in the order of the x axis.
         benchmarks: keys of this run.
 
@@ -50,12 +48,10 @@ def series(rows: pd.DataFrame, settings: Sequence[tuple[int, int]], benchmarks: 
 
 
 def regression(budgets: Sequence[int], accuracy: Sequence[float], at_budgets: np.ndarray) -> pd.DataFrame:
-    """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it.
+    """Linear regression of accuracy (%) on log2 of the budget (tokens), as Figure 1 has it: ``mean`` with its 95 %
+    band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``.
 
-    Returns:
-        ``mean`` with its 95 % band, ``mean_ci_lower`` to ``mean_ci_upper``, one row per place of ``at_budgets``. The
-        band tells how well the line fits these budgets; it is no interval over questions, which are the same at every
-        budget.
+    The band tells how well the line fits these budgets; it is no interval over questions, the same at every budget.
     """
     fit = sm.OLS(np.asarray(accuracy), sm.add_constant(np.log2(budgets))).fit()
     return fit.get_prediction(sm.add_constant(np.log2(at_budgets))).summary_frame(alpha=0.05)
@@ -64,15 +60,9 @@ def regression(budgets: Sequence[int], accuracy: Sequence[float], at_budgets: np
 def _draw_regression(axes: Axes, budgets: Sequence[int], accuracy: Sequence[float], color: str) -> None:
     where = np.geomspace(min(budgets), max(budgets), 50)
     line = regression(budgets, accuracy, where)
-    axes.plot(where, line["mean"], color=color, linestyle=":", linewidth=1.0)
-    axes.fill_between(
-        where,
-        line["mean_ci_lower"].clip(0, 100),
-        line["mean_ci_upper"].clip(0, 100),
-        color=color,
-        alpha=BAND,
-        linewidth=0,
-    )
+    axes.plot(where, line["mean"], color=color, **LINE)
+    low, high = (line[end].clip(0, 100) for end in ("mean_ci_lower", "mean_ci_upper"))
+    axes.fill_between(where, low, high, color=color, **BAND)
 
 
 def draw(
@@ -87,7 +77,7 @@ def draw(
     """A grid of panels: every benchmark, the average over those of this run, the legend.
 
     Args:
-        found: from :func:`m1.report.accuracy.accuracies`.
+        found: from :func:`m1.report.scores.accuracies`.
         models: in the order of the legend.
         points: place on the x axis to (budget, forced).
         benchmarks: key to heading of the paper's, in order; panels of this run's own come after them.
@@ -102,9 +92,7 @@ def draw(
     places = list(points)
     curves = [series(rows_of_model(found, model.key), list(points.values()), keys) for model in models]
     shown = found[found["model"].isin([model.key for model in models])]
-    sizes = (
-        shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(str(value) for value in sorted(values)))
-    )
+    sizes = shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(map(str, sorted(values))))
     regress_here = regress and len(places) > 2  # a line through two points has no residuals, so no band
     figure, (*panels, last) = style.grid(len(headings) + 2)
     titles = {key: f"{column} (n = {sizes[key]})" if key in sizes else column for key, column in headings.items()}
@@ -121,9 +109,8 @@ def draw(
             axes.tick_params(axis="x", labelrotation=90)
         _draw_curves(axes, places, drawn, regress_here)
     _draw_legend(last, [model.label for model in models], regress_here)
-    figure.supxlabel(
-        axis + ("\n" if note else ""), fontsize=9
-    )  # the layout makes room for this label, so its empty line holds the note
+    # The layout makes room for this label, so its empty line holds the note.
+    figure.supxlabel(axis + ("\n" if note else ""), fontsize=9)
     figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")
     figure.supylabel("accuracy (%)", fontsize=9)
     return figure
@@ -147,15 +134,13 @@ def _draw_legend(axes: Axes, labels: Sequence[str], regress: bool) -> None:
     axes.set_axis_off()
     handles: list[Any] = [Line2D([], [], **style.model_style(number)) for number in range(len(labels))]
     if regress:
-        line = Line2D([], [], color=style.MUTED, linestyle=":", linewidth=1.0)
-        handles.append((line, Patch(color=style.MUTED, alpha=BAND, linewidth=0)))
+        handles.append((Line2D([], [], color=style.MUTED, **LINE), Patch(color=style.MUTED, **BAND)))
         labels = [*labels, "linear regression,\n95 % band"]
     axes.legend(handles, labels, loc="center", fontsize=8)
 
 
 def figure1(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str]) -> Figure:
-    """Figure 1: accuracy (%) against thinking budget (tokens, logarithmic), with linear regressions and their 95 %
-    bands."""
+    """Accuracy (%) against thinking budget (tokens, logarithmic), with linear regressions and their 95 % bands."""
     budgets = sorted(shown.budgets)
     if not budgets or budgets[0] <= 0:
         raise UserError(f"thinking.budgets {budgets}: each must be at least 1 token, for the axis is logarithmic")
@@ -164,7 +149,7 @@ def figure1(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str]) ->
 
 
 def figure3(found: pd.DataFrame, shown: Shown, benchmarks: Mapping[str, str]) -> Figure:
-    """Figure 3: accuracy (%) against how many times ``Wait`` was forced, within one budget."""
+    """Accuracy (%) against how many times ``Wait`` was forced, within one budget."""
     budget = shown.forced_budget
     points = {forced: (budget, forced) for forced in sorted(shown.forced)}
     axis = f"forced “Wait” (times, within {budget} thinking tokens)"
@@ -176,19 +161,13 @@ FIGURES = {"figure1": figure1, "figure3": figure3}
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make one figure from scores."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("figure", choices=FIGURES)
-    parser.add_argument("--shown", type=Path, required=True, help=HELP)
-    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
-    parser.add_argument(
-        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
-    )
-    parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
-    options = parser.parse_args(argv)
+    command = parser(__doc__, "shown", "scores", "benchmarks", output=FIGURE)
+    command.add_argument("figure", choices=FIGURES)
+    options = command.parse_args(argv)
     shown = Shown.load(options.shown)
-    scores = score_table.read(options.scores)
+    scores = read_scores(options.scores)
     with style.plt.rc_context(style.RC):
-        figure = FIGURES[options.figure](accuracies(scores), shown, inputs.benchmarks(options.benchmarks))
+        figure = FIGURES[options.figure](accuracies(scores), shown, read_benchmarks(options.benchmarks))
         style.save(figure, options.output)
     say(options.figure, f"{len(scores):,} scores of {len(shown.figures)} models -> {', '.join(options.output)}")
 

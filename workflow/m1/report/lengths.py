@@ -9,7 +9,6 @@ set beside these.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,12 @@ from matplotlib.figure import Figure
 from m1.core import records, style
 from m1.core.chat import TurnTokens, assistant_text
 from m1.core.errors import UserError, run
-from m1.core.files import replacing
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
-from m1.report.settings import HELP, Shown
+from m1.report.files import FIGURE, parser, write_csv
+from m1.report.settings import Shown
 
-BATCH = 500
-"""Samples encoded at a time; the tokenizer spreads them over the cores."""
+BATCH = 500  # samples encoded at a time; the tokenizer spreads them over the cores
 QUARTILES = (25, 50, 75)
 MAX_BINS = 60
 
@@ -40,9 +38,8 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
         tokenizer: a fast Hugging Face tokenizer.
         title: of the progress line.
     """
-    backend = (
-        tokenizer.backend_tokenizer
-    )  # the same tokens as by calling the tokenizer, in two thirds of the time: no offsets
+    # The same tokens as by calling the tokenizer, in two thirds of the time: no offsets.
+    backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     marks = TurnTokens.from_tokenizer(tokenizer)
@@ -76,8 +73,7 @@ def bin_edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
-    """Figure 8a: a histogram per subset, one above the other, over one axis of tokens; quartiles as dotted transparent
-    lines, named.
+    """Figure 8a: a histogram per subset over one axis of tokens; quartiles as dotted transparent lines, named.
 
     Args:
         lengths: subset to tokens of each sample; at least one subset, none empty.
@@ -91,9 +87,8 @@ def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
         axes.set_title(f"{subset} (n = {len(found):,})")
         axes.set_axisbelow(True)
         _mark_quartiles(axes, found, edges[-1])
-    panels[0].set(
-        xlim=(0, edges[-1]), ylim=(0, 1.5 * panels[0].get_ylim()[1])
-    )  # all share them; the room above is for the quartiles' names
+    # All share the limits; the room above is for the quartiles' names.
+    panels[0].set(xlim=(0, edges[-1]), ylim=(0, 1.5 * panels[0].get_ylim()[1]))
     panels[0].locator_params(axis="y", nbins=5)
     panels[0].xaxis.set_major_formatter("{x:,.0f}")
     panels[-1].set_xlabel("thinking and answer (tokens)" + ("\n" if note else ""))  # its empty line holds the note
@@ -103,43 +98,33 @@ def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
 
 
 def _mark_quartiles(axes: Axes, found: np.ndarray, end: float) -> None:
-    """Lines of falling height towards the emptier side, where the name of each stands at its top: so no name meets
-    another line."""
+    """Lines, each named at its top, that fall towards the emptier side: so no name meets another line."""
     right = np.percentile(found, 75) < 0.8 * end
+    aside: dict[str, Any] = {"xytext": (3 if right else -3, 0), "ha": "left" if right else "right"}
+    aside |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "fontsize": 7}
     for percent, height in zip(QUARTILES, (0.96, 0.86, 0.76) if right else (0.76, 0.86, 0.96)):
         tokens = np.percentile(found, percent)
         axes.axvline(tokens, ymax=height, color="black", linestyle=":", linewidth=1.2, alpha=0.5)
-        axes.annotate(
-            f"{percent} %: {tokens:,.0f}",
-            (tokens, height),
-            xycoords=("data", "axes fraction"),
-            xytext=(3 if right else -3, 0),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="top",
-            fontsize=7,
-        )
+        axes.annotate(f"{percent} %: {tokens:,.0f}", (tokens, height), **aside)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the lengths of subsets and write their quartiles."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokenizer", type=Path, required=True, help="folder of the model's tokenizer")
-    parser.add_argument("--shown", type=Path, required=True, help=HELP)
-    parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
-    parser.add_argument(
-        "--table", required=True, help="CSV to write: n, mean, quartiles, 95 %% and max of each subset, in tokens"
+    command = parser(
+        __doc__,
+        "shown",
+        tokenizer={"type": Path, "help": "folder of the model's tokenizer"},
+        output=FIGURE,
+        table="CSV to write: n, mean, quartiles, 95 %% and max of each subset, in tokens",
     )
-    options = parser.parse_args(argv)
+    options = command.parse_args(argv)
     shown = Shown.load(options.shown)
     subsets = {subset.label: records.read(options.shown.parent / subset.file, Sample) for subset in shown.figure8a}
-    empty = [label for label, samples in subsets.items() if not samples]
-    if empty:
-        raise UserError(f"no sample in {', '.join(empty)}: its lengths cannot be drawn.")
+    if empty := ", ".join(label for label, samples in subsets.items() if not samples):
+        raise UserError(f"no sample in {empty}: its lengths cannot be drawn.")
     if not (options.tokenizer / "tokenizer.json").is_file():
-        raise UserError(
-            f"{options.tokenizer}: no tokenizer here (tokenizer.json is missing). Check `bases` in the config."
-        )
+        lacking = "no tokenizer here (tokenizer.json is missing)"
+        raise UserError(f"{options.tokenizer}: {lacking}. Check `bases` in the config.")
     from transformers import AutoTokenizer  # a second: only after the inputs are known to be right
 
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
@@ -147,8 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = summary(lengths)
     with style.plt.rc_context(style.RC):
         style.save(draw(lengths, shown.note), options.output)
-    with replacing(options.table) as partial:
-        table.to_csv(partial, index=False, float_format="%.1f", lineterminator="\n")
+    write_csv(table, options.table, fraction="{:.1f}")
     medians = ", ".join(f"{row['subset']} {row['50 %']:,.0f}" for row in table.to_dict("records"))
     say("figure8a", f"{table['n'].sum():,} samples -> {', '.join(options.output)}; median tokens: {medians}")
 

@@ -10,13 +10,13 @@ A *reading* is one model on one question: its thinking, its answers at every (bu
 
 from __future__ import annotations
 
-import argparse
 import base64
 import csv
 import gzip
 import hashlib
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,30 +30,21 @@ from m1.core.errors import UserError, run
 from m1.core.files import read_json, write_text
 from m1.core.progress import Progress, say
 from m1.core.records import LETTERS, Prediction, Question, Rollout, Score
-from m1.report import inputs
-from m1.report.inputs import read_decoder
-from m1.report.settings import HELP, Model, Shown
+from m1.report.files import add_own_benchmarks, find_manifest, parser, read_benchmarks, read_decoder
+from m1.report.settings import Model, Shown
 
-CAPTIONS = Path(__file__).parents[2] / "report"
-"""Folder of the captions, ``{name}.rst``, which Snakemake's report shows as well."""
-PARTS = CAPTIONS / "page"
-"""Folder of the page's template, style and script."""
-BLOCK = 400_000
-"""Bytes of text, uncompressed, in a block: one is inflated in a few milliseconds."""
+CAPTIONS = Path(__file__).parents[2] / "report"  # folder of `{name}.rst`, which Snakemake's report shows as well
+PARTS = CAPTIONS / "page"  # folder of the page's template, style and script
+BLOCK = 400_000  # bytes of text, uncompressed, in a block: one is inflated in a few milliseconds
 ELEMENT = '<script type="text/plain" id="{name}">{content}</script>'
-NOWHERE = 0xFFFFFFFF
-"""Block of a reading whose text is left out."""
-PLACE = 11
-"""Characters that a reading's place takes at most: eight bytes in base64."""
-THERE, CORRECT, ENDED = 1, 2, 4
-"""Bits of a score's state."""
+NOWHERE = 0xFFFFFFFF  # block of a reading whose text is left out
+PLACE = 11  # characters that a reading's place takes at most: eight bytes in base64
+THERE, CORRECT, ENDED = 1, 2, 4  # bits of a score's state
 FLIPPED, WRONG, ALWAYS_RIGHT = range(3)
 """In this order texts are kept when not all fit: of verdicts that change with the thinking, then of incorrect ones."""
 
-Setting = tuple[int, int]
-"""Thinking budget in tokens, and how many times ``Wait`` was forced."""
-Key = tuple[str, str, str]
-"""Benchmark, question id and model: a reading."""
+Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
+Key = tuple[str, str, str]  # benchmark, question id and model: a reading
 
 
 @dataclass
@@ -62,12 +53,9 @@ class Reading:
 
     scored: dict[Setting, Score] = field(default_factory=dict)
     answers: dict[Setting, str] = field(default_factory=dict)
-    thinking: list[str] = field(default_factory=list)
-    """The thinking, cut where a budget of the run cuts it."""
-    forced: list[str] = field(default_factory=list)
-    """What followed it when ``Wait`` was forced, cut where a forced count of the run ends."""
-    shown: dict[Setting, tuple[int, int]] = field(default_factory=dict)
-    """How many parts of ``thinking`` and of ``forced`` a setting had."""
+    thinking: list[str] = field(default_factory=list)  # cut where a budget of the run cuts it
+    forced: list[str] = field(default_factory=list)  # what followed on `Wait`, cut where a forced count of the run ends
+    shown: dict[Setting, tuple[int, int]] = field(default_factory=dict)  # parts of `thinking` and `forced` in a setting
 
     @property
     def rank(self) -> int:
@@ -84,61 +72,49 @@ class Reading:
             answer = (self.answers.get(setting, ""), score.extracted) if score else None
             given.append(distinct.setdefault(answer, len(distinct)) if answer else -1)
             shown.append(self.shown.get(setting, (0, 0)))
-        value = {
-            "thinking": self.thinking,
-            "forced": self.forced,
-            "shown": shown,
-            "answers": list(distinct),
-            "given": given,
-        }
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        value = {"thinking": self.thinking, "forced": self.forced, "shown": shown}
+        return _json(value | {"answers": list(distinct), "given": given}).encode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def gather(scores: Sequence[Score], predictions: Sequence[Prediction]) -> dict[Key, Reading]:
-    """Readings of all scores, with the answers that were scored.
-
-    Raises:
-        UserError: a score is there twice, or a prediction has none.
-    """
+    """Readings of all scores, with the answers that were scored; a :class:`UserError` where one is there twice, or a
+    prediction has none."""
     readings: dict[Key, Reading] = {}
     for score in scores:
         scored = readings.setdefault((score.benchmark, score.question_id, score.model), Reading()).scored
         setting = (score.budget, score.forced)
         if setting in scored:
-            raise UserError(
-                f"--scores: question {score.question_id}, model {score.model!r}, is scored twice at {setting}"
-            )
+            who = f"question {score.question_id}, model {score.model!r}"
+            raise UserError(f"--scores: {who}, is scored twice at {setting}")
         scored[setting] = score
     for prediction in predictions:
         setting = (prediction.budget, prediction.forced)
         reading = readings.get((prediction.benchmark, prediction.question_id, prediction.model))
         if reading is None or setting not in reading.scored:
-            raise UserError(
-                f"--predictions: question {prediction.question_id}, model {prediction.model!r}, has no "
-                f"score at {setting}; "
-                "pass the scores that were made of these predictions"
-            )
+            who = f"question {prediction.question_id}, model {prediction.model!r}"
+            remedy = "pass the scores that were made of these predictions"
+            raise UserError(f"--predictions: {who}, has no score at {setting}; {remedy}")
         reading.answers[setting] = prediction.answer
     return readings
 
 
 def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Sequence[int]) -> list[str]:
-    """The text of token ids, cut at token counts (ascending); the parts put together are the text of
-    ``ids[:cuts[-1]]``.
-
-    A cut inside a character that several tokens make up goes before that character.
-    """
+    """The text of token ids up to the last cut, cut at token counts (ascending); a cut inside a character that several
+    tokens make up goes before that character."""
     whole = decode(ids[: cuts[-1]]) if cuts else ""
     found, done = [], 0
     for cut in cuts[:-1]:
         before = decode(ids[:cut]).rstrip("\ufffd")
-        same = (
-            len(before)
-            if whole.startswith(before)
-            else next(i for i, (a, b) in enumerate(zip(before + "\0", whole + "\1")) if a != b)
-        )
-        found.append(whole[done : max(done, same)])
-        done = max(done, same)
+        same = len(before)
+        if not whole.startswith(before):
+            same = next(i for i, (a, b) in enumerate(zip(before + "\0", whole + "\1")) if a != b)
+        end = max(done, same)
+        found.append(whole[done:end])
+        done = end
     return [*found, whole[done:]] if cuts else []
 
 
@@ -154,10 +130,7 @@ def add_thinking(reading: Reading, rollout: Rollout, decode: Callable[[Sequence[
         chain = rollout.thinking(*max(forced, key=lambda setting: lengths[setting]))
         reading.forced = pieces(decode, chain, [begins, *ends])[1:]
     for setting, length in lengths.items():
-        reading.shown[setting] = (
-            sum(cut <= length for cut in cuts),
-            sum(end <= length for end in ends) if setting[1] else 0,
-        )
+        reading.shown[setting] = bisect_right(cuts, length), bisect_right(ends, length) if setting[1] else 0
 
 
 def compress(data: bytes) -> str:
@@ -175,12 +148,14 @@ def blocks(
         taken by :attr:`Reading.rank`; among equals, in an order that follows no benchmark or model (the hash of their
         number).
     """
-    order = sorted(
-        range(len(readings)), key=lambda number: (readings[number].rank, hashlib.sha256(str(number).encode()).digest())
-    )
+
+    def order(number: int) -> tuple[int, bytes]:
+        return readings[number].rank, hashlib.sha256(str(number).encode()).digest()
+
+    texts = [(number, readings[number].text(settings)) for number in sorted(range(len(readings)), key=order)]
     found: list[str] = []
     places: dict[int, tuple[int, int]] = {}
-    for members in _split_into_blocks([(number, readings[number].text(settings)) for number in order]):
+    for members in _split_into_blocks(texts):
         block = compress(b"[" + b",".join(text for _, text in members) + b"]")
         limit -= len(ELEMENT) + len(block)
         if limit < 0:
@@ -204,38 +179,23 @@ def _split_into_blocks(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tupl
         yield members
 
 
-def score_columns(
-    keys: Sequence[Key],
-    readings: Mapping[Key, Reading],
-    settings: Sequence[Setting],
-    questions: Mapping[tuple[str, str], int],
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Scores as columns.
+def score_columns(readings: Sequence[Reading], settings: Sequence[Setting]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Scores as columns: the rules that decided, and arrays of a row per reading and a column per setting.
 
-    Args:
-        keys: of the readings, in order.
-        readings: by key.
-        settings: of the run, in order.
-        questions: benchmark and id to number.
-
-    Returns:
-        The rules that decided, and arrays: per reading its ``question`` (number); per reading and setting ``tokens`` of
-        thinking, ``state`` (bits), ``letter`` (1 for A, 0 for none) and ``rule`` (number).
+    The arrays are ``tokens`` of thinking, ``state`` (bits), ``letter`` (1 for A, 0 for none) and ``rule`` (number).
     """
     number = {setting: i for i, setting in enumerate(settings)}
     rules: dict[str, int] = {}
-    shape = (len(keys), len(settings))
-    tokens, state = np.zeros(shape, "<u4"), np.zeros(shape, "u1")
-    letter, rule = np.zeros(shape, "u1"), np.zeros(shape, "u1")
-    for row, key in enumerate(keys):
-        for setting, score in readings[key].scored.items():
+    kinds = {"tokens": "<u4", "state": "u1", "letter": "u1", "rule": "u1"}
+    arrays = {name: np.zeros((len(readings), len(settings)), kind) for name, kind in kinds.items()}
+    for row, reading in enumerate(readings):
+        for setting, score in reading.scored.items():
             at = row, number[setting]
-            tokens[at] = score.thinking_tokens
-            state[at] = THERE | CORRECT * score.correct | ENDED * score.ended
-            letter[at] = LETTERS.index(score.letter) + 1 if score.letter else 0
-            rule[at] = rules.setdefault(score.rule, len(rules))
-    question = np.array([questions[key[:2]] for key in keys], "<u4")
-    return list(rules), {"question": question, "tokens": tokens, "state": state, "letter": letter, "rule": rule}
+            arrays["tokens"][at] = score.thinking_tokens
+            arrays["state"][at] = THERE | CORRECT * score.correct | ENDED * score.ended
+            arrays["letter"][at] = LETTERS.index(score.letter) + 1 if score.letter else 0
+            arrays["rule"][at] = rules.setdefault(score.rule, len(rules))
+    return list(rules), arrays
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
@@ -243,9 +203,8 @@ def pack(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
     are aligned."""
     kinds = {4: "Uint32Array", 1: "Uint8Array"}
     ordered = sorted(arrays.items(), key=lambda item: -item[1].itemsize)
-    return [[name, kinds[array.itemsize], array.size] for name, array in ordered], compress(
-        b"".join(array.tobytes() for _, array in ordered)
-    )
+    layout = [[name, kinds[array.itemsize], array.size] for name, array in ordered]
+    return layout, compress(b"".join(array.tobytes() for _, array in ordered))
 
 
 def table(path: Path) -> list[list[str]]:
@@ -279,41 +238,25 @@ def read_caption(name: str) -> dict[str, str]:
     return {"name": name, "label": label[1] if label else name, "caption": re.sub(r"\*\*|``", "", text)}
 
 
-def steps(manifests: Sequence[Path]) -> list[list[str]]:
-    """What made what is shown: a row for each manifest, headings first."""
+def steps(manifests: Sequence[Path]) -> tuple[list[list[str]], dict[str, str]]:
+    """What made what is shown: a row for each manifest, headings first; and package to the versions that they name."""
     rows = [["step", "commit", "edits", "counts", "seconds"]]
+    packages: dict[str, set[str]] = {}
     for path in manifests:
-        manifest = read_json(path)
+        file, made = find_manifest(path)
+        manifest = read_json(file)
         try:
-            made = manifest["made_by"]
-            counts = [
-                f"{name.replace('_', ' ')} {count:,}"
-                for name, count in manifest["counts"].items()
-                if isinstance(count, int | float)
-            ]
-            step = (
-                f"{path.parent.parent.name} {path.parent.name}"
-                if path.stem == "manifest"
-                else f"{path.parent.name} {path.stem}"
-            )
-            edited = {True: "yes", False: "no", None: "unknown"}[made["dirty"]]
-            rows.append(
-                [step, (made["commit"] or "unknown")[:9], edited, " · ".join(counts), f"{manifest['seconds']:.0f}"]
-            )
+            by, numbers = manifest["made_by"], manifest["counts"].items()
+            counts = [f"{name.replace('_', ' ')} {n:,}" for name, n in numbers if isinstance(n, int | float)]
+            edited = {True: "yes", False: "no", None: "unknown"}[by["dirty"]]
+            row = [f"{made.parent.name} {made.name}", (by["commit"] or "unknown")[:9], edited, " · ".join(counts)]
+            rows.append([*row, f"{manifest['seconds']:.0f}"])
+            for package, version in by["packages"].items():
+                packages.setdefault(package, set()).add(version)
         except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: no manifest of this workflow ({error!r}). Delete it to have it made again."
-            ) from None
-    return rows
-
-
-def versions(manifests: Sequence[Path]) -> dict[str, str]:
-    """Package to the versions that the manifests name."""
-    found: dict[str, set[str]] = {}
-    for path in manifests:
-        for package, version in read_json(path)["made_by"]["packages"].items():
-            found.setdefault(package, set()).add(version)
-    return {package: ", ".join(sorted(found[package])) for package in sorted(found)}
+            lacking = f"no manifest of this workflow ({error!r})"
+            raise UserError(f"{file}: {lacking}. Delete it to have it made again.") from None
+    return rows, {package: ", ".join(sorted(packages[package])) for package in sorted(packages)}
 
 
 def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
@@ -324,8 +267,7 @@ def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
         data: element to content in base64, which has no character that means anything in HTML.
     """
     style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    plain = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
-    plain = re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", plain)
+    plain = re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", _json(facts))
     elements = [f'<script type="application/json" id="facts">{plain}</script>']
     elements += [ELEMENT.format(name=name, content=content) for name, content in data.items()]
     css, js = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script))
@@ -334,11 +276,8 @@ def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
 
 
 def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, Reading]) -> None:
-    """Give readings their thinking, from the rollouts of the models that have some.
-
-    Raises:
-        UserError: a model's tokenizer is not there, or there is no score of a rollout.
-    """
+    """Give readings their thinking, from the rollouts of the models that have some; a :class:`UserError` where a
+    tokenizer is not there, or no score of a rollout."""
     decoders = {model.key: read_decoder(folder / model.tokenizer) for model in models if model.tokenizer is not None}
     with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
         for model, decode in decoders.items():
@@ -346,56 +285,49 @@ def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, 
             for rollout in records.stream(path, Rollout):
                 reading = readings.get((rollout.benchmark, rollout.question_id, rollout.model))
                 if reading is None:
-                    raise UserError(
-                        f"{path}: question {rollout.question_id}, model {rollout.model!r}, has no score; pass "
-                        "all --scores"
-                    )
+                    who = f"question {rollout.question_id}, model {rollout.model!r}"
+                    raise UserError(f"{path}: {who}, has no score; pass all --scores")
                 add_thinking(reading, rollout, decode)
                 progress.advance()
 
 
 def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> dict[tuple[str, str], Question]:
-    """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files.
-
-    Raises:
-        UserError: a scored question is in none of the files.
-    """
+    """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files; a
+    :class:`UserError` where a scored one is in none of them."""
     read = {key[:2] for key in readings}
     found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
     if missing := sorted(read - set(found)):
-        raise UserError(
-            f"benchmarks: {len(missing)} scored questions are in no file, the first {missing[0][1]} of {missing[0][0]}"
-        )
+        benchmark, first = missing[0]
+        raise UserError(f"benchmarks: {len(missing)} scored questions are in no file, the first {first} of {benchmark}")
     return {key: question for key, question in found.items() if key in read}
 
 
-def build(options: argparse.Namespace) -> tuple[str, str]:
-    """The page of the files that the options name, and what there is to say of it."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the page."""
+    options = parser(__doc__, "shown", "scores", "benchmarks", output="HTML").parse_args(argv)
     shown, folder = Shown.load(options.shown), options.shown.parent
     paths = [folder / "infer" / model.key / "predictions.parquet" for model in shown.models]
     predictions = [row for path in paths for row in records.read(path, Prediction)]
-    readings = gather(inputs.scores(options.scores), predictions)
-    headings = inputs.add_own_benchmarks(
-        inputs.benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings)
-    )
+    readings = gather([row for path in options.scores for row in records.read(path, Score)], predictions)
+    headings = add_own_benchmarks(read_benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings))
     model_order = {model.key: number for number, model in enumerate(shown.models)}
-    benchmark_order = {benchmark: number for number, benchmark in enumerate(headings)}
     for _, _, model in readings:
         if model not in model_order:
             raise UserError(f"--scores: model {model!r} has no label in {options.shown}")
     asked = read_questions([folder / "benchmarks" / f"{key}.parquet" for key in shown.benchmarks], readings)
     read_thinking(folder, shown.models, readings)
 
-    questions = {key: number for number, key in enumerate(sorted(asked, key=lambda key: benchmark_order[key[0]]))}
-    keys = sorted(readings, key=lambda key: (questions[key[:2]], model_order[key[2]]))
-    every = sorted(
-        {setting for reading in readings.values() for setting in reading.scored}, key=lambda setting: setting[::-1]
-    )
-    rules, arrays = score_columns(keys, readings, every, questions)
-    arrays["model"] = np.array([model_order[key[2]] for key in keys], "<u4")
-    layout, scored = pack(arrays)
-    manifests = [folder / file for one in shown.manifests for file in one.files]
-    manifests = [path / "manifest.json" if path.is_dir() else path for path in manifests]
+    benchmark_order = list(headings)
+    questions = sorted(asked, key=lambda key: benchmark_order.index(key[0]))
+    number = {key: place for place, key in enumerate(questions)}
+    keys = sorted(readings, key=lambda key: (number[key[:2]], model_order[key[2]]))
+    ordered = [readings[key] for key in keys]
+    every = sorted({setting for reading in ordered for setting in reading.scored}, key=lambda setting: setting[::-1])
+    rules, arrays = score_columns(ordered, every)
+    which = np.array([number[key[:2]] for key in keys], "<u4")
+    by = np.array([model_order[key[2]] for key in keys], "<u4")
+    layout, scored = pack({"question": which, **arrays, "model": by})
+    made, versions = steps([folder / file for one in shown.manifests for file in one.files])
     facts = {
         "remark": shown.note,
         "models": [{"model": model.key, "label": model.label} for model in shown.models],
@@ -405,8 +337,8 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
         "layout": layout,
         "tables": [{**read_caption(name), "rows": table(folder / f"{name}.csv")} for name in shown.page_tables],
         "figures": [read_caption(name) for name in shown.page_figures],
-        "steps": steps(manifests),
-        "versions": versions(manifests),
+        "steps": made,
+        "versions": versions,
         "megabytes": shown.page_megabytes,
     }
     texts = [
@@ -417,30 +349,15 @@ def build(options: argparse.Namespace) -> tuple[str, str]:
     data = {f"figure-{number}": picture(folder / f"{name}.png") for number, name in enumerate(shown.page_figures)}
     data |= {"questions": compress(json.dumps(texts, ensure_ascii=False).encode()), "scored": scored}
     room = 1e6 * shown.page_megabytes - len(page(facts, data).encode()) - PLACE * len(keys)
-    found, places = blocks([readings[key] for key in keys], every, room)
+    found, places = blocks(ordered, every, room)
     where = np.array([places.get(row, (NOWHERE, 0)) for row in range(len(keys))], "<u4").reshape(-1, 2)
     data["places"] = compress(where.tobytes())
     data |= {f"block-{number}": block for number, block in enumerate(found)}
-    return page(facts, data), (
-        f"{len(predictions):,} predictions, {len(asked):,} questions, texts of {len(places):,} of "
-        f"{len(keys):,} readings, "
-        f"{len(shown.page_tables)} tables, {len(shown.page_figures)} figures"
-    )
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shown", type=Path, required=True, help=HELP)
-    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
-    parser.add_argument(
-        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
-    )
-    parser.add_argument("--output", required=True, type=Path, help="HTML")
-    options = parser.parse_args(argv)
-    html, told = build(options)
-    write_text(options.output, html)
-    say("page", f"{told}: {options.output}, {options.output.stat().st_size / 1e6:.1f} MB")
+    write_text(options.output, page(facts, data))
+    told = [f"{len(predictions):,} predictions", f"{len(asked):,} questions"]
+    told += [f"texts of {len(places):,} of {len(keys):,} readings"]
+    told += [f"{len(shown.page_tables)} tables", f"{len(shown.page_figures)} figures"]
+    say("page", f"{', '.join(told)}: {options.output}, {Path(options.output).stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ questions are drawn) is dashed.
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from functools import reduce
+from itertools import combinations, pairwise, repeat
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,17 @@ from m1.core import style
 from m1.core.errors import UserError, run
 from m1.core.files import read_json
 from m1.core.progress import say
-from m1.report.settings import HELP, Shown
+from m1.report.files import FIGURE, find_manifest, parser
+from m1.report.settings import Shown
 
 Edge = tuple[str, str]
-Counts = Mapping[str, Mapping[str, Any]]
-"""Name of an artifact (``m1k``) to the ``counts`` of its manifest."""
+Counts = Mapping[str, Mapping[str, Any]]  # name of an artifact (`m1k`) to the `counts` of its manifest
 
 STAGES = {
-    "world": "world\nembedded",
-    "pools": "pools\n3.1, B.1",
-    "screen": "screen\n3.1",
-    "distill": "distill\n3.1, B.1",
-    "select": "select\n3.1",
-    "train": "train\n3.2, B.2",
-    "infer": "infer\n3.3, B.3",
-    "score": "score\nB.3",
-    "report": "report\n4, A",
+    **{"world": "embedded", "pools": "3.1, B.1", "screen": "3.1", "distill": "3.1, B.1", "select": "3.1"},
+    **{"train": "3.2, B.2", "infer": "3.3, B.3", "score": "B.3", "report": "4, A"},
 }
-"""Stage, the first word of its rules' names, to its heading with the paper's sections."""
+"""Stage, the first word of its rules' names, to the paper's sections."""
 
 
 def parse(dot: str) -> tuple[list[str], list[Edge]]:
@@ -50,17 +44,13 @@ def parse(dot: str) -> tuple[list[str], list[Edge]]:
     Raises:
         UserError: no rule of a stage in it.
     """
-    names = {
-        number: name
-        for number, name in re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE)
-        if _stage(name) in STAGES
-    }
+    found = re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE)
+    names = {number: name for number, name in found if _stage(name) in STAGES}
     if not names:
         raise UserError("--graph: no rule of a stage in it. It must be what `snakemake --rulegraph dot` prints.")
-    edges = {
-        (names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", dot) if a in names and b in names and a != b
-    }
-    return sorted(names.values(), key=_order), sorted(edges, key=lambda edge: (_order(edge[0]), _order(edge[1])))
+    arrows = re.findall(r"(\d+) -> (\d+)", dot)
+    edges = {(names[a], names[b]) for a, b in arrows if a in names and b in names and a != b}
+    return sorted(names.values(), key=_order), sorted(edges, key=lambda edge: tuple(map(_order, edge)))
 
 
 def _stage(rule: str) -> str:
@@ -76,27 +66,21 @@ def order_arrows(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
     an earlier one)."""
     onward: list[Edge] = []
     back: list[Edge] = []
-    for edge in sorted(
-        edges, key=lambda edge: (_order(edge[1])[0] < _order(edge[0])[0], _order(edge[0]), _order(edge[1]))
-    ):
-        (back if _reaches(onward, edge[1], edge[0]) or _order(edge[1])[0] < _order(edge[0])[0] else onward).append(edge)
+
+    def leads_back(edge: Edge) -> bool:
+        return _order(edge[1])[0] < _order(edge[0])[0]
+
+    for edge in sorted(edges, key=lambda edge: (leads_back(edge), *map(_order, edge))):
+        (back if leads_back(edge) or _reaches(onward, edge[1], edge[0]) else onward).append(edge)
     return [edge for edge in onward if not _reaches([other for other in onward if other != edge], *edge)], back
 
 
-def _reaches(edges: Iterable[Edge], start: str, end: str) -> bool:
+def _reaches(edges: Sequence[Edge], start: str, end: str) -> bool:
     """Whether a chain of edges leads from one rule to another."""
-    following: dict[str, list[str]] = {}
-    for a, b in edges:
-        following.setdefault(a, []).append(b)
-    seen, waiting = {start}, [start]
-    while waiting:
-        for rule in following.get(waiting.pop(), ()):
-            if rule == end:
-                return True
-            if rule not in seen:
-                seen.add(rule)
-                waiting.append(rule)
-    return False
+    seen: set[str] = set()
+    while more := {b for a, b in edges if a in seen | {start}} - seen:
+        seen |= more
+    return end in seen
 
 
 def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
@@ -114,11 +98,9 @@ def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
     """A count of each artifact, the largest first, with its name where there are several."""
 
     def describe(counts: Counts) -> list[str]:
-        found = sorted(
-            ((_count(value, key), name) for name, value in counts.items()), key=lambda pair: (-pair[0], pair[1])
-        )
-        parts = [f"{name} {value:,}" if len(found) > 1 else f"{value:,}" for value, name in found]
-        return [*parts[:-1], f"{parts[-1]} {unit}"]
+        found = sorted((-_count(value, key), name) for name, value in counts.items())
+        *parts, last = [f"{name} {-value:,}" if len(found) > 1 else f"{-value:,}" for value, name in found]
+        return [*parts, f"{last} {unit}"]
 
     return describe
 
@@ -133,11 +115,8 @@ def _sum(many: str, *parts: tuple[str, str]) -> Callable[[Counts], list[str]]:
     return describe
 
 
-def _count(counts: Mapping[str, Any], key: str) -> int:
-    value: Any = counts
-    for part in key.split("/"):
-        value = value[part]
-    return int(value)
+def _count(counts: Any, key: str) -> int:
+    return int(reduce(getitem, key.split("/"), counts))
 
 
 TOLD: dict[str, Callable[[Counts], list[str]]] = {
@@ -176,18 +155,15 @@ def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
     for rule, path in manifests:
         if rule not in TOLD:
             raise UserError(f"manifest {path} of {rule}: nothing is told of this rule; of {', '.join(TOLD)} there is")
-        path = path / "manifest.json" if path.is_dir() else path
-        found.setdefault(rule, {})[path.parent.name if path.name == "manifest.json" else path.stem] = read_json(
-            path
-        ).get("counts", {})
+        file, artifact = find_manifest(path)
+        found.setdefault(rule, {})[artifact.name] = read_json(file).get("counts", {})
     result = {}
     for rule, counts in found.items():
         try:
             result[rule] = TOLD[rule](counts)
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"manifests of {rule}: no count {error} in one of {', '.join(counts)}. Delete it to have it made again."
-            ) from None
+            lacking = f"no count {error} in one of {', '.join(counts)}"
+            raise UserError(f"manifests of {rule}: {lacking}. Delete it to have it made again.") from None
     return result
 
 
@@ -230,16 +206,15 @@ def arrange(
     """
     where = rows(rules, onward)
     nodes = {}
+    grid: list[list[Node]] = [[] for _ in range(max(where.values()) + 1)]
     for rule in rules:
-        lines = _wrap_title(told.get(rule, []), TOLD_WIDTH, lambda text: wide(text, SMALL))
+        lines = _wrap_title(told.get(rule, []), TOLD_WIDTH, wide)
         width = max([wide(_title(rule), FONT) + 0.16, *(wide(line, SMALL) + 0.06 for line in lines)])
         nodes[rule] = Node(where[rule], width, rule, lines)
-    grid: list[list[Node]] = [[] for _ in range(max(where.values()) + 1)]
-    for node in nodes.values():
-        grid[node.row].append(node)
+        grid[where[rule]].append(nodes[rule])
     arrows = []
-    for edge, leads_back in [*((edge, False) for edge in onward), *((edge, True) for edge in back)]:
-        upper, lower = sorted((nodes[edge[0]], nodes[edge[1]]), key=lambda node: node.row)
+    for edge, leads_back in [*zip(onward, repeat(False)), *zip(back, repeat(True))]:
+        upper, lower = sorted((nodes[rule] for rule in edge), key=lambda node: node.row)
         if upper.row == lower.row:
             continue  # two rules that feed each other: no arrow fits between boxes of one row
         passing = [Node(row, LANE) for row in range(upper.row + 1, lower.row)]
@@ -273,13 +248,11 @@ def _tidiest(
         for turn in range(TURNS):  # each row in turn goes where its neighbours are
             settled = turn >= TURNS // 2  # then the order stays, and long arrows straighten
             for row in grid if turn % 2 == 0 else grid[::-1]:
-                drawn_to = {
-                    id(node): _mean([other.x for other in (straight if settled else near).get(id(node), [node])])
-                    for node in row
-                }
+                drawn_to = straight if settled else near
+                middles = {id(node): _mean([other.x for other in drawn_to.get(id(node), [node])]) for node in row}
                 if not settled:
-                    row.sort(key=lambda node: drawn_to[id(node)])
-                _spread(row, [drawn_to[id(node)] for node in row])
+                    row.sort(key=lambda node: middles[id(node)])
+                _spread(row, [middles[id(node)] for node in row])
         found.append((_untidiness(chains), start, [[(node, node.x) for node in row] for row in grid]))
     best = min(found, key=lambda one: one[:2])[2]
     for places in best:
@@ -302,9 +275,8 @@ def _mean(values: Sequence[float]) -> float:
 def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
     """Put nodes, in their order, as near to the wanted places as their widths allow: those that touch move together
     (least squares)."""
-    blocks: list[
-        tuple[float, list[tuple[Node, float]]]
-    ] = []  # where a block's first node stands; its nodes, with their distance from that
+    # Where a block's first node stands; its nodes, with their distance from that.
+    blocks: list[tuple[float, list[tuple[Node, float]]]] = []
     for node, place in zip(row, wanted):
         blocks.append((place, [(node, 0.0)]))
         while len(blocks) > 1:
@@ -346,7 +318,7 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
         drawn.remove()
         return float(extent)
 
-    lines = _wrap_title(reports, WIDTH - HEADING - 0.5, lambda text: wide(text, SMALL))
+    lines = _wrap_title(reports, WIDTH - HEADING - 0.5, wide)
     grid, arrows = arrange(rules, onward, back, told, wide)
     left = min(node.x - node.width / 2 for row in grid for node in row)
     right = max(node.x + node.width / 2 for row in grid for node in row)
@@ -366,12 +338,15 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     _draw_bands(axes, grid, tops, bottoms, width)
     for chain, leads_back in arrows:
         _draw_arrow(axes, chain, tops, bottoms, leads_back)
-    for number, row in enumerate(grid):
+    for top, bottom, row in zip(tops, bottoms, grid):
         for node in row:
             if node.rule == "report":
-                _draw_report(axes, node.x, tops[number], bottoms[number], width - HEADING - 0.3, lines)
+                _draw_box(axes, node.x, top, width - HEADING - 0.3, bottom - top)
+                for number, line in enumerate(lines):
+                    y = (top + bottom) / 2 + LINE * (number - (len(lines) - 1) / 2)
+                    axes.text(node.x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
             elif node.rule:
-                _draw_box(axes, node, tops[number], wide(_title(node.rule), FONT) + 0.16)
+                _draw_node(axes, node, top, wide(_title(node.rule), FONT) + 0.16)
     axes.text(width / 2, height - 0.1, note, fontsize=6.5, color=style.MUTED, ha="center", va="bottom")
     return figure
 
@@ -400,66 +375,36 @@ def _draw_bands(
     for band, stage in enumerate(dict.fromkeys(stages)):
         inside = [number for number, other in enumerate(stages) if other == stage]
         top, bottom = tops[inside[0]] - GAP / 2, bottoms[inside[-1]] + GAP / 2
-        axes.add_patch(
-            Rectangle(
-                (0.06, top), width - 0.12, bottom - top, facecolor="0.955" if band % 2 == 0 else "white", linewidth=0
-            )
-        )
-        heading, _, section = STAGES[stage].partition("\n")
-        axes.text(0.16, (top + bottom) / 2, heading, fontsize=8, fontweight="bold", va="bottom")
-        axes.text(0.16, (top + bottom) / 2 + 0.03, section, fontsize=6, color=style.MUTED, va="top")
+        shade = "0.955" if band % 2 == 0 else "white"
+        axes.add_patch(Rectangle((0.06, top), width - 0.12, bottom - top, facecolor=shade, linewidth=0))
+        axes.text(0.16, (top + bottom) / 2, stage, fontsize=8, fontweight="bold", va="bottom")
+        axes.text(0.16, (top + bottom) / 2 + 0.03, STAGES[stage], fontsize=6, color=style.MUTED, va="top")
 
 
-def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str], float]) -> list[str]:
+def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str, float], float]) -> list[str]:
     """Names in lines of a width, in inches."""
     lines: list[str] = []
     for name in names:
-        if lines and wide(joined := f"{lines[-1]}  ·  {name}") <= width:
+        if lines and wide(joined := f"{lines[-1]}  ·  {name}", SMALL) <= width:
             lines[-1] = joined
         else:
             lines.append(name)
     return lines
 
 
-def _box(axes: Any, x: float, y: float, width: float, height: float) -> None:
-    shape = "round,pad=0,rounding_size=0.05"
-    axes.add_patch(
-        FancyBboxPatch(
-            (x - width / 2, y),
-            width,
-            height,
-            boxstyle=shape,
-            facecolor="white",
-            edgecolor="0.25",
-            linewidth=0.7,
-            zorder=3,
-        )
-    )
+def _draw_box(axes: Any, x: float, y: float, width: float, height: float) -> None:
+    box = FancyBboxPatch((x - width / 2, y), width, height, boxstyle="round,pad=0,rounding_size=0.05", zorder=3)
+    box.set(facecolor="white", edgecolor="0.25", linewidth=0.7)
+    axes.add_patch(box)
 
 
-def _draw_box(axes: Any, node: Node, top: float, width: float) -> None:
-    _box(axes, node.x, top, width, BOX)
-    axes.text(node.x, top + BOX / 2, _title(node.rule), fontsize=FONT, ha="center", va="center_baseline", zorder=4)
+def _draw_node(axes: Any, node: Node, top: float, width: float) -> None:
+    _draw_box(axes, node.x, top, width, BOX)
+    look: dict[str, Any] = {"ha": "center", "zorder": 4, "parse_math": False}
+    axes.text(node.x, top + BOX / 2, _title(node.rule), fontsize=FONT, va="center_baseline", **look)
     for number, line in enumerate(node.lines):
         y = top + BOX + LINE * (number + 0.56)
-        axes.text(
-            node.x,
-            y,
-            line,
-            fontsize=SMALL,
-            color=style.COLOURS[0],
-            ha="center",
-            va="center",
-            zorder=4,
-            parse_math=False,
-        )
-
-
-def _draw_report(axes: Any, x: float, top: float, bottom: float, width: float, lines: Sequence[str]) -> None:
-    _box(axes, x, top, width, bottom - top)
-    for number, line in enumerate(lines):
-        y = (top + bottom) / 2 + LINE * (number - (len(lines) - 1) / 2)
-        axes.text(x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
+        axes.text(node.x, y, line, fontsize=SMALL, color=style.COLOURS[0], va="center", **look)
 
 
 def _draw_arrow(
@@ -479,28 +424,20 @@ def _draw_arrow(
         if node is not end:
             points.append((x, y))
             codes.append(Curve.LINETO)
-    curve = Curve(points, codes)
-    look = {"edgecolor": "0.45", "linewidth": 0.8, "zorder": 2}
+    curve = PathPatch(Curve(points, codes), facecolor="none", edgecolor="0.45", linewidth=0.8, zorder=2)
     if leads_back:
-        axes.add_patch(PathPatch(curve, facecolor="none", linestyle=(0, (3, 2)), **look))
-        tip, before = points[0], (points[0][0], points[0][1] + 0.02)
-    else:
-        axes.add_patch(PathPatch(curve, facecolor="none", **look))
-        tip, before = points[-1], (points[-1][0], points[-1][1] - 0.02)
-    axes.add_patch(
-        FancyArrowPatch(
-            before, tip, arrowstyle="-|>", mutation_scale=6, color="0.35", linewidth=0, shrinkA=0, shrinkB=0, zorder=2
-        )
-    )
+        curve.set_linestyle((0, (3, 2)))
+    axes.add_patch(curve)
+    (x, y), aside = (points[0], 0.02) if leads_back else (points[-1], -0.02)
+    head = FancyArrowPatch((x, y + aside), (x, y), arrowstyle="-|>", mutation_scale=6, shrinkA=0, shrinkB=0, zorder=2)
+    head.set(color="0.35", linewidth=0)
+    axes.add_patch(head)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Draw the pipeline."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--graph", required=True, type=Path, help="what `snakemake --rulegraph dot` prints")
-    parser.add_argument("--shown", type=Path, required=True, help=HELP)
-    parser.add_argument("--output", nargs="+", required=True, help="files to write: .pdf, .png")
-    options = parser.parse_args(argv)
+    graph = {"type": Path, "help": "what `snakemake --rulegraph dot` prints"}
+    options = parser(__doc__, "shown", graph=graph, output=FIGURE).parse_args(argv)
     shown = Shown.load(options.shown)
     try:
         dot = options.graph.read_text(encoding="utf-8")

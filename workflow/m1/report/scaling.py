@@ -6,12 +6,10 @@ what not, is in docs/statistics.md."""
 
 from __future__ import annotations
 
-import argparse
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,18 +18,16 @@ from scipy.stats import pearsonr
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report import inputs, score_table
-from m1.report.accuracy import column_headings, rows_of_model
-from m1.report.settings import HELP, Shown
+from m1.report.files import parser, read_benchmarks, write_csv
+from m1.report.scores import column_headings, read_scores, rows_of_model
+from m1.report.settings import Shown
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, mcnemar_p, percentiles, wilson
 
-DRAWS = 10_000
-"""Bootstrap draws of the questions."""
+DRAWS = 10_000  # bootstrap draws of the questions
 NOWHERE = "nowhere"
 ALL, AVERAGE = "all", "average"
 """All questions together, each with the same weight; the mean of the benchmarks, each with the same weight."""
-Setting = tuple[int, int]
-"""Thinking budget in tokens, and how many times ``Wait`` was forced."""
+Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
 
 
 @dataclass(frozen=True)
@@ -39,21 +35,15 @@ class Sweep:
     """One model's outcomes: a row per question, a column per setting, in the order of ``settings``."""
 
     settings: list[Setting]
-    benchmark: np.ndarray
-    """Key of the benchmark of each question."""
+    benchmark: np.ndarray  # key of the benchmark of each question
     correct: np.ndarray
-    tokens: np.ndarray
-    """Of thinking."""
-    cut: np.ndarray
-    """Whether the budget cut the thinking."""
+    tokens: np.ndarray  # of thinking
+    cut: np.ndarray  # whether the budget cut the thinking
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's part of :func:`m1.report.score_table.read` (with ``thinking_tokens`` and ``ended``).
-
-    Raises:
-        UserError: there is none, or a question lacks a setting that another has.
-    """
+    """One model's scores (with ``thinking_tokens`` and ``ended``); a :class:`UserError` where there are none, or a
+    question lacks a setting that another has."""
     rows = rows_of_model(frame, model)
     wide = rows.set_index(["benchmark", "question_id", "budget", "forced"])[["correct", "thinking_tokens", "ended"]]
     wide = wide.unstack(["budget", "forced"]).sort_index(axis=1)
@@ -64,29 +54,19 @@ def sweep(frame: pd.DataFrame, model: str) -> Sweep:
         budget, forced = settings[int(gaps.iloc[row].to_numpy().argmax())]
         benchmark, question = wide.index[row]
         raise UserError(
-            f"scores: model {model!r} on {benchmark}: question {question} has none at budget "
-            f"{budget} with {forced} forced, which "
-            "others have. Turns from correct to incorrect need every question at every setting: score the "
-            "model's predictions again."
+            f"scores: model {model!r} on {benchmark}: question {question} has none at budget {budget} with {forced} "
+            "forced, which others have. Turns from correct to incorrect need every question at every setting: score "
+            "the model's predictions again."
         )
-    correct, tokens, ended = (wide[name].to_numpy() for name in ("correct", "thinking_tokens", "ended"))
-    return Sweep(
-        settings,
-        wide.index.get_level_values(0).to_numpy(),
-        correct.astype(bool),
-        tokens.astype(float),
-        ~ended.astype(bool),
-    )
+    fields = {"correct": bool, "thinking_tokens": float, "ended": bool}
+    correct, tokens, ended = (wide[name].to_numpy().astype(kind) for name, kind in fields.items())
+    return Sweep(settings, wide.index.get_level_values(0).to_numpy(), correct, tokens, ~ended)
 
 
 def previous_setting(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
-    """What a setting is compared with: the next smaller count in the same budget, or without force the next smaller
-    budget."""
+    """What a setting is compared with: the next smaller count in its budget, else the next smaller budget."""
     budget, forced = setting
-    if forced:
-        smaller = [one for one in settings if one[0] == budget and one[1] < forced]
-    else:
-        smaller = [one for one in settings if one[0] < budget and one[1] == 0]
+    smaller = [(b, f) for b, f in settings if (b == budget and f < forced if forced else b < budget and f == 0)]
     return max(smaller, default=None)
 
 
@@ -112,23 +92,15 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
         n, lines = len(correct), []
         for place, setting in enumerate(one.settings):
             now, length = correct[:, place], tokens[:, place]
-            low, high = wilson(now.sum(), n)
-            r, length_p = length_and_outcome(length, now, one.benchmark[chosen])
-            line = {
-                "benchmark": key,
-                "budget": setting[0],
-                "forced": setting[1],
-                "n": n,
-                "k": now.sum(),
+            line = {"benchmark": key, "budget": setting[0], "forced": setting[1], "n": n, "k": now.sum()}
+            line |= dict(zip(("low", "high"), wilson(now.sum(), n)))
+            line |= dict(zip(("length_r", "length_p"), length_and_outcome(length, now, one.benchmark[chosen])))
+            line |= {
                 "accuracy": 100 * now.mean(),
-                "low": low,
-                "high": high,
                 "cut": 100 * cut[:, place].mean(),
                 "tokens": length.mean(),
                 "tokens_correct": length[now].mean() if now.any() else np.nan,
                 "tokens_incorrect": length[~now].mean() if not now.all() else np.nan,
-                "length_r": r,
-                "length_p": length_p,
             }
             if (earlier := previous_setting(setting, one.settings)) is not None:
                 line |= turns(correct[:, one.settings.index(earlier)], now)
@@ -141,7 +113,7 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
 def turns(earlier: np.ndarray, now: np.ndarray) -> dict[str, Any]:
     """Answers that turned from correct to incorrect and back (counts, and % of those that could), and McNemar's p of
     their balance."""
-    lost, won = int((earlier & ~now).sum()), int((~earlier & now).sum())
+    lost, won = _turned(earlier, now)
     return {
         "correct_to_incorrect": lost,
         "incorrect_to_correct": won,
@@ -149,6 +121,11 @@ def turns(earlier: np.ndarray, now: np.ndarray) -> dict[str, Any]:
         "incorrect_to_correct_rate": 100 * won / (~earlier).sum() if not earlier.all() else np.nan,
         "p": mcnemar_p(lost, won),
     }
+
+
+def _turned(earlier: np.ndarray, now: np.ndarray) -> tuple[int, int]:
+    """How many answers turned from correct to incorrect, and back."""
+    return int((earlier & ~now).sum()), int((~earlier & now).sum())
 
 
 def parts(one: Sweep) -> Iterator[tuple[str, np.ndarray]]:
@@ -159,13 +136,8 @@ def parts(one: Sweep) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def redraw(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Accuracy at each setting when the questions are drawn anew, with replacement, the same ones at every setting.
-
-    Drawing questions is drawing their patterns over the settings, of which there are few.
-
-    Returns:
-        Accuracy in %: :data:`DRAWS` rows, a column per setting.
-    """
+    """Accuracy in % (:data:`DRAWS` rows, a column per setting) of questions drawn anew, with replacement, the same ones
+    at every setting. That is drawing their patterns over the settings, of which there are few."""
     patterns, counts = np.unique(correct, axis=0, return_counts=True)
     n = counts.sum()
     return 100 / n * (random.multinomial(n, counts / n, DRAWS) @ patterns.astype(int))
@@ -201,10 +173,7 @@ def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
                 drawn[key] = np.sum([n[part] * draws for part, draws in drawn.items()], axis=0) / n[key]
             else:
                 drawn[key] = redraw(correct, generator(seed, model, key, over, str(within)))
-            p = [
-                mcnemar_p(int((correct[:, a] & ~correct[:, b]).sum()), int((~correct[:, a] & correct[:, b]).sum()))
-                for a, b in pairs
-            ]
+            p = [mcnemar_p(*_turned(correct[:, a], correct[:, b])) for a, b in pairs]
             interval = dict(zip(("low", "high"), wilson(correct.sum(axis=0).max(), len(correct))))
             line: dict[str, Any] = {"benchmark": key, "over": over, "within": within, "n": n[key], **interval}
             yield line | best_setting(values, accuracy[key], drawn[key], dict(zip(pairs, holm(p))))
@@ -230,12 +199,8 @@ def best_setting(
     low, high = percentiles(values[_first_best(drawn)], method="inverted_cdf")
     found = {"best": values[top], "best_low": int(low), "best_high": int(high), "accuracy": accuracy[top]}
     for place in range(top + 1, len(values)):
-        if p[top, place] < LEVEL and accuracy[place] < accuracy[top]:
-            return found | {
-                "degrades_at": values[place],
-                "degrades_by": accuracy[top] - accuracy[place],
-                "degrades_p": p[top, place],
-            }
+        if p[top, place] < LEVEL and (loss := accuracy[top] - accuracy[place]) > 0:
+            return found | {"degrades_at": values[place], "degrades_by": loss, "degrades_p": p[top, place]}
     return found | {"degrades_at": NOWHERE}
 
 
@@ -245,78 +210,45 @@ def _first_best(accuracy: np.ndarray) -> np.ndarray:
     return accuracy.round(9).argmax(axis=-1)
 
 
-SCALING = (
+SCALING = [
     *("model", "label", "benchmark", "column", "budget", "forced", "n", "k", "accuracy", "low", "high"),
     *("cut", "tokens", "tokens_correct", "tokens_incorrect", "length_r", "length_p", "before_budget", "before_forced"),
-    *(
-        "correct_to_incorrect",
-        "incorrect_to_correct",
-        "correct_to_incorrect_rate",
-        "incorrect_to_correct_rate",
-        "p",
-        "p_holm",
-    ),
-)
-BEST = (
-    *(
-        "model",
-        "label",
-        "benchmark",
-        "column",
-        "over",
-        "within",
-        "best",
-        "best_low",
-        "best_high",
-        "n",
-        "accuracy",
-        "low",
-        "high",
-    ),
-    *("degrades_at", "degrades_by", "degrades_p"),
-)
+    *("correct_to_incorrect", "incorrect_to_correct", "correct_to_incorrect_rate", "incorrect_to_correct_rate"),
+    *("p", "p_holm"),
+]
+BEST = [
+    *("model", "label", "benchmark", "column", "over", "within", "best", "best_low", "best_high"),
+    *("n", "accuracy", "low", "high", "degrades_at", "degrades_by", "degrades_p"),
+]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write what longer and forced thinking do to each model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scores", nargs="+", required=True, help="scores, any number of models in each file")
-    parser.add_argument("--shown", type=Path, required=True, help=HELP)
-    parser.add_argument(
-        "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+    about = (
+        "CSVs to write: every model, benchmark, budget and forced count; the best budget and forced count, and where "
     )
-    parser.add_argument(
-        "--output",
-        nargs=2,
-        required=True,
-        metavar=("SCALING", "BEST"),
-        help="CSVs to write: every model, benchmark, budget and forced count; the best budget and forced count, and "
-        "where more does harm",
-    )
-    options = parser.parse_args(argv)
+    output = {"nargs": 2, "metavar": ("SCALING", "BEST"), "help": f"{about}more does harm"}
+    options = parser(__doc__, "shown", "scores", "benchmarks", output=output).parse_args(argv)
     shown, (scaling_path, best_path) = Shown.load(options.shown), options.output
-    frame = score_table.read(options.scores, ["thinking_tokens", "ended"])
-    headings, keys = column_headings(frame, inputs.benchmarks(options.benchmarks))
-    order = {key: place for place, key in enumerate([*keys, ALL, AVERAGE])}
-    headings |= {ALL: ALL, AVERAGE: "Avg."}
+    scores = read_scores(options.scores, ["thinking_tokens", "ended"])
+    headings, keys = column_headings(scores, read_benchmarks(options.benchmarks))
+    headings = {key: headings[key] for key in keys} | {ALL: ALL, AVERAGE: "Avg."}
+    order = list(headings)
     everything: list[dict[str, Any]] = []
     bests: list[dict[str, Any]] = []
     gc.freeze()  # statsmodels collects garbage at every correction of p: 60 ms each time, over all that is loaded
     for model in shown.figure_models:
-        one = sweep(frame, model.key)
+        one, named = sweep(scores, model.key), {"model": model.key, "label": model.label}
         for lines, found in ((everything, scaling(one)), (bests, best(one, model.key, shown.seed))):
-            ordered = sorted(found, key=lambda line: order[line["benchmark"]])
-            lines += [
-                {"model": model.key, "label": model.label, "column": headings[line["benchmark"]], **line}
-                for line in ordered
-            ]
+            ordered = sorted(found, key=lambda line: order.index(line["benchmark"]))
+            lines += [{**named, "column": headings[line["benchmark"]], **line} for line in ordered]
     whole = ["correct_to_incorrect", "incorrect_to_correct", "before_budget", "before_forced"]
     table = pd.DataFrame(everything, columns=SCALING).astype(dict.fromkeys(whole, "Int64"))
-    score_table.write(table, scaling_path, {"length_r": "{:.3f}", "length_p": P, "p": P, "p_holm": P})
+    write_csv(table, scaling_path, {"length_r": "{:.3f}", "length_p": P, "p": P, "p_holm": P})
     table = pd.DataFrame(bests, columns=BEST).astype({"within": "Int64", "n": "Int64"})
-    score_table.write(table, best_path, {"degrades_p": P})
+    write_csv(table, best_path, {"degrades_p": P})
     done = f"{len(everything):,} settings: {scaling_path}; {len(bests):,} best budgets and counts: {best_path}"
-    say("scaling", f"{len(frame):,} scores of {len(shown.figures)} models -> {done}")
+    say("scaling", f"{len(scores):,} scores of {len(shown.figures)} models -> {done}")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, proportions_ztest
 
-LEVEL = 0.05
-"""Of every test and, as 95 %, of every interval."""
-FEW = 25
-"""Below so many discordant pairs McNemar's test is exact; the chi-square approximation is meant for more."""
-P = "{:.4g}"
-"""How p is written: four digits that count, however small it is."""
+LEVEL = 0.05  # of every test and, as 95 %, of every interval
+FEW = 25  # below so many discordant pairs McNemar's test is exact; the chi-square approximation is meant for more
+P = "{:.4g}"  # how p is written: four digits that count, however small it is
 
 
 def wilson(k: int | np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,8 +32,7 @@ def two_proportions(k: int, n: int, k_other: int, n_other: int) -> tuple[float, 
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
-    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else chi-square without
-    continuity correction."""
+    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else uncorrected chi-square."""
     table = [[0, only_first], [only_second, 0]]  # the concordant pairs have no say
     return float(mcnemar(table, exact=only_first + only_second < FEW, correction=False).pvalue)
 

@@ -10,27 +10,35 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from m1.core.errors import UserError, run
-from m1.core.files import replacing
 from m1.core.progress import say
-from m1.report import inputs, score_table
-from m1.report.accuracy import accuracies, average, column_headings, rows_at_setting, rows_of_model
-from m1.report.settings import HELP, AccuracyRow, CountRow, Shown
+from m1.report.files import FLAGS, add_flags, opened, parser, read_benchmarks, read_columns, read_csv, write_csv
+from m1.report.scores import (
+    accuracies,
+    average,
+    column_headings,
+    find_published,
+    read_scores,
+    rows_at_setting,
+    rows_of_model,
+)
+from m1.report.settings import AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
 """Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
-MISSING = "missing"
-"""What stands in a cell that this run cannot fill."""
+MISSING = "missing"  # what stands in a cell that this run cannot fill
 YES_NO = {True: "yes", False: "no"}
+Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and what there is to say of them
 
 
 def accuracy_table(
+    table: str,
     found: pd.DataFrame,
     rows: Sequence[AccuracyRow],
     remark: str,
@@ -40,16 +48,16 @@ def accuracy_table(
     """Table 1 or 2, as the headings of ``published`` say, and its long form.
 
     Args:
-        found: from :func:`m1.report.accuracy.accuracies`.
+        found: from :func:`m1.report.scores.accuracies`.
         rows: in the order shown.
         remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
         published: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: key to heading of the paper's; columns of this run's own come after them.
 
     Returns:
-        The table (%, NaN for a benchmark that the run or the model lacks; Avg. only over all benchmarks of this run, so
-        that averages compare: NaN for a model that lacks one of them), and one line per model and benchmark: group,
-        model, label, benchmark, budget, k, n, accuracy, low, high, published.
+        The table (%, NaN for a benchmark that the run or the model lacks, and for Avg. of a model that lacks one of
+        this run, so that averages compare), and one line per model and benchmark, with k, n, the interval and the
+        published accuracy.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -58,35 +66,17 @@ def accuracy_table(
     headings, keys = column_headings(found, benchmarks)
     wide, long = [], []
     for row in rows:
-        model = rows_at_setting(rows_of_model(found, row.model), row.budget, forced=0)
-        reference = _published_row(published, row, group, name)
+        model = rows_at_setting(rows_of_model(found, row.model), row.budget)
+        place = find_published(published, row, table)
+        reference = {} if place is None else published.iloc[place, 2:].to_dict()
         shown = f"{row.group} ({remark})" if remark else row.group
         cells = {heading: model["accuracy"].get(key) for key, heading in headings.items()}
         wide.append({group: shown, name: row.label, **cells, "Avg.": average(model["accuracy"], keys)})
-        long += [
-            {group: shown, "model": row.model, "label": row.label, "benchmark": key, "budget": row.budget}
-            | {column: model.loc[key, column] for column in ("k", "n", "accuracy", "low", "high")}
-            | {"published": reference.get(headings[key])}
-            for key in keys
-            if key in model.index
-        ]
+        counts = model[["k", "n", "accuracy", "low", "high"]].to_dict("index")
+        for key in filter(counts.__contains__, keys):
+            setting = {group: shown, "model": row.model, "label": row.label, "benchmark": key, "budget": row.budget}
+            long.append({**setting, **counts[key], "published": reference.get(headings[key])})
     return pd.DataFrame(wide), pd.DataFrame(long)
-
-
-def _published_row(published: pd.DataFrame, row: AccuracyRow, group: str, name: str) -> dict[str, float]:
-    """The published accuracies by heading; none for None. Names that occur in several groups (Random of Table 2) need
-    the group, too."""
-    if row.published is None:
-        return {}
-    matches = published[published[name] == row.published]
-    if len(matches) > 1:
-        matches = matches[matches[group] == row.group]
-    if len(matches) != 1:
-        raise UserError(
-            f"row {row.label!r}: {len(matches)} published rows are named {row.published!r} with {group} {row.group!r}; "
-            f"the names are {', '.join(published[name].drop_duplicates())}, or null for none"
-        )
-    return matches.iloc[0, 2:].to_dict()
 
 
 def count_table(
@@ -96,7 +86,6 @@ def count_table(
     whether they are equal.
 
     Args:
-        rows: in the order shown.
         counts: pool key to number of questions, of each row.
         columns: pool keys in the order shown.
         published: Dataset, one column per pool, Summation.
@@ -106,55 +95,44 @@ def count_table(
     """
     wide, long = [], []
     for row, found in zip(rows, counts, strict=True):
-        strays = sorted(set(found) - set(columns))
-        if strays:
-            raise UserError(
-                f"row {row.label!r}: questions of {', '.join(strays)}, not among the columns {', '.join(columns)}"
-            )
-        cells = {POOLS.get(key, key): found.get(key, 0) for key in columns} | {"Summation": sum(found.values())}
+        if strays := ", ".join(sorted(set(found) - set(columns))):
+            raise UserError(f"row {row.label!r}: questions of {strays}, not among the columns {', '.join(columns)}")
         matches = published[published["Dataset"] == row.published]
         if row.published is not None and len(matches) != 1:
-            raise UserError(
-                f"table3, row {row.label!r}: no published row is named {row.published!r}; "
-                f"the names are {', '.join(published['Dataset'])}, or null for none"
-            )
+            lacking = f"no published row is named {row.published!r}"
+            names = ", ".join(published["Dataset"])
+            raise UserError(f"table3, row {row.label!r}: {lacking}; the names are {names}, or null for none")
         reference = {} if row.total is None else {"Summation": row.total}
         reference |= {} if matches.empty else matches.iloc[0].to_dict()
+        cells = {POOLS.get(key, key): found.get(key, 0) for key in columns} | {"Summation": sum(found.values())}
         equal = {heading: value == reference[heading] for heading, value in cells.items() if heading in reference}
         whole = YES_NO[all(equal.values())] if equal else None
         wide.append({"Dataset": row.label, **_add_published(cells, reference, published), "as published": whole})
-        long += [
-            {"dataset": row.label, "source": heading, "count": value, "published": reference.get(heading)}
-            | {"equal": YES_NO[equal[heading]] if heading in equal else None}
-            for heading, value in cells.items()
-        ]
+        for heading, value in cells.items():
+            line = {"dataset": row.label, "source": heading, "count": value, "published": reference.get(heading)}
+            long.append(line | {"equal": YES_NO[equal[heading]] if heading in equal else None})
     return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"published": "Int64"})
 
 
 def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
-    """Cells with the published ones to their right, under ``{heading} published``; headings that the published table
-    lacks have none."""
+    """Cells, each with the published one to its right, ``{heading} published``, where that table has the heading."""
     row: dict[str, Any] = {}
     for heading, value in cells.items():
-        row[heading] = value
-        if heading in published:
-            row[f"{heading} published"] = reference.get(heading)
+        beside = {f"{heading} published": reference.get(heading)} if heading in published else {}
+        row |= {heading: value, **beside}
     return row
 
 
 def sample_domains(
     label: str, samples: Sequence[tuple[str, str, str]], domains: Mapping[str, str] | None
 ) -> Counter[tuple[str, str]] | None:
-    """How many samples of a subset there are per domain and pool.
+    """How many samples of a subset there are by (domain, pool key); None where there is no label at all (m23K is
+    published without).
 
     Args:
         label: name of the subset.
         samples: question id, pool key and own domain (empty for none) of each.
         domains: question id to domain, for samples without one of their own; None where no file of them is given.
-
-    Returns:
-        Counts by (domain, pool key); None where there is no label at all (m23K is published without), so that nothing
-        can be counted.
 
     Raises:
         UserError: some samples have a domain and others none.
@@ -165,10 +143,8 @@ def sample_domains(
     for question, source, own in samples:
         domain = own or (domains or {}).get(question)
         if not domain:
-            raise UserError(
-                f"subset {label}: question {question} has no domain of its own and none in the file of domains. "
-                "Label it and run again."
-            )
+            lacking = f"question {question} has no domain of its own and none in the file of domains"
+            raise UserError(f"subset {label}: {lacking}. Label it and run again.")
         found[domain, source] += 1
     return found
 
@@ -183,15 +159,14 @@ def domain_table(
         published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
 
     Returns:
-        One row per domain: those of the published table in its order, then others in alphabetical order. Columns:
-        Domain, then for each subset one per pool and their ``Summation``, each followed by the published count where
-        the paper has that subset and pool; ``missing`` in the columns of a subset without counts. The long form has one
-        line per domain, subset and pool: domain, subset, source, count, published.
+        One row per domain: those of the published table in its order, then others by the alphabet. Columns for each
+        subset: one per pool and their ``Summation``, each followed by the published count where the paper has one;
+        ``missing`` for a subset without counts. The long form has one line per domain, subset and pool.
     """
     known = published.set_index("Domain")
-    others = sorted({domain for counts in subsets.values() for domain, _ in counts or {}} - set(known.index))
-    extra = {source for counts in subsets.values() for _, source in counts or {}} - set(POOLS)
-    pools = POOLS | {key: key for key in sorted(extra)}
+    counted = [pair for counts in subsets.values() for pair in counts or {}]
+    others = sorted({domain for domain, _ in counted} - set(known.index))
+    pools = POOLS | {key: key for key in sorted({source for _, source in counted} - set(POOLS))}
     wide, long = [], []
     for domain in [*known.index, *others]:
         reference = known.loc[domain].to_dict() if domain in known.index else {}
@@ -203,110 +178,87 @@ def domain_table(
                 cells["Summation"] = sum(filter(None, cells.values()))
             shown = {f"{subset} {heading}": MISSING if value is None else value for heading, value in cells.items()}
             row |= _add_published(shown, reference, published)
-            long += [
-                {
-                    "domain": domain,
-                    "subset": subset,
-                    "source": heading,
-                    "count": value,
-                    "published": reference.get(f"{subset} {heading}"),
-                }
-                for heading, value in cells.items()
-            ]
+            for heading, value in cells.items():
+                line = {"domain": domain, "subset": subset, "source": heading, "count": value}
+                long.append(line | {"published": reference.get(f"{subset} {heading}")})
         wide.append(row)
     return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"count": "Int64", "published": "Int64"})
 
 
-def write(table: pd.DataFrame, path: str | Path, missing: str = "") -> None:
-    """Write a table as CSV, atomically, percentages with two decimals; ``missing`` stands for NaN."""
-    with replacing(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.2f", lineterminator="\n", na_rep=missing)
-
-
-def _write_accuracies(options: argparse.Namespace, shown: Shown) -> None:
+def _make_accuracies(options: argparse.Namespace, shown: Shown) -> Made:
     if (rows := shown.accuracy_tables.get(options.table)) is None:
         raise UserError(
             f"{options.table}: this configuration has none (report.{options.table} is null). "
             "Give its models and budget in the configuration, or ask for the other tables only."
         )
-    benchmarks = inputs.benchmarks(options.benchmarks)
-    published = inputs.table(options.published, benchmarks.values())
-    scores = score_table.read(options.scores)
-    wide, long = accuracy_table(accuracies(scores), rows, shown.remark, published, benchmarks)
-    write(wide, options.output, MISSING)
-    write(long, options.long)
-    say(options.table, f"{len(scores):,} scores -> {len(wide)} rows, {len(long)} accuracies: {options.output}")
+    benchmarks = read_benchmarks(options.benchmarks)
+    published = read_csv(options.published, benchmarks.values())
+    scores = read_scores(options.scores)
+    wide, long = accuracy_table(options.table, accuracies(scores), rows, shown.remark, published, benchmarks)
+    return wide, long, f"{len(scores):,} scores -> {len(wide)} rows, {len(long)} accuracies"
 
 
-def _write_counts(options: argparse.Namespace, shown: Shown) -> None:
-    published = inputs.table(options.published, ["Dataset", "Summation"])
+def _make_counts(options: argparse.Namespace, shown: Shown) -> Made:
+    published = read_csv(options.published, ["Dataset", "Summation"])
     folder = options.shown.parent
-    sources = dict(zip(*inputs.read_columns(folder / shown.questions, ["id", "source"])))
+    sources = dict(zip(*read_columns(folder / shown.questions, ["id", "source"])))
     counts = [
         Counter(source for file in row.files for source in _sources(folder / file, sources)) for row in shown.table3
     ]
     wide, long = count_table(shown.table3, counts, shown.pools, published)
-    write(wide, options.output)
-    write(long, options.long)
-    files = sum(len(row.files) for row in shown.table3)
-    say(options.table, f"{files} files -> {len(wide)} rows: {options.output}")
+    return wide, long, f"{sum(len(row.files) for row in shown.table3)} files -> {len(wide)} rows"
 
 
-def _sources(path: Path, sources: Mapping[str, str]) -> list[str]:
+def _sources(path: Path, sources: Mapping[str, str]) -> Iterable[str]:
     """The source of each record of a file: its own, or that of its question (traces)."""
-    if "source" in inputs.column_names(path):
-        return inputs.read_columns(path, ["source"])[0]
-    identities = inputs.read_columns(path, ["question_id"])[0]
-    strays = [identity for identity in identities if identity not in sources]
-    if strays:
-        raise UserError(
-            f"{path}: the source of {len(strays)} of {len(identities)} records is not known (the first: "
-            f"question {strays[0]}): it is not among the questions of all pools."
-        )
+    with opened(path) as file:
+        own = "source" in file.schema_arrow.names
+    if own:
+        return read_columns(path, ["source"])[0]
+    identities = read_columns(path, ["question_id"])[0]
+    if strays := [identity for identity in identities if identity not in sources]:
+        unknown = f"the source of {len(strays)} of {len(identities)} records is not known"
+        first = f"the first: question {strays[0]}"
+        raise UserError(f"{path}: {unknown} ({first}): it is not among the questions of all pools.")
     return [sources[identity] for identity in identities]
 
 
-def _write_domains(options: argparse.Namespace, shown: Shown) -> None:
-    published = inputs.table(options.published, ["Domain"])
+def _make_domains(options: argparse.Namespace, shown: Shown) -> Made:
+    published = read_csv(options.published, ["Domain"])
     folder, domains = options.shown.parent, None
     if shown.domains is not None:
-        domains = dict(zip(*inputs.read_columns(folder / shown.domains, ["question_id", "name"])))
+        domains = dict(zip(*read_columns(folder / shown.domains, ["question_id", "name"])))
     subsets, total = {}, 0
     for subset in shown.table4:
-        samples = list(zip(*inputs.read_columns(folder / subset.file, ["id", "source", "domain"])))
+        samples = list(zip(*read_columns(folder / subset.file, ["id", "source", "domain"])))
         subsets[subset.label] = sample_domains(subset.label, samples, domains)
         total += len(samples)
     wide, long = domain_table(subsets, published)
-    write(wide, options.output)
-    write(long, options.long)
-    say(options.table, f"{total:,} samples -> {len(wide)} domains: {options.output}")
-
-
-def _add_shown(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--shown", type=Path, required=True, help=HELP)
-    command.add_argument("--published", required=True, help="the table of that name in resources/paper")
-    command.add_argument("--output", required=True, help="CSV to write, in the paper's layout")
-    command.add_argument("--long", required=True, help="CSV to write, a line for each cell, beside the published one")
+    return wide, long, f"{total:,} samples -> {len(wide)} domains"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make one table from files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="table", required=True)
-    for name in ("table1", "table2"):
-        command = commands.add_parser(name)
-        command.set_defaults(run=_write_accuracies)
-        _add_shown(command)
-        command.add_argument("--scores", nargs="*", required=True, help="scores, any number of models in each file")
-        command.add_argument(
-            "--benchmarks", required=True, help="resources/paper/benchmarks.csv: keys and headings, in order"
+    command = parser(__doc__)
+    commands = command.add_subparsers(dest="table", required=True)
+    scores: dict[str, Any] = {"scores": FLAGS["scores"] | {"nargs": "*"}, "benchmarks": FLAGS["benchmarks"]}
+    tables = {"table1": (_make_accuracies, scores), "table2": (_make_accuracies, scores)}
+    tables |= {"table3": (_make_counts, {}), "table4": (_make_domains, {})}
+    for name, (_, flags) in tables.items():
+        add_flags(
+            commands.add_parser(name),
+            "shown",
+            published="the table of that name in resources/paper",
+            output="CSV to write, in the paper's layout",
+            long="CSV to write, a line for each cell, beside the published one",
+            **flags,
         )
-    for name, write_table in (("table3", _write_counts), ("table4", _write_domains)):
-        command = commands.add_parser(name)
-        command.set_defaults(run=write_table)
-        _add_shown(command)
-    options = parser.parse_args(argv)
-    options.run(options, Shown.load(options.shown))
+    options = command.parse_args(argv)
+    make, _ = tables[options.table]
+    wide, long, done = make(options, Shown.load(options.shown))
+    write_csv(wide, options.output, missing=MISSING if make is _make_accuracies else "")
+    write_csv(long, options.long)
+    say(options.table, f"{done}: {options.output}")
 
 
 if __name__ == "__main__":

@@ -7,22 +7,20 @@ ones beside them.
 
 from __future__ import annotations
 
-import argparse
 import html
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import pandas as pd
 
 from m1.core.errors import UserError, run
 from m1.core.files import write_text
 from m1.core.progress import say
-from m1.report import inputs
-from m1.report.settings import HELP, Shown
+from m1.report.files import parser, read_csv
+from m1.report.settings import Shown
 from m1.report.tables import MISSING
 
 CAPTIONS = {
@@ -33,56 +31,42 @@ CAPTIONS = {
     "table3": "Questions of each training pool after each step of the curation.",
     "table4": "Questions of each domain and training pool in the training subsets.",
 }
-DEEPEST = 40
-"""Per cent of green behind the highest accuracy; black on it is still read with ease."""
-WIDE = 9
-"""Columns from which on a table is scaled to the width of the text."""
-TALL = 40
-"""Rows from which on a table is set in the smallest type, so that it stays on a page."""
+DEEPEST = 40  # per cent of green behind the highest accuracy; black on it is still read with ease
+WIDE = 9  # columns from which on a table is scaled to the width of the text
+TALL = 40  # rows from which on a table is set in the smallest type, so that it stays on a page
 PREAMBLE = (
     "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
 )
+NAMED = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
+NAMED |= {"`": "asciigrave", "'": "quotesingle", '"': "quotedbl"}
 LATEX = {
     **{character: f"\\{character}" for character in "#$%&_{}"},
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    "[": "{[}",  # at the start of a row it would be the optional argument of the line end before it
-    "]": "{]}",
-    "*": "{*}",  # likewise
-    "`": "\\textasciigrave{}",
-    "'": "\\textquotesingle{}",
-    '"': "\\textquotedbl{}",
+    **{character: f"\\text{name}{{}}" for character, name in NAMED.items()},
+    **{character: f"{{{character}}}" for character in "[]*"},  # else [ and * would belong to the line end before them
 }
 DASH = "–"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; ``shades`` are per cent of green, 0 for none."""
+    """A row of a table."""
 
     name: str
     cells: list[str]
     bold: bool
-    shades: list[int]
+    shades: list[int]  # per cent of green; 0 for none
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A table as it is set: heading of the first column, headings of the others with those that span several, and rows
-    by group."""
+    """A table as it is set."""
 
     number: str
     caption: str
-    first: str
-    spans: list[str]
-    """Heading above each column; empty for none."""
-    columns: list[str]
-    groups: dict[str, list[Row]]
-    """Name of the group, empty for none, to its rows."""
+    first: str  # heading of the first column
+    spans: list[str]  # heading above each of the others; empty for none
+    columns: list[str]  # their own headings
+    groups: dict[str, list[Row]]  # name of the group, empty for none, to its rows
 
 
 def accuracy_layout(
@@ -126,9 +110,8 @@ def layout(number: str, table: pd.DataFrame, kinds: Mapping[str, str], bold: Seq
     spans = [column.partition(" ")[0] if number == "table4" else "" for column in own]
     columns = [column.partition(" ")[2] if number == "table4" else column for column in own]
     first = table.columns[0]
-    rows = [
-        Row(name, cells, False, [0] * len(own)) for name, cells in zip(table[first], table[own].to_numpy().tolist())
-    ]
+    cells = zip(table[first], table[own].to_numpy().tolist())
+    rows = [Row(name, values, False, [0] * len(own)) for name, values in cells]
     return Layout(number, caption, first, spans, columns, {"": rows})
 
 
@@ -206,17 +189,19 @@ def _line(cells: Iterable[str]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Typeset one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("number", choices=CAPTIONS)
-    parser.add_argument("--table", required=True, help="CSV from m1.report.tables")
-    parser.add_argument("--benchmarks", required=True, help="resources/paper/benchmarks.csv: headings and kinds")
-    parser.add_argument("--shown", type=Path, required=True, help=HELP)
-    parser.add_argument("--latex", required=True, help="file to write: .tex, to be \\input")
-    parser.add_argument("--markdown", required=True, help="file to write: .md")
-    options = parser.parse_args(argv)
+    command = parser(
+        __doc__,
+        "shown",
+        table="CSV from m1.report.tables",
+        benchmarks="resources/paper/benchmarks.csv: headings and kinds",
+        latex="file to write: .tex, to be \\input",
+        markdown="file to write: .md",
+    )
+    command.add_argument("number", choices=CAPTIONS)
+    options = command.parse_args(argv)
     shown = Shown.load(options.shown)
     bold = [row.label for row in shown.accuracy_tables.get(options.number, ()) if row.bold]
-    benchmarks = inputs.table(options.benchmarks, ["column", "kind"])
+    benchmarks = read_csv(options.benchmarks, ["column", "kind"])
     try:
         table = pd.read_csv(options.table, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

@@ -1,0 +1,128 @@
+"""What the steps of the report are told, read and write: flags, tables, columns of records, tokenizers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m1.core.errors import UserError
+from m1.core.files import replacing
+
+BESIDE = "the files that it names lie beside it, below its folder"
+FLAGS: dict[str, dict[str, Any]] = {
+    "shown": {"type": Path, "help": f"shown.json, which the rule report_shown writes; {BESIDE}"},
+    "scores": {"nargs": "+", "help": "scores, any number of models in each file"},
+    "benchmarks": {"help": "resources/paper/benchmarks.csv: keys and headings, in order"},
+}
+"""Flags that several steps have."""
+FIGURE = {"nargs": "+", "help": "files to write: .pdf, .png"}  # a flag that names a figure
+
+
+def add_flags(command: argparse.ArgumentParser, *shared: str, **own: str | dict[str, Any]) -> None:
+    """Let a command take flags, all of them required: some of :data:`FLAGS`, and its own, by their help at least."""
+    for flag, settings in ({flag: FLAGS[flag] for flag in shared} | own).items():
+        command.add_argument(
+            f"--{flag}", required=True, **({"help": settings} if isinstance(settings, str) else settings)
+        )
+
+
+def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argparse.ArgumentParser:
+    """The command line of a step: its module's docstring, and flags as for :func:`add_flags`."""
+    found = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_flags(found, *shared, **own)
+    return found
+
+
+def read_csv(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """A CSV table, in which the named columns must be."""
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not readable as CSV: {error}") from error
+    _require(path, columns, frame.columns)
+    return frame
+
+
+def _require(path: str | Path, names: Iterable[str], there: Iterable[str]) -> None:
+    if missing := [name for name in names if name not in there]:
+        raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(there)}")
+
+
+def write_csv(
+    table: pd.DataFrame,
+    path: str | Path,
+    formats: Mapping[str, str] | None = None,
+    fraction: str = "{:.2f}",
+    missing: str = "",
+) -> None:
+    """Write a table as CSV, atomically.
+
+    Args:
+        formats: how fractional numbers are written, by column.
+        fraction: how those of other columns are.
+        missing: what stands for NaN.
+    """
+    table = table.copy()
+    for name in table.select_dtypes("float"):
+        form = (formats or {}).get(name, fraction)
+        table[name] = table[name].map(form.format, na_action="ignore").astype(object)
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n", na_rep=missing)
+
+
+def read_benchmarks(path: str | Path) -> dict[str, str]:
+    """Benchmark key to column heading, in the order of Table 1."""
+    frame = read_csv(path, ["key", "column"])
+    return dict(zip(frame["key"], frame["column"]))
+
+
+def add_own_benchmarks(headings: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
+    """Key to heading: those of ``headings``, then the other keys of ``found`` (a user's own) as they are."""
+    return {**headings, **{key: key for key in sorted(set(found) - set(headings))}}
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[pq.ParquetFile]:
+    """A file of records; a :class:`UserError` names it where it cannot be read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+
+
+def read_columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
+    """The named columns of a file of records, whatever the record. Nothing else of the file is read."""
+    with opened(path) as file:
+        _require(path, names, file.schema_arrow.names)
+        read = file.read(list(names))
+    return [read.column(name).to_pylist() for name in names]
+
+
+def find_manifest(path: Path) -> tuple[Path, Path]:
+    """The file of a manifest (itself, or ``manifest.json`` in a folder), and the path of what it is of, less suffix."""
+    file = path / "manifest.json" if path.is_dir() else path
+    return file, file.parent if file.name == "manifest.json" else file.with_suffix("")
+
+
+def read_decoder(folder: Path) -> Callable[[Sequence[int]], str]:
+    """Token ids to text by the tokenizer of a model's folder, without which there is a :class:`UserError`; special
+    tokens stay to be seen."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; the thinking of a model needs its tokenizer")
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda ids: str(tokenizer.decode(list(ids), skip_special_tokens=False))
