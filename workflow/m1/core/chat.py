@@ -93,11 +93,6 @@ def stop_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(sorted(known[name] for name in names if name in known))
 
 
-def chat_ids(tokenizer: Any, user: str) -> list[int]:
-    """Token ids of one user turn and the opening of the assistant's, by the model's chat template."""
-    return tokenizer.encode(chat(tokenizer, user), add_special_tokens=False)
-
-
 def assistant_text(thinking: str, answer: str, marks: TurnTokens) -> str:
     """The assistant's turn; ``Answer: `` goes before the answer unless it is in it, as in the released data."""
     answer = answer.strip()

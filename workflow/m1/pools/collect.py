@@ -144,9 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="name of the pool or benchmark; becomes the questions' source")
     parser.add_argument("--settings", required=True, help=f"JSON: {CollectSettings.keys()}")
     parser.add_argument("--output", required=True, help="Parquet of questions")
-    parser.add_argument(
-        "--manifest", required=True, help="JSON: settings, counts in and out, refused records and why, quirks"
-    )
+    parser.add_argument("--manifest", required=True, help="JSON: settings, counts, refused records and why, quirks")
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
@@ -172,19 +170,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts, refused = to_parts(rows, layout, place, settings.invalid == "drop", orders)
     parts = limit_to(parts, settings.limit, settings.seed)
     if not parts and not facts:
-        raise UserError(
-            f"{place}: no question in it (of {len(published)} records). Check the set's `path`, `split` and `layout`."
-        )
+        found = f"no question in it (of {len(published)} records)"
+        raise UserError(f"{place}: {found}. Check the set's `path`, `split` and `layout`.")
     questions = to_questions(arguments.name, parts)
     records.write(arguments.output, questions, Question)
-    repeated = sum("-" in question.id for question in questions)
-    counts = {
-        "published": len(published),
-        "part": len(rows),
-        "refused": len(refused),
-        "questions": len(parts),
-        "repeated": repeated,
-    }
+    counts = {"published": len(published), "part": len(rows), "refused": len(refused), "questions": len(parts)}
+    counts["repeated"] = sum("-" in question.id for question in questions)
     write_manifest(
         arguments.manifest,
         inputs={} if facts or settings.path is None else {"published": settings.path},

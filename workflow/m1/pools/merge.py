@@ -156,15 +156,9 @@ def count_each(
 def main(argv: Sequence[str] | None = None) -> None:
     """Merge the pools given on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--pools",
-        required=True,
-        nargs="+",
-        help="Parquet of questions; of two duplicates the one in the earlier pool stays",
-    )
-    parser.add_argument(
-        "--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on"
-    )
+    order = "Parquet of questions; of two duplicates the one in the earlier pool stays"
+    parser.add_argument("--pools", required=True, nargs="+", help=order)
+    parser.add_argument("--benchmarks", required=True, nargs="*", help="Parquet of questions not to be trained on")
     parser.add_argument("--settings", required=True, help=f"JSON: {MergeSettings.keys()}")
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="Parquet of questions")
@@ -186,10 +180,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     dirty = {place for way, pairs in found.items() if way in ways for place, _ in pairs}
     kept = [place for place in range(len(distinct)) if place not in dirty]
     if not kept:
-        raise UserError(
-            f"{arguments.output}: no question is left of {len(collected)}. Raise `threshold`, or check "
-            "that pools are not benchmarks."
-        )
+        remedy = "Raise `threshold`, or check that pools are not benchmarks."
+        raise UserError(f"{arguments.output}: no question is left of {len(collected)}. {remedy}")
     records.write(arguments.output, [distinct[place] for place in kept], Question)
 
     counts: dict[str, Any] = {
@@ -200,9 +192,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         **count_each(pools, pool_of, kept, benchmarks, benchmark_of, found),
     }
     by_way = ", ".join(f"{way} {count:,}" for way, count in counts["caught"].items())
-    inputs = {Path(path).stem: path for path in arguments.pools} | {
-        f"benchmark {Path(path).stem}": path for path in arguments.benchmarks
-    }
+    inputs = {Path(path).stem: path for path in arguments.pools}
+    inputs |= {f"benchmark {Path(path).stem}": path for path in arguments.benchmarks}
     write_manifest(
         arguments.manifest,
         inputs=inputs,
@@ -211,12 +202,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         started=started,
         published=arguments.published,
     )
-    say(
-        "pools",
-        f"merge: {len(collected):,} questions in, {len(gone):,} duplicates and {len(dirty):,} "
-        f"contaminated left out, {len(kept):,} out"
-        f" (caught by {by_way})",
-    )
+    left_out = f"{len(gone):,} duplicates and {len(dirty):,} contaminated left out"
+    say("pools", f"merge: {len(collected):,} questions in, {left_out}, {len(kept):,} out (caught by {by_way})")
 
 
 if __name__ == "__main__":

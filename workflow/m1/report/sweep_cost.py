@@ -14,15 +14,8 @@ from m1.core.files import read_json
 from m1.core.progress import say
 from m1.report.files import parser, write_csv
 
-COUNTS = (
-    "questions",
-    "settings",
-    "predictions",
-    "rollout_tokens",
-    "forced_tokens",
-    "answer_tokens",
-    "companion_tokens",
-)
+TOKENS = ("rollout_tokens", "forced_tokens", "answer_tokens", "companion_tokens")
+COUNTS = ("questions", "settings", "predictions", *TOKENS)
 ANEW = ("anew_thinking_tokens", "anew_answer_tokens")
 COLUMNS = ["model", *COUNTS, "tokens", *ANEW, "anew_tokens", "share", "generated_now", "seconds", "tokens_per_second"]
 
@@ -50,7 +43,7 @@ def to_row(sweep: Mapping[str, Any]) -> dict[str, Any]:
     ``seconds`` of wall-clock time with loading the model; ``tokens_per_second`` is empty where it found everything in
     the store.
     """
-    tokens = sum(sweep[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
+    tokens = sum(sweep[key] for key in TOKENS)
     anew, now, seconds = sum(sweep[key] for key in ANEW), sweep["generated_now"], sweep["seconds"]
     return {
         **sweep,

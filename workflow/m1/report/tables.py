@@ -105,17 +105,15 @@ def count_table(
             lacking = f"no published row is named {row.published!r}"
             names = ", ".join(published["Dataset"])
             raise UserError(f"table3, row {row.label!r}: {lacking}; the names are {names}, or null for none")
-        cells = {POOLS.get(key, key): found.get(key, 0) for key in columns} | {"Summation": sum(found.values())}
         reference = {} if row.total is None else {"Summation": row.total}
         reference |= {} if matches.empty else matches.iloc[0].to_dict()
-        equal = {
-            heading: YES_NO[value == reference[heading]] for heading, value in cells.items() if heading in reference
-        }
-        whole = YES_NO["no" not in equal.values()] if equal else None
+        cells = {POOLS.get(key, key): found.get(key, 0) for key in columns} | {"Summation": sum(found.values())}
+        equal = {heading: value == reference[heading] for heading, value in cells.items() if heading in reference}
+        whole = YES_NO[all(equal.values())] if equal else None
         wide.append({"Dataset": row.label, **_add_published(cells, reference, published), "as published": whole})
         for heading, value in cells.items():
             line = {"dataset": row.label, "source": heading, "count": value, "published": reference.get(heading)}
-            long.append(line | {"equal": equal.get(heading)})
+            long.append(line | {"equal": YES_NO[equal[heading]] if heading in equal else None})
     return pd.DataFrame(wide).convert_dtypes(), pd.DataFrame(long).astype({"published": "Int64"})
 
 

@@ -109,10 +109,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--domains", help="Parquet of domains; needed by the rules domain and domain_source")
     parser.add_argument("--leaks", help="Parquet of questions that are left out, since the evaluation has them, too")
     parser.add_argument("--settings", required=True, help=f"JSON: {SampleSettings.keys()}")
-    parser.add_argument(
-        "--like",
-        help="Parquet of another subset: as many samples as it has, or all where there are fewer (Random 23K, Table 2)",
-    )
+    like = "Parquet of another subset: as many samples as it has, or all where there are fewer (Random 23K, Table 2)"
+    parser.add_argument("--like", help=like)
     parser.add_argument("--subset", required=True, help="name of the subset, for example m1k")
     parser.add_argument("--output", required=True, help="Parquet of samples")
     parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per source and domain")
@@ -139,10 +137,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         note = f" (fewer than the {wanted:,} of {arguments.like}: all there are)" if size < wanted else ""
     chosen = choose(samples, rule, size, seed)
     if not chosen:
-        raise UserError(
-            f"{arguments.traces}: no correct trace in it, so subset {arguments.subset} would be empty. "
-            "Check the teacher's answers."
-        )
+        empty = f"no correct trace in it, so subset {arguments.subset} would be empty"
+        raise UserError(f"{arguments.traces}: {empty}. Check the teacher's answers.")
     records.write(arguments.output, chosen, Sample)
     inputs = {name: getattr(arguments, name) for name in ("traces", "domains", "leaks", "like")}
     inputs |= {f"questions {number}": path for number, path in enumerate(arguments.questions)}
@@ -161,11 +157,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         published=arguments.published,
     )
     left_out = f", {len(correct & leaks):,} of them in the evaluation" if correct & leaks else ""
-    say(
-        "select",
-        f"{arguments.subset}: {len(correct):,} correct traces in{left_out}, {len(chosen):,} samples out "
-        f"by rule {rule}{note}",
-    )
+    out = f"{len(chosen):,} samples out by rule {rule}{note}"
+    say("select", f"{arguments.subset}: {len(correct):,} correct traces in{left_out}, {out}")
 
 
 if __name__ == "__main__":
