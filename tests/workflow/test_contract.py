@@ -133,6 +133,11 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         text("resources/paper/table1.csv", "MedLlama3-8B-v1,34.74", "MedLlama3-8B-v1,34.75"),
         {"report_table1"},
     ),
+    "a point of the paper's Figure 1": (
+        text("resources/paper/figure1.csv", "m1-7B-1K,MedMC,128,55.90", "m1-7B-1K,MedMC,128,55.80"),
+        FIGURES,
+    ),
+    "Table 1 at the best budgets": (settings(report={"table1": {"budget": "best"}}), SHOWN),
     "prompt of the teacher": (
         text(
             "workflow/m1/distill/traces.py",
@@ -243,7 +248,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge", "pools_leaks"} | CURATED),
     "draws as released": (settings(draws="released"), COLLECTED | CURATED | evaluated("small")),
     "scope notes of the labeller": (own_notes, LABELLED),
-    "a published count": (text("resources/paper/counts.csv", "merged,192023", "merged,192024"), set()),
+    "a published count": (text("resources/paper/counts.csv", "merged,192023", "merged,192024"), SHOWN),
 }
 
 
