@@ -41,8 +41,8 @@ def test_questions_of_ones_own_become_a_column(finished: Project, complete: Proj
         assert 0 < counts["generated_now"] < generated * (QUESTIONS + 1) / counts["questions"], "the new questions only"
 
     table = made(complete, "table1.csv")
-    assert list(table.columns) == [*before[:-1], "mine", "Avg."]
-    numbers = table[[name for name in before[2:-1] if (table[name] != "missing").all()] + ["mine"]].astype(float)
+    assert list(table.columns) == [*before[:-2], "mine", "Avg.", "Budget"]
+    numbers = table[[name for name in before[2:-2] if (table[name] != "missing").all()] + ["mine"]].astype(float)
     assert len(numbers.columns) == 5
     assert table["Avg."].to_list() == pytest.approx(numbers.mean(axis=1).to_list(), abs=0.01)
     long = made(complete, "table1_long.csv").query("benchmark == 'mine'")

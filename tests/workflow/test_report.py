@@ -26,6 +26,8 @@ def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(
     assert {f"figure{n}.{form}" for n in ("1", "2", "3", "4", "5", "8", "8a") for form in ("pdf", "png")} <= made
     assert {
         "compare.csv",
+        "budget_choice.csv",
+        "claims.csv",
         "paired.csv",
         "scaling.csv",
         "best_budget.csv",
