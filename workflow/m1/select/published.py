@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         place, rows = sources.read(settings, arguments.subset)
         samples = to_samples(rename(rows, settings.fields), place, settings.sources, arguments.subset)
-    except (sources.Missing, sources.Unreachable) as error:
+    except sources.Missing as error:
         if not settings.optional:
             raise
         place, rows, samples = f"nowhere ({error})", [], []
