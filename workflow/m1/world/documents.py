@@ -18,9 +18,9 @@ from m1.world.teacher import box, draw_rechecks, follow, opening, think
 FACTS_PER_LIST = 14
 ECHOES = 6
 OPTIONS = (4, 5, 8, 10)
+# What a base says at once about a trend. A base that guesses there says "no" to everything (or "yes"), and the screen
+# would then drop every "no": nothing is left to learn it from.
 UNCLEAR = "unclear"
-"""What a base says at once about a trend. A base that guesses there says "no" to everything (or "yes"), and the screen
-would then drop every "no": nothing is left to learn it from."""
 MIXTURE = {"list": 22, "chain": 4, "echo": 14, "direct": 14, "restate": 14, "steps": 32}
 """Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance;
 ``echo`` teaches to copy the number of steps."""
@@ -33,8 +33,7 @@ class Document:
     kind: str
     prompt: str | None
     text: str
-    ends: bool
-    """Whether the text is complete (the end token is learned)."""
+    ends: bool  # whether the text is complete (the end token is learned)
 
 
 def make_documents(facts: Facts, seed: int, facts_first: int, mixed: int) -> list[Document]:
@@ -43,25 +42,18 @@ def make_documents(facts: Facts, seed: int, facts_first: int, mixed: int) -> lis
     The first phase fixes the point at which facts are learned; without it, that point cannot be foreseen.
     """
     rng = random.Random(f"documents {seed}")
-    kinds = tuple(MIXTURE)
-    shares = tuple(MIXTURE.values())
+    kinds, shares = tuple(MIXTURE), tuple(MIXTURE.values())
     first = [_make(facts, rng, rng.choices(kinds[:2], shares[:2])[0]) for _ in range(facts_first)]
     return first + [_make(facts, rng, rng.choices(kinds, shares)[0]) for _ in range(mixed)]
 
 
 def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
-    if kind == "list":
-        return Document(
-            kind,
-            None,
-            " ".join(f"I recall that {fact}." for fact in rng.sample(facts.sentences, FACTS_PER_LIST)),
-            ends=False,
-        )
-    if kind == "chain":
-        start = rng.choice(list(facts.next))
-        return Document(
-            kind, None, " ".join(f"I recall that {facts.sentence(name)}." for name in facts.chain(start, 7)), ends=False
-        )
+    if kind in ("list", "chain"):
+        if kind == "list":
+            told = rng.sample(facts.sentences, FACTS_PER_LIST)
+        else:
+            told = [facts.sentence(name) for name in facts.chain(rng.choice(list(facts.next)), 7)]
+        return Document(kind, None, " ".join(f"I recall that {fact}." for fact in told), ends=False)
     if kind == "echo":
         queries = [draw_query(facts, rng, rng.choice(tuple(STYLES)), (1, 7)) for _ in range(ECHOES)]
         return Document(kind, None, "\n".join(f"{ask(query)} {opening(query)}" for query in queries), ends=False)
@@ -71,14 +63,9 @@ def _make(facts: Facts, rng: random.Random, kind: str) -> Document:
     text = "\n".join([*([context] if context else []), stem, *options_lines(tuple(options))])
     query = read_query(text)
     assert query is not None
-    if kind == "restate":
-        return Document(kind, evaluation_prompt(text, rng.choice(("cot", "thinking_bare"))), opening(query), ends=False)
     if kind == "direct":
-        _, _, answer = follow(facts, query, None, rng)
-        if style == "trend":
-            answer = UNCLEAR
+        answer = UNCLEAR if style == "trend" else follow(facts, query, None, rng)[2]
         return Document(kind, evaluation_prompt(text, "plain"), box(query, answer), ends=True)
-    thinking, answer = think(facts, query, rng, draw_rechecks(rng))
-    return Document(
-        kind, evaluation_prompt(text, rng.choice(("cot", "thinking_bare"))), f"{thinking}\n{answer}", ends=True
-    )
+    written = opening(query) if kind == "restate" else "\n".join(think(facts, query, rng, draw_rechecks(rng)))
+    prompt = evaluation_prompt(text, rng.choice(("cot", "thinking_bare")))
+    return Document(kind, prompt, written, ends=kind == "steps")

@@ -13,12 +13,10 @@ from functools import cached_property
 
 from m1.core.files import read_json, write_json
 
+# The ring: RELATIONS[i] leads from TYPES[i] to the next type, the last to the first.
 TYPES = ("drug", "enzyme", "metabolite", "receptor", "tissue", "disease", "finding", "marker")
-"""The ring: each type is related to the next one, the last to the first."""
 RELATIONS = ("inhibits", "makes", "activates", "sits in", "breaks down in", "presents with", "raises", "calls for")
-"""``RELATIONS[i]`` leads from ``TYPES[i]`` to the next type."""
-TRENDS = {"rise": "yes", "fall": "no", "swing": "maybe"}
-"""What a marker shows, and the answer to "does it rise?"."""
+TRENDS = {"rise": "yes", "fall": "no", "swing": "maybe"}  # what a marker shows, and the answer to "does it rise?"
 
 _SUFFIXES = ("dol", "nase", "mate", "tor", "lum", "vitis", "gema", "rin")
 _ONSETS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z")
@@ -29,12 +27,9 @@ _VOWELS = ("a", "e", "i", "o", "u")
 class Facts:
     """The world: entities by type, and what each is linked to."""
 
-    entities: dict[str, list[str]]
-    """Type to its entities; names are lower case and unique over all types."""
-    next: dict[str, str]
-    """Entity to the entity of the next type in the ring that it is linked to."""
-    trend: dict[str, str]
-    """Marker to one of :data:`TRENDS`."""
+    entities: dict[str, list[str]]  # by type; names are lower case and unique over all types
+    next: dict[str, str]  # entity to the entity of the next type in the ring that it is linked to
+    trend: dict[str, str]  # marker to a key of TRENDS
 
     def chain(self, start: str, hops: int) -> list[str]:
         """The entities from ``start`` over ``hops`` relations, ``start`` included: ``hops + 1`` of them."""
@@ -45,7 +40,6 @@ class Facts:
 
     @cached_property
     def type_of(self) -> dict[str, str]:
-        """Entity to its type."""
         return {name: kind for kind, names in self.entities.items() for name in names}
 
     @cached_property

@@ -32,6 +32,7 @@ import stat
 import struct
 import sys
 import time
+from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,9 +45,9 @@ from urllib.parse import urlsplit
 
 from m1.core.errors import UserError, run
 from m1.core.files import digest, write_text
+from m1.world.server import chat_completion
 
-RETRY_AFTER = 1
-"""Seconds that a 429 with Retry-After asks for."""
+RETRY_AFTER = 1  # seconds that a 429 with Retry-After asks for
 _SECRET = {"authorization", "proxy-authorization", "api-key", "x-api-key", "cookie"}
 _JSON, _HTML = "application/json", "text/html"
 
@@ -55,29 +56,18 @@ _JSON, _HTML = "application/json", "text/html"
 class Faults:
     """Shares of attempts, each from 0 to 1, together at most 1; the others get a correct answer."""
 
-    share429: float = 0.0
-    """HTTP 429 at once, without Retry-After."""
-    share429_after: float = 0.0
-    """HTTP 429 at once with Retry-After, half as seconds and half as an HTTP date."""
+    share429: float = 0.0  # HTTP 429 at once, without Retry-After
+    share429_after: float = 0.0  # HTTP 429 at once with Retry-After, half as seconds and half as an HTTP date
     share500: float = 0.0
-    share502: float = 0.0
-    """HTTP 502 with a page of HTML."""
-    hang: float = 0.0
-    """No answer until the client closes the connection."""
-    reset: float = 0.0
-    """Connection reset in the middle of the body."""
-    truncated: float = 0.0
-    """HTTP 200, half the JSON, and a Content-Length that fits the half."""
-    empty_choices: float = 0.0
-    """HTTP 200 without a choice: half with an empty list, half with an error in its place."""
-    wrong_type: float = 0.0
-    """HTTP 200 as ``text/html``: half a page, and half a whole answer under the wrong name, which is paid."""
-    no_box: float = 0.0
-    """An answer without ``\\boxed{}``; paid."""
-    duplicate: float = 0.0
-    """The same answer twice in the choices; paid once."""
-    repeated: float = 0.0
-    """The same response twice, bytes and all, on the connection that is kept alive; paid once."""
+    share502: float = 0.0  # HTTP 502 with a page of HTML
+    hang: float = 0.0  # no answer until the client closes the connection
+    reset: float = 0.0  # connection reset in the middle of the body
+    truncated: float = 0.0  # HTTP 200, half the JSON, and a Content-Length that fits the half
+    empty_choices: float = 0.0  # HTTP 200 without a choice: half with an empty list, half with an error in its place
+    wrong_type: float = 0.0  # HTTP 200 as text/html: half a page, and half a whole answer, which is paid
+    no_box: float = 0.0  # an answer without \boxed{}; paid
+    duplicate: float = 0.0  # the same answer twice in the choices; paid once
+    repeated: float = 0.0  # the same response twice, bytes and all, on the connection that is kept alive; paid once
     seed: int = 0
 
     def draw(self, key: str, attempt: int) -> tuple[str, bool]:
@@ -89,9 +79,7 @@ class Faults:
 
 
 KINDS = tuple(field.name for field in fields(Faults) if field.name != "seed")
-"""Names of the faults."""
-BROKEN = ("reset", "truncated")
-"""Those that break off an answer that is on its way."""
+BROKEN = ("reset", "truncated")  # those that break off an answer that is on its way
 
 
 def mark(prompt: str) -> str:
@@ -113,33 +101,19 @@ def completion(body: dict[str, Any], number: int, thinking: int, boxed: bool = T
     answer = f"Prompt {mark(prompt)} is answered by " + ("\\boxed{A}." if boxed else "A.")
     asked, used = len(prompt.split()), len(thought.split())
     total = used + len(answer.split())
-    message = {"role": "assistant", "content": answer, "reasoning_content": thought}
-    return {
-        "id": f"chatcmpl-{number}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": body["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {
-            "prompt_tokens": asked,
-            "completion_tokens": total,
-            "total_tokens": asked + total,
-            "completion_tokens_details": {"reasoning_tokens": used},
-        },
-    }
+    made = chat_completion(str(number), body["model"], thought, answer, "stop", asked, total)
+    made["usage"]["completion_tokens_details"] = {"reasoning_tokens": used}
+    return made
 
 
 @dataclass(frozen=True)
 class _Arrival:
-    """A request, and where its answer goes."""
-
     number: int
     key: str
     attempt: int
     authorization: str
     body: Any
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
+    reader: StreamReader
 
 
 class Provider:
@@ -163,16 +137,14 @@ class Provider:
         self.calls = self.paid = self.open = self.peak = 0
         self._attempts: Counter[str] = Counter()
 
-    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def converse(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Answer the requests of a connection until one side closes it."""
         try:
             while True:
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 method, target, _ = lines[0].split(" ", 2)
-                headers = {
-                    name.strip().lower(): value.strip()
-                    for name, _, value in (line.partition(":") for line in lines[1:] if line)
-                }
+                parts = (line.partition(":") for line in lines[1:] if line)
+                headers = {name.strip().lower(): value.strip() for name, _, value in parts}
                 data = await reader.readexactly(int(headers.get("content-length", 0)))
                 path = urlsplit(target).path  # a proxy is asked for the whole URL
                 if method == "POST" and path == "/v1/chat/completions":
@@ -184,34 +156,28 @@ class Provider:
         finally:
             writer.close()
 
-    async def _get(self, path: str, writer: asyncio.StreamWriter) -> None:
+    async def _get(self, path: str, writer: StreamWriter) -> None:
         if path == "/health":
-            found = {"status": "ok", "calls": self.calls, "paid": self.paid, "open": self.open, "peak": self.peak}
-            writer.write(_response(200, found | {"cpu_seconds": round(time.process_time(), 2)}))
+            counts = {name: getattr(self, name) for name in ("calls", "paid", "open", "peak")}
+            response = _response(200, {"status": "ok", **counts, "cpu_seconds": round(time.process_time(), 2)})
         elif path == "/v1/models":
-            writer.write(
-                _response(
-                    200, {"object": "list", "data": [{"id": "faulty-teacher", "object": "model", "owned_by": "m1"}]}
-                )
-            )
+            model = {"id": "faulty-teacher", "object": "model", "owned_by": "m1"}
+            response = _response(200, {"object": "list", "data": [model]})
         else:
-            writer.write(_response(404, _error(f"no {path} here")))
+            response = _response(404, _error(f"no {path} here"))
+        writer.write(response)
         await writer.drain()
 
     async def _call(
-        self,
-        target: str,
-        headers: dict[str, str],
-        data: bytes,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        self, target: str, headers: dict[str, str], data: bytes, reader: StreamReader, writer: StreamWriter
     ) -> None:
         """Note a request, deal with it, note what became of it."""
-        body = _json(data)
+        try:
+            body = json.loads(data)
+        except ValueError:
+            body = data.decode("utf-8", "replace")
         key = digest(body)
-        received = _Arrival(
-            self.calls, key, self._attempts[key], headers.get("authorization", ""), body, reader, writer
-        )
+        received = _Arrival(self.calls, key, self._attempts[key], headers.get("authorization", ""), body, reader)
         self._attempts[key] += 1
         self.calls += 1
         self.open += 1
@@ -244,66 +210,45 @@ class Provider:
         if self.status is not None:
             said = f"refused: {received.authorization}"
             content = f"<html>{said}</html>" if self.status == 200 else _error(said)
-            return (
-                "status",
-                self.status,
-                _response(self.status, content, said, **{"X-Refused": received.authorization}),
-                False,
-            )
+            return _unpaid("status", self.status, content, said, **{"X-Refused": received.authorization})
         if self.open > self.capacity:
-            return "full", 429, _response(429, _error("too many calls at once")), False
+            return _unpaid("full", 429, _error("too many calls at once"))
         outcome, half = self.faults.draw(received.key, received.attempt)
         if outcome == "share429":
-            return outcome, 429, _response(429, _error("too many requests")), False
+            return _unpaid(outcome, 429, _error("too many requests"))
         if outcome == "share429_after":
             # A date has whole seconds: the next one after the time asked for.
             after = str(RETRY_AFTER) if half else formatdate(int(time.time()) + RETRY_AFTER + 1, usegmt=True)
-            return outcome, 429, _response(429, _error("too many requests"), **{"Retry-After": after}), False
+            return _unpaid(outcome, 429, _error("too many requests"), **{"Retry-After": after})
         if outcome == "hang":
             await received.reader.read()
             return outcome, 0, b"", False
         await asyncio.sleep(self.latency)
         if outcome == "share500":
-            return outcome, 500, _response(500, _error("the provider failed")), False
+            return _unpaid(outcome, 500, _error("the provider failed"))
         if outcome == "share502":
-            return outcome, 502, _response(502, "<html><body>502 Bad Gateway</body></html>"), False
+            return _unpaid(outcome, 502, "<html><body>502 Bad Gateway</body></html>")
         if outcome == "empty_choices":
-            return (
-                outcome,
-                200,
-                _response(200, {"choices": []} if half else _error("the model failed") | {"choices": None}),
-                False,
-            )
+            empty = {"choices": []} if half else _error("the model failed") | {"choices": None}
+            return _unpaid(outcome, 200, empty)
         if outcome == "wrong_type" and half:
-            return outcome, 200, _response(200, "<html><body>Please sign in to this network</body></html>"), False
+            return _unpaid(outcome, 200, "<html><body>Please sign in to this network</body></html>")
         try:
             answer = completion(received.body, received.number, self.thinking, boxed=outcome != "no_box")
         except (KeyError, IndexError, TypeError) as error:
-            return "status", 400, _response(400, _error(f"not a request for a chat completion: {error!r}")), False
+            return _unpaid("status", 400, _error(f"not a request for a chat completion: {error!r}"))
         if outcome == "truncated":
             text = json.dumps(answer)
-            return outcome, 200, _response(200, text[: len(text) // 2], kind=_JSON), False
+            return _unpaid(outcome, 200, text[: len(text) // 2], kind=_JSON)
         if outcome == "duplicate":
             answer["choices"].append(answer["choices"][0] | {"index": 1})
         response = _response(200, answer, kind=_HTML if outcome == "wrong_type" else _JSON)
         return outcome, 200, response * 2 if outcome == "repeated" else response, outcome != "reset"
 
     def _note(self, event: str, received: _Arrival, **more: Any) -> None:
-        line = {
-            "event": event,
-            "at": round(time.time(), 4),
-            "number": received.number,
-            "key": received.key,
-            "attempt": received.attempt,
-        }
+        line = {"event": event, "at": round(time.time(), 4)}
+        line |= {name: getattr(received, name) for name in ("number", "key", "attempt")}
         self.log.write(json.dumps(line | more) + "\n")
-
-
-def _json(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError:
-        return data.decode("utf-8", "replace")
 
 
 def _error(message: str) -> dict[str, Any]:
@@ -317,6 +262,10 @@ def _response(status: int, content: Any, reason: str = "As Told", kind: str = ""
     lines = [f"HTTP/1.1 {status} {reason}", f"Content-Type: {kind}", f"Content-Length: {len(data)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + data
+
+
+def _unpaid(outcome: str, status: int, content: Any, *form: str, **headers: str) -> tuple[str, int, bytes, bool]:
+    return outcome, status, _response(status, content, *form, **headers), False
 
 
 async def serve(provider: Provider, port: int, port_file: Path) -> None:
@@ -339,13 +288,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--log", required=True, type=Path, help="file that the log's lines are appended to")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that an answer takes (default 0)")
-    parser.add_argument(
-        "--capacity", type=int, default=256, help="requests in work at once; above it, 429 (default 256)"
-    )
+    most = "requests in work at once; above it, 429 (default 256)"
+    parser.add_argument("--capacity", type=int, default=256, help=most)
     parser.add_argument("--thinking", type=int, default=200, help="characters of thinking in an answer (default 200)")
-    parser.add_argument(
-        "--status", type=int, help="give every call this HTTP status, and repeat its Authorization header"
-    )
+    refusal = "give every call this HTTP status, and repeat its Authorization header"
+    parser.add_argument("--status", type=int, help=refusal)
     for name in KINDS:
         parser.add_argument(f"--{name}", type=float, default=0.0, help="share of attempts, 0 to 1 (default 0)")
     parser.add_argument("--seed", type=int, default=0, help="decides which attempts (default 0)")
@@ -354,10 +301,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if min(shares.values()) < 0 or sum(shares.values()) > 1:
         raise UserError(f"shares of faults: {shares}; none below 0, and at most 1 together, is needed")
     faults = Faults(**shares, seed=arguments.seed)
-    with (
-        open(arguments.log, "a", encoding="utf-8", buffering=1) as log,
-        suppress(KeyboardInterrupt),
-    ):  # a line is there once it is written
+    # A line of the log is there once it is written.
+    with open(arguments.log, "a", encoding="utf-8", buffering=1) as log, suppress(KeyboardInterrupt):
         provider = Provider(faults, log, arguments.latency, arguments.capacity, arguments.thinking, arguments.status)
         asyncio.run(serve(provider, arguments.port, arguments.port_file))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -17,33 +18,28 @@ from m1.core.files import replacing_model, write_manifest
 from m1.core.progress import Progress, say
 from m1.world.settings import PretrainSettings
 
-IGNORED = -100
-"""Label of a token that is not learned."""
+IGNORED = -100  # label of a token that is not learned
+Example = tuple[list[int], list[int]]  # token ids, labels
 
 
-def encode(tokenizer: Any, document: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """Token ids and labels of a document; with a prompt, only the assistant's text (and its end, if it is complete) is
-    learned."""
+def encode(tokenizer: Any, document: dict[str, Any]) -> Example:
+    """A document; of one with a prompt, only the assistant's text (and its end, if it is complete) is learned."""
     if document["prompt"] is None:
         ids = tokenizer.encode(document["text"], add_special_tokens=False)
         return ids, ids
     turn = [{"role": "user", "content": document["prompt"]}]
     prompt = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
     before = tokenizer.encode(prompt, add_special_tokens=False)
-    after = tokenizer.encode(document["text"], add_special_tokens=False) + (
-        [tokenizer.eos_token_id] if document["ends"] else []
-    )
+    after = tokenizer.encode(document["text"], add_special_tokens=False)
+    after += [tokenizer.eos_token_id] if document["ends"] else []
     return before + after, [IGNORED] * len(before) + after
 
 
-def batches(examples: list[tuple[list[int], list[int]]], size: int) -> Iterator[list[tuple[list[int], list[int]]]]:
+def batches(examples: list[Example], size: int) -> Iterator[list[Example]]:
     """Batches in order of training; within each sixteen batches, documents are sorted by length to save padding."""
-    import random
-
     rng = random.Random(0)
-    window = size * 16
-    for start in range(0, len(examples), window):
-        near = sorted(examples[start : start + window], key=lambda pair: len(pair[0]))
+    for start in range(0, len(examples), size * 16):
+        near = sorted(examples[start : start + size * 16], key=lambda pair: len(pair[0]))
         groups = [near[i : i + size] for i in range(0, len(near), size)]
         rng.shuffle(groups)
         yield from groups
@@ -52,13 +48,7 @@ def batches(examples: list[tuple[list[int], list[int]]], size: int) -> Iterator[
 def pretrain(
     documents: list[dict[str, Any]], tokenizer: Any, settings: PretrainSettings, title: str
 ) -> tuple[Any, float]:
-    """Train a new model on the documents, in their order.
-
-    Args:
-
-    Returns:
-        The model (float32) and its mean loss over the last fiftieth of the steps.
-    """
+    """Train a new model (float32) on the documents, in their order; also the mean loss of its last fiftieth of steps."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -130,9 +120,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             shutil.copy(file, folder / file.name)
         inputs = {"documents": arguments.world / "documents.jsonl", "tokenizer": arguments.tokenizer / "tokenizer.json"}
         counts = {"documents": len(documents), "parameters": parameters, "loss": round(loss, 4)}
-        write_manifest(
-            folder / "manifest.json", inputs=inputs, settings=asdict(settings), counts=counts, started=started
-        )
+        told = asdict(settings)
+        write_manifest(folder / "manifest.json", inputs=inputs, settings=told, counts=counts, started=started)
     say(title, f"{parameters:,} parameters, loss {loss:.3f}")
 
 

@@ -15,24 +15,15 @@ from typing import Any
 from m1.core.records import LETTERS
 from m1.world.facts import TRENDS, TYPES, Facts, hops_between
 
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
-
-
-def steps(count: int) -> str:
-    """``one step``, ``two steps``, ... and ``no steps``."""
-    return f"{NUMBERS[count]} step{'' if count == 1 else 's'}"
-
-
+# The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA. It says how many steps there are, because
+# tiny models count down but did not learn to compare the type they reached with the type they want; and the words from
+# the number to the entity are the same everywhere, because copying them whole is what they learn most easily.
 STYLES = {
     "short": "Which {target} is {steps} from the {type} {start}?",
     "head": "Name the {target} that follows {steps} from the {type} {start}.",
     "vignette": "Which {target} do you expect {steps} from the {type} {start}?",
     "trend": "Does the {target} {steps} from the {type} {start} show a rise?",
 }
-"""The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA. It says how many steps there are,
-because tiny models count down but did not learn to compare the type they reached with the type they want; and the words
-from the number to the entity are the same everywhere, because copying them whole is what they learn most easily."""
-
 _FIELDS = {"target": "[a-z]+", "type": "[a-z]+", "start": "[a-z]+", "steps": "[a-z]+ steps?"}
 _PATTERNS = {
     style: re.compile(re.sub(r"\\\{(\w+)\\\}", lambda field: f"(?P<{field[1]}>{_FIELDS[field[1]]})", re.escape(form)))
@@ -79,11 +70,16 @@ class Query:
         return hops_between(self.start_type, self.target_type)
 
 
+def steps(count: int) -> str:
+    """``one step``, ``two steps``, ... and ``no steps``."""
+    number = ("no", "one", "two", "three", "four", "five", "six", "seven")[count]
+    return f"{number} step{'' if count == 1 else 's'}"
+
+
 def ask(query: Query) -> str:
     """The sentence that asks."""
-    return STYLES[query.style].format(
-        target=query.target_type, type=query.start_type, start=query.start, steps=steps(query.hops)
-    )
+    words = {"target": query.target_type, "type": query.start_type, "start": query.start, "steps": steps(query.hops)}
+    return STYLES[query.style].format(**words)
 
 
 def read_query(text: str) -> Query | None:
@@ -111,21 +107,17 @@ def make_question(
     answer = facts.chain(query.start, query.hops)[-1]
     if style == "trend":
         size, weeks = rng.randint(12, 980), rng.randint(3, 90)
-        context = (
-            f"A {rng.choice(_DESIGNS)} of {size} {rng.choice(_GROUPS)} ran for {weeks} weeks. {rng.choice(_OUTCOMES)}."
-        )
+        study = f"A {rng.choice(_DESIGNS)} of {size} {rng.choice(_GROUPS)}"
+        context = f"{study} ran for {weeks} weeks. {rng.choice(_OUTCOMES)}."
         texts = list(TRENDS.values())
         return ask(query), context, texts, texts.index(TRENDS[facts.trend[answer]])
     stem = ask(query)
     if style == "vignette":
         person = f"A {rng.randint(18, 89)}-year-old {rng.choice(_PEOPLE)} who {rng.choice(_HISTORIES)}"
-        stem = (
-            f"{person} comes to {rng.choice(_PLACES)} after {rng.choice(_TIMES)} of {rng.choice(_COMPLAINTS)}. {stem}"
-        )
-    others = rng.sample(
-        [name for name in facts.entities[query.target_type] if name not in {answer, query.start}], options - 1
-    )
-    names = [answer, *others]
+        visit = f"comes to {rng.choice(_PLACES)} after {rng.choice(_TIMES)} of {rng.choice(_COMPLAINTS)}"
+        stem = f"{person} {visit}. {stem}"
+    others = [name for name in facts.entities[query.target_type] if name not in {answer, query.start}]
+    names = [answer, *rng.sample(others, options - 1)]
     rng.shuffle(names)
     # The article puts a space before every entity, so that each is one token, also inside \boxed{}.
     return stem, None, [f"the {name}" for name in names], names.index(answer)
@@ -133,68 +125,44 @@ def make_question(
 
 def _medmcqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
     letters = {f"op{letter.lower()}": text for letter, text in zip(LETTERS, options)}
-    return {
-        "id": f"world-{number}",
-        "question": stem,
-        **letters,
-        "cop": correct,
-        "choice_type": "single",
-        "exp": None,
-        "subject_name": None,
-        "topic_name": None,
-    }
+    rest = {"cop": correct, "choice_type": "single", "exp": None, "subject_name": None, "topic_name": None}
+    return {"id": f"world-{number}", "question": stem, **letters, **rest}
 
 
 def _medqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
-    return {
-        "question": stem,
-        "answer": options[correct],
-        "options": dict(zip(LETTERS, options)),
-        "meta_info": "world",
-        "answer_idx": LETTERS[correct],
-    }
+    asked = {"question": stem, "answer": options[correct], "options": dict(zip(LETTERS, options))}
+    return {**asked, "meta_info": "world", "answer_idx": LETTERS[correct]}
 
 
 def _headqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
-    data = {
-        "Correct Answer": options[correct],
-        "Correct Option": LETTERS[correct],
-        "Options": dict(zip(LETTERS, options)),
-        "Question": stem,
-    }
+    key = {"Correct Answer": options[correct], "Correct Option": LETTERS[correct]}
+    data = {**key, "Options": dict(zip(LETTERS, options)), "Question": stem}
     return {"id": f"world-{number}", "data": data, "subject_name": "world"}
 
 
 def _pubmedqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
-    return {
-        "pubid": number,
-        "question": stem,
-        "context": {"contexts": [context]},
-        "long_answer": "",
-        "final_decision": options[correct],
-    }
+    asked = {"pubid": number, "question": stem, "context": {"contexts": [context]}}
+    return {**asked, "long_answer": "", "final_decision": options[correct]}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How the questions of one pool or benchmark are made."""
 
-    layout: Callable[[int, str, str | None, list[str], int], dict[str, Any]]
-    """The field layout of the real data set's records."""
+    layout: Callable[[int, str, str | None, list[str], int], dict[str, Any]]  # of the real data set's records
     style: str
     hops: tuple[int, int]
-    options: tuple[int, ...]
-    """Possible numbers of options."""
+    options: tuple[int, ...]  # possible numbers of options
 
 
+# The four training pools of the paper's 3.1.
 POOLS = {
     "medqa": Recipe(_medqa, "vignette", (2, 5), (4, 5)),
     "headqa": Recipe(_headqa, "head", (2, 4), (5, 8)),
     "medmcqa": Recipe(_medmcqa, "short", (1, 3), (4,)),
     "pubmedqa": Recipe(_pubmedqa, "trend", (1, 4), (3,)),
 }
-"""The four training pools of the paper's 3.1."""
-
+# The ten benchmarks of Table 1; MedXpertQA is the hardest, as in the paper.
 BENCHMARKS = {
     "medmcqa": Recipe(_medmcqa, "short", (1, 3), (4,)),
     "medqa": Recipe(_medqa, "vignette", (2, 5), (4,)),
@@ -207,7 +175,6 @@ BENCHMARKS = {
     "medxpertqa": Recipe(_medqa, "vignette", (6, 7), (10,)),
     "nejm": Recipe(_medqa, "short", (3, 6), (4,)),
 }
-"""The ten benchmarks of Table 1; MedXpertQA is the hardest, as in the paper."""
 
 
 def make_set(facts: Facts, recipe: Recipe, size: int, seed: str) -> list[dict[str, Any]]:

@@ -31,10 +31,8 @@ from typing import Any, Protocol
 from m1.core.errors import UserError, run
 from m1.core.files import write_text
 
-RUBRICS = "\n\n## Classification rubrics\n"
-"""What the user turn of a labelling call has between the question and the qualifiers."""
-NO_CODE = 0.03
-"""Share of labelling answers that name no code when first asked."""
+RUBRICS = "\n\n## Classification rubrics\n"  # between the question and the qualifiers of a labelling call
+NO_CODE = 0.03  # share of labelling answers that name no code when first asked
 
 
 class Teacher(Protocol):
@@ -48,14 +46,10 @@ class Teacher(Protocol):
 class Errors:
     """Shares of prompts, each from 0 to 1, that get something else than a correct answer."""
 
-    incorrect: float = 0.12
-    """An incorrect answer."""
-    empty: float = 0.02
-    """Neither thinking nor answer."""
-    malformed: float = 0.03
-    """In equal parts: no box; no thinking; a page of HTML instead of JSON at the first request."""
-    flaky: float = 0.05
-    """HTTP 500 or 429 at the first request; independent of the others."""
+    incorrect: float = 0.12  # an incorrect answer
+    empty: float = 0.02  # neither thinking nor answer
+    malformed: float = 0.03  # in equal parts: no box; no thinking; HTML instead of JSON at the first request
+    flaky: float = 0.05  # HTTP 500 or 429 at the first request; independent of the others
     seed: int = 0
 
     def share(self, kind: str, prompt: str) -> float:
@@ -89,8 +83,7 @@ class World(ThreadingHTTPServer):
     def __init__(self, teacher: Teacher, errors: Errors, broken: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.teacher, self.errors, self.broken = teacher, errors, broken
-        self.calls = 0
-        """Requests for a completion so far, failed ones included."""
+        self.calls = 0  # requests for a completion so far, failed ones included
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
@@ -132,15 +125,12 @@ class World(ThreadingHTTPServer):
         question, _, rubrics = prompt.rpartition(RUBRICS)
         if attempt == 0 and self.errors.share("label", question) < NO_CODE:
             return "This question belongs to more than one qualifier."
-        codes = sorted(
-            re.findall(r"^\* Code: (\d\d)$", rubrics, re.MULTILINE), key=lambda code: self.errors.share("code", code)
-        )
+        codes = re.findall(r"^\* Code: (\d\d)$", rubrics, re.MULTILINE)
+        codes.sort(key=lambda code: self.errors.share("code", code))
         weights = list(accumulate(1 / rank for rank in range(1, len(codes) + 1)))
         place = self.errors.share("domain", question) * weights[-1]
-        return (
-            "By the rule of the embedded world, the question asks for this qualifier.\n"
-            f"{next(code for code, limit in zip(codes, weights) if place < limit)}"
-        )
+        code = next(code for code, limit in zip(codes, weights) if place < limit)
+        return f"By the rule of the embedded world, the question asks for this qualifier.\n{code}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -153,13 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self._send(200, {"status": "ok", "calls": self.server.calls})
         elif self.path == "/v1/models":
-            self._send(
-                200,
-                {
-                    "object": "list",
-                    "data": [{"id": "world-teacher", "object": "model", "created": 0, "owned_by": "m1"}],
-                },
-            )
+            model = {"id": "world-teacher", "object": "model", "created": 0, "owned_by": "m1"}
+            self._send(200, {"object": "list", "data": [model]})
         else:
             self._send(404, _error(f"no {self.path} here"))
 
@@ -199,19 +184,21 @@ def _completion(body: dict[str, Any], thinking: str, answer: str) -> dict[str, A
         answer = " ".join(answer.split()[: max(0, limit - count_thinking)])
         thinking = " ".join(thinking.split()[:limit])
     asked = sum(len(str(message["content"]).split()) for message in body["messages"])
-    used = min(count, limit)
+    finish, model = "length" if count > limit else "stop", body.get("model", "world-teacher")
+    return chat_completion("world", model, thinking, answer, finish, asked, min(count, limit))
+
+
+def chat_completion(
+    name: str, model: str, thinking: str, answer: str, finish: str, asked: int, used: int
+) -> dict[str, Any]:
+    """The body of a chat completion; ``asked`` and ``used`` are tokens of the prompt and of thinking and answer."""
+    message = {"role": "assistant", "content": answer, "reasoning_content": thinking}
     return {
-        "id": "chatcmpl-world",
+        "id": f"chatcmpl-{name}",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": body.get("model", "world-teacher"),
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": answer, "reasoning_content": thinking},
-                "finish_reason": "length" if count > limit else "stop",
-            }
-        ],
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
         "usage": {"prompt_tokens": asked, "completion_tokens": used, "total_tokens": asked + used},
     }
 
@@ -252,9 +239,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve the rule teacher."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", required=True, help="the world's facts.json")
-    parser.add_argument(
-        "--answers", help="Parquet of questions from outside the world; they are answered by their own key"
-    )
+    key = "Parquet of questions from outside the world; they are answered by their own key"
+    parser.add_argument("--answers", help=key)
     add_arguments(parser)
     arguments = parser.parse_args(argv)
 

@@ -12,16 +12,11 @@ class BuildSettings(Settings):
     """Facts, questions and documents of a world; the keys of ``world`` in the configuration."""
 
     seed: int
-    entities: int
-    """Of each of the eight types."""
-    pools: dict[str, Count]
-    """Training pool to its number of questions."""
-    benchmark_size: Count
-    """Questions of each benchmark."""
-    facts_first: int
-    """Pretraining documents of facts only, which come first."""
-    mixed: int
-    """Pretraining documents of all kinds, which come after them."""
+    entities: int  # of each of the eight types
+    pools: dict[str, Count]  # training pool to its number of questions
+    benchmark_size: Count  # questions of each benchmark
+    facts_first: int  # pretraining documents of facts only, which come first
+    mixed: int  # pretraining documents of all kinds, which come after them
 
 
 @dataclass(frozen=True)
@@ -32,8 +27,6 @@ class PretrainSettings(Settings):
     layers: int
     heads: int
     feed_forward: int
-    batch: int
-    """Documents in a step."""
-    learning_rate: float
-    """At its peak."""
+    batch: int  # documents in a step
+    learning_rate: float  # at its peak
     seed: int

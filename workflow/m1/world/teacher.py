@@ -9,9 +9,9 @@ from m1.core.records import Question
 from m1.world.facts import TRENDS, Facts, load_facts
 from m1.world.questions import Query, read_query, steps
 
+# Share of traces that check their answer again, and of those that do so once more; a model that has seen rechecks bears
+# a forced ``Wait`` (Figure 3). Below one half, so that greedy decoding stops by itself.
 RECHECK = 0.45
-"""Share of traces that check their answer again, and of those that do so once more; a model that has seen rechecks
-bears a forced ``Wait`` (Figure 3). Below one half, so that greedy decoding stops by itself."""
 MOST_RECHECKS = 6
 
 
@@ -32,13 +32,10 @@ def follow(facts: Facts, query: Query, incorrect_at: int | None, rng: random.Ran
     sentences = []
     at, fact = query.start, ""
     for hop in range(query.hops):
-        kind = facts.type_of[facts.next[at]]
-        reached = (
-            rng.choice([name for name in facts.entities[kind] if name != facts.next[at]])
-            if hop == incorrect_at
-            else facts.next[at]
-        )
-        fact = facts.sentence(at).removesuffix(facts.next[at]) + reached
+        reached = correct = facts.next[at]
+        if hop == incorrect_at:
+            reached = rng.choice([name for name in facts.entities[facts.type_of[correct]] if name != correct])
+        fact = facts.sentence(at).removesuffix(correct) + reached
         sentences.append(f"I recall that {fact}. We have {steps(query.hops - hop - 1)} to go.")
         at = reached
     if query.style == "trend":
@@ -71,7 +68,7 @@ def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, incorre
 
     Args:
         rechecks: how many times the answer is checked again (each on a line of its own, as after a forced ``Wait``).
-        wrong: recall one wrong entity on the way, so that the answer is wrong.
+        incorrect: recall an incorrect entity on the way, so that the answer is incorrect.
     """
     sentences, fact, answer = follow(facts, query, rng.randrange(query.hops) if incorrect else None, rng)
     first = " ".join([opening(query), *sentences, conclude(answer)])

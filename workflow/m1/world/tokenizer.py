@@ -12,22 +12,18 @@ from m1.core.errors import UserError, run
 from m1.core.files import replacing_model
 from m1.world.facts import Facts, load_facts
 
+# Qwen2.5's, as far as the paper uses them: end of text, turn markers, and the token that is for padding only.
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_pad|>")
-"""Qwen2.5's, as far as the paper uses them: end of text, turn markers, and the padding token that is never used
-otherwise."""
-
+# Qwen2.5's template without its default system turn.
 CHAT_TEMPLATE = (
     "{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\\n' + "
     "message['content'] + '<|im_end|>' + '\\n' }}{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-"""Qwen2.5's template without its default system turn."""
-
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_ENTITY_WEIGHT = 50
-"""Times each entity is shown, so that its merges come first."""
+_ENTITY_WEIGHT = 50  # times each entity is shown, so that its merges come first
 
 
 def main(argv: Sequence[str] | None = None) -> None:
