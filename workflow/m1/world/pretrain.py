@@ -48,7 +48,7 @@ def batches(examples: list[Example], size: int) -> Iterator[list[Example]]:
 def pretrain(
     documents: list[dict[str, Any]], tokenizer: Any, settings: PretrainSettings, title: str
 ) -> tuple[Any, float]:
-    """Train a new model (float32) on the documents, in their order; also the mean loss of its last fiftieth of steps."""
+    """A new model (float32) trained on the documents, in order, and its mean loss over the last 2 % of the steps."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
