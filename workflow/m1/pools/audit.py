@@ -10,6 +10,7 @@ import argparse
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 from m1.core.errors import UserError, run
 from m1.core.files import replacing
@@ -19,30 +20,24 @@ from m1.core.records import Question
 from m1.pools.merge import flat, read_all, without_options
 from m1.pools.settings import AuditSettings
 
-RELEASED = 95
-"""Percent of similarity at which the released filter takes a question out (B.1)."""
+RELEASED = 95  # percent of similarity at which the released filter takes a question out (B.1)
+CAUGHT = ("stem", "ngram", "both")  # what :attr:`Match.caught_by` is where the audit is sure
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A question for training and a benchmark's question that look the same to at least one way of looking; a row of
-    the table."""
+    """Two questions, for training and of a benchmark, that some way of looking takes for the same; a row of a table."""
 
     benchmark: str
     pool: str
+    # ``stem`` (similar from the highest threshold on), ``ngram``, ``both``; else ``near`` (similar from the lowest
+    # threshold on), else ``released`` (nothing but the released filter sees it)
     caught_by: str
-    """``stem`` (similar from the highest threshold on), ``ngram``, ``both``; else ``near`` (similar from the lowest
-    threshold on), else ``released`` (nothing but the released filter sees it)."""
-    released: bool
-    """Whether the released filter sees it."""
-    same_answer: bool
-    """Whether the texts of the correct options are equal, but for letter case and the full stop."""
-    stem_similarity: float
-    """Percent."""
-    containment: float | None
-    """Share of the n-grams that one has of the other; None where they were not looked at."""
-    released_similarity: float
-    """Percent, of training prompt with options and benchmark question without."""
+    released: bool  # whether the released filter sees it
+    same_answer: bool  # whether the texts of the correct options are equal, but for letter case and the full stop
+    stem_similarity: float  # percent
+    containment: float | None  # share of the n-grams that one has of the other; None where they were not looked at
+    released_similarity: float  # percent, of training prompt with options and benchmark question without
     benchmark_id: str
     question_id: str
     benchmark_text: str
@@ -59,11 +54,9 @@ class Count:
     pool: str
     criterion: str
     pairs: int
-    questions: int
-    """Different questions for training."""
+    questions: int  # different ones, for training
     benchmark_questions: int
-    released_catches: int
-    """Of ``questions``, those that the released filter takes out for a pair with this benchmark."""
+    released_catches: int  # of `questions`, those that the released filter takes out for a pair with this benchmark
     released_lets_through: int
 
 
@@ -89,11 +82,8 @@ def find_matches(
 
     questions, pool_of = flat(pools)
     others, benchmark_of = flat(benchmarks)
-    prompts, bodies = (
-        [question_text(question) for question in questions],
-        [without_options(question) for question in questions],
-    )
-    targets, stems = [without_options(other) for other in others], [other.stem for other in others]
+    prompts, bodies = list(map(question_text, questions)), list(map(without_options, questions))
+    targets, stems = list(map(without_options, others)), [other.stem for other in others]
     near = close_pairs([question.stem for question in questions], stems, min(thresholds), processes, "audit, by stem")
     released = set(close_pairs(prompts, targets, RELEASED, processes, "audit, as released"))
     parts = {(i, j): part for i, j, part in pairs_by_containment(bodies, targets, ngram, 0)} if ngram else {}
@@ -121,15 +111,18 @@ def find_matches(
         )
     benchmark_order, pool_order = list(benchmarks), list(pools)
 
-    def order(match: Match) -> tuple[int, int, float, float, str, str]:
+    def order(match: Match) -> tuple[Any, ...]:
         place = benchmark_order.index(match.benchmark), pool_order.index(match.pool)
         return *place, -match.stem_similarity, -(match.containment or 0.0), match.benchmark_id, match.question_id
 
     return sorted(matches, key=order)
 
 
+def _answer(question: Question) -> str:
+    return question.answer_text.casefold().strip(" .")
+
+
 def _catcher(similarity: float, thresholds: Sequence[float], contained: bool) -> str:
-    """What a match is caught by; see :attr:`Match.caught_by`."""
     if similarity >= max(thresholds):
         return "both" if contained else "stem"
     if contained:
@@ -138,11 +131,7 @@ def _catcher(similarity: float, thresholds: Sequence[float], contained: bool) ->
 
 
 def summarize(
-    matches: Sequence[Match],
-    pools: Iterable[str],
-    benchmarks: Iterable[str],
-    thresholds: Sequence[float],
-    ngram: int | None,
+    matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], thresholds: Sequence[float], ngrams: bool
 ) -> list[Count]:
     """Counts for every benchmark, pool and criterion, zeros included.
 
@@ -156,25 +145,17 @@ def summarize(
     for (benchmark, pool), cell in cells.items():
         released = {match.question_id for match in cell if match.released}
         criteria = {
-            f"stem {threshold:g}": [m for m in cell if m.stem_similarity >= threshold]
-            for threshold in sorted(thresholds)
+            f"stem {least:g}": [match for match in cell if match.stem_similarity >= least]
+            for least in sorted(thresholds)
         }
-        if ngram:
+        if ngrams:
             criteria["ngram"] = [match for match in cell if match.caught_by in ("ngram", "both")]
-        criteria["caught"] = [match for match in cell if match.caught_by in ("stem", "ngram", "both")]
+        criteria["caught"] = [match for match in cell if match.caught_by in CAUGHT]
         for criterion, found in criteria.items():
             questions, touched = {match.question_id for match in found}, {match.benchmark_id for match in found}
-            known = len(questions & released)
-            counts.append(
-                Count(
-                    benchmark, pool, criterion, len(found), len(questions), len(touched), known, len(questions) - known
-                )
-            )
+            sizes = map(len, (found, questions, touched, questions & released, questions - released))
+            counts.append(Count(benchmark, pool, criterion, *sizes))
     return counts
-
-
-def _answer(question: Question) -> str:
-    return question.answer_text.casefold().strip(" .")
 
 
 def _line(text: str) -> str:
@@ -199,32 +180,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Audit the pools given on the command line (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pools", required=True, nargs="+", help="Parquet of questions for training")
-    parser.add_argument(
-        "--benchmarks", required=True, nargs="*", help="Parquet of questions that must not be trained on"
-    )
+    held_out = "Parquet of questions that must not be trained on"
+    parser.add_argument("--benchmarks", required=True, nargs="*", help=held_out)
     parser.add_argument("--settings", required=True, help=f"JSON: {AuditSettings.keys()}")
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="CSV: the pairs")
     parser.add_argument("--summary", required=True, help="CSV: counts by benchmark, pool and criterion")
     arguments = parser.parse_args(argv)
     settings = AuditSettings.from_json(arguments.settings)
-    thresholds = list(settings.thresholds)
+    thresholds = settings.thresholds
     if not thresholds:
         raise UserError("--settings: thresholds is empty; give at least one similarity.")
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
     matches = find_matches(pools, benchmarks, thresholds, settings.ngram, settings.containment, arguments.processes)
     _write(arguments.output, Match, matches)
-    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, thresholds, settings.ngram))
-    caught = {(match.pool, match.question_id) for match in matches if match.caught_by in ("stem", "ngram", "both")}
+    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, thresholds, bool(settings.ngram)))
+    caught = {(match.pool, match.question_id) for match in matches if match.caught_by in CAUGHT}
     known = caught & {(match.pool, match.question_id) for match in matches if match.released}
-    say(
-        "pools",
-        f"audit: {sum(map(len, pools.values())):,} questions and "
-        f"{sum(map(len, benchmarks.values())):,} of benchmarks in, "
-        f"{len(matches):,} pairs out; {len(caught):,} questions are in a benchmark, the released "
-        f"filter sees {len(known):,} of them",
-    )
+    sizes = f"{sum(map(len, pools.values())):,} questions and {sum(map(len, benchmarks.values())):,} of benchmarks"
+    seen = f"{len(caught):,} questions are in a benchmark, the released filter sees {len(known):,} of them"
+    say("pools", f"audit: {sizes} in, {len(matches):,} pairs out; {seen}")
 
 
 if __name__ == "__main__":

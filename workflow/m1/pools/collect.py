@@ -19,18 +19,15 @@ from m1.core.progress import say
 from m1.core.records import LETTERS, Question
 from m1.pools.settings import CollectSettings, Draws, Part
 
-Numbered = tuple[int, Any]
-"""A published record and its number in the file or split, from 0."""
+Numbered = tuple[int, Any]  # a published record after its number in the file or split, from 0
 
 
 def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
     """One of two parts of a seeded shuffle: the ``first`` has ``size`` records, the ``second`` all others.
 
     So a pool and a benchmark with equal seed and size share no record: the 500/500 of PubMedQA (Table 3), where the
-    authors test on the first part and train on the second.
-
-    Raises:
-        UserError: a size beyond the number of records.
+    authors test on the first part and train on the second. A size beyond the number of records is a
+    :class:`UserError`.
     """
     if part is None:
         return list(rows)
@@ -70,7 +67,12 @@ def reorder_options(row: Parts, order: Sequence[int]) -> Parts:
     if not order:
         return row
     options = tuple(row.options[place] for place in order)
-    return row._replace(options=options, answer=LETTERS[options.index(row.options[LETTERS.index(row.answer)])])
+    return row._replace(options=options, answer=LETTERS[options.index(answer_text(row))])
+
+
+def answer_text(row: Parts) -> str:
+    """The text of the correct option."""
+    return row.options[LETTERS.index(row.answer)]
 
 
 def to_parts(
@@ -80,18 +82,17 @@ def to_parts(
     drop_invalid: bool,
     orders: Sequence[Sequence[int]] | None = None,
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
-    """Published records as parts of questions, and those refused: record (its number), field, reason, and what was
-    found.
+    """Published records as parts of questions, and those refused: number, field, reason, and what was found.
 
     Args:
         orders: of the options, by the record's number; None: as published.
 
     Raises:
-        UserError: a record is refused and ``drop_invalid`` is false; names the place, the record's number, the field
-            and what was found.
+        UserError: a record is refused and ``drop_invalid`` is false; names place, record, field and what was found.
     """
     parts: list[Parts] = []
     refused: list[dict[str, Any]] = []
+    remedy = "Correct the record, check the set's `layout`, or set `invalid` to drop to leave such records out."
     for number, raw in rows:
         try:
             if not isinstance(raw, dict):
@@ -99,10 +100,7 @@ def to_parts(
             parts.append(reorder_options(layout(raw), orders[number] if orders else ()))
         except Refused as error:
             if not drop_invalid:
-                raise UserError(
-                    f"{place}: record {number} (from 0), {error}. "
-                    "Correct the record, check the set's `layout`, or set `invalid` to drop to leave such records out."
-                ) from None
+                raise UserError(f"{place}: record {number} (from 0), {error}. {remedy}") from None
             refused.append({"record": number, "field": error.field, "reason": error.reason, "found": error.found})
     return parts, refused
 
@@ -114,25 +112,19 @@ def by_reason(refused: Iterable[dict[str, Any]]) -> dict[str, int]:
 
 def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
     """Questions with ids that do not change with the order of options or of records (but for exact repetitions)."""
-    plain = [
-        records.question_id(name, row.stem, row.context, row.options, row.options[LETTERS.index(row.answer)])
-        for row in rows
-    ]
+    plain = (records.question_id(name, row.stem, row.context, row.options, answer_text(row)) for row in rows)
     return [Question(identity, name, *row[:4]) for identity, row in zip(records.distinct_ids(plain), rows)]
 
 
 def quirks(rows: Iterable[Parts]) -> dict[str, int]:
     """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
-    counts = {
-        "equal options": 0,
-        "correct option has a twin": 0,
-        "options equal but for letter case": 0,
-        "text cleaned": 0,
-    }
+    counts = dict.fromkeys(
+        ("equal options", "correct option has a twin", "options equal but for letter case", "text cleaned"), 0
+    )
     for row in rows:
         texts = set(row.options)
         counts["equal options"] += len(texts) < len(row.options)
-        counts["correct option has a twin"] += row.options.count(row.options[LETTERS.index(row.answer)]) > 1
+        counts["correct option has a twin"] += row.options.count(answer_text(row)) > 1
         counts["options equal but for letter case"] += len({text.lower() for text in texts}) < len(texts)
         counts["text cleaned"] += row.cleaned
     return counts

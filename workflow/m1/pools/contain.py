@@ -12,12 +12,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+# An n-gram in more different ``others`` than this is a turn of phrase ("which of the following is the most likely cause
+# of this patient's ...") and does not count. Only ``others`` are asked: among the texts, one may be frequent because a
+# question has leaked in many forms.
 COMMON = 10
-"""An n-gram in more different ``others`` than this is a turn of phrase ("which of the following is the most likely
-cause of this patient's ...") and does not count. Only ``others`` are asked: among the texts, one may be frequent
-because a question has leaked in many forms."""
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 def ngrams(text: str, words: int) -> set[str]:
@@ -26,35 +24,26 @@ def ngrams(text: str, words: int) -> set[str]:
     A text of fewer words is one n-gram by itself, so that short ones are held against each other as wholes; one without
     words has none.
     """
-    found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return (
-        {" ".join(found[first : first + words]) for first in range(max(len(found) - words, 0) + 1)} if found else set()
-    )
+    found = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold())
+    firsts = range(max(len(found) - words, 0) + 1) if found else ()
+    return {" ".join(found[first : first + words]) for first in firsts}
 
 
 def pairs_by_containment(
     texts: Sequence[str], others: Sequence[str], words: int, share: float
 ) -> list[tuple[int, int, float]]:
-    """All (i, j, part), sorted, where ``part``, at least ``share``, is how much of one text's n-grams the other has,
-    too.
+    """All (i, j, part), sorted, where ``part`` is how much of one text's n-grams the other has, too: ``share`` (0 to 1)
+    or more; with 0, all that share any.
 
     The text with fewer n-grams is the one asked, so that it is all one which of both is the wrapped one. N-grams that
     are common (:data:`COMMON`) are left out on both sides first. Exact: no hashing, no sampling. Memory is for the
-    n-grams of ``others`` only.
-
-    Args:
-        texts: for training.
-        others: of benchmarks.
-        words: of an n-gram.
-        share: 0 to 1; 0 for all that share any n-gram.
+    n-grams of ``others`` (of benchmarks) only.
     """
     holders: dict[str, list[int]] = {}
     for j, other in enumerate(others):
         for gram in ngrams(other, words):
             holders.setdefault(gram, []).append(j)
-    common = {
-        gram for gram, places in holders.items() if len(places) > COMMON and len({others[j] for j in places}) > COMMON
-    }
+    common = {gram for gram, places in holders.items() if len({others[j] for j in places}) > COMMON}
     for gram in common:
         del holders[gram]
     sizes = Counter(j for places in holders.values() for j in places)

@@ -20,7 +20,7 @@ from m1.pools.settings import EvaluationSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the questions."""
+    """Write the questions (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--settings", required=True, help=f"JSON: {EvaluationSettings.keys()}")
     parser.add_argument("--output", required=True, help="Parquet of questions; their source is the benchmark")
@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lists: dict[str, list[Any]] = {}
     for row in rows:
         lists.setdefault(row["source"], []).append(row)
-    questions = []
-    counts, refused_records = {}, {}
+    questions, counts, refused_records = [], {}, {}
     for key, inside in lists.items():
         name = settings.names.get(key, key)
         parts, refused = to_parts(list(enumerate(inside)), LAYOUTS[settings.layout], f"{place}: {key}", name == key)

@@ -27,11 +27,8 @@ from m1.pools.settings import LeakSettings
 def find_leaks(
     questions: Sequence[Question], evaluation: Sequence[Question], threshold: float, processes: int = 1
 ) -> list[Question]:
-    """The questions whose prompt is close to a question of the evaluation without its options, in their order.
-
-    Args:
-        threshold: percent of similarity that is close, as for duplicates.
-    """
+    """The questions whose prompt is close, from ``threshold`` percent on, to a question of the evaluation without its
+    options; in their order."""
     from m1.pools.similar import close_pairs
 
     prompts, targets = map(question_text, questions), map(without_options, evaluation)
@@ -51,27 +48,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = LeakSettings.from_json(arguments.settings)
-    questions, _ = flat(read_all(arguments.questions))
-    evaluation, _ = flat(read_all(arguments.evaluation))
+    (questions, _), (evaluation, _) = flat(read_all(arguments.questions)), flat(read_all(arguments.evaluation))
     leaks = find_leaks(questions, evaluation, settings.threshold, arguments.processes)
     records.write(arguments.output, leaks, Question)
+    sources = dict(sorted(Counter(question.source for question in leaks).items()))
     write_manifest(
         arguments.manifest,
         inputs={Path(path).stem: path for path in [*arguments.questions, *arguments.evaluation]},
         settings=asdict(settings),
-        counts={
-            "questions": len(questions),
-            "evaluation": len(evaluation),
-            "leaks": len(leaks),
-            "sources": dict(sorted(Counter(question.source for question in leaks).items())),
-        },
+        counts={"questions": len(questions), "evaluation": len(evaluation), "leaks": len(leaks), "sources": sources},
         started=started,
     )
-    say(
-        "pools",
-        f"evaluation: {len(questions):,} questions against {len(evaluation):,} of the evaluation, "
-        f"{len(leaks):,} found in it",
-    )
+    compared = f"{len(questions):,} questions against {len(evaluation):,} of the evaluation"
+    say("pools", f"evaluation: {compared}, {len(leaks):,} found in it")
 
 
 if __name__ == "__main__":

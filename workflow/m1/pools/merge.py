@@ -19,11 +19,9 @@ from m1.core.prompts import question_text
 from m1.core.records import Question
 from m1.pools.settings import MergeSettings
 
+# The ways of looking (see :func:`find_contaminated`) that take a question out, by mode; the others are only counted.
 DECONTAMINATE = {"stem": {"stem", "ngram"}, "released": {"released"}}
-"""The ways of looking (see :func:`contaminated`) that take a question out, by mode; the others are only counted."""
-
-Pair = tuple[int, int]
-"""Place of a question for training, place of a benchmark's question."""
+Pair = tuple[int, int]  # place of a question for training, place of a benchmark's question
 
 
 def duplicates(questions: Sequence[Question], threshold: float, processes: int = 1) -> set[int]:
@@ -53,8 +51,6 @@ def find_contaminated(
     benchmark's question without options, as in the released code; a short question is then practically never caught.
 
     Args:
-        questions: for training.
-        benchmark: must not be trained on.
         threshold: percent of similarity that is close, as for duplicates.
         ngram: words of an n-gram; None: not looked for, and not in the result.
         containment: share of the n-grams; see :func:`m1.pools.contain.pairs_by_containment`.
@@ -62,18 +58,14 @@ def find_contaminated(
     from m1.pools.contain import pairs_by_containment
     from m1.pools.similar import close_pairs
 
-    targets = [without_options(question) for question in benchmark]
-    prompts, stems = [question_text(question) for question in questions], [question.stem for question in questions]
+    stems, tested = ([question.stem for question in side] for side in (questions, benchmark))
+    prompts, targets = list(map(question_text, questions)), list(map(without_options, benchmark))
     found = {
-        "stem": set(
-            close_pairs(
-                stems, [question.stem for question in benchmark], threshold, processes, "contamination, by stem"
-            )
-        ),
+        "stem": set(close_pairs(stems, tested, threshold, processes, "contamination, by stem")),
         "released": set(close_pairs(prompts, targets, threshold, processes, "contamination, as released")),
     }
     if ngram:
-        parts = pairs_by_containment([without_options(question) for question in questions], targets, ngram, containment)
+        parts = pairs_by_containment(list(map(without_options, questions)), targets, ngram, containment)
         found["ngram"] = {(i, j) for i, j, _ in parts}
     return found
 
@@ -84,11 +76,7 @@ def without_options(question: Question) -> str:
 
 
 def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
-    """Questions of each file, by the file's name.
-
-    Raises:
-        UserError: two files of one name; a file that does not hold questions.
-    """
+    """Questions of each file, by the file's name; two files of one name are a :class:`UserError`."""
     files: dict[str, list[Question]] = {}
     for path in paths:
         name = Path(path).stem
@@ -100,23 +88,16 @@ def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
 
 def flat(files: Mapping[str, Sequence[Question]]) -> tuple[list[Question], list[str]]:
     """All questions, and the name of the file of each."""
-    return [question for rows in files.values() for question in rows], [
-        name for name, rows in files.items() for _ in rows
-    ]
+    pairs = [(question, name) for name, rows in files.items() for question in rows]
+    return [question for question, _ in pairs], [name for _, name in pairs]
 
 
 def check_ids(questions: Sequence[Question], paths: Sequence[str]) -> None:
-    """Every question must have an id of its own.
-
-    Raises:
-        UserError: names the first id that comes twice, and the files.
-    """
+    """Every question must have an id of its own, else a :class:`UserError` names the first id that comes twice."""
     repeated = [identity for identity, count in Counter(question.id for question in questions).items() if count > 1]
     if repeated:
-        raise UserError(
-            f"{' '.join(paths)}: id {repeated[0]} is in two pools. Give every pool a name of "
-            "its own and collect them again."
-        )
+        remedy = "Give every pool a name of its own and collect them again."
+        raise UserError(f"{' '.join(paths)}: id {repeated[0]} is in two pools. {remedy}")
 
 
 def count_each(
@@ -130,27 +111,24 @@ def count_each(
     """Questions in and out of each pool, and what each way of looking caught, in all and for each benchmark.
 
     Args:
-        pools: questions of each.
         pool_of: pool of each distinct question.
         kept: places of the distinct questions that stay.
-        benchmarks: their names.
         benchmark_of: benchmark of each of their questions.
-        found: of :func:`contaminated`.
+        found: of :func:`find_contaminated`.
     """
     caught = {way: {place for place, _ in pairs} for way, pairs in found.items()}
     distinct, out = Counter(pool_of), Counter(pool_of[place] for place in kept)
-    return {
-        "caught": {way: len(places) for way, places in caught.items()},
-        "pools": {
-            name: {"in": len(pool), "distinct": distinct[name], "out": out[name]}
-            | {way: sum(pool_of[place] == name for place in places) for way, places in caught.items()}
-            for name, pool in pools.items()
-        },
-        "benchmarks": {
-            name: {way: len({i for i, j in pairs if benchmark_of[j] == name}) for way, pairs in found.items()}
-            for name in benchmarks
-        },
+    by_pool = {
+        name: {"in": len(pool), "distinct": distinct[name], "out": out[name]}
+        | {way: sum(pool_of[place] == name for place in places) for way, places in caught.items()}
+        for name, pool in pools.items()
     }
+    by_benchmark = {
+        name: {way: len({i for i, j in pairs if benchmark_of[j] == name}) for way, pairs in found.items()}
+        for name in benchmarks
+    }
+    in_all = {way: len(places) for way, places in caught.items()}
+    return {"caught": in_all, "pools": by_pool, "benchmarks": by_benchmark}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -184,23 +162,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{arguments.output}: no question is left of {len(collected)}. {remedy}")
     records.write(arguments.output, [distinct[place] for place in kept], Question)
 
-    counts: dict[str, Any] = {
-        "collected": len(collected),
-        "duplicates": len(gone),
-        "contaminated": len(dirty),
-        "merged": len(kept),
-        **count_each(pools, pool_of, kept, benchmarks, benchmark_of, found),
-    }
+    counts: dict[str, Any] = {"collected": len(collected), "duplicates": len(gone)}
+    counts |= {"contaminated": len(dirty), "merged": len(kept)}
+    counts |= count_each(pools, pool_of, kept, benchmarks, benchmark_of, found)
     by_way = ", ".join(f"{way} {count:,}" for way, count in counts["caught"].items())
     inputs = {Path(path).stem: path for path in arguments.pools}
     inputs |= {f"benchmark {Path(path).stem}": path for path in arguments.benchmarks}
+    told = asdict(settings)
     write_manifest(
-        arguments.manifest,
-        inputs=inputs,
-        settings=asdict(settings),
-        counts=counts,
-        started=started,
-        published=arguments.published,
+        arguments.manifest, inputs=inputs, settings=told, counts=counts, started=started, published=arguments.published
     )
     left_out = f"{len(gone):,} duplicates and {len(dirty):,} contaminated left out"
     say("pools", f"merge: {len(collected):,} questions in, {left_out}, {len(kept):,} out (caught by {by_way})")

@@ -7,8 +7,7 @@ from typing import Literal
 
 from m1.core.settings import Count, Percent, Settings, Share, Source
 
-Draws = Literal["released", "exact"]
-"""As the authors' code draws, or without its accidents."""
+Draws = Literal["released", "exact"]  # as the authors' code draws, or without its accidents
 
 
 @dataclass(frozen=True)
@@ -17,22 +16,18 @@ class Part(Settings):
 
     seed: int
     take: Literal["first", "second"]
-    size: Count
-    """Records of the first part."""
+    size: Count  # records of the first part
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollectSettings(Source):
     """One pool or benchmark: where its records are, and what becomes of them."""
 
-    layout: str
-    """A key of :data:`m1.core.layouts.LAYOUTS`."""
+    layout: str  # a key of m1.core.layouts.LAYOUTS
     part: Part | None
-    limit: Count | None
-    """Questions of a seeded sample; None for all."""
+    limit: Count | None  # questions of a seeded sample; None for all
     shuffle_options: bool
-    draws: Draws
-    """``released``: one shuffle is spent before the first record, and yes/no/maybe is shuffled, too."""
+    draws: Draws  # `released`: one shuffle is spent before the first record, and yes/no/maybe is shuffled, too
     invalid: Literal["error", "drop"]
     optional: bool
     seed: int
@@ -42,23 +37,18 @@ class CollectSettings(Source):
 class EvaluationSettings(Source):
     """The authors' evaluation file, whole."""
 
-    layout: str
-    """Of its records, a key of :data:`m1.core.layouts.LAYOUTS`."""
-    names: dict[str, str]
-    """Lists of the file to benchmarks; other lists keep their names."""
+    layout: str  # of its records, a key of m1.core.layouts.LAYOUTS
+    names: dict[str, str]  # lists of the file to benchmarks; other lists keep their names
 
 
 @dataclass(frozen=True)
 class MergeSettings(Settings):
     """Deduplication and decontamination; keys of ``merge``."""
 
-    threshold: Percent
-    """Indel similarity."""
+    threshold: Percent  # indel similarity
     decontaminate: Literal["stem", "released"]
-    ngram: Count | None
-    """Words of an n-gram; None for no n-grams."""
-    containment: Share
-    """Of n-grams in common."""
+    ngram: Count | None  # words of an n-gram; None for no n-grams
+    containment: Share  # of n-grams in common
 
 
 @dataclass(frozen=True)
@@ -74,5 +64,4 @@ class AuditSettings(Settings):
 
     ngram: Count | None
     containment: Share
-    thresholds: tuple[Percent, ...]
-    """Similarities; at least one."""
+    thresholds: tuple[Percent, ...]  # similarities; at least one

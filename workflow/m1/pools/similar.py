@@ -16,7 +16,7 @@ bounds on the distance leave few pairs to compute, and miss none:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,26 +31,15 @@ from rapidfuzz.process import cdist
 from m1.core.errors import UserError
 from m1.core.progress import Progress
 
-FEW, MANY = 12, 48
-"""Bins of characters of the first and the second bound."""
-THIRD = 3
-"""Texts are thinned to the characters of every third of the many bins."""
-CROWD = 1000
-"""From so many pairs of a tile on, texts are thinned (at low thresholds, where counts leave long texts together)."""
-CODES = 1024
-"""Characters are told apart by their code modulo this; for a bound, any grouping of characters will do."""
-ROWS, COLUMNS = 64, 4096
-"""A tile of pairs that the first bound is computed for at a time: long rows for speed, yet within the second-level
-cache."""
-TASKS = 32
-"""Parts of the work for each process, so that all end at about the same time."""
-BYTES = 64
-"""Up to this allowed distance sums are kept in bytes. They may wrap round, which makes some look smaller; beyond, too
-many would."""
-ALONE = 4e8
-"""Up to so many pairs one process is done before others would have started (about 0.2 s)."""
-SLACK = 1e-6
-"""Room for the rounding of floats, so that a bound never drops a pair that lies exactly at the threshold."""
+FEW, MANY = 12, 48  # bins of characters of the first and the second bound
+THIRD = 3  # texts are thinned to the characters of every third of the many bins
+CROWD = 1000  # pairs of a tile from which on texts are thinned (at low thresholds: counts leave long texts together)
+CODES = 1024  # characters are told apart by their code modulo this; for a bound, any grouping of characters will do
+ROWS, COLUMNS = 64, 4096  # a tile of pairs for the first bound: long rows for speed, yet within the second-level cache
+TASKS = 32  # parts of the work for each process, so that all end at about the same time
+BYTES = 64  # allowed distance up to which sums are bytes: some wrap round and look smaller; beyond, too many would
+ALONE = 4e8  # up to so many pairs one process is done before others would have started (about 0.2 s)
+SLACK = 1e-6  # room for the rounding of floats, so that a bound never drops a pair that lies exactly at the threshold
 
 Pair = tuple[int, int]
 Places = NDArray[np.int64]
@@ -68,14 +57,11 @@ def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, p
     Raises:
         UserError: a process was killed.
     """
-    groups = _groups(texts)
-    bins = _bins(texts)
+    groups, bins = _groups(texts), _bins(texts)
     corpus = _Corpus.of(list(groups), bins)
     firsts = [places[0] for places in groups.values()]  # rising, so the later of two texts is the later of their groups
-    later = {
-        firsts[number]
-        for number in _run_all(_Search(bins, corpus, corpus, threshold, later_only=True), processes, progress)
-    }
+    search = _Search(bins, corpus, corpus, threshold, later_only=True)
+    later = {firsts[number] for number in _run_all(search, processes, progress)}
     return later.union(*(places[1:] for places in groups.values()))
 
 
@@ -84,13 +70,11 @@ def close_pairs(
 ) -> list[Pair]:
     """All pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted. Arguments and errors as in
     :func:`later_of_close`."""
-    rows, columns = _groups(others), _groups(texts)
-    bins = _bins(texts)
+    rows, columns, bins = _groups(others), _groups(texts), _bins(texts)
     search = _Search(bins, _Corpus.of(list(rows), bins), _Corpus.of(list(columns), bins), threshold)
     of_row, of_column = list(rows.values()), list(columns.values())
-    return sorted(
-        (i, j) for row, column in _run_all(search, processes, progress) for i in of_column[column] for j in of_row[row]
-    )
+    found = _run_all(search, processes, progress)
+    return sorted((i, j) for row, column in found for i in of_column[column] for j in of_row[row])
 
 
 def _groups(texts: Iterable[str]) -> dict[str, list[int]]:
@@ -102,8 +86,7 @@ def _groups(texts: Iterable[str]) -> dict[str, list[int]]:
 
 
 def _bins(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """(CODES,) bin of every code: the most frequent ones alone, all rare ones in the last bin. A sample tells the
-    frequent ones."""
+    """(CODES,) bin of every code: the most frequent ones of a sample alone, all others in the last bin."""
     counts = np.bincount(_codes(texts[:: 1 + len(texts) // 8192]), minlength=CODES)
     bins = np.full(CODES, MANY - 1, dtype=np.uint8)
     bins[np.argsort(-counts, kind="stable")[: MANY - 1]] = np.arange(MANY - 1)
@@ -118,15 +101,11 @@ def _codes(texts: Iterable[str]) -> NDArray[np.uint32]:
 class _Corpus:
     """Different texts sorted by length, with their counts of characters."""
 
-    order: Places
-    """(n,) number of the text at each place."""
+    order: Places  # (n,) number of the text at each place
     texts: list[str]
-    lengths: NDArray[np.float64]
-    """(n,) characters, rising; floats, as the bounds that they are searched for."""
-    few: NDArray[np.int16]
-    """(FEW, n) counts, a row to a bin: windows of a row lie together in memory."""
-    many: NDArray[np.uint8]
-    """(n, MANY) counts modulo 256, a row to a text: what the first bound leaves are rows here and there."""
+    lengths: NDArray[np.float64]  # (n,) characters, rising; floats, as the bounds that they are searched for
+    few: NDArray[np.int16]  # (FEW, n) counts, a row to a bin: windows of a row lie together in memory
+    many: NDArray[np.uint8]  # (n, MANY) counts modulo 256, a row to a text: the first bound leaves rows here and there
 
     @classmethod
     def of(cls, texts: Sequence[str], bins: NDArray[np.uint8]) -> _Corpus:
@@ -140,9 +119,8 @@ class _Corpus:
             rows = np.repeat(np.arange(len(some)), [len(text) for text in some])
             counts = np.bincount(rows * MANY + bins[_codes(some)], minlength=len(some) * MANY).reshape(-1, MANY)
             many[block] = counts
-            few[:, block] = (
-                counts.reshape(-1, MANY // FEW, FEW).sum(axis=1).T
-            )  # every twelfth rank, so that all are about equally full
+            # A bin of the few has every twelfth rank, so that all are about equally full.
+            few[:, block] = counts.reshape(-1, MANY // FEW, FEW).sum(axis=1).T
         return cls(order, ordered, lengths, few, many)
 
 
@@ -154,24 +132,18 @@ class _Search:
     left: _Corpus
     right: _Corpus
     threshold: float
-    later_only: bool = False
-    """Left and right are one corpus; of its pairs only enough are found to know every later text."""
+    later_only: bool = False  # left and right are one corpus, of whose pairs only enough for the later texts are found
 
     def __post_init__(self) -> None:
-        self.far = 1 - self.threshold / 100
-        """The largest indel distance, as a share of both lengths together."""
-        self.gone = np.zeros(len(self.right.texts), dtype=np.bool_)
-        """(n,) places of texts that are known to be the later of a close pair."""
+        self.far = 1 - self.threshold / 100  # the largest indel distance, as a share of both lengths together
+        self.gone = np.zeros(len(self.right.texts), dtype=np.bool_)  # (n,) texts known to be the later of a close pair
 
     def run(self, task: range) -> list[Any]:
         """Numbers in left and right of the close pairs whose row is in ``task``; with ``later_only``, the later numbers
         not known yet."""
         if not self.later_only:
-            return [
-                pair
-                for i, j in self._found(task)
-                for pair in zip(self.left.order[i].tolist(), self.right.order[j].tolist())
-            ]
+            tiles = ((self.left.order[i].tolist(), self.right.order[j].tolist()) for i, j in self._found(task))
+            return [pair for rows, columns in tiles for pair in zip(rows, columns)]
         known = self.gone.copy()
         for i, j in self._found(task):
             self.gone[self._later(i, j)] = True
@@ -189,29 +161,20 @@ class _Search:
 
     def _windows(self, rows: Places) -> Iterator[Places]:
         """Columns whose length lets them be close to one of the rows, up to COLUMNS at a time."""
-        reach = self.threshold / (
-            200 - self.threshold
-        )  # the smallest share that the shorter length can be of the longer
-        start = (
-            rows[0] + 1
-            if self.later_only
-            else np.searchsorted(self.right.lengths, self.left.lengths[rows[0]] * reach - SLACK)
-        )
-        stop = np.searchsorted(self.right.lengths, (self.left.lengths[rows[-1]] + SLACK) / reach, side="right")
+        reach = self.threshold / (200 - self.threshold)  # the smallest share that the shorter length can be of a longer
+        shortest, longest = self.left.lengths[rows[[0, -1]]]
+        start = rows[0] + 1 if self.later_only else np.searchsorted(self.right.lengths, shortest * reach - SLACK)
+        stop = np.searchsorted(self.right.lengths, (longest + SLACK) / reach, side="right")
         for edge in range(int(start), int(stop), COLUMNS):
             columns = np.arange(edge, min(edge + COLUMNS, int(stop)))
-            if (
-                self.later_only and self.gone[rows].all()
-            ):  # then news can only come of texts that are later and not gone
+            if self.later_only and self.gone[rows].all():  # news can only come of texts that are later and not gone
                 columns = columns[~self.gone[columns] & (self.right.order[columns] > self.left.order[rows].min())]
             if columns.size:
                 yield columns
 
     def _perhaps_near(self, rows: Places, columns: Places) -> tuple[Places, Places]:
         """Rows and columns of the pairs within the bound of the few bins."""
-        most = int(
-            (self.left.lengths[rows[-1]] + self.right.lengths[columns[-1]]) * self.far + SLACK
-        )  # of any pair of the tile
+        most = int(self._room(rows[-1], columns[-1]))  # of any pair of the tile
         signed, unsigned = (np.int8, np.uint8) if most <= BYTES else (np.int16, np.uint16)
         whole = slice(columns[0], columns[-1] + 1)
         several = self.right.few[:, whole if columns.size == whole.stop - whole.start else columns].astype(signed)
@@ -237,16 +200,14 @@ class _Search:
         if i.size < CROWD:
             return i, j
         (rows, row), (columns, column) = np.unique(i, return_inverse=True), np.unique(j, return_inverse=True)
-        left, right = (
-            self._near_when_thinned([self.left.texts[i] for i in rows]),
-            self._near_when_thinned([self.right.texts[j] for j in columns]),
-        )
+        left = self._thinned([self.left.texts[i] for i in rows])
+        right = self._thinned([self.right.texts[j] for j in columns])
         a, b = self.left.many, self.right.many
         room = self._room(i, j) - _difference(a[i], b[j]) + _difference(a[:, ::THIRD][i], b[:, ::THIRD][j])
         within = _by_rows(Indel.distance, left, right, row, column, int(room.max()), np.int32) <= room
         return i[within], j[within]
 
-    def _near_when_thinned(self, texts: Sequence[str]) -> list[bytes]:
+    def _thinned(self, texts: Sequence[str]) -> list[bytes]:
         """What is left of each text when only characters of every third bin stay, each as the number of its bin."""
         codes = self.bins[_codes(texts)]
         stay = codes % THIRD == 0
@@ -259,10 +220,7 @@ class _Search:
         return (self.left.lengths[i] + self.right.lengths[j]) * self.far + SLACK
 
     def _close(self, i: Places, j: Places) -> tuple[Places, Places]:
-        """Those of the pairs that are close."""
-        cutoff = max(
-            self.threshold - 0.01, 0
-        )  # the ratios are doubles, but rapidfuzz rounds their cutoff to single precision
+        cutoff = max(self.threshold - 0.01, 0)  # ratios are doubles; rapidfuzz rounds the cutoff to single precision
         close = _by_rows(fuzz.ratio, self.left.texts, self.right.texts, i, j, cutoff, np.float64) >= self.threshold
         return i[close], j[close]
 
@@ -273,13 +231,7 @@ def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint16
 
 
 def _by_rows(
-    scorer: Callable[..., Any],
-    left: Sequence[Text],
-    right: Sequence[Text],
-    i: Places,
-    j: Places,
-    cutoff: float,
-    dtype: Any,
+    scorer: Any, left: Sequence[Text], right: Sequence[Text], i: Places, j: Places, cutoff: float, dtype: Any
 ) -> NDArray[Any]:
     """(n,) score of each pair, or beyond the cutoff; pairs of a row follow each other, and its text is prepared once
     for all of them."""
@@ -305,11 +257,10 @@ def _run_all(search: _Search, processes: int, progress: str | None) -> list[Any]
     rows = len(search.left.texts)
     size = -(-rows // (processes * TASKS * ROWS)) * ROWS or ROWS
     tasks = [range(first, min(first + size, rows)) for first in range(0, rows, size)]
+    results = _results(search, tasks, processes if rows * len(search.right.texts) > ALONE else 1)
+    found: list[Any] = []
     with Progress(progress, rows, "texts") if progress else nullcontext() as line:
-        found: list[Any] = []
-        for task, part in zip(
-            tasks, _results(search, tasks, processes if rows * len(search.right.texts) > ALONE else 1)
-        ):
+        for task, part in zip(tasks, results):
             found += part
             if line:
                 line.advance(len(task))
@@ -329,15 +280,12 @@ def _results(search: _Search, tasks: Sequence[range], processes: int) -> Iterato
         with ProcessPoolExecutor(processes, context, _take, (search,)) as executor:
             yield from executor.map(_run, tasks)
     except BrokenProcessPool:
-        raise UserError(
-            f"comparing {len(search.right.texts):,} texts: one of {processes} processes was killed, "
-            "perhaps for want of memory. "
-            "Run again with fewer cores or more memory."
-        ) from None
+        found = f"one of {processes} processes was killed, perhaps for want of memory"
+        remedy = "Run again with fewer cores or more memory."
+        raise UserError(f"comparing {len(search.right.texts):,} texts: {found}. {remedy}") from None
 
 
-_search: _Search
-"""What a process works on, given once as it starts."""
+_search: _Search  # what a process works on, given once as it starts
 
 
 def _take(search: _Search) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import reduce
 from operator import add
 
-from m1.client.complete import Completion, Provider, Request, Spending, add_call_arguments, complete_all
+from m1.client.complete import Provider, Request, Spending, add_call_arguments, complete_all
 from m1.core import records
 from m1.core.counts import PUBLISHED
 from m1.core.errors import UserError, run
@@ -21,19 +21,13 @@ from m1.core.records import Domain, Question, Trace
 from m1.core.store import Store
 from m1.select.rubrics import Qualifiers, final_code, read_qualifiers, read_task, user_turn, with_notes
 
-FAILED_SHARE = 0.01
-"""More than this share of questions without a domain is an error: the sampling would lose them."""
+FAILED_SHARE = 0.01  # more than this share of questions without a domain is an error: the sampling would lose them
 
 
 def label(
-    questions: Sequence[Question],
-    task: str,
-    qualifiers: Qualifiers,
-    provider: Provider,
-    store: Store,
+    questions: Sequence[Question], task: str, qualifiers: Qualifiers, provider: Provider, store: Store
 ) -> tuple[dict[str, str], Spending]:
-    """Question id to code; questions whose answer names no code are asked again, up to ``max_retries`` times, and then
-    left out.
+    """Question id to code; a question whose answer names none is asked ``max_retries`` times more, and then left out.
 
     Asking again differs in the seed (1, 2, ...), so that it is another call, for the provider and for the store.
     """
@@ -49,22 +43,16 @@ def label(
         completions, spending = complete_all(requests, provider, store, title)
         spendings.append(spending)
         for question, completion in zip(waiting, completions):
-            code = _code(completion)
-            if code in qualifiers:
+            code = final_code(completion.answer)
+            if code in qualifiers and completion.finish_reason != "length":
                 codes[question.id] = code
     return codes, reduce(add, spendings)
 
 
-def _code(completion: Completion) -> str:
-    return (final_code(completion.answer) or "") if completion.finish_reason != "length" else ""
-
-
 def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Question]:
-    """The questions with a correct trace, in the order of the traces.
+    """The questions (Parquet files ``paths``) with a correct trace (``samples``), in the order of the traces.
 
     Args:
-        samples: Parquet of traces.
-        paths: Parquet files of questions.
         leaks: Parquet of questions that are left out, since the evaluation has them, too; None for none.
 
     Raises:
@@ -73,33 +61,22 @@ def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Q
     known = {question.id: question for path in paths for question in records.read(path, Question)}
     wanted = dict.fromkeys(trace.question_id for trace in records.read(samples, Trace) if trace.verdict == "correct")
     if unknown := [identity for identity in wanted if identity not in known]:
-        raise UserError(
-            f"{samples}: question {unknown[0]} is in none of {', '.join(paths)} "
-            f"({len(unknown):,} such). Give the files that the traces were made from."
-        )
+        found = f"question {unknown[0]} is in none of {', '.join(paths)} ({len(unknown):,} such)"
+        raise UserError(f"{samples}: {found}. Give the files that the traces were made from.")
     left_out = {question.id for question in records.read(leaks, Question)} if leaks else set()
     return [known[identity] for identity in wanted if identity not in left_out]
 
 
 def check_failures(failed: Sequence[str], asked: int, provider: Provider, qualifiers: str, prompt: str) -> None:
-    """Refuse to go on without the domain of too many questions.
+    """Refuse, by a :class:`UserError`, to go on where more than :data:`FAILED_SHARE` of the questions failed (ids).
 
-    Args:
-        failed: ids of the questions whose answer names no code.
-        asked: number of questions.
-        qualifiers: file of the codes.
-        prompt: file of the prompt.
-
-    Raises:
-        UserError: more than :data:`FAILED_SHARE` failed.
+    ``qualifiers`` and ``prompt`` are the files of the codes and of the prompt.
     """
     if len(failed) > FAILED_SHARE * asked:
-        raise UserError(
-            f"{provider.name}: {len(failed):,} of {asked:,} answers name no code of "
-            f"{qualifiers}, also when asked again "
-            f"{provider.max_retries} times; the first is question {failed[0]}. "
-            f"Check the prompt {prompt}, labeller.max_tokens and the model."
-        )
+        found = f"{len(failed):,} of {asked:,} answers name no code of {qualifiers}"
+        again = f"also when asked again {provider.max_retries} times; the first is question {failed[0]}"
+        remedy = f"Check the prompt {prompt}, labeller.max_tokens and the model."
+        raise UserError(f"{provider.name}: {found}, {again}. {remedy}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -131,30 +108,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     domains = [Domain(identity, codes[identity], qualifiers[codes[identity]][0]) for identity in labelled]
     records.write(arguments.output, domains, Domain)
     counts = Counter(domain.name for domain in domains)
+    inputs = {f"questions {number}": path for number, path in enumerate(arguments.questions, start=1)}
+    inputs |= {name: getattr(arguments, name) for name in ("samples", "qualifiers", "prompt")}
+    inputs |= {name: path for name, path in (("leaks", arguments.leaks), ("notes", provider.notes)) if path}
+    by_domain = {name: counts[name] for name, _ in qualifiers.values()}
     write_manifest(
         arguments.manifest,
-        inputs={
-            **{f"questions {number}": path for number, path in enumerate(arguments.questions, start=1)},
-            **{name: getattr(arguments, name) for name in ("samples", "qualifiers", "prompt")},
-            **{name: path for name, path in (("leaks", arguments.leaks), ("notes", provider.notes)) if path},
-        },
+        inputs=inputs,
         settings={**arguments.labeller, **arguments.calls},
-        counts={
-            "questions": len(questions),
-            "labelled": len(domains),
-            "domains": {name: counts[name] for name, _ in qualifiers.values()},
-        },
+        counts={"questions": len(questions), "labelled": len(domains), "domains": by_domain},
         started=started,
         published=arguments.published,
         failed=failed,
         spending=asdict(spending),
     )
-    say(
-        "domains",
-        f"{len(questions):,} questions → {len(domains):,} in {len(counts)} of {len(qualifiers)} domains"
-        + (f" ({len(failed):,} without one)" if failed else "")
-        + f" · {spending}",
-    )
+    lost = f" ({len(failed):,} without one)" if failed else ""
+    out = f"{len(domains):,} in {len(counts)} of {len(qualifiers)} domains{lost}"
+    say("domains", f"{len(questions):,} questions → {out} · {spending}")
 
 
 if __name__ == "__main__":

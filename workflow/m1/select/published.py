@@ -23,9 +23,8 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from m1.core import records, sources
@@ -33,48 +32,34 @@ from m1.core.errors import UserError, run
 from m1.core.files import digest, write_manifest
 from m1.core.progress import say
 from m1.core.records import Sample
+from m1.select.sample import count_samples
 from m1.select.settings import PublishedSettings
 
-RULE = "published"
-"""The sampling rule of every sample that is taken over."""
-
-_OPTION = re.compile(r"^([A-N])\. ", re.MULTILINE)
+RULE = "published"  # the sampling rule of every sample that is taken over
 
 
 def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset: str) -> list[Sample]:
-    """Published records as samples, in their order.
+    """Published records in the layout above as samples, in their order.
+
+    An id is a digest of source and prompt; a second sample with an equal prompt of the same source gets ``-2``.
 
     Args:
-        rows: records in the layout above.
         place: file or data set, for messages.
         pools: hub id of a training pool to its key in this run; ``*`` for any other.
-        subset: name of the subset.
-
-    Returns:
-        Samples whose ids are digests of source and prompt; a second one with an equal prompt of the same source gets
-        ``-2``.
 
     Raises:
-        UserError: a record that cannot be a sample; names the place, its number (from 0), the field, what was found and
-            the remedy.
+        UserError: a record that cannot be a sample; names place, number (from 0), field, what was found and the remedy.
     """
     found = [_sample(row, f"{place}: record {number} (from 0)", pools, subset) for number, row in enumerate(rows)]
     if not found:
-        raise UserError(
-            f"{place}: no record in it, so subset {subset} would be empty. Check the entry's `split` and `where`."
-        )
-    return [
-        Sample(identity, sample.source, sample.domain, sample.prompt, sample.thinking, sample.answer, subset, RULE, 0)
-        for identity, sample in zip(records.distinct_ids(sample.id for sample in found), found)
-    ]
+        empty = f"no record in it, so subset {subset} would be empty"
+        raise UserError(f"{place}: {empty}. Check the entry's `split` and `where`.")
+    ids = records.distinct_ids(sample.id for sample in found)
+    return [replace(sample, id=identity) for identity, sample in zip(ids, found)]
 
 
 def rename(rows: Iterable[Any], fields: Mapping[str, str]) -> list[Any]:
-    """Records with the fields of the layout under its names.
-
-    Args:
-        fields: name in the layout to name in the records.
-    """
+    """Records with the fields of the layout under its names; ``fields``: name in the layout to name in the records."""
     names = {own: name for name, own in fields.items()}
     return [
         {names.get(own, own): value for own, value in row.items()} if isinstance(row, dict) else row for row in rows
@@ -83,30 +68,22 @@ def rename(rows: Iterable[Any], fields: Mapping[str, str]) -> list[Any]:
 
 def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Sample:
     if not isinstance(row, Mapping):
-        raise UserError(
-            f"{where}: a {type(row).__name__}, not an object with fields. Give a data set in the layout "
-            "of m1k-tokenized."
-        )
-    prompt, thinking, answer, hub = (
-        _text(row, field, where) for field in ("prompt", "reasoning", "distilled_answer_string", "source")
-    )
+        found = f"a {type(row).__name__}, not an object with fields"
+        raise UserError(f"{where}: {found}. Give a data set in the layout of m1k-tokenized.")
+    fields = ("prompt", "reasoning", "distilled_answer_string", "source")
+    prompt, thinking, answer, hub = (_text(row, field, where) for field in fields)
     pool = pools.get(hub, pools.get("*"))
     if pool is None:
-        raise UserError(
-            f"{where}, field 'source': {hub!r} is none of the known pools "
-            f"{', '.join(pools) or '(none)'}. Name its pool in `sources`."
-        )
-    letter, options = row.get("answer_letter"), _OPTION.findall(prompt)
+        found = f"{hub!r} is none of the known pools {', '.join(pools) or '(none)'}"
+        raise UserError(f"{where}, field 'source': {found}. Name its pool in `sources`.")
+    letter, options = row.get("answer_letter"), re.findall(r"^([A-N])\. ", prompt, re.MULTILINE)
     if "A" in options and letter not in options:  # a prompt in another form tells no letters
-        raise UserError(
-            f"{where}, field 'answer_letter': {letter!r} is not among the options of its prompt, {', '.join(options)}. "
-            "Correct the record or leave it out."
-        )
+        found = f"{letter!r} is not among the options of its prompt, {', '.join(options)}"
+        raise UserError(f"{where}, field 'answer_letter': {found}. Correct the record or leave it out.")
     domain = row.get("domain_name")
     if domain is not None and not isinstance(domain, str):
-        raise UserError(
-            f"{where}, field 'domain_name': {domain!r}; it must be the name of a MeSH qualifier, or absent."
-        )
+        remedy = "it must be the name of a MeSH qualifier, or absent."
+        raise UserError(f"{where}, field 'domain_name': {domain!r}; {remedy}")
     return Sample(digest([pool, prompt])[:16], pool, domain or "", prompt, thinking, answer, subset, RULE, 0)
 
 
@@ -114,10 +91,8 @@ def _text(row: Mapping[str, Any], field: str, where: str) -> str:
     value = row.get(field)
     if not isinstance(value, str) or not value.strip():
         held = f"{value!r} found" if field in row else f"there is none among {', '.join(row)}"
-        raise UserError(
-            f"{where}, field '{field}': a text is needed; {held}. Correct it, or give a data set in the "
-            "layout of m1k-tokenized."
-        )
+        remedy = "Correct it, or give a data set in the layout of m1k-tokenized."
+        raise UserError(f"{where}, field '{field}': a text is needed; {held}. {remedy}")
     return value
 
 
@@ -143,12 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.manifest,
         inputs={"published": settings.path} if settings.path and rows else {},
         settings={"subset": arguments.subset, **asdict(settings)},
-        counts={
-            "published": len(rows),
-            "samples": len(samples),
-            "sources": dict(sorted(Counter(sample.source for sample in samples).items())),
-            "domains": dict(sorted(Counter(sample.domain for sample in samples if sample.domain).items())),
-        },
+        counts={"published": len(rows), **count_samples(samples)},
         started=started,
     )
     say("select", f"{arguments.subset}: {len(samples):,} samples taken over as published from {place}")

@@ -11,11 +11,8 @@ from m1.core.errors import UserError
 from m1.core.prompts import question_text
 from m1.core.records import Question
 
-QUESTION, RUBRICS = "## Question", "## Classification rubrics"
-"""Headings of the user turn, as in the released code."""
-
-Qualifiers = dict[str, tuple[str, str]]
-"""Code to name and scope note."""
+QUESTION, RUBRICS = "## Question", "## Classification rubrics"  # headings of the user turn, as in the released code
+Qualifiers = dict[str, tuple[str, str]]  # code to name and scope note
 
 
 def read_qualifiers(path: str | Path) -> Qualifiers:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from m1.core import records
 from m1.core.counts import PUBLISHED
@@ -38,21 +39,17 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
             raise UserError(f"--settings: size is null; rule {rule} needs a number.")
         return list(samples)
     if size > len(samples):
-        raise UserError(
-            f"--settings: size is {size}, but there are only {len(samples)} correct traces. Ask for "
-            "fewer, or distill more questions."
-        )
+        found = f"size is {size}, but there are only {len(samples)} correct traces"
+        raise UserError(f"--settings: {found}. Ask for fewer, or distill more questions.")
     if rule == "first":
         return list(samples[:size])
     if rule in {"all", "random"}:
         return [samples[place] for place in permutation(len(samples), seed)[:size]]
-    unlabelled = [sample.id for sample in samples if not sample.domain]
-    if unlabelled:
-        raise UserError(
-            f"--domains: {len(unlabelled)} of {len(samples)} correct traces have no domain (the first: "
-            f"question {unlabelled[0]}). "
-            f"Rule {rule} needs all; run the labelling again."
+    if unlabelled := [sample.id for sample in samples if not sample.domain]:
+        found = (
+            f"{len(unlabelled)} of {len(samples)} correct traces have no domain (the first: question {unlabelled[0]})"
         )
+        raise UserError(f"--domains: {found}. Rule {rule} needs all; run the labelling again.")
     groups = [(sample.domain, sample.source) if rule == "domain_source" else (sample.domain,) for sample in samples]
     return [samples[place] for place in balanced(groups, size, seed)]
 
@@ -78,27 +75,26 @@ def correct_samples(
     correct = {trace.question_id: trace for trace in traces if trace.verdict == "correct"}
     names = {domain.question_id: domain.name for domain in domains}
     known = {question.id: question for question in questions}
-    lost = [identity for identity in correct if identity not in known]
-    if lost:
-        raise UserError(
-            f"--questions: {len(lost)} correct traces have no question there (the first: {lost[0]}). Give "
-            "the file they were drawn from."
-        )
-    return [
-        Sample(
-            id=identity,
-            source=question.source,
-            domain=names.get(identity, ""),
-            prompt=question_text(question),
-            thinking=correct[identity].thinking,
-            answer=correct[identity].answer,
-            subset=subset,
-            rule=rule,
-            seed=seed,
-        )
-        for identity, question in known.items()
-        if identity in correct and identity not in leaks
-    ]
+    if lost := [identity for identity in correct if identity not in known]:
+        found = f"{len(lost)} correct traces have no question there (the first: {lost[0]})"
+        raise UserError(f"--questions: {found}. Give the file they were drawn from.")
+    samples = []
+    for identity, question in known.items():
+        if identity in correct and identity not in leaks:
+            texts = question_text(question), correct[identity].thinking, correct[identity].answer
+            samples.append(Sample(identity, question.source, names.get(identity, ""), *texts, subset, rule, seed))
+    return samples
+
+
+def count_samples(samples: Sequence[Sample]) -> dict[str, Any]:
+    """How many samples there are, in all and by source and domain: for a manifest."""
+    sources = Counter(sample.source for sample in samples)
+    domains = Counter(sample.domain for sample in samples if sample.domain)
+    return {
+        "samples": len(samples),
+        "sources": dict(sorted(sources.items())),
+        "domains": dict(sorted(domains.items())),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -146,13 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.manifest,
         inputs={name: path for name, path in inputs.items() if path},
         settings={"subset": arguments.subset, **asdict(settings)},
-        counts={
-            "correct": len(correct),
-            "leaks": len(correct & leaks),
-            "samples": len(chosen),
-            "sources": dict(sorted(Counter(sample.source for sample in chosen).items())),
-            "domains": dict(sorted(Counter(sample.domain for sample in chosen if sample.domain).items())),
-        },
+        counts={"correct": len(correct), "leaks": len(correct & leaks), **count_samples(chosen)},
         started=started,
         published=arguments.published,
     )

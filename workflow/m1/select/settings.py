@@ -13,8 +13,7 @@ class SampleSettings(Settings):
     """How a subset is drawn from the traces; an entry of ``subsets``, and the seed."""
 
     rule: Literal["all", "first", "random", "domain", "domain_source"]
-    size: Count | None
-    """Samples; None for all, or where another subset gives the number."""
+    size: Count | None  # samples; None for all, or where another subset gives the number
     seed: int
 
 
@@ -22,9 +21,6 @@ class SampleSettings(Settings):
 class PublishedSettings(Source):
     """Where a published subset is; an entry of ``data``."""
 
-    sources: dict[str, str]
-    """What the set calls a training pool (a hub id) to its key in this run; ``*`` for any other."""
-    fields: dict[str, str] = field(default_factory=dict)
-    """Field of the layout to what the set calls it, where that is another name."""
-    optional: bool = False
-    """Without the set there are no samples, and the run goes on."""
+    sources: dict[str, str]  # what the set calls a training pool (a hub id) to its key in this run; `*` for any other
+    fields: dict[str, str] = field(default_factory=dict)  # field of the layout to what the set calls it, if otherwise
+    optional: bool = False  # without the set there are no samples, and the run goes on

@@ -48,7 +48,7 @@ def batches(examples: list[Example], size: int) -> Iterator[list[Example]]:
 def pretrain(
     documents: list[dict[str, Any]], tokenizer: Any, settings: PretrainSettings, title: str
 ) -> tuple[Any, float]:
-    """A new model (float32), trained on the documents in order, and the mean loss over the last 2 % of its steps."""
+    """A new model (float32) trained on the documents, in order, and its mean loss over the last 2 % of the steps."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
