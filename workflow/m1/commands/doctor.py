@@ -38,7 +38,6 @@ WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
 checkpoints."""
 ROOM = 1.3
 """Times what must be held: room for activations and for the key-value cache, at the least."""
-HUB_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,9 @@ class Finding:
     """What it is needed for, and the remedy, where it is missing; empty where all is well."""
     stops_demo: bool = False
 
-
-def line(finding: Finding) -> str:
-    """A finding as it is shown."""
-    state, need = ("missing", f": {finding.need}") if finding.need else ("ok", "")
-    return f"{state:8}{finding.name:12}{finding.found}{need}"
+    def __str__(self) -> str:
+        state, need = ("missing", f": {self.need}") if self.need else ("ok", "")
+        return f"{state:8}{self.name:12}{self.found}{need}"
 
 
 def machine() -> Iterator[Finding]:
@@ -72,9 +69,8 @@ def machine() -> Iterator[Finding]:
         yield Finding("packages", ", ".join(lacking[:5]) or "all of requirements.txt, as pinned", need, True)
     free = shutil.disk_usage(ROOT).free / 1e9
     wanted = DEMO_GB + (0 if environment else PACKAGES_GB)
-    yield Finding(
-        "disk", f"{free:,.0f} GB free", "" if free >= wanted else f"the demo needs {wanted:.0f} GB; make room", True
-    )
+    need = "" if free >= wanted else f"the demo needs {wanted:.0f} GB; make room"
+    yield Finding("disk", f"{free:,.0f} GB free", need, True)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     need = "" if memory >= DEMO_MEMORY_GB else f"the demo needs {DEMO_MEMORY_GB:.0f} GB; use a larger machine"
     yield Finding("memory", f"{memory:,.0f} GB", need, True)
@@ -92,17 +88,14 @@ PROGRAMS = (
 
 def packages() -> list[str]:
     """Packages of requirements.txt that are not there as pinned."""
-    lacking = []
-    for name, version in re.findall(
-        r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
-    ):
+    lacking, pins = [], (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", pins, re.MULTILINE):
         try:
             found = importlib.metadata.version(name)
+            if found.partition("+")[0] != version:
+                lacking.append(f"{name} {found}, not {version}")
         except importlib.metadata.PackageNotFoundError:
             lacking.append(f"no {name}")
-            continue
-        if found.partition("+")[0] != version:
-            lacking.append(f"{name} {found}, not {version}")
     return lacking
 
 
@@ -159,11 +152,8 @@ def gpu_demands(run: Run) -> Iterator[tuple[str, int, float]]:
             shared = max(1, nodes * training) if recipe["train"]["strategy"].startswith("fsdp") else 1
             yield name, training, ROOM * TRAINING * size / shared
     for name, model in run.screening_models.items():
-        yield (
-            f"screen.models.{name}",
-            run.screening_gpus(name),
-            ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1),
-        )
+        memory = ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1)
+        yield f"screen.models.{name}", run.screening_gpus(name), memory
 
 
 def check_gpus(run: Run, there: list[float]) -> Iterator[Finding]:
@@ -197,16 +187,9 @@ def check_weights(run: Run) -> Iterator[Finding]:
     for places in disks.values():
         free = shutil.disk_usage(nearest_folder(places[0][0])).free / 1e9
         wanted = sum(one for _, one in places)
-        need = (
-            ""
-            if free > wanted
-            else "for models; make room, or name a larger disk by HF_HOME, `scratch`, `store` or `pathvars`"
-        )
-        yield Finding(
-            "weights",
-            f"{wanted:,.0f} GB wanted in {join_names([str(place) for place, _ in places])}, {free:,.0f} GB free",
-            need,
-        )
+        asked = f"{wanted:,.0f} GB wanted in {join_names([str(place) for place, _ in places])}"
+        remedy = "for models; make room, or name a larger disk by HF_HOME, `scratch`, `store` or `pathvars`"
+        yield Finding("weights", f"{asked}, {free:,.0f} GB free", "" if free > wanted else remedy)
 
 
 def nearest_folder(place: Path) -> Path:
@@ -230,9 +213,8 @@ def room(run: Run) -> list[tuple[Path, float]]:
     sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in run.recipes.items()}
     models = {f"bases/{name}": (base, parameters(base)) for name, base in bases.items()}
     models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in run.screening_models.items()}
-    models |= {
-        f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in run.published["checkpoints"].items()
-    }
+    checkpoints = run.published["checkpoints"]
+    models |= {f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in checkpoints.items()}
     fetched = [models[made] for made in missing_from_hub(run) if made in models]
     on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
     home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
@@ -263,13 +245,8 @@ def check_sglang(run: Run) -> Iterator[Finding]:
     for python, names in users.items():
         there = bool(python) and has_sglang(python)
         found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
-        need = (
-            ""
-            if there
-            else f"for {join_names(names)}; make its environment "
-            "(docs/engines.md) and set M1_SGLANG_PYTHON to its python"
-        )
-        yield Finding("SGLang", found, need)
+        remedy = "make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+        yield Finding("SGLang", found, "" if there else f"for {join_names(names)}; {remedy}")
 
 
 def has_sglang(python: str) -> bool:
@@ -302,15 +279,12 @@ def missing_from_hub(run: Run) -> list[str]:
     """What comes from the hub and is not there yet, by its place in the results."""
     config, published = run.config, run.published
     data, results = config["data"], Path(config["pathvars"]["results"])
-    entries = {
-        f"{kind}/{name}.parquet": [source] for kind in ("pools", "benchmarks") for name, source in config[kind].items()
-    }
+    entries = {f"pools/{name}.parquet": [source] for name, source in config["pools"].items()}
+    entries |= {f"benchmarks/{name}.parquet": [source] for name, source in config["benchmarks"].items()}
     entries |= {f"select/{name}.parquet": [data[entry]] for name, entry in published["subsets"].items()}
     entries |= {f"train/{name}": [data[entry]] for name, entry in published["checkpoints"].items()}
-    entries |= {
-        f"infer/{name}/predictions.parquet": [data[one["from"]] for one in found]
-        for name, found in published["results"].items()
-    }
+    for name, found in published["results"].items():
+        entries[f"infer/{name}/predictions.parquet"] = [data[one["from"]] for one in found]
     local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
     fetched = [path.removeprefix("<results>/") for path in run.hub_targets()]
     return [name for name in fetched if name not in local and not (results / name).exists()]
@@ -327,31 +301,32 @@ def check_revisions(run: Run) -> Iterator[Finding]:
 
 def check_hub(needed: list[str]) -> Finding:
     """Whether the hub answers, where something is needed from it."""
-    why = hub_failure()
-    remedy = f"for {join_names(needed)}; check the network, or give local files (`path`)"
-    return (
-        Finding("hub", f"{endpoint()} does not answer ({why})", remedy)
-        if why
-        else Finding("hub", f"{endpoint()} answers")
-    )
+    if why := hub_failure():
+        remedy = f"for {join_names(needed)}; check the network, or give local files (`path`)"
+        return Finding("hub", f"{endpoint()} does not answer ({why})", remedy)
+    return Finding("hub", f"{endpoint()} answers")
 
 
 def hub_failure() -> str:
     """Why the hub does not answer; empty where it does."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        urllib.request.urlopen(urllib.request.Request(endpoint(), method="HEAD"), timeout=HUB_SECONDS).close()
-    except urllib.error.HTTPError:
-        return ""  # it answers
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return ""
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    return "HF_HUB_OFFLINE is set" if offline else silence(endpoint(), seconds=8)
 
 
 def endpoint() -> str:
     """The hub's address."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def silence(address: str, seconds: float) -> str:
+    """Why a server does not answer within some seconds; empty where it does, with whatever status."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
+    except urllib.error.HTTPError:
+        return ""
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+    return ""
 
 
 def check_keys(run: Run) -> Iterator[Finding]:
@@ -387,6 +362,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         findings += list(needs(load(options.configfile)))
     except ModuleNotFoundError as error:
         findings.append(Finding("config", f"not looked at, without the package {error.name}"))
-    print("\n".join(map(line, findings)))
+    print(*findings, sep="\n")
     if any(finding.need and finding.stops_demo for finding in findings):
         raise UserError("the demo cannot run here: see the lines above that begin with `missing`")
