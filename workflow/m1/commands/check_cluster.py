@@ -57,8 +57,7 @@ class JobNeeds:
     asked for."""
 
     jobs: list[str] = field(compare=False)
-    partition: str
-    """Empty for SLURM's own."""
+    partition: str  # empty for SLURM's own
     nodes: int
     gpus: int
     cores: int
@@ -76,8 +75,7 @@ class Nodes:
     count: int
     cores: int
     memory: int
-    gpus: Mapping[str, int]
-    """By kind, which is empty where SLURM gives none."""
+    gpus: Mapping[str, int]  # by kind, which is empty where SLURM gives none
 
     def gpus_of(self, kind: str) -> int:
         """GPUs on a node, of one kind or of any."""
@@ -90,18 +88,12 @@ class Profile:
 
     slurm: bool
     conda: bool
-    config: Mapping[str, Any]
-    """What it lays over all files of the configuration."""
-    default: Mapping[str, Any]
-    """Its ``default-resources``, for the first try of a job."""
+    config: Mapping[str, Any]  # what it lays over all files of the configuration
+    default: Mapping[str, Any]  # its default-resources, for the first try of a job
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
-        """Read a profile, by Snakemake itself.
-
-        Raises:
-            UserError: there is none, or Snakemake refuses it.
-        """
+        """Read a profile, by Snakemake itself; a :class:`UserError` where there is none, or Snakemake refuses it."""
         from snakemake.cli import parse_args, parse_config  # a second, which a job on a compute node does without
         from snakemake.iocontainers import InputFiles, Wildcards
         from snakemake.resources import Resources
@@ -124,15 +116,10 @@ class Profile:
         conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
         return cls(asked.executor == "slurm", conda, config, default)
 
-    @property
-    def account(self) -> str:
-        """Empty where none is named."""
-        return str(self.default.get("slurm_account") or "")
-
     def flags(self, partition: str) -> list[str]:
         """Flags of SLURM that every job gets from the profile."""
         qos, constraint = self.default.get("qos"), self.default.get("constraint")
-        named = flags(account=self.account, partition=partition, qos=qos, constraint=constraint)
+        named = flags(account=self.default.get("slurm_account"), partition=partition, qos=qos, constraint=constraint)
         return [*named, *shlex.split(str(self.default.get("slurm_extra") or ""))]
 
 
@@ -142,11 +129,7 @@ def flags(**values: Any) -> list[str]:
 
 
 def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
-    """What the jobs need; equal needs are one entry.
-
-    Args:
-        default: resources of jobs that have none of their own.
-    """
+    """What the jobs need; equal needs are one entry. ``default`` has the resources of jobs without their own."""
     cluster = run.config["cluster"]
     longest = float(cluster["longest"] or "inf")
     found: dict[JobNeeds, list[str]] = {}
@@ -255,11 +238,8 @@ def _last_line(said: str) -> str:
 
 
 def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
-    """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes.
-
-    Args:
-        complete: nothing needs the hub any more.
-    """
+    """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes; with ``complete``,
+    nothing needs the hub any more."""
     code, said, error = _ask("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
     if code:
         reason = "SLURM is not installed here" if code == 127 else f"SLURM does not answer ({_last_line(error)})"
@@ -271,7 +251,7 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
     def gpu_flags(gpus: int) -> list[str]:
         return flags(gres=gres(kind, gpus)) if gpus else []
 
-    yield from check_account(profile.account)
+    yield from check_account(str(profile.default.get("slurm_account") or ""))
     for needs in jobs:
         check = check_partition(needs, nodes, kind)
         if check.state == OK:

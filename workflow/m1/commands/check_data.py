@@ -79,12 +79,7 @@ def data_sets(run: Run) -> dict[str, DataSet]:
 
 
 def look(name: str, source: DataSet, silent: str = "") -> Finding:
-    """Read one set and make questions of its records, as a run would.
-
-    Args:
-        name: of the entry.
-        silent: why the hub does not answer; empty if it does.
-    """
+    """Read one set and make questions of its records, as a run would; ``silent`` is why the hub does not answer."""
     from m1.core.layouts import LAYOUTS  # with pyarrow, which `make doctor` does without
     from m1.pools.collect import by_reason, to_parts
 
@@ -174,11 +169,7 @@ def _write_csv(output: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 def check(sets: Mapping[str, DataSet], output: Path) -> None:
-    """Look at every set, say what was found, and write it as a table.
-
-    Args:
-        sets: by their entry of ``data``.
-        output: CSV, a row for each entry.
+    """Look at every set (by its entry of ``data``), say what was found, and write it as a table (CSV).
 
     Raises:
         UserError: a set that the run needs is missing, or is not what it should be.

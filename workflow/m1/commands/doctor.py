@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +29,14 @@ from m1.core.errors import UserError
 if TYPE_CHECKING:
     from m1.wiring.run import Run
 
-ROOT = Path(__file__).parents[3]
-"""The workflow's own source, where its requirements and its virtual environment are."""
+ROOT = Path(__file__).parents[3]  # the workflow's own source, with its requirements and its virtual environment
 PYTHON = (3, 11)
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
 """Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
 checkpoints."""
-ROOM = 1.3
-"""Times what must be held: room for activations and for the key-value cache, at the least."""
+ROOM = 1.3  # times what must be held: room for activations and for the key-value cache, at the least
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class Finding:
 
     name: str
     found: str
-    need: str = ""
-    """What it is needed for, and the remedy, where it is missing; empty where all is well."""
+    need: str = ""  # what it is needed for, and the remedy, where it is missing; empty where all is well
     stops_demo: bool = False
 
     def __str__(self) -> str:
@@ -74,16 +72,13 @@ def machine() -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     need = "" if memory >= DEMO_MEMORY_GB else f"the demo needs {DEMO_MEMORY_GB:.0f} GB; use a larger machine"
     yield Finding("memory", f"{memory:,.0f} GB", need, True)
-    for name, program, use in PROGRAMS:
+    for name, program, use in (
+        ("git", "git", "manifests cannot name the commit; install git"),
+        ("chromium", "chromium", "only for the tests of report.html, which are skipped without; install chromium"),
+        ("SLURM", "sbatch", "only to hand jobs to a cluster; run on its login node"),
+    ):
         where = shutil.which(program)
         yield Finding(name, where or f"no {program}", "" if where else use)
-
-
-PROGRAMS = (
-    ("git", "git", "manifests cannot name the commit; install git"),
-    ("chromium", "chromium", "only for the tests of report.html, which are skipped without; install chromium"),
-    ("SLURM", "sbatch", "only to hand jobs to a cluster; run on its login node"),
-)
 
 
 def packages() -> list[str]:
@@ -116,18 +111,11 @@ def parameters(base: dict[str, Any]) -> float:
 
 
 def needs(config: dict[str, Any]) -> Iterator[Finding]:
-    """What a configuration needs besides: GPUs, space for weights, SGLang, local files, the hub, keys.
-
-    Args:
-        config: from :func:`m1.wiring.config.load`.
-    """
+    """What a configuration needs besides: GPUs, space for weights, SGLang, local files, the hub, keys."""
     from m1.wiring.run import Run
 
     run = Run(config)
-    yield from check_gpus(run, gpus())
-    yield from check_weights(run)
-    yield from check_sglang(run)
-    yield from check_files(run)
+    yield from chain(check_gpus(run, gpus()), check_weights(run), check_sglang(run), check_files(run))
     if lacking := missing_from_hub(run):
         yield check_hub(lacking)
     yield from check_revisions(run)
@@ -204,10 +192,8 @@ def disk(place: Path) -> int:
 
 def room(run: Run) -> list[tuple[Path, float]]:
     """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the
-    largest training.
-
-    Trained models are kept in the store, too, which takes space on another disk than the results' only.
-    """
+    largest training. Trained models are kept in the store, too, which takes space on another disk than the results'
+    only."""
     config, bases = run.config, run.config["bases"]
     results, scratch, store = Path(config["pathvars"]["results"]), Path(config["scratch"]), Path(config["store"])
     sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in run.recipes.items()}
@@ -259,8 +245,7 @@ def has_sglang(python: str) -> bool:
 
 
 def check_files(run: Run) -> Iterator[Finding]:
-    """Local files and folders that the configuration names and that are not there; those of the embedded world are
-    made."""
+    """Local files and folders that the configuration names and that are not there; the embedded world's are made."""
     from m1.commands.check_data import data_sets
 
     config = run.config
@@ -331,13 +316,10 @@ def silence(address: str, seconds: float) -> str:
 
 def check_keys(run: Run) -> Iterator[Finding]:
     """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
-    users: dict[str, list[str]] = {}
     asked = {name: provider["api_key_env"] for name, provider in run.called_providers().items()}
     asked |= {name: serve["options"].get("api_key_env") for name, serve in serve_settings(run).items()}
-    for name, variable in asked.items():
-        if variable:
-            users.setdefault(variable, []).append(name)
-    for variable, names in users.items():
+    for variable in dict.fromkeys(filter(None, asked.values())):
+        names = [name for name, its_own in asked.items() if its_own == variable]
         there = bool(os.environ.get(variable))
         need = "" if there else f"for {join_names(names)}; run: export {variable}=…"
         yield Finding("key", f"{variable} is {'set' if there else 'not set'}", need)
