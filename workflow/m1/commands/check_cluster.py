@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
@@ -27,7 +26,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from m1.commands import add_configfile, doctor
-from m1.commands.doctor import join_names, nearest_folder
+from m1.commands.doctor import ask, join_names, nearest_folder
 from m1.core.errors import UserError, first_line
 from m1.core.places import locate
 from m1.wiring.config import load
@@ -152,14 +151,11 @@ def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
         add(f"screen {name}", 1, run.screening_gpus(name), run.resources("screen", name), shards)
     own = [replace(one, jobs=jobs) for one, jobs in found.items()]
     partition = str(default.get("slurm_partition") or "")
-    memory, minutes = _int_or_zero(default.get("mem_mb")), _int_or_zero(default.get("runtime"))
+    asked = [default.get(name) for name in ("mem_mb", "runtime")]
+    memory, minutes = (int(value) if isinstance(value, int | float) else 0 for value in asked)
     comparing, processes = ["pools_merge", "pools_audit", "pools_leaks"], run.config["merge"]["processes"]
     merging = JobNeeds(comparing, partition, 1, 0, processes, memory, minutes)
     return [JobNeeds(["other jobs"], partition, 1, 0, 1, memory, minutes), merging, *own]
-
-
-def _int_or_zero(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) else 0
 
 
 def parse_nodes(text: str) -> list[Nodes]:
@@ -222,17 +218,6 @@ def check_partition(needs: JobNeeds, nodes: Sequence[Nodes], kind: str) -> Check
     return Check(OK, found) if fit >= needs.nodes else Check(FAILS, found, "lower train.nodes in the recipe")
 
 
-def _ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
-    """Exit code and what was said; 127 where there is no such program, 124 where it took too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        return 127, "", f"{command[0]}: not found"
-    except subprocess.TimeoutExpired:
-        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
-    return done.returncode, done.stdout, done.stderr
-
-
 def _last_line(said: str) -> str:
     return next(reversed(said.strip().splitlines()), "no reason given")
 
@@ -240,7 +225,7 @@ def _last_line(said: str) -> str:
 def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
     """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes; with ``complete``,
     nothing needs the hub any more."""
-    code, said, error = _ask("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
+    code, said, error = ask("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
     if code:
         reason = "SLURM is not installed here" if code == 127 else f"SLURM does not answer ({_last_line(error)})"
         unchecked = "accounts, partitions, GPUs and compute nodes were not checked"
@@ -259,7 +244,7 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
                 nodes=needs.nodes, ntasks=needs.nodes, cpus_per_task=needs.cores, mem=needs.memory, time=needs.minutes
             )
             asked = [*profile.flags(needs.partition), *size, *gpu_flags(needs.gpus)]
-            code, _, error = _ask("sbatch", "--test-only", *asked, "--wrap=true")
+            code, _, error = ask("sbatch", "--test-only", *asked, "--wrap=true")
             if code:
                 remedy = f"{_last_line(error)}; correct account, partition, default-resources or the recipe"
                 check = Check(FAILS, f"{check.found}, yet SLURM refuses it", remedy)
@@ -273,7 +258,7 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
 def check_account(account: str) -> Iterator[Check]:
     """Whether the user may charge the account."""
     user = os.environ.get("USER") or os.getuid()
-    code, said, error = _ask("sacctmgr", "-nP", "show", "associations", f"user={user}", "format=account")
+    code, said, error = ask("sacctmgr", "-nP", "show", "associations", f"user={user}", "format=account")
     accounts = sorted(set(said.split()))
     remedy = f"set slurm_account to one of {', '.join(accounts)}"
     if code or not accounts:
@@ -292,7 +277,7 @@ def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, compl
     with NamedTemporaryFile(dir=".", prefix=".cluster-check-") as seen:
         srun = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
         looking = ["--on-node", seen.name, "--scratch", str(scratch.resolve())]
-        code, said, error = _ask(*srun, *looking, seconds=ON_NODE_SECONDS + 30)
+        code, said, error = ask(*srun, *looking, seconds=ON_NODE_SECONDS + 30)
     try:
         found = json.loads(_last_line(said))
     except ValueError:
@@ -324,7 +309,7 @@ def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, compl
 def look_around(seen: Path, scratch: Path) -> dict[str, Any]:
     """What is there on a compute node."""
     why = doctor.hub_failure()
-    code, said, _ = _ask("nvidia-smi", "-L", seconds=20)
+    code, said, _ = ask("nvidia-smi", "-L", seconds=20)
     gpus = len(said.splitlines()) if not code else 0
     sees = {"folder": seen.exists(), "scratch": is_writable(scratch), "gpus": gpus}
     return {"host": socket.gethostname(), **sees, "hub": not why, "why": why}
@@ -347,7 +332,7 @@ def to_check(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
 def check_environments(conda: bool) -> Check:
     """Whether what runs the jobs is installed."""
     if conda:
-        code, said, error = _ask("conda", "--version")
+        code, said, error = ask("conda", "--version")
         version = tuple(map(int, re.findall(r"\d+", said)[:3]))
         found = f"conda {'.'.join(map(str, version))}"
         if code:

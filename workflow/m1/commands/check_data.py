@@ -14,8 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from m1.commands import add_configfile
-from m1.commands.doctor import silence
+from m1.commands import add_configfile, silence
 from m1.core import sources
 from m1.core.counts import published_counts
 from m1.core.errors import UserError, tell
@@ -33,8 +32,7 @@ class DataSet(sources.Source):
     """A published set that a configuration reads, and what uses it."""
 
     used_by: tuple[str, ...]  # keys of the configuration
-    layout: str | None = None
-    """A key of :data:`m1.core.layouts.LAYOUTS`; None: its records are not questions."""
+    layout: str | None = None  # a key of m1.core.layouts.LAYOUTS; None: its records are not questions
     optional: bool = False  # the run goes on without it
     strict: bool = False  # the run stops at a record that is no question
 
@@ -51,10 +49,8 @@ class Finding:
     records: int | None = None
     expected: int | None = None  # None where any number will do
     questions: int | None = None
-    refused: str = ""
-    """Reasons for refused records with their counts, the three most frequent."""
-    checksum: str = ""
-    """Of what was read: ``ok``, or ``not pinned`` (another one than the pinned is a problem)."""
+    refused: str = ""  # reasons for refused records with their counts, the three most frequent
+    checksum: str = ""  # of what was read: ok, or not pinned (another one than the pinned is a problem)
     note: str = ""  # what is wrong, and how to get the set
 
 

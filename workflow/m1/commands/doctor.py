@@ -15,15 +15,13 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.commands import add_configfile
+from m1.commands import add_configfile, silence
 from m1.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +34,8 @@ PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
 """Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
 checkpoints."""
+# SGLang is not imported, which takes long.
+FIND_SGLANG = "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"
 ROOM = 1.3  # times what must be held: room for activations and for the key-value cache, at the least
 
 
@@ -96,12 +96,22 @@ def packages() -> list[str]:
 
 def gpus() -> list[float]:
     """Memory of each GPU of this machine, in GB."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit() and not code]
+
+
+def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
+    """Exit code and what was said; 127 where there is no such program, 126 where it cannot be started, 124 where it
+    took too long."""
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        return 127, "", f"{command[0]}: not found"
+    except OSError as error:
+        return 126, "", f"{command[0]}: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
+    return done.returncode, done.stdout, done.stderr
 
 
 def parameters(base: dict[str, Any]) -> float:
@@ -229,19 +239,10 @@ def check_sglang(run: Run) -> Iterator[Finding]:
         if serve["engine"] == "sglang":
             users.setdefault(serve["options"].get("python") or os.environ.get("M1_SGLANG_PYTHON", ""), []).append(name)
     for python, names in users.items():
-        there = bool(python) and has_sglang(python)
+        there = bool(python) and not ask(python, "-I", "-c", FIND_SGLANG)[0]
         found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
         remedy = "make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
         yield Finding("SGLang", found, "" if there else f"for {join_names(names)}; {remedy}")
-
-
-def has_sglang(python: str) -> bool:
-    """Whether a Python finds SGLang; it is not imported, which takes long."""
-    command = [python, "-I", "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"]
-    try:
-        return not subprocess.run(command, capture_output=True, timeout=30).returncode
-    except (OSError, subprocess.SubprocessError):
-        return False
 
 
 def check_files(run: Run) -> Iterator[Finding]:
@@ -301,17 +302,6 @@ def hub_failure() -> str:
 def endpoint() -> str:
     """The hub's address."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-
-
-def silence(address: str, seconds: float) -> str:
-    """Why a server does not answer within some seconds; empty where it does, with whatever status."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
-    except urllib.error.HTTPError:
-        return ""
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return ""
 
 
 def check_keys(run: Run) -> Iterator[Finding]:
