@@ -54,14 +54,10 @@ def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]
     """Runs of Snakemake in a folder, and jobs of the package there that no such run is a parent of."""
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found: dict[str, list[psutil.Process]] = {"run": [], "job": [], "": []}
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            if process.pid in own or not words or process.cwd() != str(folder):
-                continue
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-        found[role(words)].append(process)
+    for process in psutil.process_iter(["cmdline", "cwd"]):  # None where it may not be seen
+        words = process.info["cmdline"]
+        if words and process.info["cwd"] == str(folder) and process.pid not in own:
+            found[role(words)].append(process)
     alive = {process.pid for process in found["run"]}
     return found["run"], [job for job in found["job"] if not alive & _ancestors(job)]
 
@@ -83,10 +79,7 @@ def _ancestors(process: psutil.Process) -> set[int]:
 
 
 def slurm_prefix(options: argparse.Namespace) -> str | None:
-    """How the names of this run's SLURM jobs begin; None where it makes none.
-
-    Args:
-        options: arguments of Snakemake, those of profiles among them.
+    """How the names of this run's SLURM jobs begin, by Snakemake's options and profiles; None where it makes none.
 
     Raises:
         UserError: jobs would have no name of this workflow's.
@@ -186,11 +179,7 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
 def records_remedy(folder: Path, results: str) -> str:
     """What to do about results that came here without Snakemake's records; empty where there is nothing to do.
 
-    Without records Snakemake goes by the times of files, which a copy or a fresh clone changes, and would make most of
-    it again.
-
-    Args:
-        results: the configuration's folder of results.
+    Without records Snakemake goes by the times of files, which a copy or a fresh clone changes.
     """
     records = folder / ".snakemake/metadata"
     known = records.is_dir() and any(records.iterdir())

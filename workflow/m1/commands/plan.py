@@ -76,10 +76,7 @@ class Plan:
 
 
 def make_plan(config: dict[str, Any]) -> Plan:
-    """The plan of a configuration.
-
-    Args:
-        config: from :func:`m1.wiring.config.load`.
+    """The plan of a whole configuration.
 
     Raises:
         UserError: the number of records of a set is not known, or what is there cannot be read.
@@ -102,11 +99,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
 
 
 def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> list[StepCost]:
-    """What each step takes; a call that several steps make counts for the first of them.
-
-    Args:
-        collection: questions of the whole collection.
-    """
+    """What each step takes, of a ``collection`` of so many questions; a shared call counts for its first step."""
     found: dict[str, StepCost] = {}
     planned: dict[Path, set[str]] = defaultdict(set)
     estimated: dict[Path, int] = defaultdict(int)

@@ -22,7 +22,7 @@ from m1.core.segments import scan
 from m1.core.store import Store
 
 SHOWN = 20
-"""Lines of an import that are named one by one when they are refused."""
+"""Refused lines of an import that are named one by one."""
 Action = Callable[[argparse.Namespace], None]
 Price = tuple[float, float]
 """Dollars for a million tokens of prompt, and of thinking and answer."""
