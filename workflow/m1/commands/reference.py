@@ -69,11 +69,9 @@ def resolve(schema: Schema, whole: Schema) -> tuple[dict[str, Any], str]:
 
 
 def keys(schema: Schema, whole: Schema, values: Any, path: str = "") -> Iterator[Key]:
-    """All keys below a schema, in its order.
+    """All keys below a schema, in its order; objects in the ``$defs`` of the whole have their own sections.
 
     Args:
-        whole: the document whose ``$defs`` the schema refers to; those that are objects have a section of their own and
-            are not entered.
         values: the default configuration there; None where it has nothing.
 
     Raises:
@@ -167,8 +165,8 @@ def page(schema: Schema, values: Mapping[str, Any]) -> str:
 
 def table(rows: Sequence[Key]) -> list[str]:
     """Keys as a table in Markdown."""
-    cells = [(f"`{row.path}`", row.kind, row.default, row.meaning) for row in rows]
-    return ["| key | value | default | meaning |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)]
+    cells = [f"| `{row.path}` | {row.kind} | {row.default} | {row.meaning} |" for row in rows]
+    return ["| key | value | default | meaning |", "|---|---|---|---|", *cells]
 
 
 def overlay(schema: Schema) -> dict[str, Any]:
@@ -219,8 +217,7 @@ def default_file(schema: Schema, values: Mapping[str, Any]) -> str:
 
 def block(schema: Schema, whole: Schema, values: Mapping[str, Any], indent: str, bare: bool) -> list[str]:
     """The keys of a part, a line each (``bare`` of their meanings); parts by name have one for each name."""
-    lines = []
-    known = schema.get("properties", {})
+    lines, known = [], schema.get("properties", {})
     for name in [*(name for name in known if name in values), *(name for name in values if name not in known)]:
         value, line = values[name], f"{indent}{name}:"
         said = "" if bare or name not in known else meaning(known[name])
