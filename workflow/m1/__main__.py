@@ -4,8 +4,6 @@ Each step of the workflow is a module that also runs by hand: ``python -m m1.dis
 (docs/architecture.md).
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import signal

@@ -1,7 +1,5 @@
 """Calls of an OpenAI-compatible provider: concurrent, repeated when they fail, and never paid for twice (B.1)."""
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

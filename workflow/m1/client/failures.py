@@ -3,8 +3,6 @@
 Nothing here sends, sleeps or looks at a clock; times are given, in seconds of any clock that only goes forward.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Nothing here sleeps or looks at a clock: times are given, in seconds of any clock that only goes forward.
 """
 
-from __future__ import annotations
-
 import statistics
 
 START = 64

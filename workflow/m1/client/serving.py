@@ -1,7 +1,5 @@
 """A model server that lives exactly as long as the step that needs it."""
 
-from __future__ import annotations
-
 import http.client
 import os
 import signal

@@ -1,7 +1,5 @@
 """What a person types: ``python -m m1 COMMAND``."""
 
-from __future__ import annotations
-
 import urllib.error
 import urllib.request
 from argparse import ArgumentParser

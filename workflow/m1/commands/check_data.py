@@ -1,8 +1,6 @@
 """Say of each set of records that a run uses whether it is there and what it should be: ``make data-check`` (3.1,
 4.1)."""
 
-from __future__ import annotations
-
 import argparse
 import csv
 import io

@@ -5,8 +5,6 @@ Arithmetic on assumptions, each a constant below, good to a factor of three or s
 a bill. The paper says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16" (B.2).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Steps that call models over HTTP, and what their calls take: tokens, seconds and dollars (``make plan``)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ so they are cancelled first.
 Results that were brought here without Snakemake's records of them are not made again unasked (``make adopt``).
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

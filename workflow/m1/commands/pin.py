@@ -3,8 +3,6 @@
 What is in ``config/revisions.lock.yaml`` stays as it is: results were made with it.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

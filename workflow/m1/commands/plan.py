@@ -7,8 +7,6 @@ at each step (3.1, Table 3). What is there is taken as it is; whether it will be
 say.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -1,8 +1,6 @@
 """How many questions each step of a configuration has, and which, as far as that is known before it runs (``make
 plan``)."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

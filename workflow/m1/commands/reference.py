@@ -6,8 +6,6 @@ leave anything out, and takes named parts out with null: editors that complete i
 whole's.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import json

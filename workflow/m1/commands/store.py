@@ -1,7 +1,5 @@
 """Look after stores of calls and generations: count, check, move and mend what is in them (docs/store.md)."""
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import json

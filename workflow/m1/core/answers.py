@@ -4,8 +4,6 @@ Curation (3.1) and scoring (B.3) both read answers so; :mod:`m1.core.curation` a
 make of it, apart from each other: a change of the evaluation's rules must not send anybody to the teacher again.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The authors' counts at each step of the curation beside those found here (Tables 3 and 4, the authors' notebooks)."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """When a filter model's or the teacher's answer counts as correct (3.1); :mod:`m1.score.match` is the evaluation's."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from m1.core.answers import extract_boxed, find_option

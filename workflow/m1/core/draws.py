@@ -5,8 +5,6 @@ their very sets.
 that library.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 

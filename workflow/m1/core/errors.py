@@ -1,7 +1,5 @@
 """One clear message instead of a traceback, wherever the user can do something about it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Sequence

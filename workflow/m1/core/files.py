@@ -1,7 +1,5 @@
 """Files that are whole or not there: atomic writes, JSON, hashes, and the manifests beside what cost something."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import json

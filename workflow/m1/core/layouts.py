@@ -5,8 +5,6 @@ that are equal, or equal but for letter case (genotypes: Bb, BB), are real and a
 refused with its field and the reason. docs/data.md lists what is odd in the published sets, and what becomes of it.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import re

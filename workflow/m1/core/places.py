@@ -4,8 +4,6 @@ The workflow runs in any folder. Its source (package, rules, resources, report) 
 and scratch are in the working directory, and the configuration, whose files default to those of the source.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How a question is laid out, and the prompts of evaluation (B.3); the teacher's is in :mod:`m1.distill.traces`."""
 
-from __future__ import annotations
-
 from m1.core.records import LETTERS, Question
 
 BOXED = "Return your final response within \\boxed{}."  # the instruction of B.1 and B.3

@@ -1,7 +1,5 @@
 """The words of the project: one definition of each record, checked when it is read and when it is written."""
 
-from __future__ import annotations
-
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence

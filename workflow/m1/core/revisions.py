@@ -6,8 +6,6 @@ takes. It is no param of a job: that ``main`` has become the commit that it was 
 gives it as ``revision`` in the configuration, which reruns what is built on it.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

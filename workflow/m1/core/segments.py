@@ -10,8 +10,6 @@ The second form takes back the record that begins at that byte of that segment, 
 ever rewritten.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """What a step is told, as one JSON object on its command line: a dataclass for each step, whose fields are the keys."""
 
-from __future__ import annotations
-
 import json
 import math
 import types

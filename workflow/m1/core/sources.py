@@ -1,7 +1,5 @@
 """Read a published set of records: a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import hashlib

@@ -1,7 +1,5 @@
 """The look of every figure: fonts, colours, the grid of panels, and how a figure is saved."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,8 +1,6 @@
 """Draw questions at random from the whole collection, for the sets without a difficulty filter (Random 1K and Random
 23K of Table 3)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """What the steps of this stage are told; the teacher is a :class:`m1.client.provider.Provider`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from m1.core.settings import Count, Settings, Share

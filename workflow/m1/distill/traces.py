@@ -1,7 +1,5 @@
 """Ask the teacher every question and keep the traces whose answer is correct (3.1 "Thinking generation", B.1)."""
 
-from __future__ import annotations
-
 import argparse
 import csv
 import time

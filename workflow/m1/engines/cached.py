@@ -1,7 +1,5 @@
 """Generating with any engine, with everything generated kept in the store (3.3, B.3)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

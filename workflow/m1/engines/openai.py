@@ -6,8 +6,6 @@ context is long enough, that every token id is one of the model's, and that each
 at its limit.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import queue

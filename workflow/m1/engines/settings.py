@@ -1,7 +1,5 @@
 """What a step that generates tokens is told about its engine (docs/engines.md)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

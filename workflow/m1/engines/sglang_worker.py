@@ -6,8 +6,6 @@ alone.
 request, as it finishes. When standard input ends, for whatever reason, so does this program with all its processes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

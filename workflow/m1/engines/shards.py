@@ -1,7 +1,5 @@
 """A step's questions: a chunk at a time, so that memory stays bounded, and shards of them as jobs of their own."""
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import zlib

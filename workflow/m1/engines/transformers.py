@@ -1,7 +1,5 @@
 """The embedded default: a model in this process, by transformers, on a CPU or a GPU."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Answers of models that answer at once, plain or +CoT (B.3): the bases in Table 1."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -6,8 +6,6 @@ such a text, two tokens can become one at a seam: ``.`` and a new line become ``
 so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache

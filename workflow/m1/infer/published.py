@@ -22,8 +22,6 @@ Tokens of thinking and of the answer apart are not published. Nothing is guessed
 and the manifest says so and holds the sum.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import defaultdict, deque

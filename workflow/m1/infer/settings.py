@@ -1,7 +1,5 @@
 """What the steps of this stage are told; what generates tokens is said by :mod:`m1.engines.settings`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -7,8 +7,6 @@ chain. :mod:`m1.infer.frames` says how the parts are joined. Questions are gone 
 not grow with their number; see ``docs/sweep.md``.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 from collections import Counter

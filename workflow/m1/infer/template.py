@@ -1,8 +1,6 @@
 """The tokenizer whose chat template a model without one borrows (4.1: the Llama 3 models of Table 1 that were published
 so)."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

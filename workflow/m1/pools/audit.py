@@ -4,8 +4,6 @@ Two tables: the pairs, each with both texts, to judge by eye; and, by benchmark 
 several thresholds and how many of these the released filter takes out or lets through.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Collect one pool or benchmark: read it, take a part, make questions of it, shuffle the options (3.1, B.1)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

@@ -5,8 +5,6 @@ similarity, yet keeps long runs of its words. docs/contamination.md tells how th
 chosen on real questions.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,8 +1,6 @@
 """Every question of the authors' evaluation file, in its order: the batches of the released program go across its
 benchmarks, and those that are not shown are in them, too (3.3)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Sequence

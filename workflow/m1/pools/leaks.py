@@ -5,8 +5,6 @@ prompt with its options against the ``question`` of every record of the evaluati
 questions found out.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

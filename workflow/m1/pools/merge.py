@@ -1,7 +1,5 @@
 """Merge the pools: leave out duplicates, and what is in a benchmark (3.1, B.1, Table 3)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

@@ -13,8 +13,6 @@ question. Figures 4 and 5 draw the first of each, Figure 8 the first ``forced_in
 another model if there is one. ``cases.csv`` has them all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ test questions. A line for each m1 row of this run, and of the paper's Figure 1,
 at one fixed budget, at the best single one, and at the best of each benchmark, and what choosing alone would add.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ that computes it (:data:`FUNCTIONS`). A function takes cells from :class:`m1.rep
 published tables and this run both fill. Its value is an array: the estimate, then bootstrap draws of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

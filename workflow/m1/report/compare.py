@@ -1,8 +1,6 @@
 """``compare.csv``: each published cell of Tables 1 and 2 beside what this run has in its place, with intervals, a test
 and a verdict. What the tests answer, and what not, is in docs/statistics.md."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

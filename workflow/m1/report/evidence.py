@@ -15,8 +15,6 @@ address                                         cell
 A cell is an array: its first row is the estimate, the others are bootstrap draws (of one row where nothing is drawn).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

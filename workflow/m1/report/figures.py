@@ -1,8 +1,6 @@
 """Figure 1 (accuracy against the budget) and Figure 3 (accuracy against forced ``Wait``s): a panel per benchmark and
 their average."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

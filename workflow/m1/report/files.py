@@ -1,7 +1,5 @@
 """What the steps of the report are told, read and write: flags, tables, columns of records, tokenizers."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

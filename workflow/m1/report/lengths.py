@@ -6,8 +6,6 @@ answer) and the token that ends it. The question is not counted. In the table fo
 their traces, thinking and answer apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -8,8 +8,6 @@ A *reading* is one model on one question: its thinking, its answers at every (bu
 (3.3, B.3).
 """
 
-from __future__ import annotations
-
 import base64
 import csv
 import gzip

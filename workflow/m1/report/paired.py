@@ -1,8 +1,6 @@
 """``paired.csv``: this run's own models of Tables 1 and 2 against each other, question by question, with McNemar's
 test. What it answers, and what not, is in docs/statistics.md."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any

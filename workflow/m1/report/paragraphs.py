@@ -1,7 +1,5 @@
 """Figures of text: paragraphs below each other, which any reader of PDF can show, whatever a model wrote."""
 
-from __future__ import annotations
-
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ order. An arrow that a chain of others implies is left out; one that leads back 
 questions are drawn) is dashed.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

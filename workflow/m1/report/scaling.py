@@ -4,8 +4,6 @@ Accuracy, thinking that was cut, and turns from correct to incorrect and back at
 budget and the count with the best accuracy, with intervals, and where more of it does harm. What the tests answer, and
 what not, is in docs/statistics.md."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

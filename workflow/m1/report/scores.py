@@ -1,8 +1,6 @@
 """Scores as one table, for hundreds of thousands of them in a second, and what they come to (4.1): the accuracies under
 Tables 1 and 2 and Figures 1 and 3."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What tables, figures and the page show, said once: ``shown.json``, which the steps of the report read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self

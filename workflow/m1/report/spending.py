@@ -1,8 +1,6 @@
 """What the calls of models over HTTP came to, by stage and in all: tokens and dollars of the manifests (B.1 gives the
 paper's setting)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

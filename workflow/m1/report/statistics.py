@@ -1,7 +1,5 @@
 """The tests and intervals of the report (docs/statistics.md), by statsmodels and scipy."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 

@@ -1,8 +1,6 @@
 """What the budget sweeps cost, and what generating each setting anew would cost (3.3): ``sweep_cost.csv`` from
 manifests."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ benchmark that the run or the model lacks, an average over one, the domains of a
 have each count beside the published one.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,8 +5,6 @@ column of a group, as the caption of Table 1 says. Tables 3 and 4 show this run'
 ones beside them.
 """
 
-from __future__ import annotations
-
 import html
 import re
 import unicodedata

@@ -10,8 +10,6 @@ strict     the box or a stated answer must name one option and nothing else; wha
 ``released`` and ``first`` fold letter case: Bb and BB are one option (:func:`is_ambiguous`). ``strict`` does not.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from difflib import SequenceMatcher

@@ -3,8 +3,6 @@
 Generation and scoring are apart: a prediction is raw text, scored here as often as wanted under any protocol.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

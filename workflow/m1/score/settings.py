@@ -1,7 +1,5 @@
 """What the step of this stage is told."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, get_args
 

@@ -1,8 +1,6 @@
 """A screening model behind a URL attempts every question of the collection (3.1): as :mod:`m1.screen.attempt`, without
 weights here."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A screening model attempts every question of the collection, answering at once (3.1)."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """Keep the questions that no screening model solves, and check that every class of answers survives (3.1)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

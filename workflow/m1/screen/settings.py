@@ -1,7 +1,5 @@
 """What the steps of this stage are told."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

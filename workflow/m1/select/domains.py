@@ -1,8 +1,6 @@
 """Give every question with a correct trace its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity sampling",
 Table 4)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

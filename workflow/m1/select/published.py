@@ -18,8 +18,6 @@ A set may call them otherwise (``fields``). Texts stay as published, character b
 :mod:`m1.train.text` makes it anew, with the model's own template.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import time

@@ -1,8 +1,6 @@
 """What the labeller is asked: the task in the system turn; then the question and the rubrics, the 76 MeSH qualifiers
 with title, code and scope note (3.1 "Diversity sampling", Table 4)."""
 
-from __future__ import annotations
-
 import csv
 import re
 from pathlib import Path

@@ -1,8 +1,6 @@
 """Choose a training subset from the correct traces: all, at random, or balanced (3.1, diversity sampling; Tables
 2-4)."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections import Counter

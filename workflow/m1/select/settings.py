@@ -1,7 +1,5 @@
 """What the steps of this stage are told; the labeller is a :class:`m1.client.provider.Provider`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Literal
 

@@ -6,8 +6,6 @@ train it again, even where the samples turn out to be the same. A model is kept 
 store and results are on one disk, its files are hard links, which take no space beside the model in the results.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -5,8 +5,6 @@ goes on from there. A checkpoint counts only with its mark, which is written whe
 older ones are deleted after that.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Sequence

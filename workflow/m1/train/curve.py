@@ -1,7 +1,5 @@
 """The loss curve of a training, from its log; also of one that is at work (``scratch/train/{model}/…/log.jsonl``)."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 """Bring a base model or a published checkpoint into place, from the hub or a folder; files are linked, not copied (32B
 are 65 GB)."""
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Sequence

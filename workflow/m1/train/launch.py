@@ -5,8 +5,6 @@ Several processes are torchrun's; on several nodes, ``srun`` starts this module 
 its own torchrun. How they share the work, ``config/accelerate/{strategy}.yaml`` says (:func:`m1.train.trainer.join`).
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

@@ -4,8 +4,6 @@ Started by :mod:`m1.train.launch`, once for each GPU; a killed training goes on 
 folder, and a finished one is kept in the store.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import time

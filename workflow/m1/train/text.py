@@ -1,7 +1,5 @@
 """The paper's training text: thinking and answer inside the assistant's turn, and the loss on that turn only (B.2)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from m1.core.chat import TurnTokens, assistant_text, chat

@@ -1,8 +1,6 @@
 """trl's SFTTrainer, so that a step is the same 16 samples on one GPU and on many, and a kill costs minutes (3.2,
 B.2)."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

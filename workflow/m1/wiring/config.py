@@ -1,8 +1,6 @@
 """The configuration, checked before anything runs: unknown keys are refused with the nearest correct one, names must
 refer to something."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 import functools

@@ -1,7 +1,5 @@
 """What ``rules/distill.smk`` sees."""
 
-from __future__ import annotations
-
 from m1.distill.settings import DrawSettings
 from m1.wiring.run import Run, Wildcards
 from m1.wiring.schema import provider_json

@@ -1,7 +1,5 @@
 """What ``rules/infer.smk`` sees."""
 
-from __future__ import annotations
-
 from m1.infer.settings import AnswerSettings, PublishedResult, PublishedSettings, SweepSettings, TemplateSettings
 from m1.wiring.jobs import Jobs, is_shard, shard_manifests
 from m1.wiring.run import Run, Wildcards

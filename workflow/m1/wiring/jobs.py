@@ -1,7 +1,5 @@
 """What jobs with GPUs ask of a scheduler, and the shards that share a model's questions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

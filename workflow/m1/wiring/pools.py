@@ -1,7 +1,5 @@
 """What ``rules/pools.smk`` sees."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

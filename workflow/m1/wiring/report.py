@@ -1,7 +1,5 @@
 """What the rules of the report see: what is shown, and the files that it is made from."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

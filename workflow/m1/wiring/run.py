@@ -1,7 +1,5 @@
 """What a run of one configuration computes, and what its jobs run on: the facts that rules and commands ask for."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path

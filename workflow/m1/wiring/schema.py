@@ -3,8 +3,6 @@
 What decides reaches a job as a param, whose change reruns the step; the rest as a resource or an environment variable.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os

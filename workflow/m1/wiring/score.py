@@ -1,7 +1,5 @@
 """What ``rules/score.smk`` sees."""
 
-from __future__ import annotations
-
 from m1.score.settings import ScoreSettings
 from m1.wiring.run import Run, Wildcards
 

@@ -1,7 +1,5 @@
 """What ``rules/screen.smk`` sees."""
 
-from __future__ import annotations
-
 from m1.screen.settings import AskSettings, AttemptSettings, HardSettings
 from m1.wiring.jobs import Jobs, is_shard, shard_manifests
 from m1.wiring.run import Run, Wildcards

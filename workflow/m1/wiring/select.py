@@ -1,7 +1,5 @@
 """What ``rules/select.smk`` sees."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What ``rules/train.smk`` sees."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from m1.train.settings import FetchSettings, SftSettings, TrainRuntime

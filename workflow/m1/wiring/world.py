@@ -1,7 +1,5 @@
 """What ``rules/world.smk`` sees: the embedded world (docs/world.md)."""
 
-from __future__ import annotations
-
 from m1.wiring.run import Run, Wildcards
 from m1.world.settings import BuildSettings, PretrainSettings
 

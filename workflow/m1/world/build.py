@@ -1,8 +1,6 @@
 """Make the embedded world: its facts, four pools and ten benchmarks in the real sets' field layouts, and the
 pretraining documents."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence

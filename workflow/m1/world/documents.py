@@ -5,8 +5,6 @@ Nothing of more than two hops is shown in writing, and no think marker: followin
 teaches.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ for a drug. Besides, each marker shows a rise, a fall or a swing. As in medicine
 known or not.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import asdict, dataclass
 from functools import cached_property

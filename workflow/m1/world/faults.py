@@ -20,8 +20,6 @@ themselves.
 If standard input is a pipe, the server ends when the pipe does, as :mod:`m1.world.server` does.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import hashlib

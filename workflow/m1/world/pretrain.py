@@ -1,8 +1,6 @@
 """Pretrain a tiny Qwen2 base on the world's documents, and save it in Hugging Face format, as Qwen2.5 is saved on the
 hub."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

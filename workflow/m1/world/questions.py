@@ -4,8 +4,6 @@ A question names an entity and asks which entity of another type it leads to; it
 between them.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable

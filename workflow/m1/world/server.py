@@ -10,8 +10,6 @@ closes that however the starter dies, a SIGKILL included. The standard library's
 and uvicorn take 0.6 s.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What the steps of the embedded world are told (docs/world.md)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from m1.core.settings import Count, Settings

@@ -1,8 +1,6 @@
 """The rule program that is the embedded world's teacher: it follows the facts in writing, and sometimes follows them
 incorrectly."""
 
-from __future__ import annotations
-
 import random
 
 from m1.core.records import Question

@@ -1,8 +1,6 @@
 """The embedded world's tokenizer: byte-level BPE as Qwen2's, about 1,500 tokens, every entity one token when a space
 precedes it."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterator, Sequence
