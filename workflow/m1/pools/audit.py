@@ -60,21 +60,11 @@ class Count:
     released_lets_through: int
 
 
-def find_matches(
-    pools: Mapping[str, Sequence[Question]],
-    benchmarks: Mapping[str, Sequence[Question]],
-    thresholds: Sequence[float],
-    ngram: int | None,
-    containment: float,
-    processes: int = 1,
-) -> list[Match]:
-    """All matches, in the order of benchmarks and pools, the most similar first.
+Questions = Mapping[str, Sequence[Question]]  # of each pool, or of each benchmark
 
-    Args:
-        thresholds: percent of stem similarity.
-        ngram: words of an n-gram; None: not looked at.
-        containment: share of the n-grams from which on a pair is caught.
-    """
+
+def find_matches(pools: Questions, benchmarks: Questions, settings: AuditSettings, processes: int) -> list[Match]:
+    """All matches, in the order of benchmarks and pools, the most similar first."""
     from rapidfuzz import fuzz
 
     from m1.pools.contain import pairs_by_containment
@@ -84,10 +74,11 @@ def find_matches(
     others, benchmark_of = flat(benchmarks)
     prompts, bodies = list(map(question_text, questions)), list(map(without_options, questions))
     targets, stems = list(map(without_options, others)), [other.stem for other in others]
+    thresholds, ngram = settings.thresholds, settings.ngram
     near = close_pairs([question.stem for question in questions], stems, min(thresholds), processes, "audit, by stem")
     released = set(close_pairs(prompts, targets, RELEASED, processes, "audit, as released"))
     parts = {(i, j): part for i, j, part in pairs_by_containment(bodies, targets, ngram, 0)} if ngram else {}
-    contained = {pair for pair, part in parts.items() if part >= containment}
+    contained = {pair for pair, part in parts.items() if part >= settings.containment}
     matches = []
     for i, j in {*near, *released, *contained}:
         similarity = fuzz.ratio(questions[i].stem, stems[j])
@@ -131,7 +122,7 @@ def _catcher(similarity: float, thresholds: Sequence[float], contained: bool) ->
 
 
 def summarize(
-    matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], thresholds: Sequence[float], ngrams: bool
+    matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], settings: AuditSettings
 ) -> list[Count]:
     """Counts for every benchmark, pool and criterion, zeros included.
 
@@ -146,9 +137,9 @@ def summarize(
         released = {match.question_id for match in cell if match.released}
         criteria = {
             f"stem {least:g}": [match for match in cell if match.stem_similarity >= least]
-            for least in sorted(thresholds)
+            for least in sorted(settings.thresholds)
         }
-        if ngrams:
+        if settings.ngram:
             criteria["ngram"] = [match for match in cell if match.caught_by in ("ngram", "both")]
         criteria["caught"] = [match for match in cell if match.caught_by in CAUGHT]
         for criterion, found in criteria.items():
@@ -188,14 +179,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--summary", required=True, help="CSV: counts by benchmark, pool and criterion")
     arguments = parser.parse_args(argv)
     settings = AuditSettings.from_json(arguments.settings)
-    thresholds = settings.thresholds
-    if not thresholds:
+    if not settings.thresholds:
         raise UserError("--settings: thresholds is empty; give at least one similarity.")
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
-    matches = find_matches(pools, benchmarks, thresholds, settings.ngram, settings.containment, arguments.processes)
+    matches = find_matches(pools, benchmarks, settings, arguments.processes)
     _write(arguments.output, Match, matches)
-    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, thresholds, bool(settings.ngram)))
+    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, settings))
     caught = {(match.pool, match.question_id) for match in matches if match.caught_by in CAUGHT}
     known = caught & {(match.pool, match.question_id) for match in matches if match.released}
     sizes = f"{sum(map(len, pools.values())):,} questions and {sum(map(len, benchmarks.values())):,} of benchmarks"

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -51,14 +52,12 @@ def option_counts(published: Iterable[Any], layout: Callable[[Any], Parts], draw
     """
     counts: list[int] = []
     for raw in published:
-        try:
-            options = layout(raw).options if isinstance(raw, dict) else None
-        except Refused:
-            options = None
-        if options is None:
-            counts.append(counts[-1] if counts else 0)
-        else:
-            counts.append(0 if draws == "exact" and options == YES_NO_MAYBE else len(options))
+        count = counts[-1] if counts else 0
+        with suppress(Refused):
+            if isinstance(raw, dict):
+                options = layout(raw).options
+                count = 0 if draws == "exact" and options == YES_NO_MAYBE else len(options)
+        counts.append(count)
     return counts
 
 
@@ -116,18 +115,15 @@ def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
     return [Question(identity, name, *row[:4]) for identity, row in zip(records.distinct_ids(plain), rows)]
 
 
-def quirks(rows: Iterable[Parts]) -> dict[str, int]:
+def quirks(rows: Sequence[Parts]) -> dict[str, int]:
     """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
-    counts = dict.fromkeys(
-        ("equal options", "correct option has a twin", "options equal but for letter case", "text cleaned"), 0
-    )
-    for row in rows:
-        texts = set(row.options)
-        counts["equal options"] += len(texts) < len(row.options)
-        counts["correct option has a twin"] += row.options.count(answer_text(row)) > 1
-        counts["options equal but for letter case"] += len({text.lower() for text in texts}) < len(texts)
-        counts["text cleaned"] += row.cleaned
-    return counts
+    texts = [set(row.options) for row in rows]
+    return {
+        "equal options": sum(len(some) < len(row.options) for some, row in zip(texts, rows)),
+        "correct option has a twin": sum(row.options.count(answer_text(row)) > 1 for row in rows),
+        "options equal but for letter case": sum(len({text.lower() for text in some}) < len(some) for some in texts),
+        "text cleaned": sum(row.cleaned for row in rows),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:

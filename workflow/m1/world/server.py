@@ -179,10 +179,10 @@ def _error(message: str) -> dict[str, Any]:
 def _completion(body: dict[str, Any], thinking: str, answer: str) -> dict[str, Any]:
     """A chat completion, cut after ``max_tokens`` words as a real one is."""
     limit = body.get("max_tokens") or sys.maxsize
-    count_thinking, count = len(thinking.split()), len(thinking.split()) + len(answer.split())
+    thought, said = thinking.split(), answer.split()
+    count = len(thought) + len(said)
     if count > limit:
-        answer = " ".join(answer.split()[: max(0, limit - count_thinking)])
-        thinking = " ".join(thinking.split()[:limit])
+        thinking, answer = " ".join(thought[:limit]), " ".join(said[: max(0, limit - len(thought))])
     asked = sum(len(str(message["content"]).split()) for message in body["messages"])
     finish, model = "length" if count > limit else "stop", body.get("model", "world-teacher")
     return chat_completion("world", model, thinking, answer, finish, asked, min(count, limit))
