@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
@@ -17,7 +17,7 @@ from m1.core.files import replacing
 from m1.core.progress import say
 from m1.core.prompts import options_lines, question_text
 from m1.core.records import Question
-from m1.pools.merge import flat, read_all, without_options
+from m1.pools.merge import Questions, flat, read_all, without_options
 from m1.pools.settings import AuditSettings
 
 RELEASED = 95  # percent of similarity at which the released filter takes a question out (B.1)
@@ -58,9 +58,6 @@ class Count:
     benchmark_questions: int
     released_catches: int  # of `questions`, those that the released filter takes out for a pair with this benchmark
     released_lets_through: int
-
-
-Questions = Mapping[str, Sequence[Question]]  # of each pool, or of each benchmark
 
 
 def find_matches(pools: Questions, benchmarks: Questions, settings: AuditSettings, processes: int) -> list[Match]:

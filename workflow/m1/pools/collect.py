@@ -21,6 +21,7 @@ from m1.core.records import LETTERS, Question
 from m1.pools.settings import CollectSettings, Draws, Part
 
 Numbered = tuple[int, Any]  # a published record after its number in the file or split, from 0
+Layout = Callable[[Any], Parts]
 
 
 def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
@@ -45,7 +46,7 @@ def limit_to(rows: Sequence[Parts], limit: int | None, seed: int) -> list[Parts]
     return [rows[place] for place in sorted(permutation(len(rows), seed)[:limit])]
 
 
-def option_counts(published: Iterable[Any], layout: Callable[[Any], Parts], draws: Draws) -> list[int]:
+def option_counts(published: Iterable[Any], layout: Layout, draws: Draws) -> list[int]:
     """How many options of each published record are shuffled; 0 for yes/no/maybe if ``draws`` is ``exact`` (B.3).
 
     A record that is no question counts as the one before it: the authors' code has shuffled it.
@@ -75,11 +76,7 @@ def answer_text(row: Parts) -> str:
 
 
 def to_parts(
-    rows: Iterable[Numbered],
-    layout: Callable[[Any], Parts],
-    place: str,
-    drop_invalid: bool,
-    orders: Sequence[Sequence[int]] | None = None,
+    rows: Iterable[Numbered], layout: Layout, place: str, drop_invalid: bool, orders: Sequence[list[int]] | None = None
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
     """Published records as parts of questions, and those refused: number, field, reason, and what was found.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from m1.pools.settings import MergeSettings
 
 # The ways of looking (see :func:`find_contaminated`) that take a question out, by mode; the others are only counted.
 DECONTAMINATE = {"stem": {"stem", "ngram"}, "released": {"released"}}
-Pair = tuple[int, int]  # place of a question for training, place of a benchmark's question
+Questions = Mapping[str, Sequence[Question]]  # of each pool, or of each benchmark
+Found = dict[str, set[tuple[int, int]]]  # by way of looking: places of a question for training and of a benchmark's
 
 
 def duplicates(questions: Sequence[Question], threshold: float, processes: int = 1) -> set[int]:
@@ -38,7 +39,7 @@ def duplicates(questions: Sequence[Question], threshold: float, processes: int =
 
 def find_contaminated(
     questions: Sequence[Question], benchmark: Sequence[Question], settings: MergeSettings, processes: int
-) -> dict[str, set[Pair]]:
+) -> Found:
     """Pairs of a question for training and a benchmark's question that are taken for the same, by each way of looking.
 
     ``stem``: the stems are close, which is what was meant. ``ngram`` (not in the result where ``settings.ngram`` is
@@ -79,7 +80,7 @@ def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
     return files
 
 
-def flat(files: Mapping[str, Sequence[Question]]) -> tuple[list[Question], list[str]]:
+def flat(files: Questions) -> tuple[list[Question], list[str]]:
     """All questions, and the name of the file of each."""
     pairs = [(question, name) for name, rows in files.items() for question in rows]
     return [question for question, _ in pairs], [name for _, name in pairs]
@@ -94,12 +95,7 @@ def check_ids(questions: Sequence[Question], paths: Sequence[str]) -> None:
 
 
 def count_each(
-    pools: Mapping[str, Sequence[Question]],
-    pool_of: Sequence[str],
-    kept: Sequence[int],
-    benchmarks: Iterable[str],
-    benchmark_of: Sequence[str],
-    found: Mapping[str, set[Pair]],
+    pools: Questions, pool_of: list[str], kept: list[int], benchmarks: Questions, benchmark_of: list[str], found: Found
 ) -> dict[str, Any]:
     """Questions in and out of each pool, and what each way of looking caught, in all and for each benchmark.
 

@@ -69,13 +69,7 @@ _SHARES = ("incorrect", "empty", "malformed", "flaky")
 
 
 class World(ThreadingHTTPServer):
-    """The server.
-
-    Args:
-        teacher: what answers.
-        errors: how often it errs.
-        broken: answer everything but ``/health`` with HTTP 500.
-    """
+    """The server; a ``broken`` one answers everything but ``/health`` and ``/v1/models`` with HTTP 500."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -87,18 +81,13 @@ class World(ThreadingHTTPServer):
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
-    def first(self, prompt: str) -> bool:
-        """Count a request; whether it is the first one for this prompt."""
+    def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """HTTP status and body (a ``str`` is sent as HTML) for the body of a request."""
+        prompt = str(body["messages"][-1]["content"])
         with self._lock:
             self.calls += 1
             new = prompt not in self._seen
             self._seen.add(prompt)
-        return new
-
-    def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
-        """HTTP status and body (a ``str`` is sent as HTML) for the body of a request."""
-        prompt = str(body["messages"][-1]["content"])
-        new = self.first(prompt)
         if self.broken:
             return 500, _error("out of order, as --fail always asks")
         outcome = self.errors.outcome(prompt)
