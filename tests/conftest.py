@@ -28,6 +28,14 @@ left_out: Counter[str] = Counter()
 """Kind of the tests that the options leave out to their number."""
 
 
+LONGEST = "tests/workflow/test_report.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest goes first: no process is left alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
         left_out[next((kind for kind in KINDS if item.get_closest_marker(kind)), "fast")] += 1

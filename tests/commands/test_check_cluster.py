@@ -143,7 +143,12 @@ def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
     profile = Profile.read(
         written(tmp_path, "{default-resources: [slurm_account=abc, mem_mb=5], config: , software-deployment-method: }")
     )
-    assert (profile.account, profile.default["mem_mb"], profile.config, profile.conda) == ("abc", 5, {}, False)
+    assert (profile.default["slurm_account"], profile.default["mem_mb"], profile.config, profile.conda) == (
+        "abc",
+        5,
+        {},
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_demo_can_run_here_and_needs_nothing_else() -> None:
     here = list(doctor.machine())
-    assert not [doctor.line(finding) for finding in here if finding.need and finding.stops_demo]
+    assert not [str(finding) for finding in here if finding.need and finding.stops_demo]
     assert {name: finding.need for name, finding in examine([]).items()} == {"GPUs": ""}
 
 
@@ -194,8 +194,7 @@ def test_keys_and_sglang_are_needed_where_they_are_used(tmp_path: Path, monkeypa
     monkeypatch.delenv("M1_SGLANG_PYTHON", raising=False)
     found = examine(PAPER)
     assert (
-        doctor.line(found["key"])
-        == "missing key         OPENAI_API_KEY is not set: for labeller; run: export OPENAI_API_KEY=…"
+        str(found["key"]) == "missing key         OPENAI_API_KEY is not set: for labeller; run: export OPENAI_API_KEY=…"
     )
     assert "set M1_SGLANG_PYTHON" in found["SGLang"].need
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
@@ -204,7 +203,7 @@ def test_keys_and_sglang_are_needed_where_they_are_used(tmp_path: Path, monkeypa
     command(tmp_path / "python", "exit 0")
     found = examine(PAPER)
     assert (found["key"].need, found["SGLang"].need) == ("", "")
-    assert "secret" not in doctor.line(found["key"])
+    assert "secret" not in str(found["key"])
     assert "key" not in examine(ONE_GPU), "no paid call is in it"
 
 

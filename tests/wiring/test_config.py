@@ -452,9 +452,5 @@ def test_every_overlay_over_the_papers_configuration_is_correct(overlay: str) ->
 
 def test_every_default_of_the_schema_is_itself_allowed() -> None:
     """A default that the schema refuses would be found by nobody, because defaults are written in after the check."""
-    config.check(
-        config.with_defaults(config.drop_nulls(DEFAULT), SCHEMA, SCHEMA),
-        SCHEMA,
-        SCHEMA,
-        "configuration with defaults",
-    )
+    complete = config.with_defaults(config.drop_nulls(DEFAULT), SCHEMA)
+    config.check(complete, SCHEMA, "configuration with defaults")

@@ -7,7 +7,7 @@ import os
 
 import pytest
 from m1.wiring.distill import DistillRules
-from m1.wiring.provider import export_call_settings
+from m1.wiring.schema import export_call_settings
 from m1.wiring.screen import ScreenRules
 from m1.wiring.select import SelectRules
 from runs import demo, demo_run, wildcards
@@ -27,7 +27,7 @@ def test_how_calls_are_made_is_no_param(monkeypatch: pytest.MonkeyPatch) -> None
         SelectRules(run).labeller(wildcards()),
     ]
     assert all(set(json.loads(param)) == DECIDING for param in params)
-    export_call_settings(run)
+    export_call_settings(run.config)
     calls = json.loads(os.environ["M1_SCREEN_CALLS"])["api"]
     assert (calls["concurrency"], calls["max_dollars"], calls["requests_per_minute"]) == (7, 5, 60)
     assert json.loads(os.environ["M1_TEACHER_CALLS"])["concurrency"] == teacher["concurrency"]

@@ -32,8 +32,8 @@ PAPER = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_is_valid(name: str) -> None:
-    check(RECIPES[name], WHOLE["$defs"]["recipe"], WHOLE, f"config/models/{name}.yaml")
-    complete = with_defaults(RECIPES[name], WHOLE["$defs"]["recipe"], WHOLE)
+    check(RECIPES[name], WHOLE["$defs"]["recipe"], f"config/models/{name}.yaml")
+    complete = with_defaults(RECIPES[name], WHOLE["$defs"]["recipe"])
     assert evaluation_prompt("Which?", complete["prompt"])
     assert "tokenizer" in complete
 

@@ -10,15 +10,15 @@ from m1.core.errors import UserError
 from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
 from m1.wiring.config import prepare
-from m1.wiring.provider import export_call_settings
 from m1.wiring.run import Run, any_name, optional_flags
+from m1.wiring.schema import export_call_settings
 
 try:
     run = Run(prepare(config), remote=workflow.remote_exec)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-export_call_settings(run)
+export_call_settings(run.config)
 
 # Jobs run with the Python of this Snakemake, unless a conda environment was activated for them: then CONDA_PREFIX is another one than here.
 prefix = os.environ.get("CONDA_PREFIX", "")

@@ -15,18 +15,18 @@ import os
 import re
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from m1.commands import add_configfile, doctor
-from m1.commands.doctor import join_names, nearest_folder
+from m1.commands.doctor import ask, join_names, nearest_folder
 from m1.core.errors import UserError, first_line
 from m1.core.places import locate
 from m1.wiring.config import load
@@ -34,8 +34,7 @@ from m1.wiring.jobs import gres
 from m1.wiring.run import Run
 
 OK, WARN, FAILS = "ok", "warn", "fails"
-ON_NODE_SECONDS = 60
-"""How long the small job may wait for a node."""
+ON_NODE_SECONDS = 60  # how long the small job may wait for a node
 NEEDED_CONDA = (24, 7, 1)
 
 
@@ -53,24 +52,21 @@ class Check:
 
 @dataclass(frozen=True)
 class JobNeeds:
-    """What one kind of job needs."""
+    """What one kind of job needs: GPUs, cores and memory (MB) are on each node; memory and time are 0 where none is
+    asked for."""
 
     jobs: list[str] = field(compare=False)
-    """Which these are, for the line."""
-    partition: str
-    """Empty for SLURM's own."""
+    partition: str  # empty for SLURM's own
     nodes: int
     gpus: int
-    """On each node."""
     cores: int
     memory: int
-    """MB, on each node; 0 where none is asked for, and so with the time."""
     minutes: int
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Alike nodes of a partition, as ``sinfo`` has them."""
+    """Alike nodes of a partition, as ``sinfo`` has them; cores, memory (MB) and GPUs are on each."""
 
     partition: str
     up: bool
@@ -78,9 +74,7 @@ class Nodes:
     count: int
     cores: int
     memory: int
-    """MB."""
-    gpus: Mapping[str, int]
-    """On each, by kind; the kind is empty where SLURM gives none."""
+    gpus: Mapping[str, int]  # by kind, which is empty where SLURM gives none
 
     def gpus_of(self, kind: str) -> int:
         """GPUs on a node, of one kind or of any."""
@@ -93,18 +87,12 @@ class Profile:
 
     slurm: bool
     conda: bool
-    config: Mapping[str, Any]
-    """What it lays over all files of the configuration."""
-    default: Mapping[str, Any]
-    """Its ``default-resources``, for the first try of a job."""
+    config: Mapping[str, Any]  # what it lays over all files of the configuration
+    default: Mapping[str, Any]  # its default-resources, for the first try of a job
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
-        """Read a profile, by Snakemake itself.
-
-        Raises:
-            UserError: there is none, or Snakemake refuses it.
-        """
+        """Read a profile, by Snakemake itself; a :class:`UserError` where there is none, or Snakemake refuses it."""
         from snakemake.cli import parse_args, parse_config  # a second, which a job on a compute node does without
         from snakemake.iocontainers import InputFiles, Wildcards
         from snakemake.resources import Resources
@@ -120,41 +108,27 @@ class Profile:
             resources = asked.default_resources or Resources.default("full")
             default = {name: one.evaluate(Wildcards(), **job).value for name, one in resources.items()}
         except (Exception, SystemExit) as error:  # Snakemake's own errors, and what it does not expect in a profile
-            reason = (
-                first_line(error)
-                if isinstance(error, Exception)
-                else " ".join(said.getvalue().rpartition("error: ")[2].split())
-            )
-            raise UserError(
-                f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
-            ) from None
+            exited = " ".join(said.getvalue().rpartition("error: ")[2].split())
+            reason = first_line(error) if isinstance(error, Exception) else exited
+            message = f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
+            raise UserError(message) from None
         conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
         return cls(asked.executor == "slurm", conda, config, default)
 
-    @property
-    def account(self) -> str:
-        """Empty where none is named."""
-        return str(self.default.get("slurm_account") or "")
-
     def flags(self, partition: str) -> list[str]:
         """Flags of SLURM that every job gets from the profile."""
-        flags = [
-            *([f"--account={self.account}"] if self.account else []),
-            *([f"--partition={partition}"] if partition else []),
-        ]
-        flags += [
-            f"--{name}={self.default[name]}" for name in ("qos", "constraint") if self.default.get(name) is not None
-        ]
-        return [*flags, *shlex.split(str(self.default.get("slurm_extra") or ""))]
+        qos, constraint = self.default.get("qos"), self.default.get("constraint")
+        named = flags(account=self.default.get("slurm_account"), partition=partition, qos=qos, constraint=constraint)
+        return [*named, *shlex.split(str(self.default.get("slurm_extra") or ""))]
+
+
+def flags(**values: Any) -> list[str]:
+    """Flags of SLURM, without those that have no value."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if value]
 
 
 def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
-    """What the jobs need; equal needs are one entry. Recipes are counted as they stand: GPUs of ``train`` and
-    ``serve``.
-
-    Args:
-        default: resources of jobs that have none of their own.
-    """
+    """What the jobs need; equal needs are one entry. ``default`` has the resources of jobs without their own."""
     cluster = run.config["cluster"]
     longest = float(cluster["longest"] or "inf")
     found: dict[JobNeeds, list[str]] = {}
@@ -177,28 +151,23 @@ def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
         add(f"screen {name}", 1, run.screening_gpus(name), run.resources("screen", name), shards)
     own = [replace(one, jobs=jobs) for one, jobs in found.items()]
     partition = str(default.get("slurm_partition") or "")
-    memory, minutes = _int_or_zero(default.get("mem_mb")), _int_or_zero(default.get("runtime"))
+    asked = [default.get(name) for name in ("mem_mb", "runtime")]
+    memory, minutes = (int(value) if isinstance(value, int | float) else 0 for value in asked)
     comparing, processes = ["pools_merge", "pools_audit", "pools_leaks"], run.config["merge"]["processes"]
     merging = JobNeeds(comparing, partition, 1, 0, processes, memory, minutes)
     return [JobNeeds(["other jobs"], partition, 1, 0, 1, memory, minutes), merging, *own]
-
-
-def _int_or_zero(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) else 0
 
 
 def parse_nodes(text: str) -> list[Nodes]:
     """Lines of ``sinfo -h -o "%R|%a|%l|%D|%c|%m|%G"``."""
     found = []
     for line in text.splitlines():
-        partition, state, limit, count, cores, memory, gres = line.strip().split("|")
+        partition, state, limit, *sizes, gres = line.strip().split("|")
         gpus: dict[str, int] = {}
         for kind, number in re.findall(r"(?:^|,)gpu(?::([^:,()]*[A-Za-z_][^:,()]*))?:([0-9]+)", gres):
             gpus[kind] = gpus.get(kind, 0) + int(number)
-        count, cores, memory = (
-            re.sub(r"\D", "", part) or "0" for part in (count, cores, memory)
-        )  # "+": others have more
-        found.append(Nodes(partition, state == "up", parse_minutes(limit), int(count), int(cores), int(memory), gpus))
+        count, cores, memory = (int(re.sub(r"\D", "", part) or 0) for part in sizes)  # "+": others have more
+        found.append(Nodes(partition, state == "up", parse_minutes(limit), count, cores, memory, gpus))
     return found
 
 
@@ -208,10 +177,9 @@ def parse_minutes(limit: str) -> float:
         return float("inf")
     days, _, clock = limit.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
-    if days:
-        hours, minutes, seconds = [*parts, 0, 0][:3]
-    else:
-        hours, minutes, seconds = {1: [0, *parts, 0], 2: [0, *parts], 3: parts}[len(parts)]
+    if not days and len(parts) < 3:
+        parts = [0, *parts]  # no hours
+    hours, minutes, seconds = [*parts, 0, 0][:3]
     return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
 
 
@@ -231,45 +199,23 @@ def check_partition(needs: JobNeeds, nodes: Sequence[Nodes], kind: str) -> Check
         return Check(FAILS, f"{what}: there is no partition {partition!r}", f"choose one of {known} in the profile")
     if not any(one.up for one in here):
         return Check(FAILS, f"{what}: partition {partition} is down", "choose another one in the profile, or wait")
-    if needs.minutes > max(one.minutes for one in here):
-        limit = max(one.minutes for one in here)
+    if needs.minutes > (limit := max(one.minutes for one in here)):
         remedy = "set cluster.longest in the profile, or lower runtime in default-resources; what is unfinished goes on"
         return Check(FAILS, f"{what}: {partition} allows {limit:,.0f} min", remedy)
     gpus = max(one.gpus_of(kind) for one in here)
     if gpus < needs.gpus:
         kinds = ", ".join(sorted({name or "unnamed" for one in here for name in one.gpus})) or "none"
-        return Check(
-            FAILS,
-            f"{what}: a node of {partition} has {gpus} GPUs{f' of type {kind}' if kind else ''} (types: {kinds})",
-            "lower train.processes or serve.options (tp × dp) in the recipe, or correct cluster.gpu_type",
-        )
-    fit = [
-        one
-        for one in here
-        if one.gpus_of(kind) >= needs.gpus and one.cores >= needs.cores and one.memory >= needs.memory
-    ]
+        has = f"{gpus} GPUs{f' of type {kind}' if kind else ''} (types: {kinds})"
+        remedy = "lower train.processes or serve.options (tp × dp) in the recipe, or correct cluster.gpu_type"
+        return Check(FAILS, f"{what}: a node of {partition} has {has}", remedy)
+    large = [one for one in here if one.cores >= needs.cores and one.memory >= needs.memory]
+    fit = sum(one.count for one in large if one.gpus_of(kind) >= needs.gpus)
     if not fit:
         most = f"{max(one.cores for one in here):,} cores and {max(one.memory for one in here):,} MB at most"
         remedy = "lower threads or mem_mb in the recipe's resources or default-resources, or merge.processes"
         return Check(FAILS, f"{what}: a node of {partition} has {most}", remedy)
-    if sum(one.count for one in fit) < needs.nodes:
-        return Check(
-            FAILS,
-            f"{what}: {partition} has {sum(one.count for one in fit)} such nodes",
-            "lower train.nodes in the recipe",
-        )
-    return Check(OK, f"{what}: {partition} has {sum(one.count for one in fit)} such nodes")
-
-
-def _ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
-    """Exit code and what was said; 127 where there is no such program, 124 where it took too long."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        return 127, "", f"{command[0]}: not found"
-    except subprocess.TimeoutExpired:
-        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
-    return done.returncode, done.stdout, done.stderr
+    found = f"{what}: {partition} has {fit} such nodes"
+    return Check(OK, found) if fit >= needs.nodes else Check(FAILS, found, "lower train.nodes in the recipe")
 
 
 def _last_line(said: str) -> str:
@@ -277,66 +223,51 @@ def _last_line(said: str) -> str:
 
 
 def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
-    """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes.
-
-    Args:
-        complete: nothing needs the hub any more.
-    """
-    code, said, error = _ask("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
+    """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes; with ``complete``,
+    nothing needs the hub any more."""
+    code, said, error = ask("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
     if code:
         reason = "SLURM is not installed here" if code == 127 else f"SLURM does not answer ({_last_line(error)})"
-        yield Check(
-            WARN, f"{reason}; accounts, partitions, GPUs and compute nodes were not checked", "run this on a login node"
-        )
+        unchecked = "accounts, partitions, GPUs and compute nodes were not checked"
+        yield Check(WARN, f"{reason}; {unchecked}", "run this on a login node")
         return
     nodes, jobs, kind = parse_nodes(said), job_needs(run, profile.default), run.config["cluster"]["gpu_type"]
-    yield from check_account(profile.account)
+
+    def gpu_flags(gpus: int) -> list[str]:
+        return flags(gres=gres(kind, gpus)) if gpus else []
+
+    yield from check_account(str(profile.default.get("slurm_account") or ""))
     for needs in jobs:
         check = check_partition(needs, nodes, kind)
         if check.state == OK:
-            code, _, error = _ask(
-                "sbatch", "--test-only", *profile.flags(needs.partition), *size_flags(needs, kind), "--wrap=true"
+            size = flags(
+                nodes=needs.nodes, ntasks=needs.nodes, cpus_per_task=needs.cores, mem=needs.memory, time=needs.minutes
             )
+            asked = [*profile.flags(needs.partition), *size, *gpu_flags(needs.gpus)]
+            code, _, error = ask("sbatch", "--test-only", *asked, "--wrap=true")
             if code:
                 remedy = f"{_last_line(error)}; correct account, partition, default-resources or the recipe"
                 check = Check(FAILS, f"{check.found}, yet SLURM refuses it", remedy)
         yield check
     for partition, gpus in dict.fromkeys((one.partition, min(one.gpus, 1)) for one in jobs):
-        small = ["--nodes=1", "--ntasks=1", "--time=3", "--mem=1000", *_gpu_flags(kind, gpus)]
+        small = [*flags(nodes=1, ntasks=1, time=3, mem=1000), *gpu_flags(gpus)]
         where = f"compute node of {partition or 'the default partition'}" + (" with a GPU" if gpus else "")
         yield from check_node([*profile.flags(partition), *small], where, gpus, Path(run.config["scratch"]), complete)
 
 
-def size_flags(needs: JobNeeds, kind: str) -> list[str]:
-    """Flags of SLURM for what a kind of job needs."""
-    flags = [f"--nodes={needs.nodes}", f"--ntasks={needs.nodes}", f"--cpus-per-task={needs.cores}"]
-    flags += [f"--mem={needs.memory}"] if needs.memory else []
-    return [*flags, *([f"--time={needs.minutes}"] if needs.minutes else []), *_gpu_flags(kind, needs.gpus)]
-
-
-def _gpu_flags(kind: str, gpus: int) -> list[str]:
-    return [f"--gres={gres(kind, gpus)}"] if gpus else []
-
-
 def check_account(account: str) -> Iterator[Check]:
     """Whether the user may charge the account."""
-    code, said, error = _ask(
-        "sacctmgr", "-nP", "show", "associations", f"user={os.environ.get('USER') or os.getuid()}", "format=account"
-    )
+    user = os.environ.get("USER") or os.getuid()
+    code, said, error = ask("sacctmgr", "-nP", "show", "associations", f"user={user}", "format=account")
     accounts = sorted(set(said.split()))
+    remedy = f"set slurm_account to one of {', '.join(accounts)}"
     if code or not accounts:
         why = _last_line(error) if code else "it lists none for you"
         yield Check(WARN, f"account {account or '(your default one)'} could not be checked ({why})")
     elif account and account not in accounts:
-        yield Check(
-            FAILS, f"account {account!r} is none of yours", f"set slurm_account to one of {', '.join(accounts)}"
-        )
+        yield Check(FAILS, f"account {account!r} is none of yours", remedy)
     elif not account and len(accounts) > 1:
-        yield Check(
-            WARN,
-            "no account is named, SLURM takes your default one",
-            f"set slurm_account to one of {', '.join(accounts)}",
-        )
+        yield Check(WARN, "no account is named, SLURM takes your default one", remedy)
     else:
         yield Check(OK, f"account {account or accounts[0]}")
 
@@ -344,10 +275,9 @@ def check_account(account: str) -> Iterator[Check]:
 def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, complete: bool) -> Iterator[Check]:
     """What a small job sees: this folder, the scratch folder, GPUs, the hub."""
     with NamedTemporaryFile(dir=".", prefix=".cluster-check-") as seen:
-        command = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
-        code, said, error = _ask(
-            *command, "--on-node", seen.name, "--scratch", str(scratch.resolve()), seconds=ON_NODE_SECONDS + 30
-        )
+        srun = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
+        looking = ["--on-node", seen.name, "--scratch", str(scratch.resolve())]
+        code, said, error = ask(*srun, *looking, seconds=ON_NODE_SECONDS + 30)
     try:
         found = json.loads(_last_line(said))
     except ValueError:
@@ -359,44 +289,30 @@ def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, compl
     if not found["folder"]:
         yield Check(FAILS, f"{where}: it does not see {Path.cwd()}", "work in a folder that all nodes share")
     elif not found["scratch"]:
-        yield Check(
-            FAILS, f"{where}: it cannot write to {scratch}", "name a folder in `scratch` that all nodes can write to"
-        )
+        remedy = "name a folder in `scratch` that all nodes can write to"
+        yield Check(FAILS, f"{where}: it cannot write to {scratch}", remedy)
     elif gpus and not found["gpus"]:
         yield Check(WARN, f"{where}: nvidia-smi shows no GPU", "ask for the GPU type that there is (cluster.gpu_type)")
     else:
-        yield Check(
-            OK, f"{where}: sees this folder and the scratch folder" + (f", {found['gpus']} GPU" if gpus else "")
-        )
+        seen_gpus = f", {found['gpus']} GPU" if gpus else ""
+        yield Check(OK, f"{where}: sees this folder and the scratch folder{seen_gpus}")
     if found["hub"]:
         yield Check(OK, f"{where}: reaches the hub")
     elif complete:
-        yield Check(
-            OK,
-            f"{where}: without the hub ({found['why']}); all is fetched (set HF_HUB_OFFLINE=1, so that "
-            "nothing waits for it)",
-        )
+        fetched = "all is fetched (set HF_HUB_OFFLINE=1, so that nothing waits for it)"
+        yield Check(OK, f"{where}: without the hub ({found['why']}); {fetched}")
     else:
-        yield Check(
-            WARN,
-            f"{where}: does not reach the hub ({found['why']})",
-            "run `make fetch` on the login node, then set HF_HUB_OFFLINE=1",
-        )
+        remedy = "run `make fetch` on the login node, then set HF_HUB_OFFLINE=1"
+        yield Check(WARN, f"{where}: does not reach the hub ({found['why']})", remedy)
 
 
 def look_around(seen: Path, scratch: Path) -> dict[str, Any]:
-    """On a compute node: what is there."""
+    """What is there on a compute node."""
     why = doctor.hub_failure()
-    code, said, _ = _ask("nvidia-smi", "-L", seconds=20)
+    code, said, _ = ask("nvidia-smi", "-L", seconds=20)
     gpus = len(said.splitlines()) if not code else 0
-    return {
-        "host": socket.gethostname(),
-        "folder": seen.exists(),
-        "scratch": is_writable(scratch),
-        "gpus": gpus,
-        "hub": not why,
-        "why": why,
-    }
+    sees = {"folder": seen.exists(), "scratch": is_writable(scratch), "gpus": gpus}
+    return {"host": socket.gethostname(), **sees, "hub": not why, "why": why}
 
 
 def is_writable(folder: Path) -> bool:
@@ -408,13 +324,6 @@ def is_writable(folder: Path) -> bool:
         return False
 
 
-def check_scratch(scratch: Path) -> Check:
-    """Whether the scratch folder can be written."""
-    if is_writable(scratch):
-        return Check(OK, f"scratch {scratch} can be written")
-    return Check(FAILS, f"scratch {scratch}: cannot be written", "name another folder in `scratch`")
-
-
 def to_check(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
     """What ``make doctor`` found, as a line here."""
     return Check(otherwise if finding.need else OK, f"{finding.name} {finding.found}", finding.need)
@@ -423,24 +332,18 @@ def to_check(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
 def check_environments(conda: bool) -> Check:
     """Whether what runs the jobs is installed."""
     if conda:
-        code, said, error = _ask("conda", "--version")
+        code, said, error = ask("conda", "--version")
         version = tuple(map(int, re.findall(r"\d+", said)[:3]))
+        found = f"conda {'.'.join(map(str, version))}"
         if code:
             return Check(FAILS, "the profile deploys conda environments, and there is no conda", _last_line(error))
         if version < NEEDED_CONDA:
-            return Check(
-                FAILS, f"conda {'.'.join(map(str, version))} is too old for Snakemake", "24.7.1 or newer is needed"
-            )
-        return Check(OK, f"conda {'.'.join(map(str, version))}")
-    lacking = [
-        name for name in ("torch", "transformers", "trl", "datasets", "openai") if not importlib.util.find_spec(name)
-    ]
-    if lacking:
-        return Check(
-            FAILS,
-            f"{sys.executable} lacks {', '.join(lacking)}",
-            "install requirements.txt, or deploy environments (--sdm conda)",
-        )
+            return Check(FAILS, f"{found} is too old for Snakemake", "24.7.1 or newer is needed")
+        return Check(OK, found)
+    packages = ("torch", "transformers", "trl", "datasets", "openai")
+    if lacking := [name for name in packages if not importlib.util.find_spec(name)]:
+        remedy = "install requirements.txt, or deploy environments (--sdm conda)"
+        return Check(FAILS, f"{sys.executable} lacks {', '.join(lacking)}", remedy)
     return Check(OK, f"environment of {sys.executable}")
 
 
@@ -456,17 +359,15 @@ def checks(overlays: Sequence[Path], folder: Path) -> Iterator[Check]:
         return
     yield Check(OK, f"configuration: {len(run.recipes)} models, {len(run.needed_trainings)} of them trained here")
     yield check_environments(profile.conda)
-    yield from map(to_check, doctor.check_sglang(run))
-    yield from map(to_check, doctor.check_keys(run))
-    yield from map(to_check, doctor.check_files(run))
-    yield check_scratch(Path(run.config["scratch"]))
+    yield from map(to_check, chain(doctor.check_sglang(run), doctor.check_keys(run), doctor.check_files(run)))
+    if is_writable(scratch := Path(run.config["scratch"])):
+        yield Check(OK, f"scratch {scratch} can be written")
+    else:
+        yield Check(FAILS, f"scratch {scratch}: cannot be written", "name another folder in `scratch`")
     yield from map(to_check, doctor.check_weights(run))
     if missing := doctor.missing_from_hub(run):
-        yield Check(
-            WARN,
-            f"{len(missing)} models and sets are not fetched ({join_names(missing)})",
-            "run `make fetch`, where the hub can be reached",
-        )
+        found = f"{len(missing)} models and sets are not fetched ({join_names(missing)})"
+        yield Check(WARN, found, "run `make fetch`, where the hub can be reached")
         yield to_check(doctor.check_hub(missing), WARN)
     else:
         yield Check(OK, "all that comes from the hub is fetched")
@@ -489,10 +390,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.on_node:
         print(json.dumps(look_around(arguments.on_node, arguments.scratch)))
         return
-    failed = 0
+    states = set()
     for check in checks(arguments.configfile, arguments.profile):
         with suppress(BrokenPipeError):
             print(check, flush=True)
-        failed += check.state == FAILS
-    if failed:
+        states.add(check.state)
+    if FAILS in states:
         raise SystemExit(1)

@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
@@ -16,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from m1.commands import add_configfile
+from m1.commands import add_configfile, silence
 from m1.core import sources
 from m1.core.counts import published_counts
 from m1.core.errors import UserError, tell
@@ -25,24 +23,18 @@ from m1.core.progress import Progress, align_columns
 from m1.wiring.config import load
 from m1.wiring.run import Run
 
-THREADS = 4
-"""Sets read at a time: waiting for the hub is most of the work."""
-PATIENCE = 10
-"""Seconds for the hub's first answer; without one only the hub client's cache is looked into."""
+THREADS = 4  # sets read at a time: waiting for the hub is most of the work
+PATIENCE = 10  # seconds for the hub's first answer; without one only the hub client's cache is looked into
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(sources.Source):
     """A published set that a configuration reads, and what uses it."""
 
-    used_by: tuple[str, ...]
-    """Keys of the configuration."""
-    layout: str | None = None
-    """A key of :data:`m1.core.layouts.LAYOUTS`; None: its records are not questions."""
-    optional: bool = False
-    """The run goes on without it."""
-    strict: bool = False
-    """The run stops at a record that is no question."""
+    used_by: tuple[str, ...]  # keys of the configuration
+    layout: str | None = None  # a key of m1.core.layouts.LAYOUTS; None: its records are not questions
+    optional: bool = False  # the run goes on without it
+    strict: bool = False  # the run stops at a record that is no question
 
 
 @dataclass
@@ -55,15 +47,11 @@ class Finding:
     """``found``; ``missing`` (nothing to read); ``left out`` (missing, but optional: the run goes on without it);
     ``problem``."""
     records: int | None = None
-    expected: int | None = None
-    """Records expected; None where any number will do."""
+    expected: int | None = None  # None where any number will do
     questions: int | None = None
-    refused: str = ""
-    """Reasons for refused records with their counts, the three most frequent."""
-    checksum: str = ""
-    """Of what was read: ``ok``, or ``not pinned`` (another one than the pinned is a problem)."""
-    note: str = ""
-    """What is wrong, and how to get the set."""
+    refused: str = ""  # reasons for refused records with their counts, the three most frequent
+    checksum: str = ""  # of what was read: ok, or not pinned (another one than the pinned is a problem)
+    note: str = ""  # what is wrong, and how to get the set
 
 
 def data_sets(run: Run) -> dict[str, DataSet]:
@@ -76,12 +64,8 @@ def data_sets(run: Run) -> dict[str, DataSet]:
             continue
         one = found.get(entry) or DataSet.from_parts(source, {"used_by": [], "optional": True})
         strict = source["invalid"] == "error" and not source["part"]  # the other part may hold the record
-        found[entry] = replace(
-            one,
-            used_by=(*one.used_by, user),
-            optional=one.optional and source["optional"],
-            strict=one.strict or strict,
-        )
+        optional = one.optional and source["optional"]
+        found[entry] = replace(one, used_by=(*one.used_by, user), optional=optional, strict=one.strict or strict)
     for name, entry in run.published["subsets"].items():
         found[entry] = DataSet.from_parts(run.config["data"][entry], {"used_by": [f"published.subsets.{name}"]})
     for label, entry in run.config["report"]["figure8a"]["beside"].items():
@@ -90,14 +74,8 @@ def data_sets(run: Run) -> dict[str, DataSet]:
     return found
 
 
-def look(name: str, source: DataSet, silence: str = "") -> Finding:
-    """Read one set and make questions of its records, as a run would.
-
-    Args:
-        name: of the entry.
-        source: the set.
-        silence: why the hub does not answer; empty if it does.
-    """
+def look(name: str, source: DataSet, silent: str = "") -> Finding:
+    """Read one set and make questions of its records, as a run would; ``silent`` is why the hub does not answer."""
     from m1.core.layouts import LAYOUTS  # with pyarrow, which `make doctor` does without
     from m1.pools.collect import by_reason, to_parts
 
@@ -116,25 +94,20 @@ def look(name: str, source: DataSet, silence: str = "") -> Finding:
     except sources.Missing as error:
         finding.status, finding.note = "left out" if source.optional else "missing", str(error)
     except sources.Unreachable as error:
-        silent = f"the hub does not answer ({silence}), and its cache here does not hold {source.hub}"
-        finding.status, finding.note = "problem", silent if silence else str(error)
+        not_cached = f"the hub does not answer ({silent}), and its cache here does not hold {source.hub}"
+        finding.status, finding.note = "problem", not_cached if silent else str(error)
     except UserError as error:
         finding.status, finding.note = "problem", str(error)
     return finding
 
 
 def hub_failure() -> str:
-    """Why the hub does not answer within :data:`PATIENCE` seconds; empty if it does, with whatever status."""
+    """Why the hub does not answer within :data:`PATIENCE` seconds; empty if it does."""
     from huggingface_hub import constants
 
-    try:
-        urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=PATIENCE).close()
-    except urllib.error.HTTPError:
-        return ""
-    except OSError as error:
+    if silent := silence(constants.ENDPOINT, PATIENCE):
         constants.HF_HUB_OFFLINE = True  # or each set would wait for minutes, because the client tries again by itself
-        return str(error.reason if isinstance(error, urllib.error.URLError) else error)
-    return ""
+    return silent
 
 
 def table(findings: Iterable[Finding]) -> list[str]:
@@ -173,48 +146,42 @@ def tell_counts(rows: Sequence[Mapping[str, Any]], output: Path) -> None:
     """Say for each step how many of its counts are the paper's, and write them all as a table (CSV)."""
     if not rows:
         return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(output, text.getvalue())
+    _write_csv(output, list(rows[0]), rows)
     tell(f"counts of the curation beside the paper's, all of them in {output}:")
     for step, group in groupby(rows, lambda row: row["step"]):
         counts = list(group)
         made = [row for row in counts if row["equal"]]
-        wrong = [row for row in made if row["equal"] == "no"]
-        others = [f"{row['count']} {row['found']} (published {row['published']:,})" for row in wrong]
+        others = [f"{r['count']} {r['found']} (published {r['published']:,})" for r in made if r["equal"] == "no"]
         said = f"{len(made) - len(others)} of {len(counts)} as published" if made else "not made yet"
         tell(f"  {step}: " + "; ".join([said, *others[:3], *(["…"] if others[3:] else [])]))
 
 
-def check(sets: Mapping[str, DataSet], output: Path) -> None:
-    """Look at every set, say what was found, and write it as a table.
+def _write_csv(output: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(output, text.getvalue())
 
-    Args:
-        sets: by their entry of ``data``.
-        output: CSV, a row for each entry.
+
+def check(sets: Mapping[str, DataSet], output: Path) -> None:
+    """Look at every set (by its entry of ``data``), say what was found, and write it as a table (CSV).
 
     Raises:
         UserError: a set that the run needs is missing, or is not what it should be.
     """
-    silence = hub_failure() if any(source.path is None and source.hub for source in sets.values()) else ""
+    silent = hub_failure() if any(source.path is None and source.hub for source in sets.values()) else ""
     findings = []
     with Progress("data-check", len(sets), "sets") as progress, ThreadPoolExecutor(THREADS) as pool:
-        for finding in pool.map(partial(look, silence=silence), sets, sets.values()):
+        for finding in pool.map(partial(look, silent=silent), sets, sets.values()):
             findings.append(finding)
             progress.advance(note=f"{finding.entry}: {finding.status}")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Finding)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(finding) for finding in findings)
-    write_text(output, text.getvalue())
+    _write_csv(output, [field.name for field in fields(Finding)], map(asdict, findings))
     for line in table(findings):
         tell(line)
     if wrong := [finding.entry for finding in findings if finding.status in ("missing", "problem")]:
-        raise UserError(
-            f"{len(wrong)} of {len(findings)} sets cannot be used. The table above, also in {output}, says why."
-        )
+        count = f"{len(wrong)} of {len(findings)}"
+        raise UserError(f"{count} sets cannot be used. The table above, also in {output}, says why.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

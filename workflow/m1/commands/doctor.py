@@ -15,30 +15,28 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.commands import add_configfile
+from m1.commands import add_configfile, silence
 from m1.core.errors import UserError
 
 if TYPE_CHECKING:
     from m1.wiring.run import Run
 
-ROOT = Path(__file__).parents[3]
-"""The workflow's own source, where its requirements and its virtual environment are."""
+ROOT = Path(__file__).parents[3]  # the workflow's own source, with its requirements and its virtual environment
 PYTHON = (3, 11)
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
 """Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
 checkpoints."""
-ROOM = 1.3
-"""Times what must be held: room for activations and for the key-value cache, at the least."""
-HUB_SECONDS = 8.0
+# SGLang is not imported, which takes long.
+FIND_SGLANG = "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"
+ROOM = 1.3  # times what must be held: room for activations and for the key-value cache, at the least
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,12 @@ class Finding:
 
     name: str
     found: str
-    need: str = ""
-    """What it is needed for, and the remedy, where it is missing; empty where all is well."""
+    need: str = ""  # what it is needed for, and the remedy, where it is missing; empty where all is well
     stops_demo: bool = False
 
-
-def line(finding: Finding) -> str:
-    """A finding as it is shown."""
-    state, need = ("missing", f": {finding.need}") if finding.need else ("ok", "")
-    return f"{state:8}{finding.name:12}{finding.found}{need}"
+    def __str__(self) -> str:
+        state, need = ("missing", f": {self.need}") if self.need else ("ok", "")
+        return f"{state:8}{self.name:12}{self.found}{need}"
 
 
 def machine() -> Iterator[Finding]:
@@ -72,48 +67,51 @@ def machine() -> Iterator[Finding]:
         yield Finding("packages", ", ".join(lacking[:5]) or "all of requirements.txt, as pinned", need, True)
     free = shutil.disk_usage(ROOT).free / 1e9
     wanted = DEMO_GB + (0 if environment else PACKAGES_GB)
-    yield Finding(
-        "disk", f"{free:,.0f} GB free", "" if free >= wanted else f"the demo needs {wanted:.0f} GB; make room", True
-    )
+    need = "" if free >= wanted else f"the demo needs {wanted:.0f} GB; make room"
+    yield Finding("disk", f"{free:,.0f} GB free", need, True)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     need = "" if memory >= DEMO_MEMORY_GB else f"the demo needs {DEMO_MEMORY_GB:.0f} GB; use a larger machine"
     yield Finding("memory", f"{memory:,.0f} GB", need, True)
-    for name, program, use in PROGRAMS:
+    for name, program, use in (
+        ("git", "git", "manifests cannot name the commit; install git"),
+        ("chromium", "chromium", "only for the tests of report.html, which are skipped without; install chromium"),
+        ("SLURM", "sbatch", "only to hand jobs to a cluster; run on its login node"),
+    ):
         where = shutil.which(program)
         yield Finding(name, where or f"no {program}", "" if where else use)
 
 
-PROGRAMS = (
-    ("git", "git", "manifests cannot name the commit; install git"),
-    ("chromium", "chromium", "only for the tests of report.html, which are skipped without; install chromium"),
-    ("SLURM", "sbatch", "only to hand jobs to a cluster; run on its login node"),
-)
-
-
 def packages() -> list[str]:
     """Packages of requirements.txt that are not there as pinned."""
-    lacking = []
-    for name, version in re.findall(
-        r"^([\w.-]+)==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE
-    ):
+    lacking, pins = [], (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)", pins, re.MULTILINE):
         try:
             found = importlib.metadata.version(name)
+            if found.partition("+")[0] != version:
+                lacking.append(f"{name} {found}, not {version}")
         except importlib.metadata.PackageNotFoundError:
             lacking.append(f"no {name}")
-            continue
-        if found.partition("+")[0] != version:
-            lacking.append(f"{name} {found}, not {version}")
     return lacking
 
 
 def gpus() -> list[float]:
     """Memory of each GPU of this machine, in GB."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit() and not code]
+
+
+def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
+    """Exit code and what was said; 127 where there is no such program, 126 where it cannot be started, 124 where it
+    took too long."""
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        return 127, "", f"{command[0]}: not found"
+    except OSError as error:
+        return 126, "", f"{command[0]}: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
+    return done.returncode, done.stdout, done.stderr
 
 
 def parameters(base: dict[str, Any]) -> float:
@@ -123,18 +121,11 @@ def parameters(base: dict[str, Any]) -> float:
 
 
 def needs(config: dict[str, Any]) -> Iterator[Finding]:
-    """What a configuration needs besides: GPUs, space for weights, SGLang, local files, the hub, keys.
-
-    Args:
-        config: from :func:`m1.wiring.config.load`.
-    """
+    """What a configuration needs besides: GPUs, space for weights, SGLang, local files, the hub, keys."""
     from m1.wiring.run import Run
 
     run = Run(config)
-    yield from check_gpus(run, gpus())
-    yield from check_weights(run)
-    yield from check_sglang(run)
-    yield from check_files(run)
+    yield from chain(check_gpus(run, gpus()), check_weights(run), check_sglang(run), check_files(run))
     if lacking := missing_from_hub(run):
         yield check_hub(lacking)
     yield from check_revisions(run)
@@ -159,11 +150,8 @@ def gpu_demands(run: Run) -> Iterator[tuple[str, int, float]]:
             shared = max(1, nodes * training) if recipe["train"]["strategy"].startswith("fsdp") else 1
             yield name, training, ROOM * TRAINING * size / shared
     for name, model in run.screening_models.items():
-        yield (
-            f"screen.models.{name}",
-            run.screening_gpus(name),
-            ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1),
-        )
+        memory = ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1)
+        yield f"screen.models.{name}", run.screening_gpus(name), memory
 
 
 def check_gpus(run: Run, there: list[float]) -> Iterator[Finding]:
@@ -197,16 +185,9 @@ def check_weights(run: Run) -> Iterator[Finding]:
     for places in disks.values():
         free = shutil.disk_usage(nearest_folder(places[0][0])).free / 1e9
         wanted = sum(one for _, one in places)
-        need = (
-            ""
-            if free > wanted
-            else "for models; make room, or name a larger disk by HF_HOME, `scratch`, `store` or `pathvars`"
-        )
-        yield Finding(
-            "weights",
-            f"{wanted:,.0f} GB wanted in {join_names([str(place) for place, _ in places])}, {free:,.0f} GB free",
-            need,
-        )
+        asked = f"{wanted:,.0f} GB wanted in {join_names([str(place) for place, _ in places])}"
+        remedy = "for models; make room, or name a larger disk by HF_HOME, `scratch`, `store` or `pathvars`"
+        yield Finding("weights", f"{asked}, {free:,.0f} GB free", "" if free > wanted else remedy)
 
 
 def nearest_folder(place: Path) -> Path:
@@ -221,18 +202,15 @@ def disk(place: Path) -> int:
 
 def room(run: Run) -> list[tuple[Path, float]]:
     """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the
-    largest training.
-
-    Trained models are kept in the store, too, which takes space on another disk than the results' only.
-    """
+    largest training. Trained models are kept in the store, too, which takes space on another disk than the results'
+    only."""
     config, bases = run.config, run.config["bases"]
     results, scratch, store = Path(config["pathvars"]["results"]), Path(config["scratch"]), Path(config["store"])
     sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in run.recipes.items()}
     models = {f"bases/{name}": (base, parameters(base)) for name, base in bases.items()}
     models |= {f"screen/models/{name}": (model, parameters(model)) for name, model in run.screening_models.items()}
-    models |= {
-        f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in run.published["checkpoints"].items()
-    }
+    checkpoints = run.published["checkpoints"]
+    models |= {f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in checkpoints.items()}
     fetched = [models[made] for made in missing_from_hub(run) if made in models]
     on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
     home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
@@ -261,29 +239,14 @@ def check_sglang(run: Run) -> Iterator[Finding]:
         if serve["engine"] == "sglang":
             users.setdefault(serve["options"].get("python") or os.environ.get("M1_SGLANG_PYTHON", ""), []).append(name)
     for python, names in users.items():
-        there = bool(python) and has_sglang(python)
+        there = bool(python) and not ask(python, "-I", "-c", FIND_SGLANG)[0]
         found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
-        need = (
-            ""
-            if there
-            else f"for {join_names(names)}; make its environment "
-            "(docs/engines.md) and set M1_SGLANG_PYTHON to its python"
-        )
-        yield Finding("SGLang", found, need)
-
-
-def has_sglang(python: str) -> bool:
-    """Whether a Python finds SGLang; it is not imported, which takes long."""
-    command = [python, "-I", "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"]
-    try:
-        return not subprocess.run(command, capture_output=True, timeout=30).returncode
-    except (OSError, subprocess.SubprocessError):
-        return False
+        remedy = "make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+        yield Finding("SGLang", found, "" if there else f"for {join_names(names)}; {remedy}")
 
 
 def check_files(run: Run) -> Iterator[Finding]:
-    """Local files and folders that the configuration names and that are not there; those of the embedded world are
-    made."""
+    """Local files and folders that the configuration names and that are not there; the embedded world's are made."""
     from m1.commands.check_data import data_sets
 
     config = run.config
@@ -302,15 +265,12 @@ def missing_from_hub(run: Run) -> list[str]:
     """What comes from the hub and is not there yet, by its place in the results."""
     config, published = run.config, run.published
     data, results = config["data"], Path(config["pathvars"]["results"])
-    entries = {
-        f"{kind}/{name}.parquet": [source] for kind in ("pools", "benchmarks") for name, source in config[kind].items()
-    }
+    entries = {f"pools/{name}.parquet": [source] for name, source in config["pools"].items()}
+    entries |= {f"benchmarks/{name}.parquet": [source] for name, source in config["benchmarks"].items()}
     entries |= {f"select/{name}.parquet": [data[entry]] for name, entry in published["subsets"].items()}
     entries |= {f"train/{name}": [data[entry]] for name, entry in published["checkpoints"].items()}
-    entries |= {
-        f"infer/{name}/predictions.parquet": [data[one["from"]] for one in found]
-        for name, found in published["results"].items()
-    }
+    for name, found in published["results"].items():
+        entries[f"infer/{name}/predictions.parquet"] = [data[one["from"]] for one in found]
     local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
     fetched = [path.removeprefix("<results>/") for path in run.hub_targets()]
     return [name for name in fetched if name not in local and not (results / name).exists()]
@@ -327,26 +287,16 @@ def check_revisions(run: Run) -> Iterator[Finding]:
 
 def check_hub(needed: list[str]) -> Finding:
     """Whether the hub answers, where something is needed from it."""
-    why = hub_failure()
-    remedy = f"for {join_names(needed)}; check the network, or give local files (`path`)"
-    return (
-        Finding("hub", f"{endpoint()} does not answer ({why})", remedy)
-        if why
-        else Finding("hub", f"{endpoint()} answers")
-    )
+    if why := hub_failure():
+        remedy = f"for {join_names(needed)}; check the network, or give local files (`path`)"
+        return Finding("hub", f"{endpoint()} does not answer ({why})", remedy)
+    return Finding("hub", f"{endpoint()} answers")
 
 
 def hub_failure() -> str:
     """Why the hub does not answer; empty where it does."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        urllib.request.urlopen(urllib.request.Request(endpoint(), method="HEAD"), timeout=HUB_SECONDS).close()
-    except urllib.error.HTTPError:
-        return ""  # it answers
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
-    return ""
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    return "HF_HUB_OFFLINE is set" if offline else silence(endpoint(), seconds=8)
 
 
 def endpoint() -> str:
@@ -356,13 +306,10 @@ def endpoint() -> str:
 
 def check_keys(run: Run) -> Iterator[Finding]:
     """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
-    users: dict[str, list[str]] = {}
     asked = {name: provider["api_key_env"] for name, provider in run.called_providers().items()}
     asked |= {name: serve["options"].get("api_key_env") for name, serve in serve_settings(run).items()}
-    for name, variable in asked.items():
-        if variable:
-            users.setdefault(variable, []).append(name)
-    for variable, names in users.items():
+    for variable in dict.fromkeys(filter(None, asked.values())):
+        names = [name for name, its_own in asked.items() if its_own == variable]
         there = bool(os.environ.get(variable))
         need = "" if there else f"for {join_names(names)}; run: export {variable}=…"
         yield Finding("key", f"{variable} is {'set' if there else 'not set'}", need)
@@ -387,6 +334,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         findings += list(needs(load(options.configfile)))
     except ModuleNotFoundError as error:
         findings.append(Finding("config", f"not looked at, without the package {error.name}"))
-    print("\n".join(map(line, findings)))
+    print(*findings, sep="\n")
     if any(finding.need and finding.stops_demo for finding in findings):
         raise UserError("the demo cannot run here: see the lines above that begin with `missing`")

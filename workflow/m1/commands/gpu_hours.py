@@ -31,15 +31,11 @@ class GpuStep:
     """A step on GPUs."""
 
     step: str
-    gpus: int
-    """Of each job, on all of its nodes."""
+    gpus: int  # of each job, on all of its nodes
     jobs: int
-    tokens: int
-    """Trained on, over all epochs, or generated."""
-    gpu_hours: float | None
-    """Of all jobs; None where nobody knows how large the model is, as its name does not say."""
-    there: bool
-    """Its result is there."""
+    tokens: int  # trained on, over all epochs, or generated
+    gpu_hours: float | None  # of all jobs; None where nobody knows how large the model is, as its name does not say
+    there: bool  # its result is there
 
     @property
     def hours(self) -> float | None:
@@ -49,11 +45,7 @@ class GpuStep:
 
 def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
     """The steps of a configuration that run on GPUs, in the order of the paper; none for the embedded world's tiny
-    models.
-
-    Args:
-        questions: how many there are of each kind, made or estimated.
-    """
+    models."""
     return [*_screens(run, questions), *_trainings(run, questions), *_evaluations(run, questions)]
 
 
@@ -108,26 +100,14 @@ def _generation_hours(tokens: int, base: dict[str, Any], serve: dict[str, Any]) 
 
 def rows(found: Iterable[GpuStep]) -> list[list[str]]:
     """As a table to read, with the sum of what is not there yet."""
-    left = [step for step in found if not step.there]
-    header = ["on GPUs", "GPUs", "jobs", "tokens", "GPU-hours", "hours each", ""]
-    cells = [
-        [
-            step.step,
-            f"{step.gpus}",
-            f"{step.jobs}",
-            f"{step.tokens / 1e6:,.1f}M",
-            _hours(step.gpu_hours),
-            _hours(step.hours),
-            "there" if step.there else "",
-        ]
-        for step in found
-    ]
-    whole = sum(step.gpu_hours or 0 for step in left)
-    return [
-        header,
-        *cells,
-        ["sum of what is left", "", f"{sum(step.jobs for step in left)}", "", _hours(whole), "", ""],
-    ]
+    table = [["on GPUs", "GPUs", "jobs", "tokens", "GPU-hours", "hours each", ""]]
+    jobs, whole = 0, 0.0
+    for step in found:
+        tokens, hours = f"{step.tokens / 1e6:,.1f}M", [_hours(step.gpu_hours), _hours(step.hours)]
+        table.append([step.step, str(step.gpus), str(step.jobs), tokens, *hours, "there" if step.there else ""])
+        if not step.there:
+            jobs, whole = jobs + step.jobs, whole + (step.gpu_hours or 0)
+    return [*table, ["sum of what is left", "", str(jobs), "", _hours(whole), "", ""]]
 
 
 def _hours(hours: float | None) -> str:
@@ -136,18 +116,15 @@ def _hours(hours: float | None) -> str:
 
 def note(found: Iterable[GpuStep], uncounted: Sequence[str]) -> str:
     """What is assumed, and which benchmarks (``uncounted``) nobody knows the size of."""
-    unknown = sorted(step.step for step in found if step.gpu_hours is None)
-    return (
-        f"GPU-hours are those of an H100, to a factor of three: {TRAINING / 1e12:.0f} TFLOP/s in "
-        f"training, {SERVING / 1e12:.0f} in"
-        f" generating, in process {STEPS} tokens a second for each request of a batch; {QUESTION} "
-        f"tokens of question, {THINKING:,} of"
-        f" thinking, {ANSWER} of answer, all of forced_budget where `Wait` is forced; loading weights comes on top."
-        " A consumer card of 24 GB takes some eight times as long to train."
-        + (
-            f" Not counted, as nobody knows their rows yet: {', '.join(uncounted)}; give `rows` in `data`."
-            if uncounted
-            else ""
-        )
-        + (f" Not known, as no name says how large the model is: {', '.join(unknown)}." if unknown else "")
+    text = (
+        f"GPU-hours are those of an H100, to a factor of three: {TRAINING / 1e12:.0f} TFLOP/s in training, "
+        f"{SERVING / 1e12:.0f} in generating, in process {STEPS} tokens a second for each request of a batch; "
+        f"{QUESTION} tokens of question, {THINKING:,} of thinking, {ANSWER} of answer, all of forced_budget where "
+        "`Wait` is forced; loading weights comes on top. A consumer card of 24 GB takes some eight times as long to "
+        "train."
     )
+    if uncounted:
+        text += f" Not counted, as nobody knows their rows yet: {', '.join(uncounted)}; give `rows` in `data`."
+    if unknown := sorted(step.step for step in found if step.gpu_hours is None):
+        text += f" Not known, as no name says how large the model is: {', '.join(unknown)}."
+    return text

@@ -20,21 +20,14 @@ from m1.distill.traces import teacher_prompt
 from m1.select.rubrics import read_qualifiers, read_task, user_turn, with_notes
 from m1.wiring.run import Run
 
-BILL = 590 / 30_000
-"""Dollars for a trace: the authors' own note of what about 30,000 of them cost."""
+BILL = 590 / 30_000  # dollars for a trace: the authors' own note of what about 30,000 of them cost
+# Assumed: characters to a token, tokens of thinking and answer of a teacher and of other models, and tokens a second.
 CHARACTERS = 4
-"""Characters to a token, assumed; where the questions are not there yet, one takes
-:data:`m1.commands.gpu_hours.QUESTION` tokens."""
 TRACE = (gpu_hours.THINKING, gpu_hours.ANSWER)
-"""Thinking and answer of a teacher, assumed."""
 REPLY = (0, 300)
-"""Thinking and answer of a labeller or a screening model, assumed."""
 TOKENS_PER_SECOND = 30
-"""Of one call, assumed."""
-LEAST = 20
-"""With this many stored calls of a provider, their measured means replace the assumed values."""
-READ = 1000
-"""Values of the store that are read for the means, evenly spread."""
+LEAST = 20  # with this many stored calls of a provider, their measured means replace the assumed values
+READ = 1000  # values of the store that are read for the means, evenly spread
 
 
 @dataclass(frozen=True)
@@ -42,29 +35,24 @@ class HttpStep:
     """A step that calls a model over HTTP."""
 
     name: str
-    title: str
-    """The provider's name in the configuration."""
+    title: str  # the provider's name in the configuration
     provider: Provider
     store: Path
     calls: int
-    requests: list[Request] | None
-    """None where the questions are not known yet."""
-    prompt_tokens: float
-    """Of a call, by the length of the prompt."""
+    requests: list[Request] | None  # None where the questions are not known yet
+    prompt_tokens: float  # of a call, by the length of the prompt
 
 
 @dataclass(frozen=True)
 class Means:
-    """What a call of a provider takes, on average."""
+    """What a call of a provider takes, on average: tokens of its three parts, seconds and dollars."""
 
     prompt: float
     thinking: float
     answer: float
-    """Tokens."""
     seconds: float
     dollars: float
-    basis: str
-    """Where this is known from."""
+    basis: str  # where this is known from
 
 
 def http_steps(run: Run, questions: Questions) -> list[HttpStep]:
@@ -123,11 +111,10 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
         if len(own) < LEAST:
             values = {key: value for key, value in values.items() if value.get("served") == step.provider.model}
         if len(values) >= LEAST:
-            completions = [Completion.from_value(key, value) for key, value in values.items()]
-            prompt, thinking, answer = (
-                sum(getattr(completion, f"{part}_tokens") for completion in completions) / len(completions)
-                for part in ("prompt", "thinking", "answer")
-            )
+            calls = [Completion.from_value(key, value) for key, value in values.items()]
+            prompt = sum(call.prompt_tokens for call in calls) / len(calls)
+            thinking = sum(call.thinking_tokens for call in calls) / len(calls)
+            answer = sum(call.answer_tokens for call in calls) / len(calls)
             timed = [value["seconds"] for value in values.values() if value.get("seconds")]
             seconds = sum(timed) / len(timed) if len(timed) >= LEAST else (thinking + answer) / TOKENS_PER_SECOND
             untimed = "" if len(timed) >= LEAST else "; seconds assumed"
@@ -143,15 +130,13 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
 def stored_dollars(store: Store, provider: Provider) -> float:
     """About what all calls in a store's folder cost at this provider's prices: ``max_dollars`` limits this and what is
     left together."""
-    completions = [Completion.from_value(key, value) for key, value in _values(store, list(store)).items()]
-    dollars = sum(
-        provider.dollars(completion.prompt_tokens, completion.completion_tokens) for completion in completions
-    )
-    return dollars / max(1, len(completions)) * len(store)
+    calls = [Completion.from_value(key, value) for key, value in _values(store, list(store)).items()]
+    dollars = sum(provider.dollars(call.prompt_tokens, call.completion_tokens) for call in calls)
+    return dollars / max(1, len(calls)) * len(store)
 
 
 def _values(store: Store, keys: Sequence[str]) -> dict[str, Any]:
-    """Answers of some keys, :data:`READ` of them at most."""
+    """Answers of some keys, about :data:`READ` of them at most."""
     chosen = keys[:: max(1, len(keys) // READ)]
     return {key: value for key in chosen if "message" in (value := store.get(key))}
 

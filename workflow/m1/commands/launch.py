@@ -39,31 +39,13 @@ NOTE = ".snakemake/m1-run.json"
 COSTLY = ("screen/*.parquet", "distill/*.parquet", "train/*.sha256", "infer/*/predictions.parquet")
 """Results that nobody wants to make again without being asked."""
 QUERIES = (
-    *(
-        "dryrun",
-        "dag",
-        "rulegraph",
-        "filegraph",
-        "d3dag",
-        "summary",
-        "detailed_summary",
-        "lint",
-        "report",
-        "print_compilation",
-    ),
-    *(
-        "list_rules",
-        "list_target_rules",
-        "list_input_changes",
-        "list_params_changes",
-        "list_untracked",
-        "list_conda_envs",
-    ),
+    *("dryrun", "dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary", "lint", "report"),
+    *("print_compilation", "list_rules", "list_target_rules", "list_input_changes", "list_params_changes"),
+    *("list_untracked", "list_conda_envs"),
 )
 """Arguments of Snakemake by which it makes nothing."""
 ANYWAY = ("touch", "forceall", "lint", "unlock", "list_rules", "list_target_rules")
-"""Arguments to which it does not matter whether results have records: they look at none, or make everything on purpose.
-"""
+"""Arguments that look at no records of results, or make everything on purpose."""
 ENDING = 120
 """Seconds that cancelled jobs may take to be gone."""
 
@@ -71,21 +53,13 @@ ENDING = 120
 def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]:
     """Runs of Snakemake in a folder, and jobs of the package there that no such run is a parent of."""
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
-    runs, jobs = [], []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            if process.pid in own or not words or process.cwd() != str(folder):
-                continue
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-        kind = role(words)
-        if kind == "run":
-            runs.append(process)
-        elif kind == "job":
-            jobs.append(process)
-    alive = {process.pid for process in runs}
-    return runs, [job for job in jobs if not alive & _ancestors(job)]
+    found: dict[str, list[psutil.Process]] = {"run": [], "job": [], "": []}
+    for process in psutil.process_iter(["cmdline", "cwd"]):  # None where it may not be seen
+        words = process.info["cmdline"]
+        if words and process.info["cwd"] == str(folder) and process.pid not in own:
+            found[role(words)].append(process)
+    alive = {process.pid for process in found["run"]}
+    return found["run"], [job for job in found["job"] if not alive & _ancestors(job)]
 
 
 def role(words: Sequence[str]) -> str:
@@ -105,10 +79,7 @@ def _ancestors(process: psutil.Process) -> set[int]:
 
 
 def slurm_prefix(options: argparse.Namespace) -> str | None:
-    """How the names of this run's SLURM jobs begin; None where it makes none.
-
-    Args:
-        options: arguments of Snakemake, those of profiles among them.
+    """How the names of this run's SLURM jobs begin, by Snakemake's options and profiles; None where it makes none.
 
     Raises:
         UserError: jobs would have no name of this workflow's.
@@ -117,8 +88,8 @@ def slurm_prefix(options: argparse.Namespace) -> str | None:
         return None
     if not isinstance(options.slurm_jobname_prefix, str):
         raise UserError(
-            "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found. Add to the "
-            "profile: slurm-jobname-prefix: m1"
+            "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found. Add to the profile: "
+            "slurm-jobname-prefix: m1"
         )
     return f"{options.slurm_jobname_prefix}_"
 
@@ -129,13 +100,11 @@ def slurm_jobs(folder: Path, prefix: str) -> list[str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
-        raise UserError(
-            "squeue: not found; start this on a login node of the cluster, or without the profile for SLURM"
-        ) from None
+        remedy = "start this on a login node of the cluster, or without the profile for SLURM"
+        raise UserError(f"squeue: not found; {remedy}") from None
     if done.returncode:
-        raise UserError(
-            f"SLURM does not answer: {done.stderr.strip()}; jobs of {folder} cannot be seen, so nothing is started"
-        )
+        problem = f"SLURM does not answer: {done.stderr.strip()}"
+        raise UserError(f"{problem}; jobs of {folder} cannot be seen, so nothing is started")
     rows = [line.split("|", 2) for line in done.stdout.splitlines()]
     return sorted({number for number, name, where in rows if name.startswith(prefix) and where == str(folder)})
 
@@ -147,14 +116,14 @@ def cancel(folder: Path, prefix: str) -> int:
         UserError: some are still there after :data:`ENDING` seconds.
     """
     jobs = slurm_jobs(folder, prefix)
-    if jobs:
-        subprocess.run(["scancel", *jobs], check=True)
+    if not jobs:
+        return 0
+    subprocess.run(["scancel", *jobs], check=True)
     waited = time.monotonic()
-    while left := slurm_jobs(folder, prefix) if jobs else []:
+    while left := slurm_jobs(folder, prefix):
         if time.monotonic() - waited > ENDING:
-            raise UserError(
-                f"{folder}: SLURM jobs {', '.join(left)} do not end; cancel them by scancel, and start again"
-            )
+            numbers = ", ".join(left)
+            raise UserError(f"{folder}: SLURM jobs {numbers} do not end; cancel them by scancel, and start again")
         time.sleep(0.5)
     return len(jobs)
 
@@ -181,16 +150,13 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
         return
     if runs := processes(folder)[0]:
         raise UserError(f"{folder}: Snakemake is at work here already (process {runs[0].pid}); wait for it or end it")
-    note = folder / NOTE
-    last = (
-        json.loads(note.read_text(encoding="utf-8")) if locked and note.is_file() else {"machine": socket.gethostname()}
-    )
+    note, here = folder / NOTE, socket.gethostname()
+    last = json.loads(note.read_text(encoding="utf-8")) if locked and note.is_file() else {"machine": here}
     prefix = prefix or last.get("slurm")
-    if last["machine"] != socket.gethostname():
+    if last["machine"] != here:
         raise UserError(
-            f"{folder}: the last run was started on {last['machine']} (process {last['process']}) and "
-            "may be at work; start this one there,"
-            f" or, if that process is gone, delete {note}"
+            f"{folder}: the last run was started on {last['machine']} (process {last['process']}) and may be at work; "
+            f"start this one there, or, if that process is gone, delete {note}"
         )
     cancelled = cancel(folder, prefix) if prefix else 0
     orphans = processes(folder)[1]
@@ -202,10 +168,8 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
     if locked:
         done = subprocess.run([*snakemake, "--unlock"], cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            raise UserError(
-                f"{folder}: the lock of a killed run could not be removed. Snakemake "
-                f"says:\n{done.stderr.strip()[-2000:]}"
-            )
+            said = done.stderr.strip()[-2000:]
+            raise UserError(f"{folder}: the lock of a killed run could not be removed. Snakemake says:\n{said}")
     if locked or cancelled:
         scheduled = f", {cancelled} SLURM jobs cancelled" if prefix else ""
         ended = f"{len(orphans)} orphaned jobs ended{scheduled}" + (", lock removed" if locked else "")
@@ -215,22 +179,16 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
 def records_remedy(folder: Path, results: str) -> str:
     """What to do about results that came here without Snakemake's records; empty where there is nothing to do.
 
-    Without records Snakemake goes by the times of files, which a copy or a fresh clone changes, and would make most of
-    it again.
-
-    Args:
-        results: the configuration's folder of results.
+    Without records Snakemake goes by the times of files, which a copy or a fresh clone changes.
     """
     records = folder / ".snakemake/metadata"
     known = records.is_dir() and any(records.iterdir())
     if known or not any(file for pattern in COSTLY for file in (folder / results).glob(pattern)):
         return ""
     return (
-        f"{results}: these results came without Snakemake's records of them (the folder "
-        ".snakemake), so it would make most of them again."
-        " Bring .snakemake along, too; or take them as they are, by the same command with --touch "
-        "(make adopt CONFIG=…), which makes"
-        f" nothing and checks nothing; or, to make them anew, delete {results}"
+        f"{results}: these results came without Snakemake's records of them (the folder .snakemake), so it would make "
+        "most of them again. Bring .snakemake along, too; or take them as they are, by the same command with --touch "
+        f"(make adopt CONFIG=…), which makes nothing and checks nothing; or, to make them anew, delete {results}"
     )
 
 
@@ -249,7 +207,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, 
     """
     parser, options = cli.parse_args(arguments)
     own = cli.get_argument_parser().parse_args(arguments)
-    profiles = [*(["--profile", *own.profile] if own.profile else [])]
+    profiles = ["--profile", *own.profile] if own.profile else []
     profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []
     with redirect_stderr(io.StringIO()):  # which profile it is has been said
         profile = cli.parse_args(profiles)[1]
@@ -272,9 +230,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with chdir(folder):  # what is wrong is said before Snakemake says it in its own way
         whole = config.load([Path(file) for file in files])
     query = any(getattr(options, name) for name in QUERIES)
-    if not any(getattr(options, name) for name in ANYWAY) and (
-        problem := records_remedy(folder, whole["pathvars"]["results"])
-    ):
+    anyway = any(getattr(options, name) for name in ANYWAY)
+    if problem := "" if anyway else records_remedy(folder, whole["pathvars"]["results"]):
         if not query:
             raise UserError(problem)
         say("launch", problem)
@@ -286,9 +243,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         (folder / NOTE).parent.mkdir(parents=True, exist_ok=True)
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
         (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")
-    if (
-        options.touch
-    ):  # all of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it
+    if options.touch:
+        # All of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it.
         options.forceall = options.keep_incomplete = True
     try:
         success = cli.args_to_api(options, parser)

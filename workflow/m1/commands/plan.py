@@ -27,14 +27,15 @@ from m1.core.store import Store
 from m1.wiring.config import load
 from m1.wiring.run import Run
 
+COUNTS = ("calls", "stored", "shared", "left")
+PARTS = ("prompt", "thinking", "answer")
 Stores = Mapping[Path, Store | None]
 """The store of each step that calls a model; None where there is none yet."""
 
 
 @dataclass
 class StepCost:
-    """What a step that calls a model over HTTP takes; tokens, dollars and hours are those of the calls that are
-    left."""
+    """What a step that calls a model over HTTP takes; tokens, dollars and hours are of the calls that are left."""
 
     step: str
     model: str
@@ -43,7 +44,6 @@ class StepCost:
     exact: bool
     """Whether the questions are known; else the number is an estimate."""
     stored: int = 0
-    """Of the calls, answered in the store already."""
     shared: int = 0
     """Of the calls, asked by another step, too."""
     left: int = 0
@@ -57,12 +57,11 @@ class StepCost:
 
 @dataclass
 class Job:
-    """Jobs of a rule that run here or on GPUs."""
+    """Jobs of a rule that run here or on GPUs, and those of them whose results are there."""
 
     rule: str
     jobs: int
     there: int
-    """Of the jobs, those whose results are there."""
 
 
 @dataclass
@@ -77,10 +76,7 @@ class Plan:
 
 
 def make_plan(config: dict[str, Any]) -> Plan:
-    """The plan of a configuration.
-
-    Args:
-        config: from :func:`m1.wiring.config.load`.
+    """The plan of a whole configuration.
 
     Raises:
         UserError: the number of records of a set is not known, or what is there cannot be read.
@@ -103,11 +99,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
 
 
 def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> list[StepCost]:
-    """What each step takes; a call that several steps make counts for the first of them.
-
-    Args:
-        collection: questions of the whole collection.
-    """
+    """What each step takes, of a ``collection`` of so many questions; a shared call counts for its first step."""
     found: dict[str, StepCost] = {}
     planned: dict[Path, set[str]] = defaultdict(set)
     estimated: dict[Path, int] = defaultdict(int)
@@ -126,18 +118,13 @@ def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> li
             before = len(planned[step.store]) + estimated[step.store]
             cost.shared = round(step.calls * min(1.0, before / max(1, collection)))
             estimated[step.store] += step.calls - cost.shared
-        set_price(cost, step, http_calls.call_means(step, store, keys))
+        mean = http_calls.call_means(step, store, keys)
+        cost.left = left = cost.calls - cost.shared - cost.stored
+        cost.prompt_tokens, cost.thinking_tokens = round(left * mean.prompt), round(left * mean.thinking)
+        cost.answer_tokens, cost.dollars = round(left * mean.answer), left * mean.dollars
+        cost.hours, cost.basis = http_calls.hours(step.provider, left, mean), mean.basis
         found[step.name] = cost
     return [found[step.name] for step in steps]
-
-
-def set_price(cost: StepCost, step: HttpStep, mean: http_calls.Means) -> None:
-    """Fill in tokens, dollars and hours of the calls that are left."""
-    cost.left = left = cost.calls - cost.shared - cost.stored
-    cost.prompt_tokens, cost.thinking_tokens, cost.answer_tokens = (
-        round(left * part) for part in (mean.prompt, mean.thinking, mean.answer)
-    )
-    cost.dollars, cost.hours, cost.basis = left * mean.dollars, http_calls.hours(step.provider, left, mean), mean.basis
 
 
 def budget_warnings(steps: Sequence[HttpStep], costs: Sequence[StepCost], stores: Stores) -> list[str]:
@@ -151,9 +138,8 @@ def budget_warnings(steps: Sequence[HttpStep], costs: Sequence[StepCost], stores
         needed += sum(cost.dollars for step, cost in zip(steps, costs) if step.title == title)
         if needed > limit:
             warnings.append(
-                f"{title}.max_dollars is ${limit:,.2f}, but about ${needed:,.2f} are needed, with "
-                "what is in the store already: "
-                "the run would stop before it is passed. Raise it, or ask for less."
+                f"{title}.max_dollars is ${limit:,.2f}, but about ${needed:,.2f} are needed, with what is in the store "
+                "already: the run would stop before it is passed. Raise it, or ask for less."
             )
     return warnings
 
@@ -162,8 +148,8 @@ def store_notes(steps: Sequence[HttpStep], stores: Stores) -> list[str]:
     """A line for each store whose answers cannot be set against a step yet, because its questions are not known."""
     unseen = {step.store: store for step in steps if step.requests is None and (store := stores[step.store])}
     return [
-        f"{folder}: {len(store):,} answers of whatever model; which calls they spare is seen once "
-        "the questions are there"
+        f"{folder}: {len(store):,} answers of whatever model; "
+        "which calls they spare is seen once the questions are there"
         for folder, store in unseen.items()
     ]
 
@@ -174,13 +160,11 @@ def assumptions(costs: Sequence[StepCost]) -> list[str]:
     if any(cost.basis.startswith("assumed") for cost in costs if cost.left):
         thinking, answer = http_calls.TRACE
         notes.append(
-            f"assumed: a token for {http_calls.CHARACTERS} characters of prompt (a question of "
-            f"{gpu_hours.QUESTION} where none is there yet); "
-            f"thinking and answer {thinking:,} + {answer} tokens of a teacher (Figure 8a), "
-            f"{http_calls.REPLY[1]} of others; "
-            f"{http_calls.TOKENS_PER_SECOND} tokens a second; at least ${http_calls.BILL:.4f} for a trace of a paid "
-            "teacher (the authors' bill). "
-            f"Measured means take their place from {http_calls.LEAST} calls on."
+            f"assumed: a token for {http_calls.CHARACTERS} characters of prompt (a question of {gpu_hours.QUESTION} "
+            f"where none is there yet); thinking and answer {thinking:,} + {answer} tokens of a teacher (Figure 8a), "
+            f"{http_calls.REPLY[1]} of others; {http_calls.TOKENS_PER_SECOND} tokens a second; at least "
+            f"${http_calls.BILL:.4f} for a trace of a paid teacher (the authors' bill). Measured means take their "
+            f"place from {http_calls.LEAST} calls on."
         )
     if not all(cost.exact for cost in costs):
         notes.append(
@@ -207,76 +191,36 @@ def count_jobs(run: Run, questions: Questions) -> list[Job]:
 def total(steps: Iterable[StepCost]) -> dict[str, Any]:
     """The sum of the steps; their hours add up, as if one came after the other."""
     steps = list(steps)
-    names = (
-        "calls",
-        "stored",
-        "shared",
-        "left",
-        "prompt_tokens",
-        "thinking_tokens",
-        "answer_tokens",
-        "dollars",
-        "hours",
-    )
-    return {name: sum(getattr(row, name) for row in steps) for name in names} | {
-        "exact": all(row.exact for row in steps)
-    }
+    names = (*COUNTS, *(f"{part}_tokens" for part in PARTS), "dollars", "hours")
+    sums = {name: sum(getattr(row, name) for row in steps) for name in names}
+    return sums | {"exact": all(row.exact for row in steps)}
 
 
 def table(plan: Plan) -> list[str]:
     """The plan as lines to read."""
-    header = [
-        "step",
-        "model",
-        "calls",
-        "in store",
-        "shared",
-        "left",
-        "prompt",
-        "thinking",
-        "answer",
-        "dollars",
-        "hours",
-        "means",
-    ]
+    header = ["step", "model", "calls", "in store", "shared", "left", *PARTS, "dollars", "hours", "means"]
     rows = [asdict(row) for row in plan.steps]
     cells = [_cells(row) for row in [*rows, {"step": "sum", "model": "", "basis": "", **total(plan.steps)}]]
-    lines = (
-        align_columns([header, *cells], left={0, 1, 11})
-        if rows
-        else ["no step of this configuration calls a model over HTTP"]
-    )
-    lines += [
-        "",
-        *align_columns(
-            [["rule", "jobs", "there"], *([job.rule, f"{job.jobs:,}", f"{job.there:,}"] for job in plan.jobs)], left={0}
-        ),
-    ]
+    none = ["no step of this configuration calls a model over HTTP"]
+    lines = align_columns([header, *cells], left={0, 1, 11}) if rows else none
+    jobs = [["rule", "jobs", "there"], *([job.rule, f"{job.jobs:,}", f"{job.there:,}"] for job in plan.jobs)]
+    lines += ["", *align_columns(jobs, left={0})]
     if plan.gpus:
         lines += ["", *align_columns(gpu_hours.rows(plan.gpus), left={0, 6})]
-    return [
-        *lines,
-        *([""] if plan.notes or plan.warnings else []),
-        *plan.notes,
-        *(f"warning: {line}" for line in plan.warnings),
-    ]
+    remarks = [*plan.notes, *(f"warning: {line}" for line in plan.warnings)]
+    return [*lines, "", *remarks] if remarks else lines
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    mark = "" if row["exact"] else "~"
-    counts = [
-        f"{mark}{row[name]:,}" if name != "stored" else f"{row[name]:,}"
-        for name in ("calls", "stored", "shared", "left")
-    ]
-    tokens = [f"{row[f'{part}_tokens'] / 1e6:,.2f}M" for part in ("prompt", "thinking", "answer")]
+    counts = [f"{'' if row['exact'] or name == 'stored' else '~'}{row[name]:,}" for name in COUNTS]
+    tokens = [f"{row[f'{part}_tokens'] / 1e6:,.2f}M" for part in PARTS]
     return [row["step"], row["model"], *counts, *tokens, f"{row['dollars']:,.2f}", f"{row['hours']:,.1f}", row["basis"]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Say what a configuration will need."""
-    parser = argparse.ArgumentParser(
-        prog="m1 plan", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="m1 plan", description=__doc__, formatter_class=as_written)
     add_configfile(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON, tokens in ones")
     arguments = parser.parse_args(argv)

@@ -18,12 +18,13 @@ DEDUPLICATED = 192_023 / 196_157
 """Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row of it."""
 
 
-class Questions:
-    """The questions of each step, as far as they are known: the file, or else how many there will be.
+def _unknown(entry: str) -> UserError:
+    what = f"data.{entry}: how many records it has is not known before it is read."
+    return UserError(f"{what} Give its `rows` in the configuration.")
 
-    Args:
-        run: of the configuration.
-    """
+
+class Questions:
+    """The questions of each step, as far as they are known: the file, or else how many there will be."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.config = run, run.config
@@ -54,8 +55,7 @@ class Questions:
     def size(self, kind: str, name: str) -> int | None:
         """Questions of a pool or benchmark (``kind``): made, or as the registry or the local file has them; None where
         nobody knows."""
-        made = self.rows(f"{kind}/{name}.parquet")
-        if made is not None:
+        if (made := self.rows(f"{kind}/{name}.parquet")) is not None:
             return made
         source, entry = self.config[kind][name], self.config["read_from"][f"{kind}.{name}"]
         rows, path, limit, part = source["rows"], source["path"], source["limit"], source["part"]
@@ -71,18 +71,10 @@ class Questions:
         return min((one for one in (rows, limit) if one is not None), default=None)
 
     def pool_size(self, name: str) -> int:
-        """Questions of a pool.
-
-        Raises:
-            UserError: nobody knows before the set is read.
-        """
+        """Questions of a pool; a :class:`UserError` where nobody knows before the set is read."""
         size = self.size("pools", name)
         if size is None:
-            entry = self.config["read_from"][f"pools.{name}"]
-            raise UserError(
-                f"data.{entry}: how many records it has is not known before it is read. Give its `rows` in "
-                "the configuration."
-            )
+            raise _unknown(self.config["read_from"][f"pools.{name}"])
         return size
 
     def collection_size(self) -> int:
@@ -102,16 +94,12 @@ class Questions:
 
     def subset_size(self, name: str) -> int:
         """Samples of a training subset."""
-        made = self.rows(f"select/{name}.parquet")
-        if made is not None:
+        if (made := self.rows(f"select/{name}.parquet")) is not None:
             return made
         if entry := self.run.published["subsets"].get(name):
             if rows := self.config["data"][entry]["rows"]:
                 return rows
-            raise UserError(
-                f"data.{entry}: how many records it has is not known before it is read. Give its `rows` in "
-                "the configuration."
-            )
+            raise _unknown(entry)
         subset = self.config["subsets"][name]
         return self.subset_size(subset["like"]) if "like" in subset else subset["size"] or self.correct_size()
 
@@ -121,8 +109,8 @@ class Questions:
 
     def teacher_questions(self, name: str) -> tuple[list[Question] | None, int]:
         """Questions of a set for the teacher, if known, and their number."""
-        made = self.read("screen/hard.parquet" if name == "hard" else f"distill/{name}.questions.parquet")
-        if made is not None:
+        file = "screen/hard.parquet" if name == "hard" else f"distill/{name}.questions.parquet"
+        if (made := self.read(file)) is not None:
             return made, len(made)
         if name == "hard":
             return None, self.hard_size()
@@ -146,10 +134,9 @@ class Questions:
         collection = self.read("pools/merged.parquet")
         if collection is None or self.rows("distill/hard.parquet") is None:
             return None, self.correct_size()
-        wanted = dict.fromkeys(
-            pq.read_table(self.results / "distill/hard.parquet", columns=["question_id"])["question_id"].to_pylist()
-        )
-        known = {question.id: question for question in collection}
+        traces = pq.read_table(self.results / "distill/hard.parquet", columns=["question_id"])
         leaks = self.leaks()
-        questions = [known[identity] for identity in wanted if identity in known and identity not in leaks]
+        known = {question.id: question for question in collection if question.id not in leaks}
+        wanted = dict.fromkeys(traces["question_id"].to_pylist())
+        questions = [known[identity] for identity in wanted if identity in known]
         return questions, len(questions)

@@ -25,6 +25,7 @@ from m1.core.places import SOURCE
 from m1.wiring.config import NAMED, merge
 from m1.wiring.schema import SCHEMA, config_schema
 
+Schema = Mapping[str, Any]
 PAGE = SOURCE / "config" / "reference.md"
 REGISTRY = SOURCE / "config" / "data.yaml"
 FILE = SOURCE / "config" / "config.yaml"
@@ -59,21 +60,18 @@ class Key:
     meaning: str
 
 
-def resolve(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """A schema with what it refers to written in (its own words come first), and the name of what it refers to, empty
-    for nothing."""
+def resolve(schema: Schema, whole: Schema) -> tuple[dict[str, Any], str]:
+    """A schema with what it refers to written in (its own words come first), and that one's name (empty for none)."""
     if "$ref" not in schema:
         return dict(schema), ""
     name = schema["$ref"].rsplit("/", 1)[1]
     return {**whole["$defs"][name], **schema}, name
 
 
-def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path: str = "") -> Iterator[Key]:
-    """All keys below a schema, in its order.
+def keys(schema: Schema, whole: Schema, values: Any, path: str = "") -> Iterator[Key]:
+    """All keys below a schema, in its order; objects in the ``$defs`` of the whole have their own sections.
 
     Args:
-        whole: the document whose ``$defs`` the schema refers to; those that are objects have a section of their own and
-            are not entered.
         values: the default configuration there; None where it has nothing.
 
     Raises:
@@ -83,9 +81,8 @@ def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path:
         inner, refers = resolve(part, whole)
         place = f"{path}.{name}" if path else name
         if not part.get("description"):
-            raise UserError(
-                f"{SCHEMA.name}: {place} has no description; say in a few words what the key means, with its unit"
-            )
+            remedy = "say in a few words what the key means, with its unit"
+            raise UserError(f"{SCHEMA.name}: {place} has no description; {remedy}")
         value = values.get(name) if isinstance(values, dict) else None
         yield Key(place, kind(inner, refers), default(name, part, schema, values), meaning(part))
         yield from inner_keys(inner, refers, whole, value, place)
@@ -94,9 +91,7 @@ def keys(schema: Mapping[str, Any], whole: Mapping[str, Any], values: Any, path:
             yield from keys(part, whole, None, f"{path}.{name}" if path else name)
 
 
-def inner_keys(
-    schema: Mapping[str, Any], refers: str, whole: Mapping[str, Any], values: Any, path: str
-) -> Iterator[Key]:
+def inner_keys(schema: Schema, refers: str, whole: Schema, values: Any, path: str) -> Iterator[Key]:
     """Keys of what a key holds: its own, those of each named part, or those of each entry of a list."""
     if refers:
         return
@@ -107,13 +102,13 @@ def inner_keys(
             yield from inner_keys(inner, other, whole, None, f"{path}{mark}")
 
 
-def meaning(part: Mapping[str, Any]) -> str:
+def meaning(part: Schema) -> str:
     """What a key means, and that it reruns nothing where the schema says that it decides no result."""
     said: str = part["description"]
     return f"{said}; reruns nothing" if part.get("decides") is False else said
 
 
-def kind(schema: Mapping[str, Any], refers: str = "") -> str:
+def kind(schema: Schema, refers: str = "") -> str:
     """What a value may be, in words."""
     if refers and schema.get("type") == "object":
         return f"[{refers}](#{refers})"
@@ -128,19 +123,13 @@ def kind(schema: Mapping[str, Any], refers: str = "") -> str:
     for one in [types] if isinstance(types, str) else types:
         inner = schema.get("items" if one == "array" else "additionalProperties")
         holds = f" of {kind(*resolve(inner, config_schema()))}" if isinstance(inner, dict) else ""
-        words.append(
-            {"array": f"list{holds}", "object": f"mapping{holds}", "string": "text", "null": "null"}.get(one, one)
-        )
-    return " or ".join(words) + bounds(schema)
-
-
-def bounds(schema: Mapping[str, Any]) -> str:
-    """The range of a number, in words; empty for any."""
+        words.append({"array": f"list{holds}", "object": f"mapping{holds}", "string": "text"}.get(one, one))
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    return "".join(f" {sign} {schema[key]}" for key, sign in signs.items() if key in schema)
+    bounds = "".join(f" {sign} {schema[key]}" for key, sign in signs.items() if key in schema)
+    return " or ".join(words) + bounds
 
 
-def default(name: str, part: Mapping[str, Any], schema: Mapping[str, Any], values: Any) -> str:
+def default(name: str, part: Schema, schema: Schema, values: Any) -> str:
     """A key's default: of the default configuration, else of the schema, else whether the key must be there."""
     if isinstance(values, dict) and name in values:
         text = one_line(values[name])
@@ -155,7 +144,7 @@ def one_line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) or not value else value
 
 
-def page(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def page(schema: Schema, values: Mapping[str, Any]) -> str:
     """The reference as Markdown."""
     sections: dict[str, tuple[str, list[Key]]] = {}
     scalars: list[Key] = []
@@ -176,29 +165,26 @@ def page(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
 
 def table(rows: Sequence[Key]) -> list[str]:
     """Keys as a table in Markdown."""
-    cells = [(f"`{row.path}`", row.kind, row.default, row.meaning) for row in rows]
-    return ["| key | value | default | meaning |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in cells)]
+    cells = [f"| `{row.path}` | {row.kind} | {row.default} | {row.meaning} |" for row in rows]
+    return ["| key | value | default | meaning |", "|---|---|---|---|", *cells]
 
 
-def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of what is laid over the default: no key is needed; a named part, or where a model is, may be null,
-    which takes it out."""
+def overlay(schema: Schema) -> dict[str, Any]:
+    """The schema of an overlay: no key is needed; null takes out a named part, or where a model is."""
 
     def loosen(part: Any) -> Any:
         if isinstance(part, dict):
-            return {
-                key: loosen(value) for key, value in part.items() if not (key == "required" and isinstance(value, list))
-            }
+            kept = {key: value for key, value in part.items() if key != "required" or not isinstance(value, list)}
+            return {key: loosen(value) for key, value in kept.items()}
         return [loosen(value) for value in part] if isinstance(part, list) else part
 
     def make_removable(part: dict[str, Any]) -> dict[str, Any]:
-        names = {key: {"anyOf": [value, {"type": "null"}]} for key, value in part.get("properties", {}).items()}
+        def or_null(value: Any) -> dict[str, Any]:
+            return {"anyOf": [value, {"type": "null"}]}
+
+        names = {key: or_null(value) for key, value in part.get("properties", {}).items()}
         others = part.get("additionalProperties")
-        return (
-            part
-            | {"properties": names}
-            | ({"additionalProperties": {"anyOf": [others, {"type": "null"}]}} if others else {})
-        )
+        return part | {"properties": names} | ({"additionalProperties": or_null(others)} if others else {})
 
     whole: dict[str, Any] = loosen(schema)
     properties = whole["properties"]
@@ -209,9 +195,8 @@ def overlay(schema: Mapping[str, Any]) -> dict[str, Any]:
     return whole | {"description": "an overlay; made by `python -m m1 reference` from config.schema.yaml"}
 
 
-def default_file(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """The default file: values in the order of the schema, each with its meaning; what several parts share is explained
-    in the first."""
+def default_file(schema: Schema, values: Mapping[str, Any]) -> str:
+    """The default file, in the order of the schema, with meanings; what several parts share is explained once."""
     lines, explained = [FILE_HEAD.rstrip()], set()
     for name, part in schema["properties"].items():
         if name not in values:
@@ -230,24 +215,15 @@ def default_file(schema: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def block(
-    schema: Mapping[str, Any], whole: Mapping[str, Any], values: Mapping[str, Any], indent: str, bare: bool = False
-) -> list[str]:
-    """The keys of a part, a line each; parts by name have one for each name.
-
-    Args:
-        bare: without their meanings.
-    """
-    lines = []
-    known = schema.get("properties", {})
+def block(schema: Schema, whole: Schema, values: Mapping[str, Any], indent: str, bare: bool) -> list[str]:
+    """The keys of a part, a line each (``bare`` of their meanings); parts by name have one for each name."""
+    lines, known = [], schema.get("properties", {})
     for name in [*(name for name in known if name in values), *(name for name in values if name not in known)]:
         value, line = values[name], f"{indent}{name}:"
         said = "" if bare or name not in known else meaning(known[name])
         if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
-            lines += [
-                *add_comment(line, said),
-                *block(resolve(known[name], whole)[0], whole, value, f"{indent}  ", bare),
-            ]
+            lines += add_comment(line, said)
+            lines += block(resolve(known[name], whole)[0], whole, value, f"{indent}  ", bare)
         else:
             lines += add_comment(f"{line} {flow(value)}", said)
     return lines
@@ -268,7 +244,6 @@ def flow(value: Any) -> str:
 
 
 def file_contents() -> dict[Path, str]:
-    """File to its content."""
     files = {path: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (REGISTRY, FILE)}
     values: Any = functools.reduce(merge, files.values())
     return {
@@ -280,9 +255,8 @@ def file_contents() -> dict[Path, str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the files."""
-    argparse.ArgumentParser(
-        prog="m1 reference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args(argv)
+    as_written = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(prog="m1 reference", description=__doc__, formatter_class=as_written).parse_args(argv)
     for path, text in file_contents().items():
         write_text(path, text)
         print(f"{path.relative_to(SOURCE)}: {text.count(chr(10)):,} lines")

@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ from m1.core.segments import scan
 from m1.core.store import Store
 
 SHOWN = 20
-"""Lines of an import that are named one by one when they are refused."""
+"""Refused lines of an import that are named one by one."""
+Action = Callable[[argparse.Namespace], None]
 Price = tuple[float, float]
 """Dollars for a million tokens of prompt, and of thinking and answer."""
 
@@ -47,20 +48,17 @@ def stores(paths: Iterable[Path]) -> list[Path]:
 
 @dataclass
 class Row:
-    """What a store has of one model; a row of ``stats``. Generations of our own models have no model but their
-    folder."""
+    """What a store has of one model. Generations of our own models (``generated_tokens``) have only their folder."""
 
     store: str
     model: str
     records: int = 0
     refused: int = 0
     finish: dict[str, int] = field(default_factory=dict)
-    """Records by finish reason."""
     prompt_tokens: int = 0
     thinking_tokens: int = 0
     answer_tokens: int = 0
     generated_tokens: int = 0
-    """Of our own models."""
     dollars: float | None = None
     """None where no price is known."""
     bytes: int = 0
@@ -102,8 +100,7 @@ def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
 
 
 def folder_facts(folder: Path) -> dict[str, Any]:
-    """Segments of a store, their bytes, when the oldest was begun and when one was last written (Unix seconds, rounded
-    down)."""
+    """Segments of a store, their bytes, when the oldest was begun and one was last written (whole Unix seconds)."""
     segments = sorted(folder.glob("*.jsonl"))
     facts = [path.stat() for path in segments]
     begun = [
@@ -135,19 +132,8 @@ def stats(arguments: argparse.Namespace) -> None:
     total.dollars = sum(row.dollars or 0.0 for row in rows) if any(row.dollars is not None for row in rows) else None
     total.finish = dict(sum((Counter(row.finish) for row in rows), Counter()))
     total.bytes = sum(row.bytes for row in rows)
-    header = [
-        "store",
-        "model",
-        "records",
-        "refused",
-        "prompt",
-        "thinking",
-        "answer",
-        "generated",
-        "dollars",
-        "MB",
-        "finish reasons",
-    ]
+    short = (name.removesuffix("_tokens") for name in numbers)
+    header = ["store", "model", *short, "dollars", "MB", "finish reasons"]
     cells = [
         [
             *(row.store, row.model or "-", *(f"{getattr(row, name):,}" for name in numbers)),
@@ -159,10 +145,8 @@ def stats(arguments: argparse.Namespace) -> None:
     for line in align_columns([header, *cells], left={0, 1, 10}):
         print(line)
     for name, fact in facts.items():
-        dates = " to ".join(
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(fact[which])) for which in ("oldest", "newest")
-        )
-        print(f"{name}: {fact['segments']:,} segments, {fact['bytes'] / 1e6:,.1f} MB, {dates}")
+        begun, written = (time.strftime("%Y-%m-%d %H:%M", time.localtime(fact[at])) for at in ("oldest", "newest"))
+        print(f"{name}: {fact['segments']:,} segments, {fact['bytes'] / 1e6:,.1f} MB, {begun} to {written}")
 
 
 def config_prices(overlays: Sequence[Path]) -> dict[str, Price]:
@@ -189,12 +173,10 @@ def verify(arguments: argparse.Namespace) -> None:
             for path in sorted(folder.glob("*.jsonl")):
                 with open(path, "rb") as stream:
                     for line in scan(stream):
-                        if not line.sound:
-                            damaged.append((path, line, line.key in store))
-                        elif line.forgets:
-                            kinds["taken back"] += 1
+                        if line.sound:
+                            kinds["taken back" if line.forgets else "sound"] += 1
                         else:
-                            kinds["sound"] += 1
+                            damaged.append((path, line, line.key in store))
         for path, line, mended in damaged:
             state = "unfinished" if not line.finished else "damaged"
             remedy = "asked again since" if mended else "it is asked again when needed"
@@ -204,16 +186,15 @@ def verify(arguments: argparse.Namespace) -> None:
         back = f", {kinds['taken back']:,} taken back" if kinds["taken back"] else ""
         print(f"{folder}: {kinds['sound']:,} sound records ({len(store):,} in force){back}{others}")
     if lost:
-        raise UserError(
-            f"{lost:,} record{'s' * (lost > 1)} lost. The others are used as before; what is lost is "
-            "asked again by the next run."
-        )
+        records = f"{lost:,} record{'s' * (lost > 1)}"
+        raise UserError(f"{records} lost. The others are used as before; what is lost is asked again by the next run.")
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Copy the records in force of a store into one file, or into another store."""
     destination = arguments.destination
-    if destination.name.endswith((".jsonl", ".jsonl.gz")) and destination.exists():
+    to_file = destination.name.endswith((".jsonl", ".jsonl.gz"))
+    if to_file and destination.exists():
         raise UserError(f"{destination}: is there already. Give another name, or remove it.")
     exported = 0
 
@@ -221,18 +202,17 @@ def export(arguments: argparse.Namespace) -> None:
         nonlocal exported
         for key in store:
             line = store.line(key) or b""
-            if arguments.model or arguments.skip_refused:
-                value = json.loads(line)["value"]
-                if (arguments.model and value.get("served") != arguments.model) or (
-                    arguments.skip_refused and "refused" in value
-                ):
-                    continue
+            value = json.loads(line)["value"] if arguments.model or arguments.skip_refused else {}
+            if arguments.model and value.get("served") != arguments.model:
+                continue
+            if arguments.skip_refused and "refused" in value:
+                continue
             exported += 1
             yield key, line
 
     folder = _single_store(arguments.folder)
     with Store(folder) as store:
-        if not destination.name.endswith((".jsonl", ".jsonl.gz")):
+        if not to_file:
             _copy(select(store), destination)
         else:
             with replacing(destination) as partial, open(partial, "wb") as raw:
@@ -300,20 +280,15 @@ def import_(arguments: argparse.Namespace) -> None:
                 new, had = _copy(((key, other.line(key) or b"") for key in other), arguments.folder)
         else:
             new, had = _copy(sound_lines(), arguments.folder)
-        print(
-            f"{source}: {new:,} records taken over, {had:,} were there already, {refused - before:,} "
-            f"refused → {arguments.folder}"
-        )
+        counts = f"{new:,} records taken over, {had:,} were there already, {refused - before:,} refused"
+        print(f"{source}: {counts} → {arguments.folder}")
     if refused:
-        raise UserError(
-            f"{refused:,} line{'s' * (refused > 1)} refused: damaged on the way. Export again; the "
-            "sound ones are taken over."
-        )
+        lines = f"{refused:,} line{'s' * (refused > 1)}"
+        raise UserError(f"{lines} refused: damaged on the way. Export again; the sound ones are taken over.")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
-    """Number, key and content of the records of an export or a segment; in place of a damaged one's key what it is, and
-    None."""
+    """Number, key and content of an export's or segment's records; of a damaged one, what it is instead, and None."""
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
@@ -325,9 +300,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield number + 1, f"the compressed file is damaged or cut here ({error})", None
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read: {error.strerror or error}. Correct the path and run again."
-        ) from error
+        problem = error.strerror or error
+        raise UserError(f"{path}: cannot be read: {problem}. Correct the path and run again.") from error
 
 
 def forget(arguments: argparse.Namespace) -> None:
@@ -357,42 +331,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     one = argparse.ArgumentParser(add_help=False)
     one.add_argument("folder", type=Path, metavar="FOLDER", help="a store")
 
-    counting = actions.add_parser("stats", parents=[folders], help="records, tokens and dollars, by model")
-    counting.add_argument(
-        "--price",
-        action="append",
-        default=[],
-        type=_price,
-        metavar="MODEL=PROMPT,COMPLETION",
-        help="dollars for a million tokens",
-    )
-    counting.add_argument(
-        "--configfile",
-        nargs="*",
-        type=Path,
-        help="prices of a configuration, laid over the default one as Snakemake's --configfile",
-    )
+    def add(action: Action, given: argparse.ArgumentParser, text: str) -> argparse.ArgumentParser:
+        parser = actions.add_parser(action.__name__.rstrip("_"), parents=[given], help=text)
+        parser.set_defaults(action=action)
+        return parser
+
+    counting = add(stats, folders, "records, tokens and dollars, by model")
+    text, form = "dollars for a million tokens", "MODEL=PROMPT,COMPLETION"
+    counting.add_argument("--price", action="append", default=[], type=_price, metavar=form, help=text)
+    overlays = "prices of a configuration, laid over the default one as Snakemake's --configfile"
+    counting.add_argument("--configfile", nargs="*", type=Path, help=overlays)
     counting.add_argument("--json", action="store_true", help="the same as JSON")
-    counting.set_defaults(action=stats)
-    checking = actions.add_parser("verify", parents=[folders], help="check every record; exit code 1 if one is lost")
-    checking.set_defaults(action=verify)
-    exporting = actions.add_parser(
-        "export", parents=[one], help="copy the records in force into a file or another store"
-    )
-    exporting.add_argument(
-        "destination", type=Path, metavar="DESTINATION", help="NAME.jsonl.gz, NAME.jsonl, or a folder"
-    )
+    add(verify, folders, "check every record; exit code 1 if one is lost")
+    exporting = add(export, one, "copy the records in force into a file or another store")
+    places = "NAME.jsonl.gz, NAME.jsonl, or a folder"
+    exporting.add_argument("destination", type=Path, metavar="DESTINATION", help=places)
     exporting.add_argument("--model", help="only the calls that this model answered, by the provider's name for it")
     exporting.add_argument("--skip-refused", action="store_true", help="without the calls that were refused")
-    exporting.set_defaults(action=export)
-    importing = actions.add_parser(
-        "import", parents=[one], help="take over records; keys that are there keep their value"
-    )
+    importing = add(import_, one, "take over records; keys that are there keep their value")
     importing.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="exports, segments, or stores")
-    importing.set_defaults(action=import_)
-    forgetting = actions.add_parser("forget", parents=[folders], help="take records back, so that they are asked again")
+    forgetting = add(forget, folders, "take records back, so that they are asked again")
     forgetting.add_argument("--refused", required=True, action="store_true", help="those of refused calls")
-    forgetting.set_defaults(action=forget)
 
     arguments = parser.parse_args(argv)
     arguments.action(arguments)

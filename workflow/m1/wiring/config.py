@@ -66,9 +66,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         shown = "nothing" if found is None else f"a {type(found).__name__}"
-        raise UserError(
-            f"{path}: {shown} is in it; a configuration has `key: value` at its top, for example `seed: 42`"
-        )
+        form = "a configuration has `key: value` at its top, for example `seed: 42`"
+        raise UserError(f"{path}: {shown} is in it; {form}")
     return found
 
 
@@ -102,15 +101,13 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: names the key, what was found, and what would be right.
     """
-    schema = config_schema()
     config = in_default_order(drop_nulls(config))
-    check(config, schema, schema, "configuration")
-    config = with_defaults(config, schema, schema)
+    check(config, config_schema(), "configuration")
+    config = with_defaults(config, config_schema())
     if config["report"]["table1"]["models"] == "published":
-        config["report"]["table1"]["models"] = published_models(config, schema)
-    config["recipes"] = {
-        name: complete_recipe(config, name, recipe(name, where, schema)) for where, name in needed_recipes(config)
-    }
+        config["report"]["table1"]["models"] = published_models(config)
+    needed = needed_recipes(config)
+    config["recipes"] = {name: complete_recipe(config, name, recipe(name, where)) for name, where in needed.items()}
     config["models"] = list(config["recipes"])
     expand_paths(config)
     check_names(config)
@@ -123,8 +120,8 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def needed_recipes(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """The models of a configuration, each once, and the key that names it first."""
+def needed_recipes(config: dict[str, Any]) -> dict[str, str]:
+    """The models of a configuration, and for each the key that names it first."""
     report = config["report"]
     places = {f"report.{table}.models": report[table]["models"] for table in ("table1", "table2") if table in report}
     places |= {"report.figures": report["figures"], "models": config["models"]}
@@ -132,15 +129,11 @@ def needed_recipes(config: dict[str, Any]) -> list[tuple[str, str]]:
     for where, names in places.items():
         for name in names:
             first.setdefault(name, where)
-    return [(where, name) for name, where in first.items()]
+    return first
 
 
-def recipe(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a model, checked and with defaults.
-
-    Args:
-        where: the key that names the model, for the message.
-        schema: of the configuration.
+def recipe(name: str, where: str) -> dict[str, Any]:
+    """The recipe of a model that the key ``where`` names, checked and with defaults.
 
     Raises:
         UserError: there is none, it is not YAML, or it has a fault.
@@ -152,9 +145,9 @@ def recipe(name: str, where: str, schema: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"{where}: no recipe {file}{nearest(name, all_recipes())}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
-    check(found, schema["$defs"]["recipe"], schema, file)
-    complete: dict[str, Any] = with_defaults(found, schema["$defs"]["recipe"], schema)
-    return complete
+    schema = config_schema()["$defs"]["recipe"]
+    check(found, schema, file)
+    return dict(with_defaults(found, schema))
 
 
 def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +158,8 @@ def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -
     """
     if isinstance(recipe["base"], dict):
         if name in config["bases"]:
-            raise UserError(
-                f"config/models/{name}.yaml: base: weights are given here and in bases.{name}; take one of both out"
-            )
+            both = f"weights are given here and in bases.{name}"
+            raise UserError(f"config/models/{name}.yaml: base: {both}; take one of both out")
         config["bases"][name], recipe["base"] = recipe["base"], name
     recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
     if results := config["published"]["results"].get(name):
@@ -176,12 +168,12 @@ def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -
     return recipe
 
 
-def published_models(config: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+def published_models(config: dict[str, Any]) -> list[str]:
     """Models that stand for a row of the paper's Table 1, in its order: of all recipes, those whose base this
     configuration has, or which bring their own."""
     with open(source_file("resources/paper/table1.csv"), newline="", encoding="utf-8") as stream:
         rows = [row["model"] for row in csv.DictReader(stream)]
-    recipes = {name: recipe(name, "report.table1.models", schema) for name in all_recipes()}
+    recipes = {name: recipe(name, "report.table1.models") for name in all_recipes()}
     of_rows = {
         name: rows.index(one["published"])
         for name, one in recipes.items()
@@ -208,12 +200,12 @@ def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else; where there is none,
-    nothing changes.
+    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else.
 
     Raises:
         UserError: a variable is not set; or one is in ``pathvars``, which Snakemake has read by then.
     """
+    results = config["pathvars"]["results"]
     for name, path in config["pathvars"].items():
         if (full := expand_path(path, f"pathvars.{name}")) != path:
             raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
@@ -224,9 +216,7 @@ def expand_paths(config: dict[str, Any]) -> None:
     entries = {f"data.{name}": entry for name, entry in config["data"].items()} | all_weights(config)
     for where, entry in entries.items():
         if entry.get("path"):
-            entry["path"] = expand_path(entry["path"], f"{where}.path").replace(
-                "<results>", config["pathvars"]["results"]
-            )
+            entry["path"] = expand_path(entry["path"], f"{where}.path").replace("<results>", results)
 
 
 def expand_path(path: str, where: str) -> str:
@@ -237,9 +227,8 @@ def expand_path(path: str, where: str) -> str:
     """
     for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
         if not os.environ.get(name):
-            raise UserError(
-                f"{where}: {path}: the environment variable {name} is not set; export it, or write the path out"
-            )
+            unset = f"the environment variable {name} is not set"
+            raise UserError(f"{where}: {path}: {unset}; export it, or write the path out")
     full = os.path.expanduser(os.path.expandvars(path))
     if full.startswith("~"):
         raise UserError(f"{where}: {path}: there is no such user; write the path out")
@@ -253,17 +242,11 @@ def resolve_source(config: dict[str, Any], kind: str, name: str, source: dict[st
     ``published.evaluation`` comes before a benchmark's own entry; a ``part`` is one of the original set, so it
     falls away then.
     """
-    entry = source["from"]
-    sets = (
-        config["data"][config["published"]["evaluation"]]["sets"]
-        if kind == "benchmarks" and config["published"]["evaluation"]
-        else {}
-    )
-    if name in sets:
-        entry = config["published"]["evaluation"]
-        source = source | sets[name] | {"part": None}
-    place = {key: value for key, value in config["data"][entry].items() if key not in ("sets", "sources")}
-    label = f"{entry}: {source['key']}" if name in sets else entry
+    label, evaluation = source["from"], config["published"]["evaluation"]
+    if kind == "benchmarks" and evaluation and name in (sets := config["data"][evaluation]["sets"]):
+        source = source | sets[name] | {"part": None, "from": evaluation}
+        label = f"{evaluation}: {source['key']}"
+    place = {key: value for key, value in config["data"][source["from"]].items() if key not in ("sets", "sources")}
     return label, place | {key: value for key, value in source.items() if key != "from"}
 
 
@@ -271,22 +254,16 @@ def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's
     own folder."""
 
-    def without_nulls(part: Any) -> Any:
-        return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
+    def cleaned(part: Any, depth: int) -> Any:
+        if not (isinstance(part, dict) and depth):
+            return part
+        return {name: cleaned(value, depth - 1) for name, value in part.items() if value is not None}
 
-    def models(part: Any) -> Any:
-        return (
-            {name: without_nulls(model) for name, model in without_nulls(part).items()}
-            if isinstance(part, dict)
-            else part
-        )
-
-    result = {key: without_nulls(value) if key in NAMED else value for key, value in config.items()}
-    result |= {"bases": models(config["bases"])} if "bases" in config else {}
+    depths = {**dict.fromkeys(NAMED, 1), "bases": 2}
+    result = {key: cleaned(value, depths.get(key, 0)) for key, value in config.items()}
     if isinstance(screen := config.get("screen"), dict):
-        result["screen"] = screen | {
-            key: part(screen[key]) for key, part in (("models", models), ("providers", without_nulls)) if key in screen
-        }
+        depths = {"models": 2, "providers": 1}
+        result["screen"] = {key: cleaned(value, depths.get(key, 0)) for key, value in screen.items()}
     return result
 
 
@@ -297,32 +274,27 @@ def identify_server(provider: dict[str, Any], results: str) -> None:
     Calls are kept in the store under the model's name; so those of a changed server program are not taken for this
     one's.
     """
-    if provider["serve"]:
-        module, *arguments = provider["serve"]
-        try:
-            code = fingerprint(module)
-        except ModuleNotFoundError:
-            raise UserError(f"serve: there is no module {module} in the package") from None
-        provider["model"] += f"@{digest([code, arguments])[:8]}"
-        provider["serve"] = [part.replace("<results>", results) for part in provider["serve"]]
+    if not provider["serve"]:
+        return
+    module, *arguments = provider["serve"]
+    try:
+        code = fingerprint(module)
+    except ModuleNotFoundError:
+        raise UserError(f"serve: there is no module {module} in the package") from None
+    provider["model"] += f"@{digest([code, arguments])[:8]}"
+    provider["serve"] = [part.replace("<results>", results) for part in provider["serve"]]
 
 
-def check(value: Any, schema: dict[str, Any], whole: dict[str, Any], where: str) -> None:
-    """Check a value against a schema.
-
-    Args:
-        whole: the document whose ``$defs`` the schema refers to.
-        where: what the value is, for the message.
+def check(value: Any, schema: dict[str, Any], where: str) -> None:
+    """Check a value against a part of the configuration's schema; ``where`` says what the value is.
 
     Raises:
-        UserError: the first fault.
+        UserError: the fault that is nearest to the top.
     """
-    validator = Draft202012Validator({**schema, "$defs": whole["$defs"]})
-    faults = sorted(
-        validator.iter_errors(value), key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path))
-    )
-    if faults:
-        raise UserError(f"{where}: {explain(faults[0])}")
+    faults = Draft202012Validator({**schema, "$defs": config_schema()["$defs"]}).iter_errors(value)
+    first = min(faults, key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path)), default=None)
+    if first:
+        raise UserError(f"{where}: {explain(first)}")
 
 
 def explain(fault: ValidationError) -> str:
@@ -344,22 +316,18 @@ def nearest(name: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(known)}"
 
 
-def with_defaults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> Any:
-    """A copy of a value with the schema's defaults written in."""
+def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
+    """A copy of a value with the defaults of its part of the schema written in."""
     if "$ref" in schema:
-        schema = whole["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+        schema = config_schema()["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     if isinstance(value, list) and "items" in schema:
-        return [with_defaults(part, schema["items"], whole) for part in value]
+        return [with_defaults(part, schema["items"]) for part in value]
     if not isinstance(value, dict):
         return value
-    properties = schema.get("properties", {})
-    others = schema.get("additionalProperties")
-    lacking = {key: part for key, part in properties.items() if "default" in part and key not in value}
-    result = {key: with_defaults(part["default"], part, whole) for key, part in lacking.items()}
-    for key, part in value.items():
-        inner = properties.get(key, others if isinstance(others, dict) else {})
-        result[key] = with_defaults(part, inner, whole)
-    return result
+    properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+    lacking = {key: part["default"] for key, part in properties.items() if "default" in part and key not in value}
+    inner = others if isinstance(others, dict) else {}
+    return {key: with_defaults(part, properties.get(key, inner)) for key, part in (lacking | value).items()}
 
 
 def require_name(name: str, names: Any, where: str) -> None:
@@ -397,10 +365,9 @@ def check_weights(config: dict[str, Any]) -> None:
     of_world = f"{config['pathvars']['results']}/world/models/"
     for where, model in all_weights(config).items():
         if "hub" in model and "path" in model:
-            both = (
-                f"both path ({model['path']}) and hub ({model['hub']}) are given, perhaps one of them by another file"
-            )
-            raise UserError(f"{where}: {both}; take one out by null, as in {{hub: {model['hub']}, path: null}}")
+            both = f"both path ({model['path']}) and hub ({model['hub']}) are given"
+            remedy = f"take one out by null, as in {{hub: {model['hub']}, path: null}}"
+            raise UserError(f"{where}: {both}, perhaps one of them by another file; {remedy}")
         if not ("hub" in model or "path" in model):
             raise UserError(f"{where}: give one of hub and path")
         if model.get("path", "").startswith(of_world) and "world" in config:
@@ -425,9 +392,8 @@ def check_sets(config: dict[str, Any]) -> None:
         if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
             raise UserError(f"distill.{name}: give one of size and like, and share")
         if name != "hard" and "share" not in drawn:
-            raise UserError(
-                f"distill.{name}: key 'share' is missing (the share of correct answers expected, 0.8 in the paper)"
-            )
+            meaning = "the share of correct answers expected, 0.8 in the paper"
+            raise UserError(f"distill.{name}: key 'share' is missing ({meaning})")
         if "like" in drawn:
             require_name(drawn["like"], config["subsets"], f"distill.{name}.like")
     for name, subset in config["subsets"].items():
@@ -439,16 +405,14 @@ def check_sets(config: dict[str, Any]) -> None:
 def check_recipes(config: dict[str, Any]) -> None:
     """Every recipe must have its base, and a subset that its processes can share."""
     for name, recipe in config["recipes"].items():
-        require_name(recipe["base"], config["bases"], f"config/models/{name}.yaml: base")
+        file = f"config/models/{name}.yaml"
+        require_name(recipe["base"], config["bases"], f"{file}: base")
         if "sft" in recipe:
-            require_name(recipe["sft"]["subset"], config["subsets"], f"config/models/{name}.yaml: sft.subset")
+            require_name(recipe["sft"]["subset"], config["subsets"], f"{file}: sft.subset")
             size, processes = recipe["sft"]["batch_size"], recipe["train"]["nodes"] * recipe["train"]["processes"]
             if size % processes:
-                raise UserError(
-                    f"config/models/{name}.yaml: sft.batch_size: {size} samples cannot be shared among "
-                    f"{processes} processes"
-                    " (train.nodes × train.processes); choose a number of GPUs that divides it"
-                )
+                fault = f"{size} samples cannot be shared among {processes} processes (train.nodes × train.processes)"
+                raise UserError(f"{file}: sft.batch_size: {fault}; choose a number of GPUs that divides it")
 
 
 def check_table(config: dict[str, Any], table: str) -> None:
@@ -456,28 +420,27 @@ def check_table(config: dict[str, Any], table: str) -> None:
     budget = config["report"][table]["budget"]
     for name in config["report"][table]["models"]:
         recipe = config["recipes"][name]
-        found = recipe["thinking"]["budgets"]
-        if recipe["prompt"] in THINKING and budget != "best" and budget not in found:
+        found, thinks = recipe["thinking"]["budgets"], recipe["prompt"] in THINKING
+        if thinks and budget != "best" and budget not in found:
             raise UserError(f"report.{table}.budget: {budget} is not among the budgets of {name}: {found}")
-        if recipe["prompt"] in THINKING and table == "table1" and not any(one <= LARGEST for one in found):
+        if thinks and table == "table1" and min(found, default=LARGEST + 1) > LARGEST:
             raise UserError(f"report.table1: {name} has no budget up to {LARGEST:,}, only {found}; the paper's has")
         if table == "table2" and not recipe["ablation"]:
-            raise UserError(
-                f"report.table2.models: config/models/{name}.yaml has no 'ablation' (scale and label), its "
-                "place in Table 2"
-            )
+            lacking = f"config/models/{name}.yaml has no 'ablation' (scale and label), its place in Table 2"
+            raise UserError(f"report.table2.models: {lacking}")
 
 
 def check_figures(config: dict[str, Any]) -> None:
     """Every model of the figures must think, at all their budgets and forced counts; Figure 8a must have its base and
     subsets."""
-    require_name(config["report"]["figure8a"]["base"], config["bases"], "report.figure8a.base")
-    for name in config["report"]["figure8a"]["subsets"].values():
+    lengths = config["report"]["figure8a"]
+    require_name(lengths["base"], config["bases"], "report.figure8a.base")
+    for name in lengths["subsets"].values():
         require_name(name, config["subsets"], "report.figure8a.subsets")
-    for label, name in config["report"]["figure8a"]["beside"].items():
+    for label, name in lengths["beside"].items():
         where = f"report.figure8a.beside.{label}"
         require_entry(config, name, "sources", where)
-        if name in config["subsets"] or label in config["report"]["figure8a"]["subsets"]:
+        if name in config["subsets"] or label in lengths["subsets"]:
             raise UserError(f"{where}: {name} is a subset of this run, or its label is taken; name it in `subsets`")
     for name in config["report"]["figures"]:
         recipe = config["recipes"][name]
@@ -485,10 +448,8 @@ def check_figures(config: dict[str, Any]) -> None:
             raise UserError(f"report.figures: {name} does not think (its prompt is {recipe['prompt']}); take it out")
         for key in ("budgets", "forced"):
             if lacking := [value for value in config["thinking"][key] if value not in recipe["thinking"][key]]:
-                raise UserError(
-                    f"report.figures: {name} lacks {key} {lacking}, because its recipe has its own `thinking`; "
-                    "take one of both out"
-                )
+                why = "because its recipe has its own `thinking`; take one of both out"
+                raise UserError(f"report.figures: {name} lacks {key} {lacking}, {why}")
 
 
 def check_sources(config: dict[str, Any]) -> None:
@@ -498,18 +459,15 @@ def check_sources(config: dict[str, Any]) -> None:
         taken = {row["column"] for row in csv.DictReader(stream)} | {"Avg.", "all", "average"}
     for name in config["benchmarks"]:
         if name in taken:
-            raise UserError(
-                f"benchmarks.{name}: a column of the tables has that name already; give the benchmark another one"
-            )
-    used = [
-        (f"{kind}.{name}", source["from"]) for kind in ("pools", "benchmarks") for name, source in config[kind].items()
-    ]
-    for where, entry in used:
+            fault = "a column of the tables has that name already"
+            raise UserError(f"benchmarks.{name}: {fault}; give the benchmark another one")
+    used = {f"{kind}.{name}": one["from"] for kind in ("pools", "benchmarks") for name, one in config[kind].items()}
+    for where, entry in used.items():
         require_name(entry, data, f"{where}.from")
         if not data[entry]["layout"]:
             raise UserError(f"data.{entry}: key 'layout' is missing; {where} needs it")
     world = f"{config['pathvars']['results']}/world/"
-    of_world = [f"data.{entry}" for _, entry in used if (data[entry]["path"] or "").startswith(world)]
+    of_world = [f"data.{entry}" for entry in used.values() if (data[entry]["path"] or "").startswith(world)]
     of_world += [name for name, model in all_weights(config).items() if model.get("path", "").startswith(world)]
     if of_world and "world" not in config:
         raise UserError(f"world: key is missing, yet {of_world[0]} is made by it")
@@ -534,9 +492,8 @@ def check_published(config: dict[str, Any]) -> None:
         require_name(name, recipes, "published.checkpoints")
         require_name(entry, data, f"published.checkpoints.{name}")
         if "sft" not in recipes[name]:
-            raise UserError(
-                f"published.checkpoints.{name}: its recipe has no 'sft'; it is its base, so change that one in `bases`"
-            )
+            remedy = "it is its base, so change that one in `bases`"
+            raise UserError(f"published.checkpoints.{name}: its recipe has no 'sft'; {remedy}")
     for name, results in published["results"].items():
         require_name(name, recipes, "published.results")
         for result in results:

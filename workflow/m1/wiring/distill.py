@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from m1.distill.settings import DrawSettings
-from m1.wiring.provider import provider_json
 from m1.wiring.run import Run, Wildcards
+from m1.wiring.schema import provider_json
 
 
 class DistillRules:
@@ -27,7 +27,5 @@ class DistillRules:
         return self.run.like_subset(self.sets[wildcards.set])
 
     def draw(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.distill.draw`."""
-        return DrawSettings.from_parts(
-            {"size": None, "seed": self.run.config["seed"]}, self.sets[wildcards.set]
-        ).to_json()
+        always = {"size": None, "seed": self.run.config["seed"]}
+        return DrawSettings.from_parts(always, self.sets[wildcards.set]).to_json()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from m1.infer.settings import AnswerSettings, PublishedResult, PublishedSettings, SweepSettings, TemplateSettings
 from m1.wiring.jobs import Jobs, is_shard, shard_manifests
 from m1.wiring.run import Run, Wildcards
-from m1.wiring.serve import serve_json, serve_runtime
+from m1.wiring.schema import serve_json, serve_runtime
 
 
 class InferRules:
@@ -39,11 +39,9 @@ class InferRules:
         return serve_runtime(self.run.recipes[wildcards.model]["serve"])
 
     def template(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.infer.template`."""
         return TemplateSettings.from_parts(self.run.recipes[wildcards.model]["tokenizer"]).to_json()
 
     def sweep(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.infer.sweep`."""
         recipe = self.run.recipes[wildcards.model]
         # Where nothing is forced, how it would be forced runs nothing again.
         forcing = {} if recipe["thinking"]["forced"] else {"forcing": "exact"}
@@ -55,13 +53,11 @@ class InferRules:
         return [self.run.evaluation] if wildcards.model in self.run.forced_together else []
 
     def answer(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.infer.answer`."""
         limit = {"answer_limit": self.run.config["answer_limit"]}
         parts = self.run.recipes[wildcards.model], limit, self.run.config["generation"]
         return AnswerSettings.from_parts(*parts).to_json()
 
     def published(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.infer.published`."""
         return self._published(wildcards).to_json()
 
     def local_files(self, wildcards: Wildcards) -> list[str]:

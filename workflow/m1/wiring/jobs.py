@@ -96,10 +96,9 @@ def output_flags(wildcards: Wildcards, input: Any, output: Any) -> str:
     (named by the first one's manifest)."""
     if is_shard(wildcards):
         return f"--shard {wildcards.shard}/{wildcards.shards}"
-    files = [
-        f"--{name if name == 'rollouts' else 'output'} {path}" for name, path in output.items() if name != "manifest"
-    ]
-    return " ".join([*files, *(["--gather", str(input.shards[0])] if input.shards else [])])
+    flags = {"rollouts": "--rollouts"}
+    files = [f"{flags.get(name, '--output')} {path}" for name, path in output.items() if name != "manifest"]
+    return " ".join([*files, *([f"--gather {input.shards[0]}"] if input.shards else [])])
 
 
 def identities(*folders: Callable[[Wildcards], str | list[str]]) -> Callable[[Wildcards], list[str]]:

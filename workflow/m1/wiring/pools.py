@@ -16,11 +16,7 @@ class PoolsRules:
         self.config = run.config
 
     def source_file(self, kind: str) -> Callable[[Wildcards], list[str]]:
-        """The local file of a set; none if it comes from the hub, or is optional and not there.
-
-        Args:
-            kind: ``pool`` or ``benchmark``, the wildcard's name.
-        """
+        """The local file of a ``pool`` or ``benchmark``; none if it is from the hub, or optional and not there."""
 
         def files(wildcards: Wildcards) -> list[str]:
             source = self.config[f"{kind}s"][wildcards[kind]]
@@ -39,7 +35,6 @@ class PoolsRules:
         return settings
 
     def evaluation(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.pools.evaluation`."""
         entry = self.config["data"][self.config["published"]["evaluation"]]
         names = {one["key"]: name for name, one in entry["sets"].items()}
         return EvaluationSettings.from_parts(entry, {"names": names, "rows": None}).to_json()
@@ -50,13 +45,10 @@ class PoolsRules:
         return [path] if path else []
 
     def merge(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.pools.merge`."""
         return MergeSettings.from_parts(self.config["merge"]).to_json()
 
     def leaks(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.pools.leaks`."""
         return LeakSettings.from_parts(self.config["merge"]).to_json()
 
     def audit(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.pools.audit`."""
         return AuditSettings.from_parts(self.config["merge"], self.config["audit"]).to_json()

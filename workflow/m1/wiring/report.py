@@ -16,9 +16,7 @@ from m1.wiring.config import all_weights
 from m1.wiring.run import Run
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
-"""Names of the figures, in the order of the page."""
 MERGED = "pools/merged.parquet"
-"""Questions of all pools, deduplicated."""
 TABLE3 = {
     "m23k": "+Decontamination & deduplication (m23K)",
     "random_23k": "Random 23K",
@@ -31,11 +29,7 @@ TABLE3 = {
 
 
 class ReportRules:
-    """Inputs, targets and settings of the report's rules.
-
-    Args:
-        run: what this configuration computes.
-    """
+    """Inputs, targets and settings of the report's rules."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -75,17 +69,13 @@ class ReportRules:
         return list(self.report[table]["models"]) if table in self.report else []
 
     def scores(self, models: list[str]) -> list[str]:
-        """Scores of models."""
         return [f"<results>/score/{model}.parquet" for model in models]
 
     def texts(self, models: list[str]) -> list[str]:
         """What models were asked, thought and answered."""
         answers = [f"<results>/infer/{model}/predictions.parquet" for model in models]
-        return [
-            *self.run.benchmarks,
-            *answers,
-            *(f"<results>/infer/{model}/rollouts.parquet" for model in models if model in self.run.swept),
-        ]
+        thoughts = [f"<results>/infer/{model}/rollouts.parquet" for model in models if model in self.run.swept]
+        return [*self.run.benchmarks, *answers, *thoughts]
 
     def tokenizers(self, models: list[str]) -> list[str]:
         """Folders of the models that think, whose tokenizers read it. Rules take them as ``ancient``: another model has
@@ -173,12 +163,9 @@ class ReportRules:
             CountRow("Initial collection", "Initial collection", pools),
             CountRow("Deduplication & decontamination", None, (MERGED,), published["pools/merged"]["merged"]),
         ]
-        steps = {
-            "+After difficulty filtering": "screen/hard.parquet",
-            "+Generating thinking data": "distill/hard.parquet",
-        }
+        steps = {"+After difficulty filtering": "screen", "+Generating thinking data": "distill"}
         if "m23k" in self.run.sampled:
-            rows += [CountRow(label, label, (file,)) for label, file in steps.items()]
+            rows += [CountRow(label, label, (f"{stage}/hard.parquet",)) for label, stage in steps.items()]
         subsets = {label: key for key, label in TABLE3.items() if key in self.run.config["subsets"]}
         return rows + [CountRow(label, label, (f"select/{key}.parquet",)) for label, key in subsets.items()]
 
@@ -200,12 +187,12 @@ class ReportRules:
         """What each rule makes in this run of what is shown: counts of Figure 2, steps of the page."""
         run, config = self.run, self.run.config
         paths = [model.get("path") for model in all_weights(config).values()]
-        pretrained = [
-            name for name in run.world_models if f"{config['pathvars']['results']}/world/models/{name}" in paths
-        ]
+        of_world = f"{config['pathvars']['results']}/world/models"
+        pretrained = [name for name in run.world_models if f"{of_world}/{name}" in paths]
         screens = [*config["screen"]["models"], *run.providers] if run.screens else []
         labels = [name for name in ["select/domains.json"] if f"<results>/{name}" in run.http_steps()]
         published = [name for name in run.published["subsets"] if name in config["subsets"]]
+        taken = [name for name in run.published["results"] if name in self.models]
         found = {
             "world_pretrain": [f"world/models/{name}" for name in pretrained],
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
@@ -222,9 +209,7 @@ class ReportRules:
             "train_sft": [f"train/{name}" for name in run.needed_trainings if name in self.models],
             "infer_sweep": [f"infer/{name}/manifest.json" for name in run.swept if name in self.models],
             "infer_answer": [f"infer/{name}/manifest.json" for name in run.direct if name in self.models],
-            "infer_published": [
-                f"infer/{name}/manifest.json" for name in run.published["results"] if name in self.models
-            ],
+            "infer_published": [f"infer/{name}/manifest.json" for name in taken],
             "score_predictions": [f"score/{name}.json" for name in self.models],
         }
         return [RuleManifests(rule, tuple(files)) for rule, files in found.items() if files]
@@ -242,9 +227,7 @@ def fresh_plan_arguments(overlays: list[Path], settings: dict[str, Any]) -> str:
         overlays: files of configuration after the default ones.
         settings: what was given by ``--config``, or by a profile.
     """
-    nowhere = {"results": "nowhere/results", "logs": "nowhere/logs"}
-    values = {
-        key: "" if value is None else json.dumps(value) for key, value in {**settings, "pathvars": nowhere}.items()
-    }
+    given = {**settings, "pathvars": {"results": "nowhere/results", "logs": "nowhere/logs"}}
+    values = {key: "" if value is None else json.dumps(value) for key, value in given.items()}
     files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []
     return shlex.join([*files, "--config", *(f"{key}={value}" for key, value in values.items())])

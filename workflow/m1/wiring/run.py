@@ -50,7 +50,6 @@ class Run:
         self.published: dict[str, Any] = config["published"]
         """What is taken as published, in place of computing it."""
         self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] in THINKING]
-        """Models that think."""
         self.swept = [name for name in self.thinking if name not in self.published["results"]]
         """Of them, those that are swept over the budgets here."""
         self.direct = [name for name in self.recipes if name not in {*self.thinking, *self.published["results"]}]
@@ -85,12 +84,10 @@ class Run:
 
     @property
     def pools(self) -> list[str]:
-        """The questions of all pools."""
         return [f"<results>/pools/{name}.parquet" for name in self.config["pools"]]
 
     @property
     def benchmarks(self) -> list[str]:
-        """The questions of all benchmarks."""
         return [f"<results>/benchmarks/{name}.parquet" for name in self.config["benchmarks"]]
 
     @property
@@ -121,18 +118,17 @@ class Run:
 
     def weights(self, model: str) -> str:
         """The folder of the model that a recipe evaluates: the trained one, or the base itself."""
-        return (
-            f"<results>/train/{model}"
-            if model in self.own_weights
-            else f"<results>/bases/{self.recipes[model]['base']}"
-        )
+        own = model in self.own_weights
+        return f"<results>/train/{model}" if own else f"<results>/bases/{self.recipes[model]['base']}"
+
+    def model_entry(self, kind: str, name: str) -> dict[str, Any]:
+        """The configuration of a base (``bases``) or a screening model (``screen/models``)."""
+        models: dict[str, Any] = self.config["bases"] if kind == "bases" else self.config["screen"]["models"]
+        return models[name]
 
     def world_model(self, kind: str, name: str) -> list[str]:
-        """The embedded world's model that a base (``bases``) or a screening model (``screen/models``) is; else none."""
-        found = self.config
-        for key in (*kind.split("/"), name):
-            found = found[key]
-        path = found.get("path", "")
+        """The embedded world's model that a base or a screening model is; else none."""
+        path = self.model_entry(kind, name).get("path", "")
         return [path] if path.startswith(f"{self.config['pathvars']['results']}/world/") else []
 
     def like_subset(self, settings: dict[str, Any]) -> list[str]:
@@ -154,8 +150,7 @@ class Run:
         """Manifests of the steps of this run that call models over HTTP."""
         subsets = [self.config["subsets"][name] for name in self.sampled]
         names = [f"distill/{name}" for name in self.traced]
-        if self.screens:
-            names += [f"screen/{name}" for name in self.providers]
+        names += [f"screen/{name}" for name in self.providers if self.screens]
         if "m23k" in self.sampled or any(subset["rule"].startswith("domain") for subset in subsets):
             names.append("select/domains")
         return [f"<results>/{name}.json" for name in names]
@@ -182,9 +177,7 @@ class Run:
         network."""
         folders = {("bases", name) for name in [*self.bases, self.config["report"]["figure8a"]["base"]]}
         folders |= {("screen/models", name) for name in self.screening_models}
-        weights = {("bases", name): base for name, base in self.config["bases"].items()}
-        weights |= {("screen/models", name): model for name, model in self.config["screen"]["models"].items()}
-        names = sorted(f"{kind}/{name}" for kind, name in folders if not weights[kind, name].get("path"))
+        names = sorted("/".join(folder) for folder in folders if not self.model_entry(*folder).get("path"))
         names += [f"train/{name}" for name in self.published["checkpoints"]]
         names += [f"templates/{name}" for name in self.borrowing]
         names += [f"select/{name}.parquet" for name in [*self.published["subsets"], *self.beside]]
@@ -210,10 +203,8 @@ class Run:
 
     def training_gpus(self, model: str) -> tuple[int, int]:
         """Nodes of a training, and GPUs on each of them: one for each process."""
-        recipe = self.recipes[model]
-        return recipe["train"]["nodes"], 0 if self.world_model("bases", recipe["base"]) else recipe["train"][
-            "processes"
-        ]
+        base, train = self.recipes[model]["base"], self.recipes[model]["train"]
+        return train["nodes"], 0 if self.world_model("bases", base) else train["processes"]
 
     def answering_gpus(self, model: str) -> int:
         """GPUs that a model answers on."""

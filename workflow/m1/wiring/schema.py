@@ -1,14 +1,20 @@
-"""Which keys of the configuration decide results: the schema has ``decides: false`` at those that do not."""
+"""Which keys of the configuration decide results: the schema has ``decides: false`` at those that do not.
+
+What decides reaches a job as a param, whose change reruns the step; the rest as a resource or an environment variable.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from m1.core.places import SOURCE
+from m1.engines.settings import ServeRuntime, ServeSettings
 
 SCHEMA = SOURCE / "workflow/schemas/config.schema.yaml"
 
@@ -21,7 +27,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def deciding(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
-    """What decides results in a part of the configuration: the value of a param, so that a change reruns the step.
+    """What decides results in a part of the configuration.
 
     Args:
         definition: the part's name in ``$defs`` of the schema, such as ``provider``; below it, as in ``serve.options``.
@@ -31,7 +37,7 @@ def deciding(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
 
 
 def runtime(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
-    """The rest of the part: where, how fast and at what price a step runs. It reaches the job outside its params."""
+    """The rest of the part: where, how fast and at what price a step runs."""
     names = runtime_keys(definition)
     return {key: value for key, value in part.items() if key in names}
 
@@ -57,3 +63,27 @@ def _properties(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield node.get("properties", {})
     for branch in node.get("allOf", []):
         yield branch["then"].get("properties", {})
+
+
+def serve_json(serve: dict[str, Any]) -> str:
+    """What of a ``serve`` decides answers."""
+    return ServeSettings.from_parts(serve, {"options": deciding(serve["options"], "serve.options")}).to_json()
+
+
+def serve_runtime(serve: dict[str, Any]) -> str:
+    """The rest: requests at a time, and options such as GPUs or a URL."""
+    return ServeRuntime.from_parts(serve, {"options": runtime(serve["options"], "serve.options")}).to_json()
+
+
+def provider_json(provider: dict[str, Any]) -> str:
+    """What decides the answers of a provider, as JSON: the value of a param."""
+    return json.dumps(deciding(provider, "provider"), sort_keys=True)
+
+
+def export_call_settings(config: Mapping[str, Any]) -> None:
+    """How calls are made and what they cost, as JSON, into environment variables: ``M1_TEACHER_CALLS``,
+    ``M1_LABELLER_CALLS`` and, by provider, ``M1_SCREEN_CALLS``. Another price or pace then asks nothing again."""
+    for name in ("teacher", "labeller"):
+        os.environ[f"M1_{name.upper()}_CALLS"] = json.dumps(runtime(config[name], "provider"))
+    screening = {name: runtime(provider, "provider") for name, provider in config["screen"]["providers"].items()}
+    os.environ["M1_SCREEN_CALLS"] = json.dumps(screening)

@@ -13,5 +13,4 @@ class ScoreRules:
         self.run = run
 
     def settings(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.score.predictions`."""
         return ScoreSettings.from_parts(self.run.config["score"]).to_json()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from m1.screen.settings import AskSettings, AttemptSettings, HardSettings
 from m1.wiring.jobs import Jobs, is_shard, shard_manifests
-from m1.wiring.provider import provider_json
 from m1.wiring.run import Run, Wildcards
-from m1.wiring.serve import serve_json, serve_runtime
+from m1.wiring.schema import provider_json, serve_json, serve_runtime
 
 
 class ScreenRules:
@@ -35,11 +34,9 @@ class ScreenRules:
         return serve_runtime(self.screen["serve"])
 
     def attempt(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.screen.attempt`."""
         return AttemptSettings.from_parts(self.screen).to_json()
 
     def ask(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.screen.ask`."""
         return AskSettings.from_parts(self.screen).to_json()
 
     def provider(self, wildcards: Wildcards) -> str:
@@ -55,5 +52,4 @@ class ScreenRules:
         return [f"<results>/screen/{name}.parquet" for name in [*self.screen["models"], *self.run.providers]]
 
     def hard(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.screen.hard`."""
         return HardSettings.from_parts(self.screen).to_json()

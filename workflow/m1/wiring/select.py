@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from m1.select.settings import PublishedSettings, SampleSettings
-from m1.wiring.provider import provider_json
 from m1.wiring.run import Run, Wildcards
+from m1.wiring.schema import provider_json
 
 
 class SelectRules:
@@ -40,11 +40,9 @@ class SelectRules:
         return self.run.like_subset(self.subsets[wildcards.subset])
 
     def sample(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.select.sample`."""
         return SampleSettings.from_parts(self.subsets[wildcards.subset], {"seed": self.run.config["seed"]}).to_json()
 
     def published(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.select.published`."""
         optional = wildcards.subset in self.run.beside
         return PublishedSettings.from_parts(self._entry(wildcards), {"optional": optional}).to_json()
 

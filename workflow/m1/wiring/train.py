@@ -22,10 +22,7 @@ class TrainRules:
 
     def fetch(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.train.fetch` for a base or a screening model."""
-        found = self.run.config
-        for key in (*wildcards.kind.split("/"), wildcards.base):
-            found = found[key]
-        return FetchSettings.from_parts(found).to_json()
+        return FetchSettings.from_parts(self.run.model_entry(wildcards.kind, wildcards.base)).to_json()
 
     def checkpoint(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.train.fetch` for a published checkpoint."""
@@ -44,7 +41,6 @@ class TrainRules:
         return f"<results>/select/{self.run.recipes[wildcards.model]['sft']['subset']}.parquet"
 
     def sft(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.train.sft`."""
         return SftSettings.from_parts(self.run.recipes[wildcards.model]["sft"]).to_json()
 
     def runtime(self, wildcards: Wildcards) -> str:

@@ -13,7 +13,6 @@ class WorldRules:
         self.config = run.config.get("world", {})
 
     def build(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.world.build`."""
         return BuildSettings.from_parts(self.config).to_json()
 
     def vocabulary(self, wildcards: Wildcards) -> int:
@@ -21,5 +20,4 @@ class WorldRules:
         return self.config["vocabulary"]
 
     def pretrain(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.world.pretrain`."""
         return PretrainSettings.from_parts(self.config["models"][wildcards.world_model]).to_json()
