@@ -6,7 +6,7 @@ several thresholds and how many of these the released filter takes out or lets t
 
 import argparse
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
@@ -15,7 +15,7 @@ from m1.core.files import replacing
 from m1.core.progress import say
 from m1.core.prompts import options_lines, question_text
 from m1.core.records import Question
-from m1.pools.merge import flat, read_all, without_options
+from m1.pools.merge import Questions, flat, read_all, without_options
 from m1.pools.settings import AuditSettings
 
 RELEASED = 95  # percent of similarity at which the released filter takes a question out (B.1)
@@ -58,21 +58,8 @@ class Count:
     released_lets_through: int
 
 
-def find_matches(
-    pools: Mapping[str, Sequence[Question]],
-    benchmarks: Mapping[str, Sequence[Question]],
-    thresholds: Sequence[float],
-    ngram: int | None,
-    containment: float,
-    processes: int = 1,
-) -> list[Match]:
-    """All matches, in the order of benchmarks and pools, the most similar first.
-
-    Args:
-        thresholds: percent of stem similarity.
-        ngram: words of an n-gram; None: not looked at.
-        containment: share of the n-grams from which on a pair is caught.
-    """
+def find_matches(pools: Questions, benchmarks: Questions, settings: AuditSettings, processes: int) -> list[Match]:
+    """All matches, in the order of benchmarks and pools, the most similar first."""
     from rapidfuzz import fuzz
 
     from m1.pools.contain import pairs_by_containment
@@ -82,10 +69,11 @@ def find_matches(
     others, benchmark_of = flat(benchmarks)
     prompts, bodies = list(map(question_text, questions)), list(map(without_options, questions))
     targets, stems = list(map(without_options, others)), [other.stem for other in others]
+    thresholds, ngram = settings.thresholds, settings.ngram
     near = close_pairs([question.stem for question in questions], stems, min(thresholds), processes, "audit, by stem")
     released = set(close_pairs(prompts, targets, RELEASED, processes, "audit, as released"))
     parts = {(i, j): part for i, j, part in pairs_by_containment(bodies, targets, ngram, 0)} if ngram else {}
-    contained = {pair for pair, part in parts.items() if part >= containment}
+    contained = {pair for pair, part in parts.items() if part >= settings.containment}
     matches = []
     for i, j in {*near, *released, *contained}:
         similarity = fuzz.ratio(questions[i].stem, stems[j])
@@ -129,7 +117,7 @@ def _catcher(similarity: float, thresholds: Sequence[float], contained: bool) ->
 
 
 def summarize(
-    matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], thresholds: Sequence[float], ngrams: bool
+    matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], settings: AuditSettings
 ) -> list[Count]:
     """Counts for every benchmark, pool and criterion, zeros included.
 
@@ -144,9 +132,9 @@ def summarize(
         released = {match.question_id for match in cell if match.released}
         criteria = {
             f"stem {least:g}": [match for match in cell if match.stem_similarity >= least]
-            for least in sorted(thresholds)
+            for least in sorted(settings.thresholds)
         }
-        if ngrams:
+        if settings.ngram:
             criteria["ngram"] = [match for match in cell if match.caught_by in ("ngram", "both")]
         criteria["caught"] = [match for match in cell if match.caught_by in CAUGHT]
         for criterion, found in criteria.items():
@@ -186,14 +174,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--summary", required=True, help="CSV: counts by benchmark, pool and criterion")
     arguments = parser.parse_args(argv)
     settings = AuditSettings.from_json(arguments.settings)
-    thresholds = settings.thresholds
-    if not thresholds:
+    if not settings.thresholds:
         raise UserError("--settings: thresholds is empty; give at least one similarity.")
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
-    matches = find_matches(pools, benchmarks, thresholds, settings.ngram, settings.containment, arguments.processes)
+    matches = find_matches(pools, benchmarks, settings, arguments.processes)
     _write(arguments.output, Match, matches)
-    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, thresholds, bool(settings.ngram)))
+    _write(arguments.summary, Count, summarize(matches, pools, benchmarks, settings))
     caught = {(match.pool, match.question_id) for match in matches if match.caught_by in CAUGHT}
     known = caught & {(match.pool, match.question_id) for match in matches if match.released}
     sizes = f"{sum(map(len, pools.values())):,} questions and {sum(map(len, benchmarks.values())):,} of benchmarks"

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +19,7 @@ from m1.core.records import LETTERS, Question
 from m1.pools.settings import CollectSettings, Draws, Part
 
 Numbered = tuple[int, Any]  # a published record after its number in the file or split, from 0
+Layout = Callable[[Any], Parts]
 
 
 def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
@@ -42,21 +44,19 @@ def limit_to(rows: Sequence[Parts], limit: int | None, seed: int) -> list[Parts]
     return [rows[place] for place in sorted(permutation(len(rows), seed)[:limit])]
 
 
-def option_counts(published: Iterable[Any], layout: Callable[[Any], Parts], draws: Draws) -> list[int]:
+def option_counts(published: Iterable[Any], layout: Layout, draws: Draws) -> list[int]:
     """How many options of each published record are shuffled; 0 for yes/no/maybe if ``draws`` is ``exact`` (B.3).
 
     A record that is no question counts as the one before it: the authors' code has shuffled it.
     """
     counts: list[int] = []
     for raw in published:
-        try:
-            options = layout(raw).options if isinstance(raw, dict) else None
-        except Refused:
-            options = None
-        if options is None:
-            counts.append(counts[-1] if counts else 0)
-        else:
-            counts.append(0 if draws == "exact" and options == YES_NO_MAYBE else len(options))
+        count = counts[-1] if counts else 0
+        with suppress(Refused):
+            if isinstance(raw, dict):
+                options = layout(raw).options
+                count = 0 if draws == "exact" and options == YES_NO_MAYBE else len(options)
+        counts.append(count)
     return counts
 
 
@@ -74,11 +74,7 @@ def answer_text(row: Parts) -> str:
 
 
 def to_parts(
-    rows: Iterable[Numbered],
-    layout: Callable[[Any], Parts],
-    place: str,
-    drop_invalid: bool,
-    orders: Sequence[Sequence[int]] | None = None,
+    rows: Iterable[Numbered], layout: Layout, place: str, drop_invalid: bool, orders: Sequence[list[int]] | None = None
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
     """Published records as parts of questions, and those refused: number, field, reason, and what was found.
 
@@ -114,18 +110,15 @@ def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
     return [Question(identity, name, *row[:4]) for identity, row in zip(records.distinct_ids(plain), rows)]
 
 
-def quirks(rows: Iterable[Parts]) -> dict[str, int]:
+def quirks(rows: Sequence[Parts]) -> dict[str, int]:
     """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
-    counts = dict.fromkeys(
-        ("equal options", "correct option has a twin", "options equal but for letter case", "text cleaned"), 0
-    )
-    for row in rows:
-        texts = set(row.options)
-        counts["equal options"] += len(texts) < len(row.options)
-        counts["correct option has a twin"] += row.options.count(answer_text(row)) > 1
-        counts["options equal but for letter case"] += len({text.lower() for text in texts}) < len(texts)
-        counts["text cleaned"] += row.cleaned
-    return counts
+    texts = [set(row.options) for row in rows]
+    return {
+        "equal options": sum(len(some) < len(row.options) for some, row in zip(texts, rows)),
+        "correct option has a twin": sum(row.options.count(answer_text(row)) > 1 for row in rows),
+        "options equal but for letter case": sum(len({text.lower() for text in some}) < len(some) for some in texts),
+        "text cleaned": sum(row.cleaned for row in rows),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -22,18 +22,6 @@ from m1.pools.merge import flat, read_all, without_options
 from m1.pools.settings import LeakSettings
 
 
-def find_leaks(
-    questions: Sequence[Question], evaluation: Sequence[Question], threshold: float, processes: int = 1
-) -> list[Question]:
-    """The questions whose prompt is close, from ``threshold`` percent on, to a question of the evaluation without its
-    options; in their order."""
-    from m1.pools.similar import close_pairs
-
-    prompts, targets = map(question_text, questions), map(without_options, evaluation)
-    found = {i for i, _ in close_pairs([*prompts], [*targets], threshold, processes, "evaluation")}
-    return [questions[place] for place in sorted(found)]
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the questions found (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -46,8 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = LeakSettings.from_json(arguments.settings)
+    from m1.pools.similar import close_pairs
+
     (questions, _), (evaluation, _) = flat(read_all(arguments.questions)), flat(read_all(arguments.evaluation))
-    leaks = find_leaks(questions, evaluation, settings.threshold, arguments.processes)
+    prompts, targets = list(map(question_text, questions)), list(map(without_options, evaluation))
+    found = close_pairs(prompts, targets, settings.threshold, arguments.processes, "evaluation")
+    leaks = [questions[place] for place in sorted({i for i, _ in found})]
     records.write(arguments.output, leaks, Question)
     sources = dict(sorted(Counter(question.source for question in leaks).items()))
     write_manifest(

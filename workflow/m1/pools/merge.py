@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from m1.pools.settings import MergeSettings
 
 # The ways of looking (see :func:`find_contaminated`) that take a question out, by mode; the others are only counted.
 DECONTAMINATE = {"stem": {"stem", "ngram"}, "released": {"released"}}
-Pair = tuple[int, int]  # place of a question for training, place of a benchmark's question
+Questions = Mapping[str, Sequence[Question]]  # of each pool, or of each benchmark
+Found = dict[str, set[tuple[int, int]]]  # by way of looking: places of a question for training and of a benchmark's
 
 
 def duplicates(questions: Sequence[Question], threshold: float, processes: int = 1) -> set[int]:
@@ -35,35 +36,28 @@ def duplicates(questions: Sequence[Question], threshold: float, processes: int =
 
 
 def find_contaminated(
-    questions: Sequence[Question],
-    benchmark: Sequence[Question],
-    threshold: float,
-    ngram: int | None,
-    containment: float,
-    processes: int = 1,
-) -> dict[str, set[Pair]]:
+    questions: Sequence[Question], benchmark: Sequence[Question], settings: MergeSettings, processes: int
+) -> Found:
     """Pairs of a question for training and a benchmark's question that are taken for the same, by each way of looking.
 
-    ``stem``: the stems are close, which is what was meant. ``ngram``: one has the word n-grams of the other, which
-    finds a wrapped or reworded case, too. ``released``: the training prompt, options and all, is close to the
-    benchmark's question without options, as in the released code; a short question is then practically never caught.
-
-    Args:
-        threshold: percent of similarity that is close, as for duplicates.
-        ngram: words of an n-gram; None: not looked for, and not in the result.
-        containment: share of the n-grams; see :func:`m1.pools.contain.pairs_by_containment`.
+    ``stem``: the stems are close, which is what was meant. ``ngram`` (not in the result where ``settings.ngram`` is
+    None): one has the word n-grams of the other, which finds a wrapped or reworded case, too. ``released``: the
+    training prompt, options and all, is close to the benchmark's question without options, as in the released code; a
+    short question is then practically never caught.
     """
     from m1.pools.contain import pairs_by_containment
     from m1.pools.similar import close_pairs
 
     stems, tested = ([question.stem for question in side] for side in (questions, benchmark))
     prompts, targets = list(map(question_text, questions)), list(map(without_options, benchmark))
+    threshold = settings.threshold
     found = {
         "stem": set(close_pairs(stems, tested, threshold, processes, "contamination, by stem")),
         "released": set(close_pairs(prompts, targets, threshold, processes, "contamination, as released")),
     }
-    if ngram:
-        parts = pairs_by_containment(list(map(without_options, questions)), targets, ngram, containment)
+    if settings.ngram:
+        bodies = list(map(without_options, questions))
+        parts = pairs_by_containment(bodies, targets, settings.ngram, settings.containment)
         found["ngram"] = {(i, j) for i, j, _ in parts}
     return found
 
@@ -84,7 +78,7 @@ def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
     return files
 
 
-def flat(files: Mapping[str, Sequence[Question]]) -> tuple[list[Question], list[str]]:
+def flat(files: Questions) -> tuple[list[Question], list[str]]:
     """All questions, and the name of the file of each."""
     pairs = [(question, name) for name, rows in files.items() for question in rows]
     return [question for question, _ in pairs], [name for _, name in pairs]
@@ -99,12 +93,7 @@ def check_ids(questions: Sequence[Question], paths: Sequence[str]) -> None:
 
 
 def count_each(
-    pools: Mapping[str, Sequence[Question]],
-    pool_of: Sequence[str],
-    kept: Sequence[int],
-    benchmarks: Iterable[str],
-    benchmark_of: Sequence[str],
-    found: Mapping[str, set[Pair]],
+    pools: Questions, pool_of: list[str], kept: list[int], benchmarks: Questions, benchmark_of: list[str], found: Found
 ) -> dict[str, Any]:
     """Questions in and out of each pool, and what each way of looking caught, in all and for each benchmark.
 
@@ -143,16 +132,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = MergeSettings.from_json(arguments.settings)
-    threshold, ways = settings.threshold, DECONTAMINATE[settings.decontaminate]
 
     pools, benchmarks = read_all(arguments.pools), read_all(arguments.benchmarks)
     collected, pool_of = flat(pools)
     check_ids(collected, arguments.pools)
-    gone = duplicates(collected, threshold, arguments.processes)
+    gone = duplicates(collected, settings.threshold, arguments.processes)
     stay = [place for place in range(len(collected)) if place not in gone]
     distinct, pool_of = [collected[place] for place in stay], [pool_of[place] for place in stay]
     benchmark, benchmark_of = flat(benchmarks)
-    found = find_contaminated(distinct, benchmark, threshold, settings.ngram, settings.containment, arguments.processes)
+    found = find_contaminated(distinct, benchmark, settings, arguments.processes)
+    ways = DECONTAMINATE[settings.decontaminate]
     dirty = {place for way, pairs in found.items() if way in ways for place, _ in pairs}
     kept = [place for place in range(len(distinct)) if place not in dirty]
     if not kept:

@@ -139,8 +139,7 @@ class _Search:
         self.gone = np.zeros(len(self.right.texts), dtype=np.bool_)  # (n,) texts known to be the later of a close pair
 
     def run(self, task: range) -> list[Any]:
-        """Numbers in left and right of the close pairs whose row is in ``task``; with ``later_only``, the later numbers
-        not known yet."""
+        """Numbers (left, right) of close pairs with a row in ``task``; if ``later_only``, later ones not yet known."""
         if not self.later_only:
             tiles = ((self.left.order[i].tolist(), self.right.order[j].tolist()) for i, j in self._found(task))
             return [pair for rows, columns in tiles for pair in zip(rows, columns)]
@@ -187,8 +186,7 @@ class _Search:
         return rows[row], columns[column]
 
     def _near(self, i: Places, j: Places) -> tuple[Places, Places]:
-        """Those of the pairs that are within the bound of the many bins; of one corpus, each once and only where it
-        tells something."""
+        """Those of the pairs within the bound of the many bins; of one corpus, each once and only if it is news."""
         if self.later_only:
             wanted = (i < j) & ~self.gone[self._later(i, j)]
             i, j = i[wanted], j[wanted]
@@ -233,8 +231,7 @@ def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint16
 def _by_rows(
     scorer: Any, left: Sequence[Text], right: Sequence[Text], i: Places, j: Places, cutoff: float, dtype: Any
 ) -> NDArray[Any]:
-    """(n,) score of each pair, or beyond the cutoff; pairs of a row follow each other, and its text is prepared once
-    for all of them."""
+    """(n,) score of each pair, or beyond the cutoff. Pairs of a row follow each other: its text is prepared once."""
     edges = np.flatnonzero(np.diff(i, prepend=-1, append=-1)).tolist()
     scores = [np.zeros(0, dtype=dtype)]
     for start, end in pairwise(edges):
@@ -244,8 +241,7 @@ def _by_rows(
 
 
 def _true(flags: NDArray[np.bool_]) -> Places:
-    """Places of the few flags that are true. Looked for by eight at a time, which takes a tenth of the time of
-    ``np.flatnonzero``."""
+    """Places of the few flags that are true, by eight at a time: in a tenth of the time of ``np.flatnonzero``."""
     eights = np.zeros(-(-flags.size // 8), dtype=np.uint64)
     eights.view(np.bool_)[: flags.size] = flags
     some = np.flatnonzero(eights)

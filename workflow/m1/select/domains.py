@@ -65,18 +65,6 @@ def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Q
     return [known[identity] for identity in wanted if identity not in left_out]
 
 
-def check_failures(failed: Sequence[str], asked: int, provider: Provider, qualifiers: str, prompt: str) -> None:
-    """Refuse, by a :class:`UserError`, to go on where more than :data:`FAILED_SHARE` of the questions failed (ids).
-
-    ``qualifiers`` and ``prompt`` are the files of the codes and of the prompt.
-    """
-    if len(failed) > FAILED_SHARE * asked:
-        found = f"{len(failed):,} of {asked:,} answers name no code of {qualifiers}"
-        again = f"also when asked again {provider.max_retries} times; the first is question {failed[0]}"
-        remedy = f"Check the prompt {prompt}, labeller.max_tokens and the model."
-        raise UserError(f"{provider.name}: {found}, {again}. {remedy}")
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the domains and the manifest."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -101,7 +89,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with Store(arguments.store) as store:
         codes, spending = label(questions, task, qualifiers, provider, store)
     failed = [question.id for question in questions if question.id not in codes]
-    check_failures(failed, len(questions), provider, arguments.qualifiers, arguments.prompt)
+    if len(failed) > FAILED_SHARE * len(questions):
+        found = f"{len(failed):,} of {len(questions):,} answers name no code of {arguments.qualifiers}"
+        again = f"also when asked again {provider.max_retries} times; the first is question {failed[0]}"
+        remedy = f"Check the prompt {arguments.prompt}, labeller.max_tokens and the model."
+        raise UserError(f"{provider.name}: {found}, {again}. {remedy}")
     labelled = [question.id for question in questions if question.id in codes]
     domains = [Domain(identity, codes[identity], qualifiers[codes[identity]][0]) for identity in labelled]
     records.write(arguments.output, domains, Domain)

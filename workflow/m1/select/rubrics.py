@@ -14,11 +14,8 @@ Qualifiers = dict[str, tuple[str, str]]  # code to name and scope note
 
 
 def read_qualifiers(path: str | Path) -> Qualifiers:
-    """The qualifiers of a CSV with the columns code, name and scope_note, in its order.
-
-    Raises:
-        UserError: no such file, other columns, or a code that is not two digits or comes twice.
-    """
+    """The qualifiers of a CSV with the columns code, name and scope_note, in its order; a :class:`UserError` for no
+    such file, other columns, or a code that is not two digits or comes twice."""
     rows = _read_table(path, ",")
     if not rows or set(rows[0]) != {"code", "name", "scope_note"}:
         raise UserError(f"{path}: the columns code, name, scope_note and at least one row are needed")
@@ -32,11 +29,10 @@ def read_qualifiers(path: str | Path) -> Qualifiers:
 
 
 def with_notes(qualifiers: Qualifiers, path: str | Path) -> Qualifiers:
-    """The qualifiers with the scope notes of a user's file, for example NLM's own.
+    """The qualifiers with the scope notes of a user's file, for example NLM's own: CSV, or TSV by its suffix.
 
-    Args:
-        path: CSV, or TSV by its suffix; of its columns, ``Name`` and ``Scope Notes`` are read (in any letter case, with
-            a blank or an underscore, with or without the last s).
+    Of its columns, ``Name`` and ``Scope Notes`` are read (in any letter case, with a blank or an underscore, with or
+    without the last s).
 
     Raises:
         UserError: no such file, no such columns, or a qualifier without a note; names the file and the qualifier.
@@ -67,11 +63,7 @@ def _read_table(path: str | Path, delimiter: str) -> list[dict[str, str]]:
 
 
 def read_task(path: str | Path) -> str:
-    """The system turn: what the labeller has to do.
-
-    Raises:
-        UserError: the file cannot be read, or is empty.
-    """
+    """The system turn: what the labeller has to do; a :class:`UserError` if the file cannot be read, or is empty."""
     try:
         task = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -4,7 +4,7 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,10 +20,9 @@ from m1.select.settings import SampleSettings
 
 
 def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) -> list[Sample]:
-    """The samples of a subset.
+    """The samples of a subset, out of all there are, in a fixed order.
 
     Args:
-        samples: all there are, in a fixed order.
         rule: ``all`` (every one, in order; with a size the same as ``random``), ``first`` (the first ones, in order:
             questions that were drawn at random are in the order of the draw), ``random`` (the first of a seeded
             shuffle), ``domain`` (uniformly a domain, then a sample in it) or ``domain_source`` (a domain, a source in
@@ -44,43 +43,29 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
     if rule in {"all", "random"}:
         return [samples[place] for place in permutation(len(samples), seed)[:size]]
     if unlabelled := [sample.id for sample in samples if not sample.domain]:
-        found = (
-            f"{len(unlabelled)} of {len(samples)} correct traces have no domain (the first: question {unlabelled[0]})"
-        )
-        raise UserError(f"--domains: {found}. Rule {rule} needs all; run the labelling again.")
+        found = f"{len(unlabelled)} of {len(samples)} correct traces have no domain"
+        first = f"the first: question {unlabelled[0]}"
+        raise UserError(f"--domains: {found} ({first}). Rule {rule} needs all; run the labelling again.")
     groups = [(sample.domain, sample.source) if rule == "domain_source" else (sample.domain,) for sample in samples]
     return [samples[place] for place in balanced(groups, size, seed)]
 
 
 def correct_samples(
-    questions: Sequence[Question],
-    traces: Sequence[Trace],
-    domains: Sequence[Domain],
-    leaks: Collection[str],
-    subset: str,
-    rule: str,
-    seed: int,
+    questions: list[Question], correct: dict[str, Trace], domains: list[Domain], subset: str, settings: SampleSettings
 ) -> list[Sample]:
-    """Every question with a correct trace as a sample, in the order of the questions (that of the traces depends on who
-    answered first).
-
-    Args:
-        leaks: ids of questions that the evaluation has, too; they are left out (B.1).
-
-    Raises:
-        UserError: a correct trace whose question is not there.
-    """
-    correct = {trace.question_id: trace for trace in traces if trace.verdict == "correct"}
+    """Every question with a correct trace (by its id) as a sample, in the order of the questions: that of the traces
+    depends on who answered first. A correct trace whose question is not there is a :class:`UserError`."""
     names = {domain.question_id: domain.name for domain in domains}
     known = {question.id: question for question in questions}
     if lost := [identity for identity in correct if identity not in known]:
         found = f"{len(lost)} correct traces have no question there (the first: {lost[0]})"
         raise UserError(f"--questions: {found}. Give the file they were drawn from.")
+    drawn = subset, settings.rule, settings.seed
     samples = []
     for identity, question in known.items():
-        if identity in correct and identity not in leaks:
-            texts = question_text(question), correct[identity].thinking, correct[identity].answer
-            samples.append(Sample(identity, question.source, names.get(identity, ""), *texts, subset, rule, seed))
+        if trace := correct.get(identity):
+            texts = question_text(question), trace.thinking, trace.answer
+            samples.append(Sample(identity, question.source, names.get(identity, ""), *texts, *drawn))
     return samples
 
 
@@ -88,11 +73,8 @@ def count_samples(samples: Sequence[Sample]) -> dict[str, Any]:
     """How many samples there are, in all and by source and domain: for a manifest."""
     sources = Counter(sample.source for sample in samples)
     domains = Counter(sample.domain for sample in samples if sample.domain)
-    return {
-        "samples": len(samples),
-        "sources": dict(sorted(sources.items())),
-        "domains": dict(sorted(domains.items())),
-    }
+    by_name = {"sources": dict(sorted(sources.items())), "domains": dict(sorted(domains.items()))}
+    return {"samples": len(samples), **by_name}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -122,8 +104,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     domains = records.read(arguments.domains, Domain) if arguments.domains else []
     traces = records.read(arguments.traces, Trace)
     leaks = {question.id for question in records.read(arguments.leaks, Question)} if arguments.leaks else set()
-    correct = {trace.question_id for trace in traces if trace.verdict == "correct"}
-    samples = correct_samples(questions, traces, domains, leaks, arguments.subset, rule, seed)
+    correct = {trace.question_id: trace for trace in traces if trace.verdict == "correct"}
+    samples = correct_samples(questions, correct, domains, arguments.subset, settings)
+    samples = [sample for sample in samples if sample.id not in leaks]
+    leaked = len(correct.keys() & leaks)
     note = ""
     if arguments.like:
         wanted = len(records.read(arguments.like, Sample))
@@ -140,11 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.manifest,
         inputs={name: path for name, path in inputs.items() if path},
         settings={"subset": arguments.subset, **asdict(settings)},
-        counts={"correct": len(correct), "leaks": len(correct & leaks), **count_samples(chosen)},
+        counts={"correct": len(correct), "leaks": leaked, **count_samples(chosen)},
         started=started,
         published=arguments.published,
     )
-    left_out = f", {len(correct & leaks):,} of them in the evaluation" if correct & leaks else ""
+    left_out = f", {leaked:,} of them in the evaluation" if leaked else ""
     out = f"{len(chosen):,} samples out by rule {rule}{note}"
     say("select", f"{arguments.subset}: {len(correct):,} correct traces in{left_out}, {out}")
 

@@ -33,11 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _write_lines(folder / kind / f"{name}.jsonl", make_set(facts, recipe, size, f"{seed} {kind} {name}"))
     documents = make_documents(facts, seed, settings.facts_first, settings.mixed)
     _write_lines(folder / "documents.jsonl", [asdict(document) for document in documents])
-    say(
-        "world",
-        f"{len(facts.next) + len(facts.trend)} facts, {sum(settings.pools.values()):,} pool "
-        f"questions, {len(documents):,} documents",
-    )
+    questions = f"{sum(settings.pools.values()):,} pool questions"
+    say("world", f"{len(facts.next) + len(facts.trend)} facts, {questions}, {len(documents):,} documents")
 
 
 def _write_lines(path: Path, records: list[dict]) -> None:

@@ -86,12 +86,9 @@ def mark(prompt: str) -> str:
 
 
 def completion(body: dict[str, Any], number: int, thinking: int, boxed: bool = True) -> dict[str, Any]:
-    """A chat completion; a token is a word between spaces.
+    """A chat completion; a token is a word between spaces, ``thinking`` is in characters.
 
-    Args:
-        number: of the request; part of the id, so that no two are equal.
-        thinking: characters of thinking.
-        boxed: whether the letter A is in its box.
+    The ``number`` of the request is part of the id, so that no two are equal; ``boxed``: the letter A is in its box.
     """
     prompt = str(body["messages"][-1]["content"])
     start = f"Prompt {mark(prompt)} is asked. "
@@ -115,16 +112,10 @@ class _Arrival:
 
 
 class Provider:
-    """The server.
+    """The server; its arguments are the flags of the command line.
 
-    Args:
-        faults: how often it errs.
-        log: where its lines go.
-        latency: seconds that an answer takes.
-        capacity: requests in work at once; above it, 429.
-        thinking: characters of thinking in an answer.
-        status: if given, every call gets this status at once, with a body, a reason and a header that repeat the
-            Authorization header (200: a page of HTML, as a captive portal sends).
+    With a ``status``, every call gets it at once, with a body, a reason and a header that repeat the Authorization
+    header (200: a page of HTML, as a captive portal sends).
     """
 
     def __init__(

@@ -6,7 +6,6 @@ between them.
 
 import random
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,33 +120,28 @@ def make_question(
     return stem, None, [f"the {name}" for name in names], names.index(answer)
 
 
-def _medmcqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
-    letters = {f"op{letter.lower()}": text for letter, text in zip(LETTERS, options)}
-    rest = {"cop": correct, "choice_type": "single", "exp": None, "subject_name": None, "topic_name": None}
-    return {"id": f"world-{number}", "question": stem, **letters, **rest}
-
-
-def _medqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
-    asked = {"question": stem, "answer": options[correct], "options": dict(zip(LETTERS, options))}
-    return {**asked, "meta_info": "world", "answer_idx": LETTERS[correct]}
-
-
-def _headqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
-    key = {"Correct Answer": options[correct], "Correct Option": LETTERS[correct]}
-    data = {**key, "Options": dict(zip(LETTERS, options)), "Question": stem}
-    return {"id": f"world-{number}", "data": data, "subject_name": "world"}
-
-
-def _pubmedqa(number: int, stem: str, context: str | None, options: list[str], correct: int) -> dict[str, Any]:
-    asked = {"pubid": number, "question": stem, "context": {"contexts": [context]}}
-    return {**asked, "long_answer": "", "final_decision": options[correct]}
+def _record(
+    layout: str, number: int, stem: str, context: str | None, options: list[str], correct: int
+) -> dict[str, Any]:
+    answer, letter, lettered = options[correct], LETTERS[correct], dict(zip(LETTERS, options))
+    if layout == "medmcqa":
+        texts = {f"op{key.lower()}": text for key, text in lettered.items()}
+        rest = {"cop": correct, "choice_type": "single", "exp": None, "subject_name": None, "topic_name": None}
+        return {"id": f"world-{number}", "question": stem, **texts, **rest}
+    if layout == "headqa":
+        data = {"Correct Answer": answer, "Correct Option": letter, "Options": lettered, "Question": stem}
+        return {"id": f"world-{number}", "data": data, "subject_name": "world"}
+    if layout == "pubmedqa":
+        asked = {"pubid": number, "question": stem, "context": {"contexts": [context]}}
+        return {**asked, "long_answer": "", "final_decision": answer}
+    return {"question": stem, "answer": answer, "options": lettered, "meta_info": "world", "answer_idx": letter}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How the questions of one pool or benchmark are made."""
 
-    layout: Callable[[int, str, str | None, list[str], int], dict[str, Any]]  # of the real data set's records
+    layout: str  # of the records' fields: the data set that has it
     style: str
     hops: tuple[int, int]
     options: tuple[int, ...]  # possible numbers of options
@@ -155,23 +149,23 @@ class Recipe:
 
 # The four training pools of the paper's 3.1.
 POOLS = {
-    "medqa": Recipe(_medqa, "vignette", (2, 5), (4, 5)),
-    "headqa": Recipe(_headqa, "head", (2, 4), (5, 8)),
-    "medmcqa": Recipe(_medmcqa, "short", (1, 3), (4,)),
-    "pubmedqa": Recipe(_pubmedqa, "trend", (1, 4), (3,)),
+    "medqa": Recipe("medqa", "vignette", (2, 5), (4, 5)),
+    "headqa": Recipe("headqa", "head", (2, 4), (5, 8)),
+    "medmcqa": Recipe("medmcqa", "short", (1, 3), (4,)),
+    "pubmedqa": Recipe("pubmedqa", "trend", (1, 4), (3,)),
 }
 # The ten benchmarks of Table 1; MedXpertQA is the hardest, as in the paper.
 BENCHMARKS = {
-    "medmcqa": Recipe(_medmcqa, "short", (1, 3), (4,)),
-    "medqa": Recipe(_medqa, "vignette", (2, 5), (4,)),
-    "pubmedqa": Recipe(_pubmedqa, "trend", (1, 4), (3,)),
-    "mmlu_pro": Recipe(_medqa, "head", (2, 4), (4, 7, 10)),
-    "gpqa": Recipe(_medqa, "head", (4, 6), (4,)),
-    "lancet": Recipe(_medqa, "vignette", (3, 5), (4,)),
-    "medbullets_op4": Recipe(_medqa, "vignette", (3, 5), (4,)),
-    "medbullets_op5": Recipe(_medqa, "vignette", (3, 5), (5,)),
-    "medxpertqa": Recipe(_medqa, "vignette", (6, 7), (10,)),
-    "nejm": Recipe(_medqa, "short", (3, 6), (4,)),
+    "medmcqa": Recipe("medmcqa", "short", (1, 3), (4,)),
+    "medqa": Recipe("medqa", "vignette", (2, 5), (4,)),
+    "pubmedqa": Recipe("pubmedqa", "trend", (1, 4), (3,)),
+    "mmlu_pro": Recipe("medqa", "head", (2, 4), (4, 7, 10)),
+    "gpqa": Recipe("medqa", "head", (4, 6), (4,)),
+    "lancet": Recipe("medqa", "vignette", (3, 5), (4,)),
+    "medbullets_op4": Recipe("medqa", "vignette", (3, 5), (4,)),
+    "medbullets_op5": Recipe("medqa", "vignette", (3, 5), (5,)),
+    "medxpertqa": Recipe("medqa", "vignette", (6, 7), (10,)),
+    "nejm": Recipe("medqa", "short", (3, 6), (4,)),
 }
 
 
@@ -181,5 +175,5 @@ def make_set(facts: Facts, recipe: Recipe, size: int, seed: str) -> list[dict[st
     records = []
     for number in range(size):
         question = make_question(facts, rng, recipe.style, recipe.hops, rng.choice(recipe.options))
-        records.append(recipe.layout(number, *question))
+        records.append(_record(recipe.layout, number, *question))
     return records

@@ -67,13 +67,7 @@ _SHARES = ("incorrect", "empty", "malformed", "flaky")
 
 
 class World(ThreadingHTTPServer):
-    """The server.
-
-    Args:
-        teacher: what answers.
-        errors: how often it errs.
-        broken: answer everything but ``/health`` with HTTP 500.
-    """
+    """The server; a ``broken`` one answers everything but ``/health`` and ``/v1/models`` with HTTP 500."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -85,18 +79,13 @@ class World(ThreadingHTTPServer):
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
-    def first(self, prompt: str) -> bool:
-        """Count a request; whether it is the first one for this prompt."""
+    def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
+        """HTTP status and body (a ``str`` is sent as HTML) for the body of a request."""
+        prompt = str(body["messages"][-1]["content"])
         with self._lock:
             self.calls += 1
             new = prompt not in self._seen
             self._seen.add(prompt)
-        return new
-
-    def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
-        """HTTP status and body (a ``str`` is sent as HTML) for the body of a request."""
-        prompt = str(body["messages"][-1]["content"])
-        new = self.first(prompt)
         if self.broken:
             return 500, _error("out of order, as --fail always asks")
         outcome = self.errors.outcome(prompt)
@@ -177,10 +166,10 @@ def _error(message: str) -> dict[str, Any]:
 def _completion(body: dict[str, Any], thinking: str, answer: str) -> dict[str, Any]:
     """A chat completion, cut after ``max_tokens`` words as a real one is."""
     limit = body.get("max_tokens") or sys.maxsize
-    count_thinking, count = len(thinking.split()), len(thinking.split()) + len(answer.split())
+    thought, said = thinking.split(), answer.split()
+    count = len(thought) + len(said)
     if count > limit:
-        answer = " ".join(answer.split()[: max(0, limit - count_thinking)])
-        thinking = " ".join(thinking.split()[:limit])
+        thinking, answer = " ".join(thought[:limit]), " ".join(said[: max(0, limit - len(thought))])
     asked = sum(len(str(message["content"]).split()) for message in body["messages"])
     finish, model = "length" if count > limit else "stop", body.get("model", "world-teacher")
     return chat_completion("world", model, thinking, answer, finish, asked, min(count, limit))

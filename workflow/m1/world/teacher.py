@@ -27,8 +27,7 @@ def follow(facts: Facts, query: Query, incorrect_at: int | None, rng: random.Ran
     Returns:
         The sentences, the last fact (repeated by rechecks), and the answer: an entity, or yes, no, maybe.
     """
-    sentences = []
-    at, fact = query.start, ""
+    sentences, at, fact = [], query.start, ""
     for hop in range(query.hops):
         reached = correct = facts.next[at]
         if hop == incorrect_at:
@@ -78,16 +77,12 @@ class RuleTeacher:
     """Answers prompts that hold a question of the world, or one of the answer key.
 
     Args:
-        facts_path: the world's facts.
-        answers: prompt text to question, for questions from outside the world (real ones in a trial of the workflow);
-            None for none.
+        answers: prompt text to question, for questions from outside the world (real ones in a trial of the workflow).
         seed: decides rechecks and errors, for each prompt by itself.
     """
 
     def __init__(self, facts_path: str, answers: dict[str, Question] | None, seed: int) -> None:
-        self.facts = load_facts(facts_path)
-        self.answers = answers or {}
-        self.seed = seed
+        self.facts, self.answers, self.seed = load_facts(facts_path), answers or {}, seed
 
     def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
         """Thinking and answer (with its box); None if the text holds no question that it knows."""

@@ -37,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     split = pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, in_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=arguments.vocabulary,
@@ -56,17 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with replacing_model(arguments.output) as folder:
         folder.mkdir()
         tokenizer.save(str(folder / "tokenizer.json"))
-        settings = {
-            "tokenizer_class": "Qwen2Tokenizer",
-            "eos_token": "<|im_end|>",
-            "pad_token": "<|endoftext|>",
-            "bos_token": None,
-            "unk_token": None,
-            "add_prefix_space": False,
-            "clean_up_tokenization_spaces": False,
-            "model_max_length": 4096,
-            "chat_template": CHAT_TEMPLATE,
-        }
+        tokens = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "bos_token": None, "unk_token": None}
+        form = {"add_prefix_space": False, "clean_up_tokenization_spaces": False, "model_max_length": 4096}
+        settings = {"tokenizer_class": "Qwen2Tokenizer", **tokens, **form, "chat_template": CHAT_TEMPLATE}
         (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
