@@ -76,7 +76,7 @@ report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made
 ##@ work on it
 # Three processes on two cores: a third of the time is waiting, for servers, schedulers and kills.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
-test: $(VENV)/.ready ## the tests, but for those that take long by nature (six and a half minutes on two cores)
+test: $(VENV)/.ready ## the tests, but for those that take long by nature (six to eight minutes on two cores)
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again

@@ -37,6 +37,7 @@ def counts(project: Project, name: str) -> dict[str, int]:
     return json.loads(project.path(f"{name}.json").read_text(encoding="utf-8"))["counts"]
 
 
+@pytest.mark.slow
 def test_shards_make_the_same_and_their_number_runs_nothing_again(project: Project) -> None:
     whole, order, counted = files(project), sorted(keys(project.path(STORE))), counts(project, f"{SWEEP}/manifest")
 
