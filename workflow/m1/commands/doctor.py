@@ -263,17 +263,9 @@ def check_files(run: Run) -> Iterator[Finding]:
 
 def missing_from_hub(run: Run) -> list[str]:
     """What comes from the hub and is not there yet, by its place in the results."""
-    config, published = run.config, run.published
-    data, results = config["data"], Path(config["pathvars"]["results"])
-    entries = {f"pools/{name}.parquet": [source] for name, source in config["pools"].items()}
-    entries |= {f"benchmarks/{name}.parquet": [source] for name, source in config["benchmarks"].items()}
-    entries |= {f"select/{name}.parquet": [data[entry]] for name, entry in published["subsets"].items()}
-    entries |= {f"train/{name}": [data[entry]] for name, entry in published["checkpoints"].items()}
-    for name, found in published["results"].items():
-        entries[f"infer/{name}/predictions.parquet"] = [data[one["from"]] for one in found]
-    local = {name for name, sources in entries.items() if not any(one["hub"] and not one["path"] for one in sources)}
-    fetched = [path.removeprefix("<results>/") for path in run.hub_targets()]
-    return [name for name in fetched if name not in local and not (results / name).exists()]
+    results, found = Path(run.config["pathvars"]["results"]), run.hub_sources()
+    fetched = [name for name, entries in found.items() if any(one["hub"] and not one.get("path") for one in entries)]
+    return [name for name in fetched if not (results / name).exists()]
 
 
 def check_revisions(run: Run) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ What is in ``config/revisions.lock.yaml`` stays as it is: results were made with
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -22,23 +21,13 @@ HEAD = """# What moving revisions were when they were fetched; jobs take these c
 """
 
 
-def hub_places(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    """All that this run takes from the hub: ``model`` or ``dataset``, and what the configuration says of it."""
-    config, published = run.config, run.published
-    bases = {*run.bases, config["report"]["figure8a"]["base"]}
-    models = [config["bases"][name] for name in bases] + list(run.screening_models.values())
-    models += [config["data"][entry] for entry in published["checkpoints"].values()]
-    models += [run.recipes[name]["tokenizer"] for name in run.borrowing]
-    sets = [source for kind in ("pools", "benchmarks") for source in config[kind].values()]
-    sets += [config["data"][entry] for entry in [*published["subsets"].values(), *run.beside]]
-    sets += [config["data"][one["from"]] for found in published["results"].values() for one in found]
-    return [*(("model", one) for one in models), *(("dataset", one) for one in sets)]
-
-
 def unpinned(run: Run) -> set[tuple[str, str, str]]:
     """Kind, hub name and revision of what the lock does not have."""
-    lock = read_lock()
-    return {one for one in moving(hub_places(run)) if one[2] not in lock.get(one[1], {})}
+    lock, found = read_lock(), run.hub_sources().items()
+    places = [
+        ("dataset" if Path(name).suffix == ".parquet" else "model", one) for name, sources in found for one in sources
+    ]
+    return {one for one in moving(places) if one[2] not in lock.get(one[1], {})}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

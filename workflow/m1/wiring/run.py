@@ -170,18 +170,28 @@ class Run:
             return []
         return [name for name in self.swept if self.recipes[name]["thinking"]["forced"]]
 
+    def hub_sources(self) -> dict[str, list[dict[str, Any]]]:
+        """All that comes from the hub, or sets from files, by its place in the results: models, chat templates, sets.
+        After it, only providers need the network."""
+        config, data, published = self.config, self.config["data"], self.published
+        bases = [*self.bases, config["report"]["figure8a"]["base"]]
+        models = {f"bases/{name}": config["bases"][name] for name in sorted(bases)}
+        models |= {f"screen/models/{name}": model for name, model in sorted(self.screening_models.items())}
+        found = {name: [model] for name, model in models.items() if not model.get("path")}
+        found |= {f"train/{name}": [data[entry]] for name, entry in published["checkpoints"].items()}
+        found |= {f"templates/{name}": [self.recipes[name]["tokenizer"]] for name in self.borrowing}
+        subsets = [*published["subsets"].items(), *((name, name) for name in self.beside)]
+        found |= {f"select/{name}.parquet": [data[entry]] for name, entry in subsets}
+        for name, results in published["results"].items():
+            found[f"infer/{name}/predictions.parquet"] = [data[one["from"]] for one in results]
+        for kind in ("pools", "benchmarks"):
+            found |= {f"{kind}/{name}.parquet": [source] for name, source in config[kind].items()}
+        if published["evaluation"] and (self.forced_together or self.sampled):
+            found["evaluation.parquet"] = [data[published["evaluation"]]]
+        return found
+
     def hub_targets(self) -> list[str]:
-        """All that comes from the hub, or from files: models, chat templates, sets. After it, only providers need the
-        network."""
-        folders = {("bases", name) for name in [*self.bases, self.config["report"]["figure8a"]["base"]]}
-        folders |= {("screen/models", name) for name in self.screening_models}
-        names = sorted("/".join(folder) for folder in folders if not self.model_entry(*folder).get("path"))
-        names += [f"train/{name}" for name in self.published["checkpoints"]]
-        names += [f"templates/{name}" for name in self.borrowing]
-        names += [f"select/{name}.parquet" for name in [*self.published["subsets"], *self.beside]]
-        names += [f"infer/{name}/predictions.parquet" for name in self.published["results"]]
-        whole = [self.evaluation] if self.published["evaluation"] and (self.forced_together or self.sampled) else []
-        return [*(f"<results>/{name}" for name in names), *self.pools, *self.benchmarks, *whole]
+        return [f"<results>/{name}" for name in self.hub_sources()]
 
     # What jobs run on
 
