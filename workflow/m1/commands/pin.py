@@ -12,7 +12,7 @@ import yaml
 from m1.commands import add_configfile
 from m1.core.files import write_text
 from m1.core.progress import say
-from m1.core.revisions import LOCK, cached_commit, moving, read_lock
+from m1.core.revisions import COMMIT, LOCK, read_lock
 from m1.wiring.config import load
 from m1.wiring.run import Run
 
@@ -22,12 +22,27 @@ HEAD = """# What moving revisions were when they were fetched; jobs take these c
 
 
 def unpinned(run: Run) -> set[tuple[str, str, str]]:
-    """Kind, hub name and revision of what the lock does not have."""
-    lock, found = read_lock(), run.hub_sources().items()
-    places = [
-        ("dataset" if Path(name).suffix == ".parquet" else "model", one) for name, sources in found for one in sources
-    ]
-    return {one for one in moving(places) if one[2] not in lock.get(one[1], {})}
+    """What comes from the hub by a moving revision that the lock does not have: ``model`` or ``dataset``, hub name,
+    revision."""
+    lock, found = read_lock(), set()
+    for made, sources in run.hub_sources().items():
+        kind = "dataset" if made.endswith(".parquet") else "model"
+        for source in sources:
+            hub, revision = source["hub"], source.get("revision") or "main"
+            moves = hub and not source.get("path") and not COMMIT.fullmatch(revision)
+            if moves and revision not in lock.get(hub, {}):
+                found.add((kind, hub, revision))
+    return found
+
+
+def cached_commit(kind: str, hub: str, revision: str) -> str | None:
+    """The commit that a revision was when it was last fetched to this machine; None where it was not."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub, repo_type=kind)
+    reference = folder / "refs" / revision
+    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run = Run(load(parser.parse_args(argv).configfile))
     lock, absent, added = read_lock(), [], 0
     for kind, hub, revision in sorted(unpinned(run)):
-        if commit := cached_commit(hub, revision, kind):
+        if commit := cached_commit(kind, hub, revision):
             lock.setdefault(hub, {})[revision] = commit
             added += 1
         else:

@@ -7,8 +7,6 @@ gives it as ``revision`` in the configuration, which reruns what is built on it.
 """
 
 import re
-from pathlib import Path
-from typing import Any
 
 from m1.core.errors import UserError, first_line
 from m1.core.places import locate
@@ -48,31 +46,3 @@ def pinned(hub: str, revision: str | None) -> str | None:
         revision: branch, tag or commit; None for ``main``.
     """
     return read_lock().get(hub, {}).get(revision or "main", revision)
-
-
-def cached_commit(hub: str, revision: str | None, kind: str) -> str | None:
-    """The commit that a revision was when it was last fetched to this machine; None where it was not.
-
-    Args:
-        kind: ``model`` or ``dataset``.
-    """
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub, repo_type=kind)
-    reference = folder / "refs" / (revision or "main")
-    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
-
-
-def moving(places: list[tuple[str, dict[str, Any]]]) -> set[tuple[str, str, str]]:
-    """Kind, hub name and revision of the places whose revision is no commit.
-
-    Args:
-        places: ``model`` or ``dataset``, and what the configuration says of it.
-    """
-    asked = {
-        (kind, one["hub"], one.get("revision") or "main")
-        for kind, one in places
-        if one.get("hub") and not one.get("path")
-    }
-    return {(kind, hub, revision) for kind, hub, revision in asked if not COMMIT.fullmatch(revision)}
