@@ -44,6 +44,18 @@ def test_a_broken_record_of_a_benchmark_is_named(tmp_path: Path) -> None:
         main(write(tmp_path, {"MedQA_test": [row("First?"), row("Second?", "Z")]}))
 
 
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        ({"HLE": "none", "MedQA_test": []}, "HLE: a list of records is needed; there is str"),
+        ({"MedQA_test": [row("First?"), 7]}, r"MedQA_test: record 1 \(from 0\) is no object with fields"),
+    ],
+)
+def test_what_is_no_list_of_records_is_named(tmp_path: Path, lists: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        main(write(tmp_path, lists))
+
+
 def test_what_is_no_object_of_lists_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="an object of lists is needed"):
         main(write(tmp_path, [row("First?")]))

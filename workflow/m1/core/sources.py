@@ -158,7 +158,7 @@ def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
             there = type(value).__name__
             raise UserError(f"{path}: an object of lists is needed for the entry's `key`; there is a {there}.")
         if key == EVERY:
-            return [row | {"source": name} for name, rows in value.items() for row in rows]
+            return [row | {"source": name} for name in value for row in _records(path, value, name)]
         if key not in value:
             raise Missing(f"{path}: no list {key!r}; there is {', '.join(value)}. Correct the entry's `key`.")
         value = value[key]
@@ -168,6 +168,16 @@ def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
     if not isinstance(value, list):
         raise UserError(f"{path}: a list of records is needed; there is {type(value).__name__}.")
     return value
+
+
+def _records(path: Path, lists: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """One of an object of lists, whose records must be objects."""
+    rows = lists[name]
+    if not isinstance(rows, list):
+        raise UserError(f"{path}: {name}: a list of records is needed; there is {type(rows).__name__}.")
+    if wrong := [number for number, row in enumerate(rows) if not isinstance(row, dict)]:
+        raise UserError(f"{path}: {name}: record {wrong[0]} (from 0) is no object with fields. Correct the record.")
+    return rows
 
 
 def _try(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
