@@ -381,6 +381,14 @@ def test_an_empty_recipe_is_said(folder: Path) -> None:
         prepared(DEFAULT)
 
 
+def test_a_recipe_that_cannot_be_read_is_said(folder: Path) -> None:
+    path = folder / "config/models/small.yaml"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"config/models/small\.yaml: not readable as YAML: .*directory"):
+        prepared(DEFAULT)
+
+
 OWN_WEIGHTS = {"label": "Mine", "base": {"hub": "a/b", "revision": "main"}, "prompt": "plain"}
 
 

@@ -57,16 +57,32 @@ def read(path: Path) -> dict[str, Any]:
         UserError: it is not there, with the nearest one in config/ that is; it is not YAML; it has no keys at the top.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = read_yaml(path, str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file{nearest_file(path)}") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         shown = "nothing" if found is None else f"a {type(found).__name__}"
         form = "a configuration has `key: value` at its top, for example `seed: 42`"
         raise UserError(f"{path}: {shown} is in it; {form}")
     return found
+
+
+def read_yaml(path: Path, name: str) -> Any:
+    """What is in a YAML file.
+
+    Args:
+        name: what messages call it.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        UserError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from None
 
 
 def nearest_file(path: Path) -> str:
@@ -138,11 +154,9 @@ def recipe(name: str, where: str) -> dict[str, Any]:
     """
     file = f"config/models/{name}.yaml"
     try:
-        found = yaml.safe_load(locate(file).read_text(encoding="utf-8"))
+        found = read_yaml(locate(file), file)
     except FileNotFoundError:
         raise UserError(f"{where}: no recipe {file}{nearest(name, all_recipes())}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
     schema = config_schema()["$defs"]["recipe"]
     check(found, schema, file)
     return dict(with_defaults(found, schema))
