@@ -36,3 +36,13 @@ def test_questions_close_to_one_of_the_evaluation_are_found(tmp_path: Path, capf
     counts = json.loads((tmp_path / "leaks.json").read_text())["counts"]
     assert counts == {"questions": 4, "evaluation": 2, "leaks": 2, "sources": {"medqa": 1, "pubmedqa": 1}}
     assert "4 questions against 2 of the evaluation, 2 found in it" in capfd.readouterr().out
+
+
+def test_the_manifest_tells_a_pool_from_a_benchmark_of_its_name(tmp_path: Path) -> None:
+    paths = {kind: str(tmp_path / kind / "medqa.parquet") for kind in ("pools", "benchmarks")}
+    for kind, path in paths.items():
+        records.write(path, [question(kind, "medqa", f"Which of {kind}?")], Question)
+    given = ["--questions", paths["pools"], "--evaluation", paths["benchmarks"], "--settings", '{"threshold": 95}']
+    leaks.main([*given, "--output", str(tmp_path / "leaks.parquet"), "--manifest", str(tmp_path / "leaks.json")])
+    inputs = json.loads((tmp_path / "leaks.json").read_text())["inputs"]
+    assert set(inputs) == {"medqa", "evaluation medqa"}

@@ -42,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     leaks = [questions[place] for place in sorted({i for i, _ in found})]
     records.write(arguments.output, leaks, Question)
     sources = dict(sorted(Counter(question.source for question in leaks).items()))
+    inputs = {Path(path).stem: path for path in arguments.questions}
+    inputs |= {f"evaluation {Path(path).stem}": path for path in arguments.evaluation}
     write_manifest(
         arguments.manifest,
-        inputs={Path(path).stem: path for path in [*arguments.questions, *arguments.evaluation]},
+        inputs=inputs,
         settings=asdict(settings),
         counts={"questions": len(questions), "evaluation": len(evaluation), "leaks": len(leaks), "sources": sources},
         started=started,
