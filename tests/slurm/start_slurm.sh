@@ -5,13 +5,19 @@
 set -euo pipefail
 D=$(mkdir -p "$1" && cd "$1" && pwd)
 [ ! -s "$D/settings" ] || . "$D/settings"          # a second start keeps the first one's settings
-N=${SLURM_NODES:-2} C=${SLURM_CPUS:-16} M=${SLURM_MEM:-64000} G=${SLURM_GPUS:-8} DBD=${SLURM_DBD:-0} P=${SLURM_PORT:-16817}
+N=${SLURM_NODES:-2} C=${SLURM_CPUS:-16} M=${SLURM_MEM:-64000} G=${SLURM_GPUS:-8} DBD=${SLURM_DBD:-0}
+# Ports of its own, below those that the system gives to outgoing connections: two starts and the servers of other tests get along.
+taken() { local p; for p in "$1" $(($1+2)) $(($1+3)) $(seq $(($1+11)) $(($1+10+N))); do (exec 3<> "/dev/tcp/127.0.0.1/$p") 2>/dev/null && return 0; done; return 1; }
+P=${SLURM_PORT:-$((10000 + (RANDOM * 32768 + RANDOM) % 20000))}
+while [ -z "${SLURM_PORT:-}" ] && taken "$P"; do P=$((10000 + (RANDOM * 32768 + RANDOM) % 20000)); done
 export PATH=/usr/sbin:/sbin:$PATH SLURM_CONF=$D/slurm.conf
 me=$(id -un) host=$(hostname -s) root=$([ "$(id -u)" = 0 ] && echo 1 || echo 0)
 [ $root = 1 ] || N=1
 echo "SLURM_NODES=$N SLURM_CPUS=$C SLURM_MEM=$M SLURM_GPUS=$G SLURM_DBD=$DBD SLURM_PORT=$P" > "$D/settings"
 alive() { [ -s "$D/run/$1.pid" ] && kill -0 "$(cat "$D/run/$1.pid")" 2>/dev/null; }
-wait_for() { for _ in $(seq 150); do "$@" >/dev/null 2>&1 && return 0; sleep 0.2; done; echo "timeout: $*" >&2; return 1; }
+wait_for() { # two minutes: a first registration that is lost on a busy machine is sent again after 30 s
+  for _ in $(seq 600); do "$@" > /dev/null 2>&1 && return 0; sleep 0.2; done
+  echo "timeout: $*" >&2; sinfo -N >&2 || true; tail -n 20 "$D"/log/*.log >&2; return 1; }
 mkdir -p "$D"/{log,state,dev,spool,run,bin}; chmod 755 "$D" "$D"/*/
 [ -s "$D/munge.key" ] || (umask 077; head -c 1024 /dev/urandom > "$D/munge.key")
 cat > "$D/slurm.conf" <<E
