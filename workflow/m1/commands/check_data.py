@@ -163,11 +163,8 @@ def _write_csv(output: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 def check(sets: Mapping[str, DataSet], output: Path) -> None:
-    """Look at every set (by its entry of ``data``), say what was found, and write it as a table (CSV).
-
-    Raises:
-        UserError: a set that the run needs is missing, or is not what it should be.
-    """
+    """Look at every set (by its entry of ``data``), say what was found, and write it as a table (CSV); a
+    :class:`UserError` where one that the run needs is missing, or is not what it should be."""
     silent = hub_failure() if any(source.path is None and source.hub for source in sets.values()) else ""
     findings = []
     with Progress("data-check", len(sets), "sets") as progress, ThreadPoolExecutor(THREADS) as pool:

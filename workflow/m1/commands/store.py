@@ -19,19 +19,13 @@ from m1.core.progress import align_columns
 from m1.core.segments import scan
 from m1.core.store import Store
 
-SHOWN = 20
-"""Refused lines of an import that are named one by one."""
+SHOWN = 20  # refused lines of an import that are named one by one
 Action = Callable[[argparse.Namespace], None]
-Price = tuple[float, float]
-"""Dollars for a million tokens of prompt, and of thinking and answer."""
+Price = tuple[float, float]  # dollars for a million tokens of prompt, and of thinking and answer
 
 
 def stores(paths: Iterable[Path]) -> list[Path]:
-    """The store folders among some folders: those with segments, and the same one level below.
-
-    Raises:
-        UserError: a folder holds no store.
-    """
+    """The store folders among some folders: those with segments, and the same one level below; each must hold one."""
     found: list[Path] = []
     for path in paths:
         inside = [path, *sorted(part for part in path.glob("*") if part.is_dir())]
