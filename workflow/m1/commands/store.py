@@ -55,7 +55,7 @@ class Row:
 
 
 def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
-    """What is in a store, by model; prices are by model as the provider answered, or by the name of the store's folder."""
+    """What is in a store, by model; prices are by the model that answered, or by the name of the store's folder."""
     from m1.client.provider import Completion
 
     rows: dict[str, Row] = {}
