@@ -88,10 +88,7 @@ def merge(value: Any, changes: Any) -> Any:
 
 
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
-    """Check a configuration and complete it with defaults and with the recipes of its models.
-
-    Args:
-        config: as Snakemake has merged it from files and command line.
+    """Check a configuration, as Snakemake has merged it, and complete it with defaults and the recipes of its models.
 
     Returns:
         The settings with ``models`` complete (what tables and figures show, then further ones), with ``recipes`` added

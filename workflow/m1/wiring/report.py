@@ -84,7 +84,6 @@ class ReportRules:
         return _in_results(subset.file for subset in self.table4()) + _in_results(filter(None, [self.domains()]))
 
     def subsets(self) -> list[str]:
-        """The training subsets of Figure 8a."""
         return _in_results(subset.file for subset in self.figure8a())
 
     def base(self) -> str:

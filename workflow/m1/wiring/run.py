@@ -66,26 +66,14 @@ class Run:
         """Screening models with weights, where this run screens."""
         self.random_sets = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
+        self.pools = [f"<results>/pools/{name}.parquet" for name in config["pools"]]
+        self.benchmarks = [f"<results>/benchmarks/{name}.parquet" for name in config["benchmarks"]]
+        self.collection = self.pools if config["draws"] == "released" else ["<results>/pools/merged.parquet"]
+        """What random sets are drawn from: all pools one after the other (``released``), or what is left of them."""
+        self.evaluated = [self.evaluation] if self.published["evaluation"] else self.benchmarks
+        """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
 
     # Files
-
-    @property
-    def pools(self) -> list[str]:
-        return [f"<results>/pools/{name}.parquet" for name in self.config["pools"]]
-
-    @property
-    def benchmarks(self) -> list[str]:
-        return [f"<results>/benchmarks/{name}.parquet" for name in self.config["benchmarks"]]
-
-    @property
-    def collection(self) -> list[str]:
-        """What random sets are drawn from: all pools one after the other (``released``), or what is left of them."""
-        return self.pools if self.config["draws"] == "released" else ["<results>/pools/merged.parquet"]
-
-    @property
-    def evaluated(self) -> list[str]:
-        """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
-        return [self.evaluation] if self.published["evaluation"] else self.benchmarks
 
     def asked(self, name: str) -> str:
         """The questions of a set for the teacher: what no screening model solved, or a random draw."""
