@@ -116,15 +116,14 @@ def stats(arguments: argparse.Namespace) -> None:
     total.bytes = sum(row.bytes for row in rows)
     short = (name.removesuffix("_tokens") for name in numbers)
     header = ["store", "model", *short, "dollars", "MB", "finish reasons"]
-    cells = [
-        [
-            *(row.store, row.model or "-", *(f"{getattr(row, name):,}" for name in numbers)),
-            *("-" if row.dollars is None else f"{row.dollars:,.2f}", f"{row.bytes / 1e6:,.1f}"),
-            ", ".join(f"{reason} {number:,}" for reason, number in sorted(row.finish.items())),
-        ]
-        for row in [*rows, total]
-    ]
-    for line in align_columns([header, *cells], left={0, 1, 10}):
+
+    def cells(row: Row) -> list[str]:
+        counts = [f"{getattr(row, name):,}" for name in numbers]
+        dollars = "-" if row.dollars is None else f"{row.dollars:,.2f}"
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(row.finish.items()))
+        return [row.store, row.model or "-", *counts, dollars, f"{row.bytes / 1e6:,.1f}", reasons]
+
+    for line in align_columns([header, *map(cells, [*rows, total])], left={0, 1, 10}):
         print(line)
     for name, fact in facts.items():
         begun, written = (time.strftime("%Y-%m-%d %H:%M", time.localtime(fact[at])) for at in ("oldest", "newest"))

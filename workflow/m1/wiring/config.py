@@ -163,10 +163,8 @@ def published_models(config: dict[str, Any]) -> list[str]:
     with open(source_file("resources/paper/table1.csv"), newline="", encoding="utf-8") as stream:
         rows = [row["model"] for row in csv.DictReader(stream)]
     recipes = {name: recipe(name, "report.table1.models") for name in all_recipes()}
-    runnable = [
-        name for name, one in recipes.items() if isinstance(one["base"], dict) or one["base"] in config["bases"]
-    ]
-    shown = [name for name in runnable if recipes[name]["published"] in rows]
+    here = [name for name, one in recipes.items() if isinstance(one["base"], dict) or one["base"] in config["bases"]]
+    shown = [name for name in here if recipes[name]["published"] in rows]
     return sorted(shown, key=lambda name: rows.index(recipes[name]["published"]))
 
 
