@@ -40,7 +40,7 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
         wait_for_a_step(Path(f"{output}.scratch"), rng.randint(least, most), process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+        kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")), "train tiny")
         resumed.append(int(kept.name.rpartition("-")[2]) if kept else 0)
     assert not output.exists()
     said = train(material, output)
@@ -84,7 +84,7 @@ def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbe
     assert process.returncode != 0
     assert "error: train tiny: asked to stop after step " in said
     assert f"of {STEPS}; kept in " in said
-    kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+    kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")), "train tiny")
     assert kept is not None
     train(material, output, save_steps=None)
     assert weights(output) == weights(undisturbed)
@@ -161,13 +161,30 @@ def test_other_settings_do_not_take_up_another_trainings_checkpoints(
     assert f"{one} holds an unfinished training with other settings" in capsys.readouterr().err
 
 
-def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path) -> None:
+def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for step in (8, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    for step in (8, 10):
-        (tmp_path / f"checkpoint-{step}" / checkpoints.MARK).touch()
-    assert checkpoints.latest(tmp_path) == tmp_path / "checkpoint-10"
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").write_bytes(bytes(1000))
+        if step < 12:
+            checkpoints.write_mark(tmp_path / f"checkpoint-{step}")
+    assert checkpoints.latest(tmp_path, "train m") == tmp_path / "checkpoint-10"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("file", ["optimizer/part-1.bin", checkpoints.MARK])
+def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint-10/optimizer").mkdir(parents=True)
+    (tmp_path / "checkpoint-10/optimizer/part-1.bin").write_bytes(bytes(1000))
+    checkpoints.write_mark(tmp_path / "checkpoint-10")
+    damaged = tmp_path / "checkpoint-10" / file
+    damaged.write_bytes(damaged.read_bytes()[:-2] + b"\xff\xff")
+    assert checkpoints.latest(tmp_path, "train m") is None
+    said = f"[train m] {tmp_path}/checkpoint-10: {file} is not what was written, so training does not go on from there"
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from snakemake.api import resolve_snakefile
 from snakemake.exceptions import print_exception
 
 from m1.core.errors import UserError
+from m1.core.files import adopt
 from m1.core.places import SOURCE
 from m1.core.progress import say
 from m1.wiring import config
@@ -172,7 +173,7 @@ def records_remedy(folder: Path, results: str) -> str:
     return (
         f"{results}: these results came without Snakemake's records of them (the folder .snakemake), so it would make "
         "most of them again. Bring .snakemake along, too; or take them as they are, by the same command with --touch "
-        f"(make adopt CONFIG=…), which makes nothing and checks nothing; or, to make them anew, delete {results}"
+        f"(make adopt CONFIG=…), which makes nothing; or, to make them anew, delete {results}"
     )
 
 
@@ -227,6 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.touch:
         # All of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it.
         options.forceall = options.keep_incomplete = True
+        for path in adopt(folder / whole["pathvars"]["results"]) if not query else ():
+            say("launch", f"{path}: changed since it was made; taken as it is, and its manifest says so now")
     try:
         success = cli.args_to_api(options, parser)
     except Exception as error:

@@ -20,7 +20,7 @@ from m1.core.chat import TurnTokens, assistant_text
 from m1.core.errors import UserError, run
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
-from m1.report.files import FIGURE, parser, read_csv, write_csv
+from m1.report.files import FIGURE, parser, read_csv, write_csv, write_step_manifest
 from m1.report.settings import Shown
 
 BATCH = 500  # samples encoded at a time; the tokenizer spreads them over the cores
@@ -116,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parser(
         __doc__,
         "shown",
+        "manifest",
         tokenizer={"type": Path, "help": "folder of the model's tokenizer"},
         published="resources/paper/lengths.csv: what the authors printed of theirs",
         output=FIGURE,
@@ -141,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         style.save(draw(lengths, shown.note), options.output)
     write_csv(pd.concat([table, published]), options.table, fraction="{:.1f}")
     medians = ", ".join(f"{row['subset']} {row['50 %']:,.0f}" for row in table.to_dict("records"))
+    write_step_manifest(options)
     say("figure8a", f"{table['n'].sum():,} samples -> {', '.join(options.output)}; median tokens: {medians}")
 
 
