@@ -230,7 +230,8 @@ def write_manifest(
     for name, file in inputs.items():
         found = (known or {}).get(name) or (model_identity(file) if Path(file).is_dir() else sha256_file(file))
         hashes[name] = {"path": str(file), "sha256": found}
-    made = [file for file in WRITTEN if file.parent == Path(path).parent and file.is_file()]
+    others = set(map(Path, inputs.values()))
+    made = [file for file in WRITTEN if file.parent == Path(path).parent and file.is_file() and file not in others]
     facts = {"made_by": provenance(), "inputs": hashes, "outputs": sha256_files(made, Path(path).parent)}
     facts |= {"settings": settings, "counts": dict(counts)}
     if published and (beside := beside_published(published, path, counts)):

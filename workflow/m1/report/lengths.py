@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from m1.core import records, style
-from m1.core.chat import TurnTokens, assistant_text
+from m1.core.chat import GUARD, TurnTokens, assistant_text, encode
 from m1.core.errors import UserError, run
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
@@ -43,8 +43,12 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
     lengths: list[int] = []
     with Progress(title, len(samples), "samples") as progress:
         for start in range(0, len(samples), BATCH):
-            texts = [assistant_text(sample.thinking, sample.answer, marks) for sample in samples[start : start + BATCH]]
-            lengths += [len(encoding) for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            part = samples[start : start + BATCH]
+            texts = [assistant_text(tokenizer, sample.thinking, sample.answer, marks) for sample in part]
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            lengths += [
+                len(encode(tokenizer, text) if GUARD in text else found) for text, found in zip(texts, encodings)
+            ]
             progress.advance(len(texts))
     return np.array(lengths, dtype=np.int64)
 
