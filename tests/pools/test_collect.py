@@ -311,7 +311,8 @@ def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> Non
     [
         ("a.jsonl", b'{"question": 1}\n{"question"\n', None, "line 2: not a JSON record"),
         ("a.jsonl", b"[1]\n", None, r"record 0 \(from 0\), field '\(record\)': not an object"),
-        ("a.jsonl", b"", None, "no question in it"),
+        ("a.jsonl", b"", None, "the file is empty"),
+        ("a.json", b"[]", None, "no question in it"),
         ("a.jsonl", b"\xff\xfe", None, "not readable as .jsonl"),
         ("a.jsonl.gz", b"not gzip", None, "not readable as .jsonl"),
         ("a.json", b'{"MedQA": []}', None, "an object with MedQA: set the entry's `key`"),

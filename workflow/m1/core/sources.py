@@ -1,16 +1,21 @@
 """Read a published set of records: a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
-import json
+import sys
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from m1.core.errors import UserError
+from m1.core.files import parse_json
 from m1.core.progress import say
 from m1.core.revisions import pinned
 from m1.core.settings import Source
@@ -18,6 +23,8 @@ from m1.core.settings import Source
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 ATTEMPTS = 4  # of a download, each with the hub client's own short retries
 WAIT = 2.0  # seconds before the second attempt, doubled each time
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}  # of columns, and what they are called
+SAME_WIDTH = 10  # rows from which on blank cells behind the last heading, equally many in every row, are no shift
 EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
 
 T = TypeVar("T")
@@ -49,10 +56,45 @@ def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list
         raise Missing(f"{error} To get it: {source.obtain}" if source.obtain else str(error)) from error
     if source.where:
         where = source.where.items()
-        rows = [row for row in rows if isinstance(row, dict) and all(row.get(field) in among for field, among in where)]
+        kept = [
+            row
+            for row in rows
+            if isinstance(row, dict) and all(any(same(row.get(field), one) for one in among) for field, among in where)
+        ]
         place += " where " + " and ".join(f"{field} is {' or '.join(map(str, among))}" for field, among in where)
+        if rows and not kept:
+            raise UserError(f"{place}: none of {len(rows):,} records. {_values(rows, source.where)} Correct `where`.")
+        rows = kept
     check_rows(place, name, len(rows), source.rows)
     return place, rows
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether a record holds a value of ``where``: numbers are compared as numbers, and true and false as such, also
+    where a table of plain cells (CSV) has them as texts; two texts as they are."""
+    if isinstance(found, str) and isinstance(wanted, str):
+        return found == wanted
+    if isinstance(found, bool) or isinstance(wanted, bool):
+        return str(found).strip().casefold() == str(wanted).strip().casefold()
+    return bool(_number(found) == _number(wanted))
+
+
+def _number(value: Any) -> Any:
+    """A text that says a number as that number, anything else as it is."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        with suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def _values(rows: Sequence[Any], where: Iterable[str]) -> str:
+    """The fields of ``where`` with values that records hold there, for messages; those that no record has, as such."""
+    said = []
+    for field in where:
+        held = list(dict.fromkeys(str(row[field])[:40] for row in rows if isinstance(row, dict) and field in row))
+        more = ", …" if len(held) > 8 else ""
+        said.append(f"{field!r} holds {', '.join(held[:8])}{more}." if held else f"No record has a field {field!r}.")
+    return " ".join(said)
 
 
 def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
@@ -97,6 +139,8 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
     """Records of a local file: JSON Lines, JSON (a list; with ``key``, one of an object of lists), CSV or Parquet.
 
+    A CSV may have another one of :data:`SEPARATORS` than the comma where its heading tells so.
+
     Plain readers, and not ``datasets``: they name the line that is wrong, Arrow's schema inference would fill the
     letters that a question lacks with None, and importing ``datasets`` takes a second.
 
@@ -117,14 +161,18 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
         if kinds[-1] == ".parquet":
             import pyarrow.parquet as pq
 
-            return pq.read_table(io.BytesIO(content)).to_pylist()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+            table = pq.ParquetFile(io.BytesIO(content)).read()
+            check_headings(path, [*enumerate(table.column_names, 1)])
+            return table.to_pylist()
+        text = _decode(gzip.decompress(content) if path.suffix == ".gz" else content)
+        if not text.strip():
+            raise UserError(f"{path}: the file is empty. Get it again, or correct the entry's `path`.")
         if kinds[-1] == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
+            return _csv_rows(path, text)
         return _json_list(path, text, key) if kinds[-1] == ".json" else _json_lines(path, text)
     except FileNotFoundError:
         raise Missing(f"{path}: no such file. Correct the entry's `path`, or set it to null and give `hub`.") from None
-    except (OSError, EOFError, ValueError, csv.Error) as error:  # damaged gzip, not UTF-8, not Parquet
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # damaged gzip, not UTF-8, not Parquet
         raise UserError(f"{path}: not readable as {kinds[-1]}: {error}") from error
 
 
@@ -140,19 +188,114 @@ def check_sum(path: Path, content: bytes, expected: str) -> None:
         raise UserError(f"{path}: its {kind} is {found}, but {digest} is expected. {again}; {remedy}")
 
 
+def _decode(content: bytes) -> str:
+    """A file's text; a :class:`ValueError` for another encoding than UTF-8 names the line, what the encoding seems to
+    be, and the remedy."""
+    marks = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"}  # the first begins as UTF-16's does
+    marks |= {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+    seems = next((name for mark, name in marks.items() if content.startswith(mark)), "")
+    place = 0
+    if not seems:
+        try:
+            text = content.decode("utf-8-sig")
+            if "\0" not in text:
+                return text
+            place = content.index(b"\0")
+        except UnicodeDecodeError as error:
+            place, seems = error.start, "WINDOWS-1252"
+        if content.count(b"\0") * 3 > len(content):  # every other byte of most texts
+            place, seems = 0, "UTF-16BE" if content.startswith(b"\0") else "UTF-16LE"
+    line = content.count(b"\n", 0, place) + 1
+    if not seems:
+        raise ValueError(f"line {line} holds a NUL byte, which no text has. Get the file again.")
+    raise ValueError(f"line {line} is not UTF-8; it seems to be {seems}. Convert the file (iconv -f {seems} -t UTF-8)")
+
+
+def check_headings(path: Path, headings: Sequence[tuple[int, str]]) -> None:
+    """Raise a :class:`UserError` if one of the headings, each with its column's number, stands twice: one of both
+    columns would vanish."""
+    for name, count in Counter(name for _, name in headings).items():
+        if count > 1:
+            numbers = ", ".join(str(number) for number, other in headings if other == name)
+            called = f"heading {name!r} stands {count} times" if name else f"{count} columns have no heading"
+            raise UserError(f"{path}: {called} (columns {numbers}). Give each column a heading of its own.")
+
+
+def _csv_rows(path: Path, text: str) -> list[dict[str, str]]:
+    """Rows of a table of plain cells by their headings, without the blanks around these.
+
+    Columns without heading and content are left out, such as a spreadsheet writes behind the last one.
+
+    Raises:
+        UserError: names the file, the line, and what is wrong with it: the quotes, the number of cells, a heading that
+            stands twice, a heading below the first line.
+    """
+    csv.field_size_limit(sys.maxsize)  # of all readers in this process; the library's own limit is 131,072 characters
+    mark = _separator(text)
+    if mark != ",":
+        say("pools", f"{path}: read with a {SEPARATORS[mark]} between the columns")
+    lines = _csv_lines(path, text, mark)
+    if lines[0][1][0].strip().startswith("sep=") and lines[1:]:  # how a spreadsheet notes the separator
+        lines = lines[1:]
+    (first, cells), body = lines[0], lines[1:]
+    names = [name.replace("\ufeff", "").strip() for name in cells]
+    widths = {len(cells) for _, cells in body}
+    if len(widths) == 1 and len(body) >= SAME_WIDTH and not any(any(cells[len(names) :]) for _, cells in body):
+        names += [""] * (max(widths) - len(names))
+    for line, cells in body:
+        if len(cells) != len(names):
+            faulty = sum(len(cells) != len(names) for _, cells in body)
+            rows = f" ({faulty:,} of {len(body):,} rows are so)" if faulty > 1 else ""
+            found = f"{len(cells)} cells, but the heading in line {first} has {len(names)}{rows}"
+            remedy = f"A cell with a {SEPARATORS[mark]} in it must stand in quotes, and an empty cell counts, too"
+            raise UserError(f"{path}: line {line}: {found}. {remedy}.")
+        if len(names) > 1 and sorted(cell.strip().lstrip("\ufeff") for cell in cells) == sorted(names):
+            fault = f"the heading of line {first} once more, perhaps of a second file behind the first"
+            raise UserError(f"{path}: line {line}: {fault}. Take the line out.")
+    kept = [place for place, name in enumerate(names) if name or any(cells[place].strip() for _, cells in body)]
+    check_headings(path, [(place + 1, names[place]) for place in kept])
+    return [{names[place]: cells[place] for place in kept} for _, cells in body]
+
+
+def _separator(text: str) -> str:
+    """What stands between the columns: a comma, unless the heading is one column by it and several by just one other
+    mark."""
+    columns = {}
+    for mark in SEPARATORS:
+        heading = next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=mark)))
+        columns[mark] = len(heading)
+    others = [mark for mark, count in columns.items() if count > 1]
+    return others[0] if len(others) == 1 else ","
+
+
+def _csv_lines(path: Path, text: str, mark: str) -> list[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the line it begins in."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    rows, line = [], 1
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        remedy = "A cell with a quote in it must stand in quotes, and that quote be doubled."
+        raise UserError(f"{path}: the row that begins in line {line}: {error}. {remedy}") from None
+    return rows
+
+
 def _json_lines(path: Path, text: str) -> list[Any]:
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                rows.append(json.loads(line))
+                rows.append(parse_json(line))
             except ValueError as error:
                 raise UserError(f"{path}: line {number}: not a JSON record: {error}") from None
     return rows
 
 
 def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
-    value = json.loads(text)
+    value = parse_json(text)
     if key is not None:
         if not isinstance(value, dict):
             there = type(value).__name__
