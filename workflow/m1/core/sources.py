@@ -1,14 +1,10 @@
 """Read a published set of records: a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
 
-import codecs
-import csv
 import gzip
 import hashlib
 import io
-import sys
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +15,11 @@ from m1.core.files import parse_json
 from m1.core.progress import say
 from m1.core.revisions import pinned
 from m1.core.settings import Source
+from m1.core.tables import check_headings, csv_rows, decode
 
 FORMATS = (".jsonl", ".json", ".csv", ".parquet")
 ATTEMPTS = 4  # of a download, each with the hub client's own short retries
 WAIT = 2.0  # seconds before the second attempt, doubled each time
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}  # of columns, and what they are called
-SAME_WIDTH = 10  # rows from which on blank cells behind the last heading, equally many in every row, are no shift
 EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
 
 T = TypeVar("T")
@@ -164,11 +159,10 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
             table = pq.ParquetFile(io.BytesIO(content)).read()
             check_headings(path, [*enumerate(table.column_names, 1)])
             return table.to_pylist()
-        text = _decode(gzip.decompress(content) if path.suffix == ".gz" else content)
-        if not text.strip():
-            raise UserError(f"{path}: the file is empty. Get it again, or correct the entry's `path`.")
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
         if kinds[-1] == ".csv":
-            return _csv_rows(path, text)
+            return csv_rows(path, content)
+        text = decode(path, content)
         return _json_list(path, text, key) if kinds[-1] == ".json" else _json_lines(path, text)
     except FileNotFoundError:
         raise Missing(f"{path}: no such file. Correct the entry's `path`, or set it to null and give `hub`.") from None
@@ -186,101 +180,6 @@ def check_sum(path: Path, content: bytes, expected: str) -> None:
         remedy = f"to accept what is there, set the entry's `checksum` to {kind}:{found} or null."
         again = "Get the file again (delete it, if it came from the hub)"
         raise UserError(f"{path}: its {kind} is {found}, but {digest} is expected. {again}; {remedy}")
-
-
-def _decode(content: bytes) -> str:
-    """A file's text; a :class:`ValueError` for another encoding than UTF-8 names the line, what the encoding seems to
-    be, and the remedy."""
-    marks = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"}  # the first begins as UTF-16's does
-    marks |= {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
-    seems = next((name for mark, name in marks.items() if content.startswith(mark)), "")
-    place = 0
-    if not seems:
-        try:
-            text = content.decode("utf-8-sig")
-            if "\0" not in text:
-                return text
-            place = content.index(b"\0")
-        except UnicodeDecodeError as error:
-            place, seems = error.start, "WINDOWS-1252"
-        if content.count(b"\0") * 3 > len(content):  # every other byte of most texts
-            place, seems = 0, "UTF-16BE" if content.startswith(b"\0") else "UTF-16LE"
-    line = content.count(b"\n", 0, place) + 1
-    if not seems:
-        raise ValueError(f"line {line} holds a NUL byte, which no text has. Get the file again.")
-    raise ValueError(f"line {line} is not UTF-8; it seems to be {seems}. Convert the file (iconv -f {seems} -t UTF-8)")
-
-
-def check_headings(path: Path, headings: Sequence[tuple[int, str]]) -> None:
-    """Raise a :class:`UserError` if one of the headings, each with its column's number, stands twice: one of both
-    columns would vanish."""
-    for name, count in Counter(name for _, name in headings).items():
-        if count > 1:
-            numbers = ", ".join(str(number) for number, other in headings if other == name)
-            called = f"heading {name!r} stands {count} times" if name else f"{count} columns have no heading"
-            raise UserError(f"{path}: {called} (columns {numbers}). Give each column a heading of its own.")
-
-
-def _csv_rows(path: Path, text: str) -> list[dict[str, str]]:
-    """Rows of a table of plain cells by their headings, without the blanks around these.
-
-    Columns without heading and content are left out, such as a spreadsheet writes behind the last one.
-
-    Raises:
-        UserError: names the file, the line, and what is wrong with it: the quotes, the number of cells, a heading that
-            stands twice, a heading below the first line.
-    """
-    csv.field_size_limit(sys.maxsize)  # of all readers in this process; the library's own limit is 131,072 characters
-    mark = _separator(text)
-    if mark != ",":
-        say("pools", f"{path}: read with a {SEPARATORS[mark]} between the columns")
-    lines = _csv_lines(path, text, mark)
-    if lines[0][1][0].strip().startswith("sep=") and lines[1:]:  # how a spreadsheet notes the separator
-        lines = lines[1:]
-    (first, cells), body = lines[0], lines[1:]
-    names = [name.replace("\ufeff", "").strip() for name in cells]
-    widths = {len(cells) for _, cells in body}
-    if len(widths) == 1 and len(body) >= SAME_WIDTH and not any(any(cells[len(names) :]) for _, cells in body):
-        names += [""] * (max(widths) - len(names))
-    for line, cells in body:
-        if len(cells) != len(names):
-            faulty = sum(len(cells) != len(names) for _, cells in body)
-            rows = f" ({faulty:,} of {len(body):,} rows are so)" if faulty > 1 else ""
-            found = f"{len(cells)} cells, but the heading in line {first} has {len(names)}{rows}"
-            remedy = f"A cell with a {SEPARATORS[mark]} in it must stand in quotes, and an empty cell counts, too"
-            raise UserError(f"{path}: line {line}: {found}. {remedy}.")
-        if len(names) > 1 and sorted(cell.strip().lstrip("\ufeff") for cell in cells) == sorted(names):
-            fault = f"the heading of line {first} once more, perhaps of a second file behind the first"
-            raise UserError(f"{path}: line {line}: {fault}. Take the line out.")
-    kept = [place for place, name in enumerate(names) if name or any(cells[place].strip() for _, cells in body)]
-    check_headings(path, [(place + 1, names[place]) for place in kept])
-    return [{names[place]: cells[place] for place in kept} for _, cells in body]
-
-
-def _separator(text: str) -> str:
-    """What stands between the columns: a comma, unless the heading is one column by it and several by just one other
-    mark."""
-    columns = {}
-    for mark in SEPARATORS:
-        heading = next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=mark)))
-        columns[mark] = len(heading)
-    others = [mark for mark, count in columns.items() if count > 1]
-    return others[0] if len(others) == 1 else ","
-
-
-def _csv_lines(path: Path, text: str, mark: str) -> list[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the line it begins in."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
-    rows, line = [], 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append((line, cells))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        remedy = "A cell with a quote in it must stand in quotes, and that quote be doubled."
-        raise UserError(f"{path}: the row that begins in line {line}: {error}. {remedy}") from None
-    return rows
 
 
 def _json_lines(path: Path, text: str) -> list[Any]:

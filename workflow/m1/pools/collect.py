@@ -24,6 +24,7 @@ from m1.core.layouts import (
 )
 from m1.core.progress import say
 from m1.core.records import LETTERS, Question
+from m1.core.tables import SEPARATORS
 from m1.pools.settings import CollectSettings, Draws, Part
 
 FEW, MANY = 3, 30  # questions from which on one letter for all, or none for a letter, is worth a word
@@ -79,11 +80,12 @@ def check_set(published: Sequence[Any], found: Sequence[Parts | Refused], layout
     needed = needed_fields(layout, fields)
     lacking = [name for name in needed if name not in fields]
     if fields and lacking:
-        shown = ", ".join(name if len(name) <= 60 else f"{name[:60]}…" for name in fields[:30])
+        shown = ", ".join(" ".join(name.split())[:60] for name in fields[:30])
         wanted = f"layout {layout} needs {', '.join(needed)}"
-        marks = [word for mark, word in sources.SEPARATORS.items() if any(mark in name for name in fields)]
+        marks = [word for mark, word in SEPARATORS.items() if any(mark in name for name in fields)]
         hint = f" Perhaps the columns are separated by a {marks[0]}, and a comma is needed." if marks else ""
-        remedy = "Correct the names, or the set's `layout`."
+        fits = [other for other in LAYOUTS if {*needed_fields(other, fields)} <= {*fields}]
+        remedy = f"Correct the names, or the set's `layout`{f' ({fits[0]} fits)' if fits else ''}."
         raise UserError(f"{place}: no {', '.join(lacking)} in any record: there is {shown}; {wanted}.{hint} {remedy}")
     suspects = [name for name in fields if names_option(name)]
     for number, (raw, row) in enumerate(zip(published, found)):
@@ -95,8 +97,8 @@ def check_set(published: Sequence[Any], found: Sequence[Parts | Refused], layout
     beyond = [row.field for row in found if isinstance(row, Refused) and row.reason == ONE_BEYOND]
     zeros = sum(isinstance(row, Parts) and row.answer == LETTERS[0] for row in found)
     if len(beyond) > zeros:
-        seen = f"{len(beyond):,} records have the number of their options there, {zeros:,} have 0"
-        remedy = f"Take 1 from '{beyond[0]}' in every record, or give it as a letter in another layout."
+        seen = f"of {len(published):,} records, it is the number of the options in {len(beyond):,}, and 0 in {zeros:,}"
+        remedy = "Take 1 from it in every record."
         raise UserError(f"{place}: field '{beyond[0]}': the numbers seem to count from 1, not from 0: {seen}. {remedy}")
 
 
