@@ -87,7 +87,8 @@ def test_every_kind_of_file_gives_the_same_questions(tmp_path: Path) -> None:
         table = csv.DictWriter(stream, ["question", "options", "answer_idx"])
         table.writeheader()
         table.writerows({**row, "options": json.dumps(row["options"])} for row in rows)
-    for name in ("b.jsonl.gz", "c.json", "e.parquet", "f.csv"):
+    (tmp_path / "g.tsv.gz").write_bytes(gzip.compress((tmp_path / "f.csv").read_bytes()))
+    for name in ("g.tsv.gz", "b.jsonl.gz", "c.json", "e.parquet", "f.csv"):
         assert run(tmp_path, path=str(tmp_path / name)) == expected, name
     assert run(tmp_path, path=str(tmp_path / "d.json.gz"), key="MedQA") == expected
 
@@ -427,7 +428,11 @@ def test_what_is_no_further_option_is_let_alone(tmp_path: Path, more: dict[str, 
         ),
         ('question,"op\ntion",answer_idx\nWhich?,a,b\n', "there is question, op tion, answer_idx"),
         ("question,opa,opb,opc,opd,cop\nWhich?,a,b,c,d,1\n", r"or the set's `layout` \(medmcqa fits\)\."),
-        ("question;opa,opb;answer_idx\nWhich?,a\n", "Perhaps the columns are separated by a semicolon, and a comma"),
+        ("question;opa,opb;answer_idx\nWhich?,a\n", "Perhaps the columns are separated by a semicolon; put one"),
+        (
+            "question;opa,opb;answer_idx\nWhich?;a;b;A\n",
+            "line 2: 1 cells, .* Perhaps the columns are separated by a semico",
+        ),
         ("question;opa|opb;answer_idx\nWhich?;a\n", "no question, opa, .*separated by a semicolon"),
         ("Which?,a,b,A\nWhat?,a,b,B\n", "no question, opa, opb, answer_idx in any record: there is Which"),
     ],

@@ -17,7 +17,7 @@ from m1.core.revisions import pinned
 from m1.core.settings import Source
 from m1.core.tables import check_headings, csv_rows, decode
 
-FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 ATTEMPTS = 4  # of a download, each with the hub client's own short retries
 WAIT = 2.0  # seconds before the second attempt, doubled each time
 EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
@@ -146,7 +146,9 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
     path = Path(path)
     kinds = [suffix for suffix in path.suffixes[-2:] if suffix in FORMATS]
     if not kinds:
-        raise UserError(f"{path}: unknown kind of file; {', '.join(FORMATS)} can be read, the first three also as .gz.")
+        raise UserError(
+            f"{path}: unknown kind of file; {', '.join(FORMATS)} can be read, all but the last also as .gz."
+        )
     if key is not None and kinds[-1] != ".json":
         raise UserError(f"{path}: `key` names a list inside a .json file; set it to null for a {kinds[-1]} file.")
     try:
@@ -160,7 +162,7 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
             check_headings(path, [*enumerate(table.column_names, 1)])
             return table.to_pylist()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
-        if kinds[-1] == ".csv":
+        if kinds[-1] in (".csv", ".tsv"):
             return csv_rows(path, content)
         text = decode(path, content)
         return _json_list(path, text, key) if kinds[-1] == ".json" else _json_lines(path, text)

@@ -5,7 +5,7 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from m1.core.errors import UserError
@@ -85,13 +85,21 @@ def csv_rows(path: Path, content: bytes) -> list[dict[str, str]]:
             rows = f" ({faulty:,} of {len(body):,} rows are so)" if faulty > 1 else ""
             found = f"{len(cells)} cells, but the heading in line {first} has {len(names)}{rows}"
             remedy = f"A cell with a {SEPARATORS[mark]} in it must stand in quotes, and an empty cell counts, too"
-            raise UserError(f"{path}: line {line}: {found}. {remedy}.")
+            raise UserError(f"{path}: line {line}: {found}. {remedy}.{separator_hint(names)}")
         if len(names) > 1 and sorted(cell.strip().lstrip("\ufeff") for cell in cells) == sorted(names):
             fault = f"the heading of line {first} once more, perhaps of a second file behind the first"
             raise UserError(f"{path}: line {line}: {fault}. Take the line out.")
     kept = [place for place, name in enumerate(names) if name or any(cells[place].strip() for _, cells in body)]
     check_headings(path, [(place + 1, names[place]) for place in kept])
     return [{names[place]: cells[place] for place in kept} for _, cells in body]
+
+
+def separator_hint(names: Collection[str]) -> str:
+    """What to end a message about columns with where their names hold a mark that may stand between columns."""
+    marks = [word for mark, word in SEPARATORS.items() if any(mark in name for name in names)]
+    return (
+        f" Perhaps the columns are separated by a {marks[0]}; put one and the same mark between all." if marks else ""
+    )
 
 
 def _separator(text: str) -> str:

@@ -24,7 +24,7 @@ from m1.core.layouts import (
 )
 from m1.core.progress import say
 from m1.core.records import LETTERS, Question
-from m1.core.tables import SEPARATORS
+from m1.core.tables import separator_hint
 from m1.pools.settings import CollectSettings, Draws, Part
 
 FEW, MANY = 3, 30  # questions from which on one letter for all, or none for a letter, is worth a word
@@ -82,11 +82,10 @@ def check_set(published: Sequence[Any], found: Sequence[Parts | Refused], layout
     if fields and lacking:
         shown = ", ".join(" ".join(name.split())[:60] for name in fields[:30])
         wanted = f"layout {layout} needs {', '.join(needed)}"
-        marks = [word for mark, word in SEPARATORS.items() if any(mark in name for name in fields)]
-        hint = f" Perhaps the columns are separated by a {marks[0]}, and a comma is needed." if marks else ""
         fits = [other for other in LAYOUTS if {*needed_fields(other, fields)} <= {*fields}]
         remedy = f"Correct the names, or the set's `layout`{f' ({fits[0]} fits)' if fits else ''}."
-        raise UserError(f"{place}: no {', '.join(lacking)} in any record: there is {shown}; {wanted}.{hint} {remedy}")
+        found_none = f"no {', '.join(lacking)} in any record: there is {shown}; {wanted}"
+        raise UserError(f"{place}: {found_none}.{separator_hint(fields)} {remedy}")
     suspects = [name for name in fields if names_option(name)]
     for number, (raw, row) in enumerate(zip(published, found)):
         for field in suspects:
