@@ -87,6 +87,7 @@ PUBMEDQA = {"question": "Does it?", "context": {"contexts": ["One. ", "Two."]}, 
     [
         ("medmcqa", MEDMCQA, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C")),
         ("medmcqa", {**MEDMCQA, "cop": "2"}, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C")),
+        ("medmcqa", {**MEDMCQA, "cop": "2.0"}, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C")),
         ("medqa", LETTERED, Parts("Which?", None, ("a1", "b1"), "B")),
         ("eval", {**LETTERED, "options": {"B": "b1", "A": "a1", "C": None}}, Parts("Which?", None, ("a1", "b1"), "B")),
         (
@@ -116,6 +117,9 @@ def test_layouts(layout: str, raw: dict[str, Any], parts: Parts) -> None:
         ("medmcqa", {**MEDMCQA, "cop": 4}, "cop", "not the number of an option"),
         ("medmcqa", {**MEDMCQA, "cop": None}, "cop", "not the number of an option"),
         ("medmcqa", {**MEDMCQA, "cop": True}, "cop", "not the number of an option"),
+        ("medmcqa", {**MEDMCQA, "cop": "1.5"}, "cop", "not the number of an option"),
+        ("medmcqa", {**MEDMCQA, "cop": "nan"}, "cop", "not the number of an option"),
+        ("medmcqa", {**MEDMCQA, "cop": 10**400}, "cop", "not the number of an option"),
         ("medmcqa", {**MEDMCQA, "opb": " \u200b"}, "options", "an option is empty"),
         ("medmcqa", {**MEDMCQA, "opb": None}, "opb", "not a text"),
         ("medmcqa", {**MEDMCQA, "question": "&nbsp;"}, "question", "empty"),

@@ -345,6 +345,7 @@ MEDBULLETS = {"question": "Which?", "opa": "a", "opb": "b", "opc": "c", "answer_
         ("medmcqa", [MEDMCQA | {"cop": key} for key in (1, 2, 3, 4, 1, 2)], "cop"),
         ("medmcqa", [MEDMCQA | {"cop": key} for key in (4, 1)], "cop"),
         ("medmcqa", [MEDMCQA | {"cop": key} for key in ("2", "4")], "cop"),
+        ("medmcqa", [MEDMCQA | {"cop": key} for key in ("1.0", "4.0")], "cop"),
         ("medmcqa", [MEDMCQA | {"cop": key} for key in (0, 1, 2, 3, 4, 4, -1)], "cop"),  # 0 for no answer
         ("mmlu", [MMLU | {"answer": key} for key in (1, 2, 3)], "answer"),
         ("mmlu", [MMLU | {"answer": 3}, MMLU | {"choices": ["a", "b", "c", "d"], "answer": 1}], "answer"),

@@ -186,11 +186,11 @@ def _texts(raw: Mapping[str, Any], field: str) -> list[str]:
 
 def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Parts:
     value: Any = raw.get(field)
-    whole = not isinstance(value, bool) and (not isinstance(value, float) or value.is_integer())
-    try:
-        number = int(value) if whole else -1
-    except (TypeError, ValueError):
-        number = -1
+    try:  # a table of plain cells may hold 2 as `2.0`
+        found = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = -1.0
+    number = int(found) if found.is_integer() else -1
     if number == len(options) > 0:
         raise Refused(field, ONE_BEYOND, value)
     if not 0 <= number < min(len(options), len(LETTERS)):
