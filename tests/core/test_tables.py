@@ -99,7 +99,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 
 @given(st.lists(st.lists(CELLS, min_size=4, max_size=4), max_size=6), st.sampled_from(list(tables.SEPARATORS)))
 def test_every_written_table_comes_back(rows: list[list[str]], mark: str) -> None:
-    rows = [row for row in rows if any(cell.strip() for cell in row) and sorted(row) != sorted(HEADING)]
+    rows = [row for row in rows if any(cell.strip() for cell in row) and not {*row} <= {*HEADING}]
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=mark).writerows([HEADING, *rows])
     assert read(text.getvalue()) == [dict(zip(HEADING, row)) for row in rows]

@@ -108,7 +108,7 @@ def parse_json(text: str) -> Any:
 
 def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len({key.strip() for key in found}) < len(pairs):
+    if len({*map(str.strip, found)}) < len(pairs):
         key, count = Counter(key.strip() for key, _ in pairs).most_common(1)[0]
         raise ValueError(f"key {key!r} stands {count} times in one object")
     return found

@@ -86,7 +86,7 @@ def csv_rows(path: Path, content: bytes) -> list[dict[str, str]]:
             found = f"{len(cells)} cells, but the heading in line {first} has {len(names)}{rows}"
             remedy = f"A cell with a {SEPARATORS[mark]} in it must stand in quotes, and an empty cell counts, too"
             raise UserError(f"{path}: line {line}: {found}. {remedy}.{separator_hint(names)}")
-        if len(names) > 1 and sorted(cell.strip().lstrip("\ufeff") for cell in cells) == sorted(names):
+        if len(names) > 1 and all(cell.strip().lstrip("\ufeff") in names for cell in cells):
             fault = f"the heading of line {first} once more, perhaps of a second file behind the first"
             raise UserError(f"{path}: line {line}: {fault}. Take the line out.")
     kept = [place for place, name in enumerate(names) if name or any(cells[place].strip() for _, cells in body)]
@@ -119,7 +119,7 @@ def _csv_lines(path: Path, text: str, mark: str) -> list[tuple[int, list[str]]]:
     rows, line = [], 1
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if any(map(str.strip, cells)):
                 rows.append((line, cells))
             line = reader.line_num + 1
     except csv.Error as error:
