@@ -51,6 +51,7 @@ def read(text: str | bytes) -> list[dict[str, str]]:
         (HEAD.encode("utf-32"), "line 1 is not UTF-8; it seems to be UTF-32"),
         (f"{HEAD}\nMénière?,a,b,A\n".encode("latin-1"), "line 2 is not UTF-8; it seems to be WINDOWS-1252"),
         (f"{HEAD}\nOne\0?,a,b,A\n", "line 2 holds a NUL byte"),
+        (f"{HEAD}\nOne?,a,b,é".encode()[:-1], "it ends in the middle of a character"),
     ],
 )
 def test_a_table_that_is_not_whole_is_refused_with_its_line(text: str | bytes, message: str) -> None:

@@ -35,6 +35,8 @@ def decode(path: Path, content: bytes) -> str:
                 return text
             place = content.index(b"\0")
         except UnicodeDecodeError as error:
+            if error.end == len(content) and error.reason == "unexpected end of data":
+                raise ValueError("it ends in the middle of a character. Get the file again.") from None
             place, seems = error.start, "WINDOWS-1252"
         if content.count(b"\0") * 3 > len(content):  # every other byte of most texts
             place, seems = 0, "UTF-16BE" if content.startswith(b"\0") else "UTF-16LE"
