@@ -77,28 +77,42 @@ def check_set(published: Sequence[Any], found: Sequence[Parts | Refused], layout
             the numbers of the correct options count from 1. Names place, field, what was found and the remedy.
     """
     fields = list(dict.fromkeys(name for raw in published if isinstance(raw, dict) for name in raw if name))
-    needed = needed_fields(layout, fields)
-    lacking = [name for name in needed if name not in fields]
-    if fields and lacking:
-        shown = ", ".join(" ".join(name.split())[:60] for name in fields[:30])
-        wanted = f"layout {layout} needs {', '.join(needed)}"
-        fits = [other for other in LAYOUTS if {*needed_fields(other, fields)} <= {*fields}]
-        remedy = f"Correct the names, or the set's `layout`{f' ({fits[0]} fits)' if fits else ''}."
-        found_none = f"no {', '.join(lacking)} in any record: there is {shown}; {wanted}"
-        raise UserError(f"{place}: {found_none}.{separator_hint(fields)} {remedy}")
+    check_fields(fields, layout, place)
     suspects = [name for name in fields if names_option(name)]
     for number, (raw, row) in enumerate(zip(published, found)):
         for field in suspects:
             if isinstance(row, Parts) and loses_option(field, raw.get(field), row.options):
-                lost = f"{raw[field]!r} looks like an option, and layout {layout} does not read it"
-                remedy = "Five options: layout medbullets; more than five options: layout eval; none: another name."
+                lost = f"{str(raw[field])[:60]!r} looks like an option, and layout {layout} does not read it"
+                remedy = (
+                    "Five options: layout medbullets; more than five options: layout eval. If it is none, rename it."
+                )
                 raise UserError(f"{place}: record {number} (from 0), field '{field}': {lost}. {remedy}")
+    check_numbers(found, place)
+
+
+def check_fields(fields: Sequence[str], layout: str, place: str) -> None:
+    """Raise a :class:`UserError` if no record has a field that the layout needs; ``fields`` are those of any record."""
+    needed = needed_fields(layout, fields)
+    lacking = [name for name in needed if name not in fields]
+    if fields and lacking:
+        there = ", ".join(" ".join(name.split())[:60] for name in fields[:30])
+        fault = f"no {', '.join(lacking)} in any record: there is {there}; layout {layout} needs {', '.join(needed)}"
+        fits = [f" ({other} fits)" for other in LAYOUTS if {*needed_fields(other, fields)} <= {*fields}]
+        remedy = f"Correct the names, or the set's `layout`{''.join(fits[:1])}."
+        raise UserError(f"{place}: {fault}.{separator_hint(fields)} {remedy}")
+
+
+def check_numbers(found: Sequence[Parts | Refused], place: str) -> None:
+    """Raise a :class:`UserError` if the numbers of the correct options count from 1.
+
+    They do where more records hold the number of their options than hold 0; from 0 the first would be rare slips.
+    """
     beyond = [row.field for row in found if isinstance(row, Refused) and row.reason == ONE_BEYOND]
     zeros = sum(isinstance(row, Parts) and row.answer == LETTERS[0] for row in found)
     if len(beyond) > zeros:
-        seen = f"of {len(published):,} records, it is the number of the options in {len(beyond):,}, and 0 in {zeros:,}"
-        remedy = "Take 1 from it in every record."
-        raise UserError(f"{place}: field '{beyond[0]}': the numbers seem to count from 1, not from 0: {seen}. {remedy}")
+        seen = f"of {len(found):,} records, it is the number of the options in {len(beyond):,}, and 0 in {zeros:,}"
+        fault = f"the numbers seem to count from 1, not from 0: {seen}"
+        raise UserError(f"{place}: field '{beyond[0]}': {fault}. Take 1 from it in every record.")
 
 
 def option_counts(found: Iterable[Parts | Refused], draws: Draws) -> list[int]:
