@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -109,6 +110,23 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not readable as JSON: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """JSON that others wrote; a :class:`ValueError` also where a key of an object stands twice (one value would
+    vanish; blanks around it make no other key), and where it is nested too deeply to be read."""
+    try:
+        return json.loads(text, object_pairs_hook=_keys_once)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len({*map(str.strip, found)}) < len(pairs):
+        key, count = Counter(key.strip() for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {key!r} stands {count} times in one object")
+    return found
 
 
 def sha256_file(path: str | Path) -> str:

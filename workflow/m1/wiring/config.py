@@ -62,13 +62,64 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, name: str) -> Any:
-    """What is in a file; a :class:`UserError` that calls it by ``name`` where it is there, but cannot be read."""
+    """What is in a YAML file; a :class:`UserError` that calls it by ``name`` where it is there, but cannot be read, is
+    not YAML, or has a key that stands twice or is no text."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        check_keys(node, name)
+        return loader.construct_document(node) if node else None
     except FileNotFoundError:
         raise
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8; the 32nd of a month
         raise UserError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{name}: not readable as YAML: nested too deeply") from None
+
+
+def check_keys(top: yaml.Node | None, name: str) -> None:
+    """Raise a :class:`UserError` where a key stands twice in one place of a YAML file (the first is lost without a
+    word), or is no text, such as the number 2024; it has the lines."""
+    waiting, seen = [top], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            waiting.append(value)
+            line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+                raise UserError(f"{name}: line {line}: key {shown}: {not_a_name(shown)}")
+            if key.value in lines:
+                both = f"in lines {lines[key.value]} and {line}" if lines[key.value] != line else f"in line {line}"
+                raise UserError(f"{name}: key '{key.value}' stands twice, {both}; put both into one")
+            lines[key.value] = line
+
+
+def not_a_name(key: Any) -> str:
+    """What is wrong with a key that is no text."""
+    return f"the name must be a text; write it in quotes: '{key}'"
+
+
+def require_texts(part: Any, where: str = "") -> None:
+    """Every key must be a text, also where Snakemake has read the file, or the command line.
+
+    Raises:
+        UserError: names the first key that is none, and those above it.
+    """
+    for key, value in part.items() if isinstance(part, dict) else ():
+        if not isinstance(key, str):
+            raise UserError(f"configuration: {where}{key}: {not_a_name(key)}")
+        require_texts(value, f"{where}{key}.")
 
 
 def nearest_file(path: Path) -> str:
@@ -98,6 +149,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: names the key, what was found, and what would be right.
     """
+    require_texts(config)
     config = in_default_order(drop_nulls(config))
     check(config, config_schema(), "configuration")
     config = with_defaults(config, config_schema())
