@@ -123,6 +123,7 @@ def test_what_was_trained_before_is_taken_from_the_store(
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_a_kept_model_that_was_changed_is_trained_again(material: Path, undisturbed: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(f"{undisturbed}.store", tmp_path / "store"))
     [changed] = store.glob("train/tiny/*/model.safetensors")
@@ -254,9 +255,10 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
             {"report_to": "tensorboard"},
             "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
         ),
-        (
+        pytest.param(
             {"attention": "flash_attention_2"},
             "train (attention: flash_attention_2, kernels: False, report_to: none): FlashAttention2",
+            marks=pytest.mark.slow,
         ),
     ],
 )
