@@ -57,6 +57,25 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
 
 @pytest.mark.train
 @pytest.mark.slow
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
+def test_a_training_does_not_go_on_from_a_damaged_checkpoint(file: str, material: Path, undisturbed: Path) -> None:
+    output = material / f"damaged-{file}"
+    process = start(material, output)
+    wait_for_a_step(Path(f"{output}.scratch"), 9, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    [damaged] = Path(f"{output}.scratch").glob(f"train/tiny/*/checkpoint-*/{file}")
+    with open(damaged, "r+b") as stream:
+        stream.seek(damaged.stat().st_size // 2)
+        stream.write(os.urandom(64))
+    said = train(material, output)
+    assert f"{damaged.parent}: {file} is not what was written, so training does not go on from there" in said
+    assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] == 0
+    assert weights(output) == weights(undisturbed)
+
+
+@pytest.mark.train
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_later_epoch_two_processes_go_on_with_its_order(
     material: Path, undisturbed: Path
 ) -> None:
