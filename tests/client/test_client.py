@@ -27,7 +27,7 @@ from m1.client import attempt as attempts
 from m1.client import scheduler
 from m1.client.attempt import retry_after
 from m1.client.complete import Completion, Provider, Request, Spending, complete_all
-from m1.client.provider import split_message
+from m1.client.completion import split_message
 from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World
@@ -558,17 +558,105 @@ def test_max_dollars_is_never_passed_and_what_was_paid_before_counts(tmp_path: P
     assert (spending.dollars, spending.dollars_now) == (0.404, 0.2222)
 
 
-def test_lost_answers_count_at_their_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "absent",
+        None,
+        {},
+        {"input_tokens": 100, "output_tokens": 1000},
+        {"prompt_tokens": "100", "completion_tokens": "1000"},
+        {"prompt_tokens": 100, "completion_tokens": -1000},
+        {"prompt_tokens": 100, "completion_tokens": float("nan")},
+        {"prompt_tokens": True, "completion_tokens": False},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 2**63, "completion_tokens": 5},
+        [100, 1000],
+    ],
+    ids=str,
+)
+def test_max_dollars_holds_whatever_usage_is(tmp_path: Path, usage: Any) -> None:
+    """A call may cost up to 150 + 10 x 2,000 millionths of a dollar, $0.0202: four fit."""
+    answer = {name: value for name, value in ANSWER.items() if name != "usage"}
+    answer |= {} if usage == "absent" else {"usage": usage}
+    settings = {"max_tokens": 2000, "max_dollars": 0.09}
+    with bare(lambda number: (200, {}, answer)) as server:
+        for _ in range(3):
+            said = rf"\$0\.0000 are paid .* at most \$0\.080\d more .* would be passed.* kept in {tmp_path}"
+            with Store(tmp_path) as store, pytest.raises(UserError, match=said):
+                complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
+            assert len(server.seen) == 4
+        with Store(tmp_path) as store:
+            chosen = provider(base_url=server.url, **settings | {"max_dollars": 2.0})
+            _, spending = complete_all(REQUESTS, chosen, store, "test")
+    assert (spending.uncounted, spending.completion_tokens) == (40, 0)
+    assert spending.dollars == spending.dollars_at_most == pytest.approx(40 * 0.0201, rel=0.01)
+    assert "40 without countable usage ($0.80 of the sum, at most)" in str(spending)
+
+
+TORN: Reply = (200, {}, b'{"choices": [{"mess')
+
+
+@pytest.mark.parametrize("lost", [TORN, (200, {"Content-Length": "999"}, b"{"), (504, {}, {}), (524, {}, {})], ids=str)
+def test_lost_answers_count_at_their_worst_also_for_later_runs(
+    tmp_path: Path, lost: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
-    torn: Reply = (200, {}, b'{"choices": [{"mess')
     settings = {"max_tokens": 2000, "max_dollars": 0.1, "max_retries": 99, "concurrency": 1}
-    with (
-        bare(lambda n: torn if n else None) as server,
-        Store(tmp_path) as store,
-        pytest.raises(UserError, match="would be passed"),
-    ):
-        complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
-    assert len(server.seen) == 5
+    with bare(lambda n: lost if n else None) as server:
+        for _ in range(3):
+            said = r"\$0\.0101 are paid .* at most \$0\.08\d\d more .* would be passed"
+            with Store(tmp_path) as store, pytest.raises(UserError, match=said):
+                complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
+            assert len(server.seen) == 5
+
+
+def test_what_costs_nothing_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of the provider, and calls that it refuses or slows down; no journal is left."""
+    monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
+    script: dict[int, Reply] = {1: (500, {}, {}), 2: (429, {}, {}), 3: (503, {}, {}), 4: (400, {}, {})}
+    settings = {"max_tokens": 2000, "max_dollars": 0.8, "concurrency": 1}
+    with bare(script.get) as server, Store(tmp_path) as store:
+        _, spending = complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
+    assert (len(server.seen), spending.refused, spending.lost, spending.dollars_lost) == (43, 1, 0, 0.0)
+    assert not list(tmp_path.glob("spending-*"))
+
+
+def test_what_a_run_lost_is_in_its_spending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
+    with bare(lambda n: TORN if n in {3, 5} else None) as server, Store(tmp_path) as store:
+        chosen = provider(base_url=server.url, concurrency=1, max_tokens=2000)
+        _, spending = complete_all(REQUESTS, chosen, store, "test")
+    assert (spending.lost, spending.failures) == (2, {"no completion": 2})
+    assert spending.dollars_lost == pytest.approx(0.0402, rel=0.01)
+    assert spending.dollars == pytest.approx(40 * 0.0101)
+    assert "at most $0.04 more for 2 lost on the way" in str(spending)
+
+
+def test_odd_answers_are_named_by_question_and_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {**ANSWER, "choices": [{"message": {"content": "A\ud800"}, "finish_reason": 7}]}
+    requests = [Request(f"Q{n}", question=f"q{n}") for n in range(9)]
+    with bare(lambda n: (200, {}, odd) if n < 7 else None) as server:
+        for _ in range(2):
+            with Store(tmp_path) as store:
+                chosen = provider(base_url=server.url, concurrency=1)
+                answers, _ = complete_all(requests, chosen, store, "test")
+            assert (answers[0].answer, answers[0].finish_reason) == ("A\ufffd", "")
+            said, key = capsys.readouterr().out, requests[0].key(provider())
+            assert f"question q0 (key {key}): message.content holds NUL or half a character" in said
+            assert (
+                f"finish_reason is 7 (left out). To have it asked again: python -m m1 store forget --key {key}" in said
+            )
+            assert "so also in 2 further answers" in said
+    assert len(server.seen) == 9
+
+
+def test_a_record_that_is_no_answer_is_named(tmp_path: Path) -> None:
+    request = Request("Q", question="q7")
+    with Store(tmp_path) as store:
+        store.put(request.key(provider()), ["no", "answer"])
+        with pytest.raises(UserError, match=r"question q7 \(key \w{64}\): .*no answer.*m1 store forget --key"):
+            complete_all([request], provider(), store, "test")
 
 
 def test_spendings_add_up() -> None:

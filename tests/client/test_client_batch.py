@@ -21,6 +21,7 @@ from batch_server import KEY, BatchServer, answer, make_provider, make_requests,
 from m1.client import backlog, endpoint
 from m1.client import batch as batches
 from m1.client.attempt import is_refusal
+from m1.client.complete import complete_all
 from m1.client.endpoint import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
@@ -268,6 +269,56 @@ def test_what_may_have_been_paid_for_counts_at_its_most(store: Store) -> None:
         with pytest.raises(UserError, match="max_dollars"):
             run(provider, requests, store, room=2.5 * worst)
         assert sum(server.paid.values()) == 2
+
+
+def worst_of_all(server: BatchServer) -> float:
+    """Dollars of the dearest of the calls that :func:`ends_at_its_limit` makes, at the most."""
+    chosen = make_provider(server.url)
+    return max(request.most_dollars(chosen) for request in make_requests(30, chosen).values())
+
+
+def ends_at_its_limit(server: BatchServer, store: Store, dollars: float, **changes: Any) -> str:
+    """The message of a run as the steps make it, in the store's folder, that ends because of ``max_dollars``."""
+    chosen = make_provider(server.url, max_dollars=dollars, **changes)
+    with Store(store.folder) as opened, pytest.raises(UserError, match=r"below max_dollars|would be passed") as caught:
+        complete_all(list(make_requests(30, chosen).values()), chosen, opened, "test")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"input_tokens": 2, "output_tokens": 3}, {"prompt_tokens": "2"}], ids=str)
+def test_max_dollars_holds_whatever_usage_is(store: Store, usage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M1_TEST_KEY", KEY)
+    with serving(BatchServer()) as server:
+        server.usage = usage
+        worst = worst_of_all(server)
+        for _ in range(3):
+            ends_at_its_limit(server, store, worst * 5.5, batch=batch(size=2))
+            assert sum(server.paid.values()) == 5
+        ends_at_its_limit(server, store, worst * 5.5, batch=None)
+        assert server.log.count("create") == 3
+
+
+def test_what_a_batch_lost_counts_also_for_later_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M1_TEST_KEY", KEY)
+    with serving(BatchServer(lambda prompt, time: "empty")) as server:
+        worst = worst_of_all(server)
+        for _ in range(3):
+            said = ends_at_its_limit(server, store, worst * 5.5)
+            assert sum(server.paid.values()) == 5
+        assert f"at most ${worst * 5:.4f}"[:-1] in said
+
+
+def test_what_waits_in_a_batch_counts_for_live_calls(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M1_TEST_KEY", KEY)
+    with serving(BatchServer()) as server:
+        interrupted(server, store, 10, 10)
+        held = sum(journal["dollars_at_most"] for journal in journals(store))
+        said = ends_at_its_limit(server, store, held * 1.01, batch=None)
+        assert f"at most ${held:,.4f} more" in said
+        chosen = make_provider(server.url, max_dollars=held * 1.01)
+        with Store(store.folder) as opened:
+            complete_all(list(make_requests(10, chosen).values()), chosen, opened, "test")
+        assert (len(server.batches), sum(server.paid.values())) == (1, 10)
 
 
 def test_money_runs_out_cleanly(store: Store) -> None:

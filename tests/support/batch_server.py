@@ -44,6 +44,7 @@ class BatchServer(ThreadingHTTPServer):
         faults: what goes wrong with the next requests of a kind (``upload``, ``create``, ``list``, ``retrieve``,
             ``content``): a status, ``html`` or ``error`` (both with status 200), ``cut`` (half of the body), ``short``
             (half of the lines), ``lost`` (done, but the answer does not arrive).
+        usage: what each answer says that it used.
         at: called with the moment: ``uploaded``, ``created``, ``polled``, ``downloading``, before the answer leaves.
         log: what was asked, in turn.
         paid: custom ids that were answered.
@@ -54,6 +55,7 @@ class BatchServer(ThreadingHTTPServer):
     def __init__(self, line: Line = lambda prompt, time: "ok", ends: Sequence[str] = (), wrapped: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.line, self.ends, self.wrapped = line, deque(ends), wrapped
+        self.usage: Any = {"prompt_tokens": 2, "completion_tokens": 3}
         self.faults: dict[str, deque[int | str]] = defaultdict(deque)
         self.at: Callable[[str], None] = lambda moment: None
         self.log: list[str] = []
@@ -96,7 +98,7 @@ class BatchServer(ThreadingHTTPServer):
                 body = {
                     "model": "served",
                     "choices": [choice] if outcome == "ok" else [],
-                    "usage": {"prompt_tokens": 2, "completion_tokens": 3},
+                    "usage": self.usage,
                 }
                 entry: dict[str, Any] = {
                     "custom_id": key,

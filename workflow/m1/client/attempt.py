@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from m1.client.provider import Provider, Request
+from m1.client.completion import completion_value
+from m1.client.provider import Provider, Request, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 """For a connection, TLS included."""
+GATEWAY_TIMEOUTS = (504, 524)
 SECRET = 8
 """Characters of a key, at least. What is shorter is a placeholder such as "EMPTY", which may be a word of an answer."""
 _CONTENT_FILTER = re.compile(
@@ -40,6 +42,11 @@ class Failure:
     status: int = 0
     wait: float | None = None
     """Seconds that the provider asks to be left alone."""
+
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether an answer may have been made that did not arrive: a gateway that waited in vain knows nothing."""
+        return self.kind in {"reset", "timeout", "no completion"} or self.status in GATEWAY_TIMEOUTS
 
 
 @asynccontextmanager
@@ -88,40 +95,22 @@ async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Reque
         if isinstance(error, (openai.APITimeoutError, TimeoutError)):
             return Failure("timeout", f"no answer within {provider.timeout:g} s")
         return Failure("reset", f"the connection broke ({found})")
-    return _read(response.content, key, time.monotonic() - began)
+    return _read(response.content, key, time.monotonic() - began, request.most_tokens(provider))
 
 
-def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
+def _read(content: bytes, key: str, seconds: float, at_most: Tokens) -> dict[str, Any] | Failure:
     """What the store keeps of a 200; its content type does not matter, since a completion is paid for under any."""
     content = content.replace(key.encode(), b"***") if key else content
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
         body = None
-    if value := completion_value(body, seconds):
+    if value := completion_value(body, seconds, at_most):
         return value
     error = isinstance(body, dict) and body.get("error")
     filtered = error and _CONTENT_FILTER.search(content.decode("utf-8", "replace"))
     kind = "refused" if filtered else "no completion"
     return Failure(kind, f"HTTP 200 without a completion: {excerpt(content, key)}", 200)
-
-
-def completion_value(body: Any, seconds: float) -> dict[str, Any] | None:
-    """What the store keeps of the body of a 200 after so many seconds (0.0: nobody knows); None without completion."""
-    try:
-        choice = body["choices"][0]
-        message, usage = dict(choice["message"]), body.get("usage")
-        if body.get("error") or choice.get("error") or not isinstance(message.get("content") or "", str):
-            return None
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None
-    return {
-        "message": message,
-        "finish_reason": choice.get("finish_reason"),
-        "usage": usage if isinstance(usage, dict) else None,
-        "seconds": round(seconds, 3),
-        "served": body.get("model"),
-    }
 
 
 def _failure(status: int, headers: Mapping[str, str], content: bytes, key: str) -> Failure:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.client.attempt import completion_value, excerpt, is_passing
+from m1.client.attempt import excerpt, is_passing
 from m1.client.backlog import ENDPOINT, SubmittedBatch
+from m1.client.completion import completion_value
 from m1.client.failures import remedies
 from m1.core.errors import UserError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import openai
     from openai.types import Batch
 
-    from m1.client.provider import Provider
+    from m1.client.provider import Provider, Tokens
 
 NO_COMPLETION = 502
 """Status that stands for a 200 without a completion."""
@@ -175,8 +176,11 @@ def _required(answer: Any, field: str) -> str:
     return str(value)
 
 
-def read_line(line: bytes) -> tuple[str, int, dict[str, Any] | str]:
+def read_line(
+    line: bytes, at_most: Callable[[str], Tokens | None] = lambda key: None
+) -> tuple[str, int, dict[str, Any] | str]:
     """Key, status, and the value for the store or what was found instead, from a line of an output or error file.
+    ``at_most`` are the tokens that a key's call may have used.
 
     Status is 200 with a value only. It is 503 where the provider names no status (an expired batch), and
     :data:`NO_COMPLETION` for a 200 without one.
@@ -193,7 +197,7 @@ def read_line(line: bytes) -> tuple[str, int, dict[str, Any] | str]:
     status, body = int(response.get("status_code") or 200), response["body"]
     if status != 200:
         return key, status, f"HTTP {status}: {excerpt(body)}"
-    value = completion_value(body, seconds=0.0)
+    value = completion_value(body, 0.0, at_most(key))
     return (key, 200, value) if value else (key, NO_COMPLETION, f"HTTP 200 without a completion: {excerpt(body)}")
 
 

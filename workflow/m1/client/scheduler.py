@@ -127,25 +127,27 @@ class CallScheduler:
     async def _make_attempt(self, call: Call, sent: float, tokens: float) -> None:
         """One attempt, expected to use ``tokens``, to its end: on the disk, or a failure that is acted on."""
         try:
+            if call.worst:
+                await self.run.hold(call.key, call.request.most_tokens(self.provider))
             outcome = await attempt(self.client, self.provider, call.request)
             if isinstance(outcome, Failure):
                 self.pace.charge(-tokens)
                 self._handle(outcome, call, sent)
                 return
             await self.run.writer.keep([(call.key, outcome)])
+            self.run.journal.settle(call.key, lost=False)
         finally:
             self.ledger.reserved -= call.worst
         completion = self.run.count(call.key, outcome)
         self.run.report(1)
         self.pace.charge(completion.prompt_tokens + completion.completion_tokens - tokens)
         self.pace.note_answer(sent, time.monotonic())
-        if outcome["usage"] is None:
-            self.ledger.paid += call.worst  # nobody knows; the limit holds
 
     def _handle(self, failure: Failure, call: Call, sent: float) -> None:
         now = time.monotonic()
-        if failure.kind in {"reset", "timeout", "no completion"}:  # an answer that did not arrive may have been billed
-            self.ledger.paid += call.worst
+        self.run.journal.settle(call.key, failure.may_be_billed)
+        if failure.may_be_billed:
+            self.ledger.lose(call.worst)
         if failure.kind in {"429", "5xx", "timeout", "connection"}:  # load may be the reason
             self.pace.note_trouble(sent, len(self.in_flight), now)
         if failure.wait is not None:
