@@ -22,6 +22,8 @@ ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MAX_BYTES = 100_000_000
 """Bytes of one input file; providers take 100 MB to 1 GB."""
 PATTERN = "batch-*.json"
+GIVEN_UP = ".lost"
+"""What a person adds to the name of a journal to have its calls submitted again."""
 _JOURNALLED = ("mark", "base_url", "input_file", "id", "submitted", "dollars_at_most", "keys")
 
 
@@ -77,9 +79,14 @@ class SubmittedBatch:
             raise UserError(f"{path}: not a journal of a batch. {remedy}") from None
 
 
+def give_up(path: Path) -> str:
+    """How to have the calls of a batch submitted again."""
+    return f"To pay for them again, rename {path} to {path.name}{GIVEN_UP}; max_dollars goes on counting it."
+
+
 def batch_dollars(folder: Path, provider: Provider, base_url: str) -> float:
-    """Dollars of the batches in a folder, at the most, that no answer in the store stands for: what got lost; and what
-    is still under way, unless :class:`Backlog` will count it itself."""
+    """Dollars of the batches in a folder, at the most, that no answer in the store stands for: what got lost, or was
+    given up; and what is still under way, unless :class:`Backlog` will count it itself."""
     total = 0.0
     for path in folder.glob(PATTERN):
         if batch := SubmittedBatch.read(path):
@@ -87,6 +94,9 @@ def batch_dollars(folder: Path, provider: Provider, base_url: str) -> float:
             total += 0.0 if counted else batch.dollars_at_most
         else:
             total += read_json(path).get("dollars_lost", 0.0)
+    for path in folder.glob(PATTERN + GIVEN_UP):
+        if batch := SubmittedBatch.read(path):
+            total += batch.dollars_at_most
     return total
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1.client.attempt import excerpt, is_passing, is_refusal
-from m1.client.backlog import PATTERN, Backlog, SubmittedBatch
+from m1.client.backlog import PATTERN, Backlog, SubmittedBatch, give_up
 from m1.client.completion import Completion
 from m1.client.endpoint import NO_COMPLETION, BatchEndpoint, read_line, reasons
 from m1.core.errors import UserError
@@ -146,7 +146,7 @@ class _Collector:
         unanswered, answered = _Unanswered(), 0
         chunk: dict[str, dict[str, Any]] = {}
         for file_id in filter(None, [found.output_file_id, found.error_file_id]):
-            async for line in self.endpoint.lines(file_id):
+            async for line in self.endpoint.lines(file_id, len(batch.keys)):
                 answered += file_id == found.output_file_id
                 try:
                     key, status, value = read_line(line, self.backlog.bound)
@@ -157,8 +157,11 @@ class _Collector:
                     continue
                 if isinstance(value, str):
                     self._note(batch, unanswered, key, status, value)
-                else:
-                    chunk[key] = value
+                    continue
+                if not self.backlog.provider.is_served_by(value["served"]):
+                    await self._keep(batch, chunk)
+                    raise self._other_model(batch, excerpt(value["served"]), ours=key in self.backlog.missing)
+                chunk[key] = value
                 if len(chunk) == CHUNK:
                     await self._keep(batch, chunk)
         await self._keep(batch, chunk)
@@ -175,6 +178,14 @@ class _Collector:
         left_out = f"; {unanswered.unreadable:,} lines that cannot be read left out" if unanswered.unreadable else ""
         say(self.progress.title, f"{state}: {calls_done}{left_out}")
         self._sort_out(batch, found, unanswered)
+
+    def _other_model(self, batch: SubmittedBatch, served: str, ours: bool) -> UserError:
+        """Where another model answered than that of the settings; the batch stays open, since it is paid for."""
+        place = f"{self.endpoint.base_url}: batch {batch.id}"
+        if not ours:
+            return UserError(f"{place} has answers of {served!r} to other calls; they wait for the run that asks them")
+        found = self.backlog.provider.other_model(served)
+        return UserError(f"{place}: {found} {give_up(batch.path(self.folder))}")
 
     def _count_lost(self, batch: SubmittedBatch, keys: set[str]) -> float:
         """Take into account what calls of an ended batch may have cost that got lost: dollars, at the most."""
@@ -295,7 +306,7 @@ class _Rounds:
             elif ours:
                 raise UserError(
                     f"{path}: {len(ours):,} of the calls wait in batch {batch.id} at {batch.base_url}, not at "
-                    f"{endpoint.base_url}. Set base_url back to fetch them, or delete this file to pay for them again."
+                    f"{endpoint.base_url}. Set base_url back to fetch them. {give_up(path)}"
                 )
         if submitted:
             say(self.progress.title, f"{len(submitted):,} calls were submitted before; their batches are taken up")
@@ -323,10 +334,10 @@ class _Rounds:
                 await self.collector.collect(batch, found)
         except openai.NotFoundError as error:
             found_instead = self.endpoint.mask(excerpt(error.response.text))
+            journal, pending = batch.path(self.folder), f"{len(batch.pending):,} of its calls are open"
             raise UserError(
-                f"{batch.path(self.folder)}: the provider does not know batch {batch.id}, or has deleted its files "
-                f"({found_instead}). Use the key of the account that submitted it; or delete this file, and its "
-                f"{len(batch.pending):,} calls are paid for again."
+                f"{journal}: the provider does not know batch {batch.id}, or has deleted its files ({found_instead}); "
+                f"{pending}. Use the key of the account that submitted it. {give_up(journal)}"
             ) from None
 
     async def _submit(self) -> None:

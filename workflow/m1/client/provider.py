@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -61,6 +62,8 @@ class Provider:
     """Rule of :func:`m1.core.curation.passes_curation` for a teacher; None for another."""
     notes: str | None
     """File of scope notes for a labeller (:func:`m1.select.rubrics.with_notes`); None for those of the package."""
+    served_as: list[str] | None = None
+    """Further names that the model answers under."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], title: str) -> Provider:
@@ -70,6 +73,7 @@ class Provider:
             UserError: a key is missing, unknown, of a wrong kind or out of range.
         """
         kinds = {one.name: [kind.partition("[")[0] for kind in str(one.type).split(" | ")] for one in fields(cls)}
+        settings = {"served_as": None, **settings}
         _check_names(settings, list(kinds), title)
         for name, kind in kinds.items():
             value = settings[name]
@@ -80,6 +84,8 @@ class Provider:
             for name in names:
                 if (value := settings[name]) is not None and not fits(value):
                     raise UserError(f"{title}.{name}: {value}; {words} is needed.")
+        if not all(isinstance(name, str) for name in provider.served_as or ()):
+            raise UserError(f"{title}.served_as: {provider.served_as}; a list of names is needed.")
         if (provider.base_url is None) == (provider.serve is None):
             both = "base_url (a provider that runs) and serve (a server to start)"
             raise UserError(f"{title}: exactly one of {both} is needed; the other is null.")
@@ -93,10 +99,39 @@ class Provider:
             _check_batch(provider.batch, f"{title}.batch")
         return provider
 
+    def is_served_by(self, served: str | None) -> bool:
+        """Whether an answer under this name is the model's own; one without a name is believed."""
+        return not served or any(_is_same_model(name, served) for name in (self.model, *(self.served_as or ())))
+
+    def other_model(self, served: str) -> str:
+        """What to say where it is not."""
+        remedy = f"If they are the same, name {served!r} in served_as of {self.name}; else correct model or base_url."
+        return f"{served!r} answered, and {self.model!r} was asked; the answer is not kept. {remedy}"
+
     def dollars(self, prompt_tokens: int, completion_tokens: int, live: bool = False) -> float:
         """What a call costs; a ``live`` one has no discount, though batches be made now."""
         discount = self.batch["discount"] if self.batch and not live else 1.0
         return (prompt_tokens * self.price_prompt + completion_tokens * self.price_completion) * discount / 1e6
+
+
+_DATED = re.compile(r"[-@_:.]((\d{4}-)?\d\d-\d\d|\d\d-\d{4}|\d{8}|\d{6}|\d{4}|0\d\d)")
+"""What a provider adds to a name for the version that it runs, as in gpt-4o-2024-11-20, claude-…-20241022,
+deepseek-r1-0528, gemini-1.5-pro-002."""
+
+
+def _is_same_model(asked: str, served: str) -> bool:
+    """Whether a provider that is asked for one name and answers with another speaks of one model: in other letters,
+    with or without the path before it, or with its version."""
+
+    def parts(name: str) -> list[str]:
+        return re.sub("[-:]latest$", "", name.strip().casefold()).split("/")
+
+    *path, name = parts(asked)
+    *served_path, found = parts(served)
+    common = min(len(path), len(served_path))
+    if path[len(path) - common :] != served_path[len(served_path) - common :]:
+        return False
+    return found == name or (found.startswith(name) and bool(_DATED.fullmatch(found[len(name) :])))
 
 
 def _check_names(settings: Mapping[str, Any], names: list[str], title: str) -> None:

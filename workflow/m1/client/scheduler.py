@@ -24,8 +24,8 @@ GRACE = 60.0
 """Seconds that calls in flight are given when the run ends early: they are paid for."""
 BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
 """Seconds before the second attempt, doubled for each further one, and at most; a random share ("full jitter")."""
-LONG_PAUSE = 30.0
-"""A longer one that the provider asks for is told."""
+LONG_PAUSE, LONGEST_PAUSE = 30.0, 3600.0
+"""Seconds: a longer one that the provider asks for is told, and ends the run."""
 
 
 class CallScheduler:
@@ -166,9 +166,12 @@ class CallScheduler:
     def _obey_retry_after(self, seconds: float, now: float) -> None:
         """Pause all calls: it is the provider who wants to be left alone, not the one call."""
         longer = seconds > self.pace.wait(now) + 1
-        self.pace.pause(now + seconds)
+        self.pace.pause(now + min(seconds, LONGEST_PAUSE))
         if now + seconds > self.run.ends_at:
             asked = f"asks to be left alone for {seconds:,.0f} s, beyond the deadline of {self.provider.deadline:g} s"
+            self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
+        elif seconds > LONGEST_PAUSE:
+            asked = f"asks to be left alone for {seconds:,.0f} s, and a run waits for {LONGEST_PAUSE:,.0f} s at most"
             self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
         elif longer and seconds > LONG_PAUSE:
             say(self.run.title, f"{self.run.base_url} asks to be left alone for {seconds:,.0f} s")
