@@ -26,7 +26,7 @@ import pytest
 from adder import Adder, running
 from m1.client import attempt as attempts
 from m1.client import scheduler
-from m1.client.attempt import retry_after
+from m1.client.attempt import excerpt, retry_after
 from m1.client.complete import Completion, Provider, Request, Spending, complete_all
 from m1.client.completion import split_message
 from m1.core.errors import UserError
@@ -652,6 +652,10 @@ def test_a_placeholder_for_a_key_is_not_taken_out_of_answers(tmp_path: Path, mon
 )
 def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers) == seconds
+
+
+def test_what_a_server_said_can_be_printed() -> None:
+    assert excerpt({"error": "half \ud800"}).encode() == b'{"error": "half ?"}'
 
 
 def test_requests_per_minute_are_kept(tmp_path: Path) -> None:

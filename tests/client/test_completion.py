@@ -25,6 +25,7 @@ ODD: dict[str, dict[str, Any]] = {
     "half a character in the reason": body(choice={"finish_reason": "st\ud800p"}),
     "half a character in the model": body(model="m\ud800"),
     "half a character in a name": body(message={"\ud800": 1}),
+    "ESC in a name": body(message={"\x1b[31m": 2**64}),
     "NUL": body(message={"content": "a\0 \\boxed{A}"}),
     "finish reason 7": body(choice={"finish_reason": 7}),
     "finish reason true": body(choice={"finish_reason": True}),
@@ -66,6 +67,7 @@ def test_an_odd_answer_is_read_and_can_be_written(name: str, age: str) -> None:
     for text in (found.thinking, found.answer, found.finish_reason, found.served, *found.odd):
         pa.array([text], pa.string())
         assert "\0" not in text
+    assert all(text.isprintable() for text in found.odd)
     counts = [found.prompt_tokens, found.completion_tokens, found.thinking_tokens]
     assert pa.array(counts, pa.int64()).to_pylist() == counts
     assert (found.at_most is not None) == (name.startswith(("count", "usage")))

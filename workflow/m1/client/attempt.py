@@ -190,4 +190,5 @@ def excerpt(said: Any, key: str = "") -> str:
     if isinstance(said, bytes):
         said = said.decode("utf-8", "replace")
     text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    text = text.encode("utf-8", "replace").decode()  # half a character cannot be printed
     return " ".join((text.replace(key, "***") if key else text).split())[:300] or "(empty)"

@@ -122,7 +122,7 @@ def _api_key(provider: Provider) -> str:
 
 
 class GroupWriter(Generic[Item]):
-    """Writes in a thread, since a disk takes milliseconds; what comes meanwhile shares the next write."""
+    """Writes in a thread, since a disk takes milliseconds; one at a time, and what comes meanwhile shares the next."""
 
     def __init__(self, write: Callable[[list[Item]], None], thread: ThreadPoolExecutor) -> None:
         self._write_all, self._thread = write, thread
@@ -189,7 +189,7 @@ class CallRun:
 
     async def make_calls(self) -> None:
         """Make the missing calls, live or by batches; what ends the run early is raised with what is kept."""
-        with _signal_handler(self._interrupt), ThreadPoolExecutor(1, "store") as thread:
+        with _signal_handler(self._interrupt), ThreadPoolExecutor(2, "store") as thread:
             self.writer = GroupWriter(self.store.put_many, thread)
             self._holder: GroupWriter[str] = GroupWriter(lambda states: self.journal.write(states[-1]), thread)
             try:

@@ -187,7 +187,10 @@ def _sound(value: Any, place: str, odd: list[str], depth: int = 0) -> Any:
             return [_sound(one, place, odd, depth + 1) for one in value]
         names = {name: _sound(name, place, odd, depth + 1) for name in value}
         inside = f"{place}." if place else ""
-        return {names[name]: _sound(one, f"{inside}{names[name]}"[:80], odd, depth + 1) for name, one in value.items()}
+        return {
+            names[name]: _sound(one, inside + ascii(names[name])[1:-1][:_ODD_SHOWN], odd, depth + 1)
+            for name, one in value.items()
+        }
     if (isinstance(value, int) and abs(value) >= 2**63) or (isinstance(value, float) and not math.isfinite(value)):
         odd.append(f"{place} is {_shown(value)} (left out)")
         return None

@@ -127,7 +127,8 @@ class FailurePolicy:
     @cached_property
     def _before(self) -> tuple[int, int]:
         """Calls that earlier runs had answered, and refused; read only when it is needed."""
-        refused = sum("refused" in self.store.get(key) for key in self._stored)
+        values = (self.store.get(key) for key in self._stored)
+        refused = sum(isinstance(value, dict) and "refused" in value for value in values)
         return len(self._stored) - refused, refused
 
     def refusal_error(self, found: str) -> UserError:

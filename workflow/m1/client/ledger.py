@@ -122,7 +122,7 @@ class SpendingJournal:
 
     def text(self) -> str:
         """What is to be written now."""
-        return json.dumps({**asdict(self.beside), "in_flight": self.in_flight, "replaces": self._replaces}, indent=1)
+        return json.dumps({**asdict(self.beside), "in_flight": self.in_flight, "replaces": self._replaces})
 
     def write(self, text: str) -> None:
         """Bring a state to the disk.
