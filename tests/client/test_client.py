@@ -13,9 +13,10 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, suppress
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ import pytest
 from adder import Adder, running
 from m1.client import attempt as attempts
 from m1.client import scheduler
-from m1.client.attempt import retry_after
+from m1.client.attempt import excerpt, retry_after
 from m1.client.complete import Completion, Provider, Request, Spending, complete_all
-from m1.client.provider import split_message
+from m1.client.completion import split_message
 from m1.core.errors import UserError
 from m1.core.store import Store
 from m1.world.server import Errors, World
@@ -319,7 +320,7 @@ def test_missing_setting_is_told() -> None:
 
 
 ANSWER = {
-    "model": "served-1",
+    "model": "adder-1",
     "choices": [
         {"message": {"role": "assistant", "content": "A", "reasoning_content": "TTT"}, "finish_reason": "stop"}
     ],
@@ -339,7 +340,11 @@ class Bare(http.server.ThreadingHTTPServer):
         self.script, self.guard = script, threading.Lock()
         self.seen: list[tuple[float, str, dict[str, str], dict[str, Any]]] = []
         """Time, path, headers in lower case, and body of each request."""
+        self.sent = 0
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is no news."""
 
 
 class _BareHandler(http.server.BaseHTTPRequestHandler):
@@ -424,7 +429,8 @@ def test_requests_on_the_wire_are_what_the_provider_documents(
     tmp_path: Path, changes: dict[str, Any], path: str, fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("M1_TEST_KEY", "sk-canary")
-    with bare() as server, Store(tmp_path) as store:
+    answer = ANSWER | {"model": changes["model"]}
+    with bare(lambda number: (200, {}, answer)) as server, Store(tmp_path) as store:
         url = server.url.removesuffix("/v1") + path.removesuffix("/chat/completions")
         complete_all([Request("Q")], provider(base_url=url, api_key_env="M1_TEST_KEY", **changes), store, "test")
     [(_, asked, headers, body)] = server.seen
@@ -439,7 +445,7 @@ def test_what_is_kept_and_how_its_tokens_are_shared_out(tmp_path: Path) -> None:
         answers, spending = complete_all([Request("Q")], provider(base_url=server.url), store, "test")
         value = store.get(answers[0].key)
     assert value.keys() == {"message", "finish_reason", "usage", "seconds", "served"}
-    assert (value["served"], value["usage"]) == ("served-1", ANSWER["usage"])
+    assert (value["served"], value["usage"]) == ("adder-1", ANSWER["usage"])
     assert 0 < answers[0].seconds == value["seconds"] < 5
     assert (answers[0].thinking_tokens, answers[0].answer_tokens) == (750, 250)
     assert (spending.thinking_tokens, spending.answer_tokens, spending.completion_tokens) == (750, 250, 1000)
@@ -484,6 +490,121 @@ def test_a_pause_beyond_the_deadline_ends_the_run(tmp_path: Path) -> None:
     ):
         complete_all(REQUESTS, provider(base_url=server.url, deadline=60), store, "test")
     assert time.monotonic() - started < 30
+
+
+def test_a_pause_of_days_ends_the_run_without_a_deadline(tmp_path: Path) -> None:
+    started = time.monotonic()
+    days: Reply = (503, {"Retry-After": "864000"}, {})
+    said = r"/v1: asks to be left alone for 864,000 s, and a run waits for 3,600 s at most\. Run again later\. 9 of 40"
+    with (
+        bare(lambda number: days if number == 9 else None) as server,
+        Store(tmp_path) as store,
+        pytest.raises(UserError, match=said),
+    ):
+        complete_all(REQUESTS, provider(base_url=server.url, concurrency=1), store, "test")
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("first", [True, False])
+def test_redirects_are_not_followed_and_their_answers_not_kept(tmp_path: Path, status: int, first: bool) -> None:
+    """Neither at the beginning nor after answers; the other host would see the question."""
+    with bare() as stranger, ExitStack() as stack:
+        away: Reply = (status, {"Location": f"{stranger.url}/chat/completions"}, {})
+        server = stack.enter_context(bare(lambda number: away if first or number == 5 else None))
+        said = rf"{server.url}: HTTP {status}, a redirect to {stranger.url}/chat/completions\. It is not followed"
+        with Store(tmp_path) as store, pytest.raises(UserError, match=said):
+            complete_all(REQUESTS, provider(base_url=server.url, concurrency=1), store, "test")
+        assert (len(stranger.seen), len(server.seen)) == (0, 1 if first else 6)
+    with Store(tmp_path) as store:
+        assert len(store) == (0 if first else 5)
+
+
+def test_an_answer_of_another_model_is_refused_and_counts(tmp_path: Path) -> None:
+    settings = {"concurrency": 1, "max_tokens": 2000}
+    with bare(lambda number: (200, {}, ANSWER | {"model": "adder-2" if number == 3 else "adder-1"})) as server:
+        said = r"/v1: 'adder-2' answered, and 'adder-1' was asked; the answer is not kept.*served_as of adder"
+        with Store(tmp_path) as store, pytest.raises(UserError, match=said):
+            complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
+        with Store(tmp_path) as store, pytest.raises(UserError, match=r"at most \$0\.020\d more"):
+            complete_all(REQUESTS, provider(base_url=server.url, max_dollars=0.06, **settings), store, "test")
+    with bare(lambda number: (200, {}, ANSWER | {"model": "adder-2"})) as server, Store(tmp_path) as store:
+        assert len(store) == 3
+        chosen = provider(base_url=server.url, served_as=["adder-2"])
+        assert complete_all(REQUESTS, chosen, store, "test")[1].calls == 40
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "same"),
+    [
+        ("gpt-4o", "gpt-4o-2024-11-20", True),
+        ("gpt-4", "gpt-4-0613", True),
+        ("claude-sonnet-4-latest", "claude-sonnet-4-20250514", True),
+        ("gemini-1.5-pro", "models/gemini-1.5-pro-002", True),
+        ("gemini-2.5-flash-preview", "gemini-2.5-flash-preview-05-20", True),
+        ("deepseek/deepseek-r1", "deepseek-r1-0528", True),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-r1", True),
+        ("Pro/deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-R1", True),
+        ("llama3", "llama3:latest", True),
+        ("m", None, True),
+        ("m", "", True),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
+        ("gpt-4", "gpt-4o", False),
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-11-20", False),
+        ("gpt-4o-2024-11-20", "gpt-4o", False),
+        ("deepseek-ai/DeepSeek-R1", "other/DeepSeek-R1", False),
+        ("deepseek-r1", "deepseek-r1-distill-qwen-7b", False),
+        ("qwen2.5-7b", "qwen2.5-72b", False),
+        ("m1", "m2", False),
+    ],
+)
+def test_names_of_one_model(asked: str, served: str | None, same: bool) -> None:
+    assert provider(model=asked).is_served_by(served) == same
+    assert provider(model=asked, served_as=["x", served or ""]).is_served_by(served)
+
+
+def endless(stream: Callable[[], Iterator[bytes]], headers: dict[str, str], status: int = 200) -> type[_BareHandler]:
+    """A handler whose body has no end; what it could send before the client hung up is in ``sent`` of its server."""
+
+    class Endless(_BareHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(OSError):
+                for piece in stream():
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    with self.server.guard:
+                        self.server.sent += len(piece)
+
+    return Endless
+
+
+CHUNKED = {"Transfer-Encoding": "chunked"}
+
+
+@pytest.mark.parametrize("kind", ["answer", "error", "redirect", "compressed"])
+def test_a_body_without_end_is_not_read(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that unpacks to a gigabyte: 1 MB of it is one of zeros, a thousand times as long."""
+    monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
+    status = {"error": 500, "redirect": 302}.get(kind, 200)
+    headers = CHUNKED | {"redirect": {"Location": "/v2"}, "compressed": {"Content-Encoding": "gzip"}}.get(kind, {})
+    zeros = b"0" * (1 << 20)
+
+    def stream() -> Iterator[bytes]:
+        packer = zlib.compressobj(9, wbits=31)
+        while True:
+            yield packer.compress(zeros) + packer.flush(zlib.Z_SYNC_FLUSH) if kind == "compressed" else zeros
+
+    server = Bare(lambda number: None)
+    server.RequestHandlerClass = endless(stream, headers, status)
+    said = r"/v1: a call of model adder-1 failed 2 times, the last time with: a body of more than 33,554,432 bytes"
+    with serving(server), Store(tmp_path) as store, pytest.raises(UserError, match=said):
+        complete_all(REQUESTS, provider(base_url=server.url, max_retries=1, concurrency=1), store, "test")
+    assert server.sent < 100 << 20
 
 
 def test_the_deadline_ends_the_run_and_calls_in_flight_are_kept(tmp_path: Path) -> None:
@@ -533,6 +654,10 @@ def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: floa
     assert retry_after(headers) == seconds
 
 
+def test_what_a_server_said_can_be_printed() -> None:
+    assert excerpt({"error": "half \ud800"}).encode() == b'{"error": "half ?"}'
+
+
 def test_requests_per_minute_are_kept(tmp_path: Path) -> None:
     with bare() as server, Store(tmp_path) as store:
         complete_all(
@@ -558,17 +683,105 @@ def test_max_dollars_is_never_passed_and_what_was_paid_before_counts(tmp_path: P
     assert (spending.dollars, spending.dollars_now) == (0.404, 0.2222)
 
 
-def test_lost_answers_count_at_their_worst(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "absent",
+        None,
+        {},
+        {"input_tokens": 100, "output_tokens": 1000},
+        {"prompt_tokens": "100", "completion_tokens": "1000"},
+        {"prompt_tokens": 100, "completion_tokens": -1000},
+        {"prompt_tokens": 100, "completion_tokens": float("nan")},
+        {"prompt_tokens": True, "completion_tokens": False},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 2**63, "completion_tokens": 5},
+        [100, 1000],
+    ],
+    ids=str,
+)
+def test_max_dollars_holds_whatever_usage_is(tmp_path: Path, usage: Any) -> None:
+    """A call may cost up to 150 + 10 x 2,000 millionths of a dollar, $0.0202: four fit."""
+    answer = {name: value for name, value in ANSWER.items() if name != "usage"}
+    answer |= {} if usage == "absent" else {"usage": usage}
+    settings = {"max_tokens": 2000, "max_dollars": 0.09}
+    with bare(lambda number: (200, {}, answer)) as server:
+        for _ in range(3):
+            said = rf"\$0\.0000 are paid .* at most \$0\.080\d more .* would be passed.* kept in {tmp_path}"
+            with Store(tmp_path) as store, pytest.raises(UserError, match=said):
+                complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
+            assert len(server.seen) == 4
+        with Store(tmp_path) as store:
+            chosen = provider(base_url=server.url, **settings | {"max_dollars": 2.0})
+            _, spending = complete_all(REQUESTS, chosen, store, "test")
+    assert (spending.uncounted, spending.completion_tokens) == (40, 0)
+    assert spending.dollars == spending.dollars_at_most == pytest.approx(40 * 0.0201, rel=0.01)
+    assert "40 without countable usage ($0.80 of the sum, at most)" in str(spending)
+
+
+TORN: Reply = (200, {}, b'{"choices": [{"mess')
+
+
+@pytest.mark.parametrize("lost", [TORN, (200, {"Content-Length": "999"}, b"{"), (504, {}, {}), (524, {}, {})], ids=str)
+def test_lost_answers_count_at_their_worst_also_for_later_runs(
+    tmp_path: Path, lost: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
-    torn: Reply = (200, {}, b'{"choices": [{"mess')
     settings = {"max_tokens": 2000, "max_dollars": 0.1, "max_retries": 99, "concurrency": 1}
-    with (
-        bare(lambda n: torn if n else None) as server,
-        Store(tmp_path) as store,
-        pytest.raises(UserError, match="would be passed"),
-    ):
-        complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
-    assert len(server.seen) == 5
+    with bare(lambda n: lost if n else None) as server:
+        for _ in range(3):
+            said = r"\$0\.0101 are paid .* at most \$0\.08\d\d more .* would be passed"
+            with Store(tmp_path) as store, pytest.raises(UserError, match=said):
+                complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
+            assert len(server.seen) == 5
+
+
+def test_what_costs_nothing_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of the provider, and calls that it refuses or slows down; no journal is left."""
+    monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
+    script: dict[int, Reply] = {1: (500, {}, {}), 2: (429, {}, {}), 3: (503, {}, {}), 4: (400, {}, {})}
+    settings = {"max_tokens": 2000, "max_dollars": 0.8, "concurrency": 1}
+    with bare(script.get) as server, Store(tmp_path) as store:
+        _, spending = complete_all(REQUESTS, provider(base_url=server.url, **settings), store, "test")
+    assert (len(server.seen), spending.refused, spending.lost, spending.dollars_lost) == (43, 1, 0, 0.0)
+    assert not list(tmp_path.glob("spending-*"))
+
+
+def test_what_a_run_lost_is_in_its_spending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
+    with bare(lambda n: TORN if n in {3, 5} else None) as server, Store(tmp_path) as store:
+        chosen = provider(base_url=server.url, concurrency=1, max_tokens=2000)
+        _, spending = complete_all(REQUESTS, chosen, store, "test")
+    assert (spending.lost, spending.failures) == (2, {"no completion": 2})
+    assert spending.dollars_lost == pytest.approx(0.0402, rel=0.01)
+    assert spending.dollars == pytest.approx(40 * 0.0101)
+    assert "at most $0.04 more for 2 lost on the way" in str(spending)
+
+
+def test_odd_answers_are_named_by_question_and_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {**ANSWER, "choices": [{"message": {"content": "A\ud800"}, "finish_reason": 7}]}
+    requests = [Request(f"Q{n}", question=f"q{n}") for n in range(9)]
+    with bare(lambda n: (200, {}, odd) if n < 7 else None) as server:
+        for _ in range(2):
+            with Store(tmp_path) as store:
+                chosen = provider(base_url=server.url, concurrency=1)
+                answers, _ = complete_all(requests, chosen, store, "test")
+            assert (answers[0].answer, answers[0].finish_reason) == ("A\ufffd", "")
+            said, key = capsys.readouterr().out, requests[0].key(provider())
+            assert f"question q0 (key {key}): message.content holds NUL or half a character" in said
+            assert (
+                f"finish_reason is 7 (left out). To have it asked again: python -m m1 store forget --key {key}" in said
+            )
+            assert "so also in 2 further answers" in said
+    assert len(server.seen) == 9
+
+
+def test_a_record_that_is_no_answer_is_named(tmp_path: Path) -> None:
+    request = Request("Q", question="q7")
+    with Store(tmp_path) as store:
+        store.put(request.key(provider()), ["no", "answer"])
+        with pytest.raises(UserError, match=r"question q7 \(key \w{64}\): .*no answer.*m1 store forget --key"):
+            complete_all([request], provider(), store, "test")
 
 
 def test_spendings_add_up() -> None:

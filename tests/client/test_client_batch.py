@@ -21,6 +21,7 @@ from batch_server import KEY, BatchServer, answer, make_provider, make_requests,
 from m1.client import backlog, endpoint
 from m1.client import batch as batches
 from m1.client.attempt import is_refusal
+from m1.client.complete import complete_all
 from m1.client.endpoint import read_line
 from m1.core.errors import UserError
 from m1.core.store import Store
@@ -69,7 +70,7 @@ def test_700_calls_in_batches_of_100(store: Store, wrapped: bool, capsys: pytest
             "finish_reason": "stop",
             "usage": {"prompt_tokens": 2, "completion_tokens": 3},
             "seconds": 0.0,
-            "served": "served",
+            "served": "adder",
         }
     assert all(journal["done"] and "keys" not in journal and journal["answered"] == 100 for journal in journals(store))
     assert "700/700 calls (100%" in capsys.readouterr().out
@@ -270,6 +271,111 @@ def test_what_may_have_been_paid_for_counts_at_its_most(store: Store) -> None:
         assert sum(server.paid.values()) == 2
 
 
+def worst_of_all(server: BatchServer) -> float:
+    """Dollars of the dearest of the calls that :func:`ends_at_its_limit` makes, at the most."""
+    chosen = make_provider(server.url)
+    return max(request.most_dollars(chosen) for request in make_requests(30, chosen).values())
+
+
+def ends_at_its_limit(server: BatchServer, store: Store, dollars: float, **changes: Any) -> str:
+    """The message of a run as the steps make it, in the store's folder, that ends because of ``max_dollars``."""
+    chosen = make_provider(server.url, max_dollars=dollars, **changes)
+    with Store(store.folder) as opened, pytest.raises(UserError, match=r"below max_dollars|would be passed") as caught:
+        complete_all(list(make_requests(30, chosen).values()), chosen, opened, "test")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"input_tokens": 2, "output_tokens": 3}, {"prompt_tokens": "2"}], ids=str)
+def test_max_dollars_holds_whatever_usage_is(store: Store, usage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M1_TEST_KEY", KEY)
+    with serving(BatchServer()) as server:
+        server.usage = usage
+        worst = worst_of_all(server)
+        for _ in range(3):
+            ends_at_its_limit(server, store, worst * 5.5, batch=batch(size=2))
+            assert sum(server.paid.values()) == 5
+        ends_at_its_limit(server, store, worst * 5.5, batch=None)
+        assert server.log.count("create") == 3
+
+
+def test_what_a_batch_lost_counts_also_for_later_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M1_TEST_KEY", KEY)
+    with serving(BatchServer(lambda prompt, time: "empty")) as server:
+        worst = worst_of_all(server)
+        for _ in range(3):
+            said = ends_at_its_limit(server, store, worst * 5.5)
+            assert sum(server.paid.values()) == 5
+        assert f"at most ${worst * 5:.4f}"[:-1] in said
+
+
+def test_what_waits_in_a_batch_counts_for_live_calls(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M1_TEST_KEY", KEY)
+    with serving(BatchServer()) as server:
+        interrupted(server, store, 10, 10)
+        held = sum(journal["dollars_at_most"] for journal in journals(store))
+        said = ends_at_its_limit(server, store, held * 1.01, batch=None)
+        assert f"at most ${held:,.4f} more" in said
+        chosen = make_provider(server.url, max_dollars=held * 1.01)
+        with Store(store.folder) as opened:
+            complete_all(list(make_requests(10, chosen).values()), chosen, opened, "test")
+        assert (len(server.batches), sum(server.paid.values())) == (1, 10)
+
+
+def test_answers_of_another_model_are_refused_and_wait_there(store: Store) -> None:
+    with serving(BatchServer()) as server:
+        server.model = "subtractor"
+        provider = make_provider(server.url)
+        requests = make_requests(10, provider)
+        said = r"batch-0: 'subtractor' answered, and 'adder' was asked.* served_as of teacher.* rename .* 1 batch stays"
+        with pytest.raises(UserError, match=said):
+            run(provider, requests, store)
+        assert (len(store), [journal["done"] for journal in journals(store)]) == (0, [False])
+        run(make_provider(server.url, served_as=["subtractor"]), requests, store)
+        assert (len(store), server.paid) == (10, dict.fromkeys(requests, 1))
+
+
+def test_answers_of_another_step_s_model_wait_for_it(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(BatchServer()) as server:
+        interrupted(server, store, 5, 5)
+        (waiting,) = server.batches.values()
+        waiting["states"].extend(["completed"])
+        waiting["states"].extendleft(["completed"] * 5)
+        server.model = "subtractor"
+        other = make_provider(server.url, model="subtractor")
+        run(other, make_requests(3, other), store)
+        assert "batch-0 has answers of 'adder' to other calls" in capsys.readouterr().out
+        assert len(store) == 3
+        run(make_provider(server.url), make_requests(5, make_provider(server.url)), store)
+        assert len(store) == 8
+        assert set(server.paid.values()) == {1}
+
+
+@pytest.mark.parametrize("kind", ["upload", "create", "retrieve", "content"])
+def test_redirects_are_not_followed(store: Store, kind: str) -> None:
+    """Questions, keys and answers are between us and the provider."""
+    with serving(BatchServer()) as server, serving(BatchServer()) as stranger:
+        server.location = f"{stranger.url}/taken"
+        server.faults[kind].append(307)
+        provider = make_provider(server.url)
+        said = rf"HTTP 307, a redirect to {stranger.url}/taken\. It is not followed.* set base_url to it"
+        with pytest.raises(UserError, match=said):
+            run(provider, make_requests(10, provider), store)
+        assert (len(store), stranger.log) == (0, [])
+
+
+def test_a_file_without_end_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "SPARE_LINES", 20)
+    for content, size in ((b"\n" * 100_000, 1 << 20), (b"x" * 100_000, 50_000)):
+        monkeypatch.setattr(endpoint, "MOST_BYTES", size)
+        with serving(BatchServer()) as server:
+            server.at = lambda moment, server=server, content=content: server.files.update(  # type: ignore[misc]
+                {name: content for name in server.files if name != "file-0"}
+            )
+            provider = make_provider(server.url)
+            with pytest.raises(UserError, match=rf"{server.url}/: file file-1 has more than .* 1 batch stays"):
+                run(provider, make_requests(10, provider), Store(store.folder / str(size)))
+
+
 def test_money_runs_out_cleanly(store: Store) -> None:
     with serving(BatchServer()) as server:
         provider = make_provider(server.url, batch=batch(size=10))
@@ -437,17 +543,24 @@ def test_calls_that_wait_elsewhere_are_not_submitted_here(store: Store) -> None:
         assert other.log == []
 
 
-def test_a_batch_that_the_provider_does_not_know_is_not_paid_for_again_unasked(store: Store) -> None:
+def test_a_batch_that_the_provider_does_not_know_is_not_paid_for_again_unasked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(BatchServer()) as server:
         interrupted(server, store, 10, 10)
         server.batches.clear()
         provider = make_provider(server.url)
         requests = make_requests(10, provider)
         with pytest.raises(
-            UserError, match=r"batch-\w+\.json: the provider does not know batch batch-0.*delete this file, and its 10"
+            UserError,
+            match=r"batch-\w+\.json: the provider does not know batch batch-0.*; 10 of its calls are open.* rename ",
         ) as caught:
             run(provider, requests, store)
-        Path(str(caught.value).split(":")[0]).unlink()
+        path = Path(str(caught.value).split(":")[0])
+        held = json.loads(path.read_text())["dollars_at_most"]
+        path.rename(f"{path}.lost")
+        monkeypatch.setenv("M1_TEST_KEY", KEY)
+        assert f"at most ${held:,.4f} more" in ends_at_its_limit(server, store, held * 1.01)
         run(provider, requests, store)
         assert len(store) == 10
 

@@ -120,6 +120,29 @@ def test_the_audit_sees_who_does_not_wait(calls: ModuleType) -> None:
     assert calls.too_early([*told, event("in", 1, 2.2), event("in", 2, 2.3)], []) == 0
 
 
+# Money
+
+
+def test_max_dollars_holds_through_sigkills_between_request_and_answer(calls: ModuleType, tmp_path: Path) -> None:
+    """A call may cost $0.0804, and nobody knows what those cost that were killed: three fit below $0.25."""
+    with faulty(tmp_path, "--hang", "1") as url:
+        run = calls.Run(tmp_path, 50, url, max_dollars=0.25, timeout=60)
+        for number in range(1, 4):
+            process = run.start()
+            limit = time.monotonic() + 30
+            while run.health()["calls"] < number and process.poll() is None and time.monotonic() < limit:
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+            assert len(asked(tmp_path)) == number
+        process = run.start()
+        text = shown(process, tmp_path)
+    assert process.returncode == 1
+    assert "at most $0.24" in text
+    assert "max_dollars, 0.2500, would be passed" in text
+    assert len(asked(tmp_path)) == 3
+
+
 # What cannot work
 
 

@@ -12,8 +12,9 @@ from typing import Any, get_type_hints
 import m1
 import pytest
 import yaml
+from m1.client.ledger import SpendingJournal
 from m1.client.provider import Provider, Request
-from m1.commands.http_calls import BILL
+from m1.commands.http_calls import BILL, stored_dollars
 from m1.commands.plan import Plan, StepCost, make_plan, table, total
 from m1.commands.plan import main as plan_main
 from m1.core import records
@@ -93,6 +94,23 @@ def test_limit_of_dollars_is_held_against_all_steps_and_what_is_paid(tmp_path: P
         store.put("other", answer(served="another model"))
         store.put_many((f"more-{n}", answer(served="another model")) for n in range(999))
     assert warned(needed + 1)
+
+
+def test_what_nobody_counted_is_held_against_the_limit_at_its_most(tmp_path: Path) -> None:
+    """An answer without usage, one that was lost, and what an older release kept that is no answer."""
+    with Store(tmp_path / "store" / "teacher") as store:
+        bound = {"prompt_tokens": 10**7, "completion_tokens": 10**7}
+        store.put_many((f"uncounted-{n}", answer() | {"usage": {}, "at_most": bound}) for n in range(30))
+        store.put("odd", 5)
+        journal = SpendingJournal(store)
+        journal.in_flight["lost"] = (10**6, 10**6)
+        journal.write(journal.text())
+    provider = Provider.from_settings(load([PAPER])["teacher"], "teacher")
+    with Store(tmp_path / "store" / "teacher") as store:
+        found = stored_dollars(store, provider)
+    dear = provider.price_prompt + provider.price_completion
+    assert found == pytest.approx(30 * 10 * dear * 31 / 30 + dear, rel=0.04)
+    assert "assumed" in steps(make_plan(settings(tmp_path, base=PAPER)))["distill hard"].basis, "they measure nothing"
 
 
 def test_published_subsets_and_screens_decide_what_is_asked(tmp_path: Path) -> None:

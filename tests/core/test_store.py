@@ -24,6 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.__main__ import dispatch as command
+from m1.client.ledger import Beside, SpendingJournal, Tally
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.store import Store
@@ -634,6 +635,73 @@ def test_forget_refused(filled: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "10 sound records (9 in force), 1 taken back" in capsys.readouterr().out
     command(["store", "export", str(filled / "teacher"), str(tmp_path / "e.jsonl")])
     assert len((tmp_path / "e.jsonl").read_bytes().splitlines()) == 9
+
+
+ODD = [
+    {"finish_reason": 7},
+    {"finish_reason": ["stop"]},
+    {"served": 5},
+    {"usage": {"prompt_tokens": 2**63, "completion_tokens": 5}},
+    {"usage": {"prompt_tokens": True, "completion_tokens": True}},
+    {"usage": {"prompt_tokens": 1, "completion_tokens": float("nan")}},
+    {"usage": 5},
+    {"message": {"content": "\ud800"}, "served": "b\ud800"},
+]
+
+
+def test_stats_counts_what_older_releases_kept_as_it_came(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store(filled / "teacher") as store:
+        store.put_many((digest(100 + n), answer("odd") | odd) for n, odd in enumerate(ODD))
+        store.put(digest(200), ["no", "answer"])
+    command(["store", "stats", str(filled), "--price", "big=1,10", "--json"])
+    found = json.loads(capsys.readouterr().out)["models"]
+    rows = {row["model"]: row for row in found if row["store"] == "teacher"}
+    assert rows["big"]["records"] == 8 + 6
+    assert (rows["big"]["uncounted"], rows["big"]["prompt_tokens"]) == (4, 1000)
+    assert rows["big"]["finish"] == {"stop": 12, "none": 2}
+    assert rows[""]["finish"] == {"stop": 1, "no answer": 1}
+    assert rows["b\ufffd"]["records"] == 1
+    command(["store", "stats", str(filled)])
+    assert "no answer 1" in capsys.readouterr().out
+    command(["store", "export", str(filled / "teacher"), str(filled / "e.jsonl"), "--model", "big", "--skip-refused"])
+
+
+def test_stats_tells_calls_without_an_answer(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store(filled / "teacher") as store:
+        journal = SpendingJournal(store)
+        journal.in_flight |= {digest("lost"): (70, 900), digest(0): (1, 1)}
+        journal.write(journal.text())
+    command(["store", "stats", str(filled), "--json"])
+    fact = json.loads(capsys.readouterr().out)["stores"][str(filled / "teacher")]
+    assert fact["lost"] == {"calls": 1, "prompt_tokens": 70, "completion_tokens": 900}
+    command(["store", "stats", str(filled)])
+    assert "1 calls lost on the way, at most 70 + 900 tokens (prompt, completion)" in capsys.readouterr().out
+
+
+def test_forget_one_key_and_what_it_cost_stays(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = filled / "teacher"
+    before = {path.name: path.read_bytes() for path in teacher.glob("*.jsonl")}
+    uncounted = answer("uncounted") | {"usage": None, "at_most": {"prompt_tokens": 70, "completion_tokens": 900}}
+    with Store(teacher) as store:
+        store.put(digest("uncounted"), uncounted)
+    command(["store", "forget", "--key", digest(3), "--key", digest("uncounted"), str(filled)])
+    assert f"{teacher}: 2 records taken back; they are asked again when needed" in capsys.readouterr().out
+    assert all((teacher / name).read_bytes() == content for name, content in before.items())
+    with Store(teacher) as store:
+        assert set(store) == {digest(n) for n in range(10)} - {digest(3)}
+        beside, _ = Beside.read(store)
+        assert (beside.taken_back, beside.lost) == (Tally(1, 100, 50), Tally(1, 70, 900))
+        store.put(digest(3), answer("anew"))
+        assert store.get(digest(3)) == answer("anew")
+        assert Beside.read(store)[0] == beside
+    with pytest.raises(UserError, match=f"no record of key {digest('typo')}"):
+        command(["store", "forget", "--key", digest("typo"), str(filled)])
+
+
+def test_what_to_forget_must_be_said(filled: Path) -> None:
+    for choice in ([], ["--refused", "--key", digest(3)]):
+        with pytest.raises(SystemExit):
+            command(["store", "forget", *choice, str(filled)])
 
 
 @pytest.mark.parametrize("action", [["stats"], ["verify"], ["forget", "--refused"]])

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from adder import Adder, addition, running
-from m1.client.complete import Completion
+from m1.client.complete import Completion, Provider, Request
 from m1.core import records
 from m1.core.draws import permutation
 from m1.core.errors import UserError
 from m1.core.records import LETTERS, Question, Trace
+from m1.core.store import Store
 from m1.distill import draw, traces
 from m1.distill.traces import teacher_prompt
 from m1.world.facts import make_facts, save_facts
@@ -132,6 +133,38 @@ def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
         "truncated",
     ]
     assert manifest["counts"]["verdicts"] == {"correct": 0, "incorrect": 0, "no_answer": 0, "truncated": 5, "failed": 1}
+
+
+def test_a_store_with_odd_answers_of_an_older_release_heals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It kept them as they came, and then could not write the traces."""
+    questions = [addition(n) for n in range(8)]
+    records.write(tmp_path / "questions.parquet", questions, Question)
+    right = {"content": "\\boxed{B}", "reasoning_content": "so"}
+    kept = {"message": right, "finish_reason": "stop", "seconds": 1.0, "served": "m"}
+    kept |= {"usage": {"prompt_tokens": 10, "completion_tokens": 20}}
+    odd: list[dict[str, Any]] = [
+        {"message": right | {"content": "\ud800 \\boxed{B}"}},
+        {"message": right | {"reasoning_content": "\udc00"}},
+        {"finish_reason": 7},
+        {"finish_reason": ["stop"]},
+        {"usage": {"prompt_tokens": 2**63, "completion_tokens": 20}},
+        {"usage": {"prompt_tokens": True, "completion_tokens": True}},
+        {"served": 5},
+        {},
+    ]
+    provider = Provider.from_settings(SETTINGS, "teacher")
+    keys = [Request(teacher_prompt(question)).key(provider) for question in questions]
+    with Store(tmp_path / "store") as store:
+        store.put_many((key, kept | change) for key, change in zip(keys, odd))
+    correct, dropped, manifest = distill(tmp_path, SETTINGS)
+    assert ([trace.question_id for trace in correct], dropped) == ([question.id for question in questions], [])
+    assert [trace.prompt_tokens for trace in correct] == [10, 10, 10, 10, 0, 0, 10, 10]
+    assert correct[0].answer == "\ufffd \\boxed{B}"
+    assert (manifest["spending"]["uncounted"], manifest["spending"]["calls_made"]) == (2, 0)
+    assert manifest["spending"]["dollars"] == pytest.approx(sum(trace.dollars for trace in correct), abs=1e-5)
+    said = capsys.readouterr().out
+    assert f"question {questions[0].id} (key {keys[0]})" in said
+    assert f"question {questions[2].id} (key {keys[2]}): finish_reason is 7 (left out)" in said
 
 
 def completion(thinking: str, answer: str, finish: str) -> Completion:

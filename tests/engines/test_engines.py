@@ -167,6 +167,15 @@ REFUSED: dict[str, tuple[Callable[[Server], object], dict[str, Any], str]] = {
                                   "token id 900 is beyond"),
     "an early end": (lambda s: setattr(s, "change", lambda c: c.update(token_ids=[5, 6])), {},
                      r"ended after 2 of 30 tokens.*\(6,\)"),
+    **{
+        f"a redirect {status}": (
+            lambda s, status=status: s.answers.extend([None, (status, "", {"Location": "http://elsewhere/v1"})]), {},
+            f"HTTP {status}, a redirect to http://elsewhere/v1, which is not followed. Correct serve.options",
+        ) for status in (301, 302, 303, 307, 308)
+    },
+    "an answer without end": (
+        lambda s: s.answers.extend([None, *[(200, "0" * (openai.MOST_BYTES + 9), {})] * 3]), {},
+        "after 3 attempts.*an answer of more than 33,554,432 bytes"),
     "a short context": (lambda s: s.models[0].update(max_model_len=20), {}, "exceed the 20 positions"),
     "a key that is not set": (lambda s: None, {"api_key_env": "M1_NO_SUCH_KEY"}, "M1_NO_SUCH_KEY is not set"),
     "no URL": (lambda s: None, {"base_url": "localhost:30000"}, "is no URL"),

@@ -36,6 +36,31 @@ def test_steps_and_their_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "40 calls, 2,600 tokens, $1.00" in capsys.readouterr().out
 
 
+def test_what_nobody_counted_is_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Manifests of older releases do not have it."""
+    more = {"uncounted": 4, "dollars_at_most": 0.125, "lost": 2, "dollars_lost": 0.5}
+    for name, spending_ in (("old", ONE), ("new", ONE | more)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"spending": spending_}))
+    spending.main(
+        [
+            "--manifests",
+            *[str(tmp_path / f"{name}.json") for name in ("old", "new")],
+            "--output",
+            str(tmp_path / "s.csv"),
+        ]
+    )
+    with open(tmp_path / "s.csv", newline="", encoding="utf-8") as lines:
+        old, new, total = csv.DictReader(lines)
+    assert [row["dollars_at_most"] for row in (old, new, total)] == ["", "0.1250", "0.1250"]
+    assert (old["uncounted"], new["uncounted"], total["dollars"], total["dollars_lost"]) == (
+        "",
+        "4",
+        "0.5000",
+        "0.5000",
+    )
+    assert "$0.50 ($0.12 of it, and $0.50 more, at most)" in capsys.readouterr().out
+
+
 def test_a_manifest_of_another_kind() -> None:
     with pytest.raises(UserError, match=r"manifest of distill hard: no calls, prompt_tokens"):
         spending.spending_table({"distill hard": {"counts": {}}})

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import openai
+from m1.client.attempt import open_client
 from m1.client.batch import complete_by_batch
 from m1.client.provider import Provider, Request
 from m1.core.progress import Progress
@@ -44,6 +44,8 @@ class BatchServer(ThreadingHTTPServer):
         faults: what goes wrong with the next requests of a kind (``upload``, ``create``, ``list``, ``retrieve``,
             ``content``): a status, ``html`` or ``error`` (both with status 200), ``cut`` (half of the body), ``short``
             (half of the lines), ``lost`` (done, but the answer does not arrive).
+        usage, model: what each answer says that it used, and who made it.
+        location: where a status of 300 to 399 leads.
         at: called with the moment: ``uploaded``, ``created``, ``polled``, ``downloading``, before the answer leaves.
         log: what was asked, in turn.
         paid: custom ids that were answered.
@@ -54,6 +56,9 @@ class BatchServer(ThreadingHTTPServer):
     def __init__(self, line: Line = lambda prompt, time: "ok", ends: Sequence[str] = (), wrapped: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.line, self.ends, self.wrapped = line, deque(ends), wrapped
+        self.usage: Any = {"prompt_tokens": 2, "completion_tokens": 3}
+        self.model = "adder"
+        self.location: str | None = None
         self.faults: dict[str, deque[int | str]] = defaultdict(deque)
         self.at: Callable[[str], None] = lambda moment: None
         self.log: list[str] = []
@@ -94,9 +99,9 @@ class BatchServer(ThreadingHTTPServer):
                     "finish_reason": "stop",
                 }
                 body = {
-                    "model": "served",
+                    "model": self.model,
                     "choices": [choice] if outcome == "ok" else [],
-                    "usage": {"prompt_tokens": 2, "completion_tokens": 3},
+                    "usage": self.usage,
                 }
                 entry: dict[str, Any] = {
                     "custom_id": key,
@@ -271,6 +276,8 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, status: int, body: bytes, kind: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
+        if 300 <= status < 400:
+            self.send_header("Location", self.server.location or "/")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -321,9 +328,7 @@ def run(
             async def keep(items: Sequence[tuple[str, dict[str, Any]]]) -> None:
                 store.put_many(items)
 
-            async with openai.AsyncOpenAI(
-                api_key=key, base_url=provider.base_url, max_retries=0, timeout=provider.timeout
-            ) as client:
+            async with open_client(provider, provider.base_url or "", key) as client:
                 return await complete_by_batch(
                     client, provider, missing, keep, store.folder / "batches", progress, room
                 )

@@ -13,17 +13,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from m1.client.provider import Provider, Request
+from m1.client.completion import completion_value
+from m1.client.provider import Provider, Request, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import httpx2
     import openai
 
 CONNECT_SECONDS = 5.0
 """For a connection, TLS included."""
+MOST_BYTES = 32 << 20
+"""Of a body: a hundred times what the longest answer has, its log-probabilities aside."""
+GATEWAY_TIMEOUTS = (504, 524)
 SECRET = 8
 """Characters of a key, at least. What is shorter is a placeholder such as "EMPTY", which may be a word of an answer."""
+_MAY_BE_BILLED = {"reset", "timeout", "no completion", "too long", "other model"}
+_TOO_LONG = f"a body of more than {MOST_BYTES:,} bytes"
 _CONTENT_FILTER = re.compile(
     "content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.ASCII | re.IGNORECASE
 )
@@ -34,17 +41,23 @@ class Failure:
     """An attempt without an answer."""
 
     kind: str
-    """``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without one), ``refused`` (for
-    what is asked), ``5xx``, or the status."""
+    """``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without one), ``too long`` (a
+    body), ``other model`` (a 200 of another one), ``refused`` (for what is asked), ``5xx``, or the status."""
     found: str
     status: int = 0
     wait: float | None = None
     """Seconds that the provider asks to be left alone."""
 
+    @property
+    def may_be_billed(self) -> bool:
+        """Whether an answer may have been made that did not arrive: a gateway that waited in vain knows nothing."""
+        return self.kind in _MAY_BE_BILLED or self.status in GATEWAY_TIMEOUTS
+
 
 @asynccontextmanager
 async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    """The client of the openai package, without retries of its own.
+    """The client of the openai package, without retries of its own. It follows no redirect, which would take the key or
+    the question elsewhere, and reads no body beyond :data:`MOST_BYTES`.
 
     Each call has its own connection (half a millisecond): HTTP/1.1 matches answers to requests by their order alone, so
     that on a kept one, a proxy that sends something twice makes every later answer another question's.
@@ -55,12 +68,30 @@ async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncI
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
     # A server of our own is on the loopback, where a proxy of the environment must not stand between.
     remote = provider.serve is None
-    http_client = openai.DefaultAsyncHttpxClient(limits=limits, trust_env=remote, verify=remote)
+    hooks = {"response": [_read_bounded]}
+    http_client = openai.DefaultAsyncHttpxClient(
+        limits=limits, trust_env=remote, verify=remote, follow_redirects=False, event_hooks=hooks
+    )
     timeout = openai.Timeout(provider.timeout, connect=min(provider.timeout, CONNECT_SECONDS), pool=None)
     async with openai.AsyncOpenAI(
         api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client
     ) as client:
         yield client
+
+
+async def _read_bounded(response: httpx2.Response) -> None:
+    """Read a body, but not one that is too long; the decoded one counts. A stream that is read by pieces is left."""
+    import httpx2
+
+    if response.is_success and response.request.headers.get("x-stainless-raw-response") == "stream":
+        return
+    pieces, size = [], 0
+    async for piece in response.aiter_bytes():
+        size += len(piece)
+        if size > MOST_BYTES:
+            raise httpx2.RemoteProtocolError(_TOO_LONG)
+        pieces.append(piece)
+    response._content = b"".join(pieces)  # what aread() would keep
 
 
 async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Request) -> dict[str, Any] | Failure:
@@ -83,22 +114,27 @@ async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Reque
     except (openai.APIConnectionError, TimeoutError) as error:
         cause = error.__cause__
         found = excerpt(str(cause) or type(cause).__name__, key)
+        if found == _TOO_LONG:
+            return Failure("too long", f"{found}, which is no answer's")
         if isinstance(cause, (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)):
             return Failure("connection", f"no connection ({found})")
         if isinstance(error, (openai.APITimeoutError, TimeoutError)):
             return Failure("timeout", f"no answer within {provider.timeout:g} s")
         return Failure("reset", f"the connection broke ({found})")
-    return _read(response.content, key, time.monotonic() - began)
+    outcome = _read(response.content, key, time.monotonic() - began, request.most_tokens(provider))
+    if isinstance(outcome, dict) and not provider.is_served_by(outcome["served"]):
+        return Failure("other model", provider.other_model(excerpt(outcome["served"])), 200)
+    return outcome
 
 
-def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
+def _read(content: bytes, key: str, seconds: float, at_most: Tokens) -> dict[str, Any] | Failure:
     """What the store keeps of a 200; its content type does not matter, since a completion is paid for under any."""
     content = content.replace(key.encode(), b"***") if key else content
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
         body = None
-    if value := completion_value(body, seconds):
+    if value := completion_value(body, seconds, at_most):
         return value
     error = isinstance(body, dict) and body.get("error")
     filtered = error and _CONTENT_FILTER.search(content.decode("utf-8", "replace"))
@@ -106,26 +142,8 @@ def _read(content: bytes, key: str, seconds: float) -> dict[str, Any] | Failure:
     return Failure(kind, f"HTTP 200 without a completion: {excerpt(content, key)}", 200)
 
 
-def completion_value(body: Any, seconds: float) -> dict[str, Any] | None:
-    """What the store keeps of the body of a 200 after so many seconds (0.0: nobody knows); None without completion."""
-    try:
-        choice = body["choices"][0]
-        message, usage = dict(choice["message"]), body.get("usage")
-        if body.get("error") or choice.get("error") or not isinstance(message.get("content") or "", str):
-            return None
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None
-    return {
-        "message": message,
-        "finish_reason": choice.get("finish_reason"),
-        "usage": usage if isinstance(usage, dict) else None,
-        "seconds": round(seconds, 3),
-        "served": body.get("model"),
-    }
-
-
 def _failure(status: int, headers: Mapping[str, str], content: bytes, key: str) -> Failure:
-    found = f"HTTP {status}: {excerpt(content, key)}"
+    found = describe(status, headers, content, key)
     if is_refusal(status, content.decode("utf-8", "replace")):
         kind = "refused"
     elif status == 429 and b"insufficient_quota" in content:
@@ -133,6 +151,13 @@ def _failure(status: int, headers: Mapping[str, str], content: bytes, key: str) 
     else:
         kind = "5xx" if status >= 500 else str(status)
     return Failure(kind, found, status, retry_after(headers))
+
+
+def describe(status: int, headers: Mapping[str, str], content: bytes, key: str = "") -> str:
+    """A status that is no success, and what came with it, without the key."""
+    if 300 <= status < 400 and (place := headers.get("location")):
+        return f"HTTP {status}, a redirect to {excerpt(place, key)}"
+    return f"HTTP {status}: {excerpt(content, key)}"
 
 
 def is_refusal(status: int, text: str) -> bool:
@@ -165,4 +190,5 @@ def excerpt(said: Any, key: str = "") -> str:
     if isinstance(said, bytes):
         said = said.decode("utf-8", "replace")
     text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    text = text.encode("utf-8", "replace").decode()  # half a character cannot be printed
     return " ".join((text.replace(key, "***") if key else text).split())[:300] or "(empty)"

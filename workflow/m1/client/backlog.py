@@ -6,7 +6,6 @@ The batches under way have a journal each in the store's folder, which outlives 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -14,14 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from m1.client.provider import Provider, Request
+from m1.client.ledger import Ledger, write_durably
+from m1.client.provider import Provider, Request, Tokens
 from m1.core.errors import UserError
-from m1.core.files import read_json, replacing, sync_folder
+from m1.core.files import read_json
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MAX_BYTES = 100_000_000
 """Bytes of one input file; providers take 100 MB to 1 GB."""
 PATTERN = "batch-*.json"
+GIVEN_UP = ".lost"
+"""What a person adds to the name of a journal to have its calls submitted again."""
 _JOURNALLED = ("mark", "base_url", "input_file", "id", "submitted", "dollars_at_most", "keys")
 
 
@@ -57,17 +59,14 @@ class SubmittedBatch:
     def path(self, folder: Path) -> Path:
         return folder / f"batch-{self.mark[:16]}.json"
 
-    def write(self, folder: Path, done: Mapping[str, int] | None = None) -> None:
-        """Write the journal so that it survives a power cut; ``done`` counts what is in the store of all the batch."""
+    def write(self, folder: Path, done: Mapping[str, float] | None = None) -> None:
+        """Write the journal so that it survives a power cut; ``done`` counts what is in the store of all the batch, and
+        has ``dollars_lost``, which the calls of it that got lost may have cost."""
         journal = {name: getattr(self, name) for name in _JOURNALLED} | {"count": len(self.keys)}
         if done is not None:
             del journal["keys"]
             journal |= {"status": self.status, **done}
-        with replacing(self.path(folder)) as partial, open(partial, "w", encoding="utf-8") as stream:
-            json.dump(journal | {"done": done is not None}, stream, indent=2)
-            stream.flush()
-            os.fsync(stream.fileno())
-        sync_folder(folder)
+        write_durably(self.path(folder), json.dumps(journal | {"done": done is not None}, indent=2))
 
     @classmethod
     def read(cls, path: Path) -> SubmittedBatch | None:
@@ -80,13 +79,40 @@ class SubmittedBatch:
             raise UserError(f"{path}: not a journal of a batch. {remedy}") from None
 
 
+def give_up(path: Path) -> str:
+    """How to have the calls of a batch submitted again."""
+    return f"To pay for them again, rename {path} to {path.name}{GIVEN_UP}; max_dollars goes on counting it."
+
+
+def batch_dollars(folder: Path, provider: Provider, base_url: str) -> float:
+    """Dollars of the batches in a folder, at the most, that no answer in the store stands for: what got lost, or was
+    given up; and what is still under way, unless :class:`Backlog` will count it itself."""
+    total = 0.0
+    for path in folder.glob(PATTERN):
+        if batch := SubmittedBatch.read(path):
+            counted = provider.batch is not None and batch.base_url.rstrip("/") == base_url.rstrip("/")
+            total += 0.0 if counted else batch.dollars_at_most
+        else:
+            total += read_json(path).get("dollars_lost", 0.0)
+    for path in folder.glob(PATTERN + GIVEN_UP):
+        if batch := SubmittedBatch.read(path):
+            total += batch.dollars_at_most
+    return total
+
+
 class Backlog:
     """What is left to do of the ``missing`` calls (key to request), for ``room`` dollars at most; None for no limit."""
 
-    def __init__(self, provider: Provider, missing: Mapping[str, Request], room: float | None) -> None:
+    def __init__(
+        self, provider: Provider, missing: Mapping[str, Request], room: float | None, ledger: Ledger | None
+    ) -> None:
         assert provider.batch
+        self.ledger = ledger
         self.provider, self.settings, self.missing, self.room = provider, provider.batch, missing, room
         self.dollars = 0.0
+        """Of answers that came now."""
+        self.most_tokens = max((one.most_tokens(provider) for one in missing.values()), default=(0, 0))
+        """Of any call."""
         self.waiting = set(missing)
         """Calls neither answered nor refused."""
         self.queue: deque[str] = deque()
@@ -99,11 +125,14 @@ class Backlog:
         """Key of each refused call to what the store keeps of it."""
         self.started = time.monotonic()
 
-    def spend(self, reserved: float, dollars: float = 0.0) -> None:
-        """Take dollars from the room: ``reserved`` may have been spent, ``dollars`` were."""
-        self.dollars += dollars
+    def spend(self, dollars: float) -> None:
+        """Take dollars from the room."""
         if self.room is not None:
-            self.room -= reserved + dollars
+            self.room -= dollars
+
+    def bound(self, key: str) -> Tokens:
+        """Tokens that a call may have used; one of another step as the dearest of this one."""
+        return self.missing[key].most_tokens(self.provider) if key in self.missing else self.most_tokens
 
     def take(self) -> tuple[dict[str, bytes], float]:
         """The next batch, key to line, and its worst price: as many as size, bytes and money allow; none while money is
@@ -124,7 +153,9 @@ class Backlog:
                     return {}, 0.0
                 if lines:
                     break
-                found = f"the next call may cost ${worst:,.4f}, and ${max(room, 0.0):,.4f} is left below max_dollars"
+                left = f"${max(room, 0.0):,.4f} is left below max_dollars"
+                told = f" ({self.ledger})" if self.ledger else ""
+                found = f"the next call may cost ${worst:,.4f}, and {left}{told}"
                 raise UserError(f"{self.provider.name}: {found}. Raise max_dollars and run again.")
             if len(lines) == self.settings["size"] or (lines and size + len(line) > MAX_BYTES):
                 break

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1.client.attempt import excerpt, is_passing, is_refusal
-from m1.client.backlog import PATTERN, Backlog, SubmittedBatch
+from m1.client.backlog import PATTERN, Backlog, SubmittedBatch, give_up
+from m1.client.completion import Completion
 from m1.client.endpoint import NO_COMPLETION, BatchEndpoint, read_line, reasons
-from m1.client.provider import Completion
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.progress import Progress, say
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
     from m1.client.complete import CallRun
+    from m1.client.ledger import Ledger
     from m1.client.provider import Provider, Request
 
 CHUNK = 200
@@ -63,7 +64,7 @@ async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
                 run.count(key, value)
 
     folder, room, failures = run.store.folder / "batches", run.ledger.room, run.failures
-    made = complete_by_batch(client, run.provider, run.missing, keep, folder, run.progress, room)
+    made = complete_by_batch(client, run.provider, run.missing, keep, folder, run.progress, room, run.ledger)
     try:
         async with asyncio.timeout(run.provider.deadline):
             failures.refused = await made
@@ -85,6 +86,7 @@ async def complete_by_batch(
     folder: Path,
     progress: Progress,
     room: float | None = None,
+    ledger: Ledger | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Make calls by batches, hand each answer to ``keep``, and return the refused calls: key to what the store keeps.
 
@@ -99,12 +101,13 @@ async def complete_by_batch(
         folder: where the journals are.
         room: dollars that may still be spent; None for no limit. A batch is submitted only if its worst case fits
             beside those of the batches that are under way.
+        ledger: is told of calls that got lost in a batch, and tells what is paid.
 
     Raises:
         UserError: the key is wrong, the model unknown, the money used up; a batch was cancelled, is unknown or invalid;
             calls failed in every round; the provider does not answer. Batches stay there for the next run.
     """
-    backlog, endpoint = Backlog(provider, missing, room), BatchEndpoint(client, provider)
+    backlog, endpoint = Backlog(provider, missing, room, ledger), BatchEndpoint(client, provider)
     try:
         await _Rounds(_Collector(backlog, endpoint, keep, folder, progress)).run()
     except UserError as error:
@@ -143,10 +146,10 @@ class _Collector:
         unanswered, answered = _Unanswered(), 0
         chunk: dict[str, dict[str, Any]] = {}
         for file_id in filter(None, [found.output_file_id, found.error_file_id]):
-            async for line in self.endpoint.lines(file_id):
+            async for line in self.endpoint.lines(file_id, len(batch.keys)):
                 answered += file_id == found.output_file_id
                 try:
-                    key, status, value = read_line(line)
+                    key, status, value = read_line(line, self.backlog.bound)
                 except (ValueError, KeyError, TypeError, AttributeError):
                     unanswered.unreadable += 1
                     continue
@@ -154,8 +157,11 @@ class _Collector:
                     continue
                 if isinstance(value, str):
                     self._note(batch, unanswered, key, status, value)
-                else:
-                    chunk[key] = value
+                    continue
+                if not self.backlog.provider.is_served_by(value["served"]):
+                    await self._keep(batch, chunk)
+                    raise self._other_model(batch, excerpt(value["served"]), ours=key in self.backlog.missing)
+                chunk[key] = value
                 if len(chunk) == CHUNK:
                     await self._keep(batch, chunk)
         await self._keep(batch, chunk)
@@ -164,12 +170,34 @@ class _Collector:
             raise ValueError(f"batch {batch.id} has {batch.answered:,} answers, and its files hold {answered:,} lines")
         self.backlog.open_batches.remove(batch)
         settled = len(batch.keys) - len(batch.pending)
-        batch.write(self.folder, {"answered": settled - batch.refused, "refused": batch.refused})
+        dollars_lost = self._count_lost(batch, batch.pending - unanswered.free)
+        done = {"answered": settled - batch.refused, "refused": batch.refused, "dollars_lost": dollars_lost}
+        batch.write(self.folder, done)
         state = f"batch {batch.id} {batch.status} after {(time.time() - batch.submitted) / 60:.0f} min"
-        done = f"{settled:,} of {len(batch.keys):,} calls done, {batch.refused:,} of them refused"
+        calls_done = f"{settled:,} of {len(batch.keys):,} calls done, {batch.refused:,} of them refused"
         left_out = f"; {unanswered.unreadable:,} lines that cannot be read left out" if unanswered.unreadable else ""
-        say(self.progress.title, f"{state}: {done}{left_out}")
+        say(self.progress.title, f"{state}: {calls_done}{left_out}")
         self._sort_out(batch, found, unanswered)
+
+    def _other_model(self, batch: SubmittedBatch, served: str, ours: bool) -> UserError:
+        """Where another model answered than that of the settings; the batch stays open, since it is paid for."""
+        place = f"{self.endpoint.base_url}: batch {batch.id}"
+        if not ours:
+            return UserError(f"{place} has answers of {served!r} to other calls; they wait for the run that asks them")
+        found = self.backlog.provider.other_model(served)
+        return UserError(f"{place}: {found} {give_up(batch.path(self.folder))}")
+
+    def _count_lost(self, batch: SubmittedBatch, keys: set[str]) -> float:
+        """Take into account what calls of an ended batch may have cost that got lost: dollars, at the most."""
+        if batch.status == "failed" or not keys:
+            return 0.0
+        backlog = self.backlog
+        dollars = sum(backlog.provider.dollars(*backlog.bound(key)) for key in keys)
+        dollars = round(min(dollars, batch.dollars_at_most), 6)
+        backlog.spend(dollars)
+        if backlog.ledger:
+            backlog.ledger.lose(dollars, len(keys))
+        return dollars
 
     def _note(self, batch: SubmittedBatch, unanswered: _Unanswered, key: str, status: int, found: str) -> None:
         """Sort out a call without an answer."""
@@ -195,10 +223,9 @@ class _Collector:
         await self.keep(list(chunk.items()))
         backlog = self.backlog
         for key, value in chunk.items():
-            backlog.spend(0.0, Completion.from_value(key, value).dollars(backlog.provider))
-            if value["usage"] is None and key in backlog.missing:
-                # Nobody knows what it cost; the limit of dollars is to hold.
-                backlog.spend(backlog.missing[key].most_dollars(backlog.provider))
+            cost = Completion.from_value(key, value).dollars(backlog.provider)
+            backlog.dollars += cost
+            backlog.spend(cost)
         self.progress.advance(len(backlog.waiting & chunk.keys()), backlog.note(self.endpoint.trouble))
         batch.pending -= chunk.keys()
         backlog.waiting -= chunk.keys()
@@ -211,8 +238,6 @@ class _Collector:
         due = (batch.pending & backlog.waiting).difference(*(other.pending for other in backlog.open_batches))
         otherwise = reason or f"nothing ({batch.status})"
         rest = {key: unanswered.passing.get(key) or otherwise for key in batch.keys if key in due}
-        if batch.status != "failed":  # what got lost may have been paid for, and the limit of dollars is to hold
-            backlog.spend(sum(backlog.missing[key].most_dollars(provider) for key in due - unanswered.free))
         if codes & _LIMITS and backlog.open_batches:
             backlog.most_open = len(backlog.open_batches)
             backlog.queue.extendleft(reversed(rest))
@@ -281,7 +306,7 @@ class _Rounds:
             elif ours:
                 raise UserError(
                     f"{path}: {len(ours):,} of the calls wait in batch {batch.id} at {batch.base_url}, not at "
-                    f"{endpoint.base_url}. Set base_url back to fetch them, or delete this file to pay for them again."
+                    f"{endpoint.base_url}. Set base_url back to fetch them. {give_up(path)}"
                 )
         if submitted:
             say(self.progress.title, f"{len(submitted):,} calls were submitted before; their batches are taken up")
@@ -309,10 +334,10 @@ class _Rounds:
                 await self.collector.collect(batch, found)
         except openai.NotFoundError as error:
             found_instead = self.endpoint.mask(excerpt(error.response.text))
+            journal, pending = batch.path(self.folder), f"{len(batch.pending):,} of its calls are open"
             raise UserError(
-                f"{batch.path(self.folder)}: the provider does not know batch {batch.id}, or has deleted its files "
-                f"({found_instead}). Use the key of the account that submitted it; or delete this file, and its "
-                f"{len(batch.pending):,} calls are paid for again."
+                f"{journal}: the provider does not know batch {batch.id}, or has deleted its files ({found_instead}); "
+                f"{pending}. Use the key of the account that submitted it. {give_up(journal)}"
             ) from None
 
     async def _submit(self) -> None:

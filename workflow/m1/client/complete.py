@@ -6,17 +6,19 @@ import json
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from m1.client.attempt import open_client
+from m1.client.backlog import batch_dollars
 from m1.client.batch import make_batches
+from m1.client.completion import REFUSED, Completion, forget_remedy, name_call, stored_completion
 from m1.client.failures import FailurePolicy
-from m1.client.provider import REFUSED, Completion, Ledger, Provider, Request, Spending
+from m1.client.ledger import Ledger, Spending, SpendingJournal
+from m1.client.provider import Provider, Request, Tokens
 from m1.client.scheduler import CallScheduler
 from m1.client.serving import running_server
 from m1.core.errors import UserError
@@ -26,11 +28,16 @@ from m1.core.store import Store
 __all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "add_call_arguments", "complete_all"]
 
 
+Item = TypeVar("Item")
+ODD_SHOWN = 5
+"""Answers with something odd in them that are named one by one."""
+
+
 class Answers(Sequence[Completion]):
     """Completions in the order of their requests, read from the store one by one: all may not fit into memory."""
 
-    def __init__(self, keys: Sequence[str], store: Store) -> None:
-        self._keys, self._store = keys, store
+    def __init__(self, keys: Sequence[str], store: Store, provider: Provider, wanted: Mapping[str, Request]) -> None:
+        self._keys, self._store, self._provider, self._wanted = keys, store, provider, wanted
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -39,7 +46,7 @@ class Answers(Sequence[Completion]):
         if isinstance(index, slice):
             return [self[place] for place in range(len(self))[index]]
         key = self._keys[index]
-        return Completion.from_value(key, self._store.get(key))
+        return stored_completion(self._store, key, self._provider, self._wanted[key])
 
 
 def add_call_arguments(parser: argparse.ArgumentParser, name: str, note: str = "", by: str = "") -> None:
@@ -71,7 +78,7 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
     keys = [request.key(provider) for request in requests]
     wanted = dict(zip(keys, requests))
     new: set[str] = set()
-    failures: Counter[str] = Counter()
+    of_the_run: dict[str, Any] = {}
     if any(key not in store for key in wanted):
         api_key = _api_key(provider)
         with store.lock():
@@ -81,8 +88,25 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
                 with own or nullcontext(provider.base_url or "") as base_url:
                     run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
                     asyncio.run(run.make_calls())
-                new, failures = set(missing), run.failures.counts
-    return Answers(keys, store), Spending.from_store(wanted, new, failures, provider, store)
+                new, of_the_run = set(missing), run.totals
+    distinct = Answers(list(wanted), store, provider, wanted)
+    spending = Spending.of(_telling_odd(distinct, wanted, store, title), new, provider, **of_the_run)
+    return Answers(keys, store, provider, wanted), spending
+
+
+def _telling_odd(
+    completions: Iterable[Completion], wanted: Mapping[str, Request], store: Store, title: str
+) -> Iterator[Completion]:
+    """Pass answers on, and say which hold what no answer has."""
+    count = 0
+    for completion in completions:
+        count += bool(completion.odd)
+        if completion.odd and count <= ODD_SHOWN:
+            key, found = completion.key, "; ".join(completion.odd[:ODD_SHOWN])
+            say(title, f"{name_call(key, wanted[key])}: {found}. {forget_remedy(store, key)}")
+        yield completion
+    if count > ODD_SHOWN:
+        say(title, f"so also in {count - ODD_SHOWN:,} further answers")
 
 
 def _api_key(provider: Provider) -> str:
@@ -97,17 +121,17 @@ def _api_key(provider: Provider) -> str:
     return key
 
 
-class StoreWriter:
-    """Keeps values in a thread, since a disk takes milliseconds; what comes meanwhile shares the next write."""
+class GroupWriter(Generic[Item]):
+    """Writes in a thread, since a disk takes milliseconds; one at a time, and what comes meanwhile shares the next."""
 
-    def __init__(self, store: Store, thread: ThreadPoolExecutor) -> None:
-        self._store, self._thread = store, thread
-        self._gathered: list[tuple[str, dict[str, Any]]] = []
+    def __init__(self, write: Callable[[list[Item]], None], thread: ThreadPoolExecutor) -> None:
+        self._write_all, self._thread = write, thread
+        self._gathered: list[Item] = []
         self._now: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
 
-    async def keep(self, items: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Return when the values are on the disk (errors as by :meth:`m1.core.store.Store.put_many`)."""
+    async def keep(self, items: Sequence[Item]) -> None:
+        """Return when the items are on the disk; raises what the writing does."""
         self._gathered.extend(items)
         if self._next is None:
             self._next = asyncio.create_task(self._write(self._now))
@@ -118,7 +142,7 @@ class StoreWriter:
             await asyncio.wait([before])
         self._now, self._next = self._next, None
         items, self._gathered = self._gathered, []
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.put_many, items)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._write_all, items)
 
 
 @contextmanager
@@ -153,7 +177,9 @@ class CallRun:
     missing: Mapping[str, Request]
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.provider, self.store)
+        self.journal = SpendingJournal(self.store)
+        batches = batch_dollars(self.store.folder / "batches", self.provider, self.base_url)
+        self.ledger = Ledger(self.provider, self.store, self.journal.beside, self.wanted, batches)
         self.failures = FailurePolicy(self.provider, self.base_url, self.store, self.wanted)
         self.in_flight: set[asyncio.Task[None]] = set()
         self.ending: BaseException | None = None
@@ -163,8 +189,9 @@ class CallRun:
 
     async def make_calls(self) -> None:
         """Make the missing calls, live or by batches; what ends the run early is raised with what is kept."""
-        with _signal_handler(self._interrupt), ThreadPoolExecutor(1, "store") as thread:
-            self.writer = StoreWriter(self.store, thread)
+        with _signal_handler(self._interrupt), ThreadPoolExecutor(2, "store") as thread:
+            self.writer = GroupWriter(self.store.put_many, thread)
+            self._holder: GroupWriter[str] = GroupWriter(lambda states: self.journal.write(states[-1]), thread)
             try:
                 async with open_client(self.provider, self.base_url, self.api_key) as client:
                     self.began = time.monotonic()  # not before, since a busy machine takes seconds to import the client
@@ -181,6 +208,23 @@ class CallRun:
             except (KeyboardInterrupt, SystemExit):
                 say(self.title, f"interrupted: {self._summary()}")
                 raise
+            finally:
+                self.journal.close()
+
+    async def hold(self, key: str, tokens: Tokens) -> None:
+        """Have it on the disk, before a call is sent, that it may use so many tokens."""
+        self.journal.in_flight[key] = tokens
+        try:
+            await self._holder.keep([self.journal.text()])
+        except BaseException:
+            self.journal.settle(key, lost=False)  # it was not sent
+            raise
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """What is not in the store: failed attempts by kind, and those that may have been billed."""
+        failures = dict(sorted(self.failures.counts.items()))
+        return {"failures": failures, "lost": self.ledger.lost, "dollars_lost": round(self.ledger.dollars_lost, 6)}
 
     def _summary(self) -> str:
         kept = f"{self.ledger.answered:,} of {len(self.missing):,} calls of this run are kept in {self.store.folder}"

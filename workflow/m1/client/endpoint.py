@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m1.client.attempt import completion_value, excerpt, is_passing
+from m1.client.attempt import MOST_BYTES, describe, excerpt, is_passing
 from m1.client.backlog import ENDPOINT, SubmittedBatch
+from m1.client.completion import completion_value
 from m1.client.failures import remedies
 from m1.core.errors import UserError
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     import openai
     from openai.types import Batch
 
-    from m1.client.provider import Provider
+    from m1.client.provider import Provider, Tokens
 
 NO_COMPLETION = 502
 """Status that stands for a 200 without a completion."""
 PATIENCE = 3600.0
 """Seconds without any answer of the provider after which the run ends; its batches go on there."""
+SPARE_LINES = 1000
+"""Of an output file, such as empty ones."""
 TRANSFER = 600.0
 """Seconds without a byte after which an upload or a download is given up."""
 
@@ -49,7 +52,7 @@ class BatchEndpoint:
         try:
             await action
         except openai.APIStatusError as error:
-            found = self.mask(f"HTTP {error.status_code}: {excerpt(error.response.text)}")
+            found = self.mask(describe(error.status_code, error.response.headers, error.response.content))
             if not is_passing(error.status_code):
                 raise UserError(f"{self.base_url}: {found}. {self.remedy(error.status_code)}") from None
             self._note_trouble(found)
@@ -131,15 +134,22 @@ class BatchEndpoint:
         batch.answered = (found.request_counts.completed or 0) if found.request_counts else 0
         return found
 
-    async def lines(self, file_id: str) -> AsyncIterator[bytes]:
-        """The lines of an output or error file, one at a time, without our key.
+    async def lines(self, file_id: str, calls: int) -> AsyncIterator[bytes]:
+        """The lines of an output or error file of a batch with so many calls, one at a time, without our key.
 
         Split at line feeds only: an answer may hold any of the other characters at which Python or httpx split lines.
+
+        Raises:
+            UserError: the file has far more lines than calls, or one that is too long, and may have no end.
         """
         key = self.client.api_key.encode() if self.provider.api_key_env else b""
-        rest = b""
+        rest, count = b"", 0
         async for piece in self._pieces(file_id):
             *lines, rest = (rest + piece).split(b"\n")
+            count += len(lines)
+            if count > 2 * calls + SPARE_LINES or max(map(len, (rest, *lines))) > MOST_BYTES:
+                found = f"more than {count - 1:,} lines for {calls:,} calls, or one of more than {MOST_BYTES:,} bytes"
+                raise UserError(f"{self.base_url}: file {excerpt(file_id)} has {found}. Ask the provider about it.")
             for line in filter(bytes.strip, lines):
                 yield line.replace(key, b"***") if key else line
 
@@ -175,8 +185,11 @@ def _required(answer: Any, field: str) -> str:
     return str(value)
 
 
-def read_line(line: bytes) -> tuple[str, int, dict[str, Any] | str]:
+def read_line(
+    line: bytes, at_most: Callable[[str], Tokens | None] = lambda key: None
+) -> tuple[str, int, dict[str, Any] | str]:
     """Key, status, and the value for the store or what was found instead, from a line of an output or error file.
+    ``at_most`` are the tokens that a key's call may have used.
 
     Status is 200 with a value only. It is 503 where the provider names no status (an expired batch), and
     :data:`NO_COMPLETION` for a 200 without one.
@@ -193,7 +206,7 @@ def read_line(line: bytes) -> tuple[str, int, dict[str, Any] | str]:
     status, body = int(response.get("status_code") or 200), response["body"]
     if status != 200:
         return key, status, f"HTTP {status}: {excerpt(body)}"
-    value = completion_value(body, seconds=0.0)
+    value = completion_value(body, 0.0, at_most(key))
     return (key, 200, value) if value else (key, NO_COMPLETION, f"HTTP 200 without a completion: {excerpt(body)}")
 
 

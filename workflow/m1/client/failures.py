@@ -25,6 +25,7 @@ FIRST_SECONDS = 10.0
 longer. No connection within these seconds ends the run."""
 CONNECTIONS, RECONNECT_SECONDS = 3, 1.0
 """Attempts at a first connection, and the seconds between them."""
+REDIRECTED = "It is not followed, since key and questions would go there. If the provider is there, set base_url to it."
 PATIENCE = 600.0
 """Seconds of being told to slow down (429), without one answer, after which the run ends."""
 
@@ -54,6 +55,7 @@ def remedies(provider: Provider) -> dict[int, str]:
     """Status to what to do about it, where that is the same for live calls and batches."""
     key = f"the key in the environment variable {provider.api_key_env}"
     return {
+        **dict.fromkeys(range(300, 400), REDIRECTED),
         401: f"Check {key}." if provider.api_key_env else "Give the environment variable of a key by api_key_env.",
         402: "Top up the provider's credit.",
         403: f"Check what {key} may use.",
@@ -90,7 +92,9 @@ class FailurePolicy:
             self.refused[call.key] = {"refused": {"status": status, "message": failure.found}}
             too_many = self.too_many_refused(answered)
             return Decision(False, self.refusal_error(f"the last one with: {failure.found}") if too_many else None)
-        if status in {402, 405, 410} or (status in {401, 403, 404} and not answered):
+        if failure.kind == "other model":
+            return Decision(False, self._error(failure.found))
+        if 300 <= status < 400 or status in {402, 405, 410} or (status in {401, 403, 404} and not answered):
             return Decision(False, self._error(f"{failure.found}. {self._remedy(status)}"))
         if failure.kind == "connection" and not answered:
             self._unconnected += 1
@@ -123,7 +127,8 @@ class FailurePolicy:
     @cached_property
     def _before(self) -> tuple[int, int]:
         """Calls that earlier runs had answered, and refused; read only when it is needed."""
-        refused = sum("refused" in self.store.get(key) for key in self._stored)
+        values = (self.store.get(key) for key in self._stored)
+        refused = sum(isinstance(value, dict) and "refused" in value for value in values)
         return len(self._stored) - refused, refused
 
     def refusal_error(self, found: str) -> UserError:

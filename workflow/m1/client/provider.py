@@ -1,21 +1,19 @@
-"""What is asked of whom, what came back, and what it cost: providers, requests, completions and spending (B.1)."""
+"""What is asked of whom: providers and requests (B.1)."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
 from m1.core.errors import UserError
 from m1.core.files import digest
-from m1.core.store import Store
 
-REFUSED = "refused"
-"""Finish reason of a call that the provider rejects for what it asks, for example by a content filter."""
-
+Tokens = tuple[int, int]
+"""Of prompt and completion."""
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 _NOT_EXTRA = {"model", "messages", "n", "stream", "seed", *_LIMIT_FIELDS}
 """Fields of a request that are set elsewhere, or that would make another kind of answer than one message."""
@@ -64,6 +62,8 @@ class Provider:
     """Rule of :func:`m1.core.curation.passes_curation` for a teacher; None for another."""
     notes: str | None
     """File of scope notes for a labeller (:func:`m1.select.rubrics.with_notes`); None for those of the package."""
+    served_as: list[str] | None = None
+    """Further names that the model answers under."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], title: str) -> Provider:
@@ -73,6 +73,7 @@ class Provider:
             UserError: a key is missing, unknown, of a wrong kind or out of range.
         """
         kinds = {one.name: [kind.partition("[")[0] for kind in str(one.type).split(" | ")] for one in fields(cls)}
+        settings = {"served_as": None, **settings}
         _check_names(settings, list(kinds), title)
         for name, kind in kinds.items():
             value = settings[name]
@@ -83,6 +84,8 @@ class Provider:
             for name in names:
                 if (value := settings[name]) is not None and not fits(value):
                     raise UserError(f"{title}.{name}: {value}; {words} is needed.")
+        if not all(isinstance(name, str) for name in provider.served_as or ()):
+            raise UserError(f"{title}.served_as: {provider.served_as}; a list of names is needed.")
         if (provider.base_url is None) == (provider.serve is None):
             both = "base_url (a provider that runs) and serve (a server to start)"
             raise UserError(f"{title}: exactly one of {both} is needed; the other is null.")
@@ -96,10 +99,39 @@ class Provider:
             _check_batch(provider.batch, f"{title}.batch")
         return provider
 
-    def dollars(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """What a call costs."""
-        discount = self.batch["discount"] if self.batch else 1.0
+    def is_served_by(self, served: str | None) -> bool:
+        """Whether an answer under this name is the model's own; one without a name is believed."""
+        return not served or any(_is_same_model(name, served) for name in (self.model, *(self.served_as or ())))
+
+    def other_model(self, served: str) -> str:
+        """What to say where it is not."""
+        remedy = f"If they are the same, name {served!r} in served_as of {self.name}; else correct model or base_url."
+        return f"{served!r} answered, and {self.model!r} was asked; the answer is not kept. {remedy}"
+
+    def dollars(self, prompt_tokens: int, completion_tokens: int, live: bool = False) -> float:
+        """What a call costs; a ``live`` one has no discount, though batches be made now."""
+        discount = self.batch["discount"] if self.batch and not live else 1.0
         return (prompt_tokens * self.price_prompt + completion_tokens * self.price_completion) * discount / 1e6
+
+
+_DATED = re.compile(r"[-@_:.]((\d{4}-)?\d\d-\d\d|\d\d-\d{4}|\d{8}|\d{6}|\d{4}|0\d\d)")
+"""What a provider adds to a name for the version that it runs, as in gpt-4o-2024-11-20, claude-…-20241022,
+deepseek-r1-0528, gemini-1.5-pro-002."""
+
+
+def _is_same_model(asked: str, served: str) -> bool:
+    """Whether a provider that is asked for one name and answers with another speaks of one model: in other letters,
+    with or without the path before it, or with its version."""
+
+    def parts(name: str) -> list[str]:
+        return re.sub("[-:]latest$", "", name.strip().casefold()).split("/")
+
+    *path, name = parts(asked)
+    *served_path, found = parts(served)
+    common = min(len(path), len(served_path))
+    if path[len(path) - common :] != served_path[len(served_path) - common :]:
+        return False
+    return found == name or (found.startswith(name) and bool(_DATED.fullmatch(found[len(name) :])))
 
 
 def _check_names(settings: Mapping[str, Any], names: list[str], title: str) -> None:
@@ -140,6 +172,8 @@ class Request:
     prompt: str
     seed: int | None = None
     system: str | None = None
+    question: str = field(default="", compare=False)
+    """Id of the question that is asked, for messages."""
 
     def body(self, provider: Provider) -> dict[str, Any]:
         """What decides the answer: model, messages and sampling settings."""
@@ -162,174 +196,17 @@ class Request:
         """Length of the body: a bound of its tokens and the chat template's, since a token is at least a byte."""
         return len(json.dumps(self.body(provider), ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
-    def most_dollars(self, provider: Provider) -> float:
+    def most_tokens(self, provider: Provider) -> Tokens:
         """The worst case; some providers (SiliconFlow) count a ``thinking_budget`` beside the limit, not in it."""
-        budget = provider.extra.get("thinking_budget")
-        return provider.dollars(self.bytes(provider), provider.max_tokens + (budget if isinstance(budget, int) else 0))
+        return self.bytes(provider), provider.max_tokens + _budgets(provider.extra)
+
+    def most_dollars(self, provider: Provider) -> float:
+        """What the worst case costs."""
+        return provider.dollars(*self.most_tokens(provider))
 
 
-@dataclass(frozen=True)
-class Completion:
-    """An answer, read from what the store keeps of it."""
-
-    key: str
-    thinking: str
-    answer: str
-    finish_reason: str
-    """As sent (``stop``, ``length``, ``content_filter``, ...), or :data:`REFUSED`."""
-    prompt_tokens: int
-    completion_tokens: int
-    """Tokens as the provider counts and bills them; 0 where it does not say."""
-    thinking_tokens: int = 0
-    """As the provider counts them, else the completion's tokens shared out by the characters of thinking and answer."""
-    seconds: float = 0.0
-    """Of the attempt; 0 where it is not known."""
-
-    @property
-    def answer_tokens(self) -> int:
-        return self.completion_tokens - self.thinking_tokens
-
-    def dollars(self, provider: Provider) -> float:
-        return provider.dollars(self.prompt_tokens, self.completion_tokens)
-
-    @classmethod
-    def from_value(cls, key: str, value: Mapping[str, Any]) -> Completion:
-        """Read a value of the store; see :func:`split_message` for how thinking is found."""
-        if "refused" in value:
-            return cls(key, "", "", REFUSED, 0, 0)
-        thinking, answer = split_message(value["message"])
-        usage = value["usage"] or {}
-        completion_tokens = _count(usage, "completion_tokens")
-        thinking_tokens = _count(usage.get("completion_tokens_details"), "reasoning_tokens")
-        if thinking and not thinking_tokens:
-            thinking_tokens = round(completion_tokens * len(thinking) / (len(thinking) + len(answer)))
-        finish_reason, seconds = value["finish_reason"] or "", value.get("seconds") or 0.0
-        tokens = _count(usage, "prompt_tokens"), completion_tokens, min(thinking_tokens, completion_tokens)
-        return cls(key, thinking, answer, finish_reason, *tokens, seconds)
-
-
-def _count(usage: Any, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def split_message(message: Mapping[str, Any]) -> tuple[str, str]:
-    """Thinking and answer of an assistant's message, stripped.
-
-    Thinking comes as ``reasoning_content`` (DeepSeek, SGLang, SiliconFlow), as ``reasoning`` (vLLM, OpenRouter), inline
-    as ``<think>...</think>``, or with the closing tag only, where the chat template opens it.
-    """
-    content = message.get("content") or ""
-    for name in ("reasoning_content", "reasoning"):
-        if thinking := str(message.get(name) or "").strip():
-            return thinking, content.strip()
-    thinking, tag, answer = content.partition("</think>")
-    if tag:
-        return thinking.strip().removeprefix("<think>").strip(), answer.strip()
-    if content.lstrip().startswith("<think>"):  # cut by the token limit while thinking
-        return content.strip().removeprefix("<think>").strip(), ""
-    return "", content.strip()
-
-
-class Ledger:
-    """Tokens and dollars of one run's answers, and what ``max_dollars`` still allows beside the calls of the store."""
-
-    def __init__(self, provider: Provider, store: Store) -> None:
-        self.provider = provider
-        self.answered = 0
-        self.cut = 0
-        """Answers that the token limit cut."""
-        self.tokens: Counter[str] = Counter()
-        """``prompt``, ``thinking``, ``answer``, ``completion``."""
-        self.dollars = 0.0
-        self.paid = 0.0
-        """Dollars of all calls of the store; what may have been billed counts at its worst."""
-        self.reserved = 0.0
-        """Dollars that the calls in flight may cost at the worst."""
-        if provider.max_dollars is not None:  # a refused call has no tokens, and costs nothing
-            self.paid = sum(Completion.from_value(key, store.get(key)).dollars(provider) for key in store)
-
-    def add(self, completion: Completion) -> None:
-        cost = completion.dollars(self.provider)
-        self.paid += cost
-        self.dollars += cost
-        self.answered += 1
-        self.cut += completion.finish_reason == "length"
-        for name in ("prompt", "thinking", "answer", "completion"):
-            self.tokens[name] += getattr(completion, f"{name}_tokens")
-
-    @property
-    def room(self) -> float | None:
-        """Dollars that are not paid yet; None for no limit."""
-        return None if self.provider.max_dollars is None else self.provider.max_dollars - self.paid
-
-    def affords(self, worst: float) -> bool:
-        """Whether a call may be sent that costs ``worst`` dollars at most."""
-        limit = self.provider.max_dollars
-        return limit is None or self.paid + self.reserved + worst <= limit
-
-    def limit_error(self, worst: float) -> UserError:
-        paid = f"${self.paid:,.4f} are paid (answers that were lost on the way at their most)"
-        passed = f"max_dollars, {self.provider.max_dollars:,.4f}, would be passed. Raise max_dollars and run again."
-        return UserError(f"{self.provider.name}: {paid}, and the next call may cost ${worst:,.4f}: {passed}")
-
-
-@dataclass(frozen=True)
-class Spending:
-    """What the distinct calls of one :func:`m1.client.complete.complete_all` cost, and what of it was paid before.
-
-    ``calls`` have an answer, ``calls_made`` of them since this run; others are ``refused`` for what they ask. The token
-    limit has ``cut`` so many answers. ``failures`` counts attempts of this run by their kind.
-    """
-
-    calls: int = 0
-    calls_made: int = 0
-    prompt_tokens: int = 0
-    thinking_tokens: int = 0
-    answer_tokens: int = 0
-    completion_tokens: int = 0
-    dollars: float = 0.0
-    dollars_now: float = 0.0
-    refused: int = 0
-    cut: int = 0
-    failures: dict[str, int] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        tokens = f"{self.prompt_tokens:,} + {self.thinking_tokens:,} + {self.answer_tokens:,} tokens"
-        parts = [
-            f"{self.calls_made:,} calls made",
-            f"{self.calls - self.calls_made:,} from the store",
-            f"{tokens} (prompt, thinking, answer)",
-            f"${self.dollars:,.2f} in all",
-            f"${self.dollars_now:,.2f} now",
-            *[f"{count:,} {name}" for name, count in (("refused", self.refused), ("cut", self.cut)) if count],
-        ]
-        return ", ".join(parts)
-
-    def __add__(self, other: Spending) -> Spending:
-        mine, others = asdict(self), asdict(other)
-        failures = dict(Counter(mine.pop("failures")) + Counter(others.pop("failures")))
-        return Spending(**{name: mine[name] + others[name] for name in mine}, failures=failures)
-
-    @classmethod
-    def from_store(
-        cls, keys: Mapping[str, Any], new: set[str], failures: Mapping[str, int], provider: Provider, store: Store
-    ) -> Spending:
-        """Add up the calls ``keys``, which are in the store; those of ``new`` were answered now."""
-        totals: Counter[str] = Counter()
-        dollars = dollars_now = 0.0
-        for key in keys:
-            completion = Completion.from_value(key, store.get(key))
-            if completion.finish_reason == REFUSED:
-                totals["refused"] += 1
-                continue
-            cost = completion.dollars(provider)
-            dollars += cost
-            dollars_now += cost * (key in new)
-            totals["calls"] += 1
-            totals["calls_made"] += key in new
-            totals["cut"] += completion.finish_reason == "length"
-            for name in ("prompt_tokens", "thinking_tokens", "answer_tokens", "completion_tokens"):
-                totals[name] += getattr(completion, name)
-        rounded = round(dollars, 6), round(dollars_now, 6)
-        return cls(**totals, dollars=rounded[0], dollars_now=rounded[1], failures=dict(sorted(failures.items())))
+def _budgets(extra: Mapping[str, Any]) -> int:
+    """Tokens that further fields of a request allow: the sum of budgets and limits, however deep they stand."""
+    inside = sum(_budgets(value) for value in extra.values() if isinstance(value, dict))
+    named = [value for name, value in extra.items() if "budget" in name or "tokens" in name]
+    return inside + sum(value for value in named if type(value) is int and value > 0)

@@ -24,8 +24,8 @@ GRACE = 60.0
 """Seconds that calls in flight are given when the run ends early: they are paid for."""
 BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
 """Seconds before the second attempt, doubled for each further one, and at most; a random share ("full jitter")."""
-LONG_PAUSE = 30.0
-"""A longer one that the provider asks for is told."""
+LONG_PAUSE, LONGEST_PAUSE = 30.0, 3600.0
+"""Seconds: a longer one that the provider asks for is told, and ends the run."""
 
 
 class CallScheduler:
@@ -127,25 +127,27 @@ class CallScheduler:
     async def _make_attempt(self, call: Call, sent: float, tokens: float) -> None:
         """One attempt, expected to use ``tokens``, to its end: on the disk, or a failure that is acted on."""
         try:
+            if call.worst:
+                await self.run.hold(call.key, call.request.most_tokens(self.provider))
             outcome = await attempt(self.client, self.provider, call.request)
             if isinstance(outcome, Failure):
                 self.pace.charge(-tokens)
                 self._handle(outcome, call, sent)
                 return
             await self.run.writer.keep([(call.key, outcome)])
+            self.run.journal.settle(call.key, lost=False)
         finally:
             self.ledger.reserved -= call.worst
         completion = self.run.count(call.key, outcome)
         self.run.report(1)
         self.pace.charge(completion.prompt_tokens + completion.completion_tokens - tokens)
         self.pace.note_answer(sent, time.monotonic())
-        if outcome["usage"] is None:
-            self.ledger.paid += call.worst  # nobody knows; the limit holds
 
     def _handle(self, failure: Failure, call: Call, sent: float) -> None:
         now = time.monotonic()
-        if failure.kind in {"reset", "timeout", "no completion"}:  # an answer that did not arrive may have been billed
-            self.ledger.paid += call.worst
+        self.run.journal.settle(call.key, failure.may_be_billed)
+        if failure.may_be_billed:
+            self.ledger.lose(call.worst)
         if failure.kind in {"429", "5xx", "timeout", "connection"}:  # load may be the reason
             self.pace.note_trouble(sent, len(self.in_flight), now)
         if failure.wait is not None:
@@ -164,9 +166,12 @@ class CallScheduler:
     def _obey_retry_after(self, seconds: float, now: float) -> None:
         """Pause all calls: it is the provider who wants to be left alone, not the one call."""
         longer = seconds > self.pace.wait(now) + 1
-        self.pace.pause(now + seconds)
+        self.pace.pause(now + min(seconds, LONGEST_PAUSE))
         if now + seconds > self.run.ends_at:
             asked = f"asks to be left alone for {seconds:,.0f} s, beyond the deadline of {self.provider.deadline:g} s"
+            self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
+        elif seconds > LONGEST_PAUSE:
+            asked = f"asks to be left alone for {seconds:,.0f} s, and a run waits for {LONGEST_PAUSE:,.0f} s at most"
             self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
         elif longer and seconds > LONG_PAUSE:
             say(self.run.title, f"{self.run.base_url} asks to be left alone for {seconds:,.0f} s")

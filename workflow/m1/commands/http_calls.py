@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from m1.client.provider import Completion, Provider, Request
+from m1.client.completion import REFUSED, Completion
+from m1.client.ledger import Beside
+from m1.client.provider import Provider, Request
 from m1.commands import gpu_hours
 from m1.commands.questions import Questions
 from m1.core.places import source_file
@@ -101,19 +104,18 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
     ``keys``), else assumed."""
     if store is not None:
         own = [key for key in keys if key in store]
-        values = _values(store, own if len(own) >= LEAST else list(store))
+        calls = [call for call in _answers(store, own if len(own) >= LEAST else list(store)) if call.at_most is None]
         if len(own) < LEAST:
-            values = {key: value for key, value in values.items() if value.get("served") == step.provider.model}
-        if len(values) >= LEAST:
-            calls = [Completion.from_value(key, value) for key, value in values.items()]
+            calls = [call for call in calls if call.served == step.provider.model]
+        if len(calls) >= LEAST:
             prompt = sum(call.prompt_tokens for call in calls) / len(calls)
             thinking = sum(call.thinking_tokens for call in calls) / len(calls)
             answer = sum(call.answer_tokens for call in calls) / len(calls)
-            timed = [value["seconds"] for value in values.values() if value.get("seconds")]
+            timed = [call.seconds for call in calls if call.seconds]
             seconds = sum(timed) / len(timed) if len(timed) >= LEAST else (thinking + answer) / TOKENS_PER_SECOND
             untimed = "" if len(timed) >= LEAST else "; seconds assumed"
             dollars = step.provider.dollars(round(prompt), round(thinking + answer))
-            return Means(prompt, thinking, answer, seconds, dollars, f"measured on {len(values):,} calls{untimed}")
+            return Means(prompt, thinking, answer, seconds, dollars, f"measured on {len(calls):,} calls{untimed}")
     thinking, answer = TRACE if step.title == "teacher" else REPLY
     dollars, basis = step.provider.dollars(round(step.prompt_tokens), thinking + answer), "assumed"
     if step.title == "teacher" and 0 < dollars < BILL:
@@ -122,17 +124,20 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
 
 
 def stored_dollars(store: Store, provider: Provider) -> float:
-    """About what all calls in a store's folder cost at this provider's prices: ``max_dollars`` limits this and what is
-    left together."""
-    calls = [Completion.from_value(key, value) for key, value in _values(store, list(store)).items()]
-    dollars = sum(provider.dollars(call.prompt_tokens, call.completion_tokens) for call in calls)
-    return dollars / max(1, len(calls)) * len(store)
+    """About what all calls in a store's folder cost at this provider's prices, those that nobody counted at the most:
+    ``max_dollars`` limits this and what is left together."""
+    calls, (beside, _) = _answers(store, list(store)), Beside.read(store)
+    dollars = sum(call.dollars(provider) for call in calls) / max(1, len(calls)) * len(store)
+    return dollars + sum(provider.dollars(*one.tokens, live=True) for one in (beside.lost, beside.taken_back))
 
 
-def _values(store: Store, keys: Sequence[str]) -> dict[str, Any]:
+def _answers(store: Store, keys: Sequence[str]) -> list[Completion]:
     """Answers of some keys, about :data:`READ` of them at most."""
-    chosen = keys[:: max(1, len(keys) // READ)]
-    return {key: value for key in chosen if "message" in (value := store.get(key))}
+    found = []
+    for key in keys[:: max(1, len(keys) // READ)]:
+        with suppress(ValueError):  # no answer
+            found.append(Completion.from_value(key, store.get(key)))
+    return [completion for completion in found if completion.finish_reason != REFUSED]
 
 
 def hours(provider: Provider, calls: int, mean: Means) -> float:

@@ -50,32 +50,42 @@ class Row:
     thinking_tokens: int = 0
     answer_tokens: int = 0
     generated_tokens: int = 0
+    uncounted: int = 0  # answers whose usage does not count: they are in no tokens and no dollars
     dollars: float | None = None  # None where no price is known
     bytes: int = 0
 
 
 def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
     """What is in a store, by model; prices are by the model that answered, or by the name of the store's folder."""
-    from m1.client.provider import Completion
+    from m1.client.completion import REFUSED, Completion
 
     rows: dict[str, Row] = {}
     with Store(folder) as store:
         for key in store:
             line = store.line(key) or b""
             value = json.loads(line)["value"]
-            model = value.get("served") or ""
+            generated = isinstance(value, dict) and "token_ids" in value
+            reason, model, completion = "", "", None
+            if generated:
+                reason = str(value.get("finish_reason") or "")
+            else:
+                try:
+                    completion = Completion.from_value(key, value)
+                    reason, model = completion.finish_reason, completion.served
+                except ValueError:
+                    reason = "no answer"
             row = rows.setdefault(model, Row(folder.name, model))
             row.records += 1
             row.bytes += len(line)
-            if "refused" in value:
+            if reason == REFUSED:
                 row.refused += 1
                 continue
-            reason = value["finish_reason"] or "none"
-            row.finish[reason] = row.finish.get(reason, 0) + 1
-            if "token_ids" in value:
+            row.finish[reason or "none"] = row.finish.get(reason or "none", 0) + 1
+            if generated:
                 row.generated_tokens += len(value["token_ids"])
+            if completion is None:
                 continue
-            completion = Completion.from_value(key, value)
+            row.uncounted += completion.at_most is not None
             row.prompt_tokens += completion.prompt_tokens
             row.thinking_tokens += completion.thinking_tokens
             row.answer_tokens += completion.answer_tokens
@@ -86,7 +96,12 @@ def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
 
 
 def folder_facts(folder: Path) -> dict[str, Any]:
-    """Segments of a store, their bytes, when the oldest was begun and one was last written (whole Unix seconds)."""
+    """Segments of a store, their bytes, when the oldest was begun and one was last written (whole Unix seconds); and
+    the calls whose answers were lost, with the tokens that they may have used at the most."""
+    from m1.client.ledger import Beside
+
+    with Store(folder) as store:
+        beside, _ = Beside.read(store)
     segments = sorted(folder.glob("*.jsonl"))
     facts = [path.stat() for path in segments]
     begun = [
@@ -94,7 +109,8 @@ def folder_facts(folder: Path) -> dict[str, Any]:
         for path, fact in zip(segments, facts)
     ]
     size, newest = sum(fact.st_size for fact in facts), int(max(fact.st_mtime for fact in facts))
-    return {"segments": len(segments), "bytes": size, "oldest": min(begun), "newest": newest}
+    others = {"lost": asdict(beside.lost), "taken_back": asdict(beside.taken_back)}
+    return {"segments": len(segments), "bytes": size, "oldest": min(begun), "newest": newest, **others}
 
 
 def stats(arguments: argparse.Namespace) -> None:
@@ -105,11 +121,19 @@ def stats(arguments: argparse.Namespace) -> None:
     folders = stores(arguments.folders)
     with redirect_stdout(sys.stderr):  # what is said of damage is no part of the table
         rows = [row for folder in folders for row in count(folder, prices)]
-    facts = {str(folder): folder_facts(folder) for folder in folders}
+        facts = {str(folder): folder_facts(folder) for folder in folders}
     if arguments.json:
         print(json.dumps({"models": [asdict(row) for row in rows], "stores": facts}, indent=2))
         return
-    numbers = ("records", "refused", "prompt_tokens", "thinking_tokens", "answer_tokens", "generated_tokens")
+    numbers = (
+        "records",
+        "refused",
+        "prompt_tokens",
+        "thinking_tokens",
+        "answer_tokens",
+        "generated_tokens",
+        "uncounted",
+    )
     total = Row("sum", "", **{name: sum(getattr(row, name) for row in rows) for name in numbers})
     total.dollars = sum(row.dollars or 0.0 for row in rows) if any(row.dollars is not None for row in rows) else None
     total.finish = dict(sum((Counter(row.finish) for row in rows), Counter()))
@@ -123,11 +147,15 @@ def stats(arguments: argparse.Namespace) -> None:
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(row.finish.items()))
         return [row.store, row.model or "-", *counts, dollars, f"{row.bytes / 1e6:,.1f}", reasons]
 
-    for line in align_columns([header, *map(cells, [*rows, total])], left={0, 1, 10}):
+    for line in align_columns([header, *map(cells, [*rows, total])], left={0, 1, 11}):
         print(line)
     for name, fact in facts.items():
         begun, written = (time.strftime("%Y-%m-%d %H:%M", time.localtime(fact[at])) for at in ("oldest", "newest"))
         print(f"{name}: {fact['segments']:,} segments, {fact['bytes'] / 1e6:,.1f} MB, {begun} to {written}")
+        for kind, what in (("lost", "lost on the way, at most"), ("taken_back", "taken back, with")):
+            if (tally := fact[kind])["calls"]:
+                tokens = f"{tally['prompt_tokens']:,} + {tally['completion_tokens']:,} tokens (prompt, completion)"
+                print(f"{name}: {tally['calls']:,} calls {what} {tokens}: in no row above")
 
 
 def config_prices(overlays: Sequence[Path]) -> dict[str, Price]:
@@ -184,6 +212,7 @@ def export(arguments: argparse.Namespace) -> None:
         for key in store:
             line = store.line(key) or b""
             value = json.loads(line)["value"] if arguments.model or arguments.skip_refused else {}
+            value = value if isinstance(value, dict) else {}
             others = arguments.model and value.get("served") != arguments.model
             if not (others or (arguments.skip_refused and "refused" in value)):
                 exported += 1
@@ -285,12 +314,36 @@ def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
 
 
 def forget(arguments: argparse.Namespace) -> None:
-    """Take back the records of refused calls, so that they are asked again."""
+    """Take back records, so that they are asked again: those of refused calls, or those of some keys.
+
+    What a call cost whose answer is taken back stays in what ``max_dollars`` counts.
+
+    Raises:
+        UserError: no store has a record of a key.
+    """
+    from m1.client.ledger import SpendingJournal
+
+    unknown = set(arguments.key)
     for folder in stores(arguments.folders):
-        with Store(folder) as store:
-            refused = [key for key in store if "refused" in store.get(key)]
-            store.forget(refused)
-        print(f"{folder}: {len(refused):,} refused calls taken back; they are asked again when needed")
+        with Store(folder) as store, store.lock():
+            keys = [key for key in arguments.key if key in store]
+            if arguments.refused:
+                keys = [key for key in store if isinstance(value := store.get(key), dict) and "refused" in value]
+            if keys:
+                journal = SpendingJournal(store)
+                for key in keys:
+                    journal.take_back(key, store.get(key))
+                journal.close(strict=True)
+            store.forget(keys)
+        unknown -= set(keys)
+        what = "refused calls" if arguments.refused else "records"
+        if keys or arguments.refused:
+            print(f"{folder}: {len(keys):,} {what} taken back; they are asked again when needed")
+    if unknown:
+        folders = ", ".join(map(str, arguments.folders))
+        raise UserError(
+            f"{folders}: no record of key {', '.join(sorted(unknown))}. Give the key in full, as it was said."
+        )
 
 
 def _price(text: str) -> tuple[str, Price]:
@@ -331,7 +384,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     importing = add(import_, one, "take over records; keys that are there keep their value")
     importing.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="exports, segments, or stores")
     forgetting = add(forget, folders, "take records back, so that they are asked again")
-    forgetting.add_argument("--refused", required=True, action="store_true", help="those of refused calls")
+    which = forgetting.add_mutually_exclusive_group(required=True)
+    which.add_argument("--refused", action="store_true", help="those of refused calls")
+    which.add_argument("--key", action="append", default=[], help="that of one call; may be given more than once")
 
     arguments = parser.parse_args(argv)
     arguments.action(arguments)

@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if provider.rule not in CURATION_RULES:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
     questions = records.read(arguments.questions, Question)
-    requests = [Request(teacher_prompt(question)) for question in questions]
+    requests = [Request(teacher_prompt(question), question=question.id) for question in questions]
     paths = {"correct": arguments.output, "dropped": arguments.dropped, "differing": arguments.differing}
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, f"distill {provider.name}")

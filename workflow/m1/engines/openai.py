@@ -30,6 +30,17 @@ PASSING = {408, 409, 425, 429}
 """HTTP states that another attempt may mend; so may 500 and above, no connection, and an answer that is not JSON."""
 
 
+MOST_BYTES = 32 << 20
+"""Of an answer: ten times what the token ids of the longest generation take."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect, which would take the key and the prompt to another address."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 @dataclass(frozen=True)
 class OpenAIOptions:
     """Where the server is, such as ``http://gpu7:30000/v1``; none of it decides an answer.
@@ -64,7 +75,7 @@ class OpenAIEngine:
         if variable and not self.key:
             unset = f"the environment variable {variable} is not set"
             raise UserError(f"{self.url}: {unset}. Set it to the server's key and run again.")
-        self._stopping = threading.Event()
+        self._stopping, self._opener = threading.Event(), urllib.request.build_opener(_NoRedirect)
         self.facts = ModelFacts.from_folder(folder)
         served = {model["id"]: model for model in self._call("models")["data"]}
         if options.model is None and len(served) != 1:
@@ -133,13 +144,18 @@ class OpenAIEngine:
         for wait in (*WAITS, None):
             try:
                 request = urllib.request.Request(f"{self.url}/{path}", data, headers)
-                with urllib.request.urlopen(request, timeout=self.options.timeout) as response:
-                    answer = json.load(response)
+                with self._opener.open(request, timeout=self.options.timeout) as response:
+                    content = response.read(MOST_BYTES + 1)
+                if len(content) > MOST_BYTES:
+                    raise ValueError(f"an answer of more than {MOST_BYTES:,} bytes")
+                answer = json.loads(content)
                 if not isinstance(answer, dict) or "error" in answer:
                     raise ValueError(str(answer)[:300])
                 return answer
             except urllib.error.HTTPError as error:
-                found = f"HTTP {error.code}: {error.read()[:500].decode(errors='replace')}"
+                found = f"HTTP {error.code}: {error.read(500).decode(errors='replace')}"
+                if 300 <= error.code < 400:
+                    found = f"HTTP {error.code}, a redirect to {error.headers.get('location')}, which is not followed"
                 if error.code not in PASSING and error.code < 500:
                     raise UserError(
                         f"{self.url}/{path}: refused with {found}. Correct serve.options, or the server's settings."

@@ -13,11 +13,15 @@ from m1.core.progress import say
 from m1.report.files import parser, write_csv, write_step_manifest
 
 COLUMNS = ["calls", "prompt_tokens", "thinking_tokens", "answer_tokens", "dollars", "refused", "cut"]
+AT_MOST = ["uncounted", "dollars_at_most", "dollars_lost"]
+"""What of it nobody knows, at the most (:class:`m1.client.ledger.Spending`); manifests of older releases lack it."""
 
 
 def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """One row for each step, such as ``distill hard``, and their sum: all calls that the step's results rest on,
-    whether paid now or before. A call that two steps share is counted in both, though it was paid once.
+    whether paid now or before. A call that two steps share is counted in both, though it was paid once. Of ``dollars``,
+    ``dollars_at_most`` are those of ``uncounted`` calls, whose provider did not say what they used; ``dollars_lost``,
+    for answers that did not arrive, come on top.
 
     Raises:
         UserError: a manifest without spending.
@@ -26,7 +30,7 @@ def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     for step, spending in rows.items():
         if missing := ", ".join(name for name in COLUMNS if name not in spending):
             raise UserError(f"manifest of {step}: no {missing} in its spending. Delete it to have it made again.")
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("step")
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*COLUMNS, *AT_MOST]).rename_axis("step")
     table.loc["sum"] = table.sum()
     return table.reset_index().convert_dtypes()
 
@@ -40,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     total = table.iloc[-1]
     tokens = total["prompt_tokens"] + total["thinking_tokens"] + total["answer_tokens"]
     write_step_manifest(options)
-    say("spending", f"{total['calls']:,} calls, {tokens:,} tokens, ${total['dollars']:,.2f}: {options.output}")
+    unknown = total["dollars_at_most"] + total["dollars_lost"]
+    bound = (
+        f" (${total['dollars_at_most']:,.2f} of it, and ${total['dollars_lost']:,.2f} more, at most)" if unknown else ""
+    )
+    say("spending", f"{total['calls']:,} calls, {tokens:,} tokens, ${total['dollars']:,.2f}{bound}: {options.output}")
 
 
 if __name__ == "__main__":

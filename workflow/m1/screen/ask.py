@@ -33,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     calls = arguments.calls[arguments.name]
     provider = Provider.from_settings({**arguments.provider, **calls}, f"screen.providers.{arguments.name}")
     questions = read(arguments.questions, Question)
-    requests = [Request(evaluation_prompt(question_text(question), settings.prompt)) for question in questions]
+    requests = [
+        Request(evaluation_prompt(question_text(question), settings.prompt), question=question.id)
+        for question in questions
+    ]
     counts = {"questions": len(questions), "correct": 0}
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, title)

@@ -35,8 +35,7 @@ def label(
         waiting = [question for question in questions if question.id not in codes]
         if not waiting and spendings:
             break
-        turns = (user_turn(qualifiers, question) for question in waiting)
-        requests = [Request(turn, seed=attempt or None, system=task) for turn in turns]
+        requests = [Request(user_turn(qualifiers, one), attempt or None, task, one.id) for one in waiting]
         title = "domains" if attempt == 0 else f"domains, attempt {attempt + 1}"
         completions, spending = complete_all(requests, provider, store, title)
         spendings.append(spending)

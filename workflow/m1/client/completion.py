@@ -1,0 +1,247 @@
+"""What a provider answered: what the store keeps of it, and how that is read, whatever an answer may hold."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from m1.client.provider import Provider, Request, Tokens
+from m1.core.errors import UserError
+from m1.core.store import Store
+
+REFUSED = "refused"
+"""Finish reason of a call that the provider rejects for what it asks, for example by a content filter."""
+MOST_TOKENS = 100_000_000
+"""A larger count is none: no model reads or writes so many tokens in one call."""
+UNKNOWN: Tokens = (0, 0)
+"""Of a call whose usage does not count, where nobody knows better."""
+_COUNTS = ("prompt_tokens", "completion_tokens")
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
+"""What JSON can carry, and no UTF-8 or no line of text can: NUL, and halves of characters."""
+_DEEPEST = 32
+_ODD_SHOWN = 60  # characters of an odd value
+
+
+@dataclass(frozen=True)
+class Completion:
+    """An answer, read from what the store keeps of it."""
+
+    key: str
+    thinking: str
+    answer: str
+    finish_reason: str
+    """As sent (``stop``, ``length``, ``content_filter``, ...), empty where it is no text, or :data:`REFUSED`."""
+    prompt_tokens: int
+    completion_tokens: int
+    """Tokens as the provider counts and bills them; 0 where it does not say."""
+    thinking_tokens: int = 0
+    """As the provider counts them, else the completion's tokens shared out by the characters of thinking and answer."""
+    seconds: float = 0.0
+    """Of the attempt; 0 where it is not known, as in a batch."""
+    at_most: Tokens | None = None
+    """Where the provider's usage does not count: what the call may have used (:data:`UNKNOWN` if nobody knows)."""
+    served: str = ""
+    """The model that the provider says answered; empty where it does not."""
+    odd: tuple[str, ...] = ()
+    """What the provider sent, and no answer has."""
+
+    @property
+    def answer_tokens(self) -> int:
+        return self.completion_tokens - self.thinking_tokens
+
+    def dollars(self, provider: Provider) -> float:
+        """What the call cost: by the provider's count, or at the most where that does not count."""
+        tokens = self.at_most or (self.prompt_tokens, self.completion_tokens)
+        return provider.dollars(*tokens, live=self.seconds > 0)
+
+    @classmethod
+    def from_value(cls, key: str, value: Any) -> Completion:
+        """Read a value of the store; see :func:`split_message` for how thinking is found.
+
+        Raises:
+            ValueError: it is no answer at all.
+        """
+        value, odd = normalised(value)
+        if "refused" in value:
+            return cls(key, "", "", REFUSED, 0, 0)
+        thinking, answer = split_message(value["message"])
+        usage = value["usage"]
+        tokens, at_most, thought = counted_tokens(usage, bool(thinking or answer)), None, 0
+        if tokens:
+            thought = _count(usage.get("completion_tokens_details"), "reasoning_tokens") or 0
+            if thinking and not thought:
+                thought = round(tokens[1] * len(thinking) / (len(thinking) + len(answer)))
+            thought = min(thought, tokens[1])
+        else:
+            prompt, completion = (_count(value.get("at_most"), name) or 0 for name in _COUNTS)
+            tokens, at_most = UNKNOWN, (prompt, completion)
+        said, served = (key, thinking, answer, value["finish_reason"] or ""), value["served"] or ""
+        return cls(*said, *tokens, thought, value["seconds"], at_most, served, tuple(odd))
+
+
+def stored_completion(store: Store, key: str, provider: Provider, request: Request | None) -> Completion:
+    """The answer of a key that is in the store; ``request`` bounds what it cost, should its usage not count.
+
+    Raises:
+        UserError: the record is no answer.
+    """
+    try:
+        completion = Completion.from_value(key, store.get(key))
+    except ValueError as error:
+        raise UserError(f"{store.folder}: {name_call(key, request)}: {error}. {forget_remedy(store, key)}") from None
+    if completion.at_most == UNKNOWN and request:
+        return replace(completion, at_most=request.most_tokens(provider))
+    return completion
+
+
+def name_call(key: str, request: Request | None) -> str:
+    """A call in messages: its question, where that is known, and its key."""
+    return f"question {request.question} (key {key})" if request and request.question else f"key {key}"
+
+
+def forget_remedy(store: Store, key: str) -> str:
+    """How to have a call asked again."""
+    return f"To have it asked again: python -m m1 store forget --key {key} {store.folder}"
+
+
+def completion_value(body: Any, seconds: float, at_most: Tokens | None = None) -> dict[str, Any] | None:
+    """What the store keeps of the body of a 200 after so many seconds (0.0: nobody knows); None without completion.
+
+    Args:
+        at_most: tokens of prompt and completion that the call may have used; kept where its usage does not count.
+    """
+    try:
+        choice = body["choices"][0]
+        message, usage = dict(choice["message"]), body.get("usage")
+        if body.get("error") or choice.get("error") or not isinstance(message.get("content") or "", str):
+            return None
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    value = {
+        "message": message,
+        "finish_reason": choice.get("finish_reason"),
+        "usage": usage,
+        "seconds": round(seconds, 3),
+        "served": body.get("model"),
+    }
+    value, odd = normalised(value)
+    if counted_tokens(value["usage"], any(split_message(value["message"]))) is None and at_most:
+        value["at_most"] = dict(zip(_COUNTS, at_most))
+    return value | ({"odd": odd} if odd else {})
+
+
+def normalised(value: Any) -> tuple[dict[str, Any], list[str]]:
+    """A value of the store as every reader can take it, and what was odd in it: texts are texts, numbers finite.
+
+    It is done when a value is received, and again when it is read, for what older stores hold.
+
+    Raises:
+        ValueError: it is no answer at all.
+    """
+    if not isinstance(value, dict) or not ("message" in value or "refused" in value):
+        raise ValueError(f"the record is no answer ({_shown(value)})")
+    odd: list[str] = []
+    value = _sound(value, "", odd)
+    odd = [*map(str, value.pop("odd", None) or ()), *odd]
+    if "refused" in value:
+        return value, odd
+
+    def expect(record: dict[str, Any], name: str, kind: type, place: str = "") -> None:
+        found = record.get(name)
+        if found is not None and not isinstance(found, kind):
+            odd.append(f"{place}{name} is {_shown(found)} (left out)")
+            record[name] = None
+
+    for name, kind in (("message", dict), ("finish_reason", str), ("usage", dict), ("served", str)):
+        expect(value, name, kind)
+    value = {"finish_reason": None, "usage": None, "served": None, "seconds": 0.0} | value
+    value["message"] = message = value["message"] or {}
+    if isinstance(value["seconds"], bool) or not isinstance(value["seconds"], (int, float)):
+        value["seconds"] = 0.0
+    if "content" in message and not message["content"] and not isinstance(message["content"], str):
+        message["content"] = None  # as 0 or an empty list
+    for name in ("role", "content"):
+        expect(message, name, str, "message.")
+    for name in _COUNTS:
+        found = (value["usage"] or {}).get(name)
+        if found is not None and _count(value["usage"], name) is None:
+            odd.append(f"usage.{name} is {_shown(found)} (not counted)")
+    return value, list(dict.fromkeys(odd))
+
+
+def _sound(value: Any, place: str, odd: list[str], depth: int = 0) -> Any:
+    """JSON without characters that no text can hold, without numbers beyond 64 bits, and not too deep."""
+    if isinstance(value, str):
+        if not _is_text(value):
+            odd.append(f"{place or 'a name'} holds NUL or half a character (now U+FFFD)")
+            return _UNUSABLE.sub("\ufffd", value)
+        return value
+    if isinstance(value, (dict, list)):
+        if depth == _DEEPEST:
+            odd.append(f"{place} is nested more than {_DEEPEST} deep (left out)")
+            return None
+        if isinstance(value, list):
+            return [_sound(one, place, odd, depth + 1) for one in value]
+        names = {name: _sound(name, place, odd, depth + 1) for name in value}
+        inside = f"{place}." if place else ""
+        return {
+            names[name]: _sound(one, inside + ascii(names[name])[1:-1][:_ODD_SHOWN], odd, depth + 1)
+            for name, one in value.items()
+        }
+    if (isinstance(value, int) and abs(value) >= 2**63) or (isinstance(value, float) and not math.isfinite(value)):
+        odd.append(f"{place} is {_shown(value)} (left out)")
+        return None
+    return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether :data:`_UNUSABLE` is nowhere in a text, twenty times as fast."""
+    if "\0" in value:
+        return False
+    with suppress(UnicodeEncodeError):
+        return value.isascii() or bool(value.encode())
+    return False
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= _ODD_SHOWN else text[:_ODD_SHOWN] + "…"
+
+
+def counted_tokens(usage: Any, said: bool) -> Tokens | None:
+    """Tokens of prompt and completion as the provider bills them; None where they do not count.
+
+    Both must be numbers. A prompt has a token at least, and so has an answer that ``said`` something.
+    """
+    prompt, completion, total = (_count(usage, name) for name in (*_COUNTS, "total_tokens"))
+    if not prompt or completion is None or (said and not completion):
+        return None
+    # Some (Gemini, xAI) count thinking in the total alone, and bill it.
+    return prompt, completion if total is None else max(completion, total - prompt)
+
+
+def _count(counts: Any, name: str) -> int | None:
+    value = counts.get(name) if isinstance(counts, dict) else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
+def split_message(message: Mapping[str, Any]) -> tuple[str, str]:
+    """Thinking and answer of an assistant's message, stripped.
+
+    Thinking comes as ``reasoning_content`` (DeepSeek, SGLang, SiliconFlow), as ``reasoning`` (vLLM, OpenRouter), inline
+    as ``<think>...</think>``, or with the closing tag only, where the chat template opens it.
+    """
+    content = message.get("content") or ""
+    for name in ("reasoning_content", "reasoning"):
+        if thinking := str(message.get(name) or "").strip():
+            return thinking, content.strip()
+    thinking, tag, answer = content.partition("</think>")
+    if tag:
+        return thinking.strip().removeprefix("<think>").strip(), answer.strip()
+    if content.lstrip().startswith("<think>"):  # cut by the token limit while thinking
+        return content.strip().removeprefix("<think>").strip(), ""
+    return "", content.strip()

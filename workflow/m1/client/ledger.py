@@ -1,0 +1,334 @@
+"""What calls cost: as the provider counts, and at the most where nobody knows. The latter outlives the run that sent
+them (:class:`SpendingJournal`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from m1.client.completion import REFUSED, UNKNOWN, Completion, stored_completion
+from m1.client.provider import Provider, Request, Tokens
+from m1.core.errors import UserError
+from m1.core.files import read_json, replacing, sync_folder
+from m1.core.segments import usable
+from m1.core.store import Store
+
+PATTERN = "spending-*.json"
+"""Files of :class:`SpendingJournal` in a store's folder."""
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Replace a file so that it survives a power cut."""
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_folder(path.parent)
+
+
+@dataclass
+class Tally:
+    """Calls, and their tokens together."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> Tokens:
+        return self.prompt_tokens, self.completion_tokens
+
+    def add(self, tokens: Tokens, calls: int = 1) -> None:
+        self.calls += calls
+        self.prompt_tokens += tokens[0]
+        self.completion_tokens += tokens[1]
+
+
+@dataclass
+class Beside:
+    """Calls that were sent, or may have been, and have no answer in the store: it does not tell what they cost."""
+
+    lost: Tally = field(default_factory=Tally)
+    """Their answers did not arrive; at the most."""
+    taken_back: Tally = field(default_factory=Tally)
+    """Their answers were taken back (``m1 store forget``)."""
+
+    @classmethod
+    def read(cls, store: Store) -> tuple[Beside, list[Path]]:
+        """What the journals in a store's folder say, and their paths; of what was in flight when its process died, that
+        is lost which has no answer in the store.
+
+        Raises:
+            UserError: a journal is damaged.
+        """
+        beside, paths = cls(), sorted(store.folder.glob(PATTERN))
+        journals = {path.name: _read_journal(path) for path in paths}
+        replaced = {name for journal in journals.values() for name in journal["replaces"]}
+        for name in journals.keys() - replaced:
+            journal = journals[name]
+            beside.lost.add(*journal["lost"])
+            beside.taken_back.add(*journal["taken_back"])
+            for key, tokens in journal["in_flight"].items():
+                if key not in store:
+                    beside.lost.add(tokens)
+        return beside, paths
+
+
+def _read_journal(path: Path) -> dict[str, Any]:
+    """A journal as :meth:`SpendingJournal.text` writes it, with what :meth:`Tally.add` takes."""
+    journal = read_json(path)
+    try:
+        found = {name: (Tally(**journal[name]).tokens, journal[name]["calls"]) for name in ("lost", "taken_back")}
+        in_flight = {key: (int(prompt), int(completion)) for key, (prompt, completion) in journal["in_flight"].items()}
+        return found | {"in_flight": in_flight, "replaces": list(journal["replaces"])}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        remedy = "Restore it; without it, max_dollars does not count what calls cost whose answers were lost."
+        raise UserError(f"{path}: not a journal of spending. {remedy}") from None
+
+
+class SpendingJournal:
+    """The journal of one process, a file in the store's folder. A call is in it, on the disk, before it is sent, and
+    leaves it when its answer is in the store: whatever ends the process, the next one knows what may have been paid.
+
+    It takes over the journals of others. The caller has the store's lock.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.beside, others = Beside.read(store)
+        self.in_flight: dict[str, Tokens] = {}
+        self._replaces = [path.name for path in others]
+        name = f"spending-{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        self.path = store.folder / name
+        if others:
+            if not self._is_empty:
+                self.write(self.text())
+            for path in others:
+                path.unlink(missing_ok=True)
+            sync_folder(store.folder)
+        self._replaces = []
+
+    @property
+    def _is_empty(self) -> bool:
+        return not (self.in_flight or self.beside.lost.calls or self.beside.taken_back.calls)
+
+    def text(self) -> str:
+        """What is to be written now."""
+        return json.dumps({**asdict(self.beside), "in_flight": self.in_flight, "replaces": self._replaces})
+
+    def write(self, text: str) -> None:
+        """Bring a state to the disk.
+
+        Raises:
+            UserError: the disk is full or fails; no call may be sent.
+        """
+        remedy = "Free space or correct the permissions and run again."
+        with usable(self.path.parent, "written", remedy):
+            try:
+                write_durably(self.path, text)
+            except UserError as error:  # that of a file that is replaced
+                raise error.__cause__ or error from None
+
+    def settle(self, key: str, lost: bool) -> None:
+        """A call is over: its answer is in the store, or will never be and costs nothing, or it is lost."""
+        tokens = self.in_flight.pop(key, None)
+        if tokens and lost:
+            self.beside.lost.add(tokens)
+
+    def take_back(self, key: str, value: Any) -> None:
+        """The answer of a call is to be forgotten, and what it cost is not."""
+        try:
+            completion = Completion.from_value(key, value)
+        except ValueError:  # no answer
+            return
+        if completion.at_most:
+            self.beside.lost.add(completion.at_most)
+        elif completion.finish_reason != REFUSED:
+            self.beside.taken_back.add((completion.prompt_tokens, completion.completion_tokens))
+
+    def close(self, strict: bool = False) -> None:
+        """Leave what the next process must know, and no file where that is nothing.
+
+        On a full disk the state before stays, which claims more, not less; it is an error where ``strict``.
+        """
+        with nullcontext() if strict else suppress(UserError, OSError):
+            if self._is_empty:
+                self.path.unlink(missing_ok=True)
+            else:
+                self.write(self.text())
+
+
+class Ledger:
+    """Tokens and dollars of one run's answers, and what ``max_dollars`` still allows beside the calls of the store.
+
+    Args:
+        beside: calls that have no answer in the store.
+        wanted: the calls of this run by key; they bound those whose usage does not count.
+        batches: dollars that batches hold or lost, at the most.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        store: Store,
+        beside: Beside | None = None,
+        wanted: Mapping[str, Request] | None = None,
+        batches: float = 0.0,
+    ) -> None:
+        self.provider = provider
+        self.answered = 0
+        self.cut = 0
+        """Answers that the token limit cut."""
+        self.tokens: Counter[str] = Counter()
+        """``prompt``, ``thinking``, ``answer``, ``completion``."""
+        self.dollars = 0.0
+        """Of this run's answers."""
+        self.lost, self.dollars_lost = 0, 0.0
+        """Attempts of this run whose answer did not arrive, and what they may have cost at the most."""
+        self.counted = self.at_most = 0.0
+        """Dollars of all calls of the store: by the provider's count; and where that is none, at the most."""
+        self.reserved = 0.0
+        """Dollars that the calls in flight may cost at the worst."""
+        if provider.max_dollars is not None:  # a refused call has no tokens, and costs nothing
+            beside, wanted = beside or Beside(), wanted or {}
+            self.counted += provider.dollars(*beside.taken_back.tokens, live=True)
+            self.at_most += provider.dollars(*beside.lost.tokens, live=True) + batches
+            unknown = 0
+            for key in store:
+                completion = stored_completion(store, key, provider, wanted.get(key))
+                unknown += completion.at_most == UNKNOWN
+                self._pay(completion)
+            if unknown:  # of an older release, and of another step: as the dearest call of this one
+                most = [request.most_tokens(provider) for request in wanted.values()] or [(0, provider.max_tokens)]
+                self.at_most += unknown * provider.dollars(*max(most), live=True)
+
+    def _pay(self, completion: Completion) -> float:
+        cost = completion.dollars(self.provider)
+        if completion.at_most is None:
+            self.counted += cost
+        else:
+            self.at_most += cost
+        return cost
+
+    def add(self, completion: Completion) -> None:
+        """An answer of this run."""
+        self.dollars += self._pay(completion)
+        self.answered += 1
+        self.cut += completion.finish_reason == "length"
+        for name in ("prompt", "thinking", "answer", "completion"):
+            self.tokens[name] += getattr(completion, f"{name}_tokens")
+
+    def lose(self, dollars: float, calls: int = 1) -> None:
+        """Answers of this run did not arrive, and may have been billed."""
+        self.at_most += dollars
+        self.lost += calls
+        self.dollars_lost += dollars
+
+    @property
+    def paid(self) -> float:
+        """Dollars that are paid, or may be."""
+        return self.counted + self.at_most
+
+    @property
+    def room(self) -> float | None:
+        """Dollars that are not paid yet; None for no limit."""
+        return None if self.provider.max_dollars is None else self.provider.max_dollars - self.paid
+
+    def affords(self, worst: float) -> bool:
+        """Whether a call may be sent that costs ``worst`` dollars at most."""
+        limit = self.provider.max_dollars
+        return limit is None or self.paid + self.reserved + worst <= limit
+
+    def __str__(self) -> str:
+        more = f"at most ${self.at_most:,.4f} more for calls that were lost on the way or have no countable usage"
+        return f"${self.counted:,.4f} are paid by the provider's count, and {more}"
+
+    def limit_error(self, worst: float) -> UserError:
+        passed = f"max_dollars, {self.provider.max_dollars:,.4f}, would be passed. Raise max_dollars and run again."
+        return UserError(f"{self.provider.name}: {self}; the next call may cost ${worst:,.4f}: {passed}")
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What the distinct calls of one :func:`m1.client.complete.complete_all` cost, and what of it was paid before.
+
+    ``calls`` have an answer, ``calls_made`` of them since this run; others are ``refused`` for what they ask. The token
+    limit has ``cut`` so many answers. ``failures`` counts attempts of this run by their kind. The usage of
+    ``uncounted`` answers does not count: they have no tokens here, and are in ``dollars`` at the most, which is
+    ``dollars_at_most`` of them. ``lost`` attempts of this run, with no answer that arrived, may have cost
+    ``dollars_lost`` besides, at the most.
+    """
+
+    calls: int = 0
+    calls_made: int = 0
+    prompt_tokens: int = 0
+    thinking_tokens: int = 0
+    answer_tokens: int = 0
+    completion_tokens: int = 0
+    dollars: float = 0.0
+    dollars_now: float = 0.0
+    refused: int = 0
+    cut: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    uncounted: int = 0
+    dollars_at_most: float = 0.0
+    lost: int = 0
+    dollars_lost: float = 0.0
+
+    def __str__(self) -> str:
+        tokens = f"{self.prompt_tokens:,} + {self.thinking_tokens:,} + {self.answer_tokens:,} tokens"
+        parts = [
+            f"{self.calls_made:,} calls made",
+            f"{self.calls - self.calls_made:,} from the store",
+            f"{tokens} (prompt, thinking, answer)",
+            f"${self.dollars:,.2f} in all",
+            f"${self.dollars_now:,.2f} now",
+            *[f"{count:,} {name}" for name, count in (("refused", self.refused), ("cut", self.cut)) if count],
+        ]
+        if self.uncounted:
+            parts.append(
+                f"{self.uncounted:,} without countable usage (${self.dollars_at_most:,.2f} of the sum, at most)"
+            )
+        if self.dollars_lost:
+            parts.append(f"at most ${self.dollars_lost:,.2f} more for {self.lost:,} lost on the way")
+        return ", ".join(parts)
+
+    def __add__(self, other: Spending) -> Spending:
+        mine, others = asdict(self), asdict(other)
+        failures = dict(Counter(mine.pop("failures")) + Counter(others.pop("failures")))
+        return Spending(**{name: mine[name] + others[name] for name in mine}, failures=failures)
+
+    @classmethod
+    def of(cls, completions: Iterable[Completion], new: set[str], provider: Provider, **of_the_run: Any) -> Spending:
+        """Add up the answers of distinct calls; those with a ``new`` key came now.
+
+        Args:
+            of_the_run: ``failures``, ``lost`` and ``dollars_lost``.
+        """
+        totals: Counter[str] = Counter()
+        dollars = dollars_now = dollars_at_most = 0.0
+        for completion in completions:
+            if completion.finish_reason == REFUSED:
+                totals["refused"] += 1
+                continue
+            cost, now, uncounted = completion.dollars(provider), completion.key in new, completion.at_most is not None
+            dollars += cost
+            dollars_now += cost * now
+            dollars_at_most += cost * uncounted
+            totals["calls"] += 1
+            totals["calls_made"] += now
+            totals["cut"] += completion.finish_reason == "length"
+            totals["uncounted"] += uncounted
+            for name in ("prompt_tokens", "thinking_tokens", "answer_tokens", "completion_tokens"):
+                totals[name] += getattr(completion, name)
+        sums = {"dollars": dollars, "dollars_now": dollars_now, "dollars_at_most": dollars_at_most}
+        found: dict[str, Any] = {**totals, **{name: round(value, 6) for name, value in sums.items()}, **of_the_run}
+        return cls(**found)
