@@ -11,19 +11,16 @@ import errno
 import fcntl
 import json
 import os
-import secrets
 import socket
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
-from m1.core.files import sync_folder
 from m1.core.progress import say
-from m1.core.segments import SegmentIndex, is_sound, record_line, scan, usable
+from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
 _locked: set[Path] = set()
@@ -46,7 +43,7 @@ class Store:
         self.folder = Path(folder)
         self._index = SegmentIndex(self.folder)
         self._without_locks = False
-        self._writer: tuple[Path, int] | None = None
+        self._writer: Writer | None = None
         self._reader: tuple[Path, int] | None = None
         with usable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +61,10 @@ class Store:
 
     def close(self) -> None:
         """Close the files; everything is on the disk already."""
-        for opened in filter(None, (self._writer, self._reader)):
-            os.close(opened[1])
+        if self._writer:
+            self._writer.close()
+        if self._reader:
+            os.close(self._reader[1])
         self._writer = self._reader = None
 
     def __len__(self) -> int:
@@ -109,11 +108,11 @@ class Store:
         Raises:
             UserError: the disk is full or fails; whatever was put before is kept.
         """
-        lines: dict[str, bytes] = {}
+        new: dict[str, Entry] = {}
         for key, value in items:
-            if key not in self and key not in lines:
-                lines[key] = record_line(key, "value", value)
-        self._append(list(lines.values()))
+            if key not in self and key not in new:
+                new[key] = key, "value", value
+        self._append(list(new.values()))
 
     def forget(self, keys: Iterable[str]) -> None:
         """Take records back, so that their keys are asked again.
@@ -122,33 +121,23 @@ class Store:
         very record, in whatever order segments are read, and not for the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
-        self._append([record_line(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
+        self._append([(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 
-    def _append(self, lines: list[bytes]) -> None:
-        if not lines:
+    def _append(self, entries: Sequence[Entry]) -> None:
+        if not entries:
             return
         remedy = f"The {len(self):,} records before are kept. Free space or correct the permissions and run again."
         with usable(self.folder, "written", remedy):
             try:
-                path, descriptor = self._writer = self._writer or self._new_segment()
-                start = os.fstat(descriptor).st_size
-                unwritten = memoryview(b"".join(lines))
-                while unwritten:
-                    unwritten = unwritten[os.write(descriptor, unwritten) :]
-                os.fsync(descriptor)
+                self._writer = self._writer or Writer(self.folder, self._index.to_list())
+                written = self._writer.append(entries)
             except BaseException:
                 if self._writer:
-                    os.close(self._writer[1])
+                    self._writer.close()
                     self._writer = None  # never append to what may end in a torn line
                 raise
-        for line in scan(lines, start):
-            self._index.note(path, line)
-
-    def _new_segment(self) -> tuple[Path, int]:
-        path = self.folder / f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        sync_folder(self.folder)
-        return path, descriptor
+        for line in written:
+            self._index.note(self._writer.path, line)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
