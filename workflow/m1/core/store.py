@@ -7,24 +7,22 @@ imports it. ``docs/store.md`` says what holds on which file system.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
-import socket
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
+from m1.core.locks import SETTLE, Lock
 from m1.core.progress import say
 from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
-_locked: set[Path] = set()
-"""Folders that this process has the lock of: closing a second descriptor of a lock file would release the lock."""
+CALLS = "is making calls; waiting for it, so that none is paid for twice"
+"""What is said of the process that has the lock."""
 
 
 class Store:
@@ -108,6 +106,8 @@ class Store:
         Raises:
             UserError: the disk is full or fails; whatever was put before is kept.
         """
+        if self._without_locks:
+            self._look_again()
         new: dict[str, Entry] = {}
         for key, value in items:
             if key not in self and key not in new:
@@ -143,46 +143,40 @@ class Store:
     def lock(self) -> Iterator[None]:
         """Be the one process that spends for this store: wait for the others, then see what they have added.
 
-        The lock is one of the kernel's (POSIX, on the file ``lock``), which releases it however its process ends. Where
-        the file system has none, that is said once, and the work goes on without it. Writing needs no lock.
+        The lock is the file ``lock`` (:mod:`m1.core.locks`). Where the file system has none, and the other process is
+        not known to be at work, that is said once, and the work goes on without it. Writing needs no lock.
 
         Raises:
             UserError: the folder cannot be written.
             RuntimeError: this process has the lock already.
         """
-        folder = self.folder.resolve()
-        if folder in _locked:
-            raise RuntimeError(f"{folder}: this process has the lock already")
+        lock = Lock(self.folder / "lock", keep=True)
         with usable(self.folder, "written", "Correct the permissions and run again."):
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        _locked.add(folder)
+            lock.wait(lambda holder: say("store", f"{self.folder}: {holder} {CALLS}"))
         try:
-            with usable(self.folder, "locked", "Run again."):
-                self._wait_for_lock(descriptor)
-            with suppress(OSError):  # who has the lock is only for the message
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-            # A network file system may answer the next listing from its cache; a change of our own makes it look.
-            with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
-                pass
-            self.refresh()
+            self.share(lock)
             yield
         finally:
-            _locked.remove(folder)
-            os.close(descriptor)
+            lock.release()
 
-    def _wait_for_lock(self, descriptor: int) -> None:
-        try:
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-                say("store", f"{self.folder}: {holder} is making calls; waiting for it, so that none is paid for twice")
-                fcntl.lockf(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            if not self._without_locks:
-                said = "this file system has no locks; two runs at once could pay for one call twice"
-                say("store", f"{self.folder}: {said}")
+    def share(self, lock: Lock) -> None:
+        """See what others have added, before something is made that a lock guards; where it is none of the kernel's,
+        say so once, and from now on look again whenever something is put."""
+        if not lock.kernel and not self._without_locks:
             self._without_locks = True
+            said = "this file system has no locks; two runs at once could pay for one call twice"
+            say("store", f"{self.folder}: {said}")
+        self._look_again()
+
+    def settle(self) -> None:
+        """See what others have added, when all has been put: of two values of one key the one that counts from now on
+        is the one that is read, in every process."""
+        if self._without_locks:
+            time.sleep(SETTLE)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        # A network file system may answer the next listing from its cache; a change of our own makes it look.
+        with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
+            pass
+        self.refresh()
