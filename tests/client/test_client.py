@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -893,6 +894,51 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
         assert 6 <= len(store) == asked < 40
     assert re.search("calls in flight are waited for, since they are paid for: [1-4]", output)
     assert f"interrupted: {asked} of 40 calls of this run are kept" in output
+
+
+def test_two_machines_without_locks_use_the_answers_that_count_later(tmp_path: Path) -> None:
+    program = "\n".join(
+        [
+            "import errno, fcntl, json, socket, sys",
+            "def lockf(*_):",
+            "    raise OSError(errno.ENOLCK, 'No locks available')",
+            "fcntl.lockf, socket.gethostname = lockf, lambda: sys.argv[3]",
+            "from m1.core.store import Store",
+            "from m1.client.complete import complete_all",
+            "from providers import REQUESTS, provider",
+            "with Store(sys.argv[2]) as store:",
+            "    store.put(sys.argv[3], {})  # its segment is made now",
+            "    sys.stdin.readline()",
+            "    found, _ = complete_all(REQUESTS, provider(base_url=sys.argv[1], concurrency=4), store, 'test')",
+            "    print(json.dumps([one.answer for one in found]))",
+        ]
+    )
+
+    def answer(prompt: str, number: int) -> tuple[int, Any]:
+        time.sleep(random.uniform(0.1, 0.5))
+        return 200, {"choices": [{"message": {"content": f"{prompt} {number}"}, "finish_reason": "stop"}]}
+
+    with running(world := Scripted(answer)) as url:
+        clients = []
+        for name in ("a", "b"):
+            clients.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", program, url, str(tmp_path), name],
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            while len(list(tmp_path.glob("*.jsonl"))) < len(clients):
+                time.sleep(0.01)
+        for client in clients:
+            print(file=client.stdin, flush=True)
+        found = [json.loads(client.communicate(timeout=60)[0].splitlines()[-1]) for client in clients]
+    assert 2 in world.times.values(), "both were at work at once"
+    with Store(tmp_path) as store:
+        later = [store.get(request.key(provider()))["message"]["content"] for request in REQUESTS]
+    assert found == [later, later]
 
 
 def test_an_address_that_does_not_answer_is_told_within_seconds(

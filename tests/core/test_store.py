@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -485,6 +485,205 @@ def test_another_process_value_comes_forward_when_the_first_is_forgotten(tmp_pat
         first.refresh()
         second.refresh()
         assert first.get(digest(1)) == second.get(digest(1)) == {"n": 1}
+
+
+# --- losses that nothing in the files shows
+# ----------------------------------------------------------------------------------------------------------
+
+
+def put(folder: Path, *numbers: int) -> Path:
+    """A segment of such records."""
+    before = set(folder.glob("*.jsonl"))
+    with Store(folder) as store:
+        store.put_many((digest(n), {"n": n}) for n in numbers)
+    [segment] = set(folder.glob("*.jsonl")) - before
+    return segment
+
+
+def without_lists(folder: Path) -> None:
+    """Make a store as versions before wrote it: lines without numbers, and no lists."""
+    for path in folder.glob("*.jsonl"):
+        path.write_bytes(b"".join(map(m1.core.segments.without_number, path.read_bytes().splitlines(keepends=True))))
+    for path in folder.glob(".*"):
+        path.unlink()
+
+
+def drop_lines(path: Path, *numbers: int) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for number, line in enumerate(lines) if number not in numbers))
+
+
+LOSSES: dict[str, tuple[Callable[[Path, Path], object], int]] = {
+    "cut at a line end": (lambda first, _: drop_lines(first, 7, 8, 9), 3),
+    "cut to nothing": (lambda first, _: first.write_bytes(b""), 10),
+    "cut within a line": (lambda first, _: first.write_bytes(first.read_bytes()[:-250]), 3),
+    "lines in the middle": (lambda first, _: drop_lines(first, 3, 4, 6), 3),
+    "the first line": (lambda first, _: drop_lines(first, 0), 1),
+    "two lines become one": (lambda first, _: first.write_bytes(first.read_bytes().replace(b"\n", b" ", 1)), 2),
+    "a line becomes two": (lambda first, _: first.write_bytes(first.read_bytes().replace(b'"value', b'"v\nlue', 1)), 1),
+    "a segment": (lambda first, _: first.unlink(), 10),
+    "the last segment": (lambda _, last: last.unlink(), 5),
+    "all segments": (lambda first, last: (first.unlink(), last.unlink()), 15),
+    "a segment and its list": (lambda first, _: (first.unlink(), (first.parent / f".{first.name}.count").unlink()), 10),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+@pytest.mark.parametrize("age", ["new", "listed since by a newer version"])
+def test_every_loss_is_counted_when_opened_and_by_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str, age: str
+) -> None:
+    first = put(tmp_path, *range(10))
+    if age != "new":
+        without_lists(tmp_path)
+    last = put(tmp_path, *range(10, 15))
+    if age != "new" and case in {"a segment and its list", "a line becomes two"}:
+        pytest.skip("it has no list of its own, and no numbers that tell how many two damaged lines were")
+    command(["store", "verify", str(tmp_path)])
+    lose, count = LOSSES[case]
+    lose(first, last)
+    capsys.readouterr()
+    Store(tmp_path).close()
+    said = [line for line in capsys.readouterr().err.splitlines() if "store verify" in line or "left out" in line]
+    assert said, "it is announced when a job opens the store"
+    if "line" not in case:
+        assert said[0].startswith(f"[store] {tmp_path}: {count} records lost since written ("), said
+    with pytest.raises(UserError, match=rf"^{count} records? lost\."):
+        command(["store", "verify", str(tmp_path)])
+    command(["store", "forget", "--lost", str(tmp_path)])
+    command(["store", "verify", str(tmp_path)])
+    capsys.readouterr()
+    Store(tmp_path).close()
+    assert "lost since written" not in capsys.readouterr().err, "what is accepted is not reported"
+
+
+def test_what_was_written_before_lines_had_numbers_is_read_and_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, *range(10))
+    without_lists(tmp_path)
+    with Store(tmp_path) as store:
+        assert [store.get(digest(n)) for n in range(10)] == [{"n": n} for n in range(10)]
+        store.forget([digest(3)])
+    with Store(tmp_path) as store:
+        assert len(store) == 9
+    command(["store", "verify", str(tmp_path)])
+    said = capsys.readouterr()
+    assert "10 sound records (9 in force), 1 taken back\n" in said.out
+    assert said.err == ""
+
+
+ENDS = {"nothing": b"", "zeros": bytes(5000), "a torn line and zeros": b'{"crc":"01234567","key":"0' + bytes(3000)}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("age", ["new", "old"])
+def test_no_alarm_for_what_a_crash_leaves_or_for_other_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], end: str, age: str
+) -> None:
+    first = put(tmp_path, *range(10))
+    if age == "old":
+        without_lists(tmp_path)
+    first.write_bytes(first.read_bytes() + ENDS[end])
+    (tmp_path / "notes.jsonl").write_text('{"mine": 1}\nnonsense\n{"mine')
+    (tmp_path / "._copy.jsonl").write_bytes(b"\0\1\2\n\3")
+    (tmp_path / ".notes.count").write_text("12\n")
+    with Store(tmp_path) as store:
+        assert len(store) == 10
+        store.refresh()
+        store.put(digest("later"), {})
+    assert capsys.readouterr().err == ""
+    command(["store", "verify", str(tmp_path)])
+    said = capsys.readouterr().out
+    assert f"{tmp_path}: 11 sound records (11 in force)\n" in said
+    assert "notes.jsonl: no segment of a store; passed over" in said
+
+
+def test_what_is_no_regular_file_is_passed_over(tmp_path: Path) -> None:
+    program = """
+import os, socket, sys
+from pathlib import Path
+from m1.__main__ import dispatch
+from m1.core.store import Store
+
+folder = Path(sys.argv[1])
+os.chdir(folder)
+os.mkfifo("0-pipe.jsonl")
+os.mkfifo(".0.count")
+os.mkdir("1-folder.jsonl")
+socket.socket(socket.AF_UNIX).bind("2-socket.jsonl")
+os.symlink("/dev/zero", "3-device.jsonl")
+os.symlink("nowhere", "4-dangling.jsonl")
+os.symlink("5-circle.jsonl", "5-circle.jsonl")
+with Store(folder) as store:
+    print(len(store))
+    store.refresh()
+for action in (["verify"], ["stats"], ["forget", "--refused"], ["export"]):
+    dispatch(["store", *action, str(folder), *(["e.jsonl"] if action == ["export"] else [])])
+"""
+    with Store(tmp_path / "store") as store:
+        store.put_many((digest(n), {"token_ids": [n], "finish_reason": "stop"}) for n in range(3))
+    [segment] = (tmp_path / "store").glob("*.jsonl")
+    segment.rename(tmp_path / segment.name)
+    (tmp_path / "store" / segment.name).symlink_to(tmp_path / segment.name)
+    done = run_python(program, tmp_path / "store", timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3\n"), "a link to a segment is one"
+    assert done.stdout.count("no segment of a store; passed over") == 6
+
+
+def test_an_export_has_no_numbers_and_counts_as_a_segment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path / "one", *range(10))
+    put(tmp_path / "one", *range(10, 20))
+    with Store(tmp_path / "one") as store:
+        store.forget([digest(4)])
+    command(["store", "export", str(tmp_path / "one"), str(tmp_path / "e.jsonl")])
+    (tmp_path / "two").mkdir()
+    shutil.copy(tmp_path / "e.jsonl", tmp_path / "two")
+    segments = sorted((tmp_path / "one").glob("*.jsonl"))
+    (tmp_path / "two" / "joined.jsonl").write_bytes(b"".join(path.read_bytes() for path in segments))
+    command(["store", "verify", str(tmp_path / "two")])
+    with Store(tmp_path / "two") as store:
+        assert len(store) == 20
+    assert "lost" not in capsys.readouterr().err
+
+
+def test_a_record_that_moved_to_the_place_of_a_forgotten_one_stays(tmp_path: Path) -> None:
+    segment = put(tmp_path, *range(5))
+    with Store(tmp_path) as store:
+        store.forget([digest(2)])
+    [forgetting] = set(tmp_path.glob("*.jsonl")) - {segment}
+    forgetting.rename(tmp_path / "0.jsonl")  # it is read first
+    drop_lines(segment, 1)  # now the third record is where the second one was
+    with Store(tmp_path) as store:
+        assert digest(3) in store
+
+
+def test_a_kill_at_any_moment_loses_nothing_and_raises_no_alarm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance, acknowledged = random.Random(1), set()
+    for turn in range(20):
+        writer = start_writer(tmp_path, f"turn {turn}", 1_000_000)
+        assert writer.stdout
+        if turn % 2:
+            writer.stdout.readline()
+            acknowledged.add((f"turn {turn}", 0))
+            time.sleep(chance.uniform(0.0, 0.1))
+        else:  # while it starts
+            deadline = time.monotonic() + 20
+            while not list(tmp_path.glob(f".*-{writer.pid}-*")) and time.monotonic() < deadline:
+                time.sleep(0.0005)
+            time.sleep(chance.uniform(0.0, 0.003))
+        writer.kill()
+        acknowledged |= {(f"turn {turn}", int(line)) for line in writer.stdout.read().split("\n")[:-1]}
+        writer.wait()
+        command(["store", "verify", str(tmp_path)])
+        assert capsys.readouterr().err == ""
+    with Store(tmp_path) as store:
+        assert [one for one in acknowledged if store.get(digest([*one])) is None] == []
+    assert capsys.readouterr().err == ""
+    assert len(acknowledged) >= 10
 
 
 def test_folder_that_is_a_file_is_a_clear_error(tmp_path: Path) -> None:

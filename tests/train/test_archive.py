@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -17,10 +20,14 @@ FILES = {"config.json": "{}", "model.safetensors": "weights", "additional/one.ji
 def put(folder: Path) -> Path:
     """A model that is kept in a folder."""
     with replacing_model(folder) as new:
-        for name, text in FILES.items():
-            (new / name).parent.mkdir(parents=True, exist_ok=True)
-            (new / name).write_text(text)
+        put_into(new)
     return folder
+
+
+def put_into(folder: Path) -> None:
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
 
 
 @pytest.fixture
@@ -86,3 +93,44 @@ def test_a_full_disk_is_one_clear_error_and_the_model_stays_kept(
     assert not list((tmp_path / "results").iterdir())
     monkeypatch.undo()
     assert archive.identity(kept, "train m") == model_identity(kept)
+
+
+def test_two_writers_mix_nothing_and_the_first_to_end_counts(tmp_path: Path) -> None:
+    kept = tmp_path / "store/m/0123"
+    with archive.keeping(kept, "train m", alone=False) as one:
+        one.mkdir(parents=True)
+        (one / "config.json").write_text("{}")
+        with archive.keeping(kept, "train m", alone=False) as other:
+            assert one.is_dir(), "the second one leaves the first one's alone"
+            put_into(other)
+        (one / "model.safetensors").write_text("others")
+    assert {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()} == set(FILES)
+    assert archive.identity(kept, "train m") == model_identity(kept)
+    assert identity_file(kept).read_text() == f"{model_identity(kept)}\n"
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["0123", "0123.sha256"]
+
+
+def test_what_the_dead_have_left_is_deleted(tmp_path: Path) -> None:
+    kept, host = tmp_path / "store/m/0123", socket.gethostname()
+    names = [
+        f".0123.{host}-1-abcd",
+        f"..0123.{host}-2-ef01.partial",
+        ".0123.another-3-2345",
+        "..0123.old-4-6789.partial",
+    ]
+    for name in names:
+        put_into(kept.parent / name)
+    day = time.time() - 2 * archive.LEFT_SECONDS
+    os.utime(kept.parent / names[3], (day, day))
+    with archive.keeping(kept, "train m", alone=True) as folder:
+        assert sorted(path.name for path in kept.parent.glob("*0123*")) == [".0123.another-3-2345"]
+        put_into(folder)
+    assert archive.identity(kept, "train m")
+
+
+def test_a_damaged_model_is_replaced(kept: Path) -> None:
+    (kept / "model.safetensors").write_text("other")
+    with archive.keeping(kept, "train m", alone=False) as folder:
+        put_into(folder)
+    assert archive.identity(kept, "train m") == model_identity(kept)
+    assert (kept / "model.safetensors").read_text() == "weights"

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,56 @@ def test_what_was_trained_before_is_taken_from_the_store(
     assert identity_file(output).read_text() == identity_file(undisturbed).read_text()
     assert model_identity(output) == model_identity(undisturbed)
     assert not Path(f"{output}.scratch").exists()
+
+
+def trains(process: subprocess.Popen[str]) -> int:
+    """The process that has the locks of a training that was launched."""
+    (trainer,) = psutil.Process(process.pid).children()
+    return trainer.pid
+
+
+@pytest.mark.train
+def test_a_second_training_in_one_scratch_folder_stops_and_names_the_first(material: Path, undisturbed: Path) -> None:
+    output = material / "orphan"
+    first = start(material, output)
+    wait_for_a_step(Path(f"{output}.scratch"), 2, first)
+    orphan = trains(first)
+    os.kill(orphan, signal.SIGSTOP)
+    first.kill()  # what waited for it is gone, as when Snakemake is killed
+    done = subprocess.run(command(material, output), cwd=ROOT, env=environment(), capture_output=True, text=True)
+    os.kill(orphan, signal.SIGCONT)
+    assert done.returncode == 1
+    assert f"error: train tiny: process {orphan} on {socket.gethostname()} since 20" in done.stdout
+    [scratch] = Path(f"{output}.scratch").glob("train/tiny/*")
+    assert f"is training in {scratch} already. Wait until it has ended, or end it; then run again" in done.stdout
+    first.communicate()  # the orphan has its streams
+    assert weights(output) == weights(undisturbed)
+    assert "trained before" in train(material, output)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("end", ["in the end", pytest.param("by a kill", marks=pytest.mark.slow)])
+def test_two_folders_on_one_store_train_once(material: Path, undisturbed: Path, tmp_path: Path, end: str) -> None:
+    store, outputs = tmp_path / "store", (tmp_path / "one", tmp_path / "two")
+    first = start(material, outputs[0], store=store)
+    wait_for_a_step(Path(f"{outputs[0]}.scratch"), 2, first)
+    trainer = trains(first)
+    os.kill(trainer, signal.SIGSTOP)
+    second = start(material, outputs[1], store=store)
+    assert second.stdout
+    waits = next(line for line in second.stdout if "waiting" in line)
+    assert f"[train tiny] process {trainer} on {socket.gethostname()} since 20" in waits
+    assert f"is training the same for {store}/train/tiny; waiting for it" in waits
+    os.kill(trainer, signal.SIGKILL if end == "by a kill" else signal.SIGCONT)
+    first.communicate()
+    said = second.communicate()[0]
+    assert second.returncode == 0
+    assert (" steps" in said) is (end == "by a kill")
+    assert weights(outputs[1]) == weights(undisturbed)
+    if end == "in the end":
+        assert (outputs[0] / "model.safetensors").samefile(outputs[1] / "model.safetensors")
+    [kept] = store.glob("train/tiny/*/")
+    assert sorted(path.name for path in kept.parent.iterdir()) == [kept.name, f"{kept.name}.sha256"]
 
 
 @pytest.mark.train

@@ -88,6 +88,7 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
                 with own or nullcontext(provider.base_url or "") as base_url:
                     run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
                     asyncio.run(run.make_calls())
+                    store.settle()
                 new, of_the_run = set(missing), run.totals
     distinct = Answers(list(wanted), store, provider, wanted)
     spending = Spending.of(_telling_odd(distinct, wanted, store, title), new, provider, **of_the_run)

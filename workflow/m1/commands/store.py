@@ -16,7 +16,17 @@ from typing import Any
 from m1.core.errors import UserError
 from m1.core.files import replacing
 from m1.core.progress import align_columns
-from m1.core.segments import scan
+from m1.core.segments import (
+    Line,
+    Tally,
+    accept_losses,
+    accepted_losses,
+    is_segment,
+    listed_counts,
+    scan,
+    segment_paths,
+    without_number,
+)
 from m1.core.store import Store
 
 SHOWN = 20  # refused lines of an import that are named one by one
@@ -29,7 +39,7 @@ def stores(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         inside = [path, *sorted(part for part in path.glob("*") if part.is_dir())]
-        these = [folder for folder in inside if any(folder.glob("*.jsonl"))]
+        these = [folder for folder in inside if folder.is_dir() and (segment_paths(folder) or listed_counts(folder))]
         if not these:
             wanted = "a folder with segments *.jsonl, or one of such folders"
             raise UserError(f"{path}: no store here ({wanted}). Correct the path.")
@@ -102,15 +112,15 @@ def folder_facts(folder: Path) -> dict[str, Any]:
 
     with Store(folder) as store:
         beside, _ = Beside.read(store)
-    segments = sorted(folder.glob("*.jsonl"))
+    segments = segment_paths(folder)
     facts = [path.stat() for path in segments]
     begun = [
         int(name) // 10**9 if (name := path.name.partition("-")[0]).isdigit() else int(fact.st_mtime)
         for path, fact in zip(segments, facts)
     ]
-    size, newest = sum(fact.st_size for fact in facts), int(max(fact.st_mtime for fact in facts))
+    size, newest = sum(fact.st_size for fact in facts), int(max((fact.st_mtime for fact in facts), default=0))
     others = {"lost": asdict(beside.lost), "taken_back": asdict(beside.taken_back)}
-    return {"segments": len(segments), "bytes": size, "oldest": min(begun), "newest": newest, **others}
+    return {"segments": len(segments), "bytes": size, "oldest": min(begun, default=0), "newest": newest, **others}
 
 
 def stats(arguments: argparse.Namespace) -> None:
@@ -168,39 +178,102 @@ def config_prices(overlays: Sequence[Path]) -> dict[str, Price]:
     return {folder: (provider["price_prompt"], provider["price_completion"]) for folder, provider in providers.items()}
 
 
+Faults = dict[str, list[tuple[str, int]]]
+"""By segment, what is not as it was written there, a line each, and how many records it costs."""
+
+
+def find_faults(folder: Path, store: Store, counts: Counter[str]) -> Faults:
+    """Check every line of every segment, and that there are as many as each is listed with.
+
+    Args:
+        counts: gets the lines that are ``sound``, ``taken back`` (those that do so) and ``damaged``, and the records
+            that are ``missing``.
+    """
+    listed = listed_counts(folder)  # before the segments, to which another process may add now
+    paths = [path for path in segment_paths(folder) if is_segment(path)]
+    faults = {path.name: list(_segment_faults(path, listed.get(path.name), store, counts)) for path in paths}
+    for name in sorted(listed.keys() - faults.keys()):
+        if listed[name]:
+            gone = f"{folder / name}: gone, with {listed[name]:,} records; put it back from a copy"
+            faults[name] = [(gone, listed[name])]
+            counts["missing"] += listed[name]
+    return faults
+
+
+def _segment_faults(path: Path, listed: int | None, store: Store, counts: Counter[str]) -> Iterator[tuple[str, int]]:
+    tally, unsound, numbered = Tally(), list[Line](), False
+
+    def stretch(records: int, where: str) -> Iterator[tuple[str, int]]:
+        """So many records, of which there are the unsound lines, or nothing."""
+        for line in unsound:
+            mended, state = line.key in store, "damaged" if line.finished else "unfinished"
+            remedy = "asked again since" if mended else "it is asked again when needed"
+            counts["damaged"] += 1
+            yield f"{_place(path, line)}: {state}; {remedy}", 0 if mended or records <= 0 else 1
+            records -= 1
+        unsound.clear()
+        if records > 0:
+            counts["missing"] += records
+            yield f"{path}: {where}: {records:,} record{'s' * (records > 1)} missing", records
+
+    with open(path, "rb") as stream:
+        for line in scan(stream):
+            between, _ = tally.add(line) if line.finished else (0, 0)
+            if not line.sound or not line.finished:
+                unsound.append(line)
+                continue
+            numbered = line.number is not None
+            yield from stretch(between, f"before byte {line.offset}")
+            counts["taken back" if line.forgets else "sound"] += 1
+    behind = tally.records if listed is None else listed
+    if unsound and not (last := unsound[-1]).finished:
+        crashed = last.content.endswith(b"\0")  # what a crash leaves behind the last record that was kept
+        if crashed or (listed is not None and listed <= tally.records + tally.damaged):
+            unsound.pop()
+            if last.content.strip(b"\0"):
+                yield f"{_place(path, last)}: unfinished, as its process was stopped; nothing that was kept is lost", 0
+    yield from stretch(max(behind - tally.records, len(unsound)), f"at its end, of {behind:,}")
+    if numbered and listed is None:
+        yield f"{path}: not listed (.{path.name}.count is missing): what is cut off its end would not be noticed", 0
+
+
+def _place(path: Path, line: Line) -> str:
+    return f"{path}: byte {line.offset}, key {line.key or '(unreadable)'}"
+
+
 def verify(arguments: argparse.Namespace) -> None:
-    """Check every record of every segment; name the file, byte and key of each that is not sound.
+    """Check every record of every segment, and that none is gone; name file, byte and key of each that is not sound.
 
     Raises:
-        UserError: there is damage that nothing makes up for: no sound record has the key.
+        UserError: there is a loss that nothing makes up for: no sound record has the key, and nobody accepted it.
     """
     lost = 0
     for folder in stores(arguments.folders):
-        kinds: Counter[str] = Counter()
-        damaged = []
+        counts: Counter[str] = Counter()
         with Store(folder) as store:
-            for path in sorted(folder.glob("*.jsonl")):
-                with open(path, "rb") as stream:
-                    for line in scan(stream):
-                        if line.sound:
-                            kinds["taken back" if line.forgets else "sound"] += 1
-                        else:
-                            damaged.append((path, line, line.key in store))
-        for path, line, mended in damaged:
-            state = "unfinished" if not line.finished else "damaged"
-            remedy = "asked again since" if mended else "it is asked again when needed"
-            print(f"{path}: byte {line.offset}, key {line.key or '(unreadable)'}: {state}; {remedy}")
-        lost += sum(not mended for _, _, mended in damaged)
-        others = f", {len(damaged):,} damaged or unfinished" if damaged else ""
-        back = f", {kinds['taken back']:,} taken back" if kinds["taken back"] else ""
-        print(f"{folder}: {kinds['sound']:,} sound records ({len(store):,} in force){back}{others}")
+            faults, accepted = find_faults(folder, store, counts), accepted_losses(folder)
+        for name, found in faults.items():
+            for text, _ in found:
+                print(text)
+            missed = sum(records for _, records in found)
+            lost += max(0, missed - accepted.get(name, 0))
+        for path in sorted({*folder.glob("*.jsonl")} - {folder / name for name in faults}):
+            print(f"{path}: no segment of a store; passed over")
+        parts = [f"{counts['sound']:,} sound records ({len(store):,} in force)"]
+        names = {"taken back": "taken back", "damaged": "damaged or unfinished", "missing": "missing"}
+        parts += [f"{counts[key]:,} {name}" for key, name in names.items() if counts[key]]
+        print(f"{folder}: {', '.join(parts)}")
     if lost:
         records = f"{lost:,} record{'s' * (lost > 1)}"
-        raise UserError(f"{records} lost. The others are used as before; what is lost is asked again by the next run.")
+        raise UserError(
+            f"{records} lost. The others are used as before; what is lost is asked again by the next run. Put files "
+            "back from a copy, or accept the loss: python -m m1 store forget --lost FOLDER"
+        )
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Copy the records in force of a store into one file, or into another store."""
+    """Copy the records in force of a store into one file, or into another store; without their numbers, which count the
+    lines of their segments."""
     destination = arguments.destination
     to_file = destination.name.endswith((".jsonl", ".jsonl.gz"))
     if to_file and destination.exists():
@@ -216,7 +289,7 @@ def export(arguments: argparse.Namespace) -> None:
             others = arguments.model and value.get("served") != arguments.model
             if not (others or (arguments.skip_refused and "refused" in value)):
                 exported += 1
-                yield key, line
+                yield key, without_number(line)
 
     folder = _single_store(arguments.folder)
     with Store(folder) as store:
@@ -314,7 +387,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
 
 
 def forget(arguments: argparse.Namespace) -> None:
-    """Take back records, so that they are asked again: those of refused calls, or those of some keys.
+    """Take back records, so that they are asked again: those of refused calls, or those of some keys; or accept that
+    records are lost.
 
     What a call cost whose answer is taken back stays in what ``max_dollars`` counts.
 
@@ -326,6 +400,12 @@ def forget(arguments: argparse.Namespace) -> None:
     unknown = set(arguments.key)
     for folder in stores(arguments.folders):
         with Store(folder) as store, store.lock():
+            if arguments.lost:
+                faults = find_faults(folder, store, Counter())
+                lost = {name: sum(records for _, records in found) for name, found in faults.items()}
+                accept_losses(folder, lost)
+                print(f"{folder}: {sum(lost.values()):,} lost records are accepted and no longer reported")
+                continue
             keys = [key for key in arguments.key if key in store]
             if arguments.refused:
                 keys = [key for key in store if isinstance(value := store.get(key), dict) and "refused" in value]
@@ -387,6 +467,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     which = forgetting.add_mutually_exclusive_group(required=True)
     which.add_argument("--refused", action="store_true", help="those of refused calls")
     which.add_argument("--key", action="append", default=[], help="that of one call; may be given more than once")
+    which.add_argument("--lost", action="store_true", help="those that are lost: they are no longer reported")
 
     arguments = parser.parse_args(argv)
     arguments.action(arguments)

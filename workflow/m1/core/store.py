@@ -7,27 +7,22 @@ imports it. ``docs/store.md`` says what holds on which file system.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
-import secrets
-import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
-from m1.core.files import sync_folder
+from m1.core.locks import SETTLE, Lock
 from m1.core.progress import say
-from m1.core.segments import SegmentIndex, is_sound, record_line, scan, usable
+from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
-_locked: set[Path] = set()
-"""Folders that this process has the lock of: closing a second descriptor of a lock file would release the lock."""
+CALLS = "is making calls; waiting for it, so that none is paid for twice"
+"""What is said of the process that has the lock."""
 
 
 class Store:
@@ -46,7 +41,7 @@ class Store:
         self.folder = Path(folder)
         self._index = SegmentIndex(self.folder)
         self._without_locks = False
-        self._writer: tuple[Path, int] | None = None
+        self._writer: Writer | None = None
         self._reader: tuple[Path, int] | None = None
         with usable(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,8 +59,10 @@ class Store:
 
     def close(self) -> None:
         """Close the files; everything is on the disk already."""
-        for opened in filter(None, (self._writer, self._reader)):
-            os.close(opened[1])
+        if self._writer:
+            self._writer.close()
+        if self._reader:
+            os.close(self._reader[1])
         self._writer = self._reader = None
 
     def __len__(self) -> int:
@@ -109,11 +106,13 @@ class Store:
         Raises:
             UserError: the disk is full or fails; whatever was put before is kept.
         """
-        lines: dict[str, bytes] = {}
+        if self._without_locks:
+            self._look_again()
+        new: dict[str, Entry] = {}
         for key, value in items:
-            if key not in self and key not in lines:
-                lines[key] = record_line(key, "value", value)
-        self._append(list(lines.values()))
+            if key not in self and key not in new:
+                new[key] = key, "value", value
+        self._append(list(new.values()))
 
     def forget(self, keys: Iterable[str]) -> None:
         """Take records back, so that their keys are asked again.
@@ -122,78 +121,62 @@ class Store:
         very record, in whatever order segments are read, and not for the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
-        self._append([record_line(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
+        self._append([(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 
-    def _append(self, lines: list[bytes]) -> None:
-        if not lines:
+    def _append(self, entries: Sequence[Entry]) -> None:
+        if not entries:
             return
         remedy = f"The {len(self):,} records before are kept. Free space or correct the permissions and run again."
         with usable(self.folder, "written", remedy):
             try:
-                path, descriptor = self._writer = self._writer or self._new_segment()
-                start = os.fstat(descriptor).st_size
-                unwritten = memoryview(b"".join(lines))
-                while unwritten:
-                    unwritten = unwritten[os.write(descriptor, unwritten) :]
-                os.fsync(descriptor)
+                self._writer = self._writer or Writer(self.folder, self._index.to_list())
+                written = self._writer.append(entries)
             except BaseException:
                 if self._writer:
-                    os.close(self._writer[1])
+                    self._writer.close()
                     self._writer = None  # never append to what may end in a torn line
                 raise
-        for line in scan(lines, start):
-            self._index.note(path, line)
-
-    def _new_segment(self) -> tuple[Path, int]:
-        path = self.folder / f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        sync_folder(self.folder)
-        return path, descriptor
+        for line in written:
+            self._index.note(self._writer.path, line)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Be the one process that spends for this store: wait for the others, then see what they have added.
 
-        The lock is one of the kernel's (POSIX, on the file ``lock``), which releases it however its process ends. Where
-        the file system has none, that is said once, and the work goes on without it. Writing needs no lock.
+        The lock is the file ``lock`` (:mod:`m1.core.locks`). Where the file system has none, and the other process is
+        not known to be at work, that is said once, and the work goes on without it. Writing needs no lock.
 
         Raises:
             UserError: the folder cannot be written.
             RuntimeError: this process has the lock already.
         """
-        folder = self.folder.resolve()
-        if folder in _locked:
-            raise RuntimeError(f"{folder}: this process has the lock already")
+        lock = Lock(self.folder / "lock", keep=True)
         with usable(self.folder, "written", "Correct the permissions and run again."):
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        _locked.add(folder)
+            lock.wait(lambda holder: say("store", f"{self.folder}: {holder} {CALLS}"))
         try:
-            with usable(self.folder, "locked", "Run again."):
-                self._wait_for_lock(descriptor)
-            with suppress(OSError):  # who has the lock is only for the message
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-            # A network file system may answer the next listing from its cache; a change of our own makes it look.
-            with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
-                pass
-            self.refresh()
+            self.share(lock)
             yield
         finally:
-            _locked.remove(folder)
-            os.close(descriptor)
+            lock.release()
 
-    def _wait_for_lock(self, descriptor: int) -> None:
-        try:
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-                say("store", f"{self.folder}: {holder} is making calls; waiting for it, so that none is paid for twice")
-                fcntl.lockf(descriptor, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            if not self._without_locks:
-                said = "this file system has no locks; two runs at once could pay for one call twice"
-                say("store", f"{self.folder}: {said}")
+    def share(self, lock: Lock) -> None:
+        """See what others have added, before something is made that a lock guards; where it is none of the kernel's,
+        say so once, and from now on look again whenever something is put."""
+        if not lock.kernel and not self._without_locks:
             self._without_locks = True
+            said = "this file system has no locks; two runs at once could pay for one call twice"
+            say("store", f"{self.folder}: {said}")
+        self._look_again()
+
+    def settle(self) -> None:
+        """See what others have added, when all has been put: of two values of one key the one that counts from now on
+        is the one that is read, in every process."""
+        if self._without_locks:
+            time.sleep(SETTLE)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        # A network file system may answer the next listing from its cache; a change of our own makes it look.
+        with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
+            pass
+        self.refresh()

@@ -20,7 +20,7 @@ from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Engine, Generation, Request
 from m1.engines.settings import ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
-from m1.engines.shards import all_manifests
+from m1.engines.shards import all_manifests, owned_shard
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
 
@@ -47,11 +47,20 @@ class CachedEngine:
     after a kill.
 
     ``start`` makes the engine, and is called only when something must be generated; ``identity`` is what defines the
-    model's answers: weights, engine, dtype.
+    model's answers: weights, engine, dtype. ``own``, which is called once before that, sees to it that no other process
+    generates the same.
     """
 
-    def __init__(self, start: Callable[[], Engine], identity: Any, store: Store, title: str) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Engine],
+        identity: Any,
+        store: Store,
+        title: str,
+        own: Callable[[], None] = lambda: None,
+    ) -> None:
         self._start, self.identity, self.store, self.title = start, digest(identity), store, title
+        self._own: Callable[[], None] | None = own
         self._engine: Engine | None = None
         self.generated = 0
         """Tokens generated in this run, its shards among it; what came from the store is not counted."""
@@ -61,10 +70,18 @@ class CachedEngine:
     def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
         """Generations in the order of the requests; ``what`` names them on the progress line."""
         keys = [digest([self.identity, *request.defining]) for request in requests]
-        wanted = {key: request for key, request in zip(keys, requests) if key not in self.store}
+        wanted = self._wanted(keys, requests)
+        if wanted and self._own:
+            self._own()
+            self._own = None
+            wanted = self._wanted(keys, requests)
         if wanted:
             self._generate(wanted, what)
+            self.store.settle()
         return [Generation(tuple(value["token_ids"]), value["finish_reason"]) for value in map(self.store.get, keys)]
+
+    def _wanted(self, keys: Sequence[str], requests: Sequence[Request]) -> dict[str, Request]:
+        return {key: request for key, request in zip(keys, requests) if key not in self.store}
 
     def _generate(self, wanted: dict[str, Request], what: str) -> None:
         self._engine = self._engine or self._start()
@@ -171,7 +188,12 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
 
         store = stack.enter_context(Store(arguments.store))
         identity = [model, serve.engine, serve.dtype, *([deciding] if deciding else [])]
-        engine = CachedEngine(start, identity, store, title)
+        part = digest(identity)
+
+        def own() -> None:
+            store.share(stack.enter_context(owned_shard(arguments.store, part, arguments.shard, title)))
+
+        engine = CachedEngine(start, identity, store, title, own)
         engine.started = started
         for shard in map(read_json, all_manifests(arguments.gather) if arguments.gather else ()):
             engine.generated += shard["counts"]["generated_now"]

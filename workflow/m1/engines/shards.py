@@ -2,14 +2,18 @@
 
 import argparse
 import itertools
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from m1.core.errors import UserError
+from m1.core.locks import POLL, Holder, Lock
+from m1.core.progress import say
 from m1.core.prompts import question_text
 from m1.core.records import Question, Record, stream, writing
+from m1.core.segments import usable
 
 Shard = tuple[int, int]
 """Number of a shard, from 1, and how many there are."""
@@ -93,6 +97,60 @@ def batches(
         part = ordered[start : start + size]
         where = f", shard {number}/{count}" if count > 1 else ""
         yield f"{where}, questions {start + 1:,}-{start + len(part):,} of {len(ordered):,}", part
+
+
+@contextmanager
+def owned_shard(store: Path, part: str, shard: Shard, title: str) -> Iterator[Lock]:
+    """Be the one process that generates a shard of what a model is asked: wait for the one that does, if there is one.
+
+    Shards of one number have no question in common, so that they go on side by side. Another number deals them out
+    anew, so that its shards are waited for.
+
+    Args:
+        part: digest of the model and of how it generates.
+
+    Raises:
+        UserError: the store's folder cannot be written.
+    """
+    number, count = shard
+    name = f"generating-{part[:12]}-{{}}-of-{{}}.lock"
+    mine, gate = Lock(store / name.format(number, count)), Lock(store / name.format(0, 0))
+
+    def take() -> tuple[Lock, Holder] | None:
+        """The lock that is in the way, and who has it; None when this shard is owned."""
+        for path in sorted(store.glob(name.format("*", "*"))):
+            other = Lock(path)
+            if path not in (mine.path, gate.path) and not path.stem.endswith(f"-of-{count}"):
+                if holder := other.take():
+                    return other, holder
+                other.release()
+        holder = mine.take()
+        return (mine, holder) if holder else None
+
+    said = None
+    with usable(store, "written", "Correct the permissions and run again."):
+        while True:
+            gate.wait(lambda holder: None)
+            try:
+                found = take()
+            finally:
+                gate.release()
+            if found is None:
+                break
+            lock, holder = found
+            if not lock.kernel and holder.alive is None:
+                mine.kernel = False
+                say(title, f"{holder} may be generating the same; {store} has no locks, so this goes on beside it")
+                break
+            if holder != said:
+                said = holder
+                waits = "waiting for it, so that nothing is generated twice"
+                say(title, f"{holder} is generating the same into {store}; {waits}")
+            time.sleep(POLL)
+    try:
+        yield mine
+    finally:
+        mine.release()
 
 
 @contextmanager

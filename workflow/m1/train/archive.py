@@ -6,12 +6,23 @@ train it again, even where the samples turn out to be the same. A model is kept 
 store and results are on one disk, its files are hard links, which take no space beside the model in the results.
 """
 
+import errno
 import os
+import secrets
 import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from m1.core.errors import UserError, tell
-from m1.core.files import identity_file, model_identity, replacing_model
+from m1.core.files import identity_file, model_identity, replacing_model, sync_folder
+from m1.core.locks import Lock
+
+LEFT_SECONDS = 24 * 3600
+"""Age from which an unfinished model of another machine is one that was left there."""
 
 
 def identity(kept: Path, title: str) -> str:
@@ -24,6 +35,75 @@ def identity(kept: Path, title: str) -> str:
     except UserError:
         tell(f"[{title}] {kept}: its files were changed since it was trained, so it is trained again")
         return ""
+
+
+def version(kept: Path) -> str:
+    """What changes when another process keeps the model; empty where none is kept."""
+    return str(kept.stat().st_ino) if kept.is_dir() else ""
+
+
+def lock_of(kept: Path) -> Lock:
+    """The lock of the one process that trains a model."""
+    return Lock(kept.with_name(f".{kept.name}.lock"))
+
+
+def claim(lock: Lock, title: str) -> str:
+    """Take the lock of a model; who is training it, where another process is known to."""
+    try:
+        holder = lock.take()
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}. Correct the permissions or `store` and run again."
+        raise UserError(f"{title}: {lock.path.parent} {problem}") from error
+    if holder and not lock.kernel and holder.alive is None:
+        tell(f"[{title}] {holder} may be training the same; {lock.path.parent} has no locks, so this goes on beside it")
+        return ""
+    return str(holder or "")
+
+
+@contextmanager
+def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
+    """Yield a folder to write a model to, which is kept if all goes well.
+
+    The folder has a name of this process's own, so that two that train the same, where no lock keeps them apart, mix
+    nothing; the one that is done first counts. What the dead have left is deleted: with ``alone``, when the kernel
+    knows of no other process, all of this machine; else what is older than a day.
+    """
+    host = quote(socket.gethostname(), safe="")
+    for path in [*kept.parent.glob(f".{kept.name}.*"), *kept.parent.glob(f"..{kept.name}.*")]:
+        ours = alone and path.name.lstrip(".").startswith(f"{kept.name}.{host}-")
+        if path != lock_of(kept).path and (ours or time.time() - path.stat().st_mtime > LEFT_SECONDS):
+            _delete(path)
+    mine = kept.with_name(f".{kept.name}.{host}-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with replacing_model(mine) as folder:
+            yield folder
+        if alone or not identity(kept, title):
+            _publish(mine, kept)
+    finally:
+        _delete(mine)
+        _delete(identity_file(mine))
+
+
+def _publish(mine: Path, kept: Path) -> None:
+    _delete(kept)  # it was damaged
+    _delete(identity_file(kept))
+    try:
+        mine.rename(kept)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was first
+            return
+        raise UserError(
+            f"{kept}: cannot be written: {error.strerror}. Correct the permissions and run again."
+        ) from error
+    identity_file(mine).replace(identity_file(kept))
+    sync_folder(kept.parent)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def take(kept: Path, output: Path) -> None:

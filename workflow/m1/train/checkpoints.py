@@ -13,15 +13,47 @@ from typing import Any
 
 from m1.core.errors import UserError, tell
 from m1.core.files import digest, read_json, sha256_files, write_json
+from m1.core.locks import Lock
 
 MARK = "complete"
 """File in a checkpoint that says that it is whole: JSON, the SHA-256 of each of its files."""
+LOCK = "lock"
+"""File in the folder of a training that says which process is at work in it."""
 
 
 def folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
     """The folder of one training below that of all: only what has the same base, samples and settings (``decided``, the
     JSON values that decide the weights) goes on from its checkpoints."""
     return folder / "train" / name / digest(list(decided))[:12]
+
+
+def claim(lock: Lock, title: str) -> str:
+    """Take the lock of a training's folder; where another process has it, what is said before the end, as two would
+    write each other's checkpoints.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    scratch = lock.path.parent
+    try:
+        holder = lock.take()
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}. Correct the permissions or `scratch` and run again"
+        raise UserError(f"{title}: {scratch} {problem}") from error
+    if holder is None:
+        return ""
+    remedy = "Wait until it has ended, or end it; then run again: nothing that it has trained is lost"
+    if not lock.kernel and holder.alive is None:
+        remedy = f"If it has ended, delete {lock.path} and run again (this file system has no locks, which would tell)"
+    return f"{title}: {holder} is training in {scratch} already. {remedy}."
+
+
+def discard(scratch: Path, title: str) -> None:
+    """Delete the checkpoints of a training that is done, unless another process is training there."""
+    lock = Lock(scratch / LOCK)
+    if scratch.is_dir() and not claim(lock, title):
+        shutil.rmtree(scratch, ignore_errors=True)
+        lock.release()
 
 
 def latest(folder: Path, title: str) -> Path | None:

@@ -7,15 +7,17 @@ folder, and a finished one is kept in the store.
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1.core.chat import TurnTokens, tokenizer_of
 from m1.core.errors import UserError, run
-from m1.core.files import model_identity, replacing_model, sha256_file, write_manifest
+from m1.core.files import model_identity, sha256_file, write_manifest
 from m1.core.fingerprint import fingerprint
+from m1.core.locks import POLL, Lock
 from m1.core.progress import say
 from m1.core.records import Sample, read
 from m1.train import archive, checkpoints
@@ -80,6 +82,40 @@ def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: P
     checkpoints.check_space(scratch, kept, output, parameters, 2 if bf16 else 4, title)
 
 
+@contextmanager
+def owned(scratch: Path, kept: Path, title: str, first: bool) -> Iterator[Lock]:
+    """Be the one training of a model; its processes go through this together, and the ``first`` one has the locks.
+
+    Another process that trains the same elsewhere, and keeps it in the same store, is waited for.
+
+    Yields:
+        The lock of the kept model.
+
+    Raises:
+        UserError: another process is training in ``scratch``, or a folder cannot be written.
+    """
+    from m1.train import trainer as training
+
+    alone, only = Lock(scratch / checkpoints.LOCK), archive.lock_of(kept)
+    try:
+        if problem := training.first_process_value(lambda: checkpoints.claim(alone, title)):
+            if first:
+                raise UserError(problem)
+            time.sleep(1)  # the first process says it
+            raise SystemExit(1)
+        said = ""
+        # In short tries: processes wait for each other for some minutes only.
+        while holder := training.first_process_value(lambda: archive.claim(only, title)):
+            if first and holder != said:
+                say(title, f"{holder} is training the same for {kept.parent}; waiting for it, so that it is done once")
+            said = holder
+            time.sleep(POLL)
+        yield only
+    finally:
+        only.release()
+        alone.release()
+
+
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
@@ -110,36 +146,52 @@ def main(argv: Sequence[str] | None = None) -> None:
     decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), asdict(settings)]
     scratch = checkpoints.folder(arguments.scratch, arguments.name, decided)
     kept = checkpoints.folder(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
-    if training.first_process_value(lambda: archive.identity(kept, title)):
+    taken = f"trained before, with the same base, samples, settings and code: taken from {kept}"
+
+    def had() -> bool:
+        """Whether it was trained before; then it is put into the results."""
+        if not training.first_process_value(lambda: archive.identity(kept, title)):
+            return False
         if first:
             archive.take(kept, arguments.output)
-            shutil.rmtree(scratch, ignore_errors=True)
-            say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
+            say(title, taken)
+        return True
+
+    before = training.first_process_value(lambda: archive.version(kept))
+    if had():
+        if first:
+            checkpoints.discard(scratch, title)
         return
     encoded = encode_all(tokenizer, samples, settings.block_size, settings.truncated, arguments.subset)
-    if first:
-        say(title, str(encoded))
-        prepare_folders(arguments.base, settings.bf16, scratch, kept, arguments.output, title)
-    trainer, info = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
-    weights = training.weights(trainer, "bfloat16" if settings.bf16 else "float32")
-    if not first:
-        return
-    log = checkpoints.losses(scratch / "log.jsonl")
-    with replacing_model(kept) as folder:
-        training.save(trainer, weights, folder)
-        tokenizer.save_pretrained(folder)
-        shutil.copy(scratch / "log.jsonl", folder / "log.jsonl")
-        write_manifest(
-            folder / "manifest.json",
-            inputs={"base": arguments.base, "subset": arguments.subset},
-            settings=asdict(settings),
-            counts=encoded.counts,
-            started=started,
-            known={"base": base},
-            ran={**asdict(info), "runtime": asdict(runtime)},
-        )
-    archive.take(kept, arguments.output)
-    shutil.rmtree(scratch, ignore_errors=True)
+    with owned(scratch, kept, title, first) as lock:
+        # Another process may have trained it since, such as the one that was waited for.
+        if training.first_process_value(lambda: archive.version(kept)) != before and had():
+            if first:
+                shutil.rmtree(scratch, ignore_errors=True)
+            return
+        if first:
+            say(title, str(encoded))
+            prepare_folders(arguments.base, settings.bf16, scratch, kept, arguments.output, title)
+        trainer, info = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
+        weights = training.weights(trainer, "bfloat16" if settings.bf16 else "float32")
+        if not first:
+            return
+        log = checkpoints.losses(scratch / "log.jsonl")
+        with archive.keeping(kept, title, lock.kernel) as folder:
+            training.save(trainer, weights, folder)
+            tokenizer.save_pretrained(folder)
+            shutil.copy(scratch / "log.jsonl", folder / "log.jsonl")
+            write_manifest(
+                folder / "manifest.json",
+                inputs={"base": arguments.base, "subset": arguments.subset},
+                settings=asdict(settings),
+                counts=encoded.counts,
+                started=started,
+                known={"base": base},
+                ran={**asdict(info), "runtime": asdict(runtime)},
+            )
+        archive.take(kept, arguments.output)
+        shutil.rmtree(scratch, ignore_errors=True)
     learned = f"{len(samples):,} samples, {encoded.counts['tokens_with_loss']:,} tokens with loss an epoch"
     say(title, f"{learned}, final loss {log[-1]['loss']:.4f} · {info}")
 
