@@ -7,7 +7,7 @@ from m1.core.chat import DATE, TurnTokens, chat
 from m1.core.errors import UserError
 from m1.infer.frames import make_frames
 from random_model import sweep_settings
-from templates import FAMILIES, tokenizer_of
+from templates import FAMILIES, SHIPPED, tokenizer_of
 
 EXPECTED = {
     "qwen2.5": ("<|im_start|>think\n", "<|im_end|>"),
@@ -59,3 +59,42 @@ def test_a_template_that_fails_is_named() -> None:
         UserError, match=r"its chat template cannot render a question \(no\); borrow another by `tokenizer`"
     ):
         chat(tokenizer, "x")
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "deepseek_r1_distill.jinja",
+        "qwen3_5_think.jinja",
+        "<think>",
+        "<think>\nOkay,",
+        "[THINK]",
+        "<|START_THINKING|>\n",
+        "◁think▷",
+    ],
+)
+def test_a_template_that_opens_thinking_of_its_own_is_refused(opening: str) -> None:
+    tokenizer = tokenizer_of("qwen2.5")
+    if opening.endswith(".jinja"):
+        tokenizer.chat_template = (SHIPPED / opening).read_text(encoding="utf-8")
+    else:
+        tokenizer.chat_template += "{% if add_generation_prompt %}" + opening + "{% endif %}"
+    with pytest.raises(
+        UserError, match=r"opens thinking of its own \(.* at the end of the prompt\); choose another base"
+    ):
+        chat(tokenizer, "Does </think> end it?")
+
+
+@pytest.mark.parametrize("closed", ["<think>\n\n</think>\n\n", "[THINK][/THINK]", "<|START_THINKING|><|END_THINKING|>"])
+def test_thinking_that_a_template_closes_is_no_fault(closed: str) -> None:
+    tokenizer = tokenizer_of("qwen2.5")
+    tokenizer.chat_template += "{% if add_generation_prompt %}" + closed + "{% endif %}"
+    assert chat(tokenizer, "May I <think>?").endswith(closed)
+
+
+def test_a_template_that_leaves_the_question_out_is_refused() -> None:
+    """Those of models of images take a list in place of a text, and render nothing of it."""
+    tokenizer = tokenizer_of("qwen2.5")
+    tokenizer.chat_template = (SHIPPED / "llava_next.jinja").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"its chat template leaves the question's text out; choose a model of text"):
+        chat(tokenizer, "Which?")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
+from m1.core.tokens import guard
 
 DATE = "26 Jul 2024"
 """What some templates put into their system turn (Llama 3.2: today's date), or a prompt would change every day."""
@@ -35,22 +36,38 @@ def tokenizer_of(model: Path, template: Path | None) -> Any:
 
 
 def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
-    """One user turn by the model's chat template, and the opening of the assistant's turn, or that turn.
+    """One user turn by the model's chat template, and the opening of the assistant's turn, or that turn; the texts are
+    guarded, for :func:`m1.core.tokens.encode`.
 
     Raises:
-        UserError: there is no chat template, or it cannot render a user turn.
+        UserError: there is no chat template, it cannot render a user turn or leaves its text out, or it opens thinking
+            of its own, which would stay open before the paper's mark.
     """
     name = tokenizer.name_or_path
     if not tokenizer.chat_template:
         raise UserError(f"{name}: its tokenizer has no chat template; name one to borrow by `tokenizer` in the recipe")
-    turns = [{"role": "user", "content": user}]
-    turns += [{"role": "assistant", "content": assistant}] if assistant else []
+    asked = guard(tokenizer, user)
+    turns = [{"role": "user", "content": asked}]
+    turns += [{"role": "assistant", "content": guard(tokenizer, assistant)}] if assistant else []
     options = {"add_generation_prompt": not assistant, "tokenize": False, "date_string": DATE}
     try:
-        return tokenizer.apply_chat_template(turns, **options)
+        text: str = tokenizer.apply_chat_template(turns, **options)
     except Exception as error:  # of the template's own making: Jinja's, or what it raises itself
         found = f"its chat template cannot render a question ({error})"
         raise UserError(f"{name}: {found}; borrow another by `tokenizer`") from None
+    place = text.rfind(asked.strip())
+    if place < 0:
+        found = "its chat template leaves the question's text out"
+        raise UserError(f"{name}: {found}; choose a model of text, or borrow another template by `tokenizer`")
+    thinking = [tag for tag in _THINKING.findall(text, place + len(asked.strip())) if not assistant]
+    if thinking and not _CLOSES.match(thinking[-1]):
+        found = f"its chat template opens thinking of its own ({thinking[-1]} at the end of the prompt)"
+        raise UserError(f"{name}: {found}; choose another base, or borrow another template by `tokenizer`")
+    return text
+
+
+_THINKING = re.compile(r"<[^<>\s]*(?:think|thought|reason)[^<>\s]*>|\[/?THINK\w*\]|◁/?think\w*▷", re.IGNORECASE)
+_CLOSES = re.compile(r"[<\[◁]\|?(?:/|end)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from m1.core.chat import TurnTokens, assistant_text
 from m1.core.errors import UserError, run
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
+from m1.core.tokens import encode, guard, is_guarded
 from m1.report.files import FIGURE, parser, read_csv, write_csv
 from m1.report.settings import Shown
 
@@ -43,8 +44,10 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
     lengths: list[int] = []
     with Progress(title, len(samples), "samples") as progress:
         for start in range(0, len(samples), BATCH):
-            texts = [assistant_text(sample.thinking, sample.answer, marks) for sample in samples[start : start + BATCH]]
-            lengths += [len(encoding) for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            pairs = [(guard(tokenizer, s.thinking), guard(tokenizer, s.answer)) for s in samples[start : start + BATCH]]
+            texts = [assistant_text(thinking, answer, marks) for thinking, answer in pairs]
+            found = zip(texts, backend.encode_batch_fast(texts, add_special_tokens=False))
+            lengths += [len(encode(tokenizer, text) if is_guarded(text) else ids) for text, ids in found]
             progress.advance(len(texts))
     return np.array(lengths, dtype=np.int64)
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 from m1.core.chat import TurnTokens, assistant_text, chat
+from m1.core.tokens import encode as token_ids
+from m1.core.tokens import guard
 
 IGNORED = -100
 """Label of a token without loss."""
@@ -11,6 +13,6 @@ IGNORED = -100
 def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: TurnTokens) -> dict[str, list[int]]:
     """``input_ids`` and ``labels``, of equal length, of one example: labels are ids in the assistant's text and the end
     of its turn, and :data:`IGNORED` before. The prompt is the user's turn, without an instruction."""
-    before = tokenizer.encode(chat(tokenizer, prompt), add_special_tokens=False)
-    after = tokenizer.encode(assistant_text(thinking, answer, marks), add_special_tokens=False)
+    before = token_ids(tokenizer, chat(tokenizer, prompt))
+    after = token_ids(tokenizer, assistant_text(guard(tokenizer, thinking), guard(tokenizer, answer), marks))
     return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}
