@@ -207,6 +207,12 @@ POWERS = ("10²/L", "102/L", "10^3/L", "Ca2+", "-80", "80")
         (r"\boxed{B\text{ or }C}", VITAMINS, ""),
         ("The correct answer would be B.", VITAMINS, "B"),
         ("The diagnosis would be B.", VITAMINS, "B"),
+        ("The diagnosis cannot be B.", VITAMINS, ""),
+        ("The answer would not be (B).", VITAMINS, ""),
+        ("It is not (A), so it must be (B).", VITAMINS, "B"),
+        ("It isn't option A.", VITAMINS, ""),
+        ("The answer is therefore B.", VITAMINS, "B"),
+        ("Answer – B", VITAMINS, "B"),
         ("The vitamin would be C.", VITAMINS, ""),  # an option's word
         ("The answer would be B if she were older, so it is (C).", VITAMINS, "C"),
         ("The answer is “B”.", VITAMINS, "B"),
@@ -494,7 +500,7 @@ PIECES = [
     "option A and ",
 ]
 PIECES += [
-    r"\\text{",
+    r"\text{",
     "\\",
     "$",
     "x$",

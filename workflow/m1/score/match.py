@@ -187,7 +187,7 @@ def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
         if not (introduced or closed or alone) or letter in (stated if said else every):
             continue
         end = _behind_own_text(text, found.end(), letter, question)
-        if end is None or _DENIED.match(text, end):
+        if end is None or _DENIED.match(text, end) or _NOT.search(text, max(found.start() - 20, 0), found.start()):
             continue
         paired = closed and end > found.end()
         listed = closed and text[max(found.start() - 1, 0)] == "\n"
@@ -282,7 +282,8 @@ def _by_first_character(options: tuple[str, ...]) -> dict[str, list[tuple[str, s
 
 _STATEMENT = re.compile(
     r"""\b(?:answer(?:_choice|\schoice|\sto\sth(?:e|is)\squestion)?|((?:correct|right|best)\s(?:choice|option)))["'*]{0,3}"""
-    r"""(?:\s{1,3}(?:is|((?:would|should|must|will|has\sto)\sbe))\b(?:\s(?:most\s)?likely)?|\s{0,3}(?::|(=)))[:*]{0,3}""",
+    r"""(?:\s{1,3}(?:is|((?:would|should|must|will|has\sto)\sbe))\b(?:\s(?:(?:most\s)?likely|therefore|thus|clearly))?"""
+    r"""|\s{0,3}(?::|(=|-\s)))[:*]{0,3}""",
     re.IGNORECASE,
 )
 _PIECE_END = re.compile(r"\.(?=\s|$)|,?\s(?:because|since|as|which)\s|$")
@@ -305,6 +306,7 @@ _SENTENCE_END = re.compile(r"""\.?(?:\s*$|\n)|\.\s""")
 _DENIED = re.compile(
     r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ruled\sout|excluded|eliminated|less\slikely|no\schoices?)\b"""
 )
+_NOT = re.compile(r"""(?:\b(?:not|cannot|never|nor|neither|unlike)|n't)\s+$""")
 _ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,4}\s{0,2}:")
 
 
