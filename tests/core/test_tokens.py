@@ -94,6 +94,15 @@ def test_a_control_token_in_thinking_is_text(family: str, frames: type[TokenFram
         )
 
 
+def test_a_control_token_that_a_model_wrote_stays_one() -> None:
+    """Qwen3 does not call ``<think>`` special, so that it is not left out of the text that is encoded again."""
+    tokenizer = TOKENIZERS["qwen3"]
+    made = TextFrames(tokenizer, sweep_settings())
+    ids = tuple(tokenizer.encode("the <think>", add_special_tokens=False))
+    thought = made.extend(Thought((), False, 0), Generation(ids, "length"), 100)
+    assert made.go_on("", thought)[-len(ids) :] == ids
+
+
 class Recorder:
     """An engine that ends at once, and keeps what it was asked."""
 

@@ -55,6 +55,12 @@ def encode(tokenizer: Any, text: str, add_special_tokens: bool = False) -> list[
 
 
 @lru_cache(maxsize=8)
+def control_ids(tokenizer: Any) -> frozenset[int]:
+    """Token ids of the control tokens."""
+    return frozenset(tokenizer.convert_tokens_to_ids(list(_control_tokens(tokenizer).names)))
+
+
+@lru_cache(maxsize=8)
 def _control_tokens(tokenizer: Any) -> ControlTokens:
     tokens = tokenizer.added_tokens_decoder.values()
     found = {token.content for token in tokens if token.special or _TAG.fullmatch(token.content)}
