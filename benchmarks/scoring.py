@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1.core.answers import Match, extract_boxed  # noqa: E402
+from m1.core.answers import Match  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.core.records import LETTERS, Question  # noqa: E402
-from m1.score.match import decide, final_response, is_ambiguous  # noqa: E402
+from m1.score.match import decide, extract, final_response, is_ambiguous  # noqa: E402
 from m1.score.settings import SCORING_PROTOCOLS, ScoringProtocol  # noqa: E402
 
 DATA = Path(os.environ.get("M1_SHARED_DATA", ROOT / ".." / "shared" / "data"))
@@ -133,8 +133,10 @@ def scored(name: str) -> list[Scored]:
     """Every response of a file under every protocol."""
 
     def matches(response: Response) -> dict[ScoringProtocol, Match]:
-        extracted = extract_boxed(response.text)
-        return {protocol: decide(extracted, response.question, protocol) for protocol in SCORING_PROTOCOLS}
+        return {
+            protocol: decide(extract(response.text, protocol), response.question, protocol)
+            for protocol in SCORING_PROTOCOLS
+        }
 
     return [Scored(response, matches(response)) for response in responses(name)]
 

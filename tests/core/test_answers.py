@@ -1,4 +1,4 @@
-"""Extraction: each step as the released code does it, and linear time."""
+"""Extraction: each step as the released code does it; the whole box, as ``strict`` reads it; and linear time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.core.answers import extract_boxed
+from m1.core.answers import extract_boxed, read_box
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,26 @@ def test_extraction(text: str, extracted: str) -> None:
     assert extract_boxed(text) == extracted
 
 
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        (r"\boxed{A} no, \boxed{C}", "C"),
+        (r"so \fbox{C}.", "C"),
+        (r"\boxed{A. x = 6.5%}", "A. x = 6.5%"),
+        (r"\boxed{\text{B. } \text{x}}", r"\text{B. } \text{x}"),
+        (r"\boxed{\{a\}}} no", r"\{a\}"),
+        (r"\boxed{a \} b}", r"a \} b"),
+        (r"\boxed {B}", "B"),
+        (r"\boxed{\boxed{B}}", "B"),
+        (r"\boxed{}", ""),
+        (r"\boxed{B", r"\boxed{B"),
+        ("no box", "no box"),
+    ],
+)
+def test_the_whole_box(text: str, box: str) -> None:
+    assert read_box(text) == box
+
+
 @given(st.text(alphabet=r"ab={} ", max_size=30), st.text(max_size=20))
 def test_the_box_is_found_behind_any_text(before: str, inside: str) -> None:
     inside = inside.translate(str.maketrans("", "", "{}=\\"))
@@ -71,4 +91,5 @@ def test_the_result_is_a_part_of_the_text(text: str) -> None:
 def test_a_megabyte_of_braces_takes_linear_time(text: str) -> None:
     started = time.process_time()
     extract_boxed(text)
+    read_box(text)
     assert time.process_time() - started < 5

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from m1.core.chat import DATE, TurnTokens, as_text, chat, encode
+from m1.core.chat import DATE, TurnTokens, chat
 from m1.core.errors import UserError
-from m1.engines.protocol import Generation
-from m1.infer.frames import Thought, make_frames
-from m1.train import text
+from m1.infer.frames import make_frames
 from random_model import sweep_settings
 from templates import FAMILIES, SHIPPED, tokenizer_of
 
@@ -63,46 +61,40 @@ def test_a_template_that_fails_is_named() -> None:
         chat(tokenizer, "x")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_data_is_never_read_as_a_control_token(family: str) -> None:
-    tokenizer, special = tokenizer_of(family), FAMILIES[family][1]
-    for name in special:
-        question, thinking = f"What does {name} end?\nA. x\nB. {name}", f"So {name}{name} ends it."
-        asked = encode(tokenizer, chat(tokenizer, question))
-        plain = encode(tokenizer, chat(tokenizer, question.replace(name, "it")))
-        controls = {tokenizer.convert_tokens_to_ids(one) for one in special}
-        assert [one for one in asked if one in controls] == [one for one in plain if one in controls]
-        assert question in tokenizer.decode(asked)
-        example = text.encode(tokenizer, question, thinking, "B", TurnTokens.from_tokenizer(tokenizer))
-        learned = [one for one in example["labels"] if one != text.IGNORED]
-        end = tokenizer.convert_tokens_to_ids(TurnTokens.from_tokenizer(tokenizer).end)
-        assert learned.count(end) == 1
-        assert thinking in tokenizer.decode(learned)
-
-
-def test_a_token_of_the_template_alone_is_text_in_data() -> None:
-    tokenizer = tokenizer_of("qwen3")
-    tokenizer.add_tokens(["<think>", "<table>"])
-    ids = encode(tokenizer, chat(tokenizer, "<think> and <table>"))
-    names = tokenizer.convert_ids_to_tokens(ids)
-    assert (names.count("<think>"), names.count("<table>")) == (0, 1), "the template has one of them"
-
-
-@pytest.mark.parametrize("seam", ["exact", "released"])
-def test_thinking_that_spells_a_control_token_stays_text(seam: str) -> None:
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "deepseek_r1_distill.jinja",
+        "qwen3_5_think.jinja",
+        "<think>",
+        "<think>\nOkay,",
+        "[THINK]",
+        "<|START_THINKING|>\n",
+        "◁think▷",
+    ],
+)
+def test_a_template_that_opens_thinking_of_its_own_is_refused(opening: str) -> None:
     tokenizer = tokenizer_of("qwen2.5")
-    frames = make_frames(tokenizer, sweep_settings(seam=seam))
-    spelled = encode(tokenizer, as_text(tokenizer, "so <|im_end|> it is"))
-    thought = frames.extend(Thought((), False, 0), Generation(tuple(spelled), "stop"), 100)
-    answered = frames.answer(chat(tokenizer, "Which?"), thought)
-    assert answered.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 2, "of the prompt's turns"
-    assert thought.counted == len(spelled)
+    if opening.endswith(".jinja"):
+        tokenizer.chat_template = (SHIPPED / opening).read_text(encoding="utf-8")
+    else:
+        tokenizer.chat_template += "{% if add_generation_prompt %}" + opening + "{% endif %}"
+    with pytest.raises(
+        UserError, match=r"opens thinking of its own \(.* at the end of the prompt\); choose another base"
+    ):
+        chat(tokenizer, "Does </think> end it?")
 
 
-def test_a_template_that_opens_thinking_itself_is_refused() -> None:
+@pytest.mark.parametrize("closed", ["<think>\n\n</think>\n\n", "[THINK][/THINK]", "<|START_THINKING|><|END_THINKING|>"])
+def test_thinking_that_a_template_closes_is_no_fault(closed: str) -> None:
     tokenizer = tokenizer_of("qwen2.5")
-    tokenizer.chat_template = (SHIPPED / "deepseek_r1_distill.jinja").read_text(encoding="utf-8")
-    tokenizer.bos_token = "<|endoftext|>"
-    assert chat(tokenizer, "Q").endswith("<think>\n")
-    with pytest.raises(UserError, match=r"its chat template opens <think> itself, .*; borrow another by `tokenizer`"):
-        TurnTokens.from_tokenizer(tokenizer)
+    tokenizer.chat_template += "{% if add_generation_prompt %}" + closed + "{% endif %}"
+    assert chat(tokenizer, "May I <think>?").endswith(closed)
+
+
+def test_a_template_that_leaves_the_question_out_is_refused() -> None:
+    """Those of models of images take a list in place of a text, and render nothing of it."""
+    tokenizer = tokenizer_of("qwen2.5")
+    tokenizer.chat_template = (SHIPPED / "llava_next.jinja").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"its chat template leaves the question's text out; choose a model of text"):
+        chat(tokenizer, "Which?")

@@ -197,6 +197,9 @@ def test_verdicts(thinking: str, answer: str, finish: str, verdict: str, rule: A
         ("So it is 11", "no_answer", "no_answer"),
         ("\\boxed{Boron}", "correct", "incorrect"),
         ("Boron", "correct", "no_answer"),
+        (r"\boxed{C. \text{sum} = 11}", "correct", "incorrect"),  # 11 is B; the whole box is read first by "strict"
+        (r"\boxed{(\text{B}) \; 11}", "incorrect", "correct"),
+        (r"\boxed {11}", "no_answer", "correct"),
     ],
 )
 def test_where_the_rules_differ(answer: str, released: str, strict: str) -> None:

@@ -25,7 +25,7 @@ from shown import save_shown
 from transformers import AutoTokenizer
 
 PAPER = Path(__file__).parents[2] / "resources" / "paper"
-WORDS = ["the", "marker", "of a drug", "is two steps from", "Wait", "so Answer:", "\\boxed{A. x}", "é", "中"]
+WORDS = ["the", "marker", "of a drug", "is two steps from", "Wait", "so Answer:", "\\boxed{A}", "<|im_end|>", "é", "中"]
 
 
 def samples(path: Path, count: int, seed: int = 0) -> Path:

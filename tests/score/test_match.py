@@ -7,11 +7,11 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from m1.core.answers import extract_boxed, find_option
+from m1.core.answers import find_option
 from m1.core.curation import passes_curation
 from m1.core.records import LETTERS, Question
-from m1.score.match import PROTOCOLS, decide, is_ambiguous, match_text, shown_options
-from m1.score.settings import SCORING_PROTOCOLS
+from m1.score.match import PROTOCOLS, decide, extract, is_ambiguous, match_text, shown_options
+from m1.score.settings import SCORING_PROTOCOLS, ScoringProtocol
 from m1.wiring.schema import config_schema
 
 DRUGS = ("Aspirin", "Ibuprofen", "Morphine", "Amoxicillin")
@@ -22,8 +22,8 @@ def question(options: tuple[str, ...] = DRUGS, answer: str = "B") -> Question:
     return Question(id="q", source="unit", stem="Which?", context=None, options=options, answer=answer)
 
 
-def decided(text: str, protocol: str, **changes: object) -> tuple[str, str]:
-    return decide(extract_boxed(text), question(**changes), protocol)  # type: ignore[arg-type]
+def decided(text: str, protocol: ScoringProtocol, **changes: object) -> tuple[str, str]:
+    return decide(extract(text, protocol), question(**changes), protocol)  # type: ignore[arg-type]
 
 
 def test_the_schema_and_the_settings_name_every_protocol() -> None:
@@ -138,7 +138,10 @@ def test_of_options_at_one_place_the_first_counts(protocol: str) -> None:
         ("It may be (A) or B, who knows.", "", "no answer"),
         ("The likely cause is B: ibuprofin.", "B", "answer is"),  # close to its text, and stated by its letter
         ("The likely cause is B, ibuprofin.", "", "no answer"),
-        ("First (A) and (D) were tried.\nThe best one is (C).", "", "no answer"),
+        ("First (A) and (D) were tried.\nThe best one is (C).", "C", "answer is"),  # the two before are no choice
+        ("First (A) and (D) were tried, then (C).", "", "no answer"),
+        ("(A) and (D) are excluded, so it must be (C).", "C", "answer is"),
+        ("The remaining options are (A), (B), and (C). Option (A) helps.", "", "no answer"),
         ("First (A), then:\nThe best one is (C).", "C", "answer is"),  # behind "is" before all others
         ("A. It is rare.\nB. It is common.\nC. Morphine", "", "no answer"),
         ("The cause is **Morphine**, not (A).", "C", "answer is"),
@@ -149,6 +152,100 @@ def test_of_options_at_one_place_the_first_counts(protocol: str) -> None:
 )
 def test_strict(text: str, letter: str, rule: str) -> None:
     assert decided(text, "strict") == (letter, rule)
+
+
+PRIZES = ("50", "$50", "5.0%", "50%")
+RISKS = ("RR = 1.0", "RR = 2.0", "RR = 3.0", "RR = 4.0")
+LEVELS = ("HbA1c = 6.5%", "HbA1c = 5.7%", "6.5%", "5.7%")
+VITAMINS = ("Aspirin", "Vitamin C", "Heparin", "Warfarin")
+BIRTHS = ("Sepsis", "Pneumonia", "Tachypnoea", "Meconium aspiration syndrome")
+BRACKETS = ("(R)-ibuprofen", "(D)-penicillamine", "(A) and (B)", "(a) no, (b) yes")
+GERMS = ("E. coli", "Klebsiella", "C. difficile", "S. aureus", "Proteus")
+POWERS = ("10²/L", "102/L", "10^3/L", "Ca2+", "-80", "80")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "letter"),
+    [
+        (r"\boxed{RR = 2.0}", RISKS, "B"),  # the whole box first
+        (r"\boxed{B. RR = 2.0}", RISKS, "B"),
+        (r"\boxed{\text{B. RR = 2.0}}", RISKS, "B"),
+        (r"\boxed{A. HbA1c = 6.5%}", LEVELS, "A"),
+        (r"\boxed{HbA1c = 6.5\%}", LEVELS, "A"),
+        (r"\boxed{HbA1c=5.7\,\%}", LEVELS, "B"),
+        (r"\boxed{C. HbA1c = 6.5%}", LEVELS, ""),  # contradicts itself
+        (r"\boxed{HbA1c of today = 6.5%}", LEVELS, ""),  # an option holds an "=", so what goes before it counts
+        (r"\boxed{B. \text{dose} = 50\%}", PRIZES, ""),  # names B, and the text of D
+        (r"\boxed{50\% = 5.0\%}", PRIZES, ""),
+        (r"\boxed{\text{Share} = 50\%}", PRIZES, "D"),
+        (r"\boxed{x \geq 50\%}", PRIZES, ""),
+        (r"\boxed{x >= 50\%}", PRIZES, ""),
+        (r"\boxed{x = B}", VITAMINS, ""),
+        (r"\boxed{\text{Answer} = B}", VITAMINS, "B"),
+        (r"\boxed{50\%}", PRIZES, "D"),
+        (r"\boxed{\$50}", PRIZES, "B"),
+        (r"\boxed{$50$}", PRIZES, "A"),
+        (r"\boxed{$B$}", VITAMINS, "B"),
+        (r"\(\boxed{\mathrm{Vitamin\ C}}\)", VITAMINS, "B"),
+        (r"\boxed{B (Vitamin C)}", VITAMINS, "B"),
+        (r"\boxed{Vitamin C (B)}", VITAMINS, "B"),
+        (r"\boxed{Vitamin C (C)}", VITAMINS, ""),
+        (r"\boxed{\text{B. } \text{Vitamin C}}", VITAMINS, "B"),
+        (r"\boxed{\textbf{(B)} \textit{vitamin~C}.}", VITAMINS, "B"),
+        (r"\boxed{\boxed{B}}", VITAMINS, "B"),
+        (r"\boxed {B}", VITAMINS, "B"),
+        (r"\boxed{Option B}", VITAMINS, "B"),
+        (r"\boxed{would be B}", VITAMINS, "B"),
+        (r"\boxed{Ｂ}", VITAMINS, "B"),
+        (r"\boxed{（Ｂ）Ｖｉｔａｍｉｎ　Ｃ．}", VITAMINS, "B"),
+        (r"\boxed{【B】}", VITAMINS, "B"),
+        (r"\boxed{“Vitamin C”}", VITAMINS, "B"),
+        (r"\boxed{B. Aspirin}", VITAMINS, ""),
+        (r"\boxed{A. Aspirin; Heparin}", VITAMINS, ""),  # two answers are no choice of one of them
+        (r"\boxed{Aspirin; C. Heparin}", VITAMINS, ""),
+        (r"\boxed{A. Aspirin, C. Heparin}", VITAMINS, ""),
+        (r"\boxed{B\text{ or }C}", VITAMINS, ""),
+        ("The correct answer would be B.", VITAMINS, "B"),
+        ("The diagnosis would be B.", VITAMINS, "B"),
+        ("The diagnosis cannot be B.", VITAMINS, ""),
+        ("The answer would not be (B).", VITAMINS, ""),
+        ("It is not (A), so it must be (B).", VITAMINS, "B"),
+        ("It isn't option A.", VITAMINS, ""),
+        ("The answer is therefore B.", VITAMINS, "B"),
+        ("Answer – B", VITAMINS, "B"),
+        ("The vitamin would be C.", VITAMINS, ""),  # an option's word
+        ("The answer would be B if she were older, so it is (C).", VITAMINS, "C"),
+        ("The answer is “B”.", VITAMINS, "B"),
+        (r"The answer is \textbf{B}.", VITAMINS, "B"),
+        ("The answer is Vitamin C, or Heparin.", VITAMINS, ""),
+        ("The most likely diagnosis is D, meconium aspiration.", BIRTHS, "D"),
+        ("The answer is D, meconium aspiration.", BIRTHS, "D"),
+        ("The answer is D, sepsis.", BIRTHS, ""),
+        ("The answer is (D)-penicillamine.", BRACKETS, "B"),
+        (r"\boxed{(D)-penicillamine}", BRACKETS, "B"),
+        (r"\boxed{B. (D)-penicillamine}", BRACKETS, "B"),
+        ("The answer is (D)-penicillamine, a chelator.", BRACKETS, ""),  # never D
+        ("The answer is B: (D)-penicillamine, a chelator.", BRACKETS, "B"),
+        ("The answer is (A) and (B).", BRACKETS, "C"),
+        (r"\boxed{(a) no, (b) yes}", BRACKETS, "D"),
+        ("The answer is E. coli.", GERMS, "A"),
+        ("It is **E. coli**.", GERMS, "A"),
+        ("**E. coli**, as was said, is the cause", GERMS, ""),  # never E
+        ("The answer is C. difficile, as ever", GERMS, "C"),
+        (r"\boxed{10^{2}/\text{L}}", POWERS, "A"),
+        (r"\boxed{102/L}", POWERS, "B"),
+        (r"\boxed{10³/L}", POWERS, "C"),
+        (r"\boxed{\mathrm{Ca}^{2+}}", POWERS, "D"),
+        ('{"answer_choice": "E. -80"}', POWERS, "E"),
+        ('{"answer_choice": "F. -80"}', POWERS, ""),
+    ],
+)
+def test_strict_reads_the_whole_box_however_it_is_written(text: str, options: tuple[str, ...], letter: str) -> None:
+    for right in LETTERS[: len(options)]:
+        assert decided(text, "strict", options=options, answer=right)[0] == letter
+        if r"\boxed" in text:
+            asked = question(options, right)
+            assert passes_curation(text, asked, "strict") is (letter == right)
 
 
 def test_options_that_differ_by_case_only() -> None:
@@ -242,6 +339,14 @@ FORMS = {  # form (letter, then text) and the protocols that find its letter; do
     "**({0}) {1}**\nThis is the one.": SCORING_PROTOCOLS,
     "Answer: {0}. {1} Step 1: so. ## Question: Another? ## Response: Answer: J. other": ("first", "strict"),
     "The answer is ({0}).\n\nQuestion: Another?\nThe answer is (J).": ("first", "strict"),
+    r"\boxed{{{0} ({1})}}": SCORING_PROTOCOLS,
+    r"\boxed{{\text{{{0}. }} \text{{{1}}}}}": ("strict",),
+    r"\boxed{{$\mathbf{{{0}}}$}}": ("strict",),
+    r"\boxed{{Option {0}: {1}.}}": SCORING_PROTOCOLS,
+    "The correct answer would be {0}.": SCORING_PROTOCOLS,
+    "The best choice should be “{0}”.": SCORING_PROTOCOLS,
+    "The most likely cause is {0}, {1}.": SCORING_PROTOCOLS,
+    "(A) and (B) are ruled out, so that it must be ({0}).": ("released", "strict"),
 }
 NO_FORMS = [  # what names no one option, and so is no answer under strict
     r"\boxed{{}}",
@@ -280,6 +385,98 @@ def test_what_names_no_one_option_is_no_answer_under_strict(form: str, order: li
     assert decided(text, "strict", options=CHOICES, answer=LETTERS[right]) == ("", "no answer")
 
 
+WORDS = [
+    "Aspirin",
+    "vitamin",
+    "C",
+    "B",
+    "type",
+    "E. coli",
+    "(R)-",
+    "(D)",
+    "50%",
+    "5",
+    "50",
+    "2.0",
+    "RR = ",
+    "10²",
+    "Ca2+",
+]
+WORDS += [
+    "-",
+    " ",
+    "  ",
+    "of",
+    "blood",
+    "Bb",
+    "BB",
+    "A",
+    "’s",
+    "½",
+    "µg",
+    "α",
+    "St. John",
+    "<",
+    "[x]",
+    "/",
+    "$",
+    ".",
+    ",",
+    "I",
+    "in 1",
+]
+some_options = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map("".join).filter(lambda text: text.strip(" .,-’$")),
+    min_size=2,
+    max_size=6,
+    unique_by=lambda text: text.strip(" .,"),
+)
+PHRASINGS = [
+    r"\boxed{{{letter}}}",
+    r"\boxed{{{text}}}",
+    r"\boxed{{{letter}. {text}}}",
+    r"\boxed{{{letter} ({text})}}",
+    r"\boxed{{{text} ({letter})}}",
+    r"\boxed{{\text{{{letter}. }} \text{{{latex}}}}}",
+    r"\boxed{{\mathrm{{{latex}}}.}}",
+    r"\boxed{{${letter}$}}",
+    r"\boxed{{({letter})}}",
+    r"\boxed{{（{letter}）{text}。}}",
+    r"\boxed{{Option {letter}}}",
+    r"\boxed{{“{text}”}}",
+    "The answer is {letter}.",
+    "The answer is {text}.",
+    "The answer is {text}, because.",
+    "The answer is {letter}. {text}.",
+    "The correct answer would be {letter}.",
+    "The best option would be {text}.",
+    "The most likely cause is {letter}, {text}.",
+    "The cause is **{text}**.",
+    "It would be {letter}.",
+    "I think of **{text}**",
+    "**{letter}. {text}**",
+    "(A) and (B) are wrong. It is ({letter}).",
+    '{{"answer_choice": "{text}"}}',
+    '{{"answer_choice": "{letter}. {text}"}}',
+]
+
+
+def said(phrasing: str, options: list[str], chosen: int) -> str:
+    latex = options[chosen].replace("%", r"\%").replace("$", r"\$")
+    return phrasing.format(letter=LETTERS[chosen], text=options[chosen], latex=latex)
+
+
+@pytest.mark.parametrize("phrasing", PHRASINGS)
+@given(options=some_options, data=st.data())
+@settings(max_examples=60)
+def test_strict_never_gives_an_answer_to_another_option(phrasing: str, options: list[str], data: st.DataObject) -> None:
+    chosen, right = (data.draw(st.integers(0, len(options) - 1)) for _ in range(2))
+    text, asked = said(phrasing, options, chosen), question(tuple(options), LETTERS[right])
+    letter = decided(text, "strict", options=tuple(options), answer=LETTERS[right])[0]
+    assert letter in ("", LETTERS[chosen])
+    assert not passes_curation(text, asked, "strict") or right == chosen
+
+
 @given(st.text(), st.sampled_from(sorted(FORMS)), st.integers(0, 8), st.text())
 def test_forms_in_wild_text_raise_nothing(before: str, form: str, chosen: int, after: str) -> None:
     text = before + form.format(LETTERS[chosen], CHOICES[chosen]) + after
@@ -301,6 +498,18 @@ PIECES = [
     'is "a ',
     "\nA. ",
     "option A and ",
+]
+PIECES += [
+    r"\text{",
+    "\\",
+    "$",
+    "x$",
+    "answer would be if ",
+    "answer = ",
+    "（",
+    "\u0315\u0300",
+    "is B. ",
+    "best option is (A",
 ]
 PIECES += ["lorem ipsum ", "A: Ibuprofen ", "## Final Response\n\n", "\nQ", "** ", " ", "\n", "İ"]
 

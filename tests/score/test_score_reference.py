@@ -7,7 +7,10 @@ The reimplementation goes character by character, without regular expressions an
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib.util
+import json
+import random
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 from m1.core.answers import extract_boxed
 from m1.core.curation import CURATION_RULES, passes_curation
 from m1.core.records import LETTERS, Question
-from m1.score.match import decide, shown_options
+from m1.score.match import decide, extract, shown_options
 from m1.score.settings import SCORING_PROTOCOLS
 
 
@@ -119,7 +122,7 @@ wild_question = st.lists(option, min_size=2, max_size=14).flatmap(
 @example("", question(("\nbelow", "\nabove"), "A"))
 def test_nothing_raises(text: str, asked: Question) -> None:
     for protocol in SCORING_PROTOCOLS:
-        match = decide(extract_boxed(text), asked, protocol)
+        match = decide(extract(text, protocol), asked, protocol)
         assert match.rule
         if protocol == "strict":
             assert match.letter == "" or match.letter in LETTERS[: len(asked.options)]
@@ -133,6 +136,74 @@ def test_nothing_raises(text: str, asked: Question) -> None:
 def test_released_equals_the_reference(text: str, asked: Question) -> None:
     extracted = extract_boxed(text)
     assert decide(extracted, asked, "released").letter == reference_letter(extracted, list(asked.options), asked.answer)
+
+
+WORDS = [
+    "Aspirin",
+    "Vitamin C",
+    "RR = 2.0",
+    "50%",
+    "(S)-warfarin",
+    "Bb",
+    "BB",
+    "E. coli",
+    "x",
+    "A",
+    "a\nNote. y",
+    "",
+    "HbA1c = 6%",
+]
+PIECES = [
+    r"\boxed{",
+    r"\fbox{",
+    r"\text{",
+    "{",
+    "}",
+    "=",
+    " = ",
+    "A",
+    "B",
+    "C",
+    "D. ",
+    "(A)",
+    "answer is ",
+    "Answer: ",
+    "is ",
+    "and ",
+]
+PIECES += [
+    "## Final Response\n\n",
+    "\n",
+    " ",
+    ".",
+    "or ",
+    "**",
+    "$",
+    r"\%",
+    r"50\%",
+    "’",
+    "（B）",
+    "a",
+    "b",
+    "中",
+    "É",
+    *WORDS,
+]
+
+
+def test_the_released_rules_are_what_they_were() -> None:
+    """60,000 random answers, before ``strict`` began to read whole boxes and since."""
+    rng, verdicts = random.Random(17), hashlib.sha256()
+    for _ in range(60_000):
+        count = rng.randint(2, 6)
+        options = tuple(rng.choice(WORDS if rng.random() < 0.8 else PIECES) for _ in range(count))
+        asked = question(options, LETTERS[rng.randrange(count)])
+        text = "".join(rng.choices(PIECES, k=rng.randint(0, 9)))
+        text = rf"\boxed{{{text}}}" if rng.random() < 0.4 else text
+        extracted = extract_boxed(text)
+        found = [*decide(extracted, asked, "released"), *decide(extracted, asked, "first")]
+        verdicts.update(repr((*found, passes_curation(text, asked, "released"))).encode())
+    assert verdicts.hexdigest() == "ca02893ec38d7e185b52250d7a1b0c6e4f16be796f8b76008f350a490c19355f"
 
 
 # Real responses
@@ -149,6 +220,7 @@ needs_data = pytest.mark.skipif(
     reason="the shared data is not here; set M1_SHARED_DATA to its folder to run this test",
 )
 
+BEFORE = Path(__file__).parents[1] / "data" / "strict_right_before.json"
 FLOORS = {  # accuracy in percent that any sensible scoring reaches under every protocol; chance is 10 to 33
     "huatuogpt_o1_8b_medqa5": 65,
     "medmcqa_train_gpt4_explanations": 75,
@@ -203,6 +275,19 @@ def test_strict_reads_the_letters_that_upstream_read(name: str) -> None:
     both = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
     assert len(both) > 0.9 * len(pairs)
     assert sum(ours != theirs for ours, theirs in both) <= 1
+
+
+@needs_data
+@pytest.mark.parametrize(("name", "before"), json.loads(BEFORE.read_text(encoding="utf-8")).items())
+def test_no_letter_that_strict_had_right_is_lost(name: str, before: str) -> None:
+    """``before``: of each response whether its letter was right when boxes were still cut at ``=``, as bits."""
+    rows = scored(name)
+    right = [bit == "1" for bit in f"{int(before, 16):0{len(rows)}b}"]
+    lost = [
+        i for i, row in enumerate(rows) if right[i] and row.matches["strict"].letter != row.response.question.answer
+    ]
+    assert len(right) == len(rows)
+    assert not lost
 
 
 @needs_data

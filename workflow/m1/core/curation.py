@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from m1.core.answers import extract_boxed, find_option
+from m1.core.answers import extract_boxed, find_option, read_box
 from m1.core.records import Question
 
 CurationRule = Literal["released", "strict"]
@@ -14,11 +14,11 @@ def passes_curation(answer: str, question: Question, rule: CurationRule) -> bool
 
     By the rule ``released``, what is boxed (the whole text where nothing is) equals the correct option's text, or **its
     first character** is the correct letter, so that "Amoxicillin" counts as A; case folded, white space around it
-    ignored. By ``strict``, it names the correct option and nothing else, see :func:`find_option`.
+    ignored. By ``strict``, the whole box names the correct option and nothing else, see :func:`find_option`.
     """
-    extracted = extract_boxed(answer)
     if rule == "strict":
-        named = find_option(extracted, question)
+        named = find_option(read_box(answer), question)
         return named is not None and named.letter == question.answer
+    extracted = extract_boxed(answer)
     same_text = extracted.strip().lower() == question.answer_text.strip().lower()
     return same_text or extracted[:1].strip().lower() == question.answer.lower()

@@ -10,7 +10,7 @@ from typing import Any
 
 from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all
 from m1.core import records
-from m1.core.answers import extract_boxed
+from m1.core.answers import extract_boxed, read_box
 from m1.core.counts import PUBLISHED
 from m1.core.curation import CURATION_RULES, CurationRule, passes_curation
 from m1.core.errors import UserError, run
@@ -35,7 +35,7 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
         return "failed"
     if completion.finish_reason == "length":
         return "truncated"
-    extracted = extract_boxed(completion.answer)
+    extracted = (read_box if rule == "strict" else extract_boxed)(completion.answer)
     unboxed = not extracted.strip() or extracted == completion.answer
     if not completion.thinking or (unboxed and rule == "strict"):
         return "no_answer"
@@ -72,7 +72,7 @@ def write_traces(
             passed = [rule for rule in CURATION_RULES if by_rule[rule] == "correct"]
             if len(passed) == 1:
                 by_one_rule[passed[0]] += 1
-                answers = question.answer, question.answer_text, extract_boxed(completion.answer)
+                answers = question.answer, question.answer_text, read_box(completion.answer)
                 differing.writerow([question.id, question.source, *answers, *by_rule.values()])
     sources = sorted({question.source for question in questions})
     return {

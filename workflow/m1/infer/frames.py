@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from m1.core.chat import TurnTokens, as_text, encode, stop_ids
+from m1.core.chat import TurnTokens, stop_ids
+from m1.core.tokens import control_ids, encode, guard
 from m1.engines.protocol import Generation
 from m1.infer.settings import SweepSettings
 
@@ -33,7 +34,7 @@ class Thought:
     waits: tuple[int, ...] = ()
     """Where in ``ids`` each forced ``Wait`` begins."""
     text: str = ""
-    """As the released program sees it; empty where tokens are joined."""
+    """As the released program sees it, guarded (:func:`m1.core.tokens.guard`); empty where tokens are joined."""
     counted: int = 0
     """Tokens as the released program counts them: of each generated piece by itself, encoded again; ``Wait``s do not
     count."""
@@ -67,7 +68,7 @@ class TokenFrames:
     def _encode_prompt(self, text: str) -> tuple[int, ...]:
         """Token ids of a rendered prompt; ``bos: released`` has the tokenizer's own special tokens before those of the
         chat template, as a server adds them to text."""
-        return tuple(encode(self.tokenizer, text, self.settings.bos == "released"))
+        return tuple(encode(self.tokenizer, text, add_special_tokens=self.settings.bos == "released"))
 
     def think(self, prompt: str) -> tuple[int, ...]:
         """What thinking on a prompt begins after."""
@@ -118,12 +119,11 @@ class TextFrames(TokenFrames):
         return self.prompt(prompt + self.header)
 
     def go_on(self, prompt: str, thought: Thought) -> tuple[int, ...]:
-        return self._encode_prompt(prompt + self.header + as_text(self.tokenizer, thought.text))
+        return self._encode_prompt(prompt + self.header + thought.text)
 
     def answer(self, prompt: str, thought: Thought) -> tuple[int, ...]:
         line = "" if thought.text.endswith("\n") else "\n"
-        thinking = as_text(self.tokenizer, thought.text)
-        return self._encode_prompt(prompt + self.header + thinking + line + self.prefixes[thought.ended])
+        return self._encode_prompt(prompt + self.header + thought.text + line + self.prefixes[thought.ended])
 
     def wait(self, thought: Thought) -> Thought:
         word = f" {WAIT}" if thought.text.endswith(" ") else WAIT
@@ -132,8 +132,10 @@ class TextFrames(TokenFrames):
 
     def extend(self, thought: Thought, generation: Generation, limit: int) -> Thought:
         piece = self.decode(generation.token_ids)
-        counted = thought.counted + len(self.encode(as_text(self.tokenizer, piece)))
-        return replace(super().extend(thought, generation, limit), text=thought.text + piece, counted=counted)
+        if control_ids(self.tokenizer).isdisjoint(generation.token_ids):  # else a control token may be written out
+            piece = guard(self.tokenizer, piece)
+        longer = super().extend(thought, generation, limit)
+        return replace(longer, text=thought.text + piece, counted=thought.counted + len(self.encode(piece)))
 
 
 def make_frames(tokenizer: Any, settings: SweepSettings) -> TokenFrames:

@@ -16,10 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from m1.core import records, style
-from m1.core.chat import GUARD, TurnTokens, assistant_text, encode
+from m1.core.chat import TurnTokens, assistant_text
 from m1.core.errors import UserError, run
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
+from m1.core.tokens import encode, guard, is_guarded
 from m1.report.files import FIGURE, parser, read_csv, write_csv, write_step_manifest
 from m1.report.settings import Shown
 
@@ -43,12 +44,10 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
     lengths: list[int] = []
     with Progress(title, len(samples), "samples") as progress:
         for start in range(0, len(samples), BATCH):
-            part = samples[start : start + BATCH]
-            texts = [assistant_text(tokenizer, sample.thinking, sample.answer, marks) for sample in part]
-            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
-            lengths += [
-                len(encode(tokenizer, text) if GUARD in text else found) for text, found in zip(texts, encodings)
-            ]
+            pairs = [(guard(tokenizer, s.thinking), guard(tokenizer, s.answer)) for s in samples[start : start + BATCH]]
+            texts = [assistant_text(thinking, answer, marks) for thinking, answer in pairs]
+            found = zip(texts, backend.encode_batch_fast(texts, add_special_tokens=False))
+            lengths += [len(encode(tokenizer, text) if is_guarded(text) else ids) for text, ids in found]
             progress.advance(len(texts))
     return np.array(lengths, dtype=np.int64)
 

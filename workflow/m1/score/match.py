@@ -16,7 +16,8 @@ from difflib import SequenceMatcher
 from functools import cache, lru_cache, partial
 from typing import NamedTuple
 
-from m1.core.answers import Match, find_option
+from m1.core.answers import Match, extract_boxed, find_option, read_box
+from m1.core.plain import unstyled
 from m1.core.prompts import options_lines
 from m1.core.records import LETTERS, Question
 from m1.score.settings import ScoringProtocol
@@ -26,8 +27,14 @@ BY_TEXT = ("boxed text", "option text", "most similar option")
 """Rules by the options' texts alone; under ``released`` and ``first`` they fold letter case."""
 
 
+def extract(answer: str, protocol: ScoringProtocol) -> str:
+    """What of an answer is matched: by ``strict`` the whole last box (:func:`m1.core.answers.read_box`), else what the
+    released code leaves of it (:func:`m1.core.answers.extract_boxed`)."""
+    return PROTOCOLS[protocol].extract(answer)
+
+
 def decide(extracted: str, question: Question, protocol: ScoringProtocol) -> Match:
-    """The option that an extracted answer (see :func:`m1.core.answers.extract_boxed`) stands for.
+    """The option that an extracted answer (see :func:`extract`) stands for.
 
     Under ``released`` and ``first`` the three boxed rules compare with the correct option only, as in the released
     code: they make an answer correct and never incorrect, so an incorrect boxed letter is found by "lone letter".
@@ -111,9 +118,9 @@ def match_strict(extracted: str, question: Question) -> Match:
 
     What counts as stated is the first of these that is there at all (docs/scoring.md has the forms):
 
-    1. "answer is", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that stands for itself
-       ("(B)", "B.", "B because", but neither "A patient" nor "B and C"), or by an option's text up to the end of the
-       sentence; the last one counts;
+    1. "answer is", "answer would be", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that
+       stands for itself ("(B)", "B.", "B because", but neither "A patient" nor "B and C"), or by an option's text up to
+       the end of the sentence; the last one counts;
     2. "is" before an option that the text points at (``the next step is "B": ...``), if all such places agree;
     3. the only option that the text points at.
 
@@ -122,23 +129,46 @@ def match_strict(extracted: str, question: Question) -> Match:
     if named := find_option(extracted, question):
         return named
     text = final_response(extracted)
-    text = _ANOTHER_QUESTION.split(text, maxsplit=1)[0].strip() or text
-    if ends := [found.end() for found in _STATEMENT.finditer(text)]:
-        return _stated_option(text[ends[-1] :].lstrip(), question)
+    text = unstyled(_ANOTHER_QUESTION.split(text, maxsplit=1)[0].strip() or text)
+    for found in reversed(list(_STATEMENT.finditer(text))[-50:]):
+        if found[2] and _is_supposed(text, found):
+            continue
+        stated = _stated_option(text[found.end() :].lstrip(), question)
+        if stated.letter or not any(found.groups()):  # in the newer forms only what names an option is a statement
+            return stated
     letters, rule = _options_pointed_at(text, question)
+    if letters and rule == "only option named" and len(text) <= 200 and "\n" not in text:  # as in a box
+        letters = letters | _options_told(text, question)
     if len(letters) == 1 and letters <= set(LETTERS[: len(question.options)]):
         return Match(letters.pop(), rule)
     return NO_ANSWER
 
 
+def _is_supposed(text: str, statement: re.Match[str]) -> bool:
+    """Whether "the answer would be" goes with an "if" in its sentence."""
+    start, end = statement.span()
+    before, after = text[max(start - 300, 0) : start], text[end : end + 300]
+    sentence = re.split(r"[.\n]", before)[-1] + "\n" + re.split(r"[.\n]", after)[0]
+    return re.search(r"\b(?:if|unless|were|had)\b", sentence, re.IGNORECASE) is not None
+
+
 def _stated_option(text: str, question: Question) -> Match:
     """The option that a text begins with, by letter or text; no answer where it goes on with "and" another one."""
     line = text.partition("\n")[0]
-    if (letter := _STATED_LETTER.match(line)) and letter[1] in LETTERS[: len(question.options)]:
-        end = _behind_own_text(text, letter.end(1), letter[1], question)
-        return NO_ANSWER if end is None or _AND_ANOTHER.match(text, end) else Match(letter[1], "answer is")
-    named = find_option(re.split(r"\.\s", line)[0].strip(" *\"'"), question)
-    return Match(named.letter, "answer is") if named else NO_ANSWER
+    near = line[: 2 * max(map(len, question.options)) + 100]
+    named: Match | None = None
+    ends = [found.start() for found in _PIECE_END.finditer(near)]
+    for end in reversed(ends):  # the longest first: a text may have a stop in it, as E. coli
+        named = find_option(near[:end], question) or find_option(near[:end].strip(" *\"'"), question)
+        if named and named.rule != "boxed letter":
+            return NO_ANSWER if _another_follows(text, end, question) else Match(named.letter, "answer is")
+    if not (found := _STATED_LETTER.match(line)):
+        return Match(named.letter, "answer is") if named else NO_ANSWER
+    letter = found[1]
+    apart = letter in LETTERS[: len(question.options)] and _stands_apart(text, 0, found.start(1), question)
+    behind = _behind_own_text(text, found.end(1), letter, question)
+    alone = apart and behind is not None and not _another_follows(text, behind, question)
+    return Match(letter, "answer is") if alone else NO_ANSWER
 
 
 def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
@@ -146,24 +176,30 @@ def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
 
     It points by a letter after "option" or "choice", or in brackets, quotes or bold print, or at the start of a line
     ("B. ..."), or before the option's own text ("C: 'Plague'"); and, behind "is", by an option's text in quotes or bold
-    print. A letter before another option's text, or one that is denied ("(A) is incorrect"), does not count; "A and B"
-    names neither, so that there is no letter at all.
+    print. A letter before another option's text, or within one ("(R)-x", "E. coli"), or one that is denied ("(A) is
+    incorrect"), does not count. "A and B" points at two.
     """
     stated: set[str] = set()
     every: set[str] = set()
     for found in _POINTER.finditer(text):
         said, introduced, opened, letter, closed = found.groups()
-        if not (introduced or closed) or letter in (stated if said else every):
+        alone = said and _SENTENCE_END.match(text, found.end(4)) and not _is_a_word(letter, question)
+        if not (introduced or closed or alone) or letter in (stated if said else every):
             continue
         end = _behind_own_text(text, found.end(), letter, question)
-        if end is None or _DENIED.match(text, end):
+        if end is None or _DENIED.match(text, end) or _NOT.search(text, max(found.start() - 20, 0), found.start()):
             continue
         paired = closed and end > found.end()
         listed = closed and text[max(found.start() - 1, 0)] == "\n"
-        if not (introduced or opened or paired or listed or (said and ":" in closed)):
+        if not (introduced or opened or paired or listed or alone or (said and ":" in closed)):
             continue
-        if _AND_ANOTHER.match(text, end):
-            return set(), ""
+        if not _stands_apart(text, found.start(3), found.start(4), question):
+            continue
+        behind = end if end > found.end() else found.end(4)
+        if another := _another_follows(text, behind, question):
+            if said:
+                return set(), ""
+            every.add(another)
         every.add(letter)
         if said:
             stated.add(letter)
@@ -172,17 +208,65 @@ def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
     return (stated, "answer is") if stated else (every, "only option named")
 
 
+def _is_a_word(letter: str, question: Question) -> bool:
+    """Whether a letter stands in an option's text, as in "type B", so that "it is B" may mean that."""
+    return any(re.search(rf"(?<!\w){letter}(?!\w)", option) for option in question.options)
+
+
 def _behind_own_text(text: str, start: int, letter: str, question: Question) -> int | None:
-    """Where an option's text ends that follows its letter; ``start`` if none does, None if another option's does."""
+    """Where an option's text ends that follows its letter, or the beginning of it that no other option has; ``start``
+    if none does, None if another option's does."""
     begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # it matches nothing, too
-    follows = {}
-    for known, option in _by_first_character(question.options).get(text[begin : begin + 1].casefold(), ()):
-        end = begin + len(option)
-        said = text[begin:end]
+    for place in range(start, begin + 1):  # marks may be the option's own: (R)-x, -80
+        if follows := _options_at(text, place, question):
+            return follows.get(letter)
+    phrase = re.compile(r"[^.,;:()\n]{4,}").match(text, begin)
+    if phrase and letter in LETTERS[: len(question.options)]:
+        said = phrase[0].strip().casefold()
+        begun = [known for known, option in zip(LETTERS, question.options) if option.casefold().startswith(f"{said} ")]
+        return phrase.end() if begun == [letter] else start
+    return start
+
+
+def _stands_apart(text: str, start: int, place: int, question: Question) -> bool:
+    """Whether the letter at ``place`` is not within the text of another option that begins from ``start`` on, nor,
+    unless a bracket or "option" goes before it, such a text."""
+    begun = [(i, *item) for i in range(start, place + 1) for item in _options_at(text, i, question).items()]
+    within = {letter for i, letter, end in begun if end > place + (i == place)}
+    if not re.search(r"[(\[\w]", text[start:place]):  # "(C)" is a letter, "C" may be an option's text
+        within |= {letter for letter, option in zip(LETTERS, question.options) if option.strip(" .") == text[place]}
+    return not within or text[place] in within
+
+
+def _another_follows(text: str, start: int, question: Question) -> str:
+    """The letter of another option that "and", "or" or the like joins to what ends here; empty if there is none."""
+    if found := _AND_ANOTHER.match(text, start):
+        return found[1]
+    joined = _JOINED.match(text, start)
+    return next(iter(_options_at(text, joined.end(), question)), "") if joined else ""
+
+
+def _options_at(text: str, place: int, question: Question) -> dict[str, int]:
+    """Letter to end of the options whose text begins at a place, as a whole word; of several ends the last."""
+    ends: dict[str, int] = {}
+    for known, option in _by_first_character(question.options).get(text[place : place + 1].casefold(), ()):
+        end = place + len(option)
+        said = text[place:end]
         same = said == option or (said.casefold() == option.casefold() and not is_ambiguous(question))
         if same and not text[end : end + 1].isalnum():
-            follows[known] = end
-    return follows.get(letter, None if follows else start)
+            ends[known] = end
+    return {known: end for known, end in ends.items() if end == max(ends.values())}
+
+
+def _options_told(text: str, question: Question) -> set[str]:
+    """Letters of the options whose texts stand in a short text, but for those within another one's text."""
+    told: set[str] = set()
+    place = 0
+    while place < len(text):
+        found = _options_at(text, place, question) if not text[place - 1 : place].isalnum() else {}
+        told |= found.keys()
+        place = max(found.values(), default=place + 1)
+    return told
 
 
 @lru_cache(maxsize=16)
@@ -190,45 +274,54 @@ def _by_first_character(options: tuple[str, ...]) -> dict[str, list[tuple[str, s
     """Letters and texts of the options by first character, case folded; no quotes and stops around the texts."""
     result: dict[str, list[tuple[str, str]]] = {}
     for letter, option in zip(LETTERS, options):
-        text = option.strip(" \n\"'.")
+        text = unstyled(option).strip(" \n\"'").rstrip(". ")
         result.setdefault(text[:1].casefold(), []).append((letter, text))
     result.pop("", None)
     return result
 
 
 _STATEMENT = re.compile(
-    r"""\banswer(?:_choice|\schoice|\sto\sth(?:e|is)\squestion)?["'*]{0,3}"""
-    r"""(?:\s{1,3}is\b(?:\s(?:most\s)?likely)?|\s{0,3}:)[:*]{0,3}""",
+    r"""\b(?:answer(?:_choice|\schoice|\sto\sth(?:e|is)\squestion)?|((?:correct|right|best)\s(?:choice|option)))["'*]{0,3}"""
+    r"""(?:\s{1,3}(?:is|((?:would|should|must|will|has\sto)\sbe))\b(?:\s(?:(?:most\s)?likely|therefore|thus|clearly))?"""
+    r"""|\s{0,3}(?::|(=|-\s)))[:*]{0,3}""",
     re.IGNORECASE,
 )
+_PIECE_END = re.compile(r"\.(?=\s|$)|,?\s(?:because|since|as|which)\s|$")
 _STATED_LETTER = re.compile(
     r"""[\s*"'(\[{$]{0,6}(?:[Oo]ption\s|[Cc]hoice\s)?[(*]{0,3}"""  # what may stand before the letter
     r"""([A-N])"""
-    r"""(?:[)\]}"'*$]|[.:](?!\w)|\s*$|,?\s(?:because|since|as|which)\s|\s[-–—]\s)"""  # it stands for itself
+    r"""(?:[)\]}"'*$]|[.:](?!\w)|\s*$|,?\s(?:because|since|as|which)\s|,\s|\s\(|\s-\s)"""  # it stands for itself
 )
 _POINTER = re.compile(
     r"""(\b(?:is|are|be)(?:\s(?:most\s)?likely)?:?\s{1,2})?(\b(?:[Oo]ption|[Cc]hoice)s?\s)?"""  # "is", "option"
-    r"""(?<!\w)(["'(*\[{]{0,4})([A-N])(?![\w'’]\w)(\s[-–—](?=\s)|[.,:)\]}"'*]{0,4})"""  # the letter and its marks
+    r"""(?<!\w)(["'(*\[{]{0,4})([A-N])(?![\w']\w)(\s-(?=\s)|[.,:)\]}"'*]{0,4})"""  # the letter and its marks
 )
 _IS_MARKED_TEXT = re.compile(r"""\b(?:is|be):?\s{1,2}(?:an?\s|the\s)?(["'*]{1,4})(\w[^\n*"]{0,300}?)\1""")
-_MARKS = re.compile(r"""[\s.,:)\]}"'*({\[–—-]{0,8}""")
+_MARKS = re.compile(r"""[\s.,:)\]}"'*({\[-]{0,8}""")
 _AND_ANOTHER = re.compile(
-    r"""[\s.,)\]}"'*]{0,6}(?:\b(?:[Aa]nd|[Oo]r)\b|[/&,])\s{0,2}(?:[Oo]ption\s)?["'(*\[{]{0,4}(?![AI]\s[a-z])[A-N](?!\w)"""
+    r"""[\s.,)\]}"'*]{0,6}(?:\b(?:[Aa]nd|[Oo]r)\b|[/&,;+])\s{0,2}(?:[Oo]ption\s)?["'(*\[{]{0,4}(?![AI]\s[a-z])([A-N])(?!\w)"""
 )
-_DENIED = re.compile(r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ruled\sout|less\slikely)\b""")
+_JOINED = re.compile(r"""[ ,)\]}"'*]{0,6}(?:\b(?:and|or)\b|[/&,;+])\s{0,2}["'(*\[{]{0,4}""")
+_SENTENCE_END = re.compile(r"""\.?(?:\s*$|\n)|\.\s""")
+_DENIED = re.compile(
+    r"""[^.\n]{0,30}?\b(?:not|incorrect|wrong|false|unlikely|ruled\sout|excluded|eliminated|less\slikely|no\schoices?)\b"""
+)
+_NOT = re.compile(r"""(?:\b(?:not|cannot|never|nor|neither|unlike)|n't)\s+$""")
 _ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,4}\s{0,2}:")
 
 
 class Protocol(NamedTuple):
-    """A way to read answers; where it folds case, options that differ by letter case only are one to it."""
+    """A way to read answers: what of an answer is matched, and how; where it folds case, options that differ by letter
+    case only are one to it."""
 
+    extract: Callable[[str], str]
     match: Callable[[str, Question], Match]
     folds_case: bool
 
 
 PROTOCOLS: dict[ScoringProtocol, Protocol] = {
-    "released": Protocol(partial(match_released, last=True), folds_case=True),
-    "first": Protocol(partial(match_released, last=False), folds_case=True),
-    "strict": Protocol(match_strict, folds_case=False),
+    "released": Protocol(extract_boxed, partial(match_released, last=True), folds_case=True),
+    "first": Protocol(extract_boxed, partial(match_released, last=False), folds_case=True),
+    "strict": Protocol(read_box, match_strict, folds_case=False),
 }
 """What ``score.protocol`` can be."""

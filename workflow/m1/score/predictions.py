@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from m1.core import records
-from m1.core.answers import Match, extract_boxed
+from m1.core.answers import Match
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import Progress
 from m1.core.records import Prediction, Question, Score
-from m1.score.match import BY_TEXT, PROTOCOLS, decide, is_ambiguous
+from m1.score.match import BY_TEXT, PROTOCOLS, decide, extract, is_ambiguous
 from m1.score.settings import ScoreSettings, ScoringProtocol
 
 CARRIED = ("question_id", "benchmark", "model", "budget", "forced", "ended", "thinking_tokens", "answer_tokens")
@@ -47,7 +47,7 @@ def score(
                 )
             key = (prediction.question_id, prediction.answer)
             if key not in scored:
-                extracted = extract_boxed(prediction.answer)
+                extracted = extract(prediction.answer, protocol)
                 scored[key] = extracted, decide(extracted, question, protocol)
             result.append(_to_score(prediction, question, *scored[key]))
             progress.advance()
