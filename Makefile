@@ -67,7 +67,7 @@ demo-full: $(VENV)/.ready ## the demo, and the ablation models of Table 2 (confi
 paper: $(VENV)/.ready ## the paper itself: GPUs, a teacher and a labeller, or what the authors published (make plan CONFIG=config/paper.yaml)
 	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(PROFILED) $(QUIETLY)
 
-adopt: $(VENV)/.ready ## take results of CONFIG that were brought here without .snakemake as they are; makes nothing, checks nothing
+adopt: $(VENV)/.ready ## take results of CONFIG as they are, brought here without .snakemake or changed by hand, and say what was changed
 	$(SNAKEMAKE) all --touch $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
 report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made, with how each file was made

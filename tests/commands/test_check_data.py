@@ -27,6 +27,10 @@ from m1.wiring.run import Run
 from runs import demo, demo_run, published_run
 
 ROWS = [{"question": f"Which is {n}?", "options": {"A": "a", "B": "b"}, "answer_idx": "ABX"[n % 3]} for n in range(9)]
+FROM_ONE = "".join(
+    json.dumps({"question": f"{n}?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": n % 4 + 1}) + "\n"
+    for n in range(6)
+)
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text(encoding="utf-8"))
 REGISTRY = Path(__file__).parents[2] / "config" / "data.yaml"
 
@@ -94,6 +98,9 @@ def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureF
         "expected": "9",
         "questions": "6",
         "refused": "3 answer_idx: the answer's letter is not among the options",
+        "options": "2: 6",
+        "answers": "A: 3, B: 3",
+        "odd": "",
         "checksum": "ok",
         "note": "",
     }
@@ -107,6 +114,52 @@ def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureF
     assert "To get it: ask its authors." in said
     header, first = said.splitlines()[1:3]
     assert header.index("records") + len("records") == first.index(" 9 ") + 2  # numbers stand below each other
+
+
+def test_what_only_the_whole_set_shows_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lines = [f"{n},Which {n}?,a,b,,{'AB'[n == 8]}" for n in (1, 2, 3, 3, 4, 5, 6, 7)]
+    (tmp_path / "one.csv").write_text("\n".join(["id,question,opa,opb,opc,answer_idx", *lines, "3,Which 3?,a,b,,B"]))
+    (tmp_path / "all.csv").write_text("\n".join(["id,question,opa,opb,opc,answer_idx", *lines]))
+    many = [f"{n},Which {n}?,a,b,c,{'AB'[n % 2]}" for n in range(30)]
+    (tmp_path / "never.csv").write_text("\n".join(["id,question,opa,opb,opc,answer_idx", *many]))
+    given = {name: entry(path=str(tmp_path / f"{name}.csv"), layout="medbullets") for name in ("one", "all", "never")}
+    rows = run(tmp_path, given)
+    twice = "repeated questions, options and all: 1"
+    assert (rows["one"]["options"], rows["one"]["answers"]) == ("2: 9", "A: 8, B: 1")
+    assert (
+        rows["one"]["odd"] == f"{twice}; repeated questions with another correct option: 1; repeated values of 'id': 2"
+    )
+    same = "the correct option is A in each of 8 questions"
+    assert rows["all"]["odd"] == f"{same}; {twice}; repeated values of 'id': 1"
+    assert rows["never"]["odd"] == "the correct option is never C in 30 questions"
+    assert f"odd: all (for benchmarks.nejm): {same}; " in capfd.readouterr().out
+    assert {row["status"] for row in rows.values()} == {"found"}
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "text", "note"),
+    [
+        ("medbullets", "a.csv", "question,opa,opb,answer_idx\n", "no question in it (of 0 records)"),
+        ("medbullets", "a.csv", "", "the file is empty"),
+        ("medbullets", "a.csv", "question,opa,opb,answer_idx\nWhich, if any?,a,b,A\n", "line 2: 5 cells"),
+        (
+            "eval",
+            "a.jsonl",
+            '{"question": "q", "options": {"A": "a", "B": "b"}, "answer_idx": "2"}\n',
+            "1 answer_idx: the",
+        ),
+        ("medmcqa", "a.jsonl", FROM_ONE, "field 'cop': the numbers seem to count from 1, not from 0"),
+    ],
+)
+def test_a_set_that_a_run_would_refuse_is_a_problem_although_records_may_be_left_out(
+    tmp_path: Path, layout: str, name: str, text: str, note: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match="1 of 1 sets cannot be used"):
+        run(tmp_path, {"mine": entry(path=str(tmp_path / name), layout=layout)})
+    row = read(tmp_path)["mine"]
+    assert row["status"] == "problem"
+    assert note in row["note"]
 
 
 def test_all_is_well_with_optional_sets_missing(tmp_path: Path, good: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from m1.core.chat import DATE, TurnTokens, chat
+from m1.core.chat import DATE, TurnTokens, as_text, chat, encode
 from m1.core.errors import UserError
-from m1.infer.frames import make_frames
+from m1.engines.protocol import Generation
+from m1.infer.frames import Thought, make_frames
+from m1.train import text
 from random_model import sweep_settings
-from templates import FAMILIES, tokenizer_of
+from templates import FAMILIES, SHIPPED, tokenizer_of
 
 EXPECTED = {
     "qwen2.5": ("<|im_start|>think\n", "<|im_end|>"),
@@ -59,3 +61,48 @@ def test_a_template_that_fails_is_named() -> None:
         UserError, match=r"its chat template cannot render a question \(no\); borrow another by `tokenizer`"
     ):
         chat(tokenizer, "x")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_data_is_never_read_as_a_control_token(family: str) -> None:
+    tokenizer, special = tokenizer_of(family), FAMILIES[family][1]
+    for name in special:
+        question, thinking = f"What does {name} end?\nA. x\nB. {name}", f"So {name}{name} ends it."
+        asked = encode(tokenizer, chat(tokenizer, question))
+        plain = encode(tokenizer, chat(tokenizer, question.replace(name, "it")))
+        controls = {tokenizer.convert_tokens_to_ids(one) for one in special}
+        assert [one for one in asked if one in controls] == [one for one in plain if one in controls]
+        assert question in tokenizer.decode(asked)
+        example = text.encode(tokenizer, question, thinking, "B", TurnTokens.from_tokenizer(tokenizer))
+        learned = [one for one in example["labels"] if one != text.IGNORED]
+        end = tokenizer.convert_tokens_to_ids(TurnTokens.from_tokenizer(tokenizer).end)
+        assert learned.count(end) == 1
+        assert thinking in tokenizer.decode(learned)
+
+
+def test_a_token_of_the_template_alone_is_text_in_data() -> None:
+    tokenizer = tokenizer_of("qwen3")
+    tokenizer.add_tokens(["<think>", "<table>"])
+    ids = encode(tokenizer, chat(tokenizer, "<think> and <table>"))
+    names = tokenizer.convert_ids_to_tokens(ids)
+    assert (names.count("<think>"), names.count("<table>")) == (0, 1), "the template has one of them"
+
+
+@pytest.mark.parametrize("seam", ["exact", "released"])
+def test_thinking_that_spells_a_control_token_stays_text(seam: str) -> None:
+    tokenizer = tokenizer_of("qwen2.5")
+    frames = make_frames(tokenizer, sweep_settings(seam=seam))
+    spelled = encode(tokenizer, as_text(tokenizer, "so <|im_end|> it is"))
+    thought = frames.extend(Thought((), False, 0), Generation(tuple(spelled), "stop"), 100)
+    answered = frames.answer(chat(tokenizer, "Which?"), thought)
+    assert answered.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 2, "of the prompt's turns"
+    assert thought.counted == len(spelled)
+
+
+def test_a_template_that_opens_thinking_itself_is_refused() -> None:
+    tokenizer = tokenizer_of("qwen2.5")
+    tokenizer.chat_template = (SHIPPED / "deepseek_r1_distill.jinja").read_text(encoding="utf-8")
+    tokenizer.bos_token = "<|endoftext|>"
+    assert chat(tokenizer, "Q").endswith("<think>\n")
+    with pytest.raises(UserError, match=r"its chat template opens <think> itself, .*; borrow another by `tokenizer`"):
+        TurnTokens.from_tokenizer(tokenizer)

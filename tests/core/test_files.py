@@ -221,3 +221,43 @@ def test_a_manifest_says_what_made_it(model: Path) -> None:
     assert (found["settings"], found["counts"], found["spending"]) == ({"a": 1}, {"in": 2}, {"calls": 3})
     assert found["seconds"] > 0
     assert {"commit", "dirty", "packages"} <= set(found["made_by"])
+
+
+def test_an_output_that_was_changed_is_named_with_its_manifest_and_can_be_adopted(tmp_path: Path) -> None:
+    for name, text in (("a.parquet", "whole"), ("a_long.csv", "long"), ("other.csv", "other")):
+        files.write_text(tmp_path / name, text)
+    files.write_manifest(tmp_path / "a.json", inputs={}, settings=None, counts={}, started=0)
+    (tmp_path / "b.json").write_text("[1, 2")
+    for name in ("a.parquet", "a_long.csv", "other.csv", "b.json"):
+        files.check_output(tmp_path / name)
+    (tmp_path / "other.csv").write_text("another")
+    with pytest.raises(UserError, match=r"other\.csv: changed or damaged .*/a\.json says [0-9a-f]{64}\. Delete it .*"):
+        files.check_output(tmp_path / "other.csv")
+    assert files.adopt(tmp_path) == [tmp_path / "other.csv"]
+    files.check_output(tmp_path / "other.csv")
+    assert files.read_json(tmp_path / "a.json")["adopted"] == ["other.csv"]
+    assert files.adopt(tmp_path) == []
+
+
+def test_a_manifest_lists_what_was_written_since_the_last_one(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "store/x", "elsewhere")
+    for name in ("a", "b"):
+        files.write_text(tmp_path / f"{name}.csv", name)
+        files.write_manifest(tmp_path / f"{name}.json", inputs={}, settings=None, counts={}, started=0)
+        assert list(files.read_json(tmp_path / f"{name}.json")["outputs"]) == [f"{name}.csv"]
+
+
+def test_a_model_that_was_changed_is_not_used(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    with files.replacing_model(model) as folder:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(bytes(1000))
+    identity = files.model_identity(model)
+    with open(model / "model.safetensors", "r+b") as stream:
+        stream.seek(500)
+        stream.write(b"\1")
+    with pytest.raises(UserError, match=rf"model: changed or damaged .*model\.sha256 says {identity}\. Delete it"):
+        files.model_identity(model)
+    assert files.adopt(tmp_path) == [model]
+    assert files.model_identity(model) != identity

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.layouts import LAYOUTS, Parts, Refused, clean
-from m1.pools.collect import quirks, to_parts, to_questions
+from m1.pools.collect import check_set, quirks, read_all, to_parts, to_questions
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 FILES = {
@@ -87,6 +87,7 @@ PUBMEDQA = {"question": "Does it?", "context": {"contexts": ["One. ", "Two."]}, 
     [
         ("medmcqa", MEDMCQA, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C")),
         ("medmcqa", {**MEDMCQA, "cop": "2"}, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C")),
+        ("medmcqa", {**MEDMCQA, "cop": "2.0"}, Parts("Which?", None, ("a1", "b1", "c1", "d1"), "C")),
         ("medqa", LETTERED, Parts("Which?", None, ("a1", "b1"), "B")),
         ("eval", {**LETTERED, "options": {"B": "b1", "A": "a1", "C": None}}, Parts("Which?", None, ("a1", "b1"), "B")),
         (
@@ -116,6 +117,9 @@ def test_layouts(layout: str, raw: dict[str, Any], parts: Parts) -> None:
         ("medmcqa", {**MEDMCQA, "cop": 4}, "cop", "not the number of an option"),
         ("medmcqa", {**MEDMCQA, "cop": None}, "cop", "not the number of an option"),
         ("medmcqa", {**MEDMCQA, "cop": True}, "cop", "not the number of an option"),
+        ("medmcqa", {**MEDMCQA, "cop": "1.5"}, "cop", "not the number of an option"),
+        ("medmcqa", {**MEDMCQA, "cop": "nan"}, "cop", "not the number of an option"),
+        ("medmcqa", {**MEDMCQA, "cop": 10**400}, "cop", "not the number of an option"),
         ("medmcqa", {**MEDMCQA, "opb": " \u200b"}, "options", "an option is empty"),
         ("medmcqa", {**MEDMCQA, "opb": None}, "opb", "not a text"),
         ("medmcqa", {**MEDMCQA, "question": "&nbsp;"}, "question", "empty"),
@@ -206,7 +210,7 @@ def test_wild_records_become_valid_questions_or_are_refused(
     raw = {**PLAIN[layout], **wild}
     if data.draw(st.booleans()) and layout == "headqa":
         raw = {"data": {**HEADQA["data"], **wild}}
-    parts, refused = to_parts([(0, raw)], LAYOUTS[layout], "file", drop_invalid=True)
+    parts, refused = to_parts(enumerate(read_all([raw], layout)), "file", drop_invalid=True)
     assert len(parts) + len(refused) == 1
     for question in to_questions("wild", parts):
         question.validate()
@@ -218,7 +222,9 @@ def test_real_records(name: str) -> None:
     layout, size = FILES[name]
     with gzip.open(REAL / f"{name}.jsonl.gz", "rt", encoding="utf-8") as stream:
         published = [json.loads(line) for line in stream]
-    parts, refused = to_parts(enumerate(published), LAYOUTS[layout], name, drop_invalid=True)
+    found = read_all(published, layout)
+    check_set(published, found, layout, name)
+    parts, refused = to_parts(enumerate(found), name, drop_invalid=True)
     assert (len(parts), refused) == (size, [])
     assert tuple(quirks(parts).values()) == QUIRKS.get(name, (0, 0, 0, 0))
     questions = to_questions("pool", parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -251,3 +252,23 @@ def test_an_id_depends_on_everything_else() -> None:
 
 def test_equal_ids_become_distinct() -> None:
     assert records.distinct_ids(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
+
+
+@pytest.mark.parametrize("part", ["pages", "footer"])
+def test_no_flipped_bit_is_read_as_other_data(tmp_path: Path, part: str) -> None:
+    path, chance, refused = tmp_path / "a.parquet", random.Random(1), 0
+    rows = [question(id=f"{i:016x}", stem=f"stem {i}", answer="AB"[i % 2]) for i in range(600)]
+    records.write(path, rows, Question)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for number in range(1200):
+        damaged = bytearray(whole)
+        place = chance.randrange(footer) if part == "pages" else footer + number % (len(whole) - footer)
+        damaged[place] ^= 8 if part == "footer" else 1 << chance.randrange(8)  # 8 makes 88 rows of 600
+        path.write_bytes(damaged)
+        try:
+            assert records.read(path, Question) == rows, f"byte {place}"
+        except UserError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017  (every refusal names the file)
+            refused += 1
+    assert refused > 300

@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from m1.core import sources
 from m1.core.errors import UserError
@@ -277,7 +279,73 @@ def test_where_and_rows(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"2 records, but 1,535 are expected of exam.*set its `rows` to 2 or null"):
         sources.read(sources.Source(**{**source, "rows": 1535}), "exam")
-    assert sources.read(sources.Source(**{**source, "where": {"nothing": ["x"]}, "rows": None}), "exam")[1] == []
+    nothing = {"nothing": ("x",), "category": ("helth",)}
+    said = r"where nothing is x and category is helth: none of 9 records. No record has a field 'nothing'. "
+    with pytest.raises(UserError, match=f"{said}'category' holds health, biology, law. Correct `where`.$"):
+        sources.read(sources.Source(**{**source, "where": nothing, "rows": None}), "exam")
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "kept"),
+    [
+        (2016, "2016", True),
+        ("2016", 2016, True),
+        ("2016.0", 2016, True),
+        (2016.0, 2016, True),
+        ("2017", 2016, False),
+        ("9007199254740993", 9007199254740992, False),  # one and the same as floating numbers
+        (1, True, False),
+        (True, 1, False),
+        (True, True, True),
+        ("True", True, True),
+        (True, "true", True),
+        ("true", False, False),
+        ("007", "7", False),
+        ("health", 1, False),
+        (None, "None", False),
+        (None, 0, False),
+    ],
+)
+def test_where_compares_numbers_with_numbers(tmp_path: Path, held: Any, wanted: Any, kept: bool) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"year": held}) + '\n{"year": "always"}\n')
+    rows = sources.read(sources.Source(path=str(path), where={"year": (wanted, "always")}), "exam")[1]
+    assert [row["year"] for row in rows] == ([held] if kept else []) + ["always"]
+
+
+def test_a_column_of_a_parquet_file_that_stands_twice_is_named(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["question", "question"])
+    pq.write_table(table, tmp_path / "mine.parquet")
+    with pytest.raises(UserError, match=r"mine.parquet: heading 'question' stands 2 times \(columns 1, 2\)"):
+        sources.read_local(tmp_path / "mine.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.jsonl",
+            '{"x": 1}\n{"opa": "a", "opb": "b", "opa": "c"}\n',
+            "line 2: .*key 'opa' stands 2 times",
+        ),
+        ("a.jsonl", '{"options": {"A": "a", " A": "b"}}\n', "line 1: .*key 'A' stands 2 times in one object"),
+        ("a.json", '{"MedQA": [], "MedQA": []}', "a.json: not readable as .json: key 'MedQA' stands 2 times"),
+        ("a.json", "[" * 100_000, "a.json: not readable as .json: nested too deeply"),
+        ("a.jsonl", '{"x": 1}\n' + '{"x":' * 100_000, "line 2: not a JSON record: nested too deeply"),
+    ],
+)
+def test_json_that_would_be_read_as_something_else_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        sources.read_local(tmp_path / name)
+
+
+def test_damaged_gzip_is_named(tmp_path: Path) -> None:
+    content = bytearray(gzip.compress(LINES * 100))
+    content[20:40] = bytes(20)
+    (tmp_path / "a.jsonl.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.jsonl\.gz: not readable as \.jsonl"):
+        sources.read_local(tmp_path / "a.jsonl.gz")
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

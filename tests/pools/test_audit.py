@@ -63,12 +63,16 @@ def run(folder: Path, *, processes: int = 1, **settings: Any) -> tuple[list[dict
         str(folder / "pairs.csv"),
         "--summary",
         str(folder / "summary.csv"),
+        "--manifest",
+        str(folder / "contamination.json"),
         "--processes",
         str(processes),
     ]
     given = json.dumps({"thresholds": [80, 95], "ngram": 13, "containment": 0.3} | settings)
     inputs = ["--pools", *map(str, files["pools"]), "--benchmarks", *map(str, files["benchmarks"])]
     audit.main([*inputs, "--settings", given, *outputs])
+    manifest = json.loads((folder / "contamination.json").read_text(encoding="utf-8"))
+    assert list(manifest["outputs"]) == ["pairs.csv", "summary.csv"]
     with open(folder / "pairs.csv", encoding="utf-8", newline="") as stream:
         pairs = list(csv.DictReader(stream))
     return pairs, pd.read_csv(folder / "summary.csv", keep_default_na=False)

@@ -87,7 +87,8 @@ def test_every_kind_of_file_gives_the_same_questions(tmp_path: Path) -> None:
         table = csv.DictWriter(stream, ["question", "options", "answer_idx"])
         table.writeheader()
         table.writerows({**row, "options": json.dumps(row["options"])} for row in rows)
-    for name in ("b.jsonl.gz", "c.json", "e.parquet", "f.csv"):
+    (tmp_path / "g.tsv.gz").write_bytes(gzip.compress((tmp_path / "f.csv").read_bytes()))
+    for name in ("g.tsv.gz", "b.jsonl.gz", "c.json", "e.parquet", "f.csv"):
         assert run(tmp_path, path=str(tmp_path / name)) == expected, name
     assert run(tmp_path, path=str(tmp_path / "d.json.gz"), key="MedQA") == expected
 
@@ -311,7 +312,8 @@ def test_an_answer_that_is_no_option_is_one_clear_message(tmp_path: Path) -> Non
     [
         ("a.jsonl", b'{"question": 1}\n{"question"\n', None, "line 2: not a JSON record"),
         ("a.jsonl", b"[1]\n", None, r"record 0 \(from 0\), field '\(record\)': not an object"),
-        ("a.jsonl", b"", None, "no question in it"),
+        ("a.jsonl", b"", None, "the file is empty"),
+        ("a.json", b"[]", None, "no question in it"),
         ("a.jsonl", b"\xff\xfe", None, "not readable as .jsonl"),
         ("a.jsonl.gz", b"not gzip", None, "not readable as .jsonl"),
         ("a.json", b'{"MedQA": []}', None, "an object with MedQA: set the entry's `key`"),
@@ -328,6 +330,144 @@ def test_files_that_cannot_be_read_are_named(
     with pytest.raises(UserError, match=message) as error:
         run(tmp_path, path=str(tmp_path / name), key=key)
     assert str(tmp_path / name) in str(error.value)
+
+
+MEDMCQA = {"question": "Which?", "opa": "a", "opb": "b", "opc": "c", "opd": "d"}
+MMLU = {"question": "Which?", "choices": ["a", "b", "c"]}
+MMLU_PRO = {"question": "Which?", "options": ["a", "b", "c"]}
+MEDBULLETS = {"question": "Which?", "opa": "a", "opb": "b", "opc": "c", "answer_idx": "B"}
+
+
+@pytest.mark.parametrize("invalid", ["error", "drop"])
+@pytest.mark.parametrize(
+    ("layout", "rows", "field"),
+    [
+        ("medmcqa", [MEDMCQA | {"cop": key} for key in (1, 2, 3, 4, 1, 2)], "cop"),
+        ("medmcqa", [MEDMCQA | {"cop": key} for key in (4, 1)], "cop"),
+        ("medmcqa", [MEDMCQA | {"cop": key} for key in ("2", "4")], "cop"),
+        ("medmcqa", [MEDMCQA | {"cop": key} for key in ("1.0", "4.0")], "cop"),
+        ("medmcqa", [MEDMCQA | {"cop": key} for key in (0, 1, 2, 3, 4, 4, -1)], "cop"),  # 0 for no answer
+        ("mmlu", [MMLU | {"answer": key} for key in (1, 2, 3)], "answer"),
+        ("mmlu", [MMLU | {"answer": 3}, MMLU | {"choices": ["a", "b", "c", "d"], "answer": 1}], "answer"),
+        ("mmlu_pro", [MMLU_PRO | {"answer_index": key, "answer": " ABC"[key]} for key in (1, 2, 3)], "answer_index"),
+    ],
+)
+def test_numbers_that_count_from_1_are_an_error_whatever_may_be_dropped(
+    tmp_path: Path, layout: str, rows: list[dict[str, Any]], field: str, invalid: str
+) -> None:
+    path = write_lines(tmp_path / "mine.jsonl", rows)
+    with pytest.raises(UserError, match=f"mine.jsonl: field '{field}': the numbers seem to count from 1, not from 0"):
+        run(tmp_path, path=str(path), layout=layout, invalid=invalid)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [[1], [1, 2], [3, 1, 2], [0], [0, 1, 2, 3], [1, 2, 3] * 3, [0, 0, 4], [-1, -1, 2]],
+)
+def test_numbers_that_may_count_from_0_are_not_accused(tmp_path: Path, keys: list[int]) -> None:
+    path = write_lines(tmp_path / "mine.jsonl", [MEDMCQA | {"cop": key} for key in keys])
+    questions = run(tmp_path, path=str(path), layout="medmcqa", invalid="drop")
+    assert [question.answer for question in questions] == ["ABCD"[key] for key in keys if 0 <= key < 4]
+
+
+@pytest.mark.parametrize("invalid", ["error", "drop"])
+@pytest.mark.parametrize(
+    ("layout", "rows", "field"),
+    [
+        ("medbullets", [MEDBULLETS, MEDBULLETS | {"opd": "d", "ope": "e", "opf": "six"}], "opf"),
+        ("medbullets", [MEDBULLETS | {"opf": ""}, MEDBULLETS | {"opd": "d", "ope": "e", "opf": "F"}], "opf"),
+        ("medbullets", [MEDBULLETS, MEDBULLETS | {"F": "six"}], "F"),
+        ("medbullets", [MEDBULLETS, MEDBULLETS | {"option_f": "six"}], "option_f"),
+        ("medbullets", [MEDBULLETS, MEDBULLETS | {"Choice 6": "six"}], "Choice 6"),
+        ("medbullets", [MEDBULLETS, MEDBULLETS | {"OPD": "d"}], "OPD"),
+        ("medmcqa", [MEDMCQA | {"cop": 0}, MEDMCQA | {"cop": 0, "ope": "e"}], "ope"),
+        ("medmcqa", [MEDMCQA | {"cop": 0}, MEDMCQA | {"cop": 0, "option5": 7}], "option5"),
+        ("eval", [*published(1), published(2)[1] | {"E": "five"}], "E"),
+        ("mmlu", [MMLU | {"answer": 0}, MMLU | {"answer": 0, "Answer D": "dee"}], "Answer D"),
+    ],
+)
+def test_an_option_that_the_layout_does_not_read_is_an_error(
+    tmp_path: Path, layout: str, rows: list[dict[str, Any]], field: str, invalid: str
+) -> None:
+    path = write_lines(tmp_path / "mine.jsonl", rows)
+    message = rf"mine.jsonl: record 1 \(from 0\), field '{field}': .* looks like an option.*more than five options"
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, path=str(path), layout=layout, invalid=invalid)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"opd": "", "ope": None, "opf": " ", "F": ""},
+        {"A": "a", "B": "b"},  # the options once more
+        {"n": 7, "e": "1.5", "answer_a": "B", "answer_b": "C"},  # counts, and who answered what
+        {"exp": "Because.", "optional": "no", "options": "three", "opinion": "good", "answer": "b", "op": "x"},
+    ],
+)
+def test_what_is_no_further_option_is_let_alone(tmp_path: Path, more: dict[str, Any]) -> None:
+    path = write_lines(tmp_path / "mine.jsonl", [MEDBULLETS | more])
+    assert run(tmp_path, path=str(path), layout="medbullets")[0].options == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("invalid", ["error", "drop"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "Question,Option A,Option B,Key\nWhich?,a,b,A\n",
+            "no question, opa, opb, answer_idx in any record: there is Question, Option A, Option B, Key; "
+            "layout medbullets needs question, opa, opb, answer_idx. Correct the names",
+        ),
+        (
+            "question,opa,opb,opd,answer_idx\nTwo?,a,b,,A\nThree?,a,b,d,B\n",
+            "no opc in any record: there is question, opa",
+        ),
+        (
+            "question,options,Key\nWhich?,a,b\n",
+            "layout medbullets needs question, opa, opb, answer_idx. Correct the names, or",
+        ),
+        ('question,"op\ntion",answer_idx\nWhich?,a,b\n', "there is question, op tion, answer_idx"),
+        ("question,opa,opb,opc,opd,cop\nWhich?,a,b,c,d,1\n", r"or the set's `layout` \(medmcqa fits\)\."),
+        ("question;opa,opb;answer_idx\nWhich?,a\n", "Perhaps the columns are separated by a semicolon; put one"),
+        (
+            "question;opa,opb;answer_idx\nWhich?;a;b;A\n",
+            "line 2: 1 cells, .* Perhaps the columns are separated by a semico",
+        ),
+        ("question;opa|opb;answer_idx\nWhich?;a\n", "no question, opa, .*separated by a semicolon"),
+        ("Which?,a,b,A\nWhat?,a,b,B\n", "no question, opa, opb, answer_idx in any record: there is Which"),
+    ],
+)
+def test_columns_that_no_record_has_are_named_beside_those_there(
+    tmp_path: Path, text: str, message: str, invalid: str
+) -> None:
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"mine.csv: .*{message}"):
+        run(tmp_path, path=str(tmp_path / "mine.csv"), layout="medbullets", invalid=invalid)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|", ","])
+def test_any_separator_gives_the_same_questions(tmp_path: Path, mark: str) -> None:
+    lines = ["question,opa,opb,opc,opd,ope,answer_idx", "Prevents scurvy?,Vitamin A,Vitamin C,Vitamin D,,,B"]
+    (tmp_path / "mine.csv").write_text("\n".join(lines).replace(",", mark))
+    question = run(tmp_path, path=str(tmp_path / "mine.csv"), layout="medbullets")[0]
+    assert (question.stem, question.answer) == ("Prevents scurvy?", "B")
+    assert question.options == ("Vitamin A", "Vitamin C", "Vitamin D")
+
+
+def test_a_set_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "mine.jsonl", [MEDBULLETS | {"answer_idx": "2"}] * 3)
+    why = r"no question in it \(of 3 records; 3 answer_idx: the answer's letter is not among the options\)"
+    with pytest.raises(UserError, match=why):
+        run(tmp_path, path=str(path), layout="medbullets", invalid="drop")
+
+
+def test_a_deeply_nested_value_is_refused_in_one_line(tmp_path: Path) -> None:
+    for depth in (100, 400, 900, 930, 960, 990):  # from what repr can show to what the parser refuses
+        line = json.dumps(MEDBULLETS).replace('"Which?"', "[" * depth + "]" * depth)
+        (tmp_path / "mine.jsonl").write_text(line)
+        with pytest.raises(UserError, match=r"field 'question': not a text|nested too deeply"):
+            run(tmp_path, path=str(tmp_path / "mine.jsonl"), layout="medbullets")
 
 
 @pytest.mark.parametrize(

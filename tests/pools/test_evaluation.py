@@ -44,6 +44,14 @@ def test_a_broken_record_of_a_benchmark_is_named(tmp_path: Path) -> None:
         main(write(tmp_path, {"MedQA_test": [row("First?"), row("Second?", "Z")]}))
 
 
+def test_an_option_that_is_not_read_is_named_in_a_benchmark_only(tmp_path: Path) -> None:
+    main(write(tmp_path, {"HLE": [row("Other?") | {"option_c": "perhaps"}], "MedQA_test": [row("First?")]}))
+    with pytest.raises(
+        UserError, match=r"evaluation\.json: MedQA_test: record 0 \(from 0\), field 'option_c': 'perhaps' looks"
+    ):
+        main(write(tmp_path, {"MedQA_test": [row("First?") | {"option_c": "perhaps"}]}))
+
+
 @pytest.mark.parametrize(
     ("lists", "said"),
     [

@@ -179,7 +179,10 @@ def test_without_an_optional_set_there_are_no_samples(tmp_path: Path) -> None:
 
 
 def test_an_empty_or_short_set_and_wrong_flags_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.json").write_text("[]")
     with pytest.raises(UserError, match="no record in it, so subset m1k would be empty"):
+        run(tmp_path, path=str(tmp_path / "none.json"))
+    with pytest.raises(UserError, match=r"m1k\.jsonl: the file is empty"):
         take(tmp_path, [])
     with pytest.raises(UserError, match="1 records, but 1,000 are expected"):
         take(tmp_path, [row(0)], rows=1000)

@@ -41,7 +41,7 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
         wait_for_a_step(Path(f"{output}.scratch"), rng.randint(least, most), process)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+        kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")), "train tiny")
         resumed.append(int(kept.name.rpartition("-")[2]) if kept else 0)
     assert not output.exists()
     said = train(material, output)
@@ -54,6 +54,25 @@ def test_killed_three_times_the_weights_are_those_of_an_undisturbed_run(material
     assert (output / "log.jsonl").read_bytes() == (undisturbed / "log.jsonl").read_bytes()
     assert (output / "loss.png").stat().st_size > 1000
     assert not list(Path(f"{output}.scratch").rglob("checkpoint-*")), "what is finished needs no checkpoint"
+
+
+@pytest.mark.train
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt"])
+def test_a_training_does_not_go_on_from_a_damaged_checkpoint(file: str, material: Path, undisturbed: Path) -> None:
+    output = material / f"damaged-{file}"
+    process = start(material, output)
+    wait_for_a_step(Path(f"{output}.scratch"), 9, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    [damaged] = Path(f"{output}.scratch").glob(f"train/tiny/*/checkpoint-*/{file}")
+    with open(damaged, "r+b") as stream:
+        stream.seek(damaged.stat().st_size // 2)
+        stream.write(os.urandom(64))
+    said = train(material, output)
+    assert f"{damaged.parent}: {file} is not what was written, so training does not go on from there" in said
+    assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] == 0
+    assert weights(output) == weights(undisturbed)
 
 
 @pytest.mark.train
@@ -85,7 +104,7 @@ def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbe
     assert process.returncode != 0
     assert "error: train tiny: asked to stop after step " in said
     assert f"of {STEPS}; kept in " in said
-    kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+    kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")), "train tiny")
     assert kept is not None
     train(material, output, save_steps=None)
     assert weights(output) == weights(undisturbed)
@@ -174,6 +193,7 @@ def test_two_folders_on_one_store_train_once(material: Path, undisturbed: Path, 
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_a_kept_model_that_was_changed_is_trained_again(material: Path, undisturbed: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(f"{undisturbed}.store", tmp_path / "store"))
     [changed] = store.glob("train/tiny/*/model.safetensors")
@@ -212,13 +232,30 @@ def test_other_settings_do_not_take_up_another_trainings_checkpoints(
     assert f"{one} holds an unfinished training with other settings" in capsys.readouterr().err
 
 
-def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path) -> None:
+def test_only_whole_checkpoints_count_and_one_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for step in (8, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    for step in (8, 10):
-        (tmp_path / f"checkpoint-{step}" / checkpoints.MARK).touch()
-    assert checkpoints.latest(tmp_path) == tmp_path / "checkpoint-10"
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").write_bytes(bytes(1000))
+        if step < 12:
+            checkpoints.write_mark(tmp_path / f"checkpoint-{step}")
+    assert checkpoints.latest(tmp_path, "train m") == tmp_path / "checkpoint-10"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("file", ["optimizer/part-1.bin", checkpoints.MARK])
+def test_a_damaged_checkpoint_is_named_and_not_gone_on_from(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint-10/optimizer").mkdir(parents=True)
+    (tmp_path / "checkpoint-10/optimizer/part-1.bin").write_bytes(bytes(1000))
+    checkpoints.write_mark(tmp_path / "checkpoint-10")
+    damaged = tmp_path / "checkpoint-10" / file
+    damaged.write_bytes(damaged.read_bytes()[:-2] + b"\xff\xff")
+    assert checkpoints.latest(tmp_path, "train m") is None
+    said = f"[train m] {tmp_path}/checkpoint-10: {file} is not what was written, so training does not go on from there"
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:
@@ -288,9 +325,10 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
             {"report_to": "tensorboard"},
             "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
         ),
-        (
+        pytest.param(
             {"attention": "flash_attention_2"},
             "train (attention: flash_attention_2, kernels: False, report_to: none): FlashAttention2",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -81,5 +81,7 @@ def test_labels_of_any_text(family: str, thinking: str, answer: str) -> None:
 
 def test_answer_is_stated_once() -> None:
     marks = MARKS["qwen2.5"]
-    assert assistant_text("T", "so. Answer: B", marks).endswith("answer\nso. Answer: B<|im_end|>")
-    assert assistant_text("T", "B", marks).endswith("answer\nAnswer: B<|im_end|>")
+    assert assistant_text(TOKENIZERS["qwen2.5"], "T", "so. Answer: B", marks).endswith(
+        "answer\nso. Answer: B<|im_end|>"
+    )
+    assert assistant_text(TOKENIZERS["qwen2.5"], "T", "B", marks).endswith("answer\nAnswer: B<|im_end|>")

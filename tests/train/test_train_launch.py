@@ -76,7 +76,7 @@ def test_all_processes_told_to_stop_as_slurm_does_keep_their_state(
     os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=120)[1]
     assert process.returncode != 0
-    kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")))
+    kept = checkpoints.latest(next(Path(f"{output}.scratch").glob("train/tiny/*")), "train tiny")
     assert kept is not None, said
     train(material, output, processes=2, save_steps=None)
     assert weights(output) == weights(undisturbed)

@@ -462,3 +462,67 @@ def test_every_default_of_the_schema_is_itself_allowed() -> None:
     """A default that the schema refuses would be found by nobody, because defaults are written in after the check."""
     complete = config.with_defaults(config.drop_nulls(DEFAULT), SCHEMA)
     config.check(complete, SCHEMA, "configuration with defaults")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1\nbenchmarks:\n  a: 1\nbenchmarks:\n  b: 2\n", "key 'benchmarks' stands twice, in lines 2 and 4"),
+        ("data:\n  mine:\n    path: a\n    rows: 1\n    path: b\n", "key 'path' stands twice, in lines 3 and 5"),
+        ("data: {mine: {path: a, path: b}}\n", "key 'path' stands twice, in line 1"),
+        ("lists:\n- {a: 1}\n- {b: 1,\n   'b': 1}\n", "key 'b' stands twice, in lines 3 and 4"),
+        (
+            "benchmarks:\n  2024: {from: mine}\n",
+            "line 2: key 2024: the name must be a text; write it in quotes: '2024'",
+        ),
+        ("benchmarks:\n  1.5: {from: mine}\n", "line 2: key 1.5: the name must be a text"),
+        ("benchmarks:\n  no: {from: mine}\n", "line 2: key no: the name must be a text; write it in quotes: 'no'"),
+        ("benchmarks:\n  2024-05-01: {from: mine}\n", "line 2: key 2024-05-01: the name must be a text"),
+        ("benchmarks:\n  ~: {from: mine}\n", "line 2: key ~: the name must be a text"),
+        ("? [a, b]\n: 1\n", "line 1: key a sequence: the name must be a text"),
+        ("seed: 2024-13-01\n", "not readable as YAML: month must be in 1..12"),
+        ("[" * 5000, "not readable as YAML: nested too deeply"),
+        ("seed: !!python/object/apply:os.system [echo]\n", "not readable as YAML: could not determine a constructor"),
+    ],
+)
+def test_a_file_whose_keys_would_be_lost_or_changed_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as refusal:
+        config.read(path)
+    assert str(refusal.value).startswith(f"{path}: {said}")
+    assert "\n" not in str(refusal.value)
+
+
+def test_equal_keys_in_different_places_and_aliases_are_right(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    base = "base: &base {a: 1, b: &b {a: 1}}\n"
+    path.write_text(f"{base}more: {{<<: *base, a: 2, '2024': *b}}\nmost: {{<<: [*base, *b], c: 3}}\n")
+    expected = {"a": 1, "b": {"a": 1}}
+    assert config.read(path) == {
+        "base": expected,
+        "more": expected | {"a": 2, "2024": {"a": 1}},
+        "most": expected | {"c": 3},
+    }
+
+
+def test_a_key_that_stands_twice_in_a_recipe_is_said(folder: Path) -> None:
+    path = folder / "config/models/m1-small-1k.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*lines, "label: another"]), encoding="utf-8")
+    first = next(number for number, line in enumerate(lines, 1) if line.startswith("label:"))
+    both = f"in lines {first} and {len(lines) + 1}"
+    with pytest.raises(UserError, match=rf"config/models/m1-small-1k\.yaml: key 'label' stands twice, {both}"):
+        prepared(DEFAULT)
+
+
+@pytest.mark.parametrize("key", [2024, 1.5, True, None])
+def test_a_name_that_is_no_text_is_refused_whoever_has_read_it(key: Any) -> None:
+    given = copy.deepcopy(DEFAULT)
+    given["benchmarks"][key] = {"from": "world_medqa"}
+    with pytest.raises(
+        UserError, match=f"configuration: benchmarks.{key}: the name must be a text; write it in quotes"
+    ):
+        prepared(given)
+    given["benchmarks"][f"{key}"] = given["benchmarks"].pop(key)
+    assert prepared(given)["benchmarks"][f"{key}"]["path"] == "results/world/benchmarks/medqa.jsonl"

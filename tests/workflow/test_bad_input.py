@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from project import Project
+from project import SHORT, Project
 
 pytestmark = pytest.mark.workflow
 
@@ -57,6 +57,15 @@ def test_misspelled_key_inside_the_configuration(new: Project) -> None:
     assert "configuration: unknown key 'budget' in thinking; did you mean 'budgets'?" in refused(
         new, "results/short/table1.csv"
     )
+
+
+def test_key_that_stands_twice_in_an_overlay(new: Project) -> None:
+    """By plain Snakemake, which takes the last of both by itself."""
+    text = "benchmarks: {medqa: {from: world_medqa, limit: 3}}\nbenchmarks: {nejm: {from: world_nejm}}\n"
+    (new.folder / "mine.yaml").write_text(text)
+    code, said = new.run("all", "-n", overlays=(SHORT, "mine.yaml"))
+    assert code == 1
+    assert "mine.yaml: key 'benchmarks' stands twice, in lines 1 and 2" in " ".join(said.split())
 
 
 def test_misspelled_key_in_a_recipe(new: Project) -> None:

@@ -101,6 +101,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
+@pytest.mark.slow
 def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Project) -> None:
     before = table(project.path("results/short/table1.csv"))
     figure = project.path("results/short/figure1.png").read_bytes()
@@ -146,6 +147,7 @@ def test_evaluation_file_checkpoint_and_results_give_the_same_table(project: Pro
     assert project.path("results/short/figure1.png").read_bytes() == figure
 
 
+@pytest.mark.slow
 def test_questions_that_are_not_shown_are_forced_with_those_that_are(project: Project) -> None:
     """As the authors' program does: batches go across the whole evaluation file."""
     other = [

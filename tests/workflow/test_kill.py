@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from m1.core.store import Store
-from project import Project
+from project import MAIN, Project
 
 pytestmark = pytest.mark.workflow
 
@@ -86,3 +87,29 @@ def test_snakemake_alone_is_killed_while_a_model_answers(project: Project) -> No
     assert "[infer m1-small-1k: thinking]" not in said
     assert set(kept) < set(keys(store))
     assert len(keys(store)) == len(set(keys(store)))
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_everything_lose_nothing_and_pay_for_nothing_twice(project: Project) -> None:
+    made = [f"results/short/{name}" for name in ("table1.csv", "distill/hard.parquet", "train/m1-small-1k.sha256")]
+    whole = {name: project.path(name).read_bytes() for name in made}
+    for folder in ("results/short", "store/short", "scratch/short"):
+        shutil.rmtree(project.folder / folder, ignore_errors=True)
+    chance, kills = random.Random(1), 0
+    while kills < 20:
+        process = project.start(*MAIN, module="m1 launch")
+        try:
+            process.wait(chance.uniform(3, 8))
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    print(project.make(*MAIN, module="m1 launch"))
+    assert kills >= 15, "it was finished too early to be killed"
+    assert {name: project.path(name).read_bytes() for name in made} == whole
+    stores = [store for store in (project.folder / "store/short").iterdir() if any(store.glob("*.jsonl"))]
+    paid = {store.name: keys(store) for store in stores}
+    assert {name: len(set(found)) for name, found in paid.items()} == {name: len(found) for name, found in paid.items()}
+    spending = json.loads(project.path("results/short/distill/hard.json").read_text())["spending"]
+    assert spending["calls"] <= len(paid["teacher"])

@@ -9,11 +9,15 @@ from snakemake.exceptions import WorkflowError
 from m1.core.errors import UserError
 from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
-from m1.wiring.config import prepare
+from m1.wiring.config import prepare, read
 from m1.wiring.run import Run, any_name, optional_flags
 from m1.wiring.schema import export_call_settings
 
 try:
+    # Snakemake takes the last of two equal keys without a word.
+    if workflow.is_main_process:
+        for file in workflow.configfiles:
+            read(Path(file))
     run = Run(prepare(config), remote=workflow.remote_exec)
 except UserError as error:
     raise WorkflowError(str(error)) from None

@@ -128,6 +128,7 @@ rule pools_audit:
             category="Data",
             labels={"table": "contamination"},
         ),
+        manifest="<results>/contamination.json",
     log:
         "<logs>/pools_audit.log",
     benchmark:
@@ -140,4 +141,4 @@ rule pools_audit:
         settings=pools.audit,
     shell:
         "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
-        " --processes {threads} --output {output.pairs} --summary {output.summary} 2> {log}"
+        " --processes {threads} --output {output.pairs} --summary {output.summary} --manifest {output.manifest} 2> {log}"

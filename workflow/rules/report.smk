@@ -37,6 +37,7 @@ rule report_table1:
     output:
         table=entry("table1.csv", "Tables", table="Table 1", form="as in the paper"),
         long=entry("table1_long.csv", "Tables", table="Table 1", form="with intervals"),
+        manifest="<results>/table1.json",
     log:
         "<logs>/report_table1.log",
     benchmark:
@@ -49,7 +50,7 @@ rule report_table1:
         table=subpath(output.table, basename=True, strip_suffix=".csv"),
     shell:
         "python -m {params.code.module} {params.table} --shown {input.shown} --scores {input.scores}"
-        " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} 2> {log}"
+        " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} --manifest {output.manifest} 2> {log}"
 
 
 use rule report_table1 as report_table2 with:
@@ -61,6 +62,7 @@ use rule report_table1 as report_table2 with:
     output:
         table=entry("table2.csv", "Tables", table="Table 2", form="as in the paper"),
         long=entry("table2_long.csv", "Tables", table="Table 2", form="with intervals"),
+        manifest="<results>/table2.json",
     log:
         "<logs>/report_table2.log",
     benchmark:
@@ -76,6 +78,7 @@ rule report_table3:
     output:
         table=entry("table3.csv", "Tables", table="Table 3", form="as in the paper"),
         long=entry("table3_long.csv", "Tables", table="Table 3", form="by count"),
+        manifest="<results>/table3.json",
     log:
         "<logs>/report_table3.log",
     benchmark:
@@ -88,7 +91,7 @@ rule report_table3:
         table=subpath(output.table, basename=True, strip_suffix=".csv"),
     shell:
         "python -m {params.code.module} {params.table} --shown {input.shown} --published {input.published}"
-        " --output {output.table} --long {output.long} 2> {log}"
+        " --output {output.table} --long {output.long} --manifest {output.manifest} 2> {log}"
 
 
 use rule report_table3 as report_table4 with:
@@ -99,6 +102,7 @@ use rule report_table3 as report_table4 with:
     output:
         table=entry("table4.csv", "Tables", table="Table 4", form="as in the paper"),
         long=entry("table4_long.csv", "Tables", table="Table 4", form="by count"),
+        manifest="<results>/table4.json",
     log:
         "<logs>/report_table4.log",
     benchmark:
@@ -110,7 +114,8 @@ rule report_spending:
     input:
         run.http_steps(),
     output:
-        entry("spending.csv", "Cost", table="calls and dollars"),
+        table=entry("spending.csv", "Cost", table="calls and dollars"),
+        manifest="<results>/spending.json",
     log:
         "<logs>/report_spending.log",
     benchmark:
@@ -121,14 +126,15 @@ rule report_spending:
     params:
         code=step("m1.report.spending"),
     shell:
-        "python -m {params.code.module} --manifests {input} --output {output} 2> {log}"
+        "python -m {params.code.module} --manifests {input} --output {output.table} --manifest {output.manifest} 2> {log}"
 
 
 use rule report_spending as report_sweep_cost with:
     input:
         expand("<results>/infer/{model}/manifest.json", model=run.swept),
     output:
-        entry("sweep_cost.csv", "Cost", table="tokens generated"),
+        table=entry("sweep_cost.csv", "Cost", table="tokens generated"),
+        manifest="<results>/sweep_cost.json",
     log:
         "<logs>/report_sweep_cost.log",
     benchmark:
@@ -149,6 +155,7 @@ rule report_figure8a:
         pdf="<results>/figure8a.pdf",
         png=entry("figure8a.png", "Figures", figure="Figure 8a"),
         table="<results>/figure8a.csv",
+        manifest="<results>/figure8a.json",
     log:
         "<logs>/report_figure8a.log",
     benchmark:
@@ -160,7 +167,7 @@ rule report_figure8a:
         code=step("m1.report.lengths"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --tokenizer {input.tokenizer} --published {input.published}"
-        " --output {output.pdf} {output.png} --table {output.table} 2> {log}"
+        " --output {output.pdf} {output.png} --table {output.table} --manifest {output.manifest} 2> {log}"
 
 
 rule report_figure1:
@@ -208,7 +215,8 @@ rule report_compare:
         ],
         benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
-        entry("compare.csv", "Comparison", table="with the paper"),
+        table=entry("compare.csv", "Comparison", table="with the paper"),
+        manifest="<results>/compare.json",
     log:
         "<logs>/report_compare.log",
     benchmark:
@@ -220,7 +228,7 @@ rule report_compare:
         code=step("m1.report.compare"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --published {input.published}"
-        " --benchmarks {input.benchmarks} --output {output} 2> {log}"
+        " --benchmarks {input.benchmarks} --output {output.table} --manifest {output.manifest} 2> {log}"
 
 
 rule report_choice:
@@ -231,7 +239,8 @@ rule report_choice:
         points=source_file("resources/paper/figure1.csv"),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
-        entry("budget_choice.csv", "Comparison", table="what Table 1 is"),
+        table=entry("budget_choice.csv", "Comparison", table="what Table 1 is"),
+        manifest="<results>/budget_choice.json",
     log:
         "<logs>/report_choice.log",
     benchmark:
@@ -243,7 +252,7 @@ rule report_choice:
         code=step("m1.report.choice"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --table1 {input.table1}"
-        " --points {input.points} --benchmarks {input.benchmarks} --output {output} 2> {log}"
+        " --points {input.points} --benchmarks {input.benchmarks} --output {output.table} --manifest {output.manifest} 2> {log}"
 
 
 rule report_claims:
@@ -261,7 +270,8 @@ rule report_claims:
         counts="<results>/table3.csv",
         lengths="<results>/figure8a.csv",
     output:
-        entry("claims.csv", "Comparison", table="the paper’s claims"),
+        table=entry("claims.csv", "Comparison", table="the paper’s claims"),
+        manifest="<results>/claims.json",
     log:
         "<logs>/report_claims.log",
     benchmark:
@@ -273,7 +283,7 @@ rule report_claims:
         code=step("m1.report.claims"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --claims {input.claims}"
-        " --counts {input.counts} --lengths {input.lengths} --output {output} 2> {log}"
+        " --counts {input.counts} --lengths {input.lengths} --output {output.table} --manifest {output.manifest} 2> {log}"
 
 
 rule report_paired:
@@ -282,7 +292,8 @@ rule report_paired:
         scores=report_rules.scores(report_rules.compared),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
-        entry("paired.csv", "Comparison", table="models in pairs"),
+        table=entry("paired.csv", "Comparison", table="models in pairs"),
+        manifest="<results>/paired.json",
     log:
         "<logs>/report_paired.log",
     benchmark:
@@ -294,7 +305,7 @@ rule report_paired:
         code=step("m1.report.paired"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores}"
-        " --benchmarks {input.benchmarks} --output {output} 2> {log}"
+        " --benchmarks {input.benchmarks} --output {output.table} --manifest {output.manifest} 2> {log}"
 
 
 use rule report_paired as report_scaling with:
@@ -303,8 +314,11 @@ use rule report_paired as report_scaling with:
         scores=report_rules.scores(report_rules.figures),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
-        entry("scaling.csv", "Thinking", table="accuracy by setting"),
-        entry("best_budget.csv", "Thinking", table="best budget"),
+        table=[
+            entry("scaling.csv", "Thinking", table="accuracy by setting"),
+            entry("best_budget.csv", "Thinking", table="best budget"),
+        ],
+        manifest="<results>/scaling.json",
     log:
         "<logs>/report_scaling.log",
     benchmark:
@@ -399,6 +413,7 @@ rule report_cases:
         png5=entry("figure5.png", "Figures", figure="Figure 5"),
         pdf8="<results>/figure8.pdf",
         png8=entry("figure8.png", "Figures", figure="Figure 8"),
+        manifest="<results>/cases.json",
     log:
         "<logs>/report_cases.log",
     benchmark:
@@ -411,7 +426,7 @@ rule report_cases:
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --benchmarks {input.benchmarks}"
         " --table {output.table} --figure4 {output.pdf4} {output.png4} --figure5 {output.pdf5} {output.png5}"
-        " --figure8 {output.pdf8} {output.png8} 2> {log}"
+        " --figure8 {output.pdf8} {output.png8} --manifest {output.manifest} 2> {log}"
 
 
 use rule report_paired as report_page with:
@@ -434,7 +449,8 @@ use rule report_paired as report_page with:
         scores=report_rules.scores(report_rules.models),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
-        entry("report.html", "Report", page="the whole run"),
+        table=entry("report.html", "Report", page="the whole run"),
+        manifest="<results>/report.json",
     log:
         "<logs>/report_page.log",
     benchmark:

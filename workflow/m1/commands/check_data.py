@@ -48,7 +48,10 @@ class Finding:
     expected: int | None = None  # None where any number will do
     questions: int | None = None
     refused: str = ""  # reasons for refused records with their counts, the three most frequent
+    options: str = ""  # how many questions have so many options
+    answers: str = ""  # how many questions have this letter as the correct one
     checksum: str = ""  # of what was read: ok, or not pinned (another one than the pinned is a problem)
+    odd: str = ""  # what no record shows by itself; the run goes on
     note: str = ""  # what is wrong, and how to get the set
 
 
@@ -74,8 +77,7 @@ def data_sets(run: Run) -> dict[str, DataSet]:
 
 def look(name: str, source: DataSet, silent: str = "") -> Finding:
     """Read one set and make questions of its records, as a run would; ``silent`` is why the hub does not answer."""
-    from m1.core.layouts import LAYOUTS  # with pyarrow, which `make doctor` does without
-    from m1.pools.collect import by_reason, to_parts
+    from m1.pools import collect  # with pyarrow, which `make doctor` does without
 
     finding = Finding(name, " ".join(source.used_by), expected=source.rows)
     try:
@@ -83,11 +85,18 @@ def look(name: str, source: DataSet, silent: str = "") -> Finding:
         finding.records = len(rows)
         finding.checksum = "ok" if source.checksum else "not pinned"
         if source.layout is not None:
-            parts, refused = to_parts(enumerate(rows), LAYOUTS[source.layout], place, drop_invalid=True)
+            found = collect.read_all(rows, source.layout)
+            parts, refused = collect.to_parts(enumerate(found), place, drop_invalid=True)
             finding.questions = len(parts)
-            finding.refused = "; ".join(f"{count} {reason}" for reason, count in list(by_reason(refused).items())[:3])
+            reasons = collect.by_reason(refused)
+            finding.refused = "; ".join(f"{count} {reason}" for reason, count in list(reasons.items())[:3])
+            finding.options, finding.answers, odd = collect.describe(rows, parts)
+            finding.odd = "; ".join(odd)
+            collect.check_set(rows, found, source.layout, place)
+            if not parts:
+                raise collect.no_question(place, len(rows), refused)
             if refused and source.strict:
-                to_parts(enumerate(rows), LAYOUTS[source.layout], place, drop_invalid=False)
+                collect.to_parts(enumerate(found), place, drop_invalid=False)
         sources.check_rows(place, name, len(rows), source.rows)
     except sources.Missing as error:
         finding.status, finding.note = "left out" if source.optional else "missing", str(error)
@@ -110,12 +119,14 @@ def hub_failure() -> str:
 
 def table(findings: Iterable[Finding]) -> list[str]:
     """Lines for the terminal: aligned columns, and below them what is wrong."""
-    shown = [field.name for field in fields(Finding) if field.name not in ("used_by", "note")]
+    shown = [field.name for field in fields(Finding) if field.name not in ("used_by", "odd", "note")]
     rows = [shown, *([_cell(getattr(finding, name)) for name in shown] for finding in findings)]
     numbers = ("records", "expected", "questions")
     lines = align_columns(rows, left={place for place, name in enumerate(shown) if name not in numbers})
     notes: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
+        if finding.odd:
+            notes.setdefault(("odd", finding.odd), []).append(f"{finding.entry} (for {finding.used_by})")
         if finding.note:
             notes.setdefault((finding.status, finding.note), []).append(f"{finding.entry} (for {finding.used_by})")
     return lines + [f"{status}: {', '.join(entries)}: {note}" for (status, note), entries in notes.items()]
@@ -163,11 +174,8 @@ def _write_csv(output: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 def check(sets: Mapping[str, DataSet], output: Path) -> None:
-    """Look at every set (by its entry of ``data``), say what was found, and write it as a table (CSV).
-
-    Raises:
-        UserError: a set that the run needs is missing, or is not what it should be.
-    """
+    """Look at every set (by its entry of ``data``), say what was found, and write it as a table (CSV); a
+    :class:`UserError` where one that the run needs is missing, or is not what it should be."""
     silent = hub_failure() if any(source.path is None and source.hub for source in sets.values()) else ""
     findings = []
     with Progress("data-check", len(sets), "sets") as progress, ThreadPoolExecutor(THREADS) as pool:

@@ -164,12 +164,10 @@ def check_gpus(run: Run, there: list[float]) -> Iterator[Finding]:
             most = lacking.get(name, (0, 0.0))
             lacking[name] = max(count, most[0]), max(memory, most[1])
     if lacking:
-        remedy = (
-            "run on such a machine, lower `train` and `serve` in the recipe, or take what is published (`published`)"
-        )
         largest = sorted(lacking.items(), key=lambda one: -one[1][0] * one[1][1])
         said = join_names([f"{name} wants {count} of {memory:.0f} GB or more" for name, (count, memory) in largest])
-        yield Finding("GPUs", found, f"{said}; {remedy}")
+        remedy = "run on such a machine, lower `train` and `serve` in the recipe, or take what is published"
+        yield Finding("GPUs", found, f"{said}; {remedy} (`published`)")
     elif there or asked:
         yield Finding("GPUs", f"{found}; enough for {len({name for name, *_ in asked})} models, at the least")
     else:
@@ -292,7 +290,6 @@ def hub_failure() -> str:
 
 
 def endpoint() -> str:
-    """The hub's address."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 
 

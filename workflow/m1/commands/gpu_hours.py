@@ -13,15 +13,12 @@ from m1.commands.doctor import parameters
 from m1.commands.questions import Questions
 from m1.wiring.run import Run
 
+# Operations a second of a GPU in training (six for a parameter and token): an H100 in bf16 at 40 % of its peak.
 TRAINING = 400e12
-"""Operations a second that a GPU does in training: an H100 in bf16 at 40 % of its peak. Six of them for a parameter and
-token."""
-SERVING = 100e12
-"""In generating, with an engine that keeps its batch full (SGLang): bound by memory. Two for a parameter and token."""
-STEPS = 25
-"""Tokens a second of each request in process (transformers), whatever the model: bound by the calls of its kernels."""
+SERVING = 100e12  # in generating (two for a parameter and token), where an engine keeps its batch full: bound by memory
+STEPS = 25  # tokens a second of each request in process, whatever the model: bound by the calls of its kernels
+# Tokens of a question with its options, of thinking (Figure 8a has traces around 1,000) and of an answer, assumed.
 QUESTION, THINKING, ANSWER = 150, 1_000, 200
-"""Tokens of a question with its options, of thinking (Figure 8a has traces around 1,000) and of an answer, assumed."""
 
 
 @dataclass
@@ -42,8 +39,7 @@ class GpuStep:
 
 
 def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
-    """The steps of a configuration that run on GPUs, in the order of the paper; none for the embedded world's tiny
-    models."""
+    """The steps that run on GPUs, in the order of the paper; none for the embedded world's tiny models."""
     return [*_screens(run, questions), *_trainings(run, questions), *_evaluations(run, questions)]
 
 

@@ -57,11 +57,14 @@ def http_steps(run: Run, questions: Questions) -> list[HttpStep]:
     """The steps of a configuration that call models over HTTP, in the order of the paper."""
     names = [Path(manifest).relative_to("<results>").with_suffix("").parts for manifest in run.http_steps()]
     config, found = run.config, []
+
+    def screen_prompt(question: Question) -> str:
+        return evaluation_prompt(question_text(question), config["screen"]["prompt"])
+
     for name in (name for stage, name in names if stage == "screen"):
         known = questions.read("pools/merged.parquet"), questions.collection_size()
-        prompt = partial(_screen_prompt, config["screen"]["prompt"])
         title, folder = f"screen.providers.{name}", run.store(f"screen-{name}")
-        found.append(_http_step(f"screen {name}", title, run.providers[name], folder, known, prompt))
+        found.append(_http_step(f"screen {name}", title, run.providers[name], folder, known, screen_prompt))
     for name in (name for stage, name in names if stage == "distill"):
         known, folder = questions.teacher_questions(name), run.store("teacher")
         found.append(_http_step(f"distill {name}", "teacher", config["teacher"], folder, known, teacher_prompt))
@@ -73,10 +76,6 @@ def http_steps(run: Run, questions: Questions) -> list[HttpStep]:
         folder, task = run.store("labeller"), read_task(source_file("resources/prompts/domain.txt"))
         found.append(_http_step(f"select {name}", "labeller", config["labeller"], folder, known, prompt, task))
     return found
-
-
-def _screen_prompt(style: str, question: Question) -> str:
-    return evaluation_prompt(question_text(question), style)
 
 
 def _http_step(
@@ -98,11 +97,8 @@ def _http_step(
 
 
 def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Means:
-    """What a call takes: measured where the store has enough of the provider's calls, else assumed.
-
-    Args:
-        keys: of the step's own calls; they are measured first.
-    """
+    """What a call takes: measured where the store has enough of the provider's calls, first of the step's own (by
+    ``keys``), else assumed."""
     if store is not None:
         own = [key for key in keys if key in store]
         values = _values(store, own if len(own) >= LEAST else list(store))

@@ -28,24 +28,22 @@ from snakemake.api import resolve_snakefile
 from snakemake.exceptions import print_exception
 
 from m1.core.errors import UserError
+from m1.core.files import adopt
 from m1.core.places import SOURCE
 from m1.core.progress import say
 from m1.wiring import config
 
-NOTE = ".snakemake/m1-run.json"
-"""Machine and process of the last run in a folder."""
+NOTE = ".snakemake/m1-run.json"  # machine and process of the last run in a folder
+# Results that nobody wants to make again without being asked.
 COSTLY = ("screen/*.parquet", "distill/*.parquet", "train/*.sha256", "infer/*/predictions.parquet")
-"""Results that nobody wants to make again without being asked."""
-QUERIES = (
+QUERIES = (  # arguments of Snakemake by which it makes nothing
     *("dryrun", "dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary", "lint", "report"),
     *("print_compilation", "list_rules", "list_target_rules", "list_input_changes", "list_params_changes"),
     *("list_untracked", "list_conda_envs"),
 )
-"""Arguments of Snakemake by which it makes nothing."""
+# Arguments that look at no records of results, or make everything on purpose.
 ANYWAY = ("touch", "forceall", "lint", "unlock", "list_rules", "list_target_rules")
-"""Arguments that look at no records of results, or make everything on purpose."""
-ENDING = 120
-"""Seconds that cancelled jobs may take to be gone."""
+ENDING = 120  # seconds that cancelled jobs may take to be gone
 
 
 def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]:
@@ -78,17 +76,12 @@ def _ancestors(process: psutil.Process) -> set[int]:
 
 def slurm_prefix(options: argparse.Namespace) -> str | None:
     """How the names of this run's SLURM jobs begin, by Snakemake's options and profiles; None where it makes none.
-
-    Raises:
-        UserError: jobs would have no name of this workflow's.
-    """
+    Refuses jobs that would have no name of this workflow's."""
     if options.executor != "slurm":
         return None
     if not isinstance(options.slurm_jobname_prefix, str):
-        raise UserError(
-            "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found. Add to the profile: "
-            "slurm-jobname-prefix: m1"
-        )
+        why = "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found"
+        raise UserError(f"{why}. Add to the profile: slurm-jobname-prefix: m1")
     return f"{options.slurm_jobname_prefix}_"
 
 
@@ -108,11 +101,8 @@ def slurm_jobs(folder: Path, prefix: str) -> list[str]:
 
 
 def cancel(folder: Path, prefix: str) -> int:
-    """Cancel the SLURM jobs of a folder, and wait until they are gone; how many they were.
-
-    Raises:
-        UserError: some are still there after :data:`ENDING` seconds.
-    """
+    """Cancel the SLURM jobs of a folder, and wait until they are gone; how many they were. A :class:`UserError` names
+    those that are still there after :data:`ENDING` seconds."""
     jobs = slurm_jobs(folder, prefix)
     if not jobs:
         return 0
@@ -133,11 +123,8 @@ def cancel_leftovers(folder: Path, prefix: str) -> None:
 
 
 def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
-    """End orphaned jobs and remove a stale lock, if there are any.
-
-    Args:
-        prefix: of the names of SLURM jobs, where this run makes some; those of the killed run are looked for in any
-            case.
+    """End orphaned jobs and remove a stale lock, if there are any. ``prefix`` is of the names of SLURM jobs, where this
+    run makes some; those of the killed run are looked for in any case.
 
     Raises:
         UserError: a run is at work in this folder, or may be, on another machine.
@@ -186,7 +173,7 @@ def records_remedy(folder: Path, results: str) -> str:
     return (
         f"{results}: these results came without Snakemake's records of them (the folder .snakemake), so it would make "
         "most of them again. Bring .snakemake along, too; or take them as they are, by the same command with --touch "
-        f"(make adopt CONFIG=…), which makes nothing and checks nothing; or, to make them anew, delete {results}"
+        f"(make adopt CONFIG=…), which makes nothing; or, to make them anew, delete {results}"
     )
 
 
@@ -198,11 +185,8 @@ def add_snakefile(arguments: Sequence[str]) -> list[str]:
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Arguments as Snakemake reads them, with those of its profiles, and the parser that did.
-
-    Raises:
-        UserError: one on the command line would take the place of all that the profile has of its kind.
-    """
+    """Arguments as Snakemake reads them, with those of its profiles, and the parser that did. Refuses one on the
+    command line that would take the place of all that the profile has of its kind."""
     parser, options = cli.parse_args(arguments)
     own = cli.get_argument_parser().parse_args(arguments)
     profiles = ["--profile", *own.profile] if own.profile else []
@@ -244,6 +228,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.touch:
         # All of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it.
         options.forceall = options.keep_incomplete = True
+        for path in adopt(folder / whole["pathvars"]["results"]) if not query else ():
+            say("launch", f"{path}: changed since it was made; taken as it is, and its manifest says so now")
     try:
         success = cli.args_to_api(options, parser)
     except Exception as error:

@@ -27,8 +27,7 @@ from m1.wiring.run import Run
 
 COUNTS = ("calls", "stored", "shared", "left")
 PARTS = ("prompt", "thinking", "answer")
-Stores = Mapping[Path, Store | None]
-"""The store of each step that calls a model; None where there is none yet."""
+Stores = Mapping[Path, Store | None]  # of the steps that call a model; None where there is none yet
 
 
 @dataclass
@@ -39,11 +38,9 @@ class StepCost:
     model: str
     store: str
     calls: int
-    exact: bool
-    """Whether the questions are known; else the number is an estimate."""
+    exact: bool  # whether the questions are known; else the number is an estimate
     stored: int = 0
-    shared: int = 0
-    """Of the calls, asked by another step, too."""
+    shared: int = 0  # of the calls, asked by another step, too
     left: int = 0
     prompt_tokens: int = 0
     thinking_tokens: int = 0
@@ -74,11 +71,8 @@ class Plan:
 
 
 def make_plan(config: dict[str, Any]) -> Plan:
-    """The plan of a whole configuration.
-
-    Raises:
-        UserError: the number of records of a set is not known, or what is there cannot be read.
-    """
+    """The plan of a whole configuration; a :class:`UserError` where a set's number of records is not known, or what is
+    there cannot be read."""
     run = Run(config)
     questions = Questions(run)
     steps = http_calls.http_steps(run, questions)
@@ -145,11 +139,8 @@ def budget_warnings(steps: Sequence[HttpStep], costs: Sequence[StepCost], stores
 def store_notes(steps: Sequence[HttpStep], stores: Stores) -> list[str]:
     """A line for each store whose answers cannot be set against a step yet, because its questions are not known."""
     unseen = {step.store: store for step in steps if step.requests is None and (store := stores[step.store])}
-    return [
-        f"{folder}: {len(store):,} answers of whatever model; "
-        "which calls they spare is seen once the questions are there"
-        for folder, store in unseen.items()
-    ]
+    said = "answers of whatever model; which calls they spare is seen once the questions are there"
+    return [f"{folder}: {len(store):,} {said}" for folder, store in unseen.items()]
 
 
 def assumptions(costs: Sequence[StepCost]) -> list[str]:
@@ -165,9 +156,8 @@ def assumptions(costs: Sequence[StepCost]) -> list[str]:
             f"place from {http_calls.LEAST} calls on."
         )
     if not all(cost.exact for cost in costs):
-        notes.append(
-            "~ estimate: records of the registry, then the paper's share of questions at each step (3.1, Table 3)"
-        )
+        shares = "the paper's share of questions at each step (3.1, Table 3)"
+        notes.append(f"~ estimate: records of the registry, then {shares}")
     return notes
 
 
@@ -180,10 +170,8 @@ def count_jobs(run: Run, questions: Questions) -> list[Job]:
         "infer_answer": [f"infer/{name}/predictions.parquet" for name in run.direct],
         "score_predictions": [f"score/{name}.parquet" for name in run.recipes],
     }
-    return [
-        Job(rule, len(paths), sum((questions.results / path).exists() for path in paths))
-        for rule, paths in results.items()
-    ]
+    there = {rule: [(questions.results / path).exists() for path in paths] for rule, paths in results.items()}
+    return [Job(rule, len(found), sum(found)) for rule, found in there.items()]
 
 
 def total(steps: Iterable[StepCost]) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from m1.core.settings import Source
 from m1.core.sources import read as read_source
 from m1.wiring.run import Run
 
+# Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row of it.
 DEDUPLICATED = 192_023 / 196_157
-"""Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row of it."""
 
 
-def _unknown(entry: str) -> UserError:
-    what = f"data.{entry}: how many records it has is not known before it is read."
-    return UserError(f"{what} Give its `rows` in the configuration.")
+def _require_rows(rows: int | None, entry: str) -> int:
+    if rows is None:
+        what = f"data.{entry}: how many records it has is not known before it is read."
+        raise UserError(f"{what} Give its `rows` in the configuration.")
+    return rows
 
 
 class Questions:
@@ -70,10 +72,7 @@ class Questions:
 
     def pool_size(self, name: str) -> int:
         """Questions of a pool; a :class:`UserError` where nobody knows before the set is read."""
-        size = self.size("pools", name)
-        if size is None:
-            raise _unknown(self.config["read_from"][f"pools.{name}"])
-        return size
+        return _require_rows(self.size("pools", name), self.config["read_from"][f"pools.{name}"])
 
     def collection_size(self) -> int:
         """Questions of the whole collection, after deduplication and decontamination."""
@@ -95,9 +94,7 @@ class Questions:
         if (made := self.rows(f"select/{name}.parquet")) is not None:
             return made
         if entry := self.run.published["subsets"].get(name):
-            if rows := self.config["data"][entry]["rows"]:
-                return rows
-            raise _unknown(entry)
+            return _require_rows(self.config["data"][entry]["rows"], entry)
         subset = self.config["subsets"][name]
         return self.subset_size(subset["like"]) if "like" in subset else subset["size"] or self.correct_size()
 

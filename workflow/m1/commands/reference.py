@@ -28,8 +28,7 @@ PAGE = SOURCE / "config" / "reference.md"
 REGISTRY = SOURCE / "config" / "data.yaml"
 FILE = SOURCE / "config" / "config.yaml"
 OVERLAY = SCHEMA.with_name("overlay.schema.json")
-SHORT = 40
-"""Characters of a default that is shown; a longer one is looked up in config.yaml."""
+SHORT = 40  # characters of a default that is shown; a longer one is looked up in config.yaml
 HEAD = """# Every key of the configuration
 
 Made by `make reference` from `workflow/schemas/config.schema.yaml` and the default configuration.
@@ -67,14 +66,8 @@ def resolve(schema: Schema, whole: Schema) -> tuple[dict[str, Any], str]:
 
 
 def keys(schema: Schema, whole: Schema, values: Any, path: str = "") -> Iterator[Key]:
-    """All keys below a schema, in its order; objects in the ``$defs`` of the whole have their own sections.
-
-    Args:
-        values: the default configuration there; None where it has nothing.
-
-    Raises:
-        UserError: a key has no ``description``.
-    """
+    """All keys below a schema, in its order; objects in the ``$defs`` of the whole have their own sections. ``values``
+    is the default configuration there, if it has any. Refuses a key without a ``description``."""
     for name, part in schema.get("properties", {}).items():
         inner, refers = resolve(part, whole)
         place = f"{path}.{name}" if path else name

@@ -29,27 +29,20 @@ from m1.core.segments import (
 )
 from m1.core.store import Store
 
-SHOWN = 20
-"""Refused lines of an import that are named one by one."""
+SHOWN = 20  # refused lines of an import that are named one by one
 Action = Callable[[argparse.Namespace], None]
-Price = tuple[float, float]
-"""Dollars for a million tokens of prompt, and of thinking and answer."""
+Price = tuple[float, float]  # dollars for a million tokens of prompt, and of thinking and answer
 
 
 def stores(paths: Iterable[Path]) -> list[Path]:
-    """The store folders among some folders: those with segments, and the same one level below.
-
-    Raises:
-        UserError: a folder holds no store.
-    """
+    """The store folders among some folders: those with segments, and the same one level below; each must hold one."""
     found: list[Path] = []
     for path in paths:
         inside = [path, *sorted(part for part in path.glob("*") if part.is_dir())]
         these = [folder for folder in inside if folder.is_dir() and (segment_paths(folder) or listed_counts(folder))]
         if not these:
-            raise UserError(
-                f"{path}: no store here (a folder with segments *.jsonl, or one of such folders). Correct the path."
-            )
+            wanted = "a folder with segments *.jsonl, or one of such folders"
+            raise UserError(f"{path}: no store here ({wanted}). Correct the path.")
         found += these
     return found
 
@@ -67,17 +60,12 @@ class Row:
     thinking_tokens: int = 0
     answer_tokens: int = 0
     generated_tokens: int = 0
-    dollars: float | None = None
-    """None where no price is known."""
+    dollars: float | None = None  # None where no price is known
     bytes: int = 0
 
 
 def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
-    """What is in a store, by model.
-
-    Args:
-        prices: by model as the provider answered, or by the name of the store's folder.
-    """
+    """What is in a store, by model; prices are by the model that answered, or by the name of the store's folder."""
     from m1.client.provider import Completion
 
     rows: dict[str, Row] = {}
@@ -115,12 +103,8 @@ def folder_facts(folder: Path) -> dict[str, Any]:
         int(name) // 10**9 if (name := path.name.partition("-")[0]).isdigit() else int(fact.st_mtime)
         for path, fact in zip(segments, facts)
     ]
-    return {
-        "segments": len(segments),
-        "bytes": sum(fact.st_size for fact in facts),
-        "oldest": min(begun, default=0),
-        "newest": int(max((fact.st_mtime for fact in facts), default=0)),
-    }
+    size, newest = sum(fact.st_size for fact in facts), int(max((fact.st_mtime for fact in facts), default=0))
+    return {"segments": len(segments), "bytes": size, "oldest": min(begun, default=0), "newest": newest}
 
 
 def stats(arguments: argparse.Namespace) -> None:
@@ -142,15 +126,14 @@ def stats(arguments: argparse.Namespace) -> None:
     total.bytes = sum(row.bytes for row in rows)
     short = (name.removesuffix("_tokens") for name in numbers)
     header = ["store", "model", *short, "dollars", "MB", "finish reasons"]
-    cells = [
-        [
-            *(row.store, row.model or "-", *(f"{getattr(row, name):,}" for name in numbers)),
-            *("-" if row.dollars is None else f"{row.dollars:,.2f}", f"{row.bytes / 1e6:,.1f}"),
-            ", ".join(f"{reason} {number:,}" for reason, number in sorted(row.finish.items())),
-        ]
-        for row in [*rows, total]
-    ]
-    for line in align_columns([header, *cells], left={0, 1, 10}):
+
+    def cells(row: Row) -> list[str]:
+        counts = [f"{getattr(row, name):,}" for name in numbers]
+        dollars = "-" if row.dollars is None else f"{row.dollars:,.2f}"
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(row.finish.items()))
+        return [row.store, row.model or "-", *counts, dollars, f"{row.bytes / 1e6:,.1f}", reasons]
+
+    for line in align_columns([header, *map(cells, [*rows, total])], left={0, 1, 10}):
         print(line)
     for name, fact in facts.items():
         begun, written = (time.strftime("%Y-%m-%d %H:%M", time.localtime(fact[at])) for at in ("oldest", "newest"))
@@ -275,12 +258,10 @@ def export(arguments: argparse.Namespace) -> None:
         for key in store:
             line = store.line(key) or b""
             value = json.loads(line)["value"] if arguments.model or arguments.skip_refused else {}
-            if arguments.model and value.get("served") != arguments.model:
-                continue
-            if arguments.skip_refused and "refused" in value:
-                continue
-            exported += 1
-            yield key, without_number(line)
+            others = arguments.model and value.get("served") != arguments.model
+            if not (others or (arguments.skip_refused and "refused" in value)):
+                exported += 1
+                yield key, without_number(line)
 
     folder = _single_store(arguments.folder)
     with Store(folder) as store:
@@ -333,25 +314,21 @@ def import_(arguments: argparse.Namespace) -> None:
         UserError: lines were refused, each said with its number; the sound ones are taken over.
     """
     refused = 0
+
+    def sound_lines(source: Path) -> Iterator[tuple[str, bytes]]:
+        nonlocal refused
+        for number, key, line in _lines(source):
+            if line is None:
+                refused += 1
+                if refused <= SHOWN:
+                    print(f"{source}: line {number}: {key}; refused")
+            else:
+                yield key, line
+
     for source in arguments.sources:
         before = refused
-
-        def sound_lines(source: Path = source) -> Iterator[tuple[str, bytes]]:
-            nonlocal refused
-            for number, key, line in _lines(source):
-                if line is None:
-                    refused += 1
-                    if refused <= SHOWN:
-                        print(f"{source}: line {number}: {key}; refused")
-                else:
-                    yield key, line
-
-        if source.is_dir():
-            folder = _single_store(source)
-            with Store(folder) as other:
-                new, had = _copy(((key, other.line(key) or b"") for key in other), arguments.folder)
-        else:
-            new, had = _copy(sound_lines(), arguments.folder)
+        place = _single_store(source) if source.is_dir() else source
+        new, had = _copy(sound_lines(place), arguments.folder)
         counts = f"{new:,} records taken over, {had:,} were there already, {refused - before:,} refused"
         print(f"{source}: {counts} → {arguments.folder}")
     if refused:
@@ -360,7 +337,12 @@ def import_(arguments: argparse.Namespace) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
-    """Number, key and content of an export's or segment's records; of a damaged one, what it is instead, and None."""
+    """Number, key and content of a store's, export's or segment's records; of a damaged one, what it is instead, and
+    None."""
+    if path.is_dir():
+        with Store(path) as store:
+            yield from ((number, key, store.line(key)) for number, key in enumerate(store, start=1))
+        return
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:

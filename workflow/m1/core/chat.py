@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,38 @@ def tokenizer_of(model: Path, template: Path | None) -> Any:
     return tokenizer
 
 
+GUARD = "\uf8fe"
+"""Stands inside the name of a control token in data; :func:`encode` takes it out. No question has it (private use)."""
+
+
+def as_text(tokenizer: Any, text: str) -> str:
+    """Text of a question or a trace, in which nothing is a control token: :func:`encode` reads ``<|im_end|>`` in it as
+    the ten characters that a model reads elsewhere."""
+    controls = _control_tokens(tokenizer, str(tokenizer.chat_template))
+    return controls.sub(lambda found: found[0][0] + GUARD + found[0][1:], text.replace(GUARD, ""))
+
+
+@lru_cache(maxsize=16)
+def _control_tokens(tokenizer: Any, template: str) -> re.Pattern[str]:
+    """The special tokens of a tokenizer, and other added ones that the template has, such as ``<think>``."""
+    added = [token for token in tokenizer.added_tokens_decoder.values() if re.search(r"\w.", token.content)]
+    names = [token.content for token in added if token.special or token.content in template]
+    return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)")
+
+
+def encode(tokenizer: Any, text: str, bos: bool = False) -> list[int]:
+    """Token ids of a text, in which what went through :func:`as_text` has no control token; with ``bos``, the
+    tokenizer's own special tokens are around it."""
+    first, *others = text.split(GUARD)
+    ids = list(tokenizer.encode(first, add_special_tokens=bos))
+    for part in others:  # after a token, as some tokenizers put a blank before the first word of a text
+        ids += tokenizer.encode(f"{tokenizer.eos_token}{part}", add_special_tokens=False)[1:]
+    return ids
+
+
 def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
-    """One user turn by the model's chat template, and the opening of the assistant's turn, or that turn.
+    """One user turn by the model's chat template, and the opening of the assistant's turn, or that turn. Both are data
+    (:func:`as_text`), so that :func:`encode` makes tokens of what is returned.
 
     Raises:
         UserError: there is no chat template, or it cannot render a user turn.
@@ -43,8 +74,8 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
     name = tokenizer.name_or_path
     if not tokenizer.chat_template:
         raise UserError(f"{name}: its tokenizer has no chat template; name one to borrow by `tokenizer` in the recipe")
-    turns = [{"role": "user", "content": user}]
-    turns += [{"role": "assistant", "content": assistant}] if assistant else []
+    turns = [{"role": "user", "content": as_text(tokenizer, user)}]
+    turns += [{"role": "assistant", "content": as_text(tokenizer, assistant)}] if assistant else []
     options = {"add_generation_prompt": not assistant, "tokenize": False, "date_string": DATE}
     try:
         return tokenizer.apply_chat_template(turns, **options)
@@ -70,11 +101,15 @@ class TurnTokens:
         """The marks of a tokenizer's chat template.
 
         Raises:
-            UserError: it opens turns without a special token, so that the end of thinking could not be seen.
+            UserError: it opens turns without a special token, so that the end of thinking could not be seen; or it
+                opens thinking by a mark of its own, before the paper's.
         """
         special = [re.escape(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
         token = f"({'|'.join(sorted(special, key=len, reverse=True)) or '(?!)'})"
-        before, found, _ = chat(tokenizer, "QUESTION").partition("QUESTION")
+        before, found, opened = chat(tokenizer, "QUESTION").partition("QUESTION")
+        if re.search(r"<think>\s*$", opened):
+            fault = "its chat template opens <think> itself, and the paper's own mark would stand inside it"
+            raise UserError(f"{tokenizer.name_or_path}: {fault}; borrow another by `tokenizer` in the recipe")
         named = re.search(rf"{token}\s*user({token}?\s*)$", before)
         opening = named or re.search(rf"{token}\s*$", before)
         if not found or not opening:
@@ -93,8 +128,10 @@ def stop_ids(tokenizer: Any) -> tuple[int, ...]:
     return tuple(sorted(known[name] for name in names if name in known))
 
 
-def assistant_text(thinking: str, answer: str, marks: TurnTokens) -> str:
-    """The assistant's turn; ``Answer: `` goes before the answer unless it is in it, as in the released data."""
+def assistant_text(tokenizer: Any, thinking: str, answer: str, marks: TurnTokens) -> str:
+    """The assistant's turn, for :func:`encode`; ``Answer: `` goes before the answer unless it is in it, as in the
+    released data."""
     answer = answer.strip()
     stated = answer if "Answer:" in answer else f"Answer: {answer}"
-    return f"{marks.header('think')}{thinking.strip()}\n{marks.header('answer')}{stated}{marks.end}"
+    thinking, stated = as_text(tokenizer, thinking.strip()), as_text(tokenizer, stated)
+    return f"{marks.header('think')}{thinking}\n{marks.header('answer')}{stated}{marks.end}"

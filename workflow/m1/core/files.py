@@ -7,13 +7,18 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from m1.core.counts import beside_published
 from m1.core.errors import UserError
+
+WRITTEN: dict[Path, None] = {}
+"""What this process has written since its last manifest, which lists it."""
 
 
 @contextmanager
@@ -28,9 +33,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        sync(partial)
         if partial.is_dir() and path.exists():
             shutil.rmtree(path)
         os.replace(partial, path)
+        sync_folder(path.parent)
+        WRITTEN[path] = None
     except OSError as error:
         if error.errno is None:  # a library's own error, such as a model that it cannot read, not the disk's
             raise
@@ -50,6 +58,7 @@ def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path
     """
     with replacing(path) as folder:
         yield folder
+        identity_file(path).unlink(missing_ok=True)  # a kill leaves a folder without one, never with another's
     write_text(identity_file(path), (known or _identity(Path(path))) + "\n")
 
 
@@ -75,6 +84,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync(path: Path) -> None:
+    """Bring a file, or all of a folder, to the disk, before a name or a mark says that it is whole."""
+    for part in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if part.is_file() or part.is_dir():
+            sync_folder(part)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with replacing(path) as partial:
@@ -96,6 +112,23 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not readable as JSON: {error}") from error
 
 
+def parse_json(text: str) -> Any:
+    """JSON that others wrote; a :class:`ValueError` also where a key of an object stands twice (one value would
+    vanish; blanks around it make no other key), and where it is nested too deeply to be read."""
+    try:
+        return json.loads(text, object_pairs_hook=_keys_once)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len({*map(str.strip, found)}) < len(pairs):
+        key, count = Counter(key.strip() for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {key!r} stands {count} times in one object")
+    return found
+
+
 def sha256_file(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as stream:
@@ -108,22 +141,83 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def sha256_files(paths: Sequence[Path], folder: Path) -> dict[str, str]:
+    """Name in a folder to SHA-256 of its files; several are read at a time, as weights are many gigabytes."""
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip((str(path.relative_to(folder)) for path in paths), pool.map(sha256_file, paths)))
+
+
 def model_identity(folder: str | Path) -> str:
     """SHA-256 over what decides a model's answers: its weights, configuration and tokenizer files.
 
-    The key of everything that is generated with the model, so that equal weights are never paid for twice.
+    The key of everything that is generated with the model, so that equal weights are never paid for twice. Every job
+    that loads a model reads it once for this, so that weights which are no longer those that were written are not used.
+
+    Raises:
+        UserError: no model is there, or it is not that of its :func:`identity_file`.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         remedy = "Check `bases` in the config, or delete the folder to have it made again."
         raise UserError(f"{folder}: no model here (config.json is missing). {remedy}")
-    return _identity(folder)
+    found, recorded = _identity(folder), identity_file(folder)
+    if recorded.is_file() and (wanted := recorded.read_text(encoding="utf-8", errors="replace").strip()) != found:
+        known = f"its files have the identity {found}, but {recorded} says {wanted}"
+        raise UserError(f"{folder}: changed or damaged since it was written: {known}. {REMEDY}")
+    return found
 
 
 def _identity(folder: Path) -> str:
     kinds = {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"}
     kept = [p for p in sorted(folder.iterdir()) if p.suffix in kinds and p.name != "manifest.json"]
-    return digest([(p.name, sha256_file(p)) for p in kept])
+    return digest(list(sha256_files(kept, folder).items()))
+
+
+REMEDY = "Delete it to have it made again; `make adopt` takes it as it is."
+
+
+def check_output(path: str | Path) -> None:
+    """Compare a file with the hash that the manifest of the step that made it holds, if there is one beside it.
+
+    Raises:
+        UserError: the file is another than was written; names both.
+    """
+    path = Path(path)
+    for manifest in sorted(path.parent.glob("*.json"), key=lambda one: (not path.name.startswith(one.stem), one.name)):
+        if wanted := outputs_of(manifest).get(path.name):
+            if (found := sha256_file(path)) != wanted:
+                other = f"its SHA-256 is {found}, and {manifest} says {wanted}"
+                raise UserError(f"{path}: changed or damaged since it was written: {other}. {REMEDY}")
+            return
+
+
+def adopt(results: Path) -> list[Path]:
+    """Take files and models below a folder as they are: manifests and identities get the hashes of those that were
+    changed since they were written, and a manifest says so. Returns what was changed."""
+    changed: list[Path] = []
+    for manifest in sorted(results.rglob("*.json")):
+        outputs = outputs_of(manifest)
+        found = sha256_files([file for name in outputs if (file := manifest.parent / name).is_file()], manifest.parent)
+        if other := [name for name, value in found.items() if value != outputs[name]]:
+            facts = read_json(manifest)
+            adopted = sorted({*facts.get("adopted", []), *other})
+            write_json(manifest, facts | {"outputs": outputs | found, "adopted": adopted})
+            changed += [manifest.parent / name for name in other]
+    for recorded in sorted(results.rglob("*.sha256")):
+        model = recorded.with_suffix("")
+        if model.is_dir() and recorded.read_text(encoding="utf-8").strip() != (found_now := _identity(model)):
+            write_text(recorded, found_now + "\n")
+            changed.append(model)
+    return changed
+
+
+def outputs_of(manifest: Path) -> dict[str, str]:
+    """Names of the files that a manifest says it is of, and their SHA-256; none if it is no manifest."""
+    with suppress(OSError, ValueError):
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+        outputs = found.get("outputs") if isinstance(found, dict) else None
+        return outputs if isinstance(outputs, dict) else {}
+    return {}
 
 
 def write_manifest(
@@ -139,6 +233,9 @@ def write_manifest(
 ) -> None:
     """Write the manifest of an artifact: what made it, from what, and what it cost.
 
+    What this process has written beside it since its last manifest is listed with its SHA-256, which those who read
+    these files compare (:func:`check_output`).
+
     Args:
         inputs: name to file; recorded with its SHA-256 (a model folder by its identity).
         counts: numbers in and out of the step.
@@ -151,10 +248,14 @@ def write_manifest(
     for name, file in inputs.items():
         found = (known or {}).get(name) or (model_identity(file) if Path(file).is_dir() else sha256_file(file))
         hashes[name] = {"path": str(file), "sha256": found}
-    facts = {"made_by": provenance(), "inputs": hashes, "settings": settings, "counts": dict(counts)}
+    others = set(map(Path, inputs.values()))
+    made = [file for file in WRITTEN if file.parent == Path(path).parent and file.is_file() and file not in others]
+    facts = {"made_by": provenance(), "inputs": hashes, "outputs": sha256_files(made, Path(path).parent)}
+    facts |= {"settings": settings, "counts": dict(counts)}
     if published and (beside := beside_published(published, path, counts)):
         facts["published"] = beside
     write_json(path, {**facts, **more, "seconds": round(time.time() - started, 2)})
+    WRITTEN.clear()
 
 
 def provenance() -> dict[str, Any]:

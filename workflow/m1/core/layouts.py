@@ -6,18 +6,22 @@ refused with its field and the reason. docs/data.md lists what is odd in the pub
 """
 
 import html
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from m1.core.files import parse_json
 from m1.core.records import LETTERS
 
 YES_NO_MAYBE = ("yes", "no", "maybe")  # the options of PubMedQA, always in this order (B.3)
+ONE_BEYOND = "not the number of an option, from 0, but would be the last one's, from 1"
+"""Why a record is refused whose number is that of its options: of many such, the numbers count from 1."""
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]*);")
 _INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\ue000-\uf8ff\U000f0000-\U0010ffff\ud800-\udfff]")
+_OPTION = re.compile(r"(?:op|opt|options?|choices?|alt|alternative|distractor|ending)(?:[a-n]|[0-9]{1,2})")
+_PERHAPS_OPTION = re.compile(r"(?:ans|answer)?[a-n]")  # a key may be called so, too
 _ANSWER_CHOICES = re.compile(r"\nAnswer Choices: \(A\) .*\Z", re.DOTALL)
 
 
@@ -28,7 +32,10 @@ class Refused(ValueError):
     """
 
     def __init__(self, field: str, reason: str, found: Any) -> None:
-        shown = repr(found)
+        try:
+            shown = repr(found)
+        except RecursionError:
+            shown = f"a {type(found).__name__}, nested too deeply to be shown"
         self.field, self.reason, self.found = field, reason, shown if len(shown) <= 80 else shown[:77] + "..."
         super().__init__(f"field '{field}': {reason} (found {self.found})")
 
@@ -117,6 +124,43 @@ LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
     "mmlu": mmlu,
 }
 
+_MEDBULLETS = ("opa", "opb", "opc", "opd", "ope")
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "medmcqa": ("question", *_MEDBULLETS[:4], "cop"),
+    "medqa": ("question", "options", "answer_idx"),
+    "eval": ("question", "options", "answer_idx"),
+    "headqa": ("data",),
+    "pubmedqa": ("question", "context", "final_decision"),
+    "mmlu_pro": ("question", "options", "answer", "answer_index"),
+    "medbullets": ("question", *_MEDBULLETS[:2], "answer_idx"),
+    "medxpertqa": ("question", "options", "label"),
+    "mmlu": ("question", "choices", "answer"),
+}
+
+
+def needed_fields(layout: str, there: Collection[str]) -> tuple[str, ...]:
+    """What some records of a layout must have, where their fields are ``there``: of MedBullets' options, which are two
+    to five, all before the last one."""
+    most = max((place for place, name in enumerate(_MEDBULLETS, 1) if name in there), default=0)
+    return tuple(dict.fromkeys((*_FIELDS[layout], *(_MEDBULLETS[:most] if layout == "medbullets" else ()))))
+
+
+def names_option(field: str) -> bool:
+    """Whether a field by its name holds one option, such as ``opf``, ``option_f``, ``Choice 6``, or perhaps ``F``."""
+    return bool(_OPTION.fullmatch(_word(field)) or _PERHAPS_OPTION.fullmatch(_word(field)))
+
+
+def loses_option(field: str, value: Any, options: Sequence[str]) -> bool:
+    """Whether a field that by its name holds an option has one that is none of those that were read."""
+    text = clean(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if not _OPTION.fullmatch(_word(field)) and re.fullmatch(r"[A-Za-z]|[\d.,+-]*", text):
+        return False  # a letter or a number in a field such as `n` or `answer_a`
+    return bool(text) and text not in options
+
+
+def _word(field: str) -> str:
+    return re.sub(r"[\W_]", "", field).casefold()
+
 
 def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
     value = raw.get(field)
@@ -129,7 +173,7 @@ def _nested(raw: Mapping[str, Any], field: str, kind: type = Mapping, reason: st
     """A mapping or list; a table of plain cells (CSV) holds it as JSON."""
     value = raw.get(field)
     with suppress(ValueError):
-        value = json.loads(value) if isinstance(value, str) else value
+        value = parse_json(value) if isinstance(value, str) else value
     if not isinstance(value, kind) or isinstance(value, str):
         raise Refused(field, reason, value)
     return value
@@ -142,11 +186,13 @@ def _texts(raw: Mapping[str, Any], field: str) -> list[str]:
 
 def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Parts:
     value: Any = raw.get(field)
-    whole = not isinstance(value, bool) and (not isinstance(value, float) or value.is_integer())
-    try:
-        number = int(value) if whole else -1
-    except (TypeError, ValueError):
-        number = -1
+    try:  # a table of plain cells may hold 2 as `2.0`
+        found = -1.0 if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = -1.0
+    number = int(found) if found.is_integer() else -1
+    if number == len(options) > 0:
+        raise Refused(field, ONE_BEYOND, value)
     if not 0 <= number < min(len(options), len(LETTERS)):
         raise Refused(field, "not the number of an option, from 0", value)
     return _parts(_text(raw, "question"), options, LETTERS[number], field)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m1.core.errors import UserError
-from m1.core.files import digest, replacing
+from m1.core.files import check_output, digest, replacing
 
 LETTERS = "ABCDEFGHIJKLMN"  # letters of the options, in order; fourteen, as the released matching knows
 
@@ -220,6 +221,7 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
 
 
 PART = 1024  # records that are written, or read, at a time
+WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ARROW |= {tuple[str, ...]: pa.list_(pa.string()), tuple[int, ...]: pa.list_(pa.int32())}
@@ -268,7 +270,7 @@ class Writer(Generic[Record]):
 @contextmanager
 def writing(path: str | Path, record: type[Record]) -> Iterator[Writer[Record]]:
     """A writer of records to a Parquet file, which is there, whole, when the context ends without an error."""
-    with replacing(path) as partial, pq.ParquetWriter(partial, schema(record), compression="zstd") as parquet:
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema(record), **WRITING) as parquet:
         writer: Writer[Record] = Writer(path, parquet)
         yield writer
         writer.flush()
@@ -286,17 +288,18 @@ def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = 
     Raises:
         UserError: names the file and what is wrong: missing, not Parquet, other columns, a wrong record.
     """
-    filters = [(name, "=", value) for name, value in (where or {}).items()] or None
-    with _readable(path):
-        table = pq.read_table(path, filters=filters, partitioning=None)
-    _check_columns(path, table.schema, record)
+    with open_parquet(path) as file:
+        table = file.read()
+        _check_columns(path, table.schema, record)
+    for name, value in (where or {}).items():
+        table = table.filter(pc.field(name) == value)
     return _rows(path, table, record)
 
 
 def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
     """Read records as :func:`read` does (errors, too), but one after the other; a part is in memory at a time."""
     first = 0
-    with _readable(path), pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         _check_columns(path, file.schema_arrow, record)
         for part in file.iter_batches(PART):
             yield from _rows(path, part, record, first)
@@ -304,12 +307,22 @@ def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
 
 
 @contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
+def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
+    """A file of records to read. It is compared with its manifest, and each page with its checksum.
+
+    Raises:
+        UserError: the file is missing, not Parquet, damaged, or another than was written.
+    """
     try:
-        yield
+        check_output(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            facts = file.metadata
+            if sum(facts.row_group(number).num_rows for number in range(facts.num_row_groups)) != facts.num_rows:
+                raise pa.ArrowInvalid("the numbers of its rows disagree")
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
 
 

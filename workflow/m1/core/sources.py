@@ -1,21 +1,23 @@
 """Read a published set of records: a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
 
-import csv
 import gzip
 import hashlib
 import io
-import json
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from m1.core.errors import UserError
+from m1.core.files import parse_json
 from m1.core.progress import say
 from m1.core.revisions import pinned
 from m1.core.settings import Source
+from m1.core.tables import check_headings, csv_rows, decode
 
-FORMATS = (".jsonl", ".json", ".csv", ".parquet")
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 ATTEMPTS = 4  # of a download, each with the hub client's own short retries
 WAIT = 2.0  # seconds before the second attempt, doubled each time
 EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
@@ -49,10 +51,45 @@ def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list
         raise Missing(f"{error} To get it: {source.obtain}" if source.obtain else str(error)) from error
     if source.where:
         where = source.where.items()
-        rows = [row for row in rows if isinstance(row, dict) and all(row.get(field) in among for field, among in where)]
+        kept = [
+            row
+            for row in rows
+            if isinstance(row, dict) and all(any(same(row.get(field), one) for one in among) for field, among in where)
+        ]
         place += " where " + " and ".join(f"{field} is {' or '.join(map(str, among))}" for field, among in where)
+        if rows and not kept:
+            raise UserError(f"{place}: none of {len(rows):,} records. {_values(rows, source.where)} Correct `where`.")
+        rows = kept
     check_rows(place, name, len(rows), source.rows)
     return place, rows
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether a record holds a value of ``where``: numbers are compared as numbers, and true and false as such, also
+    where a table of plain cells (CSV) has them as texts; two texts as they are."""
+    if isinstance(found, str) and isinstance(wanted, str):
+        return found == wanted
+    if isinstance(found, bool) or isinstance(wanted, bool):
+        return str(found).strip().casefold() == str(wanted).strip().casefold()
+    return bool(_number(found) == _number(wanted))
+
+
+def _number(value: Any) -> Any:
+    """A text that says a number as that number, anything else as it is."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        with suppress(ValueError):
+            return kind(value)
+    return value
+
+
+def _values(rows: Sequence[Any], where: Iterable[str]) -> str:
+    """The fields of ``where`` with values that records hold there, for messages; those that no record has, as such."""
+    said = []
+    for field in where:
+        held = list(dict.fromkeys(str(row[field])[:40] for row in rows if isinstance(row, dict) and field in row))
+        more = ", …" if len(held) > 8 else ""
+        said.append(f"{field!r} holds {', '.join(held[:8])}{more}." if held else f"No record has a field {field!r}.")
+    return " ".join(said)
 
 
 def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
@@ -97,6 +134,8 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
     """Records of a local file: JSON Lines, JSON (a list; with ``key``, one of an object of lists), CSV or Parquet.
 
+    A CSV may have another one of :data:`SEPARATORS` than the comma where its heading tells so.
+
     Plain readers, and not ``datasets``: they name the line that is wrong, Arrow's schema inference would fill the
     letters that a question lacks with None, and importing ``datasets`` takes a second.
 
@@ -107,7 +146,9 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
     path = Path(path)
     kinds = [suffix for suffix in path.suffixes[-2:] if suffix in FORMATS]
     if not kinds:
-        raise UserError(f"{path}: unknown kind of file; {', '.join(FORMATS)} can be read, the first three also as .gz.")
+        raise UserError(
+            f"{path}: unknown kind of file; {', '.join(FORMATS)} can be read, all but the last also as .gz."
+        )
     if key is not None and kinds[-1] != ".json":
         raise UserError(f"{path}: `key` names a list inside a .json file; set it to null for a {kinds[-1]} file.")
     try:
@@ -117,14 +158,17 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
         if kinds[-1] == ".parquet":
             import pyarrow.parquet as pq
 
-            return pq.read_table(io.BytesIO(content)).to_pylist()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-        if kinds[-1] == ".csv":
-            return list(csv.DictReader(io.StringIO(text, newline="")))
+            table = pq.ParquetFile(io.BytesIO(content)).read()
+            check_headings(path, [*enumerate(table.column_names, 1)])
+            return table.to_pylist()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        if kinds[-1] in (".csv", ".tsv"):
+            return csv_rows(path, content)
+        text = decode(path, content)
         return _json_list(path, text, key) if kinds[-1] == ".json" else _json_lines(path, text)
     except FileNotFoundError:
         raise Missing(f"{path}: no such file. Correct the entry's `path`, or set it to null and give `hub`.") from None
-    except (OSError, EOFError, ValueError, csv.Error) as error:  # damaged gzip, not UTF-8, not Parquet
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # damaged gzip, not UTF-8, not Parquet
         raise UserError(f"{path}: not readable as {kinds[-1]}: {error}") from error
 
 
@@ -145,14 +189,14 @@ def _json_lines(path: Path, text: str) -> list[Any]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                rows.append(json.loads(line))
+                rows.append(parse_json(line))
             except ValueError as error:
                 raise UserError(f"{path}: line {number}: not a JSON record: {error}") from None
     return rows
 
 
 def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
-    value = json.loads(text)
+    value = parse_json(text)
     if key is not None:
         if not isinstance(value, dict):
             there = type(value).__name__

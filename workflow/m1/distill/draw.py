@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from m1.core import records
 from m1.core.counts import PUBLISHED
 from m1.core.draws import permutation
@@ -77,10 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _count_rows(path: str) -> int:
-    try:
-        return pq.read_metadata(path).num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
+    with records.open_parquet(path) as file:
+        return int(file.metadata.num_rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m1.core.chat import chat, stop_ids, tokenizer_of
+from m1.core.chat import chat, encode, stop_ids, tokenizer_of
 from m1.core.errors import UserError
 from m1.core.files import digest, model_identity, read_json, write_manifest
 from m1.core.progress import Progress
@@ -138,7 +138,7 @@ def answer_directly(
         bos: the tokenizer's special tokens go before those of the chat template, as a server adds them to text.
     """
     stop = () if own_stop else stop_ids(tokenizer)
-    prompts = [tokenizer.encode(text, add_special_tokens=bos) for text in render(tokenizer, questions, style)]
+    prompts = [encode(tokenizer, text, bos) for text in render(tokenizer, questions, style)]
     return engine.answers(tokenizer, [Request(tuple(prompt), limit, stop) for prompt in prompts], where)
 
 

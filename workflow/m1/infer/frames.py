@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from m1.core.chat import TurnTokens, stop_ids
+from m1.core.chat import TurnTokens, as_text, encode, stop_ids
 from m1.engines.protocol import Generation
 from m1.infer.settings import SweepSettings
 
@@ -58,7 +58,7 @@ class TokenFrames:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of a text, without special tokens around it."""
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        return tuple(encode(self.tokenizer, text))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens."""
@@ -67,7 +67,7 @@ class TokenFrames:
     def _encode_prompt(self, text: str) -> tuple[int, ...]:
         """Token ids of a rendered prompt; ``bos: released`` has the tokenizer's own special tokens before those of the
         chat template, as a server adds them to text."""
-        return tuple(self.tokenizer.encode(text, add_special_tokens=self.settings.bos == "released"))
+        return tuple(encode(self.tokenizer, text, self.settings.bos == "released"))
 
     def think(self, prompt: str) -> tuple[int, ...]:
         """What thinking on a prompt begins after."""
@@ -118,11 +118,12 @@ class TextFrames(TokenFrames):
         return self.prompt(prompt + self.header)
 
     def go_on(self, prompt: str, thought: Thought) -> tuple[int, ...]:
-        return self._encode_prompt(prompt + self.header + thought.text)
+        return self._encode_prompt(prompt + self.header + as_text(self.tokenizer, thought.text))
 
     def answer(self, prompt: str, thought: Thought) -> tuple[int, ...]:
         line = "" if thought.text.endswith("\n") else "\n"
-        return self._encode_prompt(prompt + self.header + thought.text + line + self.prefixes[thought.ended])
+        thinking = as_text(self.tokenizer, thought.text)
+        return self._encode_prompt(prompt + self.header + thinking + line + self.prefixes[thought.ended])
 
     def wait(self, thought: Thought) -> Thought:
         word = f" {WAIT}" if thought.text.endswith(" ") else WAIT
@@ -131,8 +132,8 @@ class TextFrames(TokenFrames):
 
     def extend(self, thought: Thought, generation: Generation, limit: int) -> Thought:
         piece = self.decode(generation.token_ids)
-        longer = super().extend(thought, generation, limit)
-        return replace(longer, text=thought.text + piece, counted=thought.counted + len(self.encode(piece)))
+        counted = thought.counted + len(self.encode(as_text(self.tokenizer, piece)))
+        return replace(super().extend(thought, generation, limit), text=thought.text + piece, counted=counted)
 
 
 def make_frames(tokenizer: Any, settings: SweepSettings) -> TokenFrames:

@@ -6,12 +6,14 @@ several thresholds and how many of these the released filter takes out or lets t
 
 import argparse
 import csv
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError, run
-from m1.core.files import replacing
+from m1.core.files import replacing, write_manifest
 from m1.core.progress import say
 from m1.core.prompts import options_lines, question_text
 from m1.core.records import Question
@@ -172,7 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
     parser.add_argument("--output", required=True, help="CSV: the pairs")
     parser.add_argument("--summary", required=True, help="CSV: counts by benchmark, pool and criterion")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("--manifest", required=True, help="JSON: inputs, and the hashes of both")
+    arguments, started = parser.parse_args(argv), time.time()
     settings = AuditSettings.from_json(arguments.settings)
     if not settings.thresholds:
         raise UserError("--settings: thresholds is empty; give at least one similarity.")
@@ -184,6 +187,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     caught = {(match.pool, match.question_id) for match in matches if match.caught_by in CAUGHT}
     known = caught & {(match.pool, match.question_id) for match in matches if match.released}
     sizes = f"{sum(map(len, pools.values())):,} questions and {sum(map(len, benchmarks.values())):,} of benchmarks"
+    inputs = {Path(path).stem: path for path in arguments.pools}
+    inputs |= {f"benchmark {Path(path).stem}": path for path in arguments.benchmarks}
+    counts = {"pairs": len(matches), "caught": len(caught)}
+    write_manifest(arguments.manifest, inputs=inputs, settings=asdict(settings), counts=counts, started=started)
     seen = f"{len(caught):,} questions are in a benchmark, the released filter sees {len(known):,} of them"
     say("pools", f"audit: {sizes} in, {len(matches):,} pairs out; {seen}")
 

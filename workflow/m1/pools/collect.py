@@ -3,8 +3,7 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,13 +12,23 @@ from m1.core.counts import PUBLISHED
 from m1.core.draws import option_orders, permutation
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
-from m1.core.layouts import LAYOUTS, YES_NO_MAYBE, Parts, Refused
+from m1.core.layouts import (
+    LAYOUTS,
+    ONE_BEYOND,
+    YES_NO_MAYBE,
+    Parts,
+    Refused,
+    loses_option,
+    names_option,
+    needed_fields,
+)
 from m1.core.progress import say
 from m1.core.records import LETTERS, Question
+from m1.core.tables import separator_hint
 from m1.pools.settings import CollectSettings, Draws, Part
 
-Numbered = tuple[int, Any]  # a published record after its number in the file or split, from 0
-Layout = Callable[[Any], Parts]
+FEW, MANY = 3, 30  # questions from which on one letter for all, or none for a letter, is worth a word
+Numbered = tuple[int, Parts | Refused]  # a record after its number in the file or split, from 0
 
 
 def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
@@ -44,19 +53,79 @@ def limit_to(rows: Sequence[Parts], limit: int | None, seed: int) -> list[Parts]
     return [rows[place] for place in sorted(permutation(len(rows), seed)[:limit])]
 
 
-def option_counts(published: Iterable[Any], layout: Layout, draws: Draws) -> list[int]:
+def read_all(published: Iterable[Any], layout: str) -> list[Parts | Refused]:
+    """Each published record as parts of a question, or why it is refused."""
+    found: list[Parts | Refused] = []
+    for raw in published:
+        try:
+            if not isinstance(raw, dict):
+                raise Refused("(record)", "not an object with fields", raw)
+            found.append(LAYOUTS[layout](raw))
+        except Refused as error:
+            found.append(error.with_traceback(None))
+    return found
+
+
+def check_set(published: Sequence[Any], found: Sequence[Parts | Refused], layout: str, place: str) -> None:
+    """What no record shows by itself, and leaving records out would hide.
+
+    Args:
+        found: the published records, as :func:`read_all` has them.
+
+    Raises:
+        UserError: a field that the layout needs is in no record; a field holds an option that the layout does not read;
+            the numbers of the correct options count from 1. Names place, field, what was found and the remedy.
+    """
+    fields = list(dict.fromkeys(name for raw in published if isinstance(raw, dict) for name in raw if name))
+    check_fields(fields, layout, place)
+    suspects = [name for name in fields if names_option(name)]
+    for number, (raw, row) in enumerate(zip(published, found)):
+        for field in suspects:
+            if isinstance(row, Parts) and loses_option(field, raw.get(field), row.options):
+                lost = f"{str(raw[field])[:60]!r} looks like an option, and layout {layout} does not read it"
+                remedy = (
+                    "Five options: layout medbullets; more than five options: layout eval. If it is none, rename it."
+                )
+                raise UserError(f"{place}: record {number} (from 0), field '{field}': {lost}. {remedy}")
+    check_numbers(found, place)
+
+
+def check_fields(fields: Sequence[str], layout: str, place: str) -> None:
+    """Raise a :class:`UserError` if no record has a field that the layout needs; ``fields`` are those of any record."""
+    needed = needed_fields(layout, fields)
+    lacking = [name for name in needed if name not in fields]
+    if fields and lacking:
+        there = ", ".join(" ".join(name.split())[:60] for name in fields[:30])
+        fault = f"no {', '.join(lacking)} in any record: there is {there}; layout {layout} needs {', '.join(needed)}"
+        fits = [f" ({other} fits)" for other in LAYOUTS if {*needed_fields(other, fields)} <= {*fields}]
+        remedy = f"Correct the names, or the set's `layout`{''.join(fits[:1])}."
+        raise UserError(f"{place}: {fault}.{separator_hint(fields)} {remedy}")
+
+
+def check_numbers(found: Sequence[Parts | Refused], place: str) -> None:
+    """Raise a :class:`UserError` if the numbers of the correct options count from 1.
+
+    They do where more records hold the number of their options than hold 0; from 0 the first would be rare slips.
+    """
+    beyond = [row.field for row in found if isinstance(row, Refused) and row.reason == ONE_BEYOND]
+    zeros = sum(isinstance(row, Parts) and row.answer == LETTERS[0] for row in found)
+    if len(beyond) > zeros:
+        seen = f"of {len(found):,} records, it is the number of the options in {len(beyond):,}, and 0 in {zeros:,}"
+        fault = f"the numbers seem to count from 1, not from 0: {seen}"
+        raise UserError(f"{place}: field '{beyond[0]}': {fault}. Take 1 from it in every record.")
+
+
+def option_counts(found: Iterable[Parts | Refused], draws: Draws) -> list[int]:
     """How many options of each published record are shuffled; 0 for yes/no/maybe if ``draws`` is ``exact`` (B.3).
 
     A record that is no question counts as the one before it: the authors' code has shuffled it.
     """
     counts: list[int] = []
-    for raw in published:
-        count = counts[-1] if counts else 0
-        with suppress(Refused):
-            if isinstance(raw, dict):
-                options = layout(raw).options
-                count = 0 if draws == "exact" and options == YES_NO_MAYBE else len(options)
-        counts.append(count)
+    for row in found:
+        if isinstance(row, Parts):
+            counts.append(0 if draws == "exact" and row.options == YES_NO_MAYBE else len(row.options))
+        else:
+            counts.append(counts[-1] if counts else 0)
     return counts
 
 
@@ -74,9 +143,9 @@ def answer_text(row: Parts) -> str:
 
 
 def to_parts(
-    rows: Iterable[Numbered], layout: Layout, place: str, drop_invalid: bool, orders: Sequence[list[int]] | None = None
+    rows: Iterable[Numbered], place: str, drop_invalid: bool, orders: Sequence[list[int]] | None = None
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
-    """Published records as parts of questions, and those refused: number, field, reason, and what was found.
+    """Parts of questions, and what is known of records refused: number, field, reason, and what was found.
 
     Args:
         orders: of the options, by the record's number; None: as published.
@@ -87,21 +156,55 @@ def to_parts(
     parts: list[Parts] = []
     refused: list[dict[str, Any]] = []
     remedy = "Correct the record, check the set's `layout`, or set `invalid` to drop to leave such records out."
-    for number, raw in rows:
-        try:
-            if not isinstance(raw, dict):
-                raise Refused("(record)", "not an object with fields", raw)
-            parts.append(reorder_options(layout(raw), orders[number] if orders else ()))
-        except Refused as error:
-            if not drop_invalid:
-                raise UserError(f"{place}: record {number} (from 0), {error}. {remedy}") from None
-            refused.append({"record": number, "field": error.field, "reason": error.reason, "found": error.found})
+    for number, row in rows:
+        if isinstance(row, Parts):
+            parts.append(reorder_options(row, orders[number] if orders else ()))
+        elif drop_invalid:
+            refused.append({"record": number, "field": row.field, "reason": row.reason, "found": row.found})
+        else:
+            raise UserError(f"{place}: record {number} (from 0), {row}. {remedy}")
     return parts, refused
 
 
 def by_reason(refused: Iterable[dict[str, Any]]) -> dict[str, int]:
     """Refused records counted by field and reason, the most frequent first."""
     return dict(Counter(f"{one['field']}: {one['reason']}" for one in refused).most_common())
+
+
+def no_question(place: str, records: int, refused: Iterable[dict[str, Any]]) -> UserError:
+    """The error of a set without any question."""
+    why = "".join(f"; {count} {reason}" for reason, count in by_reason(refused).items())
+    return UserError(f"{place}: no question in it (of {records} records{why}). Check the set's `path` and `layout`.")
+
+
+def describe(published: Iterable[Any], rows: Sequence[Parts]) -> tuple[str, str, list[str]]:
+    """A set in words: how many questions have so many options, and each letter as the correct one; and what is odd.
+
+    Args:
+        published: the records, whose own ids are looked at.
+        rows: the questions that they became, with the options as published.
+    """
+    options = Counter(len(row.options) for row in rows)
+    answers = Counter(row.answer for row in rows)
+    odd = []
+    if len(answers) == 1 and len(rows) >= FEW:
+        odd.append(f"the correct option is {rows[0].answer} in each of {len(rows):,} questions")
+    elif len(rows) >= MANY and (never := [letter for letter in LETTERS[: min(options)] if letter not in answers]):
+        odd.append(f"the correct option is never {' or '.join(never)} in {len(rows):,} questions")
+    keys = [(row.stem, row.context, tuple(sorted(row.options))) for row in rows]
+    if repeated := len(rows) - len({(key, answer_text(row)) for key, row in zip(keys, rows)}):
+        odd.append(f"repeated questions, options and all: {repeated:,}")
+    if torn := len({(key, answer_text(row)) for key, row in zip(keys, rows)}) - len(set(keys)):
+        odd.append(f"repeated questions with another correct option: {torn:,}")
+    for field in ("id", "question_id"):
+        ids = [str(raw[field]) for raw in published if isinstance(raw, dict) and raw.get(field) not in (None, "")]
+        if twice := len(ids) - len(set(ids)):
+            odd.append(f"repeated values of '{field}': {twice:,}")
+    return _tally(sorted(options.items())), _tally(sorted(answers.items())), odd
+
+
+def _tally(counts: Iterable[tuple[Any, int]]) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in counts)
 
 
 def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
@@ -144,17 +247,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         say("pools", f"{arguments.name}: MISSING, so its column will be marked missing: {error}")
         place, published = arguments.name, []
 
-    layout = LAYOUTS[settings.layout]
+    found = read_all(published, settings.layout)
+    check_set(published, found, settings.layout, place)
     orders = None
     if settings.shuffle_options:  # one generator along all records; a part is taken after it
-        numbers = option_counts(published, layout, settings.draws)
+        numbers = option_counts(found, settings.draws)
         orders = list(option_orders(numbers, settings.seed, spend_first=settings.draws == "released"))
-    rows = take_part(list(enumerate(published)), settings.part) if published else []
-    parts, refused = to_parts(rows, layout, place, settings.invalid == "drop", orders)
-    parts = limit_to(parts, settings.limit, settings.seed)
+    rows = take_part(list(enumerate(found)), settings.part) if found else []
+    parts, refused = to_parts(rows, place, settings.invalid == "drop", orders)
     if not parts and not facts:
-        found = f"no question in it (of {len(published)} records)"
-        raise UserError(f"{place}: {found}. Check the set's `path`, `split` and `layout`.")
+        raise no_question(place, len(published), refused)
+    parts = limit_to(parts, settings.limit, settings.seed)
     questions = to_questions(arguments.name, parts)
     records.write(arguments.output, questions, Question)
     counts = {"published": len(published), "part": len(rows), "refused": len(refused), "questions": len(parts)}

@@ -10,10 +10,9 @@ from typing import Any
 from m1.core import records, sources
 from m1.core.errors import run
 from m1.core.files import write_manifest
-from m1.core.layouts import LAYOUTS
 from m1.core.progress import say
 from m1.core.records import Question
-from m1.pools.collect import to_parts, to_questions
+from m1.pools.collect import check_set, read_all, to_parts, to_questions
 from m1.pools.settings import EvaluationSettings
 
 
@@ -33,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions, counts, refused_records = [], {}, {}
     for key, inside in lists.items():
         name = settings.names.get(key, key)
-        parts, refused = to_parts(list(enumerate(inside)), LAYOUTS[settings.layout], f"{place}: {key}", name == key)
+        found, where = read_all(inside, settings.layout), f"{place}: {key}"
+        if name != key:  # it is a benchmark
+            check_set(inside, found, settings.layout, where)
+        parts, refused = to_parts(enumerate(found), where, name == key)
         questions += to_questions(name, parts)
         counts[key] = {"questions": len(parts), "refused": len(refused)}
         refused_records[key] = refused

@@ -25,7 +25,15 @@ from m1.core import records, style
 from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.core.records import LETTERS, Prediction, Question, Rollout
-from m1.report.files import FIGURE, add_own_benchmarks, parser, read_benchmarks, read_decoder, write_csv
+from m1.report.files import (
+    FIGURE,
+    add_own_benchmarks,
+    parser,
+    read_benchmarks,
+    read_decoder,
+    write_csv,
+    write_step_manifest,
+)
 from m1.report.paragraphs import Block, draw, shorten, shorten_tokens
 from m1.report.scores import read_scores
 from m1.report.settings import Model, Shown
@@ -274,9 +282,9 @@ def order_scores(found: pd.DataFrame, models: Sequence[str], benchmarks: Sequenc
 def main(argv: Sequence[str] | None = None) -> None:
     """Find all cases and draw the first ones."""
     figures = dict.fromkeys(FIGURES, FIGURE)
-    options = parser(__doc__, "shown", "scores", "benchmarks", table="CSV to write: all cases", **figures).parse_args(
-        argv
-    )
+    options = parser(
+        __doc__, "shown", "manifest", "scores", "benchmarks", table="CSV to write: all cases", **figures
+    ).parse_args(argv)
     shown, benchmarks = Shown.load(options.shown), read_benchmarks(options.benchmarks)
     scored = order_scores(read_scores(options.scores, READ), shown.figures, list(benchmarks))
     longest = longest_incorrect(scored, max(shown.budgets))
@@ -288,6 +296,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for figure in FIGURES:
             style.save(draw_figure(figure, cases, scored, sources, shown.note), getattr(options, figure))
     done = f"{len(longest):,} longest and incorrect, {len(forced):,} turned incorrect by force"
+    write_step_manifest(options)
     say("cases", f"{len(scored):,} scores -> {done}: {options.table}")
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.report.evidence import CORRELATION, draw_points, fill_hidden
-from m1.report.files import POINTS, parser, read_csv, write_csv
+from m1.report.files import POINTS, parser, read_csv, write_csv, write_step_manifest
 from m1.report.scores import read_scores
 from m1.report.settings import Shown
 from m1.report.statistics import generator
@@ -140,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parser(
         __doc__,
         "shown",
+        "manifest",
         "scores",
         table1="resources/paper/table1.csv",
         points=POINTS,
@@ -154,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = run_lines(read_scores(options.scores), shown, table1)
     lines += paper_lines(points, table1, benchmarks, shown.seed)
     write_csv(pd.DataFrame(lines, columns=COLUMNS), options.output)
+    write_step_manifest(options)
     say("choice", f"{len(lines)} rows of Table 1 at their budgets: {options.output}")
 
 

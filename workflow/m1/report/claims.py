@@ -17,7 +17,7 @@ from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.report import evidence
 from m1.report.evidence import Evidence, LackingError
-from m1.report.files import parser, read_csv, write_csv
+from m1.report.files import parser, read_csv, write_csv, write_step_manifest
 from m1.report.scores import read_scores
 from m1.report.settings import Shown
 from m1.report.statistics import LEVEL, percentiles
@@ -325,6 +325,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parser(
         __doc__,
         "shown",
+        "manifest",
         "scores",
         claims={"type": Path, "help": "resources/paper/claims.csv; the published numbers lie beside it"},
         counts="table3.csv of this run",
@@ -349,6 +350,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_csv(lines, options.output)
     counts = {side: lines[side].value_counts() for side in ("tables_verdict", "verdict")}
     told = [", ".join(f"{n} {word}" for word, n in counts[side].items()) for side in counts]
+    write_step_manifest(options)
     say("claims", f"{len(lines)} claims; by the paper's tables {told[0]}; by this run {told[1]}: {options.output}")
 
 

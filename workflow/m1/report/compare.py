@@ -10,7 +10,7 @@ import pandas as pd
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report.files import parser, read_csv, write_csv
+from m1.report.files import parser, read_csv, write_csv, write_step_manifest
 from m1.report.scores import accuracies, find_published, read_scores, rows_at_best, rows_of_model
 from m1.report.settings import AccuracyRow, Shown
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, two_proportions, wilson
@@ -152,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parser(
         __doc__,
         "shown",
+        "manifest",
         "scores",
         published={"nargs": "+", "type": Path, "help": "resources/paper/table1.csv and table2.csv"},
         benchmarks="resources/paper/benchmarks.csv: keys, headings and n, in order",
@@ -166,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = compare(accuracies(scores), shown.accuracy_tables, shown.remark, published, benchmarks, shown.seed)
     write_csv(lines, options.output, {"p": P, "p_holm": P})
     counts = ", ".join(f"{count} {verdict}" for verdict, count in lines["verdict"].value_counts().items())
+    write_step_manifest(options)
     say("compare", f"{len(scores):,} scores -> {len(lines)} lines ({counts}): {options.output}")
 
 

@@ -1,22 +1,22 @@
 """What the steps of the report are told, read and write: flags, tables, columns of records, tokenizers."""
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from m1.core.errors import UserError
-from m1.core.files import replacing
+from m1.core.files import WRITTEN, check_output, replacing, write_manifest
+from m1.core.records import open_parquet
 
 BESIDE = "the files that it names lie beside it, below its folder"
 FLAGS: dict[str, dict[str, Any]] = {
     "shown": {"type": Path, "help": f"shown.json, which the rule report_shown writes; {BESIDE}"},
     "scores": {"nargs": "+", "help": "scores, any number of models in each file"},
+    "manifest": {"required": False, "help": "JSON to write: inputs, and the hashes of the tables; none by default"},
     "benchmarks": {"help": "resources/paper/benchmarks.csv: keys and headings, in order"},
 }
 """Flags that several steps have."""
@@ -25,16 +25,28 @@ POINTS = "resources/paper/figure1.csv: the points of the paper's Figure 1"  # he
 
 
 def add_flags(command: argparse.ArgumentParser, *shared: str, **own: str | dict[str, Any]) -> None:
-    """Let a command take flags, all of them required: some of :data:`FLAGS`, and its own, by their help at least."""
+    """Let a command take flags, required unless they say otherwise: some of :data:`FLAGS`, and its own, by their help
+    at least."""
     for flag, settings in ({flag: FLAGS[flag] for flag in shared} | own).items():
-        command.add_argument(
-            f"--{flag}", required=True, **({"help": settings} if isinstance(settings, str) else settings)
-        )
+        described = {"help": settings} if isinstance(settings, str) else settings
+        command.add_argument(f"--{flag}", **{"required": True} | described)
+
+
+def write_step_manifest(options: argparse.Namespace) -> None:
+    """Write the manifest that a step of tables was asked for; files that its flags name and it has not written are its
+    inputs."""
+    if options.manifest is None:
+        return
+    named = [path for found in vars(options).values() for path in (found if isinstance(found, list) else [found])]
+    files = [path for path in named if isinstance(path, str | Path) and Path(path).is_file()]
+    inputs = {str(path): path for path in files if Path(path) not in WRITTEN}
+    write_manifest(options.manifest, inputs=inputs, settings=None, counts={}, started=options.started)
 
 
 def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argparse.ArgumentParser:
     """The command line of a step: its module's docstring, and flags as for :func:`add_flags`."""
     found = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.set_defaults(started=time.time())
     add_flags(found, *shared, **own)
     return found
 
@@ -42,6 +54,7 @@ def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argp
 def read_csv(path: str | Path, columns: Iterable[str] = (), text: bool = False) -> pd.DataFrame:
     """A CSV table, in which the named columns must be; ``text`` leaves every cell as it is written."""
     try:
+        check_output(path)
         frame = pd.read_csv(path, dtype=str, keep_default_na=False) if text else pd.read_csv(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
@@ -89,21 +102,9 @@ def add_own_benchmarks(headings: Mapping[str, str], found: Iterable[str]) -> dic
     return {**headings, **{key: key for key in sorted(set(found) - set(headings))}}
 
 
-@contextmanager
-def opened(path: str | Path) -> Iterator[pq.ParquetFile]:
-    """A file of records; a :class:`UserError` names it where it cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
-
-
 def read_columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
     """The named columns of a file of records, whatever the record. Nothing else of the file is read."""
-    with opened(path) as file:
+    with open_parquet(path) as file:
         _require(path, names, file.schema_arrow.names)
         read = file.read(list(names))
     return [read.column(name).to_pylist() for name in names]

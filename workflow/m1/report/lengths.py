@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from m1.core import records, style
-from m1.core.chat import TurnTokens, assistant_text
+from m1.core.chat import GUARD, TurnTokens, assistant_text, encode
 from m1.core.errors import UserError, run
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
-from m1.report.files import FIGURE, parser, read_csv, write_csv
+from m1.report.files import FIGURE, parser, read_csv, write_csv, write_step_manifest
 from m1.report.settings import Shown
 
 BATCH = 500  # samples encoded at a time; the tokenizer spreads them over the cores
@@ -43,8 +43,12 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
     lengths: list[int] = []
     with Progress(title, len(samples), "samples") as progress:
         for start in range(0, len(samples), BATCH):
-            texts = [assistant_text(sample.thinking, sample.answer, marks) for sample in samples[start : start + BATCH]]
-            lengths += [len(encoding) for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+            part = samples[start : start + BATCH]
+            texts = [assistant_text(tokenizer, sample.thinking, sample.answer, marks) for sample in part]
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            lengths += [
+                len(encode(tokenizer, text) if GUARD in text else found) for text, found in zip(texts, encodings)
+            ]
             progress.advance(len(texts))
     return np.array(lengths, dtype=np.int64)
 
@@ -116,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = parser(
         __doc__,
         "shown",
+        "manifest",
         tokenizer={"type": Path, "help": "folder of the model's tokenizer"},
         published="resources/paper/lengths.csv: what the authors printed of theirs",
         output=FIGURE,
@@ -141,6 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         style.save(draw(lengths, shown.note), options.output)
     write_csv(pd.concat([table, published]), options.table, fraction="{:.1f}")
     medians = ", ".join(f"{row['subset']} {row['50 %']:,.0f}" for row in table.to_dict("records"))
+    write_step_manifest(options)
     say("figure8a", f"{table['n'].sum():,} samples -> {', '.join(options.output)}; median tokens: {medians}")
 
 

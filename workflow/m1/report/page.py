@@ -25,10 +25,17 @@ import numpy as np
 
 from m1.core import records
 from m1.core.errors import UserError, run
-from m1.core.files import read_json, write_text
+from m1.core.files import check_output, read_json, write_text
 from m1.core.progress import Progress, say
 from m1.core.records import LETTERS, Prediction, Question, Rollout, Score
-from m1.report.files import add_own_benchmarks, find_manifest, parser, read_benchmarks, read_decoder
+from m1.report.files import (
+    add_own_benchmarks,
+    find_manifest,
+    parser,
+    read_benchmarks,
+    read_decoder,
+    write_step_manifest,
+)
 from m1.report.settings import Model, Shown
 
 CAPTIONS = Path(__file__).parents[2] / "report"  # folder of `{name}.rst`, which Snakemake's report shows as well
@@ -208,6 +215,7 @@ def pack(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
 def table(path: Path) -> list[list[str]]:
     """A CSV table as it is written, headings first."""
     try:
+        check_output(path)
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.reader(stream))
     except (OSError, ValueError, csv.Error) as error:
@@ -302,7 +310,7 @@ def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> di
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page."""
-    options = parser(__doc__, "shown", "scores", "benchmarks", output="HTML").parse_args(argv)
+    options = parser(__doc__, "shown", "manifest", "scores", "benchmarks", output="HTML").parse_args(argv)
     shown, folder = Shown.load(options.shown), options.shown.parent
     paths = [folder / "infer" / model.key / "predictions.parquet" for model in shown.models]
     predictions = [row for path in paths for row in records.read(path, Prediction)]
@@ -355,6 +363,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     told = [f"{len(predictions):,} predictions", f"{len(asked):,} questions"]
     told += [f"texts of {len(places):,} of {len(keys):,} readings"]
     told += [f"{len(shown.page_tables)} tables", f"{len(shown.page_figures)} figures"]
+    write_step_manifest(options)
     say("page", f"{', '.join(told)}: {options.output}, {Path(options.output).stat().st_size / 1e6:.1f} MB")
 
 

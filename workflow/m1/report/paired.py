@@ -10,7 +10,7 @@ import pandas as pd
 
 from m1.core.errors import run
 from m1.core.progress import say
-from m1.report.files import parser, read_benchmarks, write_csv
+from m1.report.files import parser, read_benchmarks, write_csv, write_step_manifest
 from m1.report.scores import accuracies, column_headings, read_scores, rows_at_best, rows_of_model
 from m1.report.settings import AccuracyRow, Shown
 from m1.report.statistics import LEVEL, P, holm, mcnemar_p
@@ -103,7 +103,7 @@ def pairs(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare this run's models with each other."""
-    options = parser(__doc__, "shown", "scores", "benchmarks", output="CSV to write").parse_args(argv)
+    options = parser(__doc__, "shown", "manifest", "scores", "benchmarks", output="CSV to write").parse_args(argv)
     shown = Shown.load(options.shown)
     scores = read_scores(options.scores)
     labels = {model.key: model.label for model in shown.models}
@@ -111,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_csv(lines, options.output, {"p": P, "p_holm": P})
     different = int((lines["better"] != NO_DIFFERENCE).sum())
     done = f"{len(lines):,} paired comparisons, {different:,} show a difference"
+    write_step_manifest(options)
     say("paired", f"{len(scores):,} scores -> {done}: {options.output}")
 
 

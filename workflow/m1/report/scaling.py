@@ -16,7 +16,7 @@ from scipy.stats import pearsonr
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report.files import parser, read_benchmarks, write_csv
+from m1.report.files import parser, read_benchmarks, write_csv, write_step_manifest
 from m1.report.scores import column_headings, read_scores, rows_of_model
 from m1.report.settings import Shown
 from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, mcnemar_p, percentiles, wilson
@@ -226,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "CSVs to write: every model, benchmark, budget and forced count; the best budget and forced count, and where "
     )
     output = {"nargs": 2, "metavar": ("SCALING", "BEST"), "help": f"{about}more does harm"}
-    options = parser(__doc__, "shown", "scores", "benchmarks", output=output).parse_args(argv)
+    options = parser(__doc__, "shown", "manifest", "scores", "benchmarks", output=output).parse_args(argv)
     shown, (scaling_path, best_path) = Shown.load(options.shown), options.output
     scores = read_scores(options.scores, ["thinking_tokens", "ended"])
     headings, keys = column_headings(scores, read_benchmarks(options.benchmarks))
@@ -246,6 +246,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = pd.DataFrame(bests, columns=BEST).astype({"within": "Int64", "n": "Int64"})
     write_csv(table, best_path, {"degrades_p": P})
     done = f"{len(everything):,} settings: {scaling_path}; {len(bests):,} best budgets and counts: {best_path}"
+    write_step_manifest(options)
     say("scaling", f"{len(scores):,} scores of {len(shown.figures)} models -> {done}")
 
 

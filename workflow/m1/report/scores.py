@@ -11,7 +11,7 @@ import pandas as pd
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Score
-from m1.report.files import add_own_benchmarks, opened
+from m1.report.files import add_own_benchmarks
 from m1.report.settings import AccuracyRow
 from m1.report.statistics import wilson
 
@@ -46,7 +46,7 @@ def refuse_repeats(found: pd.DataFrame) -> pd.DataFrame:
 
 def _read_file(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
     wanted, remedy = records.schema(Score), "to have it made again."
-    with opened(path) as file:
+    with records.open_parquet(path) as file:
         if missing := [name for name in names if name not in file.schema_arrow.names]:
             raise UserError(f"{path}: not a file of scores: no column {', '.join(missing)}. Delete it {remedy}")
         table = file.read(names).select(names)

@@ -10,7 +10,7 @@ import pandas as pd
 from m1.core.errors import UserError, run
 from m1.core.files import read_json
 from m1.core.progress import say
-from m1.report.files import parser, write_csv
+from m1.report.files import parser, write_csv, write_step_manifest
 
 COLUMNS = ["calls", "prompt_tokens", "thinking_tokens", "answer_tokens", "dollars", "refused", "cut"]
 
@@ -34,11 +34,12 @@ def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the table."""
     manifests = {"nargs": "+", "type": Path, "help": "JSON, of steps that call models"}
-    options = parser(__doc__, manifests=manifests, output="CSV").parse_args(argv)
+    options = parser(__doc__, "manifest", manifests=manifests, output="CSV").parse_args(argv)
     table = spending_table({f"{path.parent.name} {path.stem}": read_json(path) for path in options.manifests})
     write_csv(table, options.output, fraction="{:.4f}")
     total = table.iloc[-1]
     tokens = total["prompt_tokens"] + total["thinking_tokens"] + total["answer_tokens"]
+    write_step_manifest(options)
     say("spending", f"{total['calls']:,} calls, {tokens:,} tokens, ${total['dollars']:,.2f}: {options.output}")
 
 

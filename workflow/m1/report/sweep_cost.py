@@ -10,7 +10,7 @@ import pandas as pd
 from m1.core.errors import UserError, run
 from m1.core.files import read_json
 from m1.core.progress import say
-from m1.report.files import parser, write_csv
+from m1.report.files import parser, write_csv, write_step_manifest
 
 TOKENS = ("rollout_tokens", "forced_tokens", "answer_tokens", "companion_tokens")
 COUNTS = ("questions", "settings", "predictions", *TOKENS)
@@ -56,11 +56,12 @@ def to_row(sweep: Mapping[str, Any]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the table."""
     manifests = {"nargs": "+", "type": Path, "help": "manifests of m1.infer.sweep, a row each, in this order"}
-    options = parser(__doc__, manifests=manifests, output="CSV").parse_args(argv)
+    options = parser(__doc__, "manifest", manifests=manifests, output="CSV").parse_args(argv)
     table = pd.DataFrame([to_row(read_sweep(path)) for path in options.manifests], columns=COLUMNS)
     write_csv(table, options.output)
     tokens, anew = table["tokens"].sum(), table["anew_tokens"].sum()
     dearer = f"each setting anew would take {anew:,} ({anew / max(tokens, 1):.1f} times)"
+    write_step_manifest(options)
     say("sweep_cost", f"{len(table)} models: {tokens:,} tokens; {dearer}")
 
 

@@ -16,7 +16,17 @@ import pandas as pd
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report.files import FLAGS, add_flags, opened, parser, read_benchmarks, read_columns, read_csv, write_csv
+from m1.core.records import open_parquet
+from m1.report.files import (
+    FLAGS,
+    add_flags,
+    parser,
+    read_benchmarks,
+    read_columns,
+    read_csv,
+    write_csv,
+    write_step_manifest,
+)
 from m1.report.scores import (
     accuracies,
     average,
@@ -212,7 +222,7 @@ def _make_counts(options: argparse.Namespace, shown: Shown) -> Made:
 
 def _sources(path: Path, sources: Mapping[str, str]) -> Iterable[str]:
     """The source of each record of a file: its own, or that of its question (traces)."""
-    with opened(path) as file:
+    with open_parquet(path) as file:
         own = "source" in file.schema_arrow.names
     if own:
         return read_columns(path, ["source"])[0]
@@ -249,6 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         add_flags(
             commands.add_parser(name),
             "shown",
+            "manifest",
             published="the table of that name in resources/paper",
             output="CSV to write, in the paper's layout",
             long="CSV to write, a line for each cell, beside the published one",
@@ -259,6 +270,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     wide, long, done = make(options, Shown.load(options.shown))
     write_csv(wide, options.output, missing=MISSING if make is _make_accuracies else "")
     write_csv(long, options.long)
+    write_step_manifest(options)
     say(options.table, f"{done}: {options.output}")
 
 

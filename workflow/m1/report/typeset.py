@@ -14,7 +14,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from m1.core.errors import UserError, run
+from m1.core.errors import run
 from m1.core.files import write_text
 from m1.core.progress import say
 from m1.report.files import parser, read_csv
@@ -203,10 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shown = Shown.load(options.shown)
     bold = [row.label for row in shown.accuracy_tables.get(options.number, ()) if row.bold]
     benchmarks = read_csv(options.benchmarks, ["column", "kind"])
-    try:
-        table = pd.read_csv(options.table, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{options.table}: not readable as CSV: {error}. Delete it to have it made again.") from error
+    table = read_csv(options.table, text=True)
     kinds = dict(zip(benchmarks["column"], benchmarks["kind"]))
     made = layout(options.number, table, kinds, bold, shown.note)
     write_text(options.latex, latex(made))

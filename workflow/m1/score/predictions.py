@@ -110,8 +110,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.time()
     protocol = ScoreSettings.from_json(arguments.settings).protocol
     questions = read_questions(arguments.questions)
+    predictions = records.read(arguments.predictions, Prediction)
     try:
-        scores = score(records.read(arguments.predictions, Prediction), questions, protocol)
+        scores = score(predictions, questions, protocol)
     except UserError as error:
         raise UserError(f"{arguments.predictions}: {error}") from None
     records.write(arguments.output, scores, Score)

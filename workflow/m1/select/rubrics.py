@@ -1,13 +1,14 @@
 """What the labeller is asked: the task in the system turn; then the question and the rubrics, the 76 MeSH qualifiers
 with title, code and scope note (3.1 "Diversity sampling", Table 4)."""
 
-import csv
 import re
+from collections import Counter
 from pathlib import Path
 
 from m1.core.errors import UserError
 from m1.core.prompts import question_text
 from m1.core.records import Question
+from m1.core.tables import csv_rows
 
 QUESTION, RUBRICS = "## Question", "## Classification rubrics"  # headings of the user turn, as in the released code
 Qualifiers = dict[str, tuple[str, str]]  # code to name and scope note
@@ -16,7 +17,7 @@ Qualifiers = dict[str, tuple[str, str]]  # code to name and scope note
 def read_qualifiers(path: str | Path) -> Qualifiers:
     """The qualifiers of a CSV with the columns code, name and scope_note, in its order; a :class:`UserError` for no
     such file, other columns, or a code that is not two digits or comes twice."""
-    rows = _read_table(path, ",")
+    rows = _read_table(path)
     if not rows or set(rows[0]) != {"code", "name", "scope_note"}:
         raise UserError(f"{path}: the columns code, name, scope_note and at least one row are needed")
     qualifiers: Qualifiers = {}
@@ -29,22 +30,26 @@ def read_qualifiers(path: str | Path) -> Qualifiers:
 
 
 def with_notes(qualifiers: Qualifiers, path: str | Path) -> Qualifiers:
-    """The qualifiers with the scope notes of a user's file, for example NLM's own: CSV, or TSV by its suffix.
+    """The qualifiers with the scope notes of a user's file, for example NLM's own, CSV or TSV.
 
     Of its columns, ``Name`` and ``Scope Notes`` are read (in any letter case, with a blank or an underscore, with or
     without the last s).
 
     Raises:
-        UserError: no such file, no such columns, or a qualifier without a note; names the file and the qualifier.
+        UserError: no such file, no such columns, a row of another width, or a qualifier without a note or with two;
+            names the file and the qualifier.
     """
-    rows = _read_table(path, "\t" if Path(path).suffix == ".tsv" else ",")
-    columns = {(name or "").strip().lower().replace(" ", "_").rstrip("s"): name for name in (rows or [{}])[0]}
+    rows = _read_table(path)
+    columns = {name.lower().replace(" ", "_").rstrip("s"): name for name in (rows or [{}])[0]}
     if not {"name", "scope_note"} <= columns.keys():
         raise UserError(
             f"{path}: the columns Name and Scope Notes and at least one row are needed; there are "
-            f"{', '.join(map(str, columns.values())) or 'none'}. Give labeller.notes a .csv or a .tsv with them."
+            f"{', '.join(columns.values()) or 'none'}. Give labeller.notes a .csv or a .tsv with them."
         )
-    cells = [(row[columns["name"]] or "", row[columns["scope_note"]] or "") for row in rows]
+    cells = [(row[columns["name"]], row[columns["scope_note"]]) for row in rows]
+    names = Counter(name.strip().casefold() for name, _ in cells)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(f"{path}: qualifier {twice[0]!r} stands there twice. Take one of both out.")
     notes = {name.strip().casefold(): " ".join(note.split()) for name, note in cells}
     if lacking := [name for name, _ in qualifiers.values() if not notes.get(name.casefold())]:
         raise UserError(
@@ -54,11 +59,10 @@ def with_notes(qualifiers: Qualifiers, path: str | Path) -> Qualifiers:
     return {code: (name, notes[name.casefold()]) for code, (name, _) in qualifiers.items()}
 
 
-def _read_table(path: str | Path, delimiter: str) -> list[dict[str, str]]:
+def _read_table(path: str | Path) -> list[dict[str, str]]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            return list(csv.DictReader(stream, delimiter=delimiter))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        return csv_rows(Path(path), Path(path).read_bytes())
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 

@@ -1,22 +1,22 @@
 """Checkpoints of an unfinished training: outside the declared output, whole or not there, at most one.
 
 Snakemake deletes the output of a job that failed or was killed. So a training keeps its state in a scratch folder and
-goes on from there. A checkpoint counts only with its mark, which is written when all processes have written their part;
-older ones are deleted after that.
+goes on from there. A checkpoint counts only with its mark, which is written when the parts of all processes are on the
+disk, and lists their hashes; older ones are deleted after that. What was damaged since is not gone on from.
 """
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError, tell
-from m1.core.files import digest
+from m1.core.files import digest, read_json, sha256_files, write_json
 from m1.core.locks import Lock
 
 MARK = "complete"
-"""File in a checkpoint that says that it is whole."""
+"""File in a checkpoint that says that it is whole: JSON, the SHA-256 of each of its files."""
 LOCK = "lock"
 """File in the folder of a training that says which process is at work in it."""
 
@@ -56,20 +56,40 @@ def discard(scratch: Path, title: str) -> None:
         lock.release()
 
 
-def latest(folder: Path) -> Path | None:
-    """The last whole checkpoint, if there is one; remains of a kill during saving are deleted."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [path for path in found if (path / MARK).is_file()]
-    for path in found:
-        if path not in whole[-1:]:
-            shutil.rmtree(path, ignore_errors=True)
-    return whole[-1] if whole else None
+def latest(folder: Path, title: str) -> Path | None:
+    """The last checkpoint whose files are those that were written, if there is one; a damaged one is named. Others are
+    deleted."""
+    left = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
+    whole = next((path for path in left if (path / MARK).is_file() and _undamaged(path, title)), None)
+    _delete(path for path in left if path != whole)
+    return whole
 
 
 def write_mark(checkpoint: Path) -> None:
-    """Say that a checkpoint is whole, and delete those before it."""
-    (checkpoint / MARK).touch()
-    latest(checkpoint.parent)
+    """Say that a checkpoint, which is on the disk, is whole, and delete the others."""
+    write_json(checkpoint / MARK, _hashes(checkpoint))
+    _delete(path for path in checkpoint.parent.glob("checkpoint-*") if path != checkpoint)
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MARK]
+    return sha256_files(files, checkpoint)
+
+
+def _undamaged(checkpoint: Path, title: str) -> bool:
+    try:
+        wanted, found = dict(read_json(checkpoint / MARK)), _hashes(checkpoint)
+        other = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+    except (UserError, TypeError, ValueError):
+        other = [MARK]
+    if other:
+        tell(f"[{title}] {checkpoint}: {other[0]} is not what was written, so training does not go on from there")
+    return not other
+
+
+def _delete(checkpoints: Iterable[Path]) -> None:
+    for path in checkpoints:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from m1.core.chat import TurnTokens, assistant_text, chat
+from m1.core import chat
 
 IGNORED = -100
 """Label of a token without loss."""
 
 
-def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: TurnTokens) -> dict[str, list[int]]:
+def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: chat.TurnTokens) -> dict[str, list[int]]:
     """``input_ids`` and ``labels``, of equal length, of one example: labels are ids in the assistant's text and the end
     of its turn, and :data:`IGNORED` before. The prompt is the user's turn, without an instruction."""
-    before = tokenizer.encode(chat(tokenizer, prompt), add_special_tokens=False)
-    after = tokenizer.encode(assistant_text(thinking, answer, marks), add_special_tokens=False)
+    before = chat.encode(tokenizer, chat.chat(tokenizer, prompt))
+    after = chat.encode(tokenizer, chat.assistant_text(tokenizer, thinking, answer, marks))
     return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}

@@ -25,6 +25,7 @@ from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from m1.core.errors import UserError, first_line
+from m1.core.files import sync
 from m1.core.places import locate
 from m1.core.progress import Progress, say
 from m1.train import checkpoints
@@ -121,10 +122,12 @@ class CheckpointCallback(TrainerCallback):
                 control.should_training_stop, self.stopped_at = True, state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """When every process has written its part, the checkpoint counts."""
+        """When every process has written its part, and brought it to the disk, the checkpoint counts."""
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        sync(checkpoint)
         PartialState().wait_for_everyone()
         if PartialState().is_main_process:
-            checkpoints.write_mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            checkpoints.write_mark(checkpoint)
         PartialState().wait_for_everyone()
         self.saved_at = time.monotonic()
 
@@ -272,7 +275,7 @@ def train(
     lengths = [len(example["input_ids"]) for example in examples]
     sampler = BatchSampler(lengths, settings.batch_size, settings.seed, settings.group_by_length)
     steps = len(sampler) // settings.batch_size * settings.epochs
-    resume = checkpoints.latest(scratch)
+    resume = first_process_value(lambda: str(checkpoints.latest(scratch, title) or ""))
     config = training_arguments(settings, runtime, steps, scratch, title)
     checkpointing = CheckpointCallback(runtime.save_minutes, runtime.save_steps)
     with ExitStack() as stack:
@@ -290,8 +293,8 @@ def train(
         trainer.sampler = sampler
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        info = run_info(trainer, config, int(resume.name.rpartition("-")[2]) if resume else 0)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        info = run_info(trainer, config, int(resume.rpartition("-")[2]) if resume else 0)
+        trainer.train(resume_from_checkpoint=resume or None)
     if checkpointing.stopped_at is not None:
         stopped = f"asked to stop after step {checkpointing.stopped_at:,} of {steps:,}; kept in {scratch}"
         raise UserError(f"{title}: {stopped}. Run again to go on from there.")

@@ -22,8 +22,8 @@ from m1.report.settings import LARGEST
 from m1.wiring.run import THINKING
 from m1.wiring.schema import config_schema
 
+# Keys whose named parts an overlay takes out with null.
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
-"""Keys whose named parts an overlay takes out with null."""
 
 
 def all_recipes() -> list[str]:
@@ -38,15 +38,9 @@ def default_files() -> list[Path]:
 
 
 def load(overlays: Sequence[Path] = (), last: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The checked configuration, for programs that run without Snakemake.
-
-    Args:
-        overlays: files laid over the default, as with ``--configfile``.
-        last: what is laid over them, as with ``--config``.
-
-    Raises:
-        UserError: what :func:`read` and :func:`prepare` refuse.
-    """
+    """The checked configuration, for programs that run without Snakemake: ``overlays`` are laid over the default, as
+    with ``--configfile``, and ``last`` over them, as with ``--config``. Refuses what :func:`read` and :func:`prepare`
+    refuse."""
     return prepare(functools.reduce(merge, [*map(read, (*default_files(), *overlays)), dict(last or {})]))
 
 
@@ -68,21 +62,64 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, name: str) -> Any:
-    """What is in a YAML file.
-
-    Args:
-        name: what messages call it.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        UserError: it cannot be read, or is not YAML.
-    """
+    """What is in a YAML file; a :class:`UserError` that calls it by ``name`` where it is there, but cannot be read, is
+    not YAML, or has a key that stands twice or is no text."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        check_keys(node, name)
+        return loader.construct_document(node) if node else None
     except FileNotFoundError:
         raise
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8; the 32nd of a month
         raise UserError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{name}: not readable as YAML: nested too deeply") from None
+
+
+def check_keys(top: yaml.Node | None, name: str) -> None:
+    """Raise a :class:`UserError` where a key stands twice in one place of a YAML file (the first is lost without a
+    word), or is no text, such as the number 2024; it has the lines."""
+    waiting, seen = [top], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            waiting.append(value)
+            line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+                raise UserError(f"{name}: line {line}: key {shown}: {not_a_name(shown)}")
+            if key.value in lines:
+                both = f"in lines {lines[key.value]} and {line}" if lines[key.value] != line else f"in line {line}"
+                raise UserError(f"{name}: key '{key.value}' stands twice, {both}; put both into one")
+            lines[key.value] = line
+
+
+def not_a_name(key: Any) -> str:
+    """What is wrong with a key that is no text."""
+    return f"the name must be a text; write it in quotes: '{key}'"
+
+
+def require_texts(part: Any, where: str = "") -> None:
+    """Every key must be a text, also where Snakemake has read the file, or the command line.
+
+    Raises:
+        UserError: names the first key that is none, and those above it.
+    """
+    for key, value in part.items() if isinstance(part, dict) else ():
+        if not isinstance(key, str):
+            raise UserError(f"configuration: {where}{key}: {not_a_name(key)}")
+        require_texts(value, f"{where}{key}.")
 
 
 def nearest_file(path: Path) -> str:
@@ -102,10 +139,7 @@ def merge(value: Any, changes: Any) -> Any:
 
 
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
-    """Check a configuration and complete it with defaults and with the recipes of its models.
-
-    Args:
-        config: as Snakemake has merged it from files and command line.
+    """Check a configuration, as Snakemake has merged it, and complete it with defaults and the recipes of its models.
 
     Returns:
         The settings with ``models`` complete (what tables and figures show, then further ones), with ``recipes`` added
@@ -115,6 +149,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: names the key, what was found, and what would be right.
     """
+    require_texts(config)
     config = in_default_order(drop_nulls(config))
     check(config, config_schema(), "configuration")
     config = with_defaults(config, config_schema())
@@ -147,11 +182,8 @@ def needed_recipes(config: dict[str, Any]) -> dict[str, str]:
 
 
 def recipe(name: str, where: str) -> dict[str, Any]:
-    """The recipe of a model that the key ``where`` names, checked and with defaults.
-
-    Raises:
-        UserError: there is none, it is not YAML, or it has a fault.
-    """
+    """The recipe of a model that the key ``where`` names, checked and with defaults; a :class:`UserError` where there
+    is none, it is not YAML, or it has a fault."""
     file = f"config/models/{name}.yaml"
     try:
         found = read_yaml(locate(file), file)
@@ -163,11 +195,8 @@ def recipe(name: str, where: str) -> dict[str, Any]:
 
 
 def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe with its thinking complete and a base by name; weights that it brings go into ``bases`` under its own.
-
-    Raises:
-        UserError: that name is taken in ``bases``.
-    """
+    """A recipe with its thinking complete and a base by name; weights that it brings go into ``bases`` under its own,
+    which must not be taken."""
     if isinstance(recipe["base"], dict):
         if name in config["bases"]:
             both = f"weights are given here and in bases.{name}"
@@ -186,12 +215,9 @@ def published_models(config: dict[str, Any]) -> list[str]:
     with open(source_file("resources/paper/table1.csv"), newline="", encoding="utf-8") as stream:
         rows = [row["model"] for row in csv.DictReader(stream)]
     recipes = {name: recipe(name, "report.table1.models") for name in all_recipes()}
-    of_rows = {
-        name: rows.index(one["published"])
-        for name, one in recipes.items()
-        if one["published"] in rows and (isinstance(one["base"], dict) or one["base"] in config["bases"])
-    }
-    return sorted(of_rows, key=lambda name: of_rows[name])
+    here = [name for name, one in recipes.items() if isinstance(one["base"], dict) or one["base"] in config["bases"]]
+    shown = [name for name in here if recipes[name]["published"] in rows]
+    return sorted(shown, key=lambda name: rows.index(recipes[name]["published"]))
 
 
 def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
@@ -212,11 +238,8 @@ def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else.
-
-    Raises:
-        UserError: a variable is not set; or one is in ``pathvars``, which Snakemake has read by then.
-    """
+    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else. Refuses ``pathvars`` that
+    have any, which Snakemake has read by then."""
     results = config["pathvars"]["results"]
     for name, path in config["pathvars"].items():
         if (full := expand_path(path, f"pathvars.{name}")) != path:
@@ -232,11 +255,7 @@ def expand_paths(config: dict[str, Any]) -> None:
 
 
 def expand_path(path: str, where: str) -> str:
-    """A path with ``~`` and ``$VARIABLES`` written out.
-
-    Raises:
-        UserError: names the key, and the variable that is not set or the user that there is not.
-    """
+    """A path with ``~`` and ``$VARIABLES`` written out. Refuses an unset variable and an unknown user."""
     for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
         if not os.environ.get(name):
             unset = f"the environment variable {name} is not set"
@@ -298,11 +317,8 @@ def identify_server(provider: dict[str, Any], results: str) -> None:
 
 
 def check(value: Any, schema: dict[str, Any], where: str) -> None:
-    """Check a value against a part of the configuration's schema; ``where`` says what the value is.
-
-    Raises:
-        UserError: the fault that is nearest to the top.
-    """
+    """Check a value, which ``where`` names, against a part of the configuration's schema; a :class:`UserError` has the
+    fault that is nearest to the top."""
     faults = Draft202012Validator({**schema, "$defs": config_schema()["$defs"]}).iter_errors(value)
     first = min(faults, key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path)), default=None)
     if first:
@@ -355,20 +371,14 @@ def all_weights(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def check_names(config: dict[str, Any]) -> None:
-    """Every name must refer to something.
-
-    Raises:
-        UserError: names the key, the name found, and the nearest one that is there.
-    """
+    """Every name must refer to something; a :class:`UserError` has the key, what was found, and the nearest name."""
     check_weights(config)
     check_sources(config)
     check_published(config)
     check_screen(config)
     check_sets(config)
     check_recipes(config)
-    for table in ("table1", "table2"):
-        if table in config["report"]:
-            check_table(config, table)
+    check_tables(config)
     check_figures(config)
 
 
@@ -393,9 +403,8 @@ def check_screen(config: dict[str, Any]) -> None:
         if name in screen["models"] or name == "hard":
             raise UserError(f"screen.providers.{name}: the name is taken; give it another one")
     if not (screen["models"] or screen["providers"]):
-        raise UserError(
-            "screen.models: there is none, and none in screen.providers; at least one model must screen (3.1)"
-        )
+        none = "there is none, and none in screen.providers"
+        raise UserError(f"screen.models: {none}; at least one model must screen (3.1)")
 
 
 def check_sets(config: dict[str, Any]) -> None:
@@ -427,11 +436,11 @@ def check_recipes(config: dict[str, Any]) -> None:
                 raise UserError(f"{file}: sft.batch_size: {fault}; choose a number of GPUs that divides it")
 
 
-def check_table(config: dict[str, Any], table: str) -> None:
-    """Every model of a table must have its budget and, in Table 2, a place there."""
-    budget = config["report"][table]["budget"]
-    for name in config["report"][table]["models"]:
-        recipe = config["recipes"][name]
+def check_tables(config: dict[str, Any]) -> None:
+    """Every model of Tables 1 and 2 must have the table's budget and, in Table 2, a place there."""
+    tables = {table: config["report"][table] for table in ("table1", "table2") if table in config["report"]}
+    for table, name in ((table, name) for table, shown in tables.items() for name in shown["models"]):
+        recipe, budget = config["recipes"][name], tables[table]["budget"]
         found, thinks = recipe["thinking"]["budgets"], recipe["prompt"] in THINKING
         if thinks and budget != "best" and budget not in found:
             raise UserError(f"report.{table}.budget: {budget} is not among the budgets of {name}: {found}")

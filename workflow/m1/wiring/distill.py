@@ -13,11 +13,9 @@ class DistillRules:
         self.server_files = run.server_files(run.config["teacher"])
 
     def teacher(self, wildcards: Wildcards) -> str:
-        """What decides the teacher's answers."""
         return provider_json(self.run.config["teacher"])
 
     def questions(self, wildcards: Wildcards) -> str:
-        """The questions of a set."""
         return self.run.asked(wildcards.set)
 
     def like(self, wildcards: Wildcards) -> list[str]:

@@ -14,11 +14,9 @@ class InferRules:
         self.jobs = Jobs(run, "infer", self.shape)
 
     def model(self, wildcards: Wildcards) -> str:
-        """The folder of the model that a recipe evaluates."""
         return self.run.weights(wildcards.model)
 
     def shards(self, wildcards: Wildcards) -> list[str]:
-        """Manifests of the shards of a model's answers."""
         folder = f"<results>/infer/{wildcards.model}"
         wanted = self.run.recipes[wildcards.model]["serve"]["shards"]
         return shard_manifests(self.run, wanted, f"{folder}/shards", f"{folder}/predictions.parquet")
@@ -29,7 +27,6 @@ class InferRules:
         return 1, 0 if gathers else self.run.answering_gpus(wildcards.model)
 
     def serve(self, wildcards: Wildcards) -> str:
-        """What of the recipe's ``serve`` decides answers."""
         return serve_json(self.run.recipes[wildcards.model]["serve"])
 
     def runtime(self, wildcards: Wildcards) -> str:

@@ -20,9 +20,13 @@ class Jobs:
     def __init__(self, run: Run, stage: str, shape: Callable[[Wildcards], tuple[int, int]]) -> None:
         self.run, self.stage, self.shape = run, stage, shape
 
+    def _resources(self, wildcards: Wildcards) -> dict[str, int]:
+        name = wildcards.model if hasattr(wildcards, "model") else wildcards.base
+        return self.run.resources(self.stage, str(name))
+
     def threads(self, wildcards: Wildcards) -> int:
         """Cores."""
-        return self.run.resources(self.stage, _model(wildcards))["threads"]
+        return self._resources(wildcards)["threads"]
 
     def allocation(self) -> dict[str, Callable[..., Value]]:
         """Resources by name; one that is None is not asked for. Memory and time grow with each attempt.
@@ -37,10 +41,7 @@ class Jobs:
             return lambda wildcards: value(*self.shape(wildcards))
 
         def growing(name: str, most: float = math.inf) -> Callable[..., int]:
-            def value(wildcards: Wildcards, attempt: int) -> int:
-                return int(min(self.run.resources(self.stage, _model(wildcards))[name] * attempt, most))
-
-            return value
+            return lambda wildcards, attempt: int(min(self._resources(wildcards)[name] * attempt, most))
 
         return {
             "mem_mb": growing("mem_mb"),
@@ -62,17 +63,13 @@ def gres(kind: str, gpus: int) -> str:
 
 
 def shard_manifests(run: Run, wanted: int, folder: str, artifact: str) -> list[str]:
-    """Manifests of the shards that fill the store for an artifact; none where one job does all.
+    """Manifests in a folder, of the shards that fill the store for an artifact; none where one job does all.
 
     The number of shards only affects scheduling, and changing it must rerun nothing. Yet Snakemake reruns a step when
     the set of its input files changes, and after a screen all trainings. So an artifact that is there keeps the shards
     it was made with; another number holds for what is made anew. A job on another host goes by what is there, as its
-    own output has been removed before it starts.
-
-    Args:
-        wanted: number of shards in the configuration.
-        folder: where their manifests are.
-        artifact: what the step after them makes.
+    own output has been removed before it starts. ``wanted`` is the configuration's number, ``artifact`` what the step
+    after the shards makes.
     """
     here = run.path(folder)
     found = sorted(int(file.stem.partition("-of-")[2]) for file in here.glob("1-of-*.json"))
@@ -108,8 +105,3 @@ def identities(*folders: Callable[[Wildcards], str | list[str]]) -> Callable[[Wi
         return [f"{one}.sha256" for part in found for one in ([part] if isinstance(part, str) else part)]
 
     return files
-
-
-def _model(wildcards: Wildcards) -> str:
-    """The model, or screening model, of a job."""
-    return str(wildcards.model if hasattr(wildcards, "model") else wildcards.base)

@@ -15,7 +15,7 @@ from m1.wiring.run import Run
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
 MERGED = "pools/merged.parquet"
-TABLE3 = {
+TABLE3 = {  # subset to its row, as in the paper
     "m23k": "+Decontamination & deduplication (m23K)",
     "random_23k": "Random 23K",
     "random_1k": "Random 1K",
@@ -23,7 +23,6 @@ TABLE3 = {
     "hard_domain_1k": "Hard Domain Balanced 1K",
     "m1k": "Hard Domain Dataset Balanced 1K (m1K)",
 }
-"""Subset to its row in Table 3, as in the paper."""
 
 
 class ReportRules:
@@ -32,13 +31,9 @@ class ReportRules:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.report: dict[str, Any] = run.config["report"]
-        self.figures: list[str] = self.report["figures"]
-        """Models of Figures 1, 3, 4, 5 and 8."""
-        accuracy_models = [model for table in ("table1", "table2") for model in self.table_models(table)]
-        self.compared = list(dict.fromkeys(accuracy_models))
-        """Models of Tables 1 and 2."""
-        self.models = list(dict.fromkeys([*accuracy_models, *self.figures]))
-        """Models that a table or figure shows."""
+        self.figures: list[str] = self.report["figures"]  # models of Figures 1, 3, 4, 5 and 8
+        self.compared = list(dict.fromkeys([*self.table_models("table1"), *self.table_models("table2")]))
+        self.models = list(dict.fromkeys([*self.compared, *self.figures]))  # that a table or figure shows
 
     # What is made
 
@@ -89,7 +84,6 @@ class ReportRules:
         return _in_results(subset.file for subset in self.table4()) + _in_results(filter(None, [self.domains()]))
 
     def subsets(self) -> list[str]:
-        """The training subsets of Figure 8a."""
         return _in_results(subset.file for subset in self.figure8a())
 
     def base(self) -> str:
@@ -220,11 +214,7 @@ def _in_results(files: Iterable[str]) -> list[str]:
 
 def fresh_plan_arguments(overlays: list[Path], settings: dict[str, Any]) -> str:
     """Arguments of a Snakemake that plans this run from nothing: it looks at no file that other steps make meanwhile.
-
-    Args:
-        overlays: files of configuration after the default ones.
-        settings: what was given by ``--config``, or by a profile.
-    """
+    ``overlays`` are files of configuration after the default ones; ``settings`` came by ``--config`` or a profile."""
     given = {**settings, "pathvars": {"results": "nowhere/results", "logs": "nowhere/logs"}}
     values = {key: "" if value is None else json.dumps(value) for key, value in given.items()}
     files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []

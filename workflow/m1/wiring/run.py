@@ -7,17 +7,10 @@ from typing import Any
 
 from m1.core.places import source_file
 
-RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}
-"""Default resources of a model's jobs: cores, MB, minutes."""
-
-PAPER_POOLS = {"medqa_train", "pubmedqa_labeled", "headqa_train", "medmcqa_train"}
-"""The entries of the paper's pools in ``config/data.yaml``."""
-
-Wildcards = Any
-"""Snakemake's wildcards: attributes by name, and a mapping."""
-
-THINKING = ("thinking", "thinking_bare")
-"""Values of a recipe's ``prompt`` for models that think."""
+RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}  # of a model's jobs by default: cores, MB, minutes
+PAPER_POOLS = {"medqa_train", "pubmedqa_labeled", "headqa_train", "medmcqa_train"}  # the paper's, in config/data.yaml
+Wildcards = Any  # Snakemake's: attributes by name, and a mapping
+THINKING = ("thinking", "thinking_bare")  # values of a recipe's `prompt` for models that think
 
 
 def any_name(names: Iterable[str]) -> str:
@@ -38,15 +31,13 @@ class Run:
         remote: this is not the Snakemake that plans but one that runs a job for it, on another host perhaps.
     """
 
-    evaluation = "<results>/evaluation.parquet"
-    """Every question of the published evaluation file, in its order."""
+    evaluation = "<results>/evaluation.parquet"  # every question of the published evaluation file, in its order
 
     def __init__(self, config: dict[str, Any], remote: bool = False) -> None:
         self.config, self.remote = config, remote
         self.recipes: dict[str, Any] = config["recipes"]
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
-        self.published: dict[str, Any] = config["published"]
-        """What is taken as published, in place of computing it."""
+        self.published: dict[str, Any] = config["published"]  # what is taken over, in place of computing it
         self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] in THINKING]
         self.swept = [name for name in self.thinking if name not in self.published["results"]]
         """Of them, those that are swept over the budgets here."""
@@ -62,14 +53,12 @@ class Run:
         answering = {*self.evaluated_here} - ({*self.own_weights} - {*self.trained_here})
         self.bases = list(dict.fromkeys(recipe["base"] for name, recipe in self.recipes.items() if name in answering))
         """Bases that are trained here, or answer themselves."""
-        self.providers: dict[str, Any] = config["screen"]["providers"]
-        """Screening models behind a URL."""
+        self.providers: dict[str, Any] = config["screen"]["providers"]  # screening models behind a URL
         self.borrowing = [name for name, recipe in self.recipes.items() if recipe["tokenizer"]]
         """Models without a chat template of their own."""
         self.sampled = [name for name in config["subsets"] if name not in self.published["subsets"]]
         """Subsets that are drawn here."""
-        self.beside = list(config["report"]["figure8a"]["beside"].values())
-        """Entries of ``data`` that Figure 8a shows beside the subsets."""
+        self.beside = list(config["report"]["figure8a"]["beside"].values())  # entries of `data` beside the subsets
         self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
         """Sets of questions that the teacher thinks about."""
         self.screens = "hard" in self.traced
@@ -77,26 +66,14 @@ class Run:
         """Screening models with weights, where this run screens."""
         self.random_sets = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
+        self.pools = [f"<results>/pools/{name}.parquet" for name in config["pools"]]
+        self.benchmarks = [f"<results>/benchmarks/{name}.parquet" for name in config["benchmarks"]]
+        self.collection = self.pools if config["draws"] == "released" else ["<results>/pools/merged.parquet"]
+        """What random sets are drawn from: all pools one after the other (``released``), or what is left of them."""
+        self.evaluated = [self.evaluation] if self.published["evaluation"] else self.benchmarks
+        """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
 
     # Files
-
-    @property
-    def pools(self) -> list[str]:
-        return [f"<results>/pools/{name}.parquet" for name in self.config["pools"]]
-
-    @property
-    def benchmarks(self) -> list[str]:
-        return [f"<results>/benchmarks/{name}.parquet" for name in self.config["benchmarks"]]
-
-    @property
-    def collection(self) -> list[str]:
-        """What random sets are drawn from: all pools one after the other (``released``), or what is left of them."""
-        return self.pools if self.config["draws"] == "released" else ["<results>/pools/merged.parquet"]
-
-    @property
-    def evaluated(self) -> list[str]:
-        """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
-        return [self.evaluation] if self.published["evaluation"] else self.benchmarks
 
     def asked(self, name: str) -> str:
         """The questions of a set for the teacher: what no screening model solved, or a random draw."""

@@ -25,11 +25,8 @@ def config_schema() -> dict[str, Any]:
 
 
 def deciding(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
-    """What decides results in a part of the configuration.
-
-    Args:
-        definition: the part's name in ``$defs`` of the schema, such as ``provider``; below it, as in ``serve.options``.
-    """
+    """What decides results in a part of the configuration; ``definition`` is its name in ``$defs`` of the schema, such
+    as ``provider``, or below, as in ``serve.options``."""
     runtime = runtime_keys(definition)
     return {key: value for key, value in part.items() if key not in runtime}
 
@@ -47,13 +44,8 @@ def runtime_keys(definition: str) -> frozenset[str]:
     nodes = [config_schema()["$defs"][name]]
     for key in path:
         nodes = [properties[key] for node in nodes for properties in _properties(node) if key in properties]
-    return frozenset(
-        key
-        for node in nodes
-        for properties in _properties(node)
-        for key, part in properties.items()
-        if part.get("decides") is False
-    )
+    parts = [one for node in nodes for properties in _properties(node) for one in properties.items()]
+    return frozenset(key for key, part in parts if part.get("decides") is False)
 
 
 def _properties(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

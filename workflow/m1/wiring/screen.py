@@ -14,7 +14,6 @@ class ScreenRules:
         self.jobs = Jobs(run, "screen", self.shape)
 
     def shards(self, wildcards: Wildcards) -> list[str]:
-        """Manifests of the shards of a model's attempts."""
         folder, artifact = f"<results>/screen/shards/{wildcards.base}", f"<results>/screen/{wildcards.base}.parquet"
         return shard_manifests(self.run, self.screen["shards"], folder, artifact)
 
@@ -24,7 +23,6 @@ class ScreenRules:
         return 1, 0 if gathers else self.run.screening_gpus(wildcards.base)
 
     def serve(self, wildcards: Wildcards) -> str:
-        """What of ``screen.serve`` decides answers."""
         return serve_json(self.screen["serve"])
 
     def runtime(self, wildcards: Wildcards) -> str:
@@ -38,15 +36,12 @@ class ScreenRules:
         return AskSettings.from_parts(self.screen).to_json()
 
     def provider(self, wildcards: Wildcards) -> str:
-        """What decides the answers of a screening model behind a URL."""
         return provider_json(self.run.providers[wildcards.provider])
 
     def server_files(self, wildcards: Wildcards) -> list[str]:
-        """Files that its server reads."""
         return self.run.server_files(self.run.providers[wildcards.provider])
 
     def answers(self, wildcards: Wildcards) -> list[str]:
-        """The answers of every screening model."""
         return [f"<results>/screen/{name}.parquet" for name in [*self.screen["models"], *self.run.providers]]
 
     def hard(self, wildcards: Wildcards) -> str:

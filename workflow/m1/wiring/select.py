@@ -17,7 +17,6 @@ class SelectRules:
         self.notes = [notes] if (notes := run.config["labeller"]["notes"]) else []
 
     def labeller(self, wildcards: Wildcards) -> str:
-        """What decides the labeller's answers."""
         return provider_json(self.run.config["labeller"])
 
     def traces(self, wildcards: Wildcards) -> str:

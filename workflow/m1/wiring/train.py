@@ -31,11 +31,9 @@ class TrainRules:
         return self.run.published["checkpoints"][wildcards.model]
 
     def base(self, wildcards: Wildcards) -> str:
-        """The base that a recipe starts from."""
         return f"<results>/bases/{self.run.recipes[wildcards.model]['base']}"
 
     def subset(self, wildcards: Wildcards) -> str:
-        """The subset that a recipe trains on."""
         return f"<results>/select/{self.run.recipes[wildcards.model]['sft']['subset']}.parquet"
 
     def sft(self, wildcards: Wildcards) -> str:

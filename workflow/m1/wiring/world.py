@@ -14,7 +14,6 @@ class WorldRules:
         return BuildSettings.from_parts(self.config).to_json()
 
     def vocabulary(self, wildcards: Wildcards) -> int:
-        """Tokens of the tokenizer."""
         return self.config["vocabulary"]
 
     def pretrain(self, wildcards: Wildcards) -> str:
