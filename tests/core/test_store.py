@@ -648,6 +648,23 @@ def test_an_export_has_no_numbers_and_counts_as_a_segment(tmp_path: Path, capsys
     assert "lost" not in capsys.readouterr().err
 
 
+def test_a_copied_segment_without_its_list_is_clean_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segment = put(tmp_path / "one", *range(3))
+    (tmp_path / "two").mkdir()
+    shutil.copy(segment, tmp_path / "two")
+    command(["store", "verify", str(tmp_path / "two")])
+    said = capsys.readouterr()
+    assert f"two/{segment.name}: not listed (.{segment.name}.count is missing)" in said.out
+    put(tmp_path / "two", 4)  # its list names the other segment from now on
+    command(["store", "verify", str(tmp_path / "two")])
+    assert "not listed" not in capsys.readouterr().out
+    drop_lines(tmp_path / "two" / segment.name, 2)
+    with pytest.raises(UserError, match=r"^1 record lost\."):
+        command(["store", "verify", str(tmp_path / "two")])
+
+
 def test_a_record_that_moved_to_the_place_of_a_forgotten_one_stays(tmp_path: Path) -> None:
     segment = put(tmp_path, *range(5))
     with Store(tmp_path) as store:

@@ -231,7 +231,8 @@ def _segment_faults(path: Path, listed: int | None, store: Store, counts: Counte
         if crashed or (listed is not None and listed <= tally.records + tally.damaged):
             unsound.pop()
             if last.content.strip(b"\0"):
-                yield f"{_place(path, last)}: unfinished, as its process was stopped; nothing that was kept is lost", 0
+                state = "unfinished: in the writing, or its process was stopped; nothing that was kept is lost"
+                yield f"{_place(path, last)}: {state}", 0
     yield from stretch(max(behind - tally.records, len(unsound)), f"at its end, of {behind:,}")
     if numbered and listed is None:
         yield f"{path}: not listed (.{path.name}.count is missing): what is cut off its end would not be noticed", 0

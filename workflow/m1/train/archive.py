@@ -13,7 +13,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -71,8 +71,9 @@ def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
     host = quote(socket.gethostname(), safe="")
     for path in [*kept.parent.glob(f".{kept.name}.*"), *kept.parent.glob(f"..{kept.name}.*")]:
         ours = alone and path.name.lstrip(".").startswith(f"{kept.name}.{host}-")
-        if path != lock_of(kept).path and (ours or time.time() - path.stat().st_mtime > LEFT_SECONDS):
-            _delete(path)
+        with suppress(FileNotFoundError):  # another process may delete it, too
+            if path != lock_of(kept).path and (ours or time.time() - path.stat().st_mtime > LEFT_SECONDS):
+                _delete(path)
     mine = kept.with_name(f".{kept.name}.{host}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with replacing_model(mine) as folder:
