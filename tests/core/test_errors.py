@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from m1.core.errors import first_line
+from m1.core.errors import first_line, printable
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 
@@ -64,6 +64,22 @@ def test_a_defect_keeps_its_traceback() -> None:
     done = run("raise ZeroDivisionError")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+HOSTILE = "a\x1b]0;owned\x07b\x9b31mc\rd\u202ee\ud800f\x7f"
+SHOWN = "a\\x1b]0;owned\\x07b\\x9b31mc\\rd\\u202ee\\ud800f\\x7f"
+
+
+def test_no_text_controls_the_terminal_or_the_log() -> None:
+    assert printable(HOSTILE + "\n\tgö\u00a0\u3000") == SHOWN + "\n\tgö\u00a0\u3000"
+    for body in (f"raise UserError({HOSTILE!a})", f"from m1.core.progress import say; say('t', {HOSTILE!a})"):
+        done = run(body)
+        assert SHOWN in done.stdout
+        assert SHOWN in done.stderr
+    defect = run(f"raise ZeroDivisionError({HOSTILE!a})")
+    assert defect.returncode == 1
+    assert SHOWN in defect.stderr
+    assert "\x1b" not in defect.stderr
 
 
 @pytest.mark.parametrize(

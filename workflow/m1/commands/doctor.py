@@ -298,13 +298,18 @@ def endpoint() -> str:
 
 def check_keys(run: Run) -> Iterator[Finding]:
     """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
-    asked = {name: provider["api_key_env"] for name, provider in run.called_providers().items()}
-    asked |= {name: serve["options"].get("api_key_env") for name, serve in serve_settings(run).items()}
+    from m1.core.keys import OPEN, is_open
+
+    callers = run.called_providers() | {name: serve["options"] for name, serve in serve_settings(run).items()}
+    asked = {name: caller.get("api_key_env") for name, caller in callers.items()}
     for variable in dict.fromkeys(filter(None, asked.values())):
         names = [name for name, its_own in asked.items() if its_own == variable]
         there = bool(os.environ.get(variable))
         need = "" if there else f"for {join_names(names)}; run: export {variable}=…"
         yield Finding("key", f"{variable} is {'set' if there else 'not set'}", need)
+    for name, caller in callers.items():
+        if asked[name] and is_open(url := caller.get("base_url")):
+            yield Finding("key", url, f"of {name}; {OPEN}")
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -25,9 +25,9 @@ from pathlib import Path
 import psutil
 from snakemake import cli
 from snakemake.api import resolve_snakefile
-from snakemake.exceptions import print_exception
+from snakemake.exceptions import CliException, print_exception
 
-from m1.core.errors import UserError
+from m1.core.errors import UserError, first_line
 from m1.core.places import SOURCE
 from m1.core.progress import say
 from m1.wiring import config
@@ -225,8 +225,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, files = Path.cwd(), [str(file) for file in options.configfile or []]
     if options.directory:
         folder, files = Path(options.directory).resolve(), [os.path.abspath(file) for file in files]
-    with chdir(folder):  # what is wrong is said before Snakemake says it in its own way
-        whole = config.load([Path(file) for file in files])
+    try:
+        last = cli.parse_config(options.config)
+    except (ValueError, CliException) as error:
+        raise UserError(f"--config: {first_line(error)}") from None
+    with chdir(folder):  # what is wrong is said before Snakemake says it in its own way, and writes it down
+        whole = config.load([Path(file) for file in files], last)
     query = any(getattr(options, name) for name in QUERIES)
     anyway = any(getattr(options, name) for name in ANYWAY)
     if problem := "" if anyway else records_remedy(folder, whole["pathvars"]["results"]):

@@ -1,9 +1,21 @@
 """One clear message instead of a traceback, wherever the user can do something about it."""
 
 import os
+import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+
+KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*?(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}[\w-]*"
+    r"|hf_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|AIza[\w-]{30,}|AKIA[A-Z0-9]{16}"
+    r"|[Bb]earer\s+[\w.~+/-]{16,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
+)
+"""What has the form of a provider's key, wherever it stands."""
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move a terminal's cursor, colour or reorder what it shows, or that are none."""
 
 
 class UserError(Exception):
@@ -15,8 +27,15 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def printable(text: str) -> str:
+    """A text as it may meet a terminal, a log or a table: what controls a terminal becomes its code, as ``\\x1b``, and
+    what has the form of a key becomes ``***``. Line ends and tabs stay."""
+    return KEY.sub("***", _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text))
+
+
 def tell(line: str) -> None:
     """Print a line on the terminal (rules leave it stdout) and in the log (rules send stderr there), if they differ."""
+    line = printable(line)
     print(line, file=sys.stderr, flush=True)
     with suppress(ValueError):  # a stream that is closed
         try:
@@ -28,7 +47,7 @@ def tell(line: str) -> None:
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> None:
-    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1."""
+    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1, a defect its traceback."""
     try:
         main(None)
     except UserError as error:
@@ -36,3 +55,6 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception:
+        print(printable(traceback.format_exc()), file=sys.stderr, end="", flush=True)
+        raise SystemExit(1) from None

@@ -13,10 +13,13 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from yaml.constructor import ConstructorError
+from yaml.error import MarkedYAMLError
 
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
+from m1.core.keys import check_keys
 from m1.core.places import SOURCE, locate, source_file
 from m1.report.settings import LARGEST
 from m1.wiring.run import THINKING
@@ -81,8 +84,20 @@ def read_yaml(path: Path, name: str) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
+    except ConstructorError as error:
+        remedy = "write the value itself; tags (!…) are not read" if "tag" in (error.problem or "") else ""
+        raise UserError(f"{name}: not readable as YAML: {'; '.join(filter(None, (_fault(error), remedy)))}") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{name}: not readable as YAML: {_fault(error)}") from None
+
+
+def _fault(error: Exception) -> str:
+    """What a library says of a file, with the line, and without the text that stands there, which may be a key."""
+    if not isinstance(error, MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.problem_mark or error.context_mark
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return " ".join(filter(None, (error.context, error.problem))) + place
 
 
 def nearest_file(path: Path) -> str:
@@ -301,8 +316,12 @@ def check(value: Any, schema: dict[str, Any], where: str) -> None:
     """Check a value against a part of the configuration's schema; ``where`` says what the value is.
 
     Raises:
-        UserError: the fault that is nearest to the top.
+        UserError: a key of a provider in it, or else the fault that is nearest to the top.
     """
+    try:
+        check_keys(value, "")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     faults = Draft202012Validator({**schema, "$defs": config_schema()["$defs"]}).iter_errors(value)
     first = min(faults, key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path)), default=None)
     if first:
@@ -319,6 +338,8 @@ def explain(fault: ValidationError) -> str:
     if fault.validator == "required":
         missing = next(key for key in fault.validator_value if key not in fault.instance)
         return f"{at or 'top level'}: key '{missing}' is missing"
+    if {"api_key_env", "base_url", "extra"} & set(fault.absolute_path):
+        return f"{at}: {fault.validator} {fault.validator_value} is needed; what was found is not shown"
     return f"{at}: {fault.message}"
 
 
