@@ -247,6 +247,42 @@ def test_what_is_no_plain_yaml_is_one_line_without_the_text(text: str, said: str
     assert "\n" not in str(refusal.value)
 
 
+CLIMBING = {
+    "benchmark": ("benchmarks", {"../../x": {"from": "medqa_test"}}),
+    "absolute": ("benchmarks", {"/tmp/x": {"from": "medqa_test"}}),
+    "pool": ("pools", {"../../x": {"from": "medqa_train"}}),
+    "base": ("bases", {"../../x": {"hub": "a/b"}}),
+    "data": ("data", {"../../x": {"hub": "a/b"}}),
+    "set": ("distill/../../x", {"size": 1, "share": 0.8}),
+    "subset": ("subsets", {"../../x": {"traces": "hard", "rule": "all"}}),
+    "screening model": ("screen/models", {"../../x": {"hub": "a/b"}}),
+    "screening provider": ("screen/providers", {"../../x": {}}),
+    "model of the world": ("world/models", {"../../x": {}}),
+    "recipe": ("models", ["../../x"]),
+    "model of a table": ("report/table1/models", ["../../x"]),
+    "command": ("benchmarks", {"x; touch pwned": {"from": "medqa_test"}}),
+    "line end": ("benchmarks", {"x\n": {"from": "medqa_test"}}),
+}
+
+
+@pytest.mark.parametrize("case", CLIMBING)
+def test_a_name_that_would_leave_its_folder_is_refused(case: str) -> None:
+    path, value = CLIMBING[case]
+    given = changed(path, value) if case != "set" else changed("distill", {"hard": {}, "../../x": value})
+    with pytest.raises(UserError, match=r"the name '.*' becomes a file's; letters, digits, `_`, `\.` and `-`"):
+        prepared(given)
+
+
+@pytest.mark.parametrize("file", ["../../x.json", "/etc/passwd", "a/../../x.json", "~/x.json", ".."])
+def test_a_file_that_would_leave_its_repository_is_refused(file: str) -> None:
+    for path, value in (
+        ("published/results", {"m1-small-1k": [{"from": "m1_results", "file": file, "budget": 1}]}),
+        ("data/mine", {"hub": "a/b", "file": file}),
+    ):
+        with pytest.raises(UserError, match=r"file: .* does not match .* \(a file within a repository\)"):
+            prepared(changed(path, value))
+
+
 REFUSED = {
     "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
     "unknown key inside": (

@@ -168,6 +168,9 @@ def recipe(name: str, where: str) -> dict[str, Any]:
         UserError: there is none, it is not YAML, or it has a fault.
     """
     file = f"config/models/{name}.yaml"
+    form = config_schema()["$defs"]["name"]
+    if not re.search(form["pattern"], name):
+        raise UserError(f"{where}: the name {name!r} becomes a file's; {form['description']}")
     try:
         found = read_yaml(locate(file), file)
     except FileNotFoundError:
@@ -338,9 +341,12 @@ def explain(fault: ValidationError) -> str:
     if fault.validator == "required":
         missing = next(key for key in fault.validator_value if key not in fault.instance)
         return f"{at or 'top level'}: key '{missing}' is missing"
+    if fault.validator == "pattern" and "propertyNames" in fault.absolute_schema_path:
+        return f"{at}: the name {fault.instance!r} becomes a file's; {config_schema()['$defs']['name']['description']}"
     if {"api_key_env", "base_url", "extra"} & set(fault.absolute_path):
         return f"{at}: {fault.validator} {fault.validator_value} is needed; what was found is not shown"
-    return f"{at}: {fault.message}"
+    meant = fault.schema.get("description") if fault.validator == "pattern" else None
+    return f"{at}: {fault.message}" + (f" ({meant})" if meant else "")
 
 
 def nearest(name: str, known: list[str]) -> str:
