@@ -20,7 +20,7 @@ from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
 from m1.core.keys import check_keys
-from m1.core.places import SOURCE, locate, source_file
+from m1.core.places import SOURCE, locate, misplaced_source, source_file, special_characters
 from m1.report.settings import LARGEST
 from m1.wiring.run import THINKING
 from m1.wiring.schema import config_schema
@@ -230,15 +230,23 @@ def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else.
+    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else, and ``pathvars`` in their
+    plain form (``results/x``, not ``./results/x/``).
 
     Raises:
-        UserError: a variable is not set; or one is in ``pathvars``, which Snakemake has read by then.
+        UserError: a variable is not set; or one is in ``pathvars``, which Snakemake has read by then, or what commands
+            cannot have; or the workflow cannot run from where its source is.
     """
-    results = config["pathvars"]["results"]
     for name, path in config["pathvars"].items():
         if (full := expand_path(path, f"pathvars.{name}")) != path:
             raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
+        if found := special_characters(path):
+            remedy = "choose another folder"
+            raise UserError(f"pathvars.{name}: {path!r} holds {found}, which commands of jobs cannot have; {remedy}")
+        config["pathvars"][name] = str(Path(path))
+    if misplaced := misplaced_source():
+        raise UserError(misplaced)
+    results = config["pathvars"]["results"]
     for key in ("store", "scratch"):
         config[key] = expand_path(config[key], key)
     if notes := config["labeller"]["notes"]:
