@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
+from m1.core.pretrained import load
 
 DATE = "26 Jul 2024"
 """What some templates put into their system turn (Llama 3.2: today's date), or a prompt would change every day."""
@@ -28,9 +29,9 @@ def tokenizer_of(model: Path, template: Path | None) -> Any:
     """The tokenizer of a model's folder; its chat template is that of ``template``, where one is borrowed."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = load(AutoTokenizer, model)
     if template:
-        tokenizer.chat_template = AutoTokenizer.from_pretrained(template).chat_template
+        tokenizer.chat_template = load(AutoTokenizer, template).chat_template
     return tokenizer
 
 
