@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1.commands import add_configfile, silence
-from m1.core.errors import UserError, printable
+from m1.core.errors import UserError
 from m1.core.places import nearest_folder, refusal
 
 if TYPE_CHECKING:
@@ -371,7 +371,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def show(found: Iterable[Finding]) -> None:
         for finding in found:
             findings.append(finding)
-            print(printable(str(finding)), flush=True)
+            print(finding, flush=True)
 
     show(machine())
     try:

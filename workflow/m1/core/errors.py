@@ -1,11 +1,13 @@
 """One clear message instead of a traceback, wherever the user can do something about it."""
 
+import io
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any
 
 KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:"
@@ -28,9 +30,36 @@ def first_line(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """A text as it may meet a terminal, a log or a table: what controls a terminal becomes its code, as ``\\x1b``, and
-    what has the form of a key becomes ``***``. Line ends and tabs stay."""
-    return KEY.sub("***", _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text))
+    """A text as it may meet a terminal, a log or a table.
+
+    What controls a terminal becomes its code, as ``\\u001b``; what has the form of a key becomes ``***``. Line ends and
+    tabs stay.
+    """
+    return KEY.sub("***", _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+class _Plain(io.TextIOBase):
+    """A text stream that is written to in :func:`printable` form."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """What is printed meanwhile is :func:`printable`."""
+    with redirect_stdout(_Plain(sys.stdout)):
+        yield
 
 
 def tell(line: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.counts import beside_published
-from m1.core.errors import UserError
+from m1.core.errors import UserError, printable
+
+_FORMULA = re.compile(r"[=+@\t\n-]|\\u000d")
+_NUMBER = re.compile(r"[-+]?[\d.]+%?(?: ?[\[(][-+\d., %]+[\])])?")
 
 
 @contextmanager
@@ -79,6 +83,22 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def csv_cell(value: Any) -> Any:
+    """A value as a cell of a CSV for people: a text that a spreadsheet would take for a formula begins with ``'``.
+
+    Control characters become their codes. Numbers stay, also as a text with a sign (``+0.27``, ``-2.3 [-3.1, -1.5]``).
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_csv_cell(text: str) -> str:
+    """A cell as it was before :func:`csv_cell`, but for control characters."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
 
 
 def write_json(path: str | Path, value: Any) -> None:
