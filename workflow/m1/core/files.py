@@ -70,6 +70,14 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing: for their owner and, as the umask has it, the group only."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    for part in reversed(missing):
+        part.mkdir(mode=0o770, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, else a power cut could forget that of a new file."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
-from m1.core.files import sync_folder
+from m1.core.files import make_private, sync_folder
 from m1.core.progress import say
 from m1.core.segments import SegmentIndex, is_sound, record_line, scan, usable
 
@@ -49,7 +49,7 @@ class Store:
         self._writer: tuple[Path, int] | None = None
         self._reader: tuple[Path, int] | None = None
         with usable(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_private(self.folder)
         self.refresh()
 
     def refresh(self) -> None:
@@ -146,7 +146,7 @@ class Store:
 
     def _new_segment(self) -> tuple[Path, int]:
         path = self.folder / f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o660)
         sync_folder(self.folder)
         return path, descriptor
 
@@ -165,7 +165,7 @@ class Store:
         if folder in _locked:
             raise RuntimeError(f"{folder}: this process has the lock already")
         with usable(self.folder, "written", "Correct the permissions and run again."):
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o660)
         _locked.add(folder)
         try:
             with usable(self.folder, "locked", "Run again."):
