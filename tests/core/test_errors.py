@@ -57,6 +57,16 @@ def test_user_error_is_said_once_where_both_streams_are_one() -> None:
     assert (done.returncode, done.stdout) == (1, "error: x\n")
 
 
+def test_a_full_disk_is_one_line_wherever_it_is_met() -> None:
+    done = run("open('/dev/full', 'w', buffering=1).write('a line that does not fit\\n')")
+    assert done.returncode == 1
+    said = (
+        "error: a file cannot be written (No space left on device); free space, or name another folder (TMPDIR, now not"
+    )
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr
+
+
 def test_interrupt_is_no_traceback() -> None:
     done = run("raise KeyboardInterrupt")
     assert (done.returncode, done.stderr) == (130, "")

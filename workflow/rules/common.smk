@@ -8,7 +8,7 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 from snakemake.pathvars import Pathvars
 
-from m1.core.errors import UserError
+from m1.core.errors import UserError, printable
 from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
 from m1.wiring.config import prepare
@@ -18,7 +18,7 @@ from m1.wiring.schema import export_call_settings
 try:
     run = Run(prepare(config), remote=workflow.remote_exec)
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(printable(str(error))) from None
 
 export_call_settings(run.config)
 # Snakemake has read the folders as they were written; here they are in their plain form, without a slash at the end.

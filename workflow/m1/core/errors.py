@@ -1,5 +1,6 @@
 """One clear message instead of a traceback, wherever the user can do something about it."""
 
+import errno
 import io
 import os
 import re
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of a file system that takes nothing more, wherever it is met."""
 KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*?(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}[\w-]*"
@@ -84,6 +87,13 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            place = f"{error.filename}: it cannot be" if error.filename else "a file cannot be"
+            remedy = (
+                f"free space, or name another folder (TMPDIR, now {os.environ.get('TMPDIR', 'not set')}, or HF_HOME)"
+            )
+            tell(f"error: {place} written ({error.strerror}); {remedy}")
+            raise SystemExit(1) from None
         print(printable(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         raise SystemExit(1) from None
