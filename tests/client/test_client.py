@@ -289,7 +289,7 @@ def test_thinking_is_found_in_every_form(message: dict[str, Any], thinking: str,
         ({"temperature": "hot"}, "teacher.temperature: 'hot'; float or null"),
         ({"max_tokens": True}, "teacher.max_tokens: True"),
         ({"base_url": None}, "exactly one of base_url"),
-        ({"base_url": "localhost:8000/v1"}, "teacher.base_url: 'localhost:8000/v1'; a URL such as https://host/v1"),
+        ({"base_url": "localhost:8000/v1"}, "teacher.base_url: an address such as https://host/v1"),
         ({"base_url": "https://host:port/v1"}, "teacher.base_url"),
         ({"base_url": "https://me:sk-1@host/v1"}, "teacher.base_url: it holds a name or password"),
         ({"timeout": 0}, "teacher.timeout: 0; more than 0"),
@@ -302,6 +302,7 @@ def test_thinking_is_found_in_every_form(message: dict[str, Any], thinking: str,
         ),
         ({"extra": {"n": 2, "stream": True}}, "teacher.extra: n, stream cannot"),
         ({"extra": None}, "teacher.extra: None; dict is needed"),
+        ({"extra": "ABCDEFGH12345678"}, "teacher.extra: a text; dict is needed"),
         ({"batch": {"window": "24h"}}, "teacher.batch: no key size, poll_seconds, discount"),
         ({"batch": {"window": "24h", "size": 0, "poll_seconds": 60, "discount": 0.5}}, "teacher.batch.size: 0"),
         ({"batch": {"window": "24h", "size": 9, "poll_seconds": 60, "discount": 50}}, "teacher.batch.discount: 50"),
@@ -625,6 +626,14 @@ def test_a_content_filter_that_answers_200_or_403_refuses(tmp_path: Path) -> Non
         requests = [Request(str(n)) for n in range(300)]
         answers, spending = complete_all(requests, provider(base_url=server.url, concurrency=1), store, "test")
         assert (spending.refused, len(server.seen), answers[2].finish_reason) == (2, 300, "refused")
+
+
+def test_a_key_that_goes_unencrypted_to_another_machine_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    provider(base_url="http://api.example.com/v1", api_key_env="M1_TEST_KEY")
+    assert "[teacher] http://api.example.com/v1: the key goes there unencrypted" in capsys.readouterr().err
+    provider(base_url="http://127.0.0.1:9/v1", api_key_env="M1_TEST_KEY")
+    provider(base_url="http://api.example.com/v1")
+    assert not capsys.readouterr().err
 
 
 def test_a_placeholder_for_a_key_is_not_taken_out_of_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

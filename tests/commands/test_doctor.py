@@ -214,6 +214,19 @@ def test_the_key_of_a_server_is_needed_where_the_run_asks_it(tmp_path: Path, mon
     assert found["key"].need == "for screen.models.small, screen.models.large; run: export SERVER_KEY=…"
 
 
+def test_a_key_that_goes_unencrypted_to_another_machine_is_warned_of(tmp_path: Path) -> None:
+    def keys(url: str) -> list[str]:
+        serve = f"serve: {{engine: openai, options: {{base_url: '{url}', api_key_env: SERVER_KEY}}}}"
+        overlay = written(tmp_path, f"screen: {{{serve}}}")
+        return [str(one) for one in doctor.needs(config.load([overlay])) if one.name == "key"]
+
+    warned = keys("http://api.example.com/v1")
+    assert any(
+        "http://api.example.com/v1: of screen.models.small; the key goes there unencrypted" in one for one in warned
+    )
+    assert not any("unencrypted" in one for one in keys("http://127.0.0.1:1/v1") + keys("https://api.example.com/v1"))
+
+
 def test_packages_that_differ_from_the_pins_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements.txt").write_text("psutil==0.0.1\nm1-nowhere==1\n", encoding="utf-8")
     monkeypatch.setattr(doctor, "ROOT", tmp_path)

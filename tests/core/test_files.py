@@ -143,6 +143,36 @@ def test_json_that_is_none_is_said(tmp_path: Path, content: bytes) -> None:
         files.read_json(tmp_path / "a.json")
 
 
+FORMULAS = {
+    "=HYPERLINK(1)": "'=HYPERLINK(1)",
+    "=1": "'=1",
+    "+1+cmd|' /C calc'!A0": "'+1+cmd|' /C calc'!A0",
+    "-2+3": "'-2+3",
+    "@SUM(1)": "'@SUM(1)",
+    "\t=1": "'\t=1",
+    "\r=1": "'\\u000d=1",
+    "- a list": "'- a list",
+    "a\x1b[31mb": "a\\u001b[31mb",
+}
+PLAIN = ["-2.3", "+0.27", "-5%", "-2.3 [-3.1, -1.5]", "−2.3", "a=b", "'quoted'", "", "B", "1e-5", "-.5", "'"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
+    assert files.csv_cell(text) == FORMULAS[text]
+    if not set("\r\x1b") & set(text):
+        assert files.from_csv_cell(FORMULAS[text]) == text
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_numbers_and_other_texts_stay_as_they_are(text: str) -> None:
+    assert files.csv_cell(text) == files.from_csv_cell(text) == text
+
+
+def test_what_is_no_text_stays_as_it_is() -> None:
+    assert [files.csv_cell(value) for value in (-2.3, None, True, -1)] == [-2.3, None, True, -1]
+
+
 def test_json_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.json: no such file"):
         files.read_json(tmp_path / "a.json")

@@ -26,6 +26,63 @@ COMMIT = "c" * 40
 FILES = {"questions.jsonl": LINES, "eval.json": json.dumps({"Lancet": ROWS, "NEJM": ROWS[:2]}).encode()}
 
 
+def test_a_file_outside_of_its_repository_is_refused(hub: Hub) -> None:
+    for file in ("../../x.jsonl", "/etc/passwd", "a/../../x.jsonl"):
+        with pytest.raises(UserError, match=r"^mine: file '.*' is outside of some/set"):
+            sources.read(sources.Source(hub="some/set", file=file), "mine")
+    assert not hub.asked
+
+
+def swollen(path: Path, kind: str) -> None:
+    """A file of some kilobytes or less that unpacks to 50 GB: by the dictionary of a column, a list or a structure,
+    by compression, by repeated rows, or by gzip."""
+    million, some = 10**6, 50_000
+    if kind == "gzip":
+        block = gzip.compress(bytes(100 * million))
+        path.write_bytes(block * 500)
+        return
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * some, pa.int32()), pa.array(["x" * million]))
+    offsets = pa.array(range(0, some + 1, some // 5), pa.int32())
+    column = {
+        "dictionary": texts,
+        "list": pa.ListArray.from_arrays(offsets, texts),
+        "structure": pa.StructArray.from_arrays([texts], ["a"]),
+        "compression": pa.array(["x" * 100 * million]),
+        "rows": pa.nulls(100 * million, pa.bool_()),
+    }[kind]
+    wanted = pa.schema([("question", column.type)])
+    options = {
+        "compression": "zstd",
+        "store_schema": False,
+        "write_statistics": False,
+        "use_dictionary": kind != "compression",
+    }
+    with pq.ParquetWriter(path, wanted, dictionary_pagesize_limit=2**30, **options) as parquet:
+        for _ in range(50 if kind == "compression" else 1):
+            parquet.write_table(pa.table({"question": column}))
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "list", "structure", "compression", "rows", "gzip"])
+def test_a_small_file_that_unpacks_to_much_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("x.json.gz" if kind == "gzip" else "x.parquet")
+    swollen(path, kind)
+    assert path.stat().st_size < 60e6
+    code = (
+        "import resource, sys; from m1.core import sources; sources.UNPACKED = 10**9\n"
+        "try: sources.read_local(sys.argv[1])\n"
+        "except sources.UserError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(sources.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    message, megabytes = done.stdout.splitlines()
+    assert message.startswith(f"{path}: it unpacks to more than 1 GB")
+    assert int(megabytes) < 1500
+
+
 class Hub(ThreadingHTTPServer):
     """As much of the hub as hf_hub_download and load_dataset ask for: the set ``some/set`` with :data:`FILES`."""
 

@@ -936,3 +936,23 @@ def test_help_lists_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
             command(arguments)
         said = capsys.readouterr().out
         assert all(word in said for word in words)
+
+
+@pytest.mark.parametrize(
+    ("umask", "folders", "files"), [(0o022, 0o750, 0o640), (0o002, 0o770, 0o660), (0, 0o770, 0o660)]
+)
+def test_a_new_store_is_nobody_elses(umask: int, folders: int, files: int, tmp_path: Path) -> None:
+    program = f"import os, sys; os.umask({umask}); sys.argv[2:] = ['x', '1']\n{WRITER}\nwith store.lock(): pass"
+    done = run_python(program, tmp_path / "new/store/teacher")
+    assert done.returncode == 0, done.stderr
+    found = list((tmp_path / "new").rglob("*"))
+    assert {path.name for path in found} >= {"store", "teacher", "lock"}
+    for path in (tmp_path / "new", *found):
+        assert path.stat().st_mode & 0o777 == (folders if path.is_dir() else files), path
+
+
+def test_modes_of_a_store_that_is_there_stay(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(0o755)
+    with Store(tmp_path / "store"):
+        assert (tmp_path / "store").stat().st_mode & 0o777 == 0o755

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ def test_where_the_rules_differ(answer: str, released: str, strict: str) -> None
 
 @pytest.mark.server
 def test_answers_that_are_right_by_one_rule_only_are_counted_and_listed(tmp_path: Path) -> None:
-    questions = [addition(n) for n in range(4)]
+    questions = [replace(addition(n), source="=cmd()") for n in range(4)]
     records.write(tmp_path / "questions.parquet", questions, Question)
     boxed = {questions[0].stem: "Boron", questions[2].stem: "B. or not", questions[3].stem: "A"}
 
@@ -232,6 +233,7 @@ def test_answers_that_are_right_by_one_rule_only_are_counted_and_listed(tmp_path
         ("q0002", "B. or not", "correct", "incorrect"),
     ]
     assert (rows[0]["correct_letter"], rows[0]["correct_text"]) == ("B", questions[0].answer_text)
+    assert rows[0]["source"] == "'=cmd()"
 
 
 def test_rule_must_be_known(tmp_path: Path) -> None:

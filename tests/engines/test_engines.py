@@ -178,7 +178,7 @@ REFUSED: dict[str, tuple[Callable[[Server], object], dict[str, Any], str]] = {
         "after 3 attempts.*an answer of more than 33,554,432 bytes"),
     "a short context": (lambda s: s.models[0].update(max_model_len=20), {}, "exceed the 20 positions"),
     "a key that is not set": (lambda s: None, {"api_key_env": "M1_NO_SUCH_KEY"}, "M1_NO_SUCH_KEY is not set"),
-    "no URL": (lambda s: None, {"base_url": "localhost:30000"}, "is no URL"),
+    "no URL": (lambda s: None, {"base_url": "localhost:30000"}, "an address such as https://host/v1"),
     "nobody there": (lambda s: None, {"base_url": "http://127.0.0.1:9/v1"}, "Is the server running"),
 }  # fmt: skip
 

@@ -104,6 +104,18 @@ def test_every_pair_is_listed_with_what_finds_it(tmp_path: Path, capfd: pytest.C
     )
 
 
+def test_no_question_is_a_formula_in_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stem = '=HYPERLINK("http://a", "b") \x1b[31m'
+    monkeypatch.setitem(POOLS, "b", [question("+q1", stem)])
+    monkeypatch.setitem(BENCHMARKS, "none", [question("@b1", stem)])
+    found = next(pair for pair in run(tmp_path)[0] if pair["pool"] == "b")
+    texts = [text for text in found.values() if text.lstrip("'")[:1] in set("=+-@")]
+    assert len(texts) >= 4
+    assert all(text.startswith("'") for text in texts)
+    assert "\x1b" not in (tmp_path / "pairs.csv").read_text(encoding="utf-8")
+    assert records.read(tmp_path / "pools/b.parquet", Question)[0].stem == stem, "Parquet has the text itself"
+
+
 def test_the_summary_counts_what_the_released_filter_lets_through(tmp_path: Path) -> None:
     _, summary = run(tmp_path)
     assert len(summary) == 2 * 3 * 4  # benchmarks, pools, criteria: zeros are said, too

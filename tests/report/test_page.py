@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -54,10 +55,13 @@ def bytes_tokenizer(folder: Path) -> Tokenizer:
 
 
 class Run:
-    """Files of a small run: two models on questions of two benchmarks; ``think`` thinks, ``base`` does not."""
+    """Files of a small run: two models on questions of two benchmarks; ``think`` thinks, ``base`` does not.
 
-    def __init__(self, folder: Path, texts: dict[str, str]) -> None:
-        self.folder = folder
+    ``everywhere`` takes the place of what else the page shows: labels, sources, rules, headings, manifests.
+    """
+
+    def __init__(self, folder: Path, texts: dict[str, str], everywhere: str = "") -> None:
+        self.folder, self.everywhere = folder, everywhere
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer = bytes_tokenizer(folder / "model")
         questions = {key: [] for key in ("medqa", "gpqa")}
@@ -65,7 +69,14 @@ class Run:
         for number, (name, text) in enumerate(texts.items()):
             key = "gpqa" if number % 2 else "medqa"
             questions[key].append(
-                Question(name, key, f"Stem of {name}: {text}", text if number % 3 else None, ("yes", text, "no"), "B")
+                Question(
+                    name,
+                    everywhere or key,
+                    f"Stem of {name}: {text}",
+                    text if number % 3 else None,
+                    ("yes", text, "no"),
+                    "B",
+                )
             )
             thinking = tuple(tokenizer.encode(f"So: {text}").ids)
             forced = tuple(tokenizer.encode("Wait, but Wait, hm").ids)
@@ -98,7 +109,7 @@ class Run:
                         text,
                         "B" if correct else "",
                         correct,
-                        "boxed text" if correct else "none",
+                        everywhere or ("boxed text" if correct else "none"),
                     )
                 )
         for key, rows in questions.items():
@@ -110,13 +121,13 @@ class Run:
         records.write(folder / "infer/think/rollouts.parquet", rollouts, Rollout)
         with (folder / "compare.csv").open("w", newline="") as stream:
             rows = [[name, text, 9 - number, "reproduced"] for number, (name, text) in enumerate(texts.items())]
-            heads, none = ["name", "text", "k", "verdict"], ["none", "", "missing", ""]
+            heads, none = ["name", everywhere or "text", "k", "verdict"], ["none", "", "missing", ""]
             csv.writer(stream).writerows([heads, none, *rows, ["last", "", 100, "differs"]])
         (folder / "figure1.png").write_bytes(PNG)
-        made = {"commit": "0123456789abcdef", "dirty": False, "packages": {"torch": "9.9"}}
-        (folder / "manifest.json").write_text(
-            json.dumps({"made_by": made, "counts": {"questions": 1234}, "seconds": 12.3})
-        )
+        packages = {everywhere or "torch": everywhere or "9.9"}
+        made = {"commit": everywhere or "0123456789abcdef", "dirty": False, "packages": packages}
+        counts = {everywhere or "questions": 1234}
+        (folder / "manifest.json").write_text(json.dumps({"made_by": made, "counts": counts, "seconds": 12.3}))
 
     def make(
         self,
@@ -127,12 +138,15 @@ class Run:
     ) -> Path:
         """Run the module."""
         known = {
-            "models": (Model("base", "Base <i>", None), Model("think", "Think", "model")),
+            "models": (
+                Model("base", self.everywhere or "Base <i>", None),
+                Model("think", self.everywhere or "Think", "model"),
+            ),
             "benchmarks": ("medqa", "gpqa"),
             "manifests": (RuleManifests("infer_sweep", ("manifest.json",)),),
             "page_tables": ("compare",),
             "page_figures": ("figure1",),
-            "note": "</script> & remark",
+            "note": self.everywhere or "</script> & remark",
         }
         arguments = [
             *("--shown", save_shown(self.folder, **(known | shown), page_megabytes=megabytes)),
@@ -307,6 +321,40 @@ def test_hostile_texts_are_shown_as_text_and_the_network_is_not_asked(hostile: R
     assert open_page.ask("document.title") == "m1 report"
     assert [one for one in open_page.requests if not one.startswith(("file:", "data:", "about:"))] == []
     assert open_page.errors == []
+
+
+EVERYWHERE = (
+    "\"'></script></style></title></textarea><img src=x onerror=\"document.title='owned'\">"
+    "<script>document.title='owned'</script><svg/onload=\"document.title='owned'\"><base href='http://127.0.0.1:9/'>"
+    "<a href=\"javascript:document.title='owned'\">a</a><iframe src='http://127.0.0.1:9/'></iframe>${owned} {{owned}}"
+)
+
+
+@needs_chromium
+def test_hostile_text_at_every_place_of_the_page_stays_text(tmp_path: Path) -> None:
+    run = Run(tmp_path, {f"{EVERYWHERE}{number}": EVERYWHERE for number in range(3)}, EVERYWHERE)
+    path = run.make()
+    html = path.read_text(encoding="utf-8")
+    assert html.count("<script") == html.count("</script>")
+    assert "<img src=x" not in html
+    foreign = "img:not([src^='data:']), svg, iframe, object, embed, base, a[href^='javascript'], [onerror], [onload]"
+    with browser() as opened:
+        opened.open(path)
+        scripts = opened.ask("document.querySelectorAll('script').length")
+        title = opened.ask("document.title")
+        ids = [quote(f"{EVERYWHERE}{number}", safe="") for number in range(3)]
+        questions = [f"question/{'gpqa' if n % 2 else 'medqa'}/{id}/think/16/{n}" for n, id in enumerate(ids)]
+        shown = []
+        for place in ("run", "tables", "tables/compare", "figures", "questions", *questions):
+            opened.open(path, f"#{place}")
+            opened.ask("new Promise((done) => setTimeout(done, 200))")
+            shown.append(opened.ask("document.body.textContent"))
+            assert opened.ask(f'document.querySelectorAll("{foreign}").length') == 0, place
+            assert opened.ask("document.querySelectorAll('script').length") == scripts, place
+            assert opened.ask("document.title") == title, place
+        assert all(EVERYWHERE in text for text in shown)
+        assert [one for one in opened.requests if not one.startswith(("file:", "data:", "about:"))] == []
+        assert opened.errors == []
 
 
 @needs_chromium

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Domain, Question, Sample, Score, Trace
-from m1.report import tables
-from m1.report.files import write_csv
+from m1.report import page, tables
+from m1.report.files import read_csv, write_csv
 from m1.report.scores import accuracies, average
 from m1.report.settings import AccuracyRow, CountRow, Subset
 from score_files import frame
@@ -431,3 +431,14 @@ def test_table_4_needs_a_domain_for_every_sample_and_keeps_other_pools_and_subse
     assert wide.iloc[-1].tolist() == ["Of ours", "0", "0", "0", "0", "1", "1"]
     wide, _ = table4(tmp_path, m1K=samples(tmp_path / "s.parquet", []))
     assert set(wide["m1K Summation"]) == {"0"}
+
+
+def test_a_label_that_looks_like_a_formula_is_none_in_the_file_and_itself_when_read(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"model": ["=1+1", "+CoT", "plain"], "delta": ["+0.27", "-2.3", "0"], "accuracy": [-1.5, 2.0, 3]}
+    )
+    write_csv(table, tmp_path / "table.csv")
+    text = (tmp_path / "table.csv").read_text(encoding="utf-8")
+    assert text == "model,delta,accuracy\n'=1+1,+0.27,-1.50\n'+CoT,-2.3,2.00\nplain,0,3.00\n"
+    assert list(read_csv(tmp_path / "table.csv")["model"]) == ["=1+1", "+CoT", "plain"]
+    assert page.table(tmp_path / "table.csv")[1][0] == "=1+1"

@@ -184,6 +184,105 @@ def test_results_are_where_snakemake_puts_them(monkeypatch: pytest.MonkeyPatch) 
         prepared(changed("scratch", "~nobody-there/a"))
 
 
+SECRET = "sk-live-ABCDEFGH12345678ijklmnop"
+KEYS = {
+    "in place of a variable": ("teacher/api_key_env", SECRET),
+    "without its form": ("teacher/api_key_env", "ABCDEFGH12345678ijklmnop"),
+    "in a list": ("teacher/api_key_env", [SECRET]),
+    "in a query": ("teacher/base_url", f"http://127.0.0.1:9/v1?api_key={SECRET}"),
+    "as a password": ("labeller/base_url", f"https://me:{SECRET}@host/v1"),
+    "in a field": ("teacher/extra", {"api_key": SECRET}),
+    "in a header": ("teacher/extra", {"headers": {"Authorization": SECRET}}),
+    "in place of fields": ("teacher/extra", "ABCDEFGH12345678ijklmnop"),
+    "of a screening provider": ("screen/providers", {"api": {"api_key_env": SECRET}}),
+    "of a server": (
+        "screen/serve",
+        {"engine": "openai", "options": {"base_url": f"http://gpu7:1/v1?k={SECRET}", "api_key_env": "KEY"}},
+    ),
+    "anywhere else": ("teacher/model", SECRET),
+    "as a key of the configuration": (SECRET, 1),
+    "of no known name": ("teacher/api_key", SECRET),
+}
+
+
+@pytest.mark.parametrize("case", KEYS)
+def test_a_key_in_the_configuration_is_refused_and_not_shown(case: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        prepared(changed(*KEYS[case]))
+    assert "ABCDEFGH" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert KEYS[case][0].split("/")[0] in str(refusal.value) or case.startswith("as a key")
+
+
+def test_a_key_in_a_recipe_is_refused_and_not_shown(folder: Path) -> None:
+    path = folder / "config/models/small.yaml"
+    serve = f"serve: {{engine: openai, dtype: float32, batch: 1, options: {{base_url: 'http://h/v1?key={SECRET}'}}}}"
+    text = path.read_text(encoding="utf-8")
+    path.write_text("\n".join([*(line for line in text.splitlines() if not line.startswith("serve")), serve]))
+    with pytest.raises(
+        UserError, match=r"^config/models/small\.yaml: serve\.options\.base_url: it holds a query"
+    ) as refusal:
+        prepared(DEFAULT)
+    assert "ABCDEFGH" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: !!python/object/apply:os.system ['touch pwned']\n", "line 1, column 7; write the value itself"),
+        ("seed: !mine 1\n", "line 1, column 7; write the value itself; tags (!…) are not read"),
+        (
+            f'teacher:\n  api_key_env: "{SECRET}\nseed: 1\n',
+            "while scanning a quoted scalar found unexpected end of stream",
+        ),
+    ],
+)
+def test_what_is_no_plain_yaml_is_one_line_without_the_text(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as refusal:
+        config.read(tmp_path / "mine.yaml")
+    assert str(refusal.value).startswith(f"{tmp_path}/mine.yaml: not readable as YAML: ")
+    assert said in str(refusal.value)
+    assert "ABCDEFGH" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+CLIMBING = {
+    "benchmark": ("benchmarks", {"../../x": {"from": "medqa_test"}}),
+    "absolute": ("benchmarks", {"/tmp/x": {"from": "medqa_test"}}),
+    "pool": ("pools", {"../../x": {"from": "medqa_train"}}),
+    "base": ("bases", {"../../x": {"hub": "a/b"}}),
+    "data": ("data", {"../../x": {"hub": "a/b"}}),
+    "set": ("distill/../../x", {"size": 1, "share": 0.8}),
+    "subset": ("subsets", {"../../x": {"traces": "hard", "rule": "all"}}),
+    "screening model": ("screen/models", {"../../x": {"hub": "a/b"}}),
+    "screening provider": ("screen/providers", {"../../x": {}}),
+    "model of the world": ("world/models", {"../../x": {}}),
+    "recipe": ("models", ["../../x"]),
+    "model of a table": ("report/table1/models", ["../../x"]),
+    "command": ("benchmarks", {"x; touch pwned": {"from": "medqa_test"}}),
+    "line end": ("benchmarks", {"x\n": {"from": "medqa_test"}}),
+}
+
+
+@pytest.mark.parametrize("case", CLIMBING)
+def test_a_name_that_would_leave_its_folder_is_refused(case: str) -> None:
+    path, value = CLIMBING[case]
+    given = changed(path, value) if case != "set" else changed("distill", {"hard": {}, "../../x": value})
+    with pytest.raises(UserError, match=r"the name '.*' becomes a file's; letters, digits, `_`, `\.` and `-`"):
+        prepared(given)
+
+
+@pytest.mark.parametrize("file", ["../../x.json", "/etc/passwd", "a/../../x.json", "~/x.json", ".."])
+def test_a_file_that_would_leave_its_repository_is_refused(file: str) -> None:
+    for path, value in (
+        ("published/results", {"m1-small-1k": [{"from": "m1_results", "file": file, "budget": 1}]}),
+        ("data/mine", {"hub": "a/b", "file": file}),
+    ):
+        with pytest.raises(UserError, match=r"file: .* does not match .* \(a file within a repository\)"):
+            prepared(changed(path, value))
+
+
 REFUSED = {
     "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
     "unknown key inside": (

@@ -156,6 +156,29 @@ def test_a_wrong_value_on_the_command_line() -> None:
     assert "configuration: seed: 'x' is not of type 'integer'" in said
 
 
+@pytest.mark.parametrize("program", [["m1", "launch"], ["snakemake", "--snakefile", str(ROOT / "Snakefile")]])
+def test_a_key_in_place_of_a_variable_is_refused_and_written_nowhere(program: list[str], tmp_path: Path) -> None:
+    key = "sk-live-ABCDEFGH12345678ijklmnop"
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"teacher: {{api_key_env: {key}, extra: {{api_key: {key}}}}}\n", encoding="utf-8")
+    code, said = run("-m", *program, "--cores", "1", "all", "--configfile", "mine.yaml", folder=tmp_path)
+    assert code == 1
+    assert "teacher.api_key_env: the name of the environment variable that holds the key is needed" in said
+    assert key not in said
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and file != mine and key in file.read_text()]
+
+
+def test_a_key_on_the_command_line_is_not_repeated(tmp_path: Path) -> None:
+    key = "sk-live-ABCDEFGH12345678ijklmnop"
+    given = f"teacher={{api_key_env: {key}}}"
+    code, said = run("-m", "m1", "launch", "-n", "all", "--config", given, folder=tmp_path)
+    assert code == 1
+    assert "teacher.api_key_env: the name of the environment variable that holds the key is needed" in said
+    assert key not in said
+    code, said = run("-m", "m1", "launch", "-n", "all", "--config", "seed", folder=tmp_path)
+    assert (code, "error: --config: Invalid config definition" in said) == (1, True)
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A folder with the Makefile and what a virtual environment is made from, but none."""

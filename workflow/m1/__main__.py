@@ -9,8 +9,9 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from m1.core.errors import run
+from m1.core.errors import plain_output, run
 
 COMMANDS = {
     "doctor": "what this machine lacks for a configuration",
@@ -35,7 +36,9 @@ def dispatch(argv: Sequence[str] | None = None) -> None:
     for name, meaning in COMMANDS.items():
         commands.add_parser(name, help=meaning, add_help=False)
     name = parser.parse_args(words[:1]).command
-    importlib.import_module(f"m1.commands.{name.replace('-', '_')}").main(words[1:])
+    module = importlib.import_module(f"m1.commands.{name.replace('-', '_')}")
+    with nullcontext() if name == "launch" else plain_output():  # Snakemake has colours of its own
+        module.main(words[1:])
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ rule distill_traces:
     params:
         code=step("m1.distill.traces"),
         teacher=distill.teacher,
-        store=run.store("teacher"),
+        store=run.store_word("teacher"),
         flags=optional_flags("published"),
     shell:
         'python -m {params.code.module} --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'

@@ -54,7 +54,7 @@ rule infer_sweep:
         code=step("m1.infer.sweep"),
         settings=infer.sweep,
         serve=infer.serve,
-        store=run.store("infer-{model}"),
+        store=run.store_word("infer-{model}"),
         template=templates.flag,
         order=lambda wildcards, input: f"--order {input.order}" if input.order else "",
         outputs=output_flags,
@@ -106,7 +106,7 @@ rule infer_answer:
         code=step("m1.infer.answer"),
         settings=infer.answer,
         serve=infer.serve,
-        store=run.store("infer-{model}"),
+        store=run.store_word("infer-{model}"),
         template=templates.flag,
         outputs=output_flags,
     shell:

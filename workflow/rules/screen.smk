@@ -30,7 +30,7 @@ rule screen_attempt:
         code=step("m1.screen.attempt"),
         settings=screen.attempt,
         serve=screen.serve,
-        store=run.store("screen-{base}"),
+        store=run.store_word("screen-{base}"),
         outputs=output_flags,
     shell:
         "python -m {params.code.module} --name {wildcards.base} --model {input.model} --questions {input.questions}"
@@ -73,7 +73,7 @@ rule screen_ask:
         code=step("m1.screen.ask"),
         provider=screen.provider,
         settings=screen.ask,
-        store=run.store("screen-{provider}"),
+        store=run.store_word("screen-{provider}"),
     shell:
         "python -m {params.code.module} --name {wildcards.provider} --questions {input.questions} --provider {params.provider:q}"
         ' --calls "$M1_SCREEN_CALLS" --settings {params.settings:q} --store {params.store}'

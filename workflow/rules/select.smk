@@ -29,7 +29,7 @@ rule select_domains:
     params:
         code=step("m1.select.domains"),
         labeller=select.labeller,
-        store=run.store("labeller"),
+        store=run.store_word("labeller"),
         flags=optional_flags("published"),
     shell:
         'python -m {params.code.module} --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'

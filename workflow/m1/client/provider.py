@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from m1.core.errors import UserError
 from m1.core.files import digest
+from m1.core.keys import OPEN, check_address, check_fields, check_variable, is_open
+from m1.core.progress import say
 
 Tokens = tuple[int, int]
 """Of prompt and completion."""
@@ -75,10 +76,14 @@ class Provider:
         kinds = {one.name: [kind.partition("[")[0] for kind in str(one.type).split(" | ")] for one in fields(cls)}
         settings = {"served_as": None, **settings}
         _check_names(settings, list(kinds), title)
+        check_variable(settings["api_key_env"], f"{title}.api_key_env")
+        check_address(settings["base_url"], f"{title}.base_url")
+        check_fields(settings["extra"], f"{title}.extra")
         for name, kind in kinds.items():
             value = settings[name]
             if isinstance(value, bool) or not any(isinstance(value, _KINDS[one]) for one in kind):
-                raise UserError(f"{title}.{name}: {value!r}; {' or '.join(kind).replace('None', 'null')} is needed.")
+                shown = "a text" if name == "extra" and isinstance(value, str) else repr(value)  # it may be a key
+                raise UserError(f"{title}.{name}: {shown}; {' or '.join(kind).replace('None', 'null')} is needed.")
         provider = cls(**settings)
         for words, fits, names in _RANGES:
             for name in names:
@@ -89,14 +94,14 @@ class Provider:
         if (provider.base_url is None) == (provider.serve is None):
             both = "base_url (a provider that runs) and serve (a server to start)"
             raise UserError(f"{title}: exactly one of {both} is needed; the other is null.")
-        if provider.base_url is not None:
-            _check_url(provider.base_url, f"{title}.base_url")
         if provider.limit_field not in _LIMIT_FIELDS:
             raise UserError(f"{title}.limit_field: {provider.limit_field!r}; {' or '.join(_LIMIT_FIELDS)} is needed.")
         if taken := sorted(_NOT_EXTRA & provider.extra.keys()):
             raise UserError(f"{title}.extra: {', '.join(taken)} cannot be given here.")
         if provider.batch is not None:
             _check_batch(provider.batch, f"{title}.batch")
+        if provider.api_key_env and is_open(provider.base_url):
+            say(title, f"{provider.base_url}: {OPEN}")
         return provider
 
     def is_served_by(self, served: str | None) -> bool:
@@ -139,18 +144,6 @@ def _check_names(settings: Mapping[str, Any], names: list[str], title: str) -> N
         raise UserError(f"{title}: no key {', '.join(missing)}. All of {', '.join(names)} are needed.")
     if unknown := [name for name in settings if name not in names]:
         raise UserError(f"{title}: unknown key {', '.join(unknown)}. Known are {', '.join(names)}.")
-
-
-def _check_url(url: str, title: str) -> None:
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise UserError(f"{title}: {url!r}; a URL such as https://host/v1 is needed.")
-    if parts.username is not None:
-        raise UserError(f"{title}: it holds a name or password. Give the key by api_key_env.")
 
 
 def _check_batch(batch: Mapping[str, Any], title: str) -> None:

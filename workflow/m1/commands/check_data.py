@@ -16,7 +16,7 @@ from m1.commands import add_configfile, silence
 from m1.core import sources
 from m1.core.counts import published_counts
 from m1.core.errors import UserError, tell
-from m1.core.files import read_json, write_text
+from m1.core.files import csv_cell, read_json, write_text
 from m1.core.progress import Progress, align_columns
 from m1.wiring.config import load
 from m1.wiring.run import Run
@@ -169,7 +169,7 @@ def _write_csv(output: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     write_text(output, text.getvalue())
 
 

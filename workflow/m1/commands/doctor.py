@@ -15,7 +15,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from m1.commands import add_configfile, silence
 from m1.core.errors import UserError
+from m1.core.places import nearest_folder, refusal
 
 if TYPE_CHECKING:
     from m1.wiring.run import Run
@@ -72,6 +74,7 @@ def machine() -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     need = "" if memory >= DEMO_MEMORY_GB else f"the demo needs {DEMO_MEMORY_GB:.0f} GB; use a larger machine"
     yield Finding("memory", f"{memory:,.0f} GB", need, True)
+    yield from check_folders(everyday_folders())
     for name, program, use in (
         ("git", "git", "manifests cannot name the commit; install git"),
         ("chromium", "chromium", "only for the tests of report.html, which are skipped without; install chromium"),
@@ -79,6 +82,43 @@ def machine() -> Iterator[Finding]:
     ):
         where = shutil.which(program)
         yield Finding(name, where or f"no {program}", "" if where else use)
+
+
+def check_folders(places: Iterable[tuple[str, Path]], but: Iterable[Path] = ()) -> Iterator[Finding]:
+    """Folders that cannot be written, each once.
+
+    Args:
+        places: what to change, and the folder.
+        but: folders that have been looked at.
+    """
+    seen = {folder.resolve() for folder in but}
+    for remedy, place in places:
+        if (folder := nearest_folder(place).resolve()) not in seen and (why := refusal(place)):
+            yield Finding(
+                "folder", str(place.absolute()), f"it cannot be written ({why}); mend that, or {remedy}", True
+            )
+        seen.add(folder)
+
+
+def everyday_folders() -> list[tuple[str, Path]]:
+    """What every run writes to, whatever its configuration: this folder, temporary files, Snakemake's own cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    try:
+        temporary = os.environ.get("TMPDIR") or tempfile.gettempdir()
+    except FileNotFoundError:  # neither /tmp nor any other can be written
+        temporary = "/tmp"
+    return [
+        ("run in another one (m1 launch … --directory FOLDER)", Path()),
+        ("set TMPDIR to another one", Path(temporary)),
+        ("set XDG_CACHE_HOME to another one", Path(cache)),
+    ]
+
+
+def configured_folders(config: dict[str, Any]) -> list[tuple[str, Path]]:
+    """What a run of this configuration writes to besides."""
+    folders = {f"pathvars.{name}": path for name, path in config["pathvars"].items()}
+    folders |= {"store": config["store"], "scratch": config["scratch"]}
+    return [(f"set `{key}` to another one", Path(path)) for key, path in folders.items()]
 
 
 def packages() -> list[str]:
@@ -125,9 +165,11 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
     from m1.wiring.run import Run
 
     run = Run(config)
+    yield from check_folders(configured_folders(config), but=[Path()])
     yield from chain(check_gpus(run, gpus()), check_weights(run), check_sglang(run), check_files(run))
     if lacking := missing_from_hub(run):
         yield check_hub(lacking)
+        yield from check_folders([("set HF_HOME to another one", hub_cache())])
     yield from check_revisions(run)
     yield from check_keys(run)
 
@@ -188,11 +230,6 @@ def check_weights(run: Run) -> Iterator[Finding]:
         yield Finding("weights", f"{asked}, {free:,.0f} GB free", "" if free > wanted else remedy)
 
 
-def nearest_folder(place: Path) -> Path:
-    """A folder, or the one above it that is there."""
-    return next(part for part in (place, *place.absolute().parents) if part.is_dir())
-
-
 def disk(place: Path) -> int:
     """The device that a folder is on, or will be."""
     return nearest_folder(place).stat().st_dev
@@ -211,8 +248,7 @@ def room(run: Run) -> list[tuple[Path, float]]:
     models |= {f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in checkpoints.items()}
     fetched = [models[made] for made in missing_from_hub(run) if made in models]
     on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    cache = hub_cache()
     trained = [name for name in run.needed_trainings if not (results / "train" / name).exists()]
     unfinished = [missing_gb(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in trained]
     finished = sum(WEIGHTS * sizes[name] for name in trained)
@@ -222,6 +258,12 @@ def room(run: Run) -> list[tuple[Path, float]]:
         (results, finished),
         (store, finished if disk(store) != disk(results) else 0.0),
     ]
+
+
+def hub_cache() -> Path:
+    """Where the hub's client keeps what it has brought."""
+    home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
 
 
 def missing_gb(wanted: float, folder: Path) -> float:
@@ -295,13 +337,18 @@ def endpoint() -> str:
 
 def check_keys(run: Run) -> Iterator[Finding]:
     """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
-    asked = {name: provider["api_key_env"] for name, provider in run.called_providers().items()}
-    asked |= {name: serve["options"].get("api_key_env") for name, serve in serve_settings(run).items()}
+    from m1.core.keys import OPEN, is_open
+
+    callers = run.called_providers() | {name: serve["options"] for name, serve in serve_settings(run).items()}
+    asked = {name: caller.get("api_key_env") for name, caller in callers.items()}
     for variable in dict.fromkeys(filter(None, asked.values())):
         names = [name for name, its_own in asked.items() if its_own == variable]
         there = bool(os.environ.get(variable))
         need = "" if there else f"for {join_names(names)}; run: export {variable}=…"
         yield Finding("key", f"{variable} is {'set' if there else 'not set'}", need)
+    for name, caller in callers.items():
+        if asked[name] and is_open(url := caller.get("base_url")):
+            yield Finding("key", url, f"of {name}; {OPEN}")
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -316,13 +363,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     add_configfile(parser)
     options = parser.parse_args(argv)
-    findings = list(machine())
+    findings = []
+
+    def show(found: Iterable[Finding]) -> None:
+        for finding in found:
+            findings.append(finding)
+            print(finding, flush=True)
+
+    show(machine())
     try:
         from m1.wiring.config import load
 
-        findings += list(needs(load(options.configfile)))
+        show(needs(load(options.configfile)))
     except ModuleNotFoundError as error:
-        findings.append(Finding("config", f"not looked at, without the package {error.name}"))
-    print(*findings, sep="\n")
+        show([Finding("config", f"not looked at, without the package {error.name}")])
     if any(finding.need and finding.stops_demo for finding in findings):
         raise UserError("the demo cannot run here: see the lines above that begin with `missing`")

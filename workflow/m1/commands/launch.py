@@ -25,11 +25,12 @@ from pathlib import Path
 import psutil
 from snakemake import cli
 from snakemake.api import resolve_snakefile
-from snakemake.exceptions import print_exception
+from snakemake.exceptions import CliException, print_exception
 
-from m1.core.errors import UserError
+from m1.commands.doctor import check_folders, configured_folders, everyday_folders
+from m1.core.errors import UserError, first_line
 from m1.core.files import adopt
-from m1.core.places import SOURCE
+from m1.core.places import SOURCE, special_characters
 from m1.core.progress import say
 from m1.wiring import config
 
@@ -209,8 +210,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, files = Path.cwd(), [str(file) for file in options.configfile or []]
     if options.directory:
         folder, files = Path(options.directory).resolve(), [os.path.abspath(file) for file in files]
-    with chdir(folder):  # what is wrong is said before Snakemake says it in its own way
-        whole = config.load([Path(file) for file in files])
+    try:
+        last = cli.parse_config(options.config)
+    except (ValueError, CliException) as error:
+        raise UserError(f"--config: {first_line(error)}") from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--directory: {folder} cannot be made ({error.strerror}); give another folder") from None
+    if options.executor == "slurm" and (found := special_characters(str(folder))):
+        raise UserError(f"{folder}: its path holds {found}; run in another folder, as jobs on SLURM were not tried so")
+    with chdir(folder):  # what is wrong is said before Snakemake says it in its own way, and writes it down
+        whole = config.load([Path(file) for file in files], last)
+        folders = everyday_folders() + configured_folders(whole)
+        if faulty := next(check_folders(folders), None):
+            raise UserError(f"{faulty.found}: {faulty.need}")
     query = any(getattr(options, name) for name in QUERIES)
     anyway = any(getattr(options, name) for name in ANYWAY)
     if problem := "" if anyway else records_remedy(folder, whole["pathvars"]["results"]):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
+from m1.core.pretrained import load
 from m1.core.tokens import guard
 
 DATE = "26 Jul 2024"
@@ -29,9 +30,9 @@ def tokenizer_of(model: Path, template: Path | None) -> Any:
     """The tokenizer of a model's folder; its chat template is that of ``template``, where one is borrowed."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = load(AutoTokenizer, model)
     if template:
-        tokenizer.chat_template = AutoTokenizer.from_pretrained(template).chat_template
+        tokenizer.chat_template = load(AutoTokenizer, template).chat_template
     return tokenizer
 
 

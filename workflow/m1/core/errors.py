@@ -1,9 +1,26 @@
 """One clear message instead of a traceback, wherever the user can do something about it."""
 
+import errno
+import io
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Errors of a file system that takes nothing more, wherever it is met."""
+KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*?(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}[\w-]*"
+    r"|hf_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|AIza[\w-]{30,}|AKIA[A-Z0-9]{16}"
+    r"|[Bb]earer\s+[\w.~+/-]{16,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
+)
+"""What has the form of a provider's key, wherever it stands."""
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move a terminal's cursor, colour or reorder what it shows, or that are none."""
 
 
 class UserError(Exception):
@@ -15,8 +32,42 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def printable(text: str) -> str:
+    """A text as it may meet a terminal, a log or a table.
+
+    What controls a terminal becomes its code, as ``\\u001b``; what has the form of a key becomes ``***``. Line ends and
+    tabs stay.
+    """
+    return KEY.sub("***", _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+class _Plain(io.TextIOBase):
+    """A text stream that is written to in :func:`printable` form."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(printable(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """What is printed meanwhile is :func:`printable`."""
+    with redirect_stdout(_Plain(sys.stdout)):
+        yield
+
+
 def tell(line: str) -> None:
     """Print a line on the terminal (rules leave it stdout) and in the log (rules send stderr there), if they differ."""
+    line = printable(line)
     print(line, file=sys.stderr, flush=True)
     with suppress(ValueError):  # a stream that is closed
         try:
@@ -28,7 +79,7 @@ def tell(line: str) -> None:
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> None:
-    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1."""
+    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1, a defect its traceback."""
     try:
         main(None)
     except UserError as error:
@@ -36,3 +87,13 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            place = f"{error.filename}: it cannot be" if error.filename else "a file cannot be"
+            remedy = (
+                f"free space, or name another folder (TMPDIR, now {os.environ.get('TMPDIR', 'not set')}, or HF_HOME)"
+            )
+            tell(f"error: {place} written ({error.strerror}); {remedy}")
+            raise SystemExit(1) from None
+        print(printable(traceback.format_exc()), file=sys.stderr, end="", flush=True)
+        raise SystemExit(1) from None

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -15,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.counts import beside_published
-from m1.core.errors import UserError
+from m1.core.errors import UserError, printable
+
+_FORMULA = re.compile(r"[=+@\t\n-]|\\u000d")
+_NUMBER = re.compile(r"[-+]?[\d.]+%?(?: ?[\[(][-+\d., %]+[\])])?")
 
 WRITTEN: dict[Path, None] = {}
 """What this process has written since its last manifest, which lists it."""
@@ -75,6 +79,14 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing: for their owner and, as the umask has it, the group only."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    for part in reversed(missing):
+        part.mkdir(mode=0o770, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, else a power cut could forget that of a new file."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -95,6 +107,22 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def csv_cell(value: Any) -> Any:
+    """A value as a cell of a CSV for people: a text that a spreadsheet would take for a formula begins with ``'``.
+
+    Control characters become their codes. Numbers stay, also as a text with a sign (``+0.27``, ``-2.3 [-3.1, -1.5]``).
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def from_csv_cell(text: str) -> str:
+    """A cell as it was before :func:`csv_cell`, but for control characters."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -101,7 +101,7 @@ class Lock:
         if path in _held:
             raise RuntimeError(f"{path}: this process has the lock already")
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # less the umask: a group may share a store
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o660)  # less the umask: a group may share a store
             try:
                 holder = self._try(path, descriptor)
                 removed = holder is None and not _same(path, descriptor)

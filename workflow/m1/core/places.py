@@ -5,8 +5,12 @@ and scratch are in the working directory, and the configuration, whose files def
 """
 
 import os
+import re
+import tempfile
 from pathlib import Path
 
+ROOM = 10**6
+"""Bytes that a folder must take to count as one that can be written."""
 SOURCE = Path(__file__).resolve().parents[3]
 
 
@@ -18,3 +22,41 @@ def source_file(name: str) -> str:
 def locate(name: str) -> Path:
     """A file of the working directory or, where it is not there, of the source."""
     return Path(name) if Path(name).exists() else SOURCE / name
+
+
+def nearest_folder(place: Path) -> Path:
+    """A folder, or the one above it that is there."""
+    return next(part for part in (place, *place.absolute().parents) if part.is_dir())
+
+
+def refusal(place: Path) -> str:
+    """Why nothing can be written into a folder, or into the one above it that is there; empty where something can.
+
+    Tried, not looked up: permissions say nothing of a disk that is full or read-only, and do not bind root.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=nearest_folder(place)) as file:
+            file.write(bytes(ROOM))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def special_characters(path: str) -> str:
+    """Characters of a path that a shell or Snakemake takes for something else, as words; empty where there are none."""
+    found = dict.fromkeys(re.findall(r"[^\w./@%+=:,~-]", path))
+    return ", ".join("a blank" if one == " " else repr(one) for one in found)
+
+
+def misplaced_source() -> str:
+    """Why the workflow cannot run from where its source is, with the remedy; empty where it can.
+
+    A blank in the path of a clone does no harm while the clone is the working directory.
+    """
+    if found := " and ".join(sorted(set("{}:") & set(str(SOURCE)))):
+        return f"{SOURCE}: Snakemake and Python take {found} in a path for something else; move the clone"
+    if found := special_characters(os.path.relpath(SOURCE)):
+        return f"{SOURCE}: its path holds {found}, so the workflow runs only in that folder itself; move the clone"
+    return ""

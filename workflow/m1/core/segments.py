@@ -238,10 +238,10 @@ class Writer:
         made = f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self.path, self.records = folder / made, 0
         listed = [count_line(name, count) for name, count in {made: 0, **others}.items()]
-        self._list = os.open(folder / f".{made}.count", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self._list = os.open(folder / f".{made}.count", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660)
         try:
             _write(self._list, listed)
-            self._segment = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            self._segment = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o660)
         except BaseException:
             os.close(self._list)
             raise

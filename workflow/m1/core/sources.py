@@ -5,8 +5,9 @@ import hashlib
 import io
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,11 @@ from m1.core.tables import check_headings, csv_rows, decode
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 ATTEMPTS = 4  # of a download, each with the hub client's own short retries
 WAIT = 2.0  # seconds before the second attempt, doubled each time
+UNPACKED = 4 * 10**9  # bytes that a set may unpack to, at most; the largest of the paper has some hundred million
+PART, ROW = (
+    256,
+    64,
+)  # rows of a Parquet file that are looked at together; bytes of a row as a Python object, at the least
 EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
 
 T = TypeVar("T")
@@ -106,6 +112,8 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
     if hub is None:
         raise Missing(f"{name}: it has neither a local `path` nor a `hub` name.")
     if file is not None:
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise UserError(f"{name}: file {file!r} is outside of {hub}; give its path within the repository.")
 
         def download() -> str:
             """The file in the hub client's cache, where it gets its name when it is whole."""
@@ -125,7 +133,9 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
         import datasets  # seconds: only where the hub is asked
 
         inside = {"field": source.key} if source.key is not None else {}
-        return datasets.load_dataset(hub, config, split=split, revision=pinned(hub, revision), **inside).to_list()
+        found = datasets.load_dataset(hub, config, split=split, revision=pinned(hub, revision), **inside)
+        check_size(place, [found.data.nbytes])
+        return list(found.to_list())
 
     place = f"{hub} (config {config}, split {split}, revision {revision})"
     return place, _try(name, place, attempts, load)
@@ -158,10 +168,13 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
         if kinds[-1] == ".parquet":
             import pyarrow.parquet as pq
 
+            check_size(path, parquet_sizes(content))
             table = pq.ParquetFile(io.BytesIO(content)).read()
             check_headings(path, [*enumerate(table.column_names, 1)])
             return table.to_pylist()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        if path.suffix == ".gz":
+            check_size(path, gzip_sizes(content))
+            content = gzip.decompress(content)
         if kinds[-1] in (".csv", ".tsv"):
             return csv_rows(path, content)
         text = decode(path, content)
@@ -170,6 +183,55 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
         raise Missing(f"{path}: no such file. Correct the entry's `path`, or set it to null and give `hub`.") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:  # damaged gzip, not UTF-8, not Parquet
         raise UserError(f"{path}: not readable as {kinds[-1]}: {error}") from error
+
+
+def check_size(path: Path | str, sizes: Iterable[int]) -> None:
+    """Raise a :class:`UserError` once the sizes of a file's parts, in bytes, come to more than :data:`UNPACKED`."""
+    if any(total > UNPACKED for total in accumulate(sizes)):
+        remedy = "Check where it is from; take the records that are wanted out of it, into a file of your own."
+        raise UserError(
+            f"{path}: it unpacks to more than {UNPACKED / 1e9:g} GB, which no set of questions has. {remedy}"
+        )
+
+
+def gzip_sizes(content: bytes) -> Iterator[int]:
+    """Bytes that gzip unpacks to, a part at a time."""
+    with gzip.open(io.BytesIO(content)) as stream:
+        while part := stream.read(2**20):
+            yield len(part)
+
+
+def parquet_sizes(content: bytes) -> Iterator[int]:
+    """Bytes that a Parquet file unpacks to: what it declares, then what each part of its rows holds.
+
+    Texts stay in their dictionaries meanwhile: where a small file unpacks to much, these are small.
+    Each row counts as a Python object, too.
+    """
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(io.BytesIO(content))
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    declared = sum(group.total_byte_size for group in groups)
+    yield declared
+    yield ROW * file.metadata.num_rows - declared
+    columns = [file.schema.column(number) for number in range(len(file.schema))]
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    for part in pq.ParquetFile(io.BytesIO(content), read_dictionary=texts).iter_batches(PART):
+        yield sum(map(_unpacked, part.columns))
+
+
+def _unpacked(array: Any) -> int:
+    """Bytes of an Arrow array with the texts of its dictionaries written out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(array.type):
+        return pc.sum(pc.binary_length(array.dictionary).take(array.indices)).as_py() or 0
+    if pa.types.is_struct(array.type):
+        return sum(map(_unpacked, array.flatten()))
+    if pa.types.is_map(array.type):
+        return _unpacked(array.keys) + _unpacked(array.items)
+    return _unpacked(array.flatten()) if pa.types.is_nested(array.type) else int(array.nbytes)
 
 
 def check_sum(path: Path, content: bytes, expected: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
+from m1.core.files import make_private
 from m1.core.locks import SETTLE, Lock
 from m1.core.progress import say
 from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
@@ -44,7 +45,7 @@ class Store:
         self._writer: Writer | None = None
         self._reader: tuple[Path, int] | None = None
         with usable(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_private(self.folder)
         self.refresh()
 
     def refresh(self) -> None:

@@ -14,7 +14,7 @@ from m1.core.answers import extract_boxed, read_box
 from m1.core.counts import PUBLISHED
 from m1.core.curation import CURATION_RULES, CurationRule, passes_curation
 from m1.core.errors import UserError, run
-from m1.core.files import replacing, write_manifest
+from m1.core.files import csv_cell, replacing, write_manifest
 from m1.core.progress import say
 from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
@@ -73,7 +73,7 @@ def write_traces(
             if len(passed) == 1:
                 by_one_rule[passed[0]] += 1
                 answers = question.answer, question.answer_text, read_box(completion.answer)
-                differing.writerow([question.id, question.source, *answers, *by_rule.values()])
+                differing.writerow(map(csv_cell, [question.id, question.source, *answers, *by_rule.values()]))
     sources = sorted({question.source for question in questions})
     return {
         "questions": len(questions),

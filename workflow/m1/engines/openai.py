@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
+from m1.core.keys import OPEN, check_address, check_variable, is_open
+from m1.core.progress import say
 from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths, prefix_order, to_generation
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
@@ -67,9 +69,10 @@ class OpenAIEngine:
 
     def __init__(self, folder: str | Path, batch: int, options: OpenAIOptions) -> None:
         url, variable = options.base_url, options.api_key_env
-        if not url.startswith(("http://", "https://")):
-            wanted = "one such as http://localhost:30000/v1 is needed"
-            raise UserError(f"serve.options.base_url: {url!r} is no URL; {wanted}")
+        check_variable(variable, "serve.options.api_key_env")
+        check_address(url, "serve.options.base_url")
+        if variable and is_open(url):
+            say("engine", f"{url}: {OPEN}")
         self.options, self.batch, self.url = options, batch, url.rstrip("/")
         self.key = os.environ.get(variable, "").strip() if variable else ""
         if variable and not self.key:

@@ -65,7 +65,7 @@ def main() -> None:
         import torch
 
         on_gpu = torch.cuda.is_available()
-        engine: Any = sglang.Engine(**({} if on_gpu else ON_CPU) | arguments)
+        engine: Any = sglang.Engine(**({} if on_gpu else ON_CPU) | arguments | {"trust_remote_code": False})
     except Exception as error:
         traceback.print_exc()
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=results, flush=True)

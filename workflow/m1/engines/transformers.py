@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m1.core.pretrained import load
 from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths
 
 PROMPT_TOKENS = 1 << 15
@@ -30,7 +31,7 @@ class TransformersEngine:
 
         self.facts = ModelFacts.from_folder(folder)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+        model: Any = load(AutoModelForCausalLM, folder, dtype=getattr(torch, dtype))
         self.model = model.to(self.device).eval()
         self.batch = batch
 

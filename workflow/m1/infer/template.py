@@ -7,6 +7,7 @@ from pathlib import Path
 
 from m1.core.errors import UserError, first_line, run
 from m1.core.files import replacing_model
+from m1.core.pretrained import load
 from m1.core.progress import say
 from m1.core.revisions import pinned
 from m1.infer.settings import TemplateSettings
@@ -24,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = TemplateSettings.from_json(arguments.settings)
     where = f"config/models/{arguments.name}.yaml: tokenizer {settings.hub} at revision {settings.revision}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.hub, revision=pinned(settings.hub, settings.revision))
+        tokenizer = load(AutoTokenizer, settings.hub, revision=pinned(settings.hub, settings.revision))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     except Exception as error:  # of several libraries; all mean that the tokenizer did not come
         found = f"cannot be had from the hub ({first_line(error)})"
         raise UserError(f"{where}: {found}. Check id, network and access.") from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError, run
-from m1.core.files import replacing, write_manifest
+from m1.core.files import csv_cell, replacing, write_manifest
 from m1.core.progress import say
 from m1.core.prompts import options_lines, question_text
 from m1.core.records import Question
@@ -154,7 +154,7 @@ def _line(text: str) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else value
+    return f"{value:.4g}" if isinstance(value, float) else csv_cell(value)
 
 
 def _write(path: str, row: type[Match] | type[Count], rows: Iterable[Match | Count]) -> None:

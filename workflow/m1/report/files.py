@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from m1.core.errors import UserError
-from m1.core.files import WRITTEN, check_output, replacing, write_manifest
+from m1.core.files import WRITTEN, check_output, csv_cell, from_csv_cell, replacing, write_manifest
 from m1.core.records import open_parquet
 
 BESIDE = "the files that it names lie beside it, below its folder"
@@ -60,6 +60,7 @@ def read_csv(path: str | Path, columns: Iterable[str] = (), text: bool = False) 
         raise UserError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not readable as CSV: {error}") from error
+    frame = frame.map(lambda value: from_csv_cell(value) if isinstance(value, str) else value)
     _require(path, columns, frame.columns)
     return frame
 
@@ -76,7 +77,7 @@ def write_csv(
     fraction: str = "{:.2f}",
     missing: str = "",
 ) -> None:
-    """Write a table as CSV, atomically.
+    """Write a table as CSV, atomically; texts as :func:`m1.core.files.csv_cell` has them.
 
     Args:
         formats: how fractional numbers are written, by column.
@@ -87,6 +88,7 @@ def write_csv(
     for name in table.select_dtypes("float"):
         form = (formats or {}).get(name, fraction)
         table[name] = table[name].map(form.format, na_action="ignore").astype(object)
+    table = table.map(csv_cell).rename(columns=csv_cell)
     with replacing(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n", na_rep=missing)
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from m1.core import records, style
 from m1.core.chat import TurnTokens, assistant_text
 from m1.core.errors import UserError, run
+from m1.core.pretrained import load
 from m1.core.progress import Progress, say
 from m1.core.records import Sample
 from m1.core.tokens import encode, guard, is_guarded
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{options.tokenizer}: {lacking}. Check `bases` in the config.")
     from transformers import AutoTokenizer  # a second: only after the inputs are known to be right
 
-    tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
+    tokenizer = load(AutoTokenizer, options.tokenizer)
     lengths = {label: token_lengths(tokenizer, samples, f"figure8a {label}") for label, samples in subsets.items()}
     table = summary(lengths)
     published = paper_lines(read_csv(options.published, ["subset", "part"]))

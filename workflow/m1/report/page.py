@@ -25,7 +25,7 @@ import numpy as np
 
 from m1.core import records
 from m1.core.errors import UserError, run
-from m1.core.files import check_output, read_json, write_text
+from m1.core.files import check_output, from_csv_cell, read_json, write_text
 from m1.core.progress import Progress, say
 from m1.core.records import LETTERS, Prediction, Question, Rollout, Score
 from m1.report.files import (
@@ -217,7 +217,7 @@ def table(path: Path) -> list[list[str]]:
     try:
         check_output(path)
         with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.reader(stream))
+            rows = [[from_csv_cell(text) for text in row] for row in csv.reader(stream)]
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: not readable as CSV: {error}") from error
     if not rows:

@@ -18,6 +18,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import model_identity, sha256_file, write_manifest
 from m1.core.fingerprint import fingerprint
 from m1.core.locks import POLL, Lock
+from m1.core.pretrained import load
 from m1.core.progress import say
 from m1.core.records import Sample, read
 from m1.train import archive, checkpoints
@@ -76,7 +77,7 @@ def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: P
 
     checkpoints.report_older(scratch, title)
     archive.report_older(kept, title)
-    shape = AutoConfig.from_pretrained(base)
+    shape = load(AutoConfig, base)
     size = sum(file.stat().st_size for file in base.iterdir() if file.suffix in {".safetensors", ".bin"})
     parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
     checkpoints.check_space(scratch, kept, output, parameters, 2 if bf16 else 4, title)

@@ -13,11 +13,14 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from yaml.constructor import ConstructorError
+from yaml.error import MarkedYAMLError
 
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
-from m1.core.places import SOURCE, locate, source_file
+from m1.core.keys import check_keys
+from m1.core.places import SOURCE, locate, misplaced_source, source_file, special_characters
 from m1.report.settings import LARGEST
 from m1.wiring.run import THINKING
 from m1.wiring.schema import config_schema
@@ -67,17 +70,29 @@ def read_yaml(path: Path, name: str) -> Any:
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
-        check_keys(node, name)
+        check_nodes(node, name)
         return loader.construct_document(node) if node else None
     except FileNotFoundError:
         raise
+    except ConstructorError as error:
+        remedy = "write the value itself; tags (!…) are not read" if "tag" in (error.problem or "") else ""
+        raise UserError(f"{name}: not readable as YAML: {'; '.join(filter(None, (_fault(error), remedy)))}") from None
     except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8; the 32nd of a month
-        raise UserError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{name}: not readable as YAML: {_fault(error)}") from None
     except RecursionError:
         raise UserError(f"{name}: not readable as YAML: nested too deeply") from None
 
 
-def check_keys(top: yaml.Node | None, name: str) -> None:
+def _fault(error: Exception) -> str:
+    """What a library says of a file, with the line, and without the text that stands there, which may be a key."""
+    if not isinstance(error, MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.problem_mark or error.context_mark
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return " ".join(filter(None, (error.context, error.problem))) + place
+
+
+def check_nodes(top: yaml.Node | None, name: str) -> None:
     """Raise a :class:`UserError` where a key stands twice in one place of a YAML file (the first is lost without a
     word), or is no text, such as the number 2024; it has the lines."""
     waiting, seen = [top], set()
@@ -185,6 +200,9 @@ def recipe(name: str, where: str) -> dict[str, Any]:
     """The recipe of a model that the key ``where`` names, checked and with defaults; a :class:`UserError` where there
     is none, it is not YAML, or it has a fault."""
     file = f"config/models/{name}.yaml"
+    form = config_schema()["$defs"]["name"]
+    if not re.search(form["pattern"], name):
+        raise UserError(f"{where}: the name {name!r} becomes a file's; {form['description']}")
     try:
         found = read_yaml(locate(file), file)
     except FileNotFoundError:
@@ -238,12 +256,19 @@ def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else. Refuses ``pathvars`` that
-    have any, which Snakemake has read by then."""
-    results = config["pathvars"]["results"]
+    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else, and ``pathvars`` in their
+    plain form (``results/x``, not ``./results/x/``). Refuses ``pathvars`` that have any variable, which Snakemake has
+    read by then, or what commands cannot have; and a source from where the workflow cannot run."""
     for name, path in config["pathvars"].items():
         if (full := expand_path(path, f"pathvars.{name}")) != path:
             raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
+        if found := special_characters(path):
+            remedy = "choose another folder"
+            raise UserError(f"pathvars.{name}: {path!r} holds {found}, which commands of jobs cannot have; {remedy}")
+        config["pathvars"][name] = str(Path(path))
+    if misplaced := misplaced_source():
+        raise UserError(misplaced)
+    results = config["pathvars"]["results"]
     for key in ("store", "scratch"):
         config[key] = expand_path(config[key], key)
     if notes := config["labeller"]["notes"]:
@@ -317,8 +342,12 @@ def identify_server(provider: dict[str, Any], results: str) -> None:
 
 
 def check(value: Any, schema: dict[str, Any], where: str) -> None:
-    """Check a value, which ``where`` names, against a part of the configuration's schema; a :class:`UserError` has the
-    fault that is nearest to the top."""
+    """Check a value, which ``where`` names, against a part of the configuration's schema; a :class:`UserError` has a
+    provider's key in it, or else the fault that is nearest to the top."""
+    try:
+        check_keys(value, "")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     faults = Draft202012Validator({**schema, "$defs": config_schema()["$defs"]}).iter_errors(value)
     first = min(faults, key=lambda fault: (len(fault.absolute_path), str(fault.absolute_path)), default=None)
     if first:
@@ -335,7 +364,12 @@ def explain(fault: ValidationError) -> str:
     if fault.validator == "required":
         missing = next(key for key in fault.validator_value if key not in fault.instance)
         return f"{at or 'top level'}: key '{missing}' is missing"
-    return f"{at}: {fault.message}"
+    if fault.validator == "pattern" and "propertyNames" in fault.absolute_schema_path:
+        return f"{at}: the name {fault.instance!r} becomes a file's; {config_schema()['$defs']['name']['description']}"
+    if {"api_key_env", "base_url", "extra"} & set(fault.absolute_path):
+        return f"{at}: {fault.validator} {fault.validator_value} is needed; what was found is not shown"
+    meant = fault.schema.get("description") if fault.validator == "pattern" else None
+    return f"{at}: {fault.message}" + (f" ({meant})" if meant else "")
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from m1.core.places import source_file
@@ -113,6 +114,10 @@ class Run:
     def store(self, name: str) -> str:
         """A folder of the store, which outlives the results."""
         return f"{self.config['store']}/{name}"
+
+    def store_word(self, name: str) -> str:
+        """The same as a word of a command; ``name`` may hold wildcards."""
+        return f"{quote(self.config['store'])}/{name}"
 
     def server_files(self, provider: dict[str, Any]) -> list[str]:
         """Files of this workflow that the server of a provider reads; none where the server is somebody else's."""

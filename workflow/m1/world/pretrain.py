@@ -13,6 +13,7 @@ from typing import Any
 
 from m1.core.errors import run
 from m1.core.files import replacing_model, write_manifest
+from m1.core.pretrained import load
 from m1.core.progress import Progress, say
 from m1.world.settings import PretrainSettings
 
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     started, title = time.time(), f"pretrain {arguments.name}"
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    tokenizer = load(AutoTokenizer, arguments.tokenizer)
     with open(arguments.world / "documents.jsonl", encoding="utf-8") as lines:
         documents = [json.loads(line) for line in lines]
     model, loss = pretrain(documents, tokenizer, settings, title)

@@ -1,0 +1,52 @@
+"""Models that bring code of their own: it is not run, whatever stands on standard input, and one line says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from m1.core import pretrained
+
+PACKAGE = Path(pretrained.__file__).parents[1]
+OWN = {
+    "AutoConfig": "own.OwnConfig",
+    "AutoModelForCausalLM": "own.OwnModel",
+    "AutoTokenizer": ["own.OwnTokenizer", None],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model whose classes are in a file of its own, which leaves a trace when it is run."""
+    model = tmp_path / "model"
+    model.mkdir()
+    config = {"model_type": "own", "auto_map": OWN}
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (model / "tokenizer_config.json").write_text(json.dumps({"auto_map": OWN}), encoding="utf-8")
+    (model / "own.py").write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\n", encoding="utf-8")
+    return model
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_code_of_a_model_is_never_run(kind: str, folder: Path) -> None:
+    body = f"import transformers; load(transformers.{kind}, {str(folder)!r})"
+    code = f"from m1.core.errors import run; from m1.core.pretrained import load\ndef main(_):\n    {body}\nrun(main)"
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "HF_HOME": str(folder.parent / "hub")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="y\n" * 9, capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.returncode == 1
+    said = f"error: {folder}: it needs code that comes with it (`auto_map` in its configuration), and none is ever run;"
+    assert done.stdout.startswith(said), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder.parent / "pwned").exists()
+
+
+def test_everything_is_read_in_this_way() -> None:
+    others = [path for path in PACKAGE.rglob("*.py") if re.search(r"\bfrom_pretrained\(", path.read_text("utf-8"))]
+    assert [path.name for path in others] == ["pretrained.py"]
