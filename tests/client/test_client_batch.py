@@ -364,6 +364,31 @@ def test_redirects_are_not_followed(store: Store, kind: str) -> None:
         assert (len(store), stranger.log) == (0, [])
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"request_counts": {"total": "10", "completed": "10", "failed": None}},
+        {"request_counts": {"completed": [10]}},
+        {"request_counts": {"completed": float("nan")}},
+        {"request_counts": [10]},
+        {"request_counts": "all"},
+        {"error_file_id": 5},
+        {"errors": "none"},
+        {"errors": {"data": [7, {"code": ["x"]}]}},
+        {"metadata": [1]},
+    ],
+    ids=str,
+)
+def test_what_is_odd_in_a_batch_does_not_block_it(store: Store, odd: dict[str, Any]) -> None:
+    with serving(BatchServer()) as server:
+        server.odd = odd
+        server.files["5"] = b"\n"
+        provider = make_provider(server.url)
+        requests = make_requests(10, provider)
+        run(provider, requests, store)
+        assert (len(store), server.paid) == (10, dict.fromkeys(requests, 1))
+
+
 def test_a_body_that_trickles_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "BODY_SECONDS", 0.2)
     with serving(BatchServer()) as server:

@@ -47,6 +47,7 @@ class BatchServer(ThreadingHTTPServer):
             ``content``): a status, ``html`` or ``error`` (both with status 200), ``cut`` (half of the body), ``short``
             (half of the lines), ``drip`` (byte by byte, for ever), ``lost`` (done, but the answer does not arrive).
         usage, model: what each answer says that it used, and who made it.
+        odd: what is shown of a batch that has ended in place of what it should be.
         location: where a status of 300 to 399 leads.
         at: called with the moment: ``uploaded``, ``created``, ``polled``, ``downloading``, before the answer leaves.
         log: what was asked, in turn.
@@ -60,6 +61,7 @@ class BatchServer(ThreadingHTTPServer):
         self.line, self.ends, self.wrapped = line, deque(ends), wrapped
         self.usage: Any = {"prompt_tokens": 2, "completion_tokens": 3}
         self.model = "adder"
+        self.odd: dict[str, Any] = {}
         self.location: str | None = None
         self.faults: dict[str, deque[int | str]] = defaultdict(deque)
         self.at: Callable[[str], None] = lambda moment: None
@@ -161,7 +163,7 @@ class BatchServer(ThreadingHTTPServer):
         shown = {name: value for name, value in batch.items() if name not in {"states", "outcomes", "code"}}
         if self.wrapped and shown.get("output_file_id"):
             shown["output_file_id"] = f"{self.url.removesuffix('/v1')}/storage/{shown['output_file_id']}"
-        return shown
+        return {**shown, **(self.odd if shown["status"] not in STATES else {})}
 
 
 class Handler(BaseHTTPRequestHandler):
