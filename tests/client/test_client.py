@@ -786,6 +786,19 @@ def test_odd_answers_are_named_by_question_and_key(tmp_path: Path, capsys: pytes
     assert len(server.seen) == 9
 
 
+def test_answers_of_another_model_in_an_older_store_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = {"message": {"content": "A"}, "finish_reason": "stop", "usage": ANSWER["usage"], "served": "adder-9"}
+    with Store(tmp_path) as store:
+        store.put_many((request.key(provider()), value) for request in REQUESTS)
+        complete_all(REQUESTS, provider(), store, "test")
+        assert "40 answers in" in (said := capsys.readouterr().out)
+        assert "are of 'adder-9', not of 'adder-1'. If they are the same, name it in served_as of adder" in said
+        complete_all(REQUESTS, provider(served_as=["adder-9"]), store, "test")
+        assert capsys.readouterr().out == ""
+
+
 def test_a_record_that_is_no_answer_is_named(tmp_path: Path) -> None:
     request = Request("Q", question="q7")
     with Store(tmp_path) as store:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from adder import PATHS
 from batch_server import KEY, BatchServer, answer, make_provider, make_requests, run
+from m1.client import attempt as attempts
 from m1.client import backlog, endpoint
 from m1.client import batch as batches
 from m1.client.attempt import is_refusal
@@ -361,6 +362,42 @@ def test_redirects_are_not_followed(store: Store, kind: str) -> None:
         with pytest.raises(UserError, match=said):
             run(provider, make_requests(10, provider), store)
         assert (len(store), stranger.log) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"request_counts": {"total": "10", "completed": "10", "failed": None}},
+        {"request_counts": {"completed": [10]}},
+        {"request_counts": {"completed": float("nan")}},
+        {"request_counts": [10]},
+        {"request_counts": "all"},
+        {"error_file_id": 5},
+        {"errors": "none"},
+        {"errors": {"data": [7, {"code": ["x"]}]}},
+        {"metadata": [1]},
+    ],
+    ids=str,
+)
+def test_what_is_odd_in_a_batch_does_not_block_it(store: Store, odd: dict[str, Any]) -> None:
+    with serving(BatchServer()) as server:
+        server.odd = odd
+        server.files["5"] = b"\n"
+        provider = make_provider(server.url)
+        requests = make_requests(10, provider)
+        run(provider, requests, store)
+        assert (len(store), server.paid) == (10, dict.fromkeys(requests, 1))
+
+
+def test_a_body_that_trickles_is_given_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "BODY_SECONDS", 0.2)
+    with serving(BatchServer()) as server:
+        server.faults["retrieve"].append("drip")
+        provider = make_provider(server.url, timeout=0.3)
+        requests = make_requests(10, provider)
+        run(provider, requests, store)
+        assert server.paid == dict.fromkeys(requests, 1)
+        assert not server.faults["retrieve"]
 
 
 def test_a_file_without_end_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,10 @@ import argparse
 import asyncio
 import json
 import threading
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,8 +45,9 @@ class BatchServer(ThreadingHTTPServer):
             lines), ``cancelled`` (the same), ``failed:<code>``.
         faults: what goes wrong with the next requests of a kind (``upload``, ``create``, ``list``, ``retrieve``,
             ``content``): a status, ``html`` or ``error`` (both with status 200), ``cut`` (half of the body), ``short``
-            (half of the lines), ``lost`` (done, but the answer does not arrive).
+            (half of the lines), ``drip`` (byte by byte, for ever), ``lost`` (done, but the answer does not arrive).
         usage, model: what each answer says that it used, and who made it.
+        odd: what is shown of a batch that has ended in place of what it should be.
         location: where a status of 300 to 399 leads.
         at: called with the moment: ``uploaded``, ``created``, ``polled``, ``downloading``, before the answer leaves.
         log: what was asked, in turn.
@@ -58,6 +61,7 @@ class BatchServer(ThreadingHTTPServer):
         self.line, self.ends, self.wrapped = line, deque(ends), wrapped
         self.usage: Any = {"prompt_tokens": 2, "completion_tokens": 3}
         self.model = "adder"
+        self.odd: dict[str, Any] = {}
         self.location: str | None = None
         self.faults: dict[str, deque[int | str]] = defaultdict(deque)
         self.at: Callable[[str], None] = lambda moment: None
@@ -159,7 +163,7 @@ class BatchServer(ThreadingHTTPServer):
         shown = {name: value for name, value in batch.items() if name not in {"states", "outcomes", "code"}}
         if self.wrapped and shown.get("output_file_id"):
             shown["output_file_id"] = f"{self.url.removesuffix('/v1')}/storage/{shown['output_file_id']}"
-        return shown
+        return {**shown, **(self.odd if shown["status"] not in STATES else {})}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -238,9 +242,11 @@ class Handler(BaseHTTPRequestHandler):
             if isinstance(fault, int):
                 self.reply(fault, {"error": {"message": f"fault {fault} for {self.headers['Authorization']}"}})
                 return
-            found = action() if fault not in {"html", "error"} else None
+            found = action() if fault not in {"html", "error", "drip"} else None
             self.server.at(moment)
-        if fault == "html":
+        if fault == "drip":
+            self.drip()
+        elif fault == "html":
             self.send(200, b"<html>maintenance</html>", "text/html")
         elif fault == "error":
             self.reply(200, {"error": {"message": "maintenance"}})
@@ -248,6 +254,16 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.reply(200 if found else 404, found or {"error": {"message": "no such thing"}})
+
+    def drip(self) -> None:
+        """A body that comes byte by byte, and has no end."""
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b" ")
+                time.sleep(0.02)
 
     def download(self, kind: str, content: bytes | None) -> None:
         self.server.log.append(kind)

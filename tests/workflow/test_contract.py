@@ -184,7 +184,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         set(),
     ),
     "limits of the teacher": (
-        settings(teacher={"max_dollars": 5, "deadline": 600, "requests_per_minute": 60, "tokens_per_minute": 1e6}),
+        settings(
+            teacher={"max_dollars": 5, "deadline": 600, "requests_per_minute": 60, "tokens_per_minute": 1e6}
+            | {"served_as": ["another name"]}
+        ),
         set(),
     ),
     "further field of the teacher's requests": (

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from m1.client.completion import completion_value
@@ -26,10 +27,11 @@ CONNECT_SECONDS = 5.0
 """For a connection, TLS included."""
 MOST_BYTES = 32 << 20
 """Of a body: a hundred times what the longest answer has, its log-probabilities aside."""
+BODY_SECONDS = 600.0
+"""For a body, at least; a call has ``timeout`` in all."""
 GATEWAY_TIMEOUTS = (504, 524)
 SECRET = 8
 """Characters of a key, at least. What is shorter is a placeholder such as "EMPTY", which may be a word of an answer."""
-_MAY_BE_BILLED = {"reset", "timeout", "no completion", "too long", "other model"}
 _TOO_LONG = f"a body of more than {MOST_BYTES:,} bytes"
 _CONTENT_FILTER = re.compile(
     "content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.ASCII | re.IGNORECASE
@@ -51,7 +53,7 @@ class Failure:
     @property
     def may_be_billed(self) -> bool:
         """Whether an answer may have been made that did not arrive: a gateway that waited in vain knows nothing."""
-        return self.kind in _MAY_BE_BILLED or self.status in GATEWAY_TIMEOUTS
+        return self.kind in {"reset", "timeout", "too long"} or self.status in {200, *GATEWAY_TIMEOUTS}
 
 
 @asynccontextmanager
@@ -68,7 +70,7 @@ async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncI
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
     # A server of our own is on the loopback, where a proxy of the environment must not stand between.
     remote = provider.serve is None
-    hooks = {"response": [_read_bounded]}
+    hooks: dict[str, list[Any]] = {"response": [partial(_read_bounded, seconds=max(BODY_SECONDS, provider.timeout))]}
     http_client = openai.DefaultAsyncHttpxClient(
         limits=limits, trust_env=remote, verify=remote, follow_redirects=False, event_hooks=hooks
     )
@@ -79,18 +81,23 @@ async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncI
         yield client
 
 
-async def _read_bounded(response: httpx2.Response) -> None:
-    """Read a body, but not one that is too long; the decoded one counts. A stream that is read by pieces is left."""
+async def _read_bounded(response: httpx2.Response, seconds: float) -> None:
+    """Read a body, but not one that is too long or that trickles; the decoded one counts. A stream that is read by
+    pieces is left."""
     import httpx2
 
     if response.is_success and response.request.headers.get("x-stainless-raw-response") == "stream":
         return
     pieces, size = [], 0
-    async for piece in response.aiter_bytes():
-        size += len(piece)
-        if size > MOST_BYTES:
-            raise httpx2.RemoteProtocolError(_TOO_LONG)
-        pieces.append(piece)
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in response.aiter_bytes():
+                size += len(piece)
+                if size > MOST_BYTES:
+                    raise httpx2.RemoteProtocolError(_TOO_LONG)
+                pieces.append(piece)
+    except TimeoutError:
+        raise httpx2.ReadTimeout(f"the body was not there after {seconds:g} s") from None
     response._content = b"".join(pieces)  # what aread() would keep
 
 

@@ -146,7 +146,7 @@ class _Collector:
         unanswered, answered = _Unanswered(), 0
         chunk: dict[str, dict[str, Any]] = {}
         for file_id in filter(None, [found.output_file_id, found.error_file_id]):
-            async for line in self.endpoint.lines(file_id, len(batch.keys)):
+            async for line in self.endpoint.lines(str(file_id), len(batch.keys)):
                 answered += file_id == found.output_file_id
                 try:
                     key, status, value = read_line(line, self.backlog.bound)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
@@ -91,21 +92,28 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
                     store.settle()
                 new, of_the_run = set(missing), run.totals
     distinct = Answers(list(wanted), store, provider, wanted)
-    spending = Spending.of(_telling_odd(distinct, wanted, store, title), new, provider, **of_the_run)
+    told = _telling_odd(distinct, provider, wanted, store, title)
+    spending = Spending.of(told, new, provider, **of_the_run)
     return Answers(keys, store, provider, wanted), spending
 
 
 def _telling_odd(
-    completions: Iterable[Completion], wanted: Mapping[str, Request], store: Store, title: str
+    completions: Iterable[Completion], provider: Provider, wanted: Mapping[str, Request], store: Store, title: str
 ) -> Iterator[Completion]:
-    """Pass answers on, and say which hold what no answer has."""
-    count = 0
+    """Pass answers on, and say which hold what no answer has, or are another model's: an older release kept these."""
+    count, others = 0, Counter[str]()
     for completion in completions:
         count += bool(completion.odd)
         if completion.odd and count <= ODD_SHOWN:
             key, found = completion.key, "; ".join(completion.odd[:ODD_SHOWN])
             say(title, f"{name_call(key, wanted[key])}: {found}. {forget_remedy(store, key)}")
+        others[completion.served] += not provider.is_served_by(completion.served)
         yield completion
+    for served, number in (+others).most_common(ODD_SHOWN):
+        remedy = (
+            f"If they are the same, name it in served_as of {provider.name}; else take them back (m1 store forget)."
+        )
+        say(title, f"{number:,} answers in {store.folder} are of {served!r}, not of {provider.model!r}. {remedy}")
     if count > ODD_SHOWN:
         say(title, f"so also in {count - ODD_SHOWN:,} further answers")
 

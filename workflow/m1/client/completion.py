@@ -146,7 +146,8 @@ def normalised(value: Any) -> tuple[dict[str, Any], list[str]]:
         raise ValueError(f"the record is no answer ({_shown(value)})")
     odd: list[str] = []
     value = _sound(value, "", odd)
-    odd = [*map(str, value.pop("odd", None) or ()), *odd]
+    before = value.pop("odd", None)
+    odd = [*map(str, before if isinstance(before, list) else ()), *odd]
     if "refused" in value:
         return value, odd
 

@@ -131,7 +131,8 @@ class BatchEndpoint:
         """Note the state of a created batch."""
         found = await self.client.batches.retrieve(batch.id or "")
         batch.status = _required(found, "status").lower()
-        batch.answered = (found.request_counts.completed or 0) if found.request_counts else 0
+        answered = getattr(found.request_counts, "completed", 0)
+        batch.answered = answered if type(answered) is int else 0
         return found
 
     async def lines(self, file_id: str, calls: int) -> AsyncIterator[bytes]:
@@ -212,7 +213,7 @@ def read_line(
 
 def reasons(found: Batch) -> tuple[str, set[str]]:
     """What a batch says of its failure, and the codes of it."""
-    errors: Any = found.to_dict().get("errors") or []
+    errors: Any = found.to_dict(warnings=False).get("errors") or []
     errors = (errors.get("data") or []) if isinstance(errors, dict) else errors
     errors = [error if isinstance(error, dict) else {"message": error} for error in errors]
     texts = [": ".join(str(error[name]) for name in ("code", "message") if error.get(name)) for error in errors[:3]]

@@ -147,7 +147,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), asdict(settings)]
     scratch = checkpoints.folder(arguments.scratch, arguments.name, decided)
     kept = checkpoints.folder(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
-    taken = f"trained before, with the same base, samples, settings and code: taken from {kept}"
 
     def had() -> bool:
         """Whether it was trained before; then it is put into the results."""
@@ -155,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             return False
         if first:
             archive.take(kept, arguments.output)
-            say(title, taken)
+            say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
         return True
 
     before = training.first_process_value(lambda: archive.version(kept))
@@ -178,19 +177,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not first:
             return
         log = checkpoints.losses(scratch / "log.jsonl")
+        inputs, ran = {"base": arguments.base, "subset": arguments.subset}, {**asdict(info), "runtime": asdict(runtime)}
+        facts = {"inputs": inputs, "settings": asdict(settings), "counts": encoded.counts, "started": started}
         with archive.keeping(kept, title, lock.kernel) as folder:
             training.save(trainer, weights, folder)
             tokenizer.save_pretrained(folder)
             shutil.copy(scratch / "log.jsonl", folder / "log.jsonl")
-            write_manifest(
-                folder / "manifest.json",
-                inputs={"base": arguments.base, "subset": arguments.subset},
-                settings=asdict(settings),
-                counts=encoded.counts,
-                started=started,
-                known={"base": base},
-                ran={**asdict(info), "runtime": asdict(runtime)},
-            )
+            write_manifest(folder / "manifest.json", **facts, known={"base": base}, ran=ran)
         archive.take(kept, arguments.output)
         shutil.rmtree(scratch, ignore_errors=True)
     learned = f"{len(samples):,} samples, {encoded.counts['tokens_with_loss']:,} tokens with loss an epoch"
