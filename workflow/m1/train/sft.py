@@ -178,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         log = checkpoints.losses(scratch / "log.jsonl")
         inputs, ran = {"base": arguments.base, "subset": arguments.subset}, {**asdict(info), "runtime": asdict(runtime)}
-        facts = {"inputs": inputs, "settings": asdict(settings), "counts": encoded.counts, "started": started}
+        facts: Any = {"inputs": inputs, "settings": asdict(settings), "counts": encoded.counts, "started": started}
         with archive.keeping(kept, title, lock.kernel) as folder:
             training.save(trainer, weights, folder)
             tokenizer.save_pretrained(folder)
