@@ -737,7 +737,7 @@ def test_lost_answers_count_at_their_worst_also_for_later_runs(
     tmp_path: Path, lost: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "BACKOFF", 0.01)
-    settings = {"max_tokens": 2000, "max_dollars": 0.1, "max_retries": 99, "concurrency": 1}
+    settings = {"max_tokens": 2000, "max_dollars": 0.1, "max_retries": 99, "concurrency": 1, "timeout": 1}
     with bare(lambda n: lost if n else None) as server:
         for _ in range(3):
             said = r"\$0\.0101 are paid .* at most \$0\.08\d\d more .* would be passed"

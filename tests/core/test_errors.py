@@ -101,6 +101,9 @@ def test_the_first_line_of_an_error(said: str, line: str) -> None:
     assert first_line(ValueError(said)) == line
 
 
+READ = HOSTILE.replace("\ud800", "\ufffd")  # a lone surrogate is normalised when it is read
+
+
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_no_text_of_a_provider_controls_the_terminal_of_a_command(flags: list[str], tmp_path: Path) -> None:
     with Store(tmp_path / "teacher") as store:
@@ -118,6 +121,6 @@ def test_no_text_of_a_provider_controls_the_terminal_of_a_command(flags: list[st
     assert not set("\x1b\x07\x9b\r\x7f") & set(done.stdout + done.stderr)
     assert "ABCDEFGH" not in done.stdout
     if flags:
-        assert HOSTILE in [row["model"] for row in json.loads(done.stdout)["models"]]
+        assert READ in [row["model"] for row in json.loads(done.stdout)["models"]]
     else:
-        assert SHOWN in done.stdout
+        assert printable(READ) in done.stdout

@@ -149,6 +149,7 @@ def trains(process: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_a_second_training_in_one_scratch_folder_stops_and_names_the_first(material: Path, undisturbed: Path) -> None:
     output = material / "orphan"
     first = start(material, output)
@@ -168,7 +169,8 @@ def test_a_second_training_in_one_scratch_folder_stops_and_names_the_first(mater
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("end", ["in the end", pytest.param("by a kill", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["in the end", "by a kill"])
 def test_two_folders_on_one_store_train_once(material: Path, undisturbed: Path, tmp_path: Path, end: str) -> None:
     store, outputs = tmp_path / "store", (tmp_path / "one", tmp_path / "two")
     first = start(material, outputs[0], store=store)
