@@ -74,8 +74,8 @@ report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made
 	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
 
 ##@ work on it
-# Three processes on two cores: a third of the time is waiting, for servers, schedulers and kills.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+# Four processes on two cores: half of the time is waiting, for servers, schedulers and kills.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 test: $(VENV)/.ready ## the tests, but for those that take long by nature (six to eight minutes on two cores)
 	$(PYTEST) -m "not slow"
 
