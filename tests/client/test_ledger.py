@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from m1.client.completion import Completion
-from m1.client.ledger import Beside, Ledger, SpendingJournal, Tally
+from m1.client.ledger import Beside, CallTotals, Ledger, SpendingJournal
 from m1.client.provider import Request
 from m1.core.errors import UserError
 from m1.core.files import digest
@@ -58,10 +58,10 @@ def test_a_journal_outlives_its_process_until_the_answer_is_there(tmp_path: Path
         first.write(first.text())
         store.put(digest(1), ANSWER)
         second = SpendingJournal(store)  # the first was killed
-        assert second.beside.lost == Tally(2, 50, 500), "the one in flight, and the one that was lost before"
+        assert second.beside.lost == CallTotals(2, 50, 500), "the one in flight, and the one that was lost before"
         assert [path.name for path in tmp_path.glob("spending-*")] == [second.path.name]
         store.put(digest(2), ANSWER)
-        assert SpendingJournal(store).beside.lost == Tally(2, 50, 500), "another attempt was answered"
+        assert SpendingJournal(store).beside.lost == CallTotals(2, 50, 500), "another attempt was answered"
 
 
 def test_a_journal_that_was_taken_over_counts_once(tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_a_journal_that_was_taken_over_counts_once(tmp_path: Path) -> None:
         content = first.path.read_bytes()
         second = SpendingJournal(store)
         first.path.write_bytes(content)
-        assert Beside.read(store)[0].lost == Tally(1, 10, 100)
-        assert SpendingJournal(store).beside.lost == Tally(1, 10, 100)
+        assert Beside.read(store)[0].lost == CallTotals(1, 10, 100)
+        assert SpendingJournal(store).beside.lost == CallTotals(1, 10, 100)
         assert not second.path.exists()
 
 

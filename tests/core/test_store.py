@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.__main__ import dispatch as command
-from m1.client.ledger import Beside, SpendingJournal, Tally
+from m1.client.ledger import Beside, CallTotals, SpendingJournal
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.store import Store
@@ -906,7 +906,7 @@ def test_forget_one_key_and_what_it_cost_stays(filled: Path, capsys: pytest.Capt
     with Store(teacher) as store:
         assert set(store) == {digest(n) for n in range(10)} - {digest(3)}
         beside, _ = Beside.read(store)
-        assert (beside.taken_back, beside.lost) == (Tally(1, 100, 50), Tally(1, 70, 900))
+        assert (beside.taken_back, beside.lost) == (CallTotals(1, 100, 50), CallTotals(1, 70, 900))
         store.put(digest(3), answer("anew"))
         assert store.get(digest(3)) == answer("anew")
         assert Beside.read(store)[0] == beside

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from m1.client.ledger import Ledger, write_durably
+from m1.client.ledger import Ledger
 from m1.client.provider import Provider, Request, Tokens
 from m1.core.errors import UserError
-from m1.core.files import read_json
+from m1.core.files import read_json, write_text
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MAX_BYTES = 100_000_000
@@ -66,7 +66,7 @@ class SubmittedBatch:
         if done is not None:
             del journal["keys"]
             journal |= {"status": self.status, **done}
-        write_durably(self.path(folder), json.dumps(journal | {"done": done is not None}, indent=2))
+        write_text(self.path(folder), json.dumps(journal | {"done": done is not None}, indent=2))
 
     @classmethod
     def read(cls, path: Path) -> SubmittedBatch | None:

@@ -4,10 +4,6 @@ them (:class:`SpendingJournal`)."""
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import socket
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
@@ -18,25 +14,16 @@ from typing import Any
 from m1.client.completion import REFUSED, UNKNOWN, Completion, stored_completion
 from m1.client.provider import Provider, Request, Tokens
 from m1.core.errors import UserError
-from m1.core.files import read_json, replacing, sync_folder
-from m1.core.segments import usable
+from m1.core.files import fsync, read_json, write_text
+from m1.core.segments import unique_name, usable
 from m1.core.store import Store
 
 PATTERN = "spending-*.json"
 """Files of :class:`SpendingJournal` in a store's folder."""
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Replace a file so that it survives a power cut."""
-    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    sync_folder(path.parent)
-
-
 @dataclass
-class Tally:
+class CallTotals:
     """Calls, and their tokens together."""
 
     calls: int = 0
@@ -57,9 +44,9 @@ class Tally:
 class Beside:
     """Calls that were sent, or may have been, and have no answer in the store: it does not tell what they cost."""
 
-    lost: Tally = field(default_factory=Tally)
+    lost: CallTotals = field(default_factory=CallTotals)
     """Their answers did not arrive; at the most."""
-    taken_back: Tally = field(default_factory=Tally)
+    taken_back: CallTotals = field(default_factory=CallTotals)
     """Their answers were taken back (``m1 store forget``)."""
 
     @classmethod
@@ -84,10 +71,10 @@ class Beside:
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
-    """A journal as :meth:`SpendingJournal.text` writes it, with what :meth:`Tally.add` takes."""
+    """A journal as :meth:`SpendingJournal.text` writes it, with what :meth:`CallTotals.add` takes."""
     journal = read_json(path)
     try:
-        found = {name: (Tally(**journal[name]).tokens, journal[name]["calls"]) for name in ("lost", "taken_back")}
+        found = {name: (CallTotals(**journal[name]).tokens, journal[name]["calls"]) for name in ("lost", "taken_back")}
         in_flight = {key: (int(prompt), int(completion)) for key, (prompt, completion) in journal["in_flight"].items()}
         return found | {"in_flight": in_flight, "replaces": list(journal["replaces"])}
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -106,14 +93,13 @@ class SpendingJournal:
         self.beside, others = Beside.read(store)
         self.in_flight: dict[str, Tokens] = {}
         self._replaces = [path.name for path in others]
-        name = f"spending-{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.json"
-        self.path = store.folder / name
+        self.path = store.folder / f"spending-{unique_name()}.json"
         if others:
             if not self._is_empty:
                 self.write(self.text())
             for path in others:
                 path.unlink(missing_ok=True)
-            sync_folder(store.folder)
+            fsync(store.folder)
         self._replaces = []
 
     @property
@@ -133,7 +119,7 @@ class SpendingJournal:
         remedy = "Free space or correct the permissions and run again."
         with usable(self.path.parent, "written", remedy):
             try:
-                write_durably(self.path, text)
+                write_text(self.path, text)
             except UserError as error:  # that of a file that is replaced
                 raise error.__cause__ or error from None
 

@@ -33,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)
+    remove(partial)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -41,7 +41,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if partial.is_dir() and path.exists():
             shutil.rmtree(path)
         os.replace(partial, path)
-        sync_folder(path.parent)
+        fsync(path.parent)
         WRITTEN[path] = None
     except OSError as error:
         if error.errno is None:  # a library's own error, such as a model that it cannot read, not the disk's
@@ -49,7 +49,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         remedy = "Free space or correct the permissions and run again."
         raise UserError(f"{path}: cannot be written: {error.strerror or error}. {remedy}") from error
     finally:
-        _remove(partial)
+        remove(partial)
 
 
 @contextmanager
@@ -71,8 +71,15 @@ def identity_file(model: str | Path) -> Path:
     return Path(model).with_name(f"{Path(model).name}.sha256")
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
+def recorded_identity(model: str | Path) -> str:
+    """The identity that a model had when it was written; empty where none is recorded."""
+    recorded = identity_file(model)
+    return recorded.read_text(encoding="utf-8", errors="replace").strip() if recorded.is_file() else ""
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):
@@ -87,9 +94,9 @@ def make_private(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, else a power cut could forget that of a new file."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync(path: Path) -> None:
+    """Bring a file to the disk, or the names in a folder, else a power cut could forget that of a new file."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -100,7 +107,7 @@ def sync(path: Path) -> None:
     """Bring a file, or all of a folder, to the disk, before a name or a mark says that it is whole."""
     for part in [path, *path.rglob("*")] if path.is_dir() else [path]:
         if part.is_file() or part.is_dir():
-            sync_folder(part)
+            fsync(part)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -188,9 +195,9 @@ def model_identity(folder: str | Path) -> str:
     if not (folder / "config.json").is_file():
         remedy = "Check `bases` in the config, or delete the folder to have it made again."
         raise UserError(f"{folder}: no model here (config.json is missing). {remedy}")
-    found, recorded = _identity(folder), identity_file(folder)
-    if recorded.is_file() and (wanted := recorded.read_text(encoding="utf-8", errors="replace").strip()) != found:
-        known = f"its files have the identity {found}, but {recorded} says {wanted}"
+    found, wanted = _identity(folder), recorded_identity(folder)
+    if identity_file(folder).is_file() and wanted != found:
+        known = f"its files have the identity {found}, but {identity_file(folder)} says {wanted}"
         raise UserError(f"{folder}: changed or damaged since it was written: {known}. {REMEDY}")
     return found
 
@@ -233,8 +240,8 @@ def adopt(results: Path) -> list[Path]:
             changed += [manifest.parent / name for name in other]
     for recorded in sorted(results.rglob("*.sha256")):
         model = recorded.with_suffix("")
-        if model.is_dir() and recorded.read_text(encoding="utf-8").strip() != (found_now := _identity(model)):
-            write_text(recorded, found_now + "\n")
+        if model.is_dir() and recorded_identity(model) != (identity := _identity(model)):
+            write_text(recorded, identity + "\n")
             changed.append(model)
     return changed
 

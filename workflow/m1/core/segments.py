@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1.core.errors import UserError
-from m1.core.files import replacing, sync_folder
+from m1.core.files import fsync, replacing
 from m1.core.progress import say
 
 UNFINISHED_SECONDS = 0.2
@@ -221,6 +221,11 @@ def usable(
         raise UserError(f"{folder}: the store cannot be {how}: {error.strerror or error}. {remedy}") from error
 
 
+def unique_name() -> str:
+    """A name for a file of this process's own: when it is made (ns), by which host and process, and a random part."""
+    return f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
 class Writer:
     """A segment of this process's own, which it appends to, and the list beside it.
 
@@ -235,7 +240,7 @@ class Writer:
     """
 
     def __init__(self, folder: Path, others: Mapping[str, int]) -> None:
-        made = f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        made = f"{unique_name()}.jsonl"
         self.path, self.records = folder / made, 0
         listed = [count_line(name, count) for name, count in {made: 0, **others}.items()]
         self._list = os.open(folder / f".{made}.count", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660)
@@ -245,7 +250,7 @@ class Writer:
         except BaseException:
             os.close(self._list)
             raise
-        sync_folder(folder)
+        fsync(folder)
 
     def append(self, entries: Sequence[Entry]) -> Iterator[Line]:
         """Write lines; on return they are on the disk. After an error nothing more may be appended."""

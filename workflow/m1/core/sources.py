@@ -22,10 +22,8 @@ FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 ATTEMPTS = 4  # of a download, each with the hub client's own short retries
 WAIT = 2.0  # seconds before the second attempt, doubled each time
 UNPACKED = 4 * 10**9  # bytes that a set may unpack to, at most; the largest of the paper has some hundred million
-PART, ROW = (
-    256,
-    64,
-)  # rows of a Parquet file that are looked at together; bytes of a row as a Python object, at the least
+PART = 256  # rows of a Parquet file that are looked at together
+ROW = 64  # bytes of a row as a Python object, at the least
 EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
 
 T = TypeVar("T")
@@ -144,7 +142,7 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
     """Records of a local file: JSON Lines, JSON (a list; with ``key``, one of an object of lists), CSV or Parquet.
 
-    A CSV may have another one of :data:`SEPARATORS` than the comma where its heading tells so.
+    A CSV may have another one of :data:`m1.core.tables.SEPARATORS` than the comma where its heading tells so.
 
     Plain readers, and not ``datasets``: they name the line that is wrong, Arrow's schema inference would fill the
     letters that a question lacks with None, and importing ``datasets`` takes a second.

@@ -192,9 +192,10 @@ def describe(published: Iterable[Any], rows: Sequence[Parts]) -> tuple[str, str,
     elif len(rows) >= MANY and (never := [letter for letter in LETTERS[: min(options)] if letter not in answers]):
         odd.append(f"the correct option is never {' or '.join(never)} in {len(rows):,} questions")
     keys = [(row.stem, row.context, tuple(sorted(row.options))) for row in rows]
-    if repeated := len(rows) - len({(key, answer_text(row)) for key, row in zip(keys, rows)}):
+    answered = {(key, answer_text(row)) for key, row in zip(keys, rows)}
+    if repeated := len(rows) - len(answered):
         odd.append(f"repeated questions, options and all: {repeated:,}")
-    if torn := len({(key, answer_text(row)) for key, row in zip(keys, rows)}) - len(set(keys)):
+    if torn := len(answered) - len(set(keys)):
         odd.append(f"repeated questions with another correct option: {torn:,}")
     for field in ("id", "question_id"):
         ids = [str(raw[field]) for raw in published if isinstance(raw, dict) and raw.get(field) not in (None, "")]

@@ -18,8 +18,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from m1.core.errors import UserError, tell
-from m1.core.files import identity_file, model_identity, replacing_model, sync_folder
+from m1.core.files import fsync, identity_file, model_identity, recorded_identity, remove, replacing_model
 from m1.core.locks import Lock
+from m1.train import checkpoints
 
 LEFT_SECONDS = 24 * 3600
 """Age from which an unfinished model of another machine is one that was left there."""
@@ -49,11 +50,7 @@ def lock_of(kept: Path) -> Lock:
 
 def claim(lock: Lock, title: str) -> str:
     """Take the lock of a model; who is training it, where another process is known to."""
-    try:
-        holder = lock.take()
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}. Correct the permissions or `store` and run again."
-        raise UserError(f"{title}: {lock.path.parent} {problem}") from error
+    holder = checkpoints.take(lock, title, "store")
     if holder and not lock.kernel and holder.alive is None:
         tell(f"[{title}] {holder} may be training the same; {lock.path.parent} has no locks, so this goes on beside it")
         return ""
@@ -73,7 +70,7 @@ def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
         ours = alone and path.name.lstrip(".").startswith(f"{kept.name}.{host}-")
         with suppress(FileNotFoundError):  # another process may delete it, too
             if path != lock_of(kept).path and (ours or time.time() - path.stat().st_mtime > LEFT_SECONDS):
-                _delete(path)
+                remove(path)
     mine = kept.with_name(f".{kept.name}.{host}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with replacing_model(mine) as folder:
@@ -81,13 +78,13 @@ def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
         if alone or not identity(kept, title):
             _publish(mine, kept)
     finally:
-        _delete(mine)
-        _delete(identity_file(mine))
+        remove(mine)
+        remove(identity_file(mine))
 
 
 def _publish(mine: Path, kept: Path) -> None:
-    _delete(kept)  # it was damaged
-    _delete(identity_file(kept))
+    remove(kept)  # it was damaged
+    remove(identity_file(kept))
     try:
         mine.rename(kept)
     except OSError as error:
@@ -97,21 +94,12 @@ def _publish(mine: Path, kept: Path) -> None:
             f"{kept}: cannot be written: {error.strerror}. Correct the permissions and run again."
         ) from error
     identity_file(mine).replace(identity_file(kept))
-    sync_folder(kept.parent)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    fsync(kept.parent)
 
 
 def take(kept: Path, output: Path) -> None:
     """Put a kept model into the results."""
-    recorded = identity_file(kept)
-    known = recorded.read_text(encoding="utf-8").strip() if recorded.is_file() else None
-    with replacing_model(output, known) as folder:
+    with replacing_model(output, recorded_identity(kept) or None) as folder:
         folder.mkdir()
         for source in sorted(kept.rglob("*")):
             target = folder / source.relative_to(kept)

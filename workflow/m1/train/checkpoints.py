@@ -13,7 +13,7 @@ from typing import Any
 
 from m1.core.errors import UserError, tell
 from m1.core.files import digest, read_json, sha256_files, write_json
-from m1.core.locks import Lock
+from m1.core.locks import Holder, Lock
 
 MARK = "complete"
 """File in a checkpoint that says that it is whole: JSON, the SHA-256 of each of its files."""
@@ -27,6 +27,19 @@ def folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
     return folder / "train" / name / digest(list(decided))[:12]
 
 
+def take(lock: Lock, title: str, key: str) -> Holder | None:
+    """Try to get a lock in a folder that is below what ``key`` names in the configuration; who has it instead.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        return lock.take()
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}. Correct the permissions or `{key}` and run again."
+        raise UserError(f"{title}: {lock.path.parent} {problem}") from error
+
+
 def claim(lock: Lock, title: str) -> str:
     """Take the lock of a training's folder; where another process has it, what is said before the end, as two would
     write each other's checkpoints.
@@ -34,18 +47,13 @@ def claim(lock: Lock, title: str) -> str:
     Raises:
         UserError: the folder cannot be written.
     """
-    scratch = lock.path.parent
-    try:
-        holder = lock.take()
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}. Correct the permissions or `scratch` and run again"
-        raise UserError(f"{title}: {scratch} {problem}") from error
+    holder = take(lock, title, "scratch")
     if holder is None:
         return ""
     remedy = "Wait until it has ended, or end it; then run again: nothing that it has trained is lost"
     if not lock.kernel and holder.alive is None:
         remedy = f"If it has ended, delete {lock.path} and run again (this file system has no locks, which would tell)"
-    return f"{title}: {holder} is training in {scratch} already. {remedy}."
+    return f"{title}: {holder} is training in {lock.path.parent} already. {remedy}."
 
 
 def discard(scratch: Path, title: str) -> None:
