@@ -133,7 +133,8 @@ def kept(store: Path) -> list[str]:
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("ends", ["in the end", pytest.param("by a kill", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ends", ["in the end", "by a kill"])
+@pytest.mark.slow
 def test_two_folders_on_one_store_generate_nothing_twice(tmp_path: Path, ends: str) -> None:
     model, store = random_model(tmp_path / "model"), tmp_path / "store"
     first, second = generating(model, store, "1/1"), generating(model, store, "2/3")  # shards that overlap

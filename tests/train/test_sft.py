@@ -111,7 +111,8 @@ def test_asked_to_stop_it_keeps_its_state_and_goes_on(material: Path, undisturbe
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(
     strategy: str, material: Path, undisturbed: Path
 ) -> None:
@@ -327,13 +328,13 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
             {"report_to": "tensorboard"},
             "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
         ),
-        pytest.param(
+        (
             {"attention": "flash_attention_2"},
             "train (attention: flash_attention_2, kernels: False, report_to: none): FlashAttention2",
-            marks=pytest.mark.slow,
         ),
     ],
 )
+@pytest.mark.slow
 def test_what_is_not_installed_is_said(runtime: dict[str, str], message: str, material: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command(material, tmp_path / "model", **runtime),
@@ -350,6 +351,7 @@ def test_what_is_not_installed_is_said(runtime: dict[str, str], message: str, ma
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_a_base_of_another_family_is_trained_and_thinks(material: Path, tmp_path: Path) -> None:
     """Mistral's architecture, tokenizer and template, from the samples to predictions at each budget."""
     tokenizer = tokenizer_of("mistral v3")

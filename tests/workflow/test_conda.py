@@ -26,6 +26,7 @@ MADE = {
 """Environment to something that a rule makes in it, and its manifest."""
 
 
+@pytest.mark.slow
 def test_every_environment_runs_its_rules(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{conda.install(tmp_path / 'conda')}:{os.environ['PATH']}")
     results = project.folder / "results/short"

@@ -48,6 +48,7 @@ def holders(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_key_is_in_no_file_of_a_run_and_not_in_the_report(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("teacher: {api_key_env: M1_TEST_KEY}\n", encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow"), "M1_TEST_KEY": KEY}

@@ -25,6 +25,7 @@ def test_the_models_would_be_trained_again(project: Project) -> None:
     assert {f"train_sft {model}" for model in TRAINED} <= project.plan(), "the pools are decontaminated by it"
 
 
+@pytest.mark.slow
 def test_questions_of_ones_own_become_a_column(finished: Project, complete: Project) -> None:
     before = list(made(finished, "table1.csv").columns)
     said = complete.path("said.txt").read_text(encoding="utf-8")

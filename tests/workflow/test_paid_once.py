@@ -22,6 +22,7 @@ def test_calls_are_not_made_again(project: Project) -> None:
     assert traces.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_training_is_taken_from_the_store_unless_its_code_is_another(project: Project) -> None:
     """With another benchmark, too: ``test_own_benchmark.py``."""
     shutil.rmtree(project.path(f"results/short/train/{MODEL}"))

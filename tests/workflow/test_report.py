@@ -16,6 +16,7 @@ from project import SHORT, Project
 pytestmark = pytest.mark.workflow
 
 
+@pytest.mark.slow
 def test_all_of_the_report_is_made_and_an_edit_of_its_look_makes_the_page_only(
     complete: Project, tmp_path: Path
 ) -> None:
