@@ -227,7 +227,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_tests_and_intervals_agree_with_formulas(n: int, m: int, data: st.DataObject) -> None:
     k, other = data.draw(st.integers(0, n)), data.draw(st.integers(0, m))
     assert [float(end) for end in statistics.wilson(k, n)] == pytest.approx(wilson(k, n), abs=1e-9)
-    p, low, high = statistics.two_proportions(k, n, other, m)
+    found = statistics.unpaired(k, n, other, m, 3)
+    p, low, high = found.p, found.low, found.high
     assert (low, high) == pytest.approx(newcombe(k, n, other, m), abs=1e-9)
     assert p == pytest.approx(1.0 if k + other in (0, n + m) else z_test(k, n, other, m), abs=1e-12)
 
@@ -235,9 +236,9 @@ def test_tests_and_intervals_agree_with_formulas(n: int, m: int, data: st.DataOb
 def test_equal_models_differ_in_five_of_a_hundred_comparisons_and_ten_points_are_found() -> None:
     random = np.random.default_rng(0)
     for share in (0.2, 0.6, 0.9):
-        null = [statistics.two_proportions(*pair)[0] for pair in simulated(random, share, share)]
+        null = [statistics.unpaired(*pair, 3).p for pair in simulated(random, share, share)]
         assert np.mean(np.array(null) < 0.05) == pytest.approx(0.05, abs=0.02)
-    found = [statistics.two_proportions(*pair)[0] for pair in simulated(random, 0.6, 0.7)]
+    found = [statistics.unpaired(*pair, 3).p for pair in simulated(random, 0.6, 0.7)]
     assert np.mean(np.array(found) < 0.05) > 0.99
 
 

@@ -13,7 +13,7 @@ from m1.core.progress import say
 from m1.report.files import parser, read_csv, write_csv, write_step_manifest
 from m1.report.scores import accuracies, find_published, read_scores, rows_at_best, rows_of_model
 from m1.report.settings import AccuracyRow, Shown
-from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, two_proportions, wilson
+from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, unpaired, wilson
 
 REPRODUCED, DIFFERS, OUT_OF_REACH = "reproduced", "differs", "out of reach"
 DRAWS = 20_000
@@ -135,8 +135,8 @@ def _compare_cells(theirs: Sequence[Cell], ours: Sequence[Cell], remark: str) ->
             lines.append(line | {"verdict": OUT_OF_REACH, "why": missing})
             continue
         if their_draws is None or our_draws is None:
-            p, low, high = two_proportions(own["k"], own["n"], published["published_k"], published["published_n"])
-            difference = own["accuracy"] - 100 * published["published_k"] / published["published_n"]
+            found = unpaired(own["k"], own["n"], published["published_k"], published["published_n"], 3)
+            p, low, high, difference = found.p, found.low, found.high, found.difference
         else:
             differences = our_draws - their_draws
             p, (low, high) = bootstrap_p(differences), percentiles(differences)

@@ -2,14 +2,24 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint, proportions_ztest
+from statsmodels.stats.power import normal_sample_size_one_tail
+from statsmodels.stats.proportion import (
+    confint_proportions_2indep,
+    proportion_confint,
+    test_proportions_2indep,
+    tost_proportions_2indep,
+)
 
 LEVEL = 0.05  # of every test and, as 95 %, of every interval
+POWER = 0.8  # of what is planned
 FEW = 25  # below so many discordant pairs McNemar's test is exact; the chi-square approximation is meant for more
 P = "{:.4g}"  # how p is written: four digits that count, however small it is
 
@@ -20,13 +30,100 @@ def wilson(k: int | np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.nda
     return 100 * low, 100 * high
 
 
-def two_proportions(k: int, n: int, k_other: int, n_other: int) -> tuple[float, float, float]:
-    """p of the z-test of k/n against k_other/n_other (pooled), and Newcombe's 95 % interval of their difference in
-    points."""
-    all_alike = k + k_other in (0, n + n_other)  # no variance at all, so that the test would divide by nothing
-    p = 1.0 if all_alike else float(proportions_ztest([k, k_other], [n, n_other])[1])
-    low, high = confint_proportions_2indep(k, n, k_other, n_other, method="newcomb", compare="diff", alpha=LEVEL)
-    return p, 100 * low, 100 * high
+@dataclass(frozen=True)
+class Difference:
+    """One accuracy less another one, in points, and how sure that is. Fields are arrays where the counts were arrays.
+
+    ``margin`` of the functions that make it is what counts as equal, in points.
+    """
+
+    difference: Any
+    low: Any  # 95 % interval
+    high: Any
+    p: Any  # two-sided: are they equal?
+    p_margin: Any  # two one-sided tests: do they differ by the margin or more? Small where they do not
+    smallest_margin: Any  # points, the smallest that these n show where both are equal
+    n_needed: Any  # questions at which equal ones lie inside the margin with a chance of :data:`POWER`
+    test: str
+
+
+def unpaired(k: Any, n: Any, k_other: Any, n_other: Any, margin: float) -> Difference:
+    """k of n against k_other of n_other, of independent answers.
+
+    Equality is tested by the z-test (pooled), the margin by two one-sided tests with the standard error of Agresti and
+    Caffo; the interval is Newcombe's. ``n_needed`` is of each side.
+    """
+    sides = k, n, k_other, n_other
+    with np.errstate(invalid="ignore", divide="ignore"):  # ratios of the sides, which nobody asks for, may be 0/0
+        z = test_proportions_2indep(*sides, method="score", correction=False)
+        within = tost_proportions_2indep(*sides, -margin / 100, margin / 100, method="agresti-caffo")
+    all_alike = (k + k_other == 0) | (k + k_other == n + n_other)  # no variance at all: the test divides by nothing
+    low, high = confint_proportions_2indep(*sides, method="newcomb", compare="diff", alpha=LEVEL)
+    p = np.where(all_alike, 1.0, z.pvalue)
+    shared = (k + k_other + 2) / (n + n_other + 4)  # Agresti and Caffo's: one correct and one incorrect answer more
+    one = shared * (1 - shared)
+    return Difference(
+        *(100 * (k / n - k_other / n_other), 100 * low, 100 * high, p, within.pvalue),
+        smallest_margin=_smallest(100 * np.sqrt(one * (1 / (n + 2) + 1 / (n_other + 2)))),
+        n_needed=_needed(100 * np.sqrt(2 * one), margin),
+        test="two proportions",
+    )
+
+
+def paired(only_first: Any, only_second: Any, n: Any, margin: float) -> Difference:
+    """Two sides on the same n questions, from the numbers that only one of them answered correctly.
+
+    Equality is tested by McNemar's test; interval and margin have the standard error of Agresti and Min (2005), who add
+    half a question to each of the four outcomes.
+    """
+    p = np.vectorize(mcnemar_p)(only_first, only_second)
+    more, total = only_first + only_second + 1, n + 2
+    middle = (only_first - only_second) / total
+    error = np.sqrt(more / total - middle**2) / np.sqrt(total)
+    reach = norm.isf(LEVEL / 2) * error
+    within = norm.sf((margin / 100 - np.abs(middle)) / error)
+    return Difference(
+        *(100 * (only_first - only_second) / n, 100 * (middle - reach), 100 * (middle + reach), p, within),
+        smallest_margin=_smallest(100 * np.sqrt(more) / total),
+        n_needed=_needed(100 * np.sqrt(more / total), margin),
+        test="McNemar" + ("" if np.any(only_first + only_second >= FEW) else ", exact"),
+    )
+
+
+def of_draws(difference: float, draws: np.ndarray, n: int, margin: float) -> Difference:
+    """A difference with its bootstrap draws, of n questions in all.
+
+    Interval and both tests are quantiles of the draws: p_margin is the share of draws beyond the margin on the side
+    where more are.
+    """
+    low, high = percentiles(draws)
+    beyond = max((draws >= margin).sum(), (draws <= -margin).sum())
+    spread = float(np.std(draws))
+    return Difference(
+        *(difference, low, high, bootstrap_p(draws), (1 + beyond) / (1 + len(draws))),
+        smallest_margin=_smallest(spread),
+        n_needed=_needed(spread * np.sqrt(n), margin),
+        test="bootstrap",
+    )
+
+
+def questions_needed(accuracy: Any, margin: float) -> Any:
+    """Questions that a benchmark needs at an accuracy (%), so that equal and independent sides lie inside the margin
+    (points) with a chance of :data:`POWER`."""
+    share = np.asarray(accuracy) / 100
+    return _needed(100 * np.sqrt(2 * share * (1 - share)), margin)
+
+
+def _smallest(error: Any) -> Any:
+    """The smallest margin that is shown where the difference is zero, from its standard error."""
+    return norm.isf(LEVEL) * error
+
+
+def _needed(deviation: Any, margin: float) -> Any:
+    """Questions needed, from the standard deviation of one question's difference, in points. Both one-sided tests must
+    pass, so each may fail half as often as :data:`POWER` allows."""
+    size = normal_sample_size_one_tail(margin, 1 - (1 - POWER) / 2, LEVEL, std_null=deviation)
+    return np.ceil(size).astype(int)
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
