@@ -9,7 +9,7 @@ from typing import Any
 
 from m1.core.counts import published_counts
 from m1.core.places import source_file
-from m1.report.settings import LARGEST, AccuracyRow, CountRow, Model, RuleManifests, Shown, Subset
+from m1.report.settings import LARGEST, AccuracyRow, CountRow, Margins, Model, RuleManifests, Shown, Subset
 from m1.wiring.config import all_weights
 from m1.wiring.run import Run
 
@@ -120,6 +120,7 @@ class ReportRules:
             page_tables=tuple(self.tables()),
             page_figures=tuple(FIGURES),
             page_megabytes=self.report["page_megabytes"],
+            margins=Margins(**self.report["margins"]),
             remark=self.report["remark"],
             note=self.report["note"],
             seed=config["seed"],
