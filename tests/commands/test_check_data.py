@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from m1.commands import check_data as check
 from m1.core.errors import UserError
 from m1.core.files import write_manifest
 from m1.core.layouts import LAYOUTS
+from m1.core.records import Question, questions_sha256
 from m1.core.settings import Source
 from m1.wiring.config import load
 from m1.wiring.run import Run
@@ -90,6 +92,7 @@ def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureF
         "short": "problem",
         "other": "problem",
     }
+    assert len(rows["good"].pop("questions_sha256")) == 64
     assert rows["good"] == {
         "entry": "good",
         "used_by": "benchmarks.nejm pools.more",
@@ -247,6 +250,10 @@ def test_a_configuration_is_checked_as_a_run_would_read_it(
         "mine": ("pools.only benchmarks.own", "found"),
         "lancet": ("benchmarks.lancet", "left out"),
     }
+    asked = [row for row in ROWS if row["answer_idx"] in row["options"]]
+    questions = [Question("id", "mine", row["question"], None, ("a", "b"), row["answer_idx"]) for row in asked]
+    assert rows["mine"]["questions_sha256"] == questions_sha256(questions)
+    assert rows["lancet"]["questions_sha256"] == ""
 
 
 def test_an_entry_names_the_pools_and_benchmarks_that_use_it() -> None:
@@ -284,8 +291,13 @@ def test_the_registry_is_whole() -> None:
     collected = [data[name]["rows"] for name in ("medqa_train", "headqa_train", "medmcqa_train")]
     assert sum(collected) + 500 == 196_157
     with open(REGISTRY.parents[1] / "resources" / "paper" / "benchmarks.csv", newline="", encoding="utf-8") as stream:
-        sizes = {row["key"]: int(row["n"]) for row in csv.DictReader(stream)}
-    assert {key: one["rows"] for key, one in data["m1_eval_data"]["sets"].items()} == sizes
+        rows = list(csv.DictReader(stream))
+    evaluation = data["m1_eval_data"]
+    assert {key: (one["rows"], one["key"]) for key, one in evaluation["sets"].items()} == {
+        row["key"]: (int(row["n"]), row["list"]) for row in rows
+    }
+    assert {row["evaluation"] for row in rows} == {evaluation["checksum"]}
+    assert all(re.fullmatch("([0-9a-f]{64})?", row["questions"]) for row in rows)
 
 
 def test_counts_of_the_curation_stand_beside_the_papers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,7 @@ class Finding:
     checksum: str = ""  # of what was read: ok, or not pinned (another one than the pinned is a problem)
     odd: str = ""  # what no record shows by itself; the run goes on
     note: str = ""  # what is wrong, and how to get the set
+    questions_sha256: str = ""  # of all questions of the set; see m1.core.records
 
 
 def data_sets(run: Run) -> dict[str, DataSet]:
@@ -77,6 +78,7 @@ def data_sets(run: Run) -> dict[str, DataSet]:
 
 def look(name: str, source: DataSet, silent: str = "") -> Finding:
     """Read one set and make questions of its records, as a run would; ``silent`` is why the hub does not answer."""
+    from m1.core.records import questions_sha256
     from m1.pools import collect  # with pyarrow, which `make doctor` does without
 
     finding = Finding(name, " ".join(source.used_by), expected=source.rows)
@@ -88,6 +90,7 @@ def look(name: str, source: DataSet, silent: str = "") -> Finding:
             found = collect.read_all(rows, source.layout)
             parts, refused = collect.to_parts(enumerate(found), place, drop_invalid=True)
             finding.questions = len(parts)
+            finding.questions_sha256 = questions_sha256(collect.to_questions(name, parts))
             reasons = collect.by_reason(refused)
             finding.refused = "; ".join(f"{count} {reason}" for reason, count in list(reasons.items())[:3])
             finding.options, finding.answers, odd = collect.describe(rows, parts)
@@ -119,7 +122,8 @@ def hub_failure() -> str:
 
 def table(findings: Iterable[Finding]) -> list[str]:
     """Lines for the terminal: aligned columns, and below them what is wrong."""
-    shown = [field.name for field in fields(Finding) if field.name not in ("used_by", "odd", "note")]
+    hidden = ("used_by", "odd", "note", "questions_sha256")  # too wide for a terminal, or shown below
+    shown = [field.name for field in fields(Finding) if field.name not in hidden]
     rows = [shown, *([_cell(getattr(finding, name)) for name in shown] for finding in findings)]
     numbers = ("records", "expected", "questions")
     lines = align_columns(rows, left={place for place, name in enumerate(shown) if name not in numbers})
