@@ -141,6 +141,18 @@ def test_a_table_without_a_column_is_shown_with_what_it_has(lacking: str) -> Non
     assert bool(found["averages"]) is (lacking not in ("model", "benchmark"))
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "", "missing"])
+def test_what_is_no_finite_number_is_not_drawn_and_not_counted(text: str) -> None:
+    """JSON has no such numbers, and the page could not be read."""
+    found = compared(
+        [average("cannot tell", difference_low=text), line("cannot tell", "gpqa", smallest_margin=text, margin="3")]
+    )
+    assert found["averages"][0]["bar"] is None
+    assert found["averages"][0]["difference"] == ["−0.50", ""]
+    assert found["reach"] == 0
+    assert found["lead"].startswith("At the published numbers of questions")
+
+
 def test_claims_are_counted_by_the_run_and_by_the_papers_tables_and_listed() -> None:
     columns = "id,section,words,says,unit,test,tables,tables_low,tables_high,tables_verdict,found,low,high,verdict,why"
     rows = [

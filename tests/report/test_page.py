@@ -460,7 +460,8 @@ def test_a_run_out_of_reach_opens_on_one_sentence_claims_and_table_1(tmp_path: P
         heads = "[...document.querySelectorAll('#answer h3')].map((one) => one.textContent)"
         assert opened.ask(heads) == ["Claims", "Table 1"]
         assert opened.ask("document.querySelector('#answer .notice')") is None, "no note, no box"
-        opened.open(run.make(page_tables=("sorted",)))
+        opened.open(run.make(page_tables=("sorted",), note="", remark="tiny models"))
+        assert opened.ask("document.querySelector('#answer .notice').textContent") == "tiny models"
         assert "No comparison, no claims and no Table 1" in opened.ask("document.getElementById('answer').textContent")
         assert opened.errors == []
 
