@@ -523,7 +523,7 @@ def check_beside_budgets(where: str, files: list[dict[str, Any]], compared: set[
     if not compared:
         needed = "show it in Table 1 with `published` in its recipe, or in Table 2; or take it out"
         raise UserError(f"{where}: no cell of this model is compared with a published one; {needed}")
-    budgets = [one["budget"] for one in files]
+    budgets = [one["budget"] for one in files if not one["forced"]]
     for one in files:
         if one["forced"]:
             remedy = "take this file out"
