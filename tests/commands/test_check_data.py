@@ -271,6 +271,48 @@ def test_a_published_subset_is_a_set_without_questions() -> None:
     assert (one.used_by, one.layout, one.hub) == (("published.subsets.m23k",), None, "UCSC-VLAA/m23k-tokenized")
 
 
+def test_files_of_published_answers_are_sets_of_their_own() -> None:
+    one = {"from": "m1_results", "file": "a.json", "budget": 192}
+    run = demo_run(published=demo()["published"] | {"beside": {"m1-small-1k": [one], "m1-large-1k": [one]}})
+    ((name, found),) = ((name, found) for name, found in check.data_sets(run).items() if name.startswith("m1_results"))
+    assert (name, found.used_by) == (
+        "m1_results: a.json",
+        ("published.beside.m1-small-1k", "published.beside.m1-large-1k"),
+    )
+    assert (found.hub, found.file, found.optional) == ("UCSC-VLAA/m1-results", "a.json", False)
+    assert {"m1_results: a.json", "m1_results: b.json"} <= check.data_sets(published_run()).keys()
+
+
+@pytest.mark.parametrize("form", ["list", "object"])
+def test_a_file_of_published_answers_is_read_in_both_of_its_forms(tmp_path: Path, form: str) -> None:
+    rows = [{"source": name} for name in ("NEJM", "Lancet", "NEJM", "HumanityLastExam")]
+    lists = {name: [row for row in rows if row["source"] == name] for name in ("NEJM", "Lancet", "HumanityLastExam")}
+    (tmp_path / "a.json").write_text(json.dumps(rows if form == "list" else lists))
+    answers = entry(path=str(tmp_path / "a.json"), layout=None, lists=("NEJM", "Lancet"))
+    row = run(tmp_path, {"m1_results: a.json": answers})["m1_results: a.json"]
+    assert (row["status"], row["records"], row["questions"]) == ("found", "3", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "note"),
+    [
+        (None, "missing", "a.json: no such file"),
+        ('[{"question": "?"}]', "problem", "record 0 (from 0), field 'source': the benchmark's name is needed"),
+        ('{"Lancet": []}', "missing", "no list 'NEJM'; there is Lancet"),
+    ],
+)
+def test_a_file_that_holds_no_published_answers_is_named(
+    tmp_path: Path, text: str | None, status: str, note: str
+) -> None:
+    if text is not None:
+        (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match="1 of 1 sets cannot be used"):
+        run(tmp_path, {"answers": entry(path=str(tmp_path / "a.json"), layout=None, lists=("NEJM",))})
+    row = read(tmp_path)["answers"]
+    assert row["status"] == status
+    assert note in row["note"]
+
+
 def test_a_configuration_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: no such configuration file"):
         check.main(["--configfile", "nowhere.yaml"])

@@ -64,6 +64,11 @@ class ReportRules:
     def scores(self, models: list[str]) -> list[str]:
         return [f"<results>/score/{model}.parquet" for model in models]
 
+    def singles(self) -> list[str]:
+        """Scores of the published answers to single questions, of models of Tables 1 and 2."""
+        beside = self.run.published["beside"]
+        return [f"<results>/published/{model}/score.parquet" for model in self.compared if model in beside]
+
     def texts(self, models: list[str]) -> list[str]:
         """What models were asked, thought and answered."""
         answers = [f"<results>/infer/{model}/predictions.parquet" for model in models]
