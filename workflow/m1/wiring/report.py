@@ -69,6 +69,10 @@ class ReportRules:
         beside = self.run.published["beside"]
         return [f"<results>/published/{model}/score.parquet" for model in self.compared if model in beside]
 
+    def asked(self) -> list[str]:
+        """Manifests of the benchmarks, which say whether their questions are the published ones."""
+        return _in_results(f"benchmarks/{name}.json" for name in self.run.config["benchmarks"])
+
     def texts(self, models: list[str]) -> list[str]:
         """What models were asked, thought and answered."""
         answers = [f"<results>/infer/{model}/predictions.parquet" for model in models]
