@@ -290,7 +290,10 @@ def test_a_file_of_published_answers_is_read_in_both_of_its_forms(tmp_path: Path
     (tmp_path / "a.json").write_text(json.dumps(rows if form == "list" else lists))
     answers = entry(path=str(tmp_path / "a.json"), layout=None, lists=("NEJM", "Lancet"))
     row = run(tmp_path, {"m1_results: a.json": answers})["m1_results: a.json"]
-    assert (row["status"], row["records"], row["questions"]) == ("found", "3", "")
+    assert (row["status"], row["records"], row["questions"], row["odd"]) == ("found", "3", "", "")
+    more = entry(path=str(tmp_path / "a.json"), layout=None, lists=("NEJM", "HumanityLastExam", "GPQA"))
+    if form == "list":
+        assert run(tmp_path, {"more": more})["more"]["odd"] == "no answer to a question of GPQA"
 
 
 @pytest.mark.parametrize(
@@ -299,6 +302,7 @@ def test_a_file_of_published_answers_is_read_in_both_of_its_forms(tmp_path: Path
         (None, "missing", "a.json: no such file"),
         ('[{"question": "?"}]', "problem", "record 0 (from 0), field 'source': the benchmark's name is needed"),
         ('{"Lancet": []}', "missing", "no list 'NEJM'; there is Lancet"),
+        ('[{"source": "Lancet"}]', "problem", "a.json: no answer to a question of NEJM. Give a file as the authors"),
     ],
 )
 def test_a_file_that_holds_no_published_answers_is_named(

@@ -60,7 +60,9 @@ def test_published_answers_beside_a_model_are_told_and_scored_as_those_in_its_pl
     rules = InferRules(demo_run(published=demo()["published"] | {"beside": beside}))
     place = InferRules(demo_run(published=demo()["published"] | {"results": beside}, report=shown("m1-large-1k")))
     model = wildcards(model="m1-small-1k")
-    assert rules.published(model) == place.published(model)
+    ours, theirs = json.loads(rules.published(model)), json.loads(place.published(model))
+    assert (ours.pop("part"), theirs.pop("part")) == (True, False)
+    assert ours == theirs
     assert "m1-small-1k" in rules.run.swept, "it is computed all the same"
     found = workflow_rules()
     for name, one in (("infer_published", "infer_beside"), ("score_predictions", "score_beside")):

@@ -103,6 +103,13 @@ def look(name: str, source: DataSet, silent: str = "") -> Finding:
         if source.lists:
             answers = read_results(source, source.lists, name)
             finding.records = sum(map(len, answers.values()))
+            finding.checksum = "ok" if source.checksum else "not pinned"
+            lacking = ", ".join(key for key, found in answers.items() if not found)
+            finding.odd = f"no answer to a question of {lacking}" if lacking else ""
+            if not finding.records:
+                raise UserError(
+                    f"{source.path or source.file}: {finding.odd}. Give a file as the authors published it."
+                )
             return finding
         place, rows = sources.read(replace(source, rows=None), name, attempts=1)
         finding.records = len(rows)

@@ -82,3 +82,5 @@ class PublishedSettings(Settings):
 
     names: dict[str, str]
     results: tuple[PublishedResult, ...]
+    part: bool = False
+    """Whether they may be to more questions than this run has; else both must be the same ones."""

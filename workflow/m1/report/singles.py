@@ -27,9 +27,10 @@ def counts(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.D
 
     Returns:
         :data:`COLUMNS`, whole numbers, by ``benchmark`` that both sides have: ``n`` shared questions; of these, how
-        many only one side has correct, both, or neither; ``k_theirs`` correct of all ``n_theirs`` published answers,
-        also those to questions that this run lacks; the published side's ``budget`` in thinking tokens. Empty where
-        the model has no published answers, or none at these budgets (:data:`NO_BUDGET`).
+        many only one side has correct, both, or neither; ``k_theirs`` correct of all ``n_theirs`` published answers
+        in ``theirs`` (of a run that asks a part of the published questions, fewer than were published); the published
+        side's ``budget`` in thinking tokens. Empty where the model has no published answers, or none at these budgets
+        (:data:`NO_BUDGET`).
 
     Raises:
         UserError: this run has no scores of the model, or none at ``row.published_budgets``.

@@ -74,4 +74,5 @@ class InferRules:
             names |= {place["key"]: name for name, place in entry["sets"].items() if name in config["benchmarks"]}
             # A file holds all benchmarks: a list's name and its number of records are those of one of them.
             results.append(PublishedResult.from_parts(entry, one, {"key": None, "rows": None}))
-        return PublishedSettings(names, tuple(results))
+        # In place of a model's own they must be to all questions; beside them a run may have a part of these.
+        return PublishedSettings(names, tuple(results), part=wildcards.model in self.run.published["beside"])
