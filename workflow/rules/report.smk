@@ -31,7 +31,9 @@ rule report_shown:
 rule report_table1:
     input:
         shown="<results>/shown.json",
-        scores=report_rules.scores(report_rules.table_models("table1")),
+        scores=report_rules.scores(
+            report_rules.trainings(report_rules.table_models("table1"))
+        ),
         published=source_file("resources/paper/table1.csv"),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
@@ -56,7 +58,9 @@ rule report_table1:
 use rule report_table1 as report_table2 with:
     input:
         shown="<results>/shown.json",
-        scores=report_rules.scores(report_rules.table_models("table2")),
+        scores=report_rules.scores(
+            report_rules.trainings(report_rules.table_models("table2"))
+        ),
         published=source_file("resources/paper/table2.csv"),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
     output:
@@ -209,7 +213,7 @@ rule report_compare:
     input:
         report_rules.asked(),
         shown="<results>/shown.json",
-        scores=report_rules.scores(report_rules.compared),
+        scores=report_rules.scores(report_rules.trainings(report_rules.compared)),
         singles=report_rules.singles(),
         published=[
             source_file("resources/paper/table1.csv"),

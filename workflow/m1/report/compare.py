@@ -11,7 +11,7 @@ import pandas as pd
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report import singles
+from m1.report import seeds, singles
 from m1.report.files import parser, read_csv, write_csv, write_step_manifest
 from m1.report.questions import Asked, read_asked
 from m1.report.scores import accuracies, find_published, read_scores, rows_at_best, rows_of_model
@@ -38,6 +38,7 @@ class Found:
     accuracies: pd.DataFrame  # of them
     published: pd.DataFrame | None  # scores of the published answers, by the keys of the models that stand for them
     asked: Mapping[str, Asked]  # what is known of the questions of each benchmark
+    seed: int  # of the bootstraps
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
@@ -106,12 +107,14 @@ def _published_side(row: Mapping[str, str], cells: Mapping[str, Any], benchmarks
     return [{**row, **dict(zip(names, values))} for values in [*fields, last]]
 
 
-def _own_side(found: Found, row: AccuracyRow, benchmarks: pd.DataFrame) -> list[dict[str, Any]]:
+def _own_side(
+    found: Found, row: AccuracyRow, spread: seeds.Spread | None, benchmarks: pd.DataFrame
+) -> list[dict[str, Any]]:
     """Our side of the eleven lines of a row, its budgets chosen by the published rule; no accuracy where a benchmark
     is missing, nor an average over it."""
     keys = list(benchmarks["key"])
-    chosen = rows_at_best(rows_of_model(found.accuracies, row.model), row.published_budgets)
-    chosen = chosen[["budget", "k", "n", "accuracy", "low", "high"]]
+    best = spread.cells if spread else rows_at_best(rows_of_model(found.accuracies, row.model), row.published_budgets)
+    chosen = best[["budget", "k", "n", "accuracy", "low", "high"]]
     cells = chosen.to_dict("index")
     shared: dict[str, Any] = {"model": row.model, "label": row.label}
     shared |= {"budget": row.published_budgets[0]} if len(row.published_budgets) == 1 else {}
@@ -119,7 +122,7 @@ def _own_side(found: Found, row: AccuracyRow, benchmarks: pd.DataFrame) -> list[
     if not set(keys) <= cells.keys():
         return [*lines, shared]
     counts = chosen.loc[keys]
-    low, high = mean_interval(counts["k"].to_numpy(), counts["n"].to_numpy())
+    low, high = spread.interval(keys) if spread else mean_interval(counts["k"].to_numpy(), counts["n"].to_numpy())
     return [*lines, shared | {"accuracy": counts["accuracy"].mean(), "low": low, "high": high}]
 
 
@@ -128,7 +131,9 @@ def _compare_row(
 ) -> list[dict[str, Any]]:
     """The lines of a row with both sides, their differences and tests, and in ``why`` what is to be said of the
     questions; the average comes last. Those that nothing can be said of have their verdict."""
-    ours = _own_side(found, row, benchmarks)
+    spread = seeds.spread(found.scores, row, row.published_budgets, found.seed) if row.trainings else None
+    ours = _own_side(found, row, spread, benchmarks)
+    of_seeds = f"mean of {len(row.trainings)} trainings" if spread else ""
     *cells, last = [published | own for published, own in zip(theirs, ours, strict=True)]
     pairs = pd.DataFrame() if found.published is None else singles.counts(found.scores, found.published, row)
     lines, tested = [], []
@@ -140,15 +145,19 @@ def _compare_row(
             lines.append(line | {"verdict": OUT_OF_REACH, "why": asked.remark})
         else:
             pair = pairs.loc[line["benchmark"]] if line["benchmark"] in pairs.index else None
-            tested.append(_difference(line, pair, margins.cell))
-            said = _join(asked.remark, "" if pair is None else _other_count(line, pair))
+            tested.append(spread.difference(line, margins.cell) if spread else _difference(line, pair, margins.cell))
+            said = _join(of_seeds, asked.remark, "" if pair is None else _other_count(line, pair))
             lines.append(line | _fields(tested[-1], margins.cell, said))
     if len(tested) < len(lines):
         other = [line["column"] for line in lines if line.get("why", "").startswith("other questions")]
         missing = f"other questions: {', '.join(other)}" if other else "an average needs every benchmark"
         return [*lines, last | {"verdict": OUT_OF_REACH, "why": missing}]
-    mean = average(tested, sum(line["n"] for line in lines), margins.average)
-    return [*lines, last | _fields(mean, margins.average, _average_marks(lines))]
+    mean = (
+        spread.average_difference(lines, margins.average)
+        if spread
+        else average(tested, sum(line["n"] for line in lines), margins.average)
+    )
+    return [*lines, last | _fields(mean, margins.average, _join(of_seeds, _average_marks(lines)))]
 
 
 def _difference(line: Mapping[str, Any], pair: pd.Series | None, margin: float) -> Difference:
@@ -217,7 +226,8 @@ def verdict(line: Mapping[str, Any]) -> tuple[str, str]:
     elif beyond_chance:
         found, reason = DIFFERS, f"the difference is beyond chance (p = {line['p_holm']:.2g} after Holm)"
     elif line["smallest_margin"] > line["margin"]:
-        found, reason = CANNOT_TELL, f"so few questions show no margin below {line['smallest_margin']:.2f} points"
+        few = "questions and seeds" if line.get("test") == seeds.TEST else "questions"
+        found, reason = CANNOT_TELL, f"so few {few} show no margin below {line['smallest_margin']:.2f} points"
     else:
         found, reason = CANNOT_TELL, f"neither less than {margin} nor beyond chance"
     return found, "; ".join(filter(None, (reason, line["why"])))
@@ -242,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     published = {path.stem: read_csv(path, columns) for path in options.published}
     scores = read_scores(options.scores)
     theirs = read_scores(options.singles) if options.singles else None
-    found = Found(scores, accuracies(scores), theirs, read_asked(options.shown.parent, benchmarks))
+    found = Found(scores, accuracies(scores), theirs, read_asked(options.shown.parent, benchmarks), shown.seed)
     lines = compare(found, shown.accuracy_tables, shown.remark, shown.margins, published, benchmarks)
     write_csv(lines, options.output, {"p": P, "p_holm": P, "p_margin": P, "margin": "{:g}"})
     counts = ", ".join(f"{count} {verdict}" for verdict, count in lines["verdict"].value_counts().items())

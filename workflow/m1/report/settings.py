@@ -32,6 +32,7 @@ class AccuracyRow:
     budgets: tuple[int, ...]  # thinking tokens, of several the best for each benchmark; 0 for a model without thinking
     published_budgets: tuple[int, ...]  # those that the published row was chosen from
     bold: bool
+    trainings: tuple[str, ...] = ()  # models of one recipe by its seeds, ``model`` first; empty for a single training
 
     @property
     def budget(self) -> str:

@@ -36,6 +36,7 @@ from m1.report.scores import (
     rows_at_best,
     rows_of_model,
 )
+from m1.report.seeds import Spread, spread
 from m1.report.settings import AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
@@ -54,6 +55,7 @@ def accuracy_table(
     remark: str,
     published: pd.DataFrame,
     benchmarks: Mapping[str, str],
+    spreads: Mapping[str, Spread] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Table 1 or 2, as the headings of ``published`` say, and its long form.
 
@@ -63,20 +65,23 @@ def accuracy_table(
         remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
         published: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: key to heading of the paper's; columns of this run's own come after them.
+        spreads: by model, of the rows with several trainings, which show the mean over these.
 
     Returns:
         The table (%, NaN for a benchmark that the run or the model lacks, and for Avg. of a model that lacks one of
         this run, so that averages compare; :data:`BUDGET`), and one line per model and benchmark, with the budget, k,
-        n, the interval and the published accuracy.
+        n, the interval and the published accuracy; with ``spreads`` also the number of seeds, and the standard
+        deviation over them in points.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
     """
     group, name = published.columns[:2]
     headings, keys = column_headings(found, benchmarks)
-    wide, long = [], []
+    spreads, wide, long = spreads or {}, [], []
     for row in rows:
-        model = rows_at_best(rows_of_model(found, row.model), row.budgets)
+        several = spreads.get(row.model)
+        model = several.cells if several else rows_at_best(rows_of_model(found, row.model), row.budgets)
         place = find_published(published, row, table)
         reference = {} if place is None else published.iloc[place, 2:].to_dict()
         shown = f"{row.group} ({remark})" if remark else row.group
@@ -86,8 +91,10 @@ def accuracy_table(
         counts = model[["budget", "k", "n", "accuracy", "low", "high"]].to_dict("index")
         for key in filter(counts.__contains__, keys):
             setting = {group: shown, "model": row.model, "label": row.label, "benchmark": key}
-            long.append({**setting, **counts[key], "published": reference.get(headings[key])})
-    return pd.DataFrame(wide), pd.DataFrame(long)
+            more = model.loc[key, ["seeds", "sd"]].to_dict() if several else {}
+            long.append({**setting, **counts[key], "published": reference.get(headings[key]), **more})
+    whole = dict.fromkeys(("budget", "k", "n", "seeds"), "Int64") if spreads else {}
+    return pd.DataFrame(wide), pd.DataFrame(long).astype(whole)
 
 
 def count_table(
@@ -205,7 +212,8 @@ def _make_accuracies(options: argparse.Namespace, shown: Shown) -> Made:
     benchmarks = read_benchmarks(options.benchmarks)
     published = read_csv(options.published, benchmarks.values())
     scores = read_scores(options.scores)
-    wide, long = accuracy_table(options.table, accuracies(scores), rows, shown.remark, published, benchmarks)
+    spreads = {row.model: spread(scores, row, row.budgets, shown.seed) for row in rows if row.trainings}
+    wide, long = accuracy_table(options.table, accuracies(scores), rows, shown.remark, published, benchmarks, spreads)
     return wide, long, f"{len(scores):,} scores -> {len(wide)} rows, {len(long)} accuracies"
 
 

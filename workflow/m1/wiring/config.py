@@ -22,7 +22,7 @@ from m1.core.fingerprint import fingerprint
 from m1.core.keys import check_keys
 from m1.core.places import SOURCE, locate, misplaced_source, source_file, special_characters
 from m1.report.settings import LARGEST
-from m1.wiring.run import THINKING
+from m1.wiring.run import THINKING, trainings
 from m1.wiring.schema import config_schema
 
 # Keys whose named parts an overlay takes out with null.
@@ -158,7 +158,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         The settings with ``models`` complete (what tables and figures show, then further ones), with ``recipes`` added
-        (model to recipe, ``thinking`` complete in each), with the weights that recipes bring in ``bases``, and with
+        (model to recipe, ``thinking`` complete in each, models of further seeds among them), with the weights that recipes bring in ``bases``, and with
         pools and benchmarks that hold what their entry of ``data`` says.
 
     Raises:
@@ -171,8 +171,10 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     if config["report"]["table1"]["models"] == "published":
         config["report"]["table1"]["models"] = published_models(config)
     needed = needed_recipes(config)
-    config["recipes"] = {name: complete_recipe(config, name, recipe(name, where)) for name, where in needed.items()}
-    config["models"] = list(config["recipes"])
+    config["recipes"] = {}
+    for name, where in needed.items():
+        config["recipes"] |= with_seeds(config, name, complete_recipe(config, name, recipe(name, where)))
+    config["models"] = list(needed)
     expand_paths(config)
     check_names(config)
     for provider in (config["teacher"], config["labeller"], *config["screen"]["providers"].values()):
@@ -225,6 +227,32 @@ def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -
         recipe["thinking"]["budgets"] = sorted({result["budget"] for result in results} - {0})
         recipe["thinking"]["forced"] = sorted({result["forced"] for result in results} - {0})
     return recipe
+
+
+def with_seeds(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The models that a complete recipe stands for: one, or one for each of its ``seeds``, which are equal but for the
+    training's seed.
+
+    Raises:
+        UserError: nothing is trained, the recipe's own seed is not among them, or a name is taken.
+    """
+    found = {name: recipe}
+    if not recipe["seeds"]:
+        return found
+    where, seeds = f"config/models/{name}.yaml: seeds", recipe["seeds"]
+    if "sft" not in recipe:
+        raise UserError(f"{where}: the recipe has no 'sft', so nothing is trained; take it out")
+    for kind in ("checkpoints", "results", "beside"):
+        if name in config["published"][kind]:
+            why = "its answers are paired with one training's" if kind == "beside" else "it stands for one training"
+            raise UserError(f"{where}: published.{kind}.{name} is there, and {why}; take one of both out")
+    if (own := recipe["sft"]["seed"]) not in seeds:
+        raise UserError(f"{where}: {seeds} lacks the recipe's own sft.seed, {own}; add it, or correct sft.seed")
+    for model, seed in zip(trainings(name, recipe)[1:], (seed for seed in seeds if seed != own), strict=True):
+        if model in all_recipes():
+            raise UserError(f"{where}: seed {seed} becomes the model {model}, which has a recipe; rename that file")
+        found[model] = recipe | {"seeds": None, "sft": recipe["sft"] | {"seed": seed}}
+    return found
 
 
 def published_models(config: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from m1.core.counts import published_counts
 from m1.core.places import source_file
 from m1.report.settings import LARGEST, AccuracyRow, CountRow, Margins, Model, RuleManifests, Shown, Subset
 from m1.wiring.config import all_weights
-from m1.wiring.run import Run
+from m1.wiring.run import Run, trainings
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
 MERGED = "pools/merged.parquet"
@@ -60,6 +60,10 @@ class ReportRules:
     def table_models(self, table: str) -> list[str]:
         """Models of Table 1 or 2; none of a table that this configuration lacks."""
         return list(self.report[table]["models"]) if table in self.report else []
+
+    def trainings(self, models: list[str]) -> list[str]:
+        """Models, and after each its trainings with other seeds."""
+        return [one for model in models for one in trainings(model, self.run.recipes[model]) or [model]]
 
     def scores(self, models: list[str]) -> list[str]:
         return [f"<results>/score/{model}.parquet" for model in models]
@@ -147,14 +151,17 @@ class ReportRules:
         published = tuple(every) if key in self.run.thinking else (0,)
         fixed = key in self.run.thinking and self.report["table1"]["budget"] != "best"
         budgets = (self.report["table1"]["budget"],) if fixed else published
-        bold = key in self.run.own_weights
-        return AccuracyRow(key, recipe["label"], recipe["group"], recipe["published"], budgets, published, bold)
+        bold, several = key in self.run.own_weights, tuple(trainings(key, recipe))
+        return AccuracyRow(
+            key, recipe["label"], recipe["group"], recipe["published"], budgets, published, bold, several
+        )
 
     def table2_row(self, key: str) -> AccuracyRow:
         """A model's row in Table 2, which goes by the subset that the model was trained on."""
-        ablation = self.run.recipes[key]["ablation"]
+        recipe, label = self.run.recipes[key], self.run.recipes[key]["ablation"]["label"]
         budgets = (self.report["table2"]["budget"] if key in self.run.thinking else 0,)
-        return AccuracyRow(key, ablation["label"], ablation["scale"], ablation["label"], budgets, budgets, bold=False)
+        several = tuple(trainings(key, recipe))
+        return AccuracyRow(key, label, recipe["ablation"]["scale"], label, budgets, budgets, False, several)
 
     def table3(self) -> list[CountRow]:
         """Rows of Table 3. Those of stages that this run does not enter (m23K is taken as published), and of subsets
@@ -195,6 +202,7 @@ class ReportRules:
         labels = [name for name in ["select/domains.json"] if f"<results>/{name}" in run.http_steps()]
         published = [name for name in run.published["subsets"] if name in config["subsets"]]
         taken = [name for name in run.published["results"] if name in self.models]
+        models = self.trainings(self.models)
         found = {
             "world_pretrain": [f"world/models/{name}" for name in pretrained],
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
@@ -208,11 +216,11 @@ class ReportRules:
             "select_domains": labels,
             "select_sample": [f"select/{name}.json" for name in run.sampled],
             "select_published": [f"select/{name}.json" for name in published],
-            "train_sft": [f"train/{name}" for name in run.needed_trainings if name in self.models],
-            "infer_sweep": [f"infer/{name}/manifest.json" for name in run.swept if name in self.models],
-            "infer_answer": [f"infer/{name}/manifest.json" for name in run.direct if name in self.models],
+            "train_sft": [f"train/{name}" for name in run.needed_trainings if name in models],
+            "infer_sweep": [f"infer/{name}/manifest.json" for name in run.swept if name in models],
+            "infer_answer": [f"infer/{name}/manifest.json" for name in run.direct if name in models],
             "infer_published": [f"infer/{name}/manifest.json" for name in taken],
-            "score_predictions": [f"score/{name}.json" for name in self.models],
+            "score_predictions": [f"score/{name}.json" for name in models],
         }
         return [RuleManifests(rule, tuple(files)) for rule, files in found.items() if files]
 

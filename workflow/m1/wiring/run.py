@@ -14,6 +14,13 @@ Wildcards = Any  # Snakemake's: attributes by name, and a mapping
 THINKING = ("thinking", "thinking_bare")  # values of a recipe's `prompt` for models that think
 
 
+def trainings(name: str, recipe: dict[str, Any]) -> list[str]:
+    """The models of a recipe with ``seeds``; none without. The first has the recipe's own seed and name, so that nothing
+    that was made of it is made again; the names of the others end with their seeds."""
+    others = (seed for seed in recipe["seeds"] or () if seed != recipe["sft"]["seed"])
+    return [name, *(f"{name}.seed{seed}" for seed in others)] if recipe["seeds"] else []
+
+
 def any_name(names: Iterable[str]) -> str:
     """A wildcard constraint: one of some names; a pattern that never matches where there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"

@@ -1,0 +1,165 @@
+"""Rows of Tables 1 and 2 whose model was trained with several seeds: the mean over seeds, and how sure it is when both
+questions and seeds might have been others (docs/statistics.md)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import norm, t
+
+from m1.report.paired import outcomes
+from m1.report.scores import accuracies, rows_at_best, rows_of_model
+from m1.report.settings import AccuracyRow
+from m1.report.statistics import LEVEL, Difference, generator
+
+DRAWS = 10_000
+TEST = "hierarchical bootstrap"
+LEAST = 1e-300  # no chance is told apart from 0 below it
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over questions and seeds, and its bootstrap by levels.
+
+    Each level has a quantile of its own: the spread over three seeds is known from three numbers only, so it needs
+    Student's. One quantile for the sum of both variances covers 92 % where 95 % are meant, as a spread that is small by
+    chance then counts as none.
+    """
+
+    value: float  # %, or points
+    questions: np.ndarray  # draws of it, with questions drawn anew, the same ones for all seeds
+    seeds: np.ndarray  # draws of what other seeds would add to it
+    degrees: int  # of freedom, of the spread over seeds
+
+    def reach(self, chance: float) -> float:
+        """How far the truth may lie to one side, but for a chance."""
+        questions, seeds = norm.isf(chance) * self.questions.std(), t.isf(chance, self.degrees) * self.seeds.std()
+        return math.hypot(questions, seeds)
+
+    def chance(self, distance: float) -> float:
+        """The chance that the truth lies at least so far to one side: the inverse of :meth:`reach`."""
+        if distance <= 0:
+            return 1 - self.chance(-distance) if distance else 0.5
+        if self.reach(LEAST) <= distance:
+            return 0.0
+        found = brentq(lambda power: self.reach(math.exp(power)) - distance, math.log(LEAST), math.log(0.5))
+        return math.exp(found)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %."""
+        reach = self.reach(LEVEL / 2)
+        return self.value - reach, self.value + reach
+
+    def less(self, k: int, n: int, random: np.random.Generator) -> "Mean":
+        """The difference from k of n of independent answers, which are drawn as a binomial."""
+        theirs = 100 * random.binomial(n + 2, (k + 1) / (n + 2), DRAWS) / (n + 2)
+        return replace(self, value=self.value - 100 * k / n, questions=self.questions - theirs)
+
+
+def mean_of(correct: np.ndarray, picks: np.ndarray, random: np.random.Generator) -> Mean:
+    """The accuracy (%) of several trainings on the questions of one benchmark.
+
+    Args:
+        correct: 1.0 or 0.0, questions by seeds; at least two seeds.
+        picks: the share of each seed in each draw of seeds, :data:`DRAWS` by seeds.
+        random: draws the questions.
+    """
+    n, count = correct.shape
+    # As Agresti and Caffo do: one question more that every training answers correctly, and one that none does.
+    values, numbers = np.unique([*correct.mean(axis=1), 0.0, 1.0], return_counts=True)
+    questions = 100 * random.multinomial(n + 2, numbers / (n + 2), DRAWS) @ values / (n + 2)
+    apart = 100 * (correct.mean(axis=0) - correct.mean())
+    # Draws from S seeds vary by (S - 1) / S of what further seeds would.
+    return Mean(100 * float(correct.mean()), questions, math.sqrt(count / (count - 1)) * (picks @ apart), count - 1)
+
+
+def average(means: Sequence[Mean]) -> Mean:
+    """The plain mean over benchmarks: questions are each one's own, seeds are the same on all."""
+    return Mean(
+        float(np.mean([one.value for one in means])),
+        np.mean([one.questions for one in means], axis=0),
+        np.mean([one.seeds for one in means], axis=0),
+        means[0].degrees,
+    )
+
+
+def difference(apart: Mean, margin: float) -> Difference:
+    """A difference (points) as other rows have it. ``n_needed`` is None: more questions alone narrow no spread over
+    seeds."""
+    low, high = apart.interval
+    distance = abs(apart.value)
+    return Difference(
+        difference=apart.value,
+        error=math.hypot(apart.questions.std(), apart.seeds.std()),
+        low=low,
+        high=high,
+        p=2 * apart.chance(distance),
+        p_margin=apart.chance(margin - distance),
+        smallest_margin=apart.reach(LEVEL),
+        n_needed=None,
+        test=TEST,
+    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The trainings of one row at its budgets."""
+
+    cells: pd.DataFrame
+    """By benchmark: ``budget`` (tokens; NA where seeds have different ones), ``k`` (NA), ``n``, ``accuracy`` (%),
+    ``low`` and ``high`` of its 95 % interval, ``seeds``, and ``sd`` over seeds (points, n - 1)."""
+    means: Mapping[str, Mean]
+    seed: int
+
+    def interval(self, benchmarks: Sequence[str]) -> tuple[float, float]:
+        """95 % interval (%) of the average over benchmarks."""
+        return average([self.means[key] for key in benchmarks]).interval
+
+    def difference(self, line: Mapping[str, Any], margin: float) -> Difference:
+        """The accuracy on a benchmark less the published one, from a line of ``compare.csv``."""
+        return difference(self._less(line), margin)
+
+    def average_difference(self, lines: Sequence[Mapping[str, Any]], margin: float) -> Difference:
+        """The same of the average over the benchmarks of some lines."""
+        return difference(average([self._less(line) for line in lines]), margin)
+
+    def _less(self, line: Mapping[str, Any]) -> Mean:
+        name = [line[field] for field in ("table", "group", "published", "benchmark")]
+        random = generator(self.seed, "seeds", line["model"], *name)
+        return self.means[line["benchmark"]].less(line["published_k"], line["published_n"], random)
+
+
+def spread(scores: pd.DataFrame, row: AccuracyRow, budgets: tuple[int, ...], seed: int) -> Spread:
+    """What a row with several trainings comes to.
+
+    Args:
+        scores: from :func:`m1.report.scores.read_scores`; questions that not all trainings were asked are left aside.
+        row: one with ``trainings``.
+        budgets: thinking tokens; of several, each training has its own best one on each benchmark, as one training has.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: there are no scores of a training, or none at a budget.
+    """
+    own = scores[scores["model"].isin(row.trainings)]
+    found, count = accuracies(own), len(row.trainings)
+    chosen = [rows_at_best(rows_of_model(found, model), budgets)["budget"] for model in row.trainings]
+    correct = outcomes(own, [replace(row, model=model, budgets=budgets) for model in row.trainings]).dropna()
+    picks = generator(seed, "seeds", row.model).multinomial(count, np.full(count, 1 / count), DRAWS) / count
+    means, cells = {}, {}
+    for key, one in correct.groupby(level="benchmark"):
+        mean = mean_of(one.to_numpy(), picks, generator(seed, "seeds", row.model, key))
+        low, high = mean.interval
+        at = {int(budget[key]) for budget in chosen}
+        means[key] = mean
+        cells[key] = {
+            "budget": at.pop() if len(at) == 1 else pd.NA,
+            **{"k": pd.NA, "n": len(one), "accuracy": mean.value, "low": max(low, 0), "high": min(high, 100)},
+            **{"seeds": count, "sd": 100 * one.mean().std()},
+        }
+    return Spread(pd.DataFrame.from_dict(cells, orient="index").rename_axis("benchmark"), means, seed)
