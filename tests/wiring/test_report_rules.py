@@ -58,6 +58,7 @@ def test_table_1_shows_models_that_answer_at_once_without_a_budget(rules: Report
         "budgets": (rules.report["table1"]["budget"],),
         "published_budgets": tuple(rules.run.config["thinking"]["budgets"]),
         "bold": True,
+        "trainings": (),
     }
 
 
@@ -122,7 +123,7 @@ def test_forcing_until_the_budget_is_used_up_is_forced_as_often_as_the_budget_ha
 
 def test_a_model_that_is_not_shown_changes_nothing(rules: ReportRules) -> None:
     bases = demo()["bases"] | {"0.5b": {"hub": "a/b"}}
-    more = demo_rules(models=[*rules.run.recipes, "m1-0.5b-1k"], bases=bases)
+    more = demo_rules(models=[*rules.run.config["models"], "m1-0.5b-1k"], bases=bases)
     assert "m1-0.5b-1k" in more.run.recipes
     assert more.shown() == rules.shown()
 

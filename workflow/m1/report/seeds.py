@@ -4,12 +4,13 @@ questions and seeds might have been others (docs/statistics.md)."""
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from m1.report.paired import outcomes
 from m1.report.scores import accuracies, rows_at_best, rows_of_model
@@ -18,7 +19,7 @@ from m1.report.statistics import LEVEL, Difference, generator
 
 DRAWS = 10_000
 TEST = "hierarchical bootstrap"
-LEAST = 1e-300  # no chance is told apart from 0 below it
+LEAST = 1e-100  # chances below it are 0
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,15 @@ class Mean:
     seeds: np.ndarray  # draws of what other seeds would add to it
     degrees: int  # of freedom, of the spread over seeds
 
+    @cached_property
+    def errors(self) -> tuple[float, float]:
+        """Standard errors by level: questions, seeds."""
+        return float(self.questions.std()), float(self.seeds.std())
+
     def reach(self, chance: float) -> float:
         """How far the truth may lie to one side, but for a chance."""
-        questions, seeds = norm.isf(chance) * self.questions.std(), t.isf(chance, self.degrees) * self.seeds.std()
-        return math.hypot(questions, seeds)
+        questions, seeds = self.errors
+        return math.hypot(ndtri(chance) * questions, stdtrit(self.degrees, chance) * seeds)
 
     def chance(self, distance: float) -> float:
         """The chance that the truth lies at least so far to one side: the inverse of :meth:`reach`."""
@@ -95,7 +101,7 @@ def difference(apart: Mean, margin: float) -> Difference:
     distance = abs(apart.value)
     return Difference(
         difference=apart.value,
-        error=math.hypot(apart.questions.std(), apart.seeds.std()),
+        error=math.hypot(*apart.errors),
         low=low,
         high=high,
         p=2 * apart.chance(distance),

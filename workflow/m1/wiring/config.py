@@ -158,8 +158,8 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         The settings with ``models`` complete (what tables and figures show, then further ones), with ``recipes`` added
-        (model to recipe, ``thinking`` complete in each, models of further seeds among them), with the weights that recipes bring in ``bases``, and with
-        pools and benchmarks that hold what their entry of ``data`` says.
+        (model to recipe, ``thinking`` complete in each; further seeds are models of their own), with the weights that
+        recipes bring in ``bases``, and with pools and benchmarks that hold what their entry of ``data`` says.
 
     Raises:
         UserError: names the key, what was found, and what would be right.

@@ -151,17 +151,15 @@ class ReportRules:
         published = tuple(every) if key in self.run.thinking else (0,)
         fixed = key in self.run.thinking and self.report["table1"]["budget"] != "best"
         budgets = (self.report["table1"]["budget"],) if fixed else published
-        bold, several = key in self.run.own_weights, tuple(trainings(key, recipe))
-        return AccuracyRow(
-            key, recipe["label"], recipe["group"], recipe["published"], budgets, published, bold, several
-        )
+        bold, names = key in self.run.own_weights, (recipe["label"], recipe["group"], recipe["published"])
+        return AccuracyRow(key, *names, budgets, published, bold, tuple(trainings(key, recipe)))
 
     def table2_row(self, key: str) -> AccuracyRow:
         """A model's row in Table 2, which goes by the subset that the model was trained on."""
-        recipe, label = self.run.recipes[key], self.run.recipes[key]["ablation"]["label"]
+        recipe, ablation = self.run.recipes[key], self.run.recipes[key]["ablation"]
         budgets = (self.report["table2"]["budget"] if key in self.run.thinking else 0,)
-        several = tuple(trainings(key, recipe))
-        return AccuracyRow(key, label, recipe["ablation"]["scale"], label, budgets, budgets, False, several)
+        names, several = (ablation["label"], ablation["scale"], ablation["label"]), tuple(trainings(key, recipe))
+        return AccuracyRow(key, *names, budgets, budgets, bold=False, trainings=several)
 
     def table3(self) -> list[CountRow]:
         """Rows of Table 3. Those of stages that this run does not enter (m23K is taken as published), and of subsets

@@ -15,8 +15,8 @@ THINKING = ("thinking", "thinking_bare")  # values of a recipe's `prompt` for mo
 
 
 def trainings(name: str, recipe: dict[str, Any]) -> list[str]:
-    """The models of a recipe with ``seeds``; none without. The first has the recipe's own seed and name, so that nothing
-    that was made of it is made again; the names of the others end with their seeds."""
+    """The models of a recipe with ``seeds``; none without. The first has the recipe's own seed and name, so that
+    nothing that was made of it is made again; the names of the others end with their seeds."""
     others = (seed for seed in recipe["seeds"] or () if seed != recipe["sft"]["seed"])
     return [name, *(f"{name}.seed{seed}" for seed in others)] if recipe["seeds"] else []
 
