@@ -62,6 +62,10 @@ def test_both_levels_vary_as_formulas_say() -> None:
     assert mean.errors[0] == pytest.approx(100 * np.std(questions) / math.sqrt(1002), rel=0.03)
     # Of three seeds, draws with replacement vary by two thirds of what the spread says.
     assert mean.errors[1] == pytest.approx(100 * np.std(correct.mean(axis=0), ddof=1) / math.sqrt(3), rel=0.03)
+    apart, theirs = mean.less(149, 198, random), 100 * math.sqrt(0.75 * 0.25 / 200)
+    assert apart.value == pytest.approx(mean.value - 14900 / 198)
+    assert apart.errors[0] == pytest.approx(math.hypot(mean.errors[0], theirs), rel=0.03)
+    assert apart.errors[1] == mean.errors[1]
 
 
 def test_the_interval_and_p_are_of_one_distribution_with_students_tail_for_seeds() -> None:

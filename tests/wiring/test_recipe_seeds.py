@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from m1.commands.plan import count_jobs
+from m1.commands.questions import Questions
 from m1.core.errors import UserError
 from m1.wiring.config import prepare
 from m1.wiring.report import ReportRules
@@ -41,6 +43,14 @@ def test_each_seed_is_a_model_of_its_own_and_the_first_is_the_recipes() -> None:
     for name in models[1:]:
         assert run.recipes[name] | {"sft": 0, "seeds": 0} == run.recipes[MODEL] | {"sft": 0, "seeds": 0}
     assert run.config["models"] == [name for name in run.recipes if ".seed" not in name], "the models of the user"
+
+
+def test_the_plan_counts_every_training() -> None:
+    run = demo_run()
+    counted = {job.rule: job.jobs for job in count_jobs(run, Questions(run))}
+    one = len([name for name in run.config["models"] if "sft" in run.recipes[name]])
+    assert (counted["train_sft"], counted["infer_sweep"]) == (one + 2, one + 2)
+    assert counted["score_predictions"] == len(run.config["models"]) + 2
 
 
 def test_rows_are_of_all_seeds_and_all_else_is_of_the_first() -> None:

@@ -27,8 +27,8 @@ class Mean:
     """A mean over questions and seeds, and its bootstrap by levels.
 
     Each level has a quantile of its own: the spread over three seeds is known from three numbers only, so it needs
-    Student's. One quantile for the sum of both variances covers 92 % where 95 % are meant, as a spread that is small by
-    chance then counts as none.
+    Student's. One quantile for both, with Satterthwaite's degrees of freedom, holds the truth in 92 % where 95 % are
+    meant, as a spread that is small by chance then counts as none.
     """
 
     value: float  # %, or points
