@@ -1,4 +1,4 @@
-"""One page of the whole run, to open offline: tables that sort, figures, and a reader of single questions.
+"""One page of the whole run, to open offline: the answer, tables that sort, figures, a reader of single questions.
 
 The page holds everything it shows and its security policy forbids it the network. What a model wrote never is markup:
 texts are in compressed blocks, inflated when a question is opened, and reach the page as text only. Judgements are
@@ -28,6 +28,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import check_output, from_csv_cell, read_json, write_text
 from m1.core.progress import Progress, say
 from m1.core.records import LETTERS, Prediction, Question, Rollout, Score
+from m1.report.answer import answer
 from m1.report.files import (
     add_own_benchmarks,
     find_manifest,
@@ -334,14 +335,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     by = np.array([model_order[key[2]] for key in keys], "<u4")
     layout, scored = pack({"question": which, **arrays, "model": by})
     made, versions = steps([folder / file for one in shown.manifests for file in one.files])
+    tables = {name: table(folder / f"{name}.csv") for name in shown.page_tables}
     facts = {
+        "answer": answer(tables, shown.note or shown.remark),
         "remark": shown.note,
         "models": [{"model": model.key, "label": model.label} for model in shown.models],
         "benchmarks": [{"key": key, "label": label} for key, label in headings.items()],
         "settings": every,
         "rules": rules,
         "layout": layout,
-        "tables": [{**read_caption(name), "rows": table(folder / f"{name}.csv")} for name in shown.page_tables],
+        "tables": [{**read_caption(name), "rows": rows} for name, rows in tables.items()],
         "figures": [read_caption(name) for name in shown.page_figures],
         "steps": made,
         "versions": versions,

@@ -30,7 +30,7 @@ async function inflate(id) {
 const inflateJson = async (id) => JSON.parse(new TextDecoder().decode(await inflate(id)));
 
 // ---- tabs and address ----
-const SECTIONS = { run: "run", tables: "tables", figures: "figures", questions: "reader" };
+const SECTIONS = { answer: "answer", run: "run", tables: "tables", figures: "figures", questions: "reader" };
 const drawn = new Set();
 function show(tab) {
   for (const button of document.querySelectorAll("[data-tab]")) {
@@ -41,14 +41,14 @@ function show(tab) {
   }
   if (!drawn.has(tab)) {
     drawn.add(tab);
-    ({ run: drawRun, tables: () => drawTable(facts.tables[0]), figures: drawFigures, questions: drawList })[tab]();
+    ({ answer: drawAnswer, run: drawRun, tables: () => drawTable(facts.tables[0]), figures: drawFigures, questions: drawList })[tab]();
   } else if (tab === "questions") drawList();
 }
 const address = (...parts) => history.replaceState(null, "", "#" + parts.map(encodeURIComponent).join("/"));
 function follow() {
   const [tab, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
   if (tab === "question") return followQuestion(...rest);
-  show(tab in SECTIONS ? tab : "run");
+  show(tab in SECTIONS ? tab : "answer");
   const table = tab === "tables" && facts.tables.find((one) => one.name === rest[0]);
   if (table) drawTable(table);
 }
@@ -71,8 +71,13 @@ $("theme").onclick = () => {
 const LIMIT = 400;
 const isNumber = (text) => /^[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?$/i.test(text);
 const toNumber = (text) => parseFloat(text.replaceAll(",", ""));
-/** Verdicts of the comparison and of claims to their looks. */
-const LOOKS = { reproduced: "reproduced", shown: "reproduced", differs: "differs", contradicted: "differs", "other number": "differs" };
+/** Verdicts of comparisons and of claims to their looks. */
+const LOOKS = {
+  reproduced: "reproduced", shown: "reproduced", better: "reproduced", "equal within the margin": "reproduced",
+  differs: "differs", contradicted: "differs", "other number": "differs", worse: "differs",
+  "cannot tell": "open", "no difference shown": "open", seen: "open", "not seen": "open",
+};
+const verdictMark = (text) => make("span", { class: "verdict " + (LOOKS[text] ?? "") }, text);
 
 /** A table that sorts by its headings; a verdict comes first, and long tables are drawn in part until all rows are asked for. */
 function sortable(rows) {
@@ -85,7 +90,7 @@ function sortable(rows) {
   const ths = heads.map((head, column) => make("th", { scope: "col", class: numeric[column] ? "number" : undefined, "aria-sort": "none" }, make("button", { onclick: () => sort(column) }, head.replaceAll("_", " ") || "–")));
   function cell(text, column) {
     const name = heads[column];
-    if (name.endsWith("verdict")) return make("td", {}, make("span", { class: "verdict " + (LOOKS[text] ?? "") }, text));
+    if (name.endsWith("verdict")) return make("td", {}, verdictMark(text));
     const absent = !text || text === "missing";
     return make("td", { dir: numeric[column] ? undefined : "auto", class: (numeric[column] ? "number" : text.length > 60 ? "wide" : text.length < 28 ? "short" : "middle") + (absent ? " absent" : "") }, text || "–");
   }
@@ -121,6 +126,62 @@ function drawFigures() {
   const made = facts.figures.map((one, i) => make("figure", {}, make("img", { src: "data:image/png;base64," + $("figure-" + i).textContent, alt: one.caption || one.label, loading: "lazy" }), make("figcaption", {}, one.caption || one.label)));
   $("figures").replaceChildren(...(made.length ? made : [make("p", {}, "No figure was given.")]));
 }
+// ---- answer: only drawn here, made in Python ----
+function drawAnswer() {
+  const { note, comparison, claims } = facts.answer, table1 = facts.tables.find((one) => one.name === "table1");
+  const parts = [make("h2", {}, "What this run says of the paper"), note ? make("p", { class: "notice", dir: "auto" }, note) : null];
+  if (comparison) parts.push(...drawComparison(comparison));
+  if (claims) parts.push(make("h3", {}, "Claims"), ...claims.counts.map(drawCounts), sortable(claims.rows));
+  if (table1) parts.push(make("h3", {}, table1.label), make("p", { class: "caption" }, table1.caption), sortable(table1.rows));
+  if (!comparison && !claims && !table1) parts.push(make("p", {}, "No comparison, no claims and no Table 1 were given."));
+  $("answer").replaceChildren(...parts.filter(Boolean));
+}
+function drawComparison({ lead, averages, reach, counts, absent, reasons }) {
+  const parts = [make("p", { class: "lead" }, lead)];
+  if (averages.length) parts.push(make("h3", {}, "Averages"), drawAverages(averages, reach),
+    make("p", { class: "small" }, "Accuracy in %, differences in points (ours less published), with 95 % intervals. Drawn: the difference and its interval; the line in the middle is no difference, the band is the margin, inside which differences count as none. Two one-sided tests at 5 % decide on “reproduced”, which is the 90 % interval: the 95 % interval drawn may reach a little beyond the band."));
+  if (counts) parts.push(make("h3", {}, "Averages and cells by verdict"), drawTally(counts));
+  if (reasons.length) parts.push(make("p", { class: "small" }, "Cells out of reach: " + reasons.map(([why, lines]) => `${why} (${number(lines)})`).join("; ") + "."));
+  parts.push(...absent.map((sentence) => make("p", { class: "small" }, sentence)));
+  parts.push(make("p", { class: "small" }, make("a", { href: "#tables/compare" }, "Each cell beside the published one")));
+  return parts;
+}
+function drawAverages(averages, reach) {
+  const heads = ["Verdict", "Model", "Published row", "Ours", "Published", "Difference", "", "Why"];
+  const two = ([value, interval]) => [make("span", {}, value || "–"), interval ? make("small", {}, interval) : null];
+  const rows = averages.map((one) => [
+    [verdictMark(one.verdict)], [one.label], [make("span", {}, one.published), make("small", {}, one.table)], two(one.ours), two(one.theirs), two(one.difference),
+    [one.bar ? intervalBar(one.bar, reach, one.difference) : null], [one.why],
+  ]);
+  const kind = (i) => ["", "name", "name", "number", "number", "number", "drawn", "why"][i];
+  return make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "plain averages" },
+    make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: kind(i) }, head)))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make("td", { class: kind(i), "data-head": heads[i], dir: "auto" }, ...cell)))))));
+}
+/** A difference with its interval and the margin, in points; `reach` is what the half of the width stands for. */
+function intervalBar({ difference, low, high, margin }, reach, [value, interval]) {
+  const WIDTH = 180, HEIGHT = 22, x = (points) => WIDTH / 2 + (points / (reach || 1)) * (WIDTH / 2 - 5);
+  const draw = (tag, attributes, ...children) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, setting] of Object.entries(attributes)) element.setAttribute(name, setting);
+    element.append(...children);
+    return element;
+  };
+  const vertical = (name, points, top) => draw("line", { class: name, x1: x(points), x2: x(points), y1: top, y2: HEIGHT - top });
+  const band = margin === undefined ? [] : [
+    draw("rect", { class: "band", x: x(-margin), width: x(margin) - x(-margin), y: 0, height: HEIGHT }), vertical("edge", -margin, 0), vertical("edge", margin, 0)];
+  const words = `difference ${value} points, 95 % interval ${interval}` + (margin === undefined ? "" : `, margin ${margin}`);
+  return draw("svg", { class: "interval", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": words }, ...band, vertical("zero", 0, 0),
+    draw("line", { class: "range", x1: x(low), x2: x(high), y1: HEIGHT / 2, y2: HEIGHT / 2 }), vertical("range", low, 7), vertical("range", high, 7),
+    draw("circle", { class: "point", cx: x(difference), cy: HEIGHT / 2, r: 4 }));
+}
+function drawTally({ heads, rows }) {
+  return make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "plain" },
+    make("thead", {}, make("tr", {}, make("th"), ...heads.map((head) => make("th", { scope: "col", class: "number" }, verdictMark(head))))),
+    make("tbody", {}, ...rows.map(([name, lines]) => make("tr", {}, make("td", { class: "short" }, name), ...lines.map((count) => make("td", { class: "number" + (count ? "" : " absent") }, number(count))))))));
+}
+const drawCounts = ({ name, counts }) => make("p", { class: "counts" }, name + ": ", ...counts.flatMap(([verdict, claims]) => [make("b", {}, number(claims)), " ", verdictMark(verdict), " "]));
+
 function drawRun() {
   const commits = [...new Set(facts.steps.slice(1).map((step) => step[1] + (step[2] === "yes" ? " (with edits)" : "")))];
   const seconds = facts.steps.slice(1).reduce((sum, step) => sum + Number(step[4]), 0);
@@ -395,4 +456,4 @@ load().then(() => {
   follow();
   addEventListener("hashchange", follow);
   requestAnimationFrame(() => { document.documentElement.dataset.loaded = performance.now(); });
-}, (error) => $("run").replaceChildren(make("p", { class: "notice" }, `This page could not be read: ${error}`), ($("run").hidden = false, "")));
+}, (error) => $("answer").replaceChildren(make("p", { class: "notice" }, `This page could not be read: ${error}`), ($("answer").hidden = false, "")));

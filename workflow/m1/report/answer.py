@@ -1,0 +1,212 @@
+"""What the report's page opens on: verdicts of averages, how many cells have which verdict, and the claims.
+
+Everything is read from the tables of the page as they are written; a column that a table lacks is empty. The page's
+script only draws what is made here.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+VERDICTS = ("reproduced", "differs", "cannot tell", "out of reach")
+"""Verdicts of ``compare.csv``, in the order of the page."""
+OUT_OF_REACH = VERDICTS[-1]
+CLAIM_VERDICTS = ("shown", "seen", "not seen", "contradicted", "other number", OUT_OF_REACH)
+"""Verdicts of ``claims.csv``, in the order of the page."""
+AVERAGE = "average"  # benchmark of a line that is an average
+NOTHING = "No model of this run stands for a published row, so nothing is compared with the paper."
+UNKNOWN = "At the published numbers of questions, most single cells can only be “cannot tell”."
+FIRST = "So read the averages first."
+
+Table = Sequence[Sequence[str]]
+"""A table as it is written, headings first."""
+Line = Mapping[str, str]
+
+
+class _Line(dict[str, str]):
+    """A row by its headings; what the row or the table lacks is empty."""
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def answer(tables: Mapping[str, Table], note: str) -> dict[str, Any]:
+    """What the page opens on.
+
+    Args:
+        tables: tables of the page by name; those that are read are ``compare`` and ``claims``.
+        note: what this run is no claim about; empty for none.
+
+    Returns:
+        ``note``; with a table ``compare`` what :func:`comparison` returns as ``comparison``; with a table ``claims``
+        what :func:`claims` returns as ``claims``.
+    """
+    found: dict[str, Any] = {"note": note}
+    if "compare" in tables:
+        found["comparison"] = comparison(_lines(tables["compare"]))
+    if "claims" in tables:
+        found["claims"] = claims(_lines(tables["claims"]))
+    return found
+
+
+def comparison(lines: Sequence[Line]) -> dict[str, Any]:
+    """What ``compare.csv`` says.
+
+    Returns:
+        ``lead``, what can be known, as text. ``averages``, one for each row of the paper that a model stands for;
+        ``reach``, in points, is the far end of their intervals and margins. ``counts``: ``heads`` (verdicts) and
+        ``rows`` (name, numbers of lines). ``absent`` and ``reasons``: sentences, and ``[why, lines]`` of the cells out
+        of reach. All but ``lead`` are empty where no model stands for a row, and where every line is out of reach.
+    """
+    compared = [line for line in lines if line["model"]]
+    if not compared:
+        return _only(NOTHING)
+    if all(line["verdict"] == OUT_OF_REACH for line in compared):
+        whys = Counter(line["why"] for line in compared)
+        listed = (f"{why} ({number:,} lines)" if len(whys) > 1 else why for why, number in whys.most_common())
+        return _only(f"Every comparison with the paper is out of reach: {'; '.join(listed)}.")
+    averages = [line for line in compared if line["benchmark"] == AVERAGE]
+    cells = [line for line in compared if line["benchmark"] != AVERAGE]
+    bars = [bar for bar in map(_bar, averages) if bar]
+    return {
+        "lead": lead(cells),
+        "averages": [_average(line) for line in averages],
+        "reach": max((abs(end) for bar in bars for end in bar.values()), default=0),
+        "counts": _counts(compared),
+        "absent": _absent(lines),
+        "reasons": Counter(line["why"] for line in cells if line["verdict"] == OUT_OF_REACH).most_common(),
+    }
+
+
+def _only(lead: str) -> dict[str, Any]:
+    return {"lead": lead, "averages": [], "reach": 0, "counts": None, "absent": [], "reasons": []}
+
+
+def lead(cells: Sequence[Line]) -> str:
+    """What can be known of single cells, from the smallest margin (points) that each could have shown."""
+    margins = [(_number(line["smallest_margin"]), _number(line["margin"])) for line in cells]
+    known = [(smallest, margin) for smallest, margin in margins if smallest is not None and margin is not None]
+    if not known:
+        return f"{UNKNOWN} {FIRST}"
+    within = " or ".join(f"{margin:g}" for margin in sorted({margin for _, margin in known}))
+    few = sum(smallest > margin for smallest, margin in known)
+    if not few:
+        return f"All {len(known):,} single cells have enough questions to be shown equal within {within} points."
+    short = f"Of {len(known):,} single cells, {few:,} have too few questions to be shown equal within {within} points"
+    return f"{short}: unless they differ clearly, they can only be “cannot tell”. {FIRST}"
+
+
+def claims(lines: Sequence[Line]) -> dict[str, Any]:
+    """What ``claims.csv`` says.
+
+    Returns:
+        ``counts``: by this run and by the paper's own tables, a name and ``[verdict, claims]`` of those that there are.
+        ``rows``: a table of a row per claim, headings first.
+    """
+    sides = {"This run": "verdict", "The paper’s own tables": "tables_verdict"}
+    counts = [
+        {"name": name, "counts": list(_by_verdict(Counter(line[column] for line in lines), CLAIM_VERDICTS).items())}
+        for name, column in sides.items()
+    ]
+    rows = [["verdict", "claim", "says", "this run", "why", "the paper’s tables", "tables verdict"]]
+    for line in lines:
+        run, paper = _value(line, "found", "low", "high"), _value(line, "tables", "tables_low", "tables_high")
+        rows.append([line["verdict"], line["words"], line["says"], run, line["why"], paper, line["tables_verdict"]])
+    return {"counts": counts, "rows": rows}
+
+
+def _lines(table: Table) -> list[Line]:
+    heads, *rows = table
+    return [_Line(zip(heads, row)) for row in rows]
+
+
+def _number(text: str) -> float | None:
+    """A finite number; None for any other text."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _between(low: str, high: str, form: str) -> str:
+    """An interval in words; empty where an end is missing."""
+    ends = _number(low), _number(high)
+    return "" if None in ends else " to ".join(map(form.format, ends)).replace("-", "−")
+
+
+def _value(line: Line, name: str, low: str, high: str) -> str:
+    """A value with its interval and unit; empty where there is none."""
+    value = _number(line[name])
+    if value is None:
+        return ""
+    whole = all(end is None or end == int(end) for end in map(_number, (line[name], line[low], line[high])))
+    form = "{:,.0f}" if whole else "{:,.2f}"
+    between = _between(line[low], line[high], form)
+    return " ".join(filter(None, (form.format(value).replace("-", "−"), between and f"[{between}]", line["unit"])))
+
+
+def _average(line: Line) -> dict[str, Any]:
+    """An average as the page shows it: accuracies in %, differences in points, each with its 95 % interval."""
+    difference = _number(line["difference"])
+    return {
+        "table": _label(line["table"]),
+        "published": line["published"],
+        "label": line["label"] or line["model"],
+        "ours": [line["accuracy"], _between(line["low"], line["high"], "{:.2f}")],
+        "theirs": [line["published_accuracy"], _between(line["published_low"], line["published_high"], "{:.2f}")],
+        "difference": [
+            "" if difference is None else f"{difference:+.2f}".replace("-", "−"),
+            _between(line["difference_low"], line["difference_high"], "{:+.2f}"),
+        ],
+        "bar": _bar(line),
+        "verdict": line["verdict"],
+        "why": line["why"],
+    }
+
+
+def _bar(line: Line) -> dict[str, float] | None:
+    """What is drawn of a difference, in points; without a margin where the table has none, None without an interval."""
+    found = {"difference": line["difference"], "low": line["difference_low"], "high": line["difference_high"]}
+    values = {name: _number(text) for name, text in (found | {"margin": line["margin"]}).items()}
+    bar = {name: value for name, value in values.items() if value is not None}
+    return bar if set(found) <= set(bar) else None
+
+
+def _counts(compared: Sequence[Line]) -> dict[str, Any]:
+    """Numbers of lines by verdict, of averages and of cells of each table; verdicts of another kind come last."""
+    heads = list(_by_verdict(Counter(line["verdict"] for line in compared), VERDICTS, every=True))
+    groups: dict[str, Counter[str]] = {}
+    for table in dict.fromkeys(line["table"] for line in compared):
+        groups |= {f"{_label(table)}, averages": Counter(), f"{_label(table)}, cells": Counter()}
+    for line in compared:
+        kind = "averages" if line["benchmark"] == AVERAGE else "cells"
+        groups[f"{_label(line['table'])}, {kind}"][line["verdict"]] += 1
+    rows = [[name, [count[verdict] for verdict in heads]] for name, count in groups.items() if count]
+    return {"heads": heads, "rows": rows}
+
+
+def _by_verdict(count: Mapping[str, int], order: Iterable[str], every: bool = False) -> dict[str, int]:
+    """Numbers by verdict in an order, others last; ``every``: with those of which there are none."""
+    return {verdict: count.get(verdict, 0) for verdict in [*order, *count] if every or verdict in count}
+
+
+def _absent(lines: Sequence[Line]) -> list[str]:
+    """How many published rows of each table no model stands for."""
+    rows: dict[str, dict[tuple[str, str], bool]] = {}
+    for line in lines:
+        rows.setdefault(line["table"], {})[line["group"], line["published"]] = bool(line["model"])
+    absent = {table: sum(not stands for stands in found.values()) for table, found in rows.items()}
+    which = {table: "any" if absent[table] == len(found) else absent[table] for table, found in rows.items()}
+    return [
+        f"No model of this run stands for {which[table]} of the {len(found)} published rows of {_label(table)}."
+        for table, found in rows.items()
+        if absent[table]
+    ]
+
+
+def _label(table: str) -> str:
+    """Name of a table in words."""
+    return re.sub(r"^table(\d)$", r"Table \1", table)
