@@ -80,7 +80,9 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Values by dotted path; the parts of a list of objects are told apart by number only where they share a key."""
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         names = [name for part in value for name in part]
-        parts = dict(enumerate(value)) if len({*names}) < len(names) else {"": {k: v for p in value for k, v in p.items()}}
+        parts = (
+            dict(enumerate(value)) if len({*names}) < len(names) else {"": {k: v for p in value for k, v in p.items()}}
+        )
         for number, part in parts.items():
             yield from flatten(part, ".".join(filter(None, (path, str(number)))))
     elif isinstance(value, dict) and value:
@@ -104,7 +106,7 @@ def differences(first: tuple[Path, Shown], second: tuple[Path, Shown], questions
     one, other = (read_steps(folder, shown) for folder, shown in (first, second))
     both = [(name, one[name], other[name]) for name in one if name in other]
     pairs = [(name, a, b) for name, a, b in both if a is not None and b is not None]
-    lines = [*_report_lines(first[1], second[1]), *_setting_lines(pairs), *_base_lines(first[0], second[0])]
+    lines = [*_report_lines(first[1], second[1]), *_base_lines(first[0], second[0]), *_setting_lines(pairs)]
     lines += [*_question_lines(questions), *_input_lines(pairs)]
     lines += [*_one_sided_lines(one, other), *_code_lines(one, other), *_elsewhere_lines(pairs, one, other)]
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -128,7 +130,10 @@ def _steps(names: Iterable[Name]) -> str:
 
 
 def same_place(a: Any, b: Any) -> bool:
-    """Whether two values are one file or folder that lies elsewhere: paths whose last parts are the same."""
+    """Whether two values are the same but for where a file or folder lies: paths whose last parts are the same, alone
+    or in lists."""
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(one == other or same_place(one, other) for one, other in zip(a, b))
     texts = isinstance(a, str) and isinstance(b, str) and "/" in a + b
     return texts and PurePath(a).name == PurePath(b).name
 
@@ -154,7 +159,7 @@ def _setting_lines(pairs: Pairs) -> Iterator[Line]:
     """Settings that differ, those of several artifacts of a rule in one line where both values are the same."""
     found: dict[tuple[str, str, str, str, str], list[Name]] = defaultdict(list)
     for name, one, other in pairs:
-        for part, what in (("settings", "setting"), ("ran", "computed on")):
+        for part, what in (("settings", "setting"), ("ran", "as it was computed")):
             a, b = getattr(one, part), getattr(other, part)
             for key in dict.fromkeys([*a, *b]):
                 values = a.get(key), b.get(key)
