@@ -79,40 +79,43 @@ def open_runs(named: Sequence[tuple[str, Path]]) -> tuple[Run, Run]:
         UserError: they have no benchmark or no model in common, or a file is missing that one shows.
     """
     shown = [read_shown(folder) for _, folder in named]
-    shared = {}
-    for kind in ("benchmarks", "models"):
-        one, other = ([getattr(value, "key", value) for value in getattr(side, kind)] for side in shown)
-        shared[kind] = [key for key in one if key in other]
-        if not shared[kind]:
-            sides = "; ".join(f"{name} has {', '.join(keys) or 'none'}" for (name, _), keys in zip(named, (one, other)))
-            raise UserError(f"the runs have no {kind[:-1]} in common: {sides}")
+    names = [name for name, _ in named]
+    benchmarks = _shared("benchmark", names, [list(side.benchmarks) for side in shown])
+    models = _shared("model", names, [[model.key for model in side.models] for side in shown])
     runs = []
     for (name, folder), side in zip(named, shown):
-        files = [folder / file for file in files_to_compare(side, shared["models"], shared["benchmarks"])]
+        files = [folder / file for file in files_to_compare(side, models, benchmarks)]
         if missing := [file for file in files if not file.is_file()]:
-            more = f", as are {len(missing) - 1} further files" if len(missing) > 1 else ""
-            lacking = f"missing{more}, though {folder / 'shown.json'} shows it: the run is not finished"
+            more = f" (and {len(missing) - 1} further files)" if len(missing) > 1 else ""
+            lacking = f"no such file{more}, though {folder / 'shown.json'} shows it: the run is not finished"
             raise UserError(f"{missing[0]}: {lacking}. {finish(missing[0])}")
-        scores = read_scores([folder / f"score/{model}.parquet" for model in shared["models"]])
-        runs.append(Run(name, folder, side, scores[scores["benchmark"].isin(shared["benchmarks"])]))
+        scores = read_scores([folder / f"score/{model}.parquet" for model in models])
+        runs.append(Run(name, folder, side, scores[scores["benchmark"].isin(benchmarks)]))
     return runs[0], runs[1]
+
+
+def _shared(kind: str, names: Sequence[str], keys: Sequence[Sequence[str]]) -> list[str]:
+    """What both of two runs have, in the order of the first; a :class:`UserError` where that is nothing."""
+    first, second = keys
+    if found := [key for key in first if key in second]:
+        return found
+    sides = "; ".join(f"{name} has {', '.join(own) or 'none'}" for name, own in zip(names, keys))
+    raise UserError(f"the runs have no {kind} in common: {sides}")
 
 
 def left_out(first: Run, second: Run) -> list[str]:
     """What only one of the runs has, as sentences."""
     found = []
-    for kind in ("models", "benchmarks"):
-        keys = [[getattr(one, "key", one) for one in getattr(side.shown, kind)] for side in (first, second)]
-        for side, mine, theirs in ((first, *keys), (second, *keys[::-1])):
+    for one, other in ((first, second), (second, first)):
+        models, there = ([model.key for model in side.shown.models] for side in (one, other))
+        benchmarks = one.shown.benchmarks, other.shown.benchmarks
+        for kind, mine, theirs in (("models", models, there), ("benchmarks", *benchmarks)):
             if only := [key for key in mine if key not in theirs]:
-                found.append(f"only {side.name} has the {kind} {', '.join(only)}")
-    tables = [side.shown.accuracy_tables for side in (first, second)]
-    for side, mine, theirs in ((first, *tables), (second, *tables[::-1])):
-        for table, rows in mine.items():
-            there = {row.model for row in theirs.get(table, ())}
-            shared = {model.key for model in (second if side is first else first).shown.models}
-            if only := [row.model for row in rows if row.model not in there and row.model in shared]:
-                found.append(f"only {side.name} has {', '.join(only)} in {table}")
+                found.append(f"only {one.name} has the {kind} {', '.join(only)}")
+        for table, rows in one.shown.accuracy_tables.items():
+            beside = {row.model for row in other.shown.accuracy_tables.get(table, ())}
+            if only := [row.model for row in rows if row.model in there and row.model not in beside]:
+                found.append(f"only {one.name} has {', '.join(only)} in {table}")
     return found
 
 
@@ -157,6 +160,7 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
     """
     started = started or time.time()
     first, second = open_runs(named)
+    models = [model.key for model in first.shown.models if model.key in {one.key for one in second.shown.models}]
     questions = count_questions(first.scores, second.scores)
     if not questions["both"].any():
         keys = ", ".join(questions.index)
@@ -169,7 +173,6 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
         )
     seed = first.shown.seed
     lines = cells(pairs, headings, seed)
-    models = [model.key for model in first.shown.models if model.key in {one.key for one in second.shown.models}]
     points = curves(first, second, models, seed)
     settings = differences((first.folder, first.shown), (second.folder, second.shown), questions)
     write_csv(lines, folder / "cells.csv", {"p": P, "p_holm": P, "p_margin": P})

@@ -124,7 +124,7 @@ def _lines(pair: RowPair, headings: Mapping[str, str], seed: int) -> Iterator[di
     counted = compare(inside["a"].to_numpy(), inside["b"].to_numpy(), part[part >= 0], len(keys))[:-1]
     lines = []
     for key, counts in zip(keys, counted):
-        line = {**row, "benchmark": key, "column": headings[key], "margin": MARGIN}
+        line: dict[str, Any] = {**row, "benchmark": key, "column": headings[key], "margin": MARGIN}
         for side, budgets in zip("ab", pair.budgets):
             k, n = asked.loc[key, side]
             line |= {f"budget_{side}": budgets[key], f"k_{side}": k, f"n_{side}": n, f"accuracy_{side}": 100 * k / n}
@@ -203,8 +203,8 @@ def curves(first: Run, second: Run, models: Sequence[str], seed: int) -> pd.Data
 
 
 def _by_setting(scores: pd.DataFrame, model: str) -> pd.DataFrame:
-    """One model's verdicts, 1.0 or 0.0, NaN where there is none: questions (benchmark, question_id) by settings (budget,
-    forced)."""
+    """One model's verdicts, 1.0 or 0.0, NaN where there is none: questions (``benchmark``, ``question_id``) by settings
+    (``budget``, ``forced``)."""
     rows = rows_of_model(scores, model)
     return rows.assign(correct=rows["correct"].astype(float)).pivot(
         index=["benchmark", "question_id"], columns=["budget", "forced"], values="correct"

@@ -1,6 +1,7 @@
 """The figure of two runs: average accuracy against the thinking budget, a panel for each model."""
 
 import math
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -38,15 +39,20 @@ def draw(points: pd.DataFrame, first: str, second: str) -> Figure:
     for axes, model_points in zip(grid.flat, drawn.values()):
         axes.set_title(model_points["label"].iloc[0])
         axes.set_xscale("log", base=2)
-        axes.tick_params(axis="x", labelrotation=90, labelleft=True)
+        axes.tick_params(axis="x", labelrotation=90)
         for number, side in enumerate("ab"):
             there = model_points.dropna(subset=f"accuracy_{side}")
-            axes.plot(there["budget"], there[f"accuracy_{side}"], **style.model_style(number))
+            axes.plot(there["budget"], there[f"accuracy_{side}"], **_look(number))
         style.whole_ticks(axes, sorted({*model_points["budget"]}))
     sizes = {(row.benchmarks, row.n) for rows in drawn.values() for row in rows.dropna().itertuples()}
     about = " or ".join(f"{n:,} questions of {count} benchmarks" for count, n in sorted(sizes))
-    handles = [Line2D([], [], **style.model_style(number)) for number in range(2)]
+    handles = [Line2D([], [], **_look(number)) for number in range(2)]
     figure.legend(handles, [first, second], loc="outside upper center", ncols=2, fontsize=8)
     figure.supxlabel(f"thinking budget (tokens); {about}" if about else "thinking budget (tokens)", fontsize=8)
     figure.supylabel("average accuracy (%)", fontsize=8)
     return figure
+
+
+def _look(number: int) -> dict[str, Any]:
+    """Look of the first or the second run; the second is dashed, so that the first is seen below an equal curve."""
+    return style.model_style(number) | ({"linestyle": "--"} if number else {})

@@ -1,10 +1,10 @@
-"""``changed.html`` of two runs: averages and what differs, the tables and the figure, and the questions that one run has
-correct and the other one incorrect, with both texts side by side, in the reader of :mod:`m1.report.page`."""
+"""``changed.html`` of two runs: averages, what differs, tables and figure, and the questions that one run has correct
+and the other one incorrect, with both texts side by side, in the reader of :mod:`m1.report.page`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -30,6 +30,7 @@ from m1.report.runs_cells import BETTER, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS, 
 TABLES = ("cells", "settings", "curves")
 VERDICTS = (BETTER, WORSE, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS)
 """Verdicts of ``cells.csv``, in the order of the page."""
+Answer = TypeVar("Answer", Score, Prediction)
 Changed = dict[tuple[str, str, str], tuple[Setting, Setting]]
 """Benchmark, question id and model of an answer that changed sides, to its setting in each run."""
 
@@ -52,16 +53,12 @@ def read_readings(run: Run, changed: Changed) -> tuple[dict[Key, Reading], dict[
         UserError: a file is missing, damaged or not of its kind; a question or a score is not there.
     """
     models = [model for model in run.shown.models if model.key in {key[2] for key in changed}]
-    scores: list[Score] = []
-    predictions: list[Prediction] = []
-    for model in models:
-        for rows, path, record in (
-            (scores, f"score/{model.key}.parquet", Score),
-            (predictions, f"infer/{model.key}/predictions.parquet", Prediction),
-        ):
-            every = records.stream(run.folder / path, record)
-            rows += (row for row in every if (row.benchmark, row.question_id, row.model) in changed)
-    readings = gather(scores, predictions)
+
+    def kept(path: str, record: type[Answer]) -> list[Answer]:
+        every = (row for model in models for row in records.stream(run.folder / path.format(model.key), record))
+        return [row for row in every if (row.benchmark, row.question_id, row.model) in changed]
+
+    readings = gather(kept("score/{}.parquet", Score), kept("infer/{}/predictions.parquet", Prediction))
     keys = sorted({key[0] for key in changed})
     asked = read_questions([run.folder / "benchmarks" / f"{key}.parquet" for key in keys], readings)
     read_thinking(run.folder, models, readings, whole=False)
@@ -108,10 +105,9 @@ def write_page(
         said = f"{len(reordered)} changed questions have their options in another order in {second.name}: letters are"
         notes = [*notes, f"{said} those of {first.name}, but in the model's own text."]
     models = [model for model in first.shown.models if any(model.key == key[2] for key in changed)]
-    labels = [
-        {"model": _key(run, model.key), "label": model.label} | ({} if run is first else {"of": number})
-        for run in (first, second)
-        for number, model in enumerate(models)
+    labels: list[dict[str, Any]] = [{"model": _key(first, model.key), "label": model.label} for model in models]
+    labels += [
+        one | {"model": _key(second, model.key), "of": of} for of, (one, model) in enumerate(zip(labels, models))
     ]
     content = arrange(readings, asked, list(headings), [one["model"] for one in labels], opened)
     tables = {name: table(folder / f"{name}.csv") for name in TABLES}
@@ -146,18 +142,19 @@ def front(
     averages = [_average(line) for line in lines if line["benchmark"] == "average"]
     cells = pd.Series([line["verdict"] for line in lines if line["benchmark"] != "average"]).value_counts()
     ends = [abs(end) for one in averages for end in one["bar"].values()]
-    said = f"{changed:,} answers changed sides: correct in one run, incorrect in the other, at the settings of the tables."
+    said = f"{changed:,} answers are correct in one run and incorrect in the other, at the settings of the tables."
+    (*place, _, _, what), *differs = tables["settings"]
     notes = [f"{note[0].upper()}{note[1:]}" for note in notes]
     return {
         "names": [first.name, second.name],
         "title": f"{first.name} and {second.name}, side by side",
         "about": [f"{first.name} is {first.folder}, {second.name} is {second.folder}. {said}"],
-        "heads": ["Verdict", "Model", "Average", second.name, first.name, "Difference", "", "On"],
+        "heads": ["Verdict", "Model", "Average", first.name, second.name, "Difference", "", "On"],
         "averages": averages,
         "reach": max(ends, default=0),
         "counts": [[verdict, int(cells[verdict])] for verdict in VERDICTS if verdict in cells],
         "left": notes,
-        "differs": [[*tables["settings"][0][:3], first.name, second.name, tables["settings"][0][5]], *tables["settings"][1:]],
+        "differs": [[*place, first.name, second.name, what], *differs],
     }
 
 
@@ -171,8 +168,8 @@ def _average(line: Mapping[str, str]) -> dict[str, Any]:
         "label": line["label"],
         "published": line["column"],
         "table": f"Table {line['table'].removeprefix('table')}",
-        "ours": [line["accuracy_b"], ""],
-        "theirs": [line["accuracy_a"], ""],
+        "ours": [line["accuracy_a"], ""],
+        "theirs": [line["accuracy_b"], ""],
         "difference": [f"{bar['difference']:+.2f}".replace("-", "−"), interval],
         "bar": bar,
         "why": f"{int(line['n']):,} questions",

@@ -100,8 +100,8 @@ def differences(first: tuple[Path, Shown], second: tuple[Path, Shown], questions
         questions: from :func:`count_questions`.
 
     Returns:
-        :data:`COLUMNS`: ``part`` is configuration, data, code or elsewhere, ``step`` the rule and its artifacts, ``key``
-        a dotted path, ``a`` and ``b`` the values of both runs, ``what`` what it is about.
+        :data:`COLUMNS`: ``part`` is configuration, data, code or elsewhere, ``step`` the rule and its artifacts,
+        ``key`` a dotted path, ``a`` and ``b`` the values of both runs, ``what`` what it is about.
     """
     one, other = (read_steps(folder, shown) for folder, shown in (first, second))
     both = [(name, one[name], other[name]) for name in one if name in other]
@@ -176,9 +176,9 @@ def _base_lines(first: Path, second: Path) -> Iterator[Line]:
         other = second / "bases" / folder.name
         if not (folder.is_dir() and other.is_dir()):
             continue
-        identities = recorded_identity(folder), recorded_identity(other)
-        if identities[0] != identities[1]:
-            yield "data", f"base {folder.name}", "weights", *(one[:12] for one in identities), "other base weights"
+        mine, theirs = recorded_identity(folder), recorded_identity(other)
+        if mine and theirs and mine != theirs:
+            yield "data", f"base {folder.name}", "weights", mine[:12], theirs[:12], "other base weights"
         files = [base / "config.json" for base in (folder, other)]
         a, b = (read_json(file) if file.is_file() else {} for file in files)
         for key in ARCHITECTURE:
@@ -221,9 +221,9 @@ def _input_lines(pairs: Pairs) -> Iterator[Line]:
                     what = "another result from the same settings and inputs: other code, packages or hardware"
                     found[name[0], "outputs", what].append((name, *sides))
     for (_, key, what), steps in found.items():
-        values = {(a[:12], b[:12]) for _, a, b in steps}
-        a, b = values.pop() if len(values) == 1 else (f"{len(steps)} files", f"{len(steps)} other files")
-        yield "data", _steps(name for name, _, _ in steps), key, a, b, what
+        values = {(mine[:12], theirs[:12]) for _, mine, theirs in steps}
+        shown = values.pop() if len(values) == 1 else (f"{len(steps)} files", f"{len(steps)} other files")
+        yield "data", _steps(name for name, _, _ in steps), key, *shown, what
 
 
 def _alike(one: Step, other: Step) -> bool:

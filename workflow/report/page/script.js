@@ -328,7 +328,7 @@ function row(i) {
   const r = found[i], q = questions[arrays.question[r]];
   const element = make("div", { class: "row", id: "row-" + i, role: "option", "aria-selected": r === at, onclick: () => open(r) },
     make("div", { class: "stem", dir: "auto" }, q.stem.slice(0, 300)),
-    make("div", { class: "about" }, make("span", {}, `${facts.benchmarks[q.b].label} · ${facts.models[arrays.model[r]].label}`), ...[r, partner(r)].filter((side) => side >= 0).map(strips)));
+    make("div", { class: "about" }, make("span", {}, `${facts.benchmarks[q.b].label} · ${facts.models[arrays.model[r]].label}`), make("span", { class: "pair" }, ...[r, partner(r)].filter((side) => side >= 0).map(strips))));
   element.style.top = i * ROW + "px";
   return element;
 }
