@@ -162,6 +162,7 @@ def _average(line: Mapping[str, str]) -> dict[str, Any]:
     """An average as the page shows it."""
     ends = [float(line[f"difference_{end}"]) for end in ("low", "high")]
     bar = {"difference": float(line["difference"]), "low": ends[0], "high": ends[1], "margin": float(line["margin"])}
+    unshared = f"; {int(line['unshared']):,} of one run only" if int(line["unshared"]) else ""
     interval = f"{ends[0]:+.2f} to {ends[1]:+.2f}".replace("-", "−")
     return {
         "verdict": line["verdict"],
@@ -172,5 +173,5 @@ def _average(line: Mapping[str, str]) -> dict[str, Any]:
         "theirs": [line["accuracy_b"], ""],
         "difference": [f"{bar['difference']:+.2f}".replace("-", "−"), interval],
         "bar": bar,
-        "why": f"{int(line['n']):,} questions",
+        "why": f"{int(line['n']):,} questions of both{unshared}",
     }

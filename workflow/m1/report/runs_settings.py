@@ -124,7 +124,7 @@ def show(value: Any) -> str:
 
 def _steps(names: Iterable[Name]) -> str:
     """Steps of one rule as words: the rule and its artifacts."""
-    names = list(names)
+    names = list(dict.fromkeys(names))
     shown = ", ".join(artifact for _, artifact in names[:NAMED])
     return f"{names[0][0]} {shown}" + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
