@@ -376,6 +376,14 @@ def test_the_page_opens_on_the_averages_and_holds_what_changed_sides(two: tuple[
     assert set(manifest["outputs"]) == {path.name for path in output.iterdir()} - {"manifest.json"}
 
 
+def test_a_comparison_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    one, other = small(tmp_path / "one", verdicts="TT"), small(tmp_path / "other", verdicts="TF")
+    compared(one, other)
+    output = compared(one, small(tmp_path / "third", verdicts="FF"), names=("one", "other"))
+    assert cells(output).loc[("table1", "m", "medqa"), "only_a"] == 2
+    assert "2 answers are correct in one run" in (output / "changed.html").read_text(encoding="utf-8")
+
+
 def test_two_equal_runs_make_a_page_without_a_changed_question(tmp_path: Path) -> None:
     output = compared(small(tmp_path / "one"), small(tmp_path / "other"))
     facts = content((output / "changed.html").read_text(encoding="utf-8"), "facts")

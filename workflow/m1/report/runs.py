@@ -14,7 +14,7 @@ import pandas as pd
 
 from m1.core import style
 from m1.core.errors import UserError, run, tell
-from m1.core.files import write_manifest
+from m1.core.files import remove, write_manifest
 from m1.core.progress import align_columns, say
 from m1.report.files import add_own_benchmarks, parser, read_benchmarks, write_csv
 from m1.report.runs_cells import Run, cells, curves, pair_rows
@@ -175,6 +175,7 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
     lines = cells(pairs, headings, seed)
     points = curves(first, second, models, seed)
     settings = differences((first.folder, first.shown), (second.folder, second.shown), questions)
+    remove(folder / "manifest.json")  # of an earlier comparison, whose hashes are not those of these tables
     write_csv(lines, folder / "cells.csv", {"p": P, "p_holm": P, "p_margin": P})
     write_csv(points, folder / "curves.csv")
     write_csv(settings, folder / "settings.csv")
