@@ -23,10 +23,10 @@ DRAWS, CURVE_DRAWS = 20_000, 2_000
 ``curves.csv``, whose intervals are not."""
 TESTED = ["difference", "difference_low", "difference_high", "p", "p_margin", "test"]
 COLUMNS = [
-    *("table", "model", "label", "benchmark", "column", "budget_a", "budget_b"),
-    *("k_a", "n_a", "accuracy_a", "k_b", "n_b", "accuracy_b"),
+    *("table", "model", "label", "benchmark", "column", "accuracy_a", "accuracy_b"),
+    *("difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "margin", "p_margin", "test"),
     *("n", "unshared", "both_correct", "only_a", "only_b", "both_incorrect"),
-    *("difference", "difference_low", "difference_high", "p", "p_holm", "margin", "p_margin", "test", "verdict"),
+    *("budget_a", "k_a", "n_a", "budget_b", "k_b", "n_b"),
 ]
 COUNTS = ["k_a", "n_a", "k_b", "n_b", "n", "unshared", "both_correct", "only_a", "only_b", "both_incorrect"]
 CURVES = [
@@ -93,8 +93,8 @@ def cells(pairs: Sequence[RowPair], headings: Mapping[str, str], seed: int) -> p
         seed: of the bootstrap of averages.
 
     Returns:
-        :data:`COLUMNS`. Counts and accuracies (%) of ``a`` and ``b`` are of all questions of a run, those after ``n``
-        of the questions that both asked; ``unshared`` are those that only one did. Differences are B less A, in
+        :data:`COLUMNS`. Accuracies (%), k and n of ``a`` and ``b`` are of all questions of that run, everything else of
+        the ``n`` questions that both asked; ``unshared`` are those that only one did. Differences are B less A, in
         points. ``p_holm`` corrects for all lines of its table.
     """
     lines = [line for pair in pairs for line in _lines(pair, headings, seed)]

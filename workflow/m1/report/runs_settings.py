@@ -234,14 +234,15 @@ def _alike(one: Step, other: Step) -> bool:
 
 
 def _one_sided_lines(one: Mapping[Name, Step | None], other: Mapping[Name, Step | None]) -> Iterator[Line]:
-    """Steps that one run lacks, by rule; and manifests that are not there."""
+    """Steps that one run lacks, by rule; and manifests that it lacks, as a copy without weights does."""
     for rule in dict.fromkeys(name[0] for name in [*one, *other]):
         mine, theirs = ([name for name in side if name[0] == rule] for side in (one, other))
         only = [[name for name in side if name not in rest] for side, rest in ((mine, other), (theirs, one))]
         if any(only):
             a, b = (", ".join(artifact for _, artifact in names) for names in only)
             yield "configuration", rule, "artifacts", show(a), show(b), "in one run only"
-        lost = [[name for name in names if side[name] is None] for side, names in ((one, mine), (other, theirs))]
+        sides = ((one, other, mine), (other, one, theirs))
+        lost = [[name for name in names if side[name] is None and rest.get(name)] for side, rest, names in sides]
         if any(lost):
             a, b = (", ".join(artifact for _, artifact in names) for names in lost)
             yield "elsewhere", rule, "manifest", show(a), show(b), "no manifest there: not compared"
