@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from m1.commands import check_data as check
 from m1.core.errors import UserError
 from m1.core.files import write_manifest
 from m1.core.layouts import LAYOUTS
+from m1.core.records import Question, questions_sha256
 from m1.core.settings import Source
 from m1.wiring.config import load
 from m1.wiring.run import Run
@@ -90,6 +92,7 @@ def test_each_set_has_its_row(tmp_path: Path, good: Path, capfd: pytest.CaptureF
         "short": "problem",
         "other": "problem",
     }
+    assert len(rows["good"].pop("questions_sha256")) == 64
     assert rows["good"] == {
         "entry": "good",
         "used_by": "benchmarks.nejm pools.more",
@@ -247,6 +250,10 @@ def test_a_configuration_is_checked_as_a_run_would_read_it(
         "mine": ("pools.only benchmarks.own", "found"),
         "lancet": ("benchmarks.lancet", "left out"),
     }
+    asked = [row for row in ROWS if row["answer_idx"] in row["options"]]
+    questions = [Question("id", "mine", row["question"], None, ("a", "b"), row["answer_idx"]) for row in asked]
+    assert rows["mine"]["questions_sha256"] == questions_sha256(questions)
+    assert rows["lancet"]["questions_sha256"] == ""
 
 
 def test_an_entry_names_the_pools_and_benchmarks_that_use_it() -> None:
@@ -262,6 +269,52 @@ def test_an_entry_names_the_pools_and_benchmarks_that_use_it() -> None:
 def test_a_published_subset_is_a_set_without_questions() -> None:
     one = check.data_sets(published_run())["m23k_tokenized"]
     assert (one.used_by, one.layout, one.hub) == (("published.subsets.m23k",), None, "UCSC-VLAA/m23k-tokenized")
+
+
+def test_files_of_published_answers_are_sets_of_their_own() -> None:
+    one = {"from": "m1_results", "file": "a.json", "budget": 192}
+    run = demo_run(published=demo()["published"] | {"beside": {"m1-small-1k": [one], "m1-large-1k": [one]}})
+    ((name, found),) = ((name, found) for name, found in check.data_sets(run).items() if name.startswith("m1_results"))
+    assert (name, found.used_by) == (
+        "m1_results: a.json",
+        ("published.beside.m1-small-1k", "published.beside.m1-large-1k"),
+    )
+    assert (found.hub, found.file, found.optional) == ("UCSC-VLAA/m1-results", "a.json", False)
+    assert {"m1_results: a.json", "m1_results: b.json"} <= check.data_sets(published_run()).keys()
+
+
+@pytest.mark.parametrize("form", ["list", "object"])
+def test_a_file_of_published_answers_is_read_in_both_of_its_forms(tmp_path: Path, form: str) -> None:
+    rows = [{"source": name} for name in ("NEJM", "Lancet", "NEJM", "HumanityLastExam")]
+    lists = {name: [row for row in rows if row["source"] == name] for name in ("NEJM", "Lancet", "HumanityLastExam")}
+    (tmp_path / "a.json").write_text(json.dumps(rows if form == "list" else lists))
+    answers = entry(path=str(tmp_path / "a.json"), layout=None, lists=("NEJM", "Lancet"))
+    row = run(tmp_path, {"m1_results: a.json": answers})["m1_results: a.json"]
+    assert (row["status"], row["records"], row["questions"], row["odd"]) == ("found", "3", "", "")
+    more = entry(path=str(tmp_path / "a.json"), layout=None, lists=("NEJM", "HumanityLastExam", "GPQA"))
+    if form == "list":
+        assert run(tmp_path, {"more": more})["more"]["odd"] == "no answer to a question of GPQA"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "note"),
+    [
+        (None, "missing", "a.json: no such file"),
+        ('[{"question": "?"}]', "problem", "record 0 (from 0), field 'source': the benchmark's name is needed"),
+        ('{"Lancet": []}', "missing", "no list 'NEJM'; there is Lancet"),
+        ('[{"source": "Lancet"}]', "problem", "a.json: no answer to a question of NEJM. Give a file as the authors"),
+    ],
+)
+def test_a_file_that_holds_no_published_answers_is_named(
+    tmp_path: Path, text: str | None, status: str, note: str
+) -> None:
+    if text is not None:
+        (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match="1 of 1 sets cannot be used"):
+        run(tmp_path, {"answers": entry(path=str(tmp_path / "a.json"), layout=None, lists=("NEJM",))})
+    row = read(tmp_path)["answers"]
+    assert row["status"] == status
+    assert note in row["note"]
 
 
 def test_a_configuration_that_is_not_there() -> None:
@@ -284,8 +337,13 @@ def test_the_registry_is_whole() -> None:
     collected = [data[name]["rows"] for name in ("medqa_train", "headqa_train", "medmcqa_train")]
     assert sum(collected) + 500 == 196_157
     with open(REGISTRY.parents[1] / "resources" / "paper" / "benchmarks.csv", newline="", encoding="utf-8") as stream:
-        sizes = {row["key"]: int(row["n"]) for row in csv.DictReader(stream)}
-    assert {key: one["rows"] for key, one in data["m1_eval_data"]["sets"].items()} == sizes
+        rows = list(csv.DictReader(stream))
+    evaluation = data["m1_eval_data"]
+    assert {key: (one["rows"], one["key"]) for key, one in evaluation["sets"].items()} == {
+        row["key"]: (int(row["n"]), row["list"]) for row in rows
+    }
+    assert {row["evaluation"] for row in rows} == {evaluation["checksum"]}
+    assert all(re.fullmatch("([0-9a-f]{64})?", row["questions"]) for row in rows)
 
 
 def test_counts_of_the_curation_stand_beside_the_papers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -214,6 +214,15 @@ def test_the_key_of_a_server_is_needed_where_the_run_asks_it(tmp_path: Path, mon
     assert found["key"].need == "for screen.models.small, screen.models.large; run: export SERVER_KEY=…"
 
 
+def test_a_file_of_published_answers_that_is_not_there_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "a.json"
+    overlay = f"published: {{beside: {{m1-small-1k: [{{from: m1_results, path: {place}, budget: 192}}]}}}}"
+    found = examine([written(tmp_path, overlay)])["files"]
+    assert (found.found, found.need.split(";")[0]) == (str(place), f"for data.m1_results: {place}")
+    place.touch()
+    assert "files" not in examine([written(tmp_path, overlay)])
+
+
 def test_a_key_that_goes_unencrypted_to_another_machine_is_warned_of(tmp_path: Path) -> None:
     def keys(url: str) -> list[str]:
         serve = f"serve: {{engine: openai, options: {{base_url: '{url}', api_key_env: SERVER_KEY}}}}"

@@ -242,6 +242,19 @@ def test_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert lines[5].startswith("sum")
 
 
+def test_what_the_papers_questions_can_tell_is_said_and_nothing_of_the_embedded_world(tmp_path: Path) -> None:
+    one_row = {"report": {"table1": {"models": ["7b"]}, "figures": []}}
+    found = {one.column: one for one in make_plan(settings(tmp_path, one_row, base=PAPER)).powers}
+    assert list(found)[:3] == ["Avg.", "MedMC", "MedQA"]
+    assert [(found[name].questions, found[name].margin) for name in ("Avg.", "NEJM")] == [(11461, 2), (603, 3)]
+    share = (0.5904 * 603 + 1) / 605  # Qwen2.5-7B-Instruct on NEJM, with one correct and one incorrect answer more
+    needed = 1e4 * 2 * share * (1 - share) * (1.64485 + 1.28155) ** 2 / 9
+    assert found["NEJM"].needed == pytest.approx((needed, needed), abs=2)
+    assert found["NEJM"].smallest_margin[0] == pytest.approx(164.485 * (2 * share * (1 - share) / 605) ** 0.5, abs=0.01)
+    assert found["Avg."].smallest_margin[1] < 2 < found["Avg."].needed[0] / 11461 * 2 < 4
+    assert "| NEJM" not in "\n".join(table(make_plan(settings(tmp_path, base=FULL))))
+
+
 def test_screening_prompt_is_the_step_s(tmp_path: Path) -> None:
     provider = {**load([PAPER])["teacher"], "name": "screen", "model": "small", "rule": None, "max_dollars": None}
     config = settings(tmp_path, {"screen": {"providers": {"api": provider}, "models": {"large": None}}})
@@ -263,7 +276,7 @@ from pathlib import Path
 from m1.commands.plan import main
 main(["--configfile", sys.argv[1]])
 used = resource.getrusage(resource.RUSAGE_SELF)
-heavy = ("torch", "transformers", "datasets", "pandas", "openai")
+heavy = ("torch", "transformers", "datasets", "openai")
 print("heavy:", [name for name in heavy if name in sys.modules], file=sys.stderr)
 print(used.ru_utime + used.ru_stime, file=sys.stderr)
 """

@@ -250,6 +250,45 @@ def test_an_id_depends_on_everything_else() -> None:
     assert len(ids) == 6
 
 
+@given(data=st.data(), rows=st.lists(questions(), max_size=6))
+def test_the_digest_of_questions_does_not_depend_on_orders_ids_and_white_space(
+    data: st.DataObject, rows: list[Question]
+) -> None:
+    others = []
+    for row in data.draw(st.permutations(rows)):
+        options = tuple(data.draw(st.permutations(row.options)))
+        answer = LETTERS[options.index(row.answer_text)]
+        stem, context = f" {row.stem}\u00a0", row.context
+        if context and data.draw(st.booleans()):
+            stem, context = f"{context}\n\t{stem}", None
+        others.append(Question(data.draw(words), "another", stem, context, options, answer))
+    assert records.questions_sha256(others) == records.questions_sha256(rows)
+
+
+@given(data=st.data(), rows=st.lists(questions(), min_size=1, max_size=6))
+def test_the_digest_of_questions_depends_on_everything_else(data: st.DataObject, rows: list[Question]) -> None:
+    place = data.draw(st.integers(0, len(rows) - 1))
+    row, option = rows[place], data.draw(st.integers(0, len(rows[place].options) - 1))
+    longer = tuple(f"{text}x" if number == option else text for number, text in enumerate(row.options))
+    changed = [
+        dataclasses.replace(row, stem=f"{row.stem} word"),
+        dataclasses.replace(row, context=f"{row.context or ''} sentence"),
+        dataclasses.replace(row, options=longer),
+    ]
+    for text in {*row.options} - {row.answer_text}:
+        changed.append(dataclasses.replace(row, answer=LETTERS[row.options.index(text)]))
+    sets = [[*rows[:place], one, *rows[place + 1 :]] for one in changed]
+    sets += [[*rows, row], rows[:place] + rows[place + 1 :]]
+    digests = [records.questions_sha256(one) for one in (rows, *sets)]
+    assert len(set(digests)) == len(digests)
+
+
+def test_two_questions_that_swap_an_option_are_other_questions() -> None:
+    first, second = question(options=("a", "b")), question(options=("a", "c"), stem="Why?")
+    swapped = [dataclasses.replace(first, options=("a", "c")), dataclasses.replace(second, options=("a", "b"))]
+    assert records.questions_sha256(swapped) != records.questions_sha256([first, second])
+
+
 def test_equal_ids_become_distinct() -> None:
     assert records.distinct_ids(["a", "b", "a", "a"]) == ["a", "b", "a-2", "a-3"]
 

@@ -680,6 +680,8 @@ def test_a_kill_at_any_moment_loses_nothing_and_raises_no_alarm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chance, acknowledged = random.Random(1), set()
+    with Store(tmp_path) as store:  # else the first writer may be killed before there is a store to verify
+        store.put(digest(["before"]), {"a": 1})
     for turn in range(20):
         writer = start_writer(tmp_path, f"turn {turn}", 1_000_000)
         assert writer.stdout

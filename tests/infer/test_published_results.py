@@ -72,7 +72,12 @@ RESULTS = [raw(3), raw(1, thinking_finish_reason="length"), pubmed(), raw(9, "Hu
 
 
 def take(
-    folder: Path, paths: list[Path], files: list[tuple[int, int, Any]], names: dict[str, str] = NAMES, **changes: Any
+    folder: Path,
+    paths: list[Path],
+    files: list[tuple[int, int, Any]],
+    names: dict[str, str] = NAMES,
+    part: bool = False,
+    **changes: Any,
 ) -> list[Prediction]:
     """Run on files of results, given as budget, forced count and content."""
     results = []
@@ -84,7 +89,7 @@ def take(
         "--name",
         "m1-7b-1k",
         "--settings",
-        json.dumps({"names": names, "results": results}),
+        json.dumps({"names": names, "results": results, "part": part}),
         "--benchmarks",
         *map(str, paths),
     ]
@@ -103,7 +108,12 @@ def test_results_become_predictions_in_the_order_of_the_questions(
     assert predictions[1] == Prediction("q1", "medqa", "m1-7b-1k", 4096, 0, 0, False, raw(1)["response_text"], 0)
     assert [p.ended for p in predictions] == [True, False, True, True, True]
     manifest = json.loads((tmp_path / "p.json").read_text())
-    assert manifest["counts"] == {"questions": 5, "predictions": 5, "correct_letter_differs": 0}
+    assert manifest["counts"] == {
+        "questions": 5,
+        "predictions": 5,
+        "results_left": 0,
+        "correct_letter_differs": 0,
+    }
     assert manifest["missing"] == ["nejm"]
     assert manifest["tokens_generated"] == {"budget 4096, forced 0": 20 + 21 + 22 + 23 + 20}
     assert "only their sum is published" in manifest["tokens_note"]
@@ -218,6 +228,22 @@ def test_results_and_questions_that_do_not_fit_are_counted_and_named(tmp_path: P
     assert "case 13" not in message  # the first three only
     assert "and 2 questions have no result (q1 'Which enzyme, case 1?'; q3" in message
     assert not (tmp_path / "p.parquet").exists()
+
+
+def test_a_part_of_the_published_questions_is_taken_where_that_is_allowed(
+    tmp_path: Path, benchmarks: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = [*(raw(n) for n in range(10, 15)), *RESULTS]
+    with pytest.raises(UserError, match="4 questions have their result, but 5 results have no question"):
+        take(tmp_path, benchmarks, [(4096, 0, more)])
+    found = take(tmp_path, benchmarks, [(4096, 0, more)], part=True)
+    assert found == take(tmp_path, benchmarks, [(4096, 0, RESULTS)])
+    take(tmp_path, benchmarks, [(2048, 0, RESULTS), (4096, 0, more)], part=True)
+    counts = json.loads((tmp_path / "p.json").read_text())["counts"]
+    assert (counts["results_left"], counts["predictions"]) == (5, 10)
+    assert "5 answers to questions that this run lacks: left out" in capfd.readouterr().out
+    with pytest.raises(UserError, match="1 questions have no result"):
+        take(tmp_path, benchmarks, [(4096, 0, more[:-1])], part=True)
 
 
 def test_options_in_another_order_are_another_question(tmp_path: Path, benchmarks: list[Path]) -> None:

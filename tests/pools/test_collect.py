@@ -134,6 +134,35 @@ def test_equal_input_gives_equal_bytes_and_the_manifest_counts(
     assert "[pools] pool: 20 records in, 7 questions out" in capfd.readouterr().out
 
 
+def test_the_manifest_has_the_digest_of_the_questions_that_are_asked(tmp_path: Path) -> None:
+    rows = published(20)
+
+    def digest(rows: list[dict[str, Any]], **settings: Any) -> str:
+        run(tmp_path, path=str(write_lines(tmp_path / "a.jsonl", rows)), **settings)
+        return str(manifest(tmp_path)["questions_sha256"])
+
+    whole = digest(rows)
+    assert whole == records.questions_sha256(records.read(tmp_path / "out.parquet", Question))
+    assert digest(rows[::-1]) == digest(rows, shuffle_options=True) == whole
+    spaced = [{**row, "question": row["question"].replace(" ", "  \n")} for row in rows]
+    assert digest(spaced) == whole
+    others = [digest(rows, limit=19), digest([*rows, rows[3]]), digest([{**rows[0], "answer_idx": "C"}, *rows[1:]])]
+    others += [digest([{**rows[0], "question": "What is 0?"}, *rows[1:]])]
+    others += [digest([{**rows[0], "options": rows[0]["options"] | {"D": "none"}}, *rows[1:]])]
+    assert len({whole, *others}) == 6
+
+
+def test_pubmedqa_is_the_same_with_its_abstract_in_the_question(tmp_path: Path) -> None:
+    """The authors' file has both as one text; PubMedQA's own has the abstract apart."""
+    apart = {"question": "Is it?", "context": {"contexts": ["One.", "Two."]}, "final_decision": "no"}
+    as_one = {"question": "One.\nTwo.\nIs it?", "options": dict(zip("ABC", YES_NO_MAYBE)), "answer_idx": "B"}
+    digests = []
+    for layout, row in (("pubmedqa", apart), ("eval", as_one)):
+        run(tmp_path, path=str(write_lines(tmp_path / "a.jsonl", [row])), layout=layout)
+        digests.append(manifest(tmp_path)["questions_sha256"])
+    assert digests[0] == digests[1]
+
+
 def test_parts_of_one_seed_share_nothing(tmp_path: Path) -> None:
     path = str(write_lines(tmp_path / "a.jsonl", published(30)))
     halves = [run(tmp_path, path=path, part={"seed": 0, "take": take, "size": 15}) for take in ("first", "second")]

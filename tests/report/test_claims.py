@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from asked import save_asked
 from m1.core.errors import UserError
 from m1.report import choice, claims, compare, evidence, tables
 from m1.report.evidence import Evidence, LackingError
@@ -262,6 +263,7 @@ def as_predictions(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for model in MODELS
     ]
     fields = {"models": MODELS, "figures": tuple(model.key for model in MODELS), "seed": 42}
+    fields |= {"benchmarks": save_asked(folder)}
     fields |= {"table1": tuple(rows), "budgets": budgets, "forced": (0,), "forced_budget": 2048}
     shown = save_shown(folder, **fields)
     scores = save(folder / "scores.parquet", *figure1_as_scores())
@@ -296,9 +298,11 @@ def test_the_best_budget_of_the_authors_points_gives_their_table_1(as_prediction
     assert (budgets["large", "gpqa"], budgets["more", "nejm"], budgets["more", "gpqa"]) == (512, 2048, 8192)
 
 
-def test_every_cell_of_the_authors_points_is_reproduced(as_predictions: Path) -> None:
+def test_no_cell_of_the_authors_points_differs_and_their_averages_are_reproduced(as_predictions: Path) -> None:
     found = pd.read_csv(as_predictions / "compare.csv")
-    assert (found.loc[found["model"].notna(), "verdict"] == "reproduced").all()
+    found = found[found["model"].notna()]
+    assert set(found["verdict"]) == {"reproduced", "cannot tell"}
+    assert (found.query("benchmark == 'average'")["verdict"] == "reproduced").all()
     assert found["model"].notna().sum() == 33
 
 

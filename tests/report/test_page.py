@@ -44,6 +44,33 @@ HOSTILE = {
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed (Debian's package is chromium)")
 
 
+def answer_tables(everywhere: str = "") -> dict[str, list[list[str]]]:
+    """What the page opens on, of two averages and two cells of one claim and one row: Table 1, comparison and claims.
+
+    ``everywhere`` takes the place of every text that is not a number, but for the kind of a line.
+    """
+    compare = [
+        "table,published,published_accuracy,published_low,published_high,benchmark,model,label,accuracy,low,high,"
+        "difference,difference_low,difference_high,margin,smallest_margin,verdict,why",
+        "table1,m1-7B-1K,57.76,57.02,58.50,average,think,Think,57.26,56.50,58.00,-0.50,-1.75,0.75,2,1.3,reproduced,less",
+        "table1,m1-7B-23K,60.32,59.60,61.00,average,base,Base,,,,,,,2,,out of reach,other questions",
+        "table1,m1-7B-1K,58.26,,,medmcqa,think,Think,,,,,,,3,1.79,differs,beyond chance",
+        "table1,m1-7B-1K,51.79,,,gpqa,think,Think,,,,,,,3,5.90,cannot tell,these n show no margin below 5.9 points",
+    ]
+    claims = [
+        "id,words,says,unit,tables,tables_low,tables_high,tables_verdict,found,low,high,verdict,why",
+        "gain,thinking helps,gain,points,6.18,5.40,6.93,shown,1.00,-1.00,3.00,not seen,as published",
+    ]
+    found = {"compare": compare, "claims": claims, "table1": ["group,model,Avg.", "<10B LLMs,Think,57.26"]}
+    tables = {name: [line.split(",") for line in lines] for name, lines in found.items()}
+    for rows in tables.values() if everywhere else ():
+        rows[1:] = [
+            [cell if not cell or cell == "average" or cell[-1].isdigit() else everywhere for cell in row]
+            for row in rows[1:]
+        ]
+    return tables
+
+
 class Run:
     """Files of a small run: two models on questions of two benchmarks; ``think`` thinks, ``base`` does not.
 
@@ -109,10 +136,13 @@ class Run:
             mine = [prediction for prediction in predictions if prediction.model == model]
             records.write(folder / "infer" / model / "predictions.parquet", mine, Prediction)
         records.write(folder / "infer/think/rollouts.parquet", rollouts, Rollout)
-        with (folder / "compare.csv").open("w", newline="") as stream:
+        with (folder / "sorted.csv").open("w", newline="") as stream:
             rows = [[name, text, 9 - number, "reproduced"] for number, (name, text) in enumerate(texts.items())]
             heads, none = ["name", everywhere or "text", "k", "verdict"], ["none", "", "missing", ""]
             csv.writer(stream).writerows([heads, none, *rows, ["last", "", 100, "differs"]])
+        for name, rows in answer_tables(everywhere).items():
+            with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+                csv.writer(stream).writerows(rows)
         (folder / "figure1.png").write_bytes(PNG)
         packages = {everywhere or "torch": everywhere or "9.9"}
         made = {"commit": everywhere or "0123456789abcdef", "dirty": False, "packages": packages}
@@ -134,7 +164,7 @@ class Run:
             ),
             "benchmarks": ("medqa", "gpqa"),
             "manifests": (RuleManifests("infer_sweep", ("manifest.json",)),),
-            "page_tables": ("compare",),
+            "page_tables": ("sorted", "table1", "compare", "claims"),
             "page_figures": ("figure1",),
             "note": self.everywhere or "</script> & remark",
         }
@@ -178,8 +208,8 @@ def test_no_text_of_the_run_is_in_the_page_as_markup(hostile: Run) -> None:
     facts = json.loads(content(html, "facts"))
     assert facts["remark"] == "</script> & remark"
     assert facts["tables"][0]["rows"][2][1] == HOSTILE["script"]
-    assert facts["tables"][0]["label"] == "Comparison with the paper"
-    assert "*" not in facts["tables"][0]["caption"]
+    assert facts["tables"][2]["label"] == "Comparison with the paper"
+    assert "*" not in facts["tables"][2]["caption"]
 
 
 def test_columns_and_texts_say_what_the_records_say(hostile: Run) -> None:
@@ -306,7 +336,7 @@ def test_hostile_texts_are_shown_as_text_and_the_network_is_not_asked(hostile: R
             "getComputedStyle(one).unicodeBidi === 'isolate')"
         )
         assert open_page.ask(isolated)
-    for tab in ("tables", "run", "figures"):
+    for tab in ("", "tables", "run", "figures"):
         open_page.open(path, f"#{tab}")
     assert open_page.ask("document.title") == "m1 report"
     assert [one for one in open_page.requests if not one.startswith(("file:", "data:", "about:"))] == []
@@ -327,7 +357,8 @@ def test_hostile_text_at_every_place_of_the_page_stays_text(tmp_path: Path) -> N
     html = path.read_text(encoding="utf-8")
     assert html.count("<script") == html.count("</script>")
     assert "<img src=x" not in html
-    foreign = "img:not([src^='data:']), svg, iframe, object, embed, base, a[href^='javascript'], [onerror], [onload]"
+    foreign = "img:not([src^='data:']), svg:not(.interval), iframe, object, embed, base, a[href^='javascript']"
+    foreign += ", [onerror], [onload]"
     with browser() as opened:
         opened.open(path)
         scripts = opened.ask("document.querySelectorAll('script').length")
@@ -335,7 +366,7 @@ def test_hostile_text_at_every_place_of_the_page_stays_text(tmp_path: Path) -> N
         ids = [quote(f"{EVERYWHERE}{number}", safe="") for number in range(3)]
         questions = [f"question/{'gpqa' if n % 2 else 'medqa'}/{id}/think/16/{n}" for n, id in enumerate(ids)]
         shown = []
-        for place in ("run", "tables", "tables/compare", "figures", "questions", *questions):
+        for place in ("answer", "run", "tables", "tables/compare", "figures", "questions", *questions):
             opened.open(path, f"#{place}")
             opened.ask("new Promise((done) => setTimeout(done, 200))")
             shown.append(opened.ask("document.body.textContent"))
@@ -344,6 +375,84 @@ def test_hostile_text_at_every_place_of_the_page_stays_text(tmp_path: Path) -> N
             assert opened.ask("document.title") == title, place
         assert all(EVERYWHERE in text for text in shown)
         assert [one for one in opened.requests if not one.startswith(("file:", "data:", "about:"))] == []
+        assert opened.errors == []
+
+
+ROWS = "[...document.querySelectorAll('#answer .averages tbody tr')].map((row) => [...row.children].map(%s))"
+
+
+@needs_chromium
+def test_the_page_opens_on_the_answer(hostile: Run, open_page: Page) -> None:
+    path = hostile.folder / "shown.html"
+    open_page.open(path)
+    tabs = "[...document.querySelectorAll('[data-tab]')]"
+    assert open_page.ask(f"{tabs}.map((one) => one.dataset.tab)") == ["answer", "tables", "figures", "questions", "run"]
+    assert open_page.ask(f"{tabs}.filter((one) => one.ariaSelected === 'true').map((one) => one.textContent)") == [
+        "Answer"
+    ]
+    heads = "[...document.querySelectorAll('#answer h3')].map((one) => one.textContent)"
+    assert open_page.ask(heads) == ["Averages", "Averages and cells by verdict", "Claims", "Table 1"]
+    assert open_page.ask(ROWS % "(cell) => cell.innerText.split('\\n')[0]") == [
+        ["reproduced", "Think", "m1-7B-1K", "57.26", "57.76", "−0.50", "", "less"],
+        ["out of reach", "Base", "m1-7B-23K", "–", "60.32", "–", "", "other questions"],
+    ]
+    counts = "[...document.querySelectorAll('#answer .counts')].map((one) => one.textContent.trim())"
+    averages, cells = open_page.ask(counts)[:2]
+    assert averages == "Table 1, averages: 1 reproduced 0 differs 0 cannot tell 1 out of reach"
+    assert cells == "Table 1, cells: 0 reproduced 1 differs 1 cannot tell 0 out of reach"
+    assert "Of 2 single cells, 1 have too few questions" in open_page.ask("document.querySelector('.lead').textContent")
+    assert open_page.ask("document.querySelector('#answer .notice').textContent") == "</script> & remark"
+    text = open_page.ask("document.getElementById('answer').innerText")
+    assert "thinking helps" in text
+    assert "1 [−1 to 3] points" in text
+    open_page.ask('document.querySelector("#answer a").click()')
+    open_page.wait("!document.getElementById('tables').hidden")
+    assert (
+        open_page.ask("document.querySelector('#tables [aria-pressed=true]').textContent")
+        == "Comparison with the paper"
+    )
+
+
+@needs_chromium
+def test_differences_are_drawn_to_one_scale_against_the_margin(hostile: Run, open_page: Page) -> None:
+    open_page.open(hostile.folder / "shown.html")
+    assert open_page.ask("document.querySelectorAll('#answer svg').length") == 1, "what has no interval has no drawing"
+    drawn = "(name) => Number(document.querySelector(name[0]).getAttribute(name[1]))"
+    x = dict(
+        zip(
+            ("left", "width", "zero", "low", "high", "point", "whole"),
+            open_page.ask(
+                "[['.band', 'x'], ['.band', 'width'], ['.zero', 'x1'], ['.range', 'x1'], ['.range', 'x2'], ['.point', "
+                f"'cx'], ['.interval', 'width']].map({drawn})"
+            ),
+        )
+    )
+    point = x["width"] / 4  # the margin is 2 points to each side
+    assert x["zero"] == x["whole"] / 2 == x["left"] + x["width"] / 2
+    assert [x["low"] - x["zero"], x["point"] - x["zero"], x["high"] - x["zero"]] == pytest.approx(
+        [-1.75 * point, -0.5 * point, 0.75 * point]
+    )
+    assert 0 <= x["left"] < 10, "the scale is filled"
+    label = open_page.ask("document.querySelector('#answer svg').getAttribute('aria-label')")
+    assert label == "difference −0.50 points, 95 % interval −1.75 to +0.75, margin 2"
+
+
+@needs_chromium
+def test_a_run_out_of_reach_opens_on_one_sentence_claims_and_table_1(tmp_path: Path) -> None:
+    run = Run(tmp_path, {"plain": "aspirin"})
+    rows = answer_tables()["compare"]
+    with (tmp_path / "compare.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([rows[0], *([*row[:-2], "out of reach", "embedded world"] for row in rows[1:])])
+    with browser() as opened:
+        opened.open(run.make(note=""))
+        reason = "Every comparison with the paper is out of reach: embedded world."
+        assert opened.ask("document.querySelector('.lead').textContent") == reason
+        heads = "[...document.querySelectorAll('#answer h3')].map((one) => one.textContent)"
+        assert opened.ask(heads) == ["Claims", "Table 1"]
+        assert opened.ask("document.querySelector('#answer .notice')") is None, "no note, no box"
+        opened.open(run.make(page_tables=("sorted",), note="", remark="tiny models"))
+        assert opened.ask("document.querySelector('#answer .notice').textContent") == "tiny models"
+        assert "No comparison, no claims and no Table 1" in opened.ask("document.getElementById('answer').textContent")
         assert opened.errors == []
 
 
@@ -438,7 +547,7 @@ def test_filters_and_keys(hostile: Run, open_page: Page) -> None:
 
 @needs_chromium
 def test_tables_sort_with_what_is_missing_last(hostile: Run, open_page: Page) -> None:
-    open_page.open(hostile.folder / "shown.html", "#tables/compare")
+    open_page.open(hostile.folder / "shown.html", "#tables/sorted")
     column = "[...document.querySelectorAll('#tables tbody tr')].map((row) => row.children[3].textContent)"
     press = "document.querySelectorAll('#tables th button')[3].click()"
     open_page.ask(press)
@@ -459,6 +568,7 @@ def test_tables_sort_with_what_is_missing_last(hostile: Run, open_page: Page) ->
 def test_nothing_is_wider_than_the_window(hostile: Run, open_page: Page, width: int) -> None:
     open_page.size(width, 800)
     for tab in (
+        "answer",
         "run",
         "tables",
         "figures",

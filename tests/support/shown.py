@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from m1.report.settings import AccuracyRow, Model, Shown
+from m1.report.settings import AccuracyRow, Margins, Model, Shown
 
 NOTHING = Shown(
     models=(),
@@ -27,6 +27,7 @@ NOTHING = Shown(
     page_tables=(),
     page_figures=(),
     page_megabytes=60,
+    margins=Margins(average=2, cell=3),
     remark="",
     note="",
     seed=1,

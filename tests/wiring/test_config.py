@@ -141,6 +141,48 @@ def test_published_results_have_the_budgets_that_they_have() -> None:
     assert (thinking["budgets"], thinking["forced"]) == ([64, 192], [2])
 
 
+def beside(*files: dict[str, Any], model: str = "m1-small-1k", of: dict[str, Any] = DEFAULT) -> dict[str, Any]:
+    """The configuration with published answers beside a model's own; a file is one of budget 192 with these changes."""
+    whole = [{"from": "m1_results", "file": "a.json", "budget": 192} | file for file in files or ({},)]
+    return changed("published/beside", {model: whole}, of)
+
+
+def test_published_answers_beside_a_model_change_nothing_of_it() -> None:
+    plain, found = prepared(copy.deepcopy(FULL)), prepared(beside({}, {"budget": 64}, of=FULL))
+    assert [one["forced"] for one in found["published"]["beside"]["m1-small-1k"]] == [0, 0]
+    assert plain["published"]["beside"] == {}
+    found["published"]["beside"] = {}
+    assert found == plain
+
+
+def test_published_answers_beside_are_of_budgets_that_the_models_cells_have() -> None:
+    at_once = prepared(beside({"budget": 0}, model="small"))
+    assert at_once["published"]["beside"]["small"][0]["budget"] == 0
+    in_table2 = prepared(beside({"budget": 128}, model="small-random-1k", of=FULL))
+    assert in_table2["published"]["beside"]["small-random-1k"][0]["budget"] == 128
+    with pytest.raises(UserError, match=r"budget 192 is none that its cells of Tables 1 and 2 are compared at \(128\)"):
+        prepared(beside(model="small-random-1k", of=FULL))
+    beyond = changed("thinking/budgets", [192, 16384])
+    with pytest.raises(UserError, match=r"budget 16384 is none that its cells of .* are compared at \(192\)"):
+        prepared(beside({"budget": 16384}, of=beyond))
+
+
+def test_paths_of_published_answers_are_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = beside({"path": "~/a.json"})
+    given = changed(
+        "published/results", {"m1-large-1k": [{"from": "m1_results", "path": "$HOME/b", "budget": 192}]}, given
+    )
+    given["report"]["figures"] = ["m1-small-1k"]
+    found = prepared(given)["published"]
+    assert found["beside"]["m1-small-1k"][0]["path"] == "/home/me/a.json"
+    assert found["results"]["m1-large-1k"][0]["path"] == "/home/me/b"
+    with pytest.raises(
+        UserError, match=r"published\.beside\.m1-small-1k\.0\.path: \$NONE/a: the environment variable NONE"
+    ):
+        prepared(beside({"path": "$NONE/a"}))
+
+
 HOMELY = [
     ("~/big", "/home/me/big"),
     ("$BIG/m1", "/big/m1"),
@@ -380,6 +422,47 @@ REFUSED = {
     "results that lack a table's budget": (
         changed("published/results", {"m1-small-1k": [{"from": "m1_results", "budget": 64}]}),
         "report.table1.budget: 192 is not among the budgets of m1-small-1k: [64]",
+    ),
+    "answers beside an unknown model": (
+        beside(model="m1-smal-1k"),
+        "published.beside: there is no 'm1-smal-1k'; did you mean 'm1-small-1k'?",
+    ),
+    "answers beside a model that is published itself": (
+        changed("published/results", {"m1-small-1k": [{"from": "m1_results", "budget": 192}]}, beside()),
+        "published.beside.m1-small-1k: published.results.m1-small-1k takes its answers as published; "
+        "they would be compared with themselves; take one of both out",
+    ),
+    "answers beside from an unknown entry": (
+        beside({"from": "m1_result"}),
+        "published.beside.m1-small-1k: there is no 'm1_result'; did you mean 'm1_results'?",
+    ),
+    "answers beside from an entry of one set": (
+        beside({"from": "medqa_test"}),
+        "data.medqa_test: key 'sets' is missing; published.beside.m1-small-1k needs it",
+    ),
+    "answers beside of no benchmark": (
+        beside(of=changed("data/m1_results/sets", {"hle": {"key": "HumanityLastExam"}})),
+        "published.beside.m1-small-1k: its `sets` in data name no benchmark of this run; take it out",
+    ),
+    "answers beside without a budget": (
+        changed("published/beside", {"m1-small-1k": [{"from": "m1_results"}]}),
+        "configuration: published.beside.m1-small-1k.0: key 'budget' is missing",
+    ),
+    "answers beside at a budget of no cell": (
+        beside({}, {"budget": 100}),
+        "published.beside.m1-small-1k: budget 100 is none that its cells of Tables 1 and 2 are compared at (",
+    ),
+    "answers beside at one budget twice": (
+        beside({}, {"file": "b.json"}),
+        "published.beside.m1-small-1k: budget 192 is there twice; give each one file",
+    ),
+    "answers beside that are forced": (
+        beside({}, {"forced": 2}),
+        "published.beside.m1-small-1k: forced is 2, but no cell of Tables 1 and 2 is forced; take this file out",
+    ),
+    "answers beside a model of no table": (
+        beside(of=changed("report/table1/models", ["small"])),
+        "published.beside.m1-small-1k: no cell of this model is compared with a published one",
     ),
     "unknown set beside the subsets": (
         changed("report/figure8a/beside", {"s1K": "s1"}),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from m1.wiring.infer import InferRules
-from runs import demo_run, published_run, wildcards
+from rules import rules as workflow_rules
+from runs import RESULTS, demo, demo_run, published_run, wildcards
 
 
 def test_settings_are_those_of_the_models_own_recipe() -> None:
@@ -52,3 +53,35 @@ def test_published_results_are_read_from_their_entry() -> None:
     ]
     assert {(one["key"], one["rows"]) for one in settings["results"]} == {(None, None)}
     assert rules.local_files(model) == ["b.json"]
+
+
+def test_published_answers_beside_a_model_are_told_and_scored_as_those_in_its_place() -> None:
+    beside = {"m1-small-1k": [RESULTS[0], RESULTS[0] | {"file": "b.json", "budget": 128}]}
+    rules = InferRules(demo_run(published=demo()["published"] | {"beside": beside}))
+    place = InferRules(demo_run(published=demo()["published"] | {"results": beside}, report=shown("m1-large-1k")))
+    model = wildcards(model="m1-small-1k")
+    ours, theirs = json.loads(rules.published(model)), json.loads(place.published(model))
+    assert (ours.pop("part"), theirs.pop("part")) == (True, False)
+    assert ours == theirs
+    assert "m1-small-1k" in rules.run.swept, "it is computed all the same"
+    found = workflow_rules()
+    for name, one in (("infer_published", "infer_beside"), ("score_predictions", "score_beside")):
+        assert found[one].command == found[name].command
+        assert found[one].step == found[name].step
+        assert found[one].local == found[name].local
+    settings = found["score_beside"].params["settings"](model), found["score_predictions"].params["settings"](model)
+    assert settings[0] == settings[1]
+
+
+def test_a_benchmark_of_ones_own_has_no_published_answers() -> None:
+    benchmarks = {"mine": demo()["benchmarks"]["nejm"]} | demo()["benchmarks"]
+    rules = InferRules(
+        demo_run(published=demo()["published"] | {"beside": {"m1-small-1k": RESULTS[:1]}}, benchmarks=benchmarks)
+    )
+    assert set(rules.run.benchmarks) - set(rules.published_benchmarks(wildcards(model="m1-small-1k"))) == {
+        "<results>/benchmarks/mine.parquet"
+    }
+
+
+def shown(*figures: str) -> dict[str, object]:
+    return demo()["report"] | {"figures": list(figures)}

@@ -181,6 +181,20 @@ def test_scores_are_those_of_the_models_of_a_table(rules: ReportRules) -> None:
     assert set(rules.models) == {*rules.compared, *rules.figures}
 
 
+def test_published_answers_beside_are_those_of_models_of_tables_1_and_2_and_no_other_table_sees_them(
+    rules: ReportRules,
+) -> None:
+    one = {"from": "m1_results", "file": "a.json"}
+    last, first = rules.table_models("table2")[-1], "m1-small-1k"
+    files = {last: [one | {"budget": rules.report["table2"]["budget"]}], first: [one | {"budget": 192}]}
+    beside = demo_rules(published=demo()["published"] | {"beside": files})
+    assert rules.singles() == []
+    assert beside.singles() == [f"<results>/published/{name}/score.parquet" for name in (first, last)]
+    assert beside.shown() == rules.shown(), "what reads shown.json would run again"
+    assert beside.run.benchmarks == rules.run.benchmarks
+    assert beside.manifests() == rules.manifests()
+
+
 def test_a_published_m23k_leaves_no_trace_of_screen_and_teacher_in_the_tables(published: ReportRules) -> None:
     assert not any("screen" in path or "distill" in path for path in published.table3_files())
     assert published.shown().domains is None

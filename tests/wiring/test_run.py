@@ -100,6 +100,21 @@ def test_what_is_fetched_is_all_that_a_run_needs_from_elsewhere(tmp_path: Path) 
     } <= fetched
 
 
+def test_published_answers_beside_a_model_are_fetched_with_what_the_model_needs() -> None:
+    files = [
+        {"from": "m1_results", "file": "a.json", "budget": 2048},
+        {"from": "m1_results", "path": "b", "budget": 128},
+    ]
+    plain, run = (
+        Run(load([ROOT / "config/paper.yaml"], {"published": one})) for one in ({}, {"beside": {"m1-7b-1k": files}})
+    )
+    assert set(run.hub_targets()) - set(plain.hub_targets()) == {"<results>/published/m1-7b-1k/predictions.parquet"}
+    assert set(plain.hub_targets()) < set(run.hub_targets())
+    hub, local = run.hub_sources()["published/m1-7b-1k/predictions.parquet"]
+    assert (hub["hub"], hub["path"]) == ("UCSC-VLAA/m1-results", None)
+    assert local["path"] == "b"
+
+
 def test_random_sets_are_drawn_from_the_raw_pools_as_released_only() -> None:
     assert demo_run().collection == ["<results>/pools/merged.parquet"]
     run = Run(load([ROOT / "config/paper.yaml"]))

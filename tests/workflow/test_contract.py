@@ -249,6 +249,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         settings(published={"results": {"m1-small-1k": RESULTS}}),
         {"infer_published m1-small-1k"} | (evaluated("m1-small-1k") - {"infer_sweep m1-small-1k"}) | SHOWN,
     ),
+    "published answers beside a model": (
+        settings(published={"beside": {"m1-small-1k": [{"from": "m1_results", "file": "a.json", "budget": 96}]}}),
+        set(),
+    ),
     "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge", "pools_leaks"} | CURATED),
     "draws as released": (settings(draws="released"), COLLECTED | CURATED | evaluated("small")),
     "scope notes of the labeller": (own_notes, LABELLED),

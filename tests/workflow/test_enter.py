@@ -7,40 +7,23 @@ import csv
 import hashlib
 import json
 import shutil
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from m1.core import records
-from m1.core.records import LETTERS, Prediction, Question, Sample
+from m1.core.records import Prediction, Question, Sample
 from project import MAIN, Project
+from published_files import LISTS, benchmark, in_evaluation_layout, write_results
 
 pytestmark = pytest.mark.workflow
 
-LISTS = {
-    "medmcqa": "MedMCQA_validation",
-    "medqa": "MedQA_USLME_test",
-    "pubmedqa": "PubMedQA_test",
-    "medxpertqa": "MedXpertQA",
-}
 HUBS = {
     "medqa": "GBaker/MedQA-USMLE-4-options",
     "headqa": "openlifescienceai/headqa",
     "medmcqa": "openlifescienceai/medmcqa",
     "pubmedqa": "qiaojin/PubMedQA",
 }
-
-
-def benchmark(project: Project, name: str) -> list[Question]:
-    return records.read(project.path(f"results/short/benchmarks/{name}.parquet"), Question)
-
-
-def in_evaluation_layout(question: Question) -> dict[str, Any]:
-    """As in the authors' evaluation file: context and question are one text."""
-    text = f"{question.context}\n{question.stem}" if question.context else question.stem
-    options = dict(zip(LETTERS, question.options))
-    return {"question": text, "options": options, "answer": options[question.answer], "answer_idx": question.answer}
 
 
 def write_evaluation(project: Project, **more: list[dict[str, Any]]) -> str:
@@ -52,28 +35,6 @@ def write_evaluation(project: Project, **more: list[dict[str, Any]]) -> str:
     path = project.folder / "m1_eval_data.json"
     path.write_text(json.dumps(more | lists), encoding="utf-8")
     return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-def write_results(project: Project, model: str) -> list[dict[str, Any]]:
-    """The predictions of a model, a file for each budget and forced count; where they are, for `published`."""
-    questions = {question.id: question for name in LISTS for question in benchmark(project, name)}
-    settings: dict[tuple[int, int], dict[str, list[Any]]] = defaultdict(lambda: {name: [] for name in LISTS.values()})
-    for prediction in records.read(project.path(f"results/short/infer/{model}/predictions.parquet"), Prediction):
-        settings[prediction.budget, prediction.forced][LISTS[prediction.benchmark]].append(
-            in_evaluation_layout(questions[prediction.question_id])
-            | {
-                "thinking_text": "thinking",
-                "response_text": prediction.answer,
-                "thinking_finish_reason": "stop" if prediction.ended else "length",
-                "num_gen_tokens": prediction.thinking_tokens + prediction.answer_tokens,
-            }
-        )
-    places = []
-    for (budget, forced), lists in settings.items():
-        path = f"results-{budget}-{forced}.json"
-        (project.folder / path).write_text(json.dumps(lists), encoding="utf-8")
-        places.append({"from": "m1_results", "path": path, "budget": budget, "forced": forced})
-    return places
 
 
 def write_subset(project: Project, name: str) -> None:

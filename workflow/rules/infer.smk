@@ -151,3 +151,20 @@ rule infer_published:
     shell:
         "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --benchmarks {input.benchmarks}"
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"
+
+
+# Beside what is computed, and apart from it; only of the benchmarks that are published.
+use rule infer_published as infer_beside with:
+    input:
+        files=infer.local_files,
+        benchmarks=infer.published_benchmarks,
+    output:
+        predictions="<results>/published/{model}/predictions.parquet",
+        manifest="<results>/published/{model}/manifest.json",
+    log:
+        "<logs>/infer_beside/{model}.log",
+    benchmark:
+        "<logs>/infer_beside/{model}.tsv"
+    wildcard_constraints:
+        model=any_name(run.published["beside"]),
+    localrule: True

@@ -207,8 +207,10 @@ use rule report_figure1 as report_figure3 with:
 
 rule report_compare:
     input:
+        report_rules.asked(),
         shown="<results>/shown.json",
         scores=report_rules.scores(report_rules.compared),
+        singles=report_rules.singles(),
         published=[
             source_file("resources/paper/table1.csv"),
             source_file("resources/paper/table2.csv"),
@@ -228,6 +230,7 @@ rule report_compare:
         code=step("m1.report.compare"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --published {input.published}"
+        " --singles {input.singles}"
         " --benchmarks {input.benchmarks} --output {output.table} --manifest {output.manifest} 2> {log}"
 
 

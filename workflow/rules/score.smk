@@ -24,3 +24,19 @@ rule score_predictions:
     shell:
         "python -m {params.code.module} --predictions {input.predictions} --questions {input.questions} --settings {params.settings:q}"
         " --output {output.scores} --manifest {output.manifest} 2> {log}"
+
+
+# By the same rules as this run's own answers.
+use rule score_predictions as score_beside with:
+    input:
+        predictions="<results>/published/{model}/predictions.parquet",
+        questions=infer.published_benchmarks,
+    output:
+        scores="<results>/published/{model}/score.parquet",
+        manifest="<results>/published/{model}/score.json",
+    log:
+        "<logs>/score_beside/{model}.log",
+    benchmark:
+        "<logs>/score_beside/{model}.tsv"
+    wildcard_constraints:
+        model=any_name(run.published["beside"]),

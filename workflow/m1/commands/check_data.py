@@ -33,6 +33,7 @@ class DataSet(sources.Source):
     layout: str | None = None  # a key of m1.core.layouts.LAYOUTS; None: its records are not questions
     optional: bool = False  # the run goes on without it
     strict: bool = False  # the run stops at a record that is no question
+    lists: tuple[str, ...] = ()  # a file of published answers: what it calls the benchmarks of this run
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Finding:
     checksum: str = ""  # of what was read: ok, or not pinned (another one than the pinned is a problem)
     odd: str = ""  # what no record shows by itself; the run goes on
     note: str = ""  # what is wrong, and how to get the set
+    questions_sha256: str = ""  # of all questions of the set; see m1.core.records
 
 
 def data_sets(run: Run) -> dict[str, DataSet]:
@@ -72,15 +74,43 @@ def data_sets(run: Run) -> dict[str, DataSet]:
     for label, entry in run.config["report"]["figure8a"]["beside"].items():
         used_by = {"used_by": [f"report.figure8a.beside.{label}"], "optional": True}
         found[entry] = found.get(entry) or DataSet.from_parts(run.config["data"][entry], used_by)
+    return found | answer_files(run)
+
+
+def answer_files(run: Run) -> dict[str, DataSet]:
+    """The files of published answers that a run reads, by their entry of ``data`` and their place."""
+    found: dict[str, DataSet] = {}
+    models = [(kind, name, files) for kind in ("results", "beside") for name, files in run.published[kind].items()]
+    for user, one in ((f"published.{kind}.{name}", one) for kind, name, files in models for one in files):
+        entry = run.config["data"][one["from"]]
+        lists = [place["key"] for benchmark, place in entry["sets"].items() if benchmark in run.config["benchmarks"]]
+        # A file holds all benchmarks: a list's name and its number of records are those of one of them.
+        told = {"used_by": [], "lists": lists, "layout": None, "key": None, "rows": None}
+        label = f"{one['from']}: {one.get('path') or one.get('file')}"
+        same = found.get(label) or DataSet.from_parts(entry, one, told)
+        found[label] = replace(same, used_by=tuple(dict.fromkeys((*same.used_by, user))))
     return found
 
 
 def look(name: str, source: DataSet, silent: str = "") -> Finding:
     """Read one set and make questions of its records, as a run would; ``silent`` is why the hub does not answer."""
-    from m1.pools import collect  # with pyarrow, which `make doctor` does without
+    from m1.core.records import questions_sha256  # with pyarrow, which `make doctor` does without
+    from m1.infer.published import read_results
+    from m1.pools import collect
 
     finding = Finding(name, " ".join(source.used_by), expected=source.rows)
     try:
+        if source.lists:
+            answers = read_results(source, source.lists, name)
+            finding.records = sum(map(len, answers.values()))
+            finding.checksum = "ok" if source.checksum else "not pinned"
+            lacking = ", ".join(key for key, found in answers.items() if not found)
+            finding.odd = f"no answer to a question of {lacking}" if lacking else ""
+            if not finding.records:
+                raise UserError(
+                    f"{source.path or source.file}: {finding.odd}. Give a file as the authors published it."
+                )
+            return finding
         place, rows = sources.read(replace(source, rows=None), name, attempts=1)
         finding.records = len(rows)
         finding.checksum = "ok" if source.checksum else "not pinned"
@@ -88,6 +118,7 @@ def look(name: str, source: DataSet, silent: str = "") -> Finding:
             found = collect.read_all(rows, source.layout)
             parts, refused = collect.to_parts(enumerate(found), place, drop_invalid=True)
             finding.questions = len(parts)
+            finding.questions_sha256 = questions_sha256(collect.to_questions(name, parts))
             reasons = collect.by_reason(refused)
             finding.refused = "; ".join(f"{count} {reason}" for reason, count in list(reasons.items())[:3])
             finding.options, finding.answers, odd = collect.describe(rows, parts)
@@ -119,7 +150,8 @@ def hub_failure() -> str:
 
 def table(findings: Iterable[Finding]) -> list[str]:
     """Lines for the terminal: aligned columns, and below them what is wrong."""
-    shown = [field.name for field in fields(Finding) if field.name not in ("used_by", "odd", "note")]
+    hidden = ("used_by", "odd", "note", "questions_sha256")  # too wide for a terminal, or shown below
+    shown = [field.name for field in fields(Finding) if field.name not in hidden]
     rows = [shown, *([_cell(getattr(finding, name)) for name in shown] for finding in findings)]
     numbers = ("records", "expected", "questions")
     lines = align_columns(rows, left={place for place, name in enumerate(shown) if name not in numbers})

@@ -1,5 +1,5 @@
-"""What a configuration will need before anything runs: calls of models, tokens, dollars and hours, jobs, and GPU-hours
-(``make plan``).
+"""What a configuration will need before anything runs: calls of models, tokens, dollars and hours, jobs, and GPU-hours;
+and what its answers will be able to tell (``make plan``).
 
 Counts are exact where the questions of a step are there already: its requests are made as the step would make them, and
 looked up in the store. Before that they are estimates from the registry of data and from the shares that the paper had
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m1.commands import add_configfile, gpu_hours, http_calls
+from m1.commands import add_configfile, gpu_hours, http_calls, power
 from m1.commands.http_calls import HttpStep
 from m1.commands.questions import Questions
 from m1.core.progress import align_columns
@@ -66,6 +66,7 @@ class Plan:
     steps: list[StepCost]
     jobs: list[Job]
     gpus: list[gpu_hours.GpuStep]
+    powers: list[power.Power]
     notes: list[str]
     warnings: list[str]
 
@@ -87,7 +88,8 @@ def make_plan(config: dict[str, Any]) -> Plan:
     if gpu_steps:
         uncounted = [name for name in config["benchmarks"] if questions.size("benchmarks", name) is None]
         notes.append(gpu_hours.note(gpu_steps, uncounted))
-    return Plan(costs, jobs, gpu_steps, notes, warnings)
+    tells = power.powers(run)
+    return Plan(costs, jobs, gpu_steps, tells, notes + ([power.NOTE] if tells else []), warnings)
 
 
 def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> list[StepCost]:
@@ -193,6 +195,8 @@ def table(plan: Plan) -> list[str]:
     lines += ["", *align_columns(jobs, left={0})]
     if plan.gpus:
         lines += ["", *align_columns(gpu_hours.rows(plan.gpus), left={0, 6})]
+    if plan.powers:
+        lines += ["", *align_columns(power.rows(plan.powers), left={0})]
     remarks = [*plan.notes, *(f"warning: {line}" for line in plan.warnings)]
     return [*lines, "", *remarks] if remarks else lines
 

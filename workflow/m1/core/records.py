@@ -210,6 +210,20 @@ def question_id(source: str, stem: str, context: str | None, options: Sequence[s
     return digest([source, stem, context, sorted(options), answer_text])[:16]
 
 
+def questions_sha256(questions: Iterable[Question]) -> str:
+    """SHA-256 of what a set of questions asks, in hexadecimal.
+
+    These do not change it: the order of the questions and of their options, ids, sources, and white space in stem and
+    context. Context and stem count as one text, as in the prompt, because files of questions often hold them as one.
+    Letter case, options and the correct option's text count as they are; a repeated question counts each time.
+    """
+    lines = []
+    for question in questions:
+        text = "".join(f"{question.context or ''}{question.stem}".split())
+        lines.append(digest([text, sorted(question.options), question.answer_text]))
+    return digest(sorted(lines))
+
+
 def distinct_ids(ids: Iterable[str]) -> list[str]:
     """Ids made unique: the second of equal ones gets ``-2``, the third ``-3``, as some benchmarks repeat records."""
     seen: dict[str, int] = {}

@@ -114,14 +114,20 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
     return Result(where, parts.stem, parts.options, parts.answer, response, ended, tokens)
 
 
-def match(results: Iterable[Result], questions: Iterable[Question], where: str) -> list[tuple[Question, Result]]:
+def match(
+    results: Iterable[Result], questions: Iterable[Question], where: str, part: bool = False
+) -> list[tuple[Question, Result]]:
     """Each question with its result, in the order of the questions.
 
     They are one by content: the text (the evaluation file has abstract and question of PubMedQA in one; white space
     apart) and the options in their order. Of questions that repeat, the first gets the first result.
 
+    Args:
+        part: the questions may be a part of those that have results.
+
     Raises:
-        UserError: a result without a question or a question without a result; says how many and names the first three.
+        UserError: a question without a result or, unless ``part``, a result without a question; says how many and names
+            the first three.
     """
     waiting: defaultdict[tuple[str, tuple[str, ...]], deque[Result]] = defaultdict(deque)
     for result in results:
@@ -133,7 +139,8 @@ def match(results: Iterable[Result], questions: Iterable[Question], where: str) 
             pairs.append((question, same.popleft()))
         else:
             alone.append(f"{question.id} {question.stem[:60]!r}")
-    left = [f"{result.where} {result.stem[:60]!r}" for same in waiting.values() for result in same]
+    over = [] if part else [result for same in waiting.values() for result in same]
+    left = [f"{result.where} {result.stem[:60]!r}" for result in over]
     if left or alone:
         faults = [
             f"{len(found)} {what} ({'; '.join(found[:3])})"
@@ -152,17 +159,17 @@ def _content(text: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
 
 
 def take(
-    setting: PublishedResult, names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str
-) -> list[tuple[str, Question, Result]]:
+    setting: PublishedResult, names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str, part: bool
+) -> tuple[list[tuple[str, Question, Result]], int]:
     """Benchmark, question and result of one setting, in the order of ``names`` (the results' name of a benchmark to its
-    key) and of the questions ``asked``."""
+    key) and of the questions ``asked``; and how many results were left, as the questions are a ``part``."""
     found, taken = read_results(setting, list(names), model), []
     place = setting.path or f"{setting.hub}/{setting.file}"
     for name, benchmark in names.items():
         results = [to_result(row, where, setting.budget, setting.forced) for where, row in found[name]]
-        pairs = match(results, asked[benchmark], f"{place}, benchmark {benchmark}")
+        pairs = match(results, asked[benchmark], f"{place}, benchmark {benchmark}", part)
         taken += [(benchmark, *pair) for pair in pairs]
-    return taken
+    return taken, sum(map(len, found.values())) - len(taken)
 
 
 def check_settings(settings: PublishedSettings, benchmarks: Iterable[str]) -> dict[str, str]:
@@ -207,15 +214,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = check_settings(settings, [key for key in asked if asked[key]])
     name, title = arguments.name, f"infer {arguments.name}"
     predictions: list[Prediction] = []
-    tokens, differ = {}, 0
+    tokens, differ, left = {}, 0, 0
     with Progress(title, len(settings.results), "files of results") as progress:
         for setting in settings.results:
             budget, forced = setting.budget, setting.forced
-            taken = take(setting, names, asked, name)
+            taken, more = take(setting, names, asked, name, settings.part)
             for benchmark, question, found in taken:
                 answered = found.answer, 0 if budget else found.tokens
                 predictions.append(Prediction(question.id, benchmark, name, budget, forced, 0, found.ended, *answered))
             tokens[f"budget {budget}, forced {forced}"] = sum(found.tokens for _, _, found in taken)
+            left += more
             differ += sum(question.answer != found.letter for _, question, found in taken)
             progress.advance()
     write(arguments.output, predictions, Prediction)
@@ -226,13 +234,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments.manifest,
         inputs=inputs,
         settings={"name": name, **asdict(settings)},
-        counts={"questions": questions, "predictions": len(predictions), "correct_letter_differs": differ},
+        counts={
+            "questions": questions,
+            "predictions": len(predictions),
+            "results_left": left,
+            "correct_letter_differs": differ,
+        },
         started=started,
         missing=missing,
         tokens_generated=tokens,
         tokens_note=f"after thinking, {note}: only their sum is published",
     )
     without = f"; no questions of {', '.join(missing)}: left out" if missing else ""
+    without += f"; {left:,} answers to questions that this run lacks: left out" if left else ""
     say(title, f"{len(predictions):,} published answers to {questions:,} questions taken over{without}")
 
 

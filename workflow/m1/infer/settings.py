@@ -70,7 +70,7 @@ class TemplateSettings(Settings):
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult(Source):
     """Where published results at one budget (0: the model does not think) and forced count are; an entry of
-    ``published.results``."""
+    ``published.results`` or ``published.beside``."""
 
     budget: int
     forced: int
@@ -82,3 +82,5 @@ class PublishedSettings(Settings):
 
     names: dict[str, str]
     results: tuple[PublishedResult, ...]
+    part: bool = False
+    """Whether they may be to more questions than this run has; else both must be the same ones."""

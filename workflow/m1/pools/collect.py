@@ -231,7 +231,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="name of the pool or benchmark; becomes the questions' source")
     parser.add_argument("--settings", required=True, help=f"JSON: {CollectSettings.keys()}")
     parser.add_argument("--output", required=True, help="Parquet of questions")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts, refused records and why, quirks")
+    parser.add_argument(
+        "--manifest", required=True, help="JSON: settings, counts, digest of the questions, refused, quirks"
+    )
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()
@@ -270,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         counts=counts,
         started=started,
         published=arguments.published,
+        questions_sha256=records.questions_sha256(questions),
         quirks=quirks(parts),
         refused=by_reason(refused),
         refused_records=refused,

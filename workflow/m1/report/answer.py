@@ -55,10 +55,11 @@ def comparison(lines: Sequence[Line]) -> dict[str, Any]:
     """What ``compare.csv`` says.
 
     Returns:
-        ``lead``, what can be known, as text. ``averages``, one for each row of the paper that a model stands for;
-        ``reach``, in points, is the far end of their intervals and margins. ``counts``: ``heads`` (verdicts) and
-        ``rows`` (name, numbers of lines). ``absent`` and ``reasons``: sentences, and ``[why, lines]`` of the cells out
-        of reach. All but ``lead`` are empty where no model stands for a row, and where every line is out of reach.
+        ``lead``: what can be known, as text (:func:`what_is_known`). ``averages``: one for each published row that a
+        model stands for; ``reach``, in points, is the far end of their intervals and margins. ``counts``: of the
+        averages and of the cells of each table, ``name`` and ``counts``, which are ``[verdict, lines]``. ``reasons``:
+        ``(why, lines)`` of the cells out of reach. ``absent``: sentences on the rows that no model stands for. All but
+        ``lead`` are empty where no model stands for a row, and where every line is out of reach.
     """
     compared = [line for line in lines if line["model"]]
     if not compared:
@@ -71,7 +72,7 @@ def comparison(lines: Sequence[Line]) -> dict[str, Any]:
     cells = [line for line in compared if line["benchmark"] != AVERAGE]
     bars = [bar for bar in map(_bar, averages) if bar]
     return {
-        "lead": lead(cells),
+        "lead": what_is_known(cells),
         "averages": [_average(line) for line in averages],
         "reach": max((abs(end) for bar in bars for end in bar.values()), default=0),
         "counts": _counts(compared),
@@ -81,10 +82,11 @@ def comparison(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def _only(lead: str) -> dict[str, Any]:
-    return {"lead": lead, "averages": [], "reach": 0, "counts": None, "absent": [], "reasons": []}
+    """A comparison with nothing to show."""
+    return {"lead": lead, "averages": [], "reach": 0, "counts": [], "absent": [], "reasons": []}
 
 
-def lead(cells: Sequence[Line]) -> str:
+def what_is_known(cells: Sequence[Line]) -> str:
     """What can be known of single cells, from the smallest margin (points) that each could have shown."""
     margins = [(_number(line["smallest_margin"]), _number(line["margin"])) for line in cells]
     known = [(smallest, margin) for smallest, margin in margins if smallest is not None and margin is not None]
@@ -102,14 +104,11 @@ def claims(lines: Sequence[Line]) -> dict[str, Any]:
     """What ``claims.csv`` says.
 
     Returns:
-        ``counts``: by this run and by the paper's own tables, a name and ``[verdict, claims]`` of those that there are.
+        ``counts``: of this run and of the paper's own tables, ``name`` and ``counts``, which are ``[verdict, claims]``.
         ``rows``: a table of a row per claim, headings first.
     """
     sides = {"This run": "verdict", "The paper’s own tables": "tables_verdict"}
-    counts = [
-        {"name": name, "counts": list(_by_verdict(Counter(line[column] for line in lines), CLAIM_VERDICTS).items())}
-        for name, column in sides.items()
-    ]
+    counts = [_count(name, (line[column] for line in lines), CLAIM_VERDICTS) for name, column in sides.items()]
     rows = [["verdict", "claim", "says", "this run", "why", "the paper’s tables", "tables verdict"]]
     for line in lines:
         run, paper = _value(line, "found", "low", "high"), _value(line, "tables", "tables_low", "tables_high")
@@ -175,22 +174,21 @@ def _bar(line: Line) -> dict[str, float] | None:
     return bar if set(found) <= set(bar) else None
 
 
-def _counts(compared: Sequence[Line]) -> dict[str, Any]:
-    """Numbers of lines by verdict, of averages and of cells of each table; verdicts of another kind come last."""
-    heads = list(_by_verdict(Counter(line["verdict"] for line in compared), VERDICTS, every=True))
-    groups: dict[str, Counter[str]] = {}
+def _counts(compared: Sequence[Line]) -> list[dict[str, Any]]:
+    """Lines by verdict, of the averages and of the cells of each table."""
+    groups: dict[str, list[str]] = {}
     for table in dict.fromkeys(line["table"] for line in compared):
-        groups |= {f"{_label(table)}, averages": Counter(), f"{_label(table)}, cells": Counter()}
+        groups |= {f"{_label(table)}, averages": [], f"{_label(table)}, cells": []}
     for line in compared:
         kind = "averages" if line["benchmark"] == AVERAGE else "cells"
-        groups[f"{_label(line['table'])}, {kind}"][line["verdict"]] += 1
-    rows = [[name, [count[verdict] for verdict in heads]] for name, count in groups.items() if count]
-    return {"heads": heads, "rows": rows}
+        groups[f"{_label(line['table'])}, {kind}"].append(line["verdict"])
+    return [_count(name, verdicts, VERDICTS) for name, verdicts in groups.items() if verdicts]
 
 
-def _by_verdict(count: Mapping[str, int], order: Iterable[str], every: bool = False) -> dict[str, int]:
-    """Numbers by verdict in an order, others last; ``every``: with those of which there are none."""
-    return {verdict: count.get(verdict, 0) for verdict in [*order, *count] if every or verdict in count}
+def _count(name: str, verdicts: Iterable[str], order: Sequence[str]) -> dict[str, Any]:
+    """How many there are of each verdict of an order, and of others, which come last."""
+    count = Counter(verdicts)
+    return {"name": name, "counts": [[verdict, count[verdict]] for verdict in dict.fromkeys([*order, *count])]}
 
 
 def _absent(lines: Sequence[Line]) -> list[str]:

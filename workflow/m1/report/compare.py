@@ -1,7 +1,8 @@
-"""``compare.csv``: each published cell of Tables 1 and 2 beside what this run has in its place, with intervals, a test
-and a verdict. What the tests answer, and what not, is in docs/statistics.md."""
+"""``compare.csv``: each published cell of Tables 1 and 2 beside what this run has in its place, with intervals, tests
+and a verdict with its reason. What the tests answer, and what not, is in docs/statistics.md."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,33 @@ import pandas as pd
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
+from m1.report import singles
 from m1.report.files import parser, read_csv, write_csv, write_step_manifest
+from m1.report.questions import Asked, read_asked
 from m1.report.scores import accuracies, find_published, read_scores, rows_at_best, rows_of_model
-from m1.report.settings import AccuracyRow, Shown
-from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, percentiles, unpaired, wilson
+from m1.report.settings import AccuracyRow, Margins, Shown
+from m1.report.statistics import LEVEL, Difference, P, average, holm, mean_interval, paired, unpaired, wilson
 
-REPRODUCED, DIFFERS, OUT_OF_REACH = "reproduced", "differs", "out of reach"
-DRAWS = 20_000
-"""Bootstrap draws of an average: enough for a p that is still below 0.05 after Holm's correction for the 275 lines of
-Table 1."""
-COUNTS = ["published_k", "published_n", "budget", "k", "n"]
+REPRODUCED, DIFFERS, CANNOT_TELL, OUT_OF_REACH = "reproduced", "differs", "cannot tell", "out of reach"
+COUNTS = ["published_k", "published_n", "budget", "k", "n", "n_needed"]
 COLUMNS = [
     *("table", "group", "published", "benchmark", "column"),
     *("published_k", "published_n", "published_accuracy", "published_low", "published_high"),
     *("model", "label", "budget", "k", "n", "accuracy", "low", "high"),
-    *("difference", "difference_low", "difference_high", "p", "p_holm", "verdict", "why"),
+    *("difference", "difference_low", "difference_high", "test", "p", "p_holm"),
+    *("margin", "p_margin", "smallest_margin", "n_needed", "verdict", "why"),
 ]
+SINGLES = "scores of the published answers, of the models whose single answers the authors published"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run has to compare."""
+
+    scores: pd.DataFrame  # from :func:`m1.report.scores.read_scores`
+    accuracies: pd.DataFrame  # of them
+    published: pd.DataFrame | None  # scores of the published answers, by the keys of the models that stand for them
+    asked: Mapping[str, Asked]  # what is known of the questions of each benchmark
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
@@ -39,25 +51,26 @@ def published_k(accuracy: float, n: int, where: str) -> int:
 
 
 def compare(
-    found: pd.DataFrame,
+    found: Found,
     tables: Mapping[str, Sequence[AccuracyRow]],
     remark: str,
+    margins: Margins,
     published: Mapping[str, pd.DataFrame],
     benchmarks: pd.DataFrame,
-    seed: int,
 ) -> pd.DataFrame:
     """One line per published cell and model that stands for its row; one without a model where none does.
 
     Args:
-        found: from :func:`m1.report.scores.accuracies`.
+        found: this run's answers.
         tables: rows by table.
         remark: why no model stands for what the paper claims; empty where each does.
+        margins: differences that count as none, in points.
         published: the published tables, by the same names: group, name, one accuracy (%) per benchmark, Avg.
         benchmarks: ``key``, ``column`` and published ``n``, in order; a run's own have no line.
 
     Returns:
-        :data:`COLUMNS`; accuracies in %, differences (ours less published) in points, budget in tokens. ``benchmark``
-        is ``average`` for Avg., which has no k and n. ``p_holm`` corrects for all lines of its table.
+        :data:`COLUMNS`; accuracies in %, differences (ours less published) and margins in points, budget in tokens.
+        ``benchmark`` is ``average`` for Avg., which has no k and n. ``p_holm`` corrects for all lines of its table.
 
     Raises:
         UserError: there is no such model, budget or published name, or a published cell is of no whole number.
@@ -71,80 +84,143 @@ def compare(
         lines: list[dict[str, Any]] = []
         for place, cells in enumerate(paper.to_dict("records")):
             row = {"table": table, "group": cells[group], "published": cells[name]}
-            theirs = _published_cells(row, cells, benchmarks, seed)
+            theirs = _published_side(row, cells, benchmarks)
             for own in standing.get(place, []):
-                lines += _compare_cells(theirs, _own_cells(found, own, benchmarks, seed), remark)
+                lines += _compare_row(found, own, theirs, margins, benchmarks)
             if place not in standing:
                 why = "no model of this run stands for it"
-                lines += [line | {"verdict": OUT_OF_REACH, "why": why} for line, _ in theirs]
+                lines += [line | {"verdict": OUT_OF_REACH, "why": why} for line in theirs]
         frame = pd.DataFrame(lines, columns=COLUMNS)
-        parts.append(frame.assign(p_holm=holm(frame["p"])))
+        parts.append(_with_verdicts(frame.assign(p_holm=holm(frame["p"])), remark))
     return pd.concat(parts, ignore_index=True).astype(dict.fromkeys(COUNTS, "Int64"))
 
 
-Cell = tuple[dict[str, Any], np.ndarray | None]
-"""The fields of one side of a line and, for an average, its bootstrap draws."""
-
-
-def _published_cells(
-    row: Mapping[str, str], cells: Mapping[str, Any], benchmarks: pd.DataFrame, seed: int
-) -> list[Cell]:
+def _published_side(row: Mapping[str, str], cells: Mapping[str, Any], benchmarks: pd.DataFrame) -> list[dict[str, Any]]:
     """The published side of the eleven lines of a row, from its table, group and name, and its accuracies (%)."""
     columns, n = benchmarks["column"], benchmarks["n"].to_numpy()
     where = f"{row['table']}, {row['published']}"
     k = np.array([published_k(cells[column], size, f"{where}, {column}") for column, size in zip(columns, n)])
     names = ["benchmark", "column", *(f"published_{field}" for field in ("k", "n", "accuracy", "low", "high"))]
     fields = zip(benchmarks["key"], columns, k, n, (cells[column] for column in columns), *wilson(k, n))
-    draws = averages(k, n, generator(seed, *row.values()))
-    last = ("average", "Avg.", None, None, cells["Avg."], *percentiles(draws))
-    lines: list[Cell] = [({**row, **dict(zip(names, values))}, None) for values in fields]
-    return [*lines, ({**row, **dict(zip(names, last))}, draws)]
+    last = ("average", "Avg.", None, None, cells["Avg."], *mean_interval(k, n))
+    return [{**row, **dict(zip(names, values))} for values in [*fields, last]]
 
 
-def _own_cells(found: pd.DataFrame, row: AccuracyRow, benchmarks: pd.DataFrame, seed: int) -> list[Cell]:
+def _own_side(found: Found, row: AccuracyRow, benchmarks: pd.DataFrame) -> list[dict[str, Any]]:
     """Our side of the eleven lines of a row, its budgets chosen by the published rule; no accuracy where a benchmark
     is missing, nor an average over it."""
     keys = list(benchmarks["key"])
-    chosen = rows_at_best(rows_of_model(found, row.model), row.published_budgets)
+    chosen = rows_at_best(rows_of_model(found.accuracies, row.model), row.published_budgets)
     chosen = chosen[["budget", "k", "n", "accuracy", "low", "high"]]
     cells = chosen.to_dict("index")
     shared: dict[str, Any] = {"model": row.model, "label": row.label}
     shared |= {"budget": row.published_budgets[0]} if len(row.published_budgets) == 1 else {}
-    lines: list[Cell] = [({**shared, **cells.get(key, {})}, None) for key in keys]
+    lines: list[dict[str, Any]] = [{**shared, **cells.get(key, {})} for key in keys]
     if not set(keys) <= cells.keys():
-        return [*lines, (shared, None)]
+        return [*lines, shared]
     counts = chosen.loc[keys]
-    name = ",".join(map(str, row.published_budgets))
-    draws = averages(counts["k"].to_numpy(), counts["n"].to_numpy(), generator(seed, row.model, name))
-    low, high = percentiles(draws)
-    return [*lines, (shared | {"accuracy": counts["accuracy"].mean(), "low": low, "high": high}, draws)]
+    low, high = mean_interval(counts["k"].to_numpy(), counts["n"].to_numpy())
+    return [*lines, shared | {"accuracy": counts["accuracy"].mean(), "low": low, "high": high}]
 
 
-def averages(k: np.ndarray, n: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draws of the mean of accuracies, in %: each benchmark's questions drawn with replacement, a binomial of k/n."""
-    return 100 * (random.binomial(n, k / n, (DRAWS, len(k))) / n).mean(axis=1)
-
-
-def _compare_cells(theirs: Sequence[Cell], ours: Sequence[Cell], remark: str) -> list[dict[str, Any]]:
-    """Lines with both sides, their difference, its test and the verdict."""
-    lines = []
-    for (published, their_draws), (own, our_draws) in zip(theirs, ours, strict=True):
-        line = published | own
-        if "accuracy" not in own:
-            missing = "benchmark missing" if published["benchmark"] != "average" else "an average needs every benchmark"
-            lines.append(line | {"verdict": OUT_OF_REACH, "why": missing})
-            continue
-        if their_draws is None or our_draws is None:
-            found = unpaired(own["k"], own["n"], published["published_k"], published["published_n"], 3)
-            p, low, high, difference = found.p, found.low, found.high, found.difference
+def _compare_row(
+    found: Found, row: AccuracyRow, theirs: Sequence[dict[str, Any]], margins: Margins, benchmarks: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """The lines of a row with both sides, their differences and tests, and in ``why`` what is to be said of the
+    questions; the average comes last. Those that nothing can be said of have their verdict."""
+    ours = _own_side(found, row, benchmarks)
+    *cells, last = [published | own for published, own in zip(theirs, ours, strict=True)]
+    pairs = pd.DataFrame() if found.published is None else singles.counts(found.scores, found.published, row)
+    lines, tested = [], []
+    for line in cells:
+        asked = found.asked.get(line["benchmark"])
+        if "accuracy" not in line or asked is None:
+            lines.append(line | {"verdict": OUT_OF_REACH, "why": "benchmark missing"})
+        elif asked.other:
+            lines.append(line | {"verdict": OUT_OF_REACH, "why": asked.remark})
         else:
-            differences = our_draws - their_draws
-            p, (low, high) = bootstrap_p(differences), percentiles(differences)
-            difference = own["accuracy"] - published["published_accuracy"]
-        line |= {"difference": difference, "difference_low": low, "difference_high": high, "p": p}
-        verdict = {"verdict": REPRODUCED if p >= LEVEL else DIFFERS}
-        lines.append(line | ({"verdict": OUT_OF_REACH, "why": remark} if remark else verdict))
-    return lines
+            pair = pairs.loc[line["benchmark"]] if line["benchmark"] in pairs.index else None
+            tested.append(_difference(line, pair, margins.cell))
+            said = _join(asked.remark, "" if pair is None else _other_count(line, pair))
+            lines.append(line | _fields(tested[-1], margins.cell, said))
+    if len(tested) < len(lines):
+        other = [line["column"] for line in lines if line.get("why", "").startswith("other questions")]
+        missing = f"other questions: {', '.join(other)}" if other else "an average needs every benchmark"
+        return [*lines, last | {"verdict": OUT_OF_REACH, "why": missing}]
+    mean = average(tested, sum(line["n"] for line in lines), margins.average)
+    return [*lines, last | _fields(mean, margins.average, _average_marks(lines))]
+
+
+def _difference(line: Mapping[str, Any], pair: pd.Series | None, margin: float) -> Difference:
+    """Ours less the published one: of the same questions where the single answers of both are known."""
+    if pair is not None:
+        return paired(int(pair["only_ours"]), int(pair["only_theirs"]), int(pair["n"]), margin)
+    return unpaired(line["k"], line["n"], line["published_k"], line["published_n"], margin)
+
+
+def _fields(found: Difference, margin: float, mark: str) -> dict[str, Any]:
+    """The fields of a line that a difference has; ``why`` is what is to be said of its questions."""
+    return {
+        "difference": found.difference,
+        "difference_low": found.low,
+        "difference_high": found.high,
+        **{name: getattr(found, name) for name in ("test", "p", "p_margin", "smallest_margin", "n_needed")},
+        "margin": margin,
+        "why": mark,
+    }
+
+
+def _other_count(line: Mapping[str, Any], pair: pd.Series) -> str:
+    """What is to be said where the published answers do not come to the published cell."""
+    if pair["k_theirs"] == line["published_k"] or pair["n_theirs"] != line["published_n"]:
+        return ""
+    return f"{pair['k_theirs']} of the published answers are correct by our scoring, {line['published_k']} in the table"
+
+
+def _average_marks(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What is to be said of the questions of an average: on which benchmarks they are a part, or not verified."""
+    part = [line["column"] for line in lines if line["n"] < line["published_n"]]
+    unknown = [line["column"] for line in lines if "not verified" in line["why"]]
+    return _join(
+        f"part of the questions of {', '.join(part)}" if part else "",
+        f"questions of {', '.join(unknown)} not verified" if unknown else "",
+    )
+
+
+def _join(*remarks: str) -> str:
+    return ", ".join(filter(None, remarks))
+
+
+def _with_verdicts(lines: pd.DataFrame, remark: str) -> pd.DataFrame:
+    """Lines of a table with the verdicts of those that have none yet."""
+    decided = [
+        (OUT_OF_REACH, remark)
+        if remark and isinstance(line["model"], str)
+        else (line["verdict"], line["why"])
+        if isinstance(line["verdict"], str)
+        else verdict(line)
+        for line in lines.to_dict("records")
+    ]
+    return lines.assign(**dict(zip(("verdict", "why"), map(list, zip(*decided)))) if decided else {})
+
+
+def verdict(line: Mapping[str, Any]) -> tuple[str, str]:
+    """The verdict of a tested line, and its reason with what ``why`` says of the questions.
+
+    ``reproduced`` comes first: a difference that lies inside the margin does not matter, even where it is beyond
+    chance. What neither test shows is no proof of anything.
+    """
+    margin, beyond_chance = f"{line['margin']:g} points", line["p_holm"] < LEVEL
+    if line["p_margin"] < LEVEL:
+        found, reason = REPRODUCED, f"the difference is less than {margin}"
+        reason += f", though beyond chance (p = {line['p_holm']:.2g} after Holm)" if beyond_chance else ""
+    elif beyond_chance:
+        found, reason = DIFFERS, f"the difference is beyond chance (p = {line['p_holm']:.2g} after Holm)"
+    elif line["smallest_margin"] > line["margin"]:
+        found, reason = CANNOT_TELL, f"so few questions show no margin below {line['smallest_margin']:.2f} points"
+    else:
+        found, reason = CANNOT_TELL, f"neither less than {margin} nor beyond chance"
+    return found, "; ".join(filter(None, (reason, line["why"])))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -154,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "shown",
         "manifest",
         "scores",
+        singles={"nargs": "*", "default": [], "required": False, "help": SINGLES},
         published={"nargs": "+", "type": Path, "help": "resources/paper/table1.csv and table2.csv"},
         benchmarks="resources/paper/benchmarks.csv: keys, headings and n, in order",
         output="CSV to write",
@@ -164,8 +241,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = [*benchmarks["column"], "Avg."]
     published = {path.stem: read_csv(path, columns) for path in options.published}
     scores = read_scores(options.scores)
-    lines = compare(accuracies(scores), shown.accuracy_tables, shown.remark, published, benchmarks, shown.seed)
-    write_csv(lines, options.output, {"p": P, "p_holm": P})
+    theirs = read_scores(options.singles) if options.singles else None
+    found = Found(scores, accuracies(scores), theirs, read_asked(options.shown.parent, benchmarks))
+    lines = compare(found, shown.accuracy_tables, shown.remark, shown.margins, published, benchmarks)
+    write_csv(lines, options.output, {"p": P, "p_holm": P, "p_margin": P, "margin": "{:g}"})
     counts = ", ".join(f"{count} {verdict}" for verdict, count in lines["verdict"].value_counts().items())
     write_step_manifest(options)
     say("compare", f"{len(scores):,} scores -> {len(lines)} lines ({counts}): {options.output}")

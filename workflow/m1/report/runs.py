@@ -171,9 +171,8 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
         raise UserError(
             f"{first.name} and {second.name}: no row of Table 1 or 2 in common; {'; '.join(left_out(first, second))}"
         )
-    seed = first.shown.seed
-    lines = cells(pairs, headings, seed)
-    points = curves(first, second, models, seed)
+    lines = cells(pairs, headings, first.shown.margins)
+    points = curves(first, second, models)
     settings = differences((first.folder, first.shown), (second.folder, second.shown), questions)
     remove(folder / "manifest.json")  # of an earlier comparison, whose hashes are not those of these tables
     write_csv(lines, folder / "cells.csv", {"p": P, "p_holm": P, "p_margin": P})

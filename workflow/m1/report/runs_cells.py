@@ -11,16 +11,11 @@ import pandas as pd
 
 from m1.report.paired import OUTCOMES, compare, outcomes
 from m1.report.scores import accuracies, rows_at_best, rows_of_model
-from m1.report.settings import AccuracyRow, Shown
-from m1.report.statistics import LEVEL, Difference, generator, holm, of_draws, paired
+from m1.report.settings import AccuracyRow, Margins, Shown
+from m1.report.statistics import LEVEL, Difference, average, holm, paired
 
 BETTER, WORSE, NO_DIFFERENCE = "better", "worse", "no difference shown"
 EQUAL, OTHER_QUESTIONS = "equal within the margin", "no question in common"
-MARGIN, AVERAGE_MARGIN = 3.0, 2.0
-"""What counts as equal, in points: of a benchmark, and of the average."""
-DRAWS, CURVE_DRAWS = 20_000, 2_000
-"""Bootstrap draws of an average: in ``cells.csv``, whose p is corrected for all lines of a table, and in
-``curves.csv``, whose intervals are not."""
 TESTED = ["difference", "difference_low", "difference_high", "p", "p_margin", "test"]
 COLUMNS = [
     *("table", "model", "label", "benchmark", "column", "accuracy_a", "accuracy_b"),
@@ -83,21 +78,21 @@ def pair_rows(first: Run, second: Run) -> Iterator[RowPair]:
             yield RowPair(table, pair, (one, other), pd.concat(sides, axis=1, keys=["a", "b"]))
 
 
-def cells(pairs: Sequence[RowPair], headings: Mapping[str, str], seed: int) -> pd.DataFrame:
+def cells(pairs: Sequence[RowPair], headings: Mapping[str, str], margins: Margins) -> pd.DataFrame:
     """One line for each row on each benchmark that both runs asked, and one for the average of those with questions in
     common.
 
     Args:
         pairs: from :func:`pair_rows`.
         headings: benchmark to the heading of its column, in order.
-        seed: of the bootstrap of averages.
+        margins: differences that count as none, in points.
 
     Returns:
         :data:`COLUMNS`. Accuracies (%), k and n of ``a`` and ``b`` are of all questions of that run, everything else of
         the ``n`` questions that both asked; ``unshared`` are those that only one did. Differences are B less A, in
         points. ``p_holm`` corrects for all lines of its table.
     """
-    lines = [line for pair in pairs for line in _lines(pair, headings, seed)]
+    lines = [line for pair in pairs for line in _lines(pair, headings, margins)]
     frame = pd.DataFrame(lines, columns=COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
     frame["p_holm"] = frame.groupby("table")["p"].transform(holm)
     frame["verdict"] = [verdict(*line) for line in zip(frame["difference"], frame["p_holm"], frame["p_margin"])]
@@ -113,7 +108,7 @@ def verdict(difference: float, p_holm: float, p_margin: float) -> str:
     return EQUAL if p_margin < LEVEL else NO_DIFFERENCE
 
 
-def _lines(pair: RowPair, headings: Mapping[str, str], seed: int) -> Iterator[dict[str, Any]]:
+def _lines(pair: RowPair, headings: Mapping[str, str], margins: Margins) -> Iterator[dict[str, Any]]:
     """The lines of one row, without what is corrected for the whole table."""
     first, second = pair.rows
     row = {"table": pair.table, "model": first.model, "label": first.label}
@@ -124,25 +119,24 @@ def _lines(pair: RowPair, headings: Mapping[str, str], seed: int) -> Iterator[di
     counted = compare(inside["a"].to_numpy(), inside["b"].to_numpy(), part[part >= 0], len(keys))[:-1]
     lines = []
     for key, counts in zip(keys, counted):
-        line: dict[str, Any] = {**row, "benchmark": key, "column": headings[key], "margin": MARGIN}
+        line: dict[str, Any] = {**row, "benchmark": key, "column": headings[key], "margin": margins.cell}
         for side, budgets in zip("ab", pair.budgets):
             k, n = asked.loc[key, side]
             line |= {f"budget_{side}": budgets[key], f"k_{side}": k, f"n_{side}": n, f"accuracy_{side}": 100 * k / n}
         shared = counts.sum()
         line |= {"n": shared, "unshared": line["n_a"] + line["n_b"] - 2 * shared, **dict(zip(OUTCOME_COLUMNS, counts))}
-        if shared:
-            line |= _tested(paired(line["only_b"], line["only_a"], shared, MARGIN))
         lines.append(line)
+    if common := [line for line in lines if line["n"]]:
+        single, mean = _differences(counted[counted.sum(axis=1) > 0], margins)
+        for line, found in zip(common, single):
+            line |= _tested(found)
     yield from lines
-    common = [line for line in lines if line["n"]]
     if common:
-        counts = counted[counted.sum(axis=1) > 0]
-        found = average_difference(counts, generator(seed, "runs", pair.table, first.model), DRAWS, AVERAGE_MARGIN)
         sums = {name: sum(line[name] for line in common) for name in ("n", "unshared")}
         means = {name: np.mean([line[name] for line in common]) for name in ("accuracy_a", "accuracy_b")}
-        budgets = {"budget_a": first.budget, "budget_b": second.budget, "margin": AVERAGE_MARGIN}
+        budgets = {"budget_a": first.budget, "budget_b": second.budget, "margin": margins.average}
         where = {"benchmark": "average", "column": f"Avg. of {len(common)}"}
-        yield {**row, **where, **budgets, **sums, **means, **_tested(found)}
+        yield {**row, **where, **budgets, **sums, **means, **_tested(mean)}
 
 
 OUTCOME_COLUMNS = [{"only_first": "only_a", "only_second": "only_b"}.get(name, name) for name in OUTCOMES]
@@ -153,26 +147,17 @@ def _tested(found: Difference) -> dict[str, Any]:
     return dict(zip(TESTED, values))
 
 
-def average_difference(counts: np.ndarray, random: np.random.Generator, draws: int, margin: float) -> Difference:
-    """The mean over benchmarks of the paired differences (B less A, in points), by bootstrap.
-
-    The questions of each benchmark are drawn anew, both answers to a question together: a multinomial of its four
-    outcomes, each with half a question more, so that a small benchmark on which all agree still has a spread.
+def _differences(counts: np.ndarray, margins: Margins) -> tuple[list[Difference], Difference]:
+    """B less A on each benchmark, and on their average.
 
     Args:
         counts: outcomes as :data:`m1.report.paired.OUTCOMES`; one row a benchmark, none without questions.
-        margin: what counts as equal, in points.
     """
-    sizes = counts.sum(axis=1)
-    spread = np.zeros(draws)
-    for row, n in zip(counts, sizes):
-        drawn = random.multinomial(n, (row + 0.5) / (n + 2), draws)
-        spread += (drawn[:, 1] - drawn[:, 2]) / n
-    difference = ((counts[:, 1] - counts[:, 2]) / sizes).mean()
-    return of_draws(100 * difference, 100 * spread / len(counts), sizes.sum(), margin)
+    single = [paired(only_b, only_a, n, margins.cell) for (_, only_b, only_a, _), n in zip(counts, counts.sum(axis=1))]
+    return single, average(single, int(counts.sum()), margins.average)
 
 
-def curves(first: Run, second: Run, models: Sequence[str], seed: int) -> pd.DataFrame:
+def curves(first: Run, second: Run, models: Sequence[str]) -> pd.DataFrame:
     """The average accuracy of each model at each setting of either run, on the questions that both asked.
 
     Returns:
@@ -196,8 +181,7 @@ def curves(first: Run, second: Run, models: Sequence[str], seed: int) -> pd.Data
             counts = compare(sides[0].to_numpy(), sides[1].to_numpy(), part, len(keys))[:-1]
             line |= {"benchmarks": len(keys), "n": counts.sum()}
             if len(counts) and (counts.sum(axis=1) > 0).all():
-                random = generator(seed, "curves", model, str(budget), str(forced))
-                line |= _tested(average_difference(counts, random, CURVE_DRAWS, AVERAGE_MARGIN))
+                line |= _tested(_differences(counts, first.shown.margins)[1])
             lines.append(line)
     return pd.DataFrame(lines, columns=CURVES)
 

@@ -68,6 +68,14 @@ class RuleManifests:
 
 
 @dataclass(frozen=True)
+class Margins:
+    """Differences from the published accuracies that count as none, in points; docs/statistics.md says why these."""
+
+    average: float
+    cell: float
+
+
+@dataclass(frozen=True)
 class Shown(Settings):
     """What the report shows of a run. Files are named from the folder that ``shown.json`` lies in."""
 
@@ -90,6 +98,7 @@ class Shown(Settings):
     page_tables: tuple[str, ...]  # names, in the order of the page
     page_figures: tuple[str, ...]
     page_megabytes: float  # size of the page in MB, at most
+    margins: Margins  # of the verdicts
     remark: str  # follows the group in every row of Tables 1 and 2; empty for none
     note: str  # stands under every figure and table and on the page; empty for none
     seed: int  # of the bootstraps

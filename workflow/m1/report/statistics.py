@@ -38,6 +38,7 @@ class Difference:
     """
 
     difference: Any
+    error: Any  # standard error of the difference
     low: Any  # 95 % interval
     high: Any
     p: Any  # two-sided: are they equal?
@@ -59,13 +60,18 @@ def unpaired(k: Any, n: Any, k_other: Any, n_other: Any, margin: float) -> Diffe
         within = tost_proportions_2indep(*sides, -margin / 100, margin / 100, method="agresti-caffo")
     all_alike = (k + k_other == 0) | (k + k_other == n + n_other)  # no variance at all: the test divides by nothing
     low, high = confint_proportions_2indep(*sides, method="newcomb", compare="diff", alpha=LEVEL)
-    p = np.where(all_alike, 1.0, z.pvalue)
-    shared = (k + k_other + 2) / (n + n_other + 4)  # Agresti and Caffo's: one correct and one incorrect answer more
-    one = shared * (1 - shared)
+    # Agresti and Caffo's: one correct and one incorrect answer more on each side
+    one, other = _variance(k + 1, n + 2) / (n + 2), _variance(k_other + 1, n_other + 2) / (n_other + 2)
+    shared = _variance(k + k_other + 2, n + n_other + 4)
     return Difference(
-        *(100 * (k / n - k_other / n_other), 100 * low, 100 * high, p, within.pvalue),
-        smallest_margin=_smallest(100 * np.sqrt(one * (1 / (n + 2) + 1 / (n_other + 2)))),
-        n_needed=_needed(100 * np.sqrt(2 * one), margin),
+        difference=100 * (k / n - k_other / n_other),
+        error=100 * np.sqrt(one + other),
+        low=100 * low,
+        high=100 * high,
+        p=np.where(all_alike, 1.0, z.pvalue),
+        p_margin=within.pvalue,
+        smallest_margin=_smallest(100 * np.sqrt(shared * (1 / (n + 2) + 1 / (n_other + 2)))),
+        n_needed=_needed(100 * np.sqrt(2 * shared), margin),
         test="two proportions",
     )
 
@@ -76,42 +82,58 @@ def paired(only_first: Any, only_second: Any, n: Any, margin: float) -> Differen
     Equality is tested by McNemar's test; interval and margin have the standard error of Agresti and Min (2005), who add
     half a question to each of the four outcomes.
     """
-    p = np.vectorize(mcnemar_p)(only_first, only_second)
     more, total = only_first + only_second + 1, n + 2
-    middle = (only_first - only_second) / total
-    error = np.sqrt(more / total - middle**2) / np.sqrt(total)
+    middle = 100 * (only_first - only_second) / total
+    error = 100 * np.sqrt(more / total - (middle / 100) ** 2) / np.sqrt(total)
     reach = norm.isf(LEVEL / 2) * error
-    within = norm.sf((margin / 100 - np.abs(middle)) / error)
     return Difference(
-        *(100 * (only_first - only_second) / n, 100 * (middle - reach), 100 * (middle + reach), p, within),
+        difference=100 * (only_first - only_second) / n,
+        error=error,
+        low=middle - reach,
+        high=middle + reach,
+        p=np.vectorize(mcnemar_p)(only_first, only_second),
+        p_margin=norm.sf((margin - np.abs(middle)) / error),
         smallest_margin=_smallest(100 * np.sqrt(more) / total),
         n_needed=_needed(100 * np.sqrt(more / total), margin),
-        test="McNemar" + ("" if np.any(only_first + only_second >= FEW) else ", exact"),
+        test="McNemar",
     )
 
 
-def of_draws(difference: float, draws: np.ndarray, n: int, margin: float) -> Difference:
-    """A difference with its bootstrap draws, of n questions in all.
-
-    Interval and both tests are quantiles of the draws: p_margin is the share of draws beyond the margin on the side
-    where more are.
-    """
-    low, high = percentiles(draws)
-    beyond = max((draws >= margin).sum(), (draws <= -margin).sum())
-    spread = float(np.std(draws))
+def average(cells: Sequence[Difference], n: int, margin: float) -> Difference:
+    """The plain mean of differences on benchmarks, each with questions of its own, n in all: a z-test with the error of
+    the mean of independent parts."""
+    difference = np.mean([cell.difference for cell in cells], axis=0)
+    error = np.sqrt(np.sum([np.square(cell.error) for cell in cells], axis=0)) / len(cells)
+    reach = norm.isf(LEVEL / 2) * error
     return Difference(
-        *(difference, low, high, bootstrap_p(draws), (1 + beyond) / (1 + len(draws))),
-        smallest_margin=_smallest(spread),
-        n_needed=_needed(spread * np.sqrt(n), margin),
-        test="bootstrap",
+        difference=difference,
+        error=error,
+        low=difference - reach,
+        high=difference + reach,
+        p=2 * norm.sf(np.abs(difference) / error),
+        p_margin=norm.sf((margin - np.abs(difference)) / error),
+        smallest_margin=_smallest(error),
+        n_needed=_needed(error * np.sqrt(n), margin),
+        test="mean of " + " and ".join(sorted({cell.test for cell in cells})),
     )
+
+
+def mean_interval(k: np.ndarray, n: np.ndarray) -> tuple[float, float]:
+    """95 % interval (%) of the plain mean of benchmarks' k/n."""
+    mean, error = 100 * np.mean(k / n), 100 * np.sqrt(np.sum(_variance(k, n) / n)) / len(n)
+    reach = norm.isf(LEVEL / 2) * error
+    return float(mean - reach), float(mean + reach)
 
 
 def questions_needed(accuracy: Any, margin: float) -> Any:
     """Questions that a benchmark needs at an accuracy (%), so that equal and independent sides lie inside the margin
     (points) with a chance of :data:`POWER`."""
-    share = np.asarray(accuracy) / 100
-    return _needed(100 * np.sqrt(2 * share * (1 - share)), margin)
+    return _needed(100 * np.sqrt(2 * _variance(np.asarray(accuracy), 100)), margin)
+
+
+def _variance(k: Any, n: Any) -> Any:
+    """Variance of one answer, of which k of n are correct."""
+    return k / n * (1 - k / n)
 
 
 def _smallest(error: Any) -> Any:

@@ -276,6 +276,9 @@ def expand_paths(config: dict[str, Any]) -> None:
     if notes := config["labeller"]["notes"]:
         config["labeller"]["notes"] = expand_path(notes, "labeller.notes")
     entries = {f"data.{name}": entry for name, entry in config["data"].items()} | all_weights(config)
+    for kind in ("results", "beside"):
+        for name, files in config["published"][kind].items():
+            entries |= {f"published.{kind}.{name}.{number}": one for number, one in enumerate(files)}
     for where, entry in entries.items():
         if entry.get("path"):
             entry["path"] = expand_path(entry["path"], f"{where}.path").replace("<results>", results)
@@ -415,6 +418,7 @@ def check_names(config: dict[str, Any]) -> None:
     check_sets(config)
     check_recipes(config)
     check_tables(config)
+    check_beside(config)
     check_figures(config)
 
 
@@ -485,6 +489,53 @@ def check_tables(config: dict[str, Any]) -> None:
         if table == "table2" and not recipe["ablation"]:
             lacking = f"config/models/{name}.yaml has no 'ablation' (scale and label), its place in Table 2"
             raise UserError(f"report.table2.models: {lacking}")
+
+
+def check_beside(config: dict[str, Any]) -> None:
+    """What is published beside a model's own answers must be of a model whose cells are compared, at budgets of these
+    cells, and on a benchmark of this run."""
+    published = config["published"]
+    for name, files in published["beside"].items():
+        where = f"published.beside.{name}"
+        require_name(name, config["recipes"], "published.beside")
+        if name in published["results"]:
+            fault = f"published.results.{name} takes its answers as published; they would be compared with themselves"
+            raise UserError(f"{where}: {fault}; take one of both out")
+        for one in files:
+            require_entry(config, one["from"], "sets", where)
+        if not any(config["benchmarks"].keys() & config["data"][one["from"]]["sets"].keys() for one in files):
+            raise UserError(f"{where}: its `sets` in data name no benchmark of this run; take it out")
+        check_beside_budgets(where, files, compared_budgets(config, name))
+
+
+def compared_budgets(config: dict[str, Any], name: str) -> set[int]:
+    """The budgets that a model's cells of Tables 1 and 2 are compared at; 0 for one that answers at once, none where no
+    cell is compared."""
+    recipe, tables = config["recipes"][name], config["report"]
+    thinks, found = recipe["prompt"] in THINKING, set()
+    if recipe["published"] and name in tables["table1"]["models"]:
+        found |= {budget for budget in recipe["thinking"]["budgets"] if budget <= LARGEST} if thinks else {0}
+    if "table2" in tables and name in tables["table2"]["models"]:
+        found.add(tables["table2"]["budget"] if thinks else 0)
+    return found
+
+
+def check_beside_budgets(where: str, files: list[dict[str, Any]], compared: set[int]) -> None:
+    """Published answers must be unforced, one file for each budget, and of budgets that are compared."""
+    if not compared:
+        needed = "show it in Table 1 with `published` in its recipe, or in Table 2; or take it out"
+        raise UserError(f"{where}: no cell of this model is compared with a published one; {needed}")
+    budgets = [one["budget"] for one in files if not one["forced"]]
+    for one in files:
+        if one["forced"]:
+            remedy = "take this file out"
+            raise UserError(f"{where}: forced is {one['forced']}, but no cell of Tables 1 and 2 is forced; {remedy}")
+        if one["budget"] not in compared:
+            known = ", ".join(map(str, sorted(compared)))
+            fault = f"budget {one['budget']} is none that its cells of Tables 1 and 2 are compared at ({known})"
+            raise UserError(f"{where}: {fault}; correct it, or take this file out")
+        if budgets.count(one["budget"]) > 1:
+            raise UserError(f"{where}: budget {one['budget']} is there twice; give each one file")
 
 
 def check_figures(config: dict[str, Any]) -> None:

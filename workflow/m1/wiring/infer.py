@@ -59,14 +59,20 @@ class InferRules:
         """The local files of a model's published results."""
         return [result.path for result in self._published(wildcards).results if result.path]
 
+    def published_benchmarks(self, wildcards: Wildcards) -> list[str]:
+        """The benchmarks of this run that a model's published results have; one of a user's own is not among them."""
+        return [f"<results>/benchmarks/{name}.parquet" for name in self._published(wildcards).names.values()]
+
     def _published(self, wildcards: Wildcards) -> PublishedSettings:
         """What is taken over, and what the results call the benchmarks of this run."""
-        data = self.run.config["data"]
+        config = self.run.config
+        files = (self.run.published["results"] | self.run.published["beside"])[wildcards.model]  # never in both
         names: dict[str, str] = {}
         results = []
-        for result in self.run.published["results"][wildcards.model]:
-            sets = data[result["from"]]["sets"]
-            names |= {one["key"]: name for name, one in sets.items() if name in self.run.config["benchmarks"]}
+        for one in files:
+            entry = config["data"][one["from"]]
+            names |= {place["key"]: name for name, place in entry["sets"].items() if name in config["benchmarks"]}
             # A file holds all benchmarks: a list's name and its number of records are those of one of them.
-            results.append(PublishedResult.from_parts(data[result["from"]], result, {"key": None, "rows": None}))
-        return PublishedSettings(names, tuple(results))
+            results.append(PublishedResult.from_parts(entry, one, {"key": None, "rows": None}))
+        # In place of a model's own they must be to all questions; beside them a run may have a part of these.
+        return PublishedSettings(names, tuple(results), part=wildcards.model in self.run.published["beside"])

@@ -10,7 +10,17 @@ from typing import Any
 from m1.core.counts import published_counts
 from m1.core.errors import UserError
 from m1.core.places import source_file
-from m1.report.settings import LARGEST, AccuracyRow, CountRow, Model, RuleManifests, Shown, Subset, files_to_compare
+from m1.report.settings import (
+    LARGEST,
+    AccuracyRow,
+    CountRow,
+    Margins,
+    Model,
+    RuleManifests,
+    Shown,
+    Subset,
+    files_to_compare,
+)
 from m1.wiring.config import all_weights
 from m1.wiring.run import Run, Wildcards
 
@@ -64,6 +74,15 @@ class ReportRules:
 
     def scores(self, models: list[str]) -> list[str]:
         return [f"<results>/score/{model}.parquet" for model in models]
+
+    def singles(self) -> list[str]:
+        """Scores of the published answers to single questions, of models of Tables 1 and 2."""
+        beside = self.run.published["beside"]
+        return [f"<results>/published/{model}/score.parquet" for model in self.compared if model in beside]
+
+    def asked(self) -> list[str]:
+        """Manifests of the benchmarks, which say whether their questions are the published ones."""
+        return _in_results(f"benchmarks/{name}.json" for name in self.run.config["benchmarks"])
 
     def texts(self, models: list[str]) -> list[str]:
         """What models were asked, thought and answered."""
@@ -149,6 +168,7 @@ class ReportRules:
             page_tables=tuple(self.tables()),
             page_figures=tuple(FIGURES),
             page_megabytes=self.report["page_megabytes"],
+            margins=Margins(**self.report["margins"]),
             remark=self.report["remark"],
             note=self.report["note"],
             seed=config["seed"],

@@ -38,7 +38,7 @@ class Run:
         self.config, self.remote = config, remote
         self.recipes: dict[str, Any] = config["recipes"]
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
-        self.published: dict[str, Any] = config["published"]  # what is taken over, in place of computing it
+        self.published: dict[str, Any] = config["published"]  # what is taken over, in place of ours or beside it
         self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] in THINKING]
         self.swept = [name for name in self.thinking if name not in self.published["results"]]
         """Of them, those that are swept over the budgets here."""
@@ -164,8 +164,9 @@ class Run:
         found |= {f"templates/{name}": [self.recipes[name]["tokenizer"]] for name in self.borrowing}
         subsets = [*published["subsets"].items(), *((name, name) for name in self.beside)]
         found |= {f"select/{name}.parquet": [data[entry]] for name, entry in subsets}
-        for name, results in published["results"].items():
-            found[f"infer/{name}/predictions.parquet"] = [data[one["from"]] for one in results]
+        for kind, folder in (("results", "infer"), ("beside", "published")):
+            for name, files in published[kind].items():
+                found[f"{folder}/{name}/predictions.parquet"] = [data[one["from"]] | one for one in files]
         for kind in ("pools", "benchmarks"):
             found |= {f"{kind}/{name}.parquet": [source] for name, source in config[kind].items()}
         if published["evaluation"] and (self.forced_together or self.sampled):

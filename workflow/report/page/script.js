@@ -145,7 +145,7 @@ function drawComparison({ lead, averages, reach, counts, absent, reasons }) {
   const parts = [make("p", { class: "lead" }, lead)];
   if (averages.length) parts.push(make("h3", {}, "Averages"), drawAverages(averages, reach),
     make("p", { class: "small" }, "Accuracy in %, differences in points (ours less published), with 95 % intervals. Drawn: the difference and its interval; the line in the middle is no difference, the band is the margin, inside which differences count as none. Two one-sided tests at 5 % decide on “reproduced”, which is the 90 % interval: the 95 % interval drawn may reach a little beyond the band."));
-  if (counts) parts.push(make("h3", {}, "Averages and cells by verdict"), drawTally(counts));
+  if (counts.length) parts.push(make("h3", {}, "Averages and cells by verdict"), ...counts.map(drawCounts));
   if (reasons.length) parts.push(make("p", { class: "small" }, "Cells out of reach: " + reasons.map(([why, lines]) => `${why} (${number(lines)})`).join("; ") + "."));
   parts.push(...absent.map((sentence) => make("p", { class: "small" }, sentence)));
   parts.push(make("p", { class: "small" }, make("a", { href: "#tables/compare" }, "Each cell beside the published one")));
@@ -180,12 +180,8 @@ function intervalBar({ difference, low, high, margin }, reach, [value, interval]
     draw("line", { class: "range", x1: x(low), x2: x(high), y1: HEIGHT / 2, y2: HEIGHT / 2 }), vertical("range", low, 7), vertical("range", high, 7),
     draw("circle", { class: "point", cx: x(difference), cy: HEIGHT / 2, r: 4 }));
 }
-function drawTally({ heads, rows }) {
-  return make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "plain" },
-    make("thead", {}, make("tr", {}, make("th"), ...heads.map((head) => make("th", { scope: "col", class: "number" }, verdictMark(head))))),
-    make("tbody", {}, ...rows.map(([name, lines]) => make("tr", {}, make("td", { class: "short" }, name), ...lines.map((count) => make("td", { class: "number" + (count ? "" : " absent") }, number(count))))))));
-}
-const drawCounts = ({ name, counts }) => make("p", { class: "counts" }, name + ": ", ...counts.flatMap(([verdict, claims]) => [make("b", {}, number(claims)), " ", verdictMark(verdict), " "]));
+const drawCounts = ({ name, counts }) => make("p", { class: "counts" }, name + ": ",
+  ...counts.flatMap(([verdict, lines]) => [make("span", { class: lines ? "" : "absent" }, make("b", {}, number(lines)), " ", verdictMark(verdict)), " "]));
 
 function drawRuns() {
   const { title, about, averages, reach, counts, left, differs } = facts.runs;
