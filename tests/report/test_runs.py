@@ -20,7 +20,7 @@ from m1.core import records
 from m1.core.errors import UserError
 from m1.core.records import Question, Score
 from m1.report import runs_cells, runs_settings
-from m1.report.settings import Shown
+from m1.report.settings import Margins, Shown
 from run_folder import PACKAGES, make_run
 from scipy.stats import binomtest, chi2, norm
 
@@ -161,6 +161,14 @@ def test_many_equal_answers_lie_within_the_margin_and_few_do_not(tmp_path: Path)
         "average": "no difference shown",
     }, "twelve questions on which all agree show no equality, nor does an average with them"
     assert (found["difference"] == 0).all()
+
+
+def test_the_margins_are_those_of_the_first_run(tmp_path: Path) -> None:
+    answers = {"m": {"medqa": {(0, 0): "TF" * 20}, "nejm": {(0, 0): "TF" * 20}}}
+    wide = make_run(tmp_path / "one", answers, {"m": [0]}, margins=Margins(average=1, cell=10))
+    found = cells(compared(wide, make_run(tmp_path / "other", answers, {"m": [0]}))).loc["table1", "m"]
+    assert found["margin"].tolist() == [10, 10, 1]
+    assert found["verdict"].tolist() == ["equal within the margin"] * 2 + ["no difference shown"]
 
 
 def test_a_benchmark_with_other_questions_is_named_and_left_out_of_the_average(tmp_path: Path) -> None:
