@@ -327,6 +327,15 @@ def test_a_run_half_finished_names_the_file_and_what_makes_it(tmp_path: Path) ->
     assert f"snakemake {other}/shown.json" in said
 
 
+def test_what_another_version_shows_is_said_with_what_to_do(tmp_path: Path) -> None:
+    one, other = small(tmp_path / "one"), small(tmp_path / "other")
+    shown = json.loads((other / "shown.json").read_text())
+    (other / "shown.json").write_text(json.dumps(shown | {"of_tomorrow": 1}))
+    said = refused(one, other)
+    assert f"{other}/shown.json: unknown key 'of_tomorrow'" in said
+    assert "another version of this package. Delete it; it is made again in a second. Make it with" in said
+
+
 def test_a_folder_that_is_none_of_results_is_said(tmp_path: Path) -> None:
     one = small(tmp_path / "one")
     (tmp_path / "empty").mkdir()
