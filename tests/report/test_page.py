@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from byte_tokenizer import bytes_tokenizer
 from chromium import PROGRAM, Page, browser
 from docutils.core import publish_string
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from m1.core.records import Prediction, Question, Rollout, Score
 from m1.report import page
 from m1.report.settings import Model, RuleManifests
 from shown import save_shown
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer
 
 BENCHMARKS = Path(__file__).parents[2] / "resources" / "paper" / "benchmarks.csv"
 CAPTIONS = page.CAPTIONS
@@ -41,17 +42,6 @@ HOSTILE = {
     "long": "0123456789" * 10_000,
 }
 needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed (Debian's package is chromium)")
-
-
-def bytes_tokenizer(folder: Path) -> Tokenizer:
-    """A tokenizer whose tokens are single bytes, so that a cut can go through a character."""
-    vocabulary = {sign: number for number, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return tokenizer
 
 
 def answer_tables(everywhere: str = "") -> dict[str, list[list[str]]]:

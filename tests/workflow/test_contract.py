@@ -226,6 +226,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small") | SHOWN),
     "threshold of the audit": (settings(audit={"thresholds": [90]}), set()),
+    "runs to compare": (settings(runs={"before": "results/before"}), set()),
     "cores for comparing": (settings(merge={"processes": 2}), set()),
     "an entry that nothing uses": (settings(data={"mine": {"path": "mine.csv", "layout": "eval"}}), set()),
     "another benchmark": (

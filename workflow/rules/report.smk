@@ -461,3 +461,49 @@ use rule report_paired as report_page with:
     localrule: True
     params:
         code=step("m1.report.page"),
+
+
+# Two finished runs, of whatever configuration and machine. No job here makes or updates their files (before_update),
+# and what they lack is a message.
+rule report_compare_runs:
+    input:
+        a=before_update(report_rules.files_of_run("a")),
+        b=before_update(report_rules.files_of_run("b")),
+        benchmarks=source_file("resources/paper/benchmarks.csv"),
+        page=multiext(
+            source_file("workflow/report/page/page")[:-4],
+            "template.html",
+            "style.css",
+            "script.js",
+        ),
+        captions=[
+            source_file(f"workflow/report/runs_{name}.rst")
+            for name in ("cells", "settings", "curves", "figure")
+        ],
+    output:
+        multiext(
+            "<results>/compare/{a}/vs/{b}/",
+            "settings.csv",
+            "cells.csv",
+            "curves.csv",
+            "curves.pdf",
+            "curves.png",
+            "changed.html",
+            "manifest.json",
+        ),
+    log:
+        "<logs>/report_compare_runs/{a}/vs/{b}.log",
+    benchmark:
+        "<logs>/report_compare_runs/{a}/vs/{b}.tsv"
+    wildcard_constraints:
+        a=r"[A-Za-z0-9][\w.-]*",
+        b=r"[A-Za-z0-9][\w.-]*",
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        code=step("m1.report.runs"),
+        runs=report_rules.named_runs,
+        folder=subpath(output[0], parent=True),
+    shell:
+        "python -m {params.code.module} {params.runs} --benchmarks {input.benchmarks} --output {params.folder} 2> {log}"

@@ -1,5 +1,5 @@
-"""Take the answers that the authors published in place of generating them: data set ``m1-results`` (3.3, B.3; Table 1,
-Figures 1 and 3).
+"""Take the answers that the authors published in place of generating them, or beside them to compare with: data set
+``m1-results`` (3.3, B.3; Table 1, Figures 1 and 3).
 
 One file holds a model's results at one thinking budget and one number of forced ``Wait``s, on all benchmarks. It is a
 JSON list whose records name their benchmark in ``source`` (what the released evaluation writes), or a JSON object of

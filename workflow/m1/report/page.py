@@ -282,9 +282,13 @@ def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
     return template.substitute(style=style, script=script, data="\n".join(elements), css_hash=css, js_hash=js)
 
 
-def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, Reading]) -> None:
-    """Give readings their thinking, from the rollouts of the models that have some; a :class:`UserError` where a
-    tokenizer is not there, or no score of a rollout."""
+def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, Reading], whole: bool = True) -> None:
+    """Give readings their thinking, from the rollouts of the models that have some. Of a ``whole`` run each rollout has
+    a reading, else those without are passed over.
+
+    Raises:
+        UserError: a tokenizer is not there, or a rollout of a whole run has no score.
+    """
     decoders = {model.key: read_decoder(folder / model.tokenizer) for model in models if model.tokenizer is not None}
     with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
         for model, decode in decoders.items():
@@ -292,6 +296,8 @@ def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, 
             for rollout in records.stream(path, Rollout):
                 reading = readings.get((rollout.benchmark, rollout.question_id, rollout.model))
                 if reading is None:
+                    if not whole:
+                        continue
                     who = f"question {rollout.question_id}, model {rollout.model!r}"
                     raise UserError(f"{path}: {who}, has no score; pass all --scores")
                 add_thinking(reading, rollout, decode)
@@ -309,6 +315,61 @@ def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> di
     return {key: question for key, question in found.items() if key in read}
 
 
+@dataclass(frozen=True)
+class Content:
+    """Readings as the page holds them, but for their texts."""
+
+    readings: list[Reading]  # in the order of the page
+    settings: list[Setting]
+    facts: dict[str, Any]  # settings, rules and layout, which the script reads first
+    data: dict[str, str]  # element to content: questions and scores
+
+
+def arrange(
+    readings: Mapping[Key, Reading],
+    asked: Mapping[tuple[str, str], Question],
+    benchmarks: Sequence[str],
+    models: Sequence[str],
+    opened: Mapping[Key, Setting] | None = None,
+) -> Content:
+    """Readings and their questions in the order of the page.
+
+    Args:
+        asked: from :func:`read_questions`.
+        benchmarks, models: keys, in order.
+        opened: the setting that a reading opens at; by default its largest budget.
+    """
+    questions = sorted(asked, key=lambda key: benchmarks.index(key[0]))
+    number = {key: place for place, key in enumerate(questions)}
+    keys = sorted(readings, key=lambda key: (number[key[:2]], models.index(key[2])))
+    ordered = [readings[key] for key in keys]
+    every = sorted({setting for reading in ordered for setting in reading.scored}, key=lambda setting: setting[::-1])
+    rules, arrays = score_columns(ordered, every)
+    which = np.array([number[key[:2]] for key in keys], "<u4")
+    by = np.array([models.index(key[2]) for key in keys], "<u4")
+    more = {} if opened is None else {"opened": np.array([every.index(opened[key]) for key in keys], "u1")}
+    layout, scored = pack({"question": which, **arrays, "model": by, **more})
+    texts = [
+        [*key, q.source, q.context, q.stem, q.options, LETTERS.index(q.answer)]
+        for key in questions
+        for q in [asked[key]]
+    ]
+    data = {"questions": compress(json.dumps(texts, ensure_ascii=False).encode()), "scored": scored}
+    return Content(ordered, every, {"settings": every, "rules": rules, "layout": layout}, data)
+
+
+def add_texts(facts: Mapping[str, Any], data: dict[str, str], content: Content, megabytes: float) -> int:
+    """Add the texts of readings to the data of a page, which with them is of at most so many MB; returns of how many
+    readings they are."""
+    rows = len(content.readings)
+    room = 1e6 * megabytes - len(page(facts, data).encode()) - PLACE * rows
+    found, places = blocks(content.readings, content.settings, room)
+    where = np.array([places.get(row, (NOWHERE, 0)) for row in range(rows)], "<u4").reshape(-1, 2)
+    data["places"] = compress(where.tobytes())
+    data.update((f"block-{number}", block) for number, block in enumerate(found))
+    return len(places)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page."""
     options = parser(__doc__, "shown", "manifest", "scores", "benchmarks", output="HTML").parse_args(argv)
@@ -324,16 +385,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = read_questions([folder / "benchmarks" / f"{key}.parquet" for key in shown.benchmarks], readings)
     read_thinking(folder, shown.models, readings)
 
-    benchmark_order = list(headings)
-    questions = sorted(asked, key=lambda key: benchmark_order.index(key[0]))
-    number = {key: place for place, key in enumerate(questions)}
-    keys = sorted(readings, key=lambda key: (number[key[:2]], model_order[key[2]]))
-    ordered = [readings[key] for key in keys]
-    every = sorted({setting for reading in ordered for setting in reading.scored}, key=lambda setting: setting[::-1])
-    rules, arrays = score_columns(ordered, every)
-    which = np.array([number[key[:2]] for key in keys], "<u4")
-    by = np.array([model_order[key[2]] for key in keys], "<u4")
-    layout, scored = pack({"question": which, **arrays, "model": by})
+    content = arrange(readings, asked, list(headings), list(model_order))
     made, versions = steps([folder / file for one in shown.manifests for file in one.files])
     tables = {name: table(folder / f"{name}.csv") for name in shown.page_tables}
     facts = {
@@ -341,30 +393,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         "remark": shown.note,
         "models": [{"model": model.key, "label": model.label} for model in shown.models],
         "benchmarks": [{"key": key, "label": label} for key, label in headings.items()],
-        "settings": every,
-        "rules": rules,
-        "layout": layout,
+        **content.facts,
         "tables": [{**read_caption(name), "rows": rows} for name, rows in tables.items()],
         "figures": [read_caption(name) for name in shown.page_figures],
         "steps": made,
         "versions": versions,
         "megabytes": shown.page_megabytes,
     }
-    texts = [
-        [*key, q.source, q.context, q.stem, q.options, LETTERS.index(q.answer)]
-        for key in questions
-        for q in [asked[key]]
-    ]
     data = {f"figure-{number}": picture(folder / f"{name}.png") for number, name in enumerate(shown.page_figures)}
-    data |= {"questions": compress(json.dumps(texts, ensure_ascii=False).encode()), "scored": scored}
-    room = 1e6 * shown.page_megabytes - len(page(facts, data).encode()) - PLACE * len(keys)
-    found, places = blocks(ordered, every, room)
-    where = np.array([places.get(row, (NOWHERE, 0)) for row in range(len(keys))], "<u4").reshape(-1, 2)
-    data["places"] = compress(where.tobytes())
-    data |= {f"block-{number}": block for number, block in enumerate(found)}
+    data |= content.data
+    held = add_texts(facts, data, content, shown.page_megabytes)
     write_text(options.output, page(facts, data))
     told = [f"{len(predictions):,} predictions", f"{len(asked):,} questions"]
-    told += [f"texts of {len(places):,} of {len(keys):,} readings"]
+    told += [f"texts of {held:,} of {len(readings):,} readings"]
     told += [f"{len(shown.page_tables)} tables", f"{len(shown.page_figures)} figures"]
     write_step_manifest(options)
     say("page", f"{', '.join(told)}: {options.output}, {Path(options.output).stat().st_size / 1e6:.1f} MB")

@@ -1,5 +1,6 @@
 """What tables, figures and the page show, said once: ``shown.json``, which the steps of the report read."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -117,3 +118,15 @@ class Shown(Settings):
     def accuracy_tables(self) -> dict[str, tuple[AccuracyRow, ...]]:
         """Rows of Tables 1 and 2 by the table's name; without Table 2 where the configuration has none."""
         return {"table1": self.table1} | ({} if self.table2 is None else {"table2": self.table2})
+
+
+def files_to_compare(shown: Shown, models: Collection[str], benchmarks: Collection[str]) -> list[str]:
+    """What a comparison of two runs reads of one, from the folder of its ``shown.json``: scores, answers and thinking
+    of some models, tokenizers to read it, and the questions of some benchmarks."""
+    shared = [model for model in shown.models if model.key in models]
+    files = [f"score/{model.key}.parquet" for model in shared]
+    files += [f"infer/{model.key}/predictions.parquet" for model in shared]
+    for model in shared:
+        if model.tokenizer is not None:
+            files += [f"infer/{model.key}/rollouts.parquet", f"{model.tokenizer}/tokenizer.json"]
+    return files + [f"benchmarks/{key}.parquet" for key in shown.benchmarks if key in benchmarks]

@@ -271,6 +271,8 @@ def expand_paths(config: dict[str, Any]) -> None:
     results = config["pathvars"]["results"]
     for key in ("store", "scratch"):
         config[key] = expand_path(config[key], key)
+    for name, path in config["runs"].items():
+        config["runs"][name] = str(Path(expand_path(path, f"runs.{name}")))
     if notes := config["labeller"]["notes"]:
         config["labeller"]["notes"] = expand_path(notes, "labeller.notes")
     entries = {f"data.{name}": entry for name, entry in config["data"].items()} | all_weights(config)

@@ -3,15 +3,26 @@
 import json
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from m1.core.counts import published_counts
+from m1.core.errors import UserError
 from m1.core.places import source_file
-from m1.report.settings import LARGEST, AccuracyRow, CountRow, Margins, Model, RuleManifests, Shown, Subset
+from m1.report.settings import (
+    LARGEST,
+    AccuracyRow,
+    CountRow,
+    Margins,
+    Model,
+    RuleManifests,
+    Shown,
+    Subset,
+    files_to_compare,
+)
 from m1.wiring.config import all_weights
-from m1.wiring.run import Run
+from m1.wiring.run import Run, Wildcards
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
 MERGED = "pools/merged.parquet"
@@ -102,6 +113,34 @@ class ReportRules:
     def manifests(self) -> list[str]:
         """The manifests, or folders with one, of what is shown, in the order of the paper."""
         return _in_results(file for one in self.rule_manifests() for file in one.files)
+
+    # Two runs side by side
+
+    def files_of_run(self, side: str) -> Callable[[Wildcards], list[str]]:
+        """What ``report_compare_runs`` reads of a run, by the wildcards of its job: ``a`` and ``b`` are names in
+        ``runs``, and ``side`` one of both. Only what is there: what a run lacks, the step says.
+
+        Raises:
+            UserError: there is no run of such a name; from the function.
+        """
+
+        def files(wildcards: Wildcards) -> list[str]:
+            own, other = (wildcards[one] for one in ("ab" if side == "a" else "ba"))
+            return _files_beside(*(Path(self.named_run(name)) for name in (own, other)))
+
+        return files
+
+    def named_run(self, name: str) -> str:
+        """The folder of a run in ``runs``; a :class:`UserError` where there is none of that name."""
+        runs: dict[str, str] = self.run.config["runs"]
+        if name not in runs:
+            known = f"known are {', '.join(runs)}" if runs else "none is known; name folders of results there"
+            raise UserError(f"runs: there is no '{name}'; {known}")
+        return runs[name]
+
+    def named_runs(self, wildcards: Wildcards) -> str:
+        """The two runs as words of a command: name and folder."""
+        return shlex.join(f"{wildcards[side]}={self.named_run(wildcards[side])}" for side in "ab")
 
     # What is shown
 
@@ -215,6 +254,24 @@ class ReportRules:
             "score_predictions": [f"score/{name}.json" for name in self.models],
         }
         return [RuleManifests(rule, tuple(files)) for rule, files in found.items() if files]
+
+
+def _files_beside(folder: Path, other: Path) -> list[str]:
+    """The files of a run that a comparison with another one reads, as far as they are there; ``shown.json`` alone where
+    one of both cannot be read."""
+    shown = folder / "shown.json"
+    try:
+        own, their = Shown.load(shown), Shown.load(other / "shown.json")
+    except UserError:
+        return [str(shown)] if shown.is_file() else []
+    models, benchmarks = {model.key for model in their.models}, set(their.benchmarks)
+    files = [shown, *(folder / name for name in files_to_compare(own, models, benchmarks))]
+    for name in (name for one in own.manifests for name in one.files):
+        path = folder / name
+        files += [path] if path.suffix == ".json" else [path / "manifest.json", path.with_name(f"{path.name}.sha256")]
+    for base in sorted((folder / "bases").glob("*/config.json")):
+        files += [base, base.parent.with_name(f"{base.parent.name}.sha256")]
+    return [str(file) for file in files if file.is_file()]
 
 
 def _in_results(files: Iterable[str]) -> list[str]:

@@ -32,6 +32,10 @@ const inflateJson = async (id) => JSON.parse(new TextDecoder().decode(await infl
 // ---- tabs and address ----
 const SECTIONS = { answer: "answer", run: "run", tables: "tables", figures: "figures", questions: "reader" };
 const drawn = new Set();
+if (facts.runs) { // two runs side by side: what made each is in their own reports
+  document.title = facts.runs.title;
+  document.querySelector('[data-tab="run"]').remove();
+}
 function show(tab) {
   for (const button of document.querySelectorAll("[data-tab]")) {
     const here = button.dataset.tab === tab;
@@ -128,6 +132,7 @@ function drawFigures() {
 }
 // ---- answer: only drawn here, made in Python ----
 function drawAnswer() {
+  if (facts.runs) return drawRuns();
   const { note, comparison, claims } = facts.answer, table1 = facts.tables.find((one) => one.name === "table1");
   const parts = [make("h2", {}, "What this run says of the paper"), note ? make("p", { class: "notice", dir: "auto" }, note) : null];
   if (comparison) parts.push(...drawComparison(comparison));
@@ -147,7 +152,7 @@ function drawComparison({ lead, averages, reach, counts, absent, reasons }) {
   return parts;
 }
 function drawAverages(averages, reach) {
-  const heads = ["Verdict", "Model", "Published row", "Ours", "Published", "Difference", "", "Why"];
+  const heads = facts.runs ? facts.runs.heads : ["Verdict", "Model", "Published row", "Ours", "Published", "Difference", "", "Why"];
   const two = ([value, interval]) => [make("span", {}, value || "–"), interval ? make("small", {}, interval) : null];
   const rows = averages.map((one) => [
     [verdictMark(one.verdict)], [one.label], [make("span", {}, one.published), make("small", {}, one.table)], two(one.ours), two(one.theirs), two(one.difference),
@@ -178,6 +183,18 @@ function intervalBar({ difference, low, high, margin }, reach, [value, interval]
 const drawCounts = ({ name, counts }) => make("p", { class: "counts" }, name + ": ",
   ...counts.flatMap(([verdict, lines]) => [make("span", { class: lines ? "" : "absent" }, make("b", {}, number(lines)), " ", verdictMark(verdict)), " "]));
 
+function drawRuns() {
+  const { title, about, averages, reach, counts, left, differs } = facts.runs;
+  $("answer").replaceChildren(
+    make("h2", {}, title),
+    ...about.map((line) => make("p", { dir: "auto" }, line)),
+    make("h3", {}, "Averages"), averages.length ? drawAverages(averages, reach) : make("p", {}, "No average could be compared."),
+    make("p", { class: "small" }, "Accuracies in %; differences in points with 95 % intervals, paired by question. Drawn: the difference and its interval, the margin as a band, no difference as the line in the middle. A verdict is on the second run, and corrected for all lines of its table."),
+    make("h3", {}, "Single cells"), make("p", { class: "counts" }, ...counts.flatMap(([verdict, lines]) => [make("span", {}, make("b", {}, number(lines)), " ", verdictMark(verdict)), " "])),
+    ...left.map((line) => make("p", { class: "small", dir: "auto" }, line)),
+    make("h3", {}, "What differs between the runs"), differs.length > 1 ? sortable(differs) : make("p", {}, "Nothing that the manifests record."));
+}
+
 function drawRun() {
   const commits = [...new Set(facts.steps.slice(1).map((step) => step[1] + (step[2] === "yes" ? " (with edits)" : "")))];
   const seconds = facts.steps.slice(1).reduce((sum, step) => sum + Number(step[4]), 0);
@@ -203,6 +220,11 @@ function drawRun() {
 // ---- readings: columns and filters ----
 let questions, arrays = {}, places, N, judgedCount = 0, found = [], at = -1, here = {};
 let first, last, falls, rises, haystack;
+const partners = new Map(); // question and model of the first of two runs to the reading of the second
+/** Whether a reading is the second run's, which is shown beside the first one's and not by itself. */
+const isOther = (r) => facts.models[arrays.model[r]].of !== undefined;
+/** The second run's reading beside one of the first; -1 where the page is of one run. */
+const partner = (r) => partners.get(`${arrays.question[r]} ${arrays.model[r]}`) ?? -1;
 const settingName = ([budget, forced]) => (forced ? `Wait ×${forced}` : budget ? number(budget) : "no thinking");
 async function load() {
   const [asked, bytes, where] = await Promise.all([inflateJson("questions"), inflate("scored"), inflate("places")]);
@@ -217,6 +239,7 @@ async function load() {
   const benchmarkOf = new Map(facts.benchmarks.map((one, i) => [one.key, i])), sources = [...new Set(questions.map((q) => q.source))].sort();
   const sourceOf = new Map(sources.map((source, i) => [source, i]));
   for (const q of questions) { q.b = benchmarkOf.get(q.benchmark); q.s = sourceOf.get(q.source); }
+  for (let r = 0; r < N; r++) if (isOther(r)) partners.set(`${arrays.question[r]} ${facts.models[arrays.model[r]].of}`, r);
   haystack = questions.map((q) => `${q.id} ${q.context || ""} ${q.stem} ${q.options.join(" ")}`.toLowerCase());
   here = { benchmarks: [...new Set(questions.map((q) => q.b))].sort((a, b) => a - b), sources };
   // Of each reading: its largest budget without forcing, and whether its verdict falls or rises somewhere from one budget, or count, to the next.
@@ -233,12 +256,14 @@ async function load() {
       if (!facts.settings[s][1] || last[r] < 0) last[r] = s;
     }
   }
+  if (arrays.opened) last = arrays.opened;
   const options = (id, names) => $(id).replaceChildren(...names.map(([value, name]) => make("option", { value }, name)));
   options("benchmark", [["", "all"], ...here.benchmarks.map((i) => [i, facts.benchmarks[i].label])]);
-  options("model", [["", "all"], ...[...new Set(arrays.model)].sort((a, b) => a - b).map((i) => [i, facts.models[i].label])]);
+  options("model", [["", "all"], ...[...new Set(arrays.model)].filter((i) => facts.models[i].of === undefined).sort((a, b) => a - b).map((i) => [i, facts.models[i].label])]);
   options("source", [["", "all"], ...sources.map((source, i) => [i, source])]);
-  options("setting", [["", "largest budget"], ...facts.settings.map((setting, i) => [i, settingName(setting) + (setting[0] && !setting[1] ? " tokens" : "")])]);
-  options("verdict", [["", "any"], ["correct", "correct"], ["incorrect", "incorrect"], ["none", "no option matched"], ["cut", "thinking was cut"], ["ended", "thinking ended"]]);
+  options("setting", [["", facts.runs ? "as in the tables" : "largest budget"], ...facts.settings.map((setting, i) => [i, settingName(setting) + (setting[0] && !setting[1] ? " tokens" : "")])]);
+  const verdictOf = (side) => (facts.runs ? `correct in ${facts.runs.names[side]}` : ["correct", "incorrect"][side]);
+  options("verdict", [["", "any"], ["correct", verdictOf(0)], ["incorrect", verdictOf(1)], ["none", "no option matched"], ["cut", "thinking was cut"], ["ended", "thinking ended"]]);
   options("change", [["", "any"], ["flips", "verdict changes"], ["falls", "correct → incorrect"], ["rises", "incorrect → correct"], ["always", "always correct"], ["never", "always incorrect"]]);
   options("rule", [["", "any"], ...facts.rules.map((rule, i) => [i, rule])]);
   const kept = places.filter((value, i) => i % 2 === 0 && value !== NOWHERE).length;
@@ -260,7 +285,7 @@ function filter() {
   found = [];
   let correct = 0;
   for (let r = 0; r < N; r++) {
-    if (!asked[arrays.question[r]] || (model >= 0 && arrays.model[r] !== model)) continue;
+    if (!asked[arrays.question[r]] || isOther(r) || (model >= 0 && arrays.model[r] !== model)) continue;
     const s = r * S + (setting < 0 ? last[r] : setting), state = arrays.state[s];
     if (!(state & THERE) || (rule >= 0 && arrays.rule[s] !== rule)) continue;
     if (verdict === "correct" && !(state & CORRECT)) continue;
@@ -274,7 +299,9 @@ function filter() {
     found.push(r);
     if (state & CORRECT) correct++;
   }
-  $("count").textContent = `${number(found.length)} of ${number(N)} readings` + (found.length ? ` · ${number(correct)} correct (${((100 * correct) / found.length).toFixed(1)} %)` : "");
+  $("count").textContent = facts.runs
+    ? `${number(found.length)} of ${number(N - partners.size)} answers that changed sides` + (setting < 0 ? ` · correct in ${facts.runs.names[0]} ${number(correct)}, in ${facts.runs.names[1]} ${number(found.length - correct)}` : "")
+    : `${number(found.length)} of ${number(N)} readings` + (found.length ? ` · ${number(correct)} correct (${((100 * correct) / found.length).toFixed(1)} %)` : "");
   const open = at >= 0 ? at : -1;
   $("list").scrollTop = Math.max(0, found.indexOf(open) - 2) * ROW;
   drawList();
@@ -295,6 +322,14 @@ function drawList() {
 }
 function row(i) {
   const r = found[i], q = questions[arrays.question[r]];
+  const element = make("div", { class: "row", id: "row-" + i, role: "option", "aria-selected": r === at, onclick: () => open(r) },
+    make("div", { class: "stem", dir: "auto" }, q.stem.slice(0, 300)),
+    make("div", { class: "about" }, make("span", {}, `${facts.benchmarks[q.b].label} · ${facts.models[arrays.model[r]].label}`), make("span", { class: "pair" }, ...[r, partner(r)].filter((side) => side >= 0).map(strips))));
+  element.style.top = i * ROW + "px";
+  return element;
+}
+/** The verdicts of a reading as squares, in the order of the settings. */
+function strips(r) {
   const strip = make("span", { class: "strip", role: "img", "aria-label": described(r) });
   let forced = 0;
   for (let s = 0; s < S; s++) {
@@ -303,11 +338,7 @@ function row(i) {
     strip.append(make("i", { class: "dot" + (state & CORRECT ? " correct" : "") + (facts.settings[s][1] && !forced ? " gap" : ""), title: `${settingName(facts.settings[s])}: ${state & CORRECT ? "correct" : "incorrect"}` }));
     forced = facts.settings[s][1];
   }
-  const element = make("div", { class: "row", id: "row-" + i, role: "option", "aria-selected": r === at, onclick: () => open(r) },
-    make("div", { class: "stem", dir: "auto" }, q.stem.slice(0, 300)),
-    make("div", { class: "about" }, make("span", {}, `${facts.benchmarks[q.b].label} · ${facts.models[arrays.model[r]].label}`), strip));
-  element.style.top = i * ROW + "px";
-  return element;
+  return strip;
 }
 function described(r) {
   const verdicts = [];
@@ -333,14 +364,15 @@ async function textOf(r) {
   return (await inflated.get(block))[places[2 * r + 1]];
 }
 let setting = -1; // the one last chosen: kept from reading to reading where it is there
+const settingOf = (r, chosen) => (chosen >= 0 && arrays.state[r * S + chosen] & THERE ? chosen : last[r]);
 async function open(r, chosen = setting) {
+  if (isOther(r)) r = arrays.question.findIndex((question, i) => question === arrays.question[r] && arrays.model[i] === facts.models[arrays.model[r]].of);
   at = r;
-  const there = (s) => s >= 0 && arrays.state[r * S + s] & THERE;
-  const s = there(chosen) ? chosen : last[r];
   $("reader").classList.add("open");
-  const text = await textOf(r);
+  const s = settingOf(r, chosen), sides = [r, partner(r)].filter((side) => side >= 0);
+  const texts = await Promise.all(sides.map(textOf));
   if (at !== r) return; // another was opened meanwhile
-  drawReading(r, s, text);
+  drawReading(sides.map((side, i) => [side, settingOf(side, chosen), texts[i]]));
   const q = questions[arrays.question[r]];
   address("question", q.benchmark, q.id, facts.models[arrays.model[r]].model, ...facts.settings[s].map(String));
   const list = $("list"), top = found.indexOf(r) * ROW;
@@ -363,15 +395,34 @@ function step(by) {
 function stepSetting(by) {
   if (at < 0) return;
   const all = facts.settings.map((_, s) => s).filter((s) => arrays.state[at * S + s] & THERE);
-  const now = all.indexOf(arrays.state[at * S + setting] & THERE ? setting : last[at]);
+  const now = all.indexOf(settingOf(at, setting));
   setting = all[Math.max(0, Math.min(all.length - 1, now + by))];
   open(at);
 }
-function drawReading(r, s, text) {
+/** A reading of one run, or two side by side: each with its setting and text. */
+function drawReading(sides) {
+  const [[r]] = sides, q = questions[arrays.question[r]], others = [];
+  arrays.question.forEach((value, i) => { if (value === arrays.question[r] && !isOther(i)) others.push(i); });
+  const parts = [
+    make("div", { class: "top" },
+      make("button", { id: "back", onclick: () => { $("reader").classList.remove("open"); drawList(); } }, "← List"),
+      make("span", { class: "grow" }, `${facts.benchmarks[q.b].label} · source ${q.source} · ${q.id}`),
+      make("button", { onclick: () => step(-1), title: "Previous (k)", "aria-label": "Previous reading" }, "↑"), make("button", { onclick: () => step(1), title: "Next (j)", "aria-label": "Next reading" }, "↓")),
+    make("div", { class: "chips" }, ...others.map((i) => make("button", { "aria-pressed": i === r, onclick: () => open(i) }, facts.models[arrays.model[i]].label))),
+    q.context ? make("details", { class: "context" }, make("summary", {}, "Abstract"), make("div", { class: "model-text", dir: "auto" }, q.context)) : null,
+    make("div", { class: "model-text stem-text", dir: "auto" }, q.stem),
+    ...(sides.length === 1 ? side(...sides[0]) : [make("div", { class: "sides" }, ...sides.map((one, i) => make("section", {}, make("h2", {}, facts.runs.names[i]), ...side(...one))))]),
+    make("p", { class: "small keys" }, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " next, previous reading · ", make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " less, more thinking · ", make("kbd", {}, "/"), " search · the address of this page links here"),
+  ];
+  const same = $("reading").dataset.reading === String(r), top = $("reading").scrollTop;
+  $("reading").replaceChildren(...parts.filter(Boolean));
+  $("reading").dataset.reading = r;
+  $("reading").scrollTop = same ? top : 0;
+}
+/** What is below the question: options, settings, thinking, answer and verdict of a reading. */
+function side(r, s, text) {
   const q = questions[arrays.question[r]], cell = r * S + s, state = arrays.state[cell], correct = Boolean(state & CORRECT), letter = arrays.letter[cell];
-  const [budget, forced] = facts.settings[s];
-  const others = [];
-  arrays.question.forEach((value, i) => { if (value === arrays.question[r]) others.push(i); });
+  const budget = facts.settings[s][0];
   const options = q.options.map((option, i) => {
     const answer = i === q.answer, chosen = i === letter - 1;
     const tag = answer && chosen ? "correct answer, chosen" : answer ? "correct answer" : chosen ? "chosen" : "";
@@ -386,13 +437,6 @@ function drawReading(r, s, text) {
   });
   const given = text && text.answers[text.given[s]];
   const parts = [
-    make("div", { class: "top" },
-      make("button", { id: "back", onclick: () => { $("reader").classList.remove("open"); drawList(); } }, "← List"),
-      make("span", { class: "grow" }, `${facts.benchmarks[q.b].label} · source ${q.source} · ${q.id}`),
-      make("button", { onclick: () => step(-1), title: "Previous (k)", "aria-label": "Previous reading" }, "↑"), make("button", { onclick: () => step(1), title: "Next (j)", "aria-label": "Next reading" }, "↓")),
-    make("div", { class: "chips" }, ...others.map((i) => make("button", { "aria-pressed": i === r, onclick: () => open(i) }, facts.models[arrays.model[i]].label))),
-    q.context ? make("details", { class: "context" }, make("summary", {}, "Abstract"), make("div", { class: "model-text", dir: "auto" }, q.context)) : null,
-    make("div", { class: "model-text stem-text", dir: "auto" }, q.stem),
     make("ol", { class: "options" }, ...options),
     make("h3", {}, budget ? "Thinking budget (tokens) and forced “Wait”" : "Answer"),
     make("div", { class: "settings", role: "group", "aria-label": "Thinking" }, ...settings.filter(Boolean)),
@@ -407,11 +451,7 @@ function drawReading(r, s, text) {
       ["By rule", facts.rules[arrays.rule[cell]]],
       given ? ["Extracted", given[1]] : null]
       .filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", { class: "model-text", dir: "auto" }, value)])));
-  parts.push(make("p", { class: "small keys" }, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " next, previous reading · ", make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " less, more thinking · ", make("kbd", {}, "/"), " search · the address of this page links here"));
-  const same = $("reading").dataset.reading === String(r), top = $("reading").scrollTop;
-  $("reading").replaceChildren(...parts.filter(Boolean));
-  $("reading").dataset.reading = r;
-  $("reading").scrollTop = same ? top : 0;
+  return parts;
 }
 /** The thinking of a setting, with ticks at smaller settings and, after where it ends, what larger ones had, in grey. */
 function thinking(r, s, text) {

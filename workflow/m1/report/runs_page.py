@@ -1,0 +1,177 @@
+"""``changed.html`` of two runs: averages, what differs, tables and figure, and the questions that one run has correct
+and the other one incorrect, with both texts side by side, in the reader of :mod:`m1.report.page`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from m1.core import records
+from m1.core.files import write_text
+from m1.core.records import LETTERS, Prediction, Question, Score
+from m1.report.page import (
+    Key,
+    Reading,
+    Setting,
+    add_texts,
+    arrange,
+    gather,
+    page,
+    picture,
+    read_caption,
+    read_questions,
+    read_thinking,
+    table,
+)
+from m1.report.runs_cells import BETTER, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS, WORSE, RowPair, Run
+
+TABLES = ("cells", "settings", "curves")
+VERDICTS = (BETTER, WORSE, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS)
+"""Verdicts of ``cells.csv``, in the order of the page."""
+Answer = TypeVar("Answer", Score, Prediction)
+Changed = dict[tuple[str, str, str], tuple[Setting, Setting]]
+"""Benchmark, question id and model of an answer that changed sides, to its setting in each run."""
+
+
+def changed_answers(pairs: Sequence[RowPair]) -> Changed:
+    """The answers that changed sides at the settings of the tables; of a model in both tables, at those of the first
+    table in which an answer did."""
+    found: Changed = {}
+    for pair in pairs:
+        for benchmark, question in pair.changed.index:
+            settings = [(int(budgets[benchmark]), 0) for budgets in pair.budgets]
+            found.setdefault((benchmark, question, pair.rows[0].model), (settings[0], settings[1]))
+    return found
+
+
+def read_readings(run: Run, changed: Changed) -> tuple[dict[Key, Reading], dict[tuple[str, str], Question]]:
+    """What a run thought and answered where an answer changed sides, and the questions.
+
+    Raises:
+        UserError: a file is missing, damaged or not of its kind; a question or a score is not there.
+    """
+    models = [model for model in run.shown.models if model.key in {key[2] for key in changed}]
+
+    def kept(path: str, record: type[Answer]) -> list[Answer]:
+        every = (row for model in models for row in records.stream(run.folder / path.format(model.key), record))
+        return [row for row in every if (row.benchmark, row.question_id, row.model) in changed]
+
+    readings = gather(kept("score/{}.parquet", Score), kept("infer/{}/predictions.parquet", Prediction))
+    keys = sorted({key[0] for key in changed})
+    asked = read_questions([run.folder / "benchmarks" / f"{key}.parquet" for key in keys], readings)
+    read_thinking(run.folder, models, readings, whole=False)
+    return readings, asked
+
+
+def translate_letters(reading: Reading, own: Question, other: Question) -> None:
+    """Name the options that a reading chose by the letters that they have in another order of the same options."""
+    letters = {LETTERS[i]: LETTERS[other.options.index(option)] for i, option in enumerate(own.options)}
+    for setting, score in reading.scored.items():
+        reading.scored[setting] = replace(score, letter=letters.get(score.letter, ""))
+
+
+def write_page(
+    first: Run,
+    second: Run,
+    pairs: Sequence[RowPair],
+    headings: Mapping[str, str],
+    notes: Sequence[str],
+    folder: Path,
+) -> int:
+    """Write ``changed.html`` beside the tables and the figure, which are there; returns how many answers changed sides.
+
+    Args:
+        headings: benchmark to the heading of its column, in order.
+        notes: what else there is to say of both runs.
+
+    Raises:
+        UserError: as :func:`read_readings`.
+    """
+    changed = changed_answers(pairs)
+    readings: dict[Key, Reading] = {}
+    opened: dict[Key, Setting] = {}
+    sides = [read_readings(run, changed) for run in (first, second)]
+    asked, others = sides[0][1], sides[1][1]
+    reordered = {key for key, question in asked.items() if others[key].options != question.options}
+    for number, (run, (found, own)) in enumerate(zip((first, second), sides)):
+        for (benchmark, question, model), reading in found.items():
+            key = (benchmark, question, _key(run, model))
+            if number and (benchmark, question) in reordered:
+                translate_letters(reading, own[benchmark, question], asked[benchmark, question])
+            readings[key], opened[key] = reading, changed[benchmark, question, model][number]
+    if reordered:
+        said = f"{len(reordered)} changed questions have their options in another order in {second.name}: letters are"
+        notes = [*notes, f"{said} those of {first.name}, but in the model's own text."]
+    models = [model for model in first.shown.models if any(model.key == key[2] for key in changed)]
+    labels: list[dict[str, Any]] = [{"model": _key(first, model.key), "label": model.label} for model in models]
+    labels += [
+        one | {"model": _key(second, model.key), "of": of} for of, (one, model) in enumerate(zip(labels, models))
+    ]
+    content = arrange(readings, asked, list(headings), [one["model"] for one in labels], opened)
+    tables = {name: table(folder / f"{name}.csv") for name in TABLES}
+    facts = {
+        "runs": front(first, second, tables, len(changed), notes),
+        "remark": "",
+        "models": labels,
+        "benchmarks": [{"key": key, "label": label} for key, label in headings.items()],
+        **content.facts,
+        "tables": [{**read_caption(f"runs_{name}"), "name": name, "rows": rows} for name, rows in tables.items()],
+        "figures": [read_caption("runs_figure")],
+        "steps": [],
+        "versions": {},
+        "megabytes": first.shown.page_megabytes,
+    }
+    data = {"figure-0": picture(folder / "curves.png"), **content.data}
+    add_texts(facts, data, content, first.shown.page_megabytes)
+    write_text(folder / "changed.html", page(facts, data))
+    return len(changed)
+
+
+def _key(run: Run, model: str) -> str:
+    return f"{run.name}: {model}"
+
+
+def front(
+    first: Run, second: Run, tables: Mapping[str, Sequence[Sequence[str]]], changed: int, notes: Sequence[str]
+) -> dict[str, Any]:
+    """What the page opens on, from the tables as they are written."""
+    heads, *rows = tables["cells"]
+    lines = [dict(zip(heads, row)) for row in rows]
+    averages = [_average(line) for line in lines if line["benchmark"] == "average"]
+    cells = pd.Series([line["verdict"] for line in lines if line["benchmark"] != "average"]).value_counts()
+    ends = [abs(end) for one in averages for end in one["bar"].values()]
+    said = f"{changed:,} answers are correct in one run and incorrect in the other, at the settings of the tables."
+    (*place, _, _, what), *differs = tables["settings"]
+    notes = [f"{note[0].upper()}{note[1:]}" for note in notes]
+    return {
+        "names": [first.name, second.name],
+        "title": f"{first.name} and {second.name}, side by side",
+        "about": [f"{first.name} is {first.folder}, {second.name} is {second.folder}. {said}"],
+        "heads": ["Verdict", "Model", "Average", first.name, second.name, "Difference", "", "On"],
+        "averages": averages,
+        "reach": max(ends, default=0),
+        "counts": [[verdict, int(cells[verdict])] for verdict in VERDICTS if verdict in cells],
+        "left": notes,
+        "differs": [[*place, first.name, second.name, what], *differs],
+    }
+
+
+def _average(line: Mapping[str, str]) -> dict[str, Any]:
+    """An average as the page shows it."""
+    ends = [float(line[f"difference_{end}"]) for end in ("low", "high")]
+    bar = {"difference": float(line["difference"]), "low": ends[0], "high": ends[1], "margin": float(line["margin"])}
+    unshared = f"; {int(line['unshared']):,} of one run only" if int(line["unshared"]) else ""
+    interval = f"{ends[0]:+.2f} to {ends[1]:+.2f}".replace("-", "−")
+    return {
+        "verdict": line["verdict"],
+        "label": line["label"],
+        "published": line["column"],
+        "table": f"Table {line['table'].removeprefix('table')}",
+        "ours": [line["accuracy_a"], ""],
+        "theirs": [line["accuracy_b"], ""],
+        "difference": [f"{bar['difference']:+.2f}".replace("-", "−"), interval],
+        "bar": bar,
+        "why": f"{int(line['n']):,} questions of both{unshared}",
+    }
