@@ -61,7 +61,11 @@ def read_shown(folder: Path) -> Shown:
     """What a run shows; a :class:`UserError` where the folder is none of results, or the run has not come so far."""
     path = folder / "shown.json"
     if path.is_file():
-        return Shown.load(path)
+        try:
+            return Shown.load(path)
+        except UserError as error:
+            remedy = "It may be of another version of this package. Delete it; it is made again in a second"
+            raise UserError(f"{error} {remedy}. {finish(path)}") from None
     if any((folder / stage).is_dir() for stage in STAGES):
         raise UserError(f"{path}: no such file: the run is not finished. {finish(path)}")
     raise UserError(f"{folder}: no folder of results: there is no shown.json in it, and nothing that a run makes")
