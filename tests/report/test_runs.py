@@ -352,8 +352,9 @@ def test_names_are_the_last_parts_of_the_paths_or_given(
     assert "both runs would be called 'results'; give it as NAME=FOLDER" in refused(one, other)
     assert "becomes a folder's name" in refused(f"../up={one}", other)
     monkeypatch.chdir(tmp_path)
-    compare_runs.main(["x/results", "other=y/results"])
-    assert (tmp_path / "results/compare/results/vs/other/changed.html").is_file()
+    (tmp_path / "linked").symlink_to(one)
+    compare_runs.main(["linked/", "other=y/results"])
+    assert (tmp_path / "results/compare/linked/vs/other/changed.html").is_file()
     assert "1 models, 1 benchmarks, 2 questions in both" in capsys.readouterr().out
 
 
