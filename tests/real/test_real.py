@@ -17,7 +17,7 @@ from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer.frames import make_frames
 from m1.infer.sweep import render, sweep
-from m1.train.text import encode_all
+from m1.train.sft import encode_all
 from project import Project
 from random_model import sweep_settings
 from safetensors.torch import load_file, save_file
@@ -60,7 +60,7 @@ def test_the_loss_falls(real: Project) -> None:
 def test_labels_are_thinking_and_answer_of_real_text(real: Project) -> None:
     samples = read(real.path(f"{RESULTS}/select/m1k.parquet"), Sample)
     tokenizer = AutoTokenizer.from_pretrained(real.path(f"{RESULTS}/bases/135m"))
-    encoded = encode_all(tokenizer, samples, 8192, 0, "m1k.parquet")
+    encoded = encode_all(tokenizer, samples, 8192, 0, Path("m1k.parquet"))
     for sample, example in zip(samples, encoded.examples, strict=True):
         learned = tokenizer.decode([label for label in example["labels"] if label >= 0])
         whole = tokenizer.decode(example["input_ids"])
