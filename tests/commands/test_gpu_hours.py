@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.commands.gpu_hours import GpuStep
+from m1.commands.gpu_hours import CORE_TRAINING, GpuStep
 from m1.commands.plan import make_plan, table
 from m1.wiring.config import load
 
@@ -90,6 +90,22 @@ def test_one_gpu_and_one_hour(tmp_path: Path) -> None:
     found = gpu_steps(tmp_path, PAPER, ROOT / "config/overlays/one-gpu.yaml")
     assert {work.gpus for work in found.values()} == {1}
     assert sum(work.gpu_hours or 0 for work in found.values()) < 1
+
+
+def test_a_laptop_needs_no_gpu_and_an_hour_on_four_cores(tmp_path: Path) -> None:
+    laptop = ROOT / "config/overlays/laptop.yaml"
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"pathvars": {"results": str(tmp_path / "results")}, "store": str(tmp_path / "s")}))
+    plan = make_plan(load([PAPER, laptop, own]))
+    assert (plan.steps, plan.gpus) == ([], [])
+    steps = {step.step: step for step in plan.cpus}
+    assert set(steps) == {"train m1-135m", "infer m1-135m", "infer 135m", "infer 135m-cot"}
+    assert {step.cores for step in steps.values()} == {4}
+    assert 20 < sum(step.minutes or 0 for step in steps.values()) < 70
+    trained = steps["train m1-135m"]
+    assert trained.tokens == 100 * 2 * 1350, "100 samples of the published set, twice"
+    assert trained.minutes == pytest.approx(trained.tokens * 6 * 135e6 / (4 * CORE_TRAINING) / 60)
+    assert "train m1-135m" in "\n".join(table(plan))
 
 
 def test_a_model_whose_name_says_no_size_is_not_guessed(tmp_path: Path) -> None:

@@ -192,3 +192,14 @@ def test_an_empty_or_short_set_and_wrong_flags_are_refused(tmp_path: Path) -> No
         take(tmp_path, [row(0)], colour="red")
     with pytest.raises(UserError, match=r"sources.a is 1; a text is needed"):
         take(tmp_path, [row(0)], pools={"a": 1})  # type: ignore[dict-item]
+
+
+def test_at_most_so_many_are_drawn_by_the_seed_in_their_order(tmp_path: Path) -> None:
+    rows = [row(number) for number in range(40)]
+    every = [sample.id for sample in take(tmp_path, rows)]
+    drawn = [sample.id for sample in take(tmp_path, rows, size=10)]
+    assert len(drawn) == 10
+    assert drawn == sorted(drawn, key=every.index) != every[:10]
+    assert drawn == [sample.id for sample in take(tmp_path, rows, size=10)]
+    assert drawn != [sample.id for sample in take(tmp_path, rows, size=10, seed=1)]
+    assert every == [sample.id for sample in take(tmp_path, rows, size=41)]

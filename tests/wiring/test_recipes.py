@@ -20,11 +20,15 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 TABLE = list(csv.DictReader((ROOT / "resources/paper/table1.csv").open(encoding="utf-8")))
 EMBEDDED = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["bases"]
-ONE_GPU = yaml.safe_load((ROOT / "config/overlays/one-gpu.yaml").read_text(encoding="utf-8"))
+SMALL = [
+    yaml.safe_load((ROOT / f"config/overlays/{name}.yaml").read_text(encoding="utf-8"))
+    for name in ("one-gpu", "laptop")
+]
+SMALL_BASES = {name: base for overlay in SMALL for name, base in overlay["bases"].items()}
 REAL = {
     name: recipe
     for name, recipe in RECIPES.items()
-    if isinstance(recipe["base"], dict) or recipe["base"] not in {*EMBEDDED, *ONE_GPU["bases"]}
+    if isinstance(recipe["base"], dict) or recipe["base"] not in {*EMBEDDED, *SMALL_BASES}
 }
 EVALUATED = {name: recipe for name, recipe in REAL.items() if "published" in recipe}
 PAPER = yaml.safe_load((ROOT / "config/paper.yaml").read_text(encoding="utf-8"))
@@ -49,11 +53,13 @@ def test_every_row_of_table_1_has_exactly_one() -> None:
 def weights(name: str) -> dict[str, Any]:
     """Where the weights are that a recipe of a real model starts from."""
     base = RECIPES[name]["base"]
-    found: dict[str, Any] = base if isinstance(base, dict) else (PAPER["bases"] | ONE_GPU["bases"])[base]
+    found: dict[str, Any] = base if isinstance(base, dict) else (PAPER["bases"] | SMALL_BASES)[base]
     return found
 
 
-@pytest.mark.parametrize("name", [*REAL, *ONE_GPU["report"]["table1"]["models"]])
+@pytest.mark.parametrize(
+    "name", [*REAL, *(name for overlay in SMALL for name in overlay["report"]["table1"]["models"])]
+)
 def test_each_base_is_on_the_hub(name: str) -> None:
     assert {"hub", "revision"} <= set(weights(name))
 

@@ -155,9 +155,9 @@ def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
 
 
 def parameters(base: dict[str, Any]) -> float:
-    """Parameters of a model, in billions, by the ``7B`` in its name; 0 where there is none."""
-    found = re.search(r"(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", str(base.get("hub") or base.get("path")))
-    return float(found[1]) if found else 0.0
+    """Parameters of a model, in billions, by the ``7B`` or ``135M`` in its name; 0 where there is none."""
+    found = re.search(r"(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])", str(base.get("hub") or base.get("path")))
+    return float(found[1]) / (1000 if found[2] in "mM" else 1) if found else 0.0
 
 
 def needs(config: dict[str, Any]) -> Iterator[Finding]:

@@ -1,5 +1,5 @@
-"""How many GPU-hours the trainings and generations of a configuration will take, before any of them runs: part of
-``make plan``.
+"""How many GPU-hours the trainings and generations of a configuration will take, and how many minutes those on a CPU,
+before any of them runs: part of ``make plan``.
 
 Arithmetic on assumptions, each a constant below, good to a factor of three or so: for asking for an allocation, not for
 a bill. The paper says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16" (B.2).
@@ -17,6 +17,8 @@ from m1.wiring.run import Run
 TRAINING = 400e12
 SERVING = 100e12  # in generating (two for a parameter and token), where an engine keeps its batch full: bound by memory
 STEPS = 25  # tokens a second of each request in process, whatever the model: bound by the calls of its kernels
+# Operations a second of a CPU core in float32, in training and in generating by 32 (benchmarks/README.md).
+CORE_TRAINING, CORE_SERVING = 70e9, 16e9
 # Tokens of a question with its options, of thinking (Figure 8a has traces around 1,000) and of an answer, assumed.
 QUESTION, THINKING, ANSWER = 150, 1_000, 200
 
@@ -38,6 +40,17 @@ class GpuStep:
         return None if self.gpu_hours is None else self.gpu_hours / self.gpus / self.jobs
 
 
+@dataclass
+class CpuStep:
+    """A step on a CPU, of a model whose recipe says so."""
+
+    step: str
+    cores: int
+    tokens: int  # trained on, over all epochs, or generated
+    minutes: float | None  # None where nobody knows how large the model is
+    there: bool  # its result is there
+
+
 def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
     """The steps that run on GPUs, in the order of the paper; none for the embedded world's tiny models."""
     return [*_screens(run, questions), *_trainings(run, questions), *_evaluations(run, questions)]
@@ -53,28 +66,59 @@ def _screens(run: Run, questions: Questions) -> Iterator[GpuStep]:
             yield GpuStep(f"screen {name}", gpus, screen["shards"], tokens, hours, there)
 
 
+def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
+    """The steps of models that run on a CPU; none for the embedded world's tiny models, which take seconds."""
+    found = []
+    for name in run.recipes:
+        base = run.recipes[name]["base"]
+        if not run.on_cpu(name) or run.world_model("bases", base):
+            continue
+        size = parameters(run.config["bases"][base]) * 1e9
+        work = []
+        if name in run.needed_trainings:
+            work.append(("train", _trained_tokens(run, questions, name), 6 / CORE_TRAINING, f"train/{name}"))
+        if name in run.evaluated_here:
+            tokens = _generated_tokens(run, questions, name)
+            work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
+        for stage, tokens, seconds, file in work:
+            cores = run.resources(stage, name)["threads"]
+            minutes = tokens * size * seconds / cores / 60 if size else None
+            found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, (questions.results / file).exists()))
+    return found
+
+
 def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
     for name in run.needed_trainings:
         nodes, gpus = run.training_gpus(name)
         if gpus:
-            sft = run.recipes[name]["sft"]
-            tokens = round(questions.subset_size(sft["subset"]) * (QUESTION + THINKING + ANSWER) * sft["epochs"])
+            tokens = _trained_tokens(run, questions, name)
             size = parameters(run.config["bases"][run.recipes[name]["base"]]) * 1e9
             hours = 6 * size * tokens / TRAINING / 3600 if size else None
             there = (questions.results / f"train/{name}").exists()
             yield GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, there)
 
 
+def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
+    """Tokens that a model is trained on, over all epochs."""
+    sft = run.recipes[model]["sft"]
+    return round(questions.subset_size(sft["subset"]) * (QUESTION + THINKING + ANSWER) * sft["epochs"])
+
+
 def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
-    models = [name for name in [*run.swept, *run.direct] if run.answering_gpus(name)]
-    count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"]) if models else 0
-    for name in models:
+    for name in (name for name in [*run.swept, *run.direct] if run.answering_gpus(name)):
         recipe = run.recipes[name]
-        each = _thinking_tokens(recipe["thinking"]) if name in run.swept else min(ANSWER, run.config["answer_limit"])
-        hours = _generation_hours(count * each, run.config["bases"][recipe["base"]], recipe["serve"])
+        tokens = _generated_tokens(run, questions, name)
+        hours = _generation_hours(tokens, run.config["bases"][recipe["base"]], recipe["serve"])
         there = (questions.results / f"infer/{name}/predictions.parquet").exists()
-        shards = recipe["serve"]["shards"]
-        yield GpuStep(f"infer {name}", run.answering_gpus(name), shards, count * each, hours, there)
+        yield GpuStep(f"infer {name}", run.answering_gpus(name), recipe["serve"]["shards"], tokens, hours, there)
+
+
+def _generated_tokens(run: Run, questions: Questions, model: str) -> int:
+    """Tokens that a model generates, on all benchmarks."""
+    count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
+    thinks = model in run.swept
+    each = _thinking_tokens(run.recipes[model]["thinking"]) if thinks else min(ANSWER, run.config["answer_limit"])
+    return count * each
 
 
 def _thinking_tokens(settings: dict[str, Any]) -> int:
@@ -102,6 +146,16 @@ def rows(found: Iterable[GpuStep]) -> list[list[str]]:
         if not step.there:
             jobs, whole = jobs + step.jobs, whole + (step.gpu_hours or 0)
     return [*table, ["sum of what is left", "", str(jobs), "", _hours(whole), "", ""]]
+
+
+def cpu_rows(found: Sequence[CpuStep]) -> list[list[str]]:
+    """As a table to read, with the sum of what is not there yet."""
+    table = [["on CPUs", "cores", "tokens", "minutes", ""]]
+    for step in found:
+        minutes = "?" if step.minutes is None else f"{step.minutes:,.0f}"
+        table.append([step.step, str(step.cores), f"{step.tokens / 1e6:,.2f}M", minutes, "there" if step.there else ""])
+    left = sum(step.minutes or 0 for step in found if not step.there)
+    return [*table, ["sum of what is left", "", "", f"{left:,.0f}", ""]]
 
 
 def _hours(hours: float | None) -> str:

@@ -66,6 +66,7 @@ class Plan:
     steps: list[StepCost]
     jobs: list[Job]
     gpus: list[gpu_hours.GpuStep]
+    cpus: list[gpu_hours.CpuStep]
     powers: list[power.Power]
     notes: list[str]
     warnings: list[str]
@@ -89,7 +90,8 @@ def make_plan(config: dict[str, Any]) -> Plan:
         uncounted = [name for name in config["benchmarks"] if questions.size("benchmarks", name) is None]
         notes.append(gpu_hours.note(gpu_steps, uncounted))
     tells = power.powers(run)
-    return Plan(costs, jobs, gpu_steps, tells, notes + ([power.NOTE] if tells else []), warnings)
+    cpu_steps = gpu_hours.cpu_steps(run, questions)
+    return Plan(costs, jobs, gpu_steps, cpu_steps, tells, notes + ([power.NOTE] if tells else []), warnings)
 
 
 def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> list[StepCost]:
@@ -195,6 +197,8 @@ def table(plan: Plan) -> list[str]:
     lines += ["", *align_columns(jobs, left={0})]
     if plan.gpus:
         lines += ["", *align_columns(gpu_hours.rows(plan.gpus), left={0, 6})]
+    if plan.cpus:
+        lines += ["", *align_columns(gpu_hours.cpu_rows(plan.cpus), left={0, 4})]
     if plan.powers:
         lines += ["", *align_columns(power.rows(plan.powers), left={0})]
     remarks = [*plan.notes, *(f"warning: {line}" for line in plan.warnings)]

@@ -93,9 +93,10 @@ class Questions:
         """Samples of a training subset."""
         if (made := self.rows(f"select/{name}.parquet")) is not None:
             return made
-        if entry := self.run.published["subsets"].get(name):
-            return _require_rows(self.config["data"][entry]["rows"], entry)
         subset = self.config["subsets"][name]
+        if entry := self.run.published["subsets"].get(name):
+            rows = _require_rows(self.config["data"][entry]["rows"], entry)
+            return min(rows, subset.get("size") or rows)
         return self.subset_size(subset["like"]) if "like" in subset else subset["size"] or self.correct_size()
 
     def leaks(self) -> set[str]:

@@ -26,6 +26,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from m1.core import records, sources
+from m1.core.draws import permutation
 from m1.core.errors import UserError, run
 from m1.core.files import digest, write_manifest
 from m1.core.progress import say
@@ -54,6 +55,13 @@ def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset
         raise UserError(f"{place}: {empty}. Check the entry's `split` and `where`.")
     ids = records.distinct_ids(sample.id for sample in found)
     return [replace(sample, id=identity) for identity, sample in zip(ids, found)]
+
+
+def draw(samples: Sequence[Sample], size: int | None, seed: int) -> list[Sample]:
+    """At most so many samples, the first of a seeded shuffle in their old order; all where there are no more."""
+    if size is None or size >= len(samples):
+        return list(samples)
+    return [samples[place] for place in sorted(permutation(len(samples), seed)[:size])]
 
 
 def rename(rows: Iterable[Any], fields: Mapping[str, str]) -> list[Any]:
@@ -106,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = PublishedSettings.from_json(arguments.settings)
     try:
         place, rows = sources.read(settings, arguments.subset)
-        samples = to_samples(rename(rows, settings.fields), place, settings.sources, arguments.subset)
+        every = to_samples(rename(rows, settings.fields), place, settings.sources, arguments.subset)
+        samples = draw(every, settings.size, settings.seed)
     except sources.Missing as error:
         if not settings.optional:
             raise
@@ -119,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         counts={"published": len(rows), **count_samples(samples)},
         started=started,
     )
-    say("select", f"{arguments.subset}: {len(samples):,} samples taken over as published from {place}")
+    taken = f"{len(samples):,} of {len(rows):,}" if len(samples) < len(rows) else f"{len(samples):,}"
+    say("select", f"{arguments.subset}: {taken} samples taken over as published from {place}")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ class SampleSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSettings(Source):
-    """Where a published subset is; an entry of ``data``."""
+    """Where a published subset is, an entry of ``data``, and how much of it is taken."""
 
     sources: dict[str, str]  # what the set calls a training pool (a hub id) to its key in this run; `*` for any other
     fields: dict[str, str] = field(default_factory=dict)  # field of the layout to what the set calls it, if otherwise
+    size: Count | None = None  # samples, drawn with the seed where the set has more; None for all
+    seed: int = 42
     optional: bool = False  # without the set there are no samples, and the run goes on

@@ -341,14 +341,14 @@ def resolve_source(config: dict[str, Any], kind: str, name: str, source: dict[st
 
 def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's
-    own folder."""
+    own folder, ``report: {figure8a: {beside: {s1K: null}}}`` a set of the figure."""
 
     def cleaned(part: Any, depth: int) -> Any:
         if not (isinstance(part, dict) and depth):
             return part
         return {name: cleaned(value, depth - 1) for name, value in part.items() if value is not None}
 
-    depths = {**dict.fromkeys(NAMED, 1), "bases": 2}
+    depths = {**dict.fromkeys(NAMED, 1), "bases": 2, "report": 3}
     result = {key: cleaned(value, depths.get(key, 0)) for key, value in config.items()}
     if isinstance(screen := config.get("screen"), dict):
         depths = {"models": 2, "providers": 1}

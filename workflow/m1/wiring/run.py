@@ -199,15 +199,19 @@ class Run:
         shared = {key: value for key, value in common.items() if key in RESOURCES}
         return {**RESOURCES, **shared, **common.get(stage, {})}
 
+    def on_cpu(self, model: str) -> bool:
+        """Whether a model is trained and answers on a CPU: as its recipe says, and all of the embedded world."""
+        recipe = self.recipes[model]
+        return recipe["device"] == "cpu" or bool(self.world_model("bases", recipe["base"]))
+
     def training_gpus(self, model: str) -> tuple[int, int]:
         """Nodes of a training, and GPUs on each of them: one for each process."""
-        base, train = self.recipes[model]["base"], self.recipes[model]["train"]
-        return train["nodes"], 0 if self.world_model("bases", base) else train["processes"]
+        train = self.recipes[model]["train"]
+        return train["nodes"], 0 if self.on_cpu(model) else train["processes"]
 
     def answering_gpus(self, model: str) -> int:
         """GPUs that a model answers on."""
-        recipe = self.recipes[model]
-        return 0 if self.world_model("bases", recipe["base"]) else _gpus(recipe["serve"])
+        return 0 if self.on_cpu(model) else _gpus(self.recipes[model]["serve"])
 
     def screening_gpus(self, name: str) -> int:
         """GPUs that a screening model answers on."""

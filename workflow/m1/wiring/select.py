@@ -40,8 +40,9 @@ class SelectRules:
         return SampleSettings.from_parts(self.subsets[wildcards.subset], {"seed": self.run.config["seed"]}).to_json()
 
     def published(self, wildcards: Wildcards) -> str:
-        optional = wildcards.subset in self.run.beside
-        return PublishedSettings.from_parts(self._entry(wildcards), {"optional": optional}).to_json()
+        size = self.subsets.get(wildcards.subset, {}).get("size")
+        told = {"size": size, "seed": self.run.config["seed"], "optional": wildcards.subset in self.run.beside}
+        return PublishedSettings.from_parts(self._entry(wildcards), told).to_json()
 
     def local_file(self, wildcards: Wildcards) -> list[str]:
         """The local file of a published subset; none of an optional one that is not there."""
