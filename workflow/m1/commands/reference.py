@@ -179,6 +179,8 @@ def overlay(schema: Schema) -> dict[str, Any]:
 
     whole: dict[str, Any] = loosen(schema)
     properties = whole["properties"]
+    beside = properties["report"]["properties"]["figure8a"]["properties"]
+    beside |= {"beside": make_removable(beside["beside"])}
     properties |= {name: make_removable(properties[name]) for name in NAMED}
     screen = properties["screen"]["properties"]
     screen |= {name: make_removable(screen[name]) for name in ("models", "providers")}
