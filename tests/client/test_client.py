@@ -285,7 +285,11 @@ def test_thinking_is_found_in_every_form(message: dict[str, Any], thinking: str,
     [
         ("\n\n## Thinking\n\nT\n\n## Final Response\n\nA", "T", "A"),
         ("T\n## Final Response\nA", "T", "A"),
-        ("## Thinking\nT ## Thinking ## Final Response A ## Final Response B", "T ## Thinking", "A ## Final Response B"),
+        (
+            "## Thinking\nT ## Thinking ## Final Response A ## Final Response B",
+            "T ## Thinking",
+            "A ## Final Response B",
+        ),
         ("## Final Response\nA", "", "A"),
         ("## Thinking\nT without end", "T without end", ""),
         ("A ## Thinking", "", "A ## Thinking"),

@@ -22,7 +22,6 @@ from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
 from m1.core.store import Store
 
-
 FIRST_WITHOUT = 20
 """So many answers without thinking, and none with it, end the run: the next thousands would be no other."""
 
