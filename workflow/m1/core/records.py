@@ -70,8 +70,8 @@ class ScreenAnswer:
 
 
 VERDICTS = ("correct", "incorrect", "no_answer", "no_thinking", "truncated", "failed")
-"""Of a teacher's call: boxed, correct; boxed, incorrect; nothing boxed, or empty; an answer without thinking; cut by the
-token limit; no answer."""
+"""Of a teacher's call: boxed, correct; boxed, incorrect; nothing boxed, or empty; an answer without thinking; cut by
+the token limit; no answer."""
 
 
 @dataclass(frozen=True, slots=True)
