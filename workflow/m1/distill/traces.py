@@ -68,12 +68,12 @@ class ThinkingWatch:
     def look_back(self, store: Store) -> None:
         """Be told of what the store has; a :class:`UserError` if it is enough to end before anything is asked."""
         for key, request in self.requests.items():
-            if (
-                not self.useful
-                and key in store
-                and (error := self(stored_completion(store, key, self.provider, request)))
-            ):
-                raise error
+            if self.useful:
+                return
+            if key in store:
+                self(stored_completion(store, key, self.provider, request))
+        if len(self.told) >= FIRST_WITHOUT and (error := self.error()):
+            raise error
 
     def __call__(self, completion: Completion) -> UserError | None:
         if completion.finish_reason in {REFUSED, "length"} or not (completion.thinking or completion.answer):
