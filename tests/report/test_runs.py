@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from m1.report.settings import Margins, Shown
 from run_folder import PACKAGES, make_run
 from scipy.stats import binomtest, chi2, norm
 
+needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed (Debian's package is chromium)")
 BOTH, A, B, NEITHER = "TT", "TF", "FT", "FF"
 
 
@@ -271,10 +273,10 @@ def test_settings_of_several_objects_are_told_apart_only_where_they_share_a_key(
 
 
 def refused(*folders: Path | str) -> str:
-    """What the command says of two folders."""
-    with pytest.raises(UserError) as error:
-        compare_runs.main([*map(str, folders), "--output", "nowhere"])
-    assert not Path("nowhere").exists()
+    """What the command says of two folders; it has written nothing."""
+    with TemporaryDirectory() as place, pytest.raises(UserError) as error:
+        compare_runs.main([*map(str, folders), "--output", f"{place}/nowhere"])
+    assert not Path(place, "nowhere").exists()
     return str(error.value)
 
 
@@ -325,6 +327,15 @@ def test_a_run_half_finished_names_the_file_and_what_makes_it(tmp_path: Path) ->
     assert f"snakemake {other}/shown.json" in said
 
 
+def test_what_another_version_shows_is_said_with_what_to_do(tmp_path: Path) -> None:
+    one, other = small(tmp_path / "one"), small(tmp_path / "other")
+    shown = json.loads((other / "shown.json").read_text())
+    (other / "shown.json").write_text(json.dumps(shown | {"of_tomorrow": 1}))
+    said = refused(one, other)
+    assert f"{other}/shown.json: unknown key 'of_tomorrow'" in said
+    assert "another version of this package. Delete it; it is made again in a second. Make it with" in said
+
+
 def test_a_folder_that_is_none_of_results_is_said(tmp_path: Path) -> None:
     one = small(tmp_path / "one")
     (tmp_path / "empty").mkdir()
@@ -341,8 +352,9 @@ def test_names_are_the_last_parts_of_the_paths_or_given(
     assert "both runs would be called 'results'; give it as NAME=FOLDER" in refused(one, other)
     assert "becomes a folder's name" in refused(f"../up={one}", other)
     monkeypatch.chdir(tmp_path)
-    compare_runs.main(["x/results", "other=y/results"])
-    assert (tmp_path / "results/compare/results/vs/other/changed.html").is_file()
+    (tmp_path / "linked").symlink_to(one)
+    compare_runs.main(["linked/", "other=y/results"])
+    assert (tmp_path / "results/compare/linked/vs/other/changed.html").is_file()
     assert "1 models, 1 benchmarks, 2 questions in both" in capsys.readouterr().out
 
 
@@ -394,6 +406,17 @@ def test_a_comparison_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     assert "2 answers are correct in one run" in (output / "changed.html").read_text(encoding="utf-8")
 
 
+@needs_chromium
+def test_each_reading_opens_at_the_budget_of_its_own_table(tmp_path: Path) -> None:
+    answers = [{"m": {"medqa": {(4, 0): "FT", (8, 0): word}}} for word in ("TT", "FF")]
+    folders = [make_run(tmp_path / name, one, {"m": own}) for name, one, own in zip("ab", answers, ([8], [4]))]
+    with browser() as opened:
+        opened.open(compared(*folders) / "changed.html", "#questions")
+        opened.ask("open(found[0]).then(() => null)")
+        pressed = "[...document.querySelectorAll('.settings [aria-pressed=true] small')].map((one) => one.textContent)"
+        assert opened.ask(pressed) == ["8", "4"]
+
+
 def test_two_equal_runs_make_a_page_without_a_changed_question(tmp_path: Path) -> None:
     output = compared(small(tmp_path / "one"), small(tmp_path / "other"))
     facts = content((output / "changed.html").read_text(encoding="utf-8"), "facts")
@@ -401,7 +424,6 @@ def test_two_equal_runs_make_a_page_without_a_changed_question(tmp_path: Path) -
     assert "0 answers are correct in one run" in facts["runs"]["about"][0]
 
 
-needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed (Debian's package is chromium)")
 SIDES = "[...document.querySelectorAll('.sides > section')].map((one) => one.innerText)"
 
 

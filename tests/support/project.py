@@ -92,7 +92,11 @@ class Project:
 
     def plan(self, *targets: str) -> set[str]:
         """What would run now: rules with the values of their wildcards, as ``train_sft m1-small-1k``."""
-        said = self.make("--dry-run", *(targets or MAIN))
+        return self.jobs(self.make("--dry-run", *(targets or MAIN)))
+
+    @staticmethod
+    def jobs(said: str) -> set[str]:
+        """The jobs of a dry run, from what Snakemake said."""
         jobs = set()
         for rule, details in _JOB.findall(said):
             wildcards = _WILDCARDS.search(details)

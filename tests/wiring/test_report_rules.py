@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from m1.core.errors import UserError
 from m1.report.settings import Model, Shown, Subset
 from m1.wiring.report import FIGURES, ReportRules
 from rules import rules as workflow_rules
-from runs import ROOT, demo, demo_run, published_run
+from run_folder import make_run
+from runs import ROOT, demo, demo_run, published_run, wildcards
 
 
 @pytest.fixture(scope="module")
@@ -239,3 +241,34 @@ def test_no_command_of_the_paper_is_long() -> None:
     commands = re.findall(r"^Shell command: (.*)$", done.stdout + done.stderr, re.MULTILINE)
     assert len(commands) > 150
     assert max(map(len, commands)) <= 1500
+
+
+# Two runs side by side
+
+
+def test_a_comparison_declares_what_is_there_of_what_it_reads(tmp_path: Path) -> None:
+    """The step says what is missing, so that no rule tries to make another run's files."""
+    answers = {"m": {"medqa": {(8, 0): "TF"}}, "n": {"medqa": {(0, 0): "TF"}}}
+    one = make_run(tmp_path / "one", answers, {"m": [8], "n": [0]})
+    other = make_run(tmp_path / "other", {"m": answers["m"]}, {"m": [8]})
+    (other / "infer/m/rollouts.parquet").unlink()
+    (one / "bases/tiny").mkdir(parents=True)
+    (one / "bases/tiny/config.json").write_text("{}")
+    runs = {"a": f"{one}/", "b": str(other)}
+    rules = demo_rules(runs=runs)
+    job = wildcards(a="a", b="b")
+    assert rules.named_runs(job) == f"a={one} b={other}", "in their plain form"
+    of_both = [
+        "benchmarks/medqa.json",
+        "benchmarks/medqa.parquet",
+        "infer/m/manifest.json",
+        "infer/m/predictions.parquet",
+    ]
+    of_both += ["score/m.json", "score/m.parquet", "shown.json", "train/m/manifest.json", "train/m/tokenizer.json"]
+    own = ["bases/tiny/config.json", "infer/m/rollouts.parquet", "infer/n/manifest.json", "score/n.json"]
+    assert sorted(rules.files_of_run("a")(job)) == [f"{one}/{name}" for name in sorted(of_both + own)]
+    assert sorted(rules.files_of_run("b")(job)) == [f"{other}/{name}" for name in of_both]
+    (one / "shown.json").write_text("{")
+    assert rules.files_of_run("a")(job) == [f"{one}/shown.json"]
+    with pytest.raises(UserError, match="runs: there is no 'c'; known are a, b"):
+        rules.files_of_run("b")(wildcards(a="a", b="c"))

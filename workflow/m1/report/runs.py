@@ -5,6 +5,7 @@ machine.
 Into one folder: settings.csv, cells.csv, curves.csv, curves.pdf, curves.png, changed.html, manifest.json.
 """
 
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def name_runs(first: str, second: str) -> list[tuple[str, Path]]:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder; name the folder of a run's results")
         if not given or path == Path(text):
-            name = path.resolve().name
+            name = Path(os.path.abspath(path)).name
         if not NAME.fullmatch(name):
             raise UserError(f"{text}: {name!r} becomes a folder's name; {FORM}")
         found.append((name, path))
@@ -61,7 +62,11 @@ def read_shown(folder: Path) -> Shown:
     """What a run shows; a :class:`UserError` where the folder is none of results, or the run has not come so far."""
     path = folder / "shown.json"
     if path.is_file():
-        return Shown.load(path)
+        try:
+            return Shown.load(path)
+        except UserError as error:
+            remedy = "It may be of another version of this package. Delete it; it is made again in a second"
+            raise UserError(f"{error} {remedy}. {finish(path)}") from None
     if any((folder / stage).is_dir() for stage in STAGES):
         raise UserError(f"{path}: no such file: the run is not finished. {finish(path)}")
     raise UserError(f"{folder}: no folder of results: there is no shown.json in it, and nothing that a run makes")
@@ -182,7 +187,8 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
         style.save(draw(points, first.name, second.name), [folder / "curves.pdf", folder / "curves.png"])
     said = summary(first, second, lines, settings)
     changed = write_page(first, second, pairs, headings, left_out(first, second), folder)
-    inputs = {f"{name} {one}": where / one for name, where in named for one in _inputs(where, models)}
+    read = ["shown.json", *(f"score/{model}.parquet" for model in models)]
+    inputs = {f"{name} {file}": where / file for name, where in named for file in read}
     counts = {
         "lines": len(lines),
         "questions": int(questions["both"].sum()),
@@ -195,10 +201,6 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
     for line in said:
         tell(line)
     say("compare-runs", f"{changed:,} answers changed sides; open {folder / 'changed.html'}")
-
-
-def _inputs(folder: Path, models: Sequence[str]) -> list[str]:
-    return ["shown.json", *(f"score/{model}.parquet" for model in models)]
 
 
 if __name__ == "__main__":

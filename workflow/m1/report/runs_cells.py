@@ -46,6 +46,7 @@ class RowPair:
     """A row of a table that both runs have."""
 
     table: str
+    label: str  # of the model, in the first run
     rows: tuple[AccuracyRow, AccuracyRow]
     budgets: tuple[pd.Series, pd.Series]
     """Benchmark to thinking tokens, of each run."""
@@ -63,6 +64,7 @@ def pair_rows(first: Run, second: Run) -> Iterator[RowPair]:
     """The rows of Tables 1 and 2 that both runs have, by model, in the order of the first; a :class:`UserError` where
     scores of one are missing."""
     found = [accuracies(run.scores) for run in (first, second)]
+    labels = {model.key: model.label for model in first.shown.models}
     for table, rows in first.shown.accuracy_tables.items():
         others = {row.model: row for row in second.shown.accuracy_tables.get(table, ())}
         shared = [(row, others[row.model]) for row in rows if row.model in others]
@@ -75,7 +77,7 @@ def pair_rows(first: Run, second: Run) -> Iterator[RowPair]:
                 for scored, row in zip(found, pair)
             )
             sides = [side[place].dropna() for side in correct]
-            yield RowPair(table, pair, (one, other), pd.concat(sides, axis=1, keys=["a", "b"]))
+            yield RowPair(table, labels[pair[0].model], pair, (one, other), pd.concat(sides, axis=1, keys=["a", "b"]))
 
 
 def cells(pairs: Sequence[RowPair], headings: Mapping[str, str], margins: Margins) -> pd.DataFrame:
@@ -111,7 +113,7 @@ def verdict(difference: float, p_holm: float, p_margin: float) -> str:
 def _lines(pair: RowPair, headings: Mapping[str, str], margins: Margins) -> Iterator[dict[str, Any]]:
     """The lines of one row, without what is corrected for the whole table."""
     first, second = pair.rows
-    row = {"table": pair.table, "model": first.model, "label": first.label}
+    row = {"table": pair.table, "model": first.model, "label": pair.label}
     asked = pair.correct.groupby(level="benchmark").agg(["sum", "count"]).astype(int)
     keys = [key for key in headings if key in asked.index and (asked.loc[key].xs("count", level=1) > 0).all()]
     part = pd.Index(keys).get_indexer(pair.correct.index.get_level_values("benchmark"))
