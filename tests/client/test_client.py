@@ -281,6 +281,65 @@ def test_thinking_is_found_in_every_form(message: dict[str, Any], thinking: str,
 
 
 @pytest.mark.parametrize(
+    ("content", "thinking", "answer"),
+    [
+        ("\n\n## Thinking\n\nT\n\n## Final Response\n\nA", "T", "A"),
+        ("T\n## Final Response\nA", "T", "A"),
+        (
+            "## Thinking\nT ## Thinking ## Final Response A ## Final Response B",
+            "T ## Thinking",
+            "A ## Final Response B",
+        ),
+        ("## Final Response\nA", "", "A"),
+        ("## Thinking\nT without end", "T without end", ""),
+        ("A ## Thinking", "", "A ## Thinking"),
+        ("<think>T</think>A", "", "<think>T</think>A"),
+    ],
+)
+def test_thinking_is_found_by_the_marks_of_the_configuration(content: str, thinking: str, answer: str) -> None:
+    marks = provider(thinking_start="## Thinking", thinking_end="## Final Response").marks
+    assert split_message({"content": content}, marks) == (thinking, answer)
+    assert split_message({"content": content, "reasoning_content": "R"}, marks) == ("R", content.strip())
+
+
+def test_nothing_is_taken_off_where_nothing_stands_before_thinking() -> None:
+    marks = provider(thinking_start=None, thinking_end="####").marks
+    assert split_message({"content": "<think> 1 + 1 #### 2"}, marks) == ("<think> 1 + 1", "2")
+    assert split_message({"content": "<think> 1 + 1"}, marks) == ("", "<think> 1 + 1")
+
+
+def test_tokens_of_thinking_follow_the_marks(tmp_path: Path) -> None:
+    said = ANSWER | {"choices": [{"message": {"content": "TTTTTT##AAA"}, "finish_reason": "stop"}]}
+    with bare(lambda number: (200, {}, said)) as server, Store(tmp_path) as store:
+        chosen = provider(base_url=server.url, thinking_end="##")
+        _, spending = complete_all([Request("Q")], chosen, store, "test")
+    assert (spending.thinking_tokens, spending.answer_tokens) == (667, 333)
+
+
+@pytest.mark.parametrize("batch", [None, {"window": "24h", "size": 5, "poll_seconds": 0.01, "discount": 0.5}])
+def test_a_watch_ends_the_run_and_loses_nothing(
+    tmp_path: Path, batch: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Live and by batches: what was answered is kept, and the next run asks for the rest alone."""
+    monkeypatch.setenv("M1_TEST_KEY", batch_server.KEY)
+    told: list[str] = []
+
+    def watch(completion: Completion) -> UserError | None:
+        told.append(completion.key)
+        return UserError("enough") if len(told) == 7 else None
+
+    with serving(batch_server.BatchServer()) as server, bare() as live, Store(tmp_path) as store:
+        url, model = (server.url, "adder") if batch else (live.url, "adder-1")
+        chosen = provider(base_url=url, model=model, batch=batch, concurrency=2, api_key_env="M1_TEST_KEY")
+        with pytest.raises(UserError, match="enough"):
+            complete_all(REQUESTS, chosen, store, "test", watch)
+        assert 7 <= len(store) < 40
+        complete_all(REQUESTS, chosen, store, "test", watch)
+        assert (len(told), len(set(told)), len(store)) == (40, 40, 40)
+        assert (sum(server.paid.values()) if batch else len(live.seen)) == 40
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"nane": 1}, "teacher: unknown key nane. Known are name, model"),
@@ -548,6 +607,14 @@ def test_an_answer_of_another_model_is_refused_and_counts(tmp_path: Path) -> Non
         ("deepseek-ai/DeepSeek-R1", "deepseek-r1", True),
         ("Pro/deepseek-ai/DeepSeek-R1", "deepseek-ai/DeepSeek-R1", True),
         ("llama3", "llama3:latest", True),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct@main", True),
+        ("/models/SmolLM2", "/models/SmolLM2@refs/pr/3", True),
+        ("a/m@v1", "a/m@v1", True),
+        ("a/m@v1", "a/m@v2", False),
+        ("a/m", "a/n@main", False),
+        ("@cf/meta/llama-3", "@cf/meta/llama-3", True),
+        ("llama-3", "@cf/meta/llama-3", True),
+        ("llama-3", "@cf/meta/llama-2", False),
         ("m", None, True),
         ("m", "", True),
         ("gpt-4o", "gpt-4o-mini", False),

@@ -86,13 +86,13 @@ def test_from_questions_to_right_traces_and_again_for_nothing(
         "incorrect": "incorrect",
         "empty": "no_answer",
         "no box": "no_answer",
-        "no thinking": "no_answer",
+        "no thinking": "no_thinking",
     }
     verdicts = {q.id: expected[errors.outcome(teacher_prompt(q))] for q in questions}
     assert {trace.question_id: trace.verdict for trace in correct + dropped} == verdicts
     assert [trace.question_id for trace in correct] == [q.id for q in questions if verdicts[q.id] == "correct"]
     assert [trace.question_id for trace in dropped] == [q.id for q in questions if verdicts[q.id] != "correct"]
-    assert min(len(correct), *[manifest["counts"]["verdicts"][name] for name in ("incorrect", "no_answer")]) > 5
+    assert min(len(correct), *[manifest["counts"]["verdicts"][name] for name in ("incorrect", "no_answer")]) > 3
     assert sum(sum(counts.values()) for counts in manifest["counts"]["sources"].values()) == 150
     assert manifest["counts"]["sources"]["medqa"]["correct"] == sum(int(t.question_id[1:]) % 3 != 0 for t in correct)
     spending = manifest["spending"]
@@ -133,7 +133,8 @@ def test_truncated_and_refused_are_dropped_by_name(tmp_path: Path) -> None:
         "truncated",
         "truncated",
     ]
-    assert manifest["counts"]["verdicts"] == {"correct": 0, "incorrect": 0, "no_answer": 0, "truncated": 5, "failed": 1}
+    dropped_for = {name: count for name, count in manifest["counts"]["verdicts"].items() if count}
+    assert dropped_for == {"truncated": 5, "failed": 1}
 
 
 def test_a_store_with_odd_answers_of_an_older_release_heals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +169,68 @@ def test_a_store_with_odd_answers_of_an_older_release_heals(tmp_path: Path, caps
     assert f"question {questions[2].id} (key {keys[2]}): finish_reason is 7 (left out)" in said
 
 
+class InOneText(Adder):
+    """Thinks in the text of its answer, as HuatuoGPT-o1 does behind a server that knows nothing of thinking."""
+
+    def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
+        thinking, answer = super().think(user_text, incorrect) or ("", "")
+        if user_text.endswith("What is 7 plus 5?\nA. 11\nB. 12\nC. 13\nD. 14"):
+            return "", f"{thinking}\n\n{answer}"
+        return "", f"\n\n## Thinking\n\n{thinking}\n\n## Final Response\n\n{answer}"
+
+
+HUATUO = {"thinking_start": "## Thinking", "thinking_end": "## Final Response"}
+
+
+@pytest.mark.server
+def test_thinking_before_a_mark_and_a_trace_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records.write(tmp_path / "questions.parquet", [addition(n) for n in range(6)], Question)
+    free = SETTINGS | {"price_prompt": 0, "price_completion": 0}
+    with running(World(InOneText(), Errors(0, 0, 0, 0))) as url:
+        correct, dropped, manifest = distill(tmp_path, free | HUATUO | {"base_url": url})
+    assert [(trace.thinking, trace.answer) for trace in correct[:1]] == [
+        ("Okay, 5 and 5 make 10.", "The answer is \\boxed{10}.")
+    ]
+    assert all(0 < trace.thinking_tokens < trace.completion_tokens for trace in correct)
+    assert [(trace.question_id, trace.verdict, trace.thinking) for trace in dropped] == [("q0002", "no_thinking", "")]
+    assert (manifest["counts"]["verdicts"]["no_thinking"], manifest["spending"]["dollars"]) == (1, 0)
+    assert "5 correct traces (1 no thinking)" in capsys.readouterr().out
+
+
+@pytest.mark.server
+def test_a_teacher_without_thinking_is_told_early_and_nothing_is_paid_twice(tmp_path: Path) -> None:
+    records.write(tmp_path / "questions.parquet", [addition(n) for n in range(400)], Question)
+    world = World(InOneText(), Errors(0, 0, 0, 0))
+    with running(world) as url:
+        teacher = SETTINGS | {"base_url": url, "concurrency": 4}
+        said = (
+            r"adder: none of 2\d answers has both thinking and an answer.* before '</think>' in the text\."
+            r".* for question q0\d+ \(key \w+\) begins: ## Thinking Okay.*\n.*teacher\.thinking_end"
+        )
+        with pytest.raises(UserError, match=said):
+            distill(tmp_path, teacher)
+        asked = world.calls
+        assert traces.FIRST_WITHOUT <= asked < 40
+        with pytest.raises(UserError, match=f"none of {asked} answers"):
+            distill(tmp_path, teacher)
+        assert world.calls == asked, "what the store has is enough to see it"
+        correct, _, manifest = distill(tmp_path, teacher | HUATUO)
+        assert (world.calls, len(correct), manifest["spending"]["calls_made"]) == (400, 399, 400 - asked)
+
+
+@pytest.mark.server
+def test_few_answers_without_thinking_are_told_at_the_end(tmp_path: Path) -> None:
+    """Also where the end mark is none of the text, so that all of it is taken for thinking."""
+    records.write(tmp_path / "questions.parquet", [addition(n) for n in range(5)], Question)
+    with running(World(InOneText(), Errors(0, 0, 0, 0))) as url:
+        teacher = SETTINGS | {"base_url": url}
+        for marks in ({}, HUATUO | {"thinking_end": "## Final Answer"}):
+            with pytest.raises(UserError, match="none of 5 answers"):
+                distill(tmp_path, teacher | marks)
+    correct, _, _ = distill(tmp_path, SETTINGS | HUATUO)
+    assert len(correct) == 4, "from the store, without a server"
+
+
 def completion(thinking: str, answer: str, finish: str) -> Completion:
     value = {"message": {"content": answer, "reasoning_content": thinking}, "finish_reason": finish, "usage": None}
     return Completion.from_value("k", value)
@@ -181,7 +244,9 @@ def completion(thinking: str, answer: str, finish: str) -> Completion:
         ("t", "\\boxed{A}", "stop", "incorrect"),
         ("t", "\\boxed{}", "stop", "no_answer"),
         ("t", "", "stop", "no_answer"),
-        ("", "\\boxed{11}", "stop", "no_answer"),
+        ("", "\\boxed{11}", "stop", "no_thinking"),
+        ("", "11", "stop", "no_thinking"),
+        ("", "", "stop", "no_answer"),
         ("t", "\\boxed{11}", "length", "truncated"),
         ("", "", "refused", "failed"),
     ],

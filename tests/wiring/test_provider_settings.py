@@ -13,6 +13,7 @@ from m1.wiring.select import SelectRules
 from runs import demo, demo_run, wildcards
 
 DECIDING = {"name", "model", "serve", "temperature", "max_tokens", "limit_field", "extra", "notes", "rule"}
+DECIDING |= {"thinking_start", "thinking_end"}
 
 
 def test_how_calls_are_made_is_no_param(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         settings(teacher={"extra": {"top_p": 0.9}}),
         CURATED - {"screen_attempt small", "screen_hard"},
     ),
+    "mark at the end of the teacher's thinking": (
+        settings(teacher={"thinking_end": "## Final Response"}),
+        CURATED - {"screen_attempt small", "screen_hard"},
+    ),
     "message of an error": (code("core/errors.py", "tell"), set()),
     "another teacher": (settings(teacher={"model": "another"}), CURATED - {"screen_attempt small", "screen_hard"}),
     "temperature of the teacher": (

@@ -62,6 +62,8 @@ async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
         for key, value in items:
             if key in run.missing:
                 run.count(key, value)
+        if isinstance(run.ending, UserError):  # a watch's; a signal cancels this task
+            raise run.ending
 
     folder, room, failures = run.store.folder / "batches", run.ledger.room, run.failures
     made = complete_by_batch(client, run.provider, run.missing, keep, folder, run.progress, room, run.ledger)

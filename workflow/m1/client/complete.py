@@ -30,6 +30,8 @@ __all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending"
 
 
 Item = TypeVar("Item")
+Watch = Callable[[Completion], UserError | None]
+"""Is told of an answer that is kept, and returns why the run is to end, or None."""
 ODD_SHOWN = 5
 """Answers with something odd in them that are named one by one."""
 
@@ -59,7 +61,9 @@ def add_call_arguments(parser: argparse.ArgumentParser, name: str, note: str = "
     parser.add_argument("--store", required=True, help="folder of the store of calls")
 
 
-def complete_all(requests: Sequence[Request], provider: Provider, store: Store, title: str) -> tuple[Answers, Spending]:
+def complete_all(
+    requests: Sequence[Request], provider: Provider, store: Store, title: str, watch: Watch | None = None
+) -> tuple[Answers, Spending]:
     """Answers to requests, in their order: from the store where it has them, else from the provider, and into the store
     at once.
 
@@ -67,7 +71,8 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
     flight follows what the provider bears (:class:`m1.client.pace.Pace`). An attempt that fails for a passing reason
     (5xx, no connection, no answer in time, a 200 without a completion) is repeated up to ``max_retries`` times; 429 is
     waited out. A call refused for what it asks is kept as such, and not asked again. A server of the workflow's own is
-    started only if a call is to be made. Progress lines begin with ``title``.
+    started only if a call is to be made. Progress lines begin with ``title``. A ``watch`` is told of each new answer,
+    and can end the run.
 
     Raises:
         UserError: a call failed to the end (the others are made first, unless it is the provider that fails); the key
@@ -87,7 +92,7 @@ def complete_all(requests: Sequence[Request], provider: Provider, store: Store, 
             if missing:
                 own = running_server(provider.serve, provider.serve_seconds) if provider.serve else None
                 with own or nullcontext(provider.base_url or "") as base_url:
-                    run = CallRun(provider, base_url, api_key, store, title, wanted, missing)
+                    run = CallRun(provider, base_url, api_key, store, title, wanted, missing, watch)
                     asyncio.run(run.make_calls())
                     store.settle()
                 new, of_the_run = set(missing), run.totals
@@ -184,6 +189,7 @@ class CallRun:
     title: str
     wanted: Mapping[str, Request]
     missing: Mapping[str, Request]
+    watch: Watch | None = None
 
     def __post_init__(self) -> None:
         self.journal = SpendingJournal(self.store)
@@ -256,9 +262,11 @@ class CallRun:
 
     def count(self, key: str, value: Mapping[str, Any]) -> Completion:
         """Note an answer that is on the disk."""
-        completion = Completion.from_value(key, value)
+        completion = Completion.from_value(key, value, self.provider.marks)
         self.ledger.add(completion)
         self.failures.note_answer()
+        if self.watch and (error := self.watch(completion)):
+            self.end(error)
         return completion
 
     def report(self, count: int = 0) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from m1.client.provider import Provider, Request, Tokens
+from m1.client.provider import THINK, Marks, Provider, Request, Tokens
 from m1.core.errors import UserError
 from m1.core.store import Store
 
@@ -59,7 +59,7 @@ class Completion:
         return provider.dollars(*tokens, live=self.seconds > 0)
 
     @classmethod
-    def from_value(cls, key: str, value: Any) -> Completion:
+    def from_value(cls, key: str, value: Any, marks: Marks = THINK) -> Completion:
         """Read a value of the store; see :func:`split_message` for how thinking is found.
 
         Raises:
@@ -68,7 +68,7 @@ class Completion:
         value, odd = normalised(value)
         if "refused" in value:
             return cls(key, "", "", REFUSED, 0, 0)
-        thinking, answer = split_message(value["message"])
+        thinking, answer = split_message(value["message"], marks)
         usage = value["usage"]
         tokens, at_most, thought = counted_tokens(usage, bool(thinking or answer)), None, 0
         if tokens:
@@ -90,7 +90,7 @@ def stored_completion(store: Store, key: str, provider: Provider, request: Reque
         UserError: the record is no answer.
     """
     try:
-        completion = Completion.from_value(key, store.get(key))
+        completion = Completion.from_value(key, store.get(key), provider.marks)
     except ValueError as error:
         raise UserError(f"{store.folder}: {name_call(key, request)}: {error}. {forget_remedy(store, key)}") from None
     if completion.at_most == UNKNOWN and request:
@@ -230,19 +230,20 @@ def _count(counts: Any, name: str) -> int | None:
     return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
-def split_message(message: Mapping[str, Any]) -> tuple[str, str]:
+def split_message(message: Mapping[str, Any], marks: Marks = THINK) -> tuple[str, str]:
     """Thinking and answer of an assistant's message, stripped.
 
-    Thinking comes as ``reasoning_content`` (DeepSeek, SGLang, SiliconFlow), as ``reasoning`` (vLLM, OpenRouter), inline
-    as ``<think>...</think>``, or with the closing tag only, where the chat template opens it.
+    Thinking comes as ``reasoning_content`` (DeepSeek, SGLang, SiliconFlow, transformers) or as ``reasoning`` (vLLM,
+    OpenRouter). Else it stands in the text before the second of the ``marks``; the first one is taken off if it is at
+    the beginning, and need not be there: a chat template may open thinking. Without the second mark there is no answer
+    after the first one, and no thinking without it.
     """
-    content = message.get("content") or ""
+    content, (start, end) = (message.get("content") or "").strip(), marks
     for name in ("reasoning_content", "reasoning"):
         if thinking := str(message.get(name) or "").strip():
-            return thinking, content.strip()
-    thinking, tag, answer = content.partition("</think>")
-    if tag:
-        return thinking.strip().removeprefix("<think>").strip(), answer.strip()
-    if content.lstrip().startswith("<think>"):  # cut by the token limit while thinking
-        return content.strip().removeprefix("<think>").strip(), ""
-    return "", content.strip()
+            return thinking, content
+    thinking, mark, answer = content.partition(end)
+    opened = start is not None and content.startswith(start)
+    if not mark and not opened:
+        return "", content
+    return thinking.strip().removeprefix(start or "").strip(), answer.strip()

@@ -15,6 +15,10 @@ from m1.core.progress import say
 
 Tokens = tuple[int, int]
 """Of prompt and completion."""
+Marks = tuple[str | None, str]
+"""What stands before thinking in a text (None for nothing), and between thinking and answer."""
+THINK: Marks = ("<think>", "</think>")
+"""The marks of DeepSeek-R1, Qwen3 and most others."""
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 _NOT_EXTRA = {"model", "messages", "n", "stream", "seed", *_LIMIT_FIELDS}
 """Fields of a request that are set elsewhere, or that would make another kind of answer than one message."""
@@ -65,6 +69,9 @@ class Provider:
     """File of scope notes for a labeller (:func:`m1.select.rubrics.with_notes`); None for those of the package."""
     served_as: list[str] | None = None
     """Further names that the model answers under."""
+    thinking_start: str | None = THINK[0]
+    thinking_end: str = THINK[1]
+    """What tells thinking from the answer where a message has both in one text; see :attr:`marks`."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], title: str) -> Provider:
@@ -74,7 +81,7 @@ class Provider:
             UserError: a key is missing, unknown, of a wrong kind or out of range.
         """
         kinds = {one.name: [kind.partition("[")[0] for kind in str(one.type).split(" | ")] for one in fields(cls)}
-        settings = {"served_as": None, **settings}
+        settings = {"served_as": None, "thinking_start": THINK[0], "thinking_end": THINK[1], **settings}
         _check_names(settings, list(kinds), title)
         check_variable(settings["api_key_env"], f"{title}.api_key_env")
         check_address(settings["base_url"], f"{title}.base_url")
@@ -91,6 +98,8 @@ class Provider:
                     raise UserError(f"{title}.{name}: {value}; {words} is needed.")
         if not all(isinstance(name, str) for name in provider.served_as or ()):
             raise UserError(f"{title}.served_as: {provider.served_as}; a list of names is needed.")
+        if "" in provider.marks:
+            raise UserError(f"{title}: thinking_start and thinking_end are marks in a text; an empty one is none.")
         if (provider.base_url is None) == (provider.serve is None):
             both = "base_url (a provider that runs) and serve (a server to start)"
             raise UserError(f"{title}: exactly one of {both} is needed; the other is null.")
@@ -103,6 +112,12 @@ class Provider:
         if provider.api_key_env and is_open(provider.base_url):
             say(title, f"{provider.base_url}: {OPEN}")
         return provider
+
+    @property
+    def marks(self) -> Marks:
+        """How thinking is found in a text. The store keeps messages as they came, so that other marks ask nothing
+        again."""
+        return self.thinking_start, self.thinking_end
 
     def is_served_by(self, served: str | None) -> bool:
         """Whether an answer under this name is the model's own; one without a name is believed."""
@@ -126,7 +141,9 @@ deepseek-r1-0528, gemini-1.5-pro-002."""
 
 def _is_same_model(asked: str, served: str) -> bool:
     """Whether a provider that is asked for one name and answers with another speaks of one model: in other letters,
-    with or without the path before it, or with its version."""
+    with or without the path before it, or with its version or revision."""
+    if "@" not in asked:  # the transformers server says name@revision, @main where none was asked for
+        served = re.sub("(?<=[^/])@.*", "", served)
 
     def parts(name: str) -> list[str]:
         return re.sub("[-:]latest$", "", name.strip().casefold()).split("/")

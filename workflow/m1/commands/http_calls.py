@@ -104,7 +104,8 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
     ``keys``), else assumed."""
     if store is not None:
         own = [key for key in keys if key in store]
-        calls = [call for call in _answers(store, own if len(own) >= LEAST else list(store)) if call.at_most is None]
+        some = _answers(store, own if len(own) >= LEAST else list(store), step.provider)
+        calls = [call for call in some if call.at_most is None]
         if len(own) < LEAST:
             calls = [call for call in calls if call.served == step.provider.model]
         if len(calls) >= LEAST:
@@ -126,17 +127,17 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
 def stored_dollars(store: Store, provider: Provider) -> float:
     """About what all calls in a store's folder cost at this provider's prices, those that nobody counted at the most:
     ``max_dollars`` limits this and what is left together."""
-    calls, (beside, _) = _answers(store, list(store)), Beside.read(store)
+    calls, (beside, _) = _answers(store, list(store), provider), Beside.read(store)
     dollars = sum(call.dollars(provider) for call in calls) / max(1, len(calls)) * len(store)
     return dollars + sum(provider.dollars(*one.tokens, live=True) for one in (beside.lost, beside.taken_back))
 
 
-def _answers(store: Store, keys: Sequence[str]) -> list[Completion]:
-    """Answers of some keys, about :data:`READ` of them at most."""
+def _answers(store: Store, keys: Sequence[str], provider: Provider) -> list[Completion]:
+    """A provider's answers of some keys, about :data:`READ` of them at most."""
     found = []
     for key in keys[:: max(1, len(keys) // READ)]:
         with suppress(ValueError):  # no answer
-            found.append(Completion.from_value(key, store.get(key)))
+            found.append(Completion.from_value(key, store.get(key), provider.marks))
     return [completion for completion in found if completion.finish_reason != REFUSED]
 
 

@@ -69,8 +69,9 @@ class ScreenAnswer:
         _require(self.question_id, "field 'question_id': empty")
 
 
-VERDICTS = ("correct", "incorrect", "no_answer", "truncated", "failed")
-"""Of a teacher's call: boxed, correct; boxed, incorrect; nothing boxed, or empty; cut by the token limit; no answer."""
+VERDICTS = ("correct", "incorrect", "no_answer", "no_thinking", "truncated", "failed")
+"""Of a teacher's call: boxed, correct; boxed, incorrect; nothing boxed, or empty; an answer without thinking; cut by
+the token limit; no answer."""
 
 
 @dataclass(frozen=True, slots=True)

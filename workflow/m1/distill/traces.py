@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from m1.client.attempt import excerpt
 from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all
+from m1.client.completion import name_call, stored_completion
 from m1.core import records
 from m1.core.answers import extract_boxed, read_box
 from m1.core.counts import PUBLISHED
@@ -19,6 +21,9 @@ from m1.core.progress import say
 from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
 from m1.core.store import Store
+
+FIRST_WITHOUT = 20
+"""So many answers without thinking, and none with it, end the run: the next thousands would be no other."""
 
 
 def teacher_prompt(question: Question) -> str:
@@ -35,13 +40,66 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
         return "failed"
     if completion.finish_reason == "length":
         return "truncated"
+    if completion.answer and not completion.thinking:
+        return "no_thinking"
     extracted = (read_box if rule == "strict" else extract_boxed)(completion.answer)
     unboxed = not extracted.strip() or extracted == completion.answer
-    if not completion.thinking or (unboxed and rule == "strict"):
+    if not completion.answer or (unboxed and rule == "strict"):
         return "no_answer"
     if passes_curation(completion.answer, question, rule):
         return "correct"
     return "no_answer" if unboxed else "incorrect"
+
+
+class ThinkingWatch:
+    """Ends a run whose answers have no thinking: each of its traces would be dropped, and each would be paid for.
+
+    It is told of answers, and returns the reason to end when :data:`FIRST_WITHOUT` have come and none can be used.
+    """
+
+    def __init__(self, provider: Provider, requests: Sequence[Request]) -> None:
+        self.provider, self.requests = provider, {request.key(provider): request for request in requests}
+        self.told: set[str] = set()
+        """Keys of answers without thinking, or with nothing else."""
+        self.useful = False
+        """One has both."""
+        self.first: Completion | None = None
+
+    def look_back(self, store: Store) -> None:
+        """Be told of what the store has; a :class:`UserError` if it is enough to end before anything is asked."""
+        for key, request in self.requests.items():
+            if self.useful:
+                return
+            if key in store:
+                self(stored_completion(store, key, self.provider, request))
+        if len(self.told) >= FIRST_WITHOUT and (error := self.error()):
+            raise error
+
+    def __call__(self, completion: Completion) -> UserError | None:
+        if completion.finish_reason in {REFUSED, "length"} or not (completion.thinking or completion.answer):
+            return None
+        if completion.thinking and completion.answer:
+            self.useful = True
+        else:
+            self.told.add(completion.key)
+            self.first = self.first or completion
+        return self.error() if len(self.told) >= FIRST_WITHOUT else None
+
+    def error(self) -> UserError | None:
+        """Why no trace can be used, if it is so; with the first answer, since the marks can be read there."""
+        if self.useful or not self.first:
+            return None
+        title, end, first = self.provider.name, self.provider.thinking_end, self.first
+        found = f"none of {len(self.told):,} answers has both thinking and an answer, and every trace would be dropped"
+        looked = f"Thinking was looked for in the field reasoning_content or reasoning, and before {end!r} in the text"
+        asked = name_call(first.key, self.requests.get(first.key))
+        shown = f"The text for {asked} begins: {excerpt(first.answer or first.thinking)}"
+        remedy = (
+            "Name in teacher.thinking_end what the model writes between thinking and answer, have the server tell them"
+            " apart (SGLang and vLLM: --reasoning-parser), or take a model that thinks. Answers that are kept are then"
+            " read anew; none of them is asked for or paid again."
+        )
+        return UserError(f"{title}: {found}. {looked}. {shown}\n{remedy}")
 
 
 def write_traces(
@@ -110,8 +168,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions = records.read(arguments.questions, Question)
     requests = [Request(teacher_prompt(question), question=question.id) for question in questions]
     paths = {"correct": arguments.output, "dropped": arguments.dropped, "differing": arguments.differing}
+    watch = ThinkingWatch(provider, requests)
     with Store(arguments.store) as store:
-        completions, spending = complete_all(requests, provider, store, f"distill {provider.name}")
+        watch.look_back(store)
+        completions, spending = complete_all(requests, provider, store, f"distill {provider.name}", watch)
+        if error := watch.error():
+            raise error
         counts = write_traces(questions, completions, provider, paths)
     write_manifest(
         arguments.manifest,
