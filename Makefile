@@ -81,7 +81,7 @@ report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made
 # Four processes on two cores: half of the time is waiting, for servers, schedulers and kills.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 test: $(VENV)/.ready ## the tests, but for those that take long by nature (six minutes on two cores)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not real"
 
 test-slow: $(VENV)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again
 	$(PYTEST) -m slow

@@ -23,7 +23,7 @@ settings.load_profile("ci")
 WORLD = '{"seed": 5, "entities": 12, "pools": {"medmcqa": 4}, "benchmark_size": 2, "facts_first": 40, "mixed": 200}'
 
 
-KINDS = ("slow", "workflow", "train", "server")
+KINDS = ("real", "slow", "workflow", "train", "server")
 left_out: Counter[str] = Counter()
 """Kind of the tests that the options leave out to their number."""
 
@@ -63,7 +63,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out."""
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
-        more = " (`make test-slow` runs those that are slow)" if left_out["slow"] else ""
+        kinds = [kind for kind in ("slow", "real") if left_out[kind]]
+        more = f" ({', '.join(f'`make test-{kind}` runs those that are {kind}' for kind in kinds)})" if kinds else ""
         terminalreporter.write_line(f"tests left out: {counts}{more}")
 
 

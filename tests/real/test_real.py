@@ -23,7 +23,7 @@ from random_model import sweep_settings
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.real
 OVERLAYS = ("config/paper.yaml", "config/overlays/laptop.yaml", "tests/configs/real.yaml")
 RESULTS = "results/real"
 MODEL = "m1-135m"

@@ -20,7 +20,7 @@ from project import REPOSITORY
 from providers import SETTINGS
 from transformers_server import transformers_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.server]
+pytestmark = [pytest.mark.real, pytest.mark.server]
 FREE: dict[str, Any] = {"price_prompt": 0, "price_completion": 0, "api_key_env": None, "concurrency": 2}
 PATIENT = {"timeout": 1200, "max_retries": 1}
 COUNT = 3
