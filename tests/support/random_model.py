@@ -62,4 +62,5 @@ def sweep_settings(**more: Any) -> SweepSettings:
     """Settings of a sweep, exact where nothing else is said."""
     exact = dict.fromkeys(("bos", "seam", "limit", "forcing", "scored"), "exact")
     small = {"budgets": [8], "forced": [], "forced_budget": 8, "answer_limit": 4, "prompt": "thinking"}
+    small["too_long"] = "error"
     return SweepSettings.from_parts(small, exact, more)

@@ -26,6 +26,36 @@ rule infer_template:
         "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
+# Before anything is trained; the sweep, on the trained model, checks it again before it generates.
+rule infer_context:
+    input:
+        model=ancient(train.base),
+        template=ancient(templates.folder),
+        identities=identities(train.base, templates.folder),
+        benchmarks=run.benchmarks,
+        order=infer.order,
+    output:
+        # update: where it fails, the file before stays, so that the training, which was done then, is not run again.
+        update("<results>/infer/{model}/context.json"),
+    log:
+        "<logs>/infer_context/{model}.log",
+    benchmark:
+        "<logs>/infer_context/{model}.tsv"
+    wildcard_constraints:
+        model=any_name(run.needed_trainings),
+    localrule: True
+    conda:
+        "../../envs/infer.yaml"
+    params:
+        code=step("m1.infer.context"),
+        settings=infer.context,
+        template=templates.flag,
+        order=lambda wildcards, input: f"--order {input.order}" if input.order else "",
+    shell:
+        "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
+        " --settings {params.settings:q} {params.template} {params.order} --output {output} 2> {log}"
+
+
 rule infer_sweep:
     input:
         model=ancient(infer.model),
