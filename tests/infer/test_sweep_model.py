@@ -218,5 +218,6 @@ def test_models_that_answer_at_once_go_through_portions_too(
     assert counts == {
         "questions": 24,
         "answer_tokens": sum(p.answer_tokens for p in predictions),
+        "unanswered": 0,
         "generated_now": counts["answer_tokens"],
     }
