@@ -41,10 +41,6 @@ def trained(*models: str) -> set[str]:
     return of("train_sft", models) | evaluated(*models)
 
 
-CHECKED = of("infer_context", THINKING)
-"""Whether questions fit the bases' context; no training follows from it alone."""
-
-
 CURATED = {
     "screen_attempt small",
     "screen_hard",
@@ -103,9 +99,8 @@ SMALL = (
     {"world_pretrain small", "train_fetch bases small", "train_fetch screen/models small"}
     | CURATED
     | evaluated("small")
-    | {"infer_context m1-small-1k"}
 )
-LARGE = {"world_pretrain large", "train_fetch bases large"} | trained("m1-large-1k") | {"infer_context m1-large-1k"}
+LARGE = {"world_pretrain large", "train_fetch bases large"} | trained("m1-large-1k")
 COLLECTED = of("pools_collect", POOLS) | of("pools_collect_benchmark", BENCHMARKS) | {"pools_merge", "pools_leaks"}
 EVERYTHING = {"world_build", "world_tokenizer", "world_pretrain large"} | COLLECTED | SMALL | LARGE | SHOWN
 RECIPE = "config/models/m1-small-1k.yaml"
@@ -126,8 +121,8 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "code of the teacher": (code("world/server.py", "main"), CURATED - {"screen_attempt small", "screen_hard"}),
     "code of training": (code("train/sft.py", "encode_all"), trained(*THINKING)),
     "code of the sweep": (code("infer/frames.py", "cut"), evaluated(*THINKING)),
-    "forcing as the authors'": (settings(generation={"forcing": "released"}), evaluated(*THINKING) | CHECKED),
-    "questions that are too long": (settings(too_long="unanswered"), evaluated(*MODELS) | CHECKED),
+    "forcing as the authors'": (settings(generation={"forcing": "released"}), evaluated(*THINKING)),
+    "questions that are too long": (settings(too_long="unanswered"), evaluated(*MODELS)),
     "stop tokens as the authors'": (
         settings(generation={"stop": "released"}),
         evaluated(*(model for model in MODELS if model not in THINKING)),
@@ -154,7 +149,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "how a question is laid out": (
         code("core/prompts.py", "question_text"),
-        {"pools_merge", "pools_leaks"} | CURATED | evaluated("small") | CHECKED,
+        {"pools_merge", "pools_leaks"} | CURATED | evaluated("small"),
     ),
     "how options are laid out": (
         code("core/prompts.py", "options_lines"),
@@ -209,11 +204,11 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "label of a recipe": (text(RECIPE, "label: m1-small-1K", "label: m1"), SHOWN),
     "another base": (
         settings(bases={"large": {"path": WORLD_MODEL.format("small")}}),
-        {"train_fetch bases large", "infer_context m1-large-1k"} | trained("m1-large-1k") | SHOWN,
+        {"train_fetch bases large"} | trained("m1-large-1k") | SHOWN,
     ),
     "another base, whose weights also screen": (
         settings(bases={"small": {"path": WORLD_MODEL.format("large")}}),
-        {"train_fetch bases small", "infer_context m1-small-1k"} | trained("m1-small-1k") | evaluated("small"),
+        {"train_fetch bases small"} | trained("m1-small-1k") | evaluated("small"),
     ),
     "another screening model": (
         settings(screen={"models": {"small": {"path": WORLD_MODEL.format("large")}}}),
@@ -221,8 +216,8 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     ),
     "another shape of a world's model": (settings(world={"models": {"large": {"hidden": 64}}}), LARGE),
     "another shape of a world's model that screens": (settings(world={"models": {"small": {"hidden": 64}}}), SMALL),
-    "another budget": (settings(thinking={"budgets": [16, 32, 64, 96]}), evaluated(*THINKING) | CHECKED | SHOWN),
-    "another forced count": (settings(thinking={"forced": [1, 2]}), evaluated(*THINKING) | CHECKED | SHOWN),
+    "another budget": (settings(thinking={"budgets": [16, 32, 64, 96]}), evaluated(*THINKING) | SHOWN),
+    "another forced count": (settings(thinking={"forced": [1, 2]}), evaluated(*THINKING) | SHOWN),
     "another protocol of scoring": (settings(score={"protocol": "strict"}), of("score_predictions", MODELS) | REPORT),
     "size of a subset": (settings(subsets={"m1k": {"size": 20}}), {"select_sample m1k"} | trained(*THINKING)),
     "another model": (settings(models=[*MODELS, "small-cot"]), set()),
@@ -230,18 +225,18 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         settings(models=[*MODELS, "small-cot"], report={"table1": {"models": [*MODELS, "small-cot"]}}),
         {"infer_answer small-cot", "score_predictions small-cot"} | SHOWN,
     ),
-    "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small") | CHECKED | SHOWN),
+    "seed": (settings(seed=43), COLLECTED | CURATED | evaluated("small") | SHOWN),
     "threshold of the audit": (settings(audit={"thresholds": [90]}), set()),
     "runs to compare": (settings(runs={"before": "results/before"}), set()),
     "cores for comparing": (settings(merge={"processes": 2}), set()),
     "an entry that nothing uses": (settings(data={"mine": {"path": "mine.csv", "layout": "eval"}}), set()),
     "another benchmark": (
         settings(benchmarks={"nejm": {"from": "world_nejm"}}),
-        {"pools_collect_benchmark nejm", "pools_merge", "pools_leaks"} | CURATED | evaluated("small") | CHECKED | SHOWN,
+        {"pools_collect_benchmark nejm", "pools_merge", "pools_leaks"} | CURATED | evaluated("small") | SHOWN,
     ),
     "a benchmark from elsewhere": (
         settings(data={"world_medqa": {"rows": 6}}),
-        {"pools_collect_benchmark medqa", "pools_merge", "pools_leaks"} | CURATED | evaluated("small") | CHECKED,
+        {"pools_collect_benchmark medqa", "pools_merge", "pools_leaks"} | CURATED | evaluated("small"),
     ),
     "a published subset": (
         settings(published={"subsets": {"m1k": "m1k_tokenized"}}),
@@ -260,7 +255,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         set(),
     ),
     "threshold of duplicates": (settings(merge={"threshold": 97}), {"pools_merge", "pools_leaks"} | CURATED),
-    "draws as released": (settings(draws="released"), COLLECTED | CURATED | evaluated("small") | CHECKED),
+    "draws as released": (settings(draws="released"), COLLECTED | CURATED | evaluated("small")),
     "scope notes of the labeller": (own_notes, LABELLED),
     "a published count": (text("resources/paper/counts.csv", "merged,192023", "merged,192024"), SHOWN),
 }
@@ -274,7 +269,18 @@ def test_exactly_what_changed_would_run(edit: str, project: Project) -> None:
 
 
 def test_everything_would_run_at_first(tmp_path: Path) -> None:
-    assert Project.of_repository(tmp_path / "new").plan() == EVERYTHING
+    assert Project.of_repository(tmp_path / "new").plan() == EVERYTHING | of("infer_context", THINKING)
+
+
+def test_what_was_measured_before_a_training_is_not_measured_again(project: Project) -> None:
+    """Neither where its file is gone, nor with the model; a model that is gone is measured again before it is made."""
+    (project.path("results/short/infer/m1-small-1k") / "context.json").unlink()
+    assert project.plan() == set()
+    EDITS["another budget"][0](project)
+    assert project.plan() == EDITS["another budget"][1]
+    project.path("results/short/train/m1-large-1k.sha256").unlink()
+    shutil.rmtree(project.path("results/short/train/m1-large-1k"))
+    assert project.plan() == EDITS["another budget"][1] | {"infer_context m1-large-1k", "train_sft m1-large-1k"}
 
 
 def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project) -> None:

@@ -26,7 +26,8 @@ rule infer_template:
         "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
-# Before anything is trained; the sweep, on the trained model, checks it again before it generates.
+# Before a model is trained. Once it is, there is no such job any more (run.unchecked), so that another benchmark or budget trains nothing again;
+# then it is the sweep that checks, before it generates.
 rule infer_context:
     input:
         model=ancient(train.base),
@@ -35,14 +36,13 @@ rule infer_context:
         benchmarks=run.benchmarks,
         order=infer.order,
     output:
-        # update: where it fails, the file before stays, so that the training, which was done then, is not run again.
-        update("<results>/infer/{model}/context.json"),
+        "<results>/infer/{model}/context.json",
     log:
         "<logs>/infer_context/{model}.log",
     benchmark:
         "<logs>/infer_context/{model}.tsv"
     wildcard_constraints:
-        model=any_name(run.needed_trainings),
+        model=any_name(run.unchecked),
     localrule: True
     conda:
         "../../envs/infer.yaml"

@@ -59,8 +59,7 @@ rule train_sft:
         subset=train.subset,
         template=ancient(templates.folder),
         identities=identities(train.base, templates.folder),
-        # Ancient: the training waits for it, and another benchmark or budget trains nothing again.
-        context=ancient(train.context),
+        context=train.context,
     output:
         folder=directory("<results>/train/{model}"),
         identity="<results>/train/{model}.sha256",

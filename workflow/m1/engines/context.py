@@ -1,11 +1,12 @@
 """Questions that the context of a model is too short for, found before anything is generated."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from m1.core.errors import UserError
 from m1.core.progress import say
+from m1.core.records import Question
 from m1.engines.protocol import ModelFacts
 
 
@@ -52,3 +53,8 @@ def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> tup
         raise UserError(f"{title}: {which}; {where}. Nothing was generated: {remedy}.")
     say(title, f"{which}; {where}. They stay unanswered, which is incorrect by every protocol")
     return fits, frozenset(need.question for need in long)
+
+
+def answered(asked: Sequence[tuple[str, Question]], long: Collection[str]) -> list[tuple[str, Question]]:
+    """Those of some questions that are not too long."""
+    return [(benchmark, question) for benchmark, question in asked if question.id not in long]

@@ -3,13 +3,20 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction
-from m1.engines.cached import add_engine_arguments, answer_directly, open_engine, write_engine_manifest
-from m1.engines.shards import add_question_arguments, open_writer
-from m1.infer import context
+from m1.engines.cached import (
+    add_engine_arguments,
+    answer_directly,
+    direct_needs,
+    open_engine,
+    write_engine_manifest,
+)
+from m1.engines.context import answered, check
+from m1.engines.shards import add_question_arguments, chunks, open_writer
 from m1.infer.settings import AnswerSettings
 
 
@@ -27,10 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.output, Prediction) as keep,
     ):
-        needs = context.needs(tokenizer, context.parts(arguments, settings), settings)
-        engine.longest, long = context.check(needs, arguments.model, settings.too_long, f"infer {name}")
-        for where, asked in context.parts(arguments, settings):
-            questions, limit = [question for _, question in context.answered(asked, long)], settings.answer_limit
+        parts = partial(chunks, arguments.benchmarks, arguments.chunk, arguments.shard)
+        needs = direct_needs(tokenizer, parts(), settings.prompt, settings.answer_limit, bos=ways["bos"])
+        engine.longest, long = check(needs, arguments.model, settings.too_long, f"infer {name}")
+        for where, asked in parts():
+            questions, limit = [question for _, question in answered(asked, long)], settings.answer_limit
             answers = answer_directly(engine, tokenizer, questions, settings.prompt, limit, where, **ways)
             left = iter(answers)
             pairs = [(benchmark, one, ("", 0, True) if one.id in long else next(left)) for benchmark, one in asked]

@@ -5,13 +5,13 @@ answer, and the answer. The model's context is ``max_position_embeddings`` of it
 shorter one, which decides no result: that is an error when it is asked for the first time
 (:attr:`m1.engines.cached.CachedEngine.longest`).
 
-As a step of its own it is an input of the training that is ``ancient`` (``rules/train.smk``): the training waits for
-it, and is not run again when another benchmark or budget has it run again.
+As a step of its own it comes before the training of a model that is not there yet (``Run.unchecked``); a trained one is
+not run again because another benchmark or budget is measured. The sweep checks in any case, before it generates.
 """
 
 import argparse
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from m1.core.chat import tokenizer_of
 from m1.core.errors import run
 from m1.core.files import write_json
 from m1.core.progress import say
-from m1.core.records import Question
 from m1.engines.cached import direct_needs, render
 from m1.engines.context import Need, check
 from m1.engines.shards import Parts, add_question_arguments, batches, chunks
@@ -54,11 +53,6 @@ def needs(tokenizer: Any, asked: Parts, settings: SweepSettings | AnswerSettings
         prompts = render(tokenizer, [question for _, question in questions], settings.prompt)
         for (benchmark, question), prompt in zip(questions, prompts):
             yield Need(benchmark, question.id, len(frames.think(prompt)), frames.room(bool(benchmark)))
-
-
-def answered(asked: Sequence[tuple[str, Question]], long: Collection[str]) -> list[tuple[str, Question]]:
-    """Those of some questions that are not too long."""
-    return [(benchmark, question) for benchmark, question in asked if question.id not in long]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -19,6 +19,7 @@ from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction, Question, Rollout
 from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, render, write_engine_manifest
+from m1.engines.context import answered, check
 from m1.engines.shards import open_writer
 from m1.infer import context
 from m1.infer.frames import Thought, TokenFrames, make_frames
@@ -191,9 +192,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_writer(arguments.output, Prediction) as keep_predictions,
     ):
         needs = context.needs(tokenizer, context.parts(arguments, settings), settings)
-        engine.longest, long = context.check(needs, arguments.model, settings.too_long, f"infer {name}")
+        engine.longest, long = check(needs, arguments.model, settings.too_long, f"infer {name}")
         for where, asked in context.parts(arguments, settings):
-            swept = sweep(engine, tokenizer, context.answered(asked, long), name, settings, where)
+            swept = sweep(engine, tokenizer, answered(asked, long), name, settings, where)
             rolled, predicted, cost = with_unanswered(asked, long, name, settings, swept)
             keep_rollouts(rolled)
             keep_predictions(predicted)
