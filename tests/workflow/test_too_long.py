@@ -16,7 +16,7 @@ def test_a_budget_beyond_the_context_is_found_before_training_and_before_generat
     """The models of the embedded world have 4,096 positions."""
     project.configure(thinking={"budgets": [16, 4000]})
     folder = project.path("results/short")
-    stored = {path: path.stat().st_size for path in project.path("store/infer-m1-large-1k").glob("*.jsonl")}
+    stored = {path: path.stat().st_size for path in project.path("store/short/infer-m1-large-1k").glob("*.jsonl")}
     shutil.rmtree(folder / "train/m1-small-1k")
     (folder / "train/m1-small-1k.sha256").unlink()
 
@@ -32,7 +32,9 @@ def test_a_budget_beyond_the_context_is_found_before_training_and_before_generat
     assert code == 1
     assert f"error: infer m1-large-1k: 24 of 24 {SAID}" in said
     assert (folder / "train/m1-large-1k").exists()
-    assert {path: path.stat().st_size for path in project.path("store/infer-m1-large-1k").glob("*.jsonl")} == stored
+    assert {
+        path: path.stat().st_size for path in project.path("store/short/infer-m1-large-1k").glob("*.jsonl")
+    } == stored
 
     project.configure(thinking={"budgets": [16, 64]})
     assert "train_sft m1-large-1k" not in project.plan()
