@@ -164,7 +164,7 @@ def main() -> None:
     asked = [(path.stem, question) for path in arguments.benchmarks for question in read(path, Question)]
     asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
     limits = {"budgets": arguments.budgets, "forced": arguments.forced, "forced_budget": max(arguments.budgets)}
-    ways = {"answer_limit": arguments.answer_limit, "prompt": "thinking", "limit": "exact"}
+    ways = {"answer_limit": arguments.answer_limit, "prompt": "thinking", "limit": "exact", "too_long": "error"}
     settings = SweepSettings.from_parts(limits, ways, dict.fromkeys(WAYS, "released"))
     fields = ("thinking_text", "thinking_finish_reason", "response_text", "correct")
     different, seconds, tokens = 0, {"theirs": 0.0, "ours": 0.0}, {"theirs": 0, "ours": 0}

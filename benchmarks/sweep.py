@@ -111,7 +111,8 @@ def main() -> None:
     asked = [pair for _, part in chunks(arguments.benchmarks, 1 << 30) for pair in part]
     asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
-    settings = SweepSettings.from_parts(config["thinking"], config["generation"], {"prompt": "thinking"})
+    asked_as = {"prompt": "thinking", "too_long": "error"}
+    settings = SweepSettings.from_parts(config["thinking"], config["generation"], asked_as)
     once, anew = (Way(arguments.model, arguments.serve, batch) for batch in (arguments.batch, arguments.anew_batch))
     conditions = settings.conditions
     swept = once.run(lambda engine, tokenizer: sweep(engine, tokenizer, asked, "m", settings))

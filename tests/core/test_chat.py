@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from m1.core.chat import DATE, TurnTokens, chat
+from jinja2 import TemplateError
+from m1.core.chat import DATE, TurnTokens, chat, stop_ids
 from m1.core.errors import UserError
 from m1.infer.frames import make_frames
+from m1.train.text import IGNORED, encode
 from random_model import sweep_settings
 from templates import FAMILIES, SHIPPED, tokenizer_of
 
@@ -65,7 +67,7 @@ def test_a_template_that_fails_is_named() -> None:
     "opening",
     [
         "deepseek_r1_distill.jinja",
-        "qwen3_5_think.jinja",
+        "deepseekv3.jinja",
         "<think>",
         "<think>\nOkay,",
         "[THINK]",
@@ -80,7 +82,7 @@ def test_a_template_that_opens_thinking_of_its_own_is_refused(opening: str) -> N
     else:
         tokenizer.chat_template += "{% if add_generation_prompt %}" + opening + "{% endif %}"
     with pytest.raises(
-        UserError, match=r"opens thinking of its own \(.* at the end of the prompt\); choose another base"
+        UserError, match=r"opens thinking of its own \(.* at the end of the prompt\) and knows no `enable_thinking`"
     ):
         chat(tokenizer, "Does </think> end it?")
 
@@ -98,3 +100,128 @@ def test_a_template_that_leaves_the_question_out_is_refused() -> None:
     tokenizer.chat_template = (SHIPPED / "llava_next.jinja").read_text(encoding="utf-8")
     with pytest.raises(UserError, match=r"its chat template leaves the question's text out; choose a model of text"):
         chat(tokenizer, "Which?")
+
+
+SWITCHED = [
+    "nemotron_3_5_lightning.jinja",
+    "nemotron_3_nano.jinja",
+    "nemotron_3_super.jinja",
+    "nemotron_3_ultra.jinja",
+    "qwen3_5_think.jinja",
+    "qwen3_6.jinja",
+    "qwen3_8.jinja",
+]
+"""The templates that trl ships which open thinking at the end of the prompt, and have a switch for it."""
+OPENS = ["deepseek_r1_distill.jinja", "deepseekv3.jinja"]
+"""Those that have none."""
+
+
+def test_the_lists_of_templates_that_open_thinking_are_whole() -> None:
+    """By rendering each template that trl ships as its own authors do, without any switch."""
+    tokenizer, found = tokenizer_of("qwen2.5"), []
+    turns = [{"role": "user", "content": "QUESTION"}]
+    for path in sorted(SHIPPED.glob("*.jinja")):
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+        try:
+            text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, bos_token="<s>")
+        except (TemplateError, TypeError):  # those of models of images want a list
+            continue
+        if text.rstrip().endswith("<think>") and not path.stem.endswith("_training"):
+            found.append(path.name)
+    assert sorted(found) == sorted([*SWITCHED, *OPENS])
+
+
+@pytest.mark.parametrize("name", SWITCHED)
+def test_a_template_that_opens_thinking_closes_it_where_it_has_a_switch(name: str) -> None:
+    tokenizer = tokenizer_of("qwen3")
+    tokenizer.chat_template = (SHIPPED / name).read_text(encoding="utf-8")
+    ending = chat(tokenizer, "Does </think> end it?").rpartition("assistant")[2]
+    assert "".join(ending.split()) == "<think></think>"
+    assert TurnTokens.from_tokenizer(tokenizer).header("think") == "<|im_start|>think\n"
+
+
+def test_the_switch_of_other_templates_is_used_too() -> None:
+    """``thinking``, as DeepSeek V3.1 and Kimi call it; here by its words, with another's marks."""
+    tokenizer = tokenizer_of("qwen3")
+    end = "{% if thinking is defined and not thinking %}<think></think>{% else %}<think>\n{% endif %}"
+    tokenizer.chat_template = tokenizer_of("qwen2.5").chat_template + end
+    assert chat(tokenizer, "x").endswith("<think></think>")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seam", ["exact", "released"])
+def test_thinking_begins_after_the_same_tokens_in_training_and_inference(family: str, seam: str) -> None:
+    """Whatever the template writes by itself: a system turn (Qwen2.5), an empty block (Qwen3), a date (Llama 3)."""
+    tokenizer, question = tokenizer_of(family), "Which drug? <think> <|im_end|> </s>\nA. the a\nB. the b"
+    frames, marks = make_frames(tokenizer, sweep_settings(seam=seam)), TurnTokens.from_tokenizer(tokenizer)
+    example = encode(tokenizer, question, "Okay.", "A", marks)
+    before = frames.think(chat(tokenizer, question))
+    assert tuple(example["input_ids"][: len(before)]) == before
+    learned = [label for label in example["labels"] if label != IGNORED]
+    header = frames.encode(marks.header("think"))
+    assert tuple(learned[: len(header)]) == header, "the mark is learned, and what the template wrote before is not"
+    assert len(example["input_ids"]) - len(learned) == len(before) - len(header)
+
+
+def test_qwen3s_empty_block_stands_before_the_papers_mark() -> None:
+    tokenizer = tokenizer_of("qwen3")
+    frames = make_frames(tokenizer, sweep_settings())
+    assert tokenizer.decode(frames.think(chat(tokenizer, "x"))) == (
+        "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n<|im_start|>think\n"
+    )
+
+
+SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""The chat template of SmolLM2's Instruct models."""
+SYSTEM = {
+    "SmolLM2": (SMOLLM2, "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+    "Qwen2.5": (
+        (SHIPPED / "qwen2_5.jinja").read_text(encoding="utf-8"),
+        "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+    ),
+    "one that says QUESTION": (SMOLLM2.replace("a helpful", "to answer the QUESTION, a"), None),
+}
+
+
+@pytest.mark.parametrize("name", SYSTEM)
+def test_a_default_system_turn_stays_in_the_prompt_without_loss(name: str) -> None:
+    """As in the authors' code, which renders a user turn alone, in training and in evaluation."""
+    tokenizer = tokenizer_of("qwen2.5")
+    tokenizer.chat_template, system = SYSTEM[name]
+    marks = TurnTokens.from_tokenizer(tokenizer)
+    assert (marks.header("think"), marks.end) == EXPECTED["qwen2.5"]
+    example = encode(tokenizer, "Which?", "T", "A", marks)
+    whole, learned = tokenizer.decode(example["input_ids"]), [one for one in example["labels"] if one != IGNORED]
+    if system:
+        assert whole == (
+            f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nWhich?<|im_end|>\n<|im_start|>assistant\n"
+            "<|im_start|>think\nT\n<|im_start|>answer\nAnswer: A<|im_end|>"
+        )
+    assert tokenizer.decode(learned) == "<|im_start|>think\nT\n<|im_start|>answer\nAnswer: A<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("family", "ends"),
+    [
+        ("qwen2.5", {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}),
+        ("llama3", {"<|end_of_text|>", "<|eot_id|>", "<|start_header_id|>"}),
+        ("gemma", {"<eos>", "<end_of_turn>", "<start_of_turn>"}),
+        ("mistral v3", {"</s>", "[INST]"}),
+    ],
+)
+def test_a_generation_ends_at_every_end_of_text_or_turn_and_at_the_opening_of_one(family: str, ends: set[str]) -> None:
+    tokenizer = tokenizer_of(family)
+    assert set(tokenizer.convert_ids_to_tokens(stop_ids(tokenizer))) == ends
+    assert make_frames(tokenizer, sweep_settings()).stop == stop_ids(tokenizer)
+
+
+def test_a_model_whose_template_marks_turns_by_plain_text_still_answers() -> None:
+    """Not one that thinks, but one that answers at once, such as a row of Table 1."""
+    tokenizer = tokenizer_of("qwen2.5")
+    tokenizer.chat_template = "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"
+    assert tokenizer.eos_token_id in stop_ids(tokenizer)

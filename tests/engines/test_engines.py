@@ -259,6 +259,38 @@ def test_the_models_own_end_tokens_end_a_generation(tmp_path: Path, folder: Path
     ]
 
 
+@pytest.mark.server
+def test_all_engines_stop_at_each_end_of_the_model_whatever_a_server_reads(
+    server: tuple[Server, str], folder: Path, engine: TransformersEngine, tmp_path: Path
+) -> None:
+    """As Llama 3's list in ``generation_config.json``; the server here serves a copy of the model without any."""
+    asked = requests(20, 30)
+    seen = [token for generation in generated(engine, asked) for token in generation.token_ids[:9]]
+    ends = {seen[3], seen[14]}
+    other = shutil.copytree(folder, tmp_path / "model")
+    (other / "generation_config.json").write_text(json.dumps({"eos_token_id": sorted(ends)}), encoding="utf-8")
+    expected = generated(TransformersEngine(other, "float32", 4), asked)
+    assert expected != generated(engine, asked)
+    assert generated(OpenAIEngine(other, 4, OpenAIOptions(server[1])), asked) == expected
+    offline, sent = SglangEngine(other, "float32", 1, SglangOptions(python=sys.executable), "test"), []
+    offline._send = sent.append  # type: ignore[method-assign]
+    offline._ask(0, asked)
+    assert {*sent[0]["sampling"]["stop_token_ids"]} == {*STOP} | ends == {*server[0].bodies[0]["stop_token_ids"]}
+
+
+def test_a_server_that_goes_on_after_an_end_is_refused() -> None:
+    facts = ModelFacts(None, 10, frozenset({0, 4}))
+    with pytest.raises(UserError, match=r"goes on after token 0, which ends it; it must stop at each of \[0, 4, 8\]"):
+        to_generation([5, 0, 6], Request((1,), 3, (8,)), facts, "s", "length")
+
+
+def test_ends_are_read_beside_the_part_of_text_too(tmp_path: Path) -> None:
+    """As in Gemma 3's configuration, which has the text's part in a part of its own, and the ends beside it."""
+    config = {"eos_token_id": [1, 106], "text_config": {"max_position_embeddings": 9, "vocab_size": 200}}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert ModelFacts.from_folder(tmp_path) == ModelFacts(9, 200, frozenset({1, 106}))
+
+
 @given(
     st.lists(st.integers(0, 9), max_size=20), st.integers(1, 20), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9))
 )

@@ -203,7 +203,9 @@ def test_models_that_answer_at_once_go_through_portions_too(
     for chunk in ("5", "512"):
         flags = arguments(benchmarks, model, tmp_path / chunk, tmp_path / chunk / "store")
         flags[flags.index("--chunk") + 1] = chunk
-        flags[flags.index("--settings") + 1] = '{"prompt": "cot", "answer_limit": 6, "bos": "exact", "stop": "exact"}'
+        flags[flags.index("--settings") + 1] = (
+            '{"prompt": "cot", "answer_limit": 6, "bos": "exact", "stop": "exact", "too_long": "error"}'
+        )
         place = flags.index("--rollouts")
         answer.main([*flags[:place], *flags[place + 2 :]])
         made.append((tmp_path / chunk / "predictions.parquet").read_bytes())
@@ -216,5 +218,6 @@ def test_models_that_answer_at_once_go_through_portions_too(
     assert counts == {
         "questions": 24,
         "answer_tokens": sum(p.answer_tokens for p in predictions),
+        "unanswered": 0,
         "generated_now": counts["answer_tokens"],
     }

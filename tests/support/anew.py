@@ -24,9 +24,9 @@ class Row(NamedTuple):
 Anew = dict[tuple[int, int], list[Row]]
 
 
-def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames) -> Anew:
+def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str = "<|im_start|>answer") -> Anew:
     """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking
-    generated."""
+    generated. ``mark`` opens the answer, without the white space behind it."""
 
     def generate(requests: Sequence[Request]) -> list[Generation]:
         found: dict[int, Generation] = {}
@@ -50,16 +50,17 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames) -> Anew:
             active = [i for i in active if left and ended[i] and len(thinking[i]) + len(wait) < budget]
             for i in active:
                 thinking[i] = (*thinking[i], *wait)
-        before = [(*begun[i], *thinking[i], *opening(frames, thinking[i], ended[i])) for i in range(len(prompts))]
+        before = [(*begun[i], *thinking[i], *opening(frames, thinking[i], ended[i], mark)) for i in range(len(prompts))]
         asked = [Request(ids, settings.answer_limit, frames.stop) for ids in before]
         result[budget, forced] = list(map(Row, asked, generate(asked), spent, thinking, ended))
     return result
 
 
-def opening(frames: TokenFrames, thinking: Sequence[int], ended: bool) -> tuple[int, ...]:
+def opening(frames: TokenFrames, thinking: Sequence[int], ended: bool, mark: str) -> tuple[int, ...]:
     """Token ids between thinking and answer, by the paper's words (B.3), and on a line of their own."""
     line = "" if frames.decode(thinking).endswith("\n") else "\n"
-    return frames.encode(line + ("<|im_start|>answer" if ended else "<|im_start|>answer\nFinal Answer:"))
+    rest = "" if ended else "\n\nFinal Answer:" if mark.endswith("<|end_header_id|>") else "\nFinal Answer:"
+    return frames.encode(line + mark + rest)
 
 
 class Recording(CachedEngine):

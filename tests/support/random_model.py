@@ -34,13 +34,13 @@ def random_model(folder: Path, **more: Any) -> Path:
     return folder
 
 
-def ending_model(folder: Path, tokenizer: Path) -> Path:
-    """A random model with a tokenizer, whose thinking ends by itself now and then: the rows of the tokens that end it
-    are longer."""
+def ending_model(folder: Path, tokenizer: Path, vocabulary: int = 900, more_ends: tuple[int, ...] = ()) -> Path:
+    """A random model with a tokenizer, whose thinking ends by itself now and then: the rows of the tokens that end it,
+    and of ``more_ends``, are longer."""
     shutil.copytree(tokenizer, folder)
     torch.manual_seed(2)
     config = Qwen2Config(
-        vocab_size=900,
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=1,
@@ -53,7 +53,7 @@ def ending_model(folder: Path, tokenizer: Path) -> Path:
     made: Any = Qwen2ForCausalLM(config)
     stop = make_frames(AutoTokenizer.from_pretrained(folder), sweep_settings()).stop
     with torch.no_grad():
-        made.get_input_embeddings().weight[list(stop)] *= 1.5
+        made.get_input_embeddings().weight[[*stop, *more_ends]] *= 1.5
     made.save_pretrained(folder)
     return folder
 
@@ -62,4 +62,5 @@ def sweep_settings(**more: Any) -> SweepSettings:
     """Settings of a sweep, exact where nothing else is said."""
     exact = dict.fromkeys(("bos", "seam", "limit", "forcing", "scored"), "exact")
     small = {"budgets": [8], "forced": [], "forced_budget": 8, "answer_limit": 4, "prompt": "thinking"}
+    small["too_long"] = "error"
     return SweepSettings.from_parts(small, exact, more)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizerFast
 
 TEXTS = [
     "Which drug is two steps from the marker x? A. the a B. the b",
@@ -65,14 +65,20 @@ FAMILIES: dict[str, tuple[Callable[[list[str]], Tokenizer], list[str], str, str 
 """By name: how it cuts text, special tokens, chat template (or the file that holds it), begin of text, end of text."""
 
 
+TAGS = {"qwen3": ["<think>", "</think>"]}
+"""Added tokens of a family that are not called special, as Qwen3's."""
+
+
 def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
     """A tokenizer in the layout of a family."""
     build, special, template, bos, eos = FAMILIES[family]
     text = (SHIPPED / template).read_text(encoding="utf-8") if template.endswith(".jinja") else template
-    return PreTrainedTokenizerFast(
+    made = PreTrainedTokenizerFast(
         tokenizer_object=build(special),
         bos_token=bos,
         eos_token=eos,
         chat_template=text,
         additional_special_tokens=special,
     )
+    made.add_tokens([AddedToken(tag) for tag in TAGS.get(family, [])])
+    return made

@@ -14,11 +14,11 @@ def test_settings_are_those_of_the_models_own_recipe() -> None:
     assert rules.model(model) == "<results>/train/small-random-1k"
     thinking, generation = rules.run.recipes["small-random-1k"]["thinking"], rules.run.config["generation"]
     sweep = json.loads(rules.sweep(model))
-    assert sweep == thinking | {"prompt": "thinking_bare"} | {
+    assert sweep == thinking | {"prompt": "thinking_bare", "too_long": "error"} | {
         key: generation[key] for key in generation if key != "stop"
     }
     answer = json.loads(rules.answer(wildcards(model="small-cot")))
-    assert answer == {"answer_limit": 64, "prompt": "cot", "stop": "exact", "bos": "exact"}
+    assert answer == {"answer_limit": 64, "prompt": "cot", "stop": "exact", "bos": "exact", "too_long": "error"}
 
 
 def test_how_it_is_forced_matters_only_where_something_is_forced() -> None:

@@ -122,6 +122,7 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
     "code of training": (code("train/sft.py", "encode_all"), trained(*THINKING)),
     "code of the sweep": (code("infer/frames.py", "cut"), evaluated(*THINKING)),
     "forcing as the authors'": (settings(generation={"forcing": "released"}), evaluated(*THINKING)),
+    "questions that are too long": (settings(too_long="unanswered"), evaluated(*MODELS)),
     "stop tokens as the authors'": (
         settings(generation={"stop": "released"}),
         evaluated(*(model for model in MODELS if model not in THINKING)),
@@ -272,7 +273,15 @@ def test_exactly_what_changed_would_run(edit: str, project: Project) -> None:
 
 
 def test_everything_would_run_at_first(tmp_path: Path) -> None:
-    assert Project.of_repository(tmp_path / "new").plan() == EVERYTHING
+    assert Project.of_repository(tmp_path / "new").plan() == EVERYTHING | of("infer_context", THINKING)
+
+
+def test_what_was_measured_before_a_training_is_measured_again_with_a_new_training_only(project: Project) -> None:
+    shutil.rmtree(project.path("results/short/train/m1-large-1k"))
+    project.path("results/short/train/m1-large-1k.sha256").unlink()
+    change, expected = EDITS["another budget"]
+    change(project)
+    assert project.plan() == expected | {"infer_context m1-large-1k", "train_sft m1-large-1k"}
 
 
 def test_a_deleted_intermediate_is_made_again_only_when_needed(project: Project) -> None:

@@ -26,6 +26,36 @@ rule infer_template:
         "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
 
 
+# Before a model is trained. Once it is, there is no such job any more (run.unchecked), so that another benchmark or budget trains nothing again;
+# then it is the sweep that checks, before it generates.
+rule infer_context:
+    input:
+        model=ancient(train.base),
+        template=ancient(templates.folder),
+        identities=identities(train.base, templates.folder),
+        benchmarks=run.benchmarks,
+        order=infer.order,
+    output:
+        "<results>/infer/{model}/context.json",
+    log:
+        "<logs>/infer_context/{model}.log",
+    benchmark:
+        "<logs>/infer_context/{model}.tsv"
+    wildcard_constraints:
+        model=any_name(run.unchecked),
+    localrule: True
+    conda:
+        "../../envs/infer.yaml"
+    params:
+        code=step("m1.infer.context"),
+        settings=infer.context,
+        template=templates.flag,
+        order=lambda wildcards, input: f"--order {input.order}" if input.order else "",
+    shell:
+        "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
+        " --settings {params.settings:q} {params.template} {params.order} --output {output} 2> {log}"
+
+
 rule infer_sweep:
     input:
         model=ancient(infer.model),

@@ -59,6 +59,7 @@ rule train_sft:
         subset=train.subset,
         template=ancient(templates.folder),
         identities=identities(train.base, templates.folder),
+        context=train.context,
     output:
         folder=directory("<results>/train/{model}"),
         identity="<results>/train/{model}.sha256",

@@ -24,6 +24,11 @@ from m1.core.tokens import guard
 
 DATE = "26 Jul 2024"
 """What some templates put into their system turn (Llama 3.2: today's date), or a prompt would change every day."""
+FIXED = {"date_string": DATE, "enable_thinking": False, "thinking": False}
+"""What every template is told; one that does not ask for it leaves it unread. ``enable_thinking`` (Qwen3) and
+``thinking`` (DeepSeek V3.1) are the switches of a model's own thinking, which must not be open before the paper's
+mark. Switched off, some templates write an empty block (``<think>\\n\\n</think>``): it is a part of the prompt, in
+training, where it has no loss, and in inference."""
 
 
 def tokenizer_of(model: Path, template: Path | None) -> Any:
@@ -40,9 +45,12 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
     """One user turn by the model's chat template, and the opening of the assistant's turn, or that turn; the texts are
     guarded, for :func:`m1.core.tokens.encode`.
 
+    A template's default system turn stays in the prompt, as in the authors' code, and the model's own thinking is
+    switched off (:data:`FIXED`).
+
     Raises:
         UserError: there is no chat template, it cannot render a user turn or leaves its text out, or it opens thinking
-            of its own, which would stay open before the paper's mark.
+            of its own and has no switch for it; that would stay open before the paper's mark.
     """
     name = tokenizer.name_or_path
     if not tokenizer.chat_template:
@@ -50,9 +58,8 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
     asked = guard(tokenizer, user)
     turns = [{"role": "user", "content": asked}]
     turns += [{"role": "assistant", "content": guard(tokenizer, assistant)}] if assistant else []
-    options = {"add_generation_prompt": not assistant, "tokenize": False, "date_string": DATE}
     try:
-        text: str = tokenizer.apply_chat_template(turns, **options)
+        text: str = tokenizer.apply_chat_template(turns, add_generation_prompt=not assistant, tokenize=False, **FIXED)
     except Exception as error:  # of the template's own making: Jinja's, or what it raises itself
         found = f"its chat template cannot render a question ({error})"
         raise UserError(f"{name}: {found}; borrow another by `tokenizer`") from None
@@ -63,6 +70,7 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
     thinking = [tag for tag in _THINKING.findall(text, place + len(asked.strip())) if not assistant]
     if thinking and not _CLOSES.match(thinking[-1]):
         found = f"its chat template opens thinking of its own ({thinking[-1]} at the end of the prompt)"
+        found = f"{found} and knows no `enable_thinking` to switch it off"
         raise UserError(f"{name}: {found}; choose another base, or borrow another template by `tokenizer`")
     return text
 
@@ -90,23 +98,40 @@ class TurnTokens:
         Raises:
             UserError: it opens turns without a special token, so that the end of thinking could not be seen.
         """
-        special = [re.escape(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
-        token = f"({'|'.join(sorted(special, key=len, reverse=True)) or '(?!)'})"
-        before, found, _ = chat(tokenizer, "QUESTION").partition("QUESTION")
-        named = re.search(rf"{token}\s*user({token}?\s*)$", before)
-        opening = named or re.search(rf"{token}\s*$", before)
-        if not found or not opening:
+        found = cls.find(tokenizer)
+        if not found:
+            before = chat(tokenizer, "QUESTION").rpartition("QUESTION")[0]
             fault = f"opens a turn without a special token ({before[-40:]!r} goes before the user's text)"
             remedy = "so thinking cannot be marked; choose a base of the kinds that docs/training.md lists"
             raise UserError(f"{tokenizer.name_or_path}: its chat template {fault}, {remedy}")
+        return found
+
+    @classmethod
+    def find(cls, tokenizer: Any) -> TurnTokens | None:
+        """The same, or None where the template opens turns without a special token."""
+        special = [re.escape(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
+        token = f"({'|'.join(sorted(special, key=len, reverse=True)) or '(?!)'})"
+        before = chat(tokenizer, "QUESTION").rpartition("QUESTION")[0]  # the last one: a system turn may say it, too
+        named = re.search(rf"{token}\s*user({token}?\s*)$", before)
+        opening = named or re.search(rf"{token}\s*$", before)
+        if not opening:
+            return None
         after = chat(tokenizer, "QUESTION", "REPLY").rpartition("REPLY")[2]
         end = re.search(token, after)
         return cls(opening[1], named[2] if named else "\n", end[1] if end else tokenizer.eos_token)
 
 
+ENDS = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>")
+"""Tokens that end a text or a turn, or open another one, wherever a tokenizer has them as special tokens: a base has
+an end of text and a chat template an end of turn, and each may write the other's."""
+
+
 def stop_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Tokens that end an answer: end of text, end of turn (also Llama 3's), and the start of another turn or part."""
-    names = {tokenizer.eos_token, "<|im_end|>", "<|endoftext|>", "<|im_start|>", "<|eot_id|>"}
+    """Token ids that end thinking and end an answer: the tokenizer's end of text, what opens and ends a turn in its
+    chat template, and those of :data:`ENDS` that it has. The model's own end tokens end a generation beside them
+    (:class:`m1.engines.protocol.ModelFacts`)."""
+    marks = TurnTokens.find(tokenizer)
+    names = {tokenizer.eos_token, *ENDS} | ({marks.opening, marks.end} if marks else set())
     known = tokenizer.get_vocab()
     return tuple(sorted(known[name] for name in names if name in known))
 

@@ -173,10 +173,16 @@ class Prediction:
     ended: bool  # whether thinking ended by itself within the budget (else it was cut)
     answer: str
     answer_tokens: int
+    too_long: bool = False  # the question does not fit the model's context, so it was not asked: always incorrect
 
     def validate(self) -> None:
         for field in ("budget", "forced", "thinking_tokens", "answer_tokens"):
             _require(getattr(self, field) >= 0, f"field '{field}': negative")
+        _require(not (self.too_long and self.answer), "field 'too_long': true, but there is an answer")
+
+
+TOO_LONG = "too long"
+"""The rule of the score of a prediction that is ``too_long``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from m1.core.records import Question
 from m1.core.settings import read
 from m1.core.store import Store
 from m1.core.tokens import encode
+from m1.engines.context import Need
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Engine, Generation, Request
 from m1.engines.settings import ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
-from m1.engines.shards import all_manifests, owned_shard
+from m1.engines.shards import Parts, all_manifests, owned_shard
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
 
@@ -67,6 +68,9 @@ class CachedEngine:
         """Tokens generated in this run, its shards among it; what came from the store is not counted."""
         self.started = time.time()
         """When the work began; earlier by the seconds that its shards took, all together."""
+        self.longest: Need | None = None
+        """The longest question that will be asked, where that is known: an engine whose context is too short for it is
+        refused when it has started, before it generates anything."""
 
     def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
         """Generations in the order of the requests; ``what`` names them on the progress line."""
@@ -85,7 +89,9 @@ class CachedEngine:
         return {key: request for key, request in zip(keys, requests) if key not in self.store}
 
     def _generate(self, wanted: dict[str, Request], what: str) -> None:
-        self._engine = self._engine or self._start()
+        if self._engine is None:
+            self._engine = self._start()
+            self._check_context(getattr(self._engine, "positions", None))
         names, put_at = list(wanted), time.monotonic()
         waiting: list[tuple[str, dict[str, Any]]] = []
 
@@ -108,6 +114,11 @@ class CachedEngine:
                 self._engine.generate(list(wanted.values()), done)
             finally:
                 put()
+
+    def _check_context(self, positions: int | None) -> None:
+        if self.longest and positions is not None and self.longest.tokens > positions:
+            found = f"{self.longest}; the context of its engine has {positions:,}"
+            raise UserError(f"{self.title}: {found}. Serve the model with a longer one, as long as its own.")
 
     def answers(self, tokenizer: Any, requests: Sequence[Request], where: str) -> list[tuple[str, int]]:
         """Answer text and its tokens, in the order of the requests."""
@@ -141,6 +152,14 @@ def answer_directly(
     stop = () if own_stop else stop_ids(tokenizer)
     prompts = [encode(tokenizer, text, add_special_tokens=bos) for text in render(tokenizer, questions, style)]
     return engine.answers(tokenizer, [Request(tuple(prompt), limit, stop) for prompt in prompts], where)
+
+
+def direct_needs(tokenizer: Any, asked: Parts, style: str, limit: int, *, bos: bool = False) -> Iterator[Need]:
+    """Tokens that each question needs at most, where it is asked by :func:`answer_directly`."""
+    for _, questions in asked:
+        prompts = render(tokenizer, [question for _, question in questions], style)
+        for (benchmark, question), prompt in zip(questions, prompts):
+            yield Need(benchmark, question.id, len(encode(tokenizer, prompt, add_special_tokens=bos)), limit)
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -129,7 +129,8 @@ class OpenAIEngine:
 
     def _complete(self, request: Request) -> Generation:
         body = {"model": self.model, "prompt": request.prompt, "max_tokens": request.max_tokens, "seed": request.seed}
-        body |= {"stop_token_ids": request.stop, "temperature": request.temperature, "top_p": request.top_p}
+        body |= {"stop_token_ids": self.facts.stops(request)}
+        body |= {"temperature": request.temperature, "top_p": request.top_p}
         body |= {"return_token_ids": True, "skip_special_tokens": False, "top_k": -1, "min_p": 0.0}
         # A server's defaults may come from the model's generation_config.json, where Qwen2.5 has a repetition penalty.
         body |= {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}

@@ -71,13 +71,17 @@ class ModelFacts:
     ends: frozenset[int]
     """Token ids that end a generation."""
 
+    def stops(self, request: Request) -> list[int]:
+        """All ids that end a generation, for a server: it may read other files of the model, or another version."""
+        return sorted({*request.stop, *self.ends})
+
     @classmethod
     def from_folder(cls, folder: str | Path) -> ModelFacts:
         """Read ``config.json``, and ``generation_config.json`` if there is one, of a model in Hugging Face format."""
         config, path = read_json(Path(folder) / "config.json"), Path(folder) / "generation_config.json"
         text = config.get("text_config", config)
         ends: set[int] = set()
-        for part in (text, read_json(path) if path.exists() else {}):
+        for part in (config, text, read_json(path) if path.exists() else {}):
             found = part.get("eos_token_id")
             ends |= set(found if isinstance(found, list) else [] if found is None else [found])
         return cls(text.get("max_position_embeddings"), text.get("vocab_size"), frozenset(ends))
@@ -110,13 +114,20 @@ def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, serve
             f"{server}: token id {max(found)} is beyond the {facts.vocabulary:,} of the recipe's model: another model "
             "is served. Serve the model of the recipe."
         )
-    if found and (found[-1] in request.stop or found[-1] in facts.ends):
+    ends = facts.stops(request)
+    passed = [token for token in found[:-1] if token in ends]
+    if passed:
+        raise UserError(
+            f"{server}: a generation goes on after token {passed[0]}, which ends it; it must stop at each of {ends}. A "
+            "server that obeys stop_token_ids is needed."
+        )
+    if found and found[-1] in ends:
         return Generation(found[:-1], "stop")
     if len(found) == request.max_tokens:
         return Generation(found, "length")
     raise UserError(
         f"{server}: a generation ended after {len(found):,} of {request.max_tokens:,} tokens, the last of them "
-        f"{found[-1:]}, and that is no stop token {sorted({*request.stop, *facts.ends})} (it says: "
+        f"{found[-1:]}, and that is no stop token {ends} (it says: "
         f"{json.dumps(said)}). The prompt has {len(request.prompt):,} tokens: check the server's context length, and "
         "that it serves the model of the recipe."
     )

@@ -112,7 +112,7 @@ class SglangEngine:
     def _ask(self, position: int, requests: Sequence[Request]) -> None:
         request = requests[position]
         sampling: dict[str, Any] = {"temperature": request.temperature, "max_new_tokens": request.max_tokens}
-        sampling["stop_token_ids"] = request.stop
+        sampling["stop_token_ids"] = self.facts.stops(request)
         if request.temperature:
             sampling |= {"top_p": request.top_p, "sampling_seed": request.seed}
         self._send({"id": position, "prompt": request.prompt, "sampling": sampling})

@@ -15,6 +15,8 @@ from m1.core.prompts import question_text
 from m1.core.records import Question, Record, stream, writing
 from m1.core.segments import usable
 
+Parts = Iterable[tuple[str, Sequence[tuple[str, Question]]]]
+"""Questions as :func:`chunks` gives them."""
 Shard = tuple[int, int]
 """Number of a shard, from 1, and how many there are."""
 

@@ -53,7 +53,7 @@ class TokenFrames:
         self.header, answer = marks.header("think"), marks.header("answer")
         self.prefixes = {True: answer.rstrip(), False: f"{answer}Final Answer:"}
         """What opens the answer after thinking that ended by itself, and after thinking that was cut."""
-        self.stop = tuple(sorted({*stop_ids(tokenizer), *self.encode(marks.opening), *self.encode(marks.end)}))
+        self.stop = stop_ids(tokenizer)
         """Token ids that end thinking, and end an answer."""
         self.prompt = lru_cache(4096)(self._encode_prompt)
 
@@ -82,6 +82,24 @@ class TokenFrames:
         """What the answer begins after; a new line goes before its opening unless thinking ends with one."""
         line = "" if self.decode(thought.ids[-1:]).endswith("\n") else "\n"
         return (*self.go_on(prompt, thought), *self.encode(line + self.prefixes[thought.ended]))
+
+    def room(self, shown: bool = True) -> int:
+        """Tokens at most after a question's :meth:`think`: thinking, what opens the answer, and the answer.
+
+        With ``forcing: released``, thinking that was nearly at the budget may go on for nearly as much again
+        (:func:`m1.infer.sweep.shares`), and ``Wait``s do not count. Text that is encoded again (``seam: released``) is
+        taken to be no more tokens than it was; where it is, the engine refuses the request.
+
+        Args:
+            shown: whether predictions are made of the question; else it is only forced together with others.
+        """
+        settings = self.settings
+        thinking = max(budget for budget, _ in settings.conditions) if shown else settings.forced_budget
+        if settings.forced and settings.forcing == "released":
+            waits = len(self.encode(WAIT)) * max(settings.forced_counts)
+            thinking = max(thinking, 2 * settings.forced_budget + waits)
+        opening = max(len(self.encode(f"\n{prefix}")) for prefix in self.prefixes.values())
+        return thinking + opening + settings.answer_limit
 
     def wait(self, thought: Thought) -> Thought:
         """Thinking with a ``Wait`` behind it."""

@@ -33,6 +33,9 @@ class SweepSettings(Settings):
     """``released``: see :func:`m1.infer.sweep.shares`."""
     scored: Way
     """``released``: the opening of the answer is part of the scored text."""
+    too_long: Literal["error", "unanswered"]
+    """Whether questions that do not fit the model's context stop the step before it begins, or stay unanswered: their
+    predictions are empty, and incorrect by every protocol."""
 
     @property
     def forced_counts(self) -> list[int]:
@@ -49,7 +52,7 @@ class SweepSettings(Settings):
 
 @dataclass(frozen=True)
 class AnswerSettings(Settings):
-    """How a model without thinking is asked: ``prompt``, ``answer_limit`` and ``bos`` are as in
+    """How a model without thinking is asked: ``prompt``, ``answer_limit``, ``bos`` and ``too_long`` are as in
     :class:`SweepSettings`."""
 
     prompt: str
@@ -57,6 +60,7 @@ class AnswerSettings(Settings):
     bos: Way
     stop: Way
     """``released``: only the model's own end tokens end an answer; ``exact``: any token that ends or opens a turn."""
+    too_long: Literal["error", "unanswered"]
 
 
 @dataclass(frozen=True)

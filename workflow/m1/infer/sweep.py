@@ -19,7 +19,9 @@ from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction, Question, Rollout
 from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, render, write_engine_manifest
-from m1.engines.shards import add_question_arguments, batches, chunks, open_writer
+from m1.engines.context import answered, check
+from m1.engines.shards import open_writer
+from m1.infer import context
 from m1.infer.frames import Thought, TokenFrames, make_frames
 from m1.infer.settings import SweepSettings
 
@@ -150,38 +152,60 @@ def sweep(
     return rollouts, predictions, cost
 
 
+def with_unanswered(
+    asked: Sequence[tuple[str, Question]],
+    long: Collection[str],
+    name: str,
+    settings: SweepSettings,
+    swept: tuple[list[Rollout], list[Prediction], Counter[str]],
+) -> tuple[list[Rollout], list[Prediction], Counter[str]]:
+    """What :func:`sweep` made of the questions that fit the model's context, with those that do not at their places:
+    no thinking, and an empty answer at every setting. The cost counts them as ``unanswered``."""
+    made, answers, cost = iter(swept[0]), iter(swept[1]), swept[2]
+    rollouts: list[Rollout] = []
+    predictions: list[Prediction] = []
+    for benchmark, question in asked:
+        if not benchmark:
+            continue
+        if question.id not in long:
+            rollouts.append(next(made))
+            predictions += itertools.islice(answers, len(settings.conditions))
+            continue
+        rollouts.append(Rollout(question.id, benchmark, name, (), "length"))
+        for budget, forced in settings.conditions:
+            predictions.append(Prediction(question.id, benchmark, name, budget, forced, 0, False, "", 0, True))
+    return rollouts, predictions, cost + Counter(unanswered=len(rollouts) - len(swept[0]))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write rollouts and predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_engine_arguments(parser)
-    add_question_arguments(parser)
+    context.add_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
-    together = "Parquet of the whole evaluation file, in the order in which it is forced together"
-    parser.add_argument("--order", type=Path, help=together)
     arguments = parser.parse_args(argv)
     settings, name, counts = SweepSettings.from_json(arguments.settings), arguments.name, Counter[str]()
-    if settings.forced and settings.forcing == "released":
-        # 1,024 questions are forced together: ``batch_size`` of the released program.
-        parts = batches(arguments.benchmarks, arguments.order, 1024, arguments.shard)
-    else:
-        parts = chunks(arguments.benchmarks, arguments.chunk, arguments.shard)
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
         open_writer(arguments.rollouts, Rollout) as keep_rollouts,
         open_writer(arguments.output, Prediction) as keep_predictions,
     ):
-        for where, asked in parts:
-            rolled, predicted, cost = sweep(engine, tokenizer, asked, name, settings, where)
+        needs = context.needs(tokenizer, context.parts(arguments, settings), settings)
+        engine.longest, long = check(needs, arguments.model, settings.too_long, f"infer {name}")
+        for where, asked in context.parts(arguments, settings):
+            swept = sweep(engine, tokenizer, answered(asked, long), name, settings, where)
+            rolled, predicted, cost = with_unanswered(asked, long, name, settings, swept)
             keep_rollouts(rolled)
             keep_predictions(predicted)
             counts.update(cost)
-    counts["settings"] = len(settings.conditions)
+    counts |= {"settings": len(settings.conditions), "unanswered": counts["unanswered"]}
     benchmarks = {path.stem: path for path in arguments.benchmarks}
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, name=name)
     needed = sum(counts[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
     anew = counts["anew_thinking_tokens"] + counts["anew_answer_tokens"]
     done = f"{counts['predictions']:,} predictions of {counts['questions']:,} questions: {needed:,} tokens"
+    done += f"; {counts['unanswered']:,} questions too long, unanswered" if counts["unanswered"] else ""
     say(f"infer {name}", f"{done}, {engine.generated:,} generated now; each setting anew would take {anew:,}")
 
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from m1.core import records, style
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.core.records import LETTERS, Prediction, Question, Rollout
+from m1.core.records import LETTERS, TOO_LONG, Prediction, Question, Rollout
 from m1.report.files import (
     FIGURE,
     add_own_benchmarks,
@@ -61,7 +61,7 @@ def longest_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
         scored: from :func:`order_scores`, of two models or more.
         budget: in thinking tokens, without forcing.
     """
-    rows = scored[(scored["budget"] == budget) & (scored["forced"] == 0)]
+    rows = scored[(scored["budget"] == budget) & (scored["forced"] == 0) & (scored["rule"] != TOO_LONG)]
     rows = rows.sort_values([*PLACE, "thinking_tokens"], kind="stable")
     rows = rows.assign(named=rows["rule"] != MOST_SIMILAR)
     by = rows.groupby(PLACE, observed=True)
@@ -90,7 +90,9 @@ def forced_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
         scored: as in :func:`longest_incorrect`.
         budget: that it is forced in, in thinking tokens.
     """
-    rows = scored[scored["budget"] == budget].sort_values(["model", *PLACE, "forced"], kind="stable")
+    rows = scored[(scored["budget"] == budget) & (scored["rule"] != TOO_LONG)].sort_values(
+        ["model", *PLACE, "forced"], kind="stable"
+    )
     keys = [rows[name] for name in ("model", *PLACE)]
     named, so_far = rows["rule"] != MOST_SIMILAR, rows["correct"].groupby(keys, observed=True).cummin()
     by = rows.assign(named=named, correct_so_far=so_far).groupby(keys, observed=True)

@@ -36,14 +36,19 @@ STAGES = {
 """Stage, the first word of its rules' names, to the paper's sections."""
 
 
+CHECKS = {"infer_context"}
+"""Rules that make no result, only stop a run before it spends anything; the figure leaves them out."""
+
+
 def parse(dot: str) -> tuple[list[str], list[Edge]]:
-    """Rules and edges of a rule graph in dot; rules of no stage (the targets, such as ``all``) are left out.
+    """Rules and edges of a rule graph in dot; rules of no stage (the targets, such as ``all``) and
+    :data:`CHECKS` are left out.
 
     Raises:
         UserError: no rule of a stage in it.
     """
     found = re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE)
-    names = {number: name for number, name in found if _stage(name) in STAGES}
+    names = {number: name for number, name in found if _stage(name) in STAGES and name not in CHECKS}
     if not names:
         raise UserError("--graph: no rule of a stage in it. It must be what `snakemake --rulegraph dot` prints.")
     arrows = re.findall(r"(\d+) -> (\d+)", dot)

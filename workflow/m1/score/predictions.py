@@ -15,10 +15,13 @@ from m1.core.answers import Match
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import Progress
-from m1.core.records import Prediction, Question, Score
+from m1.core.records import TOO_LONG, Prediction, Question, Score
 from m1.score.match import BY_TEXT, PROTOCOLS, decide, extract, is_ambiguous
 from m1.score.settings import ScoreSettings, ScoringProtocol
 
+UNASKED = ("", Match("", TOO_LONG))
+"""What is extracted of, and matched for, a prediction of a question that was not asked: never an option, not even by
+protocols that guess from an empty answer."""
 CARRIED = ("question_id", "benchmark", "model", "budget", "forced", "ended", "thinking_tokens", "answer_tokens")
 """Fields of a prediction that its score has, too."""
 
@@ -46,10 +49,10 @@ def score(
                     "predictions again if the benchmark has changed."
                 )
             key = (prediction.question_id, prediction.answer)
-            if key not in scored:
+            if key not in scored and not prediction.too_long:
                 extracted = extract(prediction.answer, protocol)
                 scored[key] = extracted, decide(extracted, question, protocol)
-            result.append(_to_score(prediction, question, *scored[key]))
+            result.append(_to_score(prediction, question, *(UNASKED if prediction.too_long else scored[key])))
             progress.advance()
         progress.note = f"{sum(row.correct for row in result):,} correct, {len(scored):,} distinct answers"
     return result

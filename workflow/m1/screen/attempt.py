@@ -3,13 +3,21 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import ScreenAnswer
-from m1.engines.cached import add_engine_arguments, answer_directly, open_engine, write_engine_manifest
+from m1.engines.cached import (
+    add_engine_arguments,
+    answer_directly,
+    direct_needs,
+    open_engine,
+    write_engine_manifest,
+)
+from m1.engines.context import check
 from m1.engines.shards import add_chunk_arguments, chunks, open_writer
 from m1.screen.settings import AttemptSettings
 
@@ -26,7 +34,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = {"questions": 0, "correct": 0}
     opened, writer = open_engine(arguments, title), open_writer(arguments.output, ScreenAnswer)
     with opened as (engine, tokenizer, identity), writer as keep:
-        for where, asked in chunks([arguments.questions], arguments.chunk, arguments.shard):
+        parts = partial(chunks, [arguments.questions], arguments.chunk, arguments.shard)
+        # What is unanswered would count as hard, so here it is always an error.
+        needs = direct_needs(tokenizer, parts(), settings.prompt, settings.answer_limit)
+        engine.longest, _ = check(needs, arguments.model, "error", title)
+        for where, asked in parts():
             questions = [question for _, question in asked]
             answers = answer_directly(engine, tokenizer, questions, settings.prompt, settings.answer_limit, where)
             scored = [

@@ -40,7 +40,8 @@ class InferRules:
         recipe = self.run.recipes[wildcards.model]
         # Where nothing is forced, how it would be forced runs nothing again.
         forcing = {} if recipe["thinking"]["forced"] else {"forcing": "exact"}
-        parts = recipe["thinking"], self.run.config["generation"], {"prompt": recipe["prompt"]}, forcing
+        own = {"prompt": recipe["prompt"], "too_long": self.run.config["too_long"]}
+        parts = recipe["thinking"], self.run.config["generation"], own, forcing
         return SweepSettings.from_parts(*parts).to_json()
 
     def order(self, wildcards: Wildcards) -> list[str]:
@@ -48,9 +49,13 @@ class InferRules:
         return [self.run.evaluation] if wildcards.model in self.run.forced_together else []
 
     def answer(self, wildcards: Wildcards) -> str:
-        limit = {"answer_limit": self.run.config["answer_limit"]}
-        parts = self.run.recipes[wildcards.model], limit, self.run.config["generation"]
+        common = {key: self.run.config[key] for key in ("answer_limit", "too_long")}
+        parts = self.run.recipes[wildcards.model], common, self.run.config["generation"]
         return AnswerSettings.from_parts(*parts).to_json()
+
+    def context(self, wildcards: Wildcards) -> str:
+        """Settings of :mod:`m1.infer.context`: those that the model will be asked with."""
+        return self.sweep(wildcards) if wildcards.model in self.run.swept else self.answer(wildcards)
 
     def published(self, wildcards: Wildcards) -> str:
         return self._published(wildcards).to_json()

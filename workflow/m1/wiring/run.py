@@ -78,6 +78,13 @@ class Run:
         self.benchmarks = [f"<results>/benchmarks/{name}.parquet" for name in config["benchmarks"]]
         self.collection = self.pools if config["draws"] == "released" else ["<results>/pools/merged.parquet"]
         """What random sets are drawn from: all pools one after the other (``released``), or what is left of them."""
+        # `ancient` would not do: what follows a job that runs is not looked at by Snakemake behind such an input.
+        kept = ("<results>/train/{}.sha256", "<results>/infer/{}/context.json")
+        self.unchecked = [
+            name for name in self.needed_trainings if not all(self.path(file.format(name)).exists() for file in kept)
+        ]
+        """Of the needed trainings, those before which it is checked that the questions fit the base's context. One that
+        is done keeps the file of that check, which nothing makes again."""
         self.evaluated = [self.evaluation] if self.published["evaluation"] else self.benchmarks
         """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
 

@@ -39,6 +39,11 @@ class TrainRules:
     def sft(self, wildcards: Wildcards) -> str:
         return SftSettings.from_parts(self.run.recipes[wildcards.model]["sft"]).to_json()
 
+    def context(self, wildcards: Wildcards) -> list[str]:
+        """What says that the questions fit the base's context; none where the model is not asked here."""
+        asked = wildcards.model in self.run.evaluated_here
+        return [f"<results>/infer/{wildcards.model}/context.json"] if asked else []
+
     def runtime(self, wildcards: Wildcards) -> str:
         """Where and how a model is trained; a resource, which reruns nothing."""
         return TrainRuntime.from_parts(self.run.recipes[wildcards.model]["train"]).to_json()
