@@ -167,6 +167,13 @@ def test_panels_without_data_say_so_and_incomplete_averages_are_not_drawn(figure
     assert colours["NEJM (n = 20)"] == colours["MedQA (n = 20)"][1:]
 
 
+def test_a_flat_curve_has_an_axis_of_points(figure_of) -> None:
+    rows = [replace(row, correct=int(row.question_id) < 5) for row in scores({"a": ["medqa"]})]
+    panel = figure_of("figure1", rows, replace(SHOWN, figures=("a",))).axes[1]
+    assert set(panel.lines[0].get_ydata()) == {25}
+    assert panel.get_ylim() == pytest.approx((23, 27))
+
+
 @pytest.mark.parametrize("budgets", [BUDGETS, [32, 256], [64]])
 def test_no_text_is_clipped_or_covers_another(figure_of, budgets: list[int]) -> None:
     figure = figure_of("figure1", EVERYTHING, replace(SHOWN, budgets=tuple(budgets)))

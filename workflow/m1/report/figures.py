@@ -21,6 +21,7 @@ from m1.report.settings import Model, Shown
 
 BAND: dict[str, Any] = {"alpha": 0.15, "linewidth": 0}  # look of the regression's confidence band
 LINE: dict[str, Any] = {"linestyle": ":", "linewidth": 1.0}  # look of the regression
+SPAN = 4  # points that an axis of accuracies shows at least
 PAPER: dict[str, Any] = {"linestyle": "--", "linewidth": 0.8, "markerfacecolor": "white", "markeredgewidth": 0.8}
 """Look of the paper's own points."""
 
@@ -162,6 +163,8 @@ def _draw_curves(
     style.whole_ticks(axes, sorted({*places, *(place for accuracy in paper.values() for place in accuracy.index)}))
     axes.locator_params(axis="y", nbins=5)
     bottom, top = axes.get_ylim()
+    if top - bottom < SPAN:  # a flat curve would be shown in billionths of a point
+        bottom, top = (bottom + top - SPAN) / 2, (bottom + top + SPAN) / 2
     # A regression line may leave the range of accuracies; the axis does not.
     axes.set_ylim(max(bottom, -4), min(top, 104))
 
