@@ -15,7 +15,7 @@ RESULTS = "results/short"
 
 
 def made(model: str) -> set[str]:
-    return {f"train_sft {model}", f"infer_sweep {model}", f"score_predictions {model}"}
+    return {f"{rule} {model}" for rule in ("infer_context", "train_sft", "infer_sweep", "score_predictions")}
 
 
 def test_a_seed_more_trains_one_more_and_without_seeds_nothing_is_trained(project: Project) -> None:
