@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from m1.core.records import Question
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
 from m1.infer.frames import Thought, TokenFrames, make_frames
-from m1.infer.sweep import answer, force, sweep, think
+from m1.infer.sweep import answer, force, sweep, think, with_unanswered
 from random_model import STOP, sweep_settings
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
@@ -211,3 +212,13 @@ def test_an_engine_that_dies_keeps_what_it_finished(engine: TransformersEngine, 
 def test_a_request_beyond_the_models_positions_is_refused(engine: TransformersEngine) -> None:
     with pytest.raises(UserError, match="512 positions"):
         engine.generate([Request((1,) * 500, 20, STOP)], lambda *_: None)
+
+
+def test_counts_of_zero_stay_in_the_cost() -> None:
+    """A model whose thinking never ends is never forced; ``sweep_cost.csv`` wants the number all the same."""
+    cost = Counter(rollout_tokens=5, forced_tokens=0)
+    assert dict(with_unanswered([], (), "m", sweep_settings(), ([], [], cost))[2]) == {
+        "rollout_tokens": 5,
+        "forced_tokens": 0,
+        "unanswered": 0,
+    }

@@ -174,7 +174,8 @@ def with_unanswered(
         rollouts.append(Rollout(question.id, benchmark, name, (), "length"))
         for budget, forced in settings.conditions:
             predictions.append(Prediction(question.id, benchmark, name, budget, forced, 0, False, "", 0, True))
-    return rollouts, predictions, cost + Counter(unanswered=len(rollouts) - len(swept[0]))
+    cost["unanswered"] = len(rollouts) - len(swept[0])
+    return rollouts, predictions, cost
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -199,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep_rollouts(rolled)
             keep_predictions(predicted)
             counts.update(cost)
-    counts |= {"settings": len(settings.conditions), "unanswered": counts["unanswered"]}
+    counts.update(settings=len(settings.conditions), unanswered=0)  # not by |=, which drops what is 0
     benchmarks = {path.stem: path for path in arguments.benchmarks}
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, name=name)
     needed = sum(counts[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))
