@@ -20,18 +20,16 @@ import pandas as pd
 from scipy.stats import norm
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow"))
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
 
 from m1.report import compare, seeds  # noqa: E402
 from m1.report.settings import Margins  # noqa: E402
 from m1.report.statistics import LEVEL, holm  # noqa: E402
+from verdicts import OTHERS, published_row, rates  # noqa: E402
 
-PAPER = ROOT / "resources" / "paper"
 LATENT = 0.8
 """Correlation of two trainings' leaning on one question, a normal number; answers, which are correct below a threshold,
 then correlate by 0.59 where half of them are correct."""
-OTHERS = 264  # lines of Table 1 in the other 24 rows
-VERDICTS = (compare.REPRODUCED, compare.DIFFERS, compare.CANNOT_TELL)
 
 
 def answers(accuracy: np.ndarray, n: int, random: np.random.Generator) -> np.ndarray:
@@ -93,9 +91,7 @@ def verdicts(
         A line for each row's benchmark, and its average: ``benchmark``, ``n``, ``verdict``.
     """
     random = np.random.default_rng(seed)
-    benchmarks = pd.read_csv(PAPER / "benchmarks.csv")
-    truth = pd.read_csv(PAPER / "table1.csv").set_index("model").loc["m1-7B-23K", list(benchmarks["column"])]
-    share, n = truth.to_numpy(float) / 100, benchmarks["n"].to_numpy()
+    keys, share, n = published_row()
     picks, found = draw_picks(count, random), []
     for _ in range(times):
         off, other = random.normal(shift, spread, count) / 100, share + random.normal(0, theirs) / 100
@@ -110,18 +106,12 @@ def verdicts(
         gc.freeze()  # statsmodels collects garbage in each correction, which takes longer than all else
         corrected = holm([*(line.p for line in lines), *random.random(OTHERS)])
         gc.unfreeze()
-        names, sizes = [*benchmarks["key"], "average"], [*n, n.sum()]
+        names, sizes = [*keys, "average"], [*n, n.sum()]
         for line, name, size, p in zip(lines, names, sizes, corrected):
             margin = margins.average if name == "average" else margins.cell
             decided = compare.verdict({**vars(line), "margin": margin, "p_holm": p, "why": ""})[0]
             found.append({"benchmark": name, "n": size, "verdict": decided})
     return pd.DataFrame(found)
-
-
-def rates(found: pd.DataFrame) -> pd.DataFrame:
-    """Share of each verdict (%) by benchmark, in the order of n, the average last."""
-    shares = pd.crosstab([found["n"], found["benchmark"]], found["verdict"], normalize="index") * 100
-    return shares.reindex(columns=list(VERDICTS), fill_value=0.0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

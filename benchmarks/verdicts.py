@@ -71,9 +71,7 @@ def simulate(shift: float, pairs: bool, times: int, margins: Margins, seed: int)
         A line for each row's benchmark, and its average: ``row``, ``benchmark``, ``n``, ``verdict``.
     """
     random = np.random.default_rng(seed)
-    benchmarks = pd.read_csv(PAPER / "benchmarks.csv")
-    truth = pd.read_csv(PAPER / "table1.csv").set_index("model").loc["m1-7B-23K", list(benchmarks["column"])]
-    other, n = truth.to_numpy(float) / 100, benchmarks["n"].to_numpy()
+    keys, other, n = published_row()
     share = np.clip(other + shift / 100, 0, 1)
     both, ours, theirs = outcomes(share, other, n, times, CORRELATION if pairs else 0.0, random)
     wide = np.broadcast_to(n, both.shape)
@@ -88,7 +86,7 @@ def simulate(shift: float, pairs: bool, times: int, margins: Margins, seed: int)
     gc.freeze()  # statsmodels collects garbage in each correction, which takes longer than all else
     p_holm = np.stack([holm([*row, *random.random(OTHERS)])[: len(lines)] for row in p], axis=1)
     gc.unfreeze()
-    names, sizes = [*benchmarks["key"], "average"], [*n, n.sum()]
+    names, sizes = [*keys, "average"], [*n, n.sum()]
     parts = []
     for line, name, size, corrected in zip(lines, names, sizes, p_holm, strict=True):
         margin = margins.average if name == "average" else margins.cell
@@ -102,6 +100,13 @@ def simulate(shift: float, pairs: bool, times: int, margins: Margins, seed: int)
 def _fields(cells: Difference, place: int) -> dict[str, Any]:
     """The fields of one benchmark's differences, of arrays of rows by benchmarks."""
     return {name: value[:, place] if isinstance(value, np.ndarray) else value for name, value in vars(cells).items()}
+
+
+def published_row() -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Keys of the benchmarks, the accuracies (0 to 1) of m1-7B-23K on them, and their published n."""
+    benchmarks = pd.read_csv(PAPER / "benchmarks.csv")
+    row = pd.read_csv(PAPER / "table1.csv").set_index("model").loc["m1-7B-23K", list(benchmarks["column"])]
+    return list(benchmarks["key"]), row.to_numpy(float) / 100, benchmarks["n"].to_numpy()
 
 
 def rates(found: pd.DataFrame) -> pd.DataFrame:

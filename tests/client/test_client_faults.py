@@ -3,7 +3,6 @@ work, a full disk."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import resource
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from benchmark_scripts import load
 from m1.client.serving import running_server
 from m1.core.files import digest
 from m1.core.store import Store
@@ -33,13 +33,7 @@ PASSWORD = "canary-of-the-proxy"
 @pytest.fixture(scope="module")
 def calls() -> ModuleType:
     """``benchmarks/calls.py``, as a module."""
-    spec = importlib.util.spec_from_file_location("benchmark_calls", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("calls")
 
 
 @contextmanager

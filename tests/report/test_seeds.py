@@ -3,16 +3,14 @@ known."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from benchmark_scripts import load
 from m1.report import seeds, tables
 from m1.report.settings import AccuracyRow, Margins
 from m1.report.statistics import generator
@@ -23,18 +21,6 @@ from test_compare import BENCHMARKS, everywhere, run
 
 MODELS = ("a", "a.seed43", "a.seed44")
 MARGINS = Margins(average=2, cell=3)
-
-
-@cache
-def simulation() -> ModuleType:
-    """``benchmarks/seeds.py``, as a module."""
-    path = Path(__file__).parents[2] / "benchmarks" / "seeds.py"
-    spec = importlib.util.spec_from_file_location("simulated_seeds", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def row(**changes: object) -> AccuracyRow:
@@ -49,14 +35,14 @@ def answered(counts: tuple[int, ...], n: int, key: str, budget: int = 2048) -> l
 
 def means(count: int, spread: float, n: int = 1000, seed: int = 0) -> seeds.Mean:
     random = np.random.default_rng(seed)
-    correct = simulation().answers(0.6 + random.normal(0, spread / 100, count), n, random)
-    return seeds.mean_of(correct, simulation().draw_picks(count, random), random)
+    correct = load("seeds").answers(0.6 + random.normal(0, spread / 100, count), n, random)
+    return seeds.mean_of(correct, load("seeds").draw_picks(count, random), random)
 
 
 def test_both_levels_vary_as_formulas_say() -> None:
     random = np.random.default_rng(1)
-    correct = simulation().answers(np.array([0.55, 0.6, 0.62]), 1000, random)
-    mean = seeds.mean_of(correct, simulation().draw_picks(3, random), random)
+    correct = load("seeds").answers(np.array([0.55, 0.6, 0.62]), 1000, random)
+    mean = seeds.mean_of(correct, load("seeds").draw_picks(3, random), random)
     assert mean.value == pytest.approx(100 * correct.mean())
     questions = [*correct.mean(axis=1), 0, 1]
     assert mean.errors[0] == pytest.approx(100 * np.std(questions) / math.sqrt(1002), rel=0.03)
@@ -87,7 +73,7 @@ def test_the_interval_and_p_are_of_one_distribution_with_students_tail_for_seeds
 @pytest.mark.parametrize("count", [3, 10])
 @pytest.mark.parametrize("spread", [0, 3])
 def test_intervals_hold_the_truth(count: int, spread: float) -> None:
-    held = simulation().coverage(count, spread, 1000, 250, seed=0)
+    held = load("seeds").coverage(count, spread, 1000, 250, seed=0)
     assert held["interval"] >= 92, "of 95, but for chance"
     if count == 10:
         assert held["interval"] <= 99.5, "not for being wide"
@@ -97,11 +83,11 @@ def test_intervals_hold_the_truth(count: int, spread: float) -> None:
 
 
 def test_equal_models_do_not_differ_and_those_five_points_off_are_not_reproduced() -> None:
-    equal = simulation().verdicts(3, 2, 0, 30, MARGINS, seed=0)
+    equal = load("seeds").verdicts(3, 2, 0, 30, MARGINS, seed=0)
     assert (equal["verdict"] == "differs").mean() <= 0.01
-    off = simulation().verdicts(3, 1, -5, 20, MARGINS, seed=0)
+    off = load("seeds").verdicts(3, 1, -5, 20, MARGINS, seed=0)
     assert (off["verdict"] == "reproduced").mean() <= 0.05
-    ten = simulation().rates(simulation().verdicts(10, 1, -5, 20, MARGINS, seed=0)).droplevel("n")
+    ten = load("seeds").rates(load("seeds").verdicts(10, 1, -5, 20, MARGINS, seed=0)).droplevel("n")
     assert ten.loc["average", "differs"] > 80, "ten seeds find it"
 
 

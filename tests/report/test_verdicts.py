@@ -3,16 +3,15 @@ truth is known."""
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from asked import save_asked
+from benchmark_scripts import load
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.report import compare, statistics
@@ -138,7 +137,8 @@ def test_the_margin_is_passed_where_the_interval_of_ninety_percent_lies_inside(
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_so_many_questions_as_are_needed_show_equality_in_four_of_five(share: float) -> None:
     random = np.random.default_rng(0)
-    n = int(statistics.questions_needed(100 * share, MARGINS.cell))
+    many = 1_000_000  # so that the estimate of the share is the share
+    n = int(statistics.unpaired(share * many, many, share * many, many, MARGINS.cell).n_needed)
     k, other = random.binomial(n, share, 4000), random.binomial(n, share, 4000)
     shown = statistics.unpaired(k, np.full(4000, n), other, np.full(4000, n), MARGINS.cell).p_margin < 0.05
     assert shown.mean() == pytest.approx(0.8, abs=0.02)
@@ -156,7 +156,7 @@ def test_intervals_and_margins_hold_at_their_level(pairs: bool) -> None:
     """Intervals cover the truth in 95 of 100, and a difference as large as the margin passes in 5 at most."""
     random, n = np.random.default_rng(1), np.full(4000, 400)
     for share, margin in ((0.2, 6.0), (0.5, 9.0)):
-        both, one, other = simulation().outcomes(
+        both, one, other = load("verdicts").outcomes(
             np.full(4000, share + margin / 100), np.full(4000, share), n, 1, 0.5 * pairs, random
         )
         sides = (one[0], other[0], n) if pairs else ((both + one)[0], n, (both + other)[0], n)
@@ -165,21 +165,10 @@ def test_intervals_and_margins_hold_at_their_level(pairs: bool) -> None:
         assert (found.p_margin < 0.05).mean() < 0.06
 
 
-def simulation() -> ModuleType:
-    """``benchmarks/verdicts.py``, as a module."""
-    path = Path(__file__).parents[2] / "benchmarks" / "verdicts.py"
-    spec = importlib.util.spec_from_file_location("verdicts", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("pairs", [False, True])
 def test_how_often_each_verdict_comes(pairs: bool) -> None:
     """At the published n, with margin 3 (2 for averages); the table is in docs/statistics.md."""
-    module = simulation()
+    module = load("verdicts")
     equal, two, five = (
         module.rates(module.simulate(shift, pairs, 200, MARGINS, seed=0)).droplevel("n") for shift in (0, -2, -5)
     )

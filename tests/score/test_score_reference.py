@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.util
 import json
 import random
 from collections import Counter
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark_scripts import load
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from m1.core.answers import extract_boxed
@@ -208,13 +208,7 @@ def test_the_released_rules_are_what_they_were() -> None:
 
 # Real responses
 
-_SPEC = importlib.util.spec_from_file_location(
-    "benchmark_scoring", Path(__file__).parents[2] / "benchmarks" / "scoring.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-scoring = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(scoring)
+scoring = load("scoring")
 needs_data = pytest.mark.skipif(
     not (scoring.DATA / "responses").is_dir(),
     reason="the shared data is not here; set M1_SHARED_DATA to its folder to run this test",

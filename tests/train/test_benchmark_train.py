@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
+from benchmark_scripts import load
 from m1.train.text import IGNORED
 
-_SPEC = importlib.util.spec_from_file_location("benchmark_train", Path(__file__).parents[2] / "benchmarks" / "train.py")
-assert _SPEC
-assert _SPEC.loader
-benchmark = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = benchmark  # dataclasses look their module up
-_SPEC.loader.exec_module(benchmark)
+benchmark = load("train")
 
 
 def parameters(shape: dict[str, int]) -> int:

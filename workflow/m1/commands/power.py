@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from m1.core.places import source_file
+from m1.report.settings import Margins
 from m1.wiring.report import ReportRules
 from m1.wiring.run import Run
 
@@ -29,7 +30,7 @@ def powers(run: Run) -> list[Power]:
     from m1.report.statistics import Difference, average, unpaired
 
     rules = ReportRules(run)
-    margins = rules.shown().margins
+    margins = Margins(**run.config["report"]["margins"])
     benchmarks, paper = (read_csv(source_file(f"resources/paper/{name}.csv")) for name in ("benchmarks", "table1"))
     own = [rules.table1_row(key) for key in rules.table_models("table1")]
     places = sorted({place for row in own if (place := find_published(paper, row, "table1")) is not None})

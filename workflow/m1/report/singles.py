@@ -9,8 +9,6 @@ from m1.report.paired import compare, outcomes
 from m1.report.scores import accuracies, rows_at_best
 from m1.report.settings import AccuracyRow
 
-NO_BUDGET = "no published answers at these budgets"
-"""Why :func:`counts` is empty for a model that has published answers."""
 OUTCOMES = ["neither", "only_theirs", "only_ours", "both"]  # as m1.report.paired.compare counts them, ours first
 COLUMNS = ["n", "only_ours", "only_theirs", "both", "neither", "k_theirs", "n_theirs", "budget"]
 
@@ -29,8 +27,8 @@ def counts(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.D
         :data:`COLUMNS`, whole numbers, by ``benchmark`` that both sides have: ``n`` shared questions; of these, how
         many only one side has correct, both, or neither; ``k_theirs`` correct of all ``n_theirs`` published answers
         in ``theirs`` (of a run that asks a part of the published questions, fewer than were published); the published
-        side's ``budget`` in thinking tokens. Empty where the model has no published answers, or none at these budgets
-        (:data:`NO_BUDGET`).
+        side's ``budget`` in thinking tokens. Empty where the model has no published answers, or none at these
+        budgets.
 
     Raises:
         UserError: this run has no scores of the model, or none at ``row.published_budgets``.

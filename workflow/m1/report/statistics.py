@@ -125,12 +125,6 @@ def mean_interval(k: np.ndarray, n: np.ndarray) -> tuple[float, float]:
     return float(mean - reach), float(mean + reach)
 
 
-def questions_needed(accuracy: Any, margin: float) -> Any:
-    """Questions that a benchmark needs at an accuracy (%), so that equal and independent sides lie inside the margin
-    (points) with a chance of :data:`POWER`."""
-    return _needed(100 * np.sqrt(2 * _variance(np.asarray(accuracy), 100)), margin)
-
-
 def _variance(k: Any, n: Any) -> Any:
     """Variance of one answer, of which k of n are correct."""
     return k / n * (1 - k / n)
