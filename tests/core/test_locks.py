@@ -131,7 +131,7 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-@pytest.mark.parametrize(("begin", "times"), [("", 40), (NO_LOCKS, 2)])
+@pytest.mark.parametrize(("begin", "times"), [("", 40), pytest.param(NO_LOCKS, 2, marks=pytest.mark.slow)])
 def test_never_two_at_once_though_the_file_is_removed(tmp_path: Path, begin: str, times: int) -> None:
     (tmp_path / "number").write_text("0")
     faster = "import m1.core.locks\nm1.core.locks.POLL = 0.001\n"

@@ -176,7 +176,7 @@ def perturbed(texts: list[str], generator: random.Random) -> list[str]:
 
 
 @NEEDS_REAL
-@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("seed", [None, pytest.param(0, marks=pytest.mark.slow)])
 def test_real_prompts_equal_exhaustive_comparison(prompts: list[str], seed: int | None) -> None:
     """Exhaustive for some hundreds of them against all: all against all takes minutes (``benchmarks/dedup.py
     --full-check``)."""

@@ -126,7 +126,8 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_what_was_trained_before_is_taken_from_the_store(
     processes: int, material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

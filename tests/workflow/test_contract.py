@@ -297,6 +297,7 @@ SERVED = {
 """Model to its engine, and to options that decide no answer before and after an edit."""
 
 
+@pytest.mark.slow
 def test_other_gpus_or_another_address_of_a_server_run_nothing(project: Project) -> None:
     for model, (engine, options, _) in SERVED.items():
         serve = f"serve: {{engine: {engine}, dtype: float32, batch: 128, options: {{{options}}}}}"
@@ -312,7 +313,7 @@ def test_other_gpus_or_another_address_of_a_server_run_nothing(project: Project)
     assert project.plan() == set()
 
 
-@pytest.mark.parametrize("times", ["kept", "forgotten"])
+@pytest.mark.parametrize("times", ["kept", pytest.param("forgotten", marks=pytest.mark.slow)])
 def test_results_without_records_are_taken_as_they_are(times: str, project: Project) -> None:
     if times == "forgotten":
         project.forget_times()

@@ -42,7 +42,13 @@ def questions(finished: Project) -> list[tuple[str, Question]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "times"), [("m1-small-1k", 1), ("m1-small-1k", 4), ("m1-large-1k", 1), ("m1-large-1k", 2)]
+    ("name", "times"),
+    [
+        pytest.param("m1-small-1k", 1, marks=pytest.mark.slow),
+        ("m1-small-1k", 4),
+        pytest.param("m1-large-1k", 1, marks=pytest.mark.slow),
+        ("m1-large-1k", 2),
+    ],
 )
 def test_one_thinking_gives_what_each_setting_anew_gives(
     finished: Project, name: str, times: int, tmp_path: Path

@@ -36,6 +36,7 @@ def test_a_model_whose_bytes_are_not_those_of_its_identity_is_not_used(project: 
     assert f"but {recorded} says {project.path(recorded).read_text().strip()}. Delete it to have it made again" in said
 
 
+@pytest.mark.slow
 def test_an_edited_prediction_and_an_edited_table_do_not_pass_as_measured_unless_they_are_adopted(
     project: Project,
 ) -> None:

@@ -37,6 +37,7 @@ def keys(store: Path) -> list[str]:
         return [key for key in written if key in opened]
 
 
+@pytest.mark.slow
 def test_everything_is_killed_while_the_teacher_answers(project: Project) -> None:
     target, store = "results/short/distill/hard.parquet", project.folder / "store/short/teacher"
     whole = project.path(target).read_bytes()

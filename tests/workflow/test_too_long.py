@@ -12,6 +12,7 @@ pytestmark = pytest.mark.workflow
 SAID = "questions do not fit; the longest: question "
 
 
+@pytest.mark.slow
 def test_a_budget_beyond_the_context_is_found_before_training_and_before_generating(project: Project) -> None:
     """The models of the embedded world have 4,096 positions."""
     project.configure(thinking={"budgets": [16, 64, 96, 4090]})

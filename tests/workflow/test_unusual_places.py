@@ -115,6 +115,7 @@ def test_folders_of_the_configuration_are_looked_at_and_named_by_their_key(tmp_p
     assert said.count("missing folder") == 1, "one folder is one finding"
 
 
+@pytest.mark.slow
 def test_a_clone_with_a_blank_in_its_path_runs(tmp_path: Path) -> None:
     source = clone(tmp_path / "My Drive" / "it's p")
     code, said = run(source, *LAUNCH, source=source)
@@ -134,6 +135,7 @@ def test_a_clone_with_a_blank_in_its_path_is_refused_elsewhere(tmp_path: Path) -
     )
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_not_there_is_made_and_has_the_repositorys_configuration(tmp_path: Path) -> None:
     work = tmp_path / "a/work"
     code, said = run(REPOSITORY, *LAUNCH, "--directory", str(work))
