@@ -1,5 +1,6 @@
 """The laptop's configuration in short, on a real language model and real questions: from the published subset to Table
-1, figures and page. Minutes on two cores; ``make test-real``."""
+1, figures and page. Minutes on two cores; ``make test-real``. With ``M1_REAL_SHORT`` set, as in continuous integration,
+shorter still, and without what takes longest."""
 
 from __future__ import annotations
 
@@ -24,7 +25,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.real
-OVERLAYS = ("config/paper.yaml", "config/overlays/laptop.yaml", "tests/configs/real.yaml")
+OVERLAYS = (
+    "config/paper.yaml",
+    "config/overlays/laptop.yaml",
+    "tests/configs/real.yaml",
+    *(["tests/configs/real-short.yaml"] if real_material.SHORT else []),
+)
 RESULTS = "results/real"
 MODEL = "m1-135m"
 SETTINGS = {"budgets": [32, 64, 96], "forced": [1, 2], "forced_budget": 96, "answer_limit": 24}
@@ -70,6 +76,7 @@ def test_labels_are_thinking_and_answer_of_real_text(real: Project) -> None:
         assert sample.prompt.strip() not in learned
 
 
+@real_material.long
 def test_cut_equals_direct_on_real_questions(real: Project, tmp_path: Path) -> None:
     """Token by token in float32, at every setting."""
     model = real.path(f"{RESULTS}/train/{MODEL}")
@@ -95,6 +102,7 @@ def test_real_answers_are_read(real: Project) -> None:
         assert any(len(answer) > 40 for answer in answers)
 
 
+@real_material.long
 def test_another_base_runs_only_what_is_built_on_it(real: Project, tmp_path: Path) -> None:
     project = real.copy(tmp_path / "project")
     swapped = project.folder / "data" / "swapped"
