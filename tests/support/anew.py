@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from generations import generated
+from m1.core.records import Prediction
 from m1.engines.cached import CachedEngine, Engine, Generation, Request
+from m1.engines.protocol import Done
 from m1.infer.frames import TokenFrames
 
 
@@ -28,11 +31,6 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str 
     """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking
     generated. ``mark`` opens the answer, without the white space behind it."""
 
-    def generate(requests: Sequence[Request]) -> list[Generation]:
-        found: dict[int, Generation] = {}
-        engine.generate(requests, found.__setitem__)
-        return [found[position] for position in range(len(requests))]
-
     result: Anew = {}
     settings, wait, header = frames.settings, frames.encode("Wait"), frames.encode(frames.header)
     begun = [(*frames.prompt(prompt), *header) for prompt in prompts]
@@ -41,8 +39,8 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str 
         thinking: list[tuple[int, ...]] = [()] * len(prompts)
         spent, ended = [0] * len(prompts), [False] * len(prompts)
         for left in range(forced, -1, -1):
-            found = generate(
-                [Request((*begun[i], *thinking[i]), budget - len(thinking[i]), frames.stop) for i in active]
+            found = generated(
+                engine, [Request((*begun[i], *thinking[i]), budget - len(thinking[i]), frames.stop) for i in active]
             )
             for i, generation in zip(active, found):
                 thinking[i] = (*thinking[i], *generation.token_ids)
@@ -52,7 +50,7 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str 
                 thinking[i] = (*thinking[i], *wait)
         before = [(*begun[i], *thinking[i], *opening(frames, thinking[i], ended[i], mark)) for i in range(len(prompts))]
         asked = [Request(ids, settings.answer_limit, frames.stop) for ids in before]
-        result[budget, forced] = list(map(Row, asked, generate(asked), spent, thinking, ended))
+        result[budget, forced] = list(map(Row, asked, generated(engine, asked), spent, thinking, ended))
     return result
 
 
@@ -64,10 +62,26 @@ def opening(frames: TokenFrames, thinking: Sequence[int], ended: bool, mark: str
 
 
 class Recording(CachedEngine):
-    """Remembers the answers' requests and generations."""
+    """Remembers every request, and what was generated for it."""
 
-    def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
-        before, found = self.generated, super().generate(requests, what)
-        if what.startswith("answers"):
-            self.answers, self.thinking = list(zip(requests, found)), before
-        return found
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        self.found: dict[Request, Generation] = {}
+
+        def remember(request: Request, generation: Generation) -> Iterable[Request]:
+            assert self.found.setdefault(request, generation) == generation
+            return done(request, generation)
+
+        super().generate(requests, remember)
+
+    def check(self, direct: Anew, frames: TokenFrames, predictions: Sequence[Prediction]) -> int:
+        """Compare every question at every setting with generating it anew, the answers token by token.
+
+        Returns:
+            Tokens of everything that was generated beside these answers, hence of thinking.
+        """
+        rows = [row for one in zip(*(direct[stage] for stage in frames.settings.conditions)) for row in one]
+        expected = [(len(r.thinking), r.ended, frames.decode(r.answer.token_ids), r.answer.tokens) for r in rows]
+        assert [(p.thinking_tokens, p.ended, p.answer, p.answer_tokens) for p in predictions] == expected
+        answers = {row.request: row.answer for row in rows}
+        assert {request: self.found.get(request) for request in answers} == answers
+        return sum(generation.tokens for request, generation in self.found.items() if request not in answers)
