@@ -2,13 +2,15 @@
 
 ``EMULATED`` in the environment names what is emulated, separated by commas: ``fsdp2``, real FSDP2 by torch over gloo
 (accelerate refuses it without GPUs, so it is told the kind of distribution behind its back), and ``rows``, samples of a
-micro-batch in one row without padding. What reached FSDP2 is said in JSON on the first process's standard output.
+micro-batch in one row without padding. With ``dies``, a SIGKILL comes when the trained model is to be saved. What was
+seen of it is said in JSON on the first process's standard output.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -21,8 +23,9 @@ from m1.train import sft, trainer
 from torch.distributed import fsdp
 from torch.distributed.tensor import DTensor
 
-SEEN: dict[str, set[str]] = {"policies": set(), "gathered": set()}
-"""Mixed-precision policies of what was sharded, and types of the tensors that were gathered whole."""
+SEEN: dict[str, set[str]] = {"timeouts": set(), "policies": set(), "gathered": set()}
+"""How long processes wait for each other, the mixed-precision policies of what was sharded, and the types of the
+tensors that were gathered whole."""
 
 
 def shard_on_cpu() -> None:
@@ -45,8 +48,12 @@ def shard_on_cpu() -> None:
 
 
 def watch() -> None:
-    """Note what is sharded and gathered."""
-    shard, gather = fsdp.fully_shard, DTensor.full_tensor
+    """Note how processes join, and what is sharded and gathered."""
+    start, shard, gather = torch.distributed.init_process_group, fsdp.fully_shard, DTensor.full_tensor
+
+    def starting(*arguments: Any, **named: Any) -> Any:
+        SEEN["timeouts"].add(str(named.get("timeout")))
+        return start(*arguments, **named)
 
     def sharding(*arguments: Any, **named: Any) -> Any:
         policy = named["mp_policy"]
@@ -58,6 +65,7 @@ def watch() -> None:
             SEEN["gathered"].add(str(self.dtype))
         return gather(self, **named)
 
+    setattr(torch.distributed, "init_process_group", starting)  # noqa: B010
     setattr(fsdp, "fully_shard", sharding)  # noqa: B010
     setattr(DTensor, "full_tensor", gathering)  # noqa: B010
 
@@ -65,10 +73,12 @@ def watch() -> None:
 def main() -> None:
     emulated = os.environ["EMULATED"].split(",")
     if "rows" in emulated:
-        trainer.runs_without_padding = lambda attention, on_gpu: True  # noqa: ARG005
+        trainer.runs_without_padding = lambda attention, on_gpu: True
     if "fsdp2" in emulated:
         shard_on_cpu()
         watch()
+    if "dies" in emulated:
+        trainer.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
     sft.main()
     if os.environ["RANK"] == "0":
         sys.stdout.write("SEEN " + json.dumps({key: sorted(values) for key, values in SEEN.items()}) + "\n")

@@ -54,9 +54,7 @@ def test_the_saved_model_is_that_of_one_process(sharded: Path, undisturbed: Path
         torch.testing.assert_close(found[name], tensor, atol=2e-5, rtol=0)
 
 
-def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(
-    sharded: Path, material: Path, tmp_path: Path
-) -> None:
+def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(sharded: Path, material: Path, tmp_path: Path) -> None:
     output = tmp_path / "stopped"
     process = as_on_gpus("fsdp2,rows", material, output, {}, save_steps=None)
     wait_for_a_step(Path(f"{output}.scratch"), 9, process)
@@ -70,6 +68,16 @@ def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(
     assert (output / "log.jsonl").read_bytes() == (sharded / "log.jsonl").read_bytes()
 
 
+def test_a_kill_while_the_model_is_being_saved_costs_no_step(sharded: Path, material: Path, tmp_path: Path) -> None:
+    output = tmp_path / "killed"
+    killed = as_on_gpus("fsdp2,rows,dies", material, output, {}, save_steps=None)
+    killed.communicate(timeout=600)
+    assert killed.returncode != 0
+    finish(material, output)
+    assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] == STEPS
+    assert weights(output) == weights(sharded)
+
+
 def bits(number: float) -> int:
     """How many bits of a mantissa a number needs: at most 8 in bf16, 24 in float32."""
     numerator = number.as_integer_ratio()[0]
@@ -81,7 +89,9 @@ def test_in_bf16_neither_losses_nor_sums_are_rounded_and_no_tensor_is_whole_in_f
 ) -> None:
     said = finish(material, tmp_path / "model", bf16=True)
     seen = json.loads(said.rpartition("SEEN ")[2])
-    assert seen == {"policies": ["torch.bfloat16 torch.float32 None"], "gathered": ["torch.bfloat16"]}
+    assert seen["policies"] == ["torch.bfloat16 torch.float32 None"]
+    assert seen["gathered"] == ["torch.bfloat16"]
+    assert seen["timeouts"] == ["1:00:00"]
     found = losses(tmp_path / "model")
     assert found == pytest.approx(losses(undisturbed), rel=0.02)
     # Rounded to bf16, a loss has 8 bits; a mean of two processes' has a few more where their exponents differ.

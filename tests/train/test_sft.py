@@ -25,7 +25,7 @@ from m1.infer.sweep import main as sweep
 from m1.train import archive, checkpoints
 from m1.train.sft import encode_all
 from m1.train.text import encode
-from m1.train.trainer import BatchSampler, divide_batch
+from m1.train.trainer import divide_batch
 from random_model import sweep_settings
 from templates import tokenizer_of
 from training import ROOT, STEPS, command, environment, samples, start, train, wait_for_a_step, weights
@@ -269,19 +269,6 @@ def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:
         UserError, match=r"26,000,000.0 GB are wanted for two checkpoints and the model; .*`scratch` and `store`"
     ):
         checkpoints.check_space(*places, 10**15, 2, "train m")
-
-
-@given(st.lists(st.integers(2, 99), min_size=1, max_size=70), st.integers(1, 16), st.booleans(), st.integers(0, 3))
-def test_an_epoch_has_every_sample_once_and_whole_batches(
-    lengths: list[int], batch: int, grouped: bool, epoch: int
-) -> None:
-    order = BatchSampler(lengths, batch, 42, grouped)
-    order.set_epoch(epoch)
-    found = list(order)
-    assert len(found) == len(order)
-    assert len(found) % batch == 0
-    assert sorted(found) == list(range(len(found)))
-    assert set(found[len(lengths) :]) == set(range(len(lengths), len(found))), "empty examples fill up the last batch"
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 64))
