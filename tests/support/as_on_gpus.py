@@ -21,11 +21,12 @@ from accelerate.utils import DistributedType
 from m1.core.places import locate
 from m1.train import sft, trainer
 from torch.distributed import fsdp
+from torch.distributed.fsdp._fully_shard._fsdp_param import FSDPParam
 from torch.distributed.tensor import DTensor
 
-SEEN: dict[str, set[str]] = {"timeouts": set(), "policies": set(), "gathered": set()}
-"""How long processes wait for each other, the mixed-precision policies of what was sharded, and the types of the
-tensors that were gathered whole."""
+SEEN: dict[str, set[str]] = {"timeouts": set(), "policies": set(), "kept whole": set(), "gathered": set()}
+"""How long processes wait for each other, the mixed-precision policies of what was sharded, the types of gradients that
+a process kept whole until the step, and those of the tensors that were gathered whole."""
 
 
 def shard_on_cpu() -> None:
@@ -50,6 +51,7 @@ def shard_on_cpu() -> None:
 def watch() -> None:
     """Note how processes join, and what is sharded and gathered."""
     start, shard, gather = torch.distributed.init_process_group, fsdp.fully_shard, DTensor.full_tensor
+    keep = FSDPParam.to_accumulated_grad_if_needed
 
     def starting(*arguments: Any, **named: Any) -> Any:
         SEEN["timeouts"].add(str(named.get("timeout")))
@@ -65,7 +67,13 @@ def watch() -> None:
             SEEN["gathered"].add(str(self.dtype))
         return gather(self, **named)
 
+    def keeping(self: FSDPParam) -> None:
+        keep(self)
+        if self.unsharded_accumulated_grad is not None:
+            SEEN["kept whole"].add(str(self.unsharded_accumulated_grad.dtype))
+
     setattr(torch.distributed, "init_process_group", starting)  # noqa: B010
+    setattr(FSDPParam, "to_accumulated_grad_if_needed", keeping)  # noqa: B010
     setattr(fsdp, "fully_shard", sharding)  # noqa: B010
     setattr(DTensor, "full_tensor", gathering)  # noqa: B010
 

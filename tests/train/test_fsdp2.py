@@ -16,6 +16,8 @@ from shared import made_once
 from training import STEPS, as_on_gpus, wait_for_a_step, weights
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
+SHARE: dict[str, Any] = {"per_device": 2, "save_steps": None}
+"""Two samples at a time, on average, twice for a step."""
 
 
 def losses(output: Path) -> list[float]:
@@ -24,7 +26,7 @@ def losses(output: Path) -> list[float]:
 
 def finish(material: Path, output: Path, emulated: str = "fsdp2,rows", **settings: Any) -> str:
     """Train to the end; what it said."""
-    process = as_on_gpus(emulated, material, output, settings, save_steps=None)
+    process = as_on_gpus(emulated, material, output, settings, **SHARE)
     said, problems = process.communicate(timeout=600)
     assert process.returncode == 0, problems
     return said
@@ -42,7 +44,7 @@ def sharded(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_sharded_and_in_balanced_rows_the_losses_are_those_of_one_process(sharded: Path, undisturbed: Path) -> None:
     said = sharded.with_suffix(".said").read_text(encoding="utf-8")
-    assert "FSDP2 on CPU, 2 × 4 × 1 samples a step, sdpa attention, padding-free" in said
+    assert "FSDP2 on CPU, 2 × 2 × 2 samples a step, sdpa attention, padding-free" in said
     assert len(losses(sharded)) == STEPS
     assert losses(sharded) == pytest.approx(losses(undisturbed), abs=2e-6)
 
@@ -56,7 +58,7 @@ def test_the_saved_model_is_that_of_one_process(sharded: Path, undisturbed: Path
 
 def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(sharded: Path, material: Path, tmp_path: Path) -> None:
     output = tmp_path / "stopped"
-    process = as_on_gpus("fsdp2,rows", material, output, {}, save_steps=None)
+    process = as_on_gpus("fsdp2,rows", material, output, {}, **SHARE)
     wait_for_a_step(Path(f"{output}.scratch"), 9, process)
     os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=300)
@@ -70,7 +72,7 @@ def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(sharded: Path, ma
 
 def test_a_kill_while_the_model_is_being_saved_costs_no_step(sharded: Path, material: Path, tmp_path: Path) -> None:
     output = tmp_path / "killed"
-    killed = as_on_gpus("fsdp2,rows,dies", material, output, {}, save_steps=None)
+    killed = as_on_gpus("fsdp2,rows,dies", material, output, {}, **SHARE)
     killed.communicate(timeout=600)
     assert killed.returncode != 0
     finish(material, output)
@@ -91,6 +93,7 @@ def test_in_bf16_neither_losses_nor_sums_are_rounded_and_no_tensor_is_whole_in_f
     seen = json.loads(said.rpartition("SEEN ")[2])
     assert seen["policies"] == ["torch.bfloat16 torch.float32 None"]
     assert seen["gathered"] == ["torch.bfloat16"]
+    assert seen["kept whole"] == [], "gradients are sharded after each micro-batch"
     assert seen["timeouts"] == ["1:00:00"]
     found = losses(tmp_path / "model")
     assert found == pytest.approx(losses(undisturbed), rel=0.02)

@@ -293,7 +293,7 @@ def training_arguments(
         UserError: the batch cannot be divided among the processes.
     """
     per_device, accumulation = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
-    on_gpu, attention = torch.cuda.is_available(), runtime.attention
+    on_gpu, attention, sharded = torch.cuda.is_available(), runtime.attention, "ACCELERATE_USE_FSDP" in os.environ
     if attention == "auto":  # flash attention where the card and its package allow it, else PyTorch's own
         attention = "flash_attention_2" if on_gpu and is_flash_attn_2_available() else "sdpa"
     # Weights are held in float32 and bf16 is autocast, as in the released training.
@@ -310,8 +310,9 @@ def training_arguments(
         adam_beta1=settings.betas[0],
         adam_beta2=settings.betas[1],
         bf16=settings.bf16,
-        activation_checkpointing=runtime.gradient_checkpointing
-        and "ACCELERATE_USE_FSDP" not in os.environ,  # FSDP has its own
+        activation_checkpointing=runtime.gradient_checkpointing and not sharded,  # FSDP has its own
+        # Gradients go to their shards after each micro-batch; else every GPU would keep all of them until the step.
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": sharded}},
         model_init_kwargs={**loading, "use_kernels": runtime.kernels},
         max_length=None,  # nothing is cut in silence: examples are checked before
         dataset_kwargs={"skip_prepare_dataset": True},
