@@ -2,8 +2,9 @@
 
 ``EMULATED`` in the environment names what is emulated, separated by commas: ``fsdp2``, real FSDP2 by torch over gloo
 (accelerate refuses it without GPUs, so it is told the kind of distribution behind its back), and ``rows``, samples of a
-micro-batch in one row without padding. With ``dies``, a SIGKILL comes when the trained model is to be saved. What was
-seen of it is said in JSON on the first process's standard output.
+micro-batch in one row without padding. With ``dies``, a SIGKILL comes when the trained model is to be saved; with
+``flat``, trl gets single samples and makes micro-batches of them by itself. What was seen of it is said in JSON on the
+first process's standard output.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from m1.train import sft, trainer
 from torch.distributed import fsdp
 from torch.distributed.fsdp._fully_shard._fsdp_param import FSDPParam
 from torch.distributed.tensor import DTensor
+from torch.utils.data import Sampler
 
 SEEN: dict[str, set[str]] = {"timeouts": set(), "policies": set(), "kept whole": set(), "gathered": set()}
 """How long processes wait for each other, the mixed-precision policies of what was sharded, the types of gradients that
@@ -78,6 +81,24 @@ def watch() -> None:
     setattr(DTensor, "full_tensor", gathering)  # noqa: B010
 
 
+def take_single_samples() -> None:
+    """Let trl cut the order of samples into micro-batches, as it does with any sampler."""
+
+    class Flat(Sampler[int]):
+        def __init__(self, parts: trainer.BatchSampler) -> None:
+            self.parts = parts
+
+        def __len__(self) -> int:
+            return self.parts.steps * self.parts.per_step
+
+        def __iter__(self) -> Iterator[int]:
+            return (index for part in self.parts for index in part)
+
+    own: Any = trainer.SFTTrainer
+    setattr(trainer.Trainer, "get_train_dataloader", own.get_train_dataloader)  # noqa: B010
+    setattr(trainer.Trainer, "_get_train_sampler", lambda self, _: Flat(self.sampler))  # noqa: B010
+
+
 def main() -> None:
     emulated = os.environ["EMULATED"].split(",")
     if "rows" in emulated:
@@ -85,6 +106,8 @@ def main() -> None:
     if "fsdp2" in emulated:
         shard_on_cpu()
         watch()
+    if "flat" in emulated:
+        take_single_samples()
     if "dies" in emulated:
         trainer.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
     sft.main()

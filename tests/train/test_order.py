@@ -9,11 +9,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import torch
 from accelerate.data_loader import BatchSamplerShard
 from benchmark_scripts import load
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.train.trainer import BatchSampler, CheckpointCallback, balance, runs_without_padding
+from transformers import AutoConfig, AutoModelForCausalLM
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 benchmark = load("balance")
 LENGTHS = st.lists(st.integers(2, 99), min_size=1, max_size=70)
@@ -123,3 +126,20 @@ def test_the_last_step_is_kept_and_never_stopped_at(step: int, asked: bool, save
         stops,
         step if stops else None,
     )
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "llama", "mistral", "gemma"])
+def test_samples_of_a_row_do_not_see_each_other(family: str) -> None:
+    """By PyTorch's own attention, in every family whose template is known: as trl's collator makes a row."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape = AutoConfig.for_model(family, vocab_size=50, num_key_value_heads=1, head_dim=16, **sizes)
+    model: Any = AutoModelForCausalLM.from_config(shape, attn_implementation="sdpa")
+    samples = [{"input_ids": ids, "labels": ids} for ids in ([5, 6, 7, 8, 9, 10], [11, 12, 13], [7, 7, 7, 7])]
+    row = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(samples)
+    del row["labels"]
+    with torch.no_grad():
+        together = model(**row, use_cache=False).logits[0]
+        alone = [model(torch.tensor([sample["input_ids"]]), use_cache=False).logits[0] for sample in samples]
+    torch.testing.assert_close(together, torch.cat(alone))

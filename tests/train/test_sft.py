@@ -28,7 +28,7 @@ from m1.train.text import encode
 from m1.train.trainer import divide_batch
 from random_model import sweep_settings
 from templates import tokenizer_of
-from training import ROOT, STEPS, command, environment, samples, start, train, wait_for_a_step, weights
+from training import ROOT, STEPS, as_on_gpus, command, environment, samples, start, train, wait_for_a_step, weights
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
 
@@ -123,6 +123,19 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(
     assert ("fsdp2 needs GPUs; on a CPU, DDP runs in its place" in said) == (strategy == "fsdp2")
     ran = json.loads((output / "manifest.json").read_text())["ran"]
     assert (ran["strategy"], ran["processes"], ran["runtime"]["strategy"]) == ("DDP", 2, strategy)
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_padded_micro_batches_are_those_that_trl_makes_of_the_order(
+    material: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """As it was done before the sampler made them: the same losses, to the last bit."""
+    process = as_on_gpus("flat", material, tmp_path / "flat", {})
+    problems = process.communicate(timeout=600)[1]
+    assert process.returncode == 0, problems
+    assert weights(tmp_path / "flat") == weights(undisturbed)
+    assert (tmp_path / "flat/log.jsonl").read_bytes() == (undisturbed / "log.jsonl").read_bytes()
 
 
 @pytest.mark.train

@@ -59,6 +59,7 @@ class BatchSampler(Sampler[list[int]]):
     def __init__(
         self, lengths: Sequence[int], per_step: int, seed: int, grouped: bool, parts: int = 1, balanced: bool = False
     ) -> None:
+        # Not ``batch_size``: accelerate would take that for the size of each micro-batch.
         self.lengths, self.per_step, self.seed, self.grouped = list(lengths), per_step, seed, grouped
         self.parts, self.balanced = parts, balanced
         self.steps = math.ceil(len(self.lengths) / per_step)
