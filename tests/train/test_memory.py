@@ -14,7 +14,7 @@ TOKENS = 64
 
 
 def formula(width: int, inner: int, keys: int) -> int:
-    """Bytes a token in bf16: four tensors of the MLP's width, eight of the model's, two of them in float32, and keys and
+    """Bytes a token in bf16: four tensors of the MLP's width, eight of the model's (two of them in float32), keys and
     values."""
     return 8 * inner + 20 * width + 4 * keys
 
