@@ -49,7 +49,8 @@ def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
 def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
     """Run the training with the arguments of :mod:`m1.train.sft` and return its exit code; a signal to stop is handed
     on."""
-    environment = dict(os.environ)
+    # Rows have another length at every step; segments of memory that grow leave no gaps between them.
+    environment = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", **os.environ}
     if runtime.nodes > 1 and "SLURM_JOB_ID" not in environment:
         needed = f"{runtime.nodes} nodes need a SLURM job"
         raise UserError(f"train.nodes: {needed}; use profiles/slurm, or set train.nodes to 1")

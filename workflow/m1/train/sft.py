@@ -105,7 +105,7 @@ def owned(scratch: Path, kept: Path, title: str, first: bool) -> Iterator[Lock]:
             time.sleep(1)  # the first process says it
             raise SystemExit(1)
         said = ""
-        # In short tries: processes wait for each other for some minutes only.
+        # In short tries: processes wait for each other for an hour only.
         while holder := training.first_process_value(lambda: archive.claim(only, title)):
             if first and holder != said:
                 say(title, f"{holder} is training the same for {kept.parent}; waiting for it, so that it is done once")
