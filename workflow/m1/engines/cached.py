@@ -130,7 +130,9 @@ class CachedEngine:
 
     def add_ran(self, found: Iterable[dict[str, Any]]) -> None:
         """Note how engines ran, each way once."""
-        self.ran += [one for one in found if one and one not in self.ran]
+        for one in found:
+            if one and one not in self.ran:
+                self.ran.append(one)
 
     def _check_context(self, positions: int | None) -> None:
         if self.longest and positions is not None and self.longest.tokens > positions:
