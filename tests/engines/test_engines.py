@@ -395,7 +395,9 @@ def test_the_engine_of_this_process_stops_without_its_gpus_before_a_model_is_loa
 
     with monkeypatch.context() as no_model:
         no_model.setattr(cached, "TransformersEngine", lambda *_: pytest.fail("a model was loaded"))
-        with pytest.raises(UserError, match=r"infer m1: 1 GPU asked for .*torch sees 0 \(driver 535.129.03 with 8 cards"):
+        with pytest.raises(
+            UserError, match=r"infer m1: 1 GPU asked for .*torch sees 0 \(driver 535.129.03 with 8 cards"
+        ):
             generate(1)
     found = generate(0)
     assert len(found) == 3, "what asks for none runs on the CPU"

@@ -69,7 +69,9 @@ class Stand:
             (folder / f"{package}-{version}.dist-info").mkdir()
             text = f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: {version}\n"
             (folder / f"{package}-{version}.dist-info/METADATA").write_text(text, encoding="utf-8")
-        code = f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); runpy.run_path(sys.argv[2], run_name='__main__')"
+        code = (
+            f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); runpy.run_path(sys.argv[2], run_name='__main__')"
+        )
         self.python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n', encoding="utf-8")
         self.python.chmod(0o755)
 
@@ -99,7 +101,9 @@ def test_a_worker_whose_torch_sees_fewer_gpus_starts_no_engine(
 ) -> None:
     fake_torch(stand.folder, gpus=8, works=False)
     monkeypatch.setenv("PATH", f"{fake_driver(tmp_path / 'old', '535.129.03', 8)}:/usr/bin:/bin")
-    said = r"infer m1: 8 GPUs asked for on .*, and torch sees 0 \(driver 535.129.03 with 8 cards; torch 2.14.1 for CUDA 13"
+    said = (
+        r"infer m1: 8 GPUs asked for on .*, and torch sees 0 \(driver 535.129.03 with 8 cards; torch 2.14.1 for CUDA 13"
+    )
     with (
         pytest.raises(UserError, match=said) as refusal,
         SglangEngine(folder, "bfloat16", 1, stand.options(dp=8), "infer m1", 8),

@@ -30,7 +30,7 @@ from m1.commands import add_configfile, doctor
 from m1.commands.doctor import ask, join_names, nearest_folder
 from m1.core import gpus as cards
 from m1.core.errors import UserError, first_line
-from m1.core.places import locate, source_file
+from m1.core.places import SOURCE, locate
 from m1.engines.sglang import GLIBC, PYTHON
 from m1.wiring.config import load
 from m1.wiring.jobs import gres
@@ -287,7 +287,7 @@ def gpu_commands(run: Run, conda: bool) -> dict[str, list[str]]:
     here = {"envs/train.yaml": training, "envs/infer.yaml": any(one["engine"] == "transformers" for one in serves)}
     found: dict[str, list[str]] = {}
     for file in [file for file, used in here.items() if used]:
-        found |= {file: conda_python(source_file(file))} if conda else {"this environment": [sys.executable, "-P"]}
+        found |= {file: conda_python(SOURCE / file)} if conda else {"this environment": [sys.executable, "-P"]}
     for serve in serves:
         if serve["engine"] == "sglang":
             python = serve["options"].get("python") or os.environ.get(PYTHON)
@@ -324,7 +324,9 @@ def check_torch(where: str, found: Mapping[str, dict[str, Any]], glibc: Sequence
         least = max(built, GLIBC) if name.startswith("SGLang") else built
         if glibc and tuple(glibc) < least:
             old, wanted = (".".join(map(str, version)) for version in (glibc, least))
-            remedy = "choose nodes with a newer system (RHEL 9 has 2.34), or serve the models elsewhere (engine: openai)"
+            remedy = (
+                "choose nodes with a newer system (RHEL 9 has 2.34), or serve the models elsewhere (engine: openai)"
+            )
             yield Check(FAILS, f"{at}: its packages want glibc {wanted}, and there is {old}", remedy)
         if seen.get("error") == "not made yet":
             yield Check(WARN, f"{at}: not made yet, so its torch was not asked", "make it, and run this again")
@@ -337,7 +339,9 @@ def check_torch(where: str, found: Mapping[str, dict[str, Any]], glibc: Sequence
             yield Check(FAILS, f"{at}: it does not compute ({'; '.join(wrong)})", remedy)
         else:
             on = f"{seen['gpus']} GPU{'s' * (seen['gpus'] > 1)} ({', '.join(dict.fromkeys(seen['cards']))})"
-            yield Check(OK, f"{at}: torch {seen['torch']} computes on {on}, CUDA {seen['cuda']}, driver {seen['driver']}")
+            yield Check(
+                OK, f"{at}: torch {seen['torch']} computes on {on}, CUDA {seen['cuda']}, driver {seen['driver']}"
+            )
 
 
 def check_node(

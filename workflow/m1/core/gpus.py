@@ -78,7 +78,9 @@ def _remedy(wanted: int, seen: Mapping[str, Any]) -> str:
     if seen["cuda"] is None:
         return f"Install torch with CUDA into this environment; {on_cpu}"
     if not seen["driver"]:
-        place = "Choose nodes with GPUs (cluster.gpu_partition, gpu_type), or a container that is given the driver (--nv)"
+        place = (
+            "Choose nodes with GPUs (cluster.gpu_partition, gpu_type), or a container that is given the driver (--nv)"
+        )
         return f"{place}; {on_cpu}"
     least = DRIVERS.get(int(seen["cuda"].partition(".")[0]), 0)
     if int(seen["driver"].partition(".")[0]) < least:
