@@ -36,7 +36,7 @@ RUNTIME: dict[str, Any] = {
         "strategy": "ddp",
         "per_device": 4,
         "gradient_checkpointing": False,
-        "attention": "auto",
+        "attention": "sdpa",
     },
     **{"kernels": False, "save_minutes": 30, "save_steps": 2, "report_to": "none"},
 }

@@ -327,7 +327,7 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
     [
         (
             {"report_to": "tensorboard"},
-            "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
+            "train (attention: sdpa, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
         ),
         (
             {"attention": "flash_attention_2"},

@@ -325,7 +325,12 @@ def test_a_file_that_would_leave_its_repository_is_refused(file: str) -> None:
             prepared(changed(path, value))
 
 
+SGLANG = {"engine": "sglang", "dtype": "bfloat16", "batch": 8}
 REFUSED = {
+    "deterministic answers without the name of what computes attention": (
+        changed("screen/serve", SGLANG | {"options": {"deterministic": True}}),
+        "screen.serve.options: `deterministic` needs `attention_backend`, because SGLang's own choice depends on the",
+    ),
     "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
     "unknown key inside": (
         changed("merge/treshold", 1),
@@ -540,6 +545,11 @@ def test_what_is_wrong_is_said(case: str) -> None:
             "subset: m1k",
             "subset: m1kk",
             "config/models/m1-small-1k.yaml: sft.subset: there is no 'm1kk'; did you mean 'm1k'?",
+        ),
+        (
+            "serve:",
+            "train: {attention: auto}\nserve:",
+            "train.attention: 'auto' is not one of ['sdpa', 'eager', 'flash_",
         ),
         ("serve:", "train: {processes: 3}\nserve:", "sft.batch_size: 8 samples cannot be shared among 3 processes"),
         ("prompt: thinking", "prompt: think", "config/models/m1-small-1k.yaml: prompt: 'think_bare' is not one of"),

@@ -3,6 +3,7 @@ models' questions are shared out."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,6 +80,30 @@ def test_answers_ask_for_the_product_of_tensor_and_data_parallelism(model: str, 
     elsewhere = resources(run, "infer", model=model)
     assert "gpu" not in elsewhere
     assert elsewhere["slurm_partition"] == "cpu"
+
+
+def test_each_job_knows_how_many_gpus_it_asks_for_and_no_param_does(tmp_path: Path) -> None:
+    """So it can stop where torch sees fewer; a param would run it again where another number is asked for."""
+    run = paper(tmp_path)
+    run.recipes["m1-7b-1k"]["serve"]["shards"] = 16
+    train, infer, screen = TrainRules(run), InferRules(run), ScreenRules(run)
+    shard = {"shard": "3", "shards": "16"}
+    told = {
+        "a training": (train.runtime, train.sft, {"model": "m1-7b-1k"}, 8),
+        "on each of two nodes": (train.runtime, train.sft, {"model": "m1-32b-1k"}, 8),
+        "a shard of answers": (infer.runtime, infer.serve, {"model": "m1-7b-1k"} | shard, 8),
+        "what gathers shards": (infer.runtime, infer.serve, {"model": "m1-7b-1k"}, 0),
+        "a shard of a screen": (screen.runtime, screen.serve, {"base": "32b"} | shard, 1),
+    }
+    for what, (runtime, param, names, gpus) in told.items():
+        assert json.loads(runtime(wildcards(**names)))["gpus"] == gpus, what
+        assert "gpus" not in json.loads(param(wildcards(**names))), what
+    run.recipes["m1-7b-1k"]["device"] = "cpu"
+    run.config["screen"]["device"] = "cpu"
+    for rules, names in ((train, {"model": "m1-7b-1k"}), (infer, {"model": "m1-7b-1k"} | shard)):
+        assert json.loads(rules.runtime(wildcards(**names)))["gpus"] == 0
+    assert json.loads(screen.runtime(wildcards(base="32b", **shard)))["gpus"] == 0
+    assert "gpu" not in resources(run, "screen", base="32b", **shard)
 
 
 def test_stages_of_a_model_may_ask_for_other_memory_and_time(tmp_path: Path) -> None:

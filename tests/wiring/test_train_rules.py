@@ -18,7 +18,7 @@ def test_a_training_has_its_base_subset_and_settings() -> None:
     assert settings == recipe["sft"]
     assert list(settings) == sorted(settings)
     assert set(settings).isdisjoint({"resources", "label", "serve", "thinking"})
-    assert json.loads(rules.runtime(model)) == recipe["train"]
+    assert json.loads(rules.runtime(model)) == recipe["train"] | {"gpus": 0}
 
 
 def test_a_published_checkpoint_is_fetched_from_its_entry() -> None:

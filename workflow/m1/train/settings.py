@@ -41,7 +41,8 @@ class TrainRuntime(Settings):
     """Where and how training runs; the recipe's ``train``. It decides none of the weights' mathematics.
 
     Each node has ``processes``, one for a GPU, which runs at most ``per_device`` samples at a time. The strategy is a
-    file in config/accelerate. Checkpoints are ``save_minutes`` apart, or ``save_steps``, if not None.
+    file in config/accelerate. Checkpoints are ``save_minutes`` apart, or ``save_steps``, if not None. The job is given
+    ``gpus`` on each node (none: what is there is taken).
     """
 
     nodes: Count
@@ -54,3 +55,4 @@ class TrainRuntime(Settings):
     save_minutes: float
     save_steps: Count | None
     report_to: str
+    gpus: int = 0

@@ -24,7 +24,6 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from m1.core.errors import UserError, first_line
@@ -295,8 +294,6 @@ def training_arguments(
     """
     per_device, accumulation = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
     on_gpu, attention, sharded = torch.cuda.is_available(), runtime.attention, "ACCELERATE_USE_FSDP" in os.environ
-    if attention == "auto":  # flash attention where the card and its package allow it, else PyTorch's own
-        attention = "flash_attention_2" if on_gpu and is_flash_attn_2_available() else "sdpa"
     # Weights are held in float32 and bf16 is autocast, as in the released training.
     loading = {"dtype": "float32", "device_map": None, "attn_implementation": attention}
     return SFTConfig(
@@ -397,13 +394,20 @@ def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
 def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
     """The trainer; a :class:`UserError` where something that the recipe's ``train`` asks for is not installed."""
     try:
-        return Trainer(**arguments)
+        trainer = Trainer(**arguments)
     except (ImportError, RuntimeError) as error:  # transformers raises both for a package that is not there
         if not isinstance(error, ImportError) and "requires" not in str(error):
             raise
         wanted = ", ".join(f"{key}: {getattr(runtime, key)}" for key in ("attention", "kernels", "report_to"))
         remedy = "Install it in the training environment, or ask for something else."
         raise UserError(f"train ({wanted}): {first_line(error)} {remedy}") from None
+    # Where the package is absent, transformers takes a kernel of the hub by its own choice, if it can.
+    if (taken := trainer.model.config._attn_implementation) != runtime.attention:
+        found = (
+            f"{runtime.attention} cannot run in the training environment, and transformers takes {taken} in its place"
+        )
+        raise UserError(f"train.attention: {found}. Install its package there, or say sdpa.")
+    return trainer
 
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:

@@ -222,7 +222,9 @@ class Run:
 
     def screening_gpus(self, name: str) -> int:
         """GPUs that a screening model answers on."""
-        return 0 if self.world_model("screen/models", name) else _gpus(self.config["screen"]["serve"])
+        screen = self.config["screen"]
+        on_cpu = screen["device"] == "cpu" or self.world_model("screen/models", name)
+        return 0 if on_cpu else _gpus(screen["serve"])
 
 
 def _gpus(serve: dict[str, Any]) -> int:
