@@ -58,10 +58,19 @@ def samples(count: int) -> list[Sample]:
     ]
 
 
-def command(material: Path, output: Path, store: Path | None = None, **runtime: Any) -> list[str]:
-    """The command that the rule runs; each output has a store of its own by default."""
+LORA: dict[str, Any] = {
+    "lora": {"r": 4, "alpha": 8, "dropout": 0.05, "targets": None, "base_dtype": "float32"},
+    "learning_rate": 1e-2,
+}
+"""What of :data:`SETTINGS` is another where an adapter is trained."""
+
+
+def command(
+    material: Path, output: Path, store: Path | None = None, sft: dict[str, Any] | None = None, **runtime: Any
+) -> list[str]:
+    """The command that the rule runs; each output has a store of its own by default. ``sft`` are other settings."""
     values = {
-        "settings": json.dumps(SETTINGS),
+        "settings": json.dumps(SETTINGS | (sft or {})),
         "runtime": json.dumps({**RUNTIME, **runtime}),
         "output": str(output),
     }
@@ -71,9 +80,11 @@ def command(material: Path, output: Path, store: Path | None = None, **runtime: 
     return [sys.executable, "-m", "m1.train.launch", *flags]
 
 
-def train(material: Path, output: Path, store: Path | None = None, **runtime: Any) -> str:
+def train(
+    material: Path, output: Path, store: Path | None = None, sft: dict[str, Any] | None = None, **runtime: Any
+) -> str:
     """Train to the end; what it said."""
-    words = command(material, output, store, **runtime)
+    words = command(material, output, store, sft, **runtime)
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -34,6 +34,7 @@ class AccuracyRow:
     published_budgets: tuple[int, ...]  # those that the published row was chosen from
     bold: bool
     trainings: tuple[str, ...] = ()  # models of one recipe by its seeds, ``model`` first; empty for a single training
+    departure: str = ""  # how its training departs from the paper's; empty for none that would be said
 
     @property
     def budget(self) -> str:
