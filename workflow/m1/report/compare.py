@@ -39,6 +39,7 @@ class Found:
     published: pd.DataFrame | None  # scores of the published answers, by the keys of the models that stand for them
     asked: Mapping[str, Asked]  # what is known of the questions of each benchmark
     seed: int  # of the bootstraps
+    departures: Mapping[str, str]  # how the training of a model departs from the paper's, by its key
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
@@ -133,7 +134,7 @@ def _compare_row(
     and questions; the average comes last. Those that nothing can be said of have their verdict."""
     spread = seeds.spread(found.scores, row, row.published_budgets, found.seed) if row.trainings else None
     ours = _own_side(found, row, spread, benchmarks)
-    of_training = _join(f"mean of {len(row.trainings)} trainings" if spread else "", row.departure)
+    of_training = _join(f"mean of {len(row.trainings)} trainings" if spread else "", found.departures.get(row.model, ""))
     *cells, last = [published | own for published, own in zip(theirs, ours, strict=True)]
     pairs = pd.DataFrame() if found.published is None else singles.counts(found.scores, found.published, row)
     lines, tested = [], []
@@ -252,7 +253,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     published = {path.stem: read_csv(path, columns) for path in options.published}
     scores = read_scores(options.scores)
     theirs = read_scores(options.singles) if options.singles else None
-    found = Found(scores, accuracies(scores), theirs, read_asked(options.shown.parent, benchmarks), shown.seed)
+    asked = read_asked(options.shown.parent, benchmarks)
+    found = Found(scores, accuracies(scores), theirs, asked, shown.seed, shown.departures)
     lines = compare(found, shown.accuracy_tables, shown.remark, shown.margins, published, benchmarks)
     write_csv(lines, options.output, {"p": P, "p_holm": P, "p_margin": P, "margin": "{:g}"})
     counts = ", ".join(f"{count} {verdict}" for verdict, count in lines["verdict"].value_counts().items())
