@@ -98,7 +98,10 @@ def test_an_adapter_needs_no_gradient_of_the_frozen_weights_and_the_plan_says_wh
     plan = make_plan(load([PAPER, ROOT / "config/overlays/one-card-7b.yaml", own]))
     assert plan.steps == []
     steps = {step.step: step for step in plan.gpus}
-    assert set(steps) == {"train m1-7b-1k-lora", *(f"infer {name}" for name in ("m1-7b-1k-lora", "7b-card", "7b-card-cot"))}
+    assert set(steps) == {
+        "train m1-7b-1k-lora",
+        *(f"infer {name}" for name in ("m1-7b-1k-lora", "7b-card", "7b-card-cot")),
+    }
     assert {step.gpus for step in steps.values()} == {1}
     whole, adapter = gpu_steps(tmp_path, PAPER)["train m1-7b-1k"], steps["train m1-7b-1k-lora"]
     assert whole.tokens == adapter.tokens

@@ -545,7 +545,11 @@ def test_what_is_wrong_is_said(case: str) -> None:
         ("seed: 42}", "seed: 42, lora: {r: 0, alpha: 16}}", "sft.lora.r: 0 is less than the minimum of 1"),
         ("seed: 42}", "seed: 42, lora: {r: 1025, alpha: 16}}", "sft.lora.r: 1025 is greater than the maximum of 1024"),
         ("seed: 42}", "seed: 42, lora: {r: 1.5, alpha: 16}}", "sft.lora.r: 1.5 is not of type 'integer'"),
-        ("seed: 42}", "seed: 42, lora: {r: 8, alpha: 0}}", "sft.lora.alpha: 0 is less than or equal to the minimum of 0"),
+        (
+            "seed: 42}",
+            "seed: 42, lora: {r: 8, alpha: 0}}",
+            "sft.lora.alpha: 0 is less than or equal to the minimum of 0",
+        ),
         ("seed: 42}", "seed: 42, lora: {r: 8, alpha: 16, dropout: 1}}", "sft.lora.dropout: 1 is greater than"),
         ("seed: 42}", "seed: 42, lora: {r: 8, alpha: 16, targets: []}}", "sft.lora.targets: [] should be non-empty"),
         ("seed: 42}", "seed: 42, lora: {r: 8}}", "sft.lora: key 'alpha' is missing"),

@@ -102,17 +102,19 @@ def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
 
 
 def adapter_notes(run: Run) -> list[str]:
-    """What is to be known of trainings by an adapter: time and memory, by arithmetic."""
+    """What is to be known of trainings by an adapter on GPUs: time and memory, by arithmetic."""
     found = []
     for name in run.needed_trainings:
-        if lora := run.adapter(name):
-            size, bytes_each = parameters(run.config["bases"][run.recipes[name]["base"]]), HELD[lora["base_dtype"]]
-            base = f"{bytes_each * size:,.0f} GB" if size else "as many GB as its weights"
-            found.append(
-                f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
-                f"{WHOLE}; on each card the frozen base takes {base} in {lora['base_dtype']}; adapter, optimizer and "
-                "activations come on top (docs/training.md has the arithmetic; it was not run on a GPU)."
-            )
+        lora = run.adapter(name)
+        if lora is None or not run.training_gpus(name)[1]:
+            continue
+        size = parameters(run.config["bases"][run.recipes[name]["base"]])
+        base = f"{HELD[lora['base_dtype']] * size:,.0f} GB" if size else "as much as its weights"
+        found.append(
+            f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
+            f"{WHOLE}; on each card the frozen base takes {base} in {lora['base_dtype']}; adapter, optimizer and "
+            "activations come on top (docs/training.md has the arithmetic; it was not run on a GPU)."
+        )
     return found
 
 

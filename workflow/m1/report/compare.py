@@ -134,7 +134,8 @@ def _compare_row(
     and questions; the average comes last. Those that nothing can be said of have their verdict."""
     spread = seeds.spread(found.scores, row, row.published_budgets, found.seed) if row.trainings else None
     ours = _own_side(found, row, spread, benchmarks)
-    of_training = _join(f"mean of {len(row.trainings)} trainings" if spread else "", found.departures.get(row.model, ""))
+    of_seeds = f"mean of {len(row.trainings)} trainings" if spread else ""
+    of_training = _join(of_seeds, found.departures.get(row.model, ""))
     *cells, last = [published | own for published, own in zip(theirs, ours, strict=True)]
     pairs = pd.DataFrame() if found.published is None else singles.counts(found.scores, found.published, row)
     lines, tested = [], []

@@ -59,9 +59,7 @@ def _check_targets(model: Any, targets: tuple[str, ...], base: Path) -> None:
     import torch
 
     head = model.get_output_embeddings()
-    linear = [
-        name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and part is not head
-    ]
+    linear = [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and part is not head]
     unknown = [name for name in targets if not any(f".{one}".endswith(f".{name}") for one in linear)]
     if unknown:
         known = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in linear))

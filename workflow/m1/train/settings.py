@@ -36,8 +36,9 @@ class LoraSettings(Settings):
 class SftSettings(Settings):
     """How a model is fine-tuned (3.2, B.2); the recipe's ``sft``. They decide the weights.
 
-    Without ``lora`` all weights are trained, as the paper does. A batch is that of an optimizer step, on all GPUs together. The learning rate is that at its peak. A sample has at
-    most ``block_size`` tokens; the share ``truncated`` of the samples may be longer, and is cut.
+    Without ``lora`` all weights are trained, as the paper does. A batch is that of an optimizer step, on all GPUs
+    together. The learning rate is that at its peak. A sample has at most ``block_size`` tokens; the share ``truncated``
+    of the samples may be longer, and is cut.
     """
 
     subset: str
