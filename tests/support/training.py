@@ -65,19 +65,21 @@ LORA: dict[str, Any] = {
 """What of :data:`SETTINGS` is another where an adapter is trained."""
 
 
+def flags(
+    material: Path, output: Path, settings: dict[str, Any], runtime: dict[str, Any], store: Path | None = None
+) -> list[str]:
+    """Of :mod:`m1.train.sft`; each output has a store of its own by default."""
+    values = {"settings": json.dumps({**SETTINGS, **settings}), "runtime": json.dumps({**RUNTIME, **runtime})}
+    fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet")}
+    fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store"), "output": str(output)}
+    return [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
+
+
 def command(
     material: Path, output: Path, store: Path | None = None, sft: dict[str, Any] | None = None, **runtime: Any
 ) -> list[str]:
-    """The command that the rule runs; each output has a store of its own by default. ``sft`` are other settings."""
-    values = {
-        "settings": json.dumps(SETTINGS | (sft or {})),
-        "runtime": json.dumps({**RUNTIME, **runtime}),
-        "output": str(output),
-    }
-    fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet")}
-    fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store")}
-    flags = [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
-    return [sys.executable, "-m", "m1.train.launch", *flags]
+    """The command that the rule runs; ``sft`` are other settings."""
+    return [sys.executable, "-m", "m1.train.launch", *flags(material, output, sft or {}, runtime, store)]
 
 
 def train(

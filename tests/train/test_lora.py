@@ -114,6 +114,7 @@ def test_the_merged_model_answers_as_base_and_adapter_do(material: Path, tmp_pat
         with apart.disable_adapter():
             before = apart(ids).logits
         adapted = apart(ids).logits.clone()
+        lora.merge(trainer)
         state = training.weights(trainer, "float32")
         training.save(trainer, state, tmp_path / "model")
         found = AutoModelForCausalLM.from_pretrained(tmp_path / "model")(ids).logits
@@ -129,6 +130,7 @@ def test_a_base_in_bfloat16_is_frozen_and_the_adapter_in_float32(material: Path,
     trainer = trained_here(material, tmp_path / "scratch", chosen)[0]
     types = {(weights.dtype, weights.requires_grad) for weights in trainer.model.parameters()}
     assert types == {(torch.bfloat16, False), (torch.float32, True)}
+    lora.merge(trainer)
     base, found = load_file(material / "base/model.safetensors"), training.weights(trainer, "bfloat16")
     assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
     apart = [name for name, tensor in base.items() if not torch.equal(tensor.bfloat16(), found[name])]

@@ -96,9 +96,10 @@ def base_dtype(settings: SftSettings) -> str:
     return settings.lora.base_dtype if settings.lora else "float32"
 
 
-def merged(model: Any) -> Any:
-    """A model with its adapter added to its weights, in the base's layout; one without an adapter as it is. Each sum is
-    rounded once, to the type of the base's weights."""
+def merge(trainer: Any) -> None:
+    """Add an adapter to the weights of a trainer's model, which then has the base's layout; a model without one stays as
+    it is. Each sum is rounded once, to the type of the base's weights."""
     from peft import PeftModel
 
-    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+    if isinstance(trainer.model, PeftModel):
+        trainer.model = trainer.model.merge_and_unload()

@@ -175,6 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             say(title, str(encoded))
             prepare_folders(arguments.base, settings, scratch, kept, arguments.output, title)
         trainer, info = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
+        lora.merge(trainer)
         weights = training.weights(trainer, "bfloat16" if settings.bf16 else "float32")
         if not first:
             return

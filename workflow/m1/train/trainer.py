@@ -332,10 +332,8 @@ def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
 
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:
-    """The weights, whole, with an adapter merged, and on the CPU, in the precision they are saved in; every process
-    must ask, the first one gets them. ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16
-    would round it so anyhow."""
-    trainer.model = lora.merged(trainer.model)
+    """The weights, whole and on the CPU, in the precision they are saved in; every process must ask, the first one gets
+    them. ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so anyhow."""
     state = trainer.accelerator.get_state_dict(trainer.model)
     cast: dict[int, torch.Tensor] = {}  # tied weights stay one
     for tensor in state.values():
