@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from m1.commands.doctor import parameters
+from m1.commands.doctor import HELD, parameters
 from m1.commands.questions import Questions
 from m1.wiring.run import Run
 
-# Operations a second of a GPU in training (six for a parameter and token): an H100 in bf16 at 40 % of its peak.
+# Operations a second of a GPU in training: an H100 in bf16 at 40 % of its peak.
 TRAINING = 400e12
+WHOLE, ADAPTER = 6, 4  # operations of a parameter and token: an adapter needs no gradient of the frozen weights
 SERVING = 100e12  # in generating (two for a parameter and token), where an engine keeps its batch full: bound by memory
 STEPS = 25  # tokens a second of each request in process, whatever the model: bound by the calls of its kernels
 # Operations a second of a CPU core in float32, in training and in generating by 32 (benchmarks/README.md).
@@ -76,7 +77,8 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
         size = parameters(run.config["bases"][base]) * 1e9
         work = []
         if name in run.needed_trainings:
-            work.append(("train", _trained_tokens(run, questions, name), 6 / CORE_TRAINING, f"train/{name}"))
+            each = ADAPTER if run.adapter(name) else WHOLE
+            work.append(("train", _trained_tokens(run, questions, name), each / CORE_TRAINING, f"train/{name}"))
         if name in run.evaluated_here:
             tokens = _generated_tokens(run, questions, name)
             work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
@@ -93,9 +95,27 @@ def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
         if gpus:
             tokens = _trained_tokens(run, questions, name)
             size = parameters(run.config["bases"][run.recipes[name]["base"]]) * 1e9
-            hours = 6 * size * tokens / TRAINING / 3600 if size else None
+            each = ADAPTER if run.adapter(name) else WHOLE
+            hours = each * size * tokens / TRAINING / 3600 if size else None
             there = (questions.results / f"train/{name}").exists()
             yield GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, there)
+
+
+def adapter_notes(run: Run) -> list[str]:
+    """What is to be known of trainings by an adapter on GPUs: time and memory, by arithmetic."""
+    found = []
+    for name in run.needed_trainings:
+        lora = run.adapter(name)
+        if lora is None or not run.training_gpus(name)[1]:
+            continue
+        size = parameters(run.config["bases"][run.recipes[name]["base"]])
+        base = f"{HELD[lora['base_dtype']] * size:,.0f} GB" if size else "as much as its weights"
+        found.append(
+            f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
+            f"{WHOLE}; on each card the frozen base takes {base} in {lora['base_dtype']}; adapter, optimizer and "
+            "activations come on top (docs/training.md has the arithmetic; it was not run on a GPU)."
+        )
+    return found
 
 
 def _trained_tokens(run: Run, questions: Questions, model: str) -> int:

@@ -30,7 +30,7 @@ from m1.core.errors import UserError, first_line
 from m1.core.files import sync
 from m1.core.places import locate
 from m1.core.progress import Progress, say
-from m1.train import checkpoints
+from m1.train import checkpoints, lora
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
@@ -214,7 +214,7 @@ class RunInfo:
     """How a training really ran; it decides speed and memory, not what is computed.
 
     A process runs ``per_device`` samples at a time, ``accumulation`` times for a step; an earlier run had done the
-    ``resumed`` first steps.
+    ``resumed`` first steps. Of the model's ``parameters``, ``trained`` are trained.
     """
 
     strategy: str
@@ -226,11 +226,13 @@ class RunInfo:
     padding_free: bool
     resumed: int
     parameters: int
+    trained: int
 
     def __str__(self) -> str:
         share = f"{self.processes} × {self.per_device} × {self.accumulation} samples a step"
         padding = ", padding-free" if self.padding_free else ""
-        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention{padding}"
+        part = f", LoRA ({self.trained / self.parameters:.2%})" if self.trained < self.parameters else ""
+        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention{padding}{part}"
 
 
 def join(strategy: str, checkpointing: bool, title: str) -> bool:
@@ -294,8 +296,8 @@ def training_arguments(
     """
     per_device, accumulation = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
     on_gpu, attention, sharded = torch.cuda.is_available(), runtime.attention, "ACCELERATE_USE_FSDP" in os.environ
-    # Weights are held in float32 and bf16 is autocast, as in the released training.
-    loading = {"dtype": "float32", "device_map": None, "attn_implementation": attention}
+    # Weights that are trained are held in float32 and bf16 is autocast, as in the released training.
+    loading = {"dtype": lora.base_dtype(settings), "device_map": None, "attn_implementation": attention}
     return SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=settings.epochs,
@@ -364,6 +366,7 @@ def train(
             args=config,
             train_dataset=dataset(examples, settings.batch_size, tokenizer.eos_token_id),
             processing_class=tokenizer,
+            peft_config=lora.adapter(settings),
             callbacks=[EpochCallback(sampler), checkpointing, LossLogger(progress, scratch / "log.jsonl")],
         )
         trainer.sampler = sampler
@@ -387,8 +390,9 @@ def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
     share = config.per_device_train_batch_size, config.gradient_accumulation_steps
     loading: Any = config.model_init_kwargs
     how = loading["attn_implementation"], config.padding_free
-    parameters = sum(weights.numel() for weights in model.parameters())
-    return RunInfo(strategy, device, PartialState().num_processes, *share, *how, resumed, parameters)
+    sizes = [(weights.numel(), weights.requires_grad) for weights in model.parameters()]
+    counts = sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+    return RunInfo(strategy, device, PartialState().num_processes, *share, *how, resumed, *counts)
 
 
 def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:

@@ -216,6 +216,11 @@ class Run:
         train = self.recipes[model]["train"]
         return train["nodes"], 0 if self.on_cpu(model) else train["processes"]
 
+    def adapter(self, model: str) -> dict[str, Any] | None:
+        """The adapter (``sft.lora``) that a model is trained by here; None where all of its weights are, or none."""
+        found: dict[str, Any] | None = self.recipes[model]["sft"]["lora"] if model in self.trained_here else None
+        return found
+
     def answering_gpus(self, model: str) -> int:
         """GPUs that a model answers on."""
         return 0 if self.on_cpu(model) else _gpus(self.recipes[model]["serve"])
