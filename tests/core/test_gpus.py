@@ -24,7 +24,8 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def use_torch(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     spec = importlib.util.spec_from_file_location("torch", folder / "torch.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setitem(sys.modules, "torch", module)
