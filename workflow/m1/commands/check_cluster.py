@@ -2,8 +2,8 @@
 cluster-check``).
 
 Nothing is changed, and no job stays: what SLURM would make of each kind of job is asked by ``sbatch --test-only``, and
-one small job per partition, of this very module, looks around on a compute node. There torch itself, in each environment
-that is to use a GPU, is asked for its GPUs and a product of matrices. What could not be found out is a warning, not a
+one small job per partition, of this very module, looks around on a compute node. There torch itself is asked for its
+GPUs and a product of matrices, in each environment that is to use them. What could not be found out is a warning, not a
 success.
 """
 
