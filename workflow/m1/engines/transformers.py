@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
 from m1.core.pretrained import load
-from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths
+from m1.engines.protocol import Done, Generation, ModelFacts, Request, Waiting
 
 READ_TOKENS = 1 << 13
 """Tokens of prompts that are read at once, padding included, so that activations stay bounded; one prompt may be
 longer."""
 FEW_TOKENS = 32
 """Reading so few tokens more costs less than a pass of its own, or a copy."""
-
-Done = Callable[[Request, Generation], Iterable[Request]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class TransformersEngine:
         self.cache_bytes = cache_bytes(self.device)
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
-        """Generate for every request; see :class:`m1.engines.protocol.Engine`."""
+        """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`."""
         import torch
 
         with torch.inference_mode():
@@ -107,37 +104,28 @@ class _Run:
     def __init__(self, engine: TransformersEngine, requests: Iterable[Request], done: Done) -> None:
         from m1.engines.row_cache import RowCache
 
-        self.engine, self.source, self.done = engine, iter(requests), done
+        self.engine, self.done = engine, done
+        self.waiting = Waiting(requests, engine.facts.positions)
         self.cache = RowCache(engine.model.config)
         tokens = engine.cache_bytes // engine.token_bytes
         # A quarter is for what finished requests leave to those that follow, see _keep.
         self.most_kept, self.room = tokens // 4, tokens - tokens // 4
         self.active: list[_Row] = []
-        self.waiting: deque[Request] = deque()
-        """Requests that were taken, or follow from one that finished."""
         self.kept: dict[int, list[tuple[Sequence[int], Any]]] = {}
         """Of a group: tokens, and their keys and values."""
 
     def run(self) -> None:
-        while True:
-            for group in _reading_groups(self._admit()):
+        while (admitted := self._admit()) or self.active:
+            for group in _reading_groups(admitted):
                 first = len(self.active)
                 self._paste(group)
                 self._pass(first, len(group[0].tokens) - group[0].cached)
             if self.active:
                 self.cache.advance(len(self.active), self._width())
                 self._pass(0, 1)
-            elif not self._next():
-                return
 
     def _width(self) -> int:
         return max((row.cached for row in self.active), default=0)
-
-    def _next(self) -> Request | None:
-        """The next request; it stays in ``waiting``."""
-        if not self.waiting:
-            self.waiting.extend(request for request in [next(self.source, None)] if request)
-        return self.waiting[0] if self.waiting else None
 
     def _admit(self) -> list[_Row]:
         """Rows for the next requests, as many as there is room for. A few free places wait for more, since reading
@@ -148,16 +136,15 @@ class _Run:
             return []
         admitted: list[_Row] = []
         longest, columns = max((row.longest for row in self.active), default=0), 0
-        while len(self.active) + len(admitted) < self.engine.batch and (request := self._next()):
-            check_lengths([request], self.engine.facts.positions)
+        while len(self.active) + len(admitted) < self.engine.batch and (request := self.waiting.take()):
             row = _Row(request, self.engine.facts.ends.union(request.stop))
             wanted = columns_for(max(longest, row.longest))
             if (len(self.active) + len(admitted) + 1) * wanted > self.room:
                 if not self.active and not admitted:
                     self._refuse(row, wanted)
+                self.waiting.put_back(request)
                 break
             admitted.append(row)
-            self.waiting.popleft()
             longest, columns = max(longest, row.longest), wanted
         if columns > self.cache.columns or len(self.active) + len(admitted) > self.cache.rows:
             rows = min(self.engine.batch, self.room // columns)
@@ -180,7 +167,7 @@ class _Run:
                 common = _common(tokens, row.request.prompt)
                 if common > row.cached:
                     row.cached, row.kept = common, kept
-        groups = {request.group for request in self.waiting}
+        groups = {request.group for request in self.waiting.following}
         self.kept = {group: found for group, found in self.kept.items() if group in groups}
 
     def _paste(self, group: Sequence[_Row]) -> None:
@@ -222,7 +209,7 @@ class _Run:
                 if len(row.tokens) < row.longest:
                     continue
                 generation = Generation(row.generated, "length")
-            self.waiting.extend(self.done(row.request, generation))
+            self.waiting.follow(self.done(row.request, generation))
             self._keep(place)
             ended.append(place)
         self._remove(ended)
@@ -233,7 +220,7 @@ class _Run:
         row = self.active[place]
         found = self.kept.get(row.request.group, [])
         tokens, wanted = row.tokens[: row.cached], 0
-        for request in self.waiting:
+        for request in self.waiting.following:
             if request.group == row.request.group:
                 common = _common(tokens, request.prompt)
                 if common > FEW_TOKENS // 4 + max((_common(other, request.prompt) for other, _ in found), default=0):
