@@ -120,6 +120,8 @@ class _Run:
                 first = len(self.active)
                 self._paste(group)
                 self._pass(first, len(group[0].tokens) - group[0].cached)
+            if admitted and self.kept:
+                self._forget()
             if self.active:
                 self.cache.advance(len(self.active), self._width())
                 self._pass(0, 1)
@@ -161,12 +163,15 @@ class _Run:
         )
 
     def _match(self, admitted: Sequence[_Row]) -> None:
-        """Let rows begin with what was kept for their group, and forget what no request waits for."""
+        """Let rows begin with what was kept for their group."""
         for row in admitted:
             for tokens, kept in self.kept.get(row.request.group, ()):
                 common = _common(tokens, row.request.prompt)
                 if common > row.cached:
                     row.cached, row.kept = common, kept
+
+    def _forget(self) -> None:
+        """Free what was kept for groups of which no request waits."""
         groups = {request.group for request in self.waiting.following}
         self.kept = {group: found for group, found in self.kept.items() if group in groups}
 
