@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from generations import generated, requests
 from m1.core.errors import UserError
 from m1.engines import row_cache
@@ -252,6 +253,13 @@ def test_32b_has_room_for_ten_rows_on_a_card_of_80_gb_and_none_on_one_of_48(
         check_weights(tmp_path, config, torch.bfloat16)
 
 
-def test_the_paper_screens_by_sglang_on_as_many_gpus_as_a_model_needs() -> None:
-    rules = ScreenRules(Run(load([ROOT / "config/paper.yaml"])))
-    assert False
+def test_the_paper_screens_32b_on_two_gpus_by_sglang() -> None:
+    """In process, on one card of 80 GB, ten rows have room beside the weights (above)."""
+    run = Run(load([ROOT / "config/paper.yaml"]))
+    rules, model = ScreenRules(run), SimpleNamespace(base="32b", keys=lambda: ["base"])
+    engine = {"engine": "sglang", "dtype": "bfloat16", "options": {"deterministic": True}}
+    assert json.loads(rules.serve(model)) == engine
+    assert json.loads(rules.runtime(model))["options"] == {"tp": 2}
+    assert run.screening_gpus("32b") == 2
+    shard = SimpleNamespace(base="32b", shard=1, keys=lambda: ["base", "shard"])
+    assert (rules.shape(shard), rules.shape(model)) == ((1, 2), (1, 0)), "what gathers shards needs no GPU"
