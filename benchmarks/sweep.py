@@ -3,11 +3,11 @@ they agree.
 
     python benchmarks/sweep.py --model results/train/m1-small-1k --benchmarks results/benchmarks/*.parquet
 
-Both ways run the same code on the same engine, started for each setting with an empty store; all token ids of both are
-compared. ``--serve`` takes any engine of a recipe, for example ``{"engine": "transformers", "dtype": "bfloat16"}`` or,
-with SGLang's Python in ``M1_SGLANG_PYTHON``, ``{"engine": "sglang", "dtype": "float32"}``; ``--anew-batch`` gives the
-second way another batch size, as whoever generates anew may have. Prints rows of the Markdown table in
-benchmarks/README.md.
+Both ways run the same code on the same engine, with an empty store for each setting (an engine's own cache of prefixes
+is warm for the second way, to its advantage); all token ids of both are compared. ``--serve`` takes any engine of a
+recipe, for example ``{"engine": "transformers", "dtype": "bfloat16"}`` or, with SGLang's Python in
+``M1_SGLANG_PYTHON``, ``{"engine": "sglang", "dtype": "float32"}``; ``--anew-batch`` gives the second way another batch
+size, as whoever generates anew may have. Prints rows of the Markdown table in benchmarks/README.md.
 
     python benchmarks/sweep.py --modelled 7b
 
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,12 +37,14 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests" / "support")]
 
 from characters import Characters  # noqa: E402
+from m1.core.chat import tokenizer_of  # noqa: E402
 from m1.core.records import Question  # noqa: E402
+from m1.core.settings import read  # noqa: E402
 from m1.core.store import Store  # noqa: E402
-from m1.engines.cached import CachedEngine, Generation, Request, add_engine_arguments, open_engine  # noqa: E402
+from m1.engines.cached import ENGINES, CachedEngine, Engine, Generation, Request  # noqa: E402
 from m1.engines.protocol import Done  # noqa: E402
 from m1.engines.schedule import Job, Schedule  # noqa: E402
-from m1.engines.shards import Asked, add_shard_argument, questions  # noqa: E402
+from m1.engines.shards import Asked, questions  # noqa: E402
 from m1.infer.frames import TokenFrames, make_frames  # noqa: E402
 from m1.infer.settings import SweepSettings, Way  # noqa: E402
 from m1.infer.sweep import Prompt, answer, force, render, sweep, think  # noqa: E402
@@ -58,39 +61,32 @@ def cpu_seconds() -> float:
 
 
 class Costs:
-    """One way of making predictions: tokens generated, wall-clock and CPU seconds (the model is loaded before), and
-    what was answered."""
+    """Of one way of making predictions, on a started engine: tokens generated, wall-clock and CPU seconds."""
 
-    def __init__(self, model: Path, serve: dict[str, Any], batch: int) -> None:
-        runtime = json.dumps({"batch": batch, "options": {}})
-        self.flags = ["--name", "m", "--model", str(model), "--serve", json.dumps(serve), "--runtime", runtime]
+    def __init__(self, engine: Engine, tokenizer: Any, batch: int) -> None:
+        self.engine, self.tokenizer, self.batch = engine, tokenizer, batch
         self.tokens, self.wall, self.cpu = 0, 0.0, 0.0
+        engine.generate([Request(tuple(tokenizer.encode("Wait")), 1, ())], lambda *_: ())
 
     def run(self, work: Callable[[CachedEngine, Any], object]) -> Found:
-        """What ``work`` asks of an engine with an empty store, and is answered."""
+        """What ``work`` asks, with an empty store, and is answered."""
         found: Found = {}
-        parser = argparse.ArgumentParser()
-        add_engine_arguments(parser)
-        add_shard_argument(parser)
-        with tempfile.TemporaryDirectory() as store:
-            arguments = parser.parse_args([*self.flags, "--store", store, "--output", "none", "--manifest", "none"])
-            with open_engine(arguments, "sweep") as (engine, tokenizer, _):
-                generate = engine.generate
-                generate([Request(tuple(tokenizer.encode("Wait")), 1, ())], lambda *_: ())  # loads the model
 
-                def recorded(requests: Iterable[Request], done: Done) -> None:
-                    def record(request: Request, generation: Generation) -> Iterable[Request]:
-                        found[request] = generation
-                        return done(request, generation)
+        class Recording(CachedEngine):
+            def generate(self, requests: Iterable[Request], done: Done) -> None:
+                def record(request: Request, generation: Generation) -> Iterable[Request]:
+                    found[request] = generation
+                    return done(request, generation)
 
-                    generate(requests, record)
+                super().generate(requests, record)
 
-                setattr(engine, "generate", recorded)  # noqa: B010
-                tokens, wall, cpu = engine.generated, time.perf_counter(), cpu_seconds()
-                work(engine, tokenizer)
-                self.tokens += engine.generated - tokens
-                self.wall += time.perf_counter() - wall
-                self.cpu += cpu_seconds() - cpu
+        with tempfile.TemporaryDirectory() as folder, Store(folder) as store:
+            engine = Recording(lambda: self.engine, "m", store, "sweep", batch=self.batch)
+            wall, cpu = time.perf_counter(), cpu_seconds()
+            work(engine, self.tokenizer)
+            self.tokens += engine.generated
+            self.wall += time.perf_counter() - wall
+            self.cpu += cpu_seconds() - cpu
         return found
 
     def row(self, *first: str) -> str:
@@ -197,18 +193,28 @@ def main() -> None:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     asked_as = {"prompt": "thinking", "too_long": "error"}
     settings = SweepSettings.from_parts(config["thinking"], config["generation"], asked_as)
-    once, anew = (Costs(arguments.model, arguments.serve, batch) for batch in (arguments.batch, arguments.anew_batch))
-    swept = once.run(
-        lambda engine, tokenizer: sweep(
-            engine, tokenizer, ([one] for one in asked), "m", settings, lambda part: None, len(asked)
-        )
-    )
+    serve, tokenizer = {"options": {}} | arguments.serve, tokenizer_of(arguments.model)
     answers: dict[tuple[int, int], list[Request]] = {}
 
     def one_setting(engine: CachedEngine, tokenizer: Any, condition: tuple[int, int]) -> None:
         answers[condition] = direct(engine, tokenizer, asked, settings, *condition)
 
-    found = {one: anew.run(partial(one_setting, condition=one)) for one in settings.conditions}
+    with ExitStack() as stack:
+
+        def costs(batch: int) -> Costs:
+            kind = ENGINES[serve["engine"]]
+            options = read(kind.options, serve["options"], "--serve")
+            made = kind.start(arguments.model, serve["dtype"], batch, options, "sweep")
+            if isinstance(made, AbstractContextManager):
+                stack.enter_context(made)
+            return Costs(made, tokenizer, batch)
+
+        once = costs(arguments.batch)
+        same = arguments.anew_batch == arguments.batch
+        anew = Costs(once.engine, tokenizer, arguments.batch) if same else costs(arguments.anew_batch)
+        parts = ([one] for one in asked)
+        swept = once.run(lambda *given: sweep(*given, parts, "m", settings, lambda part: None, len(asked)))
+        found = {one: anew.run(partial(one_setting, condition=one)) for one in settings.conditions}
 
     what = f"{arguments.model.name}, {len(asked)} questions, {arguments.serve['engine']} {arguments.serve['dtype']}"
     print("| model and engine | way | tokens | wall (s) | CPU (s) |\n|---|---|---|---|---|")
