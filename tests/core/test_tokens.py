@@ -4,7 +4,7 @@ them has the tokens that it always had."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from m1.core.records import Question
 from m1.core.store import Store
 from m1.core.tokens import encode, guard, is_guarded
 from m1.engines.cached import CachedEngine, answer_directly
-from m1.engines.protocol import Generation, Request
+from m1.engines.protocol import Done, Generation, Request
 from m1.infer.frames import TextFrames, Thought, TokenFrames
 from m1.train.text import IGNORED
 from m1.train.text import encode as encode_example
@@ -109,10 +109,10 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+    def generate(self, requests: Sequence[Request], done: Done) -> None:
         self.asked += requests
-        for place in range(len(requests)):
-            done(place, Generation((), "stop"))
+        for request in requests:
+            done(request, Generation((), "stop"))
 
 
 @pytest.mark.parametrize("bos", [False, True])

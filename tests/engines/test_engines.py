@@ -274,7 +274,7 @@ def test_all_engines_stop_at_each_end_of_the_model_whatever_a_server_reads(
     assert generated(OpenAIEngine(other, 4, OpenAIOptions(server[1])), asked) == expected
     offline, sent = SglangEngine(other, "float32", 1, SglangOptions(python=sys.executable), "test"), []
     offline._send = sent.append  # type: ignore[method-assign]
-    offline._ask(0, asked)
+    offline._ask(0, asked[0])
     assert {*sent[0]["sampling"]["stop_token_ids"]} == {*STOP} | ends == {*server[0].bodies[0]["stop_token_ids"]}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from m1.core.records import Prediction, Question, Rollout, Score
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, TransformersEngine
 from m1.engines.context import Need, check
-from m1.engines.protocol import Generation, Request
+from m1.engines.protocol import Done, Request
 from m1.infer import answer, context, sweep
 from m1.score import predictions as scoring
 from random_model import ending_model, sweep_settings
@@ -129,7 +129,7 @@ class Watching:
     def __init__(self, engine: TransformersEngine) -> None:
         self.engine, self.most = engine, 0
 
-    def generate(self, asked: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+    def generate(self, asked: Sequence[Request], done: Done) -> None:
         self.most = max(self.most, *(len(request.prompt) + request.max_tokens for request in asked))
         self.engine.generate(asked, done)
 
@@ -158,7 +158,7 @@ def test_a_server_with_a_shorter_context_is_refused_before_it_generates(model: P
     class Short:
         positions = 100
 
-        def generate(self, asked: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+        def generate(self, asked: Sequence[Request], done: Done) -> None:
             pytest.fail("it generated")
 
     with Store(tmp_path) as store:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from generations import generated
 from m1.core.errors import UserError
 from m1.core.records import Question
 from m1.core.store import Store
@@ -29,10 +30,7 @@ def engine(model_folder: Path) -> TransformersEngine:
 
 def fresh(engine: TransformersEngine, requests: list[Request]) -> list[Generation]:
     """Generate without any store, one request at a time."""
-    found: dict[int, Generation] = {}
-    for position, request in enumerate(requests):
-        engine.generate([request], lambda _, generation, position=position: found.__setitem__(position, generation))
-    return [found[position] for position in range(len(requests))]
+    return [generated(engine, [request])[0] for request in requests]
 
 
 def prompts(count: int, seed: int = 0) -> list[tuple[int, ...]]:
@@ -61,8 +59,7 @@ def kept(engine: TransformersEngine, folder: Path) -> CachedEngine:
 
 def test_batches_equal_transformers_own_generate(engine: TransformersEngine, model_folder: Path) -> None:
     asked = prompts(23)
-    found: dict[int, Generation] = {}
-    engine.generate([Request(prompt, 30, STOP) for prompt in asked], found.__setitem__)
+    found = generated(engine, [Request(prompt, 30, STOP) for prompt in asked])
     model = Qwen2ForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     lengths = set()
     for position, prompt in enumerate(asked):
@@ -193,11 +190,12 @@ def test_an_engine_that_dies_keeps_what_it_finished(engine: TransformersEngine, 
 
     class Dying:
         def generate(self, requests, done) -> None:  # type: ignore[no-untyped-def]
-            def limited(position: int, generation: Generation) -> None:
-                done(position, generation)
+            def limited(request: Request, generation: Generation) -> tuple[()]:
+                done(request, generation)
                 limited.left -= 1  # type: ignore[attr-defined]
                 if not limited.left:  # type: ignore[attr-defined]
                     raise RuntimeError("killed")
+                return ()
 
             limited.left = 150  # type: ignore[attr-defined]
             engine.generate(requests, limited)
@@ -211,7 +209,7 @@ def test_an_engine_that_dies_keeps_what_it_finished(engine: TransformersEngine, 
 
 def test_a_request_beyond_the_models_positions_is_refused(engine: TransformersEngine) -> None:
     with pytest.raises(UserError, match="512 positions"):
-        engine.generate([Request((1,) * 500, 20, STOP)], lambda *_: None)
+        engine.generate([Request((1,) * 500, 20, STOP)], lambda *_: ())
 
 
 def test_counts_of_zero_stay_in_the_cost() -> None:

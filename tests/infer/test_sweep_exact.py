@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from m1.core.errors import UserError
 from m1.core.records import Prediction, Question, Rollout, write
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request
+from m1.engines.protocol import Done
 from m1.engines.shards import chunks
 from m1.infer.frames import make_frames
 from m1.infer.settings import SweepSettings
@@ -69,13 +70,13 @@ class Wild:
         value = zlib.crc32(repr((self.seed, tuple(context))).encode())
         return 2 if value % 1000 < 1000 * self.ends else 97 + value // 1000 % 26
 
-    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+    def generate(self, requests: Sequence[Request], done: Done) -> None:
         self.largest = max(self.largest, len(requests))
-        for position, request in enumerate(requests):
+        for request in requests:
             ids: list[int] = []
             while len(ids) < request.max_tokens and (token := self.next((*request.prompt, *ids))) not in request.stop:
                 ids.append(token)
-            done(position, Generation(tuple(ids), "length" if len(ids) == request.max_tokens else "stop"))
+            done(request, Generation(tuple(ids), "length" if len(ids) == request.max_tokens else "stop"))
 
 
 def brute_force(

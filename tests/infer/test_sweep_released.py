@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generations import generated
 from m1.core.chat import chat
 from m1.core.prompts import BOXED, question_text
 from m1.core.records import Question, write
@@ -48,10 +49,8 @@ class Server:
         self.engine, self.tokenizer, self.stop = engine, tokenizer, make_frames(tokenizer, SETTINGS).stop
 
     def complete(self, texts: Sequence[str], max_tokens: int) -> list[tuple[str, str]]:
-        found: dict[int, Generation] = {}
-        self.engine.generate(
-            [Request(tuple(self.tokenizer.encode(text)), max_tokens, self.stop) for text in texts], found.__setitem__
-        )
+        asked = [Request(tuple(self.tokenizer.encode(text)), max_tokens, self.stop) for text in texts]
+        found = generated(self.engine, asked)
         return [
             (
                 self.tokenizer.decode(found[i].token_ids, skip_special_tokens=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from generations import generated
 from m1.engines.cached import CachedEngine, Engine, Generation, Request
 from m1.infer.frames import TokenFrames
 
@@ -28,11 +29,6 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str 
     """For every setting and question, from nothing: the request for the answer, the answer, and the tokens of thinking
     generated. ``mark`` opens the answer, without the white space behind it."""
 
-    def generate(requests: Sequence[Request]) -> list[Generation]:
-        found: dict[int, Generation] = {}
-        engine.generate(requests, found.__setitem__)
-        return [found[position] for position in range(len(requests))]
-
     result: Anew = {}
     settings, wait, header = frames.settings, frames.encode("Wait"), frames.encode(frames.header)
     begun = [(*frames.prompt(prompt), *header) for prompt in prompts]
@@ -41,8 +37,8 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str 
         thinking: list[tuple[int, ...]] = [()] * len(prompts)
         spent, ended = [0] * len(prompts), [False] * len(prompts)
         for left in range(forced, -1, -1):
-            found = generate(
-                [Request((*begun[i], *thinking[i]), budget - len(thinking[i]), frames.stop) for i in active]
+            found = generated(
+                engine, [Request((*begun[i], *thinking[i]), budget - len(thinking[i]), frames.stop) for i in active]
             )
             for i, generation in zip(active, found):
                 thinking[i] = (*thinking[i], *generation.token_ids)
@@ -52,7 +48,7 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str 
                 thinking[i] = (*thinking[i], *wait)
         before = [(*begun[i], *thinking[i], *opening(frames, thinking[i], ended[i], mark)) for i in range(len(prompts))]
         asked = [Request(ids, settings.answer_limit, frames.stop) for ids in before]
-        result[budget, forced] = list(map(Row, asked, generate(asked), spent, thinking, ended))
+        result[budget, forced] = list(map(Row, asked, generated(engine, asked), spent, thinking, ended))
     return result
 
 

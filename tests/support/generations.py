@@ -23,13 +23,15 @@ def requests(count: int, max_tokens: int, seed: int = 0, **more: Any) -> list[Re
 def generated(engine: Engine, asked: Sequence[Request]) -> list[Generation]:
     """Generations in the order of the requests; each must be reported once."""
     found: dict[int, Generation] = {}
+    copies = [dataclasses.replace(request) for request in asked]  # equal requests are apart
 
-    def done(position: int, generation: Generation) -> None:
-        assert position not in found
-        found[position] = generation
+    def done(request: Request, generation: Generation) -> tuple[()]:
+        assert id(request) not in found
+        found[id(request)] = generation
+        return ()
 
-    engine.generate(asked, done)
-    return [found[position] for position in range(len(asked))]
+    engine.generate(copies, done)
+    return [found[id(request)] for request in copies]
 
 
 def check_the_last_place(one: Engine, asked: Sequence[Request]) -> None:

@@ -46,8 +46,8 @@ class Recording:
 
     def generate(self, requests: Sequence[Request], done: Any) -> None:
         self.requests += requests
-        for position in range(len(requests)):
-            done(position, Generation((7, 8), "stop"))
+        for request in requests:
+            done(request, Generation((7, 8), "stop"))
 
 
 def numbers(text: str) -> list[int]:

@@ -92,7 +92,7 @@ class CachedEngine:
         if self._engine is None:
             self._engine = self._start()
             self._check_context(getattr(self._engine, "positions", None))
-        names, put_at = list(wanted), time.monotonic()
+        names, put_at = {request: key for key, request in wanted.items()}, time.monotonic()
         waiting: list[tuple[str, dict[str, Any]]] = []
 
         def put() -> None:
@@ -101,13 +101,14 @@ class CachedEngine:
             waiting.clear()
             put_at = time.monotonic()
 
-        def done(position: int, generation: Generation) -> None:
+        def done(request: Request, generation: Generation) -> tuple[()]:
             self.generated += generation.tokens
             value = {"token_ids": generation.token_ids, "finish_reason": generation.finish_reason}
-            waiting.append((names[position], value))
+            waiting.append((names[request], value))
             if len(waiting) >= 64 or time.monotonic() - put_at > 5:  # seconds that a kill may cost
                 put()
             progress.advance(note=f"{self.generated:,} tokens")
+            return ()
 
         with Progress(f"{self.title}: {what}", len(wanted), "generations") as progress:
             try:

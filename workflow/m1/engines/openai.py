@@ -13,9 +13,7 @@ import random
 import threading
 import urllib.error
 import urllib.request
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -24,7 +22,7 @@ from typing import Any
 from m1.core.errors import UserError
 from m1.core.keys import OPEN, check_address, check_variable, is_open
 from m1.core.progress import say
-from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths, prefix_order, to_generation
+from m1.engines.protocol import Done, Generation, ModelFacts, Request, Waiting, to_generation
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds before each further attempt at a call that failed for a passing reason."""
@@ -90,40 +88,44 @@ class OpenAIEngine:
         limits = self.facts.positions, served[self.model].get("max_model_len")
         self.positions = min(filter(None, limits), default=None)
 
-    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
-        """Generate for every request; see :class:`m1.engines.protocol.Engine`. When one fails, those in flight still
-        finish and are kept."""
-        check_lengths(requests, self.positions)
-        waiting = deque(prefix_order(requests))
-        answers: queue.SimpleQueue[tuple[int, Generation | Exception] | None] = queue.SimpleQueue()
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`. When one fails, those
+        in flight still finish and are kept."""
+        waiting = Waiting(requests, self.positions)
+        asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[tuple[Request, Generation | Exception]] = queue.SimpleQueue()
         self._stopping.clear()
 
         def work() -> None:
-            with suppress(IndexError):  # nothing is waiting
-                while not self._stopping.is_set():
-                    position = waiting.popleft()
-                    try:
-                        answers.put((position, self._complete(requests[position])))
-                    except Exception as error:
-                        answers.put((position, error))
-            answers.put(None)
+            while request := asked.get():
+                try:
+                    answers.put((request, self._complete(request)))
+                except Exception as error:
+                    answers.put((request, error))
 
-        running = min(self.batch, len(requests))
-        for _ in range(running):
-            threading.Thread(target=work, daemon=True).start()
+        flight = threads = 0
         failure: Exception | None = None
         try:
-            while running:
-                answer = answers.get()
-                if answer is None:
-                    running -= 1
-                elif isinstance(answer[1], Exception):
-                    failure = failure or answer[1]
+            while True:
+                while failure is None and flight < self.batch and (request := waiting.take()):
+                    asked.put(request)
+                    flight += 1
+                    if flight > threads:
+                        threading.Thread(target=work, daemon=True).start()
+                        threads += 1
+                if not flight:
+                    break
+                request, found = answers.get()
+                flight -= 1
+                if isinstance(found, Exception):
+                    failure = failure or found
                     self._stopping.set()
                 else:
-                    done(*answer)  # type: ignore[arg-type]
+                    waiting.follow(done(request, found))
         finally:
             self._stopping.set()
+            for _ in range(threads):
+                asked.put(None)
         if failure:
             raise failure
 

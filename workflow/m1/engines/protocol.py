@@ -9,8 +9,9 @@ its finish reason. So thinking of m tokens with the stop token has ended by itse
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +34,9 @@ class Request:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    group: int = field(default=0, compare=False)
+    """The requests of one question have one group, since they have a beginning in common. It decides no token: an
+    engine may send a group to one replica, or keep its cache."""
 
     @property
     def defining(self) -> list[Any]:
@@ -54,10 +58,52 @@ class Generation:
         return len(self.token_ids) + (self.finish_reason == "stop")
 
 
-class Engine(Protocol):
-    """One model; ``done`` is called, in the caller's thread, with the position of each request as it finishes."""
+Done = Callable[[Request, Generation], Iterable[Request]]
+"""Takes a request that has finished, and returns the requests that follow from it."""
 
-    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None: ...
+
+class Engine(Protocol):
+    """One model."""
+
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        """Generate for every request, and for all that follow from them.
+
+        ``requests`` is taken from as there is room, so it may be long and made as it goes. ``done`` is called in the
+        caller's thread as each finishes, with the very object that was taken. What it returns goes before what is
+        left of ``requests``. A group's cache is of use as long as a request of the group waits or is in flight after
+        ``done`` has returned.
+
+        Raises:
+            UserError: a request exceeds the model's positions, which is noticed as it is taken.
+        """
+
+
+class Waiting:
+    """Requests in the order in which an engine takes them: those that follow from a generation before those that are
+    left of ``requests``; ``positions`` is the model's, None where it is not known."""
+
+    def __init__(self, requests: Iterable[Request], positions: int | None) -> None:
+        self._source, self._positions = iter(requests), positions
+        self._following: deque[Request] = deque()
+
+    def take(self) -> Request | None:
+        """The next one; None if none waits.
+
+        Raises:
+            UserError: it exceeds the model's positions.
+        """
+        request = self._following.popleft() if self._following else next(self._source, None)
+        if request is not None:
+            check_length(request, self._positions)
+        return request
+
+    def follow(self, requests: Iterable[Request]) -> None:
+        """Add requests that follow from a generation."""
+        self._following.extend(requests)
+
+    def put_back(self, request: Request) -> None:
+        """Return a request for which there is no room yet."""
+        self._following.appendleft(request)
 
 
 @dataclass(frozen=True)
@@ -87,18 +133,12 @@ class ModelFacts:
         return cls(text.get("max_position_embeddings"), text.get("vocab_size"), frozenset(ends))
 
 
-def check_lengths(requests: Sequence[Request], positions: int | None) -> None:
-    """Refuse requests that exceed the positions of a model, by a :class:`~m1.core.errors.UserError`."""
-    for number, request in enumerate(requests):
-        if positions is not None and len(request.prompt) + request.max_tokens > positions:
-            size = f"a prompt of {len(request.prompt):,} tokens and {request.max_tokens:,} to generate"
-            exceeded = f"{size} exceed the {positions:,} positions of the model"
-            raise UserError(f"request {number}: {exceeded}; choose smaller budgets or another model")
-
-
-def prefix_order(requests: Sequence[Request]) -> list[int]:
-    """Positions of requests, those with a common beginning side by side: a cache of prefixes then computes it once."""
-    return sorted(range(len(requests)), key=lambda i: requests[i].prompt)
+def check_length(request: Request, positions: int | None) -> None:
+    """Refuse a request that exceeds the positions of a model, by a :class:`~m1.core.errors.UserError`."""
+    if positions is not None and len(request.prompt) + request.max_tokens > positions:
+        size = f"a prompt of {len(request.prompt):,} tokens and {request.max_tokens:,} to generate"
+        exceeded = f"{size} exceed the {positions:,} positions of the model"
+        raise UserError(f"a request: {exceeded}; choose smaller budgets or another model")
 
 
 def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, server: str, said: Any) -> Generation:

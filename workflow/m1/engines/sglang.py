@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from m1.core.errors import UserError
 from m1.core.progress import say
 from m1.engines import sglang_worker
-from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths, prefix_order, to_generation
+from m1.engines.protocol import Done, ModelFacts, Request, Waiting, to_generation
 
 PYTHON = "M1_SGLANG_PYTHON"
 """Environment variable with the Python of SGLang's environment, where ``serve.options.python`` does not name it."""
@@ -52,6 +53,7 @@ class SglangEngine:
 
     def __init__(self, folder: str | Path, dtype: str, batch: int, options: SglangOptions, title: str) -> None:
         self.facts, self.batch, self.title = ModelFacts.from_folder(folder), batch, title
+        self.copies = options.dp
         self.python = options.python or os.environ.get(PYTHON)
         if not self.python:
             raise UserError(
@@ -96,26 +98,29 @@ class SglangEngine:
             self._worker.wait()
         self._worker.stdout.close()  # type: ignore[union-attr]
 
-    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
-        """Generate for every request; see :class:`m1.engines.protocol.Engine`."""
-        check_lengths(requests, self.facts.positions)
-        order = prefix_order(requests)
-        for sent in range(min(self.batch, len(order))):
-            self._ask(order[sent], requests)
-        for received in range(len(order)):
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`. The requests of a group
+        go to one copy of the model, which has their common beginning in its cache."""
+        waiting, flight, numbers = Waiting(requests, self.facts.positions), dict[int, Request](), itertools.count()
+        while True:
+            while len(flight) < self.batch and (request := waiting.take()):
+                number = next(numbers)
+                flight[number] = request
+                self._ask(number, request)
+            if not flight:
+                return
             answer = self._receive()
-            position = answer["id"]
-            done(position, to_generation(answer["token_ids"], requests[position], self.facts, "SGLang", answer["said"]))
-            if received + self.batch < len(order):
-                self._ask(order[received + self.batch], requests)
+            request = flight.pop(answer["id"])
+            generation = to_generation(answer["token_ids"], request, self.facts, "SGLang", answer["said"])
+            waiting.follow(done(request, generation))
 
-    def _ask(self, position: int, requests: Sequence[Request]) -> None:
-        request = requests[position]
+    def _ask(self, number: int, request: Request) -> None:
         sampling: dict[str, Any] = {"temperature": request.temperature, "max_new_tokens": request.max_tokens}
         sampling["stop_token_ids"] = self.facts.stops(request)
         if request.temperature:
             sampling |= {"top_p": request.top_p, "sampling_seed": request.seed}
-        self._send({"id": position, "prompt": request.prompt, "sampling": sampling})
+        copy = request.group % self.copies if self.copies > 1 else None  # SGLang warns where it has one
+        self._send({"id": number, "prompt": request.prompt, "sampling": sampling, "copy": copy})
 
     def _send(self, value: Any) -> None:
         with suppress(BrokenPipeError):  # its end is noticed when its answer is read

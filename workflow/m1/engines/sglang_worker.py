@@ -40,7 +40,8 @@ async def serve(engine: Any, requests: queue.SimpleQueue[str], results: TextIO) 
 
     async def generate(request: dict[str, Any]) -> None:
         try:
-            found = await engine.async_generate(input_ids=request["prompt"], sampling_params=request["sampling"])
+            given = {"sampling_params": request["sampling"], "routed_dp_rank": request["copy"]}
+            found = await engine.async_generate(input_ids=request["prompt"], **given)
             answer = {"token_ids": found["output_ids"], "said": found["meta_info"]["finish_reason"]}
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}

@@ -1,13 +1,13 @@
 """The embedded default: a model in this process, by transformers, on a CPU or a GPU."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from m1.core.pretrained import load
-from m1.engines.protocol import Generation, ModelFacts, Request, check_lengths
+from m1.engines.protocol import Done, Generation, ModelFacts, Request, Waiting
 
 PROMPT_TOKENS = 1 << 15
 """Tokens of prompts in a batch at most, padding included: long prompts run in smaller batches, so that memory stays
@@ -22,7 +22,7 @@ class TransformersOptions:
 class TransformersEngine:
     """A causal model in this process, on a GPU if there is one.
 
-    Requests are sorted by length and run in batches of up to ``batch``; a batch shrinks as its members finish.
+    Requests run in batches of up to ``batch``; a batch shrinks as its members finish.
     """
 
     def __init__(self, folder: str | Path, dtype: str, batch: int) -> None:
@@ -35,22 +35,29 @@ class TransformersEngine:
         self.model = model.to(self.device).eval()
         self.batch = batch
 
-    def generate(self, requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
-        """Generate for every request; see :class:`m1.engines.protocol.Engine`."""
-        check_lengths(requests, self.facts.positions)
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt), requests[i].max_tokens))
-        start = 0
-        while start < len(order):
-            rows = order[start : start + self.batch]
-            while len(rows) > 1 and len(rows) * len(requests[rows[-1]].prompt) > PROMPT_TOKENS:
-                rows.pop()
-            self._run(rows, requests, done)
-            start += len(rows)
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`."""
+        waiting = Waiting(requests, self.facts.positions)
+        while batch := self._take(waiting):
+            self._run(batch, waiting, done)
 
-    def _run(self, rows: list[int], requests: Sequence[Request], done: Callable[[int, Generation], None]) -> None:
+    def _take(self, waiting: Waiting) -> list[Request]:
+        """The next requests that run together."""
+        batch: list[Request] = []
+        longest = 0
+        while len(batch) < self.batch and (request := waiting.take()):
+            longest = max(longest, len(request.prompt))
+            if batch and (len(batch) + 1) * longest > PROMPT_TOKENS:
+                waiting.put_back(request)
+                break
+            batch.append(request)
+        return batch
+
+    def _run(self, requests: list[Request], waiting: Waiting, done: Done) -> None:
         import torch
 
         with torch.inference_mode():
+            rows = list(range(len(requests)))
             prompts = [list(requests[i].prompt) for i in rows]
             width = max(map(len, prompts))
             ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=self.device)
@@ -71,13 +78,13 @@ class TransformersEngine:
                 kept = []
                 for place, (i, token) in enumerate(zip(rows, tokens.tolist())):
                     if token in requests[i].stop or token in self.facts.ends:
-                        done(i, Generation(tuple(generated[i]), "stop"))
+                        waiting.follow(done(requests[i], Generation(tuple(generated[i]), "stop")))
                         continue
                     generated[i].append(token)
                     if len(generated[i]) < requests[i].max_tokens:
                         kept.append(place)
                     else:
-                        done(i, Generation(tuple(generated[i]), "length"))
+                        waiting.follow(done(requests[i], Generation(tuple(generated[i]), "length")))
                 if not kept:
                     return
                 if len(kept) < len(rows):
