@@ -270,8 +270,8 @@ def measure(
         except torch.OutOfMemoryError:
             return None
     lengths = trainer.sampler.lengths
-    timed = [lengths[place] for place in trainer.sampler][settings["batch_size"] :]
-    micro = [timed[first : first + variant.per_device] for first in range(0, len(timed), variant.per_device)]
+    micro = [[lengths[place] for place in part] for part in trainer.sampler][trainer.sampler.parts :]
+    timed = [length for part in micro for length in part]
     computed = sum(timed) if padding_free else sum(len(part) * max(part) for part in micro)
     model = trainer.accelerator.unwrap_model(trainer.model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -307,7 +307,8 @@ def plain(
     from trl import SFTConfig
 
     batch = settings["batch_size"]
-    sampler = BatchSampler([len(example["input_ids"]) for example in examples], batch, settings["seed"], grouped=False)
+    lengths, parts = [len(example["input_ids"]) for example in examples], batch // variant.per_device
+    sampler = BatchSampler(lengths, batch, settings["seed"], grouped=False, parts=parts)
     chosen = SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=settings["epochs"],
@@ -315,7 +316,7 @@ def plain(
         gradient_accumulation_steps=batch // variant.per_device,
         learning_rate=settings["learning_rate"],
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(settings["warmup_ratio"] * (len(sampler) // batch) * settings["epochs"]),
+        warmup_steps=math.ceil(settings["warmup_ratio"] * sampler.steps * settings["epochs"]),
         weight_decay=settings["weight_decay"],
         adam_beta1=settings["betas"][0],
         adam_beta2=settings["betas"][1],

@@ -58,17 +58,37 @@ def samples(count: int) -> list[Sample]:
     ]
 
 
-def command(material: Path, output: Path, store: Path | None = None, **runtime: Any) -> list[str]:
-    """The command that the rule runs; each output has a store of its own by default."""
-    values = {
-        "settings": json.dumps(SETTINGS),
-        "runtime": json.dumps({**RUNTIME, **runtime}),
-        "output": str(output),
-    }
+def flags(
+    material: Path, output: Path, settings: dict[str, Any], runtime: dict[str, Any], store: Path | None = None
+) -> list[str]:
+    """Of :mod:`m1.train.sft`; each output has a store of its own by default."""
+    values = {"settings": json.dumps({**SETTINGS, **settings}), "runtime": json.dumps({**RUNTIME, **runtime})}
     fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet")}
-    fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store")}
-    flags = [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
-    return [sys.executable, "-m", "m1.train.launch", *flags]
+    fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store"), "output": str(output)}
+    return [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
+
+
+def command(material: Path, output: Path, store: Path | None = None, **runtime: Any) -> list[str]:
+    """The command that the rule runs."""
+    return [sys.executable, "-m", "m1.train.launch", *flags(material, output, {}, runtime, store)]
+
+
+def as_on_gpus(
+    emulated: str, material: Path, output: Path, settings: dict[str, Any], **runtime: Any
+) -> subprocess.Popen[str]:
+    """A training at work in two processes with a process group of its own, in which ``emulated``
+    (``tests/support/as_on_gpus.py``) is as on GPUs."""
+    program = str(Path(__file__).with_name("as_on_gpus.py"))
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", program]
+    return subprocess.Popen(
+        [*words, *flags(material, output, settings, {**runtime, "processes": 2})],
+        cwd=ROOT,
+        env={**environment(), "EMULATED": emulated},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def train(material: Path, output: Path, store: Path | None = None, **runtime: Any) -> str:

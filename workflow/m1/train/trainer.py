@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import torch
@@ -19,7 +20,9 @@ import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
-from torch.utils.data import Sampler
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
@@ -32,30 +35,44 @@ from m1.train import checkpoints
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
+EMPTY = [IGNORED] * 2
+"""Labels of an example that fills up a batch."""
+PATIENCE = timedelta(hours=1)
+"""How long processes wait for each other: the first one hashes 65 GB of weights while the others wait."""
 
-class BatchSampler(Sampler[int]):
-    """The order of samples in an epoch, the same for any number of processes.
 
-    A step is a batch of the recipe's size, in which samples go by length: those that run at a time need little padding.
-    The last one of an epoch is filled up with empty examples (indices from ``len(lengths)`` on), which have no loss; so
-    every number of processes that divides the batch sees the same steps.
+class BatchSampler(Sampler[list[int]]):
+    """The micro-batches of an epoch, the same for any number of processes.
+
+    A step is a batch of ``per_step`` samples, cut into ``parts`` micro-batches, which accelerate deals to the processes
+    in turn. The last batch of an epoch is filled up with empty examples (indices from ``len(lengths)`` on), which have
+    no loss; so every number of processes that divides the batch sees the same steps.
+
+    How a batch is cut changes no step: the loss is a sum over the step's tokens, divided by their number. With
+    ``balanced``, for rows without padding, micro-batches have like numbers of tokens (:func:`balance`). Without it they
+    have equally many samples, of like length, so that there is little to pad.
 
     With ``grouped``, samples of like length are put into one batch, too; batches are in random order. (transformers'
     own ``group_by_length`` sorts 50 batches at a time, so a small set goes from long to short in every epoch.)
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, grouped: bool) -> None:
-        self.lengths, self.batch_size, self.seed, self.grouped = list(lengths), batch_size, seed, grouped
+    def __init__(
+        self, lengths: Sequence[int], per_step: int, seed: int, grouped: bool, parts: int = 1, balanced: bool = False
+    ) -> None:
+        self.lengths, self.per_step, self.seed, self.grouped = list(lengths), per_step, seed, grouped
+        self.parts, self.balanced = parts, balanced
+        self.steps = math.ceil(len(self.lengths) / per_step)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size) * self.batch_size
+        return self.steps * self.parts
 
-    def __iter__(self) -> Iterator[int]:
-        rng, size = random.Random(f"{self.seed} {self.epoch}"), self.batch_size
+    def batches(self) -> list[list[int]]:
+        """The samples of each step of the epoch, shorter ones first."""
+        rng, size = random.Random(f"{self.seed} {self.epoch}"), self.per_step
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
         window = (
@@ -65,17 +82,55 @@ class BatchSampler(Sampler[int]):
         batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
         last = batches.pop()  # the one that is filled up
         rng.shuffle(batches)
-        order = [index for batch in [*batches, last] for index in batch]
-        yield from [*order, *range(len(self.lengths), len(self))]
+        filling = range(len(self.lengths), self.steps * size)
+        return [*batches, [*last, *filling]]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches():
+            if self.balanced:
+                lengths = [self.lengths[index] if index < len(self.lengths) else len(EMPTY) for index in batch]
+                yield from ([batch[place] for place in part] for part in balance(lengths, self.parts))
+            else:
+                size = self.per_step // self.parts
+                yield from (batch[i : i + size] for i in range(0, self.per_step, size))
+
+
+def balance(lengths: Sequence[int], parts: int) -> list[list[int]]:
+    """Samples, as places in ``lengths``, shared out to parts with like numbers of tokens; those with most come first.
+
+    The longest sample left goes to the part with the fewest tokens, so a part has any number of samples, but one at
+    least. Processes run parts that follow each other at the same time, and wait for the slowest: FSDP gathers weights
+    layer by layer, and trl gathers counts after each micro-batch. So parts are in the order of their tokens.
+    """
+    shares: list[list[int]] = [[] for _ in range(parts)]
+    tokens = [0] * parts
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        least = min(range(parts), key=tokens.__getitem__)
+        shares[least].append(place)
+        tokens[least] += lengths[place]
+    return [shares[part] for part in sorted(range(parts), key=tokens.__getitem__, reverse=True)]
 
 
 class Trainer(SFTTrainer):
-    """trl's trainer with our order of samples."""
+    """trl's trainer with our micro-batches, and FSDP2 that rounds neither sums of gradients nor losses."""
 
     sampler: BatchSampler
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> BatchSampler:
-        return self.sampler
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The sampler's micro-batches; accelerate deals them to the processes in turn."""
+        given = self.args.dataloader_pin_memory, self.data_collator
+        loader = DataLoader(
+            cast(Any, self.train_dataset), batch_sampler=self.sampler, pin_memory=given[0], collate_fn=given[1]
+        )
+        return self.accelerator.prepare(loader)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Compute in bf16, but add up gradients in fp32 and leave outputs as they are; accelerate's own policy rounds
+        both to bf16, and with the outputs the losses."""
+        super().create_accelerator_and_postprocess()
+        if self.args.bf16 and self.accelerator.is_fsdp2:
+            policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = policy
 
 
 class EpochCallback(TrainerCallback):
@@ -86,7 +141,7 @@ class EpochCallback(TrainerCallback):
         self.sampler = sampler
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.sampler.set_epoch(state.global_step * self.sampler.batch_size // len(self.sampler))
+        self.sampler.set_epoch(state.global_step // self.sampler.steps)
 
 
 class CheckpointCallback(TrainerCallback):
@@ -116,9 +171,10 @@ class CheckpointCallback(TrainerCallback):
             votes = torch.tensor(wanted, device=PartialState().device)
             torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
             wanted = int(votes)
-        if wanted and state.global_step < state.max_steps:
+        last = state.global_step >= state.max_steps
+        if wanted or last:  # the last one, too: a kill while the model is being saved costs no step
             control.should_save = True
-            if wanted == 2:
+            if wanted == 2 and not last:
                 control.should_training_stop, self.stopped_at = True, state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -190,13 +246,18 @@ def join(strategy: str, checkpointing: bool, title: str) -> bool:
             raise UserError(f"train.strategy: no file {path}; there are {there}")
         sharded = yaml.safe_load(path.read_text(encoding="utf-8")).get("fsdp_config")
         if sharded and torch.cuda.is_available():
-            # Accelerate takes it up from these variables, transformers already when it loads.
-            values = {**sharded, "fsdp_activation_checkpointing": checkpointing, "accelerate_use_fsdp": True}
-            for key, value in values.items():
-                os.environ[key.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+            choose_fsdp(sharded, checkpointing)
         elif sharded and os.environ.get("RANK") == "0":
             say(title, f"{strategy} needs GPUs; on a CPU, DDP runs in its place: each process holds the whole model")
-    return PartialState(cpu=not torch.cuda.is_available()).is_main_process
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE).is_main_process
+
+
+def choose_fsdp(options: Mapping[str, Any], checkpointing: bool) -> None:
+    """Have accelerate shard the model, with the ``fsdp_config`` of a strategy's file, which it takes from the
+    environment; transformers does, too, when it loads a model."""
+    values = {**options, "fsdp_activation_checkpointing": checkpointing, "accelerate_use_fsdp": True}
+    for key, value in values.items():
+        os.environ[key.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def first_process_value(make: Callable[[], str]) -> str:
@@ -208,9 +269,19 @@ def first_process_value(make: Callable[[], str]) -> str:
 def dataset(examples: Sequence[Mapping[str, Sequence[int]]], batch_size: int, filler: int) -> Dataset:
     """Examples as a data set, and after them the empty ones that fill up the last batch: two tokens ``filler``, and no
     loss."""
-    empty = {"input_ids": [filler] * 2, "labels": [IGNORED] * 2}
+    empty = {"input_ids": [filler] * len(EMPTY), "labels": EMPTY}
     rows = [*examples, *[empty] * (-len(examples) % batch_size)]
     return Dataset(pa.table({key: pa.array([row[key] for row in rows], pa.list_(pa.int32())) for key in empty}))
+
+
+def runs_without_padding(attention: str, on_gpu: bool) -> bool:
+    """Whether samples that run at a time go into one row, in place of one padded row each.
+
+    Flash attention keeps the samples of a row apart by itself; PyTorch's own does so by a mask over all pairs of the
+    row's tokens. By the arithmetic of ``docs/training.md``, that costs a GPU less than padding. On a CPU it was measured
+    to cost more (``benchmarks/README.md``).
+    """
+    return attention.startswith("flash_attention") or (attention == "sdpa" and on_gpu)
 
 
 def training_arguments(
@@ -244,7 +315,7 @@ def training_arguments(
         model_init_kwargs={**loading, "use_kernels": runtime.kernels},
         max_length=None,  # nothing is cut in silence: examples are checked before
         dataset_kwargs={"skip_prepare_dataset": True},
-        padding_free=per_device > 1 and attention.startswith("flash_attention"),
+        padding_free=per_device > 1 and runs_without_padding(attention, on_gpu),
         seed=settings.seed,
         logging_steps=max(1, steps // 200),
         save_strategy="no",
@@ -272,11 +343,17 @@ def train(
     Raises:
         UserError: the batch cannot be divided among the processes, or the training was asked to stop.
     """
-    lengths = [len(example["input_ids"]) for example in examples]
-    sampler = BatchSampler(lengths, settings.batch_size, settings.seed, settings.group_by_length)
-    steps = len(sampler) // settings.batch_size * settings.epochs
+    steps = math.ceil(len(examples) / settings.batch_size) * settings.epochs
     resume = first_process_value(lambda: str(checkpoints.latest(scratch, title) or ""))
     config = training_arguments(settings, runtime, steps, scratch, title)
+    sampler = BatchSampler(
+        [len(example["input_ids"]) for example in examples],
+        settings.batch_size,
+        settings.seed,
+        settings.group_by_length,
+        parts=settings.batch_size // config.per_device_train_batch_size,
+        balanced=config.padding_free,
+    )
     checkpointing = CheckpointCallback(runtime.save_minutes, runtime.save_steps)
     with ExitStack() as stack:
         progress = Progress(title, steps, "steps")
@@ -329,12 +406,20 @@ def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:
     """The weights, whole and on the CPU, in the precision they are saved in; every process must ask, the first one gets
-    them. ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so anyhow."""
-    state = trainer.accelerator.get_state_dict(trainer.model)
-    cast: dict[int, torch.Tensor] = {}  # tied weights stay one
-    for tensor in state.values():
-        cast.setdefault(tensor.data_ptr(), tensor.to("cpu", getattr(torch, dtype)))
-    return {name: cast[tensor.data_ptr()] for name, tensor in state.items()}
+    them. ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so anyhow.
+
+    Each tensor is cast before it is gathered, so that no more than one is whole in float32 at any time, in no memory.
+    """
+    first, kind = PartialState().is_main_process, getattr(torch, dtype)
+    whole: dict[int, torch.Tensor] = {}  # tied weights stay one
+    state: dict[str, torch.Tensor] = {}
+    for name, shard in trainer.accelerator.unwrap_model(trainer.model).state_dict(keep_vars=True).items():
+        if id(shard) not in whole:
+            cast_shard = shard.detach().to(kind)
+            tensor = cast_shard.full_tensor() if isinstance(cast_shard, DTensor) else cast_shard
+            whole[id(shard)] = tensor.cpu() if first else tensor.new_empty(0)
+        state[name] = whole[id(shard)]
+    return state if first else {}
 
 
 def save(trainer: Trainer, state: dict[str, torch.Tensor], folder: Path) -> None:
