@@ -4,7 +4,8 @@ them has the tokens that it always had."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from m1.core.store import Store
 from m1.core.tokens import encode, guard, is_guarded
 from m1.engines.cached import CachedEngine, answer_directly
 from m1.engines.protocol import Done, Generation, Request
+from m1.engines.schedule import Job
 from m1.infer.frames import TextFrames, Thought, TokenFrames
 from m1.train.text import IGNORED
 from m1.train.text import encode as encode_example
@@ -109,9 +111,9 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[Request] = []
 
-    def generate(self, requests: Sequence[Request], done: Done) -> None:
-        self.asked += requests
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
         for request in requests:
+            self.asked.append(request)
             done(request, Generation((), "stop"))
 
 
@@ -120,7 +122,9 @@ def test_what_an_engine_is_asked_at_once(tmp_path: Path, bos: bool) -> None:
     tokenizer, recorder = TOKENIZERS["llama3"], Recorder()
     with Store(tmp_path) as store:
         engine = CachedEngine(lambda: recorder, "unit", store, "unit")
-        answer_directly(engine, tokenizer, [question("<|eot_id|>"), question("y")], "plain", 9, bos=bos)
+        ways = {"tokenizer": tokenizer, "style": "plain", "limit": 9, "bos": bos}
+        asked = [partial(answer_directly, question=question(text), **ways) for text in ("<|eot_id|>", "y")]
+        engine.run([Job(1, work) for work in asked], 2, lambda answer: None)
     first, second = (control_ids(tokenizer, request.prompt) for request in recorder.asked)
     assert first == second
     assert first.count(tokenizer.bos_token_id) == 1 + bos * (second.count(tokenizer.bos_token_id) - 1)

@@ -206,10 +206,10 @@ def test_what_was_in_flight_when_one_fails_is_kept(server: tuple[Server, str], f
     with Store(tmp_path) as store:
         kept = CachedEngine(lambda: OpenAIEngine(folder, 4, OpenAIOptions(server[1])), "model", store, "test")
         with pytest.raises(UserError, match="HTTP 400"):
-            kept.generate(asked, "answers")
+            generated(kept, asked)
         assert len(store) == len(server[0].bodies) >= 11
         again = CachedEngine(lambda: OpenAIEngine(folder, 4, OpenAIOptions(server[1])), "model", store, "test")
-        assert len(again.generate(asked, "answers")) == len(server[0].bodies) == 30
+        assert len(generated(again, asked)) == len(server[0].bodies) == 30
 
 
 @pytest.mark.train
@@ -239,7 +239,7 @@ def test_a_greedy_request_has_the_key_that_it_always_had(tmp_path: Path) -> None
     with Store(tmp_path) as store:
         store.put(digest([digest("model"), [5, 6], 7, [8]]), {"token_ids": [1], "finish_reason": "stop"})
         kept = CachedEngine(lambda: pytest.fail("an engine was started"), "model", store, "test")
-        assert kept.generate([request], "answers") == [Generation((1,), "stop")]
+        assert generated(kept, [request]) == [Generation((1,), "stop")]
     assert (
         Request((5, 6), 7, (8,), temperature=0.5).defining != Request((5, 6), 7, (8,), temperature=0.5, seed=1).defining
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from generations import generated
 from m1.core import records
 from m1.core.errors import UserError
 from m1.core.files import read_json
@@ -19,6 +20,7 @@ from m1.engines.protocol import Done, Request
 from m1.infer import answer, context, sweep
 from m1.score import predictions as scoring
 from random_model import ending_model, sweep_settings
+from sweeps import swept
 from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.train
@@ -77,13 +79,12 @@ def scored(folder: Path, protocol: str) -> list[Score]:
     return records.read(folder / "s.parquet", Score)
 
 
-@pytest.mark.parametrize("chunk", ["1", "512"])
 def test_unanswered_questions_are_empty_incorrect_and_counted(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], chunk: str
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = sweep_settings(**WANTED, too_long="unanswered")
     rollouts = tmp_path / "r.parquet"
-    sweep.main([*flags(model, tmp_path, settings.to_json()), "--chunk", chunk, "--rollouts", str(rollouts)])
+    sweep.main([*flags(model, tmp_path, settings.to_json()), "--rollouts", str(rollouts)])
     found, ids = records.read(tmp_path / "p.parquet", Prediction), [one.id for part in SETS.values() for one in part]
     places = [(name, *setting) for name in ids for setting in settings.conditions]
     assert [(row.question_id, row.budget, row.forced) for row in found] == places
@@ -129,9 +130,12 @@ class Watching:
     def __init__(self, engine: TransformersEngine) -> None:
         self.engine, self.most = engine, 0
 
-    def generate(self, asked: Sequence[Request], done: Done) -> None:
-        self.most = max(self.most, *(len(request.prompt) + request.max_tokens for request in asked))
-        self.engine.generate(asked, done)
+    def generate(self, asked: Iterable[Request], done: Done) -> None:
+        def watched(request: Request, generation: Generation) -> Iterable[Request]:
+            self.most = max(self.most, len(request.prompt) + request.max_tokens)
+            return done(request, generation)
+
+        self.engine.generate(asked, watched)
 
 
 @pytest.mark.parametrize("ways", [{}, {"forcing": "released", "seam": "released"}], ids=["exact", "released"])
@@ -142,11 +146,11 @@ def test_a_question_never_needs_more_than_is_said_and_as_much_when_its_thinking_
     settings = sweep_settings(**WANTED, **ways)
     asked = [("medqa", question(number, 3 * number)) for number in range(12)]
     reached = 0
-    for number, need in enumerate(context.needs(tokenizer, [("", asked)], settings)):
+    for number, need in enumerate(context.needs(tokenizer, asked, settings)):
         watching = Watching(embedded)
         with Store(tmp_path / str(number)) as store:
             engine = CachedEngine(lambda: watching, number, store, "test")  # noqa: B023
-            _, found, _ = sweep.sweep(engine, tokenizer, [asked[number]], "m", settings)
+            _, found, _ = swept(engine, tokenizer, [asked[number]], "m", settings)
         assert watching.most <= need.tokens
         cut = any(row.budget == 32 and not row.ended for row in found)
         assert ways or (watching.most == need.tokens) == cut
@@ -158,7 +162,7 @@ def test_a_server_with_a_shorter_context_is_refused_before_it_generates(model: P
     class Short:
         positions = 100
 
-        def generate(self, asked: Sequence[Request], done: Done) -> None:
+        def generate(self, asked: Iterable[Request], done: Done) -> None:
             pytest.fail("it generated")
 
     with Store(tmp_path) as store:
@@ -166,7 +170,7 @@ def test_a_server_with_a_shorter_context_is_refused_before_it_generates(model: P
         engine.longest = Need("medqa", "q7", 60, 41)
         said = r"infer m: question q7 of medqa needs 101 tokens .*; the context of its engine has 100\. Serve the model"
         with pytest.raises(UserError, match=said):
-            engine.generate([Request((5,), 3, ())], "thinking")
+            generated(engine, [Request((5,), 3, ())])
 
 
 def test_the_step_before_the_training_says_what_fits(model: Path, tmp_path: Path) -> None:
@@ -196,5 +200,5 @@ def test_a_question_that_only_goes_along_needs_what_it_is_forced_to(model: Path)
     settings = sweep_settings(**WANTED | {"budgets": [900], "forced_budget": 8}, forcing="released")
     tokenizer = AutoTokenizer.from_pretrained(model)
     asked = [("medqa", question(0, 5)), ("", question(0, 5))]
-    shown, companion = context.needs(tokenizer, [("", asked)], settings)
+    shown, companion = context.needs(tokenizer, asked, settings)
     assert (shown.prompt, shown.after - companion.after > 800) == (companion.prompt, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import Counter
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from m1.core.errors import UserError
 from m1.core.records import Question
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
+from m1.engines.schedule import Job, Schedule
 from m1.infer.frames import Thought, TokenFrames, make_frames
-from m1.infer.sweep import answer, force, sweep, think, with_unanswered
+from m1.infer.sweep import Prompt, Swept, answer, force, think, with_unanswered
 from random_model import STOP, sweep_settings
+from sweeps import swept
 from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 pytestmark = pytest.mark.train
@@ -57,6 +60,43 @@ def kept(engine: TransformersEngine, folder: Path) -> CachedEngine:
     return CachedEngine(lambda: engine, "random model", Store(folder), "test")
 
 
+def run(engine: CachedEngine, work: Callable[[Schedule], Coroutine[Any, Any, Any]]) -> Any:
+    """What a coroutine returns."""
+    found: list[Any] = []
+    engine.run([Job(1, work)], 1, found.append)
+    return found[0]
+
+
+def thinking(engine: CachedEngine, prompts: list[str], frames: TokenFrames, budget: int) -> list[Thought]:
+    async def work(schedule: Schedule) -> list[Thought]:
+        begun = [schedule.start(think(schedule, Prompt(prompt, 0), frames, budget)) for prompt in prompts]
+        return [await thought for thought in begun]
+
+    return run(engine, work)
+
+
+def forcing(
+    engine: CachedEngine,
+    prompts: list[str],
+    thoughts: list[Thought],
+    frames: TokenFrames,
+    budget: int,
+    counts: Collection[int],
+) -> dict[int, list[Thought]]:
+    """Each question forced by itself."""
+
+    async def one(schedule: Schedule, prompt: str, thought: Thought) -> dict[int, Thought]:
+        chain = force(schedule, [Prompt(prompt, 0)], [thought], frames, budget, counts)
+        return {count: latest async for count, (latest,) in chain}
+
+    async def work(schedule: Schedule) -> list[dict[int, Thought]]:
+        begun = [schedule.start(one(schedule, *pair)) for pair in zip(prompts, thoughts, strict=True)]
+        return [await chain for chain in begun]
+
+    found = run(engine, work)
+    return {count: [chain[count] for chain in found] for count in found[0]}
+
+
 def test_batches_equal_transformers_own_generate(engine: TransformersEngine, model_folder: Path) -> None:
     asked = prompts(23)
     found = generated(engine, [Request(prompt, 30, STOP) for prompt in asked])
@@ -77,7 +117,7 @@ def test_every_cut_equals_thinking_anew_at_that_budget(
     engine: TransformersEngine, model_folder: Path, tmp_path: Path
 ) -> None:
     frames, asked, largest = frames_of(model_folder), texts(12), 40
-    thoughts = think(kept(engine, tmp_path), asked, frames, [largest] * len(asked))
+    thoughts = thinking(kept(engine, tmp_path), asked, frames, largest)
     assert {thought.ended for thought in thoughts} == {True, False}
     for budget in range(1, largest + 1):
         anew = fresh(engine, [Request(frames.think(prompt), budget, STOP) for prompt in asked])
@@ -89,7 +129,7 @@ def test_every_cut_equals_thinking_anew_at_that_budget(
 def test_every_forced_count_equals_forcing_anew(engine: TransformersEngine, model_folder: Path, tmp_path: Path) -> None:
     frames, asked, budget = frames_of(model_folder), texts(10, seed=3), 40
     shared, wait = kept(engine, tmp_path / "one"), frames.encode("Wait")
-    chain = force(shared, asked, think(shared, asked, frames, [60] * len(asked)), frames, budget, range(5))
+    chain = forcing(shared, asked, thinking(shared, asked, frames, 60), frames, budget, range(5))
     assert list(chain) == [0, 1, 2, 3, 4]
     assert chain[1] != chain[0]
     for count in range(5):
@@ -117,7 +157,7 @@ def test_forced_thinking_stays_inside_the_budget_and_uses_it_up(
 ) -> None:
     frames, asked = frames_of(model_folder), texts(20, seed=4)
     shared = kept(engine, tmp_path)
-    chain = force(shared, asked, think(shared, asked, frames, [25] * len(asked)), frames, 25, [0, 1, 25])
+    chain = forcing(shared, asked, thinking(shared, asked, frames, 25), frames, 25, [0, 1, 25])
     assert all(len(thought.ids) + thought.ended <= 25 for thoughts in chain.values() for thought in thoughts)
     assert any(len(thought.ids) < 20 for thought in chain[1]), "or it tests little"
     assert all(len(thought.ids) + len(frames.encode("Wait")) >= 25 for thought in chain[25])
@@ -146,7 +186,11 @@ def test_answers_frame_ended_and_cut_thinking_differently(
         (11, line, False): "<|im_start|>answer\nFinal Answer:",
     }
     thoughts = [Thought((first, last), ended, 3) for first, last, ended in endings]
-    found = answer(kept(engine, tmp_path), [prompt] * 4, thoughts, frames)
+
+    async def work(schedule: Schedule) -> list[tuple[str, int]]:
+        return [await answer(schedule, Prompt(prompt, 0), thought, frames) for thought in thoughts]
+
+    found = run(kept(engine, tmp_path), work)
     expected = [(*frames.think(prompt), *key[:2], *frames.encode(text)) for key, text in endings.items()]
     for (text, tokens), generation in zip(found, fresh(engine, [Request(ids, 5, STOP) for ids in expected])):
         assert (text, tokens) == (frames.decode(generation.token_ids), generation.tokens)
@@ -164,7 +208,7 @@ def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     first = kept(engine, tmp_path)
-    rollouts, predictions, cost = sweep(first, tokenizer, QUESTIONS, "m", SETTINGS)
+    rollouts, predictions, cost = swept(first, tokenizer, QUESTIONS, "m", SETTINGS)
     assert [(p.budget, p.forced) for p in predictions if p.question_id == "q0"] == [
         (4, 0),
         (8, 0),
@@ -174,13 +218,13 @@ def test_a_sweep_gives_every_setting_once_and_generates_nothing_again(
     ]
     assert first.generated == cost["rollout_tokens"] + cost["forced_tokens"] + cost["answer_tokens"] > 0
     again = kept(engine, tmp_path)
-    assert sweep(again, tokenizer, QUESTIONS, "m", SETTINGS) == (rollouts, predictions, cost), (
+    assert swept(again, tokenizer, QUESTIONS, "m", SETTINGS) == (rollouts, predictions, cost), (
         "the cost is what is needed, not what was missing"
     )
     assert len(rollouts) == len(QUESTIONS)
     assert again.generated == 0
     wider = kept(engine, tmp_path)
-    _, more, _ = sweep(wider, tokenizer, QUESTIONS, "m", dataclasses.replace(SETTINGS, budgets=(4, 8, 12, 16)))
+    _, more, _ = swept(wider, tokenizer, QUESTIONS, "m", dataclasses.replace(SETTINGS, budgets=(4, 8, 12, 16)))
     assert [p for p in more if p.budget != 12] == predictions
     assert 0 < wider.generated <= 4 * len(QUESTIONS), "a new budget costs its answers, no thinking"
 
@@ -201,10 +245,10 @@ def test_an_engine_that_dies_keeps_what_it_finished(engine: TransformersEngine, 
             engine.generate(requests, limited)
 
     with pytest.raises(RuntimeError, match="killed"):
-        CachedEngine(Dying, "random model", Store(tmp_path), "test").generate(requests, "thinking")
+        generated(CachedEngine(Dying, "random model", Store(tmp_path), "test"), requests)
     finished = len(Store(tmp_path))
     assert finished >= 128
-    assert kept(engine, tmp_path).generate(requests, "thinking") == fresh(engine, requests)
+    assert generated(kept(engine, tmp_path), requests) == fresh(engine, requests)
 
 
 def test_a_request_beyond_the_models_positions_is_refused(engine: TransformersEngine) -> None:
@@ -215,7 +259,7 @@ def test_a_request_beyond_the_models_positions_is_refused(engine: TransformersEn
 def test_counts_of_zero_stay_in_the_cost() -> None:
     """A model whose thinking never ends is never forced; ``sweep_cost.csv`` wants the number all the same."""
     cost = Counter(rollout_tokens=5, forced_tokens=0)
-    assert dict(with_unanswered([], (), "m", sweep_settings(), ([], [], cost))[2]) == {
+    assert dict(with_unanswered([], (), "m", sweep_settings(), Swept([], [], cost)).cost) == {
         "rollout_tokens": 5,
         "forced_tokens": 0,
         "unanswered": 0,

@@ -3,10 +3,11 @@ up."""
 
 from __future__ import annotations
 
+import random
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from m1.core.errors import UserError
 from m1.core.records import Prediction, Question, Rollout, write
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request
-from m1.engines.protocol import Done
-from m1.engines.shards import chunks
+from m1.engines.protocol import Done, Waiting
+from m1.engines.shards import questions
 from m1.infer.frames import make_frames
 from m1.infer.settings import SweepSettings
-from m1.infer.sweep import render, sweep
+from m1.infer.sweep import render
 from random_model import sweep_settings
+from sweeps import swept
 from transformers import AddedToken
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
@@ -58,25 +60,36 @@ class Characters:
 
 @dataclass
 class Wild:
-    """A model that is a hash: the next token follows from all that stands before it; it ends with the given share."""
+    """A model that is a hash: the next token follows from all that stands before it; it ends with the given share.
+
+    Of ``batch`` requests in flight, any may end first.
+    """
 
     seed: int
     ends: float
+    batch: int = 1
     generated: int = 0
-    largest: int = 0
 
     def next(self, context: Sequence[int]) -> int:
         self.generated += 1
         value = zlib.crc32(repr((self.seed, tuple(context))).encode())
         return 2 if value % 1000 < 1000 * self.ends else 97 + value // 1000 % 26
 
-    def generate(self, requests: Sequence[Request], done: Done) -> None:
-        self.largest = max(self.largest, len(requests))
-        for request in requests:
-            ids: list[int] = []
-            while len(ids) < request.max_tokens and (token := self.next((*request.prompt, *ids))) not in request.stop:
-                ids.append(token)
-            done(request, Generation(tuple(ids), "length" if len(ids) == request.max_tokens else "stop"))
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        waiting, chance, flight = Waiting(requests, None), random.Random(self.seed), list[Request]()
+        while True:
+            while len(flight) < self.batch and (request := waiting.take()):
+                flight.append(request)
+            if not flight:
+                return
+            request = flight.pop(chance.randrange(len(flight)))
+            waiting.follow(done(request, self.complete(request)))
+
+    def complete(self, request: Request) -> Generation:
+        ids: list[int] = []
+        while len(ids) < request.max_tokens and (token := self.next((*request.prompt, *ids))) not in request.stop:
+            ids.append(token)
+        return Generation(tuple(ids), "length" if len(ids) == request.max_tokens else "stop")
 
 
 def brute_force(
@@ -122,7 +135,7 @@ def ids_of(tokenizer: Characters, question: Question) -> list[int]:
     return tokenizer.encode(prompt, False)
 
 
-swept = st.builds(
+any_settings = st.builds(
     sweep_settings,
     budgets=st.lists(st.integers(1, BUDGET), min_size=1, max_size=4, unique=True).map(sorted),
     forced=st.lists(st.integers(1, 6) | st.just(BUDGET), max_size=3, unique=True).map(sorted),
@@ -133,25 +146,18 @@ swept = st.builds(
 
 @settings(max_examples=120)
 @given(
-    wanted=swept,
+    wanted=any_settings,
     seed=st.integers(0, 99),
     ends=st.sampled_from([0.0, 0.03, 0.1, 0.3, 0.7, 1.0]),
-    chunk=st.integers(1, 6),
+    batch=st.integers(1, 9),
 )
 def test_every_setting_and_its_cost_equal_brute_force(
-    wanted: SweepSettings, seed: int, ends: float, chunk: int
+    wanted: SweepSettings, seed: int, ends: float, batch: int
 ) -> None:
-    tokenizer, model, alone = Characters(), Wild(seed, ends), Wild(seed, ends)
-    rollouts: list[Rollout] = []
-    predictions: list[Prediction] = []
-    cost: Counter[str] = Counter()
+    tokenizer, model, alone = Characters(), Wild(seed, ends, batch), Wild(seed, ends)
     with tempfile.TemporaryDirectory() as folder, Store(folder) as store:
-        engine = CachedEngine(lambda: model, [seed, ends], store, "test")
-        for start in range(0, len(QUESTIONS), chunk):
-            rolled, found, more = sweep(engine, tokenizer, QUESTIONS[start : start + chunk], "m", wanted)
-            rollouts += rolled
-            predictions += found
-            cost += more
+        engine = CachedEngine(lambda: model, [seed, ends], store, "test", batch=batch)
+        rollouts, predictions, cost = swept(engine, tokenizer, QUESTIONS, "m", wanted)
         spent = model.generated
 
     expected, anew, longest = [], Counter[str](), 0
@@ -234,38 +240,9 @@ def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
         chat(tokenizer, "x")
 
 
-@pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (512, [7])])
-def test_portions_hold_all_questions_in_order(tmp_path: Path, size: int, sizes: list[int]) -> None:
+def test_the_questions_of_several_files_in_their_order(tmp_path: Path) -> None:
     for name, part in (("b", QUESTIONS[:4]), ("a", QUESTIONS[4:]), ("c", QUESTIONS[:1])):
         write(tmp_path / f"{name}.parquet", [question for _, question in part], Question)
-    found = list(chunks([tmp_path / f"{name}.parquet" for name in "bac"], size))
-    assert [len(part) for _, part in found] == sizes
-    assert [(name, q.id) for _, part in found for name, q in part] == [
-        *[("b", f"q{i}") for i in range(4)],
-        ("a", "q4"),
-        ("a", "q5"),
-        ("c", "q0"),
-    ]
-    assert found[0][0] == ("" if len(sizes) == 1 else f", questions 1-{size} of 7")
-
-
-def test_a_wrong_file_is_found_before_the_first_portion(tmp_path: Path) -> None:
-    write(tmp_path / "a.parquet", [QUESTIONS[0][1]], Question)
-    with pytest.raises(UserError, match=r"b\.parquet: no such file"):
-        next(chunks([tmp_path / "a.parquet", tmp_path / "b.parquet"], 1))
-    with pytest.raises(UserError, match="--chunk: 0"):
-        next(chunks([tmp_path / "a.parquet"], 0))
-
-
-def test_an_engine_is_never_given_more_than_a_portion(tmp_path: Path) -> None:
-    """What is in memory at a time follows from the chunk, not from how many questions there are."""
-    wanted, model = sweep_settings(budgets=[4, 8], forced=[1, 2], answer_limit=2), Wild(1, 0.3)
-    write(
-        tmp_path / "a.parquet",
-        [Question(f"q{i}", "a", f"Which {i}?", None, ("a", "b"), "A") for i in range(50)],
-        Question,
-    )
-    engine = CachedEngine(lambda: model, [], Store(tmp_path / "store"), "test")
-    for where, part in chunks([tmp_path / "a.parquet"], 8):
-        sweep(engine, Characters(), part, "m", wanted, where)
-    assert model.largest <= 8 * len(wanted.conditions)
+    found = questions([tmp_path / f"{name}.parquet" for name in "bac"])
+    expected = [*(("b", f"q{i}") for i in range(4)), ("a", "q4"), ("a", "q5"), ("c", "q0")]
+    assert [(name, question.id) for name, question in found] == expected

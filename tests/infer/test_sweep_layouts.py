@@ -13,8 +13,9 @@ from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.engines.protocol import ModelFacts
 from m1.infer.frames import make_frames
-from m1.infer.sweep import render, sweep
+from m1.infer.sweep import render
 from random_model import ending_model, sweep_settings
+from sweeps import swept
 from templates import tokenizer_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -55,11 +56,10 @@ def test_cut_equals_direct_for_all_settings(layout: tuple[Path, str], tmp_path: 
     prompts = render(tokenizer, [question for _, question in ASKED], "thinking")
     with Store(tmp_path) as store:
         engine = Recording(lambda: TransformersEngine(model, "float32", batch=9), "cut", store, "cut")
-        rollouts, predictions, cost = sweep(engine, tokenizer, ASKED, "m", settings)
+        rollouts, predictions, cost = swept(engine, tokenizer, ASKED, "m", settings)
     frames = make_frames(tokenizer, settings)
     direct = anew(TransformersEngine(model, "float32", batch=5), prompts, frames, mark)
-    assert engine.answers == [direct[stage][i][:2] for i in range(len(ASKED)) for stage in settings.conditions]
-    assert engine.thinking == cost["rollout_tokens"] + cost["forced_tokens"]
+    assert engine.check(direct, frames, predictions) == cost["rollout_tokens"] + cost["forced_tokens"]
     assert {row.ended for row in predictions} == {True, False}, "or this tests little"
 
     whole, ends = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), set()

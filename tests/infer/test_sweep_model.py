@@ -20,10 +20,11 @@ from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer import answer
 from m1.infer.frames import make_frames
-from m1.infer.sweep import main, render, sweep
+from m1.infer.sweep import main, render
 from m1.pools.collect import to_questions
 from m1.world.build import main as build_world
 from random_model import ending_model, sweep_settings
+from sweeps import swept
 from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.train
@@ -69,14 +70,14 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(
     prompts = render(tokenizer, [question for _, question in asked], "thinking")
     with Store(tmp_path) as store:
         engine = Recording(lambda: TransformersEngine(model, "float32", batch=24), "cut", store, "cut")
-        _, _, cost = sweep(engine, tokenizer, asked, "m", settings)
-    direct = anew(TransformersEngine(model, "float32", batch=13), prompts, make_frames(tokenizer, settings))
+        _, predictions, cost = swept(engine, tokenizer, asked, "m", settings)
+    frames = make_frames(tokenizer, settings)
+    direct = anew(TransformersEngine(model, "float32", batch=13), prompts, frames)
 
-    assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.conditions]
     spent = {stage: sum(row.spent for row in found) for stage, found in direct.items()}
-    assert engine.thinking == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"], (
-        "the longest chain, and nothing else"
-    )
+    assert (
+        engine.check(direct, frames, predictions) == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"]
+    ), "the longest chain, and nothing else"
     assert cost["anew_thinking_tokens"] == sum(spent.values())
     assert cost["anew_answer_tokens"] == sum(row.answer.tokens for found in direct.values() for row in found)
     assert spent[16, 0] < spent[192, 0] < spent[192, 1] < spent[192, 4] < spent[192, 192], "or this tests little"

@@ -17,8 +17,9 @@ from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
 from m1.engines.shards import batches
 from m1.infer.frames import make_frames
-from m1.infer.sweep import NOTHING, sweep
+from m1.infer.sweep import NOTHING
 from random_model import ending_model, sweep_settings
+from sweeps import swept
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
@@ -94,9 +95,10 @@ def test_every_setting_equals_the_authors_procedure(model: Path, tmp_path: Path,
     over, other = 0, 0
     with Store(tmp_path) as store:
         cached = CachedEngine(lambda: engine, "random model", store, "test")
+        whole, each = swept(cached, tokenizer, QUESTIONS, "m", SETTINGS, size), len(SETTINGS.conditions)
         for start in range(0, len(QUESTIONS), size):
-            batch = QUESTIONS[start : start + size]
-            rollouts, predictions, _ = sweep(cached, tokenizer, batch, "m", SETTINGS)
+            batch, rollouts = QUESTIONS[start : start + size], whole.rollouts[start : start + size]
+            predictions = whole.predictions[start * each : (start + size) * each]
             prompts = [chat(tokenizer, f"{question_text(question)}\n{BOXED}") for _, question in batch]
             expected = {one: transcript(server, prompts, *one) for one in SETTINGS.conditions}
             for i, rollout in enumerate(rollouts):
@@ -116,13 +118,13 @@ def test_a_batch_and_its_companions_are_the_same_in_every_shard(tmp_path: Path) 
     write(tmp_path / "order.parquet", [*order[:10], *other, *order[10:30]], Question)
     write(tmp_path / "gpqa.parquet", order, Question)
     paths = [tmp_path / "gpqa.parquet"]
-    whole = [part for _, part in batches(paths, tmp_path / "order.parquet", 8)]
+    whole = list(batches(paths, tmp_path / "order.parquet", 8))
     assert [question.id for part in whole for _, question in part] == [
         *(one.id for one in [*order[:10], *other, *order[10:]])
     ]
     assert {question.id for part in whole for name, question in part if not name} == {one.id for one in other}
     dealt = [list(batches(paths, tmp_path / "order.parquet", 8, (i, 3))) for i in (1, 2, 3)]
-    assert [[part for _, part in shard] for shard in dealt] == [whole[0::3], whole[1::3], whole[2::3]]
+    assert dealt == [whole[0::3], whole[1::3], whole[2::3]]
 
 
 def test_companions_change_what_the_others_may_think_and_are_no_predictions(model: Path, tmp_path: Path) -> None:
@@ -131,9 +133,9 @@ def test_companions_change_what_the_others_may_think_and_are_no_predictions(mode
     asked = [(name if i < 12 else "", question) for i, (name, question) in enumerate(QUESTIONS)]
     with Store(tmp_path) as store:
         cached = CachedEngine(lambda: engine, "random model", store, "test")
-        _, together, cost = sweep(cached, tokenizer, asked, "m", SETTINGS)
-        _, whole, _ = sweep(cached, tokenizer, QUESTIONS, "m", SETTINGS)
-        _, alone, without = sweep(cached, tokenizer, asked[:12], "m", SETTINGS)
+        _, together, cost = swept(cached, tokenizer, asked, "m", SETTINGS, 40)
+        _, whole, _ = swept(cached, tokenizer, QUESTIONS, "m", SETTINGS, 40)
+        _, alone, without = swept(cached, tokenizer, asked[:12], "m", SETTINGS, 40)
     assert together == whole[: len(together)]
     assert {prediction.question_id for prediction in together} == {f"q{i}" for i in range(12)}
     assert cost["companion_tokens"] > 0 == without["companion_tokens"]
@@ -161,13 +163,13 @@ def test_without_forcing_the_batch_decides_nothing(model: Path, tmp_path: Path) 
     exact = dataclasses.replace(SETTINGS, forcing="exact")
     with Store(tmp_path) as store:
         cached = CachedEngine(lambda: engine, "random model", store, "test")
-        found = [sweep(cached, tokenizer, QUESTIONS[i : i + 1], "m", exact)[1] for i in range(12)]
+        found = [swept(cached, tokenizer, QUESTIONS[i : i + 1], "m", exact)[1] for i in range(12)]
         spent = cached.generated
-        together = sweep(cached, tokenizer, QUESTIONS[:12], "m", exact)[1]
+        together = swept(cached, tokenizer, QUESTIONS[:12], "m", exact, 12)[1]
         assert [one for part in found for one in part] == together
-        sweep(cached, tokenizer, QUESTIONS[:12], "m", SETTINGS)
+        swept(cached, tokenizer, QUESTIONS[:12], "m", SETTINGS, 12)
         assert cached.generated > spent
         before = cached.generated
-        sweep(cached, tokenizer, QUESTIONS[:12], "m", exact)
+        swept(cached, tokenizer, QUESTIONS[:12], "m", exact)
         assert cached.generated == before, "back to exact, everything is in the store"
     assert json.loads(exact.to_json())["forcing"] == "exact"

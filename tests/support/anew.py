@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from generations import generated
+from m1.core.records import Prediction
 from m1.engines.cached import CachedEngine, Engine, Generation, Request
+from m1.engines.protocol import Done
 from m1.infer.frames import TokenFrames
 
 
@@ -60,10 +62,26 @@ def opening(frames: TokenFrames, thinking: Sequence[int], ended: bool, mark: str
 
 
 class Recording(CachedEngine):
-    """Remembers the answers' requests and generations."""
+    """Remembers every request, and what was generated for it."""
 
-    def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
-        before, found = self.generated, super().generate(requests, what)
-        if what.startswith("answers"):
-            self.answers, self.thinking = list(zip(requests, found)), before
-        return found
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        self.found: dict[Request, Generation] = {}
+
+        def remember(request: Request, generation: Generation) -> Iterable[Request]:
+            assert self.found.setdefault(request, generation) == generation
+            return done(request, generation)
+
+        super().generate(requests, remember)
+
+    def check(self, direct: Anew, frames: TokenFrames, predictions: Sequence[Prediction]) -> int:
+        """Compare every question at every setting with generating it anew, the answers token by token.
+
+        Returns:
+            Tokens of everything that was generated beside these answers, hence of thinking.
+        """
+        rows = [row for one in zip(*(direct[stage] for stage in frames.settings.conditions)) for row in one]
+        expected = [(len(r.thinking), r.ended, frames.decode(r.answer.token_ids), r.answer.tokens) for r in rows]
+        assert [(p.thinking_tokens, p.ended, p.answer, p.answer_tokens) for p in predictions] == expected
+        answers = {row.request: row.answer for row in rows}
+        assert {request: self.found.get(request) for request in answers} == answers
+        return sum(generation.tokens for request, generation in self.found.items() if request not in answers)

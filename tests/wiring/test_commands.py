@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
-from functools import cache
+from collections import deque
+from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from jinja2 import Template
 from m1.core.records import Question
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, answer_directly
+from m1.engines.schedule import Job
 from m1.infer.settings import AnswerSettings, SweepSettings
-from m1.infer.sweep import sweep
 from m1.wiring.config import load
 from m1.wiring.infer import InferRules
 from m1.wiring.run import Run
 from runs import wildcards
+from sweeps import swept
 from templates import tokenizer_of
 
 ROOT = Path(__file__).parents[2]
@@ -44,10 +46,11 @@ class Recording:
     def __init__(self) -> None:
         self.requests: list[Request] = []
 
-    def generate(self, requests: Sequence[Request], done: Any) -> None:
-        self.requests += requests
-        for request in requests:
-            done(request, Generation((7, 8), "stop"))
+    def generate(self, requests: Iterable[Request], done: Any) -> None:
+        waiting = deque(requests)
+        while waiting:
+            self.requests.append(waiting.popleft())
+            waiting += done(self.requests[-1], Generation((7, 8), "stop"))
 
 
 def numbers(text: str) -> list[int]:
@@ -84,7 +87,7 @@ def test_a_recipe_is_what_the_authors_ran(row: dict[str, str], tmp_path: Path) -
         cached = CachedEngine(lambda: engine, name, store, "test")
         if row["generation_prefix"]:
             thinking = SweepSettings.from_json(rules.sweep(wildcards(model=name)))
-            sweep(cached, tokenizer, [("medqa", QUESTION)], name, thinking)
+            swept(cached, tokenizer, [("medqa", QUESTION)], name, thinking)
             first, *_, last = engine.requests
             limits = set(numbers(row["thinking_limits"]))
             assert limits == {budget for budget, _ in thinking.conditions if budget <= max(limits)} & limits
@@ -98,15 +101,16 @@ def test_a_recipe_is_what_the_authors_ran(row: dict[str, str], tmp_path: Path) -
                 assert tokenizer.decode(request.prompt).startswith(begun), "at every budget and every forced count"
         else:
             asked = AnswerSettings.from_json(rules.answer(wildcards(model=name)))
-            answer_directly(
-                cached,
-                tokenizer,
-                [QUESTION],
-                asked.prompt,
-                asked.answer_limit,
-                own_stop=asked.stop == "released",
-                bos=asked.bos == "released",
+            ways = {"own_stop": asked.stop == "released", "bos": asked.bos == "released"}
+            work = partial(
+                answer_directly,
+                tokenizer=tokenizer,
+                question=QUESTION,
+                style=asked.prompt,
+                limit=asked.answer_limit,
+                **ways,
             )
+            cached.run([Job(1, work)], 1, lambda answer: None)
             (first,) = engine.requests
             assert first.max_tokens == asked.answer_limit == int(row["answer_limit"])
     assert tokenizer.decode(first.prompt) == begun

@@ -15,9 +15,10 @@ from m1.core.records import Prediction, Question, read
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer.frames import make_frames
-from m1.infer.sweep import render, sweep
+from m1.infer.sweep import render
 from project import REPOSITORY, SHORT, Project
 from random_model import sweep_settings
+from sweeps import swept
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 pytestmark = [pytest.mark.workflow, pytest.mark.train]
@@ -70,9 +71,9 @@ def test_one_thinking_gives_what_each_setting_anew_gives(
 
     with Store(tmp_path / "store") as store:
         engine = Recording(lambda: TransformersEngine(folder, "float32", batch=128), name, store, name)
-        sweep(engine, tokenizer, asked, name, wanted)
+        predictions = swept(engine, tokenizer, asked, name, wanted).predictions
     direct = anew(TransformersEngine(folder, "float32", batch=13), prompts, frames)
-    assert engine.answers == [direct[stage][i][:2] for i in range(QUESTIONS) for stage in wanted.conditions]
+    engine.check(direct, frames, predictions)
     requests = {stage: [row.request for row in rows] for stage, rows in direct.items()}
     assert requests[16, 0] != requests[192, 0] or requests[192, 0] != requests[192, 4], "or this tests little"
     assert times == 1 or requests[192, 0] != requests[192, 1] != requests[192, 192], "or forcing is not tested"

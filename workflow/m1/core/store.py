@@ -41,7 +41,8 @@ class Store:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._index = SegmentIndex(self.folder)
-        self._without_locks = False
+        self.without_locks = False
+        """Whether two processes may make the same at once, see :meth:`share`."""
         self._writer: Writer | None = None
         self._reader: tuple[Path, int] | None = None
         with usable(self.folder):
@@ -107,7 +108,7 @@ class Store:
         Raises:
             UserError: the disk is full or fails; whatever was put before is kept.
         """
-        if self._without_locks:
+        if self.without_locks:
             self._look_again()
         new: dict[str, Entry] = {}
         for key, value in items:
@@ -163,8 +164,8 @@ class Store:
     def share(self, lock: Lock) -> None:
         """See what others have added, before something is made that a lock guards; where it is none of the kernel's,
         say so once, and from now on look again whenever something is put."""
-        if not lock.kernel and not self._without_locks:
-            self._without_locks = True
+        if not lock.kernel and not self.without_locks:
+            self.without_locks = True
             said = "this file system has no locks; two runs at once could pay for one call twice"
             say("store", f"{self.folder}: {said}")
         self._look_again()
@@ -172,7 +173,7 @@ class Store:
     def settle(self) -> None:
         """See what others have added, when all has been put: of two values of one key the one that counts from now on
         is the one that is read, in every process."""
-        if self._without_locks:
+        if self.without_locks:
             time.sleep(SETTLE)
         self._look_again()
 

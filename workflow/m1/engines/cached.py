@@ -1,10 +1,13 @@
 """Generating with any engine, with everything generated kept in the store (3.3, B.3)."""
 
 import argparse
+import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +22,11 @@ from m1.core.store import Store
 from m1.core.tokens import encode
 from m1.engines.context import Need
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
-from m1.engines.protocol import Engine, Generation, Request
+from m1.engines.protocol import Done, Engine, Generation, Request
+from m1.engines.schedule import Job, Schedule
 from m1.engines.settings import ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
-from m1.engines.shards import Parts, all_manifests, owned_shard
+from m1.engines.shards import Asked, all_manifests, owned_shard
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
 
@@ -50,7 +54,7 @@ class CachedEngine:
 
     ``start`` makes the engine, and is called only when something must be generated; ``identity`` is what defines the
     model's answers: weights, engine, dtype. ``own``, which is called once before that, sees to it that no other process
-    generates the same.
+    generates the same. ``batch`` requests are in flight.
     """
 
     def __init__(
@@ -60,8 +64,9 @@ class CachedEngine:
         store: Store,
         title: str,
         own: Callable[[], None] = lambda: None,
+        batch: int = 128,
     ) -> None:
-        self._start, self.identity, self.store, self.title = start, digest(identity), store, title
+        self._start, self.identity, self.store, self.title, self.batch = start, digest(identity), store, title, batch
         self._own: Callable[[], None] | None = own
         self._engine: Engine | None = None
         self.generated = 0
@@ -71,60 +76,129 @@ class CachedEngine:
         self.longest: Need | None = None
         """The longest question that will be asked, where that is known: an engine whose context is too short for it is
         refused when it has started, before it generates anything."""
+        self.advance: Callable[[int], None] = lambda questions: None
+        """Says how far :meth:`run` is, after so many questions more."""
 
-    def generate(self, requests: Sequence[Request], what: str) -> list[Generation]:
-        """Generations in the order of the requests; ``what`` names them on the progress line."""
-        keys = [digest([self.identity, *request.defining]) for request in requests]
-        wanted = self._wanted(keys, requests)
-        if wanted and self._own:
+    def run(self, jobs: Iterable[Job], questions: int, keep: Callable[[Any], None]) -> None:
+        """Do jobs (:class:`m1.engines.schedule.Schedule`) with this engine, ``questions`` in all, and say how far they
+        are; ``keep`` gets their results in their order."""
+        with Progress(self.title, questions, "questions") as progress:
+            before, began = self.generated, time.monotonic()
+
+            def advance(count: int) -> None:
+                tokens = self.generated - before
+                rate = tokens / max(time.monotonic() - began, 1e-9)
+                progress.advance(count, f"{self.generated:,} tokens, {rate:,.0f} a second" if tokens else "")
+
+            async def counted(job: Job, schedule: Schedule) -> Any:
+                result = await job.work(schedule)
+                advance(job.questions)
+                return result
+
+            shown = (Job(job.questions, partial(counted, job)) for job in jobs)
+            self.advance = advance
+            Schedule(shown, self.batch, keep).run(self)
+
+    def generate(self, requests: Iterable[Request], done: Done) -> None:
+        """As every engine (:class:`m1.engines.protocol.Engine`). What the store has is answered at once, without the
+        engine, and so is what follows from it."""
+        exchange = Exchange(self, requests, done)
+        first = next(exchange.missing, None)
+        if first and self._own:
             self._own()
             self._own = None
-            wanted = self._wanted(keys, requests)
-        if wanted:
-            self._generate(wanted, what)
-            self.store.settle()
-        return [Generation(tuple(value["token_ids"]), value["finish_reason"]) for value in map(self.store.get, keys)]
-
-    def _wanted(self, keys: Sequence[str], requests: Sequence[Request]) -> dict[str, Request]:
-        return {key: request for key, request in zip(keys, requests) if key not in self.store}
-
-    def _generate(self, wanted: dict[str, Request], what: str) -> None:
+            first = exchange.look_again(first)
+        if first is None:
+            return
         if self._engine is None:
             self._engine = self._start()
             self._check_context(getattr(self._engine, "positions", None))
-        names, put_at = {request: key for key, request in wanted.items()}, time.monotonic()
-        waiting: list[tuple[str, dict[str, Any]]] = []
+        try:
+            self._engine.generate(itertools.chain([first], exchange.missing), exchange.finish)
+        finally:
+            exchange.put()
+        exchange.settle()
 
-        def put() -> None:
-            nonlocal put_at
-            self.store.put_many(waiting)
-            waiting.clear()
-            put_at = time.monotonic()
-
-        def done(request: Request, generation: Generation) -> tuple[()]:
-            self.generated += generation.tokens
-            value = {"token_ids": generation.token_ids, "finish_reason": generation.finish_reason}
-            waiting.append((names[request], value))
-            if len(waiting) >= 64 or time.monotonic() - put_at > 5:  # seconds that a kill may cost
-                put()
-            progress.advance(note=f"{self.generated:,} tokens")
-            return ()
-
-        with Progress(f"{self.title}: {what}", len(wanted), "generations") as progress:
-            try:
-                self._engine.generate(list(wanted.values()), done)
-            finally:
-                put()
+    def key(self, request: Request) -> str:
+        """The key of a request in the store."""
+        return digest([self.identity, *request.defining])
 
     def _check_context(self, positions: int | None) -> None:
         if self.longest and positions is not None and self.longest.tokens > positions:
             found = f"{self.longest}; the context of its engine has {positions:,}"
             raise UserError(f"{self.title}: {found}. Serve the model with a longer one, as long as its own.")
 
-    def answers(self, tokenizer: Any, requests: Sequence[Request], where: str) -> list[tuple[str, int]]:
-        """Answer text and its tokens, in the order of the requests."""
-        found = self.generate(requests, f"answers{where}")
-        return [(tokenizer.decode(one.token_ids, skip_special_tokens=True), one.tokens) for one in found]
+
+class Exchange:
+    """What passes between one :meth:`CachedEngine.generate`, its store and its engine."""
+
+    def __init__(self, engine: CachedEngine, requests: Iterable[Request], done: Done) -> None:
+        self._engine, self._store, self._done = engine, engine.store, done
+        self._following: deque[Request] = deque()
+        self._flight: dict[str, list[Request]] = {}  # equal requests, the first of which the engine has
+        self._keys: dict[int, str] = {}  # of the requests that the engine has, by their identity
+        self._unput: dict[str, Generation] = {}
+        self._put_at = time.monotonic()
+        self._contested: dict[str, int] = {}
+        self.missing = self._missing(iter(requests))
+        """Requests that the store cannot answer; the others are answered on the way."""
+
+    def _missing(self, source: Iterator[Request]) -> Iterator[Request]:
+        while request := self._following.popleft() if self._following else next(source, None):
+            key = self._engine.key(request)
+            if key in self._flight:
+                self._flight[key].append(request)
+            elif generation := self._known(key):
+                self._following.extend(self._done(request, generation))
+            else:
+                self._flight[key], self._keys[id(request)] = [request], key
+                yield request
+
+    def _known(self, key: str) -> Generation | None:
+        if key in self._unput:
+            return self._unput[key]
+        value = self._store.get(key)
+        return value and Generation(tuple(value["token_ids"]), value["finish_reason"])
+
+    def look_again(self, request: Request) -> Request | None:
+        """The first request that is missing now: another process may have generated ``request`` meanwhile."""
+        del self._flight[self._keys.pop(id(request))]
+        self._following.appendleft(request)
+        return next(self.missing, None)
+
+    def finish(self, request: Request, generation: Generation) -> list[Request]:
+        """Keep what was generated; the requests that follow from it and that the store cannot answer."""
+        key = self._keys.pop(id(request))
+        self._engine.generated += generation.tokens
+        self._unput[key] = generation
+        self._engine.advance(0)
+        if len(self._unput) >= 64 or time.monotonic() - self._put_at > 5:  # seconds that a kill may cost
+            self.put()
+        for equal in self._flight.pop(key):
+            self._following.extend(self._done(equal, generation))
+        return list(self._missing(iter(())))
+
+    def put(self) -> None:
+        """Make what was generated durable."""
+        found = [(key, {"token_ids": g.token_ids, "finish_reason": g.finish_reason}) for key, g in self._unput.items()]
+        self._store.put_many(found)
+        if self._store.without_locks:
+            self._contested |= {key: hash(generation) for key, generation in self._unput.items()}
+        self._unput.clear()
+        self._put_at = time.monotonic()
+
+    def settle(self) -> None:
+        """See that everything that was used is what the store holds.
+
+        Raises:
+            UserError: it is not. That takes a file system without locks and a second process that generated the same
+                at the same time, with other tokens.
+        """
+        self._store.settle()
+        other = sum(hash(self._known(key)) != found for key, found in self._contested.items())
+        if other:
+            found = f"another process has put other tokens for {other:,} generations at the same time"
+            raise UserError(f"{self._engine.title}: {found}. Run again: everything is in {self._store.folder}.")
 
 
 def render(tokenizer: Any, questions: Iterable[Question], style: str) -> list[str]:
@@ -133,34 +207,35 @@ def render(tokenizer: Any, questions: Iterable[Question], style: str) -> list[st
     return [chat(tokenizer, evaluation_prompt(question_text(question), style)) for question in questions]
 
 
-def answer_directly(
-    engine: CachedEngine,
+async def answer_directly(
+    schedule: Schedule,
     tokenizer: Any,
-    questions: Sequence[Question],
+    question: Question,
     style: str,
     limit: int,
-    where: str = "",
     *,
     own_stop: bool = False,
     bos: bool = False,
-) -> list[tuple[str, int]]:
-    """Greedy answers without thinking (3.1, B.3), as :meth:`CachedEngine.answers` gives them.
+) -> tuple[str, int]:
+    """Greedy answer without thinking (3.1, B.3): its text and its tokens.
 
     Args:
         own_stop: only the model's own end tokens end an answer, not every token that ends or opens a turn.
         bos: the tokenizer's special tokens go before those of the chat template, as a server adds them to text.
     """
-    stop = () if own_stop else stop_ids(tokenizer)
-    prompts = [encode(tokenizer, text, add_special_tokens=bos) for text in render(tokenizer, questions, style)]
-    return engine.answers(tokenizer, [Request(tuple(prompt), limit, stop) for prompt in prompts], where)
+    (text,) = render(tokenizer, [question], style)
+    prompt = tuple(encode(tokenizer, text, add_special_tokens=bos))
+    found = await schedule.ask(Request(prompt, limit, () if own_stop else stop_ids(tokenizer)))
+    return tokenizer.decode(found.token_ids, skip_special_tokens=True), found.tokens
 
 
-def direct_needs(tokenizer: Any, asked: Parts, style: str, limit: int, *, bos: bool = False) -> Iterator[Need]:
+def direct_needs(
+    tokenizer: Any, asked: Iterable[Asked], style: str, limit: int, *, bos: bool = False
+) -> Iterator[Need]:
     """Tokens that each question needs at most, where it is asked by :func:`answer_directly`."""
-    for _, questions in asked:
-        prompts = render(tokenizer, [question for _, question in questions], style)
-        for (benchmark, question), prompt in zip(questions, prompts):
-            yield Need(benchmark, question.id, len(encode(tokenizer, prompt, add_special_tokens=bos)), limit)
+    for benchmark, question in asked:
+        (prompt,) = render(tokenizer, [question], style)
+        yield Need(benchmark, question.id, len(encode(tokenizer, prompt, add_special_tokens=bos)), limit)
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -214,7 +289,7 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
         def own() -> None:
             store.share(stack.enter_context(owned_shard(arguments.store, part, arguments.shard, title)))
 
-        engine = CachedEngine(start, identity, store, title, own)
+        engine = CachedEngine(start, identity, store, title, own, arguments.runtime.batch)
         engine.started = started
         for shard in map(read_json, all_manifests(arguments.gather) if arguments.gather else ()):
             engine.generated += shard["counts"]["generated_now"]

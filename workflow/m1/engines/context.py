@@ -1,6 +1,6 @@
 """Questions that the context of a model is too short for, found before anything is generated."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +28,19 @@ class Need(NamedTuple):
         return f"question {self.question}{of} needs {self.tokens:,} tokens ({parts})"
 
 
-def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> tuple[Need | None, frozenset[str]]:
-    """The longest of the questions that fit the model in ``folder``, and the ids of those that do not.
+class Checked(NamedTuple):
+    """Questions, measured against the context of a model."""
+
+    longest: Need | None
+    """Of those that fit."""
+    long: frozenset[str]
+    """Ids of those that do not."""
+    questions: int
+    """How many there are."""
+
+
+def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> Checked:
+    """Which questions fit the model in ``folder``.
 
     Args:
         too_long: ``error`` or ``unanswered``; see ``too_long`` in the configuration.
@@ -40,11 +51,11 @@ def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> tup
     positions = ModelFacts.from_folder(folder).positions
     every = list(found)
     if positions is None:
-        return max(every, key=lambda need: need.tokens, default=None), frozenset()
+        return Checked(max(every, key=lambda need: need.tokens, default=None), frozenset(), len(every))
     long = [need for need in every if need.tokens > positions]
     fits = max((need for need in every if need.tokens <= positions), key=lambda need: need.tokens, default=None)
     if not long:
-        return fits, frozenset()
+        return Checked(fits, frozenset(), len(every))
     worst = max(long, key=lambda need: need.tokens)
     which = f"{len(long):,} of {len(every):,} questions do not fit; the longest: {worst}"
     where = f"the model's context has {positions:,} (max_position_embeddings of {folder}/config.json)"
@@ -52,9 +63,9 @@ def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> tup
         remedy = "choose smaller budgets or answers, a base with a longer context, or `too_long: unanswered`"
         raise UserError(f"{title}: {which}; {where}. Nothing was generated: {remedy}.")
     say(title, f"{which}; {where}. They stay unanswered, which is incorrect by every protocol")
-    return fits, frozenset(need.question for need in long)
+    return Checked(fits, frozenset(need.question for need in long), len(every))
 
 
-def answered(asked: Sequence[tuple[str, Question]], long: Collection[str]) -> list[tuple[str, Question]]:
+def answered(asked: Iterable[tuple[str, Question]], long: Collection[str]) -> list[tuple[str, Question]]:
     """Those of some questions that are not too long."""
     return [(benchmark, question) for benchmark, question in asked if question.id not in long]

@@ -1,30 +1,26 @@
-"""A step's questions: a chunk at a time, so that memory stays bounded, and shards of them as jobs of their own."""
+"""A step's questions, one after the other, so that memory stays bounded, and shards of them as jobs of their own."""
 
 import argparse
-import itertools
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from m1.core.errors import UserError
 from m1.core.locks import POLL, Holder, Lock
 from m1.core.progress import say
 from m1.core.prompts import question_text
 from m1.core.records import Question, Record, stream, writing
 from m1.core.segments import usable
 
-Parts = Iterable[tuple[str, Sequence[tuple[str, Question]]]]
-"""Questions as :func:`chunks` gives them."""
+Asked = tuple[str, Question]
+"""Benchmark (empty for a question that nothing is shown of) and question."""
 Shard = tuple[int, int]
 """Number of a shard, from 1, and how many there are."""
 
 
-def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a step that goes through its questions in :func:`chunks`."""
-    at_a_time = "questions at a time (default %(default)s); decides no answer"
-    parser.add_argument("--chunk", type=int, default=512, help=at_a_time)
+def add_shard_argument(parser: argparse.ArgumentParser) -> None:
+    """The flag of a step that goes through :func:`questions`."""
     only = "only the I-th of N shards of the questions; all by default"
     parser.add_argument("--shard", type=shard, default=(1, 1), metavar="I/N", help=only)
 
@@ -32,7 +28,7 @@ def add_chunk_arguments(parser: argparse.ArgumentParser) -> None:
 def add_question_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of a step that goes through all benchmarks."""
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
-    add_chunk_arguments(parser)
+    add_shard_argument(parser)
 
 
 def shard(text: str) -> Shard:
@@ -56,35 +52,19 @@ def in_shard(question: Question, shard: Shard) -> bool:
     return zlib.crc32(question_text(question).encode("utf-8", "surrogatepass")) % count == number - 1
 
 
-def chunks(paths: Sequence[Path], size: int, shard: Shard = (1, 1)) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
-    """Questions of several files in their order, ``size`` at a time, and no more of them in memory.
-
-    Every file is read and checked before the first chunk: a wrong one is not found after hours of generating.
-
-    Yields:
-        Which questions these are, for the progress line (empty if one chunk holds all), and the file's stem (the
-        benchmark) and question of each.
+def questions(paths: Iterable[Path], shard: Shard = (1, 1)) -> Iterator[Asked]:
+    """Questions of several files in their order, each with its file's stem, the benchmark. A part of a file is in memory
+    at a time.
 
     Raises:
-        UserError: a file is missing or wrong, or ``size`` is less than one.
+        UserError: a file is missing or wrong. A step goes through all of them before it generates, to measure them
+            (:func:`m1.engines.context.check`), so that this is not found after hours.
     """
-    if size < 1:
-        raise UserError(f"--chunk: {size}; at least one question is needed.")
-
-    def dealt() -> Iterator[tuple[str, Question]]:
-        return ((path.stem, one) for path in paths for one in stream(path, Question) if in_shard(one, shard))
-
-    total, asked = sum(1 for _ in dealt()), dealt()
-    for start in range(0, total, size):
-        part = list(itertools.islice(asked, size))
-        where = f", shard {shard[0]}/{shard[1]}" if shard[1] > 1 else ""
-        yield where + (f", questions {start + 1:,}-{start + len(part):,} of {total:,}" if size < total else ""), part
+    return ((path.stem, one) for path in paths for one in stream(path, Question) if in_shard(one, shard))
 
 
-def batches(
-    paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)
-) -> Iterator[tuple[str, list[tuple[str, Question]]]]:
-    """As :func:`chunks`, for batches whose members depend on each other: a shard has every N-th, from the I-th on.
+def batches(paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)) -> Iterator[list[Asked]]:
+    """Questions, ``size`` at a time, whose results depend on each other; a shard has every N-th batch, from the I-th on.
 
     Args:
         order: question file of the whole evaluation file, in its order: questions of no benchmark are companions of
@@ -96,9 +76,7 @@ def batches(
     ordered += asked.values()
     number, count = shard
     for start in range((number - 1) * size, len(ordered), count * size):
-        part = ordered[start : start + size]
-        where = f", shard {number}/{count}" if count > 1 else ""
-        yield f"{where}, questions {start + 1:,}-{start + len(part):,} of {len(ordered):,}", part
+        yield ordered[start : start + size]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from functools import partial
 
 from m1.core.errors import run
 from m1.core.progress import say
-from m1.core.records import Prediction
+from m1.core.records import Prediction, Question
 from m1.engines.cached import (
     add_engine_arguments,
     answer_directly,
@@ -15,8 +15,9 @@ from m1.engines.cached import (
     open_engine,
     write_engine_manifest,
 )
-from m1.engines.context import answered, check
-from m1.engines.shards import add_question_arguments, chunks, open_writer
+from m1.engines.context import check
+from m1.engines.schedule import Job, Schedule
+from m1.engines.shards import add_question_arguments, open_writer, questions
 from m1.infer.settings import AnswerSettings
 
 
@@ -32,20 +33,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = {"questions": 0, "answer_tokens": 0, "unanswered": 0}
     with (
         open_engine(arguments, f"infer {name}") as (engine, tokenizer, identity),
-        open_writer(arguments.output, Prediction) as keep,
+        open_writer(arguments.output, Prediction) as write,
     ):
-        parts = partial(chunks, arguments.benchmarks, arguments.chunk, arguments.shard)
-        needs = direct_needs(tokenizer, parts(), settings.prompt, settings.answer_limit, bos=ways["bos"])
-        engine.longest, long = check(needs, arguments.model, settings.too_long, f"infer {name}")
-        for where, asked in parts():
-            questions, limit = [question for _, question in answered(asked, long)], settings.answer_limit
-            answers = answer_directly(engine, tokenizer, questions, settings.prompt, limit, where, **ways)
-            left = iter(answers)
-            pairs = [(benchmark, one, ("", 0, True) if one.id in long else next(left)) for benchmark, one in asked]
-            keep(Prediction(one.id, benchmark, name, 0, 0, 0, True, *answer) for benchmark, one, answer in pairs)
-            counts["questions"] += len(questions)
-            counts["unanswered"] += len(asked) - len(questions)
-            counts["answer_tokens"] += sum(tokens for _, tokens in answers)
+        asked = partial(questions, arguments.benchmarks, arguments.shard)
+        needs = direct_needs(tokenizer, asked(), settings.prompt, settings.answer_limit, bos=ways["bos"])
+        engine.longest, long, total = check(needs, arguments.model, settings.too_long, f"infer {name}")
+
+        async def predict(benchmark: str, question: Question, schedule: Schedule) -> Prediction:
+            if question.id in long:
+                return Prediction(question.id, benchmark, name, 0, 0, 0, True, "", 0, True)
+            limit = settings.answer_limit
+            answer = await answer_directly(schedule, tokenizer, question, settings.prompt, limit, **ways)
+            return Prediction(question.id, benchmark, name, 0, 0, 0, True, *answer)
+
+        def keep(prediction: Prediction) -> None:
+            write([prediction])
+            counts["unanswered" if prediction.too_long else "questions"] += 1
+            counts["answer_tokens"] += prediction.answer_tokens
+
+        engine.run((Job(1, partial(predict, *one)) for one in asked()), total, keep)
     benchmarks = {path.stem: path for path in arguments.benchmarks}
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts)
     empty = f", {counts['unanswered']:,} too long, unanswered" if counts["unanswered"] else ""

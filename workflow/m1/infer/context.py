@@ -10,8 +10,9 @@ not run again because another benchmark or budget is measured. The sweep checks 
 """
 
 import argparse
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,17 @@ from m1.core.files import write_json
 from m1.core.progress import say
 from m1.engines.cached import direct_needs, render
 from m1.engines.context import Need, check
-from m1.engines.shards import Parts, add_question_arguments, batches, chunks
+from m1.engines.shards import Asked, add_question_arguments, batches, questions
 from m1.infer.frames import make_frames
 from m1.infer.settings import AnswerSettings, SweepSettings
 
 
-def parts(arguments: argparse.Namespace, settings: SweepSettings | AnswerSettings) -> Parts:
-    """The questions of a step, as they go through it together; its flags are those of :func:`add_arguments`."""
+def parts(arguments: argparse.Namespace, settings: SweepSettings | AnswerSettings) -> Iterator[list[Asked]]:
+    """The questions of a step: those that need each other together, which are 1,024 where forcing is as released
+    (``batch_size`` of its program), else each by itself. The step's flags are those of :func:`add_arguments`."""
     if isinstance(settings, SweepSettings) and settings.forced and settings.forcing == "released":
-        # 1,024 questions are forced together: ``batch_size`` of the released program.
         return batches(arguments.benchmarks, arguments.order, 1024, arguments.shard)
-    return chunks(arguments.benchmarks, arguments.chunk, arguments.shard)
+    return ([one] for one in questions(arguments.benchmarks, arguments.shard))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--order", type=Path, help=together)
 
 
-def needs(tokenizer: Any, asked: Parts, settings: SweepSettings | AnswerSettings) -> Iterator[Need]:
+def needs(tokenizer: Any, asked: Iterable[Asked], settings: SweepSettings | AnswerSettings) -> Iterator[Need]:
     """What each question needs at most."""
     if isinstance(settings, AnswerSettings):
         yield from direct_needs(
@@ -49,10 +50,9 @@ def needs(tokenizer: Any, asked: Parts, settings: SweepSettings | AnswerSettings
         )
         return
     frames = make_frames(tokenizer, settings)
-    for _, questions in asked:
-        prompts = render(tokenizer, [question for _, question in questions], settings.prompt)
-        for (benchmark, question), prompt in zip(questions, prompts):
-            yield Need(benchmark, question.id, len(frames.think(prompt)), frames.room(bool(benchmark)))
+    for benchmark, question in asked:
+        (prompt,) = render(tokenizer, [question], settings.prompt)
+        yield Need(benchmark, question.id, len(frames.think(prompt)), frames.room(bool(benchmark)))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = kind.from_json(arguments.settings)
     title = f"context {arguments.name}"
     tokenizer = tokenizer_of(arguments.model, arguments.template)
-    found = needs(tokenizer, parts(arguments, settings), settings)
-    longest, long = check(found, arguments.model, settings.too_long, title)
+    asked = itertools.chain.from_iterable(parts(arguments, settings))
+    longest, long, _ = check(needs(tokenizer, asked, settings), arguments.model, settings.too_long, title)
     write_json(arguments.output, {"longest": longest and longest._asdict(), "too_long": sorted(long)})
     if not long:
         say(title, f"every question fits{f'; the longest: {longest}' if longest else ''}")

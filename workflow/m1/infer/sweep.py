@@ -3,24 +3,26 @@
 
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
 the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
-chain. :mod:`m1.infer.frames` says how the parts are joined. Questions are gone through in chunks, so that memory does
-not grow with their number; see ``docs/sweep.md``.
+chain. :mod:`m1.infer.frames` says how the parts are joined. Each question asks its next stage as soon as its last has
+ended (:mod:`m1.engines.schedule`), and memory does not grow with the number of questions; see ``docs/sweep.md``.
 """
 
 import argparse
 import itertools
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from m1.core.errors import run
 from m1.core.progress import say
-from m1.core.records import Prediction, Question, Rollout
+from m1.core.records import Prediction, Rollout
 from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, render, write_engine_manifest
 from m1.engines.context import answered, check
-from m1.engines.shards import open_writer
+from m1.engines.schedule import Job, Pending, Schedule
+from m1.engines.shards import Asked, open_writer
 from m1.infer import context
 from m1.infer.frames import Thought, TokenFrames, make_frames
 from m1.infer.settings import SweepSettings
@@ -28,49 +30,66 @@ from m1.infer.settings import SweepSettings
 NOTHING = Thought((), False, 0)
 
 
-def think(
-    engine: CachedEngine, prompts: Sequence[str], frames: TokenFrames, budgets: Sequence[int], where: str = ""
-) -> list[Thought]:
-    """Think on every prompt, to its largest budget, once; ``where`` says on the progress line, here and below, which
-    questions these are."""
-    requests = [Request(frames.think(prompt), budget, frames.stop) for prompt, budget in zip(prompts, budgets)]
-    generations = engine.generate(requests, f"thinking{where}")
-    return [frames.extend(NOTHING, generation, budget) for generation, budget in zip(generations, budgets)]
+class Prompt(NamedTuple):
+    """What a question is asked with, and the group of its requests."""
+
+    text: str
+    group: int
 
 
-def force(
-    engine: CachedEngine,
-    prompts: Sequence[str],
+class Swept(NamedTuple):
+    """The one thinking on each question, predictions at every budget and every forced count, and what they cost.
+
+    The cost is what the settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to
+    the largest budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for
+    each different thinking on a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating
+    every setting by itself would take. ``companion_tokens`` is thinking and forcing of questions that nothing is shown
+    of, which are in a batch of the released program with those that are.
+    """
+
+    rollouts: list[Rollout]
+    predictions: list[Prediction]
+    cost: Counter[str]
+
+
+async def think(schedule: Schedule, prompt: Prompt, frames: TokenFrames, budget: int) -> Thought:
+    """Think on a prompt, to its largest budget, once."""
+    request = Request(frames.think(prompt.text), budget, frames.stop, group=prompt.group)
+    return frames.extend(NOTHING, await schedule.ask(request), budget)
+
+
+async def force(
+    schedule: Schedule,
+    prompts: Sequence[Prompt],
     thoughts: Sequence[Thought],
     frames: TokenFrames,
     budget: int,
     counts: Collection[int],
-    where: str = "",
-) -> dict[int, list[Thought]]:
+) -> AsyncIterator[tuple[int, list[Thought]]]:
     """Replace the end of thinking with ``Wait``, again and again, inside a budget.
 
-    ``forcing: exact``: each question by itself. What is left for it is the budget less its own tokens, ``Wait``s
+    ``forcing: exact``: a question by itself. What is left for it is the budget less its own tokens, ``Wait``s
     included; a ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not forced.
 
-    ``forcing: released``: all questions given are one batch of the released program, see :func:`shares`.
+    ``forcing: released``: the questions are one batch of the released program, see :func:`shares`. Each round waits for
+    all of them.
 
-    One chain, to the largest of ``counts``, serves all: for each, the thinking on every prompt is returned.
+    Yields:
+        Each of ``counts``, in their order, with the thinking on every prompt: one chain, to the largest, serves all.
     """
     latest = [frames.cut(thought, budget) for thought in thoughts]
-    chain: dict[int, list[Thought]] = {}
+    going = True
     for count in range(max(counts) + 1):
-        if count:
+        if count and going:
             longer = {i: frames.wait(thought) for i, thought in enumerate(latest)}
             room = shares(latest, longer, frames, budget)
-            requests = [Request(frames.go_on(prompts[i], longer[i]), left, frames.stop) for i, left in room.items()]
-            generations = engine.generate(requests, f"forced {count}{where}")
-            for (i, left), generation in zip(room.items(), generations):
-                latest[i] = frames.extend(longer[i], generation, left)
-            if not room:  # nor in any later round
-                return chain | {later: list(latest) for later in counts if later >= count}
+            begun = {i: (frames.go_on(prompts[i].text, longer[i]), left) for i, left in room.items()}
+            asked = {i: schedule.ask(Request(*one, frames.stop, group=prompts[i].group)) for i, one in begun.items()}
+            for i, left in room.items():
+                latest[i] = frames.extend(longer[i], await asked[i], left)
+            going = bool(room)  # else there is none in any later round
         if count in counts:
-            chain[count] = list(latest)
-    return chain
+            yield count, list(latest)
 
 
 def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenFrames, budget: int) -> dict[int, int]:
@@ -88,80 +107,93 @@ def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenF
     return dict.fromkeys(counted, budget - min(counted.values(), default=0))
 
 
-def answer(
-    engine: CachedEngine, prompts: Sequence[str], thoughts: Sequence[Thought], frames: TokenFrames, where: str = ""
-) -> list[tuple[str, int]]:
-    """Text that is scored, and tokens, of the short answer after thinking, which ended by itself or was cut; equal
-    thinking is answered once."""
-    limit, scored = frames.settings.answer_limit, frames.settings.scored == "released"
-    framed = [frames.answer(prompt, thought) for prompt, thought in zip(prompts, thoughts)]
-    answers = engine.answers(frames.tokenizer, [Request(ids, limit, frames.stop) for ids in framed], where)
-    openings = [frames.prefixes[thought.ended] if scored else "" for thought in thoughts]
-    return [(opening + text, tokens) for opening, (text, tokens) in zip(openings, answers)]
+async def answer(schedule: Schedule, prompt: Prompt, thought: Thought, frames: TokenFrames) -> tuple[str, int]:
+    """Text that is scored, and tokens, of the short answer after thinking, which ended by itself or was cut."""
+    framed, limit = frames.answer(prompt.text, thought), frames.settings.answer_limit
+    found = await schedule.ask(Request(framed, limit, frames.stop, group=prompt.group))
+    opening = frames.prefixes[thought.ended] if frames.settings.scored == "released" else ""
+    return opening + frames.decode(found.token_ids), found.tokens
 
 
-def sweep(
-    engine: CachedEngine,
-    tokenizer: Any,
-    asked: Sequence[tuple[str, Question]],
-    name: str,
-    settings: SweepSettings,
-    where: str = "",
-) -> tuple[list[Rollout], list[Prediction], Counter[str]]:
-    """The one thinking on each question, predictions at every budget and every forced count, and what they cost.
-
-    The cost is what these settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to
-    the largest budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for
-    each different thinking on a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating
-    every setting by itself would take. ``companion_tokens`` is thinking and forcing of questions that nothing is shown
-    of, which are in a batch of the released program with those that are.
-
-    All questions are in memory with their thinking, so the caller gives a chunk at a time: benchmark (empty for a
-    companion) and question.
-    """
-    frames, conditions = make_frames(tokenizer, settings), settings.conditions
-    prompts = render(tokenizer, [question for _, question in asked], settings.prompt)
-    largest, forced_budget = max(budget for budget, _ in conditions), settings.forced_budget
-    thoughts = think(engine, prompts, frames, [largest if one else forced_budget for one, _ in asked], where)
-    chain = force(engine, prompts, thoughts, frames, forced_budget, {0, *settings.forced_counts}, where)
+async def sweep_batch(
+    schedule: Schedule, asked: Sequence[Asked], frames: TokenFrames, name: str, settings: SweepSettings
+) -> Swept:
+    """Everything about the questions of a batch of the released program, or about a single question."""
+    conditions, forced_budget = settings.conditions, settings.forced_budget
+    texts = render(frames.tokenizer, [question for _, question in asked], settings.prompt)
+    prompts = [Prompt(text, schedule.new_group()) for text in texts]
     shown = [i for i, (benchmark, _) in enumerate(asked) if benchmark]
+    largest = max(budget for budget, _ in conditions)
+    cuts: dict[tuple[int, tuple[int, int]], Thought] = {}
+    answers: dict[tuple[int, tuple[int, int]], Pending[tuple[str, int]]] = {}
+
+    def begin_answer(i: int, condition: tuple[int, int], thought: Thought) -> None:
+        cuts[i, condition] = thought
+        answers[i, condition] = schedule.start(answer(schedule, prompts[i], thought, frames))
+
+    async def unforced(i: int) -> Thought:
+        benchmark, _ = asked[i]
+        thought = await think(schedule, prompts[i], frames, largest if benchmark else forced_budget)
+        for budget, forced in conditions if benchmark else ():
+            if not forced:
+                begin_answer(i, (budget, 0), frames.cut(thought, budget))
+        return thought
+
+    begun = [schedule.start(unforced(i)) for i in range(len(asked))]
+    thoughts = [await thought for thought in begun]
+    chain: list[list[Thought]] = []  # not forced, and forced to the largest count so far
+    async for count, latest in force(schedule, prompts, thoughts, frames, forced_budget, {0, *settings.forced_counts}):
+        chain = [*chain[:1], latest]
+        for i in shown if count else ():
+            begin_answer(i, (forced_budget, count), latest[i])
     places = list(itertools.product(shown, conditions))
-    cuts = [chain[forced][i] if forced else frames.cut(thoughts[i], budget) for i, (budget, forced) in places]
-    answers = answer(engine, [prompts[i] for i, _ in places], cuts, frames, where)
+    found = {place: await answers[place] for place in places}
     predictions = [
-        Prediction(asked[i][1].id, asked[i][0], name, budget, forced, len(thought.ids), thought.ended, text, tokens)
-        for (i, (budget, forced)), thought, (text, tokens) in zip(places, cuts, answers)
+        Prediction(asked[i][1].id, asked[i][0], name, *condition, len(thought.ids), thought.ended, *found[i, condition])
+        for i, condition in places
+        for thought in [cuts[i, condition]]
     ]
-    rollouts, last = [], chain[max(chain)]
-    for i in shown:
-        (benchmark, question), waits = asked[i], last[i].waits
-        reason, forced_ids = "stop" if thoughts[i].ended else "length", last[i].ids[waits[0] :] if waits else ()
-        rollouts.append(Rollout(question.id, benchmark, name, thoughts[i].ids, reason, forced_ids, waits))
-    distinct = {(i, thought.ids, thought.ended): tokens for (i, _), thought, (_, tokens) in zip(places, cuts, answers)}
-    added = [after.generated - before.generated for before, after in zip(chain[0], last)]
-    cost = Counter(
+    rollouts = [to_rollout(asked[i], name, thoughts[i], chain[-1][i]) for i in shown]
+    return Swept(rollouts, predictions, count_tokens(asked, thoughts, (chain[0], chain[-1]), cuts, found))
+
+
+def to_rollout(asked: Asked, name: str, thought: Thought, forced: Thought) -> Rollout:
+    """The record of thinking to the largest budget, and of what was forced to the largest count."""
+    reason, forced_ids = "stop" if thought.ended else "length", forced.ids[forced.waits[0] :] if forced.waits else ()
+    return Rollout(asked[1].id, asked[0], name, thought.ids, reason, forced_ids, forced.waits)
+
+
+def count_tokens(
+    asked: Sequence[Asked],
+    thoughts: Sequence[Thought],
+    forced: tuple[Sequence[Thought], Sequence[Thought]],
+    cuts: dict[tuple[int, tuple[int, int]], Thought],
+    answers: dict[tuple[int, tuple[int, int]], tuple[str, int]],
+) -> Counter[str]:
+    """The cost of a batch (:class:`Swept`); ``forced``: thinking inside the forced budget before forcing, and after all
+    of it."""
+    shown = [i for i, (benchmark, _) in enumerate(asked) if benchmark]
+    places = ((i, cuts[i, condition], tokens) for (i, condition), (_, tokens) in answers.items())
+    distinct = {(i, cut.ids, cut.ended): tokens for i, cut, tokens in places}
+    added = [after.generated - before.generated for before, after in zip(*forced)]
+    return Counter(
         questions=len(shown),
-        predictions=len(predictions),
+        predictions=len(answers),
         rollout_tokens=sum(thoughts[i].generated for i in shown),
         forced_tokens=sum(added[i] for i in shown),
         answer_tokens=sum(distinct.values()),
         companion_tokens=sum(thoughts[i].generated + added[i] for i, (one, _) in enumerate(asked) if not one),
-        anew_thinking_tokens=sum(thought.generated for thought in cuts),
-        anew_answer_tokens=sum(tokens for _, tokens in answers),
+        anew_thinking_tokens=sum(cut.generated for cut in cuts.values()),
+        anew_answer_tokens=sum(tokens for _, tokens in answers.values()),
     )
-    return rollouts, predictions, cost
 
 
 def with_unanswered(
-    asked: Sequence[tuple[str, Question]],
-    long: Collection[str],
-    name: str,
-    settings: SweepSettings,
-    swept: tuple[list[Rollout], list[Prediction], Counter[str]],
-) -> tuple[list[Rollout], list[Prediction], Counter[str]]:
-    """What :func:`sweep` made of the questions that fit the model's context, with those that do not at their places:
-    no thinking, and an empty answer at every setting. The cost counts them as ``unanswered``."""
-    made, answers, cost = iter(swept[0]), iter(swept[1]), swept[2]
+    asked: Sequence[Asked], long: Collection[str], name: str, settings: SweepSettings, swept: Swept
+) -> Swept:
+    """What :func:`sweep_batch` made of the questions that fit the model's context, with those that do not at their
+    places: no thinking, and an empty answer at every setting. The cost counts them as ``unanswered``."""
+    made, answers = iter(swept.rollouts), iter(swept.predictions)
     rollouts: list[Rollout] = []
     predictions: list[Prediction] = []
     for benchmark, question in asked:
@@ -174,8 +206,33 @@ def with_unanswered(
         rollouts.append(Rollout(question.id, benchmark, name, (), "length"))
         for budget, forced in settings.conditions:
             predictions.append(Prediction(question.id, benchmark, name, budget, forced, 0, False, "", 0, True))
-    cost["unanswered"] = len(rollouts) - len(swept[0])
-    return rollouts, predictions, cost
+    swept.cost["unanswered"] = len(rollouts) - len(swept.rollouts)
+    return Swept(rollouts, predictions, swept.cost)
+
+
+def sweep(
+    engine: CachedEngine,
+    tokenizer: Any,
+    parts: Iterable[Sequence[Asked]],
+    name: str,
+    settings: SweepSettings,
+    keep: Callable[[Swept], None],
+    questions: int = 0,
+    long: Collection[str] = (),
+) -> None:
+    """Sweep questions, as :func:`m1.infer.context.parts` gives them; ``keep`` gets each part's result, in their order.
+
+    Args:
+        questions: how many they are, for the progress line.
+        long: ids of those that do not fit the model's context.
+    """
+    frames = make_frames(tokenizer, settings)
+
+    async def work(asked: Sequence[Asked], schedule: Schedule) -> Swept:
+        swept = await sweep_batch(schedule, answered(asked, long), frames, name, settings)
+        return with_unanswered(asked, long, name, settings, swept)
+
+    engine.run((Job(len(asked), partial(work, asked)) for asked in parts), questions, keep)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -192,14 +249,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         open_writer(arguments.rollouts, Rollout) as keep_rollouts,
         open_writer(arguments.output, Prediction) as keep_predictions,
     ):
-        needs = context.needs(tokenizer, context.parts(arguments, settings), settings)
-        engine.longest, long = check(needs, arguments.model, settings.too_long, f"infer {name}")
-        for where, asked in context.parts(arguments, settings):
-            swept = sweep(engine, tokenizer, answered(asked, long), name, settings, where)
-            rolled, predicted, cost = with_unanswered(asked, long, name, settings, swept)
-            keep_rollouts(rolled)
-            keep_predictions(predicted)
-            counts.update(cost)
+        asked = itertools.chain.from_iterable(context.parts(arguments, settings))
+        needs = context.needs(tokenizer, asked, settings)
+        engine.longest, long, questions = check(needs, arguments.model, settings.too_long, f"infer {name}")
+
+        def keep(swept: Swept) -> None:
+            keep_rollouts(swept.rollouts)
+            keep_predictions(swept.predictions)
+            counts.update(swept.cost)
+
+        sweep(engine, tokenizer, context.parts(arguments, settings), name, settings, keep, questions, long)
     counts.update(settings=len(settings.conditions), unanswered=0)  # not by |=, which drops what is 0
     benchmarks = {path.stem: path for path in arguments.benchmarks}
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, name=name)

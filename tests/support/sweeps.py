@@ -1,0 +1,28 @@
+"""A sweep of a few questions, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from m1.engines.cached import CachedEngine
+from m1.engines.shards import Asked
+from m1.infer.settings import SweepSettings
+from m1.infer.sweep import Swept, sweep
+
+
+def swept(
+    engine: CachedEngine, tokenizer: Any, asked: Sequence[Asked], name: str, settings: SweepSettings, size: int = 1
+) -> Swept:
+    """All of it, for questions that are forced ``size`` at a time."""
+    whole = Swept([], [], Counter())
+
+    def keep(part: Swept) -> None:
+        whole.rollouts.extend(part.rollouts)
+        whole.predictions.extend(part.predictions)
+        whole.cost.update(part.cost)
+
+    parts = (asked[start : start + size] for start in range(0, len(asked), size))
+    sweep(engine, tokenizer, parts, name, settings, keep, len(asked))
+    return whole
