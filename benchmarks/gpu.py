@@ -6,7 +6,7 @@
 Each measurement is a process with a time limit of its own, the most wanted first. One that fails or overruns its limit
 is said, and the others go on; what does not fit into the whole time is left out, and said. Models are random, in the
 shapes of Qwen2.5, so nothing is downloaded. Training is :func:`m1.train.trainer.train` and plain trl as
-benchmarks/train.py has them, generating is the engine of the package, and the sweep is benchmarks/sweep.py.
+benchmarks/train.py has them, generating is the engine of the package, and the sweep is m1.infer.sweep.
 
 Results are JSON lines in ``results.jsonl`` below ``--out``, what the programs say is in ``log.txt`` there, and the
 table for benchmarks/README.md, with the predictions beside, is printed at the end.
@@ -20,7 +20,6 @@ import json
 import math
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +29,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 ENDS = 64
 """In the sweep, one id of so many ends a generation: a random model then thinks for about so many tokens."""
 VERSIONS = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers", "triton", "pyarrow")
-SECONDS = 470
+SECONDS = 450
 """Of the whole, so that a call with a limit of eight minutes ends by itself."""
+SPACE = 40e9
+"""Bytes of the models of all measurements, and some more; they are kept in memory where it has so much room."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,11 @@ TASKS = (
     Task("train", "ours-2", "7b", 8, predicted="1.3 times the tokens/s of ours-2-ac"),
     Task("train", "ours-2-ac-fsdp", "7b", 8, 75, "losses within 0.02 of ours-2-ac, at its speed"),
     Task("base", "", "1.5b", 28),
-    Task("engine", "", "1.5b", 28, 100, "25 to 30 ms a step, whatever the rows: the calls of kernels; floor 1 ms"),
-    Task("sweep", "bfloat16", "1.5b", 28, 110, "at most 0.30 of the time of each setting anew"),
+    Task("engine", "", "1.5b", 28, 100, "25 to 30 ms a step, whatever the rows; floor 1 ms; most of 24 differ with other rows"),
+    Task("sweep", "", "1.5b", 28, 110, "at most 0.30 of the time of each setting anew"),
     Task("base", "", "7b", 28),
-    Task("train", "ours-2-ac-lora", "7b", 28, 90, "10,000 to 14,000 tokens/s"),
-    Task("engine", "", "7b", 28, 100, "25 to 30 ms a step at 32 rows, as for 1.5B; floor 5 ms"),
+    Task("train", "ours-2-ac-lora", "7b", 28, 90, "9,000 to 13,000 tokens/s; 20 to 30 GiB"),
+    Task("engine", "", "7b", 28, 100, "25 to 30 ms a step at 32 rows, as for 1.5B; floor 5 ms; most of 24 differ"),
     Task("base", "", "7b", 4),
     Task("train", "ours-2-ac", "7b", 4, predicted="with 8 layers: 28 layers by extrapolation"),
     Task("train", "ours-4-ac", "7b", 8, predicted="within 10 % of ours-2-ac"),
@@ -186,30 +188,30 @@ def train(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
         raise UserError(f"FSDP was asked for, and {more['strategy']} ran")
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     peak = next((flops for part, flops in trainings.PEAKS.items() if part in card), None)
-    speed, mfu = measured.tokens / measured.wall, measured.flops / measured.wall / peak if peak else None
+    needed = measured.flops * (2 / 3 if "lora" in words else 1)  # a frozen weight needs no gradient of its own
+    speed, mfu = measured.tokens / measured.wall, needed / measured.wall / peak if peak else None
     said = f"{speed:,.0f} tokens/s{f', {mfu:.1%} MFU' if mfu else ''}, {measured.memory:.1f} GiB at most, padding "
     said += f"{measured.padding:.0%}, losses {measured.losses[0]:.4f} to {measured.losses[-1]:.4f} ({measured.how})"
     figures = {"tokens_s": speed, "mfu": mfu, "gib": measured.memory, "padding": measured.padding}
     yield {**figures, "losses": measured.losses, "how": measured.how, "fits": True, **more, "said": said}
 
 
-LORA = {"r": 16, "alpha": 32, "dropout": 0.0}
+LORA = {"r": 16, "alpha": 32, "dropout": 0.0, "targets": None, "base_dtype": "bfloat16"}
+"""A recipe's ``sft.lora``."""
 
 
 def join_sharded(checkpointing: bool, tiny: bool) -> None:
     """Make this process the only one of an FSDP2 training; accelerate takes it up from the environment, transformers
     when it loads."""
     import yaml
+    from accelerate import PartialState
+    from m1.train.trainer import choose_fsdp
 
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     os.environ["MASTER_PORT"] = "29511"
     if not tiny:  # accelerate has no FSDP on a CPU
         text = (ROOT / "config/accelerate/fsdp2.yaml").read_text(encoding="utf-8")
-        sharded = {**yaml.safe_load(text)["fsdp_config"], "fsdp_activation_checkpointing": checkpointing}
-        for key, value in {**sharded, "accelerate_use_fsdp": True}.items():
-            os.environ[key.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
-    from accelerate import PartialState
-
+        choose_fsdp(yaml.safe_load(text)["fsdp_config"], checkpointing)
     PartialState(cpu=tiny)
 
 
@@ -300,29 +302,92 @@ def first_difference(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def sweep(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
-    """All settings of the demo from one thinking against each setting anew, in ``task.what``, by benchmarks/sweep.py.
+    """All settings of the demo from one thinking against each setting anew, on one engine that is started once.
 
-    The questions and the tokenizer are those of a small embedded world; the model is random, so that what agrees is
-    that of a model without any margin between tokens.
+    Questions and tokenizer are those of a small embedded world. The model is random: what agrees in bf16 is that of a
+    model without margins between tokens.
     """
-    from m1.core.records import Question, write
+    from m1.core.chat import tokenizer_of
+    from m1.engines.cached import ENGINES
+    from m1.infer.settings import SweepSettings
 
-    number = 6 if tiny else 64
+    number, read = 6 if tiny else 64, config.load()
+    asked = {"prompt": "thinking", "too_long": "error"}
+    settings = SweepSettings.from_parts(read["thinking"], read["generation"], asked)
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        model, asked = Path(folder) / "model", Path(folder) / "medqa.parquet"
-        write(asked, make_world(Path(folder), number), Question)
-        shutil.copytree(Path(folder) / "tokenizer", model)
+        questions, model = make_world(Path(folder), number), Path(folder) / "tokenizer"
         for file in (work / task.base).iterdir():
             (model / file.name).symlink_to(file)
-        ends = [*range(0, SHAPES["tiny" if tiny else task.shape]["vocab_size"], ENDS)]
         (model / "generation_config.json").unlink()
+        ends = [*range(0, SHAPES["tiny" if tiny else task.shape]["vocab_size"], ENDS)]
         (model / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}), encoding="utf-8")
-        serve = {"engine": "transformers", "dtype": "float32" if tiny else task.what, "options": {}}
-        command = [sys.executable, str(ROOT / "benchmarks/sweep.py"), "--model", str(model), "--benchmarks", str(asked)]
-        command += ["--serve", json.dumps(serve), "--batch", str(number)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    print(done, file=sys.stderr)
-    yield read_sweep(done)
+        kind = ENGINES["transformers"]
+        made = kind.start(model, "float32" if tiny else "bfloat16", number, kind.options(), task.name)
+        generate(made, requests(8, 8, 8, 900))  # kernels are loaded
+        yield compare(made, tokenizer_of(model, None), questions, settings, number)
+
+
+def compare(made: Any, tokenizer: Any, questions: Sequence[Any], settings: Any, batch: int) -> Row:
+    """The sweep against each of its settings generated from nothing: tokens, seconds, and what is equal.
+
+    Answers are equal where the same tokens were asked for and came; thinking is, where the same were asked for.
+    """
+    from m1.engines.cached import render
+    from m1.engines.protocol import Request
+    from m1.engines.schedule import Job, Schedule
+    from m1.infer import sweep as ours
+    from m1.infer.frames import make_frames
+
+    frames, prompts = make_frames(tokenizer, settings), render(tokenizer, questions, settings.prompt)
+    parts = [[("medqa", question)] for question in questions]
+    kept: list[Any] = []
+    once, tokens, seconds = timed(
+        made, batch, lambda engine: ours.sweep(engine, tokenizer, parts, "m", settings, kept.append)
+    )
+
+    async def alone(prompt: ours.Prompt, budget: int, forced: int, schedule: Schedule) -> Any:
+        thought = await ours.think(schedule, prompt, frames, budget)
+        async for _, latest in ours.force(schedule, [prompt], [thought], frames, budget, {forced}):
+            thought = latest[0]
+        request = Request(frames.answer(prompt.text, thought), settings.answer_limit, frames.stop, group=prompt.group)
+        return request, await schedule.ask(request)
+
+    answers: list[Any] = []
+    figures = {"anew_tokens": 0, "anew_seconds": 0.0}
+    for condition in settings.conditions:
+        jobs = [Job(1, partial(alone, ours.Prompt(text, place), *condition)) for place, text in enumerate(prompts)]
+        _, more, took = timed(made, batch, lambda engine, jobs=jobs: engine.run(jobs, len(jobs), answers.append))
+        figures["anew_tokens"] += more
+        figures["anew_seconds"] += took
+    equal = sum(once.get(request) == generation for request, generation in answers)
+    thinking = sum(request in once for request, _ in answers)
+    figures |= {"tokens": tokens, "seconds": seconds, "equal": equal, "equal_thinking": thinking, "of": len(answers)}
+    figures |= {"token_share": tokens / figures["anew_tokens"], "wall_share": seconds / figures["anew_seconds"]}
+    said = "{token_share:.3f} of the tokens and {wall_share:.2f} of the time of each setting anew ({seconds:.1f} s); "
+    said += "thinking equal in {equal_thinking} of {of}, answers in {equal}"
+    return figures | {"said": said.format(**figures)}
+
+
+def timed(made: Any, batch: int, work: Callable[[Any], None]) -> tuple[dict[Any, Any], int, float]:
+    """What was generated for each request with an empty store, tokens, and seconds."""
+    from m1.core.store import Store
+    from m1.engines.cached import CachedEngine
+
+    found: dict[Any, Any] = {}
+
+    class Recording(CachedEngine):
+        def generate(self, requests: Any, done: Any) -> None:
+            def remember(request: Any, generation: Any) -> Any:
+                found[request] = generation
+                return done(request, generation)
+
+            super().generate(requests, remember)
+
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder)) as store:
+        engine = Recording(lambda: made, "random", store, "sweep", batch=batch)
+        started = time.perf_counter()
+        work(engine)
+        return found, engine.generated, time.perf_counter() - started
 
 
 def make_world(folder: Path, number: int) -> list[Any]:
@@ -340,19 +405,6 @@ def make_world(folder: Path, number: int) -> list[Any]:
     make_tokenizer(words)
     rows = [LAYOUTS["medqa"](row) for row in read_local(folder / "world/benchmarks/medqa.jsonl")]
     return to_questions("medqa", [row for row in rows if isinstance(row, Parts)])
-
-
-def read_sweep(text: str) -> Row:
-    """The figures that benchmarks/sweep.py prints."""
-    shares = re.search(r"share of tokens ([0-9.]+), of wall ([0-9.]+)", text)
-    if not shares:
-        raise UserError(f"benchmarks/sweep.py printed no shares: {text[-300:]}")
-    equal = [list(map(int, found)) for found in re.findall(r": ([0-9]+) \(([0-9]+)\) of ([0-9]+)", text)]
-    thinking, whole, settings = (sum(one[part] for one in equal) for part in range(3))
-    figures = {"token_share": float(shares[1]), "wall_share": float(shares[2])}
-    figures |= {"equal_thinking": thinking, "equal": whole, "of": settings}
-    said = "{token_share:.3f} of the tokens, {wall_share:.2f} of the time of each setting anew; thinking equal in "
-    return figures | {"said": (said + "{equal_thinking} of {of}, answers, too, in {equal}").format(**figures)}
 
 
 SECTIONS: dict[str, Callable[[Task, Path, bool], Iterator[Row]]] = {
@@ -460,9 +512,10 @@ def measure_all(tasks: Sequence[Task], arguments: argparse.Namespace) -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     if arguments.tiny:
         os.environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    memory = "/dev/shm" if not arguments.tiny and os.access("/dev/shm", os.W_OK) else None
+    memory = Path("/dev/shm")
+    roomy = not arguments.tiny and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > SPACE
     own = [sys.executable, __file__, "--out", str(arguments.out), *(["--tiny"] if arguments.tiny else [])]
-    with tempfile.TemporaryDirectory(dir=memory, prefix="m1-gpu-") as work:
+    with tempfile.TemporaryDirectory(dir=memory if roomy else None, prefix="m1-gpu-") as work:
 
         def command(task: Task) -> list[str]:
             return [*own, "--work", work, "--task", str(tasks.index(task))]
