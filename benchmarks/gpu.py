@@ -97,7 +97,7 @@ TASKS = (
     Task("train", "ours-2", "7b", 8, predicted="1.3 times the tokens/s of ours-2-ac"),
     Task("train", "ours-2-ac-fsdp", "7b", 8, 75, "losses within 0.02 of ours-2-ac, at its speed"),
     Task("base", "", "1.5b", 28),
-    Task("engine", "", "1.5b", 28, 100, "25 to 30 ms a step, whatever the rows; floor 1 ms; most of 24 differ with other rows"),
+    Task("engine", "", "1.5b", 28, 100, "25 to 30 ms a step at 32 and 128 rows; floor 1 ms; most of 24 differ"),
     Task("sweep", "", "1.5b", 28, 110, "at most 0.30 of the time of each setting anew"),
     Task("base", "", "7b", 28),
     Task("train", "ours-2-ac-lora", "7b", 28, 90, "9,000 to 13,000 tokens/s; 20 to 30 GiB"),

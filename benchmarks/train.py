@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1.commands.gpu_hours import ANSWER, QUESTION, THINKING  # noqa: E402
+from m1.commands.lengths import sample_tokens  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.train.settings import SftSettings, TrainRuntime  # noqa: E402
 from m1.train.text import IGNORED  # noqa: E402
@@ -464,7 +464,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-7b")
     parser.add_argument("--layers", type=int, nargs="+", help=f"depths, by default {DEPTHS}")
     parser.add_argument(
-        "--tokens", type=int, default=QUESTION + THINKING + ANSWER, help="of a sample; by default as `plan` assumes"
+        "--tokens", type=int, default=round(sample_tokens()), help="of a sample; by default as `plan` assumes"
     )
     parser.add_argument(
         "--peak", type=float, help="dense bf16 FLOP/s of the card, where it is none of " + ", ".join(PEAKS)
