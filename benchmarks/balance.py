@@ -20,9 +20,9 @@ from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
-from accelerate.data_loader import BatchSamplerShard  # noqa: E402
-from m1.core.errors import run  # noqa: E402
-from m1.train.trainer import BatchSampler, divide_batch  # noqa: E402
+from accelerate.data_loader import BatchSamplerShard
+from m1.core.errors import run
+from m1.train.trainer import BatchSampler, divide_batch
 
 BATCH, SAMPLES, MEAN, LONGEST, SHORTEST = 16, 23_493, 1350, 8400, 160
 SPREADS = (0.35, 0.5, 0.68)

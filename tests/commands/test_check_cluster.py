@@ -8,13 +8,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import yaml
+from fake_gpus import fake_driver, fake_torch
 from m1.commands.check_cluster import (
     FAILS,
     OK,
@@ -23,6 +26,8 @@ from m1.commands.check_cluster import (
     Nodes,
     Profile,
     check_partition,
+    check_torch,
+    gpu_commands,
     job_needs,
     main,
     parse_minutes,
@@ -268,15 +273,24 @@ def test_the_embedded_world_on_one_machine_is_fine(here: Here) -> None:
 def ready(here: Here) -> None:
     """All that the paper's run needs, but for scratch space."""
     here.slurm()
-    here.environment |= {"OPENAI_API_KEY": "secret", "M1_SGLANG_PYTHON": str(here.bin / "python")}
-    here.command("python", "exit 0")
-    here.command("nvidia-smi", "echo 'GPU 0: H100'")
+    gpus(here, "580.82.07")
+    here.environment["OPENAI_API_KEY"] = "secret"
     run = Run(load([PAPER]))
     for path in run.hub_targets():
         made = here.folder / path.replace("<results>", "results/paper")
         made.parent.mkdir(parents=True, exist_ok=True)
         made.touch()
     here.overlay(scratch="scratch", models=["7b", "7b-cot", "m1-7b-1k", "32b"], report=_small())
+
+
+def gpus(here: Here, driver: str, **torch: Any) -> None:
+    """One card, which the torch of this environment and that of SGLang's sees as it is told."""
+    fake_driver(here.bin, driver, 1)
+    torch = {"gpus": 1} | torch
+    here.environment["PYTHONPATH"] = f"{fake_torch(here.folder / 'core', **torch)}:{ROOT / 'workflow'}"
+    other = fake_torch(here.folder / "other", **torch)
+    here.command("python", f'[ "$2" = -c ] || PYTHONPATH={other} exec {sys.executable} -P "$2"')
+    here.environment["M1_SGLANG_PYTHON"] = str(here.bin / "python")
 
 
 def _small() -> dict[str, object]:
@@ -292,7 +306,12 @@ def test_on_a_cluster_that_has_all(here: Here) -> None:
     assert one(lines, "182 GB wanted in scratch, results/paper").startswith((OK, FAILS))
     assert all("GB wanted" in line for line in failed)
     assert one(lines, "account abc").startswith(OK)
-    assert [line for line in lines if "compute node of gpu" in line and line.endswith(", 1 GPU")]
+    for environment in ("this environment", "SGLang's environment"):
+        computes = (
+            f"): {environment}: torch 2.14.1 computes on 1 GPU (NVIDIA H100 80GB HBM3), CUDA 13.0, driver 580.82.07"
+        )
+        assert one(lines, computes).startswith("ok     compute node of gpu with a GPU (")
+    assert not [line for line in lines if "compute node of cpu" in line and "torch" in line]
     assert len([line for line in lines if "without the hub (HF_HUB_OFFLINE is set); all is fetched" in line]) == 2
     asked = (here.folder / "asked").read_text().splitlines()
     assert all("--test-only --account=abc" in line for line in asked), "nothing is submitted"
@@ -322,10 +341,92 @@ def test_another_account_and_no_free_node(here: Here) -> None:
 
 def test_a_node_that_does_not_see_this_folder(here: Here) -> None:
     ready(here)
-    found = {"host": "n1", "folder": False, "scratch": True, "gpus": 0, "hub": True, "why": ""}
+    found = {"host": "n1", "folder": False, "scratch": True, "glibc": [2, 39], "torch": {}, "hub": True, "why": ""}
     here.command("srun", f"echo '{json.dumps(found)}'")
     lines = here.check()[1]
     assert len([line for line in lines if line.startswith(FAILS) and "(n1): it does not see" in line]) == 2
+
+
+def test_a_driver_too_old_for_torch_fails_in_each_environment(here: Here) -> None:
+    ready(here)
+    gpus(here, "535.129.03", works=False)
+    code, lines = here.check()
+    assert code == 1
+    for environment in ("this environment", "SGLang's environment"):
+        line = one(lines, f"{environment}: 1 GPU asked for on ")
+        assert line.startswith(f"{FAILS}  compute node of gpu with a GPU (")
+        assert "torch sees 0 (driver 535.129.03 with 1 cards; torch 2.14.1 for CUDA 13.0" in line
+        assert line.endswith("CUDA 13.0 wants driver 580 or newer: choose nodes with one, or torch for an older CUDA")
+
+
+def test_on_one_machine_with_gpus_torch_is_asked_there(here: Here) -> None:
+    ready(here)
+    here.profile(cores="all")
+    gpus(here, "580.82.07", ones="raise RuntimeError('no kernel image is available for execution on the device')")
+    lines = here.check()[1]
+    line = one(lines, "this machine: this environment: it does not compute (GPU 0: no kernel image is available")
+    assert line.startswith(FAILS)
+    assert "try another node, or another torch" in line
+
+
+SEEN: dict[str, Any] = {"gpus": 1, "torch": "2.14.1", "cuda": "13.0", "driver": "580.82.07", "cards": ["H100"]}
+SEEN |= {"visible": None, "host": "n1", "products": [""], "glibc": [2, 39], "wanted_glibc": [[2, 28], "torch"]}
+SGLANG, CORE = "SGLang's environment", "this environment"
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "glibc", "states", "said"),
+    [
+        (CORE, SEEN, (2, 28), [OK], "n1: this environment: torch 2.14.1 computes on 1 GPU (H100), CUDA 13.0, driver"),
+        (SGLANG, SEEN, (2, 28), [FAILS, OK], "its packages want glibc 2.34, and there is 2.28: choose nodes with a"),
+        (SGLANG, {"error": "not made yet"}, (2, 28), [FAILS, WARN], "its packages want glibc 2.34, and there is 2.28"),
+        (
+            SGLANG,
+            {"error": "not made yet"},
+            (2, 34),
+            [WARN],
+            "SGLang's environment: not made yet, so its torch was not",
+        ),
+        (CORE, SEEN, (2, 17), [FAILS, OK], "this environment: its packages want glibc 2.28, and there is 2.17"),
+        (
+            SGLANG,
+            {"error": "ImportError: libc"},
+            (2, 39),
+            [FAILS],
+            "torch cannot be asked (ImportError: libc): install",
+        ),
+        (CORE, SEEN | {"cuda": None, "gpus": 0}, (2, 39), [FAILS], "torch 2.14.1 for CPUs only; CUDA_VISIBLE_DEVICES"),
+        (CORE, SEEN | {"products": ["", "out of memory"]}, (2, 39), [FAILS], "does not compute (GPU 1: out of memory)"),
+    ],
+)
+def test_what_an_environment_needs_where_there_are_gpus(
+    name: str, seen: dict[str, Any], glibc: tuple[int, int], states: list[str], said: str
+) -> None:
+    found = list(check_torch("n1", {name: seen}, glibc))
+    assert [check.state for check in found] == states
+    assert said in str(found[0])
+
+
+def test_the_c_library_that_sglang_wants_is_that_of_the_pinned_one() -> None:
+    assert "  - sglang==0.5.23 " in (ROOT / "envs/sglang.yaml").read_text(), "look up the tag of the new wheel (GLIBC)"
+
+
+def test_conda_environments_are_asked_where_snakemake_has_made_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M1_SGLANG_PYTHON", "/opt/sglang/bin/python")
+    run = Run(load([PAPER]))
+    made = tmp_path / ".snakemake/conda/0123_"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin/python").touch()
+    shutil.copy(ROOT / "envs/train.yaml", made.with_suffix(".yaml"))
+    monkeypatch.chdir(tmp_path)
+    found = gpu_commands(run, conda=True)
+    assert found["envs/train.yaml"] == [str(made / "bin/python"), "-P"]
+    assert found["SGLang's environment"] == ["/opt/sglang/bin/python", "-I"]
+    assert found.get("envs/infer.yaml", []) == [], "not made yet"
+    assert gpu_commands(run, conda=False)["this environment"] == [sys.executable, "-P"]
+    assert gpu_commands(Run(load()), conda=False) == {}, "the embedded world needs no GPU"
 
 
 @pytest.mark.parametrize(("version", "state"), [("conda 24.1.2", FAILS), ("conda 25.3.0", OK)])

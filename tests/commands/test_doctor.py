@@ -175,6 +175,19 @@ def test_the_small_model_fits_one_card_of_24_gb_and_those_of_the_paper_do_not() 
     assert paper.need.endswith("take what is published (`published`)")
 
 
+@pytest.mark.usefixtures("hub")
+def test_an_adapter_on_7b_fits_a_card_of_48_gb_and_its_checkpoints_take_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    one_card = [*PAPER, ROOT / "config/overlays/one-card-7b.yaml"]
+    command(tmp_path / "nvidia-smi", "echo 49140")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert examine(one_card)["GPUs"].need == ""
+    places = {str(tmp_path / "results"): 14, str(cache): 14}
+    overlay = written(tmp_path, f"{{pathvars: {{results: {tmp_path / 'results'}}}}}")
+    assert {str(place): gb for place, gb in doctor.room(Run(config.load([*one_card, overlay]))) if gb} == places
+
+
 @pytest.mark.server
 @pytest.mark.usefixtures("card")
 def test_a_hub_that_does_not_answer_is_said_with_what_needs_it(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,26 @@ def test_one_gpu_and_one_hour(tmp_path: Path) -> None:
     assert sum(work.gpu_hours or 0 for work in found.values()) < 1
 
 
+def test_an_adapter_needs_no_gradient_of_the_frozen_weights_and_the_plan_says_what_they_take(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"pathvars": {"results": str(tmp_path / "results")}, "store": str(tmp_path / "s")}))
+    plan = make_plan(load([PAPER, ROOT / "config/overlays/one-card-7b.yaml", own]))
+    assert plan.steps == []
+    steps = {step.step: step for step in plan.gpus}
+    assert set(steps) == {
+        "train m1-7b-1k-lora",
+        *(f"infer {name}" for name in ("m1-7b-1k-lora", "7b-card", "7b-card-cot")),
+    }
+    assert {step.gpus for step in steps.values()} == {1}
+    whole, adapter = gpu_steps(tmp_path, PAPER)["train m1-7b-1k"], steps["train m1-7b-1k-lora"]
+    assert whole.tokens == adapter.tokens
+    assert adapter.gpu_hours == pytest.approx(whole.gpu_hours * 4 / 6)  # type: ignore[operator]
+    notes = "\n".join(plan.notes)
+    assert "train m1-7b-1k-lora is by LoRA (rank 64)" in notes
+    assert "the frozen base takes 14 GB in bfloat16" in notes
+    assert "LoRA" not in "\n".join(make_plan(load([PAPER, own])).notes)
+
+
 def test_a_laptop_needs_no_gpu_and_an_hour_on_four_cores(tmp_path: Path) -> None:
     laptop = ROOT / "config/overlays/laptop.yaml"
     own = tmp_path / "own.yaml"

@@ -9,20 +9,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hub import COMMIT, Hub, serving
 from m1.core import sources
 from m1.core.errors import UserError
 
 ROWS = [{"question": f"Which is {n}?", "category": ("health", "biology", "law")[n % 3], "n": n} for n in range(9)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-COMMIT = "c" * 40
 FILES = {"questions.jsonl": LINES, "eval.json": json.dumps({"Lancet": ROWS, "NEJM": ROWS[:2]}).encode()}
 
 
@@ -83,87 +81,10 @@ def test_a_small_file_that_unpacks_to_much_is_refused(kind: str, tmp_path: Path)
     assert int(megabytes) < 1500
 
 
-class Hub(ThreadingHTTPServer):
-    """As much of the hub as hf_hub_download and load_dataset ask for: the set ``some/set`` with :data:`FILES`."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults: dict[str, list[str]] = {"HEAD": [], "GET": []}
-        """Faults of the next requests for a file, by method; without one the request is answered."""
-        self.asked: list[str] = []
-        self.paths: list[str] = []
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Hub
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        name = self.path.rsplit("/", 1)[1].partition("?")[0]
-        if self.path.startswith("/api/datasets/some/set/revision/"):
-            self.answer(200, json.dumps({"id": "some/set", "sha": COMMIT, "siblings": [], "tags": []}).encode())
-        elif f"/api/datasets/some/set/tree/{COMMIT}?" in self.path:
-            entry = {"type": "file", "path": "questions.jsonl", "size": len(LINES), "oid": "b" * 40}
-            self.answer(200, json.dumps([entry]).encode())
-        elif name in FILES and self.path.startswith("/datasets/some/set/resolve/"):
-            self.server.asked.append(self.command)
-            self.server.paths.append(self.path)
-            faults = self.server.faults[self.command]
-            self.serve_file(FILES[name], faults.pop(0) if faults else "")
-        elif self.path.startswith(("/datasets/some/set/", "/api/datasets/some/set/")):
-            self.answer(404, b"", X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
-        else:
-            self.answer(401, b"", X_Error_Code="RepoNotFound")
-
-    def serve_file(self, content: bytes, fault: str) -> None:
-        if fault in ("500", "503"):
-            self.answer(int(fault), b"")
-        elif fault == "gated":
-            self.answer(403, b"", X_Error_Code="GatedRepo")
-        elif fault == "cut":  # half of it, then nothing more
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: len(content) // 2])
-            self.close_connection = True
-        elif fault == "drop":
-            self.close_connection = True
-        else:
-            first = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
-            whole = {"Content_Range": f"bytes {first}-{len(content) - 1}/{len(content)}"} if first else {}
-            self.answer(
-                206 if first else 200,
-                content[first:],
-                ETag=f'"{hashlib.sha1(content).hexdigest()}"',
-                X_Repo_Commit=COMMIT,
-                **whole,
-            )
-
-    def answer(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    server = Hub()
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serving({"datasets/some/set": FILES}) as server:
+        yield server
 
 
 READ = """
@@ -184,11 +105,8 @@ class Client:
     waits."""
 
     def __init__(self, hub: Hub, home: Path) -> None:
-        endpoint = f"http://127.0.0.1:{hub.server_port}"
         self.home = home
-        root = Path(sources.__file__).parents[2]
-        self.environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": str(root)}
-        self.environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"}
+        self.environment = hub.environment(home) | {"PYTHONPATH": str(Path(sources.__file__).parents[2])}
         self.said = ""
 
     def read(self, **source: Any) -> tuple[str, str, Any]:
@@ -233,6 +151,7 @@ def test_a_pinned_revision_is_asked_for_by_its_commit(hub: Hub, client: Client, 
 
 @pytest.mark.server
 def test_a_split_of_the_hub_goes_through_datasets(hub: Hub, client: Client) -> None:
+    hub.repositories = {"datasets/some/set": {"questions.jsonl": LINES}}
     hub.faults["GET"] = ["503"]
     kind, place, rows = client.read(split="train", where={"category": ["health", "biology"]})
     assert (kind, rows) == ("", [row for row in ROWS if row["category"] != "law"]), place

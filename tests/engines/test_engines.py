@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from fake_gpus import fake_driver
 from generations import check_the_last_place, generated, requests
 from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.store import Store
-from m1.engines import openai, transformers
+from m1.engines import cached, openai, transformers
 from m1.engines.cached import ENGINES, CachedEngine, open_engine
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Generation, ModelFacts, Request, to_generation
@@ -33,6 +34,7 @@ from m1.wiring.run import Run
 from m1.wiring.schema import SCHEMA, runtime_keys
 from m1.wiring.screen import ScreenRules
 from random_model import STOP, random_model
+from runs import wildcards
 
 
 @pytest.fixture(scope="module")
@@ -324,8 +326,11 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
         pass
 
 
-def asked_for(folder: Path, store: Path, serve: dict[str, Any], runtime: dict[str, Any]) -> argparse.Namespace:
-    given: dict[str, Any] = {"template": None, "runtime": ServeRuntime(2, runtime), "store": store, "gather": None}
+def asked_for(
+    folder: Path, store: Path, serve: dict[str, Any], runtime: dict[str, Any], gpus: int = 0
+) -> argparse.Namespace:
+    given: dict[str, Any] = {"template": None, "store": store, "gather": None, "shard": (1, 1)}
+    given["runtime"] = ServeRuntime(2, runtime, gpus)
     return argparse.Namespace(
         model=folder, serve=ServeSettings(**{"dtype": "float32", "options": {}, **serve}), **given
     )
@@ -371,19 +376,49 @@ def test_where_a_model_runs_is_no_part_of_its_identity(tokenizer_folder: Path, t
     assert len({plain, *(identity(serve, {}) for serve in others)}) == 4
 
 
+@pytest.mark.train
+def test_the_engine_of_this_process_stops_without_its_gpus_before_a_model_is_loaded(
+    tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = random_model(shutil.copytree(tokenizer_folder, tmp_path / "model"))
+    driver = fake_driver(tmp_path / "bin", "535.129.03", 8)
+    monkeypatch.setenv("PATH", f"{driver}:/usr/bin:/bin")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # as the driver's library has it
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    serve = {"engine": "transformers"}
+
+    def generate(gpus: int) -> list[Generation]:
+        given = asked_for(folder, tmp_path / "store", serve, {}, gpus)
+        with open_engine(given, "infer m1") as (engine, _, _):
+            return engine.generate(requests(3, 5), "answers")
+
+    with monkeypatch.context() as no_model:
+        no_model.setattr(cached, "TransformersEngine", lambda *_: pytest.fail("a model was loaded"))
+        with pytest.raises(
+            UserError, match=r"infer m1: 1 GPU asked for .*torch sees 0 \(driver 535.129.03 with 8 cards"
+        ):
+            generate(1)
+    found = generate(0)
+    assert len(found) == 3, "what asks for none runs on the CPU"
+    assert generate(1) == found, "what is in the store needs no GPU"
+
+
 def test_rules_pass_what_decides_as_params_and_the_rest_as_resources(tmp_path: Path) -> None:
     serve = {
         "engine": "sglang",
         "dtype": "bfloat16",
         "batch": 8,
-        "options": {"deterministic": True, "tp": 2, "python": "p"},
+        "options": {"deterministic": True, "attention_backend": "fa3", "tp": 2, "python": "p"},
     }
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(json.dumps({"screen": {"serve": serve}}), encoding="utf-8")
     rules = ScreenRules(Run(load([overlay])))
-    decides = {"engine": "sglang", "dtype": "bfloat16", "options": {"deterministic": True}}
-    assert json.loads(rules.serve(None)) == decides
-    assert json.loads(rules.runtime(None)) == {"batch": 8, "options": {"tp": 2, "python": "p"}}
+    deciding = {"deterministic": True, "attention_backend": "fa3"}
+    decides = {"engine": "sglang", "dtype": "bfloat16", "options": deciding}
+    model = wildcards(base="large")
+    assert json.loads(rules.serve(model)) == decides
+    assert json.loads(rules.runtime(model)) == {"batch": 8, "options": {"tp": 2, "python": "p"}, "gpus": 0}
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -16,7 +16,7 @@ from m1.core.records import Prediction, Question, Rollout, Score
 from m1.core.store import Store
 from m1.engines.cached import CachedEngine, TransformersEngine
 from m1.engines.context import Need, check
-from m1.engines.protocol import Done, Request
+from m1.engines.protocol import Done, Generation, Request
 from m1.infer import answer, context, sweep
 from m1.score import predictions as scoring
 from random_model import ending_model, sweep_settings
@@ -191,8 +191,8 @@ def test_the_step_before_the_training_says_what_fits(model: Path, tmp_path: Path
 
 def test_the_very_last_token_of_the_context_is_used(model: Path, tmp_path: Path) -> None:
     needs = [Need("medqa", "q0", POSITIONS - 9, 9), Need("medqa", "q1", POSITIONS - 9, 10)]
-    assert check(needs[:1], model, "error", "t") == (needs[0], frozenset())
-    assert check(needs, model, "unanswered", "t") == (needs[0], {"q1"})
+    assert check(needs[:1], model, "error", "t") == (needs[0], frozenset(), 1)
+    assert check(needs, model, "unanswered", "t") == (needs[0], {"q1"}, len(needs))
 
 
 def test_a_question_that_only_goes_along_needs_what_it_is_forced_to(model: Path) -> None:

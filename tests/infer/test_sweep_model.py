@@ -75,9 +75,8 @@ def test_cut_equals_direct_at_every_budget_and_forced_count(
     direct = anew(TransformersEngine(model, "float32", batch=13), prompts, frames)
 
     spent = {stage: sum(row.spent for row in found) for stage, found in direct.items()}
-    assert (
-        engine.check(direct, frames, predictions) == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"]
-    ), "the longest chain, and nothing else"
+    thought = engine.check(direct, frames, predictions)
+    assert thought == spent[192, 192] == cost["rollout_tokens"] + cost["forced_tokens"], "the longest chain, no more"
     assert cost["anew_thinking_tokens"] == sum(spent.values())
     assert cost["anew_answer_tokens"] == sum(row.answer.tokens for found in direct.values() for row in found)
     assert spent[16, 0] < spent[192, 0] < spent[192, 1] < spent[192, 4] < spent[192, 192], "or this tests little"
@@ -98,8 +97,6 @@ def arguments(benchmarks: list[Path], model: Path, folder: Path, store: Path) ->
             json.dumps({"batch": 8, "options": {}}),
             "--store",
             str(store),
-            "--chunk",
-            "3",
         ),
         *("--settings", wanted, "--benchmarks", *map(str, benchmarks)),
         *(text for flag, name in made.items() for text in (f"--{flag}", str(folder / name))),
@@ -120,7 +117,7 @@ def bytes_in(folder: Path) -> int:
 def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
     benchmarks: list[Path], model: Path, tmp_path: Path
 ) -> None:
-    benchmarks = benchmarks[:2]  # four chunks of three questions
+    benchmarks = benchmarks[:2]
     undisturbed, whole = tmp_path / "undisturbed", tmp_path / "whole"
     context: Any = multiprocessing.get_context(
         "forkserver"
@@ -137,8 +134,8 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
     assert process.exitcode == 0
     order, size = in_the_store(undisturbed), bytes_in(undisturbed)
     spent = read_json(whole / "manifest.json")["counts"]["generated_now"]
-    portion_of = portions_of(benchmarks, model, tmp_path / "by chunk")
-    assert sorted(order) == sorted(portion_of)
+    tokens = tokens_in(undisturbed)
+    assert sorted(order) == sorted(tokens)
 
     rng, partly = random.Random(7), 0
     for number in range(10):
@@ -153,63 +150,48 @@ def test_killed_at_ten_random_moments_a_sweep_ends_the_same(
         process.join()
         kept = in_the_store(store)
         partly += 0 < len(kept) < len(order)
-        lost = {portion_of[key][0] for key in order if key not in kept}
-        begun = {portion_of[key][0] for key in kept}
-        assert len(lost & begun) <= 1, "at most one chunk's work is repeated"
-        assert min(lost, default=9) >= max(begun, default=0)
-
         main(arguments(benchmarks, model, folder, store))
         for name in ("rollouts.parquet", "predictions.parquet"):
             assert (folder / name).read_bytes() == (whole / name).read_bytes()
         assert sorted(in_the_store(store)) == sorted(order), "nothing is generated twice, nothing is left out"
         counts = read_json(folder / "manifest.json")["counts"]
-        assert counts["generated_now"] == spent - sum(portion_of[key][1] for key in kept), (
+        assert counts["generated_now"] == spent - sum(tokens[key] for key in kept), (
             "what was kept is not generated again"
         )
         assert not [path for path in folder.iterdir() if ".partial" in path.name]
     assert partly >= 5, "most kills should fall into the work, or this tests little"
 
 
-def portions_of(benchmarks: list[Path], model: Path, folder: Path) -> dict[str, tuple[int, int]]:
-    """Portion and tokens of every key in the store: each chunk is swept into a store of its own."""
-    asked = [question for path in benchmarks for question in read(path, Question)]
-    found: dict[str, tuple[int, int]] = {}
-    for number in range(0, len(asked), 3):
-        here = folder / str(number)
-        write(here / "part.parquet", asked[number : number + 3], Question)
-        main(arguments([here / "part.parquet"], model, here, here / "store"))
-        with Store(here / "store") as store:
-            for key in in_the_store(here / "store"):
-                value = store.get(key)
-                tokens = len(value["token_ids"]) + (value["finish_reason"] == "stop")
-                assert found.setdefault(key, (number // 3, tokens)) == (number // 3, tokens), "questions differ"
-    return found
+def tokens_in(folder: Path) -> dict[str, int]:
+    """Tokens of every key in the store."""
+    with Store(folder) as store:
+        values = {key: store.get(key) for key in store}
+    return {key: len(value["token_ids"]) + (value["finish_reason"] == "stop") for key, value in values.items()}
 
 
-def test_the_portion_decides_no_byte(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
+def test_how_much_is_in_flight_decides_no_byte(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
     made = []
-    for chunk in ("3", "512"):
-        folder = tmp_path / chunk
+    for batch in (1, 5, 512):
+        folder = tmp_path / str(batch)
         given = arguments(benchmarks[:1], model, folder, folder / "store")
-        given[given.index("--chunk") + 1] = chunk
+        given[given.index("--runtime") + 1] = json.dumps({"batch": batch, "options": {}})
         main(given)
         made.append([(folder / name).read_bytes() for name in ("rollouts.parquet", "predictions.parquet")])
-    assert made[0] == made[1]
+    assert made[0] == made[1] == made[2]
 
 
-def test_models_that_answer_at_once_go_through_portions_too(
-    benchmarks: list[Path], model: Path, tmp_path: Path
-) -> None:
+def test_models_that_answer_at_once(benchmarks: list[Path], model: Path, tmp_path: Path) -> None:
     made = []
-    for chunk in ("5", "512"):
-        flags = arguments(benchmarks, model, tmp_path / chunk, tmp_path / chunk / "store")
-        flags[flags.index("--chunk") + 1] = chunk
+    for batch in (5, 512):
+        folder = tmp_path / str(batch)
+        flags = arguments(benchmarks, model, folder, folder / "store")
+        flags[flags.index("--runtime") + 1] = json.dumps({"batch": batch, "options": {}})
         flags[flags.index("--settings") + 1] = (
             '{"prompt": "cot", "answer_limit": 6, "bos": "exact", "stop": "exact", "too_long": "error"}'
         )
         place = flags.index("--rollouts")
         answer.main([*flags[:place], *flags[place + 2 :]])
-        made.append((tmp_path / chunk / "predictions.parquet").read_bytes())
+        made.append((folder / "predictions.parquet").read_bytes())
     assert made[0] == made[1]
     predictions = read(tmp_path / "5" / "predictions.parquet", Prediction)
     assert [p.question_id for p in predictions] == [

@@ -1,22 +1,26 @@
 """The laptop's configuration in short, on a real language model and real questions: from the published subset to Table
-1, figures and page. Minutes on two cores; ``make test-real``."""
+1, figures and page. Minutes on two cores; ``make test-real``. With ``M1_REAL_SHORT`` set, as in continuous integration,
+shorter still, and without what takes longest."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import real_material
 import torch
 from anew import Recording, anew
-from m1.core.records import Prediction, Question, Sample, Score, read
+from m1.core.records import Prediction, Question, Sample, read
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer.frames import make_frames
 from m1.infer.sweep import render, sweep
+from m1.score.predictions import score
+from m1.score.settings import SCORING_PROTOCOLS
 from m1.train.sft import encode_all
 from project import Project
 from random_model import sweep_settings
@@ -24,7 +28,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.real
-OVERLAYS = ("config/paper.yaml", "config/overlays/laptop.yaml", "tests/configs/real.yaml")
+OVERLAYS = (
+    "config/paper.yaml",
+    "config/overlays/laptop.yaml",
+    "tests/configs/real.yaml",
+    *(["tests/configs/real-short.yaml"] if real_material.SHORT else []),
+)
 RESULTS = "results/real"
 MODEL = "m1-135m"
 SETTINGS = {"budgets": [32, 64, 96], "forced": [1, 2], "forced_budget": 96, "answer_limit": 24}
@@ -70,6 +79,7 @@ def test_labels_are_thinking_and_answer_of_real_text(real: Project) -> None:
         assert sample.prompt.strip() not in learned
 
 
+@real_material.long
 def test_cut_equals_direct_on_real_questions(real: Project, tmp_path: Path) -> None:
     """Token by token in float32, at every setting."""
     model = real.path(f"{RESULTS}/train/{MODEL}")
@@ -85,16 +95,26 @@ def test_cut_equals_direct_on_real_questions(real: Project, tmp_path: Path) -> N
     assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.conditions]
 
 
-def test_real_answers_are_read(real: Project) -> None:
-    """A model this small states few answers well; most can be read all the same."""
+def test_real_answers_are_read_as_their_protocol_says(real: Project) -> None:
+    """This model mostly repeats the options. The released rules take a letter out of that; ``strict`` takes none."""
+    paths = real.path(f"{RESULTS}/benchmarks").glob("*.parquet")
+    questions = {question.id: question for path in paths for question in read(path, Question)}
     for name in ("135m", "135m-cot", MODEL):
-        answers = [one.answer for one in read(real.path(f"{RESULTS}/infer/{name}/predictions.parquet"), Prediction)]
-        scores = read(real.path(f"{RESULTS}/score/{name}.parquet"), Score)
-        assert len(answers) == len(scores)
-        assert sum(bool(score.letter) for score in scores) > len(scores) / 2
-        assert any(len(answer) > 40 for answer in answers)
+        predictions = read(real.path(f"{RESULTS}/infer/{name}/predictions.parquet"), Prediction)
+        assert any(len(one.answer) > 40 for one in predictions)
+        rules = {}
+        for protocol in SCORING_PROTOCOLS:
+            scores = score(predictions, questions, protocol)
+            rules[protocol] = Counter(one.rule if one.letter else "no answer" for one in scores)
+            shares = ", ".join(f"{rule} {n / len(scores):.0%}" for rule, n in rules[protocol].most_common())
+            print(f"{name}, {protocol}, {len(scores)} answers: {shares}")
+        assert rules["released"]["no answer"] == rules["first"]["no answer"] == 0
+        assert rules["released"]["lone letter"] > len(predictions) / 3
+        assert rules["strict"]["no answer"] > len(predictions) / 3
+        assert not rules["strict"].keys() & {"lone letter", "most similar option"}
 
 
+@real_material.long
 def test_another_base_runs_only_what_is_built_on_it(real: Project, tmp_path: Path) -> None:
     project = real.copy(tmp_path / "project")
     swapped = project.folder / "data" / "swapped"

@@ -58,6 +58,7 @@ def model() -> Path:
     return real_material.smollm2()
 
 
+@real_material.long
 def test_a_real_model_as_teacher_and_labeller(model: Path, tmp_path: Path) -> None:
     """This small model repeats the question and does not think; a mark in its own text stands for thinking."""
     records.write(tmp_path / "questions.parquet", real_questions(), Question)

@@ -11,6 +11,7 @@ from asked import save_asked
 from m1.core.errors import UserError
 from m1.report import choice, claims, compare, evidence, tables
 from m1.report.evidence import Evidence, LackingError
+from m1.report.scores import read_scores
 from m1.report.settings import Model, Shown
 from score_files import PAPER, counted, outcomes, save
 from shown import NOTHING, accuracy_row, save_shown
@@ -202,6 +203,19 @@ def test_a_remark_leaves_numbers_and_takes_the_verdict() -> None:
     line = claims.assess(table, found, found, "embedded world", "claims.csv").iloc[0]
     assert (line["found"], line["verdict"], line["why"]) == (5, "out of reach", "embedded world")
     assert line["tables_verdict"] == "shown"
+
+
+def test_a_claim_that_rests_on_a_training_unlike_the_papers_says_so(tmp_path: Path) -> None:
+    keys = BENCHMARKS["key"].tolist()
+    scores = read_scores([save(tmp_path / "s.parquet", *(counted(m, key, 6, 10, 2048) for m in "ab" for key in keys))])
+    models = Model("a", "A", None, departure="trained by LoRA"), Model("b", "B", None)
+    rows = tuple(accuracy_row(model, published=model.upper(), group="g") for model in "ab")
+    shown = Shown(**vars(NOTHING) | {"models": models, "table1": rows})
+    found = evidence.of_run(scores, shown, BENCHMARKS, None)
+    table = pd.DataFrame([claim(id=name, cells=f"table1/g/{name}") for name in "AB"])
+    lines = claims.assess(table.assign(section="1", words="", says="", unit="points", note=""), found, found, "", "c")
+    assert lines["found"].tolist() == [60, 60]
+    assert lines["why"].tolist() == ["trained by LoRA", ""]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import compare, statistics
-from m1.report.settings import AccuracyRow
+from m1.report.settings import AccuracyRow, Model
 from scipy.stats import norm
 from score_files import PAPER, counted, save
 from shown import accuracy_row, save_shown
@@ -118,6 +118,19 @@ def test_a_remark_puts_every_verdict_out_of_reach_and_keeps_the_numbers(tmp_path
     assert set(lines["verdict"]) == {"out of reach"}
     assert set(lines["why"]) == {"not medicine"}
     assert lines[["accuracy", "difference", "p", "p_holm"]].notna().all(axis=None)
+
+
+def test_a_training_that_departs_from_the_papers_is_said_in_every_tested_line(tmp_path: Path) -> None:
+    departure = "trained by LoRA (rank 8), which is not the paper's training"
+    parts = [table for model in "ab" for table in everywhere(model, 120, 200)]
+    models = Model("a", "A", None, departure=departure), Model("b", "B", None)
+    found = run(tmp_path, parts, [row("a", "m1-7B-1K"), row("b", "m1-7B-1K")], models=models)
+    own, other = (found[found["model"] == model].reset_index(drop=True) for model in "ab")
+    assert len(own) == 11
+    assert own["why"].str.contains(f"; {departure}", regex=False).all()
+    rest = [why.replace(departure, "").strip(";, ") for why in own["why"]]
+    assert rest == [why.replace("; ", "; , ") for why in other["why"]], "all else is said as before"
+    assert own["verdict"].tolist() == other["verdict"].tolist(), "it is asked whether the accuracy is the published one"
 
 
 def test_each_model_that_stands_for_a_row_has_lines_of_its_own(tmp_path: Path) -> None:

@@ -438,17 +438,22 @@ def test_differences_are_drawn_to_one_scale_against_the_margin(hostile: Run, ope
 
 
 @needs_chromium
-def test_a_run_out_of_reach_opens_on_one_sentence_claims_and_table_1(tmp_path: Path) -> None:
+def test_a_run_out_of_reach_opens_on_one_sentence_and_table_1(tmp_path: Path) -> None:
+    """The claims come last, folded."""
     run = Run(tmp_path, {"plain": "aspirin"})
-    rows = answer_tables()["compare"]
-    with (tmp_path / "compare.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([rows[0], *([*row[:-2], "out of reach", "embedded world"] for row in rows[1:])])
+    for name in ("compare", "claims"):
+        rows = answer_tables()[name]
+        with (tmp_path / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows(
+                [rows[0], *([*row[:-2], "out of reach", "embedded world"] for row in rows[1:])]
+            )
     with browser() as opened:
         opened.open(run.make(note=""))
         reason = "Every comparison with the paper is out of reach: embedded world."
         assert opened.ask("document.querySelector('.lead').textContent") == reason
         heads = "[...document.querySelectorAll('#answer h3')].map((one) => one.textContent)"
-        assert opened.ask(heads) == ["Claims", "Table 1"]
+        assert opened.ask(heads) == ["Table 1", "Claims"]
+        assert opened.ask("document.querySelector('#answer details').open") is False
         assert opened.ask("document.querySelector('#answer .notice')") is None, "no note, no box"
         opened.open(run.make(page_tables=("sorted",), note="", remark="tiny models"))
         assert opened.ask("document.querySelector('#answer .notice').textContent") == "tiny models"

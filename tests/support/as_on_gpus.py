@@ -2,14 +2,18 @@
 
 ``EMULATED`` in the environment names what is emulated, separated by commas: ``fsdp2``, real FSDP2 by torch over gloo
 (accelerate refuses it without GPUs, so it is told the kind of distribution behind its back), and ``rows``, samples of a
-micro-batch in one row without padding. What reached FSDP2 is said in JSON on the first process's standard output.
+micro-batch in one row without padding. With ``dies``, a SIGKILL comes when the trained model is to be saved; with
+``flat``, trl gets single samples and makes micro-batches of them by itself. What was seen of it is said in JSON on the
+first process's standard output.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,10 +23,13 @@ from accelerate.utils import DistributedType
 from m1.core.places import locate
 from m1.train import sft, trainer
 from torch.distributed import fsdp
+from torch.distributed.fsdp._fully_shard._fsdp_param import FSDPParam
 from torch.distributed.tensor import DTensor
+from torch.utils.data import Sampler
 
-SEEN: dict[str, set[str]] = {"policies": set(), "gathered": set()}
-"""Mixed-precision policies of what was sharded, and types of the tensors that were gathered whole."""
+SEEN: dict[str, set[str]] = {"timeouts": set(), "policies": set(), "kept whole": set(), "gathered": set()}
+"""How long processes wait for each other, the mixed-precision policies of what was sharded, the types of gradients that
+a process kept whole until the step, and those of the tensors that were gathered whole."""
 
 
 def shard_on_cpu() -> None:
@@ -45,8 +52,13 @@ def shard_on_cpu() -> None:
 
 
 def watch() -> None:
-    """Note what is sharded and gathered."""
-    shard, gather = fsdp.fully_shard, DTensor.full_tensor
+    """Note how processes join, and what is sharded and gathered."""
+    start, shard, gather = torch.distributed.init_process_group, fsdp.fully_shard, DTensor.full_tensor
+    keep = FSDPParam.to_accumulated_grad_if_needed
+
+    def starting(*arguments: Any, **named: Any) -> Any:
+        SEEN["timeouts"].add(str(named.get("timeout")))
+        return start(*arguments, **named)
 
     def sharding(*arguments: Any, **named: Any) -> Any:
         policy = named["mp_policy"]
@@ -58,17 +70,46 @@ def watch() -> None:
             SEEN["gathered"].add(str(self.dtype))
         return gather(self, **named)
 
+    def keeping(self: FSDPParam) -> None:
+        keep(self)
+        if self.unsharded_accumulated_grad is not None:
+            SEEN["kept whole"].add(str(self.unsharded_accumulated_grad.dtype))
+
+    setattr(torch.distributed, "init_process_group", starting)  # noqa: B010
+    setattr(FSDPParam, "to_accumulated_grad_if_needed", keeping)  # noqa: B010
     setattr(fsdp, "fully_shard", sharding)  # noqa: B010
     setattr(DTensor, "full_tensor", gathering)  # noqa: B010
+
+
+def take_single_samples() -> None:
+    """Let trl cut the order of samples into micro-batches, as it does with any sampler."""
+
+    class Flat(Sampler[int]):
+        def __init__(self, parts: trainer.BatchSampler) -> None:
+            self.parts = parts
+
+        def __len__(self) -> int:
+            return self.parts.steps * self.parts.per_step
+
+        def __iter__(self) -> Iterator[int]:
+            return (index for part in self.parts for index in part)
+
+    own: Any = trainer.SFTTrainer
+    setattr(trainer.Trainer, "get_train_dataloader", own.get_train_dataloader)  # noqa: B010
+    setattr(trainer.Trainer, "_get_train_sampler", lambda self, _: Flat(self.sampler))  # noqa: B010
 
 
 def main() -> None:
     emulated = os.environ["EMULATED"].split(",")
     if "rows" in emulated:
-        trainer.runs_without_padding = lambda attention, on_gpu: True  # noqa: ARG005
+        trainer.runs_without_padding = lambda attention, on_gpu: True
     if "fsdp2" in emulated:
         shard_on_cpu()
         watch()
+    if "flat" in emulated:
+        take_single_samples()
+    if "dies" in emulated:
+        trainer.save = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
     sft.main()
     if os.environ["RANK"] == "0":
         sys.stdout.write("SEEN " + json.dumps({key: sorted(values) for key, values in SEEN.items()}) + "\n")

@@ -15,8 +15,8 @@ STOP = tuple(range(0, 900, 23))
 """Stop tokens so frequent that a random model meets one sooner or later."""
 
 
-def random_model(folder: Path, **more: Any) -> Path:
-    """A random model of Qwen2's architecture, 900 tokens, 512 positions."""
+def random_model(folder: Path, positions: int = 512, **more: Any) -> Path:
+    """A random model of Qwen2's architecture, 900 tokens."""
     torch.manual_seed(1)
     sizes = {
         "hidden_size": 32,
@@ -26,7 +26,7 @@ def random_model(folder: Path, **more: Any) -> Path:
         "num_key_value_heads": 2,
     }
     config = Qwen2Config(
-        vocab_size=900, max_position_embeddings=512, initializer_range=0.3, tie_word_embeddings=True,
+        vocab_size=900, max_position_embeddings=positions, initializer_range=0.3, tie_word_embeddings=True,
         architectures=["Qwen2ForCausalLM"],
         **sizes, **more,
     )  # fmt: skip

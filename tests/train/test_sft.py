@@ -25,10 +25,10 @@ from m1.infer.sweep import main as sweep
 from m1.train import archive, checkpoints
 from m1.train.sft import encode_all
 from m1.train.text import encode
-from m1.train.trainer import BatchSampler, divide_batch
+from m1.train.trainer import divide_batch
 from random_model import sweep_settings
 from templates import tokenizer_of
-from training import ROOT, STEPS, command, environment, samples, start, train, wait_for_a_step, weights
+from training import ROOT, STEPS, as_on_gpus, command, environment, samples, start, train, wait_for_a_step, weights
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
 
 
@@ -123,6 +123,19 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_accumulation(
     assert ("fsdp2 needs GPUs; on a CPU, DDP runs in its place" in said) == (strategy == "fsdp2")
     ran = json.loads((output / "manifest.json").read_text())["ran"]
     assert (ran["strategy"], ran["processes"], ran["runtime"]["strategy"]) == ("DDP", 2, strategy)
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_padded_micro_batches_are_those_that_trl_makes_of_the_order(
+    material: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """As it was done before the sampler made them: the same losses, to the last bit."""
+    process = as_on_gpus("flat", material, tmp_path / "flat", {})
+    problems = process.communicate(timeout=600)[1]
+    assert process.returncode == 0, problems
+    assert weights(tmp_path / "flat") == weights(undisturbed)
+    assert (tmp_path / "flat/log.jsonl").read_bytes() == (undisturbed / "log.jsonl").read_bytes()
 
 
 @pytest.mark.train
@@ -271,19 +284,6 @@ def test_too_little_space_is_said_before_the_start(tmp_path: Path) -> None:
         checkpoints.check_space(*places, 10**15, 2, "train m")
 
 
-@given(st.lists(st.integers(2, 99), min_size=1, max_size=70), st.integers(1, 16), st.booleans(), st.integers(0, 3))
-def test_an_epoch_has_every_sample_once_and_whole_batches(
-    lengths: list[int], batch: int, grouped: bool, epoch: int
-) -> None:
-    order = BatchSampler(lengths, batch, 42, grouped)
-    order.set_epoch(epoch)
-    found = list(order)
-    assert len(found) == len(order)
-    assert len(found) % batch == 0
-    assert sorted(found) == list(range(len(found)))
-    assert set(found[len(lengths) :]) == set(range(len(lengths), len(found))), "empty examples fill up the last batch"
-
-
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 64))
 def test_a_step_is_the_whole_batch_on_any_number_of_processes(batch: int, count: int, most: int) -> None:
     if batch % count:
@@ -327,7 +327,7 @@ def test_samples_beyond_the_block_are_an_error_or_counted(tokenizer_folder: Path
     [
         (
             {"report_to": "tensorboard"},
-            "train (attention: auto, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
+            "train (attention: sdpa, kernels: False, report_to: tensorboard): TensorBoardCallback requires",
         ),
         (
             {"attention": "flash_attention_2"},

@@ -9,11 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from m1.core.errors import UserError
 from m1.train import checkpoints, launch
 from m1.train.launch import srun
 from m1.train.settings import TrainRuntime
-from training import RUNTIME, command, environment, start, train, wait_for_a_step, weights
+from training import ROOT, RUNTIME, command, environment, start, train, wait_for_a_step, weights
 
 TWO_NODES = {**RUNTIME, "nodes": 2, "processes": 8}
 
@@ -24,6 +25,80 @@ def test_several_nodes_need_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None
         UserError, match=r"train\.nodes: 2 nodes need a SLURM job; use profiles/slurm, or set train.nodes to 1"
     ):
         launch.start(TrainRuntime(**TWO_NODES), [])
+
+
+class Started:
+    """Takes the place of ``Popen``: the command that would have been started."""
+
+    commands: list[list[str]]
+
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+        Started.commands.append(command)
+
+    def wait(self) -> int:
+        return 0
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    Started.commands = []
+    monkeypatch.setattr(launch.subprocess, "Popen", Started)
+    monkeypatch.setattr(launch.signal, "signal", lambda number, handler: None)
+    return Started.commands
+
+
+def on_a_node(monkeypatch: pytest.MonkeyPatch, seen: int) -> None:
+    """A machine whose torch sees so many GPUs, with a driver of eight that is too old for more."""
+    facts = {"gpus": seen, "torch": "2.13.0", "cuda": "13.0", "driver": "535.129.03", "cards": ["H100"] * 8}
+    monkeypatch.setattr(launch.gpus, "look", lambda: facts | {"visible": None, "host": "n7"})
+
+
+@pytest.mark.parametrize("seen", [0, 7])
+def test_a_training_with_fewer_gpus_than_it_was_given_stops_before_any_process(
+    seen: int, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_node(monkeypatch, seen)
+    said = rf"train: 8 GPUs asked for on n7, and torch sees {seen} \(driver 535.129.03 .*CUDA 13.0 wants driver 580"
+    with pytest.raises(UserError, match=said):
+        launch.start(TrainRuntime(**{**RUNTIME, "processes": 8, "gpus": 8}), [])
+    assert started == []
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [(0, 0), (8, 8)])
+def test_a_training_that_has_its_gpus_or_was_given_none_is_started(
+    gpus: int, seen: int, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_node(monkeypatch, seen)
+    assert launch.start(TrainRuntime(**{**RUNTIME, "processes": 8, "gpus": gpus}), ["--name", "m1"]) == 0
+    assert "--nproc-per-node=8" in started[0]
+
+
+def test_of_several_nodes_each_looks_for_its_own_gpus(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runtime = TrainRuntime(**{**TWO_NODES, "gpus": 8})
+    on_a_node(monkeypatch, 0)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert launch.start(runtime, []) == 0
+    assert started.pop()[0] == "srun", "the batch script of the job needs no GPU"
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "n[7-8]")
+    monkeypatch.setenv("M1_NODE", "1")
+    with pytest.raises(UserError, match="8 GPUs asked for on n7, and torch sees 0"):
+        launch.start(runtime, [])
+    assert started == []
+
+
+def test_the_program_says_so_and_trains_nothing(material: Path, tmp_path: Path) -> None:
+    """With the torch of this environment, which is a build for CPUs, or on a machine without GPUs."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has GPUs")
+    done = subprocess.run(
+        command(material, tmp_path / "model", gpus=1), cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "error: train: 1 GPU asked for on" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "model.scratch").exists()
 
 
 def test_srun_starts_one_launcher_on_each_node() -> None:

@@ -325,7 +325,12 @@ def test_a_file_that_would_leave_its_repository_is_refused(file: str) -> None:
             prepared(changed(path, value))
 
 
+SGLANG = {"engine": "sglang", "dtype": "bfloat16", "batch": 8}
 REFUSED = {
+    "deterministic answers without the name of what computes attention": (
+        changed("screen/serve", SGLANG | {"options": {"deterministic": True}}),
+        "screen.serve.options: `deterministic` needs `attention_backend`, because SGLang's own choice depends on the",
+    ),
     "unknown key": (changed("sead", 1), "configuration: unknown key 'sead'; did you mean 'seed'?"),
     "unknown key inside": (
         changed("merge/treshold", 1),
@@ -541,7 +546,23 @@ def test_what_is_wrong_is_said(case: str) -> None:
             "subset: m1kk",
             "config/models/m1-small-1k.yaml: sft.subset: there is no 'm1kk'; did you mean 'm1k'?",
         ),
+        (
+            "serve:",
+            "train: {attention: auto}\nserve:",
+            "train.attention: 'auto' is not one of ['sdpa', 'eager', 'flash_",
+        ),
         ("serve:", "train: {processes: 3}\nserve:", "sft.batch_size: 8 samples cannot be shared among 3 processes"),
+        ("seed: 42}", "seed: 42, lora: {r: 0, alpha: 16}}", "sft.lora.r: 0 is less than the minimum of 1"),
+        ("seed: 42}", "seed: 42, lora: {r: 1025, alpha: 16}}", "sft.lora.r: 1025 is greater than the maximum of 1024"),
+        ("seed: 42}", "seed: 42, lora: {r: 1.5, alpha: 16}}", "sft.lora.r: 1.5 is not of type 'integer'"),
+        (
+            "seed: 42}",
+            "seed: 42, lora: {r: 8, alpha: 0}}",
+            "sft.lora.alpha: 0 is less than or equal to the minimum of 0",
+        ),
+        ("seed: 42}", "seed: 42, lora: {r: 8, alpha: 16, dropout: 1}}", "sft.lora.dropout: 1 is greater than"),
+        ("seed: 42}", "seed: 42, lora: {r: 8, alpha: 16, targets: []}}", "sft.lora.targets: [] should be non-empty"),
+        ("seed: 42}", "seed: 42, lora: {r: 8}}", "sft.lora: key 'alpha' is missing"),
         ("prompt: thinking", "prompt: think", "config/models/m1-small-1k.yaml: prompt: 'think_bare' is not one of"),
         ("label: m1-small-1K", "", "config/models/m1-small-1k.yaml: top level: key 'label' is missing"),
         ("label: m1-small-1K", "label: [", "config/models/m1-small-1k.yaml: not readable as YAML"),
@@ -635,7 +656,7 @@ def test_every_overlay_in_the_repository_is_correct(overlay: Path) -> None:
     assert prepared(config.merge(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
 
 
-@pytest.mark.parametrize("overlay", ["extrapolated", "one-gpu", "whole-table1"])
+@pytest.mark.parametrize("overlay", ["extrapolated", "one-card-7b", "one-gpu", "whole-table1"])
 def test_every_overlay_over_the_papers_configuration_is_correct(overlay: str) -> None:
     assert config.load([ROOT / "config/paper.yaml", ROOT / f"config/overlays/{overlay}.yaml"])
 

@@ -3,6 +3,7 @@ models' questions are shared out."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,9 +46,26 @@ def resources(run: Run, stage: str, attempt: int = 1, **names: str) -> dict[str,
 
 def test_trainings_ask_for_a_gpu_for_each_process(tmp_path: Path) -> None:
     run = paper(tmp_path)
-    assert resources(run, "train", model="m1-7b-23k") == {"mem_mb": 64000, "runtime": 1440, **ONE, "gpu": 8}
+    assert resources(run, "train", model="m1-7b-23k") == {"mem_mb": 72000, "runtime": 1440, **ONE, "gpu": 8}
     several = {"slurm_partition": "gpu", "nodes": 2, "gres": "gpu:8", "mpi": "srun", "tasks": 2, "tasks_per_gpu": 0}
     assert resources(run, "train", model="m1-32b-1k") == {"mem_mb": 200000, "runtime": 1440, **several}
+
+
+BILLIONS = {"7b": 7.6, "32b": 32.8}
+"""Parameters of the paper's bases."""
+
+
+def test_the_papers_trainings_have_the_memory_and_cores_that_they_need(tmp_path: Path) -> None:
+    """The first process reads the whole model in float32, and each one of a GPU takes 4 GB; a tenth is left over. Each
+    computes on one core and has a second one for its helpers."""
+    run, trained = paper(tmp_path), 0
+    for name, recipe in run.recipes.items():
+        if recipe.get("sft") and recipe["device"] == "gpu" and recipe["base"] in BILLIONS:
+            processes, asked = recipe["train"]["processes"], resources(run, "train", model=name)
+            assert asked["mem_mb"] >= 1100 * (4 * BILLIONS[recipe["base"]] + 4 * processes), name
+            assert jobs(run, "train").threads(wildcards(model=name)) >= 2 * processes, name
+            trained += 1
+    assert trained == 7
 
 
 @pytest.mark.parametrize(("model", "gpus"), [("m1-7b-1k", 8), ("m1-32b-1k", 8), ("32b", 8)])
@@ -62,6 +80,30 @@ def test_answers_ask_for_the_product_of_tensor_and_data_parallelism(model: str, 
     elsewhere = resources(run, "infer", model=model)
     assert "gpu" not in elsewhere
     assert elsewhere["slurm_partition"] == "cpu"
+
+
+def test_each_job_knows_how_many_gpus_it_asks_for_and_no_param_does(tmp_path: Path) -> None:
+    """So it can stop where torch sees fewer; a param would run it again where another number is asked for."""
+    run = paper(tmp_path)
+    run.recipes["m1-7b-1k"]["serve"]["shards"] = 16
+    train, infer, screen = TrainRules(run), InferRules(run), ScreenRules(run)
+    shard = {"shard": "3", "shards": "16"}
+    told = {
+        "a training": (train.runtime, train.sft, {"model": "m1-7b-1k"}, 8),
+        "on each of two nodes": (train.runtime, train.sft, {"model": "m1-32b-1k"}, 8),
+        "a shard of answers": (infer.runtime, infer.serve, {"model": "m1-7b-1k"} | shard, 8),
+        "what gathers shards": (infer.runtime, infer.serve, {"model": "m1-7b-1k"}, 0),
+        "a shard of a screen": (screen.runtime, screen.serve, {"base": "32b"} | shard, 1),
+    }
+    for what, (runtime, param, names, gpus) in told.items():
+        assert json.loads(runtime(wildcards(**names)))["gpus"] == gpus, what
+        assert "gpus" not in json.loads(param(wildcards(**names))), what
+    run.recipes["m1-7b-1k"]["device"] = "cpu"
+    run.config["screen"]["device"] = "cpu"
+    for rules, names in ((train, {"model": "m1-7b-1k"}), (infer, {"model": "m1-7b-1k"} | shard)):
+        assert json.loads(rules.runtime(wildcards(**names)))["gpus"] == 0
+    assert json.loads(screen.runtime(wildcards(base="32b", **shard)))["gpus"] == 0
+    assert "gpu" not in resources(run, "screen", base="32b", **shard)
 
 
 def test_stages_of_a_model_may_ask_for_other_memory_and_time(tmp_path: Path) -> None:
@@ -88,7 +130,7 @@ def test_a_type_of_gpu_is_asked_for_with_gpus_only(tmp_path: Path) -> None:
 def test_memory_grows_with_each_attempt_and_time_up_to_the_longest(tmp_path: Path) -> None:
     run = paper(tmp_path, longest="2000")
     found = [resources(run, "train", attempt=attempt, model="m1-7b-1k") for attempt in (1, 2, 3)]
-    assert [(one["mem_mb"], one["runtime"]) for one in found] == [(64000, 1440), (128000, 2000), (192000, 2000)]
+    assert [(one["mem_mb"], one["runtime"]) for one in found] == [(72000, 1440), (144000, 2000), (216000, 2000)]
 
 
 def test_the_embedded_worlds_models_need_no_gpu_and_without_a_cluster_nothing_is_said_of_partitions() -> None:

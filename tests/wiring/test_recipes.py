@@ -22,7 +22,7 @@ TABLE = list(csv.DictReader((ROOT / "resources/paper/table1.csv").open(encoding=
 EMBEDDED = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["bases"]
 SMALL = [
     yaml.safe_load((ROOT / f"config/overlays/{name}.yaml").read_text(encoding="utf-8"))
-    for name in ("one-gpu", "laptop")
+    for name in ("one-gpu", "laptop", "one-card-7b")
 ]
 SMALL_BASES = {name: base for overlay in SMALL for name, base in overlay["bases"].items()}
 REAL = {

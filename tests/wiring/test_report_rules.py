@@ -89,6 +89,24 @@ def test_rows_of_table_2_go_by_their_subset(rules: ReportRules) -> None:
     assert {row.budgets for row in rows} == {(rules.report["table2"]["budget"],)}
 
 
+def test_a_model_trained_by_an_adapter_says_so_wherever_it_is_shown() -> None:
+    run = demo_run()
+    run.recipes["m1-small-1k"]["sft"]["lora"] = {"r": 8, "alpha": 16, "dropout": 0, "targets": None}
+    shown = ReportRules(run).shown()
+    rows = {row.model: row for row in [*shown.table1, *(shown.table2 or ())]}
+    assert shown.table2
+    assert [row.label for row in shown.table2 if row.model == "m1-small-1k"] == ["Hard Domain Dataset (LoRA)"]
+    assert [row.label for row in shown.table1 if row.model == "m1-small-1k"] == ["m1-small-1K (LoRA)"]
+    assert {model.label for model in shown.models if model.key == "m1-small-1k"} == {"m1-small-1K (LoRA)"}
+    assert shown.departures == {"m1-small-1k": "trained by LoRA (rank 8), which is not the paper's training"}
+    assert rows["m1-small-1k"].published == "Hard Domain Dataset", "it stands for the same row"
+    run.recipes["m1-small-1k"]["label"] = "m1-small-LoRA"
+    assert {model.label for model in ReportRules(run).shown().models if model.key == "m1-small-1k"} == {"m1-small-LoRA"}
+    run.trained_here.remove("m1-small-1k")
+    assert "m1-small-LoRA" in {model.label for model in ReportRules(run).shown().models}
+    assert ReportRules(run).shown().departures == {}, "what is taken as published"
+
+
 def test_every_row_refers_to_a_published_one(rules: ReportRules) -> None:
     shown = rules.shown()
     for table, rows, place in (("table1", shown.table1, 1), ("table2", shown.table2, 1), ("table3", shown.table3, 0)):

@@ -21,4 +21,4 @@ def test_models_on_gpus_and_behind_a_url_are_told_the_same() -> None:
         "answer_limit": screen["answer_limit"]
     }
     assert json.loads(rules.serve(wildcards()))["engine"] == screen["serve"]["engine"]
-    assert json.loads(rules.runtime(wildcards()))["batch"] == screen["serve"]["batch"]
+    assert json.loads(rules.runtime(wildcards(base="small")))["batch"] == screen["serve"]["batch"]

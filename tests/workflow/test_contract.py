@@ -163,6 +163,10 @@ EDITS: dict[str, tuple[Callable[[Project], None], set[str]]] = {
         text(RECIPE, "learning_rate: 1.5e-3", "learning_rate: 1.6e-3"),
         trained("m1-small-1k"),
     ),
+    "an adapter in place of all weights": (
+        text(RECIPE, "seed: 42}", "seed: 42, lora: {r: 8, alpha: 16}}"),
+        trained("m1-small-1k") | SHOWN,  # its label says so
+    ),
     "memory of a recipe": (text(RECIPE, "mem_mb: 2000", "mem_mb: 3000"), set()),
     "GPUs of a training": (
         text(RECIPE, "serve: ", "train: {processes: 2, per_device: 2, save_minutes: 5}\nserve: "),

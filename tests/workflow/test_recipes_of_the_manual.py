@@ -39,6 +39,18 @@ def test_one_gpu(tmp_path: Path) -> None:
         assert overlay in MANUAL
 
 
+def test_7b_by_lora_on_one_card(tmp_path: Path) -> None:
+    project = Project.of_repository(tmp_path / "new")
+    overlays = ("config/paper.yaml", "config/overlays/one-card-7b.yaml")
+    found = rules(project.dry_run("all", *overlays))
+    assert not DEAR & set(found)
+    steps = ("train_fetch", "train_sft", "infer_sweep", "infer_answer", "pools_collect_benchmark")
+    assert [found[step] for step in steps] == [1, 1, 1, 2, 10]
+    assert {"report_page", "report_figure1", "report_figure3", "report_compare"} <= set(found)
+    for overlay in overlays:
+        assert overlay in MANUAL
+
+
 def test_only_7b_on_one_card(tmp_path: Path) -> None:
     project = Project.of_repository(tmp_path / "new")
     section = MANUAL.split("## Only 7B on one card\n")[1].split("\n## ")[0]

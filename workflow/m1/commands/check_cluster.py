@@ -2,8 +2,9 @@
 cluster-check``).
 
 Nothing is changed, and no job stays: what SLURM would make of each kind of job is asked by ``sbatch --test-only``, and
-one small job per partition, of this very module, looks around on a compute node. What could not be found out is a
-warning, not a success.
+one small job per partition, of this very module, looks around on a compute node. There torch itself, in each environment
+that is to use a GPU, is asked for its GPUs and a product of matrices. What could not be found out is a warning, not a
+success.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ from typing import Any
 
 from m1.commands import add_configfile, doctor
 from m1.commands.doctor import ask, join_names, nearest_folder
+from m1.core import gpus as cards
 from m1.core.errors import UserError, first_line
-from m1.core.places import locate
+from m1.core.places import SOURCE, locate
+from m1.engines.sglang import GLIBC, PYTHON
 from m1.wiring.config import load
 from m1.wiring.jobs import gres
 from m1.wiring.run import Run
 
 OK, WARN, FAILS = "ok", "warn", "fails"
 ON_NODE_SECONDS = 60  # how long the small job may wait for a node
+TORCH_SECONDS = 120  # for torch's answer, the first one of a node, which reads gigabytes from a shared disk
 NEEDED_CONDA = (24, 7, 1)
 
 
@@ -250,9 +254,11 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
                 check = Check(FAILS, f"{check.found}, yet SLURM refuses it", remedy)
         yield check
     for partition, gpus in dict.fromkeys((one.partition, min(one.gpus, 1)) for one in jobs):
-        small = [*flags(nodes=1, ntasks=1, time=3, mem=1000), *gpu_flags(gpus)]
+        small = [*flags(nodes=1, ntasks=1, time=6, mem=8000 if gpus else 1000), *gpu_flags(gpus)]
         where = f"compute node of {partition or 'the default partition'}" + (" with a GPU" if gpus else "")
-        yield from check_node([*profile.flags(partition), *small], where, gpus, Path(run.config["scratch"]), complete)
+        asked = gpu_commands(run, profile.conda) if gpus else {}
+        node = [*profile.flags(partition), *small]
+        yield from check_node(node, where, asked, Path(run.config["scratch"]), complete)
 
 
 def check_account(account: str) -> Iterator[Check]:
@@ -272,12 +278,80 @@ def check_account(account: str) -> Iterator[Check]:
         yield Check(OK, f"account {account or accounts[0]}")
 
 
-def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, complete: bool) -> Iterator[Check]:
-    """What a small job sees: this folder, the scratch folder, GPUs, the hub."""
+def gpu_commands(run: Run, conda: bool) -> dict[str, list[str]]:
+    """The Pythons whose torch must see the GPUs of this run's jobs: what each is called, and its command (empty where
+    the environment is not made yet)."""
+    serves = [run.recipes[name]["serve"] for name in run.evaluated_here if run.answering_gpus(name)]
+    serves += [run.config["screen"]["serve"] for name in run.screening_models if run.screening_gpus(name)]
+    training = any(run.training_gpus(name)[1] for name in run.needed_trainings)
+    here = {"envs/train.yaml": training, "envs/infer.yaml": any(one["engine"] == "transformers" for one in serves)}
+    found: dict[str, list[str]] = {}
+    for file in [file for file, used in here.items() if used]:
+        found |= {file: conda_python(SOURCE / file)} if conda else {"this environment": [sys.executable, "-P"]}
+    for serve in serves:
+        if serve["engine"] == "sglang":
+            python = serve["options"].get("python") or os.environ.get(PYTHON)
+            found["SGLang's environment"] = [python, "-I"] if python else []
+    return found
+
+
+def conda_python(file: Path) -> list[str]:
+    """The Python of the environment that Snakemake has made of a file, as a command; empty where there is none."""
+    for copy in Path(".snakemake/conda").glob("*.yaml"):
+        python = copy.with_suffix("") / "bin/python"
+        if python.exists() and copy.read_bytes() == file.read_bytes():
+            return [str(python.absolute()), "-P"]
+    return []
+
+
+def ask_torch(commands: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
+    """What the torch of each environment sees on this machine (:mod:`m1.core.gpus`), or an ``error``."""
+    found = {}
+    for name, command in commands.items():
+        code, said, error = ask(*command, cards.__file__, seconds=TORCH_SECONDS) if command else (1, "", "not made yet")
+        try:
+            found[name] = json.loads(_last_line(said)) if not code else {"error": _last_line(error)}
+        except ValueError:
+            found[name] = {"error": f"it says {_last_line(said)}"}
+    return found
+
+
+def check_torch(where: str, found: Mapping[str, dict[str, Any]], glibc: Sequence[int]) -> Iterator[Check]:
+    """Whether each environment has what a job with a GPU needs on a machine whose C library is ``glibc``."""
+    for name, seen in found.items():
+        at = f"{where}: {name}"
+        built = tuple(seen.get("wanted_glibc", ((), ""))[0])
+        least = max(built, GLIBC) if name.startswith("SGLang") else built
+        if glibc and tuple(glibc) < least:
+            old, wanted = (".".join(map(str, version)) for version in (glibc, least))
+            remedy = (
+                "choose nodes with a newer system (RHEL 9 has 2.34), or serve the models elsewhere (engine: openai)"
+            )
+            yield Check(FAILS, f"{at}: its packages want glibc {wanted}, and there is {old}", remedy)
+        if seen.get("error") == "not made yet":
+            yield Check(WARN, f"{at}: not made yet, so its torch was not asked", "make it, and run this again")
+        elif "error" in seen:
+            yield Check(FAILS, f"{at}: torch cannot be asked ({seen['error']})", "install it again")
+        elif lacking := cards.lack(1, seen):
+            yield Check(FAILS, f"{at}: {lacking.found}", lacking.remedy)
+        elif wrong := [f"GPU {number}: {said}" for number, said in enumerate(seen["products"]) if said]:
+            remedy = "this torch is not built for this card, or the card is broken: try another node, or another torch"
+            yield Check(FAILS, f"{at}: it does not compute ({'; '.join(wrong)})", remedy)
+        else:
+            on = f"{seen['gpus']} GPU{'s' * (seen['gpus'] > 1)} ({', '.join(dict.fromkeys(seen['cards']))})"
+            yield Check(
+                OK, f"{at}: torch {seen['torch']} computes on {on}, CUDA {seen['cuda']}, driver {seen['driver']}"
+            )
+
+
+def check_node(
+    flags: Sequence[str], where: str, asked: Mapping[str, Sequence[str]], scratch: Path, complete: bool
+) -> Iterator[Check]:
+    """What a small job sees: this folder, the scratch folder, the hub, and GPUs by each environment of ``asked``."""
     with NamedTemporaryFile(dir=".", prefix=".cluster-check-") as seen:
         srun = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
-        looking = ["--on-node", seen.name, "--scratch", str(scratch.resolve())]
-        code, said, error = ask(*srun, *looking, seconds=ON_NODE_SECONDS + 30)
+        looking = ["--on-node", seen.name, "--scratch", str(scratch.resolve()), "--ask", json.dumps(asked)]
+        code, said, error = ask(*srun, *looking, seconds=ON_NODE_SECONDS + 30 + TORCH_SECONDS * len(asked))
     try:
         found = json.loads(_last_line(said))
     except ValueError:
@@ -291,11 +365,9 @@ def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, compl
     elif not found["scratch"]:
         remedy = "name a folder in `scratch` that all nodes can write to"
         yield Check(FAILS, f"{where}: it cannot write to {scratch}", remedy)
-    elif gpus and not found["gpus"]:
-        yield Check(WARN, f"{where}: nvidia-smi shows no GPU", "ask for the GPU type that there is (cluster.gpu_type)")
     else:
-        seen_gpus = f", {found['gpus']} GPU" if gpus else ""
-        yield Check(OK, f"{where}: sees this folder and the scratch folder{seen_gpus}")
+        yield Check(OK, f"{where}: sees this folder and the scratch folder")
+    yield from check_torch(where, found["torch"], found["glibc"])
     if found["hub"]:
         yield Check(OK, f"{where}: reaches the hub")
     elif complete:
@@ -306,12 +378,10 @@ def check_node(flags: Sequence[str], where: str, gpus: int, scratch: Path, compl
         yield Check(WARN, f"{where}: does not reach the hub ({found['why']})", remedy)
 
 
-def look_around(seen: Path, scratch: Path) -> dict[str, Any]:
+def look_around(seen: Path, scratch: Path, asked: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What is there on a compute node."""
     why = doctor.hub_failure()
-    code, said, _ = ask("nvidia-smi", "-L", seconds=20)
-    gpus = len(said.splitlines()) if not code else 0
-    sees = {"folder": seen.exists(), "scratch": is_writable(scratch), "gpus": gpus}
+    sees = {"folder": seen.exists(), "scratch": is_writable(scratch), "glibc": cards.glibc(), "torch": ask_torch(asked)}
     return {"host": socket.gethostname(), **sees, "hub": not why, "why": why}
 
 
@@ -373,6 +443,8 @@ def checks(overlays: Sequence[Path], folder: Path) -> Iterator[Check]:
         yield Check(OK, "all that comes from the hub is fetched")
     if profile.slurm:
         yield from check_slurm(profile, run, not missing)
+    else:
+        yield from check_torch("this machine", ask_torch(gpu_commands(run, profile.conda)), cards.glibc())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -386,9 +458,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--on-node", type=Path, help=argparse.SUPPRESS)  # the small job's: a file that this folder has
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--ask", type=json.loads, help=argparse.SUPPRESS)  # environments' names and Pythons
     arguments = parser.parse_args(argv)
     if arguments.on_node:
-        print(json.dumps(look_around(arguments.on_node, arguments.scratch)))
+        print(json.dumps(look_around(arguments.on_node, arguments.scratch, arguments.ask)))
         return
     states = set()
     for check in checks(arguments.configfile, arguments.profile):

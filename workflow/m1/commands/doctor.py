@@ -36,6 +36,8 @@ PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
 """Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
 checkpoints."""
+HELD = {"float32": 4, "bfloat16": 2}
+"""Bytes of a weight that is held and not trained, by its type."""
 # SGLang is not imported, which takes long.
 FIND_SGLANG = "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"
 ROOM = 1.3  # times what must be held: room for activations and for the key-value cache, at the least
@@ -190,7 +192,9 @@ def gpu_demands(run: Run) -> Iterator[tuple[str, int, float]]:
         if name in run.needed_trainings:
             nodes, training = run.training_gpus(name)
             shared = max(1, nodes * training) if recipe["train"]["strategy"].startswith("fsdp") else 1
-            yield name, training, ROOM * TRAINING * size / shared
+            lora = run.adapter(name)
+            held = TRAINING if lora is None else HELD[lora["base_dtype"]]
+            yield name, training, ROOM * held * size / shared
     for name, model in run.screening_models.items():
         memory = ROOM * WEIGHTS * parameters(model) / screen["options"].get("tp", 1)
         yield f"screen.models.{name}", run.screening_gpus(name), memory
@@ -250,7 +254,8 @@ def room(run: Run) -> list[tuple[Path, float]]:
     on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
     cache = hub_cache()
     trained = [name for name in run.needed_trainings if not (results / "train" / name).exists()]
-    unfinished = [missing_gb(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in trained]
+    whole = [name for name in trained if not run.adapter(name)]  # checkpoints of an adapter are small
+    unfinished = [missing_gb(CHECKPOINTS * sizes[name], scratch / "train" / name) for name in whole]
     finished = sum(WEIGHTS * sizes[name] for name in trained)
     return [
         (cache, sum(missing_gb(size, cache / f"models--{name.replace('/', '--')}") for name, size in on_hub.items())),

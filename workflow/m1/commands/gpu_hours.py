@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from m1.commands import finished
-from m1.commands.doctor import parameters
+from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
 from m1.commands.lengths import QUESTION, REPLY, printed, sample_tokens
 from m1.commands.questions import Questions
@@ -23,6 +23,8 @@ from m1.wiring.run import Run
 # An H100: dense operations a second in bf16, and bytes of its memory a second.
 PEAK, BANDWIDTH = 989e12, 3.0e12
 TRAINING, PREFILL = 0.55, 0.3  # of the peak, while a process trains, and while a prompt is read
+WHOLE, ADAPTER = 6, 4  # operations of a parameter and token: an adapter needs no gradient of the frozen weights
+AGAIN = 2  # more, where activations are computed again
 # A step, in which a replica generates a token for each request in flight: it reads the weights, in so many times the
 # time that this takes at least, and works so many seconds for each request, whose keys and values it reads.
 READING, REQUEST = 1.3, 15e-6
@@ -103,7 +105,8 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
         size = parameters(run.config["bases"][base]) * 1e9
         work = []
         if name in run.needed_trainings:
-            work.append(("train", _trained_tokens(run, questions, name), 6 / CORE_TRAINING, f"train/{name}"))
+            each = ADAPTER if run.adapter(name) else WHOLE
+            work.append(("train", _trained_tokens(run, questions, name), each / CORE_TRAINING, f"train/{name}"))
         if name in run.evaluated_here:
             work.append(
                 ("infer", _asked(run, questions, name).all, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet")
@@ -144,15 +147,28 @@ def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
 
 
 def training_hours(tokens: int, size: float, recipe: dict[str, Any], processes: int) -> float | None:
-    """GPU-hours of a training, modelled; None for a model of ``size`` 0.
-
-    Two operations for a parameter and token forward, and four backward: two of them, for the weights' own gradients,
-    not where an adapter is trained. Two more where activations are computed again.
-    """
+    """GPU-hours of a training, modelled; None for a model of ``size`` 0."""
     train, sft = recipe["train"], recipe["sft"]
-    operations = 4 + (0 if sft.get("lora") else 2) + (2 if train["gradient_checkpointing"] else 0)
+    operations = (ADAPTER if sft.get("lora") else WHOLE) + (AGAIN if train["gradient_checkpointing"] else 0)
     speed = TRAINING * PEAK * share_used(processes, train["per_device"], sft["batch_size"])
     return operations * size * tokens / speed / 3600 if size else None
+
+
+def adapter_notes(run: Run) -> list[str]:
+    """What is to be known of trainings by an adapter on GPUs: time and memory, by arithmetic."""
+    found = []
+    for name in run.needed_trainings:
+        lora = run.adapter(name)
+        if lora is None or not run.training_gpus(name)[1]:
+            continue
+        size = parameters(run.config["bases"][run.recipes[name]["base"]])
+        base = f"{HELD[lora['base_dtype']] * size:,.0f} GB" if size else "as much as its weights"
+        found.append(
+            f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
+            f"{WHOLE}; on each card the frozen base takes {base} in {lora['base_dtype']}; adapter, optimizer and "
+            "activations come on top (docs/training.md has the arithmetic; it was not run on a GPU)."
+        )
+    return found
 
 
 @cache

@@ -89,6 +89,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
     if gpu_steps:
         uncounted = [name for name in config["benchmarks"] if questions.size("benchmarks", name) is None]
         notes.append(gpu_hours.note(gpu_steps, uncounted))
+    notes += gpu_hours.adapter_notes(run)
     tells = power.powers(run)
     cpu_steps = gpu_hours.cpu_steps(run, questions)
     return Plan(costs, jobs, gpu_steps, cpu_steps, tells, notes + ([power.NOTE] if tells else []), warnings)

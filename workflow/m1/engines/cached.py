@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from m1.core import gpus
 from m1.core.chat import chat, stop_ids, tokenizer_of
 from m1.core.errors import UserError
 from m1.core.files import digest, model_identity, read_json, write_manifest
@@ -32,19 +33,28 @@ from m1.engines.transformers import TransformersEngine, TransformersOptions
 
 class EngineKind(NamedTuple):
     """An engine that ``serve.engine`` can name: the dataclass of ``serve.options``, and what makes the engine from the
-    model's folder, dtype, requests at a time, options, and title for messages.
+    model's folder, dtype, requests at a time, options, title for messages, and the GPUs that the job was given.
 
     An engine that is a context manager is entered, and left at the end of the step.
     """
 
     options: type[Any]
-    start: Callable[[Path, str, int, Any, str], Engine]
+    start: Callable[[Path, str, int, Any, str, int], Engine]
+
+
+def start_transformers(
+    folder: Path, dtype: str, batch: int, options: Any, title: str, wanted_gpus: int
+) -> TransformersEngine:
+    """The engine in this process; a :class:`UserError` where torch sees fewer GPUs than the job was given."""
+    if wanted_gpus and (lacking := gpus.lack(wanted_gpus, gpus.look())):
+        raise UserError(f"{title}: {lacking}")
+    return TransformersEngine(folder, dtype, batch)
 
 
 ENGINES = {
-    "transformers": EngineKind(TransformersOptions, lambda *given: TransformersEngine(*given[:3])),
+    "transformers": EngineKind(TransformersOptions, start_transformers),
     "sglang": EngineKind(SglangOptions, SglangEngine),
-    "openai": EngineKind(OpenAIOptions, lambda folder, _, batch, options, __: OpenAIEngine(folder, batch, options)),
+    "openai": EngineKind(OpenAIOptions, lambda folder, _, batch, options, *__: OpenAIEngine(folder, batch, options)),
 }
 
 
@@ -71,6 +81,8 @@ class CachedEngine:
         self._engine: Engine | None = None
         self.generated = 0
         """Tokens generated in this run, its shards among it; what came from the store is not counted."""
+        self.ran: list[dict[str, Any]] = []
+        """How the engines ran that generated in this run, its shards among it; none where all came from the store."""
         self.started = time.time()
         """When the work began; earlier by the seconds that its shards took, all together."""
         self.longest: Need | None = None
@@ -112,6 +124,7 @@ class CachedEngine:
             return
         if self._engine is None:
             self._engine = self._start()
+            self.add_ran([getattr(self._engine, "ran", {})])
             self._check_context(getattr(self._engine, "positions", None))
         try:
             self._engine.generate(itertools.chain([first], exchange.missing), exchange.finish)
@@ -122,6 +135,12 @@ class CachedEngine:
     def key(self, request: Request) -> str:
         """The key of a request in the store."""
         return digest([self.identity, *request.defining])
+
+    def add_ran(self, found: Iterable[dict[str, Any]]) -> None:
+        """Note how engines ran, each way once."""
+        for one in found:
+            if one and one not in self.ran:
+                self.ran.append(one)
 
     def _check_context(self, positions: int | None) -> None:
         if self.longest and positions is not None and self.longest.tokens > positions:
@@ -279,7 +298,8 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
                     f"{arguments.store}: generations of {title} are missing, although its shards are done. "
                     f"Remove {arguments.gather.parent} to have its shards look for what is missing, and run again."
                 )
-            made = kind.start(folder, serve.dtype, arguments.runtime.batch, options, title)
+            runtime = arguments.runtime
+            made = kind.start(folder, serve.dtype, runtime.batch, options, title, runtime.gpus)
             return stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
 
         store = stack.enter_context(Store(arguments.store))
@@ -294,6 +314,7 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
         for shard in map(read_json, all_manifests(arguments.gather) if arguments.gather else ()):
             engine.generated += shard["counts"]["generated_now"]
             engine.started -= shard["seconds"]
+            engine.add_ran(shard.get("ran", []))
         yield engine, tokenizer_of(folder, arguments.template), model
 
 
@@ -313,6 +334,7 @@ def write_engine_manifest(
         inputs={"model": arguments.model, **questions},
         settings=[settings, asdict(arguments.serve)],
         counts={**counts, "generated_now": engine.generated},
+        ran=engine.ran,
         started=engine.started,
         known={"model": identity},
         **more,

@@ -18,7 +18,9 @@ class ServeSettings(Settings):
 
 @dataclass(frozen=True)
 class ServeRuntime(Settings):
-    """What of ``serve`` says where and how fast, and decides no answer: requests at a time, and the other options."""
+    """What of ``serve`` says where and how fast, and decides no answer: requests at a time, the other options, and the
+    GPUs that the job is given (none: what is there is taken)."""
 
     batch: Count
     options: dict[str, Any]
+    gpus: int = 0

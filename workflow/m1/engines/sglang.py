@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m1.core import gpus
 from m1.core.errors import UserError
 from m1.core.progress import say
 from m1.engines import sglang_worker
@@ -22,6 +23,10 @@ PYTHON = "M1_SGLANG_PYTHON"
 """Environment variable with the Python of SGLang's environment, where ``serve.options.python`` does not name it."""
 
 
+GLIBC = (2, 34)
+"""What the wheel of SGLang 0.5.23 is built for (manylinux_2_34): pip finds none for an older system, such as RHEL 8."""
+
+
 @dataclass(frozen=True)
 class SglangOptions:
     """Options of SGLang; ``None`` leaves the choice to it."""
@@ -29,7 +34,8 @@ class SglangOptions:
     deterministic: bool = False
     """The same tokens whatever else is in the batch; about a third slower on a GPU. Decides answers."""
     attention_backend: str | None = None
-    """For example ``fa3``; deterministic mode keeps its radix cache with ``fa3`` and ``triton``. Decides answers."""
+    """For example ``fa3``; deterministic mode keeps its radix cache with ``fa3`` and ``triton``. Decides answers: where
+    SGLang takes another one, nothing is generated."""
     python: str | None = None
     """The Python of SGLang's environment; None for the environment variable :data:`PYTHON`."""
     tp: int = 1
@@ -47,13 +53,28 @@ class SglangEngine:
     """A model in a process of its own, as a context manager: the process lives exactly as long, also when this one is
     killed; ``batch`` requests are in flight.
 
+    Args:
+        wanted_gpus: the job was given so many; it runs on a CPU only where this is 0.
+
     Raises:
-        UserError: its Python is not there or has no SGLang, or SGLang refuses the model or its settings.
+        UserError: its Python is not there or has no SGLang, its torch sees fewer GPUs, SGLang refuses the model or its
+            settings, or it takes another attention backend than it was told.
     """
 
-    def __init__(self, folder: str | Path, dtype: str, batch: int, options: SglangOptions, title: str) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        dtype: str,
+        batch: int,
+        options: SglangOptions,
+        title: str,
+        wanted_gpus: int = 0,
+    ) -> None:
         self.facts, self.batch, self.title = ModelFacts.from_folder(folder), batch, title
         self.copies = options.dp
+        self.wanted_gpus, self.attention_backend = wanted_gpus, options.attention_backend
+        self.ran: dict[str, Any] = {}
+        """How it runs, for the manifest; see :func:`m1.engines.sglang_worker.describe`."""
         self.python = options.python or os.environ.get(PYTHON)
         if not self.python:
             raise UserError(
@@ -80,12 +101,21 @@ class SglangEngine:
             found = f"{self.python}: SGLang's Python cannot be started: {error.strerror}"
             raise UserError(f"{self.title}: {found}. Correct {PYTHON}.") from None
         try:
-            self._send(self.arguments)
-            say(self.title, f"{self._receive()['ready']}, process {self._worker.pid}")
+            self._send({"gpus": self.wanted_gpus, "engine": self.arguments})
+            self.ran = self._receive()["ready"]
+            self._check_backend()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _check_backend(self) -> None:
+        version, device, chosen = self.ran["versions"].get("sglang"), self.ran["device"], self.ran["attention_backend"]
+        if self.attention_backend and chosen != self.attention_backend:
+            told = f"serve.options.attention_backend is {self.attention_backend}, and SGLang {version} takes {chosen}"
+            remedy = f"Name one that {device} can run; it decides answers, so it is a part of their key in the store."
+            raise UserError(f"{self.title}: {told} on {device}. {remedy}")
+        say(self.title, f"SGLang {version} on {device}, attention by {chosen}, process {self._worker.pid}")
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
@@ -133,7 +163,9 @@ class SglangEngine:
                 f"{self.title}: SGLang's process ended with exit code {self._worker.wait()}; what it said is in the "
                 "log. What was finished is kept: correct its settings (serve.options) or free memory, and run again."
             )
-        answer = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        if "lacking" in answer:
+            raise UserError(f"{self.title}: {gpus.lack(self.wanted_gpus, answer['lacking'])} ({self.python})")
         if "error" in answer:
             refused = f"SGLang ({self.python}) refuses: {answer['error']}"
             raise UserError(f"{self.title}: {refused}. Correct serve.options; the log has more.")

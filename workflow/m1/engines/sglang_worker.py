@@ -1,25 +1,38 @@
-"""SGLang in an environment of its own, whose pins exclude the core's: a program of the standard library and sglang
-alone.
+"""SGLang in an environment of its own, whose pins exclude the core's: a program of the standard library, torch and
+sglang alone.
 
-:mod:`m1.engines.sglang` starts it as the leader of a session. The first line on standard input holds the arguments of
-``sglang.Engine``; every further line a request. Lines on standard output: ``{"ready": …}``, then a generation for each
-request, as it finishes. When standard input ends, for whatever reason, so does this program with all its processes.
+:mod:`m1.engines.sglang` starts it as the leader of a session. The first line on standard input holds how many ``gpus``
+were asked for, and the arguments of ``sglang.Engine``; every further line a request. Lines on standard output:
+``{"ready": …}`` with how the engine runs, or ``{"lacking": …}`` with what torch sees in place of those GPUs; then a
+generation for each request, as it finishes. When standard input ends, for whatever reason, so does this program with
+all its processes.
 """
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import queue
+import runpy
 import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 ON_CPU: dict[str, Any] = {"device": "cpu", "disable_cuda_graph": True, "mem_fraction_static": 0.2}
 ON_CPU |= {"attention_backend": "torch_native", "sampling_backend": "pytorch", "grammar_backend": "none"}
 ON_CPU["max_total_tokens"] = 1 << 16
 """What SGLang needs without a GPU; arguments that are given come before these."""
+PINNED = {"SGLANG_USE_SGL_FA3_KERNEL": "1"}
+"""Environment variables of SGLang that decide which kernel computes: fa3 is that of the package sglang-kernel. With 0
+it would come from the hub, in the newest build there, or, where the hub cannot be reached, from sglang-kernel all the
+same."""
+PACKAGES = ("sglang", "sglang-kernel", "torch", "triton", "flashinfer-python")
+"""What the manifest has the versions of."""
+LOOK = Path(__file__).parents[1] / "core/gpus.py"
 GRACE = 20.0
 """Seconds for an orderly end, before all processes are killed."""
 
@@ -53,25 +66,50 @@ async def serve(engine: Any, requests: queue.SimpleQueue[str], results: TextIO) 
         task.add_done_callback(tasks.discard)
 
 
+def describe(engine: Any, card: str) -> dict[str, Any]:
+    """How an engine really runs, for the manifest: versions, the card, and what computes attention.
+
+    SGLang takes another attention backend than it was told where one cannot run, with no more than a warning; so its
+    own processes are asked.
+    """
+    found: dict[str, Any] = {"device": card, "versions": {}}
+    for package in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found["versions"][package] = importlib.metadata.version(package)
+    phases = ("prefill_attention_backend", "decode_attention_backend")
+    states = engine.get_server_info()["internal_states"]
+    backends = sorted({state[phase] or state["attention_backend"] for state in states for phase in phases})
+    found |= {"attention_backend": ", ".join(backends), "kernel": None}
+    if "fa3" in backends:
+        from sglang.kernels.ops.attention.flash_attention_v3 import _load_fa3_kernels
+
+        found["kernel"] = _load_fa3_kernels()["flash_attn_with_kvcache"].__module__
+    return found
+
+
 def main() -> None:
     """Serve standard input; see the module."""
     lines, results = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what SGLang and its processes print goes to the log
-    arguments = json.loads(lines.readline())
+    asked = json.loads(lines.readline())
+    os.environ |= PINNED
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=read, args=(lines, requests), daemon=True).start()
     try:
+        seen = runpy.run_path(str(LOOK))["look"]()
+        if seen["gpus"] < asked["gpus"]:
+            print(json.dumps({"lacking": seen}), file=results, flush=True)
+            sys.exit(1)
         import sglang
-        import torch
 
-        on_gpu = torch.cuda.is_available()
-        engine: Any = sglang.Engine(**({} if on_gpu else ON_CPU) | arguments | {"trust_remote_code": False})
+        on_gpu = seen["gpus"] > 0
+        engine: Any = sglang.Engine(**({} if on_gpu else ON_CPU) | asked["engine"] | {"trust_remote_code": False})
+        ready = describe(engine, next(iter(seen["cards"]), "GPU") if on_gpu else "CPU")
     except Exception as error:
         traceback.print_exc()
         print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=results, flush=True)
         sys.exit(1)
-    ready = f"sglang {sglang.__version__} on {'GPU' if on_gpu else 'CPU'}"
     print(json.dumps({"ready": ready}), file=results, flush=True)
     engine.loop.run_until_complete(serve(engine, requests, results))
     engine.shutdown()

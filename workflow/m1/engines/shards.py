@@ -53,8 +53,7 @@ def in_shard(question: Question, shard: Shard) -> bool:
 
 
 def questions(paths: Iterable[Path], shard: Shard = (1, 1)) -> Iterator[Asked]:
-    """Questions of several files in their order, each with its file's stem, the benchmark. A part of a file is in memory
-    at a time.
+    """Questions of several files in their order, each with its file's stem, the benchmark; not all in memory at a time.
 
     Raises:
         UserError: a file is missing or wrong. A step goes through all of them before it generates, to measure them
@@ -64,7 +63,7 @@ def questions(paths: Iterable[Path], shard: Shard = (1, 1)) -> Iterator[Asked]:
 
 
 def batches(paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)) -> Iterator[list[Asked]]:
-    """Questions, ``size`` at a time, whose results depend on each other; a shard has every N-th batch, from the I-th on.
+    """Questions whose results depend on each other, ``size`` at a time. A shard has every N-th batch, from the I-th on.
 
     Args:
         order: question file of the whole evaluation file, in its order: questions of no benchmark are companions of

@@ -27,12 +27,17 @@ class TransformersEngine:
 
     def __init__(self, folder: str | Path, dtype: str, batch: int) -> None:
         import torch
-        from transformers import AutoModelForCausalLM
+        import transformers
 
         self.facts = ModelFacts.from_folder(folder)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: Any = load(AutoModelForCausalLM, folder, dtype=getattr(torch, dtype))
+        model: Any = load(transformers.AutoModelForCausalLM, folder, dtype=getattr(torch, dtype))
         self.model = model.to(self.device).eval()
+        card = torch.cuda.get_device_name() if self.device == "cuda" else "CPU"
+        versions = {"transformers": transformers.__version__, "torch": str(torch.__version__)}
+        attention = {"attention_backend": model.config._attn_implementation}
+        self.ran: dict[str, Any] = {"device": card, "versions": versions, **attention}
+        """How it runs, for the manifest."""
         self.batch = batch
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:

@@ -314,6 +314,7 @@ def _remarks(run: Evidence, paper: Evidence) -> list[str]:
     """What a reader must know of the cells that were used last."""
     taken = sorted(address.rpartition("/")[2] for address in run.used & run.published)
     remarks = [f"as published: {', '.join(taken)}"] if taken else []
+    remarks += sorted({run.departures[address] for address in run.used & run.departures.keys()})
     averaged = any(address.startswith(("table1", "table2", "figure")) for address in run.used)
     if averaged and run.benchmarks < paper.benchmarks:
         remarks.append(f"over {run.benchmarks} of {paper.benchmarks} benchmarks")

@@ -39,6 +39,7 @@ class Found:
     published: pd.DataFrame | None  # scores of the published answers, by the keys of the models that stand for them
     asked: Mapping[str, Asked]  # what is known of the questions of each benchmark
     seed: int  # of the bootstraps
+    departures: Mapping[str, str]  # how the training of a model departs from the paper's, by its key
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
@@ -129,11 +130,12 @@ def _own_side(
 def _compare_row(
     found: Found, row: AccuracyRow, theirs: Sequence[dict[str, Any]], margins: Margins, benchmarks: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """The lines of a row with both sides, their differences and tests, and in ``why`` what is to be said of the
-    questions; the average comes last. Those that nothing can be said of have their verdict."""
+    """The lines of a row with both sides, their differences and tests, and in ``why`` what is to be said of training
+    and questions; the average comes last. Those that nothing can be said of have their verdict."""
     spread = seeds.spread(found.scores, row, row.published_budgets, found.seed) if row.trainings else None
     ours = _own_side(found, row, spread, benchmarks)
     of_seeds = f"mean of {len(row.trainings)} trainings" if spread else ""
+    of_training = _join(of_seeds, found.departures.get(row.model, ""))
     *cells, last = [published | own for published, own in zip(theirs, ours, strict=True)]
     pairs = pd.DataFrame() if found.published is None else singles.counts(found.scores, found.published, row)
     lines, tested = [], []
@@ -146,7 +148,7 @@ def _compare_row(
         else:
             pair = pairs.loc[line["benchmark"]] if line["benchmark"] in pairs.index else None
             tested.append(spread.difference(line, margins.cell) if spread else _difference(line, pair, margins.cell))
-            said = _join(of_seeds, asked.remark, "" if pair is None else _other_count(line, pair))
+            said = _join(of_training, asked.remark, "" if pair is None else _other_count(line, pair))
             lines.append(line | _fields(tested[-1], margins.cell, said))
     if len(tested) < len(lines):
         other = [line["column"] for line in lines if line.get("why", "").startswith("other questions")]
@@ -157,7 +159,7 @@ def _compare_row(
         if spread
         else average(tested, sum(line["n"] for line in lines), margins.average)
     )
-    return [*lines, last | _fields(mean, margins.average, _join(of_seeds, _average_marks(lines)))]
+    return [*lines, last | _fields(mean, margins.average, _join(of_training, _average_marks(lines)))]
 
 
 def _difference(line: Mapping[str, Any], pair: pd.Series | None, margin: float) -> Difference:
@@ -168,7 +170,7 @@ def _difference(line: Mapping[str, Any], pair: pd.Series | None, margin: float) 
 
 
 def _fields(found: Difference, margin: float, mark: str) -> dict[str, Any]:
-    """The fields of a line that a difference has; ``why`` is what is to be said of its questions."""
+    """The fields of a line that a difference has; ``why`` is what is to be said of training and questions."""
     return {
         "difference": found.difference,
         "difference_low": found.low,
@@ -252,7 +254,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     published = {path.stem: read_csv(path, columns) for path in options.published}
     scores = read_scores(options.scores)
     theirs = read_scores(options.singles) if options.singles else None
-    found = Found(scores, accuracies(scores), theirs, read_asked(options.shown.parent, benchmarks), shown.seed)
+    asked = read_asked(options.shown.parent, benchmarks)
+    found = Found(scores, accuracies(scores), theirs, asked, shown.seed, shown.departures)
     lines = compare(found, shown.accuracy_tables, shown.remark, shown.margins, published, benchmarks)
     write_csv(lines, options.output, {"p": P, "p_holm": P, "p_margin": P, "margin": "{:g}"})
     counts = ", ".join(f"{count} {verdict}" for verdict, count in lines["verdict"].value_counts().items())

@@ -46,6 +46,8 @@ class Evidence:
     """How many of the paper's benchmarks each row has."""
     published: frozenset[str] = frozenset()
     """Addresses of the cells of a run that are taken from the paper, as the run lacks them."""
+    departures: Mapping[str, str] = field(default_factory=dict)
+    """How the training of a run's model departs from the paper's, by the addresses of its cells."""
     used: set[str] = field(default_factory=set)
     """Addresses that were asked for."""
 
@@ -202,7 +204,9 @@ def of_run(scores: pd.DataFrame, shown: Shown, benchmarks: pd.DataFrame, paper: 
             name: one for name, one in paper.cells.items() if name.startswith("table1/") and "/m1-" not in name
         }
         taken = {name: one for name, one in baselines.items() if name not in cells}
-    return Evidence(cells | taken, len(keys), frozenset(taken))
+    departing = shown.departures
+    departures = {name: departing[one[0][0]] for name, one in wanted.items() if one[0][0] in departing}
+    return Evidence(cells | taken, len(keys), frozenset(taken), departures)
 
 
 Column = tuple[str, int, int, str]

@@ -99,7 +99,7 @@ def draw(
     note: str,
     published: pd.DataFrame | None = None,
 ) -> Figure:
-    """A grid of panels: every benchmark, the average over those of this run, the legend.
+    """A grid of panels: every benchmark of this run, their average, the legend.
 
     Args:
         found: from :func:`m1.report.scores.accuracies`.
@@ -121,15 +121,15 @@ def draw(
     shown = found[found["model"].isin([model.key for model in models])]
     sizes = shown.groupby("benchmark")["n"].unique().map(lambda values: " or ".join(map(str, sorted(values))))
     regress_here = regress and len(places) > 2  # a line through two points has no residuals, so no band
-    figure, (*panels, last) = style.grid(len(headings) + 2)
-    titles = {key: f"{column} (n = {sizes[key]})" if key in sizes else column for key, column in headings.items()}
+    figure, (*panels, last) = style.grid(len(keys) + 2)
+    titles = {key: f"{headings[key]} (n = {sizes[key]})" if key in sizes else headings[key] for key in keys}
     for axes, (key, title) in zip(panels, (titles | {"average": f"Average of {len(keys)}"}).items()):
         axes.set_title(title)
         drawn = [
             (number, curve[key]) for number, curve in enumerate(curves) if key in curve and curve[key].notna().all()
         ]
         if not drawn:
-            style.empty(axes, "no model has all" if key == "average" else "not in this run")
+            style.empty(axes, "no model has all" if key == "average" else "none of these models")
             continue
         if regress:
             axes.set_xscale("log", base=2)

@@ -20,6 +20,7 @@ class Model:
     label: str
     tokenizer: str | None  # folder with the tokenizer that reads its rollouts; None for a model without rollouts
     published: str | None = None  # name of its row in the published Table 1; None for a model that the paper lacks
+    departure: str = ""  # how its training departs from the paper's in kind; empty where it does not
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ class Shown(Settings):
         """The models of Figures 1, 3, 4, 5 and 8, in their order."""
         models = {model.key: model for model in self.models}
         return [models[key] for key in self.figures]
+
+    @property
+    def departures(self) -> dict[str, str]:
+        """How the training of a model departs from the paper's, by its key; models whose training does not are left
+        out."""
+        return {model.key: model.departure for model in self.models if model.departure}
 
     @property
     def accuracy_tables(self) -> dict[str, tuple[AccuracyRow, ...]]:

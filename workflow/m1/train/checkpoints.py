@@ -100,16 +100,20 @@ def _delete(checkpoints: Iterable[Path]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def check_space(scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str) -> None:
+def check_space(
+    scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str, trained: int | None = None
+) -> None:
     """Stop before the start where a disk cannot hold two checkpoints (the old one goes when the new one is whole) and
-    the model, whose parameters have ``itemsize`` bytes each; in the results it takes space only on another disk.
+    the model, whose parameters have ``itemsize`` bytes each; in the results it takes space only on another disk. A
+    checkpoint has the ``trained`` parameters; None for all of them.
 
     Raises:
         UserError: names folder, bytes needed and bytes free.
     """
     disks: dict[int, dict[str, tuple[Path, str, int]]] = {}
+    checkpoint = 12 * (parameters if trained is None else trained)  # weight and Adam's two moments, in float32
     for key, folder, what, size in (
-        ("scratch", scratch, "two checkpoints", 2 * 12 * parameters),  # weight and Adam's two moments, in float32
+        ("scratch", scratch, "two checkpoints", 2 * checkpoint),
         ("store", kept.parent, "the model", itemsize * parameters),
         ("pathvars", output.parent, "the model in the results", itemsize * parameters),
     ):

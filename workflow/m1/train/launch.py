@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from m1.core import gpus
 from m1.core.errors import UserError, run
 from m1.core.progress import say
 from m1.train import curve
@@ -48,14 +49,21 @@ def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
 
 def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
     """Run the training with the arguments of :mod:`m1.train.sft` and return its exit code; a signal to stop is handed
-    on."""
-    environment = dict(os.environ)
+    on.
+
+    Raises:
+        UserError: several nodes outside of a SLURM job; on this node, torch sees fewer GPUs than the job was given.
+    """
+    # Rows have another length at every step; segments of memory that grow leave no gaps between them.
+    environment = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", **os.environ}
     if runtime.nodes > 1 and "SLURM_JOB_ID" not in environment:
         needed = f"{runtime.nodes} nodes need a SLURM job"
         raise UserError(f"train.nodes: {needed}; use profiles/slurm, or set train.nodes to 1")
     on_node = "SLURM_STEP_NODELIST" in environment and environment.get("M1_NODE") == "1"
     if runtime.nodes > 1 and not on_node:
         command, environment["M1_NODE"] = srun(runtime.nodes, arguments), "1"
+    elif runtime.gpus and (lacking := gpus.lack(runtime.gpus, gpus.look())):
+        raise UserError(f"train: {lacking}")
     elif runtime.nodes * runtime.processes > 1:
         command = [*torchrun(runtime, environment), *arguments]
         environment.setdefault("OMP_NUM_THREADS", "1")

@@ -1,8 +1,10 @@
 """What the steps of this stage are told."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
-from m1.core.settings import Count, Settings
+from m1.core.settings import Count, Range, Settings
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,28 @@ class FetchSettings(Settings):
 
 
 @dataclass(frozen=True)
+class LoraSettings(Settings):
+    """An adapter that is trained in place of all weights: two matrices of rank ``r`` beside each linear layer.
+
+    Their product counts ``alpha / r`` times. ``dropout`` is the share of an adapter's inputs that a step leaves out.
+    ``targets`` are the layers' names, or the ends of them; None for all but the output head. The base, which stays as
+    it is, has weights in ``base_dtype``; those of the adapter are in float32.
+    """
+
+    r: Annotated[int, Range("from 1 to 1,024", least=1, most=1024)]
+    alpha: Annotated[float, Range("above 0", above=0)]
+    dropout: Annotated[float, Range("from 0 to 0.9", least=0, most=0.9)]
+    targets: tuple[str, ...] | None
+    base_dtype: Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
 class SftSettings(Settings):
     """How a model is fine-tuned (3.2, B.2); the recipe's ``sft``. They decide the weights.
 
-    A batch is that of an optimizer step, on all GPUs together. The learning rate is that at its peak. A sample has at
-    most ``block_size`` tokens; the share ``truncated`` of the samples may be longer, and is cut.
+    Without ``lora`` all weights are trained, as the paper does. A batch is that of an optimizer step, on all GPUs
+    together. The learning rate is that at its peak. A sample has at most ``block_size`` tokens; the share ``truncated``
+    of the samples may be longer, and is cut.
     """
 
     subset: str
@@ -34,6 +53,16 @@ class SftSettings(Settings):
     truncated: float
     group_by_length: bool
     seed: int
+    lora: LoraSettings | None = None
+
+    def decided(self) -> dict[str, Any]:
+        """The values that decide the weights. Without an adapter the key ``lora`` is left out, so that what was trained
+        before there was such a key keeps its place in the store."""
+        return {key: value for key, value in asdict(self).items() if key != "lora" or value is not None}
+
+    def to_json(self) -> str:
+        """The same as one JSON object, keys sorted: the value of one param."""
+        return json.dumps(self.decided(), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -41,7 +70,8 @@ class TrainRuntime(Settings):
     """Where and how training runs; the recipe's ``train``. It decides none of the weights' mathematics.
 
     Each node has ``processes``, one for a GPU, which runs at most ``per_device`` samples at a time. The strategy is a
-    file in config/accelerate. Checkpoints are ``save_minutes`` apart, or ``save_steps``, if not None.
+    file in config/accelerate. Checkpoints are ``save_minutes`` apart, or ``save_steps``, if not None. The job is given
+    ``gpus`` on each node (none: what is there is taken).
     """
 
     nodes: Count
@@ -54,3 +84,4 @@ class TrainRuntime(Settings):
     save_minutes: float
     save_steps: Count | None
     report_to: str
+    gpus: int = 0

@@ -21,7 +21,7 @@ from m1.core.locks import POLL, Lock
 from m1.core.pretrained import load
 from m1.core.progress import say
 from m1.core.records import Sample, read
-from m1.train import archive, checkpoints
+from m1.train import archive, checkpoints, lora
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED, encode
 
@@ -70,9 +70,9 @@ def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: floa
     return Encoded(cut, {**counts, "cut_samples": len(long), "cut_tokens": beyond})
 
 
-def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: Path, title: str) -> None:
+def prepare_folders(base: Path, settings: SftSettings, scratch: Path, kept: Path, output: Path, title: str) -> None:
     """Say what is there of other trainings, and stop where a disk has no space for this one, which is kept in bfloat16
-    or float32; see :func:`m1.train.checkpoints.check_space`."""
+    or float32; see :func:`m1.train.checkpoints.check_space`. An adapter that does not fit the base stops it, too."""
     from transformers import AutoConfig
 
     checkpoints.report_older(scratch, title)
@@ -80,7 +80,8 @@ def prepare_folders(base: Path, bf16: bool, scratch: Path, kept: Path, output: P
     shape = load(AutoConfig, base)
     size = sum(file.stat().st_size for file in base.iterdir() if file.suffix in {".safetensors", ".bin"})
     parameters = size // (shape.dtype.itemsize if shape.dtype else 4)
-    checkpoints.check_space(scratch, kept, output, parameters, 2 if bf16 else 4, title)
+    trained = lora.trained_parameters(base, settings.lora) if settings.lora else None
+    checkpoints.check_space(scratch, kept, output, parameters, 2 if settings.bf16 else 4, title, trained)
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def owned(scratch: Path, kept: Path, title: str, first: bool) -> Iterator[Lock]:
             time.sleep(1)  # the first process says it
             raise SystemExit(1)
         said = ""
-        # In short tries: processes wait for each other for some minutes only.
+        # In short tries: processes wait for each other for an hour only.
         while holder := training.first_process_value(lambda: archive.claim(only, title)):
             if first and holder != said:
                 say(title, f"{holder} is training the same for {kept.parent}; waiting for it, so that it is done once")
@@ -138,13 +139,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     started, title = time.time(), f"train {arguments.name}"
     settings, runtime = SftSettings.from_json(arguments.settings), TrainRuntime.from_json(arguments.runtime)
+    lora.check(settings, runtime)
     samples = read(arguments.subset, Sample)
     from m1.train import trainer as training
 
     first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
     base = training.first_process_value(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
-    decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), asdict(settings)]
+    decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), settings.decided()]
     scratch = checkpoints.folder(arguments.scratch, arguments.name, decided)
     kept = checkpoints.folder(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
 
@@ -171,14 +173,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             return
         if first:
             say(title, str(encoded))
-            prepare_folders(arguments.base, settings.bf16, scratch, kept, arguments.output, title)
+            prepare_folders(arguments.base, settings, scratch, kept, arguments.output, title)
         trainer, info = training.train(arguments.base, tokenizer, encoded.examples, settings, runtime, scratch, title)
+        lora.merge(trainer)
         weights = training.weights(trainer, "bfloat16" if settings.bf16 else "float32")
         if not first:
             return
         log = checkpoints.losses(scratch / "log.jsonl")
         inputs, ran = {"base": arguments.base, "subset": arguments.subset}, {**asdict(info), "runtime": asdict(runtime)}
-        facts: Any = {"inputs": inputs, "settings": asdict(settings), "counts": encoded.counts, "started": started}
+        facts: Any = {"inputs": inputs, "settings": settings.decided(), "counts": encoded.counts, "started": started}
         with archive.keeping(kept, title, lock.kernel) as folder:
             training.save(trainer, weights, folder)
             tokenizer.save_pretrained(folder)

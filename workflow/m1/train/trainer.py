@@ -24,14 +24,13 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
-from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
 from m1.core.errors import UserError, first_line
 from m1.core.files import sync
 from m1.core.places import locate
 from m1.core.progress import Progress, say
-from m1.train import checkpoints
+from m1.train import checkpoints, lora
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
@@ -59,6 +58,7 @@ class BatchSampler(Sampler[list[int]]):
     def __init__(
         self, lengths: Sequence[int], per_step: int, seed: int, grouped: bool, parts: int = 1, balanced: bool = False
     ) -> None:
+        # Not ``batch_size``: accelerate would take that for the size of each micro-batch.
         self.lengths, self.per_step, self.seed, self.grouped = list(lengths), per_step, seed, grouped
         self.parts, self.balanced = parts, balanced
         self.steps = math.ceil(len(self.lengths) / per_step)
@@ -214,7 +214,7 @@ class RunInfo:
     """How a training really ran; it decides speed and memory, not what is computed.
 
     A process runs ``per_device`` samples at a time, ``accumulation`` times for a step; an earlier run had done the
-    ``resumed`` first steps.
+    ``resumed`` first steps. Of the model's ``parameters``, ``trained`` are trained.
     """
 
     strategy: str
@@ -226,11 +226,13 @@ class RunInfo:
     padding_free: bool
     resumed: int
     parameters: int
+    trained: int
 
     def __str__(self) -> str:
         share = f"{self.processes} × {self.per_device} × {self.accumulation} samples a step"
         padding = ", padding-free" if self.padding_free else ""
-        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention{padding}"
+        part = f", LoRA ({self.trained / self.parameters:.2%})" if self.trained < self.parameters else ""
+        return f"{self.strategy} on {self.device}, {share}, {self.attention} attention{padding}{part}"
 
 
 def join(strategy: str, checkpointing: bool, title: str) -> bool:
@@ -278,8 +280,8 @@ def runs_without_padding(attention: str, on_gpu: bool) -> bool:
     """Whether samples that run at a time go into one row, in place of one padded row each.
 
     Flash attention keeps the samples of a row apart by itself; PyTorch's own does so by a mask over all pairs of the
-    row's tokens. By the arithmetic of ``docs/training.md``, that costs a GPU less than padding. On a CPU it was measured
-    to cost more (``benchmarks/README.md``).
+    row's tokens. By the arithmetic of ``docs/training.md``, that costs a GPU less than padding. On a CPU it costs more,
+    as was measured (``benchmarks/README.md``).
     """
     return attention.startswith("flash_attention") or (attention == "sdpa" and on_gpu)
 
@@ -293,11 +295,9 @@ def training_arguments(
         UserError: the batch cannot be divided among the processes.
     """
     per_device, accumulation = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
-    on_gpu, attention = torch.cuda.is_available(), runtime.attention
-    if attention == "auto":  # flash attention where the card and its package allow it, else PyTorch's own
-        attention = "flash_attention_2" if on_gpu and is_flash_attn_2_available() else "sdpa"
-    # Weights are held in float32 and bf16 is autocast, as in the released training.
-    loading = {"dtype": "float32", "device_map": None, "attn_implementation": attention}
+    on_gpu, attention, sharded = torch.cuda.is_available(), runtime.attention, "ACCELERATE_USE_FSDP" in os.environ
+    # Weights that are trained are held in float32 and bf16 is autocast, as in the released training.
+    loading = {"dtype": lora.base_dtype(settings), "device_map": None, "attn_implementation": attention}
     return SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=settings.epochs,
@@ -310,8 +310,9 @@ def training_arguments(
         adam_beta1=settings.betas[0],
         adam_beta2=settings.betas[1],
         bf16=settings.bf16,
-        activation_checkpointing=runtime.gradient_checkpointing
-        and "ACCELERATE_USE_FSDP" not in os.environ,  # FSDP has its own
+        activation_checkpointing=runtime.gradient_checkpointing and not sharded,  # FSDP has its own
+        # Gradients go to their shards after each micro-batch; else every GPU would keep all of them until the step.
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": sharded}},
         model_init_kwargs={**loading, "use_kernels": runtime.kernels},
         max_length=None,  # nothing is cut in silence: examples are checked before
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -365,6 +366,7 @@ def train(
             args=config,
             train_dataset=dataset(examples, settings.batch_size, tokenizer.eos_token_id),
             processing_class=tokenizer,
+            peft_config=lora.adapter(settings),
             callbacks=[EpochCallback(sampler), checkpointing, LossLogger(progress, scratch / "log.jsonl")],
         )
         trainer.sampler = sampler
@@ -388,20 +390,28 @@ def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
     share = config.per_device_train_batch_size, config.gradient_accumulation_steps
     loading: Any = config.model_init_kwargs
     how = loading["attn_implementation"], config.padding_free
-    parameters = sum(weights.numel() for weights in model.parameters())
-    return RunInfo(strategy, device, PartialState().num_processes, *share, *how, resumed, parameters)
+    sizes = [(weights.numel(), weights.requires_grad) for weights in model.parameters()]
+    counts = sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+    return RunInfo(strategy, device, PartialState().num_processes, *share, *how, resumed, *counts)
 
 
 def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
     """The trainer; a :class:`UserError` where something that the recipe's ``train`` asks for is not installed."""
     try:
-        return Trainer(**arguments)
+        trainer = Trainer(**arguments)
     except (ImportError, RuntimeError) as error:  # transformers raises both for a package that is not there
         if not isinstance(error, ImportError) and "requires" not in str(error):
             raise
         wanted = ", ".join(f"{key}: {getattr(runtime, key)}" for key in ("attention", "kernels", "report_to"))
         remedy = "Install it in the training environment, or ask for something else."
         raise UserError(f"train ({wanted}): {first_line(error)} {remedy}") from None
+    # Where the package is absent, transformers takes a kernel of the hub by its own choice, if it can.
+    if (taken := trainer.model.config._attn_implementation) != runtime.attention:
+        found = (
+            f"{runtime.attention} cannot run in the training environment, and transformers takes {taken} in its place"
+        )
+        raise UserError(f"train.attention: {found}. Install its package there, or say sdpa.")
+    return trainer
 
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:

@@ -445,6 +445,7 @@ def check_names(config: dict[str, Any]) -> None:
     check_screen(config)
     check_sets(config)
     check_recipes(config)
+    check_serve(config)
     check_tables(config)
     check_beside(config)
     check_figures(config)
@@ -502,6 +503,17 @@ def check_recipes(config: dict[str, Any]) -> None:
             if size % processes:
                 fault = f"{size} samples cannot be shared among {processes} processes (train.nodes × train.processes)"
                 raise UserError(f"{file}: sft.batch_size: {fault}; choose a number of GPUs that divides it")
+
+
+def check_serve(config: dict[str, Any]) -> None:
+    """Deterministic answers need the name of what computes attention: SGLang's own choice is another on another card,
+    and the store would keep both under one key."""
+    serves = {f"config/models/{name}.yaml: serve": recipe["serve"] for name, recipe in config["recipes"].items()}
+    for where, serve in (serves | {"screen.serve": config["screen"]["serve"]}).items():
+        options = serve["options"]
+        if options.get("deterministic") and not options.get("attention_backend"):
+            fault = "`deterministic` needs `attention_backend`, because SGLang's own choice depends on the card"
+            raise UserError(f"{where}.options: {fault}; fa3 is for Ampere and Hopper, triton for others")
 
 
 def check_tables(config: dict[str, Any]) -> None:

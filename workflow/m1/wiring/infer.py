@@ -31,7 +31,7 @@ class InferRules:
 
     def runtime(self, wildcards: Wildcards) -> str:
         """Where and how fast it runs; a resource, which reruns nothing."""
-        return serve_runtime(self.run.recipes[wildcards.model]["serve"])
+        return serve_runtime(self.run.recipes[wildcards.model]["serve"], self.shape(wildcards)[1])
 
     def template(self, wildcards: Wildcards) -> str:
         return TemplateSettings.from_parts(self.run.recipes[wildcards.model]["tokenizer"]).to_json()

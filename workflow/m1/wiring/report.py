@@ -181,7 +181,17 @@ class ReportRules:
     def model(self, key: str) -> Model:
         """A model as figures and the page show it."""
         folder, recipe = self.run.weights(key).removeprefix("<results>/"), self.run.recipes[key]
-        return Model(key, recipe["label"], folder if key in self.run.swept else None, recipe["published"])
+        label, tokenizer = self.labelled(key, recipe["label"]), folder if key in self.run.swept else None
+        return Model(key, label, tokenizer, recipe["published"], self.departure(key))
+
+    def labelled(self, key: str, label: str) -> str:
+        """A model's label in tables, in figures and on the page; one that is trained by an adapter says so."""
+        return f"{label} (LoRA)" if self.run.adapter(key) and "LoRA" not in label else label
+
+    def departure(self, key: str) -> str:
+        """How a model's training departs from the paper's, where it does in kind."""
+        lora = self.run.adapter(key)
+        return f"trained by LoRA (rank {lora['r']}), which is not the paper's training" if lora else ""
 
     def table1_row(self, key: str) -> AccuracyRow:
         """A model's row in Table 1; bold is what has weights of its own."""
@@ -190,15 +200,17 @@ class ReportRules:
         published = tuple(every) if key in self.run.thinking else (0,)
         fixed = key in self.run.thinking and self.report["table1"]["budget"] != "best"
         budgets = (self.report["table1"]["budget"],) if fixed else published
-        bold, names = key in self.run.own_weights, (recipe["label"], recipe["group"], recipe["published"])
+        names = self.labelled(key, recipe["label"]), recipe["group"], recipe["published"]
+        bold = key in self.run.own_weights
         return AccuracyRow(key, *names, budgets, published, bold, tuple(trainings(key, recipe)))
 
     def table2_row(self, key: str) -> AccuracyRow:
         """A model's row in Table 2, which goes by the subset that the model was trained on."""
         recipe, ablation = self.run.recipes[key], self.run.recipes[key]["ablation"]
         budgets = (self.report["table2"]["budget"] if key in self.run.thinking else 0,)
-        names, several = (ablation["label"], ablation["scale"], ablation["label"]), tuple(trainings(key, recipe))
-        return AccuracyRow(key, *names, budgets, budgets, bold=False, trainings=several)
+        names, several = (ablation["scale"], ablation["label"]), tuple(trainings(key, recipe))
+        label = self.labelled(key, ablation["label"])
+        return AccuracyRow(key, label, *names, budgets, budgets, bold=False, trainings=several)
 
     def table3(self) -> list[CountRow]:
         """Rows of Table 3. Those of stages that this run does not enter (m23K is taken as published), and of subsets

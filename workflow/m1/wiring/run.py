@@ -216,13 +216,20 @@ class Run:
         train = self.recipes[model]["train"]
         return train["nodes"], 0 if self.on_cpu(model) else train["processes"]
 
+    def adapter(self, model: str) -> dict[str, Any] | None:
+        """The adapter (``sft.lora``) that a model is trained by here; None where all of its weights are, or none."""
+        found: dict[str, Any] | None = self.recipes[model]["sft"]["lora"] if model in self.trained_here else None
+        return found
+
     def answering_gpus(self, model: str) -> int:
         """GPUs that a model answers on."""
         return 0 if self.on_cpu(model) else _gpus(self.recipes[model]["serve"])
 
     def screening_gpus(self, name: str) -> int:
         """GPUs that a screening model answers on."""
-        return 0 if self.world_model("screen/models", name) else _gpus(self.config["screen"]["serve"])
+        screen = self.config["screen"]
+        on_cpu = screen["device"] == "cpu" or self.world_model("screen/models", name)
+        return 0 if on_cpu else _gpus(screen["serve"])
 
 
 def _gpus(serve: dict[str, Any]) -> int:

@@ -60,9 +60,10 @@ def serve_json(serve: dict[str, Any]) -> str:
     return ServeSettings.from_parts(serve, {"options": deciding(serve["options"], "serve.options")}).to_json()
 
 
-def serve_runtime(serve: dict[str, Any]) -> str:
-    """The rest: requests at a time, and options such as GPUs or a URL."""
-    return ServeRuntime.from_parts(serve, {"options": runtime(serve["options"], "serve.options")}).to_json()
+def serve_runtime(serve: dict[str, Any], gpus: int) -> str:
+    """The rest: requests at a time, options such as a URL, and the GPUs that the job is given."""
+    options = runtime(serve["options"], "serve.options")
+    return ServeRuntime.from_parts(serve, {"options": options, "gpus": gpus}).to_json()
 
 
 def provider_json(provider: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ class ScreenRules:
 
     def runtime(self, wildcards: Wildcards) -> str:
         """Where and how fast it runs; a resource, which reruns nothing."""
-        return serve_runtime(self.screen["serve"])
+        return serve_runtime(self.screen["serve"], self.shape(wildcards)[1])
 
     def attempt(self, wildcards: Wildcards) -> str:
         return AttemptSettings.from_parts(self.screen).to_json()

@@ -46,7 +46,8 @@ class TrainRules:
 
     def runtime(self, wildcards: Wildcards) -> str:
         """Where and how a model is trained; a resource, which reruns nothing."""
-        return TrainRuntime.from_parts(self.run.recipes[wildcards.model]["train"]).to_json()
+        gpus = {"gpus": self.run.training_gpus(wildcards.model)[1]}
+        return TrainRuntime.from_parts(self.run.recipes[wildcards.model]["train"], gpus).to_json()
 
 
 class Templates:

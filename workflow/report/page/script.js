@@ -136,8 +136,11 @@ function drawAnswer() {
   const { note, comparison, claims } = facts.answer, table1 = facts.tables.find((one) => one.name === "table1");
   const parts = [make("h2", {}, "What this run says of the paper"), note ? make("p", { class: "notice", dir: "auto" }, note) : null];
   if (comparison) parts.push(...drawComparison(comparison));
-  if (claims) parts.push(make("h3", {}, "Claims"), ...claims.counts.map(drawCounts), sortable(claims.rows));
+  const reached = claims && claims.counts[0].counts.some(([verdict, n]) => n && verdict !== "out of reach");
+  const claimed = claims ? [make("h3", {}, "Claims"), ...claims.counts.map(drawCounts)] : [];
+  if (reached) parts.push(...claimed, sortable(claims.rows));
   if (table1) parts.push(make("h3", {}, table1.label), make("p", { class: "caption" }, table1.caption), sortable(table1.rows));
+  if (claims && !reached) parts.push(...claimed, make("details", {}, make("summary", {}, "Each claim, and why it is out of reach"), sortable(claims.rows)));
   if (!comparison && !claims && !table1) parts.push(make("p", {}, "No comparison, no claims and no Table 1 were given."));
   $("answer").replaceChildren(...parts.filter(Boolean));
 }
