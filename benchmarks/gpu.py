@@ -234,11 +234,10 @@ def engine(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
     in which the weights are read once, at 3 TB/s.
     """
     import torch
-    from m1.engines.cached import ENGINES
+    from m1.engines.transformers import TransformersEngine
 
     scale = 8 if tiny else 1
-    kind, dtype = ENGINES["transformers"], "float32" if tiny else "bfloat16"
-    made: Any = kind.start(work / task.base, dtype, 32, kind.options(), task.name)
+    made = TransformersEngine(work / task.base, "float32" if tiny else "bfloat16", 32)
     steps = [0]
     made.model.register_forward_hook(lambda *_: steps.__setitem__(0, steps[0] + 1))
     vocabulary = SHAPES["tiny" if tiny else task.shape]["vocab_size"]
@@ -308,7 +307,7 @@ def sweep(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
     model without margins between tokens.
     """
     from m1.core.chat import tokenizer_of
-    from m1.engines.cached import ENGINES
+    from m1.engines.transformers import TransformersEngine
     from m1.infer.settings import SweepSettings
 
     number, read = 6 if tiny else 64, config.load()
@@ -321,8 +320,7 @@ def sweep(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
         (model / "generation_config.json").unlink()
         ends = [*range(0, SHAPES["tiny" if tiny else task.shape]["vocab_size"], ENDS)]
         (model / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}), encoding="utf-8")
-        kind = ENGINES["transformers"]
-        made = kind.start(model, "float32" if tiny else "bfloat16", number, kind.options(), task.name)
+        made = TransformersEngine(model, "float32" if tiny else "bfloat16", number)
         generate(made, requests(8, 8, 8, 900))  # kernels are loaded
         yield compare(made, tokenizer_of(model, None), questions, settings, number)
 
@@ -418,11 +416,14 @@ def run_tasks(
     """Run each in a process of its own until ``seconds`` are over; see the head of this file.
 
     A process writes its results itself. What it does not say in time is said here: that it failed, that it overran its
-    limit, or that it was left out.
+    limit, or that it was left out. Without a card, which the probe finds out, nothing else is run.
     """
-    end = time.monotonic() + seconds
+    end, without_card = time.monotonic() + seconds, False
     for task in tasks:
         limit = min(task.seconds, end - time.monotonic())
+        if without_card:
+            tell(out, task, {"left_out": True, "said": "left out: the probe failed"})
+            continue
         if limit < task.seconds / 2:
             tell(out, task, {"left_out": True, "said": "left out: no time"})
             continue
@@ -437,6 +438,7 @@ def run_tasks(
         if code != 0:
             why = f"over {limit:.0f} s" if code is None else f"exit code {code}"
             tell(out, task, {"failed": why, "said": f"failed ({why}): see log.txt"})
+            without_card = task.section == "probe"
         print(f"({task.name}: {time.monotonic() - started:.0f} s)", flush=True)
 
 

@@ -116,7 +116,9 @@ def test_an_adapter_needs_no_gradient_of_the_frozen_weights_and_the_plan_says_wh
     assert {step.gpus for step in steps.values()} == {1}
     whole, adapter = gpu_steps(tmp_path, PAPER)["train m1-7b-1k"], steps["train m1-7b-1k-lora"]
     assert whole.tokens == adapter.tokens
-    assert adapter.gpu_hours == pytest.approx(whole.gpu_hours * 4 / 6)  # type: ignore[operator]
+    assert whole.gpu_hours is not None
+    # Activations are computed again, which takes two operations more; one card waits for no other.
+    assert adapter.gpu_hours == pytest.approx(whole.gpu_hours * (4 + 2) / 6 * gpu_hours.share_used(8, 2, 16))
     notes = "\n".join(plan.notes)
     assert "train m1-7b-1k-lora is by LoRA (rank 64)" in notes
     assert "the frozen base takes 14 GB in bfloat16" in notes

@@ -99,6 +99,16 @@ def test_a_measurement_that_fails_or_hangs_is_said_and_the_others_go_on(tmp_path
     assert not late.exists(), "what a killed measurement had started is killed, too"
 
 
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="there is a card")
+def test_without_a_card_nothing_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "gpu.py"), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = [rows[0]["said"] for rows in lines(tmp_path).values()]
+    assert said == ["failed (exit code 1): see log.txt", *["left out: the probe failed"] * (len(gpu.TASKS) - 1)]
+    assert "no GPU that torch sees; try the program with --tiny" in (tmp_path / "log.txt").read_text()
+    assert done.stdout.count("left out: the probe failed") == len(said) - 1
+
+
 def test_measured_stands_beside_predicted() -> None:
     tasks = [gpu.Task("probe", predicted="fast"), gpu.Task("base"), gpu.Task("sweep", predicted="faster")]
     rows = [{"task": "probe", "said": "slow"}, {"task": "probe", "said": "and hot"}, {"task": "base", "seconds": 3}]
