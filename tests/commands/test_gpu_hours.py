@@ -47,7 +47,7 @@ def test_trainings_take_what_the_paper_says(tmp_path: Path) -> None:
 def test_a_screen_of_the_collection_is_many_jobs_of_less_than_an_hour(tmp_path: Path) -> None:
     for name in ("screen 7b", "screen 32b"):
         work = gpu_steps(tmp_path, PAPER)[name]
-        assert (work.gpus, work.jobs) == (1, 48)
+        assert (work.gpus, work.jobs) == (2, 48)
         assert work.hours is not None
         assert work.hours < 1
 

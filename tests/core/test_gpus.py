@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from fake_gpus import fake_driver, fake_torch
@@ -24,11 +23,11 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def use_torch(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     spec = importlib.util.spec_from_file_location("torch", folder / "torch.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setitem(sys.modules, "torch", module)
-    assert isinstance(module, ModuleType)
 
 
 def test_a_driver_too_old_for_torchs_cuda_is_no_gpu_although_the_cards_are_counted(
@@ -58,7 +57,10 @@ SEEN |= {"visible": None, "host": "n7"}
     [
         ({"cuda": None}, "torch 2.14.1 for CPUs only; CUDA_VISIBLE_DEVICES not set). Install torch with CUDA into"),
         ({"driver": "", "cards": []}, "no answer of nvidia-smi; torch 2.14.1 for CUDA 13.0; CUDA_VISIBLE_DEVICES not"),
-        ({"driver": "", "cards": []}, "Choose nodes with GPUs (cluster.gpu_partition, gpu_type), or a container that"),
+        (
+            {"driver": "", "cards": []},
+            "Choose nodes with GPUs (cluster.gpu_partition, gpu_type), or give the container",
+        ),
         ({"gpus": 2, "visible": "0,1"}, "sees 2 (driver 580.82.07 with 8 cards; torch 2.14.1 for CUDA 13.0; CUDA_VISI"),
         ({"gpus": 2, "visible": "0,1"}, "CUDA_VISIBLE_DEVICES '0,1'). Give the job as many as it asks for"),
         ({"gpus": 2, "cards": ["H100"] * 2}, "or ask for fewer (train.processes, or tp × dp in serve.options)."),

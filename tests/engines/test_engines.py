@@ -391,7 +391,7 @@ def test_the_engine_of_this_process_stops_without_its_gpus_before_a_model_is_loa
     def generate(gpus: int) -> list[Generation]:
         given = asked_for(folder, tmp_path / "store", serve, {}, gpus)
         with open_engine(given, "infer m1") as (engine, _, _):
-            return engine.generate(requests(3, 5), "answers")
+            return generated(engine, requests(3, 5))
 
     with monkeypatch.context() as no_model:
         no_model.setattr(cached, "TransformersEngine", lambda *_: pytest.fail("a model was loaded"))

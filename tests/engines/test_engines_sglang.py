@@ -59,6 +59,31 @@ def test_it_agrees_with_transformers_token_by_token(sglang: SglangEngine, embedd
     assert generated(sglang, asked) == found, "with every prefix in the cache"
 
 
+def test_it_says_what_really_computes_attention(sglang: SglangEngine) -> None:
+    found = sglang.ran["attention_backend"], sglang.ran["device"], sglang.ran["kernel"]
+    assert found == ("torch_native", "CPU", None)
+    assert sglang.ran["versions"]["sglang"] == "0.5.23"
+
+
+def test_another_attention_backend_than_the_named_one_is_an_error(folder: Path) -> None:
+    """SGLang warns that Intel's matrix extension is not there, and goes on with its fallback."""
+    if "amx_tile" in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor can run intel_amx")
+    options = SglangOptions(attention_backend="intel_amx", max_total_tokens=2000)
+    said = "attention_backend is intel_amx, and SGLang 0.5.23 takes torch_native on CPU"
+    with pytest.raises(UserError, match=said), SglangEngine(folder, "float32", 1, options, "test"):
+        pass
+
+
+def test_gpus_that_its_torch_does_not_see_stop_it(folder: Path) -> None:
+    """This environment's torch is a build for CPUs."""
+    with (
+        pytest.raises(UserError, match=r"2 GPUs asked for on .*, and torch sees 0 .*for CPUs only.*Install torch with"),
+        SglangEngine(folder, "float32", 1, SglangOptions(tp=2), "test", 2),
+    ):
+        pass
+
+
 def test_a_stop_token_at_the_very_last_place_is_a_stop(sglang: SglangEngine) -> None:
     check_the_last_place(sglang, requests(20, 60))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fake_gpus import fake_driver, fake_torch
-from generations import requests
+from generations import generated, requests
 from m1.core.errors import UserError
 from m1.core.files import read_json
 from m1.core.store import Store
@@ -36,7 +36,7 @@ class Engine:
         phases = {"prefill_attention_backend": None, "decode_attention_backend": os.environ.get("DECODES")}
         return {"internal_states": [{"attention_backend": backend, **phases}] * 2}
 
-    async def async_generate(self, input_ids, sampling_params):
+    async def async_generate(self, input_ids, sampling_params, routed_dp_rank=None):
         return {"output_ids": [5] * sampling_params["max_new_tokens"], "meta_info": {"finish_reason": "length"}}
 
     def shutdown(self):
@@ -160,7 +160,7 @@ def test_what_computed_attention_is_in_the_manifest_also_of_what_gathers_shards(
         given = asked_for(model, tmp_path / "store", serve, {"python": str(stand.python)}, 0 if gather else 8)
         given.gather, given.manifest = gather, manifest
         with open_engine(given, "infer m1") as (engine, _, identity):
-            engine.generate(requests(3, 5), "answers")
+            generated(engine, requests(3, 5))
         write_engine_manifest(given, engine, identity, {}, {}, {})
         (ran,) = read_json(manifest)["ran"]
         assert (ran["attention_backend"], ran["kernel"]) == ("fa3", "sgl_kernel.flash_attn")

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from characters import SPECIAL, Characters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.core.chat import chat
@@ -27,35 +27,8 @@ from m1.infer.settings import SweepSettings
 from m1.infer.sweep import render
 from random_model import sweep_settings
 from sweeps import swept
-from transformers import AddedToken
 
-SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2}
 BUDGET = 30
-
-
-class Characters:
-    """A tokenizer of characters: ``Wait`` is four tokens, so that inserted and generated tokens are never confused."""
-
-    eos_token, chat_template, name_or_path = "<|im_end|>", "{{ messages[0].content }}", "characters"
-
-    def get_vocab(self) -> dict[str, int]:
-        return SPECIAL
-
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        for name, token in SPECIAL.items():
-            text = text.replace(name, chr(token))
-        return [ord(character) for character in text]
-
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
-        return "".join(chr(token) for token in ids if token not in SPECIAL.values())
-
-    @property
-    def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        return {token: AddedToken(name, special=True) for name, token in SPECIAL.items()}
-
-    def apply_chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool, **_: Any) -> str:
-        turns = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in messages)
-        return turns + ("<|im_start|>assistant\n" if add_generation_prompt else "")
 
 
 @dataclass

@@ -2,8 +2,8 @@
 cluster-check``).
 
 Nothing is changed, and no job stays: what SLURM would make of each kind of job is asked by ``sbatch --test-only``, and
-one small job per partition, of this very module, looks around on a compute node. There torch itself, in each environment
-that is to use a GPU, is asked for its GPUs and a product of matrices. What could not be found out is a warning, not a
+one small job per partition, of this very module, looks around on a compute node. There torch itself is asked for its
+GPUs and a product of matrices, in each environment that is to use them. What could not be found out is a warning, not a
 success.
 """
 
@@ -256,9 +256,9 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
     for partition, gpus in dict.fromkeys((one.partition, min(one.gpus, 1)) for one in jobs):
         small = [*flags(nodes=1, ntasks=1, time=6, mem=8000 if gpus else 1000), *gpu_flags(gpus)]
         where = f"compute node of {partition or 'the default partition'}" + (" with a GPU" if gpus else "")
-        asked = gpu_commands(run, profile.conda) if gpus else {}
+        pythons = gpu_commands(run, profile.conda) if gpus else {}
         node = [*profile.flags(partition), *small]
-        yield from check_node(node, where, asked, Path(run.config["scratch"]), complete)
+        yield from check_node(node, where, pythons, Path(run.config["scratch"]), complete)
 
 
 def check_account(account: str) -> Iterator[Check]:

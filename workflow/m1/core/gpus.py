@@ -78,10 +78,8 @@ def _remedy(wanted: int, seen: Mapping[str, Any]) -> str:
     if seen["cuda"] is None:
         return f"Install torch with CUDA into this environment; {on_cpu}"
     if not seen["driver"]:
-        place = (
-            "Choose nodes with GPUs (cluster.gpu_partition, gpu_type), or a container that is given the driver (--nv)"
-        )
-        return f"{place}; {on_cpu}"
+        nodes = "nodes with GPUs (cluster.gpu_partition, gpu_type)"
+        return f"Choose {nodes}, or give the container the driver (--nv); {on_cpu}"
     least = DRIVERS.get(int(seen["cuda"].partition(".")[0]), 0)
     if int(seen["driver"].partition(".")[0]) < least:
         return f"CUDA {seen['cuda']} wants driver {least} or newer: choose nodes with one, or torch for an older CUDA"

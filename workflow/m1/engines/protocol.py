@@ -84,7 +84,8 @@ class Waiting:
 
     def __init__(self, requests: Iterable[Request], positions: int | None) -> None:
         self._source, self._positions = iter(requests), positions
-        self._following: deque[Request] = deque()
+        self.following: deque[Request] = deque()
+        """Those that follow, and have not been taken; an engine may look ahead at them."""
 
     def take(self) -> Request | None:
         """The next one; None if none waits.
@@ -92,18 +93,18 @@ class Waiting:
         Raises:
             UserError: it exceeds the model's positions.
         """
-        request = self._following.popleft() if self._following else next(self._source, None)
+        request = self.following.popleft() if self.following else next(self._source, None)
         if request is not None:
             check_length(request, self._positions)
         return request
 
     def follow(self, requests: Iterable[Request]) -> None:
         """Add requests that follow from a generation."""
-        self._following.extend(requests)
+        self.following.extend(requests)
 
     def put_back(self, request: Request) -> None:
         """Return a request for which there is no room yet."""
-        self._following.appendleft(request)
+        self.following.appendleft(request)
 
 
 @dataclass(frozen=True)

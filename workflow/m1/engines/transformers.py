@@ -1,17 +1,22 @@
 """The embedded default: a model in this process, by transformers, on a CPU or a GPU."""
 
+from __future__ import annotations
+
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from m1.core.errors import UserError
 from m1.core.pretrained import load
 from m1.engines.protocol import Done, Generation, ModelFacts, Request, Waiting
 
-PROMPT_TOKENS = 1 << 15
-"""Tokens of prompts in a batch at most, padding included: long prompts run in smaller batches, so that memory stays
-bounded."""
+READ_TOKENS = 1 << 13
+"""Tokens of prompts that are read at once, padding included, so that activations stay bounded; one prompt may be
+longer."""
+FEW_TOKENS = 32
+"""Reading so few tokens more costs less than a pass of its own, or a copy."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +27,23 @@ class TransformersOptions:
 class TransformersEngine:
     """A causal model in this process, on a GPU if there is one.
 
-    Requests run in batches of up to ``batch``; a batch shrinks as its members finish.
+    Up to ``batch`` requests are in flight, fewer where the key-value cache of all would exceed ``cache_bytes``. Those
+    that end make room for the next ones (continuous batching).
     """
 
     def __init__(self, folder: str | Path, dtype: str, batch: int) -> None:
         import torch
         import transformers
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from m1.engines.row_cache import cache_bytes, token_bytes
 
         self.facts = ModelFacts.from_folder(folder)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        model: Any = load(transformers.AutoModelForCausalLM, folder, dtype=getattr(torch, dtype))
+        kind, config = getattr(torch, dtype), load(AutoConfig, folder)
+        if self.device == "cuda":
+            check_weights(folder, config, kind)
+        model: Any = load(AutoModelForCausalLM, folder, dtype=kind)
         self.model = model.to(self.device).eval()
         card = torch.cuda.get_device_name() if self.device == "cuda" else "CPU"
         versions = {"transformers": transformers.__version__, "torch": str(torch.__version__)}
@@ -39,67 +51,231 @@ class TransformersEngine:
         self.ran: dict[str, Any] = {"device": card, "versions": versions, **attention}
         """How it runs, for the manifest."""
         self.batch = batch
+        self.token_bytes = token_bytes(config, kind)
+        self.cache_bytes = cache_bytes(self.device)
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
         """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`."""
-        waiting = Waiting(requests, self.facts.positions)
-        while batch := self._take(waiting):
-            self._run(batch, waiting, done)
-
-    def _take(self, waiting: Waiting) -> list[Request]:
-        """The next requests that run together."""
-        batch: list[Request] = []
-        longest = 0
-        while len(batch) < self.batch and (request := waiting.take()):
-            longest = max(longest, len(request.prompt))
-            if batch and (len(batch) + 1) * longest > PROMPT_TOKENS:
-                waiting.put_back(request)
-                break
-            batch.append(request)
-        return batch
-
-    def _run(self, requests: list[Request], waiting: Waiting, done: Done) -> None:
         import torch
 
         with torch.inference_mode():
-            rows = list(range(len(requests)))
-            prompts = [list(requests[i].prompt) for i in rows]
-            width = max(map(len, prompts))
-            ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], device=self.device)
-            real = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-            mask = torch.tensor(real, device=self.device)
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            cache = _growing_cache(self.model.config, width + max(requests[i].max_tokens for i in rows))
-            generated: dict[int, list[int]] = {i: [] for i in rows}
-            chance = {i: random.Random(requests[i].seed) for i in rows if requests[i].temperature}
-            while True:
-                cached = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
-                logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **cached).logits[:, -1]
-                tokens = logits.argmax(-1)
-                for place, i in enumerate(rows):
-                    if i in chance:
-                        temperature, top_p = requests[i].temperature, requests[i].top_p
-                        tokens[place] = _draw_token(logits[place], temperature, top_p, chance[i].random())
-                kept = []
-                for place, (i, token) in enumerate(zip(rows, tokens.tolist())):
-                    if token in requests[i].stop or token in self.facts.ends:
-                        waiting.follow(done(requests[i], Generation(tuple(generated[i]), "stop")))
-                        continue
-                    generated[i].append(token)
-                    if len(generated[i]) < requests[i].max_tokens:
-                        kept.append(place)
-                    else:
-                        waiting.follow(done(requests[i], Generation(tuple(generated[i]), "length")))
-                if not kept:
-                    return
-                if len(kept) < len(rows):
-                    index = torch.tensor(kept, device=self.device)
-                    rows = [rows[place] for place in kept]
-                    tokens, mask, positions = tokens[index], mask[index], positions[index]
-                    cache.batch_select_indices(index)
-                ids = tokens[:, None]
-                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-                positions = positions[:, -1:] + 1
+            _Run(self, requests, done).run()
+
+
+def check_weights(folder: str | Path, config: Any, dtype: Any) -> None:
+    """Refuse a model whose weights alone are more than the GPU's free memory, before minutes are spent on loading.
+
+    Raises:
+        UserError: with both sizes, and what to do.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    needed, free = sum(part.numel() * dtype.itemsize for part in model.parameters()), torch.cuda.mem_get_info()[0]
+    if needed > free:
+        sizes = f"its weights take {needed / 2**30:.1f} GiB, and the GPU has {free / 2**30:.1f} GiB free"
+        raise UserError(f"{folder}: {sizes}. Serve it over several GPUs: serve.engine sglang with options.tp")
+
+
+@dataclass(eq=False)
+class _Row:
+    """A request in flight."""
+
+    request: Request
+    ends: frozenset[int]
+    tokens: list[int] = field(init=False)
+    """Prompt, and what was generated."""
+    cached: int = 0
+    """Tokens whose keys and values are there: in the batch or, before the row is read, in ``kept``."""
+    kept: Any = None
+
+    def __post_init__(self) -> None:
+        self.tokens = list(self.request.prompt)
+        self.random = random.Random(self.request.seed) if self.request.temperature else None
+
+    @property
+    def longest(self) -> int:
+        return len(self.request.prompt) + self.request.max_tokens
+
+    @property
+    def generated(self) -> tuple[int, ...]:
+        return tuple(self.tokens[len(self.request.prompt) :])
+
+
+class _Run:
+    """One call of :meth:`TransformersEngine.generate`."""
+
+    def __init__(self, engine: TransformersEngine, requests: Iterable[Request], done: Done) -> None:
+        from m1.engines.row_cache import RowCache
+
+        self.engine, self.done = engine, done
+        self.waiting = Waiting(requests, engine.facts.positions)
+        self.cache = RowCache(engine.model.config)
+        tokens = engine.cache_bytes // engine.token_bytes
+        # A quarter is for what finished requests leave to those that follow, see _keep.
+        self.most_kept, self.room = tokens // 4, tokens - tokens // 4
+        self.active: list[_Row] = []
+        self.kept: dict[int, list[tuple[Sequence[int], Any]]] = {}
+        """Of a group: tokens, and their keys and values."""
+
+    def run(self) -> None:
+        while (admitted := self._admit()) or self.active:
+            for group in _reading_groups(admitted):
+                first = len(self.active)
+                self._paste(group)
+                self._pass(first, len(group[0].tokens) - group[0].cached)
+            if admitted and self.kept:
+                self._forget()
+            if self.active:
+                self.cache.advance(len(self.active), self._width())
+                self._pass(0, 1)
+
+    def _width(self) -> int:
+        return max((row.cached for row in self.active), default=0)
+
+    def _admit(self) -> list[_Row]:
+        """Rows for the next requests, as many as there is room for. A few free places wait for more, since reading
+        stops all other rows."""
+        from m1.engines.row_cache import columns_for
+
+        if self.active and (self.cache.rows - len(self.active)) * 8 < self.cache.rows:
+            return []
+        admitted: list[_Row] = []
+        longest, columns = max((row.longest for row in self.active), default=0), 0
+        while len(self.active) + len(admitted) < self.engine.batch and (request := self.waiting.take()):
+            row = _Row(request, self.engine.facts.ends.union(request.stop))
+            wanted = columns_for(max(longest, row.longest))
+            if (len(self.active) + len(admitted) + 1) * wanted > self.room:
+                if not self.active and not admitted:
+                    self._refuse(row, wanted)
+                self.waiting.put_back(request)
+                break
+            admitted.append(row)
+            longest, columns = max(longest, row.longest), wanted
+        if columns > self.cache.columns or len(self.active) + len(admitted) > self.cache.rows:
+            rows = min(self.engine.batch, self.room // columns)
+            self.cache.resize(rows, columns, len(self.active), self._width())
+        self._match(admitted)
+        return admitted
+
+    def _refuse(self, row: _Row, columns: int) -> None:
+        size = f"a prompt of {len(row.request.prompt):,} tokens and {row.request.max_tokens:,} to generate"
+        there = f"{self.room:,} tokens ({self.engine.cache_bytes / 2**30:.1f} GiB, a quarter of it set apart)"
+        raise UserError(
+            f"{size} need {columns:,} tokens of key-value cache; the {self.engine.device} has room for {there}. Choose "
+            "smaller budgets, or serve the model over several GPUs: serve.engine sglang with options.tp"
+        )
+
+    def _match(self, admitted: Sequence[_Row]) -> None:
+        """Let rows begin with what was kept for their group."""
+        for row in admitted:
+            for tokens, kept in self.kept.get(row.request.group, ()):
+                common = _common(tokens, row.request.prompt)
+                if common > row.cached:
+                    row.cached, row.kept = common, kept
+
+    def _forget(self) -> None:
+        """Free what was kept for groups of which no request waits."""
+        groups = {request.group for request in self.waiting.following}
+        self.kept = {group: found for group, found in self.kept.items() if group in groups}
+
+    def _paste(self, group: Sequence[_Row]) -> None:
+        """Add rows to the batch, each with what is kept of it but for the tokens that will be read."""
+        for row in group:
+            if row.cached:
+                self.cache.paste(len(self.active), len(row.tokens), row.cached, row.kept)
+            row.kept = None
+            self.active.append(row)
+
+    def _pass(self, first: int, queries: int) -> None:
+        """Pass the last tokens of the rows from ``first`` on through the model, and take the next token of each."""
+        import torch
+
+        rows, device = self.active[first:], self.engine.device
+        lengths = [len(row.tokens) for row in rows]
+        width = max(lengths)
+        ids = [[0] * (queries - length) + row.tokens[-queries:] for row, length in zip(rows, lengths)]
+        ends = torch.tensor(lengths, device=device)[:, None]
+        mask = (torch.arange(width, device=device) >= width - ends).long()
+        positions = (torch.arange(-queries, 0, device=device) + ends).clamp(min=0)
+        self.cache.show(first, len(self.active), width, queries)
+        logits = self.engine.model(
+            input_ids=torch.tensor(ids, device=device), attention_mask=mask, position_ids=positions,
+            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+        ).logits[:, -1]  # fmt: skip
+        tokens = logits.argmax(-1)
+        for place, row in enumerate(rows):
+            row.cached = len(row.tokens)
+            if row.random:
+                request = row.request
+                tokens[place] = _draw_token(logits[place], request.temperature, request.top_p, row.random.random())
+        ended = []
+        for place, (row, token) in enumerate(zip(rows, tokens.tolist()), first):
+            if token in row.ends:
+                generation = Generation(row.generated, "stop")
+            else:
+                row.tokens.append(token)
+                if len(row.tokens) < row.longest:
+                    continue
+                generation = Generation(row.generated, "length")
+            self.waiting.follow(self.done(row.request, generation))
+            self._keep(place)
+            ended.append(place)
+        self._remove(ended)
+
+    def _keep(self, place: int) -> None:
+        """Keep what a finished row has in the cache and a waiting request of its group begins with, if there is room:
+        without it, that is read again."""
+        row = self.active[place]
+        found = self.kept.get(row.request.group, [])
+        tokens, wanted = row.tokens[: row.cached], 0
+        for request in self.waiting.following:
+            if request.group == row.request.group:
+                common = _common(tokens, request.prompt)
+                if common > FEW_TOKENS // 4 + max((_common(other, request.prompt) for other, _ in found), default=0):
+                    wanted = max(wanted, common)
+        held = sum(len(tokens) for entries in self.kept.values() for tokens, _ in entries)
+        if wanted and held + wanted <= self.most_kept:
+            entry = tokens[:wanted], self.cache.copy(place, row.cached, wanted)
+            self.kept[row.request.group] = [*found, entry]
+
+    def _remove(self, ended: Sequence[int]) -> None:
+        """Take finished rows out of the batch; the last ones move into their places."""
+        if not ended:
+            return
+        left = len(self.active) - len(ended)
+        holes = [place for place in ended if place < left]
+        movers = sorted({*range(left, len(self.active))} - {*ended})
+        if movers:
+            self.cache.move(movers, holes, self._width())
+        for hole, mover in zip(holes, movers, strict=True):
+            self.active[hole] = self.active[mover]
+        del self.active[left:]
+
+
+def _common(one: Sequence[int], prompt: Sequence[int]) -> int:
+    """Tokens that both begin with; the last one of the prompt is always read, as it gives the next token."""
+    most = min(len(one), len(prompt) - 1)
+    return next((place for place in range(most) if one[place] != prompt[place]), most)
+
+
+def _reading_groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
+    """Rows that are read together. All read as many tokens as the one that has most to read: the others read some of
+    what is kept of them again, so that what is read ends at one column and nothing is padded but short prompts."""
+    group: list[_Row] = []
+    for row in sorted(rows, key=lambda row: row.cached - len(row.tokens)):
+        if group:
+            unread, queries = len(row.tokens) - row.cached, len(group[0].tokens) - group[0].cached
+            if queries - unread > max(FEW_TOKENS, unread) or (len(group) + 1) * queries > READ_TOKENS:
+                yield group
+                group = []
+            else:
+                row.cached = max(0, len(row.tokens) - queries)
+        group.append(row)
+    if group:
+        yield group
 
 
 def _draw_token(logits: Any, temperature: float, top_p: float, chance: float) -> Any:
@@ -111,34 +287,3 @@ def _draw_token(logits: Any, temperature: float, top_p: float, chance: float) ->
     sums = probabilities.cumsum(-1)
     place = int((sums <= chance * sums[-1]).sum())
     return tokens[min(place, int((probabilities > 0).sum()) - 1)]
-
-
-def _growing_cache(config: Any, capacity: int) -> Any:
-    """A key-value cache for ``capacity`` positions that is written in place; appending to it does not copy what is
-    there."""
-    import torch
-    from transformers.cache_utils import Cache, DynamicLayer
-
-    class Layer(DynamicLayer):
-        used = 0
-
-        def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-                rows, heads, _, size = key_states.shape
-                shape = rows, heads, capacity, size
-                self.room = [torch.empty(shape, dtype=self.dtype, device=self.device) for _ in range(2)]
-            end = self.used + key_states.shape[-2]
-            for buffer, states in zip(self.room, (key_states, value_states)):
-                buffer[:, :, self.used : end] = states
-            self.used = end
-            self.keys, self.values = (buffer[:, :, :end] for buffer in self.room)
-            return self.keys, self.values
-
-        def batch_select_indices(self, indices: Any) -> None:
-            # Rows move up within the buffers; only what is used is copied.
-            for buffer in self.room:
-                buffer[: len(indices), :, : self.used] = buffer[indices, :, : self.used]
-            self.room = [buffer[: len(indices)] for buffer in self.room]
-
-    return Cache(layers=[Layer() for _ in range(config.get_text_config().num_hidden_layers)])

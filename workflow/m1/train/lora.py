@@ -73,7 +73,7 @@ def _config(lora: LoraSettings) -> Any:
 
     return LoraConfig(
         r=lora.r,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft divides it by r
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets) if lora.targets else "all-linear",
         task_type="CAUSAL_LM",
@@ -97,8 +97,8 @@ def base_dtype(settings: SftSettings) -> str:
 
 
 def merge(trainer: Any) -> None:
-    """Add an adapter to the weights of a trainer's model, which then has the base's layout; a model without one stays as
-    it is. Each sum is rounded once, to the type of the base's weights."""
+    """Add an adapter to the weights of a trainer's model, which then has the base's layout; a model without one stays
+    as it is. Each sum is rounded once, to the type of the base's weights."""
     from peft import PeftModel
 
     if isinstance(trainer.model, PeftModel):

@@ -406,11 +406,10 @@ def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
         remedy = "Install it in the training environment, or ask for something else."
         raise UserError(f"train ({wanted}): {first_line(error)} {remedy}") from None
     # Where the package is absent, transformers takes a kernel of the hub by its own choice, if it can.
-    if (taken := trainer.model.config._attn_implementation) != runtime.attention:
-        found = (
-            f"{runtime.attention} cannot run in the training environment, and transformers takes {taken} in its place"
-        )
-        raise UserError(f"train.attention: {found}. Install its package there, or say sdpa.")
+    model: Any = trainer.model
+    if (taken := model.config._attn_implementation) != runtime.attention:
+        found = f"{runtime.attention} cannot run here, and transformers takes {taken} in its place"
+        raise UserError(f"train.attention: {found}. Install its package in the training environment, or say sdpa.")
     return trainer
 
 
