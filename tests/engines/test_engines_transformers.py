@@ -98,7 +98,7 @@ def screening(count: int) -> list[Request]:
 
 @pytest.mark.train
 def test_rows_that_end_are_replaced(folder: Path) -> None:
-    """A batch that drains before the next one has 17 % of its rows busy here, as its longest member decides."""
+    """A batch that drains before the next one has 22 % of its rows busy here, as its longest member decides."""
     engine = TransformersEngine(folder, "float32", batch=16)
     passes, asked = Passes(engine), screening(500)
     found = generated(engine, asked)
@@ -117,7 +117,7 @@ def chain(depth: int) -> Callable[[Request, Generation], Iterator[Request]]:
             for cut in sorted(
                 {len(request.prompt) + 3, len(request.prompt) + len(generation.token_ids) // 2, len(whole)}
             ):
-                yield Request(whole[:cut] + (7, 8), 4, (), group=request.group)
+                yield Request((*whole[:cut], 7, 8), 4, (), group=request.group)
             if request.max_tokens > 40 - depth:
                 yield Request((*whole, 9), request.max_tokens - 1, request.stop, group=request.group)
 
@@ -178,7 +178,7 @@ def test_what_follows_reads_only_what_is_new(folder: Path) -> None:
 def test_short_memory_is_obeyed_and_changes_no_token(
     folder: Path, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At 900 tokens there is room for four rows, and nothing can be kept of most groups: it is read again."""
+    """At 900 tokens there is room for three rows, and nothing can be kept of most groups: it is read again."""
     plenty = swept(TransformersEngine(folder, "float32", batch=16), thinking(20))
     engine = TransformersEngine(folder, "float32", batch=16)
     engine.cache_bytes = tokens * engine.token_bytes

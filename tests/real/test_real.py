@@ -18,13 +18,14 @@ from m1.core.records import Prediction, Question, Sample, read
 from m1.core.store import Store
 from m1.engines.cached import TransformersEngine
 from m1.infer.frames import make_frames
-from m1.infer.sweep import render, sweep
+from m1.infer.sweep import render
 from m1.score.predictions import score
 from m1.score.settings import SCORING_PROTOCOLS
 from m1.train.sft import encode_all
 from project import Project
 from random_model import sweep_settings
 from safetensors.torch import load_file, save_file
+from sweeps import swept
 from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.real
@@ -90,9 +91,9 @@ def test_cut_equals_direct_on_real_questions(real: Project, tmp_path: Path) -> N
     prompts = render(tokenizer, [question for _, question in asked], "thinking")
     with Store(tmp_path) as store:
         engine = Recording(lambda: TransformersEngine(model, "float32", batch=20), "cut", store, "cut")
-        sweep(engine, tokenizer, asked, "m", settings)
-    direct = anew(TransformersEngine(model, "float32", batch=20), prompts, make_frames(tokenizer, settings))
-    assert engine.answers == [direct[stage][i][:2] for i in range(len(asked)) for stage in settings.conditions]
+        predictions = swept(engine, tokenizer, asked, "m", settings).predictions
+    frames = make_frames(tokenizer, settings)
+    engine.check(anew(TransformersEngine(model, "float32", batch=20), prompts, frames), frames, predictions)
 
 
 def test_real_answers_are_read_as_their_protocol_says(real: Project) -> None:

@@ -558,7 +558,7 @@ def test_what_is_wrong_is_said(case: str) -> None:
         (
             "seed: 42}",
             "seed: 42, lora: {r: 8, alpha: 0}}",
-            "sft.lora.alpha: 0 is less than or equal to the minimum of 0",
+            "sft.lora.alpha: 0 is less than the minimum of 1",
         ),
         ("seed: 42}", "seed: 42, lora: {r: 8, alpha: 16, dropout: 1}}", "sft.lora.dropout: 1 is greater than"),
         ("seed: 42}", "seed: 42, lora: {r: 8, alpha: 16, targets: []}}", "sft.lora.targets: [] should be non-empty"),

@@ -56,9 +56,9 @@ class Window:
 class Layer(DynamicLayer):
     """Keys and values of a layer, as tensors (rows, heads, columns, size) that are written in place."""
 
-    def __init__(self, window: Window, rows: int, columns: int) -> None:
+    def __init__(self, window: Window) -> None:
         super().__init__()
-        self.window, self.rows, self.columns = window, rows, columns
+        self.window, self.rows, self.columns = window, 0, 0
         self.buffers: list[Any] = []
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -91,14 +91,15 @@ class RowCache(Cache):
 
     def __init__(self, config: Any) -> None:
         self.window, self.rows, self.columns = Window(), 0, 0
-        super().__init__(layers=[Layer(self.window, 0, 0) for _ in range(config.get_text_config().num_hidden_layers)])
+        self.parts = [Layer(self.window) for _ in range(config.get_text_config().num_hidden_layers)]
+        super().__init__(layers=[*self.parts])
 
     def resize(self, rows: int, columns: int, used: int, width: int) -> None:
         """Make room for rows of up to ``columns - SPARE`` tokens. The first ``used`` rows keep their last ``width``
         columns."""
         end = columns - SPARE
         old = slice(self.window.end - width, self.window.end)
-        for layer in self.layers:
+        for layer in self.parts:
             layer.rows, layer.columns = rows, columns
             for place, buffer in enumerate(layer.buffers):
                 live = buffer[:used, :, old]
@@ -124,18 +125,19 @@ class RowCache(Cache):
     def move(self, sources: Sequence[int], targets: Sequence[int], width: int) -> None:
         """Move rows of up to ``width`` tokens into the places of others."""
         columns = slice(self.window.end - width, self.window.end)
-        for layer in self.layers:
+        for layer in self.parts:
             for buffer in layer.buffers:
-                buffer[list(targets), :, columns] = buffer[list(sources), :, columns]
+                for source, target in zip(sources, targets, strict=True):
+                    buffer[target, :, columns] = buffer[source, :, columns]
 
     def copy(self, row: int, length: int, tokens: int) -> Kept:
         """The first ``tokens`` of a row that has ``length``."""
         start = self.window.end - length
-        return [buffer[row, :, start : start + tokens].clone() for layer in self.layers for buffer in layer.buffers]
+        return [buffer[row, :, start : start + tokens].clone() for layer in self.parts for buffer in layer.buffers]
 
     def paste(self, row: int, length: int, tokens: int, kept: Kept) -> None:
         """Let a row that will have ``length`` tokens begin with the first ``tokens`` of what was kept."""
         start = self.window.end - length
-        buffers = (buffer for layer in self.layers for buffer in layer.buffers)
+        buffers = (buffer for layer in self.parts for buffer in layer.buffers)
         for buffer, found in zip(buffers, kept, strict=True):
             buffer[row, :, start : start + tokens] = found[:, :tokens]

@@ -26,7 +26,7 @@ class LoraSettings(Settings):
     """
 
     r: Annotated[int, Range("from 1 to 1,024", least=1, most=1024)]
-    alpha: Annotated[float, Range("above 0", above=0)]
+    alpha: Count
     dropout: Annotated[float, Range("from 0 to 0.9", least=0, most=0.9)]
     targets: tuple[str, ...] | None
     base_dtype: Literal["float32", "bfloat16"]
