@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-from m1.commands.gpu_hours import ANSWER, QUESTION, THINKING  # noqa: E402
+from m1.commands.lengths import sample_tokens  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.train.settings import SftSettings, TrainRuntime  # noqa: E402
 from m1.train.text import IGNORED  # noqa: E402
@@ -200,7 +200,12 @@ def make_base(shape: Mapping[str, Any], dtype: str, folder: Path) -> None:
 
 
 def measure(
-    variant: Variant, base: Path, samples: Mapping[str, Any], settings: Mapping[str, Any], placement: Mapping[str, Any]
+    variant: Variant,
+    base: Path,
+    samples: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    placement: Mapping[str, Any],
+    after: Callable[[Any], None] = lambda trainer: None,
 ) -> Measured | None:
     """Train once; None where the memory of the card is too small. In a process of its own: see :func:`apart`.
 
@@ -209,6 +214,7 @@ def measure(
         samples: arguments of :func:`made`.
         settings: a recipe's ``sft``.
         placement: a recipe's ``train``.
+        after: called with the trainer when all is measured.
     """
     import torch
     from m1.train import trainer as training
@@ -272,7 +278,7 @@ def measure(
     if not model.config.tie_word_embeddings:
         parameters -= model.get_input_embeddings().weight.numel()
     (wall, cpu), (wall_end, cpu_end) = clock.ends[0], clock.ends[-1]
-    return Measured(
+    measured = Measured(
         [line["loss"] for line in trainer.state.log_history if "loss" in line],
         wall_end - wall,
         cpu_end - cpu,
@@ -282,6 +288,8 @@ def measure(
         torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0,
         f"{how}, padding-free" if padding_free else how,
     )
+    after(trainer)
+    return measured
 
 
 def plain(
@@ -456,7 +464,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-7b")
     parser.add_argument("--layers", type=int, nargs="+", help=f"depths, by default {DEPTHS}")
     parser.add_argument(
-        "--tokens", type=int, default=QUESTION + THINKING + ANSWER, help="of a sample; by default as `plan` assumes"
+        "--tokens", type=int, default=round(sample_tokens()), help="of a sample; by default as `plan` assumes"
     )
     parser.add_argument(
         "--peak", type=float, help="dense bf16 FLOP/s of the card, where it is none of " + ", ".join(PEAKS)

@@ -1,27 +1,38 @@
 """How many GPU-hours the trainings and generations of a configuration will take, and how many minutes those on a CPU,
 before any of them runs: part of ``make plan``.
 
-Arithmetic on assumptions, each a constant below, good to a factor of three or so: for asking for an allocation, not for
-a bill. The paper says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16" (B.2).
+Modelled on assumptions, each a constant here or in :mod:`m1.commands.lengths`, to a factor of three or so: for asking
+for an allocation, not for a bill. What a finished step took (:mod:`m1.commands.finished`) takes the model's place. The
+paper says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16" (B.2).
 """
 
+import math
+import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
+from m1.commands import finished
 from m1.commands.doctor import HELD, parameters
+from m1.commands.finished import Finished
+from m1.commands.lengths import QUESTION, REPLY, printed, sample_tokens
 from m1.commands.questions import Questions
 from m1.wiring.run import Run
 
-# Operations a second of a GPU in training: an H100 in bf16 at 40 % of its peak.
-TRAINING = 400e12
+# An H100: dense operations a second in bf16, and bytes of its memory a second.
+PEAK, BANDWIDTH = 989e12, 3.0e12
+TRAINING, PREFILL = 0.55, 0.3  # of the peak, while a process trains, and while a prompt is read
 WHOLE, ADAPTER = 6, 4  # operations of a parameter and token: an adapter needs no gradient of the frozen weights
-SERVING = 100e12  # in generating (two for a parameter and token), where an engine keeps its batch full: bound by memory
-STEPS = 25  # tokens a second of each request in process, whatever the model: bound by the calls of its kernels
+AGAIN = 2  # more, where activations are computed again
+# A step, in which a replica generates a token for each request in flight: it reads the weights, in so many times the
+# time that this takes at least, and works so many seconds for each request, whose keys and values it reads.
+READING, REQUEST = 1.3, 15e-6
+CACHE = 8.2e-6  # bytes of keys and values for a token and parameter: 57,344 for a token of Qwen2.5-7B
+DETERMINISTIC = 1.34  # times the seconds of a step
+LAUNCHES = 27e-3  # seconds of a step in process at least: the calls of its kernels, whatever the model
 # Operations a second of a CPU core in float32, in training and in generating by 32 (benchmarks/README.md).
 CORE_TRAINING, CORE_SERVING = 70e9, 16e9
-# Tokens of a question with its options, of thinking (Figure 8a has traces around 1,000) and of an answer, assumed.
-QUESTION, THINKING, ANSWER = 150, 1_000, 200
 
 
 @dataclass
@@ -34,6 +45,7 @@ class GpuStep:
     tokens: int  # trained on, over all epochs, or generated
     gpu_hours: float | None  # of all jobs; None where nobody knows how large the model is, as its name does not say
     there: bool  # its result is there
+    basis: str = "modelled"  # where tokens and hours are from
 
     @property
     def hours(self) -> float | None:
@@ -52,6 +64,21 @@ class CpuStep:
     there: bool  # its result is there
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a model is to generate."""
+
+    questions: int
+    tokens: float  # for each question
+    context: float  # tokens before one that is generated, on average
+    longest: int  # tokens of the longest generation, at whose end nothing else is left to do
+
+    @property
+    def all(self) -> int:
+        """Tokens of all questions."""
+        return round(self.questions * self.tokens)
+
+
 def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
     """The steps that run on GPUs, in the order of the paper; none for the embedded world's tiny models."""
     return [*_screens(run, questions), *_trainings(run, questions), *_evaluations(run, questions)]
@@ -59,12 +86,13 @@ def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
 
 def _screens(run: Run, questions: Questions) -> Iterator[GpuStep]:
     screen = run.config["screen"]
+    asked = direct_answers(questions.collection_size(), screen["answer_limit"])
     for name, base in run.screening_models.items():
         if gpus := run.screening_gpus(name):
-            tokens = questions.collection_size() * min(ANSWER, screen["answer_limit"])
-            there = (questions.results / f"screen/{name}.parquet").exists()
-            hours = _generation_hours(tokens, base, screen["serve"])
-            yield GpuStep(f"screen {name}", gpus, screen["shards"], tokens, hours, there)
+            path, serve = questions.results / f"screen/{name}.parquet", screen["serve"] | {"shards": screen["shards"]}
+            hours = generation_hours(asked, parameters(base) * 1e9, serve)
+            step = GpuStep(f"screen {name}", gpus, screen["shards"], asked.all, hours, path.exists())
+            yield measured(step, finished.generation(path.with_suffix(".json"), gpus))
 
 
 def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
@@ -80,8 +108,9 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
             each = ADAPTER if run.adapter(name) else WHOLE
             work.append(("train", _trained_tokens(run, questions, name), each / CORE_TRAINING, f"train/{name}"))
         if name in run.evaluated_here:
-            tokens = _generated_tokens(run, questions, name)
-            work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
+            work.append(
+                ("infer", _asked(run, questions, name).all, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet")
+            )
         for stage, tokens, seconds, file in work:
             cores = run.resources(stage, name)["threads"]
             minutes = tokens * size * seconds / cores / 60 if size else None
@@ -90,15 +119,39 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
 
 
 def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
+    folder = questions.results / "train"
+    done = {name: one for name in run.needed_trainings if (one := finished.training(folder / name))}
     for name in run.needed_trainings:
-        nodes, gpus = run.training_gpus(name)
-        if gpus:
-            tokens = _trained_tokens(run, questions, name)
-            size = parameters(run.config["bases"][run.recipes[name]["base"]]) * 1e9
-            each = ADAPTER if run.adapter(name) else WHOLE
-            hours = each * size * tokens / TRAINING / 3600 if size else None
-            there = (questions.results / f"train/{name}").exists()
-            yield GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, there)
+        recipe, (nodes, gpus) = run.recipes[name], run.training_gpus(name)
+        if not gpus:
+            continue
+        tokens = _trained_tokens(run, questions, name)
+        size = parameters(run.config["bases"][recipe["base"]]) * 1e9
+        hours = training_hours(tokens, size, recipe, nodes * gpus)
+        step = GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, (folder / name).exists())
+        like = [one for one in done if _trains_like(run.recipes[one], recipe)]
+        samples = questions.subset_size(recipe["sft"]["subset"]) * recipe["sft"]["epochs"]
+        yield measured(step, done.get(name), {one: done[one] for one in like}, samples)
+
+
+def _trains_like(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a token takes as long in both trainings."""
+    same = all(one[key] == other[key] for key in ("base", "train"))
+    return same and one["sft"].get("lora") == other["sft"].get("lora")
+
+
+def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
+    """Tokens that a model is trained on, over all epochs."""
+    sft = run.recipes[model]["sft"]
+    return round(questions.subset_size(sft["subset"]) * sample_tokens(sft["block_size"]) * sft["epochs"])
+
+
+def training_hours(tokens: int, size: float, recipe: dict[str, Any], processes: int) -> float | None:
+    """GPU-hours of a training, modelled; None for a model of ``size`` 0."""
+    train, sft = recipe["train"], recipe["sft"]
+    operations = (ADAPTER if sft.get("lora") else WHOLE) + (AGAIN if train["gradient_checkpointing"] else 0)
+    speed = TRAINING * PEAK * share_used(processes, train["per_device"], sft["batch_size"])
+    return operations * size * tokens / speed / 3600 if size else None
 
 
 def adapter_notes(run: Run) -> list[str]:
@@ -118,51 +171,112 @@ def adapter_notes(run: Run) -> list[str]:
     return found
 
 
-def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
-    """Tokens that a model is trained on, over all epochs."""
-    sft = run.recipes[model]["sft"]
-    return round(questions.subset_size(sft["subset"]) * (QUESTION + THINKING + ANSWER) * sft["epochs"])
+@cache
+def share_used(processes: int, per_device: int, batch: int) -> float:
+    """The share of their time in which processes do not wait for the slowest, modelled: a micro-batch takes its tokens,
+    and those of a step are balanced as :func:`m1.train.trainer.balance` does it, in log-normal lengths."""
+    thinking, rest, chance = printed("thinking"), QUESTION + printed("answer").mean, random.Random(0)
+    middle, parts = math.log(thinking.mean) - thinking.spread**2 / 2, batch // min(per_device, batch // processes)
+    used = waited = 0.0
+    for _ in range(500):
+        tokens = [0.0] * parts
+        for length in sorted(
+            (rest + chance.lognormvariate(middle, thinking.spread) for _ in range(batch)), reverse=True
+        ):
+            tokens[tokens.index(min(tokens))] += length
+        tokens.sort(reverse=True)
+        used += sum(tokens)
+        waited += processes * sum(tokens[::processes])
+    return used / waited
 
 
 def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
-    for name in (name for name in [*run.swept, *run.direct] if run.answering_gpus(name)):
-        recipe = run.recipes[name]
-        tokens = _generated_tokens(run, questions, name)
-        hours = _generation_hours(tokens, run.config["bases"][recipe["base"]], recipe["serve"])
-        there = (questions.results / f"infer/{name}/predictions.parquet").exists()
-        yield GpuStep(f"infer {name}", run.answering_gpus(name), recipe["serve"]["shards"], tokens, hours, there)
+    folder = questions.results / "infer"
+    names = [name for name in [*run.swept, *run.direct] if run.answering_gpus(name)]
+    manifests = {name: folder / name / "manifest.json" for name in names}
+    done = {name: one for name in names if (one := finished.generation(manifests[name], run.answering_gpus(name)))}
+    for name in names:
+        recipe, asked = run.recipes[name], _asked(run, questions, name)
+        hours = generation_hours(asked, parameters(run.config["bases"][recipe["base"]]) * 1e9, recipe["serve"])
+        there = (folder / name / "predictions.parquet").exists()
+        gpus, jobs = run.answering_gpus(name), recipe["serve"]["shards"]
+        step = GpuStep(f"infer {name}", gpus, jobs, asked.all, hours, there)
+        keys = ("base", "serve", "thinking", "prompt")
+        like = [one for one in done if all(run.recipes[one][key] == recipe[key] for key in keys)]
+        yield measured(step, done.get(name), {one: done[one] for one in like}, asked.questions)
 
 
-def _generated_tokens(run: Run, questions: Questions, model: str) -> int:
-    """Tokens that a model generates, on all benchmarks."""
+def _asked(run: Run, questions: Questions, model: str) -> Asked:
+    """What a model generates on all benchmarks."""
     count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
-    thinks = model in run.swept
-    each = _thinking_tokens(run.recipes[model]["thinking"]) if thinks else min(ANSWER, run.config["answer_limit"])
-    return count * each
+    if model in run.swept:
+        return sweep_answers(count, run.recipes[model]["thinking"])
+    return direct_answers(count, run.config["answer_limit"])
 
 
-def _thinking_tokens(settings: dict[str, Any]) -> int:
-    """Tokens for a question: it is thought about once, to the largest budget, `Wait` is forced once, and all settings
-    are answered."""
-    answers = len(settings["budgets"]) + len(settings["forced"])
-    forced = max(0, settings["forced_budget"] - THINKING) if settings["forced"] else 0
-    return min(THINKING, max(settings["budgets"])) + forced + answers * min(ANSWER, settings["answer_limit"])
+def direct_answers(questions: int, limit: int) -> Asked:
+    """One answer without thinking to each question."""
+    return Asked(questions, min(REPLY, limit), QUESTION + min(REPLY, limit) / 2, limit)
 
 
-def _generation_hours(tokens: int, base: dict[str, Any], serve: dict[str, Any]) -> float | None:
-    """GPU-hours; None where nobody knows how large the model is."""
-    size = parameters(base) * 1e9
-    rate = serve["batch"] * STEPS if serve["engine"] == "transformers" else SERVING / (2 * size) if size else None
-    return tokens / rate / 3600 if rate else None
+def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
+    """A question is thought about once, to the largest budget, `Wait` is forced to the end of its budget, and each
+    different thinking is answered: thinking that has ended is the same at all larger budgets."""
+    thinking, largest, forced = printed("thinking"), max(settings["budgets"]), settings["forced_budget"]
+    generated = thinking.at_most(largest) + (forced - thinking.at_most(forced) if settings["forced"] else 0)
+    answers = sum(map(thinking.longer, settings["budgets"])) + 1 - thinking.longer(largest)
+    answers += len(settings["forced"]) * (1 - thinking.longer(forced))
+    generated += answers * printed("answer").at_most(settings["answer_limit"])
+    return Asked(questions, generated, QUESTION + thinking.at_most(largest), largest)
+
+
+def generation_hours(asked: Asked, size: float, serve: dict[str, Any]) -> float | None:
+    """GPU-hours of generating, modelled; None for a model of ``size`` 0.
+
+    Each replica's places are full until nothing waits. Then the longest generation goes on alone. Prompts are read
+    once: a question's requests have its beginning from the cache.
+    """
+    if not size:
+        return None
+    options, in_process = serve["options"], serve["engine"] == "transformers"
+    gpus, replicas = options.get("tp", 1), options.get("dp", 1) * serve["shards"]
+    places = max(1, min(serve["batch"] * serve["shards"], asked.questions) / replicas)
+
+    def step(requests: float) -> float:
+        weights, cache = READING * 2 * size, requests * asked.context * CACHE * size
+        seconds = (weights + cache) / gpus / BANDWIDTH + requests * REQUEST
+        slower = DETERMINISTIC if options.get("deterministic") else 1
+        return max(LAUNCHES if in_process else 0, seconds * slower)
+
+    prompts = asked.questions * QUESTION * 2 * size / PREFILL / PEAK
+    full = asked.all / places * step(places) * gpus
+    return (prompts + full + replicas * gpus * asked.longest * step(1)) / 3600
+
+
+def measured(step: GpuStep, own: Finished | None, like: dict[str, Finished] | None = None, number: int = 0) -> GpuStep:
+    """A step with what was measured in the model's place: of itself, or else of the first step ``like`` it, by name,
+    for so many questions or samples."""
+    for name, done in {"": own, **(like or {})}.items():
+        if done is None:
+            continue
+        tokens = round(done.each * number) if name else done.tokens
+        hours = step.gpu_hours and step.gpu_hours * tokens / step.tokens
+        if done.seconds is not None:
+            hours = tokens * done.seconds / 3600
+        basis = f"as {name}" if name else "measured"
+        basis += ", hours modelled" if done.seconds is None else ""
+        return replace(step, tokens=tokens, gpu_hours=hours, basis=basis)
+    return step
 
 
 def rows(found: Iterable[GpuStep]) -> list[list[str]]:
     """As a table to read, with the sum of what is not there yet."""
-    table = [["on GPUs", "GPUs", "jobs", "tokens", "GPU-hours", "hours each", ""]]
+    table = [["on GPUs", "GPUs", "jobs", "tokens", "GPU-hours", "hours each", "basis"]]
     jobs, whole = 0, 0.0
     for step in found:
         tokens, hours = f"{step.tokens / 1e6:,.1f}M", [_hours(step.gpu_hours), _hours(step.hours)]
-        table.append([step.step, str(step.gpus), str(step.jobs), tokens, *hours, "there" if step.there else ""])
+        basis = f"there; {step.basis}" if step.there else step.basis
+        table.append([step.step, str(step.gpus), str(step.jobs), tokens, *hours, basis])
         if not step.there:
             jobs, whole = jobs + step.jobs, whole + (step.gpu_hours or 0)
     return [*table, ["sum of what is left", "", str(jobs), "", _hours(whole), "", ""]]
@@ -184,12 +298,16 @@ def _hours(hours: float | None) -> str:
 
 def note(found: Iterable[GpuStep], uncounted: Sequence[str]) -> str:
     """What is assumed, and which benchmarks (``uncounted``) nobody knows the size of."""
+    thinking, answer = printed("thinking"), printed("answer")
     text = (
-        f"GPU-hours are those of an H100, to a factor of three: {TRAINING / 1e12:.0f} TFLOP/s in training, "
-        f"{SERVING / 1e12:.0f} in generating, in process {STEPS} tokens a second for each request of a batch; "
-        f"{QUESTION} tokens of question, {THINKING:,} of thinking, {ANSWER} of answer, all of forced_budget where "
-        "`Wait` is forced; loading weights comes on top. A consumer card of 24 GB takes some eight times as long to "
-        "train."
+        f"Modelled, not measured, to a factor of three: GPU-hours of an H100. Training computes at {TRAINING:.0%} of "
+        f"its {PEAK / 1e12:.0f} TFLOP/s while it does not wait for the slowest process. A step of generating reads "
+        f"the weights in {READING} times what {BANDWIDTH / 1e12:.0f} TB/s allow, and the cache of each request; a "
+        f"third more if `deterministic`, {1e3 * LAUNCHES:.0f} ms at least in process. Tokens: thinking "
+        f"{thinking.mean:,.0f} (log-normal, {thinking.spread:.2f}) and answers {answer.mean:,.0f}, as the authors "
+        f"printed of m23K; {QUESTION} of a question, {REPLY} of an answer without thinking; all of forced_budget where "
+        "`Wait` is forced. A finished step's own tokens and seconds take the model's place, and for those like it. "
+        "Loading weights comes on top. A consumer card of 24 GB takes some eight times as long to train."
     )
     if uncounted:
         text += f" Not counted, as nobody knows their rows yet: {', '.join(uncounted)}; give `rows` in `data`."

@@ -11,7 +11,7 @@ from typing import Any
 from m1.client.completion import REFUSED, Completion
 from m1.client.ledger import Beside
 from m1.client.provider import Provider, Request
-from m1.commands import gpu_hours
+from m1.commands.lengths import QUESTION, REPLY, printed
 from m1.commands.questions import Questions
 from m1.core.places import source_file
 from m1.core.prompts import evaluation_prompt, question_text
@@ -24,8 +24,7 @@ from m1.wiring.run import Run
 BILL = 590 / 30_000  # dollars for a trace: the authors' own note of what about 30,000 of them cost
 # Assumed: characters to a token, tokens of thinking and answer of a teacher and of other models, and tokens a second.
 CHARACTERS = 4
-TRACE = (gpu_hours.THINKING, gpu_hours.ANSWER)
-REPLY = (0, 300)
+TRACE = (printed("thinking").mean, printed("answer").mean)
 TOKENS_PER_SECOND = 30
 LEAST = 20  # with this many stored calls of a provider, their measured means replace the assumed values
 READ = 1000  # values of the store that are read for the means, evenly spread
@@ -95,7 +94,7 @@ def _http_step(
     # Where no question is there, one without text gives the length of the frame around it.
     framed = requests or [Request(prompt(Question("", "", "", None, (), "A")), system=system)]
     texts = [(request.system or "") + request.prompt for request in framed]
-    tokens = sum(map(len, texts)) / len(texts) / CHARACTERS + (0 if requests else gpu_hours.QUESTION)
+    tokens = sum(map(len, texts)) / len(texts) / CHARACTERS + (0 if requests else QUESTION)
     return HttpStep(name, title, Provider.from_settings(settings, title), Path(folder), calls, requests, tokens)
 
 
@@ -117,8 +116,8 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
             untimed = "" if len(timed) >= LEAST else "; seconds assumed"
             dollars = step.provider.dollars(round(prompt), round(thinking + answer))
             return Means(prompt, thinking, answer, seconds, dollars, f"measured on {len(calls):,} calls{untimed}")
-    thinking, answer = TRACE if step.title == "teacher" else REPLY
-    dollars, basis = step.provider.dollars(round(step.prompt_tokens), thinking + answer), "assumed"
+    thinking, answer = TRACE if step.title == "teacher" else (0, REPLY)
+    dollars, basis = step.provider.dollars(round(step.prompt_tokens), round(thinking + answer)), "assumed"
     if step.title == "teacher" and 0 < dollars < BILL:
         dollars, basis = BILL, "assumed; dollars of the authors' bill"
     return Means(step.prompt_tokens, thinking, answer, (thinking + answer) / TOKENS_PER_SECOND, dollars, basis)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from m1.commands import add_configfile, gpu_hours, http_calls, power
+from m1.commands import add_configfile, gpu_hours, http_calls, lengths, power
 from m1.commands.http_calls import HttpStep
 from m1.commands.questions import Questions
 from m1.core.progress import align_columns
@@ -154,11 +154,11 @@ def assumptions(costs: Sequence[StepCost]) -> list[str]:
     if any(cost.basis.startswith("assumed") for cost in costs if cost.left):
         thinking, answer = http_calls.TRACE
         notes.append(
-            f"assumed: a token for {http_calls.CHARACTERS} characters of prompt (a question of {gpu_hours.QUESTION} "
-            f"where none is there yet); thinking and answer {thinking:,} + {answer} tokens of a teacher (Figure 8a), "
-            f"{http_calls.REPLY[1]} of others; {http_calls.TOKENS_PER_SECOND} tokens a second; at least "
-            f"${http_calls.BILL:.4f} for a trace of a paid teacher (the authors' bill). Measured means take their "
-            f"place from {http_calls.LEAST} calls on."
+            f"assumed: a token for {http_calls.CHARACTERS} characters of prompt (a question of {lengths.QUESTION} "
+            f"where none is there yet); thinking and answer {thinking:,.0f} + {answer:.0f} tokens of a teacher "
+            f"(m23K, as the authors printed it), {lengths.REPLY} of others; {http_calls.TOKENS_PER_SECOND} tokens a "
+            f"second; at least ${http_calls.BILL:.4f} for a trace of a paid teacher (the authors' bill). Measured "
+            f"means take their place from {http_calls.LEAST} calls on."
         )
     if not all(cost.exact for cost in costs):
         shares = "the paper's share of questions at each step (3.1, Table 3)"
