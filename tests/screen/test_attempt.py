@@ -45,6 +45,6 @@ def test_a_screen_that_was_given_gpus_stops_where_torch_sees_none(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)  # the driver's library still counts them
-    with pytest.raises(UserError, match="screen small: 1 GPU asked for on .*, and torch sees 0"):
+    with pytest.raises(UserError, match=r"screen small: 1 GPU asked for on .*, and torch sees 0"):
         screened(model_folder, tmp_path, "--runtime", '{"batch": 4, "options": {}, "gpus": 1}')
     assert not (tmp_path / "answers.parquet").exists()
