@@ -87,7 +87,7 @@ class Variant:
     """Samples at a time; the rest of a batch is accumulated."""
     checkpointing: bool = False
     padding_free: bool = False
-    """Samples of a micro-batch in one row. Of plain trl; ours does so where there is flash attention."""
+    """Samples of a micro-batch in one row. Of plain trl; ours does so on GPUs."""
     grouped: bool = False
     """Samples of like length in one batch, so another loss curve."""
 
@@ -104,8 +104,8 @@ CPU_VARIANTS = (
 GPU_VARIANTS = (
     Variant("trl plain: 1 at a time", False, 1),
     Variant("trl plain: 1 at a time, checkpointing", False, 1, checkpointing=True),
-    Variant("ours as shipped: 2 at a time, checkpointing", True, 2, checkpointing=True),
-    Variant("ours: 2 at a time", True, 2),
+    Variant("ours: 2 at a time, checkpointing", True, 2, checkpointing=True),
+    Variant("ours as shipped: 2 at a time", True, 2),
 )
 
 

@@ -27,9 +27,10 @@ from torch.distributed.fsdp._fully_shard._fsdp_param import FSDPParam
 from torch.distributed.tensor import DTensor
 from torch.utils.data import Sampler
 
-SEEN: dict[str, set[str]] = {"timeouts": set(), "policies": set(), "kept whole": set(), "gathered": set()}
-"""How long processes wait for each other, the mixed-precision policies of what was sharded, the types of gradients that
-a process kept whole until the step, and those of the tensors that were gathered whole."""
+NAMES = "timeouts", "policies", "outputs", "kept whole", "gathered"
+SEEN: dict[str, set[str]] = {name: set() for name in NAMES}
+"""How long processes wait for each other, the mixed-precision policies of what was sharded, the types of the tokens'
+log-probabilities, of gradients that a process kept whole until the step, and of tensors that were gathered whole."""
 
 
 def shard_on_cpu() -> None:
@@ -54,7 +55,7 @@ def shard_on_cpu() -> None:
 def watch() -> None:
     """Note how processes join, and what is sharded and gathered."""
     start, shard, gather = torch.distributed.init_process_group, fsdp.fully_shard, DTensor.full_tensor
-    keep = FSDPParam.to_accumulated_grad_if_needed
+    keep, compute_loss = FSDPParam.to_accumulated_grad_if_needed, trainer.SFTTrainer.compute_loss
 
     def starting(*arguments: Any, **named: Any) -> Any:
         SEEN["timeouts"].add(str(named.get("timeout")))
@@ -75,7 +76,17 @@ def watch() -> None:
         if self.unsharded_accumulated_grad is not None:
             SEEN["kept whole"].add(str(self.unsharded_accumulated_grad.dtype))
 
+    def computing(self: Any, model: Any, *arguments: Any, **named: Any) -> Any:
+        def look(_: Any, __: Any, outputs: Any) -> None:
+            SEEN["outputs"].add(str(outputs.log_probs.dtype))
+
+        hook = model.register_forward_hook(look)
+        loss = compute_loss(self, model, *arguments, **named)
+        hook.remove()
+        return loss
+
     setattr(torch.distributed, "init_process_group", starting)  # noqa: B010
+    setattr(trainer.Trainer, "compute_loss", computing)  # noqa: B010
     setattr(FSDPParam, "to_accumulated_grad_if_needed", keeping)  # noqa: B010
     setattr(fsdp, "fully_shard", sharding)  # noqa: B010
     setattr(DTensor, "full_tensor", gathering)  # noqa: B010

@@ -53,7 +53,7 @@ def test_the_saved_model_is_that_of_one_process(sharded: Path, undisturbed: Path
     found, wanted = (load_file(folder / "model.safetensors") for folder in (sharded, undisturbed))
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, atol=2e-5, rtol=0)
+        torch.testing.assert_close(found[name], tensor, atol=2e-6, rtol=0)
 
 
 def test_stopped_in_a_later_epoch_it_goes_on_to_the_same_bytes(sharded: Path, material: Path, tmp_path: Path) -> None:
@@ -80,23 +80,15 @@ def test_a_kill_while_the_model_is_being_saved_costs_no_step(sharded: Path, mate
     assert weights(output) == weights(sharded)
 
 
-def bits(number: float) -> int:
-    """How many bits of a mantissa a number needs: at most 8 in bf16, 24 in float32."""
-    numerator = number.as_integer_ratio()[0]
-    return len(f"{numerator:b}".rstrip("0"))
-
-
 def test_in_bf16_neither_losses_nor_sums_are_rounded_and_no_tensor_is_whole_in_float32(
     material: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     said = finish(material, tmp_path / "model", bf16=True)
     seen = json.loads(said.rpartition("SEEN ")[2])
     assert seen["policies"] == ["torch.bfloat16 torch.float32 None"]
+    assert seen["outputs"] == ["torch.float32"], "what losses are made of"
     assert seen["gathered"] == ["torch.bfloat16"]
     assert seen["kept whole"] == [], "gradients are sharded after each micro-batch"
     assert seen["timeouts"] == ["1:00:00"]
-    found = losses(tmp_path / "model")
-    assert found == pytest.approx(losses(undisturbed), rel=0.02)
-    # Rounded to bf16, a loss has 8 bits; a mean of two processes' has a few more where their exponents differ.
-    assert sum(bits(loss) > 12 for loss in found) > STEPS / 2
+    assert losses(tmp_path / "model") == pytest.approx(losses(undisturbed), rel=0.02)
     assert {tensor.dtype for tensor in load_file(tmp_path / "model/model.safetensors").values()} == {torch.bfloat16}

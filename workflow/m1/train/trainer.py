@@ -112,7 +112,7 @@ def balance(lengths: Sequence[int], parts: int) -> list[list[int]]:
 
 
 class Trainer(SFTTrainer):
-    """trl's trainer with our micro-batches, and FSDP2 that rounds neither sums of gradients nor losses."""
+    """trl's trainer with our micro-batches, and FSDP2 that rounds neither sums of gradients nor outputs."""
 
     sampler: BatchSampler
 
@@ -126,7 +126,7 @@ class Trainer(SFTTrainer):
 
     def create_accelerator_and_postprocess(self) -> None:
         """Compute in bf16, but add up gradients in fp32 and leave outputs as they are; accelerate's own policy rounds
-        both to bf16, and with the outputs the losses."""
+        both to bf16: sums, and the log-probabilities that losses are made of."""
         super().create_accelerator_and_postprocess()
         if self.args.bf16 and self.accelerator.is_fsdp2:
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
