@@ -50,6 +50,8 @@ from m1.infer.settings import SweepSettings, Way  # noqa: E402
 from m1.infer.sweep import Prompt, answer, force, render, sweep, think  # noqa: E402
 from modelled_server import SHAPES, ModelledServer, generate_as_printed  # noqa: E402
 
+QUESTIONS = 11_461
+"""Of the paper's ten benchmarks."""
 Found = dict[Request, Generation]
 """What was generated for each request."""
 
@@ -133,8 +135,11 @@ async def in_stages(asked: Sequence[Asked], frames: TokenFrames, schedule: Sched
 
 def modelled(name: str, count: int) -> None:
     """Print how full 8 modelled GPUs are kept at the paper's settings, by the sweep, by chunks of 512, and by
-    generating anew."""
-    shape, exact = SHAPES[name], yaml.safe_load((ROOT / "config/config.yaml").read_text())["generation"]
+    generating anew; a part of the questions gets a part of the GPUs, and of the chunk."""
+    part = min(1.0, count / QUESTIONS)
+    shape = replace(SHAPES[name], copies=max(1, round(SHAPES[name].copies * part)))
+    gpus, chunk = 8 * shape.copies // SHAPES[name].copies, 512 * shape.copies // SHAPES[name].copies
+    exact = yaml.safe_load((ROOT / "config/config.yaml").read_text())["generation"]
     thinking = yaml.safe_load((ROOT / "config/paper.yaml").read_text())["thinking"]
     settings = SweepSettings.from_parts(thinking, exact, {"prompt": "thinking", "too_long": "error"})
     asked = [("b", Question(f"q{i}", "b", f"{i} {'x' * 100}", None, ("a", "b"), "A")) for i in range(count)]
@@ -145,28 +150,28 @@ def modelled(name: str, count: int) -> None:
 
     def by_chunks(engine: CachedEngine) -> None:
         frames = make_frames(Characters(), settings)
-        for start in range(0, count, 512):
-            part = asked[start : start + 512]
-            engine.run([Job(len(part), partial(in_stages, part, frames))], len(part), lambda part: None)
+        for start in range(0, count, chunk):
+            some = asked[start : start + chunk]
+            engine.run([Job(len(some), partial(in_stages, some, frames))], len(some), lambda done: None)
 
     def anew(engine: CachedEngine) -> None:
         for condition in settings.conditions:
             direct(engine, Characters(), asked, settings, *condition)
 
-    print("| 8 GPUs, modelled | way | tokens | minutes | rows in use | until 0.9 of the time | GPU-hours |")
+    print(f"| {gpus} GPUs, modelled | way | tokens | minutes | rows in use | until 0.9 of the time | GPU-hours |")
     print("|---|---|---|---|---|---|---|")
     batch, alone = shape.copies * shape.rows, partial(by_sweep, size=1, forcing="exact")
-    released = partial(by_sweep, size=1024, forcing="released")
+    released = partial(by_sweep, size=1024 * shape.copies // SHAPES[name].copies, forcing="released")
     ways = {"one thinking": (alone, True), "the same, to any copy": (alone, False)}
     ways |= {"the same, forced as released": (released, True)}
-    ways |= {"chunks of 512, in stages": (by_chunks, False), "each setting anew": (anew, False)}
+    ways |= {f"chunks of {chunk}, in stages": (by_chunks, False), "each setting anew": (anew, False)}
     for way, (work, sticky) in ways.items():
         server = ModelledServer(shape, batch, generate_as_printed, sticky)
         with tempfile.TemporaryDirectory() as folder, Store(folder) as store:
             work(CachedEngine(lambda: server, way, store, f"{name}, {way}", batch=batch))  # noqa: B023
         shares = [f"{server.in_flight(part) / batch:.0%}" for part in (1.0, 0.9)]
         cells = [f"{name}, {count:,} questions", way, f"{server.tokens:,}", f"{server.now / 60:.1f}", *shares]
-        print(f"| {' | '.join(cells)} | {server.now / 3600 * 8:.1f} |", flush=True)
+        print(f"| {' | '.join(cells)} | {server.now / 3600 * gpus:.2f} |", flush=True)
 
 
 def main() -> None:
@@ -183,7 +188,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1 << 30, help="at most, evenly from all")
     arguments = parser.parse_args()
     if arguments.modelled:
-        modelled(arguments.modelled, min(arguments.questions, 11_461))
+        modelled(arguments.modelled, min(arguments.questions, QUESTIONS))
         return
     if not (arguments.model and arguments.benchmarks):
         parser.error("--model and --benchmarks are needed, or --modelled")
@@ -193,7 +198,7 @@ def main() -> None:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     asked_as = {"prompt": "thinking", "too_long": "error"}
     settings = SweepSettings.from_parts(config["thinking"], config["generation"], asked_as)
-    serve, tokenizer = {"options": {}} | arguments.serve, tokenizer_of(arguments.model)
+    serve, tokenizer = {"options": {}} | arguments.serve, tokenizer_of(arguments.model, None)
     answers: dict[tuple[int, int], list[Request]] = {}
 
     def one_setting(engine: CachedEngine, tokenizer: Any, condition: tuple[int, int]) -> None:
