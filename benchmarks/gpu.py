@@ -495,7 +495,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--task", type=int, help=argparse.SUPPRESS)  # for its own processes
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
-    tasks = [replace(task, seconds=300) for task in TASKS] if arguments.tiny else TASKS
+    tasks = [replace(task, seconds=900) for task in TASKS] if arguments.tiny else TASKS
     if arguments.predictions:
         print("\n".join(table(TASKS, ())))
     elif arguments.task is not None:
