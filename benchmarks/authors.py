@@ -34,8 +34,9 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from m1.core.records import LETTERS, Question, read  # noqa: E402
 from m1.engines.cached import add_engine_arguments, open_engine  # noqa: E402
+from m1.engines.shards import add_shard_argument  # noqa: E402
 from m1.infer.settings import SweepSettings  # noqa: E402
-from m1.infer.sweep import sweep  # noqa: E402
+from m1.infer.sweep import Swept, sweep  # noqa: E402
 from m1.score.predictions import score  # noqa: E402
 
 PORT = 28035
@@ -121,27 +122,28 @@ def run_ours(arguments: argparse.Namespace, asked: Asked, settings: SweepSetting
     generated."""
     parser = argparse.ArgumentParser()
     add_engine_arguments(parser)
+    add_shard_argument(parser)
     runtime = json.dumps({"batch": 128, "options": {}})
     found: dict[tuple[str, int, int], tuple[Any, ...]] = {}
     with tempfile.TemporaryDirectory() as store:
         flags = ["--name", "m", "--model", str(arguments.model), "--serve", arguments.serve, "--runtime", runtime]
         given = parser.parse_args([*flags, "--store", store, "--output", "none", "--manifest", "none"])
         with open_engine(given, "ours") as (engine, tokenizer, _):
-            for start in range(0, len(asked), batch):
-                part = asked[start : start + batch]
-                rollouts, predictions, _ = sweep(engine, tokenizer, part, "m", settings)
-                verdicts = score(predictions, {question.id: question for _, question in part}, "released")
-                thinking = {rollout.question_id: rollout.thinking for rollout in rollouts}
-                for prediction, verdict in zip(predictions, verdicts):
+            parts = [asked[start : start + batch] for start in range(0, len(asked), batch)]
+            questions = {question.id: question for _, question in asked}
+
+            def keep(swept: Swept) -> None:
+                thinking = {rollout.question_id: rollout.thinking for rollout in swept.rollouts}
+                for prediction, verdict in zip(swept.predictions, score(swept.predictions, questions, "released")):
                     key = prediction.question_id, prediction.budget, prediction.forced
                     text = tokenizer.decode(thinking[key[0]](*key[1:]), skip_special_tokens=True)
-                    reason = "stop" if prediction.ended else "length"
-                    found[key] = (
+                    text, reason = (
                         text if text.endswith("\n") else f"{text}\n",
-                        reason,
-                        prediction.answer,
-                        verdict.correct,
+                        "stop" if prediction.ended else "length",
                     )
+                    found[key] = (text, reason, prediction.answer, verdict.correct)
+
+            sweep(engine, tokenizer, parts, "m", settings, keep, len(asked))
             return found, engine.generated
 
 

@@ -263,7 +263,7 @@ def test_the_paper_screens_32b_on_two_gpus_by_sglang() -> None:
     """In process, on one card of 80 GB, ten rows have room beside the weights (above)."""
     run = Run(load([ROOT / "config/paper.yaml"]))
     rules, model = ScreenRules(run), SimpleNamespace(base="32b", keys=lambda: ["base"])
-    engine = {"engine": "sglang", "dtype": "bfloat16", "options": {"deterministic": True}}
+    engine = {"engine": "sglang", "dtype": "bfloat16", "options": {"deterministic": True, "attention_backend": "fa3"}}
     assert json.loads(rules.serve(model)) == engine
     assert json.loads(rules.runtime(model))["options"] == {"tp": 2}
     assert run.screening_gpus("32b") == 2

@@ -97,7 +97,9 @@ def test_our_side_is_that_of_the_lines_of_compare(tmp_path: Path) -> None:
     ours = frame(tmp_path, *(counted("a", "medqa", k, 9, budget) for k, budget in ((3, 16), (5, 32), (8, 64))))
     found = singles.counts(ours, frame(tmp_path, counted("a", "medqa", 4, 9, 16)), ROW).loc["medqa"]
     benchmarks = pd.DataFrame({"key": ["medqa"], "column": ["MedQA"], "n": [9]})
-    line, _ = compare._own_side(compare.Found(ours, accuracies(ours), None, {}, seed=1), ROW, None, benchmarks)
+    line, _ = compare._own_side(
+        compare.Found(ours, accuracies(ours), None, {}, seed=1, departures={}), ROW, None, benchmarks
+    )
     assert found["only_ours"] + found["both"] == line["k"] == 5
 
 

@@ -51,8 +51,8 @@ class Copy:
     """Tokens that the running requests read in a step, half of what they generate among them."""
     busy: float = 0.0
     """Seconds in which it had something to do."""
-    filled: float = 0.0
-    """Row-seconds."""
+    reading: float = 0.0
+    """Of these, seconds in which it read prompts."""
     running: list[tuple[float, int, float, Request]] = field(default_factory=list)
     queue: list[tuple[Request, int]] = field(default_factory=list)
     held: OrderedDict[int, tuple[int, ...]] = field(default_factory=OrderedDict)
@@ -70,7 +70,6 @@ class Copy:
         if self.running and seconds > 0:
             self.steps += seconds / self.step()
             self.busy += seconds
-            self.filled += seconds * len(self.running)
         self.now += max(seconds, 0.0)
 
     def add(self, now: float, request: Request, tokens: int) -> None:
@@ -90,7 +89,7 @@ class Copy:
             seconds = (len(request.prompt) - self.cached(request)) / self.shape.prefill
             self.now += seconds  # the others wait meanwhile
             self.busy += seconds
-            self.filled += seconds * (len(self.running) + 1)
+            self.reading += seconds
             heapq.heappush(self.running, (self.steps + tokens, id(request), more, request))
             self.context += more
 

@@ -93,7 +93,7 @@ def test_each_job_knows_how_many_gpus_it_asks_for_and_no_param_does(tmp_path: Pa
         "on each of two nodes": (train.runtime, train.sft, {"model": "m1-32b-1k"}, 8),
         "a shard of answers": (infer.runtime, infer.serve, {"model": "m1-7b-1k"} | shard, 8),
         "what gathers shards": (infer.runtime, infer.serve, {"model": "m1-7b-1k"}, 0),
-        "a shard of a screen": (screen.runtime, screen.serve, {"base": "32b"} | shard, 1),
+        "a shard of a screen": (screen.runtime, screen.serve, {"base": "32b"} | shard, 2),
     }
     for what, (runtime, param, names, gpus) in told.items():
         assert json.loads(runtime(wildcards(**names)))["gpus"] == gpus, what
@@ -124,7 +124,7 @@ def test_a_type_of_gpu_is_asked_for_with_gpus_only(tmp_path: Path) -> None:
     assert resources(run, "train", model="m1-32b-1k")["gres"] == "gpu:h100:8"
     assert "gpu_model" not in resources(run, "train", model="m1-32b-1k")
     screening = resources(run, "screen", base="32b", shard="1", shards="48")
-    assert screening == {"mem_mb": 100000, "runtime": 180, **ONE, "gpu": 1, "gpu_model": "h100"}
+    assert screening == {"mem_mb": 100000, "runtime": 180, **ONE, "gpu": 2, "gpu_model": "h100"}
 
 
 def test_memory_grows_with_each_attempt_and_time_up_to_the_longest(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_what_only_joins_its_shards_asks_for_no_gpu(tmp_path: Path) -> None:
     run = paper(tmp_path)
     assert run.config["screen"]["shards"] > 1
     assert "gpu" not in resources(run, "screen", base="7b")
-    assert resources(run, "screen", base="7b", shard="3", shards="48")["gpu"] == 1
+    assert resources(run, "screen", base="7b", shard="3", shards="48")["gpu"] == 2
     run.recipes["m1-7b-1k"]["serve"]["shards"] = 16
     assert "gpu" not in resources(run, "infer", model="m1-7b-1k")
     assert resources(run, "infer", model="m1-7b-1k", shard="3", shards="16")["gpu"] == 8

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -15,7 +15,7 @@ SPARE = 64
 GPU_SHARE = 0.8
 """Of the GPU's memory that is free beside the weights; the rest is for activations."""
 CPU_BYTES = 4 << 30
-"""On a CPU, where a quarter of the memory that is available is not less."""
+"""On a CPU, where an eighth of the machine's memory is not less."""
 
 Kept = list[Any]
 """Keys and values of one row, a tensor (heads, tokens, size) for each layer and kind."""
@@ -33,7 +33,7 @@ def cache_bytes(device: str) -> int:
     """Bytes that key-value caches may take on a device where the weights are already."""
     if device == "cuda":
         return int(GPU_SHARE * torch.cuda.mem_get_info()[0])
-    return min(CPU_BYTES, psutil.virtual_memory().available // 4)
+    return min(CPU_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
 
 
 def columns_for(tokens: int) -> int:

@@ -56,6 +56,7 @@ class Schedule:
         self._jobs, self._batch, self._keep = iter(jobs), batch, keep
         self._next: Job | None = None
         self._begun: deque[tuple[int, Pending[Any]]] = deque()  # questions and result of jobs that are not kept
+        self._unkept = 0  # questions of these
         self._ready: deque[tuple[Coroutine[Any, Any, Any], Pending[Any]]] = deque()
         self._asked: list[Request] = []
         self._open: dict[int, tuple[Request, Pending[Generation]]] = {}  # by the identity of the request
@@ -108,9 +109,10 @@ class Schedule:
         self._next = self._next or next(self._jobs, None)
         if self._next is None:
             return False
-        more, begun = self._next.questions, sum(questions for questions, _ in self._begun)
-        if begun and begun + more > AHEAD * max(self._batch, more):
+        more = self._next.questions
+        if self._begun and self._unkept + more > AHEAD * max(self._batch, more):
             return False
+        self._unkept += more
         self._begun.append((more, self.start(self._next.work(self))))
         self._next = None
         self._advance()
@@ -127,7 +129,9 @@ class Schedule:
             else:
                 awaited.waiting.append((work, result))
         while self._begun and self._begun[0][1].ready:
-            self._keep(self._begun.popleft()[1].value)
+            questions, result = self._begun.popleft()
+            self._unkept -= questions
+            self._keep(result.value)
 
     def _resolve(self, pending: Pending[T], value: T) -> None:
         pending.ready, pending.value = True, value
