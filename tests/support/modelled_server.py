@@ -19,8 +19,8 @@ from m1.engines.protocol import Done, Generation, Request, Waiting
 @dataclass(frozen=True)
 class Shape:
     """A copy's step takes ``weights + rows * (row + context * token)`` milliseconds, context in tokens of a row on
-    average; it reads ``prefill`` tokens of prompts a second, has ``rows`` requests at most at a time, and room for
-    ``cache`` tokens."""
+    average; it reads ``prefill`` tokens of prompts a second, has ``rows`` requests at most at a time, and keeps
+    the beginnings of ``cache`` tokens."""
 
     copies: int
     weights: float
@@ -81,11 +81,8 @@ class Copy:
     def admit(self) -> None:
         """Begin what waits, as far as there is room."""
         while self.queue and len(self.running) < self.shape.rows:
-            request, tokens = self.queue[0]
+            request, tokens = self.queue.pop(0)
             more = len(request.prompt) + tokens / 2
-            if self.running and self.context + more > self.shape.cache:
-                return
-            del self.queue[0]
             seconds = (len(request.prompt) - self.cached(request)) / self.shape.prefill
             self.now += seconds  # the others wait meanwhile
             self.busy += seconds
@@ -94,7 +91,7 @@ class Copy:
             self.context += more
 
     def cached(self, request: Request) -> int:
-        """Tokens of a prompt that are in the cache; beginnings not used for longest make room for running requests."""
+        """Tokens of a prompt that are in the cache."""
         held, prompt = self.held.get(request.group, ()), request.prompt
         low, high = 0, min(len(held), len(prompt))
         while low < high:
@@ -103,11 +100,11 @@ class Copy:
         return low
 
     def hold(self, request: Request, ids: tuple[int, ...]) -> None:
-        """Remember what a request has read and generated."""
+        """Keep what a request has read and generated; what was not used for longest makes room."""
         whole, before = (*request.prompt, *ids), self.held.pop(request.group, ())
         self.held[request.group] = whole = max(whole, before, key=len)
         self.kept += len(whole) - len(before)
-        while self.held and self.kept + self.context > self.shape.cache:
+        while self.kept > self.shape.cache:
             self.kept -= len(self.held.popitem(last=False)[1])
 
     def next_end(self) -> float:
