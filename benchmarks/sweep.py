@@ -185,6 +185,9 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--anew-batch", type=int, help="of the second way; the same by default")
+    parser.add_argument(
+        "--thinking", type=json.loads, default={}, help="JSON: keys of `thinking` other than the demo's"
+    )
     parser.add_argument("--questions", type=int, default=1 << 30, help="at most, evenly from all")
     arguments = parser.parse_args()
     if arguments.modelled:
@@ -197,7 +200,7 @@ def main() -> None:
     asked = asked[:: max(1, -(-len(asked) // arguments.questions))]
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     asked_as = {"prompt": "thinking", "too_long": "error"}
-    settings = SweepSettings.from_parts(config["thinking"], config["generation"], asked_as)
+    settings = SweepSettings.from_parts(config["thinking"] | arguments.thinking, config["generation"], asked_as)
     serve, tokenizer = {"options": {}} | arguments.serve, tokenizer_of(arguments.model, None)
     answers: dict[tuple[int, int], list[Request]] = {}
 
@@ -209,7 +212,7 @@ def main() -> None:
         def costs(batch: int) -> Costs:
             kind = ENGINES[serve["engine"]]
             options = read(kind.options, serve["options"], "--serve")
-            made = kind.start(arguments.model, serve["dtype"], batch, options, "sweep")
+            made = kind.start(arguments.model, serve["dtype"], batch, options, "sweep", 0)
             if isinstance(made, AbstractContextManager):
                 stack.enter_context(made)
             return Costs(made, tokenizer, batch)

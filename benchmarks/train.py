@@ -1,6 +1,7 @@
 """Training as trl is plainly used against ours: tokens a second and loss curves, on a tiny model here or on one GPU.
 
     python benchmarks/train.py        # the demo's small model on a CPU, fp32; exit code 1 where losses differ
+    python benchmarks/train.py --laptop --repeats 1 --steps 3  # SmolLM2-135M's shape, in minutes
     python benchmarks/train.py --gpu  # a model of Qwen2.5-7B's shape on one card, bf16
     python benchmarks/train.py --gpu --shape tiny --device cpu  # the same program in small, to try it without a card
 
@@ -51,6 +52,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
         "initializer_range": 0.05,
     },
+    "smollm2-135m": {
+        "hidden_size": 576,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "intermediate_size": 1536,
+        "vocab_size": 49152,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+    },
     "qwen2.5-7b": {
         "hidden_size": 3584,
         "num_hidden_layers": 28,
@@ -62,8 +73,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
     },
 }
-"""Of Qwen2 models: the demo's small base, and Qwen2.5-7B by its published configuration."""
-DEPTHS = {"tiny": (1, 2), "qwen2.5-7b": (7, 14, 28)}
+"""Of Qwen2 models: the demo's small base, and SmolLM2-135M and Qwen2.5-7B by their published configurations."""
+DEPTHS = {"tiny": (1, 2), "smollm2-135m": (15, 30), "qwen2.5-7b": (7, 14, 28)}
 """Numbers of layers that are measured. Weights, gradients and AdamW's moments in fp32 are 16 bytes a parameter, 122 GB
 at 28 layers of the 7B shape: with a recipe that does not fit at the whole depth, that one is extrapolated from the
 others."""
@@ -92,7 +103,7 @@ class Variant:
     """Samples of like length in one batch, so another loss curve."""
 
 
-CPU_VARIANTS = (
+CPU_VARIANTS: tuple[Variant, ...] = (
     Variant("trl plain: 1 at a time, 16 accumulated, checkpointing", False, 1, checkpointing=True),
     Variant("trl plain: 16 at a time, padded", False, 16),
     Variant("ours: 16 at a time", True, 16),
@@ -100,6 +111,12 @@ CPU_VARIANTS = (
     Variant("trl: 16 at a time, padding-free", False, 16, padding_free=True),
     Variant("ours as shipped: 16 at a time, by length", True, 16, grouped=True),
     Variant("ours: 4 at a time, by length", True, 4, grouped=True),
+)
+LAPTOP_VARIANTS: tuple[Variant, ...] = (
+    Variant("trl plain: 1 at a time", False, 1),
+    Variant("trl plain: 4 at a time, padded", False, 4),
+    Variant("ours: 4 at a time", True, 4),
+    Variant("ours as shipped: 1 at a time, by length", True, 1, grouped=True),
 )
 GPU_VARIANTS = (
     Variant("trl plain: 1 at a time", False, 1),
@@ -351,19 +368,25 @@ def difference(one: Measured, other: Measured) -> float:
 
 
 def on_cpu(arguments: argparse.Namespace, work: Path) -> None:
-    """The table of the demo's small model; exit code 1 where loss curves are not equal."""
-    recipe = config.load()["recipes"]["m1-small-23k"]
+    """The table of the demo's small model, or of the laptop's; exit code 1 where loss curves are not equal."""
+    if arguments.laptop:
+        overlays = [ROOT / "config/paper.yaml", ROOT / "config/overlays/laptop.yaml"]
+        recipe, shape = config.load(overlays)["recipes"]["m1-135m"], SHAPES["smollm2-135m"]
+        samples, variants = {"mean": 690, "spread": 0.25}, LAPTOP_VARIANTS
+    else:
+        recipe, shape = config.load()["recipes"]["m1-small-23k"], SHAPES["tiny"]
+        samples, variants = {"mean": 142, "spread": 0.22}, CPU_VARIANTS
     settings = {**recipe["sft"], "epochs": 1}
     number = (arguments.steps or 16) * settings["batch_size"]
-    samples = {"number": number, "mean": 142, "spread": 0.22, "vocabulary": SHAPES["tiny"]["vocab_size"]}
-    apart(make_base, SHAPES["tiny"], "float32", work / "base")
-    found: dict[Variant, list[Measured]] = {variant: [] for variant in CPU_VARIANTS}
+    samples |= {"number": number, "vocabulary": shape["vocab_size"]}
+    apart(make_base, shape, "float32", work / "base")
+    found: dict[Variant, list[Measured]] = {variant: [] for variant in variants}
     for _ in range(arguments.repeats):
-        for variant in CPU_VARIANTS:
+        for variant in variants:
             if measured := apart(measure, variant, work / "base", samples, settings, recipe["train"]):
                 found[variant].append(measured)
-    first = found[CPU_VARIANTS[0]][0]
-    slow = min(measured.cpu for measured in found[CPU_VARIANTS[0]])
+    first = found[variants[0]][0]
+    slow = min(measured.cpu for measured in found[variants[0]])
     print(
         "| recipe | wall (s) | CPU (s) | tokens/s | tokens/CPU s | of the first | padding | last "
         "loss | largest difference of losses |"
@@ -460,6 +483,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, help="batches of 16 samples; by default 16, with --gpu 8")
     parser.add_argument("--repeats", type=int, default=3, help="without --gpu: each is measured so often, in turn")
+    parser.add_argument("--laptop", action="store_true", help="a model of SmolLM2-135M's shape, on a CPU")
     parser.add_argument("--gpu", action="store_true", help="a model of --shape on one card")
     parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-7b")
     parser.add_argument("--layers", type=int, nargs="+", help=f"depths, by default {DEPTHS}")

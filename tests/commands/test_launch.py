@@ -138,7 +138,11 @@ PROFILES = (
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("profile", PROFILES, ids=" ".join)
+@pytest.mark.parametrize(
+    "profile",
+    [PROFILES[0], *(pytest.param(profile, marks=pytest.mark.slow) for profile in PROFILES[1:])],
+    ids=" ".join,
+)
 def test_a_run_on_slurm_cancels_orphans_however_its_profile_is_given(
     profile: list[str], here: Path, ran: list[argparse.Namespace]
 ) -> None:

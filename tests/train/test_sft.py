@@ -221,6 +221,7 @@ def test_a_kept_model_that_was_changed_is_trained_again(material: Path, undistur
 
 
 @pytest.mark.train
+@pytest.mark.slow
 def test_other_code_settings_and_samples_are_other_trainings(
     undisturbed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

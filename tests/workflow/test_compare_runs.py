@@ -14,6 +14,7 @@ FOLDER = "results/short/compare/here/vs/there"
 TARGET = f"{FOLDER}/cells.csv"
 
 
+@pytest.mark.slow
 def test_two_finished_runs_are_compared_and_no_job_makes_their_files(project: Project) -> None:
     there = project.folder / "from elsewhere/run"  # as copied from another machine, with other paths in its manifests
     shutil.copytree(project.path("results/short"), there, symlinks=True)

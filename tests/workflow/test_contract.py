@@ -317,7 +317,8 @@ def test_other_gpus_or_another_address_of_a_server_run_nothing(project: Project)
     assert project.plan() == set()
 
 
-@pytest.mark.parametrize("times", ["kept", pytest.param("forgotten", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", ["kept", "forgotten"])
 def test_results_without_records_are_taken_as_they_are(times: str, project: Project) -> None:
     if times == "forgotten":
         project.forget_times()
