@@ -487,7 +487,7 @@ def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
         lines = here.check()[1]
     finally:
         subprocess.run([start.with_name("stop_slurm.sh"), folder], check=False)
-    assert re.search(r"\(8 GPUs, 8 cores, 64,000 MB, [\d,]+ min\): gpu has ", one(lines, "infer 7b,"))
+    assert re.search(r"\(8 GPUs, 16 cores, 64,000 MB, [\d,]+ min\): gpu has ", one(lines, "infer 7b,"))
     assert one(lines, "train m1-32b-1k").startswith(FAILS), "a node has 64,000 MB"
     assert [
         line for line in lines if line.startswith(OK) and "compute node of cpu" in line and "sees this folder" in line
