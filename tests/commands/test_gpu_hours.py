@@ -18,6 +18,7 @@ from m1.commands import gpu_hours
 from m1.commands.gpu_hours import CORE_TRAINING, Asked, GpuStep, generation_hours, training_hours
 from m1.commands.lengths import printed, sample_tokens
 from m1.commands.plan import make_plan, table
+from m1.train.balance import balance
 from m1.wiring.config import load
 
 ROOT = Path(__file__).parents[2]
@@ -229,8 +230,6 @@ def test_checkpointing_and_waiting_cost_and_an_adapter_saves() -> None:
 @pytest.mark.train
 @pytest.mark.parametrize(("processes", "per_device"), [(1, 2), (8, 2), (8, 1), (16, 1)])
 def test_processes_wait_as_the_trainer_balances_a_step(processes: int, per_device: int) -> None:
-    from m1.train.trainer import balance
-
     rng, thinking, parts = random.Random(1), printed("thinking"), 16 // min(per_device, 16 // processes)
     middle, used, waited = math.log(thinking.mean) - thinking.spread**2 / 2, 0, 0
     for _ in range(2000):

@@ -14,7 +14,8 @@ from accelerate.data_loader import BatchSamplerShard
 from benchmark_scripts import load
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.train.trainer import BatchSampler, CheckpointCallback, balance, runs_without_padding
+from m1.train.balance import balance
+from m1.train.trainer import BatchSampler, CheckpointCallback, runs_without_padding
 from transformers import AutoConfig, AutoModelForCausalLM
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 

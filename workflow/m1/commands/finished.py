@@ -32,12 +32,13 @@ def training(folder: Path) -> Finished | None:
 
 def generation(manifest: Path, gpus: int) -> Finished | None:
     """A step that generated on so many GPUs; None where it is not done, or its tokens are not known."""
-    counts = _manifest(manifest).get("counts", {})
+    made = _manifest(manifest)
+    counts = made.get("counts", {})
     new = counts.get("generated_now", 0)
     tokens = sum(counts.get(f"{part}_tokens", 0) for part in ("rollout", "forced", "answer", "companion")) or new
     if not tokens:
         return None
-    seconds = _manifest(manifest)["seconds"] * gpus / new if new >= MOST * tokens else None
+    seconds = made["seconds"] * gpus / new if new >= MOST * tokens else None
     return Finished(tokens, tokens / counts["questions"], seconds)
 
 

@@ -18,6 +18,7 @@ from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
 from m1.commands.lengths import QUESTION, REPLY, printed, sample_tokens
 from m1.commands.questions import Questions
+from m1.train.balance import balance
 from m1.wiring.run import Run
 
 # An H100: dense operations a second in bf16, and bytes of its memory a second.
@@ -174,17 +175,13 @@ def adapter_notes(run: Run) -> list[str]:
 @cache
 def share_used(processes: int, per_device: int, batch: int) -> float:
     """The share of their time in which processes do not wait for the slowest, modelled: a micro-batch takes its tokens,
-    and those of a step are balanced as :func:`m1.train.trainer.balance` does it, in log-normal lengths."""
+    and those of a step are balanced (:func:`m1.train.balance.balance`), in log-normal lengths."""
     thinking, rest, chance = printed("thinking"), QUESTION + printed("answer").mean, random.Random(0)
     middle, parts = math.log(thinking.mean) - thinking.spread**2 / 2, batch // min(per_device, batch // processes)
     used = waited = 0.0
     for _ in range(500):
-        tokens = [0.0] * parts
-        for length in sorted(
-            (rest + chance.lognormvariate(middle, thinking.spread) for _ in range(batch)), reverse=True
-        ):
-            tokens[tokens.index(min(tokens))] += length
-        tokens.sort(reverse=True)
+        lengths = [rest + chance.lognormvariate(middle, thinking.spread) for _ in range(batch)]
+        tokens = [sum(lengths[place] for place in part) for part in balance(lengths, parts)]
         used += sum(tokens)
         waited += processes * sum(tokens[::processes])
     return used / waited

@@ -31,6 +31,7 @@ from m1.core.files import sync
 from m1.core.places import locate
 from m1.core.progress import Progress, say
 from m1.train import checkpoints, lora
+from m1.train.balance import balance
 from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
@@ -48,8 +49,9 @@ class BatchSampler(Sampler[list[int]]):
     no loss; so every number of processes that divides the batch sees the same steps.
 
     How a batch is cut changes no step: the loss is a sum over the step's tokens, divided by their number. With
-    ``balanced``, for rows without padding, micro-batches have like numbers of tokens (:func:`balance`). Without it they
-    have equally many samples, of like length, so that there is little to pad.
+    ``balanced``, for rows without padding, micro-batches have like numbers of tokens
+    (:func:`m1.train.balance.balance`). Without it they have equally many samples, of like length, so that there is
+    little to pad.
 
     With ``grouped``, samples of like length are put into one batch, too; batches are in random order. (transformers'
     own ``group_by_length`` sorts 50 batches at a time, so a small set goes from long to short in every epoch.)
@@ -93,22 +95,6 @@ class BatchSampler(Sampler[list[int]]):
             else:
                 size = self.per_step // self.parts
                 yield from (batch[i : i + size] for i in range(0, self.per_step, size))
-
-
-def balance(lengths: Sequence[int], parts: int) -> list[list[int]]:
-    """Samples, as places in ``lengths``, shared out to parts with like numbers of tokens; those with most come first.
-
-    The longest sample left goes to the part with the fewest tokens, so a part has any number of samples, but one at
-    least. Processes run parts that follow each other at the same time, and wait for the slowest: FSDP gathers weights
-    layer by layer, and trl gathers counts after each micro-batch. So parts are in the order of their tokens.
-    """
-    shares: list[list[int]] = [[] for _ in range(parts)]
-    tokens = [0] * parts
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        least = min(range(parts), key=tokens.__getitem__)
-        shares[least].append(place)
-        tokens[least] += lengths[place]
-    return [shares[part] for part in sorted(range(parts), key=tokens.__getitem__, reverse=True)]
 
 
 class Trainer(SFTTrainer):
