@@ -133,3 +133,13 @@ def test_messages_and_comments_are_not(package: Path) -> None:
     assert rewrite(package, r"(?<=UserError\()(?=f?\")", '"Another message: " ') > 50
     rewrite(package, r"^(\s*)(def \w+)", r"\1# A comment.\n\1\2")
     assert fresh_steps() == before
+
+
+def test_nor_is_how_fingerprints_are_made(package: Path) -> None:
+    """A training asks for its own, under which the store keeps its model."""
+    before = fresh("m1.train.sft")
+    file = package / "core/fingerprint.py"
+    text = file.read_text(encoding="utf-8")
+    assert "classes = 0" in text
+    file.write_text(text.replace("classes = 0", "classes = 1"), encoding="utf-8")
+    assert fresh("m1.train.sft") == before

@@ -194,3 +194,13 @@ def test_a_job_knows_what_it_is_to_make() -> None:
         output_flags(wildcards(model="m", shard="2", shards="3"), SimpleNamespace(), {"manifest": "m.json"})
         == "--shard 2/3"
     )
+
+
+def test_a_plan_calls_no_function_of_what_no_job_asks_for(tmp_path: Path) -> None:
+    asked = {"mem_mb", "runtime", "slurm_partition", "nodes", "gpu"}
+    several = {"gres", "mpi", "tasks", "tasks_per_gpu"}
+    run = paper(tmp_path)
+    assert jobs(run, "infer").allocation().keys() == jobs(run, "screen").allocation().keys() == asked
+    assert jobs(run, "train").allocation().keys() == asked | several, "32B trains on two nodes"
+    assert jobs(Run(load()), "train").allocation().keys() == asked
+    assert jobs(paper(tmp_path, gpu_type="h100"), "infer").allocation().keys() == asked | {"gpu_model"}

@@ -6,8 +6,8 @@ these definitions run on import.
 
 These leave it as it was: a touch, a checkout, comments, docstrings, layout, annotations of functions; moving or
 renaming a module; renaming a function, a class, a method or a constant together with its uses; import lines;
-definitions that the step does not reach; messages (arguments of what :data:`WITHOUT_EFFECT` defines, and the help of
-command lines).
+definitions that the step does not reach; messages and fingerprints (arguments of what :data:`WITHOUT_EFFECT` defines),
+and the help of command lines.
 
 These change it: a constant, an operator, a called function, the order of statements; the name of a parameter, a local
 variable or a field (fields are columns and JSON keys); a method's name where it is also a field's, or overrides one of
@@ -38,8 +38,8 @@ from typing import Any, NamedTuple
 import m1
 
 PACKAGE = Path(m1.__file__).parent
-WITHOUT_EFFECT = {"m1.core.errors", "m1.core.progress"}
-"""Modules that only say things: what is said to the user makes no step run again."""
+WITHOUT_EFFECT = {"m1.core.errors", "m1.core.progress", "m1.core.fingerprint"}
+"""Modules whose code decides no result: what is said to the user, and how this file reads code."""
 HELP = {"help", "description", "epilog", "metavar"}  # keyword arguments of argparse that only say things
 HARMLESS_BASES = {"typing.Protocol", "typing.NamedTuple", "typing.Generic", "object", "Exception", "ValueError"}
 """Classes outside the package that call no method by its name; methods of their subclasses may be renamed."""
@@ -92,7 +92,7 @@ def fingerprint(module: str) -> str:
     if module not in kept["found"]:
         colours = set(refine(reachable(module)).values())
         kept["found"][module] = hashlib.sha256("\n".join(sorted(colours)).encode()).hexdigest()[:16]
-        with suppress(OSError):  # a folder that cannot be written to costs two seconds at each start, nothing else
+        with suppress(OSError):  # a folder that cannot be written to costs a second at each start, nothing else
             path.parent.mkdir(exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}")
             partial.write_text(json.dumps(kept), encoding="utf-8")
@@ -104,6 +104,7 @@ def fingerprint(module: str) -> str:
 def _kept() -> tuple[Path, dict[str, Any]]:
     """The file beside Python's own compiled code, and its fingerprints of the sources as they are at the first call."""
     parse_module.cache_clear()
+    _file.cache_clear()
     sources = hashlib.sha256(sys.version.encode())
     for path in sorted(PACKAGE.rglob("*.py")):
         sources.update(f"{path.relative_to(PACKAGE)}\0".encode() + path.read_bytes() + b"\0")
@@ -160,17 +161,28 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
             bearers.setdefault(name, []).append(definition.methods[name])
     colours = dict.fromkeys(reached, "")
 
+    def settle(tokens: list[Token]) -> list[Token]:
+        """The same tokens; what stands together and changes in no round is one text."""
+        found: list[Token] = []
+        text: list[str] = []
+        for token in [*tokens, Use("")]:
+            if isinstance(token, Use) or (isinstance(token, Member) and token.name in bearers):
+                found += ["\0".join(text), token] if text else [token]
+                text = []
+            else:
+                text.append(f".{token.name}" if isinstance(token, Member) else token)
+        return found[:-1]
+
     def render(token: Token) -> str:
         if isinstance(token, Use):
             return colours[token.key]
-        if isinstance(token, Member) and token.name in bearers:
-            return "|".join(sorted(colours[key] for key in bearers[token.name]))
-        return f".{token.name}" if isinstance(token, Member) else token
+        return "|".join(sorted(colours[key] for key in bearers[token.name])) if isinstance(token, Member) else token
 
+    pieces = {key: settle(definition.tokens) for key, definition in reached.items()}
     classes = 0
     while len(set(colours.values())) > classes:
         classes = len(set(colours.values()))
-        texts = {key: "\0".join(map(render, definition.tokens)) for key, definition in reached.items()}
+        texts = {key: "\0".join(map(render, tokens)) for key, tokens in pieces.items()}
         colours = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in texts.items()}
     return colours
 
@@ -227,7 +239,7 @@ def parse_module(name: str) -> _Module:
         raise ModuleNotFoundError(f"no module {name} in the package")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     module = _Module(name, name if path.name == "__init__.py" else name.rpartition(".")[0])
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, Import):
             bound = [target.partition(":")[0] for target in _import_bindings(node, module).values()]
             for one in [alias.name for alias in node.names] if isinstance(node, ast.Import) else bound:
@@ -238,7 +250,7 @@ def parse_module(name: str) -> _Module:
         if isinstance(statement, Import):
             module.bindings |= _import_bindings(statement, module)
         elif test not in NOT_RUN and not _is_docstring(statement):
-            names = _bound_names([statement])
+            names = _bound_names(_same_scope([statement]))
             module.bindings |= {one: f"{name}:{one}" for one in names}
             for one in names:
                 module.definitions.setdefault(one, []).append(statement)
@@ -251,6 +263,7 @@ def _is_docstring(statement: ast.AST) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
+@cache
 def _file(module: str) -> Path | None:
     """The source of a module of the package; None for what is none."""
     first, *others = module.split(".")
@@ -288,20 +301,31 @@ def _follow(meaning: str | None) -> str | None:
     return meaning if found == meaning else _follow(found)
 
 
-def _same_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Nodes and those below them, not inside other functions, classes and comprehensions."""
-    for node in nodes:
-        yield node
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements below a node, at any depth; what holds some (``except``, ``case``) is among them."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for statement in getattr(node, name, ()):
+            yield statement
+            yield from _statements(statement)
+
+
+def _same_scope(nodes: Iterable[ast.AST]) -> list[ast.AST]:
+    """Nodes and those below them, not inside other functions, classes and comprehensions; in the order of the text."""
+    found, waiting = [], [*nodes][::-1]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
         if isinstance(node, Comprehension):  # `:=` binds outside of it
-            yield from (part.target for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
-        elif not isinstance(node, Function | ast.ClassDef | ast.Lambda):
-            yield from _same_scope(ast.iter_child_nodes(node))
+            waiting += [part.target for part in ast.walk(node) if isinstance(part, ast.NamedExpr)][::-1]
+        elif not isinstance(node, Function | ast.ClassDef | ast.Lambda | ast.Name | ast.Constant):
+            waiting += [*ast.iter_child_nodes(node)][::-1]
+    return found
 
 
-def _bound_names(nodes: Iterable[ast.AST]) -> list[str]:
-    """Names that statements bind in their own scope, in order."""
+def _bound_names(scope: Iterable[ast.AST]) -> list[str]:
+    """Names that the nodes of a scope bind in it, in order; see :func:`_same_scope`."""
     found: dict[str, None] = {}
-    for node in _same_scope(nodes):
+    for node in scope:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             found[node.id] = None
         elif isinstance(node, Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
@@ -424,7 +448,8 @@ class _Reader:
         first, *others = node.generators
         self.emit(f"({type(node).__name__} {first.is_async}")
         self.read(first.iter)  # outside the scope
-        self.names = self.names.new_child(dict.fromkeys(_bound_names(part.target for part in node.generators)))
+        targets = _same_scope(part.target for part in node.generators)
+        self.names = self.names.new_child(dict.fromkeys(_bound_names(targets)))
         self.read(first.target, *first.ifs, *others)
         self.emit("value")
         self.read(*((node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,)))
@@ -446,11 +471,12 @@ class _Reader:
         self.emit(f"({type(node).__name__}")
         self.read(*getattr(node, "decorator_list", ()), node.args)
         parameters = [part.arg for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
-        scope: dict[str, str | None] = dict.fromkeys([*parameters, *_bound_names(body)])
-        for part in _same_scope(body):
+        inside = _same_scope(body)
+        scope: dict[str, str | None] = dict.fromkeys([*parameters, *_bound_names(inside)])
+        for part in inside:
             if isinstance(part, Import):
                 scope |= _import_bindings(part, self.module)
-        for part in _same_scope(body):
+        for part in inside:
             if isinstance(part, ast.Global | ast.Nonlocal):
                 scope = {name: meaning for name, meaning in scope.items() if name not in part.names}
         self.names = self.names.new_child(scope)
@@ -479,7 +505,7 @@ class _Reader:
             if isinstance(statement, Function):
                 self.read_method(statement)
                 continue
-            names = _bound_names([statement])
+            names = _bound_names(_same_scope([statement]))
             self.definition.fields |= set(names)
             if isinstance(statement, ast.AnnAssign):
                 self.emit(*(f"field {name}" for name in names))

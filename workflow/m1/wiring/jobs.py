@@ -43,18 +43,22 @@ class Jobs:
         def growing(name: str, most: float = math.inf) -> Callable[..., int]:
             return lambda wildcards, attempt: int(min(self._resources(wildcards)[name] * attempt, most))
 
-        return {
+        found: dict[str, Callable[..., Value]] = {
             "mem_mb": growing("mem_mb"),
             "runtime": growing("runtime", longest),
             "slurm_partition": by_shape(lambda _, gpus: cluster["gpu_partition" if gpus else "partition"] or None),
             "nodes": by_shape(lambda nodes, _: nodes),
             "gpu": by_shape(lambda nodes, gpus: gpus if gpus and nodes == 1 else None),
-            "gpu_model": by_shape(lambda nodes, gpus: kind or None if gpus and nodes == 1 else None),
+            "gpu_model": by_shape(lambda nodes, gpus: kind if gpus and nodes == 1 else None),
             "gres": by_shape(lambda nodes, gpus: gres(kind, gpus) if gpus and nodes > 1 else None),
             "mpi": by_shape(lambda nodes, _: "srun" if nodes > 1 else None),
             "tasks": by_shape(lambda nodes, _: nodes if nodes > 1 else None),
             "tasks_per_gpu": by_shape(lambda nodes, _: 0 if nodes > 1 else None),
         }
+        # Snakemake calls each of them for every job of a plan; so those are left out that none of the jobs asks for.
+        several = self.stage == "train" and any(one["train"]["nodes"] > 1 for one in self.run.recipes.values())
+        idle = {*(() if kind else ("gpu_model",)), *(() if several else ("gres", "mpi", "tasks", "tasks_per_gpu"))}
+        return {name: value for name, value in found.items() if name not in idle}
 
 
 def gres(kind: str, gpus: int) -> str:
