@@ -102,7 +102,7 @@ def test_what_a_partition_can_run(wanted: JobNeeds, kind: str, state: str, said:
 
 
 def test_jobs_of_the_paper_ask_for_what_their_recipes_say() -> None:
-    run = Run(load([PAPER], {"cluster": {"partition": "small", "gpu_partition": "gpu", "longest": "600"}}))
+    run = Run(load([PAPER], ["cluster={partition: small, gpu_partition: gpu, longest: 600}"]))
     default = {"slurm_partition": "cpu", "mem_mb": 8000, "runtime": 240}
     found = {job: one for one in job_needs(run, default) for job in one.jobs}
     for job, nodes in {"train m1-7b-1k": 1, "train m1-32b-1k": 2, "infer m1-32b-1k": 1}.items():

@@ -126,15 +126,15 @@ def test_the_second_decontamination_is_against_the_evaluation_file_or_the_benchm
     run = Run(load([ROOT / "config/paper.yaml"]))
     assert run.evaluated == ["<results>/evaluation.parquet"]
     assert "<results>/evaluation.parquet" in run.hub_targets()
-    run = Run(load([ROOT / "config/paper.yaml"], {"published": {"evaluation": None}}))
+    run = Run(load([ROOT / "config/paper.yaml"], ["published={evaluation: null}"]))
     assert run.evaluated == run.benchmarks
 
 
 def test_counts_are_compared_where_the_pools_are_the_papers() -> None:
     paper = ROOT / "config/paper.yaml"
     assert [Path(file).name for file in Run(load([paper])).published_counts] == ["counts.csv"]
-    assert Run(load([paper], {"pools": {"medqa": {"limit": 10}}})).published_counts == []
-    assert Run(load([paper], {"pools": {"headqa": None}})).published_counts == []
+    assert Run(load([paper], ["pools={medqa: {limit: 10}}"])).published_counts == []
+    assert Run(load([paper], ["pools={headqa: null}"])).published_counts == []
     assert demo_run().published_counts == []
 
 

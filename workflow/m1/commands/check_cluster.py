@@ -91,7 +91,7 @@ class Profile:
 
     slurm: bool
     conda: bool
-    config: Mapping[str, Any]  # what it lays over all files of the configuration
+    config: Sequence[str]  # KEY=VALUE, what it lays over all files of the configuration
     default: Mapping[str, Any]  # its default-resources, for the first try of a job
 
     @classmethod
@@ -108,7 +108,7 @@ class Profile:
         try:
             with redirect_stderr(said):
                 asked = parse_args(["--workflow-profile", str(folder)])[1]
-            config = parse_config(asked.config)
+            parse_config(asked.config)
             resources = asked.default_resources or Resources.default("full")
             default = {name: one.evaluate(Wildcards(), **job).value for name, one in resources.items()}
         except (Exception, SystemExit) as error:  # Snakemake's own errors, and what it does not expect in a profile
@@ -117,7 +117,7 @@ class Profile:
             message = f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
             raise UserError(message) from None
         conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
-        return cls(asked.executor == "slurm", conda, config, default)
+        return cls(asked.executor == "slurm", conda, asked.config or (), default)
 
     def flags(self, partition: str) -> list[str]:
         """Flags of SLURM that every job gets from the profile."""

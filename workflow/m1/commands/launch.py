@@ -211,9 +211,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.directory:
         folder, files = Path(options.directory).resolve(), [os.path.abspath(file) for file in files]
     try:
-        last = cli.parse_config(options.config)
+        cli.parse_config(options.config)
     except (ValueError, CliException) as error:
-        raise UserError(f"--config: {first_line(error)}") from None
+        remedy = "KEY is one of the top level; what is below it goes into a file: --configfile mine.yaml"
+        raise UserError(f"--config: {first_line(error)} {remedy}") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -221,7 +222,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.executor == "slurm" and (found := special_characters(str(folder))):
         raise UserError(f"{folder}: its path holds {found}; run in another folder, as jobs on SLURM were not tried so")
     with chdir(folder):  # what is wrong is said before Snakemake says it in its own way, and writes it down
-        whole = config.load([Path(file) for file in files], last)
+        alone = options.replace_workflow_config
+        whole = config.load([Path(file) for file in files], options.config or (), alone=alone)
         folders = everyday_folders() + configured_folders(whole)
         if faulty := next(check_folders(folders), None):
             raise UserError(f"{faulty.found}: {faulty.need}")
