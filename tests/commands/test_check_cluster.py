@@ -18,6 +18,7 @@ from unittest.mock import patch
 import pytest
 import yaml
 from fake_gpus import fake_driver, fake_torch
+from m1.commands import launch
 from m1.commands.check_cluster import (
     FAILS,
     OK,
@@ -137,7 +138,7 @@ def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
     assert (profile.slurm, profile.conda, profile.config) == (
         True,
         True,
-        {"scratch": "~/big", "cluster": {"longest": "1440"}},
+        ["scratch=~/big", "cluster={'longest': 1440}"],
     )
     assert (profile.default["mem_mb"], profile.default["runtime"]) == (8000, 240)
     assert profile.flags("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
@@ -150,9 +151,19 @@ def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
     assert (profile.default["slurm_account"], profile.default["mem_mb"], profile.config, profile.conda) == (
         "abc",
         5,
-        {},
+        (),
         False,
     )
+
+
+def test_a_key_that_stands_twice_in_a_profile_is_said(tmp_path: Path) -> None:
+    """Snakemake takes the last of both without a word."""
+    folder = written(tmp_path, "executor: slurm\nconfig: {scratch: a}\nconfig: {store: b}\n")
+    expected = rf"{folder}/config\.yaml: key 'config' stands twice, in lines 2 and 3; put both into one"
+    with pytest.raises(UserError, match=expected):
+        Profile.read(folder)
+    with pytest.raises(UserError, match=expected):
+        launch.parse_arguments(["all", "--workflow-profile", str(folder)])
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,34 @@ def test_results_are_where_snakemake_puts_them(monkeypatch: pytest.MonkeyPatch) 
         prepared(changed("scratch", "~nobody-there/a"))
 
 
+UNUSABLE = [  # folders and files that would fail in the first job, or in Snakemake, without a word of the key
+    *((key, "a {b}", "holds '{' and '}'") for key in ("pathvars/results", "store", "scratch", "data/medqa_test/path")),
+    *((key, "a\nb", r"holds '\n'") for key in ("pathvars/logs", "store", "bases/small/path", "runs/a")),
+    *((key, "-a", "holds '-' at its beginning") for key in ("pathvars/logs", "store", "scratch", "labeller/notes")),
+    *(("pathvars/results", path, "is the working directory itself") for path in (".", "./", ".//.")),
+    *(("pathvars/results", f"a{one}b", f"holds {one!r}") for one in "'#&*?[\\;"),
+    *((key, "", "'' should be non-empty") for key in ("pathvars/results", "pathvars/logs", "store", "scratch")),
+]
+USABLE = [*("a b/", "./a", "a'b", 'a"b', "a#b", "a%20b", "$5", "a$", "ä/Ω", "..", "../a", "/a//b/", "a*b", "a:b", "~")]
+
+
+@pytest.mark.parametrize(("key", "path", "said"), UNUSABLE)
+def test_a_path_that_cannot_be_used_is_refused_with_the_character(key: str, path: str, said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        prepared(changed(key, path))
+    assert key.replace("/", ".") in str(refusal.value)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", USABLE)
+def test_other_paths_are_taken(path: str) -> None:
+    for key in ("store", "scratch", "data/medqa_test/path", "labeller/notes"):
+        prepared(changed(key, path))
+    if path in ("a%20b", "ä/Ω", "..", "../a", "/a//b/", "a:b"):
+        assert prepared(changed("pathvars/results", path))["pathvars"]["results"] == str(Path(path))
+
+
 SECRET = "sk-live-ABCDEFGH12345678ijklmnop"
 KEYS = {
     "in place of a variable": ("teacher/api_key_env", SECRET),

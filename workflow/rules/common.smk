@@ -16,8 +16,8 @@ from m1.wiring.run import Run, any_name, optional_flags
 from m1.wiring.schema import export_call_settings
 
 try:
-    if workflow.modifier.skip_configfile:  # a module, whose user gives it a configuration
-        whole = prepare(config)
+    if workflow.modifier.skip_configfile:
+        whole = prepare(config)  # a module's user gives it
     else:  # read as programs read it: Snakemake merges otherwise, and takes the last of two equal keys without a word
         given = workflow.config_settings
         whole = load(

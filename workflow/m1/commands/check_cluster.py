@@ -101,16 +101,21 @@ class Profile:
         from snakemake.iocontainers import InputFiles, Wildcards
         from snakemake.resources import Resources
 
+        from m1.commands.launch import check_profiles
+
         if not any(folder.glob("config*.yaml")):
             raise UserError(f"{folder}: no profile, there is no config.yaml in it. Correct PROFILE.")
         job = {"input": InputFiles(), "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
         said = StringIO()
         try:
             with redirect_stderr(said):
-                asked = parse_args(["--workflow-profile", str(folder)])[1]
+                parser, asked = parse_args(["--workflow-profile", str(folder)])
+            check_profiles(parser)
             parse_config(asked.config)
             resources = asked.default_resources or Resources.default("full")
             default = {name: one.evaluate(Wildcards(), **job).value for name, one in resources.items()}
+        except UserError:
+            raise
         except (Exception, SystemExit) as error:  # Snakemake's own errors, and what it does not expect in a profile
             exited = " ".join(said.getvalue().rpartition("error: ")[2].split())
             reason = first_line(error) if isinstance(error, Exception) else exited

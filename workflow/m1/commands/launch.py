@@ -185,10 +185,18 @@ def add_snakefile(arguments: Sequence[str]) -> list[str]:
     return [*arguments] if found else ["--snakefile", str(SOURCE / "Snakefile"), *arguments]
 
 
+def check_profiles(parser: argparse.ArgumentParser) -> None:
+    """Refuse a profile in which a key stands twice, of which Snakemake takes the last without a word."""
+    for file in getattr(parser, "_default_config_files", ()):
+        config.read_yaml(Path(file), file, {})
+
+
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Arguments as Snakemake reads them, with those of its profiles, and the parser that did. Refuses one on the
-    command line that would take the place of all that the profile has of its kind."""
+    command line that would take the place of all that the profile has of its kind, and a key that stands twice in a
+    profile."""
     parser, options = cli.parse_args(arguments)
+    check_profiles(parser)
     own = cli.get_argument_parser().parse_args(arguments)
     profiles = ["--profile", *own.profile] if own.profile else []
     profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []

@@ -438,6 +438,8 @@ def expand_paths(config: dict[str, Any]) -> None:
             remedy = "choose another folder"
             raise UserError(f"pathvars.{name}: {path!r} holds {found}, which commands of jobs cannot have; {remedy}")
         config["pathvars"][name] = str(Path(path))
+        if not Path(path).parts:
+            raise UserError(f"pathvars.{name}: {path!r} is the working directory itself; name a folder in it")
     if misplaced := misplaced_source():
         raise UserError(misplaced)
     results = config["pathvars"]["results"]
@@ -453,11 +455,14 @@ def expand_paths(config: dict[str, Any]) -> None:
             entries |= {f"published.{kind}.{name}.{number}": one for number, one in enumerate(files)}
     for where, entry in entries.items():
         if entry.get("path"):
-            entry["path"] = expand_path(entry["path"], f"{where}.path").replace("<results>", results)
+            # Snakemake warns of `./`, and does not match it with what a rule makes.
+            path = expand_path(entry["path"], f"{where}.path").replace("<results>", results)
+            entry["path"] = path.removeprefix("./")
 
 
 def expand_path(path: str, where: str) -> str:
-    """A path with ``~`` and ``$VARIABLES`` written out. Refuses an unset variable and an unknown user."""
+    """A path with ``~`` and ``$VARIABLES`` written out. Refuses an unset variable, an unknown user, and what would be a
+    wildcard to Snakemake or ends a line."""
     for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
         if not os.environ.get(name):
             unset = f"the environment variable {name} is not set"
@@ -465,6 +470,10 @@ def expand_path(path: str, where: str) -> str:
     full = os.path.expanduser(os.path.expandvars(path))
     if full.startswith("~"):
         raise UserError(f"{where}: {path}: there is no such user; write the path out")
+    special = [repr(one) for one in sorted(set("{}\n") & set(full))] or ["'-' at its beginning"][: full.startswith("-")]
+    if special:
+        fault = f"holds {' and '.join(special)}, which Snakemake or a command takes for something else"
+        raise UserError(f"{where}: {path!r} {fault}; rename it")
     return full
 
 
