@@ -459,7 +459,7 @@ def test_a_wrong_configuration_ends_the_check(here: Here) -> None:
     [
         ("scrach", "/big", "unknown key 'scrach'; did you mean 'scratch'?"),
         ("cluster", {"gpu_partiton": "gpu"}, "unknown key 'gpu_partiton' in cluster; did you mean 'gpu_partition'?"),
-        ("merge", {"ngram": 13}, "merge.ngram: '13' is not of type 'integer', 'null'"),
+        ("merge", {"ngram": "many"}, "merge.ngram: 'many' is not of type 'integer', 'null'; write a number in decimal"),
         ("scratch", "$M1_NOWHERE/m1", "scratch: $M1_NOWHERE/m1: the environment variable M1_NOWHERE is not set"),
     ],
 )

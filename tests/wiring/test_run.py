@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_published_answers_beside_a_model_are_fetched_with_what_the_model_needs(
         {"from": "m1_results", "path": "b", "budget": 128},
     ]
     plain, run = (
-        Run(load([ROOT / "config/paper.yaml"], {"published": one})) for one in ({}, {"beside": {"m1-7b-1k": files}})
+        Run(load([ROOT / "config/paper.yaml"], [f"published={json.dumps(one)}"]))
+        for one in ({}, {"beside": {"m1-7b-1k": files}})
     )
     assert set(run.hub_targets()) - set(plain.hub_targets()) == {"<results>/published/m1-7b-1k/predictions.parquet"}
     assert set(plain.hub_targets()) < set(run.hub_targets())

@@ -11,13 +11,15 @@ from snakemake.pathvars import Pathvars
 from m1.core.errors import UserError, printable
 from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
-from m1.wiring.config import load, prepare
+from m1.wiring.config import load, prepare, read
 from m1.wiring.run import Run, any_name, optional_flags
 from m1.wiring.schema import export_call_settings
 
 try:
-    if workflow.modifier.skip_configfile:
-        whole = prepare(config)  # a module's user gives it
+    if workflow.modifier.skip_configfile:  # of a module: its user gives it, as Snakemake has merged it
+        for file in workflow.configfiles if workflow.is_main_process else ():
+            read(Path(file))
+        whole = prepare(config)
     else:  # read as programs read it: Snakemake merges otherwise, and takes the last of two equal keys without a word
         given = workflow.config_settings
         whole = load(

@@ -558,7 +558,8 @@ def explain(fault: ValidationError) -> str:
         return explain(inner[0])  # an item of a list that would be right, but for it
     if fault.validator == "type" and fault.instance is None:
         return f"{at}: null is no {fault.validator_value}; a name stands in quotes: 'null'"
-    if fault.validator == "type" and isinstance(fault.instance, str) and fault.validator_value in ("integer", "number"):
+    number = fault.validator == "type" and re.search("integer|number", str(fault.validator_value))
+    if number and isinstance(fault.instance, str):
         return f"{at}: {fault.message}; write a number in decimal digits, without quotes"
     meant = fault.schema.get("description") if fault.validator == "pattern" else None
     return f"{at}: {fault.message}" + (f" ({meant})" if meant else "")
