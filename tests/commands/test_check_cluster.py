@@ -18,6 +18,7 @@ from unittest.mock import patch
 import pytest
 import yaml
 from fake_gpus import fake_driver, fake_torch
+from m1.commands import launch
 from m1.commands.check_cluster import (
     FAILS,
     OK,
@@ -102,7 +103,7 @@ def test_what_a_partition_can_run(wanted: JobNeeds, kind: str, state: str, said:
 
 
 def test_jobs_of_the_paper_ask_for_what_their_recipes_say() -> None:
-    run = Run(load([PAPER], {"cluster": {"partition": "small", "gpu_partition": "gpu", "longest": "600"}}))
+    run = Run(load([PAPER], ["cluster={partition: small, gpu_partition: gpu, longest: 600}"]))
     default = {"slurm_partition": "cpu", "mem_mb": 8000, "runtime": 240}
     found = {job: one for one in job_needs(run, default) for job in one.jobs}
     for job, nodes in {"train m1-7b-1k": 1, "train m1-32b-1k": 2, "infer m1-32b-1k": 1}.items():
@@ -137,7 +138,7 @@ def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
     assert (profile.slurm, profile.conda, profile.config) == (
         True,
         True,
-        {"scratch": "~/big", "cluster": {"longest": "1440"}},
+        ["scratch=~/big", "cluster={'longest': 1440}"],
     )
     assert (profile.default["mem_mb"], profile.default["runtime"]) == (8000, 240)
     assert profile.flags("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
@@ -150,9 +151,19 @@ def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
     assert (profile.default["slurm_account"], profile.default["mem_mb"], profile.config, profile.conda) == (
         "abc",
         5,
-        {},
+        (),
         False,
     )
+
+
+def test_a_key_that_stands_twice_in_a_profile_is_said(tmp_path: Path) -> None:
+    """Snakemake takes the last of both without a word."""
+    folder = written(tmp_path, "executor: slurm\nconfig: {scratch: a}\nconfig: {store: b}\n")
+    expected = rf"{folder}/config\.yaml: key 'config' stands twice, in lines 2 and 3; put both into one"
+    with pytest.raises(UserError, match=expected):
+        Profile.read(folder)
+    with pytest.raises(UserError, match=expected):
+        launch.parse_arguments(["all", "--workflow-profile", str(folder)])
 
 
 @pytest.mark.parametrize(
@@ -448,7 +459,7 @@ def test_a_wrong_configuration_ends_the_check(here: Here) -> None:
     [
         ("scrach", "/big", "unknown key 'scrach'; did you mean 'scratch'?"),
         ("cluster", {"gpu_partiton": "gpu"}, "unknown key 'gpu_partiton' in cluster; did you mean 'gpu_partition'?"),
-        ("merge", {"ngram": 13}, "merge.ngram: '13' is not of type 'integer', 'null'"),
+        ("merge", {"ngram": "many"}, "merge.ngram: 'many' is not of type 'integer', 'null'; write a number in decimal"),
         ("scratch", "$M1_NOWHERE/m1", "scratch: $M1_NOWHERE/m1: the environment variable M1_NOWHERE is not set"),
     ],
 )

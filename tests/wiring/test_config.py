@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,34 @@ def test_results_are_where_snakemake_puts_them(monkeypatch: pytest.MonkeyPatch) 
         prepared(changed("pathvars/results", "~/r"))
     with pytest.raises(UserError, match="scratch: ~nobody-there/a: there is no such user"):
         prepared(changed("scratch", "~nobody-there/a"))
+
+
+UNUSABLE = [  # folders and files that would fail in the first job, or in Snakemake, without a word of the key
+    *((key, "a {b}", "holds '{' and '}'") for key in ("pathvars/results", "store", "scratch", "data/medqa_test/path")),
+    *((key, "a\nb", r"holds '\n'") for key in ("pathvars/logs", "store", "bases/small/path", "runs/a")),
+    *((key, "-a", "holds '-' at its beginning") for key in ("pathvars/logs", "store", "scratch", "labeller/notes")),
+    *(("pathvars/results", path, "is the working directory itself") for path in (".", "./", ".//.")),
+    *(("pathvars/results", f"a{one}b", f"holds {one!r}") for one in "'#&*?[\\;"),
+    *((key, "", "'' should be non-empty") for key in ("pathvars/results", "pathvars/logs", "store", "scratch")),
+]
+USABLE = [*("a b/", "./a", "a'b", 'a"b', "a#b", "a%20b", "$5", "a$", "ä/Ω", "..", "../a", "/a//b/", "a*b", "a:b", "~")]
+
+
+@pytest.mark.parametrize(("key", "path", "said"), UNUSABLE)
+def test_a_path_that_cannot_be_used_is_refused_with_the_character(key: str, path: str, said: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        prepared(changed(key, path))
+    assert key.replace("/", ".") in str(refusal.value)
+    assert said in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", USABLE)
+def test_other_paths_are_taken(path: str) -> None:
+    for key in ("store", "scratch", "data/medqa_test/path", "labeller/notes"):
+        prepared(changed(key, path))
+    if path in ("a%20b", "ä/Ω", "..", "../a", "/a//b/", "a:b"):
+        assert prepared(changed("pathvars/results", path))["pathvars"]["results"] == str(Path(path))
 
 
 SECRET = "sk-live-ABCDEFGH12345678ijklmnop"
@@ -674,17 +703,19 @@ def test_every_default_of_the_schema_is_itself_allowed() -> None:
         ("data:\n  mine:\n    path: a\n    rows: 1\n    path: b\n", "key 'path' stands twice, in lines 3 and 5"),
         ("data: {mine: {path: a, path: b}}\n", "key 'path' stands twice, in line 1"),
         ("lists:\n- {a: 1}\n- {b: 1,\n   'b': 1}\n", "key 'b' stands twice, in lines 3 and 4"),
-        (
-            "benchmarks:\n  2024: {from: mine}\n",
-            "line 2: key 2024: the name must be a text; write it in quotes: '2024'",
-        ),
-        ("benchmarks:\n  1.5: {from: mine}\n", "line 2: key 1.5: the name must be a text"),
-        ("benchmarks:\n  no: {from: mine}\n", "line 2: key no: the name must be a text; write it in quotes: 'no'"),
-        ("benchmarks:\n  2024-05-01: {from: mine}\n", "line 2: key 2024-05-01: the name must be a text"),
+        ("benchmarks: {2024: {from: a}, '2024': {from: b}}\n", "key '2024' stands twice, in line 1; put both into one"),
+        ("merge: {<<: {ngram: 1},\n  <<: {ngram: 2}}\n", "key '<<' stands twice, in lines 1 and 2; put both into one"),
+        ("seed: 1\nmerge: {<<: {ngram: 1, ngram: 2}}\n", "key 'ngram' stands twice, in line 2; put both into one"),
+        ('{"seed": 1,\n "seed": 2}', "key 'seed' stands twice, in lines 1 and 2; put both into one"),
         ("benchmarks:\n  ~: {from: mine}\n", "line 2: key ~: the name must be a text"),
+        (
+            "benchmarks:\n  null: {from: mine}\n",
+            "line 2: key null: the name must be a text; write it in quotes: 'null'",
+        ),
         ("? [a, b]\n: 1\n", "line 1: key a sequence: the name must be a text"),
-        ("seed: 2024-13-01\n", "not readable as YAML: month must be in 1..12"),
-        ("[" * 5000, "not readable as YAML: nested too deeply"),
+        ("[" * 1500, "not readable as YAML: "),
+        ("[" * 10**6, "not readable as YAML: nested too deeply"),
+        ("- " * 10**6, "not readable as YAML: nested too deeply"),
         ("seed: !!python/object/apply:os.system [echo]\n", "not readable as YAML: could not determine a constructor"),
     ],
 )
@@ -729,3 +760,149 @@ def test_a_name_that_is_no_text_is_refused_whoever_has_read_it(key: Any) -> None
         prepared(given)
     given["benchmarks"][f"{key}"] = given["benchmarks"].pop(key)
     assert prepared(given)["benchmarks"][f"{key}"]["path"] == "results/world/benchmarks/medqa.jsonl"
+
+
+LEARNING_RATE, MODELS = "world/models/small/learning_rate", "report/table1/models"
+TYPED = [  # what a person types after `key:` in a file or after `=` on the command line, and what it is
+    (LEARNING_RATE, "1e-5", 1e-5),
+    (LEARNING_RATE, "1E-05", 1e-5),
+    (LEARNING_RATE, "1.5e-5", 1.5e-5),
+    (LEARNING_RATE, "+.5", 0.5),
+    (LEARNING_RATE, "5.", 5.0),
+    (LEARNING_RATE, "1_000", 1000),
+    ("seed", "1e5", 100000),
+    ("seed", "1E+5", 100000),
+    ("seed", "42.0", 42),
+    ("seed", "0x10", 16),
+    ("seed", "-1_000", -1000),
+    ("thinking/budgets", "[192, 1e3]", [192, 1000]),
+    ("report/table1/budget", "192", 192),
+    ("report/table1/budget", "1.92e2", 192),
+    ("cluster/longest", "600", 600),
+    (
+        "teacher/extra",
+        "{top_p: 1e-1, day: 2024-01-01, name: '1e5'}",
+        {"top_p": 0.1, "day": "2024-01-01", "name": "1e5"},
+    ),
+    *((key, word, word) for key in ("store", "bases/small/revision") for word in ("2024", "1e3", "0x10", "012")),
+    *((key, word, word) for key in ("store", "bases/small/revision") for word in ("no", "on", "2024-01-01", "12:30")),
+    ("store", "'null'", "null"),
+    ("data/medqa_test/split", "~", None),
+    ("data/medqa_test/split", "no", "no"),
+    ("data/medqa_test/where", "{year: [2016, no, 1e3]}", {"year": [2016, False, 1000.0]}),
+]
+NO_NUMBER = "write a number in decimal digits, without quotes"
+MISTYPED = [
+    (LEARNING_RATE, "1e400", "1e400: a finite number is needed"),
+    (LEARNING_RATE, ".inf", ".inf: a finite number is needed"),
+    (LEARNING_RATE, "-.Inf", "-.Inf: a finite number is needed"),
+    (LEARNING_RATE, ".nan", ".nan: a finite number is needed"),
+    (LEARNING_RATE, "nan", f"{LEARNING_RATE}: 'nan' is not of type 'number'; {NO_NUMBER}"),
+    (LEARNING_RATE, "1.5.5", f"{LEARNING_RATE}: '1.5.5' is not of type 'number'; {NO_NUMBER}"),
+    (LEARNING_RATE, "1,5", "unknown key '5' in world.models.small"),
+    ("seed", "'42'", f"seed: '42' is not of type 'integer'; {NO_NUMBER}"),
+    ("seed", "0o17", f"seed: '0o17' is not of type 'integer'; {NO_NUMBER}"),
+    ("seed", "012", f"seed: '012' is not of type 'integer'; {NO_NUMBER}"),
+    ("seed", "12:30", f"seed: '12:30' is not of type 'integer'; {NO_NUMBER}"),
+    ("seed", "2024-13-01", f"seed: '2024-13-01' is not of type 'integer'; {NO_NUMBER}"),
+    ("seed", "1.5", "seed: 1.5 is not of type 'integer'"),
+    ("seed", "yes", "seed: True is not of type 'integer'"),
+    ("seed", ".inf", "seed: inf is not of type 'integer'"),
+    ("store", "null", "store: null is no string; a name stands in quotes: 'null'"),
+    (MODELS, "[null]", f"{MODELS}/0: null is no string; a name stands in quotes: 'null'"),
+    (MODELS, "[2024]", "no recipe config/models/2024.yaml"),
+    (MODELS, "[2024-01-01]", "no recipe config/models/2024-01-01.yaml"),
+    ("models", "[1e3, no]", "no recipe config/models/1e3.yaml"),
+    ("benchmarks/medqa/from", "no", "benchmarks.medqa.from: there is no 'no'"),
+    ("subsets/m1k/traces", "1e3", "subsets.m1k.traces: there is no '1e3'"),
+    ("merge", "{threshold: 90, threshold: 91}", "key 'threshold' stands twice, in line"),
+    ("sft", "{epochs: 1}", "unknown key 'sft'"),
+    ("train", "{per_device: 1}", "unknown key 'train'"),
+]
+
+
+def loaded(way: str, path: str, typed: str, folder: Path) -> dict[str, Any]:
+    """The configuration with what is typed at ``a/b/c``, in a file or on the command line."""
+    key, *inner = path.split("/")
+    text = "".join(f"{{{name}: " for name in inner) + typed + "}" * len(inner)
+    if way == "words":
+        return config.load(words=[f"{key}={text}"])
+    (folder / "mine.yaml").write_text(f"seed: 7\n{key}: {text}\n".removeprefix("seed: 7\n" if key == "seed" else ""))
+    return config.load([folder / "mine.yaml"])
+
+
+@pytest.mark.parametrize("way", ["file", "words"])
+@pytest.mark.parametrize(("path", "typed", "meant"), TYPED)
+def test_what_a_person_types_is_what_the_key_wants(
+    path: str, typed: str, meant: Any, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "check_names", lambda _: None)  # budgets of one key go with those of others
+    found = functools.reduce(lambda part, name: part[name], path.split("/"), loaded(way, path, typed, tmp_path))
+    assert json.dumps(found) == json.dumps(meant), "equal, and of one type"
+
+
+@pytest.mark.parametrize("way", ["file", "words"])
+@pytest.mark.parametrize(("path", "typed", "said"), MISTYPED)
+def test_what_the_key_does_not_want_is_said(path: str, typed: str, said: str, way: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refusal:
+        loaded(way, path, typed, tmp_path)
+    message = str(refusal.value)
+    assert said.replace("/", ".") in message or said in message
+    assert "\n" not in message
+    if "finite" in said:
+        assert message.startswith(f"{tmp_path}/mine.yaml: line 2: " if way == "file" else "--config world: line 1: ")
+
+
+def test_a_word_that_is_no_yaml_is_a_text_and_words_are_laid_over_one_another() -> None:
+    assert config.read_words(["store=@a: b", "scratch=", "report={note: 'a: b'}", "report={remark: it's}"]) == {
+        "store": "@a: b",
+        "scratch": None,
+        "report": {"note": "a: b", "remark": "it's"},
+    }
+
+
+@pytest.mark.parametrize("name", ["2024", "1e3", "1.5", "no", "on", "2024-05-01", "0x10", "012", "'null'"])
+def test_names_that_yaml_takes_for_something_else(name: str, folder: Path) -> None:
+    """As keys, as values, in lists, and as the name of a recipe's file."""
+    text = name.strip("'")
+    write_recipe(folder, text, base="small", seeds=None)
+    overlay = f"benchmarks: {{{name}: {{from: {name}}}}}\ndata: {{{name}: {{layout: eval, path: a.csv}}}}\n"
+    overlay += f"bases: {{{name}: {{hub: a/b, revision: {name}}}}}\npools: {{{name}: {{from: {name}}}}}\n"
+    overlay += f"subsets: {{{name}: {{traces: {name}, rule: all}}}}\ndistill: {{{name}: {{size: 1, share: 1e-1}}}}\n"
+    overlay += (
+        f"models: [{name}]\nreport: {{table1: {{models: [small, {name}]}}, figure8a: {{subsets: {{a: {name}}}}}}}\n"
+    )
+    (folder / "mine.yaml").write_text(overlay, encoding="utf-8")
+    found = config.load([folder / "mine.yaml"])
+    assert found["benchmarks"][text]["path"] == found["pools"][text]["path"] == "a.csv"
+    assert found["bases"][text]["revision"] == found["subsets"][text]["traces"] == text
+    assert text in found["models"]
+    assert found["recipes"][text]["label"] == "Mine"
+
+
+def test_numbers_and_names_in_a_recipe(folder: Path) -> None:
+    path = folder / "config/models/m1-small-1k.yaml"
+    text = path.read_text(encoding="utf-8")
+    before = prepared(DEFAULT)["recipes"]["m1-small-1k"]
+    for old, new in {"weight_decay: 1.0e-4": "weight_decay: 1e-4", "epochs: 10": "epochs: 1e1"}.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    text = text.replace("label: m1-small-1K", "label: 2024")
+    path.write_text(text, encoding="utf-8")
+    assert json.dumps(prepared(DEFAULT)["recipes"]["m1-small-1k"]) == json.dumps(before | {"label": "2024"})
+    path.write_text(text.replace("weight_decay: 1e-4", "weight_decay: .inf"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"config/models/m1-small-1k\.yaml: line \d+: \.inf: a finite number is needed"):
+        prepared(DEFAULT)
+
+
+FILES = sorted([*(ROOT / "config").rglob("*.yaml"), *(ROOT / "tests/configs").glob("*.yaml")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_is_in_the_repository_is_what_any_yaml_library_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the slow reader: else a machine without the C library would run the costly steps again."""
+    schema = SCHEMA["$defs"]["recipe"] if path.parent.name == "models" else SCHEMA
+    found = json.dumps(config.read_yaml(path, "", schema))
+    assert found == json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))
+    monkeypatch.setattr(config, "FastLoader", config.Loader)
+    assert json.dumps(config.read_yaml(path, "", schema)) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_published_answers_beside_a_model_are_fetched_with_what_the_model_needs(
         {"from": "m1_results", "path": "b", "budget": 128},
     ]
     plain, run = (
-        Run(load([ROOT / "config/paper.yaml"], {"published": one})) for one in ({}, {"beside": {"m1-7b-1k": files}})
+        Run(load([ROOT / "config/paper.yaml"], [f"published={json.dumps(one)}"]))
+        for one in ({}, {"beside": {"m1-7b-1k": files}})
     )
     assert set(run.hub_targets()) - set(plain.hub_targets()) == {"<results>/published/m1-7b-1k/predictions.parquet"}
     assert set(plain.hub_targets()) < set(run.hub_targets())
@@ -126,15 +128,15 @@ def test_the_second_decontamination_is_against_the_evaluation_file_or_the_benchm
     run = Run(load([ROOT / "config/paper.yaml"]))
     assert run.evaluated == ["<results>/evaluation.parquet"]
     assert "<results>/evaluation.parquet" in run.hub_targets()
-    run = Run(load([ROOT / "config/paper.yaml"], {"published": {"evaluation": None}}))
+    run = Run(load([ROOT / "config/paper.yaml"], ["published={evaluation: null}"]))
     assert run.evaluated == run.benchmarks
 
 
 def test_counts_are_compared_where_the_pools_are_the_papers() -> None:
     paper = ROOT / "config/paper.yaml"
     assert [Path(file).name for file in Run(load([paper])).published_counts] == ["counts.csv"]
-    assert Run(load([paper], {"pools": {"medqa": {"limit": 10}}})).published_counts == []
-    assert Run(load([paper], {"pools": {"headqa": None}})).published_counts == []
+    assert Run(load([paper], ["pools={medqa: {limit: 10}}"])).published_counts == []
+    assert Run(load([paper], ["pools={headqa: null}"])).published_counts == []
     assert demo_run().published_counts == []
 
 

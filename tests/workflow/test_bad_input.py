@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from programs import run
 from project import SHORT, Project
 
 pytestmark = pytest.mark.workflow
@@ -66,6 +68,42 @@ def test_key_that_stands_twice_in_an_overlay(new: Project) -> None:
     code, said = new.run("all", "-n", overlays=(SHORT, "mine.yaml"))
     assert code == 1
     assert "mine.yaml: key 'benchmarks' stands twice, in lines 1 and 2" in " ".join(said.split())
+
+
+def test_null_then_a_dictionary_is_one_thing_to_the_plan_and_to_snakemake(new: Project) -> None:
+    """By plain Snakemake, which merges overlays with each other first, and so forgets the null by itself."""
+    overlays = (SHORT, "without.yaml", "anew.yaml")
+    (new.folder / "without.yaml").write_text("subsets: {m1k: null}\nbases: {large: null}\n")
+    anew = "bases: {large: {path: elsewhere}}\nsubsets: {m1k: {size: 24"
+    (new.folder / "anew.yaml").write_text(anew + "}}\n")
+    plan = ["m1", "plan", "--configfile", *overlays]
+    for code, said in (new.run("all", "-n", overlays=overlays), run(plan, new.folder, new.environment())):
+        assert code == 1
+        assert "configuration: subsets.m1k: key 'traces' is missing" in " ".join(said.split())
+    (new.folder / "anew.yaml").write_text(anew + ", traces: hard, rule: random}}\n")
+    code, said = new.run("all", "-n", overlays=overlays)
+    assert code == 0, said[-3000:]
+    assert re.findall(r"^select_sample +(\d+)$", said, re.MULTILINE)
+    code, said = run(plan, new.folder, new.environment())
+    assert code == 0, said[-3000:]
+
+
+def test_numbers_and_names_as_people_type_them(new: Project) -> None:
+    """By plain Snakemake, which takes 1e-3 for a text, 2024 for a number, and all that is nested after ``--config`` for
+    texts."""
+    recipe = new.path("config/models/small.yaml").read_text(encoding="utf-8")
+    (new.folder / "config/models/2024.yaml").write_text(recipe, encoding="utf-8")
+    (new.folder / "mine.yaml").write_text("world: {models: {small: {learning_rate: 1e-3}}}\nmodels: [2024]\n")
+    words = ["thinking={budgets: [16, 64, 96, 1e2]}", "report={table1: {models: [2024, m1-small-1k]}}"]
+    code, said = new.run("all", "-n", "--printshellcmds", "--config", *words, overlays=(SHORT, "mine.yaml"))
+    assert code == 0, said[-3000:]
+    assert '"learning_rate": 0.001' in said
+    assert re.search(r"rule infer_answer:(?:\n .*)*wildcards: model=2024\n", said)
+    assert re.search(r'm1\.infer\.sweep .*"budgets": \[16, 64, 96, 100\]', said)
+    code, said = new.run("all", "-n", "--config", "sft.epochs=1", overlays=(SHORT,))
+    assert (code, "Config entry must start with a valid identifier" in said) == (1, True)
+    code, said = new.run("all", "-n", "--config", "sft.epochs=1", module="m1 launch")
+    assert (code, "what is below it goes into a file: --configfile mine.yaml" in " ".join(said.split())) == (1, True)
 
 
 def test_misspelled_key_in_a_recipe(new: Project) -> None:

@@ -165,6 +165,41 @@ def test_a_folder_of_results_that_is_more_than_one_word_is_refused(key: str, pat
     )
 
 
+ODD = """we#ird %41 $HOME {a} it's "ä\\ c:d"""
+OVERLAY = """
+pathvars: {results: "./rés%=,@+x/", logs: "../lögs/"}
+store: "st'o #% $5 ä/"
+scratch: "./sc'r # % $5/"
+data: {mine: {layout: medbullets, path: "./my dätä's #1 %20 $5 ~.csv"}}
+benchmarks: {medqa: {from: mine}}
+"""
+
+
+def test_a_folder_and_files_of_odd_names(tmp_path: Path) -> None:
+    """Working directory, overlay, data, results, logs, store and scratch, by a real job and by the commands of others;
+    a whole run of the short configuration was made so, too."""
+    work, overlay = tmp_path / ODD, "my 'o' #1 $x {a} ä.yaml"
+    work.mkdir()
+    (work / overlay).write_text(OVERLAY, encoding="utf-8")
+    table = "question,opa,opb,opc,opd,ope,answer_idx\nWhich one?,This,That,,,,A\n"
+    (work / "my dätä's #1 %20 $5 ~.csv").write_text(table, encoding="utf-8")
+    target = "rés%=,@+x/benchmarks/medqa.parquet"
+    code, said = run(work, "launch", target, "--cores", "1", *SHORT, overlay)
+    assert code == 0, said
+    assert (work / target).is_file()
+    assert (tmp_path / "lögs/pools_collect_benchmark/medqa.log").is_file()
+    assert "strongly discouraged" not in said, "Snakemake sees no `./`"
+    code, said = run(work, "launch", "-n", "all", "--printshellcmds", "--cores", "1", *SHORT, overlay)
+    assert code == 0, said
+    commands = [shlex.split(line) for line in said.splitlines() if "python -m m1." in line or "--rulegraph" in line]
+    stores = {words[words.index("--store") + 1] for words in commands if "--store" in words}
+    assert stores >= {"st'o #% $5 ä//screen-small", "st'o #% $5 ä/"}
+    scratches = {words[words.index("--scratch") + 1] for words in commands if "--scratch" in words}
+    assert scratches == {"./sc'r # % $5/"}
+    [graph] = [words for words in commands if "--rulegraph" in words]
+    assert overlay in graph
+
+
 def test_a_store_with_a_blank_in_its_path_is_one_word(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("store: 'my (paid) store'\n", encoding="utf-8")
     target = "results/short/screen/small.parquet"

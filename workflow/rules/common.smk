@@ -11,16 +11,23 @@ from snakemake.pathvars import Pathvars
 from m1.core.errors import UserError, printable
 from m1.core.fingerprint import step
 from m1.core.places import SOURCE, source_file
-from m1.wiring.config import prepare, read
+from m1.wiring.config import load, prepare, read
 from m1.wiring.run import Run, any_name, optional_flags
 from m1.wiring.schema import export_call_settings
 
 try:
-    # Snakemake takes the last of two equal keys without a word.
-    if workflow.is_main_process:
-        for file in workflow.configfiles:
+    if workflow.modifier.skip_configfile:  # of a module: its user gives it, as Snakemake has merged it
+        for file in workflow.configfiles if workflow.is_main_process else ():
             read(Path(file))
-    run = Run(prepare(config), remote=workflow.remote_exec)
+        whole = prepare(config)
+    else:  # read as programs read it: Snakemake merges otherwise, and takes the last of two equal keys without a word
+        given = workflow.config_settings
+        whole = load(
+            workflow.overwrite_configfiles,
+            given.config_args or (),
+            alone=given.replace_workflow_config,
+        )
+    run = Run(whole, remote=workflow.remote_exec)
 except UserError as error:
     raise WorkflowError(printable(str(error))) from None
 

@@ -370,7 +370,7 @@ rule report_rulegraph:
     resources:
         # No params: partitions and names of overlays are among them, which draw no other graph.
         configured=fresh_plan_arguments(
-            workflow.overwrite_configfiles, workflow.config_settings.config
+            workflow.overwrite_configfiles, workflow.config_settings.config_args or ()
         ),
     params:
         snakefile=os.path.relpath(workflow.main_snakefile),

@@ -91,7 +91,7 @@ class Profile:
 
     slurm: bool
     conda: bool
-    config: Mapping[str, Any]  # what it lays over all files of the configuration
+    config: Sequence[str]  # KEY=VALUE, what it lays over all files of the configuration
     default: Mapping[str, Any]  # its default-resources, for the first try of a job
 
     @classmethod
@@ -101,23 +101,28 @@ class Profile:
         from snakemake.iocontainers import InputFiles, Wildcards
         from snakemake.resources import Resources
 
+        from m1.commands.launch import check_profiles
+
         if not any(folder.glob("config*.yaml")):
             raise UserError(f"{folder}: no profile, there is no config.yaml in it. Correct PROFILE.")
         job = {"input": InputFiles(), "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
         said = StringIO()
         try:
             with redirect_stderr(said):
-                asked = parse_args(["--workflow-profile", str(folder)])[1]
-            config = parse_config(asked.config)
+                parser, asked = parse_args(["--workflow-profile", str(folder)])
+            check_profiles(parser)
+            parse_config(asked.config)
             resources = asked.default_resources or Resources.default("full")
             default = {name: one.evaluate(Wildcards(), **job).value for name, one in resources.items()}
+        except UserError:
+            raise
         except (Exception, SystemExit) as error:  # Snakemake's own errors, and what it does not expect in a profile
             exited = " ".join(said.getvalue().rpartition("error: ")[2].split())
             reason = first_line(error) if isinstance(error, Exception) else exited
             message = f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
             raise UserError(message) from None
         conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
-        return cls(asked.executor == "slurm", conda, config, default)
+        return cls(asked.executor == "slurm", conda, asked.config or (), default)
 
     def flags(self, partition: str) -> list[str]:
         """Flags of SLURM that every job gets from the profile."""

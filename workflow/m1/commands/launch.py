@@ -185,10 +185,18 @@ def add_snakefile(arguments: Sequence[str]) -> list[str]:
     return [*arguments] if found else ["--snakefile", str(SOURCE / "Snakefile"), *arguments]
 
 
+def check_profiles(parser: argparse.ArgumentParser) -> None:
+    """Refuse a profile in which a key stands twice, of which Snakemake takes the last without a word."""
+    for file in getattr(parser, "_default_config_files", ()):
+        config.read_yaml(Path(file), file, {})
+
+
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     """Arguments as Snakemake reads them, with those of its profiles, and the parser that did. Refuses one on the
-    command line that would take the place of all that the profile has of its kind."""
+    command line that would take the place of all that the profile has of its kind, and a key that stands twice in a
+    profile."""
     parser, options = cli.parse_args(arguments)
+    check_profiles(parser)
     own = cli.get_argument_parser().parse_args(arguments)
     profiles = ["--profile", *own.profile] if own.profile else []
     profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []
@@ -211,9 +219,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.directory:
         folder, files = Path(options.directory).resolve(), [os.path.abspath(file) for file in files]
     try:
-        last = cli.parse_config(options.config)
+        cli.parse_config(options.config)
     except (ValueError, CliException) as error:
-        raise UserError(f"--config: {first_line(error)}") from None
+        remedy = "KEY is one of the top level; what is below it goes into a file: --configfile mine.yaml"
+        raise UserError(f"--config: {first_line(error)} {remedy}") from None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -221,7 +230,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.executor == "slurm" and (found := special_characters(str(folder))):
         raise UserError(f"{folder}: its path holds {found}; run in another folder, as jobs on SLURM were not tried so")
     with chdir(folder):  # what is wrong is said before Snakemake says it in its own way, and writes it down
-        whole = config.load([Path(file) for file in files], last)
+        alone = options.replace_workflow_config
+        whole = config.load([Path(file) for file in files], options.config or (), alone=alone)
         folders = everyday_folders() + configured_folders(whole)
         if faulty := next(check_folders(folders), None):
             raise UserError(f"{faulty.found}: {faulty.need}")

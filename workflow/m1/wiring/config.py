@@ -4,9 +4,11 @@ refer to something."""
 import csv
 import difflib
 import functools
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +42,28 @@ def default_files() -> list[Path]:
     return [locate(f"config/{name}.yaml") for name in ("data", "config")]
 
 
-def load(overlays: Sequence[Path] = (), last: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The checked configuration, for programs that run without Snakemake: ``overlays`` are laid over the default, as
-    with ``--configfile``, and ``last`` over them, as with ``--config``. Refuses what :func:`read` and :func:`prepare`
-    refuse."""
-    return prepare(functools.reduce(merge, [*map(read, (*default_files(), *overlays)), dict(last or {})]))
+def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: bool = False) -> dict[str, Any]:
+    """The checked configuration, for the Snakefile and for programs: files are laid over the default ones, one after
+    the other, and the command line over them. Snakemake itself merges overlays with each other first, and forgets the
+    null of one file where the next has a dictionary.
+
+    Args:
+        overlays: files of ``--configfile``.
+        words: ``KEY=VALUE`` of ``--config``, also of a profile.
+        alone: leave the default files out (``--replace-workflow-config``).
+
+    Raises:
+        UserError: what :func:`read`, :func:`read_words` and :func:`prepare` refuse.
+    """
+    default = default_values()
+    given = [{} if alone else default, *map(read, overlays), read_words(words)]
+    return prepare(functools.reduce(merge, given), default)
+
+
+def default_values() -> dict[str, Any]:
+    """The default files in one, unchecked."""
+    values: dict[str, Any] = functools.reduce(merge, map(read, default_files()))
+    return values
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -54,7 +73,7 @@ def read(path: Path) -> dict[str, Any]:
         UserError: it is not there, with the nearest one in config/ that is; it is not YAML; it has no keys at the top.
     """
     try:
-        found = read_yaml(path, str(path))
+        found = read_yaml(path, str(path), config_schema())
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file{nearest_file(path)}") from None
     if not isinstance(found, dict):
@@ -64,20 +83,31 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_yaml(path: Path, name: str) -> Any:
-    """What is in a YAML file; a :class:`UserError` that calls it by ``name`` where it is there, but cannot be read, is
-    not YAML, or has a key that stands twice or is no text."""
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """What ``--config KEY=VALUE …`` says, unchecked: each value is what it would be in a file, or a text where it is no
+    YAML; a :class:`UserError` as of :func:`parse`."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        try:
+            value = parse(text, f"--config {key}", config_schema()["properties"].get(key, {}))
+        except yaml.YAMLError:
+            value = text
+        found = merge(found, {key: value})
+    return found
+
+
+def read_yaml(path: Path, name: str, schema: Mapping[str, Any]) -> Any:
+    """What is in a YAML file, as :func:`parse` reads it; a :class:`UserError` that calls it by ``name`` where it is
+    there, but cannot be read or is not YAML."""
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        check_nodes(node, name)
-        return loader.construct_document(node) if node else None
+        return parse(path.read_text(encoding="utf-8"), name, schema)
     except FileNotFoundError:
         raise
     except ConstructorError as error:
         remedy = "write the value itself; tags (!…) are not read" if "tag" in (error.problem or "") else ""
         raise UserError(f"{name}: not readable as YAML: {'; '.join(filter(None, (_fault(error), remedy)))}") from None
-    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8; the 32nd of a month
+    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8
         raise UserError(f"{name}: not readable as YAML: {_fault(error)}") from None
     except RecursionError:
         raise UserError(f"{name}: not readable as YAML: nested too deeply") from None
@@ -92,32 +122,142 @@ def _fault(error: Exception) -> str:
     return " ".join(filter(None, (error.context, error.problem))) + place
 
 
-def check_nodes(top: yaml.Node | None, name: str) -> None:
-    """Raise a :class:`UserError` where a key stands twice in one place of a YAML file (the first is lost without a
-    word), or is no text, such as the number 2024; it has the lines."""
-    waiting, seen = [top], set()
+def parse(text: str, name: str, schema: Mapping[str, Any]) -> Any:
+    """The value of a YAML text. A plain word is what the schema wants of it: ``2024`` is a text among names, ``1e5`` a
+    whole number as a seed.
+
+    Raises:
+        UserError: calls the text by ``name``; a key stands twice or is null, or a number is not finite.
+        yaml.YAMLError: it is no YAML.
+    """
+    loader, top = compose(text)
+    waiting: list[tuple[yaml.Node | None, list[Mapping[str, Any]]]] = [(top, [schema])]
+    seen = set()
     while waiting:
-        node = waiting.pop()
-        if node is None or id(node) in seen:
+        node, schemas = waiting.pop()
+        if id(node) in seen:
             continue
         seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-        if not isinstance(node, yaml.MappingNode):
-            continue
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            waiting.append(value)
-            line = key.start_mark.line + 1
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
-                raise UserError(f"{name}: line {line}: key {shown}: {not_a_name(shown)}")
-            if key.value in lines:
-                both = f"in lines {lines[key.value]} and {line}" if lines[key.value] != line else f"in line {line}"
-                raise UserError(f"{name}: key '{key.value}' stands twice, {both}; put both into one")
-            lines[key.value] = line
+        if isinstance(node, yaml.ScalarNode):
+            settle(node, schemas, name)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += [(value, below(schemas, None)) for value in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            settle_names(node, name)
+            either: Mapping[str, Any] = {"anyOf": schemas, "items": {"anyOf": schemas}}
+            for key, value in node.value:
+                waiting.append((value, [either] if key.tag == f"{TAG}merge" else below(schemas, key.value)))
+    return loader.construct_document(top) if top else None
+
+
+TAG = "tag:yaml.org,2002:"
+SCALARS = {
+    f"{TAG}int": {"integer", "number"},
+    f"{TAG}float": {"number"},
+    f"{TAG}bool": {"boolean"},
+    f"{TAG}null": {"null"},
+}
+"""What a plain word can be besides a text, and what the schema calls that."""
+# Numbers as a person means them. YAML 1.1 takes 1e5 for a text, 012 for 10, 12:30 for 750, and 2024-01-01 for a date.
+NUMBERS = {
+    f"{TAG}int": re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)$"),
+    f"{TAG}float": re.compile(
+        r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?$"
+        r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    ),
+}
+RESOLVERS = {
+    first: [pair for pair in pairs if pair[0] in SCALARS.keys() - NUMBERS or pair[0] == f"{TAG}merge"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+RESOLVERS |= {first: [*RESOLVERS.get(first, []), *NUMBERS.items()] for first in "-+.0123456789"}
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with these numbers."""
+
+    yaml_implicit_resolvers = RESOLVERS
+
+
+class FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same in C."""
+
+    yaml_implicit_resolvers = RESOLVERS
+
+
+def compose(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
+    """The nodes of a YAML text, and what makes values of them; a :class:`yaml.YAMLError` where it is none. What the C
+    library refuses, or could overflow its stack, is read in Python, whose messages say more."""
+    if max(map(text.count, "[{-?")) < 3000:
+        with suppress(yaml.YAMLError):
+            fast = FastLoader(text)
+            return fast, fast.get_single_node()
+    loader = Loader(text)
+    return loader, loader.get_single_node()
+
+
+def settle_names(node: yaml.MappingNode, name: str) -> None:
+    """Make the keys of a mapping texts, as they stand there. Refuses a key that stands twice, because the first would
+    be lost without a word, and one that is null, a list or a mapping."""
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode) or key.tag == f"{TAG}null":
+            shown = key.value if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+            raise UserError(f"{name}: line {line}: key {shown}: {not_a_name(shown)}")
+        if key.value in lines:
+            both = f"in lines {lines[key.value]} and {line}" if lines[key.value] != line else f"in line {line}"
+            raise UserError(f"{name}: key '{key.value}' stands twice, {both}; put both into one")
+        lines[key.value] = line
+        if key.tag in SCALARS:
+            key.tag = f"{TAG}str"
+
+
+def settle(node: yaml.ScalarNode, schemas: list[Mapping[str, Any]], name: str) -> None:
+    """Give a plain number, boolean or null the type that the schema wants, where it has another one: a whole number
+    for ``1e5``, a text for a name such as ``2024`` or ``no``. Refuses a number that is not finite."""
+    if node.tag not in SCALARS:
+        return
+    types = wanted_types(schemas)
+    fits = not types or types & SCALARS[node.tag]
+    number = float(re.sub(r"_|\.(?=[in])", "", node.value.lower())) if node.tag == f"{TAG}float" else 0.0
+    if fits and not math.isfinite(number):
+        line = node.start_mark.line + 1
+        raise UserError(f"{name}: line {line}: {node.value}: a finite number is needed; a text stands in quotes")
+    if not fits and "integer" in types and node.tag == f"{TAG}float" and number.is_integer():
+        node.tag, node.value = f"{TAG}int", f"{int(number)}"
+    elif not fits and "string" in types and node.tag != f"{TAG}null":
+        node.tag = f"{TAG}str"
+
+
+def alternatives(schemas: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Parts of the schema, with those that they refer to or choose among."""
+    for schema in schemas:
+        yield schema
+        inner = [*schema.get("anyOf", ()), *(branch["then"] for branch in schema.get("allOf", ()))]
+        if "$ref" in schema:
+            inner.append(config_schema()["$defs"][schema["$ref"].rsplit("/", 1)[1]])
+        yield from alternatives(inner)
+
+
+def below(schemas: Iterable[Mapping[str, Any]], key: str | None) -> list[Mapping[str, Any]]:
+    """What the schema says of the value of a key, or of the items of a list (None)."""
+    found = (
+        one.get("items") if key is None else one.get("properties", {}).get(key, one.get("additionalProperties"))
+        for one in alternatives(schemas)
+    )
+    return [part for part in found if isinstance(part, dict)]
+
+
+def wanted_types(schemas: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The types that the schema allows; empty where it says nothing."""
+    names, found = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}, set()
+    for one in alternatives(schemas):
+        types = one.get("type", [])
+        values = one.get("enum", [one["const"]] if "const" in one else [])
+        found |= {types} if isinstance(types, str) else {*types}
+        found |= {names[type(value)] for value in values}
+    return found
 
 
 def not_a_name(key: Any) -> str:
@@ -147,14 +287,18 @@ def nearest_file(path: Path) -> str:
 
 
 def merge(value: Any, changes: Any) -> Any:
-    """Dictionaries merge, anything else is replaced, as Snakemake merges configuration files."""
+    """Dictionaries merge, anything else is replaced: after null, a dictionary begins anew."""
     if not (isinstance(value, dict) and isinstance(changes, dict)):
         return changes
     return value | {key: merge(value.get(key), part) for key, part in changes.items()}
 
 
-def prepare(config: dict[str, Any]) -> dict[str, Any]:
-    """Check a configuration, as Snakemake has merged it, and complete it with defaults and the recipes of its models.
+def prepare(config: dict[str, Any], default: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Check a merged configuration, and complete it with defaults and the recipes of its models.
+
+    Args:
+        config: what is checked; it is not changed.
+        default: the default files in one, where they have been read, for the order of keys.
 
     Returns:
         The settings with ``models`` complete (what tables and figures show, then further ones), with ``recipes`` added
@@ -165,7 +309,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
         UserError: names the key, what was found, and what would be right.
     """
     require_texts(config)
-    config = in_default_order(drop_nulls(config))
+    config = in_default_order(drop_nulls(config), default_values() if default is None else default)
     check(config, config_schema(), "configuration")
     config = with_defaults(config, config_schema())
     if config["report"]["table1"]["models"] == "published":
@@ -206,10 +350,10 @@ def recipe(name: str, where: str) -> dict[str, Any]:
     if not re.search(form["pattern"], name):
         raise UserError(f"{where}: the name {name!r} becomes a file's; {form['description']}")
     try:
-        found = read_yaml(locate(file), file)
+        schema = config_schema()["$defs"]["recipe"]
+        found = read_yaml(locate(file), file, schema)
     except FileNotFoundError:
         raise UserError(f"{where}: no recipe {file}{nearest(name, all_recipes())}") from None
-    schema = config_schema()["$defs"]["recipe"]
     check(found, schema, file)
     return dict(with_defaults(found, schema))
 
@@ -266,11 +410,11 @@ def published_models(config: dict[str, Any]) -> list[str]:
     return sorted(shown, key=lambda name: rows.index(recipes[name]["published"]))
 
 
-def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
+def in_default_order(config: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
     """The configuration with all keys in the order of the default files, then others.
 
-    The order decides which of two duplicates stays, and the order of rows. Snakemake puts the keys of an overlay first,
-    in the overlay's own order, which must decide nothing.
+    The order decides which of two duplicates stays, and the order of rows. A module's user may give it in another one,
+    and so does an overlay that begins a dictionary anew.
     """
 
     def reorder(part: Any, default: Any) -> Any:
@@ -279,7 +423,7 @@ def in_default_order(config: dict[str, Any]) -> dict[str, Any]:
         known = default if isinstance(default, dict) else {}
         return {name: reorder(part[name], known.get(name)) for name in dict.fromkeys([*known, *part]) if name in part}
 
-    result: dict[str, Any] = reorder(config, functools.reduce(merge, map(read, default_files())))
+    result: dict[str, Any] = reorder(config, default)
     return result
 
 
@@ -294,6 +438,8 @@ def expand_paths(config: dict[str, Any]) -> None:
             remedy = "choose another folder"
             raise UserError(f"pathvars.{name}: {path!r} holds {found}, which commands of jobs cannot have; {remedy}")
         config["pathvars"][name] = str(Path(path))
+        if not Path(path).parts:
+            raise UserError(f"pathvars.{name}: {path!r} is the working directory itself; name a folder in it")
     if misplaced := misplaced_source():
         raise UserError(misplaced)
     results = config["pathvars"]["results"]
@@ -309,11 +455,14 @@ def expand_paths(config: dict[str, Any]) -> None:
             entries |= {f"published.{kind}.{name}.{number}": one for number, one in enumerate(files)}
     for where, entry in entries.items():
         if entry.get("path"):
-            entry["path"] = expand_path(entry["path"], f"{where}.path").replace("<results>", results)
+            # Snakemake warns of `./`, and does not match it with what a rule makes.
+            path = expand_path(entry["path"], f"{where}.path").replace("<results>", results)
+            entry["path"] = path.removeprefix("./")
 
 
 def expand_path(path: str, where: str) -> str:
-    """A path with ``~`` and ``$VARIABLES`` written out. Refuses an unset variable and an unknown user."""
+    """A path with ``~`` and ``$VARIABLES`` written out. Refuses an unset variable, an unknown user, and what would be a
+    wildcard to Snakemake or ends a line."""
     for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
         if not os.environ.get(name):
             unset = f"the environment variable {name} is not set"
@@ -321,6 +470,10 @@ def expand_path(path: str, where: str) -> str:
     full = os.path.expanduser(os.path.expandvars(path))
     if full.startswith("~"):
         raise UserError(f"{where}: {path}: there is no such user; write the path out")
+    special = [repr(one) for one in sorted(set("{}\n") & set(full))] or ["'-' at its beginning"][: full.startswith("-")]
+    if special:
+        fault = f"holds {' and '.join(special)}, which Snakemake or a command takes for something else"
+        raise UserError(f"{where}: {path!r} {fault}; rename it")
     return full
 
 
@@ -401,6 +554,13 @@ def explain(fault: ValidationError) -> str:
         return f"{at}: the name {fault.instance!r} becomes a file's; {config_schema()['$defs']['name']['description']}"
     if {"api_key_env", "base_url", "extra"} & set(fault.absolute_path):
         return f"{at}: {fault.validator} {fault.validator_value} is needed; what was found is not shown"
+    if inner := [one for one in fault.context or () if len(one.absolute_path) > len(fault.absolute_path)]:
+        return explain(inner[0])  # an item of a list that would be right, but for it
+    if fault.validator == "type" and fault.instance is None:
+        return f"{at}: null is no {fault.validator_value}; a name stands in quotes: 'null'"
+    number = fault.validator == "type" and re.search("integer|number", str(fault.validator_value))
+    if number and isinstance(fault.instance, str):
+        return f"{at}: {fault.message}; write a number in decimal digits, without quotes"
     meant = fault.schema.get("description") if fault.validator == "pattern" else None
     return f"{at}: {fault.message}" + (f" ({meant})" if meant else "")
 

@@ -1,9 +1,8 @@
 """What the rules of the report see: what is shown, and the files that it is made from."""
 
-import json
 import os
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -297,10 +296,9 @@ def _in_results(files: Iterable[str]) -> list[str]:
     return [f"<results>/{file}" for file in files]
 
 
-def fresh_plan_arguments(overlays: list[Path], settings: dict[str, Any]) -> str:
+def fresh_plan_arguments(overlays: Sequence[Path], words: Sequence[str]) -> str:
     """Arguments of a Snakemake that plans this run from nothing: it looks at no file that other steps make meanwhile.
-    ``overlays`` are files of configuration after the default ones; ``settings`` came by ``--config`` or a profile."""
-    given = {**settings, "pathvars": {"results": "nowhere/results", "logs": "nowhere/logs"}}
-    values = {key: "" if value is None else json.dumps(value) for key, value in given.items()}
+    ``overlays`` are files of configuration after the default ones; ``words`` came by ``--config`` or a profile."""
+    nowhere = "pathvars={results: nowhere/results, logs: nowhere/logs}"
     files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []
-    return shlex.join([*files, "--config", *(f"{key}={value}" for key, value in values.items())])
+    return shlex.join([*files, "--config", *words, nowhere])
