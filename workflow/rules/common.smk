@@ -20,7 +20,11 @@ try:
     if workflow.is_main_process:
         for file in workflow.configfiles:
             read(Path(file))
-    run = Run(prepare(config), remote=workflow.remote_exec)
+    run = Run(
+        prepare(config),
+        remote=workflow.remote_exec,
+        makes=lambda path: any(rule.is_producer(path) for rule in workflow.rules),
+    )
 except UserError as error:
     raise WorkflowError(printable(str(error))) from None
 
@@ -51,5 +55,8 @@ wildcard_constraints:
 
 def entry(name, category, **labels):
     """A table, figure or page, and its entry in Snakemake's report, whose caption has the same name."""
-    caption = f"../report/{Path(name).stem}.rst"
-    return report(f"<results>/{name}", caption, category=category, labels=labels)
+    caption = f"report/{Path(name).stem}.rst"
+    source_file(f"workflow/{caption}")
+    return report(
+        f"<results>/{name}", f"../{caption}", category=category, labels=labels
+    )
