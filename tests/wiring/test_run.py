@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from m1.wiring.config import load
-from m1.wiring.run import LocalSources, Run, any_name
+from m1.wiring.run import NOWHERE, LocalSources, Run, any_name
 from runs import ROOT, demo, demo_run, published_run
 
 
@@ -208,6 +208,9 @@ def test_a_source_that_is_not_here_ends_the_plan_unless_results_were_adopted_wit
     assert f"error: {key}: gone: No such file or directory; correct the path" in str(stopped.value)
     assert "make adopt" not in str(stopped.value), "nothing was made of it"
     local(tmp_path, **changes).adopt()
+    assert not list(tmp_path.iterdir()), "there are no results to take"
+    (tmp_path / "results").mkdir()
+    local(tmp_path, **changes).adopt()
     assert local(tmp_path, **changes).files(place) == ["gone"]
     said = capsys.readouterr()
     assert said.out == ""
@@ -229,6 +232,20 @@ def test_what_was_adopted_without_one_file_is_not_taken_without_another(
     assert capsys.readouterr().err == ""
     for name in ("a", "b"):
         assert local(tmp_path, labeller={"notes": str(tmp_path / name)}).files("select/domains.parquet")
+
+
+def test_a_damaged_note_of_what_was_adopted_ends_the_plan(tmp_path: Path) -> None:
+    """Any other exception would pass Snakemake unsaid."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/adopted.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"adopted\.json: .*; delete it, and `make adopt` again"):
+        local(tmp_path, labeller={"notes": "gone"}).files("select/domains.parquet")
+
+
+def test_the_graph_of_a_plan_from_nothing_needs_no_source() -> None:
+    """Figure 2 is drawn of adopted results, too."""
+    found = load([ROOT / "config/paper.yaml"], {"labeller": {"notes": "gone"}, "pathvars": {"results": NOWHERE}})
+    assert LocalSources(found).files("select/domains.parquet") == []
 
 
 def test_where_everything_is_here_nothing_is_noted(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from m1.report.settings import (
     files_to_compare,
 )
 from m1.wiring.config import all_weights
-from m1.wiring.run import Run, Wildcards, trainings
+from m1.wiring.run import NOWHERE, Run, Wildcards, trainings
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
 MERGED = "pools/merged.parquet"
@@ -300,7 +300,7 @@ def _in_results(files: Iterable[str]) -> list[str]:
 def fresh_plan_arguments(overlays: list[Path], settings: dict[str, Any]) -> str:
     """Arguments of a Snakemake that plans this run from nothing: it looks at no file that other steps make meanwhile.
     ``overlays`` are files of configuration after the default ones; ``settings`` came by ``--config`` or a profile."""
-    given = {**settings, "pathvars": {"results": "nowhere/results", "logs": "nowhere/logs"}}
+    given = {**settings, "pathvars": {"results": NOWHERE, "logs": "nowhere/logs"}}
     values = {key: "" if value is None else json.dumps(value) for key, value in given.items()}
     files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []
     return shlex.join([*files, "--config", *(f"{key}={value}" for key, value in values.items())])

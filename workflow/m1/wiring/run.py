@@ -9,12 +9,13 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
 
-from m1.core.errors import printable
+from m1.core.errors import UserError, printable
 from m1.core.files import read_json, write_json
 from m1.core.places import source_file, unreadable
 
 RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}  # of a model's jobs by default: cores, MB, minutes
 PAPER_POOLS = {"medqa_train", "pubmedqa_labeled", "headqa_train", "medmcqa_train"}  # the paper's, in config/data.yaml
+NOWHERE = "nowhere/results"  # results of a plan from nothing, which is only for its graph
 Wildcards = Any  # Snakemake's: attributes by name, and a mapping
 THINKING = ("thinking", "thinking_bare")  # values of a recipe's `prompt` for models that think
 
@@ -65,7 +66,7 @@ class LocalSources:
 
     def files(self, place: str) -> list[str]:
         """The files that a place of the results is made from: inputs of its rule. One that is optional and not there is
-        none of them.
+        none of them, and a plan of :data:`NOWHERE` takes what is there.
 
         Raises:
             SystemExit: one cannot be read. Snakemake passes over any other exception about a step that is done.
@@ -73,7 +74,7 @@ class LocalSources:
         files = []
         for one in self.by_place.get(place, []):
             fault = self.fault(one)
-            if fault and one.optional and not Path(one.path).exists():
+            if fault and (self.results == NOWHERE or (one.optional and not Path(one.path).exists())):
                 continue
             if fault and one.path not in self.adopted.get(place, []):
                 remedy, made = "correct the path, or bring what is missing", Path(self.results, place)
@@ -89,16 +90,16 @@ class LocalSources:
         return "" if fault and self.makes(one.path) else fault
 
     def absent(self) -> list[tuple[str, LocalSource]]:
-        """What cannot be read, each with its place."""
-        named = [(place, one) for place, several in self.by_place.items() for one in several]
+        """What cannot be read and is not optional, each with its place."""
+        named = [(place, one) for place, several in self.by_place.items() for one in several if not one.optional]
         return [(place, one) for place, one in named if self.fault(one)]
 
     def adopt(self) -> None:
-        """Note that the results are taken without those of their sources that are not here."""
-        found = self._noted()
-        for place, one in (absent := self.absent()):
+        """Note that the results, if there are any, are taken without those of their sources that are not here."""
+        absent, found = self.absent(), self._noted()
+        for place, one in absent:
             found[place] = sorted({*found.get(place, []), one.path})
-        if absent:
+        if absent and self.note.parent.is_dir():
             write_json(self.note, found)
 
     @cached_property
@@ -109,14 +110,15 @@ class LocalSources:
         absent = [f"{one.key} ({one.path})" for place, one in self.absent() if one.path in found.get(place, [])]
         if absent:
             names = ", ".join(dict.fromkeys(absent))
-            said = (
-                f"{self.note}: results were taken without {names}; no step that reads it can run"
-            )
+            said = f"{self.note}: results were taken without {names}; no step that reads it can run"
             print(printable(said), file=sys.stderr)  # stdout may be a graph
         return found
 
     def _noted(self) -> dict[str, list[str]]:
-        return read_json(self.note) if self.note.exists() else {}
+        try:
+            return read_json(self.note) if self.note.exists() else {}
+        except UserError as error:
+            raise SystemExit(printable(f"error: {error}; delete it, and `make adopt` again")) from None
 
     @cached_property
     def by_place(self) -> dict[str, list[LocalSource]]:
