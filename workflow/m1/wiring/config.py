@@ -29,8 +29,13 @@ from m1.wiring.schema import config_schema
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 
 
-def all_recipes(folder: str = "config/models") -> list[str]:
-    """Names of all recipes: those of the working directory, and those that the workflow comes with."""
+def all_recipes() -> list[str]:
+    """Names of all recipes."""
+    return names_in("config/models")
+
+
+def names_in(folder: str) -> list[str]:
+    """Names of the files of a folder: those of the working directory, and those that the workflow comes with."""
     return sorted({file.stem for place in (Path(), SOURCE) for file in (place / folder).glob("*.yaml")})
 
 
@@ -499,7 +504,7 @@ def check_recipes(config: dict[str, Any]) -> None:
         if "sft" in recipe:
             strategy = f"config/accelerate/{recipe['train']['strategy']}.yaml"
             if fault := unreadable(locate(strategy)):
-                known = nearest(recipe["train"]["strategy"], all_recipes("config/accelerate"))
+                known = nearest(recipe["train"]["strategy"], names_in("config/accelerate"))
                 raise UserError(f"{file}: train.strategy: {strategy}: {fault}{known}")
             require_name(recipe["sft"]["subset"], config["subsets"], f"{file}: sft.subset")
             size, processes = recipe["sft"]["batch_size"], recipe["train"]["nodes"] * recipe["train"]["processes"]
