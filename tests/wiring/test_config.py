@@ -580,6 +580,11 @@ def test_what_is_wrong_is_said(case: str) -> None:
             "train: {attention: auto}\nserve:",
             "train.attention: 'auto' is not one of ['sdpa', 'eager', 'flash_",
         ),
+        (
+            "serve:",
+            "train: {strategy: fsdp3}\nserve:",
+            "train.strategy: config/accelerate/fsdp3.yaml: No such file or directory; did you mean 'fsdp2'?",
+        ),
         ("serve:", "train: {processes: 3}\nserve:", "sft.batch_size: 8 samples cannot be shared among 3 processes"),
         ("seed: 42}", "seed: 42, lora: {r: 0, alpha: 16}}", "sft.lora.r: 0 is less than the minimum of 1"),
         ("seed: 42}", "seed: 42, lora: {r: 1025, alpha: 16}}", "sft.lora.r: 1025 is greater than the maximum of 1024"),

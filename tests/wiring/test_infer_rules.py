@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
 from m1.wiring.infer import InferRules
 from rules import rules as workflow_rules
 from runs import RESULTS, demo, demo_run, published_run, wildcards
@@ -43,7 +45,7 @@ def test_where_a_model_runs_is_no_param() -> None:
     assert runs["batch"] == run.recipes["small"]["serve"]["batch"]
 
 
-def test_published_results_are_read_from_their_entry() -> None:
+def test_published_results_are_read_from_their_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rules, model = InferRules(published_run()), wildcards(model="m1-large-1k")
     settings = json.loads(rules.published(model))
     assert settings["names"]["MedMCQA_validation"] == "medmcqa"
@@ -52,6 +54,8 @@ def test_published_results_are_read_from_their_entry() -> None:
         (64, 1, None, "b.json"),
     ]
     assert {(one["key"], one["rows"]) for one in settings["results"]} == {(None, None)}
+    monkeypatch.chdir(tmp_path)
+    Path("b.json").touch()
     assert rules.local_files(model) == ["b.json"]
 
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from m1.wiring.pools import PoolsRules
 from runs import demo_run, wildcards
 
 
 def test_pools_from_the_hub_have_no_input_file() -> None:
-    rules, pool = PoolsRules(demo_run()), wildcards(pool="medqa")
-    assert rules.source_file("pool")(pool) == ["results/world/pools/medqa.jsonl"]
-    rules.config["pools"]["medqa"] |= {"path": None, "hub": "a/b"}
-    assert rules.source_file("pool")(pool) == []
+    run, pool = demo_run(), wildcards(pool="medqa")
+    assert PoolsRules(run).source_file("pool")(pool) == ["results/world/pools/medqa.jsonl"]
+    run = demo_run()
+    run.config["pools"]["medqa"] |= {"path": None, "hub": "a/b"}
+    assert PoolsRules(run).source_file("pool")(pool) == []
 
 
-def test_only_an_optional_benchmark_may_lack_its_file(tmp_path: Path) -> None:
-    rules, path = PoolsRules(demo_run()), tmp_path / "gpqa.jsonl"
-    files, benchmark = rules.source_file("benchmark"), wildcards(benchmark="gpqa")
-    rules.config["benchmarks"]["gpqa"] |= {"path": str(path)}
-    assert files(benchmark) == [str(path)]
-    rules.config["benchmarks"]["gpqa"]["optional"] = True
-    assert files(benchmark) == []
+@pytest.mark.parametrize("optional", [True, False])
+def test_only_an_optional_benchmark_may_lack_its_file(optional: bool, tmp_path: Path) -> None:
+    run, path = demo_run(), tmp_path / "gpqa.jsonl"
+    run.config["benchmarks"]["gpqa"] |= {"path": str(path), "optional": optional}
+    files, benchmark = PoolsRules(run).source_file("benchmark"), wildcards(benchmark="gpqa")
+    if optional:
+        assert files(benchmark) == []
+    else:
+        with pytest.raises(SystemExit, match=r"gpqa\.jsonl: No such file or directory; correct the path, or bring"):
+            files(benchmark)
     path.touch()
     assert files(benchmark) == [str(path)]
 

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from m1.wiring.config import load
-from m1.wiring.run import Run, any_name
+from m1.wiring.run import NOWHERE, LocalSources, Run, any_name
 from runs import ROOT, demo, demo_run, published_run
 
 
@@ -144,3 +145,119 @@ def test_teacher_and_labeller_of_the_paper_have_no_temperature_of_ours() -> None
     config = load([ROOT / "config/paper.yaml"])
     assert (config["teacher"]["temperature"], config["labeller"]["temperature"]) == (None, None)
     assert config["labeller"]["model"] == "gpt-4o-2024-11-20"
+
+
+LOCAL = {
+    "a pool": ({"data": {"medqa_train": {"path": "gone"}}}, "pools/medqa.parquet", "data.medqa_train.path"),
+    "the evaluation file": (
+        {"data": {"m1_eval_data": {"path": "gone"}}, "published": {"evaluation": "m1_eval_data"}},
+        "evaluation.parquet",
+        "data.m1_eval_data.path",
+    ),
+    "a benchmark of the evaluation file": (
+        {"data": {"m1_eval_data": {"path": "gone"}}, "published": {"evaluation": "m1_eval_data"}},
+        "benchmarks/medqa.parquet",
+        "data.m1_eval_data.path",
+    ),
+    "a published subset": (
+        {"data": {"m1k_tokenized": {"path": "gone"}}, "published": {"subsets": {"m1k": "m1k_tokenized"}}},
+        "select/m1k.parquet",
+        "data.m1k_tokenized.path",
+    ),
+    "a published checkpoint": (
+        {"data": {"m1_7b_1k": {"path": "gone"}}, "published": {"checkpoints": {"m1-7b-1k": "m1_7b_1k"}}},
+        "train/m1-7b-1k",
+        "data.m1_7b_1k.path",
+    ),
+    "published results": (
+        {"published": {"results": {"m1-7b-23k": [{"from": "m1_results", "path": "gone", "budget": 2048}]}}},
+        "infer/m1-7b-23k/predictions.parquet",
+        "published.results.m1-7b-23k.0.path",
+    ),
+    "published results of an entry": (
+        {
+            "data": {"m1_results": {"path": "gone"}},
+            "published": {"beside": {"m1-7b-1k": [{"from": "m1_results", "budget": 2048}]}},
+        },
+        "published/m1-7b-1k/predictions.parquet",
+        "data.m1_results.path",
+    ),
+    "a base": ({"bases": {"7b": {"path": "gone", "hub": None}}}, "bases/7b", "bases.7b.path"),
+    "a screening model": (
+        {"screen": {"models": {"7b": {"path": "gone", "hub": None}}}},
+        "screen/models/7b",
+        "screen.models.7b.path",
+    ),
+    "notes of the labeller": ({"labeller": {"notes": "gone"}}, "select/domains.parquet", "labeller.notes"),
+}
+
+
+def local(tmp_path: Path, **changes: Any) -> LocalSources:
+    """Sources of the paper's configuration, whose results are in a temporary folder."""
+    folders = {"results": str(tmp_path / "results"), "logs": str(tmp_path / "logs")}
+    report = {"figures": ["m1-7b-1k"], "table1": {"models": ["m1-7b-1k", "m1-7b-23k"]}}
+    return LocalSources(load([ROOT / "config/paper.yaml"], {"pathvars": folders, "report": report} | changes))
+
+
+@pytest.mark.parametrize("case", LOCAL)
+def test_a_source_that_is_not_here_ends_the_plan_unless_results_were_adopted_without_it(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes, place, key = LOCAL[case]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        local(tmp_path, **changes).files(place)
+    assert f"error: {key}: gone: No such file or directory; correct the path" in str(stopped.value)
+    assert "make adopt" not in str(stopped.value), "nothing was made of it"
+    local(tmp_path, **changes).adopt()
+    assert not list(tmp_path.iterdir()), "there are no results to take"
+    (tmp_path / "results").mkdir()
+    local(tmp_path, **changes).adopt()
+    assert local(tmp_path, **changes).files(place) == ["gone"]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert f"adopted.json: results were taken without {key} (gone)" in said.err
+
+
+def test_what_was_adopted_without_one_file_is_not_taken_without_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "results/select/domains.parquet"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    for name in ("a", "b"):
+        notes = {"labeller": {"notes": str(tmp_path / name)}}
+        with pytest.raises(SystemExit, match=f"{name}: No such file .* to keep {made} without it, `make adopt`"):
+            local(tmp_path, **notes).files("select/domains.parquet")
+        local(tmp_path, **notes).adopt()
+    assert capsys.readouterr().err == ""
+    for name in ("a", "b"):
+        assert local(tmp_path, labeller={"notes": str(tmp_path / name)}).files("select/domains.parquet")
+
+
+def test_a_damaged_note_of_what_was_adopted_ends_the_plan(tmp_path: Path) -> None:
+    """Any other exception would pass Snakemake unsaid."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/adopted.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"adopted\.json: .*; delete it, and `make adopt` again"):
+        local(tmp_path, labeller={"notes": "gone"}).files("select/domains.parquet")
+
+
+def test_the_graph_of_a_plan_from_nothing_needs_no_source() -> None:
+    """Figure 2 is drawn of adopted results, too."""
+    found = load([ROOT / "config/paper.yaml"], {"labeller": {"notes": "gone"}, "pathvars": {"results": NOWHERE}})
+    assert LocalSources(found).files("select/domains.parquet") == []
+
+
+def test_where_everything_is_here_nothing_is_noted(tmp_path: Path) -> None:
+    local(tmp_path).adopt()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_rule_makes_need_not_be_here_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = demo_run().config
+    monkeypatch.chdir(tmp_path)
+    assert LocalSources(config).files("pools/medqa.parquet") == ["results/world/pools/medqa.jsonl"]
+    with pytest.raises(SystemExit, match=r"data\.world_medqa_train\.path: results/world/pools/medqa\.jsonl: No"):
+        LocalSources(config, makes=lambda path: False).files("pools/medqa.parquet")

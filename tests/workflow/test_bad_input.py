@@ -122,7 +122,7 @@ def test_unknown_model(new: Project) -> None:
 def test_base_that_is_not_there(new: Project) -> None:
     new.configure(bases={"mine": {"path": "models/nowhere"}})
     said = refused(new, "results/short/bases/mine")
-    assert "error: bases.mine.path: no folder models/nowhere; correct the path" in said
+    assert "error: bases.mine.path: models/nowhere: No such file or directory; correct the path" in said
 
 
 def test_teacher_that_fails_for_ever(project: Project) -> None:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 SHORT = REPOSITORY / "tests/configs/short.yaml"
 FACTS, GRAPH = "results/short/world/facts.json", "results/short/rulegraph.dot"
+LINES = (REPOSITORY / "docs/snakemake.md").read_text(encoding="utf-8").split("```bash\n")[1].split("```")[0]
 MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8").split("## In a folder of your own\n")[1]
 
 
@@ -97,6 +98,27 @@ def test_by_the_path_of_the_snakefile(snakefile: str, tmp_path: Path) -> None:
     assert re.search("Using workflow specific profile .*/profiles/default", said)
     assert (tmp_path / FACTS).is_file()
     assert made(tmp_path) == {"results", "logs"}
+
+
+def test_the_six_lines_of_the_docs(tmp_path: Path) -> None:
+    """As they stand, but for where the clone is; a line of its own says where each one begins."""
+    lines = LINES.splitlines()
+    assert len(lines) == 6
+    script = "\n".join(f"echo 'line {number}'\n{line}" for number, line in enumerate(lines, 1))
+    assert script.count("/path/of/the/clone") == 1
+    environment = {name: value for name, value in os.environ.items() if name not in ("SNAKEMAKE_PROFILE", "PYTHONPATH")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # where the clone has no .venv
+    words = ["bash", "-ec", f"exec 2>&1\n{script.replace('/path/of/the/clone', str(REPOSITORY))}"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-6000:]
+    said = re.split(r"^line \d\n", done.stdout, flags=re.MULTILINE)
+    assert {"all", "world_build", "train_sft", "report_page"} <= jobs(said[3])
+    assert {"world_build", "train_sft", "report_table1"} <= jobs(said[4])
+    assert jobs(said[5]) == {"score_predictions", "report_table1"}
+    my = tmp_path / "my"
+    assert made(my) == {"mine.yaml", "strict.yaml", "results", "logs", "store", "scratch", "report.html"}
+    assert (my / "results/short/table1.csv").is_file()
+    assert "Table 1" in (my / "report.html").read_text(encoding="utf-8")
 
 
 def test_launch_in_an_empty_folder(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def test_a_benchmark_of_ones_own_for_trained_models_only(tmp_path: Path) -> None
     blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)]
     (project.folder / "mine.yaml").write_text(yaml.safe_dump(merge(*blocks)), encoding="utf-8")
     (project.folder / "mine.csv").write_text("question\n", encoding="utf-8")
+    (project.folder / "results/paper/train/m1-7b-1k").mkdir(parents=True)
     found = rules(project.dry_run("results/mine/table1.csv", "config/paper.yaml", "mine.yaml"))
     assert (found["train_published"], found["infer_sweep"], found["pools_collect_benchmark"]) == (1, 1, 11)
     assert not (DEAR | {"train_sft", "pools_collect", "infer_answer"}) & set(found)

@@ -27,7 +27,11 @@ try:
             given.config_args or (),
             alone=given.replace_workflow_config,
         )
-    run = Run(whole, remote=workflow.remote_exec)
+    run = Run(
+        whole,
+        remote=workflow.remote_exec,
+        makes=lambda path: any(rule.is_producer(path) for rule in workflow.rules),
+    )
 except UserError as error:
     raise WorkflowError(printable(str(error))) from None
 
@@ -58,5 +62,8 @@ wildcard_constraints:
 
 def entry(name, category, **labels):
     """A table, figure or page, and its entry in Snakemake's report, whose caption has the same name."""
-    caption = f"../report/{Path(name).stem}.rst"
-    return report(f"<results>/{name}", caption, category=category, labels=labels)
+    caption = f"report/{Path(name).stem}.rst"
+    source_file(f"workflow/{caption}")
+    return report(
+        f"<results>/{name}", f"../{caption}", category=category, labels=labels
+    )

@@ -122,12 +122,7 @@ rule pools_audit:
         benchmarks=run.benchmarks,
     output:
         pairs="<results>/contamination.csv",
-        summary=report(
-            "<results>/contamination_summary.csv",
-            caption="../report/contamination_summary.rst",
-            category="Data",
-            labels={"table": "contamination"},
-        ),
+        summary=entry("contamination_summary.csv", "Data", table="contamination"),
         manifest="<results>/contamination.json",
     log:
         "<logs>/pools_audit.log",

@@ -6,6 +6,7 @@ from pathlib import Path
 from m1.wiring.report import ReportRules, fresh_plan_arguments
 
 report_rules = ReportRules(run)
+PAGE = ("template.html", "style.css", "script.js")
 
 
 # Folders by their times rerun nothing: what is made from one has a manifest as well, which changes with it.
@@ -446,12 +447,7 @@ use rule report_paired as report_page with:
             source_file(f"workflow/report/{Path(path).stem}.rst")
             for path in report_rules.page()
         ],
-        multiext(
-            source_file("workflow/report/page/page")[:-4],
-            "template.html",
-            "style.css",
-            "script.js",
-        ),
+        [source_file(f"workflow/report/page/{name}") for name in PAGE],
         shown="<results>/shown.json",
         scores=report_rules.scores(report_rules.models),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
@@ -474,12 +470,7 @@ rule report_compare_runs:
         a=before_update(report_rules.files_of_run("a")),
         b=before_update(report_rules.files_of_run("b")),
         benchmarks=source_file("resources/paper/benchmarks.csv"),
-        page=multiext(
-            source_file("workflow/report/page/page")[:-4],
-            "template.html",
-            "style.css",
-            "script.js",
-        ),
+        page=[source_file(f"workflow/report/page/{name}") for name in PAGE],
         captions=[
             source_file(f"workflow/report/runs_{name}.rst")
             for name in ("cells", "settings", "curves", "figure")

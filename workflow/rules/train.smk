@@ -33,6 +33,8 @@ rule train_fetch:
 
 
 rule train_published:
+    input:
+        train.published,
     output:
         folder=directory("<results>/train/{model}"),
         identity="<results>/train/{model}.sha256",

@@ -33,6 +33,7 @@ from m1.core.files import adopt
 from m1.core.places import SOURCE, special_characters
 from m1.core.progress import say
 from m1.wiring import config
+from m1.wiring.run import LocalSources
 
 NOTE = ".snakemake/m1-run.json"  # machine and process of the last run in a folder
 # Results that nobody wants to make again without being asked.
@@ -235,6 +236,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         folders = everyday_folders() + configured_folders(whole)
         if faulty := next(check_folders(folders), None):
             raise UserError(f"{faulty.found}: {faulty.need}")
+        if options.touch and not options.dryrun:
+            LocalSources(whole).adopt()
     query = any(getattr(options, name) for name in QUERIES)
     anyway = any(getattr(options, name) for name in ANYWAY)
     if problem := "" if anyway else records_remedy(folder, whole["pathvars"]["results"]):

@@ -6,8 +6,11 @@ and scratch are in the working directory, and the configuration, whose files def
 
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
+
+from m1.core.errors import UserError
 
 ROOM = 10**6
 """Bytes that a folder must take to count as one that can be written."""
@@ -15,7 +18,13 @@ SOURCE = Path(__file__).resolve().parents[3]
 
 
 def source_file(name: str) -> str:
-    """A file of the source, from the working directory: in another clone it has the same path, and reruns nothing."""
+    """A file of the source, from the working directory: in another clone it has the same path, and reruns nothing.
+
+    Raises:
+        UserError: it is not there. Snakemake does not look at the inputs of a step that is done.
+    """
+    if fault := unreadable(SOURCE / name):
+        raise UserError(f"{SOURCE / name}: {fault}; the workflow comes with it: git checkout -- {name}")
     return os.path.relpath(SOURCE / name)
 
 
@@ -42,6 +51,18 @@ def refusal(place: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def unreadable(path: str | Path, folder: bool = False) -> str:
+    """Why a file, or a ``folder``, cannot be read; empty where it can."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        link = f" (it is a link to {os.readlink(path)})" if os.path.islink(path) else ""
+        return f"{error.strerror or error}{link}"
+    if folder != stat.S_ISDIR(mode):
+        return "a file, where a folder is needed" if folder else "a folder, where a file is needed"
+    return "" if os.access(path, os.R_OK | (os.X_OK if folder else 0)) else "Permission denied"
 
 
 def special_characters(path: str) -> str:

@@ -22,7 +22,7 @@ from m1.core.errors import UserError
 from m1.core.files import digest
 from m1.core.fingerprint import fingerprint
 from m1.core.keys import check_keys
-from m1.core.places import SOURCE, locate, misplaced_source, source_file, special_characters
+from m1.core.places import SOURCE, locate, misplaced_source, source_file, special_characters, unreadable
 from m1.report.settings import LARGEST
 from m1.wiring.run import THINKING, trainings
 from m1.wiring.schema import config_schema
@@ -32,9 +32,13 @@ NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 
 
 def all_recipes() -> list[str]:
-    """Names of all recipes: those of the working directory, and those that the workflow comes with."""
-    folders = (Path("config/models"), SOURCE / "config/models")
-    return sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    """Names of all recipes."""
+    return names_in("config/models")
+
+
+def names_in(folder: str) -> list[str]:
+    """Names of the files of a folder: those of the working directory, and those that the workflow comes with."""
+    return sorted({file.stem for place in (Path(), SOURCE) for file in (place / folder).glob("*.yaml")})
 
 
 def default_files() -> list[Path]:
@@ -282,7 +286,7 @@ def nearest_file(path: Path) -> str:
     or, where it has no configuration, of the source."""
     folder = Path() if Path("config").is_dir() else SOURCE
     files = [file for part in ("config", "config/overlays") for file in sorted((folder / part).glob("*.yaml"))]
-    where = "" if folder == Path() else f" (in {source_file('')})"
+    where = "" if folder == Path() else f" (in {os.path.relpath(SOURCE)})"
     return nearest(str(path), [str(file.relative_to(folder)) for file in files]) + where
 
 
@@ -658,6 +662,10 @@ def check_recipes(config: dict[str, Any]) -> None:
         file = f"config/models/{name}.yaml"
         require_name(recipe["base"], config["bases"], f"{file}: base")
         if "sft" in recipe:
+            strategy = f"config/accelerate/{recipe['train']['strategy']}.yaml"
+            if fault := unreadable(locate(strategy)):
+                known = nearest(recipe["train"]["strategy"], names_in("config/accelerate"))
+                raise UserError(f"{file}: train.strategy: {strategy}: {fault}{known}")
             require_name(recipe["sft"]["subset"], config["subsets"], f"{file}: sft.subset")
             size, processes = recipe["sft"]["batch_size"], recipe["train"]["nodes"] * recipe["train"]["processes"]
             if size % processes:

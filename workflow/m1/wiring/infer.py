@@ -62,7 +62,8 @@ class InferRules:
 
     def local_files(self, wildcards: Wildcards) -> list[str]:
         """The local files of a model's published results."""
-        return [result.path for result in self._published(wildcards).results if result.path]
+        folder = "infer" if wildcards.model in self.run.published["results"] else "published"
+        return self.run.local.files(f"{folder}/{wildcards.model}/predictions.parquet")
 
     def published_benchmarks(self, wildcards: Wildcards) -> list[str]:
         """The benchmarks of this run that a model's published results have; one of a user's own is not among them."""

@@ -1,7 +1,6 @@
 """What ``rules/pools.smk`` sees."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from m1.pools.settings import AuditSettings, CollectSettings, EvaluationSettings, LeakSettings, MergeSettings
 from m1.wiring.run import Run, Wildcards
@@ -11,17 +10,11 @@ class PoolsRules:
     """Sources and settings of pools and benchmarks."""
 
     def __init__(self, run: Run) -> None:
-        self.config = run.config
+        self.run, self.config = run, run.config
 
     def source_file(self, kind: str) -> Callable[[Wildcards], list[str]]:
         """The local file of a ``pool`` or ``benchmark``; none if it is from the hub, or optional and not there."""
-
-        def files(wildcards: Wildcards) -> list[str]:
-            source = self.config[f"{kind}s"][wildcards[kind]]
-            path = source["path"]
-            return [path] if path and (Path(path).exists() or not source["optional"]) else []
-
-        return files
+        return lambda wildcards: self.run.local.files(f"{kind}s/{wildcards[kind]}.parquet")
 
     def collect(self, kind: str) -> Callable[[Wildcards], str]:
         """Settings of :mod:`m1.pools.collect`; ``kind`` is as in :meth:`source_file`."""
@@ -39,8 +32,7 @@ class PoolsRules:
 
     def evaluation_file(self, wildcards: Wildcards) -> list[str]:
         """The local evaluation file; none if it comes from the hub."""
-        path = self.config["data"][self.config["published"]["evaluation"]]["path"]
-        return [path] if path else []
+        return self.run.local.files("evaluation.parquet")
 
     def merge(self, wildcards: Wildcards) -> str:
         return MergeSettings.from_parts(self.config["merge"]).to_json()

@@ -21,7 +21,7 @@ from m1.report.settings import (
     files_to_compare,
 )
 from m1.wiring.config import all_weights
-from m1.wiring.run import Run, Wildcards, trainings
+from m1.wiring.run import NOWHERE, Run, Wildcards, trainings
 
 FIGURES = ["figure1", "figure2", "figure3", "figure4", "figure5", "figure8", "figure8a"]
 MERGED = "pools/merged.parquet"
@@ -299,6 +299,6 @@ def _in_results(files: Iterable[str]) -> list[str]:
 def fresh_plan_arguments(overlays: Sequence[Path], words: Sequence[str]) -> str:
     """Arguments of a Snakemake that plans this run from nothing: it looks at no file that other steps make meanwhile.
     ``overlays`` are files of configuration after the default ones; ``words`` came by ``--config`` or a profile."""
-    nowhere = "pathvars={results: nowhere/results, logs: nowhere/logs}"
+    nowhere = f"pathvars={{results: {NOWHERE}, logs: nowhere/logs}}"
     files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []
     return shlex.join([*files, "--config", *words, nowhere])

@@ -1,15 +1,21 @@
 """What a run of one configuration computes, and what its jobs run on: the facts that rules and commands ask for."""
 
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 
-from m1.core.places import source_file
+from m1.core.errors import UserError, printable
+from m1.core.files import read_json, write_json
+from m1.core.places import source_file, unreadable
 
 RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}  # of a model's jobs by default: cores, MB, minutes
 PAPER_POOLS = {"medqa_train", "pubmedqa_labeled", "headqa_train", "medmcqa_train"}  # the paper's, in config/data.yaml
+NOWHERE = "nowhere/results"  # results of a plan from nothing, which is only for its graph
 Wildcards = Any  # Snakemake's: attributes by name, and a mapping
 THINKING = ("thinking", "thinking_bare")  # values of a recipe's `prompt` for models that think
 
@@ -31,18 +37,145 @@ def optional_flags(*names: str) -> Callable[[Wildcards, Any], str]:
     return lambda wildcards, input: " ".join(f"--{name} {input[name]}" for name in names if input[name])
 
 
+class LocalSource(NamedTuple):
+    """A file or folder of this machine that the configuration names."""
+
+    key: str  # of the configuration
+    path: str
+    optional: bool = False
+    folder: bool = False
+
+
+class LocalSources:
+    """The files and folders of this machine that a configuration names, by the place in the results of what is made
+    from them.
+
+    Snakemake does not look at what a finished step was made from. So it is looked at here, whenever a plan comes by the
+    step. Results can be used without it where they were taken so (``make adopt``), which ``adopted.json`` beside them
+    says.
+
+    Args:
+        config: from :func:`m1.wiring.config.prepare`.
+        makes: whether a rule makes a file; by default, all below the results.
+    """
+
+    def __init__(self, config: dict[str, Any], makes: Callable[[str], bool] | None = None) -> None:
+        self.config, self.results = config, config["pathvars"]["results"]
+        self.makes = makes or (lambda path: path.startswith(f"{self.results}/"))
+        self.note = Path(self.results, "adopted.json")
+
+    def files(self, place: str) -> list[str]:
+        """The files that a place of the results is made from: inputs of its rule. One that is optional and not there is
+        none of them, and a plan of :data:`NOWHERE` takes what is there.
+
+        Raises:
+            SystemExit: one cannot be read. Snakemake passes over any other exception about a step that is done.
+        """
+        files = []
+        for one in self.by_place.get(place, []):
+            fault = self.fault(one)
+            if fault and (self.results == NOWHERE or (one.optional and not Path(one.path).exists())):
+                continue
+            if fault and one.path not in self.adopted.get(place, []):
+                remedy, made = "correct the path, or bring what is missing", Path(self.results, place)
+                if made.exists():
+                    remedy += f"; to keep {made} without it, `make adopt` (or m1 launch with --touch)"
+                raise SystemExit(printable(f"error: {one.key}: {one.path}: {fault}; {remedy}"))
+            files.append(one.path)
+        return files
+
+    def fault(self, one: LocalSource) -> str:
+        """Why something that no rule makes cannot be read; empty where it can."""
+        fault = unreadable(one.path, one.folder)
+        return "" if fault and self.makes(one.path) else fault
+
+    def absent(self) -> list[tuple[str, LocalSource]]:
+        """What cannot be read and is not optional, each with its place."""
+        named = [(place, one) for place, several in self.by_place.items() for one in several if not one.optional]
+        return [(place, one) for place, one in named if self.fault(one)]
+
+    def adopt(self) -> None:
+        """Note that the results, if there are any, are taken without those of their sources that are not here."""
+        absent, found = self.absent(), self._noted()
+        for place, one in absent:
+            found[place] = sorted({*found.get(place, []), one.path})
+        if absent and self.note.parent.is_dir():
+            write_json(self.note, found)
+
+    @cached_property
+    def adopted(self) -> dict[str, list[str]]:
+        """Places of results that were taken without what they were made from, and its paths. Says what of it is not
+        here."""
+        found = self._noted()
+        absent = [f"{one.key} ({one.path})" for place, one in self.absent() if one.path in found.get(place, [])]
+        if absent:
+            names = ", ".join(dict.fromkeys(absent))
+            said = f"{self.note}: results were taken without {names}; no step that reads it can run"
+            print(printable(said), file=sys.stderr)  # stdout may be a graph
+        return found
+
+    def _noted(self) -> dict[str, list[str]]:
+        try:
+            return read_json(self.note) if self.note.exists() else {}
+        except UserError as error:
+            raise SystemExit(printable(f"error: {error}; delete it, and `make adopt` again")) from None
+
+    @cached_property
+    def by_place(self) -> dict[str, list[LocalSource]]:
+        """All of them; nothing that comes from the hub."""
+        found: dict[str, list[LocalSource]] = defaultdict(list)
+        for place, one in [*self._sets(), *self._answers(), *self._models()]:
+            if one.path:
+                found[place].append(one)
+        return found
+
+    def _sets(self) -> Iterator[tuple[str, LocalSource]]:
+        config, published, beside = self.config, self.config["published"], self.config["report"]["figure8a"]["beside"]
+        for user, label in config["read_from"].items():
+            (kind, name), entry = user.split(".", 1), label.partition(":")[0]
+            source = config[kind][name]
+            yield f"{kind}/{name}.parquet", LocalSource(f"data.{entry}.path", source["path"], source["optional"])
+        entries = [(f"select/{name}.parquet", entry, False) for name, entry in published["subsets"].items()]
+        entries += [(f"select/{entry}.parquet", entry, True) for entry in beside.values()]
+        entries += [("evaluation.parquet", published["evaluation"], False)] if published["evaluation"] else []
+        for place, entry, optional in entries:
+            yield place, LocalSource(f"data.{entry}.path", config["data"][entry]["path"], optional)
+        yield "select/domains.parquet", LocalSource("labeller.notes", config["labeller"]["notes"])
+
+    def _answers(self) -> Iterator[tuple[str, LocalSource]]:
+        for kind, folder in (("results", "infer"), ("beside", "published")):
+            for name, files in self.config["published"][kind].items():
+                for number, one in enumerate(files):
+                    key = f"published.{kind}.{name}.{number}" if one.get("path") else f"data.{one['from']}"
+                    path = (self.config["data"][one["from"]] | one)["path"]
+                    yield f"{folder}/{name}/predictions.parquet", LocalSource(f"{key}.path", path)
+
+    def _models(self) -> Iterator[tuple[str, LocalSource]]:
+        for name, entry in self.config["published"]["checkpoints"].items():
+            path = self.config["data"][entry]["path"]
+            yield f"train/{name}", LocalSource(f"data.{entry}.path", path, folder=True)
+        for kind, models in (("bases", self.config["bases"]), ("screen/models", self.config["screen"]["models"])):
+            for name, model in models.items():
+                key = f"{kind.replace('/', '.')}.{name}.path"
+                yield f"{kind}/{name}", LocalSource(key, model.get("path"), folder=True)
+
+
 class Run:
     """Which sets, models and providers a configuration computes.
 
     Args:
         config: from :func:`m1.wiring.config.prepare`.
         remote: this is not the Snakemake that plans but one that runs a job for it, on another host perhaps.
+        makes: as of :class:`LocalSources`.
     """
 
     evaluation = "<results>/evaluation.parquet"  # every question of the published evaluation file, in its order
 
-    def __init__(self, config: dict[str, Any], remote: bool = False) -> None:
+    def __init__(
+        self, config: dict[str, Any], remote: bool = False, makes: Callable[[str], bool] | None = None
+    ) -> None:
         self.config, self.remote = config, remote
+        self.local = LocalSources(config, makes)
         self.recipes: dict[str, Any] = config["recipes"]
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
         self.published: dict[str, Any] = config["published"]  # what is taken over, in place of ours or beside it

@@ -1,6 +1,5 @@
 """What ``rules/select.smk`` sees."""
 
-from pathlib import Path
 from typing import Any
 
 from m1.select.settings import PublishedSettings, SampleSettings
@@ -14,7 +13,10 @@ class SelectRules:
     def __init__(self, run: Run) -> None:
         self.run, self.subsets = run, run.config["subsets"]
         self.server_files = run.server_files(run.config["labeller"])
-        self.notes = [notes] if (notes := run.config["labeller"]["notes"]) else []
+
+    def notes(self, wildcards: Wildcards) -> list[str]:
+        """Scope notes of the user's, for the labeller; none without them."""
+        return self.run.local.files("select/domains.parquet")
 
     def labeller(self, wildcards: Wildcards) -> str:
         return provider_json(self.run.config["labeller"])
@@ -46,8 +48,7 @@ class SelectRules:
 
     def local_file(self, wildcards: Wildcards) -> list[str]:
         """The local file of a published subset; none of an optional one that is not there."""
-        path = self._entry(wildcards)["path"]
-        return [path] if path and (wildcards.subset not in self.run.beside or Path(path).exists()) else []
+        return self.run.local.files(f"select/{wildcards.subset}.parquet")
 
     def _entry(self, wildcards: Wildcards) -> dict[str, Any]:
         """The entry of ``data`` that is taken as the subset; one beside the subsets goes by its own name."""

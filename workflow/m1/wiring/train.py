@@ -15,12 +15,19 @@ class TrainRules:
         self.jobs = Jobs(run, "train", lambda wildcards: run.training_gpus(wildcards.model))
 
     def world_model(self, wildcards: Wildcards) -> list[str]:
-        """The embedded world's model that a base or a screening model is; none where it comes from elsewhere."""
+        """The embedded world's model that a base or a screening model is; none where it comes from elsewhere, which is
+        only looked at: Snakemake would compare a folder by its time."""
+        self.run.local.files(f"{wildcards.kind}/{wildcards.base}")
         return self.run.world_model(wildcards.kind, wildcards.base)
 
     def fetch(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.train.fetch` for a base or a screening model."""
         return FetchSettings.from_parts(self.run.model_entry(wildcards.kind, wildcards.base)).to_json()
+
+    def published(self, wildcards: Wildcards) -> list[str]:
+        """No input: the folder of a published checkpoint is only looked at, as that of a base."""
+        self.run.local.files(f"train/{wildcards.model}")
+        return []
 
     def checkpoint(self, wildcards: Wildcards) -> str:
         """Settings of :mod:`m1.train.fetch` for a published checkpoint."""
