@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import paired, statistics
@@ -120,7 +120,6 @@ def test_mcnemar_agrees_with_its_formulas(only_first: int, only_second: int) -> 
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), max_size=30))
-@settings(max_examples=20)  # each collects garbage, see m1.report.scaling
 def test_holm_agrees_with_its_definition(p: list[float]) -> None:
     tested = sorted((value, place) for place, value in enumerate(p) if value == value)
     expected, least = [float("nan")] * len(p), 0.0
