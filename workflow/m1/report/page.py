@@ -50,7 +50,7 @@ NOWHERE = 0xFFFFFFFF  # block of a reading whose text is left out
 PLACE = 11  # characters that a reading's place takes at most: eight bytes in base64
 THERE, CORRECT, ENDED = 1, 2, 4  # bits of a score's state
 FIELDS = ("ended", "thinking_tokens", "letter", "rule")  # of the scores, beside what every step reads of them
-FIRST = 2_000  # readings whose texts are read at first; how many more are needed shows then
+READING = 10_000  # characters of the page that the texts of a long reading take, about
 
 Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
 Key = tuple[str, str, str]  # benchmark, question id and model: a reading
@@ -107,7 +107,8 @@ def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Seq
     found, done = [], 0
     known, at = 0, 0  # tokens whose text is known to be the first characters of the whole, and how many characters
     for cut in cuts[:-1]:
-        part = decode(ids[known:cut])
+        context = ids[max(0, known - 1) : known]  # some tokenizers leave out a blank before the first token
+        part = decode([*context, *ids[known:cut]]).removeprefix(decode(context))
         if whole.startswith(part, at) and not part.endswith("\ufffd"):
             known, at = cut, at + len(part)
             same = at
@@ -173,12 +174,12 @@ def blocks(
     left = limit
 
     def texts() -> Iterator[tuple[int, bytes]]:
-        done, count = 0, FIRST
+        done, count = 0, int(limit / READING) + 100
         while part := order[done : done + count]:
             yield from zip(part, read(part), strict=True)
             done += len(part)
-            # As many as fit by what the first ones took, and a few more.
-            count = int(1.1 * done * left / (limit - left)) + 100 if left < limit else FIRST
+            if left < limit:  # as many as fit by what the first ones took, and a few more
+                count = int(1.1 * done * left / (limit - left)) + 100
 
     for members in _split_into_blocks(texts()):
         block = compress(b"[" + b",".join(text for _, text in members) + b"]")
