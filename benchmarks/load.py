@@ -28,9 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -372,7 +370,7 @@ def run_steps(folder: Path, only: Sequence[str]) -> bool:
 FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
 TIMED = (
     f"(async () => {{{{ const begun = performance.now(); {{action}}; await {FRAME}; return "
-    "performance.now() - begun; }}}})()"
+    "performance.now() - begun; }})()"
 )
 """Milliseconds from an action to the frame after it."""
 
@@ -422,6 +420,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--questions", type=int, default=11_461, help="of all ten benchmarks, in the paper's proportion"
     )
     parser.add_argument("--folder", type=Path, help="for the files, which stay; by default a temporary one")
+    parser.add_argument("--make", action="store_true", help="make the files and run no step")
     parser.add_argument("--only", nargs="+", default=[], metavar="STEP", help="steps to run, by default all")
     parser.add_argument("--open", action="store_true", help="open the page in headless Chromium, too")
     parser.add_argument("--page", type=Path, action="append", help="a page that is there: open it and do nothing else")
@@ -432,10 +431,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = (options.folder or Path(temporary)).resolve()
         size = {"models": options.models, "questions": options.questions}
         done = folder / "load.json"
+        if options.make:
+            return make(folder, **size)
         if not done.is_file() or json.loads(done.read_text()) != size:
             # In a process of its own: a step would inherit this one's peak of memory.
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                pool.submit(make, folder, **size).result()
+            of = [word for name, number in size.items() for word in (f"--{name}", str(number))]
+            subprocess.run([sys.executable, __file__, "--make", "--folder", str(folder), *of], check=True)
         kept = run_steps(folder, options.only)
         if options.open:
             kept = open_pages([folder / "report.html"]) and kept

@@ -141,7 +141,7 @@ def redraw(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
     at every setting. That is drawing their patterns over the settings, of which there are few."""
     patterns, counts = np.unique(correct, axis=0, return_counts=True)
     n = counts.sum()
-    return 100 / n * (random.multinomial(n, counts / n, DRAWS) @ patterns.astype(float))  # floats multiply faster
+    return 100 / n * (random.multinomial(n, counts / n, DRAWS) @ patterns.astype(int))
 
 
 def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:

@@ -142,7 +142,7 @@ def _needed(deviation: Any, margin: float) -> Any:
 
 def mcnemar_p(only_first: Any, only_second: Any) -> Any:
     """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else uncorrected chi-square.
-    Counts, or arrays of them: statsmodels' takes one pair of counts at a time, which is most of a step's time."""
+    Counts, or arrays of them (statsmodels' function takes one pair of counts)."""
     pairs = np.add(only_first, only_second)
     exact = np.minimum(1.0, 2 * binom.cdf(np.minimum(only_first, only_second), pairs, 0.5))
     statistic = np.square(np.subtract(only_first, only_second)) / np.maximum(1, pairs)
@@ -150,8 +150,8 @@ def mcnemar_p(only_first: Any, only_second: Any) -> Any:
 
 
 def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
-    """p after Holm's correction for all those that are not NaN, which stay so. Not by statsmodels, which collects
-    garbage at every correction: 60 ms each time."""
+    """p after Holm's correction for all those that are not NaN, which stay so. Not by statsmodels' function, which
+    collects garbage at every call."""
     values = np.asarray(p, dtype=float)
     tested = np.count_nonzero(~np.isnan(values))
     order = values.argsort()[:tested]  # NaN comes last
