@@ -10,7 +10,6 @@ and verdicts are the package's own (m1.report.seeds, m1.report.compare).
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,9 +102,7 @@ def verdicts(
         ]
         lines = [*(seeds.difference(one, margins.cell) for one in apart)]
         lines.append(seeds.difference(seeds.average(apart), margins.average))
-        gc.freeze()  # statsmodels collects garbage in each correction, which takes longer than all else
         corrected = holm([*(line.p for line in lines), *random.random(OTHERS)])
-        gc.unfreeze()
         names, sizes = [*keys, "average"], [*n, n.sum()]
         for line, name, size, p in zip(lines, names, sizes, corrected):
             margin = margins.average if name == "average" else margins.cell

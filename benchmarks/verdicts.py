@@ -11,7 +11,6 @@ verdicts are the package's own (m1.report.statistics, m1.report.compare).
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,9 +82,7 @@ def simulate(shift: float, pairs: bool, times: int, margins: Margins, seed: int)
     each = [Difference(**_fields(cells, place)) for place in range(len(n))]
     lines = [*each, average(each, int(n.sum()), margins.average)]
     p = np.stack([line.p for line in lines], axis=1)
-    gc.freeze()  # statsmodels collects garbage in each correction, which takes longer than all else
     p_holm = np.stack([holm([*row, *random.random(OTHERS)])[: len(lines)] for row in p], axis=1)
-    gc.unfreeze()
     names, sizes = [*keys, "average"], [*n, n.sum()]
     parts = []
     for line, name, size, corrected in zip(lines, names, sizes, p_holm, strict=True):

@@ -201,6 +201,20 @@ def test_only_the_rows_asked_for_are_read(tmp_path: Path) -> None:
     assert records.read(path, Prediction, {"benchmark": "b", "budget": 2}) == [rows[3]]
 
 
+def test_only_the_readings_asked_for_are_streamed(tmp_path: Path) -> None:
+    path, count = tmp_path / "rows.parquet", 9 * records.PART
+    rows = [Prediction(f"q{i // 6}", f"b{i % 2}", f"m{i % 3}", i, 0, 0, True, "", 0) for i in range(count)]
+    records.write(path, rows, Prediction)
+    keys = [("b0", "q1", "m0"), ("b1", f"q{count // 6 - 1}", "m2"), ("b1", "q1", "m0 "), ("b0", "q1\0m0", "m0")]
+    assert list(records.stream_readings(path, Prediction, keys)) == [rows[6], rows[count - 1]]
+    columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(Prediction)}
+    columns["budget"][-1] = -1
+    pq.write_table(pa.table(columns, schema=records.schema(Prediction)), path)
+    assert len(list(records.stream_readings(path, Prediction, keys[:1]))) == 1
+    with pytest.raises(UserError, match=f"record {count - 1} .*'budget'"):
+        list(records.stream_readings(path, Prediction, keys))
+
+
 @pytest.mark.parametrize("count", [0, 1, records.PART, 2 * records.PART + 3])
 def test_records_come_and_go_in_parts(tmp_path: Path, count: int) -> None:
     rows = [question(id=f"q{number}") for number in range(count)]

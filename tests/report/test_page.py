@@ -276,6 +276,53 @@ def test_pieces_are_the_text_cut_where_the_tokens_are(
         assert "".join(parts[: number + 1]) == text.encode()[:end].decode(errors="ignore").rstrip("\ufffd")
 
 
+TOKENS = (" a", "a", " ", "  ", " b\n", "é")
+
+
+@settings(max_examples=60)
+@given(ids=st.lists(st.integers(0, len(TOKENS) - 1), max_size=12), cuts=st.lists(st.integers(0, 12), max_size=5))
+def test_pieces_are_cut_rightly_where_a_text_is_not_the_sum_of_its_parts(ids: list[int], cuts: list[int]) -> None:
+    """As of tokenizers that leave out the first blank."""
+
+    def decode(some: Sequence[int]) -> str:
+        return "".join(TOKENS[id] for id in some).removeprefix(" ")
+
+    ends = sorted({min(cut, len(ids)) for cut in cuts} | {len(ids)})
+    parts = page.pieces(decode, ids, ends)
+    for number, end in enumerate(ends):
+        assert "".join(parts[: number + 1]) == decode(ids[:end])
+
+
+def test_few_more_texts_are_read_than_fit_and_how_many_at_a_time_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    run = Run(tmp_path, {f"q{i}": generator.bytes(400).hex() for i in range(400)})
+    decoded = []
+    add_thinking = page.add_thinking
+
+    def counted(reading: page.Reading, rollout: Rollout, decode: Any) -> None:
+        decoded.append(rollout.question_id)
+        add_thinking(reading, rollout, decode)
+
+    monkeypatch.setattr(page, "add_thinking", counted)
+    without = run.make(megabytes=0.001, output="without.html").stat().st_size / 1e6
+    decoded.clear()
+    first = run.make(megabytes=without + 0.2, output="first.html").read_bytes()
+    places = np.frombuffer(unpacked(first.decode(), "places"), "<u4").reshape(-1, 2)
+    kept = int((places[1::2, 0] != page.NOWHERE).sum())  # the second model thinks
+    assert 50 < kept <= len(decoded) == len(set(decoded)) < 2 * kept
+    monkeypatch.setattr(page, "READING", 1e9)
+    assert run.make(megabytes=without + 0.2, output="second.html").read_bytes() == first
+
+
+def test_predictions_and_scores_of_two_runs_are_named(hostile: Run, tmp_path: Path) -> None:
+    scores = records.read(hostile.folder / "scores.parquet", Score)
+    records.write(tmp_path / "fewer.parquet", scores[:-1], Score)
+    with pytest.raises(UserError, match=r"predictions\.parquet: 40 predictions, but --scores has 39 of model 'think'"):
+        hostile.make(scores=[str(tmp_path / "fewer.parquet")])
+
+
 def test_texts_that_do_not_fit_are_left_out_and_those_that_flip_come_first(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     wild = {f"q{i}": generator.bytes(6000).hex() for i in range(60)}  # does not compress away
@@ -287,15 +334,15 @@ def test_texts_that_do_not_fit_are_left_out_and_those_that_flip_come_first(tmp_p
     places = np.frombuffer(unpacked(html, "places"), "<u4").reshape(-1, 2)
     kept = places[:, 0] != page.NOWHERE
     assert 0 < kept.sum() < len(kept)
-    ranks = [reading.rank for reading in _readings(run, json.loads(unpacked(html, "questions")))]
+    verdicts: dict[tuple[str, str], list[bool]] = {}
+    for score in records.read(run.folder / "scores.parquet", Score):
+        verdicts.setdefault((score.question_id, score.model), []).append(score.correct)
+    ids = [id for _, id, *_ in json.loads(unpacked(html, "questions"))]
+    found = [verdicts[id, model] for id in ids for model in ("base", "think")]
+    ranks = [0 if len(set(one)) > 1 else 1 + one[0] for one in found]
     assert max(rank for rank, there in zip(ranks, kept) if there) <= min(
         rank for rank, there in zip(ranks, kept) if not there
     )
-
-
-def _readings(run: Run, questions: list[list]) -> list[page.Reading]:
-    found = page.gather(records.read(run.folder / "scores.parquet", Score), [])
-    return [found[benchmark, id, model] for benchmark, id, *_ in questions for model in ("base", "think")]
 
 
 def test_what_does_not_fit_together_is_said(hostile: Run, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
 from m1.report import paired, statistics
@@ -116,11 +116,12 @@ def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path, changes: dict, m
 
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_mcnemar_agrees_with_its_formulas(only_first: int, only_second: int) -> None:
-    assert statistics.mcnemar_p(only_first, only_second) == pytest.approx(mcnemar(only_first, only_second), abs=1e-12)
+    expected = pytest.approx(mcnemar(only_first, only_second), abs=1e-12)
+    assert statistics.mcnemar_p(only_first, only_second) == expected
+    assert statistics.mcnemar_p(np.array([only_first, 7]), np.array([only_second, 7]))[0] == expected
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), max_size=30))
-@settings(max_examples=20)  # each collects garbage, see m1.report.scaling
 def test_holm_agrees_with_its_definition(p: list[float]) -> None:
     tested = sorted((value, place) for place, value in enumerate(p) if value == value)
     expected, least = [float("nan")] * len(p), 0.0

@@ -1,7 +1,6 @@
 """scaling.csv and best_budget.csv: against counting by hand, drawing questions one by one, and simulated models of
 known behaviour."""
 
-import gc
 from pathlib import Path
 
 import numpy as np
@@ -166,11 +165,17 @@ def test_length_within_benchmarks_is_not_confused_with_hard_benchmarks() -> None
     hard = np.repeat([0, 1], 500)
     tokens, correct = 100 + 400 * hard + random.integers(0, 50, 1000), random.random(1000) < 0.8 - 0.6 * hard
     assert pointbiserialr(correct, tokens).statistic < -0.5
-    r, p = scaling.length_and_outcome(tokens, correct, hard)
+
+    def found(lengths: np.ndarray) -> tuple[float, float]:
+        return scaling.length_and_outcome(
+            *(scaling.within_benchmarks(values, hard)[:, 0] for values in (lengths, correct))
+        )
+
+    r, p = found(tokens)
     assert abs(r) < 0.1
     assert p > 0.01
     within = 100 + 400 * hard + 50 * ~correct
-    assert scaling.length_and_outcome(within + random.integers(0, 9, 1000), correct, hard)[0] < -0.9
+    assert found(within + random.integers(0, 9, 1000))[0] < -0.9
 
 
 def simulate(random: np.random.Generator, shares: list[float], n: int, renewed: float = 0.3) -> np.ndarray:
@@ -185,7 +190,6 @@ def simulate(random: np.random.Generator, shares: list[float], n: int, renewed: 
 
 def test_the_best_budget_and_its_harm_are_found_at_the_stated_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "DRAWS", 500)
-    gc.freeze()  # as main does
     random = np.random.default_rng(0)
 
     def lines(shares: list[float], times: int, renewed: float) -> list[dict]:
@@ -198,4 +202,3 @@ def test_the_best_budget_and_its_harm_are_found_at_the_stated_rates(monkeypatch:
     assert np.mean([line["degrades_at"] == 2048 for line in harmed]) > 0.99  # ten points worse
     peaked = lines([0.5, 0.58, 0.6, 0.58], 200, 0.3)
     assert np.mean([line["best_low"] <= 512 <= line["best_high"] for line in peaked]) >= 0.95
-    gc.unfreeze()

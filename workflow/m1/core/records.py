@@ -327,6 +327,27 @@ def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
             first += len(part)
 
 
+def stream_readings(path: str | Path, record: type[Record], keys: Iterable[tuple[str, str, str]]) -> Iterator[Record]:
+    """Read rollouts, predictions or scores as :func:`stream` does, but only those of some questions and models.
+
+    Args:
+        keys: benchmark, question id and model of each.
+    """
+    wanted = pa.array(["\0".join(key) for key in keys], pa.string())
+    first = 0
+    with open_parquet(path) as file:
+        _check_columns(path, file.schema_arrow, record)
+        for part in file.iter_batches(8 * PART):
+            named = [part.column(name) for name in ("benchmark", "question_id", "model")]
+            chosen = pc.is_in(pc.binary_join_element_wise(*named, "\0"), value_set=wanted)
+            try:
+                rows = _rows(path, part.filter(chosen), record)
+            except UserError:
+                rows = _rows(path, part, record, first)  # fails, too, and knows the record's number in the file
+            yield from rows
+            first += len(part)
+
+
 @contextmanager
 def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
     """A file of records to read. It is compared with its manifest, and each page with its checksum.

@@ -15,13 +15,15 @@ import hashlib
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from m1.core import records
 from m1.core.errors import UserError, run
@@ -37,6 +39,7 @@ from m1.report.files import (
     read_decoder,
     write_step_manifest,
 )
+from m1.report.scores import read_scores
 from m1.report.settings import Model, Shown
 
 CAPTIONS = Path(__file__).parents[2] / "report"  # folder of `{name}.rst`, which Snakemake's report shows as well
@@ -46,8 +49,8 @@ ELEMENT = '<script type="text/plain" id="{name}">{content}</script>'
 NOWHERE = 0xFFFFFFFF  # block of a reading whose text is left out
 PLACE = 11  # characters that a reading's place takes at most: eight bytes in base64
 THERE, CORRECT, ENDED = 1, 2, 4  # bits of a score's state
-FLIPPED, WRONG, ALWAYS_RIGHT = range(3)
-"""In this order texts are kept when not all fit: of verdicts that change with the thinking, then of incorrect ones."""
+FIELDS = ("ended", "thinking_tokens", "letter", "rule")  # of the scores, beside what every step reads of them
+READING = 10_000  # characters of the page that the texts of a long reading take, about
 
 Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
 Key = tuple[str, str, str]  # benchmark, question id and model: a reading
@@ -55,19 +58,13 @@ Key = tuple[str, str, str]  # benchmark, question id and model: a reading
 
 @dataclass
 class Reading:
-    """One model on one question."""
+    """The texts of one model on one question."""
 
     scored: dict[Setting, Score] = field(default_factory=dict)
     answers: dict[Setting, str] = field(default_factory=dict)
     thinking: list[str] = field(default_factory=list)  # cut where a budget of the run cuts it
     forced: list[str] = field(default_factory=list)  # what followed on `Wait`, cut where a forced count of the run ends
     shown: dict[Setting, tuple[int, int]] = field(default_factory=dict)  # parts of `thinking` and `forced` in a setting
-
-    @property
-    def rank(self) -> int:
-        """How soon its text is kept: :data:`FLIPPED`, :data:`WRONG` or :data:`ALWAYS_RIGHT`."""
-        verdicts = {score.correct for score in self.scored.values()}
-        return FLIPPED if len(verdicts) > 1 else ALWAYS_RIGHT if True in verdicts else WRONG
 
     def text(self, settings: Sequence[Setting]) -> bytes:
         """Its texts as JSON; answers that are equal are there once."""
@@ -86,21 +83,16 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def gather(scores: Sequence[Score], predictions: Sequence[Prediction]) -> dict[Key, Reading]:
-    """Readings of all scores, with the answers that were scored; a :class:`UserError` where one is there twice, or a
-    prediction has none."""
+def gather(scores: Iterable[Score], predictions: Iterable[Prediction]) -> dict[Key, Reading]:
+    """Readings of all scores, with the answers that were scored; a :class:`UserError` where a prediction has none."""
     readings: dict[Key, Reading] = {}
     for score in scores:
-        scored = readings.setdefault((score.benchmark, score.question_id, score.model), Reading()).scored
-        setting = (score.budget, score.forced)
-        if setting in scored:
-            who = f"question {score.question_id}, model {score.model!r}"
-            raise UserError(f"--scores: {who}, is scored twice at {setting}")
-        scored[setting] = score
+        reading = readings.setdefault((score.benchmark, score.question_id, score.model), Reading())
+        reading.scored[score.budget, score.forced] = score
     for prediction in predictions:
         setting = (prediction.budget, prediction.forced)
-        reading = readings.get((prediction.benchmark, prediction.question_id, prediction.model))
-        if reading is None or setting not in reading.scored:
+        reading = readings.get((prediction.benchmark, prediction.question_id, prediction.model), Reading())
+        if setting not in reading.scored:
             who = f"question {prediction.question_id}, model {prediction.model!r}"
             remedy = "pass the scores that were made of these predictions"
             raise UserError(f"--predictions: {who}, has no score at {setting}; {remedy}")
@@ -113,11 +105,18 @@ def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Seq
     tokens make up goes before that character."""
     whole = decode(ids[: cuts[-1]]) if cuts else ""
     found, done = [], 0
+    known, at = 0, 0  # tokens whose text is known to be the first characters of the whole, and how many characters
     for cut in cuts[:-1]:
-        before = decode(ids[:cut]).rstrip("\ufffd")
-        same = len(before)
-        if not whole.startswith(before):
-            same = next(i for i, (a, b) in enumerate(zip(before + "\0", whole + "\1")) if a != b)
+        context = ids[max(0, known - 1) : known]  # some tokenizers leave out a blank before the first token
+        part = decode([*context, *ids[known:cut]]).removeprefix(decode(context))
+        if whole.startswith(part, at) and not part.endswith("\ufffd"):
+            known, at = cut, at + len(part)
+            same = at
+        else:  # a character is cut, or the tokenizer decodes a text other than the sum of its parts
+            before = decode(ids[:cut]).rstrip("\ufffd")
+            same = len(before)
+            if not whole.startswith(before):
+                same = next(i for i, (a, b) in enumerate(zip(before + "\0", whole + "\1")) if a != b)
         end = max(done, same)
         found.append(whole[done:end])
         done = end
@@ -144,34 +143,55 @@ def compress(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
 
 
+def text_order(state: np.ndarray) -> list[int]:
+    """Numbers of readings in the order in which their texts are kept: verdicts that change with the thinking, then
+    incorrect ones, then the others; among equals, in an order that follows no benchmark or model (the hash of their
+    number).
+
+    Args:
+        state: of each score (bits), readings by settings.
+    """
+    correct, absent = state & CORRECT > 0, state & THERE == 0
+    ever, always = correct.any(axis=1), (correct | absent).all(axis=1)
+    ranks = np.select([ever & ~always, ~ever], [0, 1], 2).tolist()
+    return sorted(range(len(ranks)), key=lambda number: (ranks[number], hashlib.sha256(str(number).encode()).digest()))
+
+
 def blocks(
-    readings: Sequence[Reading], settings: Sequence[Setting], limit: float
+    order: Sequence[int], read: Callable[[Sequence[int]], Sequence[bytes]], limit: float
 ) -> tuple[list[str], dict[int, tuple[int, int]]]:
     """Texts of readings in compressed blocks of at most ``limit`` characters in all.
 
+    Args:
+        order: numbers of the readings, in the order in which their texts are kept.
+        read: numbers to texts. It goes through the files of the run, and is asked for few more texts than fit.
+
     Returns:
-        The blocks, and the place of each reading that is in one: number of the block, number in the block. Readings are
-        taken by :attr:`Reading.rank`; among equals, in an order that follows no benchmark or model (the hash of their
-        number).
+        The blocks, and the place of each reading that is in one: number of the block, number in the block.
     """
-
-    def order(number: int) -> tuple[int, bytes]:
-        return readings[number].rank, hashlib.sha256(str(number).encode()).digest()
-
-    texts = [(number, readings[number].text(settings)) for number in sorted(range(len(readings)), key=order)]
     found: list[str] = []
     places: dict[int, tuple[int, int]] = {}
-    for members in _split_into_blocks(texts):
+    left = limit
+
+    def texts() -> Iterator[tuple[int, bytes]]:
+        done, count = 0, int(limit / READING) + 100
+        while part := order[done : done + count]:
+            yield from zip(part, read(part), strict=True)
+            done += len(part)
+            if left < limit:  # as many as fit by what the first ones took, and a few more
+                count = int(1.1 * done * left / (limit - left)) + 100
+
+    for members in _split_into_blocks(texts()):
         block = compress(b"[" + b",".join(text for _, text in members) + b"]")
-        limit -= len(ELEMENT) + len(block)
-        if limit < 0:
+        left -= len(ELEMENT) + len(block)
+        if left < 0:
             break
         places |= {number: (len(found), place) for place, (number, _) in enumerate(members)}
         found.append(block)
     return found, places
 
 
-def _split_into_blocks(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+def _split_into_blocks(texts: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
     """Neighbours together as long as they are no more than :data:`BLOCK` bytes; a longer text stays alone."""
     members: list[tuple[int, bytes]] = []
     size = 0
@@ -185,22 +205,29 @@ def _split_into_blocks(texts: Sequence[tuple[int, bytes]]) -> Iterator[list[tupl
         yield members
 
 
-def score_columns(readings: Sequence[Reading], settings: Sequence[Setting]) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Scores as columns: the rules that decided, and arrays of a row per reading and a column per setting.
+def score_columns(scores: pd.DataFrame, row: np.ndarray, column: np.ndarray) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The rules that decided, in the order of the readings, and arrays of a row per reading and a column per setting.
 
     The arrays are ``tokens`` of thinking, ``state`` (bits), ``letter`` (1 for A, 0 for none) and ``rule`` (number).
+
+    Args:
+        scores: with :data:`FIELDS`.
+        row, column: number of the reading and of the setting that each score is of.
     """
-    number = {setting: i for i, setting in enumerate(settings)}
-    rules: dict[str, int] = {}
+    letter = pd.Index(["", *LETTERS]).get_indexer(scores["letter"])
+    if (letter < 0).any():
+        raise UserError(f"--scores: field 'letter': {scores['letter'][letter < 0].iloc[0]!r} is no letter of an option")
+    order = row.argsort(kind="stable")
+    rule = np.empty(len(scores), int)
+    rule[order], rules = pd.factorize(scores["rule"].to_numpy()[order])
+    correct, ended = (scores[name].to_numpy(dtype="u1") for name in ("correct", "ended"))
+    state = THERE | CORRECT * correct | ENDED * ended
     kinds = {"tokens": "<u4", "state": "u1", "letter": "u1", "rule": "u1"}
-    arrays = {name: np.zeros((len(readings), len(settings)), kind) for name, kind in kinds.items()}
-    for row, reading in enumerate(readings):
-        for setting, score in reading.scored.items():
-            at = row, number[setting]
-            arrays["tokens"][at] = score.thinking_tokens
-            arrays["state"][at] = THERE | CORRECT * score.correct | ENDED * score.ended
-            arrays["letter"][at] = LETTERS.index(score.letter) + 1 if score.letter else 0
-            arrays["rule"][at] = rules.setdefault(score.rule, len(rules))
+    values = (scores["thinking_tokens"], state, letter, rule)
+    shape = (row.max(initial=-1) + 1, column.max(initial=-1) + 1)
+    arrays = {name: np.zeros(shape, kind) for name, kind in kinds.items()}
+    for name, value in zip(arrays, values, strict=True):
+        arrays[name][row, column] = value
     return list(rules), arrays
 
 
@@ -282,51 +309,71 @@ def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
     return template.substitute(style=style, script=script, data="\n".join(elements), css_hash=css, js_hash=js)
 
 
-def read_thinking(folder: Path, models: Sequence[Model], readings: Mapping[Key, Reading], whole: bool = True) -> None:
-    """Give readings their thinking, from the rollouts of the models that have some. Of a ``whole`` run each rollout has
-    a reading, else those without are passed over.
+@dataclass(frozen=True)
+class Source:
+    """Where the texts of a run's readings are."""
 
-    Raises:
-        UserError: a tokenizer is not there, or a rollout of a whole run has no score.
-    """
-    decoders = {model.key: read_decoder(folder / model.tokenizer) for model in models if model.tokenizer is not None}
-    with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
-        for model, decode in decoders.items():
-            path = folder / "infer" / model / "rollouts.parquet"
-            for rollout in records.stream(path, Rollout):
-                reading = readings.get((rollout.benchmark, rollout.question_id, rollout.model))
-                if reading is None:
-                    if not whole:
-                        continue
-                    who = f"question {rollout.question_id}, model {rollout.model!r}"
-                    raise UserError(f"{path}: {who}, has no score; pass all --scores")
-                add_thinking(reading, rollout, decode)
-                progress.advance()
+    folder: Path  # of the results
+    models: Sequence[Model]
+    scores: Sequence[str | Path]  # files of them
+    prefix: str = ""  # of the models' names on the page
+
+    def read(self, keys: Sequence[Key]) -> dict[Key, Reading]:
+        """Those of some readings that are this run's, by their names on the page.
+
+        Raises:
+            UserError: a file or a tokenizer is missing or damaged; a prediction has no score.
+        """
+        own = [(*key[:2], key[2].removeprefix(self.prefix)) for key in keys if key[2].startswith(self.prefix)]
+        read = {key[2] for key in own}
+        models = [model for model in self.models if model.key in read]
+        predictions = [self.folder / "infer" / model.key / "predictions.parquet" for model in models]
+        readings = gather(
+            chain.from_iterable(records.stream_readings(path, Score, own) for path in self.scores),
+            chain.from_iterable(records.stream_readings(path, Prediction, own) for path in predictions),
+        )
+        self._add_thinking(models, readings)
+        return {(*key[:2], self.prefix + key[2]): reading for key, reading in readings.items()}
+
+    def _add_thinking(self, models: Sequence[Model], readings: Mapping[Key, Reading]) -> None:
+        """Give readings their thinking, from the rollouts of the models that have some."""
+        decoders = {one.key: read_decoder(self.folder / one.tokenizer) for one in models if one.tokenizer is not None}
+        with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
+            for model, decode in decoders.items():
+                path = self.folder / "infer" / model / "rollouts.parquet"
+                for rollout in records.stream_readings(path, Rollout, readings):
+                    add_thinking(readings[rollout.benchmark, rollout.question_id, rollout.model], rollout, decode)
+                    progress.advance()
 
 
-def read_questions(paths: Sequence[Path], readings: Mapping[Key, Reading]) -> dict[tuple[str, str], Question]:
+def read_questions(paths: Sequence[Path], read: Collection[tuple[str, str]]) -> dict[tuple[str, str], Question]:
     """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files; a
-    :class:`UserError` where a scored one is in none of them."""
-    read = {key[:2] for key in readings}
+    :class:`UserError` where one is in none of them."""
     found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
-    if missing := sorted(read - set(found)):
+    if missing := sorted(set(read) - set(found)):
         benchmark, first = missing[0]
         raise UserError(f"benchmarks: {len(missing)} scored questions are in no file, the first {first} of {benchmark}")
     return {key: question for key, question in found.items() if key in read}
+
+
+def scored_questions(scores: pd.DataFrame) -> set[tuple[str, str]]:
+    """Benchmark and id of the questions that were scored."""
+    return set(scores[["benchmark", "question_id"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 @dataclass(frozen=True)
 class Content:
     """Readings as the page holds them, but for their texts."""
 
-    readings: list[Reading]  # in the order of the page
+    keys: list[Key]  # of the readings, in the order of the page
     settings: list[Setting]
+    order: list[int]  # numbers of the readings, in the order in which their texts are kept
     facts: dict[str, Any]  # settings, rules and layout, which the script reads first
     data: dict[str, str]  # element to content: questions and scores
 
 
 def arrange(
-    readings: Mapping[Key, Reading],
+    scores: pd.DataFrame,
     asked: Mapping[tuple[str, str], Question],
     benchmarks: Sequence[str],
     models: Sequence[str],
@@ -335,57 +382,90 @@ def arrange(
     """Readings and their questions in the order of the page.
 
     Args:
+        scores: with :data:`FIELDS`.
         asked: from :func:`read_questions`.
         benchmarks, models: keys, in order.
         opened: the setting that a reading opens at; by default its largest budget.
     """
     questions = sorted(asked, key=lambda key: benchmarks.index(key[0]))
     number = {key: place for place, key in enumerate(questions)}
-    keys = sorted(readings, key=lambda key: (number[key[:2]], models.index(key[2])))
-    ordered = [readings[key] for key in keys]
-    every = sorted({setting for reading in ordered for setting in reading.scored}, key=lambda setting: setting[::-1])
-    rules, arrays = score_columns(ordered, every)
-    which = np.array([number[key[:2]] for key in keys], "<u4")
-    by = np.array([models.index(key[2]) for key in keys], "<u4")
+    group = scores.groupby(["benchmark", "question_id"], sort=False).ngroup().to_numpy()
+    _, first = np.unique(group, return_index=True)
+    names = (scores[name].iloc[first] for name in ("benchmark", "question_id"))
+    question = np.array([number[key] for key in zip(*names)], int)[group]
+    model = pd.Index(models).get_indexer(scores["model"])
+    readings, row = np.unique(question * len(models) + model, return_inverse=True)
+    which, by = np.divmod(readings, max(1, len(models)))
+    keys = [(*questions[q], models[m]) for q, m in zip(which, by)]
+
+    pairs = scores[["forced", "budget"]].drop_duplicates().sort_values(["forced", "budget"])
+    every = [(int(budget), int(forced)) for forced, budget in pairs.to_numpy()]
+    column = scores.groupby(["forced", "budget"]).ngroup().to_numpy()
+    rules, arrays = score_columns(scores, row, column)
     more = {} if opened is None else {"opened": np.array([every.index(opened[key]) for key in keys], "u1")}
-    layout, scored = pack({"question": which, **arrays, "model": by, **more})
+    layout, scored = pack({"question": which.astype("<u4"), **arrays, "model": by.astype("<u4"), **more})
     texts = [
         [*key, q.source, q.context, q.stem, q.options, LETTERS.index(q.answer)]
         for key in questions
         for q in [asked[key]]
     ]
     data = {"questions": compress(json.dumps(texts, ensure_ascii=False).encode()), "scored": scored}
-    return Content(ordered, every, {"settings": every, "rules": rules, "layout": layout}, data)
+    facts = {"settings": every, "rules": rules, "layout": layout}
+    return Content(keys, every, text_order(arrays["state"]), facts, data)
 
 
-def add_texts(facts: Mapping[str, Any], data: dict[str, str], content: Content, megabytes: float) -> int:
+def add_texts(
+    facts: Mapping[str, Any], data: dict[str, str], content: Content, sources: Sequence[Source], megabytes: float
+) -> int:
     """Add the texts of readings to the data of a page, which with them is of at most so many MB; returns of how many
     readings they are."""
-    rows = len(content.readings)
+
+    def read(numbers: Sequence[int]) -> list[bytes]:
+        keys = [content.keys[number] for number in numbers]
+        found = {key: reading for source in sources for key, reading in source.read(keys).items()}
+        return [found.pop(key).text(content.settings) for key in keys]
+
+    rows = len(content.keys)
     room = 1e6 * megabytes - len(page(facts, data).encode()) - PLACE * rows
-    found, places = blocks(content.readings, content.settings, room)
+    found, places = blocks(content.order, read, room)
     where = np.array([places.get(row, (NOWHERE, 0)) for row in range(rows)], "<u4").reshape(-1, 2)
     data["places"] = compress(where.tobytes())
     data.update((f"block-{number}", block) for number, block in enumerate(found))
     return len(places)
 
 
+def check_predictions(folder: Path, models: Sequence[Model], scores: pd.DataFrame) -> int:
+    """How many predictions there are; a :class:`UserError` where a model has not as many scores."""
+    scored, total = scores["model"].value_counts(), 0
+    for model in models:
+        path = folder / "infer" / model.key / "predictions.parquet"
+        with records.open_parquet(path) as file:
+            count = file.metadata.num_rows
+        if count != (found := scored.get(model.key, 0)):
+            remedy = "pass the scores that were made of these predictions"
+            raise UserError(
+                f"{path}: {count:,} predictions, but --scores has {found:,} of model {model.key!r}; {remedy}"
+            )
+        total += count
+    return total
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the page."""
     options = parser(__doc__, "shown", "manifest", "scores", "benchmarks", output="HTML").parse_args(argv)
     shown, folder = Shown.load(options.shown), options.shown.parent
-    paths = [folder / "infer" / model.key / "predictions.parquet" for model in shown.models]
-    predictions = [row for path in paths for row in records.read(path, Prediction)]
-    readings = gather([row for path in options.scores for row in records.read(path, Score)], predictions)
-    headings = add_own_benchmarks(read_benchmarks(options.benchmarks), (benchmark for benchmark, _, _ in readings))
-    model_order = {model.key: number for number, model in enumerate(shown.models)}
-    for _, _, model in readings:
-        if model not in model_order:
-            raise UserError(f"--scores: model {model!r} has no label in {options.shown}")
-    asked = read_questions([folder / "benchmarks" / f"{key}.parquet" for key in shown.benchmarks], readings)
-    read_thinking(folder, shown.models, readings)
+    scores = read_scores(options.scores, FIELDS)
+    headings = add_own_benchmarks(read_benchmarks(options.benchmarks), scores["benchmark"].unique())
+    model_order = [model.key for model in shown.models]
+    if strays := sorted(set(scores["model"].unique()) - set(model_order)):
+        raise UserError(f"--scores: model {strays[0]!r} has no label in {options.shown}")
+    predictions = check_predictions(folder, shown.models, scores)
+    asked = read_questions(
+        [folder / "benchmarks" / f"{key}.parquet" for key in shown.benchmarks], scored_questions(scores)
+    )
+    content = arrange(scores, asked, list(headings), model_order)
+    del scores  # which are large; from here on only texts are read
 
-    content = arrange(readings, asked, list(headings), list(model_order))
     made, versions = steps([folder / file for one in shown.manifests for file in one.files])
     tables = {name: table(folder / f"{name}.csv") for name in shown.page_tables}
     facts = {
@@ -402,10 +482,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     data = {f"figure-{number}": picture(folder / f"{name}.png") for number, name in enumerate(shown.page_figures)}
     data |= content.data
-    held = add_texts(facts, data, content, shown.page_megabytes)
+    sources = [Source(folder, shown.models, options.scores)]
+    held = add_texts(facts, data, content, sources, shown.page_megabytes)
     write_text(options.output, page(facts, data))
-    told = [f"{len(predictions):,} predictions", f"{len(asked):,} questions"]
-    told += [f"texts of {held:,} of {len(readings):,} readings"]
+    told = [f"{predictions:,} predictions", f"{len(asked):,} questions"]
+    told += [f"texts of {held:,} of {len(content.keys):,} readings"]
     told += [f"{len(shown.page_tables)} tables", f"{len(shown.page_figures)} figures"]
     write_step_manifest(options)
     say("page", f"{', '.join(told)}: {options.output}, {Path(options.output).stat().st_size / 1e6:.1f} MB")

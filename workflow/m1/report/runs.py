@@ -18,6 +18,7 @@ from m1.core.errors import UserError, run, tell
 from m1.core.files import remove, write_manifest
 from m1.core.progress import align_columns, say
 from m1.report.files import add_own_benchmarks, parser, read_benchmarks, write_csv
+from m1.report.page import FIELDS
 from m1.report.runs_cells import Run, cells, curves, pair_rows
 from m1.report.runs_curves import draw
 from m1.report.runs_page import VERDICTS, write_page
@@ -94,7 +95,7 @@ def open_runs(named: Sequence[tuple[str, Path]]) -> tuple[Run, Run]:
             more = f" (and {len(missing) - 1} further files)" if len(missing) > 1 else ""
             lacking = f"no such file{more}, though {folder / 'shown.json'} shows it: the run is not finished"
             raise UserError(f"{missing[0]}: {lacking}. {finish(missing[0])}")
-        scores = read_scores([folder / f"score/{model}.parquet" for model in models])
+        scores = read_scores([folder / f"score/{model}.parquet" for model in models], FIELDS)
         runs.append(Run(name, folder, side, scores[scores["benchmark"].isin(benchmarks)]))
     return runs[0], runs[1]
 

@@ -2,27 +2,23 @@
 and the other one incorrect, with both texts side by side, in the reader of :mod:`m1.report.page`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
-from m1.core import records
 from m1.core.files import write_text
-from m1.core.records import LETTERS, Prediction, Question, Score
+from m1.core.records import LETTERS, Question
 from m1.report.page import (
-    Key,
-    Reading,
     Setting,
+    Source,
     add_texts,
     arrange,
-    gather,
     page,
     picture,
     read_caption,
     read_questions,
-    read_thinking,
+    scored_questions,
     table,
 )
 from m1.report.runs_cells import BETTER, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS, WORSE, RowPair, Run
@@ -30,7 +26,6 @@ from m1.report.runs_cells import BETTER, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS, 
 TABLES = ("cells", "settings", "curves")
 VERDICTS = (BETTER, WORSE, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS)
 """Verdicts of ``cells.csv``, in the order of the page."""
-Answer = TypeVar("Answer", Score, Prediction)
 Changed = dict[tuple[str, str, str], tuple[Setting, Setting]]
 """Benchmark, question id and model of an answer that changed sides, to its setting in each run."""
 
@@ -46,30 +41,23 @@ def changed_answers(pairs: Sequence[RowPair]) -> Changed:
     return found
 
 
-def read_readings(run: Run, changed: Changed) -> tuple[dict[Key, Reading], dict[tuple[str, str], Question]]:
-    """What a run thought and answered where an answer changed sides, and the questions.
-
-    Raises:
-        UserError: a file is missing, damaged or not of its kind; a question or a score is not there.
-    """
-    models = [model for model in run.shown.models if model.key in {key[2] for key in changed}]
-
-    def kept(path: str, record: type[Answer]) -> list[Answer]:
-        every = (row for model in models for row in records.stream(run.folder / path.format(model.key), record))
-        return [row for row in every if (row.benchmark, row.question_id, row.model) in changed]
-
-    readings = gather(kept("score/{}.parquet", Score), kept("infer/{}/predictions.parquet", Prediction))
-    keys = sorted({key[0] for key in changed})
-    asked = read_questions([run.folder / "benchmarks" / f"{key}.parquet" for key in keys], readings)
-    read_thinking(run.folder, models, readings, whole=False)
-    return readings, asked
+def changed_scores(run: Run, changed: Changed) -> pd.DataFrame:
+    """A run's scores of the questions and models of answers that changed sides."""
+    keys = pd.MultiIndex.from_frame(run.scores[["benchmark", "question_id", "model"]])
+    return run.scores[keys.isin(list(changed))]
 
 
-def translate_letters(reading: Reading, own: Question, other: Question) -> None:
-    """Name the options that a reading chose by the letters that they have in another order of the same options."""
-    letters = {LETTERS[i]: LETTERS[other.options.index(option)] for i, option in enumerate(own.options)}
-    for setting, score in reading.scored.items():
-        reading.scored[setting] = replace(score, letter=letters.get(score.letter, ""))
+def translate_letters(
+    scores: pd.DataFrame, own: Mapping[tuple[str, str], Question], other: Mapping[tuple[str, str], Question]
+) -> pd.DataFrame:
+    """The same scores; letters of some questions (``own``) are those of the same options in another order."""
+    letters = {
+        (*key, letter): LETTERS[other[key].options.index(text)]
+        for key, question in own.items()
+        for letter, text in zip(LETTERS, question.options)
+    }
+    chosen = zip(scores["benchmark"], scores["question_id"], scores["letter"])
+    return scores.assign(letter=[letters.get(key, "" if key[:2] in own else key[2]) for key in chosen])
 
 
 def write_page(
@@ -87,20 +75,24 @@ def write_page(
         notes: what else there is to say of both runs.
 
     Raises:
-        UserError: as :func:`read_readings`.
+        UserError: a file is missing, damaged or not of its kind; a question or a score is not there.
     """
     changed = changed_answers(pairs)
-    readings: dict[Key, Reading] = {}
-    opened: dict[Key, Setting] = {}
-    sides = [read_readings(run, changed) for run in (first, second)]
-    asked, others = sides[0][1], sides[1][1]
+    runs = (first, second)
+    sides = [changed_scores(run, changed) for run in runs]
+    keys = sorted({key[0] for key in changed})
+    asked, others = (
+        read_questions([run.folder / "benchmarks" / f"{key}.parquet" for key in keys], scored_questions(side))
+        for run, side in zip(runs, sides)
+    )
     reordered = {key for key, question in asked.items() if others[key].options != question.options}
-    for number, (run, (found, own)) in enumerate(zip((first, second), sides)):
-        for (benchmark, question, model), reading in found.items():
-            key = (benchmark, question, _key(run, model))
-            if number and (benchmark, question) in reordered:
-                translate_letters(reading, own[benchmark, question], asked[benchmark, question])
-            readings[key], opened[key] = reading, changed[benchmark, question, model][number]
+    sides[1] = translate_letters(sides[1], {key: others[key] for key in reordered}, asked)
+    scores = pd.concat([side.assign(model=_key(run, "") + side["model"]) for run, side in zip(runs, sides)])
+    opened = {
+        (*key[:2], _key(run, key[2])): settings[number]
+        for key, settings in changed.items()
+        for number, run in enumerate(runs)
+    }
     if reordered:
         said = f"{len(reordered)} changed questions have their options in another order in {second.name}: letters are"
         notes = [*notes, f"{said} those of {first.name}, but in the model's own text."]
@@ -109,7 +101,7 @@ def write_page(
     labels += [
         one | {"model": _key(second, model.key), "of": of} for of, (one, model) in enumerate(zip(labels, models))
     ]
-    content = arrange(readings, asked, list(headings), [one["model"] for one in labels], opened)
+    content = arrange(scores, asked, list(headings), [one["model"] for one in labels], opened)
     tables = {name: table(folder / f"{name}.csv") for name in TABLES}
     facts = {
         "runs": front(first, second, tables, len(changed), notes),
@@ -124,7 +116,11 @@ def write_page(
         "megabytes": first.shown.page_megabytes,
     }
     data = {"figure-0": picture(folder / "curves.png"), **content.data}
-    add_texts(facts, data, content, first.shown.page_megabytes)
+    scored = [f"score/{model.key}.parquet" for model in models]
+    sources = [
+        Source(run.folder, run.shown.models, [run.folder / file for file in scored], _key(run, "")) for run in runs
+    ]
+    add_texts(facts, data, content, sources, first.shown.page_megabytes)
     write_text(folder / "changed.html", page(facts, data))
     return len(changed)
 

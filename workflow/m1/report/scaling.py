@@ -4,7 +4,6 @@ Accuracy, thinking that was cut, and turns from correct to incorrect and back at
 budget and the count with the best accuracy, with intervals, and where more of it does harm. What the tests answer, and
 what not, is in docs/statistics.md."""
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -68,31 +67,35 @@ def previous_setting(setting: Setting, settings: Sequence[Setting]) -> Setting |
     return max(smaller, default=None)
 
 
-def length_and_outcome(tokens: np.ndarray, correct: np.ndarray, benchmark: np.ndarray) -> tuple[float, float]:
-    """Point-biserial correlation of thinking tokens with being correct, and its p; NaN where one of them does not vary.
+def within_benchmarks(values: np.ndarray, benchmark: np.ndarray) -> np.ndarray:
+    """Values of questions (rows) less the mean of their benchmark: hard benchmarks, which have longer thinking and
+    fewer correct answers, would else make a correlation where within each there is none."""
+    frame = pd.DataFrame(values.astype(float))
+    return (frame - frame.groupby(benchmark).transform("mean")).to_numpy()
 
-    Both are taken less the mean of their benchmark: hard benchmarks, which have longer thinking and fewer correct
-    answers, would else make a correlation where within each there is none.
-    """
-    pairs = pd.DataFrame({"tokens": tokens, "correct": correct.astype(float)})
-    pairs -= pairs.groupby(benchmark).transform("mean")
-    if np.allclose(pairs["tokens"], 0) or np.allclose(pairs["correct"], 0) or len(pairs) < 3:
+
+def length_and_outcome(tokens: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
+    """Point-biserial correlation of thinking tokens with being correct, and its p, both from
+    :func:`within_benchmarks`; NaN where one of them does not vary."""
+    if np.allclose(tokens, 0) or np.allclose(correct, 0) or len(tokens) < 3:
         return np.nan, np.nan
-    found = pearsonr(pairs["tokens"], pairs["correct"])
+    found = pearsonr(tokens, correct)
     return float(found.statistic), float(found.pvalue)
 
 
 def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
     """A line per benchmark (and ``all``) and setting: accuracy (%), cut thinking (%), mean tokens of thinking, and
     turns since the setting before (counts, and % of those that were correct, or incorrect, there)."""
+    apart = [within_benchmarks(values, one.benchmark) for values in (one.tokens, one.correct)]
     for key, chosen in parts(one):
         correct, tokens, cut = one.correct[chosen], one.tokens[chosen], one.cut[chosen]
+        lengths, outcomes = (values[chosen] for values in apart)
         n, lines = len(correct), []
         for place, setting in enumerate(one.settings):
             now, length = correct[:, place], tokens[:, place]
             line = {"benchmark": key, "budget": setting[0], "forced": setting[1], "n": n, "k": now.sum()}
             line |= dict(zip(("low", "high"), wilson(now.sum(), n)))
-            line |= dict(zip(("length_r", "length_p"), length_and_outcome(length, now, one.benchmark[chosen])))
+            line |= dict(zip(("length_r", "length_p"), length_and_outcome(lengths[:, place], outcomes[:, place])))
             line |= {
                 "accuracy": 100 * now.mean(),
                 "cut": 100 * cut[:, place].mean(),
@@ -161,6 +164,7 @@ def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
             continue
         values = np.array([one.settings[place][over == "forced"] for place in places])
         pairs = list(combinations(range(len(places)), 2))
+        a, b = np.array(pairs).T
         n: dict[str, int] = {}
         accuracy: dict[str, np.ndarray] = {}
         drawn: dict[str, np.ndarray] = {}
@@ -171,12 +175,13 @@ def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
                 drawn[key] = np.sum([n[part] * draws for part, draws in drawn.items()], axis=0) / n[key]
             else:
                 drawn[key] = redraw(correct, generator(seed, model, key, over, str(within)))
-            p = [mcnemar_p(*_turned(correct[:, a], correct[:, b])) for a, b in pairs]
+            both = correct.T.astype(int) @ correct.astype(int)  # questions that two settings have correct
+            p = mcnemar_p(both[a, a] - both[a, b], both[b, b] - both[a, b])
             interval = dict(zip(("low", "high"), wilson(correct.sum(axis=0).max(), len(correct))))
             line: dict[str, Any] = {"benchmark": key, "over": over, "within": within, "n": n[key], **interval}
             yield line | best_setting(values, accuracy[key], drawn[key], dict(zip(pairs, holm(p))))
         means, average = (np.mean([found[key] for key in n if key != ALL], axis=0) for found in (drawn, accuracy))
-        p = [bootstrap_p(means[:, a] - means[:, b]) for a, b in pairs]
+        p = [bootstrap_p(means[:, low] - means[:, high]) for low, high in pairs]
         low, high = percentiles(means[:, _first_best(average)])
         line = {"benchmark": AVERAGE, "over": over, "within": within, "low": low, "high": high}
         yield line | best_setting(values, average, means, dict(zip(pairs, holm(p))))
@@ -234,7 +239,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     order = list(headings)
     everything: list[dict[str, Any]] = []
     bests: list[dict[str, Any]] = []
-    gc.freeze()  # statsmodels collects garbage at every correction of p: 60 ms each time, over all that is loaded
     for model in shown.figure_models:
         one, named = sweep(scores, model.key), {"model": model.key, "label": model.label}
         for lines, found in ((everything, scaling(one)), (bests, best(one, model.key, shown.seed))):

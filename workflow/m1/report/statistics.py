@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import binom, chi2, norm
 from statsmodels.stats.power import normal_sample_size_one_tail
 from statsmodels.stats.proportion import (
     confint_proportions_2indep,
@@ -91,7 +89,7 @@ def paired(only_first: Any, only_second: Any, n: Any, margin: float) -> Differen
         error=error,
         low=middle - reach,
         high=middle + reach,
-        p=np.vectorize(mcnemar_p)(only_first, only_second),
+        p=mcnemar_p(only_first, only_second),
         p_margin=norm.sf((margin - np.abs(middle)) / error),
         smallest_margin=_smallest(100 * np.sqrt(more) / total),
         n_needed=_needed(100 * np.sqrt(more / total), margin),
@@ -142,19 +140,23 @@ def _needed(deviation: Any, margin: float) -> Any:
     return np.ceil(size).astype(int)
 
 
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else uncorrected chi-square."""
-    table = [[0, only_first], [only_second, 0]]  # the concordant pairs have no say
-    return float(mcnemar(table, exact=only_first + only_second < FEW, correction=False).pvalue)
+def mcnemar_p(only_first: Any, only_second: Any) -> Any:
+    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else uncorrected chi-square.
+    Counts, or arrays of them (statsmodels' function takes one pair of counts)."""
+    pairs = np.add(only_first, only_second)
+    exact = np.minimum(1.0, 2 * binom.cdf(np.minimum(only_first, only_second), pairs, 0.5))
+    statistic = np.square(np.subtract(only_first, only_second)) / np.maximum(1, pairs)
+    return np.where(pairs < FEW, exact, chi2.sf(statistic, 1))[()]
 
 
 def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
-    """p after Holm's correction for all those that are not NaN, which stay so."""
+    """p after Holm's correction for all those that are not NaN, which stay so. Not by statsmodels' function, which
+    collects garbage at every call."""
     values = np.asarray(p, dtype=float)
-    tested = ~np.isnan(values)
+    tested = np.count_nonzero(~np.isnan(values))
+    order = values.argsort()[:tested]  # NaN comes last
     corrected = np.full(len(values), np.nan)
-    if tested.any():
-        corrected[tested] = multipletests(values[tested], alpha=LEVEL, method="holm")[1]
+    corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(tested, 0, -1)))
     return corrected
 
 
