@@ -27,7 +27,7 @@ SlurmctldPort=$P
 SlurmUser=$me
 SlurmdUser=$me
 AuthType=auth/munge
-AuthInfo=socket=$D/run/munge.sock
+AuthInfo=socket=$D/run/munge.sock,cred_expire=5
 StateSaveLocation=$D/state
 SlurmdSpoolDir=$D/spool/%n
 SlurmctldPidFile=$D/run/slurmctld.pid
@@ -45,14 +45,20 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge=300
-KillWait=2
+KillWait=${SLURM_KILL_WAIT:-2}
+SlurmdTimeout=15
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 DefMemPerCPU=500
 GresTypes=gpu
 $([ "$DBD" != 1 ] || printf 'AccountingStorage%s\n' Type=accounting_storage/slurmdbd Host=127.0.0.1 Port=$((P+2)) Pass="$D/run/munge.sock" TRES=gres/gpu)
 $(for i in $(seq "$N"); do [ $root = 1 ] && h=n$i || h=$host
   echo "NodeName=n$i NodeHostname=$h NodeAddr=127.0.0.1 Port=$((P+10+i)) CPUs=$C RealMemory=$M Gres=gpu:$G State=UNKNOWN"; done)
-PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=gpu Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=spare Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=0 PreemptMode=REQUEUE
+PartitionName=grace Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=0 PreemptMode=REQUEUE GraceTime=30
+PartitionName=urgent Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 E
 (cat /etc/hosts; for i in $(seq "$N"); do echo "127.0.0.1 n$i"; done) > "$D/hosts" # torchrun on one node finds the other by its name
 : > "$D/gres.conf"                                  # slurmd wants character devices: links to /dev/null will do

@@ -27,6 +27,7 @@ from snakemake import cli
 from snakemake.api import resolve_snakefile
 from snakemake.exceptions import CliException, print_exception
 
+from m1.commands import slurm
 from m1.commands.doctor import check_folders, configured_folders, everyday_folders
 from m1.core.errors import UserError, first_line
 from m1.core.files import adopt
@@ -84,6 +85,15 @@ def slurm_prefix(options: argparse.Namespace) -> str | None:
         why = "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found"
         raise UserError(f"{why}. Add to the profile: slurm-jobname-prefix: m1")
     return f"{options.slurm_jobname_prefix}_"
+
+
+def prepare_slurm(options: argparse.Namespace) -> None:
+    """Have the executor see the ends of all jobs; a :class:`UserError` where it could not on this cluster."""
+    asked = options.slurm_status_command, options.slurm_init_seconds_before_status_checks
+    found, remedy = slurm.status_problem(*asked, cluster) if (cluster := slurm.configuration()) else ("", "")
+    if found:
+        raise UserError(f"{found}; {remedy}")
+    slurm.teach_executor()
 
 
 def slurm_jobs(folder: Path, prefix: str) -> list[str]:
@@ -236,6 +246,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         words = ["--snakefile", os.path.abspath(resolve_snakefile(options.snakefile))]
         words += ["--configfile", *files] if files else []
         clear(folder, [sys.executable, "-m", "snakemake", *words], prefix)
+        if prefix:
+            prepare_slurm(options)
         (folder / NOTE).parent.mkdir(parents=True, exist_ok=True)
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
         (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")
