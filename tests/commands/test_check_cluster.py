@@ -323,6 +323,27 @@ def test_on_a_cluster_that_has_all(here: Here) -> None:
     assert not list(here.folder.glob(".cluster-check*"))
 
 
+@pytest.mark.parametrize(
+    ("more", "accounting", "state", "said"),
+    [
+        ({"slurm-status-command": "squeue"}, "(null)", OK, "states of jobs by squeue"),
+        ({"slurm-status-command": "sacct"}, "(null)", FAILS, "accounting is off on this cluster: a run would wait"),
+        ({"slurm-status-command": "sacct"}, "accounting_storage/slurmdbd", OK, "states of jobs by sacct"),
+        ({"slurm-status-command": "squeue"}, "(null)", FAILS, "gpu stops jobs for others, 60 s after a signal (REQU"),
+        ({"slurm-status-command": "squeue", "slurm-requeue": True}, "(null)", OK, "(REQUEUE); they are queued again"),
+    ],
+)
+def test_states_and_preemption(here: Here, more: dict[str, object], accounting: str, state: str, said: str) -> None:
+    here.slurm()
+    here.command("sacct", "exit 1")
+    config = f"AccountingStorageType = {accounting}\nMinJobAge = 300 sec\nPreemptType = preempt/qos\n"
+    rows = ["PartitionName=cpu PreemptMode=OFF PriorityTier=1"]
+    rows += ["PartitionName=gpu PreemptMode=REQUEUE PriorityTier=1 GraceTime=60"]
+    here.command("scontrol", f'[ "$2" = config ] && printf "{config}" || printf "{chr(10).join(rows)}\n"')
+    here.profile(executor="slurm", **{"default-resources": DEFAULT}, **more)
+    assert one(here.check()[1], said).startswith(state)
+
+
 def test_a_refusal_of_slurm_is_shown(here: Here) -> None:
     ready(here)
     here.command("sbatch", "echo 'sbatch: error: Invalid qos specification' >&2; exit 1")
@@ -482,13 +503,16 @@ def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
     try:
         assert not started.returncode, started.stderr
         here.environment |= {"PATH": f"{folder}/bin:/usr/bin:/bin", "SLURM_CONF": f"{folder}/slurm.conf"}
-        config = {"cluster": {"partition": "cpu", "gpu_partition": "gpu"}}
-        here.profile(executor="slurm", config=config, **{"default-resources": {"slurm_partition": "cpu"}})
+        config = {"cluster": {"partition": "cpu", "gpu_partition": "spare"}}
+        states = {"slurm-status-command": "sacct"}
+        here.profile(executor="slurm", config=config, **{"default-resources": {"slurm_partition": "cpu"}}, **states)
         lines = here.check()[1]
     finally:
         subprocess.run([start.with_name("stop_slurm.sh"), folder], check=False)
-    assert re.search(r"\(8 GPUs, 16 cores, 64,000 MB, [\d,]+ min\): gpu has ", one(lines, "infer 7b,"))
+    assert re.search(r"\(8 GPUs, 16 cores, 64,000 MB, [\d,]+ min\): spare has ", one(lines, "infer 7b,"))
     assert one(lines, "train m1-32b-1k").startswith(FAILS), "a node has 64,000 MB"
+    assert one(lines, "accounting is off on this cluster: a run would wait for ever").startswith(FAILS)
+    assert one(lines, "partition spare stops jobs for others, 2 s after a signal (REQUEUE)").startswith(FAILS)
     assert [
         line for line in lines if line.startswith(OK) and "compute node of cpu" in line and "sees this folder" in line
     ]

@@ -119,9 +119,8 @@ class Profile:
             message = f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
             raise UserError(message) from None
         conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
-        known = vars(asked)  # without SLURM's programs, its executor has no status command
-        status = known.get("slurm_status_command"), known.get("slurm_init_seconds_before_status_checks")
-        return cls(asked.executor == "slurm", conda, config, default, bool(known.get("slurm_requeue")), status)
+        requeue, status = asked.slurm_requeue is True, slurm.status_settings(asked)  # neither where nothing is said
+        return cls(asked.executor == "slurm", conda, config, default, requeue, status)
 
     def flags(self, partition: str) -> list[str]:
         """Flags of SLURM that every job gets from the profile."""

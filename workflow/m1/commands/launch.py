@@ -89,10 +89,10 @@ def slurm_prefix(options: argparse.Namespace) -> str | None:
 
 def prepare_slurm(options: argparse.Namespace) -> None:
     """Have the executor see the ends of all jobs; a :class:`UserError` where it could not on this cluster."""
-    asked = options.slurm_status_command, options.slurm_init_seconds_before_status_checks
-    found, remedy = slurm.status_problem(*asked, cluster) if (cluster := slurm.configuration()) else ("", "")
-    if found:
-        raise UserError(f"{found}; {remedy}")
+    if cluster := slurm.configuration():
+        found, remedy = slurm.status_problem(*slurm.status_settings(options), cluster)
+        if found:
+            raise UserError(f"{found}; {remedy}")
     slurm.teach_executor()
 
 
@@ -245,9 +245,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         prefix = slurm_prefix(options)
         words = ["--snakefile", os.path.abspath(resolve_snakefile(options.snakefile))]
         words += ["--configfile", *files] if files else []
-        clear(folder, [sys.executable, "-m", "snakemake", *words], prefix)
         if prefix:
             prepare_slurm(options)
+        clear(folder, [sys.executable, "-m", "snakemake", *words], prefix)
         (folder / NOTE).parent.mkdir(parents=True, exist_ok=True)
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
         (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")

@@ -7,6 +7,7 @@ preempted, had seconds to stop, and did (``FAILED``). Each of the two commands c
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import re
 import shutil
@@ -27,6 +28,12 @@ class Preemption(NamedTuple):
 
     mode: str  # what SLURM does with them: REQUEUE, CANCEL, SUSPEND; empty where it leaves them alone
     seconds: int  # from the signal to the end
+
+
+def status_settings(options: argparse.Namespace) -> tuple[str | None, int | None]:
+    """The executor's command for states, and seconds before it asks first; None where the profile leaves them open."""
+    command, first = options.slurm_status_command, options.slurm_init_seconds_before_status_checks
+    return command if isinstance(command, str) else None, first if isinstance(first, int) else None
 
 
 def configuration() -> dict[str, str]:
@@ -53,7 +60,7 @@ def status_problem(command: str | None, first: int | None, cluster: Mapping[str,
         off = "slurm-status-command is sacct, and accounting is off on this cluster: a run would wait for ever"
         if command == "squeue":
             off = (
-                f"SLURM forgets jobs after {keeps} s (MinJobAge), so that Snakemake takes sacct, and accounting is off"
+                f"SLURM forgets jobs after {keeps} s (MinJobAge), so Snakemake takes sacct, and accounting is off"
             )
             return off, f"set slurm-init-seconds-before-status-checks to {max(1, keeps // 3)} in the profile"
         return off, "set slurm-status-command: squeue in the profile"
