@@ -119,7 +119,7 @@ def test_a_training_outlives_a_preemption_that_it_heeds_a_drained_node_and_a_los
         log = project.path("logs/short/train_sft/m1-large-1k.log")
         waits = f"process {first.pid} on {lost} since "
         cluster.wait(lambda: log.exists() and waits in log.read_text(), process, seconds=240)
-        assert "waits until its first run has ended" in log.read_text()
+        assert "on a node that SLURM has lost; waiting until it has ended" in log.read_text()
         (job,) = cluster.jobs()
         assert (job["Restarts"], job["JobState"], job["NodeList"] != lost) == ("2", "RUNNING", True)
         first.resume()

@@ -59,12 +59,10 @@ def status_problem(command: str | None, first: int | None, cluster: Mapping[str,
             return "", ""
         off = "slurm-status-command is sacct, and accounting is off on this cluster: a run would wait for ever"
         if command == "squeue":
-            off = (
-                f"SLURM forgets jobs after {keeps} s (MinJobAge), so Snakemake takes sacct, and accounting is off"
-            )
+            off = f"SLURM forgets jobs after {keeps} s (MinJobAge), so Snakemake takes sacct, and accounting is off"
             return off, f"set slurm-init-seconds-before-status-checks to {max(1, keeps // 3)} in the profile"
         return off, "set slurm-status-command: squeue in the profile"
-    if keeps < LONGEST:
+    if keeps < LONGEST + 20:  # and the seconds that an answer takes
         forgets = f"SLURM forgets jobs after {keeps} s (MinJobAge), and Snakemake asks squeue every {LONGEST} s only"
         other = "set slurm-status-command: sacct in the profile" if accounting else "ask for a MinJobAge of 200 or more"
         return f"{forgets}: a run may wait for ever for a job that has ended", other

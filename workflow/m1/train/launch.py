@@ -76,15 +76,16 @@ def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
     return child.wait()
 
 
-def wait_for_first_run(scratch: Path, name: str) -> None:
-    """In a job that SLURM has queued again, wait for its first run: on a node that SLURM has lost, it may go on.
+def wait_for_others(scratch: Path, name: str) -> None:
+    """In a job of SLURM, wait for a training of this model that is at work elsewhere: where SLURM has lost a node, it
+    queues the job again, and its first run may go on there.
 
     A training that has ended has released its lock; where a file system has no locks, nothing is waited for.
     """
 
     def tell(holder: Holder) -> None:
-        waits = "this job was queued again, and waits until its first run has ended"
-        say(f"train {name}", f"{holder} is training in {scratch / 'train' / name} still; {waits}")
+        lost = "perhaps this job's own first run, on a node that SLURM has lost; waiting until it has ended"
+        say(f"train {name}", f"{holder} is training in {scratch / 'train' / name} already: {lost}")
 
     for path in sorted((scratch / "train" / name).glob(f"*/{checkpoints.LOCK}")):
         lock = Lock(path)
@@ -102,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints")
     known = parser.parse_known_args(words)[0]
-    if "SLURM_RESTART_COUNT" in os.environ and os.environ.get("M1_NODE") != "1":
-        wait_for_first_run(known.scratch, known.name)
+    if "SLURM_JOB_ID" in os.environ and os.environ.get("M1_NODE") != "1":
+        wait_for_others(known.scratch, known.name)
     code = start(known.runtime, words)
     if code:
         raise SystemExit(code if code > 0 else 128 - code)
