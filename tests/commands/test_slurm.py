@@ -3,6 +3,8 @@ On a real SLURM: tests/workflow/test_slurm_stops.py."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import shutil
 from pathlib import Path
 
@@ -129,3 +131,22 @@ def test_while_the_controller_is_away_the_executor_does_not_take_sacct(
     slurm.teach_executor()
     add(programs, "scontrol", AWAY)
     assert plugin.get_min_job_age() == 300
+
+
+def test_jobs_are_not_forgotten_while_slurm_does_not_answer(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)
+    monkeypatch.setattr(plugin, "get_min_job_age", lambda: 300)
+    slurm.teach_executor()
+
+    def states() -> dict[str, str] | None:
+        return asyncio.run(plugin.query_job_status("sacct --name m1", logging.getLogger()))[0]
+
+    for answer, found in (("exit 1", {}), ("exit 1", {}), ("echo '7|RUNNING'", {"7": "RUNNING"})):
+        add(programs, "sacct", answer)
+        assert states() == found, "None would be the end of all jobs"
+    assert capsys.readouterr().out.splitlines() == [
+        "[launch] sacct does not answer; jobs go on, and are asked for again",
+        "[launch] sacct answers again",
+    ]

@@ -112,19 +112,27 @@ def state_of(job: str, said: str) -> str:
 
 
 def teach_executor() -> None:
-    """Have Snakemake's executor for SLURM read states by :func:`state_of`, and remember for how long SLURM keeps jobs:
-    while the controller is away that is not known, and the executor would ask ``sacct``, on or off."""
+    """Have Snakemake's executor for SLURM read states by :func:`state_of`, and wait for a SLURM that is away.
+
+    After some questions without an answer, it would know of none of its jobs any more; now it knows nothing new. And
+    while the controller is away it would ask ``sacct``, on or off, as it cannot learn for how long SLURM keeps jobs.
+    """
     import snakemake_executor_plugin_slurm as plugin
 
-    query, age, ended = plugin.query_job_status, plugin.get_min_job_age(), dict[str, str]()
+    query, age, ended, away = plugin.query_job_status, plugin.get_min_job_age(), dict[str, str](), False
 
-    async def known_states(command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
+    async def known_states(command: str, logger: Any) -> tuple[dict[str, str], float]:
+        nonlocal away
         found, took = await query(command, logger)
+        if away != (found is None):
+            away = found is None
+            does = "does not answer; jobs go on, and are asked for again" if away else "answers again"
+            say("launch", f"{command.split()[0]} {does}")
         for job, said in (found or {}).items():
             state = ended.get(job) or await asyncio.to_thread(state_of, job, said)
             found[job] = state
             if state in ("FAILED", "CANCELLED"):
                 ended[job] = state
-        return found, took
+        return found or {}, took or 0.0
 
     plugin.query_job_status, plugin.get_min_job_age = known_states, lambda: age
