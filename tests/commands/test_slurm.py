@@ -36,18 +36,19 @@ def add(programs: Path, name: str, script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "first", "sacct", "accounting", "age", "said", "remedy"),
+    ("command", "first", "sacct", "accounting", "age", "certain", "said", "remedy"),
     [
-        ("squeue", None, True, False, "300 sec", "", ""),
-        ("squeue", None, False, False, "300 sec", "", ""),
-        ("sacct", None, True, True, "2 sec", "", ""),
-        (None, None, True, True, "300 sec", "", ""),
-        ("sacct", None, True, False, "300 sec", "accounting is off on this cluster", "slurm-status-command: squeue"),
-        (None, None, True, False, "300 sec", "accounting is off on this cluster", "slurm-status-command: squeue"),
-        ("squeue", None, True, False, "100 sec", "so Snakemake takes sacct, and", "checks to 33 in the"),
-        ("squeue", None, True, True, "100 sec", "", ""),  # the executor takes sacct, which works
-        ("squeue", 30, True, True, "100 sec", "forgets jobs after 100 s", "slurm-status-command: sacct"),
-        ("squeue", None, False, False, "100 sec", "asks squeue every 180 s only", "a MinJobAge of 200 or more"),
+        ("squeue", None, True, False, "300 sec", None, "", ""),
+        ("squeue", None, False, False, "300 sec", None, "", ""),
+        ("sacct", None, False, False, "300 sec", None, "", ""),  # the executor takes squeue
+        ("sacct", None, True, True, "2 sec", None, "", ""),
+        (None, None, True, True, "300 sec", None, "", ""),
+        ("sacct", None, True, False, "300 sec", True, "accounting is off on this cluster", "status-command: squeue"),
+        (None, None, True, False, "300 sec", True, "accounting is off on this cluster", "status-command: squeue"),
+        ("squeue", None, True, False, "100 sec", True, "so Snakemake takes sacct, and", "checks to 33 in the"),
+        ("squeue", None, True, True, "100 sec", None, "", ""),  # the executor takes sacct, which works
+        ("squeue", 30, True, True, "100 sec", False, "forgets jobs after 100 s", "status-command: sacct"),
+        ("squeue", None, False, False, "100 sec", False, "asks squeue every 180 s only", "a MinJobAge of 200 or more"),
     ],
 )
 def test_the_status_command_fits_the_cluster_or_what_is_amiss_is_said(
@@ -57,6 +58,7 @@ def test_the_status_command_fits_the_cluster_or_what_is_amiss_is_said(
     sacct: bool,
     accounting: bool,
     age: str,
+    certain: bool | None,
     said: str,
     remedy: str,
 ) -> None:
@@ -64,9 +66,9 @@ def test_the_status_command_fits_the_cluster_or_what_is_amiss_is_said(
         add(programs, "sacct", "exit 1")
     kind = "accounting_storage/slurmdbd" if accounting else "accounting_storage/none"
     problem = status_problem(command, first, {"AccountingStorageType": kind, "MinJobAge": age})
-    assert [bool(part) for part in problem] == [bool(said), bool(remedy)], problem
-    assert said in problem[0]
-    assert remedy in problem[1]
+    assert (problem and problem.certain) is certain
+    assert said in (problem.found if problem else "")
+    assert remedy in (problem.remedy if problem else "")
 
 
 @pytest.mark.parametrize(

@@ -271,12 +271,13 @@ def check_states(profile: Profile, partitions: Sequence[str]) -> Iterator[Check]
     if not cluster:
         yield Check(WARN, "the status command could not be checked (scontrol does not answer)")
         return
-    found, remedy = slurm.status_problem(*profile.status, cluster)
-    command = profile.status[0] or "the executor's choice"
-    yield Check(FAILS, found, remedy) if found else Check(OK, f"states of jobs by {command}")
+    if problem := slurm.status_problem(*profile.status, cluster):
+        yield Check(FAILS if problem.certain else WARN, problem.found, problem.remedy)
+    else:
+        yield Check(OK, f"states of jobs by {profile.status[0] or 'sacct'}")
     for partition in partitions:
         how = slurm.preemption(partition, cluster)
-        if how is None or not how.mode or how.mode.startswith("SUSPEND"):
+        if how is None or not how.mode or "SUSPEND" in how.mode:
             continue  # what SUSPEND stops goes on by itself
         stops = f"partition {partition} stops jobs for others, {how.seconds} s after a signal ({how.mode})"
         if profile.requeue:

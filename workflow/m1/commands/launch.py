@@ -89,10 +89,10 @@ def slurm_prefix(options: argparse.Namespace) -> str | None:
 
 def prepare_slurm(options: argparse.Namespace) -> None:
     """Have the executor see the ends of all jobs; a :class:`UserError` where it could not on this cluster."""
-    if cluster := slurm.configuration():
-        found, remedy = slurm.status_problem(*slurm.status_settings(options), cluster)
-        if found:
-            raise UserError(f"{found}; {remedy}")
+    cluster = slurm.configuration()
+    problem = slurm.status_problem(*slurm.status_settings(options), cluster) if cluster else None
+    if problem and problem.certain:
+        raise UserError(f"{problem.found}; {problem.remedy}")
     slurm.teach_executor()
 
 

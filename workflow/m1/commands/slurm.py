@@ -23,6 +23,17 @@ FIRST = 40
 """Seconds to its first one, where the profile says nothing."""
 
 
+HANGS = "a run would wait for ever"
+
+
+class StatusProblem(NamedTuple):
+    """Why the executor would not learn of the ends of jobs."""
+
+    certain: bool
+    found: str
+    remedy: str
+
+
 class Preemption(NamedTuple):
     """Whether jobs of a partition are stopped for others, and how."""
 
@@ -43,8 +54,8 @@ def configuration() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in rows} if not code else {}
 
 
-def status_problem(command: str | None, first: int | None, cluster: Mapping[str, str]) -> tuple[str, str]:
-    """Why the executor would not learn of the ends of jobs, and what to do; both are empty where it would.
+def status_problem(command: str | None, first: int | None, cluster: Mapping[str, str]) -> StatusProblem | None:
+    """Why the executor would not learn of the ends of jobs, if it would not.
 
     Args:
         command: the profile's ``slurm-status-command``; None for the executor's choice.
@@ -52,21 +63,24 @@ def status_problem(command: str | None, first: int | None, cluster: Mapping[str,
         cluster: the :func:`configuration` of SLURM.
     """
     accounting = cluster["AccountingStorageType"] not in ("accounting_storage/none", "(null)", "")
-    keeps, wanted = seconds(cluster["MinJobAge"]), 3 * (first or FIRST)
-    sacct = bool(shutil.which("sacct"))
-    if command == "sacct" or (sacct and (not command or keeps < wanted)):  # below this age, the executor takes sacct
-        if accounting or not sacct:
-            return "", ""
-        off = "slurm-status-command is sacct, and accounting is off on this cluster: a run would wait for ever"
+    keeps, sacct = seconds(cluster["MinJobAge"]), bool(shutil.which("sacct"))
+    forgets = f"SLURM forgets jobs after {keeps} s (MinJobAge)"
+    # Where SLURM forgets jobs before the executor has asked three times, it takes sacct if it can.
+    if sacct and (command in ("sacct", None) or keeps < 3 * (first or FIRST)):
+        if accounting:
+            return None
         if command == "squeue":
-            off = f"SLURM forgets jobs after {keeps} s (MinJobAge), so Snakemake takes sacct, and accounting is off"
-            return off, f"set slurm-init-seconds-before-status-checks to {max(1, keeps // 3)} in the profile"
-        return off, "set slurm-status-command: squeue in the profile"
+            remedy = f"set slurm-init-seconds-before-status-checks to {max(1, keeps // 3)} in the profile"
+            return StatusProblem(True, f"{forgets}, so Snakemake takes sacct, and accounting is off: {HANGS}", remedy)
+        off = f"slurm-status-command is sacct, and accounting is off on this cluster: {HANGS}"
+        return StatusProblem(True, off, "set slurm-status-command: squeue in the profile")
     if keeps < LONGEST + 20:  # and the seconds that an answer takes
-        forgets = f"SLURM forgets jobs after {keeps} s (MinJobAge), and Snakemake asks squeue every {LONGEST} s only"
         other = "set slurm-status-command: sacct in the profile" if accounting else "ask for a MinJobAge of 200 or more"
-        return f"{forgets}: a run may wait for ever for a job that has ended", other
-    return "", ""
+        found = (
+            f"{forgets}, and Snakemake asks squeue every {LONGEST} s only: it may wait for ever for one that has ended"
+        )
+        return StatusProblem(False, found, other)
+    return None
 
 
 def seconds(text: str) -> int:
