@@ -55,6 +55,19 @@ def start(folder: Path) -> None:
     assert started.returncode == 0, started.stdout + started.stderr
 
 
+STARTED: list[subprocess.Popen[bytes]] = []
+
+
+def end_all(slurm: dict[str, str]) -> None:
+    """End the runs that a test has started and, as it failed, has left at work, and their jobs."""
+    left = [process for process in STARTED if process.poll() is None]
+    STARTED.clear()
+    for process in left:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(["scancel", "--full", f"--user={os.getuid()}"], env=os.environ | slurm, capture_output=True)
+
+
 class Cluster:
     """A project that runs on SLURM."""
 
@@ -64,12 +77,13 @@ class Cluster:
         self.environment = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
         self.environment |= slurm | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         self.said, self.slurm = project.folder / "said.txt", Path(slurm["SLURM_CONF"]).parent
+        self.said.touch()
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """The documented command."""
         words = ["-m", "m1", "launch", *arguments, "--workflow-profile", "profiles/slurm", "--configfile", SHORT]
         with open(self.said, "wb") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, *words],
                 cwd=self.project.folder,
                 env=self.environment,
@@ -81,6 +95,8 @@ class Cluster:
                     signal.SIGINT, signal.SIG_DFL
                 ),  # tests in the background were told to ignore it
             )
+        STARTED.append(process)
+        return process
 
     def ask(self, *command: str) -> str:
         """What a program of SLURM says."""
@@ -95,7 +111,7 @@ class Cluster:
         found = [
             row
             for row in rows
-            if row.get("WorkDir") == str(self.project.folder) and row["Comment"].startswith(f"rule_{rule}")
+            if row.get("WorkDir") == str(self.project.folder) and row.get("Comment", "").startswith(f"rule_{rule}")
         ]
         return sorted(found, key=lambda row: int(row["JobId"]))
 

@@ -46,7 +46,14 @@ def project(finished: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[dict[str, str]]:
+def slurm_daemons() -> Iterator[dict[str, str]]:
     """Environment of a running SLURM (:mod:`slurm_cluster`)."""
     with slurm_cluster.running() as environment:
         yield environment
+
+
+@pytest.fixture
+def slurm(slurm_daemons: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The same, for one test, which leaves nothing at work there."""
+    yield slurm_daemons
+    slurm_cluster.end_all(slurm_daemons)

@@ -166,6 +166,10 @@ def test_ends_that_the_executor_does_not_know(
         found, _ = asyncio.run(plugin.query_job_status(asks("m1_ends"), logging.getLogger()))
         return [found.get(job, "") for job in (cancelled, *jobs)]
 
-    cluster.wait(lambda: states() == ["CANCELLED", "FAILED", "PENDING", "PENDING"])
-    assert launch.cancel(tmp_path, "m1_") == 2, "those that wait to begin again are a killed run's jobs, too"
+    def queued_again() -> bool:
+        return all("Restarts=1" in cluster.ask("scontrol", "show", "job", job) for job in jobs[1:])
+
+    cluster.wait(lambda: states()[:2] == ["CANCELLED", "FAILED"] and queued_again())
+    assert not {"CANCELLED", "FAILED", "PREEMPTED"} & set(states()[2:]), "the executor goes on to wait for them"
+    assert launch.cancel(tmp_path, "m1_") == 2, "a killed run's jobs are found when they have been queued again, too"
     cluster.wait(lambda: states() == ["CANCELLED", "FAILED", "CANCELLED", "CANCELLED"])
