@@ -26,6 +26,7 @@ from m1.commands.check_cluster import (
     Nodes,
     Profile,
     check_partition,
+    check_states,
     check_torch,
     gpu_commands,
     job_needs,
@@ -129,6 +130,8 @@ def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
     text = """
     executor: slurm
     software-deployment-method: conda
+    slurm-requeue: true
+    slurm-status-command: sacct
     config: {scratch: ~/big, cluster: {longest: 1440}}
     default-resources: {slurm_account: "'abc'", qos: "'long'", mem_mb: 8000 * attempt, runtime: 4h,
       slurm_extra: "'--nice=5 --hold'"}
@@ -140,6 +143,7 @@ def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
         {"scratch": "~/big", "cluster": {"longest": "1440"}},
     )
     assert (profile.default["mem_mb"], profile.default["runtime"]) == (8000, 240)
+    assert (profile.requeue, profile.status) == (True, ("sacct", None))
     assert profile.flags("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
 
 
@@ -147,6 +151,7 @@ def test_a_profile_in_lists_or_emptied(tmp_path: Path) -> None:
     profile = Profile.read(
         written(tmp_path, "{default-resources: [slurm_account=abc, mem_mb=5], config: , software-deployment-method: }")
     )
+    assert not profile.requeue
     assert (profile.default["slurm_account"], profile.default["mem_mb"], profile.config, profile.conda) == (
         "abc",
         5,
@@ -324,24 +329,44 @@ def test_on_a_cluster_that_has_all(here: Here) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "accounting", "state", "said"),
+    ("command", "requeue", "accounting", "state", "said"),
     [
-        ({"slurm-status-command": "squeue"}, "(null)", OK, "states of jobs by squeue"),
-        ({"slurm-status-command": "sacct"}, "(null)", FAILS, "accounting is off on this cluster: a run would wait"),
-        ({"slurm-status-command": "sacct"}, "accounting_storage/slurmdbd", OK, "states of jobs by sacct"),
-        ({"slurm-status-command": "squeue"}, "(null)", FAILS, "gpu stops jobs for others, 60 s after a signal (REQU"),
-        ({"slurm-status-command": "squeue", "slurm-requeue": True}, "(null)", OK, "(REQUEUE); they are queued again"),
+        ("squeue", False, "(null)", OK, "states of jobs by squeue"),
+        (
+            "sacct",
+            False,
+            "(null)",
+            FAILS,
+            "accounting is off on this cluster: a run would wait for ever: set slurm-status",
+        ),
+        ("sacct", False, "accounting_storage/slurmdbd", OK, "states of jobs by sacct"),
+        (
+            "squeue",
+            False,
+            "(null)",
+            FAILS,
+            "gpu stops jobs for others, 60 s after a signal (REQUEUE), and they would count",
+        ),
+        (
+            "squeue",
+            True,
+            "(null)",
+            OK,
+            "gpu stops jobs for others, 60 s after a signal (REQUEUE); they are queued again",
+        ),
     ],
 )
-def test_states_and_preemption(here: Here, more: dict[str, object], accounting: str, state: str, said: str) -> None:
-    here.slurm()
+def test_states_and_preemption(here: Here, command: str, requeue: bool, accounting: str, state: str, said: str) -> None:
     here.command("sacct", "exit 1")
-    config = f"AccountingStorageType = {accounting}\nMinJobAge = 300 sec\nPreemptType = preempt/qos\n"
-    rows = ["PartitionName=cpu PreemptMode=OFF PriorityTier=1"]
-    rows += ["PartitionName=gpu PreemptMode=REQUEUE PriorityTier=1 GraceTime=60"]
-    here.command("scontrol", f'[ "$2" = config ] && printf "{config}" || printf "{chr(10).join(rows)}\n"')
-    here.profile(executor="slurm", **{"default-resources": DEFAULT}, **more)
-    assert one(here.check()[1], said).startswith(state)
+    config = f"AccountingStorageType = {accounting}\\nMinJobAge = 300 sec\\nPreemptType = preempt/qos\\n"
+    rows = "PartitionName=cpu PreemptMode=OFF PriorityTier=1\\n"
+    rows += "PartitionName=gpu PreemptMode=REQUEUE PriorityTier=1 GraceTime=60"
+    here.command("scontrol", f'[ "$2" = config ] && printf "{config}" || printf "{rows}"')
+    profile = Profile(True, False, {}, {}, requeue, (command, None))
+    with patch.dict(os.environ, here.environment):
+        lines = [str(check) for check in check_states(profile, ["cpu", "gpu"])]
+    assert len(lines) == 2, "the other partition leaves its jobs alone"
+    assert one(lines, said).startswith(state)
 
 
 def test_a_refusal_of_slurm_is_shown(here: Here) -> None:
