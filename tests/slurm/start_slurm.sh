@@ -20,14 +20,14 @@ wait_for() { # two minutes: a first registration that is lost on a busy machine 
   echo "timeout: $*" >&2; sinfo -N >&2 || true; tail -n 20 "$D"/log/*.log >&2; return 1; }
 mkdir -p "$D"/{log,state,dev,spool,run,bin}; chmod 755 "$D" "$D"/*/
 [ -s "$D/munge.key" ] || (umask 077; head -c 1024 /dev/urandom > "$D/munge.key")
-cat > "$D/slurm.conf" <<E
+cat > "$D/slurm.conf.new" <<E
 ClusterName=fake
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$P
 SlurmUser=$me
 SlurmdUser=$me
 AuthType=auth/munge
-AuthInfo=socket=$D/run/munge.sock
+AuthInfo=socket=$D/run/munge.sock,cred_expire=5 # seconds; SLURM keeps a job that it has queued again for as long (120)
 StateSaveLocation=$D/state
 SlurmdSpoolDir=$D/spool/%n
 SlurmctldPidFile=$D/run/slurmctld.pid
@@ -46,14 +46,21 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 MinJobAge=300
 KillWait=2
+SlurmdTimeout=300
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 DefMemPerCPU=500
 GresTypes=gpu
 $([ "$DBD" != 1 ] || printf 'AccountingStorage%s\n' Type=accounting_storage/slurmdbd Host=127.0.0.1 Port=$((P+2)) Pass="$D/run/munge.sock" TRES=gres/gpu)
 $(for i in $(seq "$N"); do [ $root = 1 ] && h=n$i || h=$host
   echo "NodeName=n$i NodeHostname=$h NodeAddr=127.0.0.1 Port=$((P+10+i)) CPUs=$C RealMemory=$M Gres=gpu:$G State=UNKNOWN"; done)
-PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP
+PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=gpu Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=spare Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=0 PreemptMode=REQUEUE
+PartitionName=grace Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=0 PreemptMode=REQUEUE GraceTime=60
+PartitionName=cancels Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=0 PreemptMode=CANCEL
 E
+mv "$D/slurm.conf.new" "$D/slurm.conf" # at once: a second start, after a daemon was killed, finds others reading it
 (cat /etc/hosts; for i in $(seq "$N"); do echo "127.0.0.1 n$i"; done) > "$D/hosts" # torchrun on one node finds the other by its name
 : > "$D/gres.conf"                                  # slurmd wants character devices: links to /dev/null will do
 for g in $(seq 0 $((G-1))); do ln -sfn /dev/null "$D/dev/nvidia$g"; echo "Name=gpu File=$D/dev/nvidia$g" >> "$D/gres.conf"; done

@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from m1.core.errors import UserError
 from m1.train import checkpoints, launch
-from m1.train.launch import srun
+from m1.train.launch import srun, wait_for_others
 from m1.train.settings import TrainRuntime
 from training import ROOT, RUNTIME, command, environment, start, train, wait_for_a_step, weights
 
@@ -156,3 +157,26 @@ def test_all_processes_told_to_stop_as_slurm_does_keep_their_state(
     train(material, output, processes=2, save_steps=None)
     assert weights(output) == weights(undisturbed)
     assert json.loads((output / "manifest.json").read_text())["ran"]["resumed"] >= 9
+
+
+def test_a_job_of_slurm_waits_for_a_training_of_the_model_that_goes_on_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the first run of a job does on a node that SLURM has lost; also where none is at work, and none was."""
+    wait_for_others(tmp_path, "m1")
+    lock = tmp_path / "train/m1/0123/lock"
+    program = (
+        "import sys, time; from pathlib import Path; from m1.core.locks import Lock; lock = Lock(Path(sys.argv[1]))"
+    )
+    program += "; assert not lock.take(); print(flush=True); time.sleep(1); Path(sys.argv[1] + '.ended').touch()"
+    words = [sys.executable, "-c", program, lock]
+    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        other.stdout.readline()
+        wait_for_others(tmp_path, "other")
+        assert not capsys.readouterr().out
+        wait_for_others(tmp_path, "m1")
+        assert lock.with_name("lock.ended").exists()
+    assert f"[train m1] process {other.pid} on " in (said := capsys.readouterr().out)
+    assert "waiting until it has ended" in said
+    assert not lock.exists(), "the training itself takes it next"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import slurm_cluster
 import yaml
 from own_benchmark import block, write_questions
 from project import MAIN, Project
@@ -14,7 +16,7 @@ from shared import made_once
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """SLURM's tests first: they mostly wait. The other process begins with unit tests, and needs no finished run
     yet."""
-    items.sort(key=lambda item: item.path.name != "test_slurm.py")
+    items.sort(key=lambda item: not item.path.name.startswith("test_slurm"))
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,17 @@ def complete(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
 def project(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished run, to edit."""
     return finished.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def slurm_daemons() -> Iterator[dict[str, str]]:
+    """Environment of a running SLURM (:mod:`slurm_cluster`)."""
+    with slurm_cluster.running() as environment:
+        yield environment
+
+
+@pytest.fixture
+def slurm(slurm_daemons: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The same, for one test, which leaves nothing at work there."""
+    yield slurm_daemons
+    slurm_cluster.end_all(slurm_daemons)

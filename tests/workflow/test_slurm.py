@@ -4,15 +4,8 @@ SLURM's own records."""
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,96 +14,11 @@ import numpy as np
 import pytest
 import yaml
 from m1.train import checkpoints
-from project import MAIN, REPOSITORY, SHORT, Project
+from project import MAIN, Project
 from safetensors.numpy import load_file
+from slurm_cluster import Cluster
 
-HERE = REPOSITORY / "tests/slurm"
-PROGRAMS = ("slurmctld", "slurmd", "srun", "munged")
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[dict[str, str]]:
-    """Environment of a running SLURM of two nodes with eight GPUs each."""
-    system = f"/usr/sbin:/sbin:{os.environ['PATH']}"
-    if absent := [program for program in PROGRAMS if not shutil.which(program, path=system)]:
-        pytest.skip(
-            f"no SLURM here: {', '.join(absent)} not found; Debian: apt-get install slurmctld slurmd slurm-client munge"
-        )
-    if os.getuid():
-        pytest.skip("two SLURM nodes on one machine need root, for namespaces of their own")
-    folder = Path(tempfile.mkdtemp(prefix="m1-slurm-", dir="/tmp"))  # short: it holds a socket
-    try:
-        started = subprocess.run(["bash", HERE / "start_slurm.sh", folder], capture_output=True, text=True)
-        assert started.returncode == 0, started.stdout + started.stderr
-        yield {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
-    finally:
-        subprocess.run(["bash", HERE / "stop_slurm.sh", folder], capture_output=True)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-class Cluster:
-    """A project that runs on SLURM."""
-
-    def __init__(self, project: Project, slurm: dict[str, str]) -> None:
-        self.project = project
-        paths = f"workflow:{HERE / 'fast'}"
-        self.environment = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
-        self.environment |= slurm | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        self.said = project.folder / "said.txt"
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The documented command."""
-        words = ["-m", "m1", "launch", *arguments, "--workflow-profile", "profiles/slurm", "--configfile", SHORT]
-        with open(self.said, "wb") as said:
-            return subprocess.Popen(
-                [sys.executable, *words],
-                cwd=self.project.folder,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(
-                    signal.SIGINT, signal.SIG_DFL
-                ),  # tests in the background were told to ignore it
-            )
-
-    def ask(self, *command: str) -> str:
-        """What a program of SLURM says."""
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
-
-    def jobs(self, rule: str = "") -> list[dict[str, str]]:
-        """SLURM's records of the jobs of this project, in the order in which they were submitted."""
-        rows = [
-            dict(re.findall(r"(\S+?)=(\S*)", line))
-            for line in self.ask("scontrol", "--oneliner", "show", "job").splitlines()
-        ]
-        found = [
-            row
-            for row in rows
-            if row.get("WorkDir") == str(self.project.folder) and row["Comment"].startswith(f"rule_{rule}")
-        ]
-        return sorted(found, key=lambda row: int(row["JobId"]))
-
-    def wait(
-        self, condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, seconds: float = 120
-    ) -> Any:
-        """What a condition gives as soon as it gives something."""
-        until = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < until, (
-                f"{[(job['JobId'], job['JobState']) for job in self.jobs()]}\n{self.said.read_text()}"
-            )
-            assert process is None or process.poll() is None, self.said.read_text()
-            time.sleep(0.2)
-        return found
-
-    def step(self, model: str) -> int:
-        """The last step of an unfinished training; 0 where there is none."""
-        logs = list((self.project.folder / "scratch/train" / model).glob("*/log.jsonl"))
-        return max([line["step"] for log in logs for line in checkpoints.losses(log)], default=0)
-
 
 SMALL, LARGE = "results/short/train/m1-small-1k", "results/short/train/m1-large-1k"
 

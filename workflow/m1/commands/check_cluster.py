@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from m1.commands import add_configfile, doctor
+from m1.commands import add_configfile, doctor, slurm
 from m1.commands.doctor import ask, join_names, nearest_folder
 from m1.core import gpus as cards
 from m1.core.errors import UserError, first_line
@@ -93,6 +93,8 @@ class Profile:
     conda: bool
     config: Sequence[str]  # KEY=VALUE, what it lays over all files of the configuration
     default: Mapping[str, Any]  # its default-resources, for the first try of a job
+    requeue: bool  # whether SLURM may queue a job again
+    status: tuple[str | None, int | None]  # the command that asks for states of jobs, and seconds before the first one
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
@@ -122,7 +124,8 @@ class Profile:
             message = f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
             raise UserError(message) from None
         conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
-        return cls(asked.executor == "slurm", conda, asked.config or (), default)
+        requeue, status = asked.slurm_requeue is True, slurm.status_settings(asked)  # neither where nothing is said
+        return cls(asked.executor == "slurm", conda, asked.config or (), default, requeue, status)
 
     def flags(self, partition: str) -> list[str]:
         """Flags of SLURM that every job gets from the profile."""
@@ -246,6 +249,7 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
         return flags(gres=gres(kind, gpus)) if gpus else []
 
     yield from check_account(str(profile.default.get("slurm_account") or ""))
+    yield from check_states(profile, list(dict.fromkeys(one.partition for one in jobs if one.partition)))
     for needs in jobs:
         check = check_partition(needs, nodes, kind)
         if check.state == OK:
@@ -264,6 +268,27 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
         pythons = gpu_commands(run, profile.conda) if gpus else {}
         node = [*profile.flags(partition), *small]
         yield from check_node(node, where, pythons, Path(run.config["scratch"]), complete)
+
+
+def check_states(profile: Profile, partitions: Sequence[str]) -> Iterator[Check]:
+    """Whether Snakemake would learn of the ends of jobs, and what becomes of preempted ones."""
+    cluster = slurm.configuration()
+    if not cluster:
+        yield Check(WARN, "the status command could not be checked (scontrol does not answer)")
+        return
+    if problem := slurm.status_problem(*profile.status, cluster):
+        yield Check(FAILS if problem.certain else WARN, problem.found, problem.remedy)
+    else:
+        yield Check(OK, f"states of jobs by {profile.status[0] or 'sacct'}")
+    for partition in partitions:
+        how = slurm.preemption(partition, cluster)
+        if how is None or not how.mode or "SUSPEND" in how.mode:
+            continue  # what SUSPEND stops goes on by itself
+        stops = f"partition {partition} stops jobs for others, {how.seconds} s after a signal ({how.mode})"
+        if profile.requeue:
+            yield Check(OK, f"{stops}; they are queued again")
+        else:
+            yield Check(FAILS, f"{stops}, and they would count as failed", "set slurm-requeue: true in the profile")
 
 
 def check_account(account: str) -> Iterator[Check]:

@@ -27,6 +27,7 @@ from snakemake import cli
 from snakemake.api import resolve_snakefile
 from snakemake.exceptions import CliException, print_exception
 
+from m1.commands import slurm
 from m1.commands.doctor import check_folders, configured_folders, everyday_folders
 from m1.core.errors import UserError, first_line
 from m1.core.files import adopt
@@ -85,6 +86,15 @@ def slurm_prefix(options: argparse.Namespace) -> str | None:
         why = "no slurm-jobname-prefix, by which orphaned jobs of a killed run are found"
         raise UserError(f"{why}. Add to the profile: slurm-jobname-prefix: m1")
     return f"{options.slurm_jobname_prefix}_"
+
+
+def prepare_slurm(options: argparse.Namespace) -> None:
+    """Have the executor see the ends of all jobs; a :class:`UserError` where it could not on this cluster."""
+    cluster = slurm.configuration()
+    problem = slurm.status_problem(*slurm.status_settings(options), cluster) if cluster else None
+    if problem and problem.certain:
+        raise UserError(f"{problem.found}; {problem.remedy}")
+    slurm.teach_executor()
 
 
 def slurm_jobs(folder: Path, prefix: str) -> list[str]:
@@ -248,6 +258,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         prefix = slurm_prefix(options)
         words = ["--snakefile", os.path.abspath(resolve_snakefile(options.snakefile))]
         words += ["--configfile", *files] if files else []
+        if prefix:
+            prepare_slurm(options)
         clear(folder, [sys.executable, "-m", "snakemake", *words], prefix)
         (folder / NOTE).parent.mkdir(parents=True, exist_ok=True)
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from m1.core import gpus
 from m1.core.errors import UserError, run
+from m1.core.locks import Holder, Lock
 from m1.core.progress import say
-from m1.train import curve
+from m1.train import checkpoints, curve
 from m1.train.settings import TrainRuntime
 
 TRAINING = "m1.train.sft"
@@ -75,6 +76,23 @@ def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
     return child.wait()
 
 
+def wait_for_others(scratch: Path, name: str) -> None:
+    """In a job of SLURM, wait for a training of this model that is at work elsewhere: where SLURM has lost a node, it
+    queues the job again, and its first run may go on there.
+
+    A training that has ended has released its lock; where a file system has no locks, nothing is waited for.
+    """
+
+    def tell(holder: Holder) -> None:
+        lost = "perhaps this job's own first run, on a node that SLURM has lost; waiting until it has ended"
+        say(f"train {name}", f"{holder} is training in {scratch / 'train' / name} already: {lost}")
+
+    for path in sorted((scratch / "train" / name).glob(f"*/{checkpoints.LOCK}")):
+        lock = Lock(path)
+        lock.wait(tell)
+        lock.release()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Train, then draw the loss curve beside the model."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -83,7 +101,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON: the recipe's train")
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
+    parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints")
     known = parser.parse_known_args(words)[0]
+    if "SLURM_JOB_ID" in os.environ and os.environ.get("M1_NODE") != "1":
+        wait_for_others(known.scratch, known.name)
     code = start(known.runtime, words)
     if code:
         raise SystemExit(code if code > 0 else 128 - code)

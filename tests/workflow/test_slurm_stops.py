@@ -1,0 +1,175 @@
+"""Jobs on a real SLURM that are stopped before their end: preempted, cancelled, on a node that is lost; and a database
+of accounting that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import psutil
+import pytest
+import slurm_cluster
+import snakemake_executor_plugin_slurm as plugin
+from m1.commands import launch
+from m1.commands.slurm import teach_executor
+from m1.train import checkpoints
+from project import Project
+from slurm_cluster import Cluster
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+LARGE, SWEPT = "results/short/train/m1-large-1k", "results/short/infer/m1-small-1k/predictions.parquet"
+STEPS = 30  # of the training, ten times three
+
+
+def ready(project: Project, slurm: dict[str, str], partition: str, command: str) -> Cluster:
+    """A finished project that has a training and a sweep to do again, in a partition and slowly, so that a test can
+    step in."""
+    for made in (LARGE, "results/short/infer/m1-small-1k"):
+        shutil.rmtree(project.path(made))
+    for kept in ("train/m1-large-1k", "infer-m1-small-1k"):
+        shutil.rmtree(project.path(f"store/short/{kept}"))
+    profile = "profiles/slurm/config.yaml"
+    project.replace(profile, "partition: &partition cpu", f"partition: &partition {partition}")
+    project.replace(profile, "slurm-status-command: squeue", f"slurm-status-command: {command}")
+    project.replace(profile, "slurm-status-attempts: 100", "slurm-status-attempts: 5")  # as by default: ten seconds
+    slowly = '        self.done += count\n        time.sleep(0.4 if self.unit == "steps" else 0.1)\n'
+    project.replace("workflow/m1/core/progress.py", "        self.done += count\n", slowly)  # decides no result
+    recipe = "config/models/m1-large-1k.yaml"
+    project.path(recipe).write_text(project.path(recipe).read_text() + "train: {save_steps: 1}\n")
+    return Cluster(project, slurm)
+
+
+def generations(project: Project) -> list[str]:
+    """Keys of what the store has of the sweep, in no order."""
+    segments = (project.folder / "store/short/infer-m1-small-1k").glob("*.jsonl")
+    return [json.loads(line)["key"] for segment in segments for line in segment.read_text().splitlines()]
+
+
+def check_training(project: Project, finished: Project, resumed: int) -> None:
+    """The training is that of an undisturbed one, to the byte, and did not begin anew."""
+    for file in ("model.safetensors", "log.jsonl"):
+        assert project.path(f"{LARGE}/{file}").read_bytes() == finished.path(f"{LARGE}/{file}").read_bytes()
+    steps = [line["step"] for line in checkpoints.losses(project.path(f"{LARGE}/log.jsonl"))]
+    assert steps == list(range(1, STEPS + 1)), "each is logged once"
+    assert json.loads(project.path(f"{LARGE}/manifest.json").read_text())["ran"]["resumed"] >= resumed
+
+
+def test_preempted_jobs_go_on_while_the_database_is_away(
+    project: Project, finished: Project, slurm: dict[str, str]
+) -> None:
+    if not slurm_cluster.accounts():
+        pytest.skip("no accounting here; Debian: apt-get install slurmdbd mariadb-server")
+    cluster = ready(project, slurm, "spare", "sacct")
+    process = cluster.start(LARGE, SWEPT)
+    cluster.wait(lambda: cluster.step("m1-large-1k") > 5 and len(generations(project)) > 10, process)
+    cluster.kill("slurmdbd", "mariadbd")
+    try:
+        cluster.take_nodes(1)
+        cluster.wait(lambda: [job["Restarts"] for job in cluster.jobs()] == ["1", "1"], process)
+        kept = generations(project)
+        cluster.wait(lambda: {job["JobState"] for job in cluster.jobs()} == {"COMPLETED"}, process, seconds=240)
+        assert process.poll() is None, "nobody can know yet that they have ended"
+    finally:
+        slurm_cluster.start(cluster.slurm)
+    assert process.wait(timeout=120) == 0, cluster.said.read_text()
+
+    assert [job["Restarts"] for job in cluster.jobs()] == ["1", "1"], "none was submitted again"
+    said = cluster.said.read_text()
+    assert "Error in rule" not in said
+    assert said.index("sacct does not answer") < said.index("sacct answers again")
+    check_training(project, finished, 5)
+    assert project.path(SWEPT).read_bytes() == finished.path(SWEPT).read_bytes()
+    found = generations(project)
+    assert len(found) == len(set(found)), "nothing is generated twice"
+    assert 10 < len(set(kept)) < len(found)
+    assert set(kept) < set(found)
+
+
+def trainers(project: Project) -> list[psutil.Process]:
+    """Trainings at work in a project."""
+    found = psutil.process_iter(["cmdline", "cwd"])
+    return [
+        process
+        for process in found
+        if "m1.train.sft" in (process.info["cmdline"] or []) and process.info["cwd"] == str(project.folder)
+    ]
+
+
+def test_a_training_outlives_a_preemption_that_it_heeds_a_drained_node_and_a_lost_one(
+    project: Project, finished: Project, slurm: dict[str, str]
+) -> None:
+    cluster = ready(project, slurm, "grace", "squeue")
+    process = cluster.start(LARGE)
+    cluster.wait(lambda: cluster.step("m1-large-1k") > 2, process)
+    cluster.take_nodes(1)  # it stops by itself, which SLURM calls FAILED
+    cluster.wait(lambda: cluster.jobs()[0]["Restarts"] == "1" and cluster.jobs()[0]["JobState"] == "RUNNING", process)
+    assert "was preempted, and is queued again" in cluster.said.read_text()
+    resumed = cluster.step("m1-large-1k")
+
+    lost = cluster.jobs()[0]["NodeList"]
+    cluster.ask("scontrol", "update", f"NodeName={lost}", "State=DRAIN", "Reason=test")
+    cluster.wait(lambda: cluster.step("m1-large-1k") > resumed, process)
+    settings = (cluster.slurm / "slurm.conf").read_text()
+    try:
+        (cluster.slurm / "slurm.conf").write_text(settings.replace("SlurmdTimeout=300", "SlurmdTimeout=10"))
+        cluster.ask("scontrol", "reconfigure")
+        cluster.kill(f"slurmd-{lost}")
+        (first,) = trainers(project)
+        first.suspend()  # it goes on there, for longer than it takes SLURM to queue its job again
+        log = project.path("logs/short/train_sft/m1-large-1k.log")
+        waits = f"process {first.pid} on {lost} since "
+        cluster.wait(lambda: log.exists() and waits in log.read_text(), process, seconds=240)
+        assert "on a node that SLURM has lost; waiting until it has ended" in log.read_text()
+        (job,) = cluster.jobs()
+        assert (job["Restarts"], job["JobState"], job["NodeList"] != lost) == ("2", "RUNNING", True)
+        first.resume()
+        assert process.wait(timeout=240) == 0, cluster.said.read_text()
+    finally:
+        for left in trainers(project):
+            left.resume()
+        slurm_cluster.start(cluster.slurm)
+        cluster.ask("scontrol", "reconfigure")
+        cluster.ask("scontrol", "update", f"NodeName={lost}", "State=RESUME")
+    assert [job["JobState"] for job in cluster.jobs()] == ["COMPLETED"], "one job, whatever became of it"
+    assert "Error in rule" not in cluster.said.read_text()
+    check_training(project, finished, 2)
+
+
+def test_ends_that_the_executor_does_not_know(
+    slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in slurm.items():
+        monkeypatch.setenv(name, value)
+    for name in ("query_job_status", "get_min_job_age"):
+        monkeypatch.setattr(plugin, name, getattr(plugin, name))  # as it was, afterwards
+    monkeypatch.chdir(tmp_path)
+    cluster = Cluster(Project(tmp_path), slurm)
+    stops = "--wrap=srun sh -c 'trap \"exit 1\" TERM; touch began-$SLURM_JOB_ID; while sleep 0.1; do :; done'"
+    size = ("--cpus-per-task=8", "--mem=100", "--output=/dev/null", "--job-name=m1_ends")
+
+    def submit(partition: str, flag: str = "--requeue") -> str:
+        job = cluster.ask("sbatch", "--parsable", f"--partition={partition}", flag, *size, stops).strip()
+        cluster.wait((tmp_path / f"began-{job}").exists)
+        return job
+
+    cancelled = submit("cpu")
+    cluster.ask("scancel", cancelled)
+    jobs = [submit("spare", "--no-requeue"), submit("grace"), submit("cancels")]
+    cluster.take_nodes(3)
+    asks = plugin.query_job_status_sacct if slurm_cluster.accounts() else plugin.query_job_status_squeue
+    teach_executor()
+
+    def states() -> list[str]:
+        found, _ = asyncio.run(plugin.query_job_status(asks("m1_ends"), logging.getLogger()))
+        return [found.get(job, "") for job in (cancelled, *jobs)]
+
+    def queued_again() -> bool:
+        return all("Restarts=1" in cluster.ask("scontrol", "show", "job", job) for job in jobs[1:])
+
+    cluster.wait(lambda: states()[:2] == ["CANCELLED", "FAILED"] and queued_again())
+    assert not {"CANCELLED", "FAILED", "PREEMPTED"} & set(states()[2:]), "the executor goes on to wait for them"
+    assert launch.cancel(tmp_path, "m1_") == 2, "a killed run's jobs are found when they have been queued again, too"
+    cluster.wait(lambda: states() == ["CANCELLED", "FAILED", "CANCELLED", "CANCELLED"])

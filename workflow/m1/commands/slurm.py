@@ -1,0 +1,152 @@
+"""What Snakemake's executor for SLURM (plugin 2.8.0) does not know by itself, so that it would wait for ever.
+
+It asks SLURM for the states of its jobs by ``squeue`` or by ``sacct``. Three states are strange to it: a job that
+somebody cancelled (``sacct`` calls it ``CANCELLED by 1000``), one that was preempted for good, and one that was
+preempted, had seconds to stop, and did (``FAILED``). Each of the two commands can be the wrong one for a cluster, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import shutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from m1.commands.doctor import ask
+from m1.core.progress import say
+
+LONGEST = 180
+"""Seconds that pass between two of the executor's questions, at most."""
+FIRST = 40
+"""Seconds to its first one, where the profile says nothing."""
+
+
+HANGS = "a run would wait for ever"
+
+
+class StatusProblem(NamedTuple):
+    """Why the executor would not learn of the ends of jobs."""
+
+    certain: bool
+    found: str
+    remedy: str
+
+
+class Preemption(NamedTuple):
+    """Whether jobs of a partition are stopped for others, and how."""
+
+    mode: str  # what SLURM does with them: REQUEUE, CANCEL, SUSPEND; empty where it leaves them alone
+    seconds: int  # from the signal to the end
+
+
+def status_settings(options: argparse.Namespace) -> tuple[str | None, int | None]:
+    """The executor's command for states, and seconds before it asks first; None where the profile leaves them open."""
+    command, first = options.slurm_status_command, options.slurm_init_seconds_before_status_checks
+    return command if isinstance(command, str) else None, first if isinstance(first, int) else None
+
+
+def configuration() -> dict[str, str]:
+    """What ``scontrol show config`` says; empty where SLURM does not answer."""
+    code, said, _ = ask("scontrol", "show", "config")
+    rows = [line.partition("=") for line in said.splitlines() if "=" in line]
+    return {name.strip(): value.strip() for name, _, value in rows} if not code else {}
+
+
+def status_problem(command: str | None, first: int | None, cluster: Mapping[str, str]) -> StatusProblem | None:
+    """Why the executor would not learn of the ends of jobs, if it would not.
+
+    Args:
+        command: the profile's ``slurm-status-command``; None for the executor's choice.
+        first: the profile's ``slurm-init-seconds-before-status-checks``.
+        cluster: the :func:`configuration` of SLURM.
+    """
+    accounting = cluster["AccountingStorageType"] not in ("accounting_storage/none", "(null)", "")
+    keeps, sacct = seconds(cluster["MinJobAge"]), bool(shutil.which("sacct"))
+    forgets = f"SLURM forgets jobs after {keeps} s (MinJobAge)"
+    # Where SLURM forgets jobs before the executor has asked three times, it takes sacct if it can.
+    if sacct and (command in ("sacct", None) or keeps < 3 * (first or FIRST)):
+        if accounting:
+            return None
+        if command == "squeue":
+            remedy = f"set slurm-init-seconds-before-status-checks to {max(1, keeps // 3)} in the profile"
+            return StatusProblem(True, f"{forgets}, so Snakemake takes sacct, and accounting is off: {HANGS}", remedy)
+        off = f"slurm-status-command is sacct, and accounting is off on this cluster: {HANGS}"
+        return StatusProblem(True, off, "set slurm-status-command: squeue in the profile")
+    if keeps < LONGEST + 20:  # and the seconds that an answer takes
+        other = "set slurm-status-command: sacct in the profile" if accounting else "ask for a MinJobAge of 200 or more"
+        found = (
+            f"{forgets}, and Snakemake asks squeue every {LONGEST} s only: it may wait for ever for one that has ended"
+        )
+        return StatusProblem(False, found, other)
+    return None
+
+
+def seconds(text: str) -> int:
+    """Seconds of SLURM's ``300 sec``; 0 where there is no number."""
+    return int((re.match(r"\d+", text) or ["0"])[0])
+
+
+def preemption(partition: str, cluster: Mapping[str, str]) -> Preemption | None:
+    """How jobs of a partition are preempted; None where SLURM does not say."""
+    code, said, _ = ask("scontrol", "--oneliner", "show", "partition")
+    rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in said.splitlines()]
+    own = next((row for row in rows if row.get("PartitionName") == partition), None)
+    if code or own is None or not cluster:
+        return None
+    kind, mode = cluster.get("PreemptType", "preempt/none"), own.get("PreemptMode", "OFF")
+    above = any(int(row["PriorityTier"]) > int(own["PriorityTier"]) for row in rows)
+    if kind == "preempt/none" or mode == "OFF" or (kind == "preempt/partition_prio" and not above):
+        return Preemption("", 0)
+    return Preemption(mode, max(seconds(own.get("GraceTime", "")), seconds(cluster.get("KillWait", ""))))
+
+
+def state_of(job: str, said: str) -> str:
+    """The state of a job in words that the executor knows; ``said`` is what it was told.
+
+    A preempted job that is to be queued again, and which SLURM does not queue, is queued here: it went to its end in
+    the seconds that it was given (``FAILED``), or its partition cancels what it preempts.
+    """
+    word = said.partition(" ")[0]
+    if word not in ("FAILED", "PREEMPTED"):
+        return word
+    code, text, error = ask("scontrol", "--oneliner", "show", "job", job)
+    if code:
+        forgotten = "Invalid job id" in error
+        return ("CANCELLED" if word == "PREEMPTED" else word) if forgotten else "PENDING"  # else it is asked again
+    row = dict(re.findall(r"(\w+)=(\S*)", text))
+    if row["JobState"] not in ("FAILED", "PREEMPTED"):
+        return row["JobState"]  # the database comes after
+    preempted = row.get("PreemptTime", "None") != "None" and row.get("Requeue") == "1"
+    if preempted and not ask("scontrol", "requeue", job)[0]:
+        say("launch", f"SLURM job {job} was preempted, and is queued again")
+        return "PENDING"
+    return "FAILED"
+
+
+def teach_executor() -> None:
+    """Have Snakemake's executor for SLURM read states by :func:`state_of`, and wait for a SLURM that is away.
+
+    After some questions without an answer, it would know of none of its jobs any more; now it knows nothing new. And
+    while the controller is away it would ask ``sacct``, on or off, as it cannot learn for how long SLURM keeps jobs.
+    """
+    import snakemake_executor_plugin_slurm as plugin
+
+    query, age, ended, away = plugin.query_job_status, plugin.get_min_job_age(), dict[str, str](), False
+
+    async def known_states(command: str, logger: Any) -> tuple[dict[str, str], float]:
+        nonlocal away
+        found, took = await query(command, logger)
+        if away != (found is None):
+            away = found is None
+            does = "does not answer; jobs go on, and are asked for again" if away else "answers again"
+            say("launch", f"{command.split()[0]} {does}")
+        for job, said in (found or {}).items():
+            state = ended.get(job) or await asyncio.to_thread(state_of, job, said)
+            found[job] = state
+            if state in ("FAILED", "CANCELLED"):
+                ended[job] = state
+        return found or {}, took or 0.0
+
+    plugin.query_job_status, plugin.get_min_job_age = known_states, lambda: age
