@@ -19,7 +19,16 @@ from typing import Any, NamedTuple
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction, Rollout
-from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, render, write_engine_manifest
+from m1.core.store import Stored
+from m1.engines.cached import (
+    CachedEngine,
+    Request,
+    add_engine_arguments,
+    look,
+    open_engine,
+    render,
+    write_engine_manifest,
+)
 from m1.engines.context import answered, check
 from m1.engines.schedule import Job, Pending, Schedule
 from m1.engines.shards import Asked, open_writer
@@ -233,6 +242,11 @@ def sweep(
         return with_unanswered(asked, long, name, settings, swept)
 
     engine.run((Job(len(asked), partial(work, asked)) for asked in parts), questions, keep)
+
+
+def stored(argv: Sequence[str]) -> Stored:
+    """Of how many questions the store has all answers already."""
+    return look(main, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

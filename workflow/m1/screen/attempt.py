@@ -10,10 +10,12 @@ from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Question, ScreenAnswer
+from m1.core.store import Stored
 from m1.engines.cached import (
     add_engine_arguments,
     answer_directly,
     direct_needs,
+    look,
     open_engine,
     write_engine_manifest,
 )
@@ -21,6 +23,11 @@ from m1.engines.context import check
 from m1.engines.schedule import Job, Schedule
 from m1.engines.shards import add_shard_argument, open_writer, questions
 from m1.screen.settings import AttemptSettings
+
+
+def stored(argv: Sequence[str]) -> Stored:
+    """Of how many questions the store has all answers already."""
+    return look(main, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from m1.core import gpus
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.train import curve
+from m1.train import curve, sft
 from m1.train.settings import TrainRuntime
 
 TRAINING = "m1.train.sft"
+stored = sft.stored
 
 
 def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]:
@@ -84,10 +85,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     known = parser.parse_known_args(words)[0]
-    code = start(known.runtime, words)
-    if code:
-        raise SystemExit(code if code > 0 else 128 - code)
-    if os.environ.get("M1_NODE") != "1":
+    on_node = os.environ.get("M1_NODE") == "1"
+    # The store first, the cards afterwards: what is trained already needs none.
+    if on_node or not sft.take_stored(words):
+        code = start(known.runtime, words)
+        if code:
+            raise SystemExit(code if code > 0 else 128 - code)
+    if not on_node:
         try:
             curve.draw(known.output / "log.jsonl", known.name, known.output / "loss.png")
         except Exception as error:  # a picture that fails does not cost a model

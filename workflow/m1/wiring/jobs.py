@@ -15,10 +15,18 @@ class Jobs:
     Args:
         stage: ``train``, ``infer`` or ``screen``.
         shape: nodes and GPUs on each, of a job with these wildcards.
+        stored: whether the store has what a job with these wildcards and inputs makes, so that it needs no GPU.
+            Snakemake asks before the inputs are up to date, and once more when they are and the job is submitted.
     """
 
-    def __init__(self, run: Run, stage: str, shape: Callable[[Wildcards], tuple[int, int]]) -> None:
-        self.run, self.stage, self.shape = run, stage, shape
+    def __init__(
+        self,
+        run: Run,
+        stage: str,
+        shape: Callable[[Wildcards], tuple[int, int]],
+        stored: Callable[[Wildcards, Any], bool] = lambda wildcards, input: False,
+    ) -> None:
+        self.run, self.stage, self.shape, self.stored = run, stage, shape, stored
 
     def _resources(self, wildcards: Wildcards) -> dict[str, int]:
         name = wildcards.model if hasattr(wildcards, "model") else wildcards.base
@@ -37,8 +45,12 @@ class Jobs:
         cluster = self.run.config["cluster"]
         kind, longest = cluster["gpu_type"], int(cluster["longest"]) if cluster["longest"] else math.inf
 
-        def by_shape(value: Callable[[int, int], Value]) -> Callable[[Wildcards], Value]:
-            return lambda wildcards: value(*self.shape(wildcards))
+        def by_shape(value: Callable[[int, int], Value]) -> Callable[[Wildcards, Any], Value]:
+            def resource(wildcards: Wildcards, input: Any) -> Value:
+                nodes, gpus = self.shape(wildcards)
+                return value(1, 0) if gpus and self.stored(wildcards, input) else value(nodes, gpus)
+
+            return resource
 
         def growing(name: str, most: float = math.inf) -> Callable[..., int]:
             return lambda wildcards, attempt: int(min(self._resources(wildcards)[name] * attempt, most))

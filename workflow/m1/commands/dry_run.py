@@ -1,0 +1,145 @@
+"""What each planned job will compute, and what it will take from the store: part of ``m1 launch -n`` (``make dry-run``).
+
+The jobs are those that Snakemake plans. What the store has of one says its own step, by the command line that the job
+would run and the function that finds the keys when it does (``stored`` of its module), so that a dry run and a run
+cannot disagree. Where another planned job makes an input first, nobody knows yet; as its inputs are now, is said
+beside it.
+"""
+
+import logging
+import os
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from m1.core.errors import UserError, first_line, printable
+from m1.core.progress import align_columns
+from m1.core.store import Stored
+
+COMPUTED, STORED, UNKNOWN = "computed", "from the store", "not known yet"
+KINDS = (COMPUTED, STORED, UNKNOWN)
+VARIABLE = re.compile(r"\$\w+")
+
+
+class Job(NamedTuple):
+    """A planned job, as Snakemake tells of it."""
+
+    rule: str
+    wildcards: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    command: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.rule, "/".join(self.wildcards)]).strip()
+
+    def step(self) -> tuple[str, list[str]] | None:
+        """Module and command line of a step that uses the store; None of any other job."""
+        words = shlex.split(self.command)
+        if "-m" not in words or "--store" not in words:
+            return None
+        begin = words.index("-m")
+        end = words.index("2>") if "2>" in words else None
+        line = [os.path.expandvars(word) if VARIABLE.fullmatch(word) else word for word in words[begin + 2 : end]]
+        return words[begin + 1], line
+
+
+class Recorder(logging.Filter):
+    """Notes the jobs that Snakemake's logger tells of; with ``instead``, what is no warning is not shown."""
+
+    def __init__(self, instead: bool) -> None:
+        super().__init__()
+        self.instead = instead
+        self.jobs: list[Job] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said: Any = record
+        if str(getattr(record, "event", "")).endswith("job_info") and said.shellcmd:
+            wildcards = tuple(map(str, (said.wildcards or {}).values()))
+            # Annotations of files, as in `a.csv (before update)`, are Snakemake's own.
+            inputs, outputs = (tuple(re.sub(r" \([\w ,]+\)$", "", one) for one in of) for of in (said.input, said.output))
+            self.jobs.append(Job(said.rule_name, wildcards, inputs, outputs, said.shellcmd, said.reason or ""))
+        return not self.instead or record.levelno >= logging.WARNING
+
+
+class State(NamedTuple):
+    """What will become of a job: one of :data:`KINDS`, and the same in words."""
+
+    kind: str
+    text: str
+
+
+def in_words(found: Stored) -> State:
+    """What is computed and what is not, by what the store has."""
+    if found.there == found.of:
+        return State(STORED, STORED)
+    part = f": {found.there:,} of {found.of:,} {found.unit} are in the store" if found.there else ""
+    return State(COMPUTED, COMPUTED + part)
+
+
+def state(job: Job, makers: Mapping[str, Job]) -> State:
+    """What will become of a job; ``makers`` are the planned jobs by what they make."""
+    step = job.step()
+    if step is None:
+        return State(COMPUTED, COMPUTED)
+    before = dict.fromkeys(makers[path].name for path in job.inputs if path in makers)
+    if not before:
+        return _ask(*step)
+    text = f"not known before {_and_others(list(before))}"
+    # Tokenizers and engines take seconds to load, which what is not even known is not worth.
+    if "--serve" not in step[1] and all(Path(path).exists() for path in job.inputs):
+        text += f"; as its inputs are now: {_ask(*step).text}"
+    return State(UNKNOWN, text)
+
+
+def _ask(module: str, words: Sequence[str]) -> State:
+    stored: Callable[[Sequence[str]], Stored] = import_module(module).stored
+    try:
+        return in_words(stored(words))
+    except UserError as error:
+        return State(COMPUTED, f"would stop: {first_line(error)}")
+
+
+def _and_others(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
+    """The table, then the jobs (``every``): those of steps that use the store one by one, the others by their rule."""
+    if not jobs:
+        yield "Nothing to be done: all that was asked for is there, and up to date."
+        return
+    makers = {path: job for job in jobs for path in job.outputs}
+    found = [(job, state(job, makers)) for job in jobs if job.step()]
+    others = Counter(job.rule for job in jobs if not job.step())
+    counts = Counter((job.rule, at.kind) for job, at in found)
+    rules = list(dict.fromkeys(job.rule for job, _ in found))
+    rows = [[rule, sum(counts[rule, kind] for kind in KINDS), *(counts[rule, kind] for kind in KINDS)] for rule in rules]
+    rows += [["all other steps", others.total(), others.total(), 0, 0]] if others else []
+    cells = [[str(cell or "-") for cell in row] for row in rows]
+    yield from align_columns([["step", "jobs", *KINDS], *cells], left={0})
+    if every:
+        yield ""
+        told = [[job.name, at.text, why(job)] for job, at in found]
+        told += [[rule, COMPUTED, f"{n:,} job{'s' * (n > 1)}"] for rule, n in others.items()]
+        yield from align_columns(told, left={0, 1, 2})
+
+
+def why(job: Job) -> str:
+    """Snakemake's reason in short."""
+    return "; ".join(part.partition(":")[0].strip().lower() for part in job.reason.split(";") if part.strip())
+
+
+def show(jobs: Sequence[Job], every: bool = True) -> None:
+    """Print what becomes of planned jobs; what steps say on the way, such as of a damaged store, goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        told = list(lines(jobs, every))
+    print("\n".join(map(printable, told)))
