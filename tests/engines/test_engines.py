@@ -329,7 +329,14 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
 def asked_for(
     folder: Path, store: Path, serve: dict[str, Any], runtime: dict[str, Any], gpus: int = 0
 ) -> argparse.Namespace:
-    given: dict[str, Any] = {"template": None, "store": store, "gather": None, "shard": (1, 1), "look": False}
+    given: dict[str, Any] = {
+        "template": None,
+        "store": store,
+        "gather": None,
+        "shard": (1, 1),
+        "look": False,
+        "step": None,
+    }
     given["runtime"] = ServeRuntime(2, runtime, gpus)
     return argparse.Namespace(
         model=folder, serve=ServeSettings(**{"dtype": "float32", "options": {}, **serve}), **given

@@ -39,8 +39,8 @@ def resources(run: Run, stage: str, attempt: int = 1, **names: str) -> dict[str,
     """What is not None."""
     found = {}
     for name, value in jobs(run, stage).allocation().items():
-        growing, inputs = name in ("mem_mb", "runtime"), SimpleNamespace(base="none", subset="none", template=[])
-        found[name] = value(wildcards(**names), **({"attempt": attempt} if growing else {"input": inputs}))
+        more = {"attempt": attempt} if name in ("mem_mb", "runtime") else {"input": ["not/there.yet"]}
+        found[name] = value(wildcards(**names), **more)
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -65,7 +66,9 @@ class Recorder(logging.Filter):
         if str(getattr(record, "event", "")).endswith("job_info") and said.shellcmd:
             wildcards = tuple(map(str, (said.wildcards or {}).values()))
             # Annotations of files, as in `a.csv (before update)`, are Snakemake's own.
-            inputs, outputs = (tuple(re.sub(r" \([\w ,]+\)$", "", one) for one in of) for of in (said.input, said.output))
+            inputs, outputs = (
+                tuple(re.sub(r" \([\w ,]+\)$", "", one) for one in of) for of in (said.input, said.output)
+            )
             self.jobs.append(Job(said.rule_name, wildcards, inputs, outputs, said.shellcmd, said.reason or ""))
         return not self.instead or record.levelno >= logging.WARNING
 
@@ -113,7 +116,7 @@ def _and_others(names: Sequence[str]) -> str:
 
 
 def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
-    """The table, then the jobs (``every``): those of steps that use the store one by one, the others by their rule."""
+    """The table, then (``every``) the jobs of steps that use the store one by one, and the others by their rule."""
     if not jobs:
         yield "Nothing to be done: all that was asked for is there, and up to date."
         return
@@ -121,16 +124,18 @@ def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
     found = [(job, state(job, makers)) for job in jobs if job.step()]
     others = Counter(job.rule for job in jobs if not job.step())
     counts = Counter((job.rule, at.kind) for job, at in found)
-    rules = list(dict.fromkeys(job.rule for job, _ in found))
-    rows = [[rule, sum(counts[rule, kind] for kind in KINDS), *(counts[rule, kind] for kind in KINDS)] for rule in rules]
-    rows += [["all other steps", others.total(), others.total(), 0, 0]] if others else []
-    cells = [[str(cell or "-") for cell in row] for row in rows]
+    rows = [[rule, *(counts[rule, kind] for kind in KINDS)] for rule in dict.fromkeys(job.rule for job, _ in found)]
+    rows += [["all other steps", others.total(), 0, 0]] if others else []
+    cells = [[row[0], *(f"{cell:,}" if cell else "-" for cell in (sum(row[1:]), *row[1:]))] for row in rows]
     yield from align_columns([["step", "jobs", *KINDS], *cells], left={0})
-    if every:
+    if any(at.kind == UNKNOWN for _, at in found):
+        yield "\nnot known yet: another planned job makes an input first. What is in the store then is taken from there."
+    if every and found:
         yield ""
-        told = [[job.name, at.text, why(job)] for job, at in found]
-        told += [[rule, COMPUTED, f"{n:,} job{'s' * (n > 1)}"] for rule, n in others.items()]
-        yield from align_columns(told, left={0, 1, 2})
+        yield from align_columns([[job.name, at.text, why(job)] for job, at in found], left={0, 1, 2})
+    if every and others:
+        named = ", ".join(rule if number == 1 else f"{rule} ({number:,})" for rule, number in others.items())
+        yield "\n" + textwrap.fill(f"all other steps: {named}", 110)
 
 
 def why(job: Job) -> str:

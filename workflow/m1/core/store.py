@@ -133,6 +133,8 @@ class Store:
         very record, in whatever order segments are read, and not for the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
+        for note in self.folder.glob(".answered-*"):  # m1.engines.settings.Answered
+            note.unlink(missing_ok=True)
         self._append([(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 
     def _append(self, entries: Sequence[Entry]) -> None:

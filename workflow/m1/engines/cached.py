@@ -25,7 +25,7 @@ from m1.engines.context import Need
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Done, Engine, Generation, Request
 from m1.engines.schedule import Job, Schedule
-from m1.engines.settings import ServeRuntime, ServeSettings
+from m1.engines.settings import Answered, ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
 from m1.engines.shards import Asked, all_manifests, owned_shard
 from m1.engines.transformers import TransformersEngine, TransformersOptions
@@ -116,6 +116,8 @@ class CachedEngine:
         self.longest: Need | None = None
         """The longest question that will be asked, where that is known: an engine whose context is too short for it is
         refused when it has started, before it generates anything."""
+        self.questions = 0
+        """How many :meth:`run` was given."""
         self.looks = False
         """Whether it only says what the store has, and generates nothing."""
         self.advance: Callable[[int], None] = lambda questions: None
@@ -128,6 +130,7 @@ class CachedEngine:
         Raises:
             LookedUp: it was only to say what the store has (``--look``).
         """
+        self.questions = questions
         if self.looks:
             raise LookedUp(self.look_up(jobs))
         with Progress(self.title, questions, "questions") as progress:
@@ -304,8 +307,10 @@ def direct_needs(
         yield Need(benchmark, question.id, len(encode(tokenizer, prompt, add_special_tokens=bos)), limit)
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of every step that generates; :func:`open_engine` takes them."""
+def add_engine_arguments(parser: argparse.ArgumentParser, step: str | None = None) -> None:
+    """The flags of every step that generates; :func:`open_engine` takes them. ``step`` is its module, of which the
+    store notes what it has answered in full."""
+    parser.set_defaults(step=step)
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     borrowed = "folder of the tokenizer whose chat template is borrowed, where the model has none"
@@ -355,9 +360,15 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
         identity = [model, serve.engine, serve.dtype, *([deciding] if deciding else [])]
         part = digest(identity)
 
+        note = _note(arguments, model) if arguments.step else None
+        if arguments.look and note and (questions := note.questions()) is not None:
+            raise LookedUp(Stored(questions, questions, "questions"))
+
         def own() -> None:
             if arguments.look:
                 raise _NotThere
+            if note:
+                note.path.unlink(missing_ok=True)
             store.share(stack.enter_context(owned_shard(arguments.store, part, arguments.shard, title)))
 
         engine = CachedEngine(start, identity, store, title, own, arguments.runtime.batch)
@@ -367,6 +378,18 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
             engine.started -= shard["seconds"]
             engine.add_ran(shard.get("ran", []))
         yield engine, tokenizer_of(folder, arguments.template), model
+        if note and note.questions() is None:
+            with suppress(OSError, UserError):  # a store that may only be read
+                note.write(engine.questions)
+
+
+def _note(arguments: argparse.Namespace, model: str) -> Answered:
+    """The note of a step's flags; questions are in the files of whichever of these flags it has."""
+    named = vars(arguments)
+    order = [named["order"]] if named.get("order") else []
+    files = [*named.get("benchmarks", ()), *([named["questions"]] if "questions" in named else []), *order]
+    told = arguments.step, model, arguments.serve, arguments.settings, files
+    return Answered.of(arguments.store, *told, arguments.template, arguments.shard)
 
 
 def write_engine_manifest(

@@ -31,7 +31,7 @@ def stored(argv: Sequence[str]) -> Stored:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, "m1.infer.answer")
     add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AnswerSettings.keys()}")
     arguments = parser.parse_args(argv)

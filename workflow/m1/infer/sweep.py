@@ -252,7 +252,7 @@ def stored(argv: Sequence[str]) -> Stored:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write rollouts and predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, "m1.infer.sweep")
     context.add_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")

@@ -70,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 passed = passes_curation(completion.answer, question, settings.rule)
                 answers.add([ScreenAnswer(question.id, arguments.name, completion.answer, passed)])
                 counts["correct"] += passed
-    inputs, told = {"questions": arguments.questions}, [asdict(settings), arguments.provider, arguments.calls[arguments.name]]
+    inputs, told = (
+        {"questions": arguments.questions},
+        [asdict(settings), arguments.provider, arguments.calls[arguments.name]],
+    )
     spent = asdict(spending)
     write_manifest(arguments.manifest, inputs=inputs, settings=told, counts=counts, started=started, spending=spent)
     say(title, f"{counts['correct']:,} of {len(questions):,} questions correct · {spending}")

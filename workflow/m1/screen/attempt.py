@@ -33,7 +33,7 @@ def stored(argv: Sequence[str]) -> Stored:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write one attempt for each question, scored by the curation rule."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, "m1.screen.attempt")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_shard_argument(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AttemptSettings.keys()}")

@@ -15,7 +15,6 @@ class TrainRules:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.jobs = Jobs(run, "train", lambda wildcards: run.training_gpus(wildcards.model), self.is_stored)
-        self._stored: dict[tuple[object, ...], bool] = {}
 
     def world_model(self, wildcards: Wildcards) -> list[str]:
         """The embedded world's model that a base or a screening model is; none where it comes from elsewhere."""
@@ -43,17 +42,13 @@ class TrainRules:
         return SftSettings.from_parts(self.run.recipes[wildcards.model]["sft"]).to_json()
 
     def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
-        """Whether the store has the model that a training with these inputs gives; False where one is not there yet."""
-        base, subset, store = Path(input.base), Path(input.subset), Path(self.run.config["store"])
-        identity, template = recorded_identity(base), Path(input.template) if input.template else None
-        if not (identity and subset.is_file() and (store / "train" / wildcards.model).is_dir()):
+        """Whether the store has the model that a training with these inputs gives."""
+        base, store = Path(input.base), Path(self.run.config["store"])
+        if not (store / "train" / wildcards.model).is_dir():
             return False
-        asked = (wildcards.model, identity, template, subset, subset.stat().st_mtime_ns)
-        if asked not in self._stored:  # each resource asks, and a subset has up to a hundred megabytes
-            settings = SftSettings.from_json(self.sft(wildcards))
-            decided = deciding(identity, base, template, subset, settings)
-            self._stored[asked] = is_kept(kept_folder(store, wildcards.model, decided))
-        return self._stored[asked]
+        template, settings = Path(input.template) if input.template else None, self.sft(wildcards)
+        told = base, template, Path(input.subset), SftSettings.from_json(settings)
+        return is_kept(kept_folder(store, wildcards.model, deciding(recorded_identity(base), *told)))
 
     def context(self, wildcards: Wildcards) -> list[str]:
         """What says that the questions fit the base's context; none where the model is not asked here."""
