@@ -27,8 +27,15 @@ from m1.core.progress import Progress, say
 from m1.core.store import Store, Stored
 
 __all__ = [
-    *("REFUSED", "Answers", "Completion", "Provider", "Request", "Spending"),
-    *("add_call_arguments", "complete_all", "look_up"),
+    "REFUSED",
+    "Answers",
+    "Completion",
+    "Provider",
+    "Request",
+    "Spending",
+    "add_call_arguments",
+    "complete_all",
+    "look_up",
 ]
 
 

@@ -1,4 +1,4 @@
-"""What each planned job will compute, and what it will take from the store: part of ``m1 launch -n`` (``make dry-run``).
+"""What each planned job will compute, and what it will take from the store (``m1 launch -n``, ``make dry-run``).
 
 The jobs are those that Snakemake plans. What the store has of one says its own step, by the command line that the job
 would run and the function that finds the keys when it does (``stored`` of its module), so that a dry run and a run
@@ -129,7 +129,7 @@ def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
     cells = [[row[0], *(f"{cell:,}" if cell else "-" for cell in (sum(row[1:]), *row[1:]))] for row in rows]
     yield from align_columns([["step", "jobs", *KINDS], *cells], left={0})
     if any(at.kind == UNKNOWN for _, at in found):
-        yield "\nnot known yet: another planned job makes an input first. What is in the store then is taken from there."
+        yield "\nnot known yet: another planned job makes an input first; what the store has then, is taken from it"
     if every and found:
         yield ""
         yield from align_columns([[job.name, at.text, why(job)] for job, at in found], left={0, 1, 2})
