@@ -63,7 +63,7 @@ class Recorder(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         said: Any = record
-        if str(getattr(record, "event", "")).endswith("job_info") and said.shellcmd:
+        if getattr(record, "event", None) == "job_info" and said.shellcmd:
             wildcards = tuple(map(str, (said.wildcards or {}).values()))
             # Annotations of files, as in `a.csv (before update)`, are Snakemake's own.
             inputs, outputs = (
@@ -123,11 +123,13 @@ def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
     makers = {path: job for job in jobs for path in job.outputs}
     found = [(job, state(job, makers)) for job in jobs if job.step()]
     others = Counter(job.rule for job in jobs if not job.step())
-    counts = Counter((job.rule, at.kind) for job, at in found)
-    rows = [[rule, *(counts[rule, kind] for kind in KINDS)] for rule in dict.fromkeys(job.rule for job, _ in found)]
-    rows += [["all other steps", others.total(), 0, 0]] if others else []
-    cells = [[row[0], *(f"{cell:,}" if cell else "-" for cell in (sum(row[1:]), *row[1:]))] for row in rows]
-    yield from align_columns([["step", "jobs", *KINDS], *cells], left={0})
+    counts = {job.rule: Counter[str]() for job, _ in found}
+    for job, at in found:
+        counts[job.rule][at.kind] += 1
+    if others:
+        counts["all other steps"] = Counter({COMPUTED: others.total()})
+    cells = [[rule, *(f"{of[kind] or '-'}" for kind in KINDS)] for rule, of in counts.items()]
+    yield from align_columns([["step", *KINDS], *cells], left={0})
     if any(at.kind == UNKNOWN for _, at in found):
         yield "\nnot known yet: another planned job makes an input first; what the store has then, is taken from it"
     if every and found:
