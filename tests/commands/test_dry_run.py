@@ -50,9 +50,9 @@ def test_jobs_are_told_apart_by_what_their_steps_find(monkeypatch: pytest.Monkey
     waiting = [job("distill_traces old", [str(here)]), job("distill_traces new", ["new.parquet", str(here)])]
     told = list(lines([merge, *sets, *waiting]))
     assert told[:3] == [
-        "step             computed  from the store  not known yet",
-        "distill_traces          3               1              2",
-        "all other steps         1               -              -",
+        "step             jobs  computed  from the store  not known yet",
+        "distill_traces      6         3               1              2",
+        "all other steps     1         1               -              -",
     ]
     why = "  missing output files; params have changed since last execution"
     said = {

@@ -128,21 +128,26 @@ def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
         counts[job.rule][at.kind] += 1
     if others:
         counts["all other steps"] = Counter({COMPUTED: others.total()})
-    cells = [[rule, *(f"{of[kind] or '-'}" for kind in KINDS)] for rule, of in counts.items()]
-    yield from align_columns([["step", *KINDS], *cells], left={0})
+    cells = [[rule, str(of.total()), *(str(of[kind] or "-") for kind in KINDS)] for rule, of in counts.items()]
+    yield from align_columns([["step", "jobs", *KINDS], *cells], left={0})
     if any(at.kind == UNKNOWN for _, at in found):
         yield "\nnot known yet: another planned job makes an input first; what the store has then, is taken from it"
     if every and found:
         yield ""
-        yield from align_columns([[job.name, at.text, why(job)] for job, at in found], left={0, 1, 2})
+        alike: dict[tuple[str, str, str], list[str]] = {}
+        for job, at in sorted(found, key=lambda pair: list(counts).index(pair[0].rule)):
+            alike.setdefault((job.rule, at.text, why(job)), []).append(job.name)
+        told = [[_and_others(names), text, reason] for (_, text, reason), names in alike.items()]
+        yield from align_columns(told, left={0, 1, 2})
     if every and others:
         named = ", ".join(rule if number == 1 else f"{rule} ({number:,})" for rule, number in others.items())
         yield "\n" + textwrap.fill(f"all other steps: {named}", 110)
 
 
 def why(job: Job) -> str:
-    """Snakemake's reason in short."""
-    return "; ".join(part.partition(":")[0].strip().lower() for part in job.reason.split(";") if part.strip())
+    """Snakemake's reason in short, but for what ``not known before`` says."""
+    parts = [part.partition(":")[0].strip().lower() for part in job.reason.split(";")]
+    return "; ".join(part for part in parts if part and part != "input files updated by another job")
 
 
 def show(jobs: Sequence[Job], every: bool = True) -> None:
