@@ -334,7 +334,7 @@ def asked_for(
         "store": store,
         "gather": None,
         "shard": (1, 1),
-        "look": False,
+        "look": None,
         "step": None,
     }
     given["runtime"] = ServeRuntime(2, runtime, gpus)

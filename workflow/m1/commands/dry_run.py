@@ -19,6 +19,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
+
 from m1.core.errors import UserError, first_line, printable
 from m1.core.progress import align_columns
 from m1.core.store import Stored
@@ -97,9 +100,12 @@ def state(job: Job, makers: Mapping[str, Job]) -> State:
     if not before:
         return _ask(*step)
     text = f"not known before {_and_others(list(before))}"
-    # Tokenizers and engines take seconds to load, which what is not even known is not worth.
-    if "--serve" not in step[1] and all(Path(path).exists() for path in job.inputs):
-        text += f"; as its inputs are now: {_ask(*step).text}"
+    if all(Path(path).exists() for path in job.inputs):
+        # To load a tokenizer takes seconds, which what is not even known is not worth.
+        generates = "--serve" in step[1]
+        now = _ask(step[0], [*step[1], "--look", "notes"] if generates else step[1])
+        if now.kind == STORED or not generates:
+            text += f"; as its inputs are now: {now.text}"
     return State(UNKNOWN, text)
 
 
@@ -115,8 +121,8 @@ def _and_others(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
-    """The table, then (``every``) the jobs of steps that use the store one by one, and the others by their rule."""
+def lines(jobs: Sequence[Job]) -> Iterator[str]:
+    """The table, then the jobs of steps that use the store, those that are alike together, and the others by rule."""
     if not jobs:
         yield "Nothing to be done: all that was asked for is there, and up to date."
         return
@@ -132,14 +138,14 @@ def lines(jobs: Sequence[Job], every: bool = True) -> Iterator[str]:
     yield from align_columns([["step", "jobs", *KINDS], *cells], left={0})
     if any(at.kind == UNKNOWN for _, at in found):
         yield "\nnot known yet: another planned job makes an input first; what the store has then, is taken from it"
-    if every and found:
+    if found:
         yield ""
         alike: dict[tuple[str, str, str], list[str]] = {}
         for job, at in sorted(found, key=lambda pair: list(counts).index(pair[0].rule)):
             alike.setdefault((job.rule, at.text, why(job)), []).append(job.name)
         told = [[_and_others(names), text, reason] for (_, text, reason), names in alike.items()]
         yield from align_columns(told, left={0, 1, 2})
-    if every and others:
+    if others:
         named = ", ".join(rule if number == 1 else f"{rule} ({number:,})" for rule, number in others.items())
         yield "\n" + textwrap.fill(f"all other steps: {named}", 110)
 
@@ -150,8 +156,20 @@ def why(job: Job) -> str:
     return "; ".join(part for part in parts if part and part != "input files updated by another job")
 
 
-def show(jobs: Sequence[Job], every: bool = True) -> None:
-    """Print what becomes of planned jobs; what steps say on the way, such as of a damaged store, goes to stderr."""
-    with redirect_stdout(sys.stderr):
-        told = list(lines(jobs, every))
-    print("\n".join(map(printable, told)))
+def record(options: Any) -> None:
+    """Note the jobs of a dry run with Snakemake's ``options``. Where these are quiet about rules, Snakemake's own list
+    is left out; without ``host``, it would then not come to its jobs at all."""
+    instead = bool({Quietness.RULES, Quietness.ALL} & set(options.quiet or ()))
+    if instead:
+        options.quiet = {*options.quiet, Quietness.HOST}
+    logger.addFilter(Recorder(instead))
+
+
+def show() -> None:
+    """Print what becomes of the jobs that were noted, if any were to be; what steps say on the way, such as of a
+    damaged store, goes to stderr."""
+    for recorder in (one for one in logger.filters if isinstance(one, Recorder)):
+        if recorder.jobs or recorder.instead:
+            with redirect_stdout(sys.stderr):
+                told = list(lines(recorder.jobs))
+            print("\n".join(map(printable, told if recorder.instead else ["", *told])))

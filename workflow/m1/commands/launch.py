@@ -26,8 +26,6 @@ import psutil
 from snakemake import cli
 from snakemake.api import resolve_snakefile
 from snakemake.exceptions import CliException, print_exception
-from snakemake.logging import logger
-from snakemake.settings.enums import Quietness
 
 from m1.commands import dry_run
 from m1.commands.doctor import check_folders, configured_folders, everyday_folders
@@ -247,14 +245,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.forceall = options.keep_incomplete = True
         for path in adopt(folder / whole["pathvars"]["results"]) if not query else ():
             say("launch", f"{path}: changed since it was made; taken as it is, and its manifest says so now")
-    planned = dry_run.Recorder(instead=Quietness.RULES in (options.quiet or ()))
-    if options.dryrun:
-        logger.addFilter(planned)
+    if options.dryrun and not any(getattr(options, name) for name in QUERIES if name != "dryrun"):
+        dry_run.record(options)
     try:
         success = cli.args_to_api(options, parser)
     except Exception as error:
         print_exception(error)
         success = False
-    if options.dryrun and success:
-        dry_run.show(planned.jobs)
+    if success:
+        dry_run.show()
     raise SystemExit(0 if success else 1)
