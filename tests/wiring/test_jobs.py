@@ -62,13 +62,13 @@ def test_a_training_that_the_store_has_asks_for_no_gpu(tmp_path: Path) -> None:
     rules = TrainRules(run)
     base, subset = tmp_path / "base", tmp_path / "m1k.parquet"
 
-    def asked() -> dict[str, Any]:
+    def asked(attempt: int = 1) -> dict[str, Any]:
         inputs = InputFiles([str(base), str(subset)])
         inputs._set_name("base", 0)
         inputs._set_name("subset", 1)
         inputs._set_name("template", 2, end=2)  # none
         values = rules.jobs.allocation().items()
-        found = {name: value(model, inputs) for name, value in values if name not in ("mem_mb", "runtime")}
+        found = {name: value(model, inputs, attempt) for name, value in values if name not in ("mem_mb", "runtime")}
         return {name: value for name, value in found.items() if value is not None}
 
     with_gpus = asked()
@@ -83,6 +83,7 @@ def test_a_training_that_the_store_has_asks_for_no_gpu(tmp_path: Path) -> None:
     identity_file(kept).write_text("4567")
     rules = TrainRules(run)
     assert asked() == {"slurm_partition": "cpu", "nodes": 1}
+    assert asked(attempt=2) == with_gpus, "the model was damaged"
     subset.write_text("other samples")
     os.utime(subset, ns=(1, 1))
     assert asked() == with_gpus

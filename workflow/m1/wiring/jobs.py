@@ -59,10 +59,12 @@ class Jobs:
         cluster = self.run.config["cluster"]
         kind, longest = cluster["gpu_type"], int(cluster["longest"]) if cluster["longest"] else math.inf
 
-        def by_shape(value: Callable[[int, int], Value]) -> Callable[[Wildcards, Any], Value]:
-            def resource(wildcards: Wildcards, input: Any) -> Value:
+        def by_shape(value: Callable[[int, int], Value]) -> Callable[..., Value]:
+            def resource(wildcards: Wildcards, input: Any, attempt: int = 1) -> Value:
                 nodes, gpus = self.shape(wildcards)
-                return value(1, 0) if gpus and self._is_stored(wildcards, input) else value(nodes, gpus)
+                # A second attempt is given its GPUs: what the store has may turn out to be damaged.
+                served = gpus and attempt == 1 and self._is_stored(wildcards, input)
+                return value(1, 0) if served else value(nodes, gpus)
 
             return resource
 
