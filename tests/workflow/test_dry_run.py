@@ -86,3 +86,17 @@ def test_a_further_benchmark_and_another_rule_of_scoring_frighten_nobody(project
     before = "not known before select_sample m1k; as its inputs are now: from the store"
     assert [text for name, text in found.items() if name.startswith("train_sft ")] == [before], "both, in one line"
     assert not any(text.startswith("computed") for text in found.values())
+
+
+@pytest.mark.slow
+def test_what_the_store_has_is_taken_on_a_machine_without_gpus(project: Project) -> None:
+    """A base from elsewhere has its jobs ask for a GPU; it is the same one, so that all of them are in the store."""
+    shutil.copytree(project.path("results/short/world/models/small"), project.folder / "models/small")
+    project.configure(bases={"small": {"path": "models/small"}})
+    scores = [f"results/short/score/{model}.parquet" for model in ("small", "m1-small-1k")]
+    said = project.make(*scores, "--forcerun", "train_fetch")
+    assert "[train m1-small-1k] trained before" in said
+    assert {"train_sft m1-small-1k", "infer_sweep m1-small-1k", "infer_answer small"} <= project.jobs(said)
+    assert "gpu=" not in said, "what a job asks for"
+    project.configure(answer_limit=9)
+    assert "gpu=1" in project.make("-n", *scores)
