@@ -16,11 +16,12 @@ from pathlib import Path
 from m1.core import gpus
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.train import curve, sft
+from m1.train import curve
 from m1.train.settings import TrainRuntime
+from m1.train.sft import stored as stored  # a dry run asks the module that the rule starts
+from m1.train.sft import take_stored
 
 TRAINING = "m1.train.sft"
-stored = sft.stored
 
 
 def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]:
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = parser.parse_known_args(words)[0]
     on_node = os.environ.get("M1_NODE") == "1"
     # The store first, the cards afterwards: what is trained already needs none.
-    if on_node or not sft.take_stored(words):
+    if on_node or not take_stored(words):
         code = start(known.runtime, words)
         if code:
             raise SystemExit(code if code > 0 else 128 - code)
