@@ -41,9 +41,11 @@ doctor: ## what this machine lacks for CONFIG, and what to do about it; needs no
 
 plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, and the jobs (make plan CONFIG=config/paper.yaml)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 plan $(CONFIGURED)
+	@echo
+	-@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
-dry-run: $(VENV)/.ready ## every job of CONFIG that would run, and why
-	$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED)
+dry-run: $(VENV)/.ready ## every job of CONFIG that would run: computed, or taken from the store, and why
+	@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
 data-check: $(VENV)/.ready ## are the pools and benchmarks of CONFIG (without it: config/paper.yaml) there, and are they the expected ones?
 	@PYTHONPATH=workflow $(BIN)/python -m m1 check-data --configfile $(or $(CONFIG),config/paper.yaml)

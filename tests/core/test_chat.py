@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from jinja2 import TemplateError
-from m1.core.chat import DATE, TurnTokens, chat, stop_ids
+from m1.core.chat import DATE, TurnTokens, chat, chat_template, stop_ids
 from m1.core.errors import UserError
 from m1.infer.frames import make_frames
 from m1.train.text import IGNORED, encode
 from random_model import sweep_settings
 from templates import FAMILIES, SHIPPED, tokenizer_of
+from transformers import AutoTokenizer
 
 EXPECTED = {
     "qwen2.5": ("<|im_start|>think\n", "<|im_end|>"),
@@ -225,3 +229,20 @@ def test_a_model_whose_template_marks_turns_by_plain_text_still_answers() -> Non
     tokenizer = tokenizer_of("qwen2.5")
     tokenizer.chat_template = "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"
     assert tokenizer.eos_token_id in stop_ids(tokenizer)
+
+
+@pytest.mark.parametrize("layout", ["file", "key", "list", "several files", "none"])
+def test_the_chat_template_is_read_as_transformers_reads_it(layout: str, tmp_path: Path) -> None:
+    """It is part of the key of a training, which a dry run looks up without transformers."""
+    tokenizer_of("qwen2.5").save_pretrained(tmp_path)
+    file, config = tmp_path / "chat_template.jinja", tmp_path / "tokenizer_config.json"
+    template, settings = file.read_text(encoding="utf-8"), json.loads(config.read_text(encoding="utf-8"))
+    if layout in ("key", "list", "none"):
+        file.unlink()
+    if layout in ("key", "list"):
+        parts = [{"name": "default", "template": template}, {"name": "tool_use", "template": "tools"}]
+        config.write_text(json.dumps(settings | {"chat_template": template if layout == "key" else parts}))
+    if layout == "several files":
+        (tmp_path / "additional_chat_templates").mkdir()
+        (tmp_path / "additional_chat_templates/tool_use.jinja").write_text("tools")
+    assert chat_template(tmp_path) == AutoTokenizer.from_pretrained(tmp_path).chat_template

@@ -26,7 +26,7 @@ from m1.engines import cached, openai, transformers
 from m1.engines.cached import ENGINES, CachedEngine, open_engine
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Generation, ModelFacts, Request, to_generation
-from m1.engines.settings import ServeRuntime, ServeSettings
+from m1.engines.settings import Answered, ServeRuntime, ServeSettings
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
 from m1.wiring.config import load
@@ -329,7 +329,14 @@ def test_sglang_needs_a_python_with_sglang(folder: Path, monkeypatch: pytest.Mon
 def asked_for(
     folder: Path, store: Path, serve: dict[str, Any], runtime: dict[str, Any], gpus: int = 0
 ) -> argparse.Namespace:
-    given: dict[str, Any] = {"template": None, "store": store, "gather": None, "shard": (1, 1)}
+    given: dict[str, Any] = {
+        "template": None,
+        "store": store,
+        "gather": None,
+        "shard": (1, 1),
+        "look": None,
+        "step": None,
+    }
     given["runtime"] = ServeRuntime(2, runtime, gpus)
     return argparse.Namespace(
         model=folder, serve=ServeSettings(**{"dtype": "float32", "options": {}, **serve}), **given
@@ -433,3 +440,28 @@ def test_the_schema_knows_the_options_of_each_engine(name: str) -> None:
     assert set(found.get("properties", {})) == set(ENGINES[name].options.__dataclass_fields__)
     assert name in schema["properties"]["engine"]["enum"]
     assert runtime_keys("serve.options").isdisjoint({"deterministic", "attention_backend"})
+
+
+def test_a_note_of_what_is_answered_holds_while_its_segments_do(tmp_path: Path) -> None:
+    serve, asked = ServeSettings("transformers", "float32", {}), tmp_path / "questions.parquet"
+    asked.write_text("questions")
+
+    def note(step: str = "m1.infer.sweep", model: str = "0123", **more: Any) -> Answered:
+        return Answered.of(tmp_path / "store", step, model, serve, '{"prompt": "plain"}', [asked], **more)
+
+    with Store(tmp_path / "store") as store:
+        store.put_many((f"k{number}", number) for number in range(9))
+        note().write(9)
+        assert note().questions() == 9
+        others = [note("m1.infer.answer"), note(model="4567"), note(shard=(1, 2))]
+        assert [other.questions() for other in others] == [None] * 3
+        store.forget(["k3"])
+        assert note().questions() is None, "what was taken back is asked again"
+    note().write(8)
+    assert note().questions() == 8
+    asked.write_text("other questions")
+    assert note().questions() is None
+    asked.write_text("questions")
+    [segment] = (tmp_path / "store").glob("*.jsonl")
+    segment.write_bytes(segment.read_bytes()[:-1])
+    assert note().questions() is None

@@ -112,7 +112,8 @@ given = {"model": model, "store": store, "shard": shard, "serve": serve, "runtim
 asked = [dataclasses.replace(request, stop=()) for request in requests(120, 60)]
 print("ready", flush=True)
 sys.stdin.readline()
-with cached.open_engine(argparse.Namespace(**given, template=None, gather=None), "infer m") as (engine, _, _):
+given |= {"template": None, "gather": None, "look": None, "step": None}
+with cached.open_engine(argparse.Namespace(**given), "infer m") as (engine, _, _):
     print("made", digest([[one.token_ids, one.finish_reason] for one in generated(engine, asked)]))
     print("generated", engine.generated, flush=True)
 """

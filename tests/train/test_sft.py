@@ -23,6 +23,7 @@ from m1.core.files import identity_file, model_identity, sha256_file
 from m1.core.records import Prediction, Question, Sample, read, write
 from m1.infer.sweep import main as sweep
 from m1.train import archive, checkpoints
+from m1.train.settings import training_folder
 from m1.train.sft import encode_all
 from m1.train.text import encode
 from m1.train.trainer import divide_batch
@@ -228,7 +229,7 @@ def test_other_code_settings_and_samples_are_other_trainings(
     [kept] = [path for path in Path(f"{undisturbed}.store").glob("train/tiny/*") if path.is_dir()]
     archive.report_older(kept, "train tiny")
     assert not capsys.readouterr().err
-    other = checkpoints.folder(
+    other = training_folder(
         Path(f"{undisturbed}.store"), "tiny", ["base", "template", "samples", {"learning_rate": 1}, "code"]
     )
     assert archive.identity(other, "train tiny") == ""
@@ -243,7 +244,7 @@ def test_other_code_settings_and_samples_are_other_trainings(
 def test_other_settings_do_not_take_up_another_trainings_checkpoints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one, other = (checkpoints.folder(tmp_path, "m", ["base", "data", {"learning_rate": rate}]) for rate in (1, 2))
+    one, other = (training_folder(tmp_path, "m", ["base", "data", {"learning_rate": rate}]) for rate in (1, 2))
     assert one != other
     (one / "checkpoint-3").mkdir(parents=True)
     checkpoints.report_older(other, "train m")

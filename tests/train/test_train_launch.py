@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from m1.core.errors import UserError
-from m1.train import checkpoints, launch
+from m1.core.files import model_identity, replacing_model
+from m1.train import checkpoints, launch, sft
 from m1.train.launch import srun, wait_for_others
-from m1.train.settings import TrainRuntime
-from training import ROOT, RUNTIME, command, environment, start, train, wait_for_a_step, weights
+from m1.train.settings import SftSettings, TrainRuntime
+from training import ROOT, RUNTIME, SETTINGS, command, environment, flags, start, train, wait_for_a_step, weights
 
 TWO_NODES = {**RUNTIME, "nodes": 2, "processes": 8}
 
@@ -100,6 +102,27 @@ def test_the_program_says_so_and_trains_nothing(material: Path, tmp_path: Path) 
     assert "error: train: 1 GPU asked for on" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "model.scratch").exists()
+
+
+def test_a_finished_training_is_taken_from_the_store_without_a_gpu(material: Path, tmp_path: Path) -> None:
+    """The launcher looks into the store first, then for the cards; what it takes is what the step says is there."""
+    words = flags(material, tmp_path / "model", {}, {"gpus": 1})
+    assert sft.stored(words) == (0, 1, "models")
+    arguments = sft.parse_arguments(words)
+    _, kept = sft.places(arguments, SftSettings(**SETTINGS), model_identity(material / "base"))
+    with replacing_model(kept) as folder:
+        shutil.copytree(material / "base", folder)
+        (folder / "log.jsonl").write_text('{"step": 1, "loss": 1.0, "learning_rate": 0.1}\n')
+    assert sft.stored(words) == (1, 1, "models")
+    done = subprocess.run(
+        [sys.executable, "-m", "m1.train.launch", *words], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"trained before, with the same base, samples, settings and code: taken from {kept}" in done.stderr
+    assert model_identity(tmp_path / "model") == model_identity(kept)
+    assert not (tmp_path / "model.scratch").exists()
+    other = flags(material, tmp_path / "model", {"seed": 43}, {"gpus": 1})
+    assert sft.stored(other) == (0, 1, "models"), "another seed is another training"
 
 
 def test_srun_starts_one_launcher_on_each_node() -> None:

@@ -4,12 +4,15 @@ models' questions are shared out."""
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from m1.core.files import identity_file
+from m1.train.settings import SftSettings, deciding, kept_folder
 from m1.wiring.config import load
 from m1.wiring.infer import InferRules
 from m1.wiring.jobs import Jobs, output_flags
@@ -17,6 +20,7 @@ from m1.wiring.run import Run
 from m1.wiring.screen import ScreenRules
 from m1.wiring.train import TrainRules
 from runs import ROOT, demo_run, wildcards
+from snakemake.iocontainers import InputFiles
 
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))
 ONE = {"slurm_partition": "gpu", "nodes": 1}
@@ -39,7 +43,7 @@ def resources(run: Run, stage: str, attempt: int = 1, **names: str) -> dict[str,
     """What is not None."""
     found = {}
     for name, value in jobs(run, stage).allocation().items():
-        more = {"attempt": attempt} if name in ("mem_mb", "runtime") else {}
+        more = {"attempt": attempt} if name in ("mem_mb", "runtime") else {"input": ["not/there.yet"]}
         found[name] = value(wildcards(**names), **more)
     return {name: value for name, value in found.items() if value is not None}
 
@@ -49,6 +53,44 @@ def test_trainings_ask_for_a_gpu_for_each_process(tmp_path: Path) -> None:
     assert resources(run, "train", model="m1-7b-23k") == {"mem_mb": 72000, "runtime": 1440, **ONE, "gpu": 8}
     several = {"slurm_partition": "gpu", "nodes": 2, "gres": "gpu:8", "mpi": "srun", "tasks": 2, "tasks_per_gpu": 0}
     assert resources(run, "train", model="m1-32b-1k") == {"mem_mb": 200000, "runtime": 1440, **several}
+
+
+def test_a_training_that_the_store_has_asks_for_no_gpu(tmp_path: Path) -> None:
+    """As Snakemake asks when the job is submitted: by its inputs as they are then."""
+    run, model = paper(tmp_path), wildcards(model="m1-32b-1k")
+    run.config["store"] = str(tmp_path / "store")
+    rules = TrainRules(run)
+    base, subset = tmp_path / "base", tmp_path / "m1k.parquet"
+
+    def asked(attempt: int = 1) -> dict[str, Any]:
+        inputs = InputFiles([str(base), str(subset)])
+        inputs._set_name("base", 0)
+        inputs._set_name("subset", 1)
+        inputs._set_name("template", 2, end=2)  # none
+        values = rules.jobs.allocation().items()
+        found = {name: value(model, inputs, attempt) for name, value in values if name not in ("mem_mb", "runtime")}
+        return {name: value for name, value in found.items() if value is not None}
+
+    with_gpus = asked()
+    assert with_gpus["gres"] == "gpu:8", "the inputs are not there yet"
+    base.mkdir()
+    identity_file(base).write_text("0123")
+    subset.write_text("samples")
+    assert asked() == with_gpus
+    kept = kept_folder(tmp_path / "store", model.model, deciding("0123", base, None, subset, settings_of(rules, model)))
+    kept.mkdir(parents=True)
+    (kept / "config.json").write_text("{}")
+    identity_file(kept).write_text("4567")
+    rules = TrainRules(run)
+    assert asked() == {"slurm_partition": "cpu", "nodes": 1}
+    assert asked(attempt=2) == with_gpus, "the model was damaged"
+    subset.write_text("other samples")
+    os.utime(subset, ns=(1, 1))
+    assert asked() == with_gpus
+
+
+def settings_of(rules: TrainRules, model: Any) -> SftSettings:
+    return SftSettings.from_json(rules.sft(model))
 
 
 BILLIONS = {"7b": 7.6, "32b": 32.8}

@@ -132,6 +132,16 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(
     steps = [line["step"] for line in checkpoints.losses(project.path(f"{LARGE}/log.jsonl"))]
     assert steps == list(range(steps[0], 901, steps[0])), "each is logged once"
 
+    # What the store has needs no GPU: the training on two nodes and the answers come from it, as jobs without one.
+    before = len(cluster.jobs())
+    shutil.rmtree(project.path(SMALL))
+    project.path("results/short/infer/small/predictions.parquet").unlink()
+    assert cluster.start(*MAIN).wait(timeout=300) == 0
+    again = cluster.jobs()[before:]
+    served = ("train_sft_wildcards_m1-small-1k", "infer_sweep_wildcards_m1-small-1k", "infer_answer_wildcards_small")
+    assert {f"rule_{rule}" for rule in served} <= {job["Comment"] for job in again}
+    assert {job["Partition"] for job in again} == {"cpu"}
+
 
 def test_a_killed_run_goes_on_without_double_jobs_and_ctrl_c_cancels(project: Project, slurm: dict[str, str]) -> None:
     cluster = Cluster(project, slurm)

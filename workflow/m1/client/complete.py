@@ -24,9 +24,19 @@ from m1.client.scheduler import CallScheduler
 from m1.client.serving import running_server
 from m1.core.errors import UserError
 from m1.core.progress import Progress, say
-from m1.core.store import Store
+from m1.core.store import Store, Stored
 
-__all__ = ["REFUSED", "Answers", "Completion", "Provider", "Request", "Spending", "add_call_arguments", "complete_all"]
+__all__ = [
+    "REFUSED",
+    "Answers",
+    "Completion",
+    "Provider",
+    "Request",
+    "Spending",
+    "add_call_arguments",
+    "complete_all",
+    "look_up",
+]
 
 
 Item = TypeVar("Item")
@@ -100,6 +110,12 @@ def complete_all(
     told = _telling_odd(distinct, provider, wanted, store, title)
     spending = Spending.of(told, new, provider, **of_the_run)
     return Answers(keys, store, provider, wanted), spending
+
+
+def look_up(requests: Iterable[Request], provider: Provider, store: Store) -> Stored:
+    """How many of the calls that :func:`complete_all` would need the store has; none is made."""
+    keys = {request.key(provider) for request in requests}
+    return Stored(sum(key in store for key in keys), len(keys), "calls")
 
 
 def _telling_odd(

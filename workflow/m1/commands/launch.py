@@ -27,7 +27,7 @@ from snakemake import cli
 from snakemake.api import resolve_snakefile
 from snakemake.exceptions import CliException, print_exception
 
-from m1.commands import slurm
+from m1.commands import dry_run, slurm
 from m1.commands.doctor import check_folders, configured_folders, everyday_folders
 from m1.core.errors import UserError, first_line
 from m1.core.files import adopt
@@ -269,9 +269,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.forceall = options.keep_incomplete = True
         for path in adopt(folder / whole["pathvars"]["results"]) if not query else ():
             say("launch", f"{path}: changed since it was made; taken as it is, and its manifest says so now")
+    if options.dryrun and not any(getattr(options, name) for name in QUERIES if name != "dryrun"):
+        dry_run.record(options)
     try:
         success = cli.args_to_api(options, parser)
     except Exception as error:
         print_exception(error)
         success = False
+    if success:
+        dry_run.show()
     raise SystemExit(0 if success else 1)

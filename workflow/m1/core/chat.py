@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError
+from m1.core.files import read_json
 from m1.core.pretrained import load
 from m1.core.tokens import guard
 
@@ -39,6 +40,18 @@ def tokenizer_of(model: Path, template: Path | None) -> Any:
     if template:
         tokenizer.chat_template = load(AutoTokenizer, template).chat_template
     return tokenizer
+
+
+def chat_template(folder: Path) -> str | dict[str, str] | None:
+    """The chat template of a model's folder, or several by name, as transformers has it in ``tokenizer.chat_template``:
+    read without it, since to import it takes seconds."""
+    files = {"default": folder / "chat_template.jinja"}
+    files |= {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    found = {name: path.read_text(encoding="utf-8") for name, path in files.items() if path.is_file()}
+    if not found and (settings := folder / "tokenizer_config.json").is_file():
+        written = read_json(settings).get("chat_template")
+        return {one["name"]: one["template"] for one in written} if isinstance(written, list) else written
+    return found.get("default") if found.keys() <= {"default"} else found
 
 
 def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:

@@ -14,13 +14,23 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from m1.core.errors import UserError
 from m1.core.files import make_private
 from m1.core.locks import SETTLE, Lock
 from m1.core.progress import say
 from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
+
+
+class Stored(NamedTuple):
+    """What of a step's work the store has, as the step itself says before it runs."""
+
+    there: int
+    of: int
+    unit: str
+    """What is counted: ``questions``, ``calls``, ``models``."""
+
 
 CALLS = "is making calls; waiting for it, so that none is paid for twice"
 """What is said of the process that has the lock."""
@@ -123,6 +133,8 @@ class Store:
         very record, in whatever order segments are read, and not for the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
+        for note in self.folder.glob(".answered-*"):  # m1.engines.settings.Answered
+            note.unlink(missing_ok=True)
         self._append([(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 
     def _append(self, entries: Sequence[Entry]) -> None:
@@ -182,3 +194,14 @@ class Store:
         with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
             pass
         self.refresh()
+
+
+@contextmanager
+def look_into(folder: str | Path) -> Iterator[Store]:
+    """A store of which only is said what it has: where there is none, an empty one, and no folder is made."""
+    if Path(folder).is_dir():
+        with Store(folder) as store:
+            yield store
+    else:
+        with tempfile.TemporaryDirectory() as nothing, Store(nothing) as store:
+            yield store

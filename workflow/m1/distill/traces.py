@@ -6,10 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from m1.client.attempt import excerpt
-from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all
+from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all, look_up
 from m1.client.completion import name_call, stored_completion
 from m1.core import records
 from m1.core.answers import extract_boxed, read_box
@@ -20,7 +20,7 @@ from m1.core.files import csv_cell, replacing, write_manifest
 from m1.core.progress import say
 from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
-from m1.core.store import Store
+from m1.core.store import Store, Stored, look_into
 
 FIRST_WITHOUT = 20
 """So many answers without thinking, and none with it, end the run: the next thousands would be no other."""
@@ -148,8 +148,17 @@ def _trace(question: Question, completion: Completion, provider: Provider, found
     return Trace(question.id, provider.name, *said, *tokens, completion.dollars(provider), completion.key, found)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the correct traces, the dropped ones, and the manifest."""
+class Asked(NamedTuple):
+    """What the step was told, and what it therefore asks."""
+
+    arguments: argparse.Namespace
+    provider: Provider
+    questions: list[Question]
+    requests: list[Request]
+
+
+def prepare(argv: Sequence[str] | None) -> Asked:
+    """Read flags and questions, and lay out the request for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
     add_call_arguments(parser, "teacher")
@@ -159,14 +168,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--manifest", required=True, help="JSON: counts, tokens, dollars")
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
-    started = time.time()
-
-    settings = {**arguments.teacher, **arguments.calls}
-    provider = Provider.from_settings(settings, "teacher")
+    provider = Provider.from_settings({**arguments.teacher, **arguments.calls}, "teacher")
     if provider.rule not in CURATION_RULES:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
     questions = records.read(arguments.questions, Question)
     requests = [Request(teacher_prompt(question), question=question.id) for question in questions]
+    return Asked(arguments, provider, questions, requests)
+
+
+def stored(argv: Sequence[str]) -> Stored:
+    """What of the calls the store has already."""
+    asked = prepare(argv)
+    with look_into(asked.arguments.store) as store:
+        return look_up(asked.requests, asked.provider, store)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the correct traces, the dropped ones, and the manifest."""
+    started = time.time()
+    arguments, provider, questions, requests = prepare(argv)
     paths = {"correct": arguments.output, "dropped": arguments.dropped, "differing": arguments.differing}
     watch = ThinkingWatch(provider, requests)
     with Store(arguments.store) as store:
@@ -178,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_manifest(
         arguments.manifest,
         inputs={"questions": arguments.questions},
-        settings=settings,
+        settings={**arguments.teacher, **arguments.calls},
         counts=counts,
         started=started,
         published=arguments.published,

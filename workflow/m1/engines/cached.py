@@ -4,8 +4,8 @@ import argparse
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 from m1.core import gpus
 from m1.core.chat import chat, stop_ids, tokenizer_of
 from m1.core.errors import UserError
-from m1.core.files import digest, model_identity, read_json, write_manifest
+from m1.core.files import digest, model_identity, read_json, recorded_identity, write_manifest
 from m1.core.progress import Progress
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question
 from m1.core.settings import read
-from m1.core.store import Store
+from m1.core.store import Store, Stored, look_into
 from m1.core.tokens import encode
 from m1.engines.context import Need
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Done, Engine, Generation, Request
 from m1.engines.schedule import Job, Schedule
-from m1.engines.settings import ServeRuntime, ServeSettings
+from m1.engines.settings import Answered, ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
 from m1.engines.shards import Asked, all_manifests, owned_shard
 from m1.engines.transformers import TransformersEngine, TransformersOptions
@@ -58,6 +58,35 @@ ENGINES = {
 }
 
 
+class LookedUp(Exception):
+    """Ends a step that was only to say what of its work the store has."""
+
+    def __init__(self, stored: Stored) -> None:
+        super().__init__(stored)
+        self.stored = stored
+
+
+class _NotThere(Exception):
+    """A generation is not in the store, and none is to be made."""
+
+
+def look(step: Callable[[Sequence[str]], None], words: Sequence[str]) -> Stored:
+    """What the store has of a step's questions: the step itself, to where it would generate.
+
+    Args:
+        step: the ``main`` of a module that takes :func:`add_engine_arguments`.
+        words: its command line, as the rule has it; with ``--look notes``, what would take long to find out counts as
+            not there.
+    """
+    flags = ("--output", "--rollouts")  # nothing is written
+    kept = [word for before, word in zip(["", *words], words) if word not in flags and before not in flags]
+    try:
+        step(kept if "--look" in kept else [*kept, "--look", "all"])
+    except LookedUp as found:
+        return found.stored
+    raise RuntimeError("the step ended without asking its engine")
+
+
 class CachedEngine:
     """An engine whose generations are kept in the store: equal requests are generated once, and none is generated again
     after a kill.
@@ -88,12 +117,23 @@ class CachedEngine:
         self.longest: Need | None = None
         """The longest question that will be asked, where that is known: an engine whose context is too short for it is
         refused when it has started, before it generates anything."""
+        self.questions = 0
+        """How many :meth:`run` was given."""
+        self.looks = False
+        """Whether it only says what the store has, and generates nothing."""
         self.advance: Callable[[int], None] = lambda questions: None
         """Says how far :meth:`run` is, after so many questions more."""
 
     def run(self, jobs: Iterable[Job], questions: int, keep: Callable[[Any], None]) -> None:
         """Do jobs (:class:`m1.engines.schedule.Schedule`) with this engine, ``questions`` in all, and say how far they
-        are; ``keep`` gets their results in their order."""
+        are; ``keep`` gets their results in their order.
+
+        Raises:
+            LookedUp: it was only to say what the store has (``--look``).
+        """
+        self.questions = questions
+        if self.looks:
+            raise LookedUp(self.look_up(jobs))
         with Progress(self.title, questions, "questions") as progress:
             before, began = self.generated, time.monotonic()
 
@@ -110,6 +150,17 @@ class CachedEngine:
             shown = (Job(job.questions, partial(counted, job)) for job in jobs)
             self.advance = advance
             Schedule(shown, self.batch, keep).run(self)
+
+    def look_up(self, jobs: Iterable[Job]) -> Stored:
+        """Of how many questions the store has all that the jobs would ask; nothing is generated. Questions of one job
+        need each other, and count together."""
+        there = of = 0
+        for job in jobs:
+            of += job.questions
+            with suppress(_NotThere):
+                Schedule(iter([job]), self.batch, lambda result: None).run(self)
+                there += job.questions
+        return Stored(there, of, "questions")
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
         """As every engine (:class:`m1.engines.protocol.Engine`). What the store has is answered at once, without the
@@ -257,8 +308,10 @@ def direct_needs(
         yield Need(benchmark, question.id, len(encode(tokenizer, prompt, add_special_tokens=bos)), limit)
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of every step that generates; :func:`open_engine` takes them."""
+def add_engine_arguments(parser: argparse.ArgumentParser, step: str | None = None) -> None:
+    """The flags of every step that generates; :func:`open_engine` takes them. ``step`` is its module, of which the
+    store notes what it has answered in full."""
+    parser.set_defaults(step=step)
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     borrowed = "folder of the tokenizer whose chat template is borrowed, where the model has none"
@@ -270,6 +323,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gather", type=Path, help=filled)
     parser.add_argument("--output", type=Path, help="Parquet; none by default, for a shard, which only fills the store")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON")
+    parser.add_argument("--look", choices=("notes", "all"), help=argparse.SUPPRESS)  # see look()
 
 
 @contextmanager
@@ -289,7 +343,8 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
     options = read(kind.options, serve.options | arguments.runtime.options, f"{title}: serve.options")
     # What is left at its default is no part of the identity, so that writing it down generates nothing again.
     deciding = {key: value for key, value in serve.options.items() if value != getattr(kind.options, key, None)}
-    model = model_identity(folder)
+    # A look believes what was recorded: to read all weights takes longer than what it wants to know.
+    model = (recorded_identity(folder) if arguments.look else "") or model_identity(folder)
     with ExitStack() as stack:
 
         def start() -> Engine:
@@ -302,20 +357,42 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
             made = kind.start(folder, serve.dtype, runtime.batch, options, title, runtime.gpus)
             return stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
 
-        store = stack.enter_context(Store(arguments.store))
+        store = stack.enter_context((look_into if arguments.look else Store)(arguments.store))
         identity = [model, serve.engine, serve.dtype, *([deciding] if deciding else [])]
         part = digest(identity)
 
+        note = _note(arguments, model) if arguments.step else None
+        if arguments.look and note and (questions := note.questions()) is not None:
+            raise LookedUp(Stored(questions, questions, "questions"))
+        if arguments.look == "notes":
+            raise LookedUp(Stored(0, 1, "questions"))
+
         def own() -> None:
+            if arguments.look:
+                raise _NotThere
+            if note:
+                note.path.unlink(missing_ok=True)
             store.share(stack.enter_context(owned_shard(arguments.store, part, arguments.shard, title)))
 
         engine = CachedEngine(start, identity, store, title, own, arguments.runtime.batch)
-        engine.started = started
+        engine.started, engine.looks = started, bool(arguments.look)
         for shard in map(read_json, all_manifests(arguments.gather) if arguments.gather else ()):
             engine.generated += shard["counts"]["generated_now"]
             engine.started -= shard["seconds"]
             engine.add_ran(shard.get("ran", []))
         yield engine, tokenizer_of(folder, arguments.template), model
+        if note and note.questions() is None:
+            with suppress(OSError, UserError):  # a store that may only be read
+                note.write(engine.questions)
+
+
+def _note(arguments: argparse.Namespace, model: str) -> Answered:
+    """The note of a step's flags; questions are in the files of whichever of these flags it has."""
+    named = vars(arguments)
+    order = [named["order"]] if named.get("order") else []
+    files = [*named.get("benchmarks", ()), *([named["questions"]] if "questions" in named else []), *order]
+    told = arguments.step, model, arguments.serve, arguments.settings, files
+    return Answered.of(arguments.store, *told, arguments.template, arguments.shard)
 
 
 def write_engine_manifest(

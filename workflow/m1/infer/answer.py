@@ -8,10 +8,12 @@ from functools import partial
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction, Question
+from m1.core.store import Stored
 from m1.engines.cached import (
     add_engine_arguments,
     answer_directly,
     direct_needs,
+    look,
     open_engine,
     write_engine_manifest,
 )
@@ -21,10 +23,15 @@ from m1.engines.shards import add_question_arguments, open_writer, questions
 from m1.infer.settings import AnswerSettings
 
 
+def stored(argv: Sequence[str]) -> Stored:
+    """Of how many questions the store has all answers already."""
+    return look(main, argv)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, "m1.infer.answer")
     add_question_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AnswerSettings.keys()}")
     arguments = parser.parse_args(argv)

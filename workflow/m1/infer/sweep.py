@@ -19,7 +19,16 @@ from typing import Any, NamedTuple
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Prediction, Rollout
-from m1.engines.cached import CachedEngine, Request, add_engine_arguments, open_engine, render, write_engine_manifest
+from m1.core.store import Stored
+from m1.engines.cached import (
+    CachedEngine,
+    Request,
+    add_engine_arguments,
+    look,
+    open_engine,
+    render,
+    write_engine_manifest,
+)
 from m1.engines.context import answered, check
 from m1.engines.schedule import Job, Pending, Schedule
 from m1.engines.shards import Asked, open_writer
@@ -235,10 +244,15 @@ def sweep(
     engine.run((Job(len(asked), partial(work, asked)) for asked in parts), questions, keep)
 
 
+def stored(argv: Sequence[str]) -> Stored:
+    """Of how many questions the store has all answers already."""
+    return look(main, argv)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write rollouts and predictions of one model on all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, "m1.infer.sweep")
     context.add_arguments(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
     parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")

@@ -6,20 +6,31 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
-from m1.client.complete import Provider, Request, add_call_arguments, complete_all
+from m1.client.complete import Provider, Request, add_call_arguments, complete_all, look_up
 from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question, ScreenAnswer, read, writing
-from m1.core.store import Store
+from m1.core.store import Store, Stored, look_into
 from m1.screen.settings import AskSettings
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write one attempt for each question, scored by the curation rule; an answer that was refused is wrong."""
+class Asked(NamedTuple):
+    """What the step was told, and what it therefore asks."""
+
+    arguments: argparse.Namespace
+    provider: Provider
+    settings: AskSettings
+    questions: list[Question]
+    requests: list[Request]
+
+
+def prepare(argv: Sequence[str] | None) -> Asked:
+    """Read flags and questions, and lay out the request for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
@@ -28,15 +39,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)
-    started = time.time()
-    settings, title = AskSettings.from_json(arguments.settings), f"screen {arguments.name}"
-    calls = arguments.calls[arguments.name]
-    provider = Provider.from_settings({**arguments.provider, **calls}, f"screen.providers.{arguments.name}")
+    settings = AskSettings.from_json(arguments.settings)
+    own = {**arguments.provider, **arguments.calls[arguments.name]}
+    provider = Provider.from_settings(own, f"screen.providers.{arguments.name}")
     questions = read(arguments.questions, Question)
     requests = [
         Request(evaluation_prompt(question_text(question), settings.prompt), question=question.id)
         for question in questions
     ]
+    return Asked(arguments, provider, settings, questions, requests)
+
+
+def stored(argv: Sequence[str]) -> Stored:
+    """What of the calls the store has already."""
+    asked = prepare(argv)
+    with look_into(asked.arguments.store) as store:
+        return look_up(asked.requests, asked.provider, store)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write one attempt for each question, scored by the curation rule; an answer that was refused is wrong."""
+    started = time.time()
+    arguments, provider, settings, questions, requests = prepare(argv)
+    title = f"screen {arguments.name}"
     counts = {"questions": len(questions), "correct": 0}
     with Store(arguments.store) as store:
         completions, spending = complete_all(requests, provider, store, title)
@@ -45,7 +70,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 passed = passes_curation(completion.answer, question, settings.rule)
                 answers.add([ScreenAnswer(question.id, arguments.name, completion.answer, passed)])
                 counts["correct"] += passed
-    inputs, told = {"questions": arguments.questions}, [asdict(settings), arguments.provider, calls]
+    inputs, told = (
+        {"questions": arguments.questions},
+        [asdict(settings), arguments.provider, arguments.calls[arguments.name]],
+    )
     spent = asdict(spending)
     write_manifest(arguments.manifest, inputs=inputs, settings=told, counts=counts, started=started, spending=spent)
     say(title, f"{counts['correct']:,} of {len(questions):,} questions correct · {spending}")

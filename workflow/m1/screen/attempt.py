@@ -10,10 +10,12 @@ from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.progress import say
 from m1.core.records import Question, ScreenAnswer
+from m1.core.store import Stored
 from m1.engines.cached import (
     add_engine_arguments,
     answer_directly,
     direct_needs,
+    look,
     open_engine,
     write_engine_manifest,
 )
@@ -23,10 +25,15 @@ from m1.engines.shards import add_shard_argument, open_writer, questions
 from m1.screen.settings import AttemptSettings
 
 
+def stored(argv: Sequence[str]) -> Stored:
+    """Of how many questions the store has all answers already."""
+    return look(main, argv)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write one attempt for each question, scored by the curation rule."""
     parser = argparse.ArgumentParser(description=__doc__)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, "m1.screen.attempt")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_shard_argument(parser)
     parser.add_argument("--settings", required=True, help=f"JSON: {AttemptSettings.keys()}")

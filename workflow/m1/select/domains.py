@@ -4,26 +4,36 @@ Table 4)."""
 import argparse
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import reduce
 from operator import add
+from typing import NamedTuple
 
-from m1.client.complete import Provider, Request, Spending, add_call_arguments, complete_all
+from m1.client.complete import Answers, Provider, Request, Spending, add_call_arguments, complete_all, look_up
 from m1.core import records
 from m1.core.counts import PUBLISHED
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.records import Domain, Question, Trace
-from m1.core.store import Store
+from m1.core.store import Store, Stored, look_into
 from m1.select.rubrics import Qualifiers, final_code, read_qualifiers, read_task, user_turn, with_notes
 
 FAILED_SHARE = 0.01  # more than this share of questions without a domain is an error: the sampling would lose them
 
 
+Complete = Callable[[list[Request], Provider, Store, str], tuple[Answers, Spending]]
+
+
 def label(
-    questions: Sequence[Question], task: str, qualifiers: Qualifiers, provider: Provider, store: Store
+    questions: Sequence[Question],
+    task: str,
+    qualifiers: Qualifiers,
+    provider: Provider,
+    store: Store,
+    complete: Complete = complete_all,
 ) -> tuple[dict[str, str], Spending]:
     """Question id to code; a question whose answer names none is asked ``max_retries`` times more, and then left out.
 
@@ -37,7 +47,7 @@ def label(
             break
         requests = [Request(user_turn(qualifiers, one), attempt or None, task, one.id) for one in waiting]
         title = "domains" if attempt == 0 else f"domains, attempt {attempt + 1}"
-        completions, spending = complete_all(requests, provider, store, title)
+        completions, spending = complete(requests, provider, store, title)
         spendings.append(spending)
         for question, completion in zip(waiting, completions):
             code = final_code(completion.answer)
@@ -64,8 +74,18 @@ def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Q
     return [known[identity] for identity in wanted if identity not in left_out]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the domains and the manifest."""
+class Asked(NamedTuple):
+    """What the step was told, and what it therefore asks."""
+
+    arguments: argparse.Namespace
+    provider: Provider
+    qualifiers: Qualifiers
+    task: str
+    questions: list[Question]
+
+
+def prepare(argv: Sequence[str] | None) -> Asked:
+    """Read flags, questions and what the labeller is told."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
     parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a correct one are labelled")
@@ -77,14 +97,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--manifest", required=True, help="JSON: counts per domain, failures, tokens, dollars")
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
-    started = time.time()
-
     provider = Provider.from_settings({**arguments.labeller, **arguments.calls}, "labeller")
     qualifiers = read_qualifiers(arguments.qualifiers)
     if provider.notes:
         qualifiers = with_notes(qualifiers, provider.notes)
     task = read_task(arguments.prompt)
     questions = read_solved(arguments.samples, arguments.questions, arguments.leaks)
+    return Asked(arguments, provider, qualifiers, task, questions)
+
+
+def stored(argv: Sequence[str]) -> Stored:
+    """What of the calls the store has already. Where the first calls are not all there, nobody knows how many questions
+    will be asked again."""
+    arguments, provider, qualifiers, task, questions = prepare(argv)
+    found: list[Stored] = []
+
+    def look(requests: list[Request], provider: Provider, store: Store, title: str) -> tuple[Answers, Spending]:
+        found.append(look_up(requests, provider, store))
+        if found[-1].there < found[-1].of:
+            raise LookupError
+        return complete_all(requests, provider, store, title)  # makes no call
+
+    with look_into(arguments.store) as store, suppress(LookupError):
+        label(questions, task, qualifiers, provider, store, look)
+    return Stored(sum(one.there for one in found), sum(one.of for one in found), "calls")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the domains and the manifest."""
+    started = time.time()
+    arguments, provider, qualifiers, task, questions = prepare(argv)
     with Store(arguments.store) as store:
         codes, spending = label(questions, task, qualifiers, provider, store)
     failed = [question.id for question in questions if question.id not in codes]

@@ -82,9 +82,14 @@ def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
         remove(identity_file(mine))
 
 
-def _publish(mine: Path, kept: Path) -> None:
-    remove(kept)  # it was damaged
+def remove_damaged(kept: Path) -> None:
+    """Delete a kept model that is no longer what was written; its identity goes last."""
+    remove(kept)
     remove(identity_file(kept))
+
+
+def _publish(mine: Path, kept: Path) -> None:
+    remove_damaged(kept)
     try:
         mine.rename(kept)
     except OSError as error:

@@ -7,24 +7,18 @@ disk, and lists their hashes; older ones are deleted after that. What was damage
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError, tell
-from m1.core.files import digest, read_json, sha256_files, write_json
+from m1.core.files import read_json, sha256_files, write_json
 from m1.core.locks import Holder, Lock
 
 MARK = "complete"
 """File in a checkpoint that says that it is whole: JSON, the SHA-256 of each of its files."""
 LOCK = "lock"
 """File in the folder of a training that says which process is at work in it."""
-
-
-def folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
-    """The folder of one training below that of all: only what has the same base, samples and settings (``decided``, the
-    JSON values that decide the weights) goes on from its checkpoints."""
-    return folder / "train" / name / digest(list(decided))[:12]
 
 
 def take(lock: Lock, title: str, key: str) -> Holder | None:

@@ -19,6 +19,8 @@ from m1.core.locks import Holder, Lock
 from m1.core.progress import say
 from m1.train import checkpoints, curve
 from m1.train.settings import TrainRuntime
+from m1.train.sft import stored as stored  # a dry run asks the module that the rule starts
+from m1.train.sft import take_stored
 
 TRAINING = "m1.train.sft"
 
@@ -103,12 +105,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder of the model")
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints")
     known = parser.parse_known_args(words)[0]
-    if "SLURM_JOB_ID" in os.environ and os.environ.get("M1_NODE") != "1":
+    on_node = os.environ.get("M1_NODE") == "1"
+    if "SLURM_JOB_ID" in os.environ and not on_node:
         wait_for_others(known.scratch, known.name)
-    code = start(known.runtime, words)
-    if code:
-        raise SystemExit(code if code > 0 else 128 - code)
-    if os.environ.get("M1_NODE") != "1":
+    # The store first, the cards afterwards: what is trained already needs none.
+    if on_node or not take_stored(words):
+        code = start(known.runtime, words)
+        if code:
+            raise SystemExit(code if code > 0 else 128 - code)
+    if not on_node:
         try:
             curve.draw(known.output / "log.jsonl", known.name, known.output / "loss.png")
         except Exception as error:  # a picture that fails does not cost a model

@@ -1,9 +1,14 @@
 """What the steps of this stage are told."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from m1.core.chat import chat_template
+from m1.core.files import digest, recorded_identity, sha256_file
+from m1.core.fingerprint import fingerprint
 from m1.core.settings import Count, Range, Settings
 
 
@@ -85,3 +90,25 @@ class TrainRuntime(Settings):
     save_steps: Count | None
     report_to: str
     gpus: int = 0
+
+
+def deciding(identity: str, base: Path, template: Path | None, subset: Path, settings: SftSettings) -> list[Any]:
+    """The JSON values that decide the weights of a training, but for its code: the base's ``identity``, the chat
+    template (of ``template``, where one is borrowed), the samples and the settings."""
+    return [identity, chat_template(template or base), sha256_file(subset), settings.decided()]
+
+
+def training_folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
+    """The folder of one training below that of all: only what has the same base, samples and settings
+    (:func:`deciding`) goes on from its checkpoints."""
+    return folder / "train" / name / digest(list(decided))[:12]
+
+
+def kept_folder(store: Path, name: str, decided: Sequence[object]) -> Path:
+    """Where the store has the model of a training, once it is finished; the code of the training decides, too."""
+    return training_folder(store, name, [*decided, fingerprint("m1.train.sft")])
+
+
+def is_kept(kept: Path) -> bool:
+    """Whether a finished model is there. Whether it is undamaged is seen when it is taken."""
+    return (kept / "config.json").is_file() and bool(recorded_identity(kept))

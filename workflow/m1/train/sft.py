@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 from m1.core.chat import TurnTokens, tokenizer_of
 from m1.core.errors import UserError, run
-from m1.core.files import model_identity, sha256_file, write_manifest
-from m1.core.fingerprint import fingerprint
+from m1.core.files import model_identity, recorded_identity, write_manifest
 from m1.core.locks import POLL, Lock
 from m1.core.pretrained import load
 from m1.core.progress import say
 from m1.core.records import Sample, read
+from m1.core.store import Stored
 from m1.train import archive, checkpoints, lora
-from m1.train.settings import SftSettings, TrainRuntime
+from m1.train.settings import SftSettings, TrainRuntime, deciding, is_kept, kept_folder, training_folder
 from m1.train.text import IGNORED, encode
 
 
@@ -134,6 +134,43 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def places(arguments: argparse.Namespace, settings: SftSettings, base: str) -> tuple[Path, Path]:
+    """Folders of a training: of its checkpoints, and of the finished model in the store; ``base`` is the identity of
+    the base."""
+    decided = deciding(base, arguments.base, arguments.template, arguments.subset, settings)
+    scratch = training_folder(arguments.scratch, arguments.name, decided)
+    return scratch, kept_folder(arguments.store, arguments.name, decided)
+
+
+def stored(argv: Sequence[str]) -> Stored:
+    """Whether the store has the model already. Nothing is loaded, and the base is believed to be what was recorded."""
+    arguments = parse_arguments(argv)
+    base = recorded_identity(arguments.base) or model_identity(arguments.base)
+    _, kept = places(arguments, SftSettings.from_json(arguments.settings), base)
+    return Stored(int(is_kept(kept)), 1, "models")
+
+
+def take_stored(argv: Sequence[str]) -> bool:
+    """Put the model into the results if the store has it, without torch and without a GPU; whether it was there."""
+    arguments = parse_arguments(argv)
+    if not any((arguments.store / "train" / arguments.name).glob("[!.]*/")):
+        return False  # the base, many gigabytes, is not read for nothing
+    title, base = f"train {arguments.name}", model_identity(arguments.base)
+    scratch, kept = places(arguments, SftSettings.from_json(arguments.settings), base)
+    if not archive.identity(kept, title):
+        archive.remove_damaged(kept)  # or the next try, too, would be given no GPU for it (TrainRules.is_stored)
+        return False
+    take(kept, arguments.output, title)
+    checkpoints.discard(scratch, title)
+    return True
+
+
+def take(kept: Path, output: Path, title: str) -> None:
+    """Put a model that was trained before into the results, and say so."""
+    archive.take(kept, output)
+    say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the fine-tuned model to a folder, with its manifest, the log of losses and their picture."""
     arguments = parse_arguments(argv)
@@ -146,17 +183,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
     base = training.first_process_value(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
-    decided = [base, tokenizer.chat_template, sha256_file(arguments.subset), settings.decided()]
-    scratch = checkpoints.folder(arguments.scratch, arguments.name, decided)
-    kept = checkpoints.folder(arguments.store, arguments.name, [*decided, fingerprint("m1.train.sft")])
+    scratch, kept = places(arguments, settings, base)
 
     def had() -> bool:
         """Whether it was trained before; then it is put into the results."""
         if not training.first_process_value(lambda: archive.identity(kept, title)):
             return False
         if first:
-            archive.take(kept, arguments.output)
-            say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
+            take(kept, arguments.output, title)
         return True
 
     before = training.first_process_value(lambda: archive.version(kept))

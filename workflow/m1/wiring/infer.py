@@ -1,7 +1,9 @@
 """What ``rules/infer.smk`` sees."""
 
+from typing import Any
+
 from m1.infer.settings import AnswerSettings, PublishedResult, PublishedSettings, SweepSettings, TemplateSettings
-from m1.wiring.jobs import Jobs, is_shard, shard_manifests
+from m1.wiring.jobs import Jobs, is_answered, is_shard, shard_manifests
 from m1.wiring.run import Run, Wildcards
 from m1.wiring.schema import serve_json, serve_runtime
 
@@ -11,7 +13,7 @@ class InferRules:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.jobs = Jobs(run, "infer", self.shape)
+        self.jobs = Jobs(run, "infer", self.shape, self.is_stored)
 
     def model(self, wildcards: Wildcards) -> str:
         return self.run.weights(wildcards.model)
@@ -25,6 +27,15 @@ class InferRules:
         """Nodes and GPUs of a job; the one that only joins what shards have put into the store needs no GPU."""
         gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
         return 1, 0 if gathers else self.run.answering_gpus(wildcards.model)
+
+    def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
+        """Whether the store has all that the model is asked."""
+        name = wildcards.model
+        swept = name in self.run.swept
+        step, settings = ("m1.infer.sweep", self.sweep) if swept else ("m1.infer.answer", self.answer)
+        files = [*input.benchmarks, *(input.order if swept else ())]
+        store, told = self.run.store(f"infer-{name}"), (self.serve(wildcards), settings(wildcards), files)
+        return is_answered(store, step, wildcards, input, *told)
 
     def serve(self, wildcards: Wildcards) -> str:
         return serve_json(self.run.recipes[wildcards.model]["serve"])

@@ -1,9 +1,12 @@
 """What jobs with GPUs ask of a scheduler, and the shards that share a model's questions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from m1.core.files import recorded_identity
+from m1.engines.settings import Answered, ServeSettings
 from m1.wiring.run import Run, Wildcards
 
 Value = int | str | None
@@ -15,14 +18,33 @@ class Jobs:
     Args:
         stage: ``train``, ``infer`` or ``screen``.
         shape: nodes and GPUs on each, of a job with these wildcards.
+        stored: whether the store has what a job with these wildcards and inputs makes, so that it needs no GPU.
+            Snakemake asks before the inputs are up to date, and once more when they are and the job is submitted.
     """
 
-    def __init__(self, run: Run, stage: str, shape: Callable[[Wildcards], tuple[int, int]]) -> None:
-        self.run, self.stage, self.shape = run, stage, shape
+    def __init__(
+        self,
+        run: Run,
+        stage: str,
+        shape: Callable[[Wildcards], tuple[int, int]],
+        stored: Callable[[Wildcards, Any], bool] = lambda wildcards, input: False,
+    ) -> None:
+        self.run, self.stage, self.shape, self.stored = run, stage, shape, stored
+        self._known: dict[tuple[object, ...], bool] = {}
 
     def _resources(self, wildcards: Wildcards) -> dict[str, int]:
         name = wildcards.model if hasattr(wildcards, "model") else wildcards.base
         return self.run.resources(self.stage, str(name))
+
+    def _is_stored(self, wildcards: Wildcards, input: Any) -> bool:
+        """Whether the store serves a job, by its input files as they are now; False where one is not there yet."""
+        files = [Path(path) for path in input]
+        if not all(path.exists() for path in files):
+            return False
+        asked = (str(wildcards), *((path, path.stat().st_mtime_ns) for path in files))
+        if asked not in self._known:  # each resource asks, and the answer takes hashes of files
+            self._known[asked] = self.stored(wildcards, input)
+        return self._known[asked]
 
     def threads(self, wildcards: Wildcards) -> int:
         """Cores."""
@@ -37,8 +59,14 @@ class Jobs:
         cluster = self.run.config["cluster"]
         kind, longest = cluster["gpu_type"], int(cluster["longest"]) if cluster["longest"] else math.inf
 
-        def by_shape(value: Callable[[int, int], Value]) -> Callable[[Wildcards], Value]:
-            return lambda wildcards: value(*self.shape(wildcards))
+        def by_shape(value: Callable[[int, int], Value]) -> Callable[..., Value]:
+            def resource(wildcards: Wildcards, input: Any, attempt: int = 1) -> Value:
+                nodes, gpus = self.shape(wildcards)
+                # A second attempt is given its GPUs: what the store has may turn out to be damaged.
+                served = gpus and attempt == 1 and self._is_stored(wildcards, input)
+                return value(1, 0) if served else value(nodes, gpus)
+
+            return resource
 
         def growing(name: str, most: float = math.inf) -> Callable[..., int]:
             return lambda wildcards, attempt: int(min(self._resources(wildcards)[name] * attempt, most))
@@ -83,6 +111,22 @@ def shard_manifests(run: Run, wanted: int, folder: str, artifact: str) -> list[s
     else:
         count = 1 if run.remote or run.path(artifact).exists() else wanted
     return [f"{folder}/{number}-of-{count}.json" for number in range(1, count + 1) if count > 1]
+
+
+def is_answered(
+    store: str, step: str, wildcards: Wildcards, input: Any, serve: str, settings: str, files: Sequence[str]
+) -> bool:
+    """Whether the store has all that a job generates: as its step, a module, has noted when it was done.
+
+    Args:
+        input: the job's, of which ``model`` and ``template`` count.
+        serve: JSON, as ``settings``.
+        files: of the questions.
+    """
+    template = Path(input.template) if getattr(input, "template", None) else None
+    shard = (int(wildcards.shard), int(wildcards.shards)) if is_shard(wildcards) else (1, 1)
+    told = step, recorded_identity(input.model), ServeSettings.from_json(serve), settings, list(map(Path, files))
+    return Path(store).is_dir() and Answered.of(Path(store), *told, template, shard).questions() is not None
 
 
 def is_shard(wildcards: Wildcards) -> bool:

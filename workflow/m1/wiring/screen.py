@@ -1,7 +1,9 @@
 """What ``rules/screen.smk`` sees."""
 
+from typing import Any
+
 from m1.screen.settings import AskSettings, AttemptSettings, HardSettings
-from m1.wiring.jobs import Jobs, is_shard, shard_manifests
+from m1.wiring.jobs import Jobs, is_answered, is_shard, shard_manifests
 from m1.wiring.run import Run, Wildcards
 from m1.wiring.schema import provider_json, serve_json, serve_runtime
 
@@ -11,7 +13,7 @@ class ScreenRules:
 
     def __init__(self, run: Run) -> None:
         self.run, self.screen = run, run.config["screen"]
-        self.jobs = Jobs(run, "screen", self.shape)
+        self.jobs = Jobs(run, "screen", self.shape, self.is_stored)
 
     def shards(self, wildcards: Wildcards) -> list[str]:
         folder, artifact = f"<results>/screen/shards/{wildcards.base}", f"<results>/screen/{wildcards.base}.parquet"
@@ -21,6 +23,11 @@ class ScreenRules:
         """Nodes and GPUs of a job; the one that only joins what shards have put into the store needs no GPU."""
         gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
         return 1, 0 if gathers else self.run.screening_gpus(wildcards.base)
+
+    def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
+        """Whether the store has all that the model is asked."""
+        store, told = self.run.store(f"screen-{wildcards.base}"), (self.serve(wildcards), self.attempt(wildcards))
+        return is_answered(store, "m1.screen.attempt", wildcards, input, *told, [input.questions])
 
     def serve(self, wildcards: Wildcards) -> str:
         return serve_json(self.screen["serve"])

@@ -1,8 +1,10 @@
 """What ``rules/train.smk`` sees."""
 
+from pathlib import Path
 from typing import Any
 
-from m1.train.settings import FetchSettings, SftSettings, TrainRuntime
+from m1.core.files import recorded_identity
+from m1.train.settings import FetchSettings, SftSettings, TrainRuntime, deciding, is_kept, kept_folder
 from m1.wiring.jobs import Jobs
 from m1.wiring.run import Run, Wildcards
 
@@ -12,7 +14,7 @@ class TrainRules:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.jobs = Jobs(run, "train", lambda wildcards: run.training_gpus(wildcards.model))
+        self.jobs = Jobs(run, "train", lambda wildcards: run.training_gpus(wildcards.model), self.is_stored)
 
     def world_model(self, wildcards: Wildcards) -> list[str]:
         """The embedded world's model that a base or a screening model is; none where it comes from elsewhere, which is
@@ -45,6 +47,15 @@ class TrainRules:
 
     def sft(self, wildcards: Wildcards) -> str:
         return SftSettings.from_parts(self.run.recipes[wildcards.model]["sft"]).to_json()
+
+    def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
+        """Whether the store has the model that a training with these inputs gives."""
+        base, store = Path(input.base), Path(self.run.config["store"])
+        if not (store / "train" / wildcards.model).is_dir():
+            return False
+        template, settings = Path(input.template) if input.template else None, self.sft(wildcards)
+        told = base, template, Path(input.subset), SftSettings.from_json(settings)
+        return is_kept(kept_folder(store, wildcards.model, deciding(recorded_identity(base), *told)))
 
     def context(self, wildcards: Wildcards) -> list[str]:
         """What says that the questions fit the base's context; none where the model is not asked here."""

@@ -1,0 +1,175 @@
+"""What each planned job will compute, and what it will take from the store (``m1 launch -n``, ``make dry-run``).
+
+The jobs are those that Snakemake plans. What the store has of one says its own step, by the command line that the job
+would run and the function that finds the keys when it does (``stored`` of its module), so that a dry run and a run
+cannot disagree. Where another planned job makes an input first, nobody knows yet; as its inputs are now, is said
+beside it.
+"""
+
+import logging
+import os
+import re
+import shlex
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
+
+from m1.core.errors import UserError, first_line, printable
+from m1.core.progress import align_columns
+from m1.core.store import Stored
+
+COMPUTED, STORED, UNKNOWN = "computed", "from the store", "not known yet"
+KINDS = (COMPUTED, STORED, UNKNOWN)
+VARIABLE = re.compile(r"\$\w+")
+
+
+class Job(NamedTuple):
+    """A planned job, as Snakemake tells of it."""
+
+    rule: str
+    wildcards: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    command: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.rule, "/".join(self.wildcards)]).strip()
+
+    def step(self) -> tuple[str, list[str]] | None:
+        """Module and command line of a step that uses the store; None of any other job."""
+        words = shlex.split(self.command)
+        if "-m" not in words or "--store" not in words:
+            return None
+        begin = words.index("-m")
+        end = words.index("2>") if "2>" in words else None
+        line = [os.path.expandvars(word) if VARIABLE.fullmatch(word) else word for word in words[begin + 2 : end]]
+        return words[begin + 1], line
+
+
+class Recorder(logging.Filter):
+    """Notes the jobs that Snakemake's logger tells of; with ``instead``, what is no warning is not shown."""
+
+    def __init__(self, instead: bool) -> None:
+        super().__init__()
+        self.instead = instead
+        self.jobs: list[Job] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said: Any = record
+        if getattr(record, "event", None) == "job_info" and said.shellcmd:
+            wildcards = tuple(map(str, (said.wildcards or {}).values()))
+            # Annotations of files, as in `a.csv (before update)`, are Snakemake's own.
+            inputs, outputs = (
+                tuple(re.sub(r" \([\w ,]+\)$", "", one) for one in of) for of in (said.input, said.output)
+            )
+            self.jobs.append(Job(said.rule_name, wildcards, inputs, outputs, said.shellcmd, said.reason or ""))
+        return not self.instead or record.levelno >= logging.WARNING
+
+
+class State(NamedTuple):
+    """What will become of a job: one of :data:`KINDS`, and the same in words."""
+
+    kind: str
+    text: str
+
+
+def in_words(found: Stored) -> State:
+    """What is computed and what is not, by what the store has."""
+    if found.there == found.of:
+        return State(STORED, STORED)
+    part = f": {found.there:,} of {found.of:,} {found.unit} are in the store" if found.there else ""
+    return State(COMPUTED, COMPUTED + part)
+
+
+def state(job: Job, makers: Mapping[str, Job]) -> State:
+    """What will become of a job; ``makers`` are the planned jobs by what they make."""
+    step = job.step()
+    if step is None:
+        return State(COMPUTED, COMPUTED)
+    before = dict.fromkeys(makers[path].name for path in job.inputs if path in makers)
+    if not before:
+        return _ask(*step)
+    text = f"not known before {_and_others(list(before))}"
+    if all(Path(path).exists() for path in job.inputs):
+        # To load a tokenizer takes seconds, which what is not even known is not worth.
+        generates = "--serve" in step[1]
+        now = _ask(step[0], [*step[1], "--look", "notes"] if generates else step[1])
+        if now.kind == STORED or not generates:
+            text += f"; as its inputs are now: {now.text}"
+    return State(UNKNOWN, text)
+
+
+def _ask(module: str, words: Sequence[str]) -> State:
+    stored: Callable[[Sequence[str]], Stored] = import_module(module).stored
+    try:
+        return in_words(stored(words))
+    except UserError as error:
+        return State(COMPUTED, f"would stop: {first_line(error)}")
+
+
+def _and_others(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def lines(jobs: Sequence[Job]) -> Iterator[str]:
+    """The table, then the jobs of steps that use the store, those that are alike together, and the others by rule."""
+    if not jobs:
+        yield "Nothing to be done: all that was asked for is there, and up to date."
+        return
+    makers = {path: job for job in jobs for path in job.outputs}
+    found = [(job, state(job, makers)) for job in jobs if job.step()]
+    others = Counter(job.rule for job in jobs if not job.step())
+    counts = {job.rule: Counter[str]() for job, _ in found}
+    for job, at in found:
+        counts[job.rule][at.kind] += 1
+    if others:
+        counts["all other steps"] = Counter({COMPUTED: others.total()})
+    cells = [[rule, str(of.total()), *(str(of[kind] or "-") for kind in KINDS)] for rule, of in counts.items()]
+    yield from align_columns([["step", "jobs", *KINDS], *cells], left={0})
+    if any(at.kind == UNKNOWN for _, at in found):
+        yield "\nnot known yet: another planned job makes an input first; what the store has then, is taken from it"
+    if found:
+        yield ""
+        alike: dict[tuple[str, str, str], list[str]] = {}
+        for job, at in sorted(found, key=lambda pair: list(counts).index(pair[0].rule)):
+            alike.setdefault((job.rule, at.text, why(job)), []).append(job.name)
+        told = [[_and_others(names), text, reason] for (_, text, reason), names in alike.items()]
+        yield from align_columns(told, left={0, 1, 2})
+    if others:
+        named = ", ".join(rule if number == 1 else f"{rule} ({number:,})" for rule, number in others.items())
+        yield "\n" + textwrap.fill(f"all other steps: {named}", 110)
+
+
+def why(job: Job) -> str:
+    """Snakemake's reason in short, but for what ``not known before`` says."""
+    parts = [part.partition(":")[0].strip().lower() for part in job.reason.split(";")]
+    return "; ".join(part for part in parts if part and part != "input files updated by another job")
+
+
+def record(options: Any) -> None:
+    """Note the jobs of a dry run with Snakemake's ``options``. Where these are quiet about rules, Snakemake's own list
+    is left out; without ``host``, it would then not come to its jobs at all."""
+    instead = bool({Quietness.RULES, Quietness.ALL} & set(options.quiet or ()))
+    if instead:
+        options.quiet = {*options.quiet, Quietness.HOST}
+    logger.addFilter(Recorder(instead))
+
+
+def show() -> None:
+    """Print what becomes of the jobs that were noted, if any were to be; what steps say on the way, such as of a
+    damaged store, goes to stderr."""
+    for recorder in (one for one in logger.filters if isinstance(one, Recorder)):
+        if recorder.jobs or recorder.instead:
+            with redirect_stdout(sys.stderr):
+                told = list(lines(recorder.jobs))
+            print("\n".join(map(printable, told if recorder.instead else ["", *told])))
