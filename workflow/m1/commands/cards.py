@@ -1,7 +1,8 @@
 """Graphics cards: what they hold, and how fast they are at best (resources/cards.csv), for plans."""
 
 import csv
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 
 from m1.core.errors import UserError
@@ -61,3 +62,19 @@ def find_card(name: str, where: str) -> Card:
         if card.name.casefold() == name.casefold():
             return card
     raise UserError(f"{where}: no card {name!r} in {FILE}; give one of {', '.join(cards())}, or its memory in GB")
+
+
+def parse_cards(text: str) -> tuple[int, int, Card | None]:
+    """Nodes, cards on each, and their kind, of ``[NODESx]COUNTxGB[:TYPE]``; ``0`` is none.
+
+    Raises:
+        UserError: another form, or no such card.
+    """
+    if text == "0":
+        return 1, 0, None
+    found = re.fullmatch(r"(?:([1-9]\d*)x)?([1-9]\d*)x([1-9]\d*)(?::([\w.-]+))?", text)
+    if not found:
+        form = "write [NODESx]COUNTxGB[:TYPE], as 1x24, 8x80:H100 or 2x8x80; 0 for none"
+        raise UserError(f"--gpus: {text!r} is no number of cards; {form}")
+    nodes, count, memory, kind = found.groups()
+    return int(nodes or 1), int(count), replace(find_card(kind or memory, "--gpus"), memory=float(memory))

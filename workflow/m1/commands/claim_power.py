@@ -93,19 +93,21 @@ def average_width(questions: Sequence[int]) -> float:
 
 
 @cache
-def powers(sizes: tuple[tuple[str, int], ...], budgets: tuple[int, ...], seed: int) -> list[ClaimPower]:
-    """What a run on so many questions could tell of each claim; arguments are those of :func:`simulate`."""
-    runs = simulate(dict(sizes), budgets, seed)
-    fixed = _without_budgets(sizes, seed)
-    return [fixed.get(line["id"]) or _power(line, runs) for line in claims().to_dict("records")]
-
-
-@cache
-def _without_budgets(sizes: tuple[tuple[str, int], ...], seed: int) -> dict[str, ClaimPower]:
-    """Of the claims that no point of Figure 1 is in."""
-    runs = simulate(dict(sizes), (), seed)
-    found = [line for line in claims().to_dict("records") if "figure1/" not in line["cells"]]
-    return {line["id"]: _power(line, runs) for line in found}
+def powers(
+    sizes: tuple[tuple[str, int], ...], budgets: tuple[int, ...], seed: int, chosen: tuple[str, ...]
+) -> list[ClaimPower]:
+    """What a run on so many questions could tell of the claims that are chosen, by id; other arguments are those of
+    :func:`simulate`."""
+    lines = claims()[claims()["id"].isin(chosen)].to_dict("records")
+    on_curves = [line for line in lines if "figure1/" in line["cells"]]
+    if budgets and len(on_curves) < len(lines):  # the others are the same whatever the budgets
+        ids = [line["id"] for line in on_curves]
+        found = {one.claim: one for one in powers(sizes, (), seed, tuple(set(chosen) - set(ids)))}
+    else:
+        found, on_curves = {}, lines
+    runs = simulate(dict(sizes), budgets, seed) if on_curves else None
+    found |= {line["id"]: _power(line, runs) for line in on_curves if runs}
+    return [found[line["id"]] for line in lines]
 
 
 def _power(claim: Mapping[str, str], runs: Evidence) -> ClaimPower:

@@ -70,6 +70,7 @@ class Part:
     rows: frozenset[str]  # addresses of cells (m1.report.evidence) that it fills
     table1: bool
     thinks: bool
+    budgets: tuple[int, ...]  # of its own recipe; none for those that all models have
     base: str  # weights that it needs on the disk
     source: str | None = None  # traces that it is trained on and that must be paid for
     samples: int | None = None  # that it is trained on, where that is fewer than the subset has
@@ -178,8 +179,8 @@ class Kitchen:
             return "is for a CPU"
         if self.machine.card is None:
             return "needs a GPU"
-        held = ROOM * WEIGHTS * size
-        return f"takes {held:,.0f} GB to answer, and all cards of a node hold {self.machine.gpus * self.machine.card.memory:,.0f}"
+        held, there = ROOM * WEIGHTS * size, self.machine.gpus * self.machine.card.memory
+        return f"takes {held:,.0f} GB to answer, and all cards of a node hold {there:,.0f}"
 
     def parts(self, name: str) -> Iterator[Part]:
         """The ways to have a model here."""
@@ -193,6 +194,7 @@ class Kitchen:
             "table1": bool(found["published"]) or name in self.config["report"]["table1"]["models"],
             # A recipe with budgets of its own has no place in the figures, whose models all have the same.
             "thinks": found["prompt"] in THINKING and "sft" in found and "thinking" not in found,
+            "budgets": tuple(found.get("thinking", {}).get("budgets", ())),
             "answering": {one: self.answering(found, size, serve, one) for one in self.sizes},
         }
         if "sft" not in found:

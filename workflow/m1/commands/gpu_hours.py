@@ -62,6 +62,7 @@ class CpuStep:
     tokens: int  # trained on, over all epochs, or generated
     minutes: float | None  # None where nobody knows how large the model is
     there: bool  # its result is there
+    taken: float | None = None  # minutes, where it is there and was made in one go
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,22 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
         for stage, tokens, seconds, file in work:
             cores = run.resources(stage, name)["threads"]
             minutes = tokens * size * seconds / cores / 60 if size else None
-            found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, (questions.results / file).exists()))
-    return found
+            place = questions.results / file
+            took = finished.seconds((place if stage == "train" else place.parent) / "manifest.json")
+            taken = None if took is None else took / 60
+            found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, place.exists(), taken))
+    return [_as_measured(step, found) for step in found]
+
+
+def _as_measured(step: CpuStep, found: Sequence[CpuStep]) -> CpuStep:
+    """A step that is not there yet, as many times longer than modelled as those of its stage took that are."""
+    stage = step.step.split()[0]
+    done = [(one.taken, one.minutes) for one in found if one.there and one.step.startswith(f"{stage} ")]
+    both = [(taken, minutes) for taken, minutes in done if taken and minutes]
+    if step.there or step.minutes is None or not both:
+        return step
+    slower = sum(taken for taken, _ in both) / sum(minutes for _, minutes in both)
+    return replace(step, minutes=step.minutes * slower)
 
 
 def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
@@ -302,9 +317,10 @@ def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
     """What is assumed, and which benchmarks (``uncounted``) nobody knows the size of."""
     thinking, answer = printed("thinking"), printed("answer")
     text = (
-        f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes at {TRAINING:.0%} of "
-        f"its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest process. A step of generating reads "
-        f"the weights in {READING} times what {card.bandwidth / 1e12:g} TB/s allow, and the cache of each request; a "
+        f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes "
+        f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest "
+        f"process. A step of generating reads the weights in {READING} times what {card.bandwidth / 1e12:g} TB/s allow, "
+        "and the cache of each request; a "
         f"third more if `deterministic`, {1e3 * LAUNCHES:.0f} ms at least in process. Tokens: thinking "
         f"{thinking.mean:,.0f} (log-normal, {thinking.spread:.2f}) and answers {answer.mean:,.0f}, as the authors "
         f"printed of m23K; {QUESTION} of a question, {REPLY} of an answer without thinking; all of forced_budget where "
