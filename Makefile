@@ -11,7 +11,7 @@ PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 .DEFAULT_GOAL := help
 
 # A misspelt variable would be no error to make, and the default would run.
-KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM GPUS HOURS DOLLARS DISK WORLD
+KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM GPUS HOURS DOLLARS DISK CORES WORLD
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 $(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full laptop clean%,$(MAKECMDGOALS))),\
   $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
@@ -42,7 +42,7 @@ doctor: ## what this machine lacks for CONFIG, and what to do about it; needs no
 plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, and the jobs (make plan CONFIG=config/paper.yaml)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 plan $(CONFIGURED)
 
-FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(WORLD),--world)
+FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(CORES),--cores $(CORES)) $(if $(WORLD),--world)
 fit: $(VENV)/.ready ## what of the paper fits HOURS, and GPUS (1x24, 8x80:H100; 0 for none), DOLLARS and DISK (GB), as an overlay
 	@PYTHONPATH=workflow $(BIN)/python -m m1 fit --hours $(or $(HOURS),8) $(FITTED)
 

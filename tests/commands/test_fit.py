@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from m1.commands.plan import make_plan
 from m1.core.errors import UserError
 from m1.core.places import locate
 from m1.wiring.config import load
+from project import Project
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = tuple(claim_power.claims()["id"])
@@ -218,3 +220,38 @@ def test_changes_of_recipes_are_laid_over_them(tmp_path: Path) -> None:
         recipe({"m1-small-1k": {"serve": {"bach": 7}}})
     with pytest.raises(UserError, match=r"recipes\.m1-smal-1k: no recipe .*did you mean"):
         recipe({"m1-smal-1k": {}})
+
+
+PAGE = (ROOT / "docs/fit.md").read_text(encoding="utf-8")
+SITUATIONS = re.findall(r"prints</summary>\n\n```\n(.*?)\n```\n\n</details>.*?```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_has_five_situations() -> None:
+    assert len(SITUATIONS) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("printed", "overlay"), SITUATIONS)
+def test_the_page_s_situations_are_what_the_command_says(
+    printed: str,
+    overlay: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where another one is right now, run the command of the overlay's second line, and put what it says on the page."""
+    for key in KEYS.values():
+        monkeypatch.setenv(key, "set")
+    words = re.search(r"python -m m1 fit (.*)", overlay)
+    assert words
+    project = Project.of_repository(tmp_path)
+    monkeypatch.chdir(project.folder)
+    fit.main(words[1].split())
+    assert (project.folder / "config/overlays/mine.yaml").read_text() == overlay
+    assert printed.strip() in capsys.readouterr().out
+    files = re.findall(r'make plan CONFIG="(.*)"', overlay)[0].split()
+    given = {name: float(value) for name, value in re.findall(r"--(hours|dollars) (\d+)", words[1])}
+    hours, dollars = spent(make_plan(load([*map(Path, files)])), 2 if "2x8x80" in words[1] else 1)
+    assert hours <= given["hours"]
+    assert dollars <= given.get("dollars", 0.0)
+    assert "infer_sweep" in project.dry_run("all", *files)

@@ -47,7 +47,7 @@ def _taken(config: Mapping[str, Any], parts: Sequence[Part], paid: set[str]) -> 
     unmade = [
         name for name, one in config["subsets"].items() if name not in ("m1k", "m23k") and one["traces"] not in paid
     ]
-    found: dict[str, Any] = {"published": published}
+    found: dict[str, Any] = {"published": published} if published else {}
     if unpaid := [name for name in config["distill"] if name not in {"hard", *paid}]:
         found["distill"] = dict.fromkeys(unpaid)
     if unmade:

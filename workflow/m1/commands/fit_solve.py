@@ -211,11 +211,10 @@ def _choice(program: Program, columns: np.ndarray, order: Sequence[str], width: 
     sources = tuple(one for one, there in zip(menu.sources, chosen[1]) if there)
     told = tuple(need.claim for need, there in zip(program.needs, chosen[3]) if there)
     rows = sum(part.table1 for part in parts)
-    every = len({part.model for part in menu.parts if part.table1})
     score = (
         len(told),
         -float(sum(place for place, claim in enumerate(order) if claim in told)),
-        -(rows * width + (every - rows) * WHOLE_SCALE),
+        rows * (WHOLE_SCALE - width),
         len(size.budgets) * sum(part.thinks for part in parts),
         sum(map(_trained, parts)),
     )

@@ -123,6 +123,9 @@ def notes(question: Question, answer: Answer) -> list[str]:
     if question.kind == "cards" and others:
         names = _some([row.rpartition("/")[2] for row in others])
         lines.append(f"As published, not computed here, so no claim rests on them alone: {names} of Table 1.")
+    if answer.choice.sources:
+        address = answer.run.config["teacher"]["base_url"]
+        lines.append(f"The teacher is asked at {address}: set teacher.base_url in the overlay to your provider's.")
     if any(part.way == "LoRA" for part in answer.choice.parts):
         lines.append("LoRA is not the paper's training; tables and claims say so.")
     if remark := answer.run.config["report"]["remark"]:

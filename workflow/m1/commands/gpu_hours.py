@@ -318,9 +318,9 @@ def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
     thinking, answer = printed("thinking"), printed("answer")
     text = (
         f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes "
-        f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the "
-        f"slowest process. A step of generating reads the weights in {READING} times what {card.bandwidth / 1e12:g} TB/s allow, "
-        "and the cache of each request; a "
+        f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest "
+        f"process. A step of generating reads the weights in {READING} times what {card.bandwidth / 1e12:g} TB/s "
+        "allow, and the cache of each request; a "
         f"third more if `deterministic`, {1e3 * LAUNCHES:.0f} ms at least in process. Tokens: thinking "
         f"{thinking.mean:,.0f} (log-normal, {thinking.spread:.2f}) and answers {answer.mean:,.0f}, as the authors "
         f"printed of m23K; {QUESTION} of a question, {REPLY} of an answer without thinking; all of forced_budget where "
