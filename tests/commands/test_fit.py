@@ -239,7 +239,7 @@ def test_the_page_s_situations_are_what_the_command_says(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where another one is right now, run the command of the overlay's second line, and put what it says on the page."""
+    """Where another one is right now, run the command of the overlay, and put what it says on the page."""
     for key in KEYS.values():
         monkeypatch.setenv(key, "set")
     words = re.search(r"python -m m1 fit (.*)", overlay)

@@ -152,7 +152,8 @@ def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.
     assert "Nothing to be done" in said
 
     said = command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
-    assert "m1-135m" in said and "modelled" in said, said
+    assert "m1-135m" in said, said
+    assert "modelled" in said
     overlays = (*OVERLAYS, "mine.yaml")
     code, said = project.run("results/mine/table1.csv", overlays=overlays)
     assert code == 0, said[-6000:]
