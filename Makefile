@@ -11,7 +11,7 @@ PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 .DEFAULT_GOAL := help
 
 # A misspelt variable would be no error to make, and the default would run.
-KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM
+KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM GPUS HOURS DOLLARS DISK CORES WORLD
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 $(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full laptop clean%,$(MAKECMDGOALS))),\
   $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
@@ -19,7 +19,7 @@ UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-.PHONY: help doctor demo demo-full laptop paper adopt report plan dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
+.PHONY: help doctor demo demo-full laptop paper adopt report plan fit dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
@@ -43,6 +43,10 @@ plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, 
 	@PYTHONPATH=workflow $(BIN)/python -m m1 plan $(CONFIGURED)
 	@echo
 	-@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
+
+FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(CORES),--cores $(CORES)) $(if $(WORLD),--world)
+fit: $(VENV)/.ready ## what of the paper fits HOURS, and GPUS (1x24, 8x80:H100; 0 for none), DOLLARS and DISK (GB), as an overlay
+	@PYTHONPATH=workflow $(BIN)/python -m m1 fit --hours $(or $(HOURS),8) $(FITTED)
 
 dry-run: $(VENV)/.ready ## every job of CONFIG that would run: computed, or taken from the store, and why
 	@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)

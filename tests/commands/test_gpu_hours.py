@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from m1.commands import gpu_hours
+from m1.commands.cards import find_card
 from m1.commands.gpu_hours import CORE_TRAINING, Asked, GpuStep, generation_hours, training_hours
 from m1.commands.lengths import printed, sample_tokens
 from m1.commands.plan import make_plan, table
@@ -22,6 +23,7 @@ from m1.train.balance import balance
 from m1.wiring.config import load
 
 ROOT = Path(__file__).parents[2]
+H100 = find_card("H100", "test")
 PAPER = ROOT / "config" / "paper.yaml"
 
 
@@ -196,27 +198,31 @@ def test_hours_of_generating_are_those_of_a_schedule_gone_through_step_by_step()
     seconds += 3000 * 150 * 2 * size / 0.3 / 989e12  # prompts
     asked = Asked(3000, sum(lengths) / 3000, context, max(lengths))
     serve = {"engine": "sglang", "batch": places, "shards": 1, "options": {"deterministic": True, "tp": 1, "dp": 1}}
-    assert generation_hours(asked, size, serve) == pytest.approx(seconds / 3600, rel=0.08)
+    assert generation_hours(asked, size, serve, H100) == pytest.approx(seconds / 3600, rel=0.08)
     # The same work on 8 replicas, in shards or not, takes longer only by its end: the longest generation of each.
     end = 7 * max(lengths) * 1.34 * (1.3 * 2 * size / 3e12 + each) / 3600
     eight = {**serve, "batch": 8 * places, "options": {**serve["options"], "dp": 8}}
     shards = {**serve, "shards": 8}
     for more in (eight, shards):
-        assert generation_hours(asked, size, more) == pytest.approx(generation_hours(asked, size, serve) + end)
+        assert generation_hours(asked, size, more, H100) == pytest.approx(
+            generation_hours(asked, size, serve, H100) + end
+        )
 
 
 def test_a_step_in_process_takes_as_long_as_the_calls_of_its_kernels() -> None:
     asked = Asked(1000, 300, 300, 4000)
     serve = {"engine": "transformers", "batch": 32, "shards": 1, "options": {}}
     prompts = 1000 * 150 * 2 * 7e9 / 0.3 / 989e12
-    assert generation_hours(asked, 7e9, serve) == pytest.approx((0.027 * (1000 * 300 / 32 + 4000) + prompts) / 3600)
-    assert generation_hours(asked, 0, serve) is None
+    assert generation_hours(asked, 7e9, serve, H100) == pytest.approx(
+        (0.027 * (1000 * 300 / 32 + 4000) + prompts) / 3600
+    )
+    assert generation_hours(asked, 0, serve, H100) is None
 
 
 def test_checkpointing_and_waiting_cost_and_an_adapter_saves() -> None:
     def hours(processes: int = 1, checkpointing: bool = False, lora: Any = None) -> float:
         train = {"gradient_checkpointing": checkpointing, "per_device": 2}
-        found = training_hours(10**9, 7e9, {"train": train, "sft": {"batch_size": 16, "lora": lora}}, processes)
+        found = training_hours(10**9, 7e9, {"train": train, "sft": {"batch_size": 16, "lora": lora}}, processes, H100)
         assert found is not None
         return found
 

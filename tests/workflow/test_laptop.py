@@ -127,8 +127,8 @@ def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.
     for name, value in hub.environment(tmp_path / "home").items():
         monkeypatch.setenv(name, value)
 
-    def command(name: str) -> str:
-        words = [sys.executable, "-m", "m1", name, "--configfile", *OVERLAYS]
+    def command(name: str, *more: str) -> str:
+        words = [sys.executable, "-m", "m1", name, "--configfile", *OVERLAYS, *more]
         done = subprocess.run(words, cwd=project.folder, env=project.environment(), capture_output=True, text=True)
         return done.stdout + done.stderr
 
@@ -150,3 +150,12 @@ def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.
     assert project.path("results/laptop/report.html").stat().st_size > 50_000
     code, said = project.run("--dry-run", "all", overlays=OVERLAYS)
     assert "Nothing to be done" in said
+
+    said = command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
+    assert "m1-135m" in said, said
+    assert "modelled" in said
+    overlays = (*OVERLAYS, "mine.yaml")
+    code, said = project.run("results/mine/table1.csv", overlays=overlays)
+    assert code == 0, said[-6000:]
+    assert "m1-135M" in project.path("results/mine/table1.csv").read_text(encoding="utf-8")
+    assert "measured by the run before" in command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")

@@ -16,6 +16,7 @@ from m1.core.errors import plain_output, run
 COMMANDS = {
     "doctor": "what this machine lacks for a configuration",
     "plan": "calls, tokens, dollars and hours that a configuration will need",
+    "fit": "the most telling reproduction that fits some cards, hours, dollars and disk, as an overlay",
     "check-data": "whether the data sets of a configuration are there and are the expected ones",
     "check-cluster": "what of a configuration would fail on a cluster",
     "compare-runs": "two runs side by side: what differs, paired differences, curves, changed questions",

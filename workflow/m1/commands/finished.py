@@ -42,5 +42,17 @@ def generation(manifest: Path, gpus: int) -> Finished | None:
     return Finished(tokens, tokens / counts["questions"], seconds)
 
 
+def seconds(manifest: Path) -> float | None:
+    """Seconds of a training or of answers that were made in one go; None where there is none, or a store or an earlier
+    try had a part of them."""
+    made = _manifest(manifest)
+    if not made or (made.get("ran") and isinstance(made["ran"], dict) and made["ran"].get("resumed")):
+        return None
+    counts = made["counts"]
+    parts = ("rollout", "forced", "answer", "companion")
+    tokens = sum(counts.get(f"{part}_tokens", 0) for part in parts)
+    return None if tokens > counts.get("generated_now", 0) else float(made["seconds"])
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}

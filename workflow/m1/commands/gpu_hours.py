@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from m1.commands import finished
+from m1.commands.cards import Card, find_card
 from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
 from m1.commands.lengths import QUESTION, REPLY, printed, sample_tokens
@@ -21,8 +22,6 @@ from m1.commands.questions import Questions
 from m1.train.balance import balance
 from m1.wiring.run import Run
 
-# An H100: dense operations a second in bf16, and bytes of its memory a second.
-PEAK, BANDWIDTH = 989e12, 3.0e12
 TRAINING, PREFILL = 0.55, 0.3  # of the peak, while a process trains, and while a prompt is read
 WHOLE, ADAPTER = 6, 4  # operations of a parameter and token: an adapter needs no gradient of the frozen weights
 AGAIN = 2  # more, where activations are computed again
@@ -63,6 +62,7 @@ class CpuStep:
     tokens: int  # trained on, over all epochs, or generated
     minutes: float | None  # None where nobody knows how large the model is
     there: bool  # its result is there
+    taken: float | None = None  # minutes, where it is there and was made in one go
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _screens(run: Run, questions: Questions) -> Iterator[GpuStep]:
     for name, base in run.screening_models.items():
         if gpus := run.screening_gpus(name):
             path, serve = questions.results / f"screen/{name}.parquet", screen["serve"] | {"shards": screen["shards"]}
-            hours = generation_hours(asked, parameters(base) * 1e9, serve)
+            hours = generation_hours(asked, parameters(base) * 1e9, serve, card_of(run))
             step = GpuStep(f"screen {name}", gpus, screen["shards"], asked.all, hours, path.exists())
             yield measured(step, finished.generation(path.with_suffix(".json"), gpus))
 
@@ -115,8 +115,22 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
         for stage, tokens, seconds, file in work:
             cores = run.resources(stage, name)["threads"]
             minutes = tokens * size * seconds / cores / 60 if size else None
-            found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, (questions.results / file).exists()))
-    return found
+            place = questions.results / file
+            took = finished.seconds((place if stage == "train" else place.parent) / "manifest.json")
+            taken = None if took is None else took / 60
+            found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, place.exists(), taken))
+    return [_as_measured(step, found) for step in found]
+
+
+def _as_measured(step: CpuStep, found: Sequence[CpuStep]) -> CpuStep:
+    """A step that is not there yet, as many times longer than modelled as those of its stage took that are."""
+    stage = step.step.split()[0]
+    done = [(one.taken, one.minutes) for one in found if one.there and one.step.startswith(f"{stage} ")]
+    both = [(taken, minutes) for taken, minutes in done if taken and minutes]
+    if step.there or step.minutes is None or not both:
+        return step
+    slower = sum(taken for taken, _ in both) / sum(minutes for _, minutes in both)
+    return replace(step, minutes=step.minutes * slower)
 
 
 def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
@@ -128,7 +142,7 @@ def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
             continue
         tokens = _trained_tokens(run, questions, name)
         size = parameters(run.config["bases"][recipe["base"]]) * 1e9
-        hours = training_hours(tokens, size, recipe, nodes * gpus)
+        hours = training_hours(tokens, size, recipe, nodes * gpus, card_of(run))
         step = GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, (folder / name).exists())
         like = [one for one in done if _trains_like(run.recipes[one], recipe)]
         samples = questions.subset_size(recipe["sft"]["subset"]) * recipe["sft"]["epochs"]
@@ -147,11 +161,16 @@ def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
     return round(questions.subset_size(sft["subset"]) * sample_tokens(sft["block_size"]) * sft["epochs"])
 
 
-def training_hours(tokens: int, size: float, recipe: dict[str, Any], processes: int) -> float | None:
+def card_of(run: Run) -> Card:
+    """The card that a configuration reckons with."""
+    return find_card(run.config["cluster"]["card"], "cluster.card")
+
+
+def training_hours(tokens: int, size: float, recipe: dict[str, Any], processes: int, card: Card) -> float | None:
     """GPU-hours of a training, modelled; None for a model of ``size`` 0."""
     train, sft = recipe["train"], recipe["sft"]
     operations = (ADAPTER if sft.get("lora") else WHOLE) + (AGAIN if train["gradient_checkpointing"] else 0)
-    speed = TRAINING * PEAK * share_used(processes, train["per_device"], sft["batch_size"])
+    speed = TRAINING * card.operations * share_used(processes, train["per_device"], sft["batch_size"])
     return operations * size * tokens / speed / 3600 if size else None
 
 
@@ -194,7 +213,8 @@ def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
     done = {name: one for name in names if (one := finished.generation(manifests[name], run.answering_gpus(name)))}
     for name in names:
         recipe, asked = run.recipes[name], _asked(run, questions, name)
-        hours = generation_hours(asked, parameters(run.config["bases"][recipe["base"]]) * 1e9, recipe["serve"])
+        size = parameters(run.config["bases"][recipe["base"]]) * 1e9
+        hours = generation_hours(asked, size, recipe["serve"], card_of(run))
         there = (folder / name / "predictions.parquet").exists()
         gpus, jobs = run.answering_gpus(name), recipe["serve"]["shards"]
         step = GpuStep(f"infer {name}", gpus, jobs, asked.all, hours, there)
@@ -227,7 +247,7 @@ def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
     return Asked(questions, generated, QUESTION + thinking.at_most(largest), largest)
 
 
-def generation_hours(asked: Asked, size: float, serve: dict[str, Any]) -> float | None:
+def generation_hours(asked: Asked, size: float, serve: dict[str, Any], card: Card) -> float | None:
     """GPU-hours of generating, modelled; None for a model of ``size`` 0.
 
     Each replica's places are full until nothing waits. Then the longest generation goes on alone. Prompts are read
@@ -241,11 +261,11 @@ def generation_hours(asked: Asked, size: float, serve: dict[str, Any]) -> float 
 
     def step(requests: float) -> float:
         weights, cache = READING * 2 * size, requests * asked.context * CACHE * size
-        seconds = (weights + cache) / gpus / BANDWIDTH + requests * REQUEST
+        seconds = (weights + cache) / gpus / card.bandwidth + requests * REQUEST
         slower = DETERMINISTIC if options.get("deterministic") else 1
         return max(LAUNCHES if in_process else 0, seconds * slower)
 
-    prompts = asked.questions * QUESTION * 2 * size / PREFILL / PEAK
+    prompts = asked.questions * QUESTION * 2 * size / PREFILL / card.operations
     full = asked.all / places * step(places) * gpus
     return (prompts + full + replicas * gpus * asked.longest * step(1)) / 3600
 
@@ -293,18 +313,19 @@ def _hours(hours: float | None) -> str:
     return "?" if hours is None else f"{hours:,.1f}" if hours >= 1 else f"{hours:.2f}"
 
 
-def note(found: Iterable[GpuStep], uncounted: Sequence[str]) -> str:
+def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
     """What is assumed, and which benchmarks (``uncounted``) nobody knows the size of."""
     thinking, answer = printed("thinking"), printed("answer")
     text = (
-        f"Modelled, not measured, to a factor of three: GPU-hours of an H100. Training computes at {TRAINING:.0%} of "
-        f"its {PEAK / 1e12:.0f} TFLOP/s while it does not wait for the slowest process. A step of generating reads "
-        f"the weights in {READING} times what {BANDWIDTH / 1e12:.0f} TB/s allow, and the cache of each request; a "
+        f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes "
+        f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest "
+        f"process. A step of generating reads the weights in {READING} times what {card.bandwidth / 1e12:g} TB/s "
+        "allow, and the cache of each request; a "
         f"third more if `deterministic`, {1e3 * LAUNCHES:.0f} ms at least in process. Tokens: thinking "
         f"{thinking.mean:,.0f} (log-normal, {thinking.spread:.2f}) and answers {answer.mean:,.0f}, as the authors "
         f"printed of m23K; {QUESTION} of a question, {REPLY} of an answer without thinking; all of forced_budget where "
         "`Wait` is forced. A finished step's own tokens and seconds take the model's place, and for those like it. "
-        "Loading weights comes on top. A consumer card of 24 GB takes some eight times as long to train."
+        "Loading weights comes on top."
     )
     if uncounted:
         text += f" Not counted, as nobody knows their rows yet: {', '.join(uncounted)}; give `rows` in `data`."

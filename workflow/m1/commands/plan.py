@@ -88,7 +88,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
         warnings, notes = budget_warnings(steps, costs, stores), [*store_notes(steps, stores), *assumptions(costs)]
     if gpu_steps:
         uncounted = [name for name in config["benchmarks"] if questions.size("benchmarks", name) is None]
-        notes.append(gpu_hours.note(gpu_steps, uncounted))
+        notes.append(gpu_hours.note(gpu_steps, uncounted, gpu_hours.card_of(run)))
     notes += gpu_hours.adapter_notes(run)
     tells = power.powers(run)
     cpu_steps = gpu_hours.cpu_steps(run, questions)

@@ -316,12 +316,14 @@ def prepare(config: dict[str, Any], default: dict[str, Any] | None = None) -> di
     config = in_default_order(drop_nulls(config), default_values() if default is None else default)
     check(config, config_schema(), "configuration")
     config = with_defaults(config, config_schema())
+    changes = config.pop("recipes")
     if config["report"]["table1"]["models"] == "published":
-        config["report"]["table1"]["models"] = published_models(config)
-    needed = needed_recipes(config)
+        config["report"]["table1"]["models"] = published_models(config, changes)
+    needed = needed_recipes(config) | {name: f"recipes.{name}" for name in changes if name not in all_recipes()}
     config["recipes"] = {}
     for name, where in needed.items():
-        config["recipes"] |= with_seeds(config, name, complete_recipe(config, name, recipe(name, where)))
+        found = recipe(name, where, changes.get(name, {}))
+        config["recipes"] |= with_seeds(config, name, complete_recipe(config, name, found))
     config["models"] = list(needed)
     expand_paths(config)
     check_names(config)
@@ -346,9 +348,9 @@ def needed_recipes(config: dict[str, Any]) -> dict[str, str]:
     return first
 
 
-def recipe(name: str, where: str) -> dict[str, Any]:
-    """The recipe of a model that the key ``where`` names, checked and with defaults; a :class:`UserError` where there
-    is none, it is not YAML, or it has a fault."""
+def recipe(name: str, where: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a model that the key ``where`` names, with the ``changes`` of the configuration laid over it,
+    checked and with defaults; a :class:`UserError` where there is none, it is not YAML, or it has a fault."""
     file = f"config/models/{name}.yaml"
     form = config_schema()["$defs"]["name"]
     if not re.search(form["pattern"], name):
@@ -359,6 +361,9 @@ def recipe(name: str, where: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{where}: no recipe {file}{nearest(name, all_recipes())}") from None
     check(found, schema, file)
+    if changes:
+        found = without_nulls(merge(found, changes))
+        check(found, schema, f"recipes.{name}")
     return dict(with_defaults(found, schema))
 
 
@@ -403,12 +408,12 @@ def with_seeds(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dic
     return found
 
 
-def published_models(config: dict[str, Any]) -> list[str]:
+def published_models(config: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
     """Models that stand for a row of the paper's Table 1, in its order: of all recipes, those whose base this
     configuration has, or which bring their own."""
     with open(source_file("resources/paper/table1.csv"), newline="", encoding="utf-8") as stream:
         rows = [row["model"] for row in csv.DictReader(stream)]
-    recipes = {name: recipe(name, "report.table1.models") for name in all_recipes()}
+    recipes = {name: recipe(name, "report.table1.models", changes.get(name, {})) for name in all_recipes()}
     here = [name for name, one in recipes.items() if isinstance(one["base"], dict) or one["base"] in config["bases"]]
     shown = [name for name in here if recipes[name]["published"] in rows]
     return sorted(shown, key=lambda name: rows.index(recipes[name]["published"]))
@@ -511,6 +516,13 @@ def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
         depths = {"models": 2, "providers": 1}
         result["screen"] = {key: cleaned(value, depths.get(key, 0)) for key, value in screen.items()}
     return result
+
+
+def without_nulls(part: Any) -> Any:
+    """A recipe without what its changes set to null: in none of its keys does null say anything but the default."""
+    if not isinstance(part, dict):
+        return part
+    return {key: without_nulls(value) for key, value in part.items() if value is not None}
 
 
 def identify_server(provider: dict[str, Any], results: str) -> None:

@@ -1,0 +1,257 @@
+"""The most telling reproduction that fits: within what was given, never less for more, and the same again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from m1.commands import claim_power, fit
+from m1.commands.cards import cards, find_card, parse_cards
+from m1.commands.fit_choose import Answer, Question, choose
+from m1.commands.fit_menu import Machine
+from m1.commands.fit_overlay import KEYS, overlay_text, spent
+from m1.commands.fit_table import table
+from m1.commands.plan import make_plan
+from m1.core.errors import UserError
+from m1.core.places import locate
+from m1.wiring.config import load
+from project import Project
+
+ROOT = Path(__file__).parents[2]
+CLAIMS = tuple(claim_power.claims()["id"])
+SHORT = ROOT / "tests/configs/short.yaml"
+
+
+def question(tmp_path: Path, gpus: str = "1x24", kind: str = "cards", **given: Any) -> Question:
+    """What is asked: eight hours on some cards, unless ``given``."""
+    nodes, count, card = parse_cards(gpus)
+    machine = Machine(nodes, count, card, 4, 8.0, 0.0, 500.0)
+    files = tuple(map(locate, fit.FILES[kind]))
+    return Question(kind, replace(machine, **given), CLAIMS, "results/mine", tmp_path / "mine.yaml", None, files)
+
+
+def planned(asked: Question, answer: Answer) -> tuple[float, float]:
+    """Hours and dollars of the overlay's own plan."""
+    asked.output.write_text(overlay_text(asked, answer, "test"), encoding="utf-8")
+    return spent(make_plan(load([*asked.files, asked.output])), asked.machine.nodes)
+
+
+RANDOM = random.Random(5)
+MACHINES = [
+    (
+        RANDOM.choice(["1x24", "1x48", "2x80", "8x80:H100", "4x40", "2x8x80:A100", "3x24", "1x141:H200"]),
+        {
+            "hours": RANDOM.choice([2.0, 6.0, 20.0, 100.0]),
+            "dollars": RANDOM.choice([0.0, 30.0, 2000.0]),
+            "disk": RANDOM.choice([60.0, 400.0, 5000.0]),
+        },
+    )
+    for _ in range(12)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gpus", "given"), MACHINES)
+def test_the_plan_is_within_what_was_given(tmp_path: Path, gpus: str, given: dict[str, float]) -> None:
+    asked = question(tmp_path, gpus, **given)
+    answer = choose(asked)
+    hours, dollars = planned(asked, answer)
+    assert hours <= asked.machine.hours * 1.001
+    assert dollars <= asked.machine.dollars * 1.001
+    assert answer.choice.hours == pytest.approx(hours, rel=0.05, abs=0.02)
+    assert answer.choice.disk <= asked.machine.disk
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gpus", "given"), MACHINES[:4])
+def test_more_of_anything_never_gives_less(tmp_path: Path, gpus: str, given: dict[str, float]) -> None:
+    asked = question(tmp_path, gpus, **given)
+    answer = choose(asked)
+    for name in ("hours", "dollars", "disk"):
+        more = replace(asked, machine=replace(asked.machine, **{name: 2 * getattr(asked.machine, name) + 10}))
+        assert choose(more).choice.score >= answer.choice.score, name
+    nodes, _, card = parse_cards(gpus)
+    assert card is not None
+    larger = replace(card, memory=2 * card.memory)
+    assert choose(replace(asked, machine=replace(asked.machine, card=larger))).choice.score >= answer.choice.score
+    assert choose(replace(asked, machine=replace(asked.machine, nodes=2 * nodes))).choice.score >= answer.choice.score
+
+
+def test_one_card_of_24_gb_tells_what_its_models_can(tmp_path: Path) -> None:
+    """Eight hours: the 7B models answer, those of 32B do not fit, and no claim that needs one is told."""
+    asked = replace(question(tmp_path), claims=("huatuogpt-7b", "capacity-gain", "sota-accuracy", "filtered", "m1k"))
+    answer = choose(asked)
+    assert planned(asked, answer)[0] <= 8
+    told = set(answer.choice.told)
+    assert told == {"huatuogpt-7b", "sota-accuracy", "m1k"}
+    text = "\n".join(table(asked, answer))
+    assert "out of reach here: m1-32B-1K" in text
+    assert "+4 hours" in text
+    assert "modelled" in text
+    again = overlay_text(asked, choose(asked), "test")
+    assert again == asked.output.read_text()
+
+
+def test_a_claim_counts_only_if_its_models_answer_here(tmp_path: Path) -> None:
+    asked = replace(question(tmp_path, hours=3.0), claims=("huatuogpt-7b",))
+    choice = choose(asked).choice
+    assert {"m1-7b-23k", "huatuogpt-o1-7b"} <= {part.model for part in choice.parts}
+    assert choice.told == ("huatuogpt-7b",)
+
+
+def test_without_a_card_the_laptop_s_model_is_fitted_to_the_hours(tmp_path: Path) -> None:
+    hours, sizes = [], []
+    for given in (0.5, 2.0):
+        asked = question(tmp_path, "0", "cores", hours=given)
+        answer = choose(asked)
+        hours.append(planned(asked, answer)[0])
+        sizes.append(answer.choice.size.limit or 10**6)
+        assert not answer.choice.told
+        assert "no claim" in "\n".join(table(asked, answer))
+    assert hours[0] <= 0.5 < hours[1] <= 2.0
+    assert sizes[0] < sizes[1]
+
+
+def test_the_world_is_fitted_without_a_network(tmp_path: Path) -> None:
+    asked = replace(question(tmp_path, "0", "world", hours=0.2), files=(SHORT,))
+    answer = choose(asked)
+    planned(asked, answer)
+    made = load([SHORT, asked.output])
+    assert made["report"]["table1"]["models"] == [part.model for part in answer.choice.parts if part.table1]
+
+
+def test_a_finished_run_takes_the_model_s_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What took three times as long as modelled is reckoned so; the next overlay fits, and the guess is closer."""
+    monkeypatch.chdir(tmp_path)
+    asked = question(tmp_path, "0", "cores", hours=1.0)
+    first = choose(asked)
+    planned(asked, first)
+    for part in first.choice.parts:
+        for kind, hours in (("infer", part.answering[first.choice.size]), ("train", part.training)):
+            if hours:
+                manifest = tmp_path / "results/mine" / kind / part.model / "manifest.json"
+                manifest.parent.mkdir(parents=True)
+                counts = {"answer_tokens": 1, "generated_now": 1}
+                manifest.write_text(json.dumps({"seconds": 3 * 3600 * hours, "counts": counts}))
+    second = choose(asked)
+    assert second.measured
+    assert second.slower == pytest.approx({"training": 3.0, "answering": 3.0})
+    assert second.choice.hours <= 1.0
+    assert (second.choice.size.limit or 10**6) < (first.choice.size.limit or 10**6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--hours 0", "--hours: 0 is not above 0"),
+        ("--hours 8 --gpus 1x24GB", "--gpus: '1x24GB' is no number of cards; write [NODESx]COUNTxGB[:TYPE]"),
+        ("--hours 8 --gpus 1x24:RTX5000", "--gpus: no card 'RTX5000' in resources/cards.csv; give one of RTX-3090"),
+        (
+            "--hours 8 --gpus 1x8 --claims m1k",
+            "no model fits a node: 7b takes 18 GB to answer, and all cards",
+        ),
+        (
+            "--hours 8 --gpus 1x24 --disk 1 --claims m1k",
+            "--disk: nothing fits: 7b alone, on the fewest questions, takes about 14 GB",
+        ),
+        ("--hours 0.001 --gpus 1x24 --claims m1k", "--hours: nothing fits"),
+        (
+            "--hours 8 --gpus 1x24 --claims knowlege",
+            "--claims: no claim 'knowlege' in resources/paper/claims.csv; did you",
+        ),
+        ("--hours 8 --gpus 8x80 --dollars 100", "--dollars 100: TEACHER_API_KEY and OPENAI_API_KEY not set: no key"),
+        ("--hours 8 --gpus 1x24 --data nowhere", "--data: nowhere: no such folder"),
+        ("--hours 8 --gpus 1x24 --dollars -1", "less than nothing"),
+    ],
+)
+def test_what_cannot_be_is_said(words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in KEYS.values():
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(fit, "gpus_here", lambda: "0")
+    with pytest.raises(UserError) as error:
+        fit.main([*words.split(), "--output", str(tmp_path / "mine.yaml")])
+    assert said in str(error.value)
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_card_by_memory_is_the_least_of_all_that_have_it() -> None:
+    """So more memory is never slower; a kind that is named is itself."""
+    found = [find_card(str(memory), "test") for memory in (8, 24, 40, 48, 80, 141, 500)]
+    for less, more in itertools.pairwise(found):
+        assert less.operations <= more.operations
+        assert less.bandwidth <= more.bandwidth
+    assert find_card("h100", "test") == cards()["H100"]
+    assert find_card("24", "test").operations == cards()["RTX-3090"].operations
+
+
+def test_chances_rise_with_the_questions() -> None:
+    sizes = {row.column: row.n for row in claim_power.paper()["benchmarks"].itertuples()}
+    few = tuple((column, min(100, n)) for column, n in sizes.items())
+    budgets = (128, 256, 512, 1024, 2048, 4096, 8192)
+    whole = {one.claim: one for one in claim_power.powers(tuple(sizes.items()), budgets, 42, CLAIMS)}
+    part = {one.claim: one for one in claim_power.powers(few, budgets, 42, CLAIMS)}
+    for claim in ("knowledge", "huatuogpt-7b", "scale", "challenging"):
+        assert part[claim].chance < 0.8 <= whole[claim].chance
+        assert part[claim].half_width > whole[claim].half_width
+    assert whole["sota"].chance < 0.1  # 60.32 against 60.30
+    assert whole["forcing"].chance is None  # the paper prints no number of Figure 3
+    assert whole["collected"].half_width is None
+
+
+def test_changes_of_recipes_are_laid_over_them(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+
+    def recipe(changes: dict[str, Any]) -> dict[str, Any]:
+        own.write_text(yaml.safe_dump({"recipes": changes}))
+        found: dict[str, Any] = load([own])["recipes"]["m1-small-1k"]
+        return found
+
+    plain = recipe({})
+    assert recipe({"m1-small-1k": {"serve": {"batch": 7}}}) == plain | {"serve": plain["serve"] | {"batch": 7}}
+    assert recipe({"m1-small-1k": {"ablation": None}})["ablation"] is None
+    with pytest.raises(UserError, match=r"recipes\.m1-small-1k: .*unknown key 'bach'"):
+        recipe({"m1-small-1k": {"serve": {"bach": 7}}})
+    with pytest.raises(UserError, match=r"recipes\.m1-smal-1k: no recipe .*did you mean"):
+        recipe({"m1-smal-1k": {}})
+
+
+PAGE = (ROOT / "docs/fit.md").read_text(encoding="utf-8")
+SITUATIONS = re.findall(r"prints</summary>\n\n```\n(.*?)\n```\n\n</details>.*?```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_page_has_five_situations() -> None:
+    assert len(SITUATIONS) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("printed", "overlay"), SITUATIONS)
+def test_the_page_s_situations_are_what_the_command_says(
+    printed: str,
+    overlay: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where another one is right now, run the command of the overlay, and put what it says on the page."""
+    for key in KEYS.values():
+        monkeypatch.setenv(key, "set")
+    words = re.search(r"python -m m1 fit (.*)", overlay)
+    assert words
+    project = Project.of_repository(tmp_path)
+    monkeypatch.chdir(project.folder)
+    fit.main(words[1].split())
+    assert (project.folder / "config/overlays/mine.yaml").read_text() == overlay
+    assert printed.strip() in capsys.readouterr().out
+    files = re.findall(r'make plan CONFIG="(.*)"', overlay)[0].split()
+    given = {name: float(value) for name, value in re.findall(r"--(hours|dollars) (\d+)", words[1])}
+    hours, dollars = spent(make_plan(load([*map(Path, files)])), 2 if "2x8x80" in words[1] else 1)
+    assert hours <= given["hours"]
+    assert dollars <= given.get("dollars", 0.0)
+    assert "infer_sweep" in project.dry_run("all", *files)
