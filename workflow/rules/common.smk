@@ -10,12 +10,14 @@ from snakemake.pathvars import Pathvars
 
 from m1.core.errors import UserError, printable
 from m1.core.fingerprint import step
+from m1.core.locks import use_environments
 from m1.core.places import SOURCE, source_file
 from m1.wiring.config import prepare, read
 from m1.wiring.run import Run, any_name, optional_flags
 from m1.wiring.schema import export_call_settings
 
 try:
+    use_environments()
     # Snakemake takes the last of two equal keys without a word.
     if workflow.is_main_process:
         for file in workflow.configfiles:
