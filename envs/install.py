@@ -103,7 +103,7 @@ class Environment:
         write(file, UNFINISHED)
         pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         # torch goes first and alone: its pin takes the CPU build where the machine has one; nothing else may choose.
-        steps = [[*pip, *(line for line in self.lines if line.startswith("torch=="))], [*pip, *self.options.pip]]
+        steps = [[*pip, line] for line in self.lines if line.startswith("torch==")] + [[*pip, *self.options.pip]]
         if not renew:
             remove(self.folder, but=".ready")
             steps.insert(0, [self.options.python, "-m", "venv", self.folder])

@@ -205,7 +205,7 @@ def test_an_interrupted_installation_is_done_again_and_anew(renewed: bool, clone
         clone.edit("constraints.txt", "tqdm==4.70.1", "tqdm==4.70.2")
         clone.calls()
     killing = "os.kill(os.getppid(), signal.SIGKILL)"
-    going_on = "while not Path('end').exists(): time.sleep(0.1)"
+    going_on = "for _ in range(600): Path('end').exists() or time.sleep(0.1)"
     killed = clone.start("make", ".venv/.ready", PIP_DOES=f"{killing}\n{going_on}\nPath('.venv/half').touch()")
     assert killed.wait(timeout=60) == 2
     following = clone.start("make", ".venv/.ready")
