@@ -70,6 +70,10 @@ def test_the_crate_of_a_finished_run(complete: Project, tmp_path: Path) -> None:
     assert qualifiers.startswith("sha256:")
 
     assert validate(project.path("crate.zip")) == ["passed"]
+    (project.folder / "published.yaml").write_text("published: {checkpoints: {m1-small-1k: m1_7b_1k}}\n")
+    taken = make_crate(project, "published.yaml")[1]["#published-checkpoints"]
+    assert (taken["name"], json.loads(taken["value"])) == ("checkpoints", {"m1-small-1k": "m1_7b_1k"})
+    assert validate(project.path("crate.zip")) == ["passed"]
     whole = set(make_crate(project, "--whole")[0].namelist())
     assert whole > names
     assert "results/train/m1-small-1k/model.safetensors" in whole

@@ -114,14 +114,11 @@ class Crate:
         text = StringIO(json.dumps(self.config, indent=2, ensure_ascii=False))
         properties = {"name": "configuration", "encodingFormat": FORMATS[".json"]}
         self.use("configuration", self.crate.add_file(text, "configuration.json", properties=properties))
-        seen = {}
-        for manifest in self.manifests.values():
-            for one in manifest["inputs"].values():
-                if not Path(one["path"]).is_relative_to(self.results):
-                    seen[one["path"], one["sha256"]] = None
-        for path, sha256 in seen:
-            properties = {"name": path, "value": f"sha256:{sha256}"}
-            self.use("inputs", self.entity(f"#input-{sha256}-{Path(path).name}", "PropertyValue", **properties))
+        named = [(one["path"], one["sha256"]) for made in self.manifests.values() for one in made["inputs"].values()]
+        for path, sha256 in dict.fromkeys(named):
+            if not Path(path).is_relative_to(self.results):
+                properties = {"name": path, "value": f"sha256:{sha256}"}
+                self.use("inputs", self.entity(f"#input-{sha256}-{Path(path).name}", "PropertyValue", **properties))
         for kind, entries in self.config["published"].items():
             if entries:
                 value = json.dumps(entries, ensure_ascii=False)
