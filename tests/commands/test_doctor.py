@@ -249,8 +249,15 @@ def test_a_key_that_goes_unencrypted_to_another_machine_is_warned_of(tmp_path: P
     assert not any("unencrypted" in one for one in keys("http://127.0.0.1:1/v1") + keys("https://api.example.com/v1"))
 
 
+def test_a_python_that_is_too_old_or_too_new_is_said() -> None:
+    assert [doctor.check_python((3, minor)) for minor in (11, 12, 13)] == ["", "", ""]
+    needed = "3.11 to 3.13 for everything (immutables 0.21, which Snakemake needs, has no wheel for 3.14); run: make"
+    assert all(doctor.check_python((3, minor)).startswith(needed) for minor in (9, 10, 14, 15))
+
+
 def test_packages_that_differ_from_the_pins_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements.txt").write_text("psutil==0.0.1\nm1-nowhere==1\n", encoding="utf-8")
+    shutil.copy2(ROOT / "pyproject.toml", tmp_path)
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
     (tmp_path / ".venv").mkdir()
     found = next(finding for finding in doctor.machine() if finding.name == "packages")
@@ -262,7 +269,8 @@ def test_packages_that_differ_from_the_pins_are_named(tmp_path: Path, monkeypatc
 def test_it_runs_without_any_package(tmp_path: Path) -> None:
     """As the first thing in a fresh clone: an isolated Python sees nothing but the standard library."""
     shutil.copytree(ROOT / "workflow/m1", tmp_path / "workflow/m1", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(ROOT / "requirements.txt", tmp_path)
+    for name in ("pyproject.toml", "requirements.txt"):
+        shutil.copy2(ROOT / name, tmp_path)
     code = (
         "import sys; sys.path.insert(0, 'workflow'); sys.prefix = sys.base_prefix; from "
         "m1.commands.doctor import main; main([])"

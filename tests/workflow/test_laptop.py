@@ -122,7 +122,8 @@ def hub(tmp_path: Path, tokenizer_folder: Path) -> Iterator[Hub]:
 
 def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = Project.of_repository(tmp_path / "project")
-    shutil.copy2(REPOSITORY / "requirements.txt", project.folder)
+    for name in ("pyproject.toml", "requirements.txt"):
+        shutil.copy2(REPOSITORY / name, project.folder)
     (project.folder / "small.yaml").write_text(json.dumps(SMALL), encoding="utf-8")
     for name, value in hub.environment(tmp_path / "home").items():
         monkeypatch.setenv(name, value)

@@ -46,7 +46,8 @@ def mounted(mounts: list[str], folder: Path, *words: str, **variables: str) -> t
 def clone(folder: Path) -> Path:
     """A copy of the repository in a folder."""
     Project.of_repository(folder)
-    shutil.copy2(REPOSITORY / "requirements.txt", folder)
+    for name in ("pyproject.toml", "requirements.txt"):
+        shutil.copy2(REPOSITORY / name, folder)
     return folder
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "fit": "the most telling reproduction that fits some cards, hours, dollars and disk, as an overlay",
     "check-data": "whether the data sets of a configuration are there and are the expected ones",
     "check-cluster": "what of a configuration would fail on a cluster",
+    "crate": "a finished run as a Workflow Run RO-Crate",
     "compare-runs": "two runs side by side: what differs, paired differences, curves, changed questions",
     "launch": "run Snakemake, also after a run that was killed",
     "store": "count, check, move and mend the store of calls and generations",

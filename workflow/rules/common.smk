@@ -10,12 +10,14 @@ from snakemake.pathvars import Pathvars
 
 from m1.core.errors import UserError, printable
 from m1.core.fingerprint import step
+from m1.core.locks import use_environments
 from m1.core.places import SOURCE, source_file
 from m1.wiring.config import load, prepare, read
 from m1.wiring.run import Run, any_name, optional_flags
 from m1.wiring.schema import export_call_settings
 
 try:
+    use_environments()
     if workflow.modifier.skip_configfile:  # of a module: its user gives it, as Snakemake has merged it
         for file in workflow.configfiles if workflow.is_main_process else ():
             read(Path(file))

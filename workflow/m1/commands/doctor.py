@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from m1.wiring.run import Run
 
 ROOT = Path(__file__).parents[3]  # the workflow's own source, with its requirements and its virtual environment
-PYTHON = (3, 11)
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
@@ -59,9 +58,7 @@ class Finding:
 
 def machine() -> Iterator[Finding]:
     """What everything needs: Python, packages, space and memory."""
-    version = platform.python_version()
-    need = "" if sys.version_info >= PYTHON else "for everything; run: make PYTHON=python3.11 doctor"
-    yield Finding("Python", version, need, True)
+    yield Finding("Python", platform.python_version(), check_python(sys.version_info[:2]), True)
     environment = (ROOT / ".venv").is_dir()
     lacking = packages()
     if lacking and not environment and sys.prefix == sys.base_prefix:
@@ -84,6 +81,15 @@ def machine() -> Iterator[Finding]:
     ):
         where = shutil.which(program)
         yield Finding(name, where or f"no {program}", "" if where else use)
+
+
+def check_python(version: tuple[int, int]) -> str:
+    """Which Python is needed in place of one of a version, by pyproject.toml; empty where that one will do."""
+    metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    oldest, end, why = re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)" # (.+)', metadata)[0]
+    if (3, int(oldest)) <= version < (3, int(end)):
+        return ""
+    return f"3.{oldest} to 3.{int(end) - 1} for everything ({why}); run: make PYTHON=python3.{oldest} doctor"
 
 
 def check_folders(places: Iterable[tuple[str, Path]], but: Iterable[Path] = ()) -> Iterator[Finding]:

@@ -12,17 +12,22 @@ import fcntl
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from m1.core.errors import UserError
+
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
 POLL = 0.2
 """Seconds between two tries to get a lock."""
 SETTLE = 1.0
 """Seconds after which a host sees what others have written, where a file system has no locks."""
+STAMP = ".ready"
+"""The file that is locked of an environment that ``make`` has made (envs/install.py)."""
 _held: set[Path] = set()
 """Locks that this process has: closing a second descriptor of a lock's file would release it."""
 _HOLDER = re.compile(r"process (\d+) on (\S+) since (.+ UTC) \(begun (.*)\)\n")
@@ -187,3 +192,26 @@ def _kernel_lock(path: Path, descriptor: int) -> Holder | None:
                 return holder
         time.sleep(0.05)
     return Holder(0, "an unknown host", "an unknown time", "")
+
+
+def use_environments() -> None:
+    """Keep ``make`` from installing into the environments that this process works with until it ends: this Python's,
+    and SGLang's where ``M1_SGLANG_PYTHON`` names it. Those that ``make`` has not made are left alone.
+
+    The lock is ``flock``'s, shared: it also holds in processes that are forked, and other locks do not disturb it. A
+    file system without locks protects nothing; ``make`` says so when it installs there.
+
+    Raises:
+        UserError: ``make`` is installing into one of them.
+    """
+    sglang = os.environ.get("M1_SGLANG_PYTHON")
+    for folder in (Path(sys.prefix), *([Path(sglang).absolute().parents[1]] if sglang else [])):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            descriptor = os.open(folder / STAMP, os.O_RDONLY)  # for as long as the process lives
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{folder}: make is installing it; start this again when that is done") from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise

@@ -1,0 +1,199 @@
+"""A finished run as a Workflow Run RO-Crate (``make crate``): an archive with metadata that repositories and reviewers'
+programs read (profile: https://w3id.org/ro/wfrun/workflow/0.5).
+
+In it are configuration, workflow with its commit, pins of the environments, results (tables, figures, the page,
+manifests, predictions) with their SHA-256, the claims with their verdicts, and what was taken as published. Inputs that
+are not results are named with the SHA-256 that the manifests recorded; data sets and models are not in it unless the
+whole of the results is asked for.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from m1.commands import add_configfile
+from m1.core.errors import UserError
+from m1.core.files import read_json, replacing, sha256_file
+from m1.core.places import SOURCE
+from m1.core.progress import say
+from m1.wiring import config
+
+if TYPE_CHECKING:
+    from rocrate.model.contextentity import ContextEntity
+
+Properties = dict[str, Any]
+PERMALINK = "https://w3id.org/"
+PROFILES = {
+    f"{PERMALINK}ro/wfrun/process/0.5": "Process Run Crate",
+    f"{PERMALINK}ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    f"{PERMALINK}workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+SMALL = ("*.csv", "*.pdf", "*.html", "*.json", "select/*.json", "train/*/manifest.json", "infer/**/*", "score/*")
+"""What of the results is in a crate that is not whole; manifests of all other steps as well."""
+PINS = ("requirements.txt", "constraints.txt", "pyproject.toml", "CITATION.cff", "LICENSE")
+FORMATS = {
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".md": "text/markdown",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+}
+KINDS = {".csv": "tables", ".pdf": "figures", ".html": "pages", ".json": "manifests", ".parquet": "records"}
+
+
+class Crate:
+    """The crate of a run.
+
+    Args:
+        whole: the checked configuration of the run, whose results are in this folder.
+    """
+
+    def __init__(self, whole: Properties) -> None:
+        from rocrate.rocrate import ROCrate
+
+        self.config, self.results = whole, Path(whole["pathvars"]["results"])
+        self.crate = ROCrate(version="1.1")
+        self.manifests = dict(self._manifests())
+        self.parameters: dict[str, tuple[bool, list[Any]]] = {}
+
+    def _manifests(self) -> Iterator[tuple[Path, Properties]]:
+        for path in sorted(self.results.rglob("*.json")):
+            found = read_json(path)
+            if isinstance(found, dict) and "made_by" in found:
+                yield path, found
+
+    def file(self, source: Path, name: str | None = None, **properties: Any) -> Any:
+        """A file of the crate, with its SHA-256."""
+        found = {"name": name or source.name, "identifier": f"sha256:{sha256_file(source)}"}
+        found |= {"encodingFormat": FORMATS.get(source.suffix, "text/plain"), **properties}
+        return self.crate.add_file(source, name or str(source), properties=found, record_size=True)
+
+    def entity(self, number: str, kind: str, **properties: Any) -> "ContextEntity":
+        """Something that is described and not in the crate."""
+        from rocrate.model.contextentity import ContextEntity
+
+        return self.crate.add(ContextEntity(self.crate, number, properties={"@type": kind, **properties}))
+
+    def use(self, parameter: str, entity: Any, made: bool = False) -> None:
+        """Count an entity among those that a parameter of the workflow stood for in this run."""
+        self.parameters.setdefault(parameter, (made, []))[1].append(entity)
+
+    def workflow(self) -> Any:
+        """The workflow: its source, commit and environments."""
+        commits = sorted({f"{one['made_by']['commit']}" for one in self.manifests.values()})
+        packages = {k: v for one in self.manifests.values() for k, v in one["made_by"]["packages"].items()}
+        root = SOURCE / "workflow"
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts and path != root / "Snakefile":
+                self.file(path, f"workflow/{path.relative_to(root)}")
+        for name in (*PINS, *(f"envs/{path.name}" for path in sorted((SOURCE / "envs").glob("*.yaml")))):
+            self.file(SOURCE / name, name)
+        needed = [
+            self.entity(f"pkg:pypi/{name}@{version}", "SoftwareApplication", name=name, softwareVersion=version)
+            for name, version in sorted(packages.items())
+        ]
+        main = self.crate.add_workflow(
+            root / "Snakefile", "workflow/Snakefile", main=True, lang="snakemake", lang_version=packages["snakemake"]
+        )
+        main.append_to("softwareRequirements", needed)
+        main["name"], main["version"], main["encodingFormat"] = "m1", ", ".join(commits), "text/plain"
+        main["conformsTo"] = {"@id": "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"}
+        self.file(SOURCE / "README.md", "README.md", about=self.crate.root_dataset)
+        return main
+
+    def inputs(self) -> None:
+        """Configuration, inputs that no step of this run made, and what was taken as published."""
+        text = StringIO(json.dumps(self.config, indent=2, ensure_ascii=False))
+        properties = {"name": "configuration", "encodingFormat": FORMATS[".json"]}
+        self.use("configuration", self.crate.add_file(text, "configuration.json", properties=properties))
+        named = [(one["path"], one["sha256"]) for made in self.manifests.values() for one in made["inputs"].values()]
+        for path, sha256 in dict.fromkeys(named):
+            if not Path(path).is_relative_to(self.results):
+                properties = {"name": path, "value": f"sha256:{sha256}"}
+                self.use("inputs", self.entity(f"#input-{sha256}-{Path(path).name}", "PropertyValue", **properties))
+        for kind, entries in self.config["published"].items():
+            if entries:
+                value = json.dumps(entries, ensure_ascii=False)
+                self.use("published", self.entity(f"#published-{kind}", "PropertyValue", name=kind, value=value))
+
+    def outputs(self, everything: bool) -> None:
+        """Results, by their kind, and the claims."""
+        patterns = ("**/*",) if everything else SMALL
+        found = {path for pattern in patterns for path in self.results.glob(pattern) if path.is_file()}
+        for path in sorted(found | set(self.manifests)):
+            inside = f"results/{path.relative_to(self.results)}"
+            self.use(KINDS.get(path.suffix, "others"), self.file(path, inside), made=True)
+        table = self.crate.get("results/claims.csv")
+        for claim in pd.read_csv(self.results / "claims.csv", keep_default_na=False).to_dict("records"):
+            says = f"by the paper's tables: {claim['tables_verdict']}; by this run: {claim['verdict']}"
+            entity = self.entity(f"#claim-{claim['id']}", "Claim", name=str(claim["id"]), text=claim["words"])
+            entity["description"] = says
+            table.append_to("about", entity)
+
+    def run(self, workflow: Any) -> None:
+        """The run itself: what the workflow took and made, and when."""
+        files = [path.stat().st_mtime for path in self.results.iterdir() if path.is_file()]
+        begun = [path.stat().st_mtime - one["seconds"] for path, one in self.manifests.items()]
+        action = self.entity("#run", "CreateAction", name="run of m1")
+        for name, seconds in (("startTime", min(begun)), ("endTime", max(files))):
+            action[name] = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+        action["instrument"] = workflow
+        action["actionStatus"] = "http://schema.org/CompletedActionStatus"
+        action["description"] = f"Snakemake made {self.results} by the configuration in configuration.json"
+        self.crate.root_dataset["mentions"] = action
+        for name, (made, entities) in self.parameters.items():
+            kind = "PropertyValue" if name in ("inputs", "published") else "File"
+            parameter = self.entity(f"#parameter-{name}", "FormalParameter", name=name, additionalType=kind)
+            parameter["conformsTo"] = {"@id": "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"}
+            workflow.append_to("output" if made else "input", parameter)
+            for entity in entities:
+                action.append_to("result" if made else "object", entity)
+                entity["exampleOfWork"] = parameter
+            parameter["workExample"] = entities if entities[1:] else entities[0]
+
+    def describe(self) -> None:
+        """What the whole is."""
+        root = self.crate.root_dataset
+        root["name"] = f"m1, reproduced: {self.results}"
+        root["description"] = "Results, configuration and code of a run of the reproduction of m1 by Snakemake"
+        root["license"] = self.entity("https://spdx.org/licenses/MIT", "CreativeWork", name="MIT License")
+        root["conformsTo"] = [
+            self.entity(url, "CreativeWork", name=name, version=url.rpartition("/")[2])
+            for url, name in PROFILES.items()
+        ]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the crate of a finished run."""
+    parser = argparse.ArgumentParser(prog="m1 crate", description=__doc__)
+    add_configfile(parser)
+    parser.add_argument("--output", type=Path, default=Path("crate.zip"))
+    parser.add_argument("--whole", action="store_true", help="all of the results, with data and models")
+    options = parser.parse_args(argv)
+    whole = config.load(options.configfile)
+    results = Path(whole["pathvars"]["results"])
+    if lacking := [name for name in ("shown.json", "claims.csv", "report.html") if not (results / name).exists()]:
+        raise UserError(
+            f"{results / lacking[0]}: not there, so this run is not finished; finish it, then make its crate"
+        )
+    crate = Crate(whole)
+    workflow = crate.workflow()
+    crate.inputs()
+    crate.outputs(options.whole)
+    crate.describe()
+    crate.run(workflow)
+    with replacing(options.output) as partial:
+        crate.crate.write_zip(partial)
+    say("crate", f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
