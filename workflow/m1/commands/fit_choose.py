@@ -1,6 +1,7 @@
 """The choice for a question: what there is to choose from, which claims that could tell, and the best of it; part of
 ``python -m m1 fit``."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +82,7 @@ def menu_run(question: Question) -> Run:
         last["subsets"] = {"m1k": {"size": 1000}}
     if question.data is not None:
         last["data"] = local_sets(first, question.data)
-    return Run(load(question.files, last))
+    return Run(load(question.files, [f"{key}={json.dumps(value)}" for key, value in last.items()]))
 
 
 def local_sets(config: Mapping[str, Any], folder: Path) -> dict[str, dict[str, str]]:
