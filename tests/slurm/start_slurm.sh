@@ -44,7 +44,7 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
-MinJobAge=300
+MinJobAge=1800
 KillWait=2
 SlurmdTimeout=300
 PreemptType=preempt/partition_prio
