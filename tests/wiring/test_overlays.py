@@ -6,11 +6,11 @@ the default; that is the same where no overlay begins a dictionary anew.
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -38,8 +38,12 @@ DICTIONARIES = st.recursive(
 
 
 def ours(files: Sequence[Path]) -> Any:
-    """As :func:`config.load` merges them."""
-    return functools.reduce(config.merge, map(config.read, files))
+    """As :func:`config.load` merges them, the first one as the default."""
+    with (
+        patch.object(config, "default_files", lambda: files[:1]),
+        patch.object(config, "prepare", lambda merged, default: merged),
+    ):
+        return config.load(files[1:])
 
 
 def one_by_one(files: Sequence[Path]) -> Values:
