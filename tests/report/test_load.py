@@ -46,7 +46,7 @@ def test_every_step_runs_on_the_load_and_is_measured(
         benchmark.main([*size, "--only", "choice"])
 
 
-def test_the_paper_s_size_has_the_paper_s_questions() -> None:
+def test_the_papers_size_has_its_questions() -> None:
     assert sum(benchmark.benchmark_sizes(11_461).values()) == 11_461
     assert set(benchmark.SHAPES) == set(benchmark.benchmark_sizes(100))
     assert sum(benchmark.ENDINGS.values()) == pytest.approx(1)

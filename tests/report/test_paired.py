@@ -146,3 +146,8 @@ def test_equal_models_differ_in_five_of_a_hundred_comparisons_and_ten_points_are
     assert share_found(0, 1000) == pytest.approx(0.05, abs=0.02)
     assert share_found(0, 40) <= 0.07  # the exact test is careful
     assert share_found(0.1, 1000) > 0.99
+
+
+def test_p_of_one_pair_of_counts_is_a_number() -> None:
+    """An array, of whatever shape, would be written with all its digits (``cells.csv`` of two runs)."""
+    assert isinstance(statistics.paired(3, 5, 20, 3.0).p, float)

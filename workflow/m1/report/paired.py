@@ -88,13 +88,11 @@ def pairs(
             for (key, column), counts in zip(shown.items(), counted, strict=True):
                 if n := counts.sum():
                     _, only_second, only_first, _ = counts
-                    tested = {
-                        "difference": 100 * (only_first - only_second) / n,
-                        "p": mcnemar_p(only_first, only_second),
-                    }
                     where = {**sides, "benchmark": key, "column": column, "n": n}
-                    lines.append(where | dict(zip(OUTCOMES, counts)) | tested)
+                    difference = 100 * (only_first - only_second) / n
+                    lines.append(where | dict(zip(OUTCOMES, counts)) | {"difference": difference})
         of_table = pd.DataFrame(lines, columns=COLUMNS)
+        of_table["p"] = mcnemar_p(*(of_table[name].to_numpy(int) for name in ("only_first", "only_second")))
         of_table["p_holm"] = holm(of_table["p"])
         winner = of_table["first"].where(of_table["difference"] > 0, of_table["second"])
         result.append(of_table.assign(better=winner.where(of_table["p_holm"] < LEVEL, NO_DIFFERENCE)))
