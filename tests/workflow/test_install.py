@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MADE_FROM = ("requirements.txt", "requirements-dev.txt", "constraints.txt", "requirements-sglang-cpu.txt")
+MADE_FROM = (
+    *("requirements.txt", "requirements-dev.txt", "constraints.txt"),
+    *("requirements-sglang-cpu.txt", "requirements-crate.txt"),
+)
 PIP = """
 import os, signal, sys, time
 from pathlib import Path
@@ -294,3 +297,8 @@ def test_sglangs_environment_is_made_in_the_same_way(clone: Clone) -> None:
     assert list(clone.folder.glob(".venv-sglang/lib/python3*/site-packages/sitecustomize.py"))
     assert clone.make(".venv-sglang/.ready") == (0, "")
     assert clone.calls() == []
+
+
+def test_the_environment_of_the_crates_validator_has_no_torch(clone: Clone) -> None:
+    assert clone.make(".venv-crate/.ready")[0] == 0
+    assert clone.calls() == ["install --no-deps -r requirements-crate.txt"]
