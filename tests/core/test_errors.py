@@ -58,7 +58,7 @@ def test_user_error_is_said_once_where_both_streams_are_one() -> None:
 
 
 def test_a_full_disk_is_one_line_wherever_it_is_met() -> None:
-    done = run("open('/dev/full', 'w', buffering=1).write('a line that does not fit\\n')")
+    done = run("open('/dev/full', 'wb', buffering=0).write(b'what does not fit')")
     assert done.returncode == 1
     said = (
         "error: a file cannot be written (No space left on device); free space, or name another folder (TMPDIR, now not"
