@@ -348,7 +348,7 @@ def test_the_registry_is_whole() -> None:
 
 def test_counts_of_the_curation_stand_beside_the_papers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results"
-    run = Run(load([REGISTRY.parent / "paper.yaml"], {"pathvars": {"results": str(results)}}))
+    run = Run(load([REGISTRY.parent / "paper.yaml"], [f"pathvars={{results: {results}}}"]))
     (results / "pools").mkdir(parents=True)
     counts, file = {"collected": 196_157, "merged": 192_000}, run.published_counts[0]
     write_manifest(

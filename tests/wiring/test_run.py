@@ -196,7 +196,9 @@ def local(tmp_path: Path, **changes: Any) -> LocalSources:
     """Sources of the paper's configuration, whose results are in a temporary folder."""
     folders = {"results": str(tmp_path / "results"), "logs": str(tmp_path / "logs")}
     report = {"figures": ["m1-7b-1k"], "table1": {"models": ["m1-7b-1k", "m1-7b-23k"]}}
-    return LocalSources(load([ROOT / "config/paper.yaml"], {"pathvars": folders, "report": report} | changes))
+    given = {"pathvars": folders, "report": report} | changes
+    words = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    return LocalSources(load([ROOT / "config/paper.yaml"], words))
 
 
 @pytest.mark.parametrize("case", LOCAL)
@@ -246,7 +248,8 @@ def test_a_damaged_note_of_what_was_adopted_ends_the_plan(tmp_path: Path) -> Non
 
 def test_the_graph_of_a_plan_from_nothing_needs_no_source() -> None:
     """Figure 2 is drawn of adopted results, too."""
-    found = load([ROOT / "config/paper.yaml"], {"labeller": {"notes": "gone"}, "pathvars": {"results": NOWHERE}})
+    words = ["labeller={notes: gone}", f"pathvars={{results: {NOWHERE}}}"]
+    found = load([ROOT / "config/paper.yaml"], words)
     assert LocalSources(found).files("select/domains.parquet") == []
 
 

@@ -74,6 +74,7 @@ def test_null_then_a_dictionary_is_one_thing_to_the_plan_and_to_snakemake(new: P
     """By plain Snakemake, which merges overlays with each other first, and so forgets the null by itself."""
     overlays = (SHORT, "without.yaml", "anew.yaml")
     (new.folder / "without.yaml").write_text("subsets: {m1k: null}\nbases: {large: null}\n")
+    (new.folder / "elsewhere").mkdir()
     anew = "bases: {large: {path: elsewhere}}\nsubsets: {m1k: {size: 24"
     (new.folder / "anew.yaml").write_text(anew + "}}\n")
     plan = ["m1", "plan", "--configfile", *overlays]
