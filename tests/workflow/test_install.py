@@ -53,7 +53,11 @@ class Clone:
         self.python.write_text(PYTHON, encoding="utf-8")
         self.python.chmod(0o755)
         paths = os.pathsep.join([str(folder / "stand-ins"), str(ROOT / "workflow")])
-        self.environment = os.environ | {"PYTHON": str(self.python), "PYTHONPATH": paths}
+        # Of the make that runs the tests, nothing: a make below another one says where it enters and leaves.
+        outside = {
+            name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+        }
+        self.environment = outside | {"PYTHON": str(self.python), "PYTHONPATH": paths}
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
