@@ -62,7 +62,7 @@ fetch: $(VENV)/.ready ## models, tokenizers and sets of CONFIG from the hub, so 
 	@PYTHONPATH=workflow $(BIN)/python -m m1 pin $(CONFIGURED)
 
 ##@ run
-demo: $(VENV)/.ready ## the paper on the embedded world (without Table 2), into tables, figures and a report (about five minutes on two cores)
+demo: $(VENV)/.ready ## the paper on the embedded world (without Table 2), into tables, figures and a report (about four minutes on two cores)
 	$(SNAKEMAKE) all $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
