@@ -135,8 +135,10 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(
     # What the store has needs no GPU: the training on two nodes and the answers come from it, as jobs without one.
     before = len(cluster.jobs())
     shutil.rmtree(project.path(SMALL))
-    project.path("results/short/infer/small/predictions.parquet").unlink()
-    assert cluster.start(*MAIN).wait(timeout=300) == 0
+    answers = [f"results/short/infer/{model}/predictions.parquet" for model in ("m1-small-1k", "small")]
+    for file in answers:
+        project.path(file).unlink()
+    assert cluster.start(SMALL, *answers).wait(timeout=300) == 0
     again = cluster.jobs()[before:]
     served = ("train_sft_wildcards_m1-small-1k", "infer_sweep_wildcards_m1-small-1k", "infer_answer_wildcards_small")
     assert {f"rule_{rule}" for rule in served} <= {job["Comment"] for job in again}
