@@ -12,7 +12,7 @@ PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 .DEFAULT_GOAL := help
 
 # A misspelt variable would be no error to make, and the default would run.
-KNOWN := CONFIG PROFILE PYTHON VENV SGLANG VALIDATOR CONFIRM WHOLE GPUS HOURS DOLLARS DISK CORES WORLD
+KNOWN := CONFIG PROFILE PYTHON VENV SGLANG VALIDATOR CONFIRM WHOLE GPUS HOURS DOLLARS DISK CORES OFFLINE WORLD
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 $(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full laptop clean%,$(MAKECMDGOALS))),\
   $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
@@ -44,7 +44,7 @@ plan: $(VENV)/.ready ## calls, tokens, dollars and hours that CONFIG will need, 
 	@echo
 	-@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
-FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(CORES),--cores $(CORES)) $(if $(WORLD),--world)
+FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world)
 fit: $(VENV)/.ready ## what of the paper fits HOURS, and GPUS (1x24, 8x80:H100; 0 for none), DOLLARS and DISK (GB), as an overlay
 	@PYTHONPATH=workflow $(BIN)/python -m m1 fit --hours $(or $(HOURS),8) $(FITTED)
 

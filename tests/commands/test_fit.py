@@ -127,6 +127,28 @@ def test_the_world_is_fitted_without_a_network(tmp_path: Path) -> None:
     assert made["report"]["table1"]["models"] == [part.model for part in answer.choice.parts if part.table1]
 
 
+def test_offline_only_what_is_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First nothing is; then the sets and one base are in the hub's cache, and nothing else can be chosen."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    asked = replace(question(tmp_path, offline=True), claims=("7b-1k-gains",))
+    with pytest.raises(UserError, match=r"--offline: not on this machine: m1_eval_data, m1k_tokenized.*make fetch"):
+        choose(asked)
+    config = load(asked.files)
+    sets = {"m1_eval_data", "m1k_tokenized", "m23k_tokenized"}
+    sets |= {entry for part, entry in config["read_from"].items() if part.startswith("pools.")}
+    names = [f"datasets--{config['data'][entry]['hub']}" for entry in sets] + ["models--Qwen/Qwen2.5-7B-Instruct"]
+    for name in names:
+        folder = tmp_path / name.replace("/", "--") / "refs"
+        folder.mkdir(parents=True)
+        for revision in ("main", *(config["data"][entry]["revision"] for entry in sets)):
+            (folder / revision).write_text("0" * 40)
+    answer = choose(asked)
+    assert {part.model for part in answer.choice.parts} == {"7b", "7b-cot", "m1-7b-1k"}
+    assert {part.way for part in answer.choice.parts} == {"as it is", "LoRA"}
+    assert answer.choice.told == ("7b-1k-gains",)
+    assert answer.menu.lacking["huatuogpt-o1-7b"] == "is not on this machine"
+
+
 def test_a_finished_run_takes_the_model_s_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What took three times as long as modelled is reckoned so; the next overlay fits, and the guess is closer."""
     monkeypatch.chdir(tmp_path)
@@ -155,7 +177,7 @@ def test_a_finished_run_takes_the_model_s_place(tmp_path: Path, monkeypatch: pyt
         ("--hours 8 --gpus 1x24:RTX5000", "--gpus: no card 'RTX5000' in resources/cards.csv; give one of RTX-3090"),
         (
             "--hours 8 --gpus 1x8 --claims m1k",
-            "no model fits a node: 7b takes 18 GB to answer, and all cards",
+            "no model can be had: 7b takes 18 GB to answer, and all cards",
         ),
         (
             "--hours 8 --gpus 1x24 --disk 1 --claims m1k",

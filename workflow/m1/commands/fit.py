@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--claims", nargs="+", metavar="ID", help="the claims that matter, of resources/paper/claims.csv"
     )
+    parser.add_argument("--offline", action="store_true", help="only models and sets that are on this machine")
     parser.add_argument("--world", action="store_true", help="of the demo: the embedded world, on a CPU")
     parser.add_argument(
         "--configfile", nargs="+", type=Path, help="what models and sets are chosen from, and the overlay is laid over"
@@ -91,7 +92,7 @@ def ask(arguments: argparse.Namespace) -> Question:
             f"--dollars {arguments.dollars:g}: {said}; set them (teacher and labeller), or leave --dollars out"
         )
     disk = shutil.disk_usage(nearest_folder(Path())).free / 1e9 if arguments.disk is None else arguments.disk
-    machine = Machine(nodes, count, card, arguments.cores, arguments.hours, arguments.dollars, disk)
+    machine = Machine(nodes, count, card, arguments.cores, arguments.hours, arguments.dollars, disk, arguments.offline)
     kind = "world" if arguments.world else "cards" if card else "cores"
     files = tuple(arguments.configfile or map(locate, FILES[kind]))
     results = f"results/{arguments.output.stem}"

@@ -59,12 +59,16 @@ def choose(question: Question) -> Answer:
         UserError: nothing fits; the message says what is too small.
     """
     run = menu_run(question)
+    if absent := Kitchen(run, question.machine, AS_MODELLED).absent_sets():
+        remedy = "bring them by `make fetch` while the hub answers, or give files by --data"
+        raise UserError(f"--offline: not on this machine: {', '.join(absent)}; {remedy}")
     measured = slowness(question, run)
     slower, paid = measured or dict(AS_MODELLED), make_plan(run.config).steps
     menu = make_menu(run, question.machine, paid, slower)
     if not menu.parts:
         some = next(iter(menu.lacking.items()))
-        raise UserError(f"no model fits a node: {some[0]} {some[1]} GB; --gpus 0 fits one to the cores of this machine")
+        remedy = "--gpus 0 fits one to the cores of this machine"
+        raise UserError(f"no model can be had: {some[0]} {some[1]}; {remedy}")
     needs = claim_needs(menu, question.claims)
     chances, tellable, widths = what_can_be_told(run, menu, question.claims)
     choice = solve(menu, question.machine, needs, tellable, widths)

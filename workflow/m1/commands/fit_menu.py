@@ -14,6 +14,7 @@ from m1.commands.cards import Card
 from m1.commands.doctor import CHECKPOINTS, HELD, ROOM, TRAINING, WEIGHTS, parameters
 from m1.commands.gpu_hours import Asked
 from m1.commands.lengths import sample_tokens
+from m1.commands.pin import cached_commit
 from m1.commands.plan import StepCost
 from m1.commands.questions import Questions
 from m1.wiring.config import all_recipes, merge, recipe
@@ -27,6 +28,8 @@ SAMPLES: tuple[int | None, ...] = (1000, 400, 200, 100, 50, 25)
 """Samples that a model on a CPU is trained on."""
 REQUESTS = 256
 """Requests in flight of each copy of a model on cards, as the recipes have them."""
+PUBLISHED = {"m1k_tokenized": "m1k", "m23k_tokenized": "m23k"}
+"""Entries of ``data`` with published subsets, whose traces need not be paid for."""
 EXAMPLE = "m1-7b-1k-lora"
 """The recipe that LoRA's settings are taken from."""
 # The embedded world's models: tokens a second of a core in training and in answering, and hours that pretraining one
@@ -45,6 +48,7 @@ class Machine:
     hours: float
     dollars: float
     disk: float  # GB
+    offline: bool = False  # only models and sets that are on this machine
 
 
 @dataclass(frozen=True)
@@ -172,9 +176,25 @@ class Kitchen:
         base = name if isinstance(found["base"], dict) else found["base"]
         return found, base, self.size_of(base)
 
+    def is_here(self, entry: Mapping[str, Any], kind: str) -> bool:
+        """Whether a model or dataset can be had: all can, but offline only what is a file or in the hub's cache."""
+        if not self.machine.offline or entry.get("path"):
+            return True
+        return cached_commit(kind, entry["hub"], entry.get("revision") or "main") is not None
+
+    def absent_sets(self) -> list[str]:
+        """Entries of ``data`` that every choice needs, and that cannot be had."""
+        published = self.config["published"]["evaluation"]
+        names = [published, *PUBLISHED] if published else []
+        names += [entry for part, entry in self.config["read_from"].items() if part.startswith("pools.")]
+        data = self.config["data"]
+        return [name for name in dict.fromkeys(names) if not self.is_here(data[name], "dataset")]
+
     def why_not(self, name: str) -> str:
         """Why a model cannot be had."""
         found, _, size = self._recipe(name)
+        if self._serve(found, size) is not None:
+            return "is not on this machine"
         if found["device"] == "cpu":
             return "is for a CPU"
         if self.machine.card is None:
@@ -197,17 +217,20 @@ class Kitchen:
             "budgets": tuple(found.get("thinking", {}).get("budgets", ())),
             "answering": {one: self.answering(found, size, serve, one) for one in self.sizes},
         }
+        own = found["base"] if isinstance(found["base"], dict) else self.config["bases"][base]
         if "sft" not in found:
-            yield Part(way="as it is", base=base, changes=difference(found, served), **common)
+            if self.is_here(own, "model"):
+                yield Part(way="as it is", base=base, changes=difference(found, served), **common)
             return
         subset = found["sft"]["subset"]
         source = self.config["subsets"][subset]["traces"] if self.pays(subset) else None
-        if name.replace("-", "_") in self.config["data"]:
+        checkpoint = self.config["data"].get(name.replace("-", "_"))
+        if checkpoint and self.is_here(checkpoint, "model"):
             kept = WEIGHTS * size
             yield Part(
                 way="published", base=f"{name}, published", kept=kept, changes=difference(found, served), **common
             )
-        for way, changes, nodes in self._trainings(found, size):
+        for way, changes, nodes in self._trainings(found, size) if self.is_here(own, "model") else ():
             for samples in (None,) if self.machine.card or self.world else SAMPLES:
                 whole = merge(found, changes)
                 yield Part(
@@ -226,7 +249,7 @@ class Kitchen:
     def pays(self, subset: str) -> bool:
         """Whether a subset's traces must be paid for: those of m1K and m23K are published, and the embedded world's
         teacher costs nothing."""
-        return not self.world and subset not in ("m1k", "m23k")
+        return not self.world and subset not in PUBLISHED.values()
 
     def _serve(self, found: Mapping[str, Any], size: float) -> dict[str, Any] | None:
         """How a model answers on a node: on as few cards a copy as hold it, in as many copies as there is room for;
