@@ -18,9 +18,8 @@ from m1.wiring.schema import export_call_settings
 
 try:
     use_environments()
-    if (
-        workflow.modifier.skip_configfile
-    ):  # of a module: its user gives it, as Snakemake has merged it
+    # The configuration of a module is given by its user, as Snakemake has merged it.
+    if workflow.modifier.skip_configfile:
         for file in workflow.configfiles if workflow.is_main_process else ():
             read(Path(file))
         whole = prepare(config)
