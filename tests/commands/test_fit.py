@@ -16,9 +16,9 @@ from m1.commands import claim_power, fit
 from m1.commands.cards import cards, find_card, parse_cards
 from m1.commands.fit_choose import Answer, Question, choose
 from m1.commands.fit_menu import Machine
-from m1.commands.fit_overlay import KEYS, overlay_text, spent
+from m1.commands.fit_overlay import KEYS, overlay_text
 from m1.commands.fit_table import table
-from m1.commands.plan import make_plan
+from m1.commands.plan import Plan, make_plan
 from m1.core.errors import UserError
 from m1.core.places import locate
 from m1.wiring.config import load
@@ -35,6 +35,17 @@ def question(tmp_path: Path, gpus: str = "1x24", kind: str = "cards", **given: A
     machine = Machine(nodes, count, card, 4, 8.0, 0.0, 500.0)
     files = tuple(map(locate, fit.FILES[kind]))
     return Question(kind, replace(machine, **given), CLAIMS, "results/mine", tmp_path / "mine.yaml", None, files)
+
+
+def spent(plan: Plan, nodes: int) -> tuple[float, float]:
+    """Hours and dollars of what a plan has left, its jobs on so many nodes, as the choice reckons them."""
+    single = [step for step in plan.gpus if not step.there]
+    chain: dict[str, float] = {}
+    for step in single:
+        chain[step.step.split()[1]] = chain.get(step.step.split()[1], 0.0) + (step.hours or 0.0) * step.jobs
+    minutes = sum(step.minutes or 0.0 for step in plan.cpus if not step.there)
+    hours = sum(chain.values()) / nodes + (1 - 1 / nodes) * max(chain.values(), default=0.0) + minutes / 60
+    return hours + sum(step.hours for step in plan.steps), sum(step.dollars for step in plan.steps)
 
 
 def planned(asked: Question, answer: Answer) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from m1.client.attempt import open_client
@@ -24,7 +25,7 @@ from m1.client.scheduler import CallScheduler
 from m1.client.serving import running_server
 from m1.core.errors import UserError
 from m1.core.progress import Progress, say
-from m1.core.store import Store, Stored
+from m1.core.store import Store, Stored, look_into
 
 __all__ = [
     "REFUSED",
@@ -116,6 +117,12 @@ def look_up(requests: Iterable[Request], provider: Provider, store: Store) -> St
     """How many of the calls that :func:`complete_all` would need the store has; none is made."""
     keys = {request.key(provider) for request in requests}
     return Stored(sum(key in store for key in keys), len(keys), "calls")
+
+
+def look_up_in(folder: str | Path, requests: Iterable[Request], provider: Provider) -> Stored:
+    """As :func:`look_up`, of a store's folder, which need not be there."""
+    with look_into(folder) as store:
+        return look_up(requests, provider, store)
 
 
 def _telling_odd(

@@ -13,14 +13,13 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from m1.core.places import source_file
 from m1.report import evidence
 from m1.report.claims import CONTRADICTED, SHOWN, compute, satisfied, verdict
 from m1.report.evidence import Evidence, LackingError
 from m1.report.files import read_csv
-from m1.report.statistics import LEVEL, generator, percentiles
+from m1.report.statistics import generator, mean_interval, percentiles
 
 MODELS = 0.5
 """Correlation of two models' answers to a question, assumed; of one model's at two budgets it is
@@ -89,7 +88,8 @@ def simulate(sizes: Mapping[str, int], budgets: Sequence[int], seed: int) -> Evi
 def average_width(questions: Sequence[int]) -> float:
     """Half the width (points) of the 95 % interval of an average of benchmarks with so many questions each, at most."""
     n = np.array(questions)
-    return float(100 * norm.isf(LEVEL / 2) * np.sqrt((0.25 / n).sum()) / len(n))
+    low, high = mean_interval(n / 2, n)  # half of them correct: the widest
+    return (high - low) / 2
 
 
 @cache

@@ -59,10 +59,11 @@ def choose(question: Question) -> Answer:
         UserError: nothing fits; the message says what is too small.
     """
     run = menu_run(question)
-    if absent := Kitchen(run, question.machine, AS_MODELLED).absent_sets():
+    kitchen = Kitchen(run, question.machine, AS_MODELLED)
+    if absent := kitchen.absent_sets():
         remedy = "bring them by `make fetch` while the hub answers, or give files by --data"
         raise UserError(f"--offline: not on this machine: {', '.join(absent)}; {remedy}")
-    measured = slowness(question, run)
+    measured = slowness(question, kitchen)
     slower, paid = measured or dict(AS_MODELLED), make_plan(run.config).steps
     menu = make_menu(run, question.machine, paid, slower)
     if not menu.parts:
@@ -105,7 +106,7 @@ def local_sets(config: Mapping[str, Any], folder: Path) -> dict[str, dict[str, s
     return found
 
 
-def slowness(question: Question, run: Run) -> dict[str, float]:
+def slowness(question: Question, kitchen: Kitchen) -> dict[str, float]:
     """How many times longer than modelled the finished steps of the overlay that is there already took, by ``training``
     and ``answering``; 1 for what has none, and empty where nothing is finished.
 
@@ -114,7 +115,6 @@ def slowness(question: Question, run: Run) -> dict[str, float]:
     if not question.output.exists():
         return {}
     earlier = Run(load([*question.files, question.output]))
-    kitchen = Kitchen(run, question.machine, AS_MODELLED)
     results, taken = Path(earlier.config["pathvars"]["results"]), {"training": [0.0, 0.0], "answering": [0.0, 0.0]}
     for name, found in earlier.recipes.items():
         modelled = _modelled(kitchen, earlier, name, found)

@@ -119,27 +119,14 @@ def make_menu(run: Run, machine: Machine, paid: Sequence[StepCost], slower: Mapp
         slower: for ``training`` and ``answering``, how many times longer than modelled a step took here.
     """
     kitchen = Kitchen(run, machine, slower)
-    parts = [part for name in candidates(run) for part in kitchen.parts(name)]
+    candidates = kitchen.candidates()
+    parts = [part for name in candidates for part in kitchen.parts(name)]
     there = {part.model for part in parts}
-    lacking = {name: kitchen.why_not(name) for name in candidates(run) if name not in there}
+    lacking = {name: kitchen.why_not(name) for name in candidates if name not in there}
     bases = {part.base: kitchen.size_of(part.base) for part in parts}
     weights = {name: WEIGHTS * size for name, size in bases.items()}
     making = dict.fromkeys(bases, WORLD_BASE if kitchen.world else 0.0)
     return Menu(kitchen.sizes, parts, list(kitchen.sources(paid)), weights, making, lacking, kitchen.screening())
-
-
-def candidates(run: Run) -> list[str]:
-    """Models that the configuration has, then those of other recipes that stand for a row of Tables 1 or 2 and whose
-    base and subset it has."""
-    names = dict.fromkeys(run.recipes)
-    world = any(run.world_model("bases", base) for base in run.bases)
-    for name in all_recipes():
-        one = recipe(name, "fit", {})
-        known = not world if isinstance(one["base"], dict) else one["base"] in run.config["bases"]
-        known &= "sft" not in one or one["sft"]["subset"] in run.config["subsets"]
-        if known and (one["published"] or one["ablation"]):
-            names.setdefault(name)
-    return list(names)
 
 
 class Kitchen:
@@ -148,10 +135,22 @@ class Kitchen:
     def __init__(self, run: Run, machine: Machine, slower: Mapping[str, float]) -> None:
         self.run, self.config, self.machine, self.slower = run, run.config, machine, slower
         self.questions = Questions(run)
+        self.recipes = {name: recipe(name, "fit", {}) for name in all_recipes()}
         self.world = any(run.world_model("bases", base) for base in run.bases)
         whole = {name: self.questions.size("benchmarks", name) or 0 for name in self.config["benchmarks"]}
         self.counts = list(whole.values())
         self.sizes = self._sizes()
+
+    def candidates(self) -> list[str]:
+        """Models that the configuration has, then those of other recipes that stand for a row of Tables 1 or 2 and
+        whose base and subset it has."""
+        names = {name: None for name in self.run.recipes if name in self.recipes}
+        for name, one in self.recipes.items():
+            known = not self.world if isinstance(one["base"], dict) else one["base"] in self.config["bases"]
+            known &= "sft" not in one or one["sft"]["subset"] in self.config["subsets"]
+            if known and (one["published"] or one["ablation"]):
+                names.setdefault(name)
+        return list(names)
 
     def _sizes(self) -> list[Size]:
         """From what tells most to what tells least: all budgets and forced counts, all budgets, and without the largest
@@ -167,12 +166,12 @@ class Kitchen:
         """Billions of parameters; 0 of the embedded world's, and where its name does not say."""
         if base in self.config["bases"]:
             return parameters(self.config["bases"][base])
-        found = recipe(base, "fit", {})["base"] if base in all_recipes() else {}
+        found = self.recipes[base]["base"] if base in self.recipes else {}
         return parameters(found) if isinstance(found, dict) else 0.0
 
     def _recipe(self, name: str) -> tuple[dict[str, Any], str, float]:
         """A model's recipe, the name of its base, and billions of parameters of that."""
-        found = recipe(name, "fit", {})
+        found = self.recipes[name]
         base = name if isinstance(found["base"], dict) else found["base"]
         return found, base, self.size_of(base)
 
@@ -287,7 +286,7 @@ class Kitchen:
             }
             yield "trained", {"train": train}, nodes
             break
-        example = recipe(EXAMPLE, "fit", {})
+        example = self.recipes[EXAMPLE]
         sft = {key: example["sft"][key] for key in ("lora", "learning_rate")}
         if ROOM * HELD[sft["lora"]["base_dtype"]] * size <= card.memory:
             processes = max(count for count in range(1, gpus + 1) if batch % count == 0)
@@ -297,7 +296,7 @@ class Kitchen:
     def training(self, found: Mapping[str, Any], size: float, nodes: int, samples: int | None) -> float:
         """Hours of a training, on all of its nodes at once."""
         sft = found["sft"]
-        count = min(samples or 10**9, self.questions.subset_size(sft["subset"]) if samples is None else samples)
+        count = samples or self.questions.subset_size(sft["subset"])
         tokens = round(count * sample_tokens(sft["block_size"]) * sft["epochs"])
         if self.world:
             hours = tokens / WORLD_TRAINING / 3600

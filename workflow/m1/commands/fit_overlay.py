@@ -9,7 +9,6 @@ import yaml
 from m1.commands.fit_choose import Answer, Question, local_sets
 from m1.commands.fit_menu import Part, Size
 from m1.commands.fit_table import source_lines
-from m1.commands.plan import Plan
 
 KEYS = {"teacher": "TEACHER_API_KEY", "labeller": "OPENAI_API_KEY"}
 """Variables for the providers' keys, by the provider, where the configuration names none."""
@@ -86,17 +85,6 @@ def _report(config: Mapping[str, Any], parts: Sequence[Part], size: Size) -> dic
     if config["report"]["remark"]:
         found["remark"] = f"{size.limit or 'all'} questions of each benchmark"
     return found
-
-
-def spent(plan: Plan, nodes: int) -> tuple[float, float]:
-    """Hours and dollars of what a plan has left, its jobs on so many nodes, as the choice reckons them."""
-    single = [step for step in plan.gpus if not step.there]
-    chain: dict[str, float] = {}
-    for step in single:
-        chain[step.step.split()[1]] = chain.get(step.step.split()[1], 0.0) + (step.hours or 0.0) * step.jobs
-    minutes = sum(step.minutes or 0.0 for step in plan.cpus if not step.there)
-    hours = sum(chain.values()) / nodes + (1 - 1 / nodes) * max(chain.values(), default=0.0) + minutes / 60
-    return hours + sum(step.hours for step in plan.steps), sum(step.dollars for step in plan.steps)
 
 
 def overlay_text(question: Question, answer: Answer, command: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from m1.client.attempt import excerpt
-from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all, look_up
+from m1.client.complete import REFUSED, Completion, Provider, Request, add_call_arguments, complete_all, look_up_in
 from m1.client.completion import name_call, stored_completion
 from m1.core import records
 from m1.core.answers import extract_boxed, read_box
@@ -20,7 +20,7 @@ from m1.core.files import csv_cell, replacing, write_manifest
 from m1.core.progress import say
 from m1.core.prompts import BOXED, question_text
 from m1.core.records import VERDICTS, Question, Trace
-from m1.core.store import Store, Stored, look_into
+from m1.core.store import Store, Stored
 
 FIRST_WITHOUT = 20
 """So many answers without thinking, and none with it, end the run: the next thousands would be no other."""
@@ -179,8 +179,7 @@ def prepare(argv: Sequence[str] | None) -> Asked:
 def stored(argv: Sequence[str]) -> Stored:
     """What of the calls the store has already."""
     asked = prepare(argv)
-    with look_into(asked.arguments.store) as store:
-        return look_up(asked.requests, asked.provider, store)
+    return look_up_in(asked.arguments.store, asked.requests, asked.provider)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from m1.client.complete import Provider, Request, add_call_arguments, complete_all, look_up
+from m1.client.complete import Provider, Request, add_call_arguments, complete_all, look_up_in
 from m1.core.curation import passes_curation
 from m1.core.errors import run
 from m1.core.files import write_manifest
 from m1.core.progress import say
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question, ScreenAnswer, read, writing
-from m1.core.store import Store, Stored, look_into
+from m1.core.store import Store, Stored
 from m1.screen.settings import AskSettings
 
 
@@ -53,8 +53,7 @@ def prepare(argv: Sequence[str] | None) -> Asked:
 def stored(argv: Sequence[str]) -> Stored:
     """What of the calls the store has already."""
     asked = prepare(argv)
-    with look_into(asked.arguments.store) as store:
-        return look_up(asked.requests, asked.provider, store)
+    return look_up_in(asked.arguments.store, asked.requests, asked.provider)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -362,6 +362,7 @@ def recipe(name: str, where: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{where}: no recipe {file}{nearest(name, all_recipes())}") from None
     check(found, schema, file)
     if changes:
+        # In no key of a recipe does null say anything but the default.
         found = without_nulls(merge(found, changes))
         check(found, schema, f"recipes.{name}")
     return dict(with_defaults(found, schema))
@@ -505,24 +506,19 @@ def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
     """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's
     own folder, ``report: {figure8a: {beside: {s1K: null}}}`` a set of the figure."""
 
-    def cleaned(part: Any, depth: int) -> Any:
-        if not (isinstance(part, dict) and depth):
-            return part
-        return {name: cleaned(value, depth - 1) for name, value in part.items() if value is not None}
-
     depths = {**dict.fromkeys(NAMED, 1), "bases": 2, "report": 3}
-    result = {key: cleaned(value, depths.get(key, 0)) for key, value in config.items()}
+    result = {key: without_nulls(value, depths.get(key, 0)) for key, value in config.items()}
     if isinstance(screen := config.get("screen"), dict):
         depths = {"models": 2, "providers": 1}
-        result["screen"] = {key: cleaned(value, depths.get(key, 0)) for key, value in screen.items()}
+        result["screen"] = {key: without_nulls(value, depths.get(key, 0)) for key, value in screen.items()}
     return result
 
 
-def without_nulls(part: Any) -> Any:
-    """A recipe without what its changes set to null: in none of its keys does null say anything but the default."""
-    if not isinstance(part, dict):
+def without_nulls(part: Any, depth: float = math.inf) -> Any:
+    """A part of the configuration without the nulls of its dictionaries, down to a depth."""
+    if not (isinstance(part, dict) and depth):
         return part
-    return {key: without_nulls(value) for key, value in part.items() if value is not None}
+    return {name: without_nulls(value, depth - 1) for name, value in part.items() if value is not None}
 
 
 def identify_server(provider: dict[str, Any], results: str) -> None:
