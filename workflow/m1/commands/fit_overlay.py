@@ -1,6 +1,7 @@
 """The overlay of a choice, and what its plan takes; part of ``python -m m1 fit``."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def overlay(question: Question, answer: Answer) -> dict[str, Any]:
     found: dict[str, Any] = {"pathvars": {"results": question.results, "logs": f"logs/{Path(question.results).name}"}}
     if machine.card is not None:
         found["cluster"] = {"card": machine.card.name}
-    if changes := {part.model: dict(part.changes) for part in parts if part.changes}:
+    # Copies: what two models share would become an anchor in YAML.
+    if changes := {part.model: deepcopy(part.changes) for part in parts if part.changes}:
         found["recipes"] = changes
     if question.data is not None:
         found["data"] = local_sets(config, question.data)
