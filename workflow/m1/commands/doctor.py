@@ -148,6 +148,10 @@ def gpus() -> list[float]:
     return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit() and not code]
 
 
+TIMEOUT = 124
+"""The exit code of a program that took too long, as ``timeout`` has it."""
+
+
 def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
     """Exit code and what was said; 127 where there is no such program, 126 where it cannot be started, 124 where it
     took too long."""
@@ -158,7 +162,7 @@ def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
     except OSError as error:
         return 126, "", f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
-        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
+        return TIMEOUT, "", f"{command[0]}: no answer within {seconds:.0f} s"
     return done.returncode, done.stdout, done.stderr
 
 
