@@ -1,4 +1,4 @@
-"""The look of every figure: fonts, colours, the grid of panels, and how a figure is saved."""
+"""The look of every figure: fonts, colours and the grid of panels; and saving figures reproducibly."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ from m1.core.files import replacing
 COLOURS = ["#0072B2", "#E69F00", "#000000", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
 """Okabe and Ito's colours for colour-blind readers, in an order in which the first three differ most in grey."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-"""One more than there are colours, so that pairs of both repeat only after 56 models."""
-MUTED = "0.45"  # grey of what is not data
+"""Eight markers for seven colours, so that a pair of both repeats only after 56 models."""
+MUTED = "0.45"  # grey for everything that is not data
 COLUMNS = 6
 """Panels side by side: ten benchmarks, their average and the legend are two rows, as in Figures 1 and 3."""
 
@@ -49,19 +49,19 @@ RC: Any = {
     "savefig.dpi": 150,
 }
 PLACED: Any = RC | {"figure.constrained_layout.use": False}
-"""For figures that place everything by themselves, in inches."""
+"""Settings for figures that place everything by themselves, in inches."""
 
 
 def model_style(number: int) -> dict[str, Any]:
-    """Colour and marker of the ``number``-th model in every panel; the white edge keeps points on a line apart."""
+    """Colour and marker of the ``number``-th model (from 0); the white edge separates points on one line."""
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     return {"color": colour, "marker": marker, "markeredgecolor": "white", "markeredgewidth": 0.4}
 
 
 def grid(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with ``panels`` axes; about 2 by 2.2 inches for each. Made within ``plt.rc_context(RC)``.
+    """A figure with a grid of ``panels`` axes, each about 2 by 2.2 inches; call it within ``plt.rc_context(RC)``.
 
-    :data:`COLUMNS` are side by side, or one more where the last panel would have a row to itself.
+    A row has :data:`COLUMNS` panels, or one more if the last panel would otherwise have a row to itself.
     """
     columns = COLUMNS + (panels > COLUMNS and panels % COLUMNS == 1)
     rows = -(-panels // columns)
@@ -72,13 +72,19 @@ def grid(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def column(panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with ``panels`` axes one above the other over one x and one y axis, made as by :func:`grid`."""
+    """A figure with ``panels`` axes one above the other that share their x and y axes; call it as :func:`grid`."""
     figure, axes = plt.subplots(panels, 1, figsize=(6, 1.9 * panels + 0.5), squeeze=False, sharex=True, sharey=True)
     return figure, list(axes.flat)
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
-    """Save as PDF (vector, fonts embedded) or PNG (150 dpi), by suffix; atomic, and the same bytes each time."""
+    """Save a figure atomically as PDF (vector, fonts embedded) or PNG (150 dpi), by suffix.
+
+    The files have no dates, so equal figures have equal bytes, and Snakemake reruns nothing that uses them.
+
+    Raises:
+        UserError: a path has another suffix.
+    """
     metadata: dict[str, Any] = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}
     for path in map(Path, paths):
         if path.suffix not in metadata:
@@ -89,13 +95,13 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
 
 
 def empty(axes: Axes, text: str) -> None:
-    """A panel without data says so."""
+    """Show a text in a panel without data."""
     axes.set(xticks=[], yticks=[])
     axes.spines[["left", "bottom"]].set_color("0.8")
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED)
 
 
 def whole_ticks(axes: Axes, values: Sequence[int]) -> None:
-    """Ticks of the x axis at these whole numbers and nowhere else."""
+    """Set the ticks of the x axis to these whole numbers only."""
     axes.set_xticks(list(values), labels=[str(value) for value in values])
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
