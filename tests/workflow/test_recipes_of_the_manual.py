@@ -1,4 +1,4 @@
-"""What the manual (config/README.md) offers to a person with one GPU can be planned and would run, offline."""
+"""What the manual (docs/change.md) offers to a person with one GPU can be planned and would run, offline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from project import REPOSITORY, Project
 
 pytestmark = pytest.mark.workflow
 
-MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8")
+MANUAL = (REPOSITORY / "docs/change.md").read_text(encoding="utf-8")
 DEAR = {"screen_attempt", "screen_ask", "distill_traces", "select_domains", "world_build", "world_pretrain"}
 
 
@@ -53,7 +53,7 @@ def test_7b_by_lora_on_one_card(tmp_path: Path) -> None:
 
 def test_only_7b_on_one_card(tmp_path: Path) -> None:
     project = Project.of_repository(tmp_path / "new")
-    section = MANUAL.split("## Only 7B on one card\n")[1].split("\n## ")[0]
+    section = MANUAL.split("### 7B on one card, without training\n")[1].split("\n## ")[0]
     recipe, overlay = (
         yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     )
