@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from m1.core.errors import UserError
 from m1.wiring.config import check, load, merge
 from m1.wiring.run import RESOURCES, Run
 from m1.wiring.schema import config_schema
@@ -32,15 +33,34 @@ OVERLAYS = [block for block in ALL if not RECIPE_KEYS & set(block)]
 CHAPTER = PAGE.split("\n## A model of your own\n")[1].split("\n## ")[0]
 
 
+def write_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chapter's recipe, in a working directory of its own."""
+    monkeypatch.chdir(folder)
+    (folder / "config/models").mkdir(parents=True)
+    recipe = yaml.safe_dump(blocks(CHAPTER)[0])
+    (folder / "config/models/m1-small-100.yaml").write_text(recipe, encoding="utf-8")
+
+
 def test_the_page_has_examples_of_both() -> None:
     assert len(RECIPES) >= 4
     assert len(OVERLAYS) >= 12
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda block: "-".join(block))
-def test_each_overlay_has_keys_that_are_known(overlay: dict[str, Any]) -> None:
+def test_each_overlay_goes_over_the_default_or_the_paper(
+    overlay: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faults = list(Draft202012Validator(SCHEMA).iter_errors(overlay))
     assert not faults, faults[0].message
+    write_recipe(tmp_path, monkeypatch)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    refused = []
+    for below in ([], [ROOT / "config/paper.yaml"]):
+        try:
+            load([*below, tmp_path / "mine.yaml"])
+        except UserError as error:
+            refused.append(str(error))
+    assert len(refused) < 2, refused
 
 
 @pytest.mark.parametrize("part", RECIPES, ids=lambda block: "-".join(block))
@@ -62,11 +82,8 @@ def test_the_table_names_every_key_of_a_recipe_and_says_which_are_needed() -> No
 def test_the_recipe_chapter_gives_a_row_a_line_and_a_training_on_a_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, overlay = re.findall(r"^```yaml\n(.*?)^```", CHAPTER, re.MULTILINE | re.DOTALL)[:2]
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "config/models").mkdir(parents=True)
-    (tmp_path / "config/models/m1-small-100.yaml").write_text(recipe, encoding="utf-8")
-    (tmp_path / "mine.yaml").write_text(overlay, encoding="utf-8")
+    write_recipe(tmp_path, monkeypatch)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(blocks(CHAPTER)[1]), encoding="utf-8")
     run = Run(load([tmp_path / "mine.yaml"]))
     assert run.config["report"]["table1"]["models"][-1] == run.config["report"]["figures"][-1] == "m1-small-100"
     assert "m1-small-100" in run.needed_trainings
