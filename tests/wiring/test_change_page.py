@@ -92,3 +92,11 @@ def test_the_recipe_chapter_gives_a_row_a_line_and_a_training_on_a_cpu(
     assert run.answering_gpus("m1-small-100") == 0
     assert run.resources("train", "m1-small-100") == RESOURCES
     assert run.config["subsets"]["m100"]["size"] == 100
+
+
+def test_a_recipe_that_exists_is_changed_to_answer_on_one_card_and_trains_nothing(tmp_path: Path) -> None:
+    section = PAGE.split("### A recipe that exists, changed in an overlay\n")[1].split("\n## ")[0]
+    (tmp_path / "7b-one.yaml").write_text(yaml.safe_dump(blocks(section)[0]), encoding="utf-8")
+    run = Run(load([ROOT / "config/paper.yaml", tmp_path / "7b-one.yaml"]))
+    assert run.answering_gpus("m1-7b-1k") == 1
+    assert not run.needed_trainings
