@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[3]  # the workflow's own source, with its requirem
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
-"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
-checkpoints."""
+"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/architecture.md); of its
+two checkpoints."""
 HELD = {"float32": 4, "bfloat16": 2}
 """Bytes of a weight that is held and not trained, by its type."""
 # SGLang is not imported, which takes long.

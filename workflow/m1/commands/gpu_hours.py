@@ -221,7 +221,7 @@ def adapter_notes(run: Run) -> list[str]:
         found.append(
             f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
             f"{WHOLE}; on each card the frozen base takes {base} in {lora['base_dtype']}; adapter, optimizer and "
-            "activations come on top (docs/training.md has the arithmetic; it was not run on a GPU)."
+            "activations come on top (docs/architecture.md has the arithmetic; it was not run on a GPU)."
         )
     return found
 
