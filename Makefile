@@ -110,12 +110,15 @@ $(SGLANG)/.ready:
 test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## the paper's engine for real, on a CPU (its own environment, 3.4 GB; some ten minutes)
 	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/engines/test_engines_sglang.py
 
-lint: $(VENV)/.ready ## ruff, mypy, snakefmt and snakemake --lint
+WRITTEN = *.md docs/*.md config benchmarks/*.md resources/paper/*.md
+lint: $(VENV)/.ready ## ruff, mypy, snakefmt, snakemake --lint; codespell and proselint on what is written
 	$(BIN)/ruff check workflow tests benchmarks envs
 	$(BIN)/ruff format --check workflow tests benchmarks envs
 	$(BIN)/mypy workflow/m1 envs/pin.py envs/install.py
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
+	$(BIN)/codespell $(WRITTEN) Makefile Snakefile pyproject.toml profiles envs workflow tests benchmarks
+	$(BIN)/proselint check $(WRITTEN)
 
 format: $(VENV)/.ready ## format everything
 	$(BIN)/ruff check --fix workflow tests benchmarks envs

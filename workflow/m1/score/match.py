@@ -116,7 +116,7 @@ def _most_similar(text: str, shown: dict[str, str]) -> str:
 def match_strict(extracted: str, question: Question) -> Match:
     """The option that the extracted text names and nothing else, else the one that it states as its answer, else none.
 
-    What counts as stated is the first of these that is there at all (docs/scoring.md has the forms):
+    What counts as stated is the first of these that is there at all (docs/statistics.md has the forms):
 
     1. "answer is", "answer would be", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that
        stands for itself ("(B)", "B.", "B because", but neither "A patient" nor "B and C"), or by an option's text up to
