@@ -17,7 +17,7 @@ CLAIM_VERDICTS = ("shown", "seen", "not seen", "contradicted", "other number", O
 """Verdicts of ``claims.csv``, in the order of the page."""
 AVERAGE = "average"  # what the column ``benchmark`` has on the line of an average
 NOTHING = "No model of this run stands for a published row, so nothing is compared with the paper."
-UNKNOWN = "The benchmarks are so small that most single cells can only be “cannot tell”."
+UNKNOWN = "At the published numbers of questions, most single cells can only be “cannot tell”."
 FIRST = "Read the averages first."
 
 Table = Sequence[Sequence[str]]
@@ -40,7 +40,7 @@ def answer(tables: Mapping[str, Table], note: str) -> dict[str, Any]:
         note: what this run says nothing about; empty for none.
 
     Returns:
-        ``note``; ``comparison``, from :func:`comparison`, if there is a table ``compare``; and ``claims``, the counts of
+        ``note``; ``comparison``, from :func:`comparison`, if there is a table ``compare``; and ``claims``, from
         :func:`count_claims`, if there is a table ``claims``.
     """
     found: dict[str, Any] = {"note": note}

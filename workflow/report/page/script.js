@@ -108,7 +108,7 @@ function sortable({ label, rows: [heads, ...body], groups = [["", body.length]],
     if (spans && !column) return make("th", { scope: "row", dir: "auto" }, text);
     const shade = line.shades[column - 1];
     const kind = numeric[column] ? "number" : text.length > 60 ? "wide" : text.length < 28 ? "short" : "middle";
-    const made = make("td", { "data-head": titles[column], dir: numeric[column] ? undefined : "auto", class: kind + (empty(text) ? " absent" : shade ? " shaded" : "") }, heads[column].endsWith("verdict") ? verdictMark(text) : empty(text) ? "–" : text);
+    const made = make("td", { "data-head": titles[column], dir: numeric[column] ? undefined : "auto", class: kind + (empty(text) ? " absent" : shade ? " shaded" : "") }, heads[column].endsWith("verdict") ? verdictMark(text) : text || "–");
     if (shade) made.style.setProperty("--shade", shade + "%");
     return made;
   }
@@ -460,9 +460,9 @@ function side(r, s, text) {
   const settings = facts.settings.map((one, i) => {
     const state = arrays.state[r * S + i];
     if (!(state & THERE)) return null;
-    const l = arrays.letter[r * S + i];
-    return make("button", { class: state & CORRECT ? "correct" : "", "aria-pressed": i === s, "aria-label": `${settingName(one)}: ${l ? LETTERS[l - 1] : "no option"}, ${state & CORRECT ? "correct" : "incorrect"}`, onclick: () => { setting = i; open(r); } },
-      make("small", {}, settingName(one)), make("span", {}, (l ? LETTERS[l - 1] : "–") + (state & CORRECT ? " ✓" : " ✗")));
+    const l = arrays.letter[r * S + i], right = state & CORRECT, read = (l ? LETTERS[l - 1] : "–") + (right ? " ✓" : " ✗");
+    return make("button", { class: right ? "correct" : "", "aria-pressed": i === s, "aria-label": `${settingName(one)} ${read} ${right ? "correct" : "incorrect"}`, onclick: () => { setting = i; open(r); } },
+      make("small", {}, settingName(one)), " ", make("span", {}, read));
   });
   const given = text && text.answers[text.given[s]];
   const parts = [
