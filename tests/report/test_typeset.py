@@ -94,6 +94,9 @@ def test_own_models_are_bold_and_the_highest_of_a_column_in_its_group_is_deepest
     latex, markdown = run(tmp_path, "table1", PAPER / "table1.csv", bold=["m1-7B-1K", "m1-7B-23K", "m1-32B-1K"])
     assert set(re.findall(r"^\\textbf\{([^}]*)\}", latex, re.MULTILINE)) == {"m1-7B-1K", "m1-7B-23K", "m1-32B-1K"}
     assert "| **m1-7B-23K** | **62.54** | **75.81** |" in markdown
+    assert "Our models are in bold." in markdown.splitlines()[0]
+    assert "a deeper green means" in latex
+    assert not re.search("green|shade|colour|colou?red", markdown, re.IGNORECASE), "Markdown has no colours"
     paper = pd.read_csv(PAPER / "table1.csv")
     cells = [row for row in latex_rows(latex) if re.search(r"\d\d\.\d\d", row[-1])]
     green = pd.DataFrame(
@@ -120,7 +123,7 @@ def test_missing_cells_are_dashes_and_equal_ones_have_no_shade(tmp_path: Path) -
     assert "green" not in rows[1][-1]
     assert "missing" not in latex + markdown
     assert markdown.count("| – |") >= 2
-    assert "A note \\& more.}" in latex
+    assert f"A note \\& more. {typeset.SHADING}}}" in latex
     assert "A note &amp; more." in markdown
 
 
