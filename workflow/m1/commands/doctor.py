@@ -296,7 +296,7 @@ def check_sglang(run: Run) -> Iterator[Finding]:
     for python, names in users.items():
         there = bool(python) and not ask(python, "-I", "-c", FIND_SGLANG)[0]
         found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
-        remedy = "make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+        remedy = "make its environment (docs/paper.md) and set M1_SGLANG_PYTHON to its python"
         yield Finding("SGLang", found, "" if there else f"for {join_names(names)}; {remedy}")
 
 

@@ -1,4 +1,4 @@
-"""What a step that generates tokens is told about its engine (docs/engines.md)."""
+"""What a step that generates tokens is told about its engine (docs/paper.md)."""
 
 import json
 from collections.abc import Sequence
