@@ -2,7 +2,7 @@
 
 The page holds everything it shows and its security policy forbids it the network. What a model wrote never is markup:
 texts are in compressed blocks, inflated when a question is opened, and reach the page as text only. Judgements are
-columns of small integers, so that a hundred thousand of them filter at once; see ``docs/report.md``.
+columns of small integers, so that a hundred thousand of them filter at once; see ``docs/compare.md``.
 
 A *reading* is one model on one question: its thinking, its answers at every (budget, forced) and what was made of them
 (3.3, B.3).
