@@ -39,7 +39,7 @@ A default is what `config/config.yaml` has or, for what may be left out there, t
 """
 FILE_HEAD = """\
 # yaml-language-server: $schema=../workflow/schemas/config.schema.yaml
-# The default configuration: the paper on the embedded world (docs/world.md), on a laptop, in minutes. The paper itself
+# The default configuration: the paper on the embedded world (docs/start.md), on a laptop, in minutes. The paper itself
 # is config/paper.yaml, laid over this file. Values are edited here; `make reference` takes the comments from the
 # schema. An unknown key is an error. Keys that are left out here are in config/reference.md; docs/change.md says how
 # keys go together.

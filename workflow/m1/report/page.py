@@ -2,7 +2,8 @@
 
 The page holds everything that it shows, and its security policy forbids it the network. What a model wrote never
 becomes markup: the texts are in compressed blocks, which the script inflates when a question is opened and inserts as
-text only. Scores are columns of small integers, so that the script filters a hundred thousand of them at once.
+text only. Scores are columns of small integers, so that the script filters a hundred thousand of them at once
+(docs/compare.md).
 
 A *reading* is one model on one question: its thinking, its answers at every (budget, forced), and their scores (3.3,
 B.3).

@@ -1,4 +1,4 @@
-"""What the steps of the embedded world are told (docs/world.md)."""
+"""What the steps of the embedded world are told (docs/start.md)."""
 
 from dataclasses import dataclass
 
