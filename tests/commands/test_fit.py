@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.commands import claim_power, fit, fit_kept
+from m1.commands import claim_power, fit, kept
 from m1.commands.cards import cards, find_card, parse_cards
 from m1.commands.fit_choose import Answer, Question, choose
 from m1.commands.fit_menu import Machine
@@ -189,27 +189,27 @@ def test_what_the_store_has_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     names = [part.model for part in first.choice.parts]
     assert first.choice.told == asked.claims
 
-    def kept(**other: Any) -> None:
+    def leave(**other: Any) -> None:
         """The store has all models and answers of the run, but for ``other`` ones."""
         found = {}
         for name in names:
             recipe, limits = earlier["recipes"][name], dict.fromkeys(earlier["benchmarks"])
             subset = recipe["sft"]["subset"] if "sft" in recipe else None
-            entry, rows = earlier["published"]["subsets"].get(subset), {"m1k": 1000, "m23k": 23_493}.get(subset, 0)
+            entry, size = earlier["published"]["subsets"].get(subset), earlier["subsets"].get(subset, {}).get("size")
             checkpoint = earlier["published"]["checkpoints"].get(name)
-            one = fit_kept.Kept(recipe, checkpoint, entry, rows, not checkpoint, 1.0, limits)
+            one = kept.Kept(recipe, checkpoint, entry, size, not checkpoint, 1.0, limits)
             found[name] = replace(one, **other)
-        monkeypatch.setattr(fit_kept, "kept", lambda run: found)
+        monkeypatch.setattr(kept, "models", lambda run: found)
 
     little = replace(asked, machine=replace(asked.machine, hours=0.1))
     assert len(choose(little).choice.told) < 2
-    kept()
+    leave()
     again = choose(little).choice
     assert again.told == asked.claims
     assert again.size == first.choice.size
     assert again.hours < 0.01
     for other in ({"samples": 999}, {"answered": 0.1}, {"limits": dict.fromkeys(earlier["benchmarks"], 100)}):
-        kept(**other)
+        leave(**other)
         assert choose(little).choice.told != asked.claims, other
 
 

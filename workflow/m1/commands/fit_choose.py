@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m1.commands import finished, fit_kept
+from m1.commands import finished, kept
 from m1.commands.cards import parse_cards
 from m1.commands.fit_menu import Kitchen, Machine, Made, Menu, make_menu
 from m1.commands.fit_solve import Choice, solve
@@ -106,7 +106,7 @@ def what_is_made(question: Question, kitchen: Kitchen) -> Made:
         return Made(paid, slower or AS_MODELLED, bool(slower))
     earlier = Run(load([*question.files, question.output]))
     slower = slowness([earlier, Run(load(question.files))], kitchen)
-    return Made(paid, slower or AS_MODELLED, bool(slower), fit_kept.kept(earlier), fit_kept.there(earlier))
+    return Made(paid, slower or AS_MODELLED, bool(slower), kept.models(earlier), kept.weights(earlier))
 
 
 def slowness(runs: Sequence[Run], kitchen: Kitchen) -> dict[str, float]:

@@ -12,8 +12,8 @@ from typing import Any
 from m1.commands import claim_power, gpu_hours
 from m1.commands.cards import Card
 from m1.commands.doctor import CHECKPOINTS, HELD, ROOM, TRAINING, WEIGHTS, parameters
-from m1.commands.fit_kept import Kept
 from m1.commands.gpu_hours import Asked
+from m1.commands.kept import Kept
 from m1.commands.lengths import sample_tokens
 from m1.commands.pin import cached_commit
 from m1.commands.plan import StepCost
@@ -122,7 +122,6 @@ class Menu:
     weights: Mapping[str, float]  # GB of each base
     making: Mapping[str, float]  # hours that each base takes to be there
     lacking: Mapping[str, str]  # models that no way leads to here, and why
-    there: Collection[str]  # models of which the store has something
     screening: Mapping[str, Any] | None  # how the screening models answer
 
     def filling(self, row: str) -> frozenset[str]:
@@ -152,7 +151,7 @@ def make_menu(run: Run, machine: Machine, made: Made) -> Menu:
     weights = {name: 0.0 if name in made.there else WEIGHTS * size for name, size in bases.items()}
     making = {name: WORLD_BASE if kitchen.world and name not in made.there else 0.0 for name in bases}
     sources = list(kitchen.sources(made.paid))
-    return Menu(kitchen.sizes, parts, sources, weights, making, lacking, set(made.kept), kitchen.screening())
+    return Menu(kitchen.sizes, parts, sources, weights, making, lacking, kitchen.screening())
 
 
 class Kitchen:
@@ -279,11 +278,11 @@ class Kitchen:
                     apart = "hard" if published else None
                     yield Part(excludes=apart, answering=self.left(whole, old, anew), **common)
 
-    def subset_of(self, found: Mapping[str, Any], samples: int | None) -> tuple[str | None, int]:
-        """The entry of ``data`` that a model's subset is from, none where it is drawn here, and its samples."""
+    def subset_of(self, found: Mapping[str, Any], samples: int | None) -> tuple[str | None, int | None]:
+        """The entry of ``data`` that a model's subset is from, none where it is drawn here, and its samples at most."""
         subset = found["sft"]["subset"]
         entry = next((entry for entry, name in PUBLISHED.items() if name == subset and not self.world), None)
-        return entry, samples or self.questions.subset_size(subset)
+        return entry, samples or self.config["subsets"][subset].get("size")
 
     def left(self, found: Mapping[str, Any], old: Kept | None, anew: Mapping[Size, float]) -> dict[Size, float]:
         """Hours of answers by size, without those that the store has."""

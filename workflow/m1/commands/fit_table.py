@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from m1.commands import claim_power
 from m1.commands.fit_choose import Answer, Question, again, with_cards
-from m1.commands.fit_solve import Choice
+from m1.commands.fit_solve import TRAINED, Choice
 from m1.commands.fit_tell import Need, of_curve, table1_rows
 from m1.core.progress import align_columns
 
@@ -91,7 +91,10 @@ def model_lines(question: Question, answer: Answer) -> list[str]:
     rows = [["model", "how", f"training (h of a {where})", f"answers (h of a {where})", "GB"]]
     for part in answer.choice.parts:
         gigabytes = part.kept + answer.menu.weights[part.base]
-        rows.append([part.model, part.way, f"{part.training:.2f}", f"{part.answering[size]:.2f}", f"{gigabytes:,.0f}"])
+        stored = ", stored" if part.way in TRAINED and not part.training else ""
+        rows.append(
+            [part.model, part.way + stored, f"{part.training:.2f}", f"{part.answering[size]:.2f}", f"{gigabytes:,.0f}"]
+        )
     left = {part.model for part in answer.menu.parts} - {part.model for part in answer.choice.parts}
     rows += [
         [model, "left out", "", "", ""]
@@ -125,6 +128,8 @@ def notes(question: Question, answer: Answer) -> list[str]:
     if question.kind == "cards" and others:
         names = _some([row.rpartition("/")[2] for row in others])
         lines.append(f"As published, not computed here, so no claim rests on them alone: {names} of Table 1.")
+    if had := [part.model for part in answer.choice.parts if part.model in answer.made.kept]:
+        lines.append(f"The store has models or answers of {_some(had)}: what it has takes no time.")
     if answer.choice.sources:
         address = answer.run.config["teacher"]["base_url"]
         lines.append(f"The teacher is asked at {address}: set teacher.base_url in the overlay to your provider's.")

@@ -1,4 +1,4 @@
-"""What the run of an overlay has left already: models that the store has, and answers. Part of ``python -m m1 fit``.
+"""What the store has of a configuration's trainings and answers: part of ``make plan`` and ``make fit``.
 
 What the store has of a model says its own step, as in a dry run (:mod:`m1.commands.dry_run`), by the files that are in
 the results now. So nothing is known of results that were deleted.
@@ -25,13 +25,13 @@ class Kept:
     recipe: Mapping[str, Any]
     published: str | None  # entry of `data` that the checkpoint is from
     subset: str | None  # entry of `data` that the subset is from; None for a subset that was drawn here
-    samples: int  # trained on
+    samples: int | None  # of the subset, as the configuration limits it
     trained: bool  # whether the store has the trained model
     answered: float  # share of its questions to which the store has all answers
     limits: Mapping[str, int | None]  # questions that it was asked at most, by benchmark
 
-    def trains(self, recipe: Mapping[str, Any], subset: str | None, samples: int) -> bool:
-        """Whether the store has the model that a recipe trains on so many samples of a subset."""
+    def trains(self, recipe: Mapping[str, Any], subset: str | None, samples: int | None) -> bool:
+        """Whether the store has the model that a recipe trains on a subset of so many samples."""
         same = (subset, samples, recipe["base"]) == (self.subset, self.samples, self.recipe["base"])
         return self.trained and same and _sft(recipe) == _sft(self.recipe)
 
@@ -64,8 +64,8 @@ def _contains(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return same and all(set(wanted[key]) <= set(made[key]) for key in ("budgets", "forced"))
 
 
-def kept(run: Run) -> dict[str, Kept]:
-    """What there is of each model of a run of which there is anything."""
+def models(run: Run) -> dict[str, Kept]:
+    """What the store has of each model of a run of which it has anything."""
     limits = {name: source["limit"] for name, source in run.config["benchmarks"].items()}
     found = {}
     for name, recipe in run.recipes.items():
@@ -74,7 +74,7 @@ def kept(run: Run) -> dict[str, Kept]:
             recipe,
             run.published["checkpoints"].get(name),
             run.published["subsets"].get(subset),
-            _samples(run, subset) if name in run.needed_trainings else 0,
+            run.config["subsets"][subset].get("size") if subset else None,
             name in run.needed_trainings and is_trained(run, name),
             answered(run, name) if name in run.evaluated_here else 0.0,
             limits,
@@ -84,18 +84,11 @@ def kept(run: Run) -> dict[str, Kept]:
     return found
 
 
-def there(run: Run) -> set[str]:
+def weights(run: Run) -> set[str]:
     """Bases, and models whose checkpoints are published, that are in the results."""
     folders = {name: run.path(f"<results>/bases/{name}") for name in run.config["bases"]}
     folders |= {f"{name}, published": run.path(run.weights(name)) for name in run.published["checkpoints"]}
     return {name for name, folder in folders.items() if folder.is_dir()}
-
-
-def _samples(run: Run, subset: str | None) -> int:
-    import pyarrow.parquet as pq
-
-    path = run.path(f"<results>/select/{subset}.parquet")
-    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
 
 
 def is_trained(run: Run, name: str) -> bool:
