@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.commands import claim_power, fit
+from m1.commands import claim_power, fit, kept
 from m1.commands.cards import cards, find_card, parse_cards
 from m1.commands.fit_choose import Answer, Question, choose
 from m1.commands.fit_menu import Machine
@@ -174,10 +174,43 @@ def test_a_finished_run_takes_the_model_s_place(tmp_path: Path, monkeypatch: pyt
                 counts = {"answer_tokens": 1, "generated_now": 1}
                 manifest.write_text(json.dumps({"seconds": 3 * 3600 * hours, "counts": counts}))
     second = choose(asked)
-    assert second.measured
-    assert second.slower == pytest.approx({"training": 3.0, "answering": 3.0})
+    assert second.made.measured
+    assert second.made.slower == pytest.approx({"training": 3.0, "answering": 3.0})
     assert second.choice.hours <= 1.0
     assert (second.choice.size.limit or 10**6) < (first.choice.size.limit or 10**6)
+
+
+def test_what_the_store_has_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a run, a fraction of its hours is enough for the same; other answers, and other trainings, are not free."""
+    asked = replace(question(tmp_path, "1x80:H100", hours=24.0), claims=("7b-1k-gains", "sota-accuracy"))
+    first = choose(asked)
+    planned(asked, first)
+    earlier = load([*asked.files, asked.output])
+    names = [part.model for part in first.choice.parts]
+    assert first.choice.told == asked.claims
+
+    def leave(**other: Any) -> None:
+        """The store has all models and answers of the run, but for ``other`` ones."""
+        found = {}
+        for name in names:
+            recipe, limits = earlier["recipes"][name], dict.fromkeys(earlier["benchmarks"])
+            subset = recipe["sft"]["subset"] if "sft" in recipe else None
+            entry, size = earlier["published"]["subsets"].get(subset), earlier["subsets"].get(subset, {}).get("size")
+            checkpoint = earlier["published"]["checkpoints"].get(name)
+            one = kept.Kept(recipe, checkpoint, entry, size, not checkpoint, 1.0, limits)
+            found[name] = replace(one, **other)
+        monkeypatch.setattr(kept, "models", lambda run: found)
+
+    little = replace(asked, machine=replace(asked.machine, hours=0.1))
+    assert len(choose(little).choice.told) < 2
+    leave()
+    again = choose(little).choice
+    assert again.told == asked.claims
+    assert again.size == first.choice.size
+    assert again.hours < 0.01
+    for other in ({"samples": 999}, {"answered": 0.1}, {"limits": dict.fromkeys(earlier["benchmarks"], 100)}):
+        leave(**other)
+        assert choose(little).choice.told != asked.claims, other
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def overlay(question: Question, answer: Answer) -> dict[str, Any]:
     if question.data is not None:
         found["data"] = local_sets(config, question.data)
     if size.limit is not None:
-        found["benchmarks"] = {name: {"limit": size.limit} for name in config["benchmarks"]}
+        found["benchmarks"] = {name: {"limit": size.limit} for name in config["benchmarks"] if name not in size.whole}
     if question.kind == "cards":
         found |= _taken(config, parts, paid) | _paid(answer, paid)
     if samples := min((part.samples for part in parts if part.samples), default=None):
@@ -83,9 +83,9 @@ def _report(config: Mapping[str, Any], parts: Sequence[Part], size: Size) -> dic
         found["table2"] |= {} if budget in shared else {"budget": max(shared)}
     found["figures"] = [part.model for part in parts if part.thinks]
     if size.limit is not None:
-        found["note"] = f"At most {size.limit} questions of each benchmark."
+        found["note"] = f"{size.said.capitalize()}."
     if config["report"]["remark"]:
-        found["remark"] = f"{size.limit or 'all'} questions of each benchmark"
+        found["remark"] = size.said
     return found
 
 

@@ -14,30 +14,20 @@ For each :class:`~m1.commands.fit_menu.Size` the best choice of parts and source
 each line. More of any resource only adds choices, so it never gives less.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from m1.commands.fit_menu import Machine, Menu, Part, Size, Source
+from m1.commands.fit_tell import Telling
 
 WHOLE_SCALE = 50.0
 """Points on either side of an average about which nothing is known."""
 TRAINED = {"trained": 2, "LoRA": 1}
 """What a training counts for in the fifth line."""
 SMALL = 1e-6
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a claim needs: for each of its cells one of some parts, and a source, or all questions."""
-
-    claim: str
-    rows: tuple[str, ...]  # addresses of its rows and curves
-    cells: tuple[frozenset[str], ...]  # for each of them, models that fill it
-    source: str | None = None
-    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,10 +48,10 @@ class Program:
     """The program of one size: columns for parts, sources, bases and claims, and two for the longest chain of a model's
     jobs (hours) and the largest checkpoints (GB)."""
 
-    def __init__(self, menu: Menu, machine: Machine, size: Size, needs: Sequence[Need], told: Collection[str]) -> None:
+    def __init__(self, menu: Menu, machine: Machine, size: Size, telling: Telling) -> None:
         self.menu, self.machine, self.size = menu, machine, size
-        kept = [place for place, need in enumerate(needs) if need.claim in told and not (need.whole and size.limit)]
-        self.needs, self.places = [needs[place] for place in kept], kept
+        self.places = [at for at, need in enumerate(telling.needs) if need.claim in telling.tellable[size]]
+        self.needs = [telling.needs[place] for place in self.places]
         self.bases = sorted({part.base for part in menu.parts})
         counts = [len(menu.parts), len(menu.sources), len(self.bases), len(self.needs), 1, 1]
         self.starts = np.concatenate([[0], np.cumsum(counts)])
@@ -117,6 +107,9 @@ class Program:
         for place, part in enumerate(menu.parts):
             self._at_most(0, parts={place: part.checkpoints}, checkpoints={0: -1})
             self._at_most(0, parts={place: 1}, bases={self.bases.index(part.base): -1})
+            if part.excludes:
+                apart = {index: 1.0 for index, one in enumerate(menu.sources) if one.name == part.excludes}
+                self._at_most(1, parts={place: 1}, sources=apart)
             if part.source:
                 paid = {index: -1.0 for index, one in enumerate(menu.sources) if one.name == part.source}
                 self._at_most(0, parts={place: 1}, sources=paid)
@@ -125,8 +118,8 @@ class Program:
 
     def _claims(self) -> None:
         for claim, need in enumerate(self.needs):
-            for models in need.cells:
-                filling = {place: -1.0 for place, part in enumerate(self.menu.parts) if part.model in models}
+            for row in need.rows:
+                filling = {place: -1.0 for place, part in enumerate(self.menu.parts) if row in part.rows}
                 self._at_most(0, claims={claim: 1}, parts=filling)
             if need.source:
                 paid = {place: -1.0 for place, one in enumerate(self.menu.sources) if one.name == need.source}
@@ -176,35 +169,26 @@ def _trained(part: Part) -> float:
     return TRAINED.get(part.way, 0) - (1 / part.samples if part.samples else 0)
 
 
-def solve(
-    menu: Menu,
-    machine: Machine,
-    needs: Sequence[Need],
-    tellable: Mapping[Size, Collection[str]],
-    widths: Mapping[Size, float],
-) -> Choice | None:
-    """The best choice of all sizes; None where no model fits.
+def solve(menu: Menu, machine: Machine, telling: Telling, above: tuple[float, ...] = ()) -> Choice | None:
+    """The best choice of all sizes; None where no model fits, or none has a score above another one.
 
-    Args:
-        menu: what can be had.
-        machine: what there is.
-        needs: of each claim, in the paper's order.
-        tellable: by size, claims that its answers can tell.
-        widths: by size, half the width (points) of an average's interval.
+    A size that can tell fewer claims than the best choice so far is left out: it cannot be better.
     """
-    best: Choice | None = None
-    for size in menu.sizes:
-        program = Program(menu, machine, size, needs, tellable[size])
+    best, least = None, above
+    for size in sorted(menu.sizes, key=lambda size: -len(telling.tellable[size])):
+        if least and len(telling.tellable[size]) < least[0]:
+            continue
+        program = Program(menu, machine, size, telling)
         columns = program.solve()
         if columns is None:
             continue
-        found = _choice(program, columns, [need.claim for need in needs], widths[size])
-        if found.parts and (best is None or found.score > best.score):
-            best = found
+        found = _choice(program, columns, telling)
+        if found.parts and found.score > least:
+            best, least = found, found.score
     return best
 
 
-def _choice(program: Program, columns: np.ndarray, order: Sequence[str], width: float) -> Choice:
+def _choice(program: Program, columns: np.ndarray, telling: Telling) -> Choice:
     chosen = [columns[start:end] > 0.5 for start, end in zip(program.starts, program.starts[1:])]
     menu, size = program.menu, program.size
     parts = tuple(part for part, there in zip(menu.parts, chosen[0]) if there)
@@ -213,8 +197,8 @@ def _choice(program: Program, columns: np.ndarray, order: Sequence[str], width: 
     rows = sum(part.table1 for part in parts)
     score = (
         len(told),
-        -float(sum(place for place, claim in enumerate(order) if claim in told)),
-        rows * (WHOLE_SCALE - width),
+        -float(sum(place for place, need in enumerate(telling.needs) if need.claim in told)),
+        rows * (WHOLE_SCALE - telling.widths[size]),
         len(size.budgets) * sum(part.thinks for part in parts),
         sum(map(_trained, parts)),
     )

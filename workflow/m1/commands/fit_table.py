@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from m1.commands import claim_power
-from m1.commands.fit_choose import Answer, Question, again, of_curve, table1_rows, with_cards
-from m1.commands.fit_solve import Choice, Need
+from m1.commands.fit_choose import Answer, Question, again, with_cards
+from m1.commands.fit_solve import TRAINED, Choice
+from m1.commands.fit_tell import Need, of_curve, table1_rows
 from m1.core.progress import align_columns
 
 MORE_HOURS = (4, 8, 16, 24, 48, 96, 192)
@@ -26,9 +27,9 @@ def claim_lines(answer: Answer) -> list[str]:
     size, rows = answer.choice.size, [["claim", "told", "chance", "half-width", "hours", "rests on"]]
     curves = size.budgets == answer.menu.sizes[0].budgets
     texts = {claim["id"]: claim for claim in claim_power.claims().to_dict("records")}
-    chances = {one.claim: one for one in answer.chances[size] if curves or not of_curve(texts[one.claim])}
+    chances = {one.claim: one for one in answer.telling.chances[size] if curves or not of_curve(texts[one.claim])}
     chosen = {part.model for part in answer.choice.parts}
-    for need in answer.needs:
+    for need in answer.telling.needs:
         one = chances.get(need.claim)
         chance = "" if one is None or one.chance is None else f"{one.chance:.0%}"
         half = "" if one is None or one.half_width is None else f"{one.half_width:.2g} {texts[need.claim]['unit']}"
@@ -40,8 +41,8 @@ def claim_lines(answer: Answer) -> list[str]:
 def _hours_of(answer: Answer, need: Need) -> str:
     """Hours that the models of a claim take, each in the way that is chosen, or else in the shortest one."""
     taken: dict[str, float] = {}
-    for cell in need.cells:
-        ways = [part for part in answer.menu.parts if part.model in cell]
+    for row in need.rows:
+        ways = [part for part in answer.menu.parts if row in part.rows]
         ways = [part for part in ways if part in answer.choice.parts] or ways
         if not ways:
             return ""
@@ -59,22 +60,23 @@ def block_lines(answer: Answer) -> list[str]:
         blocks.setdefault(f"Table {table}, {group}", []).append(f"table{table}/{group}/{row}" in here)
     lines = [["block", "rows here", "averages within"]]
     for name, rows in blocks.items():
-        within = f"± {answer.widths[answer.choice.size]:.1f} points" if any(rows) else ""
+        within = f"± {answer.telling.widths[answer.choice.size]:.1f} points" if any(rows) else ""
         lines.append([name, f"{sum(rows)} of {len(rows)}", within])
     return align_columns(lines, left={0})
 
 
 def why(answer: Answer, need: Need, chosen: set[str]) -> str:
     """The models of a claim that is told; else what it lacks."""
+    cells = [answer.menu.filling(row) for row in need.rows]
     if need.claim in answer.choice.told:
-        return _some(sorted({name for cell in need.cells for name in cell & chosen}))
-    if beyond := [row.rpartition("/")[2] for row, cell in zip(need.rows, need.cells) if not cell]:
+        return _some(sorted({name for cell in cells for name in cell & chosen}))
+    if beyond := [row.rpartition("/")[2] for row, cell in zip(need.rows, cells) if not cell]:
         return f"out of reach here: {_some(list(dict.fromkeys(beyond)))}"
-    if not any(need.claim in told for told in answer.tellable.values()):
+    if not any(need.claim in told for told in answer.telling.tellable.values()):
         return "all published questions are too few"
     if need.source and need.source not in {source.name for source in answer.choice.sources}:
         return f"traces of {need.source} are not paid for"
-    if left := [min(cell) for cell in need.cells if not cell & chosen]:
+    if left := [min(cell) for cell in cells if not cell & chosen]:
         return f"left out: {_some(list(dict.fromkeys(left)))}"
     return "more questions, or all budgets and forced counts"
 
@@ -89,7 +91,10 @@ def model_lines(question: Question, answer: Answer) -> list[str]:
     rows = [["model", "how", f"training (h of a {where})", f"answers (h of a {where})", "GB"]]
     for part in answer.choice.parts:
         gigabytes = part.kept + answer.menu.weights[part.base]
-        rows.append([part.model, part.way, f"{part.training:.2f}", f"{part.answering[size]:.2f}", f"{gigabytes:,.0f}"])
+        stored = ", stored" if part.way in TRAINED and not part.training else ""
+        rows.append(
+            [part.model, part.way + stored, f"{part.training:.2f}", f"{part.answering[size]:.2f}", f"{gigabytes:,.0f}"]
+        )
     left = {part.model for part in answer.menu.parts} - {part.model for part in answer.choice.parts}
     rows += [
         [model, "left out", "", "", ""]
@@ -106,12 +111,12 @@ def model_lines(question: Question, answer: Answer) -> list[str]:
 def source_lines(answer: Answer) -> list[str]:
     """What is asked of every model, what is paid for, and what it takes together."""
     choice, size = answer.choice, answer.choice.size
-    questions = "all questions" if size.limit is None else f"at most {size.limit} questions"
     forced = f", `Wait` forced {', '.join(map(str, size.forced))} times" if size.forced else ", none forced"
-    lines = [f"Each model: {questions} of each benchmark, budgets {', '.join(map(str, size.budgets))}{forced}."]
+    lines = [f"Each model: {size.said}, budgets {', '.join(map(str, size.budgets))}{forced}."]
     lines += [f"Paid for: traces of {one.name}, ${one.dollars:,.0f}." for one in choice.sources]
-    basis = "measured by the run before" if answer.measured else "modelled, to a factor of three"
-    told = f"{len(choice.told)} of {len(answer.needs)} claims; averages of Table 1 ± {answer.widths[size]:.1f} points"
+    basis = "measured by the run before" if answer.made.measured else "modelled, to a factor of three"
+    told = f"{len(choice.told)} of {len(answer.telling.needs)} claims"
+    told += f"; averages of Table 1 ± {answer.telling.widths[size]:.1f} points"
     return [*lines, f"Together: {choice.hours:.1f} h, ${choice.dollars:,.0f}, {choice.disk:,.0f} GB ({basis}); {told}."]
 
 
@@ -123,6 +128,8 @@ def notes(question: Question, answer: Answer) -> list[str]:
     if question.kind == "cards" and others:
         names = _some([row.rpartition("/")[2] for row in others])
         lines.append(f"As published, not computed here, so no claim rests on them alone: {names} of Table 1.")
+    if had := [part.model for part in answer.choice.parts if part.model in answer.made.kept]:
+        lines.append(f"The store has models or answers of {_some(had)}: what it has takes no time.")
     if answer.choice.sources:
         address = answer.run.config["teacher"]["base_url"]
         lines.append(f"The teacher is asked at {address}: set teacher.base_url in the overlay to your provider's.")
@@ -159,6 +166,6 @@ def gained(before: Choice, after: Choice) -> str:
     if others := [part.model for part in after.parts if part.model not in models]:
         said.append(f"models {', '.join(others)}")
     if after.size != before.size:
-        limit = "all questions" if after.size.limit is None else f"{after.size.limit} questions of each benchmark"
-        said.append(f"{limit}, budgets to {max(after.size.budgets):,}" + (", forced" if after.size.forced else ""))
+        forced = ", forced" if after.size.forced else ""
+        said.append(f"{after.size.said}, budgets to {max(after.size.budgets):,}{forced}")
     return "; ".join(said) or "narrower averages"

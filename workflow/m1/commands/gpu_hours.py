@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from m1.commands import finished
+from m1.commands import finished, kept
 from m1.commands.cards import Card, find_card
 from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
@@ -120,8 +120,9 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
             work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
         for stage, tokens, seconds, file in work:
             cores = run.resources(stage, name)["threads"]
-            minutes = (tokens * size * seconds / cores + (WORLD_START if world else 0)) / 60 if size else None
             place = questions.results / file
+            tokens = round(tokens * share_left(run, f"{stage} {name}", place.exists()))
+            minutes = (tokens * size * seconds / cores + (WORLD_START if world else 0)) / 60 if size else None
             took = finished.seconds((place if stage == "train" else place.parent) / "manifest.json")
             taken = None if took is None else took / 60
             found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, place.exists(), taken))
@@ -179,7 +180,7 @@ def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
         step = GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, (folder / name).exists())
         like = [one for one in done if _trains_like(run.recipes[one], recipe)]
         samples = questions.subset_size(recipe["sft"]["subset"]) * recipe["sft"]["epochs"]
-        yield measured(step, done.get(name), {one: done[one] for one in like}, samples)
+        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, samples))
 
 
 def _trains_like(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -255,7 +256,7 @@ def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
         step = GpuStep(f"infer {name}", gpus, jobs, asked.all, hours, there)
         keys = ("base", "serve", "thinking", "prompt")
         like = [one for one in done if all(run.recipes[one][key] == recipe[key] for key in keys)]
-        yield measured(step, done.get(name), {one: done[one] for one in like}, asked.questions)
+        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, asked.questions))
 
 
 def _asked(run: Run, questions: Questions, model: str) -> Asked:
@@ -329,6 +330,22 @@ def measured(step: GpuStep, own: Finished | None, like: dict[str, Finished] | No
         basis += ", hours modelled" if done.seconds is None else ""
         return replace(step, tokens=tokens, gpu_hours=hours, basis=basis)
     return step
+
+
+def share_left(run: Run, step: str, there: bool) -> float:
+    """Share of a training or of a model's answers that is not in the store; all of it where the result is there."""
+    stage, name = step.split()
+    has = kept.answered if stage == "infer" else kept.is_trained
+    return 1.0 if there else 1.0 - has(run, name)
+
+
+def without_stored(run: Run, step: GpuStep) -> GpuStep:
+    """A step with what is left to compute of it."""
+    share = share_left(run, step.step, step.there)
+    if share == 1:
+        return step
+    hours, basis = step.gpu_hours and step.gpu_hours * share, f"{step.basis}; {1 - share:.0%} in the store"
+    return replace(step, tokens=round(step.tokens * share), gpu_hours=hours, basis=basis)
 
 
 def rows(found: Iterable[GpuStep]) -> list[list[str]]:
