@@ -126,11 +126,7 @@ def test_states_in_words_that_the_executor_knows(
     assert (programs / "again").exists() == requeued
 
 
-def test_while_the_controller_is_away_the_executor_does_not_take_sacct(
-    programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("query_job_status", "get_min_job_age"):
-        monkeypatch.setattr(plugin, name, getattr(plugin, name))  # as it was, afterwards
+def test_while_the_controller_is_away_the_executor_does_not_take_sacct(programs: Path) -> None:
     add(programs, "scontrol", "echo 'MinJobAge = 300 sec'")
     slurm.teach_executor()
     add(programs, "scontrol", AWAY)
@@ -140,7 +136,6 @@ def test_while_the_controller_is_away_the_executor_does_not_take_sacct(
 def test_jobs_are_not_forgotten_while_slurm_does_not_answer(
     programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)
     monkeypatch.setattr(plugin, "get_min_job_age", lambda: 300)
     slurm.teach_executor()
 
