@@ -70,8 +70,8 @@ def describe(engine: Any, card: str) -> dict[str, Any]:
     """How an engine really runs, for the manifest: versions, the card, and what computes attention.
 
     SGLang takes another attention backend than it was told where one cannot run, with no more than a warning; so its
-    own processes are asked. Without a name it chooses by the card: in deterministic mode fa3 up to Hopper, flashinfer on
-    Blackwell (source of 0.5.23).
+    own processes are asked. Without a name it chooses by the card: in deterministic mode fa3 up to Hopper, flashinfer
+    on Blackwell (source of 0.5.23).
     """
     found: dict[str, Any] = {"device": card, "versions": {}}
     for package in PACKAGES:
