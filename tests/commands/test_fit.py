@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from m1.commands import claim_power, fit, kept
-from m1.commands.cards import cards, find_card, parse_cards
+from m1.commands.cards import cards, find_card, named_card, parse_cards
 from m1.commands.fit_choose import Answer, Question, choose
 from m1.commands.fit_menu import Machine
 from m1.commands.fit_overlay import KEYS, overlay_text
@@ -255,6 +255,33 @@ def test_a_card_by_memory_is_the_least_of_all_that_have_it() -> None:
         assert less.bandwidth <= more.bandwidth
     assert find_card("h100", "test") == cards()["H100"]
     assert find_card("24", "test").operations == cards()["RTX-3090"].operations
+
+
+@pytest.mark.parametrize(
+    ("device", "gibibytes", "kind"),
+    [
+        ("NVIDIA H100 80GB HBM3", 79.6, "H100"),
+        ("NVIDIA H100 PCIe", 79.6, "H100-PCIE"),
+        ("NVIDIA A100-SXM4-40GB", 40.0, "A100-40"),
+        ("NVIDIA A100 80GB PCIe", 80.0, "A100"),
+        ("NVIDIA GeForce RTX 4090", 23.99, "RTX-4090"),
+        ("NVIDIA L40S", 44.99, "L40S"),
+        ("NVIDIA H100 NVL", 93.6, None),
+        ("NVIDIA A10G", 22.5, None),
+    ],
+)
+def test_the_cards_of_this_machine_are_known_by_name(
+    device: str, gibibytes: float, kind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = named_card(device, gibibytes)
+    assert (found and found.name) == kind
+    monkeypatch.setattr(fit, "named_gpus", lambda: [(gibibytes, device)] * 2)
+    nodes, count, card = parse_cards(fit.gpus_here())
+    assert (nodes, count) == (1, 2)
+    assert card is not None
+    assert card.memory == round(gibibytes)
+    if found:
+        assert (card.name, card.operations) == (kind, found.operations)
 
 
 def test_chances_rise_with_the_questions() -> None:
