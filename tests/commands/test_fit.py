@@ -213,6 +213,35 @@ def test_what_the_store_has_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert choose(little).choice.told != asked.claims, other
 
 
+def test_released_answers_are_shown_but_tell_nothing(tmp_path: Path) -> None:
+    """32B's answers as the authors released them fill its row of Table 1, where all questions are asked; a model that
+    can be computed here is."""
+    own = tmp_path / "released.yaml"
+    results = {
+        name: [{"from": "m1_results", "file": f"{name}-{budget}.json", "budget": budget} for budget in (2048, 8192)]
+        for name in ("m1-32b-1k", "m1-7b-1k")
+    }
+    own.write_text(yaml.safe_dump({"published": {"results": results}, "report": {"figures": ["m1-7b-23k"]}}))
+    asked = question(tmp_path, hours=24.0)
+    asked = replace(asked, files=(*asked.files, own), claims=("capacity-gain", "7b-1k-gains"))
+    answer = choose(asked)
+    planned(asked, answer)
+    ways = {part.model: part.way for part in answer.choice.parts}
+    assert ways["m1-32b-1k"] == "released"
+    assert ways["m1-7b-1k"] in ("published", "LoRA")
+    assert answer.choice.told == ("7b-1k-gains",)
+    text = "\n".join(table(asked, answer))
+    assert "not computed here, so that no claim rests on it: m1-32b-1k" in text
+    assert "not computed here, so that no claim rests on it: m1-32b-1k" in asked.output.read_text()
+    made = load([*asked.files, asked.output])
+    assert list(made["published"]["results"]) == ["m1-32b-1k"]
+    assert "m1-32b-1k" in made["report"]["table1"]["models"]
+    assert not any("32b" in step.step for step in make_plan(made).gpus)
+    few = choose(replace(asked, machine=replace(asked.machine, hours=2.0)))
+    assert few.choice.size.limit
+    assert "m1-32b-1k" not in {part.model for part in few.choice.parts}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

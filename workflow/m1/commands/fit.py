@@ -65,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--configfile", nargs="+", type=Path, help="what models and sets are chosen from, and the overlay is laid over"
     )
     parser.add_argument("--output", type=Path, default=Path("config/overlays/mine.yaml"), help="(default: %(default)s)")
-    question = ask(parser.parse_args(argv))
+    parser.add_argument("--all", action="store_true", help="a row for each claim, those that are not told among them")
+    arguments = parser.parse_args(argv)
+    question = ask(arguments)
     answer = choose(question)
-    print("\n".join(table(question, answer)))
+    print("\n".join(table(question, answer, arguments.all)))
     words = " ".join(sys.argv[1:] if argv is None else argv)
     write_text(question.output, overlay_text(question, answer, f"python -m m1 fit {words}".replace("fit fit", "fit")))
     print("\n".join(["", f"{question.output} is written. Next:", *(f"  {line}" for line in commands(question))]))
