@@ -143,8 +143,14 @@ def packages() -> list[str]:
 
 def gpus() -> list[float]:
     """Memory of each GPU of this machine, in GB."""
-    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
-    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit() and not code]
+    return [gibibytes * 2**30 / 1e9 for gibibytes, _ in named_gpus()]
+
+
+def named_gpus() -> list[tuple[float, str]]:
+    """Memory (GiB) and name of each GPU of this machine."""
+    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total,name", "--format=csv,noheader,nounits")
+    found = [line.partition(",") for line in said.splitlines() if not code]
+    return [(float(memory) / 1024, name.strip()) for memory, _, name in found if memory.strip().isdigit()]
 
 
 TIMEOUT = 124

@@ -144,8 +144,9 @@ def _modelled(kitchen: Kitchen, run: Run, name: str, found: dict[str, Any]) -> d
 
 def why_nothing(machine: Machine, menu: Menu, telling: Telling) -> str:
     """Which resource is too small, and what would do for one model and the fewest questions."""
-    least = min(menu.sizes, key=lambda size: min(part.answering[size] for part in menu.parts))
-    part = min(menu.parts, key=lambda part: (part.answering[least] + part.training, part.model))
+    parts = [part for part in menu.parts if not part.released]
+    least = min(menu.sizes, key=lambda size: min(part.answering[size] for part in parts))
+    part = min(parts, key=lambda part: (part.answering[least] + part.training, part.model))
     base = menu.weights[part.base]
     more = {
         "--disk": (replace(machine, disk=1e9), f"{base + part.kept + part.checkpoints:,.0f} GB"),

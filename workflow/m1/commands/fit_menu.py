@@ -1,6 +1,7 @@
 """What a reproduction can be made of, and what each part costs: part of ``python -m m1 fit``.
 
-A :class:`Part` is a model and a way to have it: trained whole, trained by LoRA, as published, or as it is. A
+A :class:`Part` is a model and a way to have it: trained whole, trained by LoRA, its published checkpoint, the answers
+that the authors released, or as it is. A
 :class:`Source` is a set of traces that the teacher is paid for. A :class:`Size` is what all models are asked. Costs are
 those of ``make plan``: the same functions, on the recipes that the overlay will have.
 """
@@ -85,8 +86,8 @@ class Part:
     """A model, and a way to have it."""
 
     model: str
-    way: str  # "trained", "LoRA", "published", or "as it is"
-    rows: frozenset[str]  # addresses of cells (m1.report.evidence) that it fills
+    way: str  # "trained", "LoRA", "published" (its checkpoint), "released" (its answers), or "as it is"
+    rows: frozenset[str]  # addresses of cells (m1.report.evidence) that it fills, so that claims may rest on them
     table1: bool
     thinks: bool
     budgets: tuple[int, ...]  # of its own recipe; none for those that all models have
@@ -99,7 +100,9 @@ class Part:
     checkpoints: float = 0.0  # GB, while it trains
     kept: float = 0.0  # GB
     changes: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # of its recipe
-    answering: Mapping[Size, float] = field(default_factory=dict, hash=False, compare=False)  # hours of a node
+    # Hours of a node, by the sizes that the way can have.
+    answering: Mapping[Size, float] = field(default_factory=dict, hash=False, compare=False)
+    released: frozenset[str] = frozenset()  # addresses that the authors' answers fill: no claim rests on these
 
 
 @dataclass(frozen=True)
@@ -234,6 +237,7 @@ class Kitchen:
     def parts(self, name: str) -> Iterator[Part]:
         """The ways to have a model here."""
         found, base, size = self._recipe(name)
+        yield from self._released(name, found)
         if (serve := self._serve(found, size)) is None:
             return
         served = {"serve": serve} if serve else {}
@@ -277,6 +281,20 @@ class Kitchen:
                     # The traces of hard questions would make m1K and m23K, which are published else.
                     apart = "hard" if published else None
                     yield Part(excludes=apart, answering=self.left(whole, old, anew), **common)
+
+    def _released(self, name: str, found: Mapping[str, Any]) -> Iterator[Part]:
+        """The answers of a model that the configuration takes from the authors (``published.results``): to all
+        questions, and at budgets of theirs, so that other sizes have no place for them."""
+        files = self.run.published["results"].get(name, [])
+        entries = [self.config["data"][one["from"]] | one for one in files]
+        if not files or not all(self.is_here(entry, "dataset") for entry in entries):
+            return
+        budgets, best = {one["budget"] for one in files}, self.config["report"]["table1"]["budget"] == "best"
+        fits = [one for one in self.sizes if one.limit is None and (best or max(one.budgets) in budgets)]
+        hours, rows_shown = dict.fromkeys(fits, 0.0), rows(found)
+        none: frozenset[str] = frozenset()
+        place = f"{name}, released"
+        yield Part(name, "released", none, False, False, (), place, answering=hours, released=rows_shown)
 
     def subset_of(self, found: Mapping[str, Any], samples: int | None) -> tuple[str | None, int | None]:
         """The entry of ``data`` that a model's subset is from, none where it is drawn here, and its samples at most."""

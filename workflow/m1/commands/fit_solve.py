@@ -8,7 +8,8 @@ The objective, of which each line only decides between choices that are equal in
 3. the sum of the widths of Table 1's averages, a row that is not answered here counting as wide as the whole scale;
 4. points of Figure 1;
 5. models trained here, whole before by LoRA, and on more samples before fewer;
-6. the least time.
+6. models of which the authors' released answers are shown, as many as possible;
+7. the least time.
 
 For each :class:`~m1.commands.fit_menu.Size` the best choice of parts and sources is the solution of one program for
 each line. More of any resource only adds choices, so it never gives less.
@@ -50,10 +51,11 @@ class Program:
 
     def __init__(self, menu: Menu, machine: Machine, size: Size, telling: Telling) -> None:
         self.menu, self.machine, self.size = menu, machine, size
+        self.parts = [part for part in menu.parts if size in part.answering]
         self.places = [at for at, need in enumerate(telling.needs) if need.claim in telling.tellable[size]]
         self.needs = [telling.needs[place] for place in self.places]
-        self.bases = sorted({part.base for part in menu.parts})
-        counts = [len(menu.parts), len(menu.sources), len(self.bases), len(self.needs), 1, 1]
+        self.bases = sorted({part.base for part in self.parts})
+        counts = [len(self.parts), len(menu.sources), len(self.bases), len(self.needs), 1, 1]
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         self.columns = int(self.starts[-1])
         self.rows: list[np.ndarray] = []
@@ -83,7 +85,7 @@ class Program:
     def _limit(self) -> None:
         menu, machine = self.menu, self.machine
         nodes = machine.nodes
-        single, joint = zip(*map(self.hours, menu.parts)) if menu.parts else ((), ())
+        single, joint = zip(*map(self.hours, self.parts)) if self.parts else ((), ())
         # Graham's bound: whatever the order, jobs of one node are done within the mean of the nodes and the rest of the
         # longest chain.
         self._at_most(
@@ -100,11 +102,11 @@ class Program:
         self._at_most(machine.dollars, sources={place: one.dollars for place, one in enumerate(menu.sources)})
         self._at_most(
             machine.disk,
-            parts={place: part.kept for place, part in enumerate(menu.parts)},
+            parts={place: part.kept for place, part in enumerate(self.parts)},
             bases={place: menu.weights[base] for place, base in enumerate(self.bases)},
             checkpoints={0: 1},
         )
-        for place, part in enumerate(menu.parts):
+        for place, part in enumerate(self.parts):
             self._at_most(0, parts={place: part.checkpoints}, checkpoints={0: -1})
             self._at_most(0, parts={place: 1}, bases={self.bases.index(part.base): -1})
             if part.excludes:
@@ -113,23 +115,23 @@ class Program:
             if part.source:
                 paid = {index: -1.0 for index, one in enumerate(menu.sources) if one.name == part.source}
                 self._at_most(0, parts={place: 1}, sources=paid)
-        for model in {part.model for part in menu.parts}:
-            self._at_most(1, parts={place: 1 for place, part in enumerate(menu.parts) if part.model == model})
+        for model in {part.model for part in self.parts}:
+            self._at_most(1, parts={place: 1 for place, part in enumerate(self.parts) if part.model == model})
 
     def _claims(self) -> None:
         for claim, need in enumerate(self.needs):
             for row in need.rows:
-                filling = {place: -1.0 for place, part in enumerate(self.menu.parts) if row in part.rows}
+                filling = {place: -1.0 for place, part in enumerate(self.parts) if row in part.rows}
                 self._at_most(0, claims={claim: 1}, parts=filling)
             if need.source:
                 paid = {place: -1.0 for place, one in enumerate(self.menu.sources) if one.name == need.source}
                 self._at_most(0, claims={claim: 1}, sources=paid)
             if need.whole:
-                self._at_most(0, claims={claim: 1}, parts=dict.fromkeys(range(len(self.menu.parts)), -1))
+                self._at_most(0, claims={claim: 1}, parts=dict.fromkeys(range(len(self.parts)), -1))
 
     def objectives(self) -> list[np.ndarray]:
         """What is made as large as possible, line by line."""
-        parts = self.menu.parts
+        parts = self.parts
         figure = {place: len(self.size.budgets) for place, part in enumerate(parts) if part.thinks}
         trained = {place: _trained(part) for place, part in enumerate(parts)}
         time = {place: -sum(self.hours(part)) for place, part in enumerate(parts)}
@@ -140,6 +142,7 @@ class Program:
             self._row(parts={place: 1 for place, part in enumerate(parts) if part.table1}),
             self._row(parts=figure),
             self._row(parts=trained),
+            self._row(parts={place: 1 for place, part in enumerate(parts) if part.released}),
             self._row(parts=time, sources=paid),
         ]
 
@@ -191,7 +194,7 @@ def solve(menu: Menu, machine: Machine, telling: Telling, above: tuple[float, ..
 def _choice(program: Program, columns: np.ndarray, telling: Telling) -> Choice:
     chosen = [columns[start:end] > 0.5 for start, end in zip(program.starts, program.starts[1:])]
     menu, size = program.menu, program.size
-    parts = tuple(part for part, there in zip(menu.parts, chosen[0]) if there)
+    parts = tuple(part for part, there in zip(program.parts, chosen[0]) if there)
     sources = tuple(one for one, there in zip(menu.sources, chosen[1]) if there)
     told = tuple(need.claim for need, there in zip(program.needs, chosen[3]) if there)
     rows = sum(part.table1 for part in parts)
@@ -201,6 +204,7 @@ def _choice(program: Program, columns: np.ndarray, telling: Telling) -> Choice:
         rows * (WHOLE_SCALE - telling.widths[size]),
         len(size.budgets) * sum(part.thinks for part in parts),
         sum(map(_trained, parts)),
+        sum(bool(part.released) for part in parts),
     )
     hours = float(program.rows[0] @ np.where(np.arange(program.columns) < program.starts[4], columns.round(), columns))
     disk = sum(part.kept for part in parts) + sum(menu.weights[base] for base in {part.base for part in parts})
