@@ -1,5 +1,4 @@
-"""Are a run's benchmarks the published questions (4.1)? Read from the manifests of its benchmarks; what each remark
-means is in docs/data.md."""
+"""Whether a run's benchmarks are the published questions (4.1), from the manifests of its benchmarks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +14,20 @@ from m1.core.records import Question
 from m1.report.settings import Shown
 
 COLUMNS = ["key", "n", "evaluation", "list", "questions"]
-"""What :func:`read_asked` needs of ``resources/paper/benchmarks.csv``."""
+"""Columns of ``resources/paper/benchmarks.csv`` that :func:`read_asked` needs."""
 REMEDY = "Delete it to have it made again."
 DIGITS = 12  # of a digest, in a remark
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The questions that a run asks as a benchmark of the paper, beside the published ones."""
+    """A comparison of a run's benchmark with the published questions."""
 
     key: str
     n: int  # questions of this run
     published_n: int
-    other: bool  # they are other questions than the published ones
-    remark: str  # why they are other ones, or what is not sure of them; empty for the published questions, verified
+    other: bool  # whether they are other questions than the published ones
+    remark: str  # why they are other questions, or what is not verified; empty for the published questions, verified
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,21 @@ class Collection:
     """What is known of a benchmark's questions."""
 
     size: int  # records of the set, before a part or a limit was taken and records were refused
-    n: int  # questions that were made of them
+    n: int  # questions made of these records
     source: tuple[str | None, str | None]  # checksum of their file, list in it; None where the settings have none
     sha256: str | None  # of the questions; None in a manifest of an earlier version
 
 
 def read_asked(folder: Path, benchmarks: pd.DataFrame) -> dict[str, Asked]:
-    """What this run asks, by benchmark.
+    """The questions that this run asks, by benchmark.
 
     Args:
         folder: of the results, in which ``shown.json`` and the folder ``benchmarks`` lie.
         benchmarks: ``resources/paper/benchmarks.csv``, with :data:`COLUMNS`.
 
     Returns:
-        The benchmarks of the paper that the run asks, in the given order. These have no entry: a benchmark that the
-        configuration leaves out, one that is optional and missing, and a user's own.
+        The benchmarks of the paper that the run asks, in the given order. A benchmark that the configuration leaves
+        out, one that is optional and missing, and a user's own benchmark have no entry.
 
     Raises:
         UserError: ``shown.json`` or the manifest of a benchmark is missing, damaged or of an earlier version.
@@ -65,13 +64,13 @@ def read_asked(folder: Path, benchmarks: pd.DataFrame) -> dict[str, Asked]:
 
 
 def read_collection(path: Path) -> Collection | None:
-    """What the manifest of a benchmark says of its questions; None where the set was optional and is missing.
+    """What the manifest of a benchmark says about its questions; None where the set was optional and is missing.
 
-    Questions that were changed by hand and adopted are no longer those that the manifest tells of. They are read
-    themselves, and what file they were made from proves nothing.
+    If questions were changed by hand and adopted, the manifest does not describe them any more. Then the questions
+    themselves are read, and the file that they were made from proves nothing.
 
     Raises:
-        UserError: the manifest is missing, not JSON, or lacks a field; the questions that were adopted cannot be read.
+        UserError: the manifest is missing, not JSON or lacks a field, or adopted questions cannot be read.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file. Run the workflow again to have it made.")
@@ -102,10 +101,11 @@ def incomplete(path: Path, lacking: str) -> UserError:
 
 
 def compare_questions(collection: Collection, published: Mapping[str, Any], path: Path) -> Asked:
-    """A benchmark beside the published one.
+    """Compare a benchmark with the published one.
 
-    The digest decides where the published one is known and there are as many questions, because it is of the questions
-    themselves. Otherwise the authors' file and list prove the questions, and a set of the published size may be theirs.
+    The digest covers the questions themselves. So it decides where the published digest is known and the number of
+    questions is the published one. Otherwise the authors' file and list prove the questions, and a set of the published
+    size without such a proof may still be theirs.
 
     Args:
         collection: this run's questions.
@@ -113,7 +113,7 @@ def compare_questions(collection: Collection, published: Mapping[str, Any], path
         path: of the manifest, for messages.
 
     Raises:
-        UserError: the digest must decide, and the manifest has none.
+        UserError: the digest must decide, but the manifest has none.
     """
     n, wanted, known = collection.n, int(published["n"]), published["questions"]
 

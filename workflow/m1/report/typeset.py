@@ -1,8 +1,8 @@
 """Tables 1 to 4 as LaTeX (booktabs) and Markdown, in the paper's layout, from the CSVs of :mod:`m1.report.tables`.
 
-Tables 1 and 2 have their rows under the name of their group and are shaded green, deeper for higher accuracy in a
-column of a group, as the caption of Table 1 says. Tables 3 and 4 show this run's counts; the CSVs have the published
-ones beside them.
+Rows of Tables 1 and 2 stand under the name of their group. In LaTeX, cells are shaded green: within a column of a
+group, a deeper green is a higher accuracy. Markdown has no shades. Tables 3 and 4 show this run's counts; the CSVs also
+have the published ones.
 """
 
 import html
@@ -22,16 +22,19 @@ from m1.report.settings import Shown
 from m1.report.tables import BUDGET, MISSING
 
 CAPTIONS = {
-    "table1": "Accuracy (%) on each benchmark. Own models in bold. Green within each group: the deeper, "
-    "the higher the accuracy.",
-    "table2": "Data filtering: accuracy (%) after training on each subset. Green within each scale: the "
-    "deeper, the higher the accuracy.",
+    "table1": "Accuracy (%) on each benchmark. Own models in bold.",
+    "table2": "Data filtering: accuracy (%) after training on each subset.",
     "table3": "Questions of each training pool after each step of the curation.",
     "table4": "Questions of each domain and training pool in the training subsets.",
 }
-DEEPEST = 40  # per cent of green behind the highest accuracy; black on it is still read with ease
-WIDE = 9  # columns from which on a table is scaled to the width of the text
-TALL = 40  # rows from which on a table is set in the smallest type, so that it stays on a page
+SHADES = {
+    "table1": "Green within each group: the deeper, the higher the accuracy.",
+    "table2": "Green within each scale: the deeper, the higher the accuracy.",
+}
+"""What the LaTeX caption says of the shades."""
+DEEPEST = 40  # per cent of green behind the highest accuracy; black text on it is still easy to read
+WIDE = 9  # a table with so many columns is scaled to the width of the text
+TALL = 40  # a table with more rows is set in the smallest type, so that it stays on a page
 PREAMBLE = (
     "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
 )
@@ -40,7 +43,7 @@ NAMED |= {"`": "asciigrave", "'": "quotesingle", '"': "quotedbl"}
 LATEX = {
     **{character: f"\\{character}" for character in "#$%&_{}"},
     **{character: f"\\text{name}{{}}" for character, name in NAMED.items()},
-    **{character: f"{{{character}}}" for character in "[]*"},  # else [ and * would belong to the line end before them
+    **{character: f"{{{character}}}" for character in "[]*"},  # LaTeX reads [ or * after a line end as its argument
 }
 DASH = "–"
 
@@ -57,14 +60,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Layout:
-    """A table as it is set."""
+    """A table in the order in which it is set."""
 
     number: str
     caption: str
+    remarks: str  # follow the caption
     first: str  # heading of the first column
     spans: list[str]  # heading above each of the others; empty for none
     columns: list[str]  # their own headings
-    groups: dict[str, list[Row]]  # name of the group, empty for none, to its rows
+    groups: dict[str, list[Row]]  # name of the group (empty for none) to its rows
 
 
 def accuracy_layout(
@@ -73,8 +77,8 @@ def accuracy_layout(
     """Spanning headings and rows of Table 1 or 2.
 
     Args:
-        table: as text: group, name, an accuracy or ``missing`` per benchmark, Avg.
-        kinds: heading of a benchmark to its kind (in or out of the distribution that models were trained on).
+        table: as text: group, name, an accuracy or ``missing`` for each benchmark, Avg.
+        kinds: heading of a benchmark to its kind (in or out of the distribution of the training data).
         bold: names of rows in bold.
     """
     group, name = table.columns[:2]
@@ -89,8 +93,8 @@ def accuracy_layout(
 
 
 def shade(accuracy: pd.Series) -> pd.Series:
-    """Per cent of green: none at the lowest accuracy, :data:`DEEPEST` at the highest; none where all are equal, or
-    nothing is there."""
+    """Per cent of green: 0 at the lowest accuracy and :data:`DEEPEST` at the highest. Missing accuracies, and those
+    that are all equal, get 0."""
     low, high = accuracy.min(), accuracy.max()
     if not low < high:
         return pd.Series(0, index=accuracy.index)
@@ -102,34 +106,34 @@ def layout(number: str, table: pd.DataFrame, kinds: Mapping[str, str], bold: Seq
     budgets = [budget for budget in table.get(BUDGET, pd.Series()).drop_duplicates() if budget]
     thinking = f"Thinking budget (tokens): {', '.join(budgets)}." if budgets else ""
     table = table.drop(columns=BUDGET, errors="ignore")
-    caption = " ".join(filter(None, [CAPTIONS[number], thinking, note]))
+    remarks = " ".join(filter(None, [thinking, note]))
     if number in ("table1", "table2"):
         spans, groups = accuracy_layout(table, kinds, bold)
         first, columns = table.columns[1], list(table.columns[2:])
-        return Layout(number, caption, first[:1].upper() + first[1:], spans, columns, groups)
+        return Layout(number, CAPTIONS[number], remarks, first[:1].upper() + first[1:], spans, columns, groups)
     own = [column for column in table.columns[1:] if not column.endswith(" published")]
     spans = [column.partition(" ")[0] if number == "table4" else "" for column in own]
     columns = [column.partition(" ")[2] if number == "table4" else column for column in own]
     first = table.columns[0]
     cells = zip(table[first], table[own].to_numpy().tolist())
     rows = [Row(name, values, False, [0] * len(own)) for name, values in cells]
-    return Layout(number, caption, first, spans, columns, {"": rows})
+    return Layout(number, CAPTIONS[number], remarks, first, spans, columns, {"": rows})
 
 
 def plain(text: str) -> str:
-    """Text on one line, without control characters and marks that change its direction or cannot be seen."""
+    """Text on one line, without control characters, invisible marks and marks that change its direction."""
     spaced = " ".join(text.split())
     return "".join(character for character in spaced if not unicodedata.category(character).startswith("C"))
 
 
 def latex_text(text: str) -> str:
-    """Any text as LaTeX that prints it; characters beyond Latin 1, which a Latin font lacks, as their code point."""
+    """LaTeX that prints any text. A Latin font lacks characters beyond Latin 1, so their code points are printed."""
     printed = "".join(LATEX.get(c, c if c < "\u0100" else f"{{[}}U+{ord(c):04X}{{]}}") for c in plain(text))
-    return re.sub(r"([-,])(?=\1)", r"\1{}", printed)  # two of them would become a dash, or a quotation mark
+    return re.sub(r"([-,])(?=\1)", r"\1{}", printed)  # TeX joins two of them to a dash or a quotation mark
 
 
 def markdown_text(text: str) -> str:
-    """Any text as Markdown that shows it, also in a cell of a table."""
+    """Markdown that shows any text, also in a cell of a table."""
     return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(plain(text), quote=False))
 
 
@@ -143,7 +147,8 @@ def latex(table: Layout) -> str:
     rows = sum(len(rows) for rows in table.groups.values())
     size = "\\tiny" if rows > TALL else "\\small"
     scaled = width >= WIDE and rows <= TALL
-    lines = [PREAMBLE, "\\begin{table}", "\\centering", f"\\caption{{{latex_text(table.caption)}}}", size]
+    caption = " ".join(filter(None, [table.caption, SHADES.get(table.number), table.remarks]))
+    lines = [PREAMBLE, "\\begin{table}", "\\centering", f"\\caption{{{latex_text(caption)}}}", size]
     lines += ["\\resizebox{\\textwidth}{!}{%"] if scaled else []
     lines += [f"\\begin{{tabular}}{{l*{{{width}}}{{r}}}}", "\\toprule"]
     if any(table.spans):
@@ -170,10 +175,10 @@ def latex(table: Layout) -> str:
 
 
 def markdown(table: Layout) -> str:
-    """The table as Markdown, without shades, which it lacks; spanning headings of Table 4 stand in each column."""
+    """The table as Markdown. Each column of Table 4 repeats its spanning heading."""
     joined = table.number == "table4"
     columns = [f"{span} {column}" if joined else column for span, column in zip(table.spans, table.columns)]
-    lines = [f"**Table {table.number.removeprefix('table')}.** {markdown_text(table.caption)}", ""]
+    lines = [f"**Table {table.number.removeprefix('table')}.** {markdown_text(f'{table.caption} {table.remarks}')}", ""]
     lines.append(_line(map(markdown_text, [table.first, *columns])))
     lines.append(_line([":--", *["--:"] * len(columns)]))
     for group, members in table.groups.items():
