@@ -53,9 +53,9 @@ RC: Any = {
     "legend.handletextpad": 0.5,
     "figure.labelsize": 7,
     "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.02,
+    "figure.constrained_layout.w_pad": 0.01,
     "figure.constrained_layout.h_pad": 0.02,
-    "figure.constrained_layout.wspace": 0.02,
+    "figure.constrained_layout.wspace": 0.0,
     "figure.constrained_layout.hspace": 0.03,
     "text.hinting": "none",  # letters stand in the PNG where they stand in the PDF
     "pdf.fonttype": 42,  # TrueType: text stays text, which journals ask for

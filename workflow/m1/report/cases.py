@@ -50,8 +50,8 @@ COLUMNS = [
     *("letter_correct", "letter_incorrect", "thinking_correct", "thinking_incorrect"),
     *("stated", "named", "stays_incorrect", "ended"),
 ]
-"""Columns of ``cases.csv``. ``stated``: every correct answer is :data:`STATED`. ``named``: the incorrect answer names an
-option. ``ended``: the incorrect thinking ended by itself. ``thinking_…`` is in tokens. For ``longest_incorrect``,
+"""Columns of ``cases.csv``. ``stated``: every correct answer is :data:`STATED`. ``named``: the incorrect answer names
+an option. ``ended``: the incorrect thinking ended by itself. ``thinking_…`` is in tokens. For ``longest_incorrect``,
 ``letter_correct`` and ``thinking_correct`` belong to the other model that thinks longest."""
 INCORRECT = {"letter": "letter_incorrect", "thinking_tokens": "thinking_incorrect", "forced": "forced_incorrect"}
 """Columns of the score that is incorrect."""
@@ -106,7 +106,9 @@ def forced_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
     rows[["forced_correct", "letter_correct", "thinking_correct"]] = before
     rows = rows.assign(stated=by["stated"].shift(fill_value=False), stays_incorrect=~correct_later)
     ascending = dict.fromkeys(["forced", "thinking_tokens", "model", *PLACE], True)
-    return _rank(rows[turned], "forced_incorrect", dict.fromkeys(["stated", "named", "stays_incorrect"], False) | ascending)
+    return _rank(
+        rows[turned], "forced_incorrect", dict.fromkeys(["stated", "named", "stays_incorrect"], False) | ascending
+    )
 
 
 def _mark_rules(rows: pd.DataFrame) -> pd.DataFrame:
@@ -137,14 +139,14 @@ def choose(longest: pd.DataFrame, forced: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([longest, forced], ignore_index=True)
 
 
-CORRECT, WRONG, QUIET = style.COLOURS[3], style.COLOURS[6], "0.94"
+CORRECT, WRONG, QUIET = "#00684C", "#A34700", "0.94"  # dark enough to be read as text, also on the shade
 TALLEST = 9.0  # inches; a page of the paper holds no more
-SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1)
+SHARES = tuple(0.85**step for step in range(16))
 """Texts are shortened to the largest share of :class:`Limits` with which the figure fits a page."""
 SPACE = Block("", size=3)
 NO_TEXT = "(The thinking is not among the published results.)"
 NONE_STATED = (
-    "This run has {found:,} such cases, but in none of them do all correct answers state their option (in a box, or by "
+    "Such cases in this run: {found:,}. In none of them do all correct answers state their option (in a box, or by "
     "“the answer is”). The scorer took the option that was most similar or mentioned, which may be luck. cases.csv "
     "lists them."
 )
@@ -207,7 +209,9 @@ def _head(title: str, case: Mapping[str, Any], sources: Sources, found: int) -> 
     question = sources.question(case)
     benchmark = sources.benchmarks.get(case["benchmark"], case["benchmark"])
     which = f"{benchmark}, question {case['question_id']}. Case {case['rank']} of {found:,} found by the rule."
-    stem = [Block(shorten(text, sources.limits.stem), shade=QUIET) for text in (question.context, question.stem) if text]
+    stem = [
+        Block(shorten(text, sources.limits.stem), shade=QUIET) for text in (question.context, question.stem) if text
+    ]
     edge, options = Block("", shade=QUIET, size=2), []
     for letter, text in zip(LETTERS, question.options):
         right, line = letter == question.answer, f"{letter}. {shorten(text, sources.limits.short)}"

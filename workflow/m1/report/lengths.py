@@ -113,7 +113,7 @@ def _mark_quartiles(axes: Axes, found: np.ndarray, end: float) -> None:
     aside |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "fontsize": 6}
     for percent, height in zip(QUARTILES, (0.96, 0.86, 0.76) if right else (0.76, 0.86, 0.96)):
         tokens = np.percentile(found, percent)
-        axes.axvline(tokens, ymax=height, color="black", linestyle=":", linewidth=0.9, alpha=0.6)
+        axes.axvline(tokens, ymax=height, color="black", linestyle=":", linewidth=0.9, alpha=0.5)
         axes.annotate(f"{percent} %: {tokens:,.0f}", (tokens, height), **aside)
 
 

@@ -54,7 +54,7 @@ def printable(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """The text in about ``limit`` characters. The middle of a longer text is replaced by a remark on how much it was."""
+    """The text in about ``limit`` characters. Of a longer text, a remark replaces the middle and counts it."""
     if len(text) <= limit:
         return text
     head, tail = limit * 3 // 5, limit * 2 // 5
@@ -132,7 +132,7 @@ def height(blocks: Sequence[Block]) -> float:
 
 
 def draw(blocks: Sequence[Block]) -> Figure:
-    """Paragraphs below each other, in a figure of the width of a column. Made within ``plt.rc_context(style.PLACED)``."""
+    """Paragraphs below each other, as wide as a column. Made within ``plt.rc_context(style.PLACED)``."""
     figure = style.plt.figure(figsize=(WIDTH, height(blocks)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(height(blocks), 0))

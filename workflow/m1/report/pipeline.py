@@ -197,9 +197,9 @@ BACK = "leads back to an earlier stage"  # in the legend
 ARROW, DASHED = "0.35", (0, (3, 2))
 ROOM = style.WIDTH - HEADING - 0.15
 """Inches that the nodes of a row may take, so that the figure is as wide as a column of the paper."""
-STARTS, TURNS, STIFF = 48, 40, 30
+STARTS, TURNS, STIFF, WIDER = 24, 40, 30, 20
 """Random orders to begin with, of which the tidiest result is taken. Rounds of arranging. How much more easily a box
-moves than an arrow that passes it."""
+moves than an arrow that passes it. How untidy each inch beyond the width of a column is."""
 
 
 def arrange(
@@ -270,7 +270,9 @@ def _tidiest(
                 if not settled:
                     row.sort(key=lambda node: middles[id(node)])
                 _spread(row, [middles[id(node)] for node in row])
-        found.append((_untidiness(chains), start, [[(node, node.x) for node in row] for row in grid]))
+        left, right = _extent(grid)
+        too_wide = WIDER * max(0.0, right - left - ROOM)
+        found.append((_untidiness(chains) + too_wide, start, [[(node, node.x) for node in row] for row in grid]))
     best = min(found, key=lambda one: one[:2])[2]
     for places in best:
         for node, x in places:

@@ -1,9 +1,8 @@
 """Tables 1 to 4 of the paper from this run's own records, in the paper's layout.
 
-Each is written beside a long form: Tables 1 and 2 with k, n, the Wilson 95 % interval and the published accuracy,
-Tables 3 and 4 with the published count. In Tables 1, 2 and 4 ``missing`` stands where this run has nothing to show: a
-benchmark that the run or the model lacks, an average over one, the domains of a subset without labels. Tables 3 and 4
-have each count beside the published one.
+Each table also has a long form: Tables 1 and 2 with k, n, the Wilson 95 % interval and the published accuracy, Tables 3
+and 4 with the published count. Tables 3 and 4 show each count beside the published one. In Tables 1, 2 and 4,
+``missing`` stands for what this run lacks: a benchmark, an average over it, or the domains of a subset without labels.
 """
 
 import argparse
@@ -40,12 +39,12 @@ from m1.report.seeds import Spread, spread
 from m1.report.settings import AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
-"""Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
-MISSING = "missing"  # what stands in a cell that this run cannot fill
+"""Headings of the training pools, in the order of Table 4. The heading of any other pool is its key."""
+MISSING = "missing"  # stands in a cell that this run cannot fill
 BUDGET = "Budget"
 """Heading of a row's thinking budget: tokens, ``best`` of each benchmark, or empty for a model without thinking."""
 YES_NO = {True: "yes", False: "no"}
-Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and what there is to say of them
+Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and the message about them
 
 
 def accuracy_table(
@@ -57,21 +56,23 @@ def accuracy_table(
     benchmarks: Mapping[str, str],
     spreads: Mapping[str, Spread] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 1 or 2, as the headings of ``published`` say, and its long form.
+    """Table 1 or 2 with the headings of ``published``, and its long form.
 
     Args:
+        table: its name, for messages.
         found: from :func:`m1.report.scores.accuracies`.
         rows: in the order shown.
-        remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
-        published: group, name, one accuracy (%) per benchmark, Avg.
-        benchmarks: key to heading of the paper's; columns of this run's own come after them.
-        spreads: by model, of the rows with several trainings, which show the mean over these.
+        remark: follows the group of every row in brackets and says what these models are no claim about; empty for
+            none.
+        published: group, name, one accuracy (%) for each benchmark, Avg.
+        benchmarks: key to heading of the paper's benchmarks; columns of this run's own benchmarks follow.
+        spreads: by model, of the rows with several trainings; these rows show the mean over their trainings.
 
     Returns:
-        The table (%, NaN for a benchmark that the run or the model lacks, and for Avg. of a model that lacks one of
-        this run, so that averages compare; :data:`BUDGET`), and one line per model and benchmark, with the budget, k,
-        n, the interval and the published accuracy; with ``spreads`` also the number of seeds, and the standard
-        deviation over them in points.
+        The table: accuracies in %, then :data:`BUDGET`. NaN marks a benchmark that the run or the model lacks. Avg. is
+        NaN for a model that lacks a benchmark of this run, so that averages compare. The long form has one line for
+        each model and benchmark: budget, k, n, interval and published accuracy. With ``spreads`` it also has the number
+        of seeds and the standard deviation over them in points.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -100,16 +101,17 @@ def accuracy_table(
 def count_table(
     rows: Sequence[CountRow], counts: Sequence[Mapping[str, int]], columns: Sequence[str], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 3: questions per pool at each step of the curation, and its long form with the published counts; both say
-    whether they are equal.
+    """Table 3: questions of each pool after each step of the curation, and its long form with the published counts.
+    Both say whether the counts are equal.
 
     Args:
-        counts: pool key to number of questions, of each row.
+        rows: in the order shown.
+        counts: for each row, pool key to number of questions.
         columns: pool keys in the order shown.
-        published: Dataset, one column per pool, Summation.
+        published: Dataset, one column for each pool, Summation.
 
     Raises:
-        UserError: a question is of a pool without a column; a published name does not exist.
+        UserError: a question comes from a pool without a column, or a published name does not exist.
     """
     wide, long = [], []
     for row, found in zip(rows, counts, strict=True):
@@ -133,7 +135,7 @@ def count_table(
 
 
 def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
-    """Cells, each with the published one to its right, ``{heading} published``, where that table has the heading."""
+    """Cells, each followed by the published one as ``{heading} published`` if that table has the heading."""
     row: dict[str, Any] = {}
     for heading, value in cells.items():
         beside = {f"{heading} published": reference.get(heading)} if heading in published else {}
@@ -144,16 +146,15 @@ def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], publi
 def sample_domains(
     label: str, samples: Sequence[tuple[str, str, str]], domains: Mapping[str, str] | None
 ) -> Counter[tuple[str, str]] | None:
-    """How many samples of a subset there are by (domain, pool key); None where there is no label at all (m23K is
-    published without).
+    """Number of samples of a subset by (domain, pool key); None if no sample has a label (m23K is published without).
 
     Args:
         label: name of the subset.
-        samples: question id, pool key and own domain (empty for none) of each.
-        domains: question id to domain, for samples without one of their own; None where no file of them is given.
+        samples: question id, pool key and own domain (empty for none) of each sample.
+        domains: question id to domain, for samples without an own domain; None where no file of domains is given.
 
     Raises:
-        UserError: some samples have a domain and others none.
+        UserError: some samples have a domain and others have none.
     """
     if domains is None and samples and not any(own for _, _, own in samples):
         return None
@@ -170,16 +171,17 @@ def sample_domains(
 def domain_table(
     subsets: Mapping[str, Mapping[tuple[str, str], int] | None], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 4: questions per domain and pool in each subset, and its long form with the published counts.
+    """Table 4: questions of each domain and pool in each subset, and its long form with the published counts.
 
     Args:
         subsets: name to counts from :func:`sample_domains`.
         published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
 
     Returns:
-        One row per domain: those of the published table in its order, then others by the alphabet. Columns for each
-        subset: one per pool and their ``Summation``, each followed by the published count where the paper has one;
-        ``missing`` for a subset without counts. The long form has one line per domain, subset and pool.
+        One row for each domain: those of the published table in its order, then others in alphabetical order. Each
+        subset has a column for each pool and one for their ``Summation``, each followed by the published count where
+        the paper has one. A subset without counts has ``missing``. The long form has one line for each domain, subset
+        and pool.
     """
     known = published.set_index("Domain")
     counted = [pair for counts in subsets.values() for pair in counts or {}]
@@ -229,7 +231,7 @@ def _make_counts(options: argparse.Namespace, shown: Shown) -> Made:
 
 
 def _sources(path: Path, sources: Mapping[str, str]) -> Iterable[str]:
-    """The source of each record of a file: its own, or that of its question (traces)."""
+    """The source of each record of a file. Traces have none, so the source is that of their question."""
     with open_parquet(path) as file:
         own = "source" in file.schema_arrow.names
     if own:
@@ -237,8 +239,8 @@ def _sources(path: Path, sources: Mapping[str, str]) -> Iterable[str]:
     identities = read_columns(path, ["question_id"])[0]
     if strays := [identity for identity in identities if identity not in sources]:
         unknown = f"the source of {len(strays)} of {len(identities)} records is not known"
-        first = f"the first: question {strays[0]}"
-        raise UserError(f"{path}: {unknown} ({first}): it is not among the questions of all pools.")
+        first = f"the first is question {strays[0]}"
+        raise UserError(f"{path}: {unknown}: they are not among the questions of all pools ({first}).")
     return [sources[identity] for identity in identities]
 
 
