@@ -53,8 +53,10 @@ PLACE = 11  # characters that the place of a reading takes at most: eight bytes 
 THERE, CORRECT, ENDED = 1, 2, 4  # bits of a score's state
 FIELDS = ("ended", "thinking_tokens", "letter", "rule")  # of a score, beyond those that every step reads
 READING = 10_000  # approximate characters of the page that the texts of a long reading take
-LEADING = ("verdict", "published", "label", "column", "accuracy", "published_accuracy", "accuracy_a", "accuracy_b")
-LEADING += ("difference", "difference_low", "difference_high", "why")
+LEADING = [
+    *("verdict", "published", "label", "column", "accuracy", "published_accuracy", "accuracy_a", "accuracy_b"),
+    *("difference", "difference_low", "difference_high", "why"),
+]
 """Columns of comparisons that come first on the page, so that they are seen without scrolling."""
 
 Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced

@@ -1,8 +1,9 @@
 """Tables 1 to 4 of the paper from this run's own records, in the paper's layout.
 
-Each table also has a long form: Tables 1 and 2 with k, n, the Wilson 95 % interval and the published accuracy, Tables 3
-and 4 with the published count. Tables 3 and 4 show each count beside the published one. In Tables 1, 2 and 4,
-``missing`` stands for what this run lacks: a benchmark, an average over it, or the domains of a subset without labels.
+Each table is also written in a long form, with a line for each cell. For Tables 1 and 2 it has k, n, the Wilson 95 %
+interval and the published accuracy; for Tables 3 and 4 it has the published count. Tables 3 and 4 have the published
+counts in their own columns as well. In Tables 1, 2 and 4, ``missing`` stands where this run has nothing to show: a
+benchmark that the run or the model lacks, an average over such a benchmark, the domains of a subset without labels.
 """
 
 import argparse
@@ -39,12 +40,12 @@ from m1.report.seeds import Spread, spread
 from m1.report.settings import AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
-"""Headings of the training pools, in the order of Table 4. The heading of any other pool is its key."""
-MISSING = "missing"  # stands in a cell that this run cannot fill
+"""Headings of the training pools, in the order of Table 4. Any other pool has its key as heading."""
+MISSING = "missing"  # what stands in a cell that this run cannot fill
 BUDGET = "Budget"
 """Heading of a row's thinking budget: tokens, ``best`` of each benchmark, or empty for a model without thinking."""
 YES_NO = {True: "yes", False: "no"}
-Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and the message about them
+Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and a message about them
 
 
 def accuracy_table(
@@ -62,17 +63,17 @@ def accuracy_table(
         table: its name, for messages.
         found: from :func:`m1.report.scores.accuracies`.
         rows: in the order shown.
-        remark: follows the group of every row in brackets and says what these models are no claim about; empty for
-            none.
-        published: group, name, one accuracy (%) for each benchmark, Avg.
-        benchmarks: key to heading of the paper's benchmarks; columns of this run's own benchmarks follow.
-        spreads: by model, of the rows with several trainings; these rows show the mean over their trainings.
+        remark: follows the group in every row, in brackets; empty for none.
+        published: group, name, one accuracy (%) per benchmark, Avg.
+        benchmarks: key to heading of the paper's benchmarks; a user's own benchmarks follow them.
+        spreads: by model, for the rows with several trainings, which show the mean over these.
 
     Returns:
-        The table: accuracies in %, then :data:`BUDGET`. NaN marks a benchmark that the run or the model lacks. Avg. is
-        NaN for a model that lacks a benchmark of this run, so that averages compare. The long form has one line for
-        each model and benchmark: budget, k, n, interval and published accuracy. With ``spreads`` it also has the number
-        of seeds and the standard deviation over them in points.
+        - The table, with accuracies in % and :data:`BUDGET`. A cell is NaN for a benchmark that the run or the model
+          lacks. Avg. is NaN for a model that lacks one of the run's benchmarks, because it could not be compared with
+          the other averages.
+        - One line per model and benchmark, with the budget, k, n, the interval and the published accuracy. With
+          ``spreads``, a line also has the number of seeds and the standard deviation over them, in points.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -101,11 +102,10 @@ def accuracy_table(
 def count_table(
     rows: Sequence[CountRow], counts: Sequence[Mapping[str, int]], columns: Sequence[str], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 3: questions of each pool after each step of the curation, and its long form with the published counts.
-    Both say whether the counts are equal.
+    """Table 3: questions per pool at each step of the curation, and its long form with the published counts. Both say
+    whether the counts equal the published ones.
 
     Args:
-        rows: in the order shown.
         counts: for each row, pool key to number of questions.
         columns: pool keys in the order shown.
         published: Dataset, one column for each pool, Summation.
@@ -135,7 +135,7 @@ def count_table(
 
 
 def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
-    """Cells, each followed by the published one as ``{heading} published`` if that table has the heading."""
+    """The cells, each followed by the published one (``{heading} published``) if that table has the heading."""
     row: dict[str, Any] = {}
     for heading, value in cells.items():
         beside = {f"{heading} published": reference.get(heading)} if heading in published else {}
@@ -146,12 +146,13 @@ def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], publi
 def sample_domains(
     label: str, samples: Sequence[tuple[str, str, str]], domains: Mapping[str, str] | None
 ) -> Counter[tuple[str, str]] | None:
-    """Number of samples of a subset by (domain, pool key); None if no sample has a label (m23K is published without).
+    """Number of samples of a subset by (domain, pool key); None where no sample has a label (the published m23K has
+    none).
 
     Args:
         label: name of the subset.
         samples: question id, pool key and own domain (empty for none) of each sample.
-        domains: question id to domain, for samples without an own domain; None where no file of domains is given.
+        domains: question id to domain, for samples without a domain of their own; None without a file of domains.
 
     Raises:
         UserError: some samples have a domain and others have none.
@@ -178,10 +179,10 @@ def domain_table(
         published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
 
     Returns:
-        One row for each domain: those of the published table in its order, then others in alphabetical order. Each
-        subset has a column for each pool and one for their ``Summation``, each followed by the published count where
-        the paper has one. A subset without counts has ``missing``. The long form has one line for each domain, subset
-        and pool.
+        The table and its long form. The table has one row per domain: those of the published table in its order, then
+        others by the alphabet. Each subset has one column per pool and ``Summation``, each followed by the published
+        count if the paper has one; the cells of a subset without counts are ``missing``. The long form has one line per
+        domain, subset and pool.
     """
     known = published.set_index("Domain")
     counted = [pair for counts in subsets.values() for pair in counts or {}]
@@ -209,7 +210,7 @@ def _make_accuracies(options: argparse.Namespace, shown: Shown) -> Made:
     if (rows := shown.accuracy_tables.get(options.table)) is None:
         raise UserError(
             f"{options.table}: this configuration has none (report.{options.table} is null). "
-            "Give its models and budget in the configuration, or ask for the other tables only."
+            "Name its models and budget in the configuration, or ask only for the other tables."
         )
     benchmarks = read_benchmarks(options.benchmarks)
     published = read_csv(options.published, benchmarks.values())
