@@ -225,5 +225,5 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["table1", "table2"])
 def test_only_latex_which_has_shades_speaks_of_them(tmp_path: Path, name: str) -> None:
     latex, markdown = run(tmp_path, name, PAPER / f"{name}.csv")
-    assert "the deeper, the higher the accuracy." in latex
+    assert "a deeper green means a higher accuracy." in latex
     assert "green" not in markdown.lower()
