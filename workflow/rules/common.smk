@@ -42,10 +42,12 @@ export_call_settings(run.config)
 # Snakemake has read the folders as they were written; here they are in their plain form, without a slash at the end.
 workflow.pathvars.update(Pathvars.from_config(run.config, module_level=True))
 
-# Jobs run with the Python of this Snakemake, unless a conda environment was activated for them: then CONDA_PREFIX is another one than here.
+# Jobs run with the Python of this Snakemake, unless a conda environment was activated for them: then CONDA_PREFIX is
+# another one than here.
 prefix = os.environ.get("CONDA_PREFIX", "")
 python = f'if [ "$CONDA_PREFIX" = "{prefix}" ]; then export PATH={quote(str(Path(sys.executable).parent))}:$PATH; fi'
-# Large blocks are kept by the allocator: without this, a fifth of the time of a training on a CPU goes into page faults.
+# Large blocks are kept by the allocator: without this, a fifth of the time of a training on a CPU goes into page
+# faults.
 shell.prefix(
     f"{python}; set -euo pipefail; export PYTHONPATH={quote(f'{SOURCE}/workflow')} TOKENIZERS_PARALLELISM=false "
     "MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=100000000; "

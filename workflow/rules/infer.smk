@@ -23,11 +23,12 @@ rule infer_template:
         code=step("m1.infer.template"),
         settings=infer.template,
     shell:
-        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q}"
+        " --output {output.folder} 2> {log}"
 
 
-# Before a model is trained. Once it is, there is no such job any more (run.unchecked), so that another benchmark or budget trains nothing again;
-# then it is the sweep that checks, before it generates.
+# Before a model is trained. Once it is, there is no such job any more (run.unchecked), so that another benchmark or
+# budget trains nothing again; then it is the sweep that checks, before it generates.
 rule infer_context:
     input:
         model=ancient(train.base),
@@ -90,7 +91,8 @@ rule infer_sweep:
         outputs=output_flags,
     shell:
         "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --runtime {resources.engine:q} {params.template} {params.order}"
+        " --settings {params.settings:q} --serve {params.serve:q}"
+        " --runtime {resources.engine:q} {params.template} {params.order}"
         " --store {params.store} {params.outputs} --manifest {output.manifest} 2> {log}"
 
 
@@ -179,7 +181,8 @@ rule infer_published:
         code=step("m1.infer.published"),
         settings=infer.published,
     shell:
-        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --benchmarks {input.benchmarks}"
+        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q}"
+        " --benchmarks {input.benchmarks}"
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 

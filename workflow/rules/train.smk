@@ -29,7 +29,8 @@ rule train_fetch:
         code=step("m1.train.fetch"),
         settings=train.fetch,
     shell:
-        "python -m {params.code.module} --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q}"
+        " --output {output.folder} 2> {log}"
 
 
 rule train_published:
@@ -52,7 +53,8 @@ rule train_published:
         settings=train.checkpoint,
         entry=train.entry,
     shell:
-        "python -m {params.code.module} --name data.{params.entry} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name data.{params.entry} --settings {params.settings:q}"
+        " --output {output.folder} 2> {log}"
 
 
 rule train_sft:
@@ -86,5 +88,6 @@ rule train_sft:
     # exec: a shell between would die of SLURM's SIGTERM at once, and the training with it before it has kept its state.
     shell:
         "exec python -m {params.code.module} --name {wildcards.model} --base {input.base} --subset {input.subset}"
-        " --settings {params.settings:q} --runtime {resources.training:q} --scratch {resources.scratch:q} --store {resources.store:q}"
+        " --settings {params.settings:q} --runtime {resources.training:q} --scratch {resources.scratch:q}"
+        " --store {resources.store:q}"
         " {params.template} --output {output.folder} 2> {log}"

@@ -118,8 +118,8 @@ class TurnTokens:
         if not found:
             before = chat(tokenizer, "QUESTION").rpartition("QUESTION")[0]
             raise UserError(
-                f"{tokenizer.name_or_path}: its chat template opens a turn without a special token ({before[-40:]!r} goes "
-                "before the user's text), so thinking cannot be marked; choose a base of the kinds that "
+                f"{tokenizer.name_or_path}: its chat template opens a turn without a special token ({before[-40:]!r} "
+                "goes before the user's text), so thinking cannot be marked; choose a base of the kinds that "
                 "docs/architecture.md lists"
             )
         return found
