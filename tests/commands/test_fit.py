@@ -252,10 +252,6 @@ def test_released_answers_are_shown_but_tell_nothing(tmp_path: Path) -> None:
             "--hours 8 --gpus 1x8 --claims m1k",
             "no model can be had: 7b takes 18 GB to answer, and all cards",
         ),
-        (
-            "--hours 8 --gpus 1x24 --disk 1 --claims m1k",
-            "--disk: nothing fits: 7b alone, on the fewest questions, takes about 14 GB",
-        ),
         ("--hours 0.001 --gpus 1x24 --claims m1k", "--hours: nothing fits"),
         (
             "--hours 8 --gpus 1x24 --claims knowlege",
@@ -263,7 +259,12 @@ def test_released_answers_are_shown_but_tell_nothing(tmp_path: Path) -> None:
         ),
         ("--hours 8 --gpus 8x80 --dollars 100", "--dollars 100: TEACHER_API_KEY and OPENAI_API_KEY not set: no key"),
         ("--hours 8 --gpus 1x24 --data nowhere", "--data: nowhere: no such folder"),
-        ("--hours 8 --gpus 1x24 --dollars -1", "less than nothing"),
+        ("--hours 8 --gpus 1x24 --dollars -1", "--dollars: -1 is less than nothing"),
+        (
+            "--hours 8 --gpus 1x24 --disk 0 --claims m1k",
+            "--disk: nothing fits: 7b alone, on the fewest questions, takes about 14 GB",
+        ),
+        ("--hours 8 --gpus 0 --dollars 20", "--dollars 20: without a card nothing is paid for"),
     ],
 )
 def test_what_cannot_be_is_said(words: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
