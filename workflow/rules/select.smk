@@ -1,4 +1,4 @@
-"""select (3.1, Tables 2-4): domain labels, m23K, m1K and the ablation subsets."""
+"""select (3.1, Tables 2-4): label the domains, and draw m23K, m1K and the subsets of the ablations."""
 
 from m1.wiring.select import SelectRules
 
