@@ -169,7 +169,7 @@ def take(
         setting: budget, forced count, and where the file is.
         names: the results' name of each benchmark, to its key in this run.
         asked: questions by benchmark.
-        model: unused key of the model.
+        model: key of the model, for messages.
         part: as in :func:`match`.
 
     Returns:
