@@ -16,7 +16,7 @@ rule infer_template:
     benchmark:
         "<logs>/infer_template/{model}.tsv"
     wildcard_constraints:
-        model=any_name(run.borrowing),
+        model=any_name(run.borrowers),
     localrule: True
     conda:
         "../../envs/infer.yaml"
@@ -28,7 +28,7 @@ rule infer_template:
 
 
 # Check that all questions fit the model's context, before hours of training. A trained model has no such job any more
-# (run.unchecked), so another benchmark or budget repeats no training; the sweep then checks before it generates.
+# (run.context_checks), so another benchmark or budget repeats no training; the sweep then checks before it generates.
 rule infer_context:
     input:
         model=ancient(train.base),
@@ -43,7 +43,7 @@ rule infer_context:
     benchmark:
         "<logs>/infer_context/{model}.tsv"
     wildcard_constraints:
-        model=any_name(run.unchecked),
+        model=any_name(run.context_checks),
     localrule: True
     conda:
         "../../envs/infer.yaml"

@@ -98,7 +98,7 @@ rule pools_merge:
 rule pools_leaks:
     input:
         questions=run.collection,
-        evaluation=run.evaluated,
+        evaluation=run.evaluation_files,
     output:
         questions="<results>/pools/leaks.parquet",
         manifest="<results>/pools/leaks.json",

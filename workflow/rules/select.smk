@@ -53,7 +53,7 @@ rule select_sample:
     benchmark:
         "<logs>/select_sample/{subset}.tsv"
     wildcard_constraints:
-        subset=any_name(run.sampled),
+        subset=any_name(run.drawn_subsets),
     priority: 9
     localrule: True
     conda:
@@ -78,7 +78,7 @@ rule select_published:
     benchmark:
         "<logs>/select_published/{subset}.tsv"
     wildcard_constraints:
-        subset=any_name([*run.published["subsets"], *run.beside]),
+        subset=any_name([*run.published["subsets"], *run.extra_sets]),
     localrule: True
     conda:
         "../../envs/data.yaml"

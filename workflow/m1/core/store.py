@@ -136,7 +136,7 @@ class Store:
         taken back, in whatever order segments are read, and not the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
-        for note in self.folder.glob(".answered-*"):  # m1.engines.settings.Answered
+        for note in self.folder.glob(".answered-*"):  # m1.engines.settings.AnswerNote
             note.unlink(missing_ok=True)
         self._append([(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 

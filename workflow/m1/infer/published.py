@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 from m1.core import sources
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
-from m1.core.layouts import LAYOUTS, Refused
+from m1.core.layouts import LAYOUTS, RefusedRecord
 from m1.core.progress import Progress, say
 from m1.core.records import Prediction, Question, read, write
 from m1.core.settings import Source
@@ -91,9 +91,9 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
 
     try:
         if not isinstance(row, dict):
-            raise Refused("(record)", "not an object with fields", row)
+            raise RefusedRecord("(record)", "not an object with fields", row)
         parts = LAYOUTS["eval"](row)
-    except Refused as error:
+    except RefusedRecord as error:
         raise UserError(f"{where}, {error}. Correct the record.") from None
     response: Any = row.get("response_text")
     reason = row.get("thinking_finish_reason")

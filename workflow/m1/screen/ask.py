@@ -21,7 +21,7 @@ from m1.core.store import Store, Stored
 from m1.screen.settings import AskSettings
 
 
-class Asked(NamedTuple):
+class CallInputs(NamedTuple):
     """The step's flags, and the requests that follow from them."""
 
     arguments: argparse.Namespace
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     requests: list[Request]
 
 
-def prepare(argv: Sequence[str] | None) -> Asked:
+def prepare(argv: Sequence[str] | None) -> CallInputs:
     """Read the flags and questions, and make the request for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
@@ -49,7 +49,7 @@ def prepare(argv: Sequence[str] | None) -> Asked:
         Request(evaluation_prompt(question_text(question), settings.prompt), question=question.id)
         for question in questions
     ]
-    return Asked(arguments, provider, settings, questions, requests)
+    return CallInputs(arguments, provider, settings, questions, requests)
 
 
 def stored(argv: Sequence[str]) -> Stored:
