@@ -17,7 +17,7 @@ from m1.commands import finished
 from m1.commands.cards import Card, find_card
 from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
-from m1.commands.lengths import QUESTION, REPLY, printed, sample_tokens
+from m1.commands.lengths import QUESTION, REPLY, paper_length, sample_tokens
 from m1.commands.questions import Questions
 from m1.train.balance import balance
 from m1.wiring.run import Run
@@ -198,7 +198,7 @@ def share_used(processes: int, per_device: int, batch: int) -> float:
     A micro-batch takes time in proportion to its tokens. The model balances (:func:`m1.train.balance.balance`) 500
     steps of samples with log-normal lengths.
     """
-    thinking, rest, chance = printed("thinking"), QUESTION + printed("answer").mean, random.Random(0)
+    thinking, rest, chance = paper_length("thinking"), QUESTION + paper_length("answer").mean, random.Random(0)
     middle, parts = math.log(thinking.mean) - thinking.spread**2 / 2, batch // min(per_device, batch // processes)
     used = waited = 0.0
     for _ in range(500):
@@ -245,11 +245,11 @@ def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
     The model thinks once about each question, to the largest budget; ``Wait`` is forced until its budget is used up;
     and each distinct thinking is answered. Thinking that has ended is the same at all larger budgets.
     """
-    thinking, largest, forced = printed("thinking"), max(settings["budgets"]), settings["forced_budget"]
+    thinking, largest, forced = paper_length("thinking"), max(settings["budgets"]), settings["forced_budget"]
     generated = thinking.at_most(largest) + (forced - thinking.at_most(forced) if settings["forced"] else 0)
     answers = sum(map(thinking.longer, settings["budgets"])) + 1 - thinking.longer(largest)
     answers += len(settings["forced"]) * (1 - thinking.longer(forced))
-    generated += answers * printed("answer").at_most(settings["answer_limit"])
+    generated += answers * paper_length("answer").at_most(settings["answer_limit"])
     return Asked(questions, generated, QUESTION + thinking.at_most(largest), largest)
 
 
@@ -327,7 +327,7 @@ def _hours(hours: float | None) -> str:
 
 def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
     """A note on the assumptions, and on the benchmarks whose size is not known (``uncounted``)."""
-    thinking, answer = printed("thinking"), printed("answer")
+    thinking, answer = paper_length("thinking"), paper_length("answer")
     text = (
         f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes "
         f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest "

@@ -11,7 +11,7 @@ from typing import Any
 from m1.client.completion import REFUSED, Completion
 from m1.client.ledger import Beside
 from m1.client.provider import Provider, Request
-from m1.commands.lengths import QUESTION, REPLY, printed
+from m1.commands.lengths import QUESTION, REPLY, paper_length
 from m1.commands.questions import Questions
 from m1.core.places import source_file
 from m1.core.prompts import evaluation_prompt, question_text
@@ -24,7 +24,7 @@ from m1.wiring.run import Run
 BILL = 590 / 30_000  # dollars of a trace: the authors note that about 30,000 traces cost $590
 # Assumptions: characters of a token, tokens of a teacher's thinking and answer, and tokens a second.
 CHARACTERS = 4
-TRACE = (printed("thinking").mean, printed("answer").mean)
+TRACE = (paper_length("thinking").mean, paper_length("answer").mean)
 TOKENS_PER_SECOND = 30
 LEAST = 20  # with this many stored calls of a provider, their measured means replace the assumed values
 READ = 1000  # the means are taken over about this many values of the store, evenly spread

@@ -187,7 +187,7 @@ def prepare(argv: Sequence[str] | None) -> CallInputs:
     return CallInputs(arguments, provider, questions, requests)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the calls that the store has already."""
     asked = prepare(argv)
     return look_up_in(asked.arguments.store, asked.requests, asked.provider)

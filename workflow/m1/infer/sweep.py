@@ -260,7 +260,7 @@ def sweep(
     engine.run((Job(len(asked), partial(work, asked)) for asked in parts), questions, keep)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the questions whose answers are all in the store."""
     return look(main, argv)
 

@@ -25,7 +25,7 @@ from m1.engines.shards import add_shard_argument, open_writer, questions
 from m1.screen.settings import AttemptSettings
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the questions whose answers are all in the store."""
     return look(main, argv)
 

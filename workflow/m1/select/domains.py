@@ -109,7 +109,7 @@ def prepare(argv: Sequence[str] | None) -> CallInputs:
     return CallInputs(arguments, provider, qualifiers, task, questions)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the calls that the store has already.
 
     Unless it has all first calls, it is not known how many questions will be asked again, so only these are counted.

@@ -19,7 +19,7 @@ from m1.core.locks import Holder, Lock
 from m1.core.progress import say
 from m1.train import checkpoints, curve
 from m1.train.settings import TrainRuntime
-from m1.train.sft import stored as stored  # a dry run asks the module that the rule starts
+from m1.train.sft import count_stored as count_stored  # a dry run asks the module that the rule starts
 from m1.train.sft import take_stored
 
 TRAINING = "m1.train.sft"

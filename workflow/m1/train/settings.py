@@ -94,7 +94,7 @@ class TrainRuntime(Settings):
     gpus: int = 0
 
 
-def deciding(identity: str, base: Path, template: Path | None, subset: Path, settings: SftSettings) -> list[Any]:
+def deciding_values(identity: str, base: Path, template: Path | None, subset: Path, settings: SftSettings) -> list[Any]:
     """The JSON values that decide the weights of a training, besides its code.
 
     Args:
@@ -109,7 +109,7 @@ def deciding(identity: str, base: Path, template: Path | None, subset: Path, set
 
 def training_folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
     """The folder of one training below ``folder``, so that only a training with the same base, samples and settings
-    (:func:`deciding`) continues from its checkpoints."""
+    (:func:`deciding_values`) continues from its checkpoints."""
     return folder / "train" / name / digest(list(decided))[:12]
 
 
