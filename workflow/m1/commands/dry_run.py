@@ -77,7 +77,7 @@ class Recorder(logging.Filter):
 
 
 class State(NamedTuple):
-    """What will happen to a job: one of :data:`KINDS`, and a description."""
+    """The fate of a job in the coming run: one of :data:`KINDS`, and a description."""
 
     kind: str
     text: str

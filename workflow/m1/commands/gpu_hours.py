@@ -67,7 +67,7 @@ class CpuStep:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a model has to generate."""
+    """The number of questions that a model answers, and the tokens that it generates for each."""
 
     questions: int
     tokens: float  # generated tokens of each question
@@ -227,7 +227,7 @@ def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
 
 
 def _asked(run: Run, questions: Questions, model: str) -> Asked:
-    """What a model has to generate on all benchmarks."""
+    """Estimate the questions and tokens that a model has to generate on all benchmarks."""
     count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
     if model in run.swept:
         return sweep_answers(count, run.recipes[model]["thinking"])
@@ -235,12 +235,12 @@ def _asked(run: Run, questions: Questions, model: str) -> Asked:
 
 
 def direct_answers(questions: int, limit: int) -> Asked:
-    """What one answer without thinking to each question takes."""
+    """Estimate the tokens of one answer without thinking to each question."""
     return Asked(questions, min(REPLY, limit), QUESTION + min(REPLY, limit) / 2, limit)
 
 
 def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
-    """What a sweep takes.
+    """Estimate the tokens of a sweep.
 
     The model thinks once about each question, to the largest budget; ``Wait`` is forced until its budget is used up;
     and each distinct thinking is answered. Thinking that has ended is the same at all larger budgets.

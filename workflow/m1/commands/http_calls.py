@@ -45,7 +45,7 @@ class HttpStep:
 
 @dataclass(frozen=True)
 class Means:
-    """What a call of a provider takes on average: tokens of its three parts, seconds and dollars."""
+    """The averages of a provider's calls: tokens of its three parts, seconds and dollars."""
 
     prompt: float
     thinking: float
@@ -99,10 +99,10 @@ def _http_step(
 
 
 def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Means:
-    """What a call of a step takes on average.
+    """Average a step's calls.
 
-    It is measured if the store has enough calls, first of the step itself (by ``keys``), then of the provider's model.
-    Otherwise it is assumed.
+    The average is measured if the store has enough calls, first of the step itself (by ``keys``), then of the
+    provider's model. Otherwise, it is assumed.
     """
     if store is not None:
         own = [key for key in keys if key in store]

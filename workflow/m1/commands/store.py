@@ -53,7 +53,7 @@ def stores(paths: Iterable[Path]) -> list[Path]:
 
 @dataclass
 class Row:
-    """What a store has of one model: a row of the table. Generations of our own models do not name their model."""
+    """The content of a store for one model: a row of the table. Our models' generations name no model."""
 
     store: str
     model: str

@@ -24,7 +24,7 @@ from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
 
 
 class Stored(NamedTuple):
-    """How much of a step's work the store has; the step itself reports it before it runs."""
+    """The part of a step's work that is in the store, as the step itself reports it before it runs."""
 
     there: int  # how many are in the store
     of: int  # how many the step needs

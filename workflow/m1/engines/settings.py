@@ -1,4 +1,4 @@
-"""What a step that generates tokens is told about its engine (docs/engines.md)."""
+"""Settings of the engine of a step that generates tokens (docs/engines.md)."""
 
 import json
 from collections.abc import Sequence

@@ -78,7 +78,7 @@ def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
 
 
 def wait_for_others(scratch: Path, name: str) -> None:
-    """In a SLURM job, wait for a training of this model that runs elsewhere.
+    """Wait, in a SLURM job, for a training of this model that runs elsewhere.
 
     If SLURM loses a node, it queues the job again, while the job's first run may go on there. A training that has ended
     has released its lock. On a file system without locks, nothing is waited for.

@@ -206,7 +206,7 @@ class LossLogger(TrainerCallback):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How a training really ran; this decides speed and memory, not what is computed."""
+    """The way a training really ran; it decides speed and memory, not what is computed."""
 
     strategy: str
     device: str
@@ -394,7 +394,7 @@ def train(
 
 
 def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
-    """How a trainer runs, as accelerate reports it, because on a CPU accelerate silently turns FSDP into DDP."""
+    """Ask accelerate how a trainer really runs, because on a CPU it silently turns FSDP into DDP."""
     model, kind = trainer.accelerator.unwrap_model(trainer.model), trainer.accelerator.distributed_type.value
     strategy = {"NO": "single", "MULTI_GPU": "DDP", "MULTI_CPU": "DDP"}.get(kind, kind)
     if kind == "FSDP":

@@ -154,7 +154,7 @@ class ReportRules:
     # What is shown
 
     def shown(self) -> Shown:
-        """What tables, figures and the page show."""
+        """Collect what tables, figures and the page show."""
         config, thinking = self.run.config, self.run.config["thinking"]
         forced = [thinking["forced_budget"] if count == "full" else count for count in thinking["forced"]]
         return Shown(

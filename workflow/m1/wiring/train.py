@@ -65,7 +65,7 @@ class TrainRules:
         return [f"<results>/infer/{wildcards.model}/context.json"] if asked else []
 
     def runtime(self, wildcards: Wildcards) -> str:
-        """Where and on what a model is trained. It is a resource, so a change of it reruns nothing."""
+        """Give a training's runtime settings (place and speed) as JSON. As a resource, a change reruns nothing."""
         gpus = {"gpus": self.run.training_gpus(wildcards.model)[1]}
         return TrainRuntime.from_parts(self.run.recipes[wildcards.model]["train"], gpus).to_json()
 

@@ -67,7 +67,7 @@ class Faults:
     seed: int = 0
 
     def draw(self, key: str, attempt: int) -> tuple[str, bool]:
-        """What happens to an attempt (a field's name or ``correct``), and which half of a fault with two forms."""
+        """Draw what happens to an attempt (a field's name or ``correct``), and which half of a fault with two forms."""
         hashed = hashlib.sha256(f"{self.seed}\0{key}\0{attempt}".encode()).digest()
         place = int.from_bytes(hashed[:6], "big") / 2**48
         limits = accumulate(getattr(self, name) for name in KINDS)

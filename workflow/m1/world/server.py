@@ -56,7 +56,7 @@ class Errors:
         return int.from_bytes(hashed[:6], "big") / 2**48
 
     def outcome(self, prompt: str) -> str:
-        """``correct``, ``incorrect``, ``empty``, ``no box``, ``no thinking`` or ``html``."""
+        """The kind of answer: ``correct``, ``incorrect``, ``empty``, ``no box``, ``no thinking`` or ``html``."""
         shares = [self.incorrect, self.empty, *[self.malformed / 3] * 3]
         names = ["incorrect", "empty", "no box", "no thinking", "html"]
         place = self.share("outcome", prompt)

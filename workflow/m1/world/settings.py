@@ -1,4 +1,4 @@
-"""What the steps of the embedded world are told (docs/world.md)."""
+"""Settings of the steps of the embedded world (docs/world.md)."""
 
 from dataclasses import dataclass
 
