@@ -89,7 +89,7 @@ class Profile:
 
     slurm: bool
     conda: bool
-    config: Sequence[str]  # KEY=VALUE words, laid over all files of the configuration
+    config: Sequence[str]  # KEY=VALUE words, which override all files of the configuration
     default: Mapping[str, Any]  # default-resources at a job's first attempt
     requeue: bool  # whether SLURM may queue a job again
     status: tuple[str | None, int | None]  # command that asks for the states of jobs, and seconds before its first use

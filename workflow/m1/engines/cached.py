@@ -340,8 +340,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser, step: str | None = Non
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     borrowed = "folder of the tokenizer whose chat template is borrowed, where the model has none"
     parser.add_argument("--template", type=Path, help=borrowed)
-    parser.add_argument("--serve", required=True, type=ServeSettings.from_json, help=f"JSON: {ServeSettings.keys()}")
-    parser.add_argument("--runtime", required=True, type=ServeRuntime.from_json, help=f"JSON: {ServeRuntime.keys()}")
+    parser.add_argument(
+        "--serve", required=True, type=ServeSettings.from_json, help=f"JSON object with the keys {ServeSettings.keys()}"
+    )
+    parser.add_argument(
+        "--runtime", required=True, type=ServeRuntime.from_json, help=f"JSON object with the keys {ServeRuntime.keys()}"
+    )
     parser.add_argument("--store", required=True, type=Path, help="folder of the store of generations")
     filled = "manifest of the first of the shards that have filled the store, 1-of-N.json"
     parser.add_argument("--gather", type=Path, help=filled)

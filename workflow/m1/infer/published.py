@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the published answers of one model as predictions (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument("--settings", required=True, help=f"JSON: {PublishedSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {PublishedSettings.keys()}")
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--output", required=True, type=Path, help="predictions to write, Parquet")
     held = "JSON: settings, counts, what was left out, tokens"

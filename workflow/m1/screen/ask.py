@@ -37,7 +37,7 @@ def prepare(argv: Sequence[str] | None) -> CallInputs:
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_call_arguments(parser, "provider", by="by name, ")
-    parser.add_argument("--settings", required=True, help=f"JSON: {AskSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {AskSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_engine_arguments(parser, "m1.screen.attempt")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_shard_argument(parser)
-    parser.add_argument("--settings", required=True, help=f"JSON: {AttemptSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {AttemptSettings.keys()}")
     arguments = parser.parse_args(argv)
     settings, title = AttemptSettings.from_json(arguments.settings), f"screen {arguments.name}"
     counts = {"questions": 0, "correct": 0}

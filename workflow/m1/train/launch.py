@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     others = f"All other flags go to {TRAINING}; see its --help."
     parser = argparse.ArgumentParser(description=__doc__, epilog=others, allow_abbrev=False)
-    parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON: the recipe's train")
+    parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON object, the recipe's train")
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--output", required=True, type=Path, help="folder to write the model to")
     parser.add_argument("--scratch", required=True, type=Path, help="folder of checkpoints")

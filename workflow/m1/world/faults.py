@@ -286,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--status", type=int, help=refusal)
     for name in KINDS:
         parser.add_argument(f"--{name}", type=float, default=0.0, help="share of attempts, 0 to 1 (default 0)")
-    parser.add_argument("--seed", type=int, default=0, help="decides which attempts (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed that decides which attempts fail (default 0)")
     arguments = parser.parse_args(argv)
     shares = {name: getattr(arguments, name) for name in KINDS}
     if min(shares.values()) < 0 or sum(shares.values()) > 1:

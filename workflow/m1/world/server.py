@@ -211,7 +211,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in _SHARES:
         share = getattr(Errors, name)
         parser.add_argument(f"--{name}", type=float, default=share, help=f"share of prompts, 0 to 1 (default {share})")
-    parser.add_argument("--seed", type=int, default=0, help="decides which prompts (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed that decides which prompts get a fault (default 0)")
     parser.add_argument("--fail", choices=["always"], help="answer every call with HTTP 500")
 
 
