@@ -20,7 +20,7 @@ def swept(
     settings: SweepSettings,
     size: int = 1,
 ) -> SweepResult:
-    """All of it, for questions that are forced ``size`` at a time."""
+    """Run a whole sweep, with ``size`` questions forced together."""
     whole = SweepResult([], [], Counter())
 
     def keep(part: SweepResult) -> None:
