@@ -162,7 +162,7 @@ def _api_key(provider: Provider) -> str:
     if not key:
         raise UserError(f"{variable} is not set. Set it to the provider's key and run again.")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"{variable} holds what no key has, such as a line break.")
+        raise UserError(f"{variable} is not a valid key: it holds a line break or another character that no key has.")
     return key
 
 

@@ -73,7 +73,7 @@ class CallScheduler:
             await asyncio.wait(self.in_flight, timeout=0.1)
         if self.in_flight:
             found = f"{len(self.in_flight)} ({GRACE:g} s at most)"
-            say(self.run.title, f"calls in flight are waited for, since they are paid for: {found}")
+            say(self.run.title, f"waiting for calls in flight, because they are paid for: {found}")
             await asyncio.wait(self.in_flight, timeout=GRACE)
             for task in self.in_flight:
                 task.cancel()
@@ -170,10 +170,10 @@ class CallScheduler:
         longer = seconds > self.pace.wait(now) + 1
         self.pace.pause(now + min(seconds, LONGEST_PAUSE))
         if now + seconds > self.run.ends_at:
-            asked = f"asks to be left alone for {seconds:,.0f} s, beyond the deadline of {self.provider.deadline:g} s"
+            asked = f"asks for a pause of {seconds:,.0f} s, beyond the deadline of {self.provider.deadline:g} s"
             self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
         elif seconds > LONGEST_PAUSE:
-            asked = f"asks to be left alone for {seconds:,.0f} s, and a run waits for {LONGEST_PAUSE:,.0f} s at most"
+            asked = f"asks for a pause of {seconds:,.0f} s, and a run waits for {LONGEST_PAUSE:,.0f} s at most"
             self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
         elif longer and seconds > LONG_PAUSE:
-            say(self.run.title, f"{self.run.base_url} asks to be left alone for {seconds:,.0f} s")
+            say(self.run.title, f"{self.run.base_url} asks for a pause of {seconds:,.0f} s")

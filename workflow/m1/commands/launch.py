@@ -255,7 +255,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise UserError(f"--directory: {folder} cannot be made ({error.strerror}); give another folder") from None
     if options.executor == "slurm" and (found := special_characters(str(folder))):
-        raise UserError(f"{folder}: its path holds {found}; run in another folder, as jobs on SLURM were not tried so")
+        raise UserError(
+            f"{folder}: its path holds {found}; run in another folder, because such paths are untested on SLURM"
+        )
     with chdir(folder):  # checked before Snakemake starts: its messages are less clear, and it would write files first
         alone = options.replace_workflow_config
         whole = config.load([Path(file) for file in files], options.config or (), alone=alone)

@@ -389,7 +389,7 @@ def train(
         trainer.train(resume_from_checkpoint=resume or None)
     if checkpointing.stopped_at is not None:
         stopped = f"asked to stop after step {checkpointing.stopped_at:,} of {steps:,}; kept in {scratch}"
-        raise UserError(f"{title}: {stopped}. Run again to go on from there.")
+        raise UserError(f"{title}: {stopped}. Run again to continue from there.")
     return trainer, info
 
 
