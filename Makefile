@@ -45,7 +45,7 @@ plan: $(VENV)/.ready ## estimate the calls, tokens, dollars and hours that CONFI
 	@echo
 	-@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
-FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world)
+FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world) $(if $(ALL),--all)
 fit: $(VENV)/.ready ## write an overlay with what of the paper fits HOURS (default: 8), GPUS (1x24, 8x80:H100; 0: none), DOLLARS and DISK (GB)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 fit --hours $(or $(HOURS),8) $(FITTED)
 
@@ -112,12 +112,15 @@ $(SGLANG)/.ready:
 test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## test with the paper's real engine, SGLang, on a CPU (an environment of 3.4 GB; about ten minutes)
 	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/engines/test_engines_sglang.py
 
-lint: $(VENV)/.ready ## check the code with ruff, mypy, snakefmt and snakemake --lint
+WRITTEN = *.md docs/*.md config benchmarks/*.md resources/paper/*.md
+lint: $(VENV)/.ready ## check the code with ruff, mypy, snakefmt and snakemake --lint, and the prose with codespell and proselint
 	$(BIN)/ruff check workflow tests benchmarks envs
 	$(BIN)/ruff format --check workflow tests benchmarks envs
 	$(BIN)/mypy workflow/m1 envs/pin.py envs/install.py
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
+	$(BIN)/codespell $(WRITTEN) Makefile Snakefile pyproject.toml profiles envs workflow tests benchmarks
+	$(BIN)/proselint check $(WRITTEN)
 
 format: $(VENV)/.ready ## format the code with ruff and snakefmt
 	$(BIN)/ruff check --fix workflow tests benchmarks envs

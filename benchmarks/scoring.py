@@ -1,7 +1,7 @@
 """Scoring of real responses: accuracy of every file under every protocol beside what upstream published, and
 disagreements to read.
 
-    python benchmarks/scoring.py                     # the table of docs/scoring.md, in Markdown
+    python benchmarks/scoring.py                     # the table of docs/statistics.md, in Markdown
     python benchmarks/scoring.py --read 10 --seed 0  # and ten disagreements of each file, with what each protocol makes
     of them
 

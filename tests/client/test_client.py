@@ -556,7 +556,7 @@ def test_a_pause_beyond_the_deadline_ends_the_run(tmp_path: Path) -> None:
 def test_a_pause_of_days_ends_the_run_without_a_deadline(tmp_path: Path) -> None:
     started = time.monotonic()
     days: Reply = (503, {"Retry-After": "864000"}, {})
-    said = r"/v1: asks for a pause of 864,000 s, and a run waits for 3,600 s at most\. Run again later\. 9 of 40"
+    said = r"/v1: asks to be left alone for 864,000 s, and a run waits for 3,600 s at most\. Run again later\. 9 of 40"
     with (
         bare(lambda number: days if number == 9 else None) as server,
         Store(tmp_path) as store,

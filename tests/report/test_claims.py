@@ -84,6 +84,18 @@ def assessed(paper: Evidence) -> pd.DataFrame:
     return claims.assess(CLAIMS, paper, Evidence({}, 10), "", "claims.csv").set_index("id")
 
 
+def test_the_documentation_lists_the_claims_that_the_papers_numbers_do_not_carry() -> None:
+    page = (PAPER.parents[1] / "docs/verified.md").read_text(encoding="utf-8")
+    verdicts = pd.Series({key: verdict for key, (_, verdict) in OF_THE_PAPER.items()})
+    listed = dict(re.findall(r"^\| `([\w-]+)` \| .+ \| ([a-z ]+) \|$", page, re.MULTILINE))
+    assert listed == verdicts[~verdicts.isin(["shown", "seen"])].to_dict()
+    counts = {**verdicts.value_counts(), "out of reach": len(PICTURES)}
+    said = ", ".join(
+        f"{counts[name]} `{name}`" for name in ("shown", "seen", "not seen", "contradicted", "other number")
+    )
+    assert f"{said} and {counts['out of reach']} `out of reach`" in page
+
+
 def test_every_claim_has_its_own_id_function_and_place(assessed: pd.DataFrame) -> None:
     assert CLAIMS["id"].is_unique
     assert set(CLAIMS["id"]) == {*OF_THE_PAPER, *PICTURES}

@@ -309,7 +309,7 @@ def test_curation(answer: str, released: bool, strict: bool) -> None:
     assert passes_curation(answer, asked, "strict") is strict
 
 
-FORMS = {  # form (letter, then text) and the protocols that find its letter; docs/scoring.md shows the same table
+FORMS = {  # form (letter, then text) and the protocols that find its letter; docs/statistics.md shows the same table
     r"\boxed{{{0}}}": SCORING_PROTOCOLS,
     r"\boxed{{\text{{{0}}}}}": SCORING_PROTOCOLS,
     r"\boxed{{({0})}}": SCORING_PROTOCOLS,

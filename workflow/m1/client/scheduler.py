@@ -170,10 +170,10 @@ class CallScheduler:
         longer = seconds > self.pace.wait(now) + 1
         self.pace.pause(now + min(seconds, LONGEST_PAUSE))
         if now + seconds > self.run.ends_at:
-            asked = f"asks for a pause of {seconds:,.0f} s, beyond the deadline of {self.provider.deadline:g} s"
+            asked = f"asks to be left alone for {seconds:,.0f} s, beyond the deadline of {self.provider.deadline:g} s"
             self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
         elif seconds > LONGEST_PAUSE:
-            asked = f"asks for a pause of {seconds:,.0f} s, and a run waits for {LONGEST_PAUSE:,.0f} s at most"
+            asked = f"asks to be left alone for {seconds:,.0f} s, and a run waits for {LONGEST_PAUSE:,.0f} s at most"
             self.run.end(UserError(f"{self.run.base_url}: {asked}. Run again later."))
         elif longer and seconds > LONG_PAUSE:
-            say(self.run.title, f"{self.run.base_url} asks for a pause of {seconds:,.0f} s")
+            say(self.run.title, f"{self.run.base_url} asks to be left alone for {seconds:,.0f} s")

@@ -1,5 +1,5 @@
 """Two runs side by side: what differs between them, paired differences of Tables 1 and 2, both scaling curves, and the
-questions that changed sides (docs/statistics.md)."""
+questions that are correct in one run only (docs/compare.md)."""
 
 import argparse
 from collections.abc import Sequence

@@ -32,8 +32,8 @@ ROOT = Path(__file__).parents[3]  # the workflow's own source, with its requirem
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
 """Disk space of the virtual environment and of the demo, and memory for two jobs of the demo at a time."""
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
-"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
-checkpoints."""
+"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/architecture.md); of its
+two checkpoints."""
 HELD = {"float32": 4, "bfloat16": 2}
 """Bytes of a frozen weight, by its type."""
 # This looks for SGLang without importing it, which would take long.
@@ -143,8 +143,18 @@ def packages() -> list[str]:
 
 def gpus() -> list[float]:
     """Memory of each GPU of this machine, in GB."""
-    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
-    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit() and not code]
+    return [gibibytes * 2**30 / 1e9 for gibibytes, _ in named_gpus()]
+
+
+def named_gpus() -> list[tuple[float, str]]:
+    """Memory (GiB) and name of each GPU of this machine."""
+    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total,name", "--format=csv,noheader,nounits")
+    found = [line.partition(",") for line in said.splitlines() if not code]
+    return [(float(memory) / 1024, name.strip()) for memory, _, name in found if memory.strip().isdigit()]
+
+
+TIMEOUT = 124
+"""The exit code of a program that took too long, as ``timeout`` has it."""
 
 
 def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
@@ -159,7 +169,7 @@ def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
     except OSError as error:
         return 126, "", f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
-        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
+        return TIMEOUT, "", f"{command[0]}: no answer within {seconds:.0f} s"
     return done.returncode, done.stdout, done.stderr
 
 
@@ -295,7 +305,7 @@ def check_sglang(run: Run) -> Iterator[Finding]:
     for python, names in users.items():
         there = bool(python) and not ask(python, "-I", "-c", FIND_SGLANG)[0]
         found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
-        remedy = "make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+        remedy = "make its environment (docs/paper.md) and set M1_SGLANG_PYTHON to its python"
         yield Finding("SGLang", found, "" if there else f"for {join_names(names)}; {remedy}")
 
 

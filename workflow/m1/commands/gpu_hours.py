@@ -11,13 +11,14 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from m1.commands import finished
+from m1.commands import finished, kept
 from m1.commands.cards import Card, find_card
 from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
-from m1.commands.lengths import QUESTION, REPLY, paper_length, sample_tokens
+from m1.commands.lengths import QUESTION, REPLY, WORLD, paper_length, sample_tokens
 from m1.commands.questions import Questions
 from m1.train.balance import balance
 from m1.wiring.run import Run
@@ -33,6 +34,10 @@ DETERMINISTIC = 1.34  # factor on the seconds of a step
 LAUNCHES = 27e-3  # shortest step of transformers in seconds: launching its kernels takes as long for any model
 # Operations a second of a CPU core in float32, in training and in generating by 32 (benchmarks/README.md).
 CORE_TRAINING, CORE_SERVING = 70e9, 16e9
+# The same of the embedded world's models in training, which are too small to keep a core busy. Seconds that a job of
+# theirs takes to load its model, and seconds of each other job of a run: both are mostly the start of Python.
+WORLD_TRAINING, WORLD_START, OTHER_JOB = 40e9, 6, 2
+ONCE = 30  # of these other jobs, those that are there once, whatever the pools, benchmarks and models
 
 
 @dataclass
@@ -97,29 +102,58 @@ def _screens(run: Run, questions: Questions) -> Iterator[GpuStep]:
 
 
 def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
-    """Estimates of the steps on a CPU; the embedded world's tiny models are left out, as they take seconds."""
-    found = []
+    """Estimates of the steps on a CPU, those of the embedded world's models among them."""
+    found = list(_world_bases(run, questions))
     for name in run.recipes:
-        base = run.recipes[name]["base"]
-        if not run.on_cpu(name) or run.world_model("bases", base):
+        if not run.on_cpu(name):
             continue
-        size = parameters(run.config["bases"][base]) * 1e9
+        base = run.recipes[name]["base"]
+        world = bool(run.world_model("bases", base))
+        size = world_size(run, "bases", base) if world else parameters(run.config["bases"][base]) * 1e9
         work = []
         if name in run.needed_trainings:
             each = ADAPTER if run.adapter(name) else WHOLE
-            work.append(("train", _trained_tokens(run, questions, name), each / CORE_TRAINING, f"train/{name}"))
+            seconds = each / (WORLD_TRAINING if world else CORE_TRAINING)
+            work.append(("train", _trained_tokens(run, questions, name), seconds, f"train/{name}"))
         if name in run.evaluated_here:
-            work.append(
-                ("infer", _asked(run, questions, name).all, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet")
-            )
+            tokens = _world_asked(run, questions, name) if world else _asked(run, questions, name).all
+            work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
         for stage, tokens, seconds, file in work:
             cores = run.resources(stage, name)["threads"]
-            minutes = tokens * size * seconds / cores / 60 if size else None
             place = questions.results / file
+            tokens = round(tokens * share_left(run, f"{stage} {name}", place.exists()))
+            minutes = (tokens * size * seconds / cores + (WORLD_START if world else 0)) / 60 if size else None
             took = finished.seconds((place if stage == "train" else place.parent) / "manifest.json")
             taken = None if took is None else took / 60
             found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, place.exists(), taken))
     return [_as_measured(step, found) for step in found]
+
+
+def _world_bases(run: Run, questions: Questions) -> Iterator[CpuStep]:
+    """The embedded world's models, which are pretrained and then screen the questions."""
+    bases = {recipe["base"]: None for recipe in run.recipes.values() if recipe["base"]}
+    used = [("bases", name) for name in bases] + [("screen/models", name) for name in run.screening_models]
+    sizes = {path: world_size(run, *one) for one in used for path in run.world_model(*one)}
+    work = []
+    for path, size in sizes.items():
+        tokens = (run.config["world"]["facts_first"] + run.config["world"]["mixed"]) * WORLD["document"]
+        work.append((f"pretrain {Path(path).name}", tokens, size * WHOLE, Path(path)))
+    for name in run.screening_models:
+        for path in run.world_model("screen/models", name):
+            tokens = questions.collection_size() * WORLD["question"]  # which are read; an answer has five
+            work.append((f"screen {name}", tokens, sizes[path] * 2, questions.results / f"screen/{name}.parquet"))
+    for step, tokens, operations, place in work:
+        minutes = (tokens * operations / WORLD_TRAINING + WORLD_START) / 60
+        yield CpuStep(step, 1, tokens, minutes, place.exists())
+
+
+def world_size(run: Run, kind: str, name: str) -> float:
+    """Parameters of a base or screening model (``kind``) of the embedded world; input and output weights are one."""
+    (path,) = run.world_model(kind, name)
+    world = run.config["world"]
+    model = world["models"][Path(path).name]
+    layer = 4 * model["hidden"] ** 2 + 3 * model["hidden"] * model["feed_forward"]
+    return float(world["vocabulary"] * model["hidden"] + model["layers"] * layer)
 
 
 def _as_measured(step: CpuStep, found: Sequence[CpuStep]) -> CpuStep:
@@ -146,7 +180,7 @@ def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
         step = GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, (folder / name).exists())
         like = [one for one in done if _trains_like(run.recipes[one], recipe)]
         samples = questions.subset_size(recipe["sft"]["subset"]) * recipe["sft"]["epochs"]
-        yield measured(step, done.get(name), {one: done[one] for one in like}, samples)
+        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, samples))
 
 
 def _trains_like(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -158,7 +192,9 @@ def _trains_like(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
     """Number of tokens that a model is trained on, over all epochs."""
     sft = run.recipes[model]["sft"]
-    return round(questions.subset_size(sft["subset"]) * sample_tokens(sft["block_size"]) * sft["epochs"])
+    world = run.world_model("bases", run.recipes[model]["base"])
+    each = WORLD["sample"] if world else sample_tokens(sft["block_size"])
+    return round(questions.subset_size(sft["subset"]) * each * sft["epochs"])
 
 
 def card_of(run: Run) -> Card:
@@ -186,7 +222,7 @@ def adapter_notes(run: Run) -> list[str]:
         found.append(
             f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
             f"{WHOLE}; on each card the frozen base takes {base} in {lora['base_dtype']}; adapter, optimizer and "
-            "activations come on top (docs/training.md has the arithmetic; it was not run on a GPU)."
+            "activations come on top (docs/architecture.md has the arithmetic; it was not run on a GPU)."
         )
     return found
 
@@ -223,7 +259,7 @@ def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
         step = GpuStep(f"infer {name}", gpus, jobs, asked.all, hours, there)
         keys = ("base", "serve", "thinking", "prompt")
         like = [one for one in done if all(run.recipes[one][key] == recipe[key] for key in keys)]
-        yield measured(step, done.get(name), {one: done[one] for one in like}, asked.questions)
+        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, asked.questions))
 
 
 def _asked(run: Run, questions: Questions, model: str) -> Asked:
@@ -232,6 +268,16 @@ def _asked(run: Run, questions: Questions, model: str) -> Asked:
     if model in run.swept:
         return sweep_answers(count, run.recipes[model]["thinking"])
     return direct_answers(count, run.config["answer_limit"])
+
+
+def _world_asked(run: Run, questions: Questions, model: str) -> int:
+    """Tokens that a model of the embedded world generates on all benchmarks."""
+    count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
+    if model not in run.swept:
+        return count * WORLD["cot" if run.recipes[model]["prompt"] == "cot" else "plain"]
+    budgets, forced = (run.recipes[model]["thinking"][key] for key in ("budgets", "forced"))
+    each = WORLD["rollout"] + WORLD["forced"] * len(forced) + WORLD["answer"] * len(budgets + forced)
+    return count * each
 
 
 def direct_answers(questions: int, limit: int) -> Asked:
@@ -298,6 +344,22 @@ def measured(step: GpuStep, own: Finished | None, like: dict[str, Finished] | No
     return step
 
 
+def share_left(run: Run, step: str, there: bool) -> float:
+    """Share of a training or of a model's answers that is not in the store; all of it where the result is there."""
+    stage, name = step.split()
+    has = kept.answered if stage == "infer" else kept.is_trained
+    return 1.0 if there else 1.0 - has(run, name)
+
+
+def without_stored(run: Run, step: GpuStep) -> GpuStep:
+    """A step with what is left to compute of it."""
+    share = share_left(run, step.step, step.there)
+    if share == 1:
+        return step
+    hours, basis = step.gpu_hours and step.gpu_hours * share, f"{step.basis}; {1 - share:.0%} in the store"
+    return replace(step, tokens=round(step.tokens * share), gpu_hours=hours, basis=basis)
+
+
 def rows(found: Iterable[GpuStep]) -> list[list[str]]:
     """The steps on GPUs as a table of texts, with the sum over unfinished steps."""
     table = [["on GPUs", "GPUs", "jobs", "tokens", "GPU-hours", "hours each", "basis"]]
@@ -315,10 +377,25 @@ def cpu_rows(found: Sequence[CpuStep]) -> list[list[str]]:
     """The steps on a CPU as a table of texts, with the sum over unfinished steps."""
     table = [["on CPUs", "cores", "tokens", "minutes", ""]]
     for step in found:
-        minutes = "?" if step.minutes is None else f"{step.minutes:,.0f}"
+        minutes = "?" if step.minutes is None else _minutes(step.minutes)
         table.append([step.step, str(step.cores), f"{step.tokens / 1e6:,.2f}M", minutes, "there" if step.there else ""])
     left = sum(step.minutes or 0 for step in found if not step.there)
-    return [*table, ["sum of what is left", "", "", f"{left:,.0f}", ""]]
+    return [*table, ["sum of what is left", "", "", _minutes(left), ""]]
+
+
+def cpu_note(run: Run, found: Sequence[CpuStep], cores: int) -> str:
+    """How long a run takes on so many cores, if all that takes long in it is on a CPU."""
+    busy = sum((step.minutes or 0) * step.cores for step in found if not step.there)
+    other = ONCE + sum(len(run.config[kind]) for kind in ("pools", "benchmarks")) + len(run.recipes)
+    minutes = busy / cores + other * OTHER_JOB / cores / 60
+    return (
+        f"About {minutes:,.0f} minutes on the {cores} cores of this machine: the steps above, and {OTHER_JOB} seconds "
+        f"for each of some {other} jobs of pools, scoring, tables and figures."
+    )
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:,.0f}" if minutes >= 10 else f"{minutes:,.1f}"
 
 
 def _hours(hours: float | None) -> str:

@@ -22,11 +22,14 @@ from m1.select.rubrics import read_qualifiers, read_task, user_turn, with_notes
 from m1.wiring.run import Run
 
 BILL = 590 / 30_000  # dollars of a trace: the authors note that about 30,000 traces cost $590
+LIST = (0.55, 2.19)  # dollars of a million tokens of prompt and completion: DeepSeek's own list price of R1
 # Assumptions: characters of a token, tokens of a teacher's thinking and answer, and tokens a second.
 CHARACTERS = 4
 TRACE = (paper_length("thinking").mean, paper_length("answer").mean)
 TOKENS_PER_SECOND = 30
 LEAST = 20  # with this many stored calls of a provider, their measured means replace the assumed values
+# What a call of the embedded world's server takes in the demo; its tokens are words.
+WORLD_TRACE, WORLD_REPLY, WORLD_SECONDS = (63, 2), 3, 0.034
 READ = 1000  # the means are taken over about this many values of the store, evenly spread
 
 
@@ -119,11 +122,20 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
             untimed = "" if len(timed) >= LEAST else "; seconds assumed"
             dollars = step.provider.dollars(round(prompt), round(thinking + answer))
             return Means(prompt, thinking, answer, seconds, dollars, f"measured on {len(calls):,} calls{untimed}")
-    thinking, answer = TRACE if step.title == "teacher" else (0, REPLY)
-    dollars, basis = step.provider.dollars(round(step.prompt_tokens), round(thinking + answer)), "assumed"
-    if step.title == "teacher" and 0 < dollars < BILL:
-        dollars, basis = BILL, "assumed; dollars of the authors' bill"
-    return Means(step.prompt_tokens, thinking, answer, (thinking + answer) / TOKENS_PER_SECOND, dollars, basis)
+    teacher = step.title == "teacher"
+    if (step.provider.serve or [""])[0] == "m1.world.server":
+        thinking, answer = WORLD_TRACE if teacher else (0, WORLD_REPLY)
+        dollars = step.provider.dollars(round(step.prompt_tokens), thinking + answer)
+        return Means(step.prompt_tokens, thinking, answer, WORLD_SECONDS, dollars, "as in the demo")
+    thinking, answer = TRACE if teacher else (0, REPLY)
+    dollars = step.provider.dollars(round(step.prompt_tokens), round(thinking + answer)) * (billed() if teacher else 1)
+    return Means(step.prompt_tokens, thinking, answer, (thinking + answer) / TOKENS_PER_SECOND, dollars, "assumed")
+
+
+def billed() -> float:
+    """How many times more than the list price of the assumed tokens the authors paid for a trace: these are the lengths
+    of correct traces, and incorrect ones are longer, are asked for again, or are cut at the limit."""
+    return 1e6 * BILL / (QUESTION * LIST[0] + sum(TRACE) * LIST[1])
 
 
 def stored_dollars(store: Store, provider: Provider) -> float:

@@ -11,6 +11,18 @@ from functools import cache
 
 from m1.core.places import source_file
 
+# The embedded world's texts, in tokens of its own, as the demo has them.
+WORLD = {
+    "document": 73,  # of pretraining
+    "question": 130,  # with the turn around it
+    "sample": 143,  # of a training
+    "rollout": 66,  # thinking until it ends by itself
+    "forced": 16,  # what one forced ``Wait`` adds
+    "answer": 6,  # after thinking
+    "cot": 48,  # an answer step by step
+    "plain": 5,  # an answer at once
+}
+
 QUESTION = 150  # assumed tokens of a question with its options
 REPLY = 300  # assumed tokens of an answer of a model that does not think
 

@@ -8,6 +8,7 @@ step (3.1, Table 3). Existing results count as done; use `make dry-run` to see w
 
 import argparse
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -94,6 +95,8 @@ def make_plan(config: dict[str, Any]) -> Plan:
     notes += gpu_hours.adapter_notes(run)
     tells = power.powers(run)
     cpu_steps = gpu_hours.cpu_steps(run, questions)
+    if cpu_steps and not gpu_steps:
+        notes.append(gpu_hours.cpu_note(run, cpu_steps, os.cpu_count() or 1))
     return Plan(costs, jobs, gpu_steps, cpu_steps, tells, notes + ([power.NOTE] if tells else []), warnings)
 
 
@@ -160,11 +163,12 @@ def assumptions(costs: Sequence[StepCost]) -> list[str]:
             f"assumed: a token for {http_calls.CHARACTERS} characters of prompt (a question of {lengths.QUESTION} "
             f"where none is there yet); thinking and answer {thinking:,.0f} + {answer:.0f} tokens of a teacher "
             f"(m23K, as the authors printed it), {lengths.REPLY} of others; {http_calls.TOKENS_PER_SECOND} tokens a "
-            f"second; at least ${http_calls.BILL:.4f} for a trace of a paid teacher (the authors' bill). Measured "
-            f"means take their place from {http_calls.LEAST} calls on."
+            f"second; a teacher's dollars are {http_calls.billed():.1f} times what its prices give for these tokens, "
+            f"as the authors' bill was (${http_calls.BILL:.4f} for a trace of DeepSeek-R1). Measured means take the "
+            f"place of all this from {http_calls.LEAST} calls on."
         )
     if not all(cost.exact for cost in costs):
-        shares = "the paper's share of questions at each step (3.1, Table 3)"
+        shares = "the share of questions that each step had in the paper (3.1, Table 3), or in the demo for its world"
         notes.append(f"~ estimate: records of the registry, then {shares}")
     return notes
 
@@ -192,7 +196,7 @@ def total(steps: Iterable[StepCost]) -> dict[str, Any]:
 
 def table(plan: Plan) -> list[str]:
     """The plan as lines of text."""
-    header = ["step", "model", "calls", "in store", "shared", "left", *PARTS, "dollars", "hours", "means"]
+    header = ["step", "model", "calls", "in store", "shared", "left", *PARTS, "dollars", "hours", "basis"]
     rows = [asdict(row) for row in plan.steps]
     cells = [_cells(row) for row in [*rows, {"step": "sum", "model": "", "basis": "", **total(plan.steps)}]]
     none = ["no step of this configuration calls a model over HTTP"]

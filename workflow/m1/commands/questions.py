@@ -13,6 +13,8 @@ from m1.wiring.run import Run
 
 # Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row for it.
 DEDUPLICATED = 192_023 / 196_157
+# The same of the embedded world's pools, then the shares that its tiny models do not solve, and that its teacher does.
+WORLD_SHARES = (3325 / 3600, 2095 / 3325, 1734 / 2095)
 
 
 def _require_rows(rows: int | None, entry: str) -> int:
@@ -30,8 +32,11 @@ class Questions:
         self.results = Path(run.config["pathvars"]["results"])
         with open(source_file("resources/paper/table3.csv"), newline="", encoding="utf-8") as stream:
             paper = {row["Dataset"]: int(row["Summation"]) for row in csv.DictReader(stream)}
+        self.unique_share = DEDUPLICATED
         self.hard_share = paper["+After difficulty filtering"] / (paper["Initial collection"] * DEDUPLICATED)
         self.correct_share = paper["+Generating thinking data"] / paper["+After difficulty filtering"]
+        if all(self._of_world(run.config["pools"][name]["path"]) for name in run.config["pools"]):
+            self.unique_share, self.hard_share, self.correct_share = WORLD_SHARES
         self._read: dict[Path, list[Question]] = {}
 
     def read(self, name: str) -> list[Question] | None:
@@ -60,7 +65,7 @@ class Questions:
             return made
         source, entry = self.config[kind][name], self.config["read_from"][f"{kind}.{name}"]
         rows, path, limit, part = source["rows"], source["path"], source["limit"], source["part"]
-        if rows is None and path and path.startswith(f"{self.results}/world/"):
+        if rows is None and self._of_world(path):
             world = self.config["world"]
             rows = world["pools"][Path(path).stem] if kind == "pools" else world["benchmark_size"]
         elif rows is None and path and Path(path).exists():
@@ -71,6 +76,9 @@ class Questions:
             rows -= part["size"]
         return min((one for one in (rows, limit) if one is not None), default=None)
 
+    def _of_world(self, path: str | None) -> bool:
+        return bool(path) and str(path).startswith(f"{self.results}/world/")
+
     def pool_size(self, name: str) -> int:
         """The number of questions of a pool; raises a :class:`UserError` if it is not known before the set is read."""
         return _require_rows(self.size("pools", name), self.config["read_from"][f"pools.{name}"])
@@ -78,7 +86,7 @@ class Questions:
     def collection_size(self) -> int:
         """The number of questions of the collection after deduplication and decontamination."""
         made = self.rows("pools/merged.parquet")
-        return round(sum(map(self.pool_size, self.config["pools"])) * DEDUPLICATED) if made is None else made
+        return round(sum(map(self.pool_size, self.config["pools"])) * self.unique_share) if made is None else made
 
     def hard_size(self) -> int:
         """The number of questions that no screening model solves."""

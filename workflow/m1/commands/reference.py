@@ -32,17 +32,17 @@ SHORT = 40  # longest default, in characters, that the reference shows; for a lo
 HEAD = """# Every key of the configuration
 
 Made by `make reference` from `workflow/schemas/config.schema.yaml` and the default configuration.
-A test fails where it is not up to date. How the keys go together is in [README.md](README.md).
+A test fails where it is not up to date. [docs/change.md](../docs/change.md) says how the keys go together.
 `{name}` stands for a name of your choice, `[]` for each entry of a list.
 A default is what `config/config.yaml` has or, for what may be left out there, the schema.
 *needed*: whoever makes such a part must give the key.
 """
 FILE_HEAD = """\
 # yaml-language-server: $schema=../workflow/schemas/config.schema.yaml
-# The default configuration: the paper on the embedded world (docs/world.md), on a laptop, in minutes. The paper itself
+# The default configuration: the paper on the embedded world (docs/start.md), on a laptop, in minutes. The paper itself
 # is config/paper.yaml, laid over this file. Values are edited here; `make reference` takes the comments from the
-# schema. An unknown key is an error. Keys that are left out here are in config/reference.md; how keys go together is in
-# config/README.md.
+# schema. An unknown key is an error. Keys that are left out here are in config/reference.md; docs/change.md says how
+# keys go together.
 """
 WIDTH = 120
 

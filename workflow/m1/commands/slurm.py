@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from m1.commands.doctor import ask
+from m1.commands.doctor import TIMEOUT, ask
 from m1.core.progress import say
 
 LONGEST = 180
@@ -22,7 +22,8 @@ LONGEST = 180
 FIRST = 40
 """Seconds before its first query, if the profile does not set them."""
 
-
+AWAY = re.compile("unable to contact|timed out|connection", re.IGNORECASE)
+"""What SLURM's programs say when the controller does not answer."""
 HANGS = "a run would wait for ever"
 
 
@@ -119,10 +120,15 @@ def state_of(job: str, said: str) -> str:
     if row["JobState"] not in ("FAILED", "PREEMPTED"):
         return row["JobState"]  # the accounting database lags behind the controller
     preempted = row.get("PreemptTime", "None") != "None" and row.get("Requeue") == "1"
-    if preempted and not ask("scontrol", "requeue", job)[0]:
+    if not preempted:
+        return "FAILED"
+    code, _, error = ask("scontrol", "requeue", job)
+    if not code:
         say("launch", f"SLURM job {job} was preempted, and is queued again")
-        return "PENDING"
-    return "FAILED"
+    elif code != TIMEOUT and not AWAY.search(error):
+        say("launch", f"SLURM job {job} was preempted, and SLURM does not queue it again: {error.strip()}")
+        return "FAILED"
+    return "PENDING"
 
 
 def teach_executor() -> None:

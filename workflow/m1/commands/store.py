@@ -1,4 +1,4 @@
-"""Look after stores of calls and generations: count, check, move and mend what is in them (docs/store.md)."""
+"""Look after stores of calls and generations: count, check, move and mend what is in them (docs/architecture.md)."""
 
 import argparse
 import gzip

@@ -2,7 +2,7 @@
 
 One function per field layout of the Hugging Face hub. Texts are cleaned in one way everywhere (:func:`clean`). Options
 that are equal, or equal but for letter case (genotypes: Bb, BB), are real and are kept. What cannot be a question is
-refused with its field and the reason. docs/data.md lists what is odd in the published sets, and what becomes of it.
+refused with its field and the reason. docs/paper.md lists what is odd in the published sets, and what becomes of it.
 """
 
 import html

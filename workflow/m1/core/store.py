@@ -2,7 +2,7 @@
 
 A store is a folder of segments (:mod:`m1.core.segments`). Each is written by one process only, so several processes,
 also on several hosts of a shared file system, write without a lock. Copying a segment into another store's folder
-imports it. ``docs/store.md`` says what holds on which file system.
+imports it. ``docs/architecture.md`` says what holds on which file system.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings of the engine of a step that generates tokens (docs/engines.md)."""
+"""Settings of the engine of a step that generates tokens (docs/paper.md)."""
 
 import json
 from collections.abc import Sequence

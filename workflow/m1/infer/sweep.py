@@ -4,7 +4,7 @@ every forced ``Wait`` (3.3).
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
 the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
 chain. :mod:`m1.infer.frames` says how the parts are joined. Each question asks its next stage as soon as its last has
-ended (:mod:`m1.engines.schedule`), and memory does not grow with the number of questions; see ``docs/sweep.md``.
+ended (:mod:`m1.engines.schedule`), and memory does not grow with the number of questions; see ``docs/architecture.md``.
 """
 
 import argparse

@@ -229,7 +229,7 @@ def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
 
 
 def quirks(rows: Sequence[Parts]) -> dict[str, int]:
-    """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
+    """What is odd in questions that are kept as they are; docs/paper.md says what becomes of each."""
     texts = [set(row.options) for row in rows]
     return {
         "equal options": sum(len(some) < len(row.options) for some, row in zip(texts, rows)),

@@ -1,7 +1,7 @@
 """Find all pairs of texts that share a good part of their word n-grams, which the similarity of whole texts cannot see.
 
 A question wrapped into a longer case, or a case shortened or reworded here and there, is far from its original by indel
-similarity, yet keeps long runs of its words. docs/contamination.md tells how the words of an n-gram and the share were
+similarity, yet keeps long runs of its words. docs/verified.md tells how the words of an n-gram and the share were
 chosen on real questions.
 """
 

@@ -125,7 +125,7 @@ def _most_similar(text: str, shown: dict[str, str]) -> str:
 def match_strict(extracted: str, question: Question) -> Match:
     """Match by ``strict``: the option that the text names and nothing else, or the one that it states as its answer.
 
-    The first of the following forms that occurs in the text decides (docs/scoring.md has the forms):
+    The first of the following forms that occurs in the text decides (docs/statistics.md has the forms):
 
     1. "answer is", "answer would be", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that
        stands for itself ("(B)", "B.", "B because", but neither "A patient" nor "B and C"), or by an option's text up to

@@ -558,14 +558,17 @@ def resolve_source(config: dict[str, Any], kind: str, name: str, source: dict[st
 def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
     """A copy of the configuration without the parts that an overlay sets to null.
 
-    For example, ``benchmarks: {gpqa: null}`` removes GPQA, ``bases: {NAME: {path: null}}`` a base's folder, and
-    ``report: {figure8a: {beside: {s1K: null}}}`` a data set from Figure 8a.
+    For example, ``benchmarks: {gpqa: null}`` removes GPQA, ``bases: {NAME: {path: null}}`` a base's folder,
+    ``report: {figure8a: {beside: {s1K: null}}}`` a data set from Figure 8a, and
+    ``published: {results: {m1-7b-1k: null}}`` the answers of a model that the authors released.
     """
     depths = {**dict.fromkeys(NAMED, 1), "bases": 2, "report": 3}
     result = {key: without_nulls(value, depths.get(key, 0)) for key, value in config.items()}
     if isinstance(screen := config.get("screen"), dict):
         depths = {"models": 2, "providers": 1}
         result["screen"] = {key: without_nulls(value, depths.get(key, 0)) for key, value in screen.items()}
+    if isinstance(published := config.get("published"), dict):  # where `evaluation: null` says something
+        result["published"] = {key: without_nulls(value, 1) for key, value in published.items()}
     return result
 
 

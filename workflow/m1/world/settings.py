@@ -1,4 +1,4 @@
-"""Settings of the steps of the embedded world (docs/world.md)."""
+"""Settings of the steps of the embedded world (docs/start.md)."""
 
 from dataclasses import dataclass
 
