@@ -12,7 +12,7 @@ PROFILED := $(if $(PROFILE),--workflow-profile $(PROFILE))
 .DEFAULT_GOAL := help
 
 # make ignores an unknown variable, so a misspelt CONFIG would run the default configuration: refuse what is not KNOWN.
-KNOWN := CONFIG PROFILE PYTHON VENV SGLANG VALIDATOR CONFIRM WHOLE GPUS HOURS DOLLARS DISK CORES OFFLINE WORLD
+KNOWN := CONFIG PROFILE PYTHON VENV SGLANG VALIDATOR CONFIRM WHOLE GPUS HOURS DOLLARS DISK CORES OFFLINE WORLD ALL
 GIVEN := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 $(if $(and $(findstring command,$(origin CONFIG)),$(filter demo demo-full laptop clean%,$(MAKECMDGOALS))),\
   $(error make $(MAKECMDGOALS) takes no CONFIG; make paper CONFIG="$(CONFIG)" runs a configuration))
