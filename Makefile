@@ -20,12 +20,15 @@ UNKNOWN := $(filter-out $(KNOWN),$(patsubst %:,%,$(GIVEN)))
 $(if $(UNKNOWN),$(error $(UNKNOWN): not known here; known are $(KNOWN)))
 
 CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
-.PHONY: help doctor demo demo-full laptop paper adopt report crate plan fit dry-run data-check cluster-check fetch test test-slow test-real test-sglang lint format pins reference
+.PHONY: help doctor plan fit dry-run data-check cluster-check fetch demo demo-full laptop paper adopt report crate
+.PHONY: test test-slow test-real test-sglang lint format pins reference
 .PHONY: clean clean-scratch clean-store clean-venv
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "CONFIG=\"FILE …\" merges files into the default configuration (the demo's), as in: make plan CONFIG=config/paper.yaml"
+	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "CONFIG=\"FILE …\" merges files into the default configuration (the demo's),"
+	@echo "as in: make plan CONFIG=config/paper.yaml"
 
 # Whether an environment must be renewed depends on the Python and the requirements it was made from, not on the times
 # of files. So its target is phony, and envs/install.py compares them each time.
@@ -40,25 +43,26 @@ $(VENV)/.ready:
 doctor: ## check what this machine lacks for CONFIG, and what to do about it; needs no virtual environment
 	@PYTHONPATH=workflow $(or $(wildcard $(BIN)/python),$(PYTHON)) -m m1 doctor $(CONFIGURED)
 
-plan: $(VENV)/.ready ## estimate the calls, tokens, dollars and hours that CONFIG will need, and list its jobs
+plan: $(VENV)/.ready ## estimate the calls, tokens, dollars, hours and jobs that CONFIG will need
 	@PYTHONPATH=workflow $(BIN)/python -m m1 plan $(CONFIGURED)
 	@echo
 	-@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
-FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world) $(if $(ALL),--all)
-fit: $(VENV)/.ready ## write an overlay with what of the paper fits HOURS (default: 8), GPUS (1x24, 8x80:H100; 0: none), DOLLARS and DISK (GB)
+FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) \
+  $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world) $(if $(ALL),--all)
+fit: $(VENV)/.ready ## write an overlay of what fits HOURS (8), GPUS (1x24, 8x80:H100, 0), DOLLARS and DISK (GB)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 fit --hours $(or $(HOURS),8) $(FITTED)
 
 dry-run: $(VENV)/.ready ## list every job of CONFIG that would run, why, and whether it computes or reads the store
 	@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
-data-check: $(VENV)/.ready ## check that the pools and benchmarks of CONFIG (default: config/paper.yaml) are there, and are the expected ones
+data-check: $(VENV)/.ready ## check that the sets of CONFIG (config/paper.yaml) are there and are the expected ones
 	@PYTHONPATH=workflow $(BIN)/python -m m1 check-data --configfile $(or $(CONFIG),config/paper.yaml)
 
-cluster-check: $(VENV)/.ready ## find in a minute what of CONFIG would fail on a cluster with PROFILE (default: profiles/slurm)
+cluster-check: $(VENV)/.ready ## find what of CONFIG would fail on a cluster with PROFILE (profiles/slurm)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 check-cluster $(CONFIGURED) --profile $(or $(PROFILE),profiles/slurm)
 
-fetch: $(VENV)/.ready ## download and pin what CONFIG needs from the hub; runs then need no network (HF_HUB_OFFLINE=1)
+fetch: $(VENV)/.ready ## download and pin what CONFIG needs from the hub, for nodes without network
 	$(SNAKEMAKE) fetch $(CONFIGURED) $(PROFILED) $(QUIETLY)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 pin $(CONFIGURED)
 
@@ -71,20 +75,20 @@ demo-full: $(VENV)/.ready ## run the demo with the ablation models of Table 2 (c
 	$(SNAKEMAKE) all --configfile config/overlays/demo-full.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
-laptop: $(VENV)/.ready ## run the paper on real questions with a model of 135 million parameters: no GPU, no API key, an hour on four cores
+laptop: $(VENV)/.ready ## run the paper with a real model of 135 million parameters: no GPU, no key, one hour
 	$(SNAKEMAKE) all --configfile config/paper.yaml config/overlays/laptop.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/laptop/report.html in a browser (a model this small answers near chance)."
 
-paper: $(VENV)/.ready ## run the paper itself: needs GPUs, and a teacher and a labeller or the authors' data (make plan CONFIG=config/paper.yaml)
+paper: $(VENV)/.ready ## run the paper itself: needs GPUs, and a teacher and a labeller or the authors' data
 	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(PROFILED) $(QUIETLY)
 
-adopt: $(VENV)/.ready ## accept the results of CONFIG as they are (copied here, or changed by hand), and say what was changed
+adopt: $(VENV)/.ready ## accept the results of CONFIG as they are (copied here, or edited), and say what changed
 	$(SNAKEMAKE) all --touch $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
-report: $(VENV)/.ready ## write report.zip, Snakemake's own report of the results of CONFIG and of how each file was made
+report: $(VENV)/.ready ## write report.zip, Snakemake's own report of the results and of how each file was made
 	$(BIN)/snakemake all $(CONFIGURED) --report report.zip
 
-crate: $(VENV)/.ready ## write crate.zip, a Workflow Run RO-Crate of the results of CONFIG (WHOLE=1: with data and models)
+crate: $(VENV)/.ready ## write crate.zip, a Workflow Run RO-Crate of the results (WHOLE=1: with data and models)
 	@PYTHONPATH=workflow $(BIN)/python -m m1 crate $(CONFIGURED) $(if $(WHOLE),--whole)
 
 ##@ develop
@@ -97,10 +101,10 @@ test: $(VENV)/.ready ## run the tests, except the slow ones (six minutes on two 
 $(VALIDATOR)/.ready:
 	@$(call INSTALL,$(VALIDATOR)) --pip="--no-deps -r requirements-crate.txt"
 
-test-slow: $(VENV)/.ready $(VALIDATOR)/.ready ## run the slow tests: SLURM, and trainings and sweeps that are killed again and again
+test-slow: $(VENV)/.ready $(VALIDATOR)/.ready ## run the slow tests: SLURM, and jobs that are killed again and again
 	M1_CRATE_VALIDATOR=$(abspath $(VALIDATOR))/bin/python $(PYTEST) -m slow
 
-test-real: $(VENV)/.ready ## run a short form of make laptop on real weights and text (needs M1_SHARED_DATA and the network; fifteen minutes)
+test-real: $(VENV)/.ready ## run make laptop in short, on real weights and text in M1_SHARED_DATA (fifteen minutes)
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -s tests/real
 
 # SGLang conflicts with our pins and pulls CUDA wheels, so it has its own environment, installed with `--no-deps` (torch
@@ -109,11 +113,12 @@ $(SGLANG)/.ready:
 	@$(call INSTALL,$(SGLANG)) --pip="--no-deps -r requirements-sglang-cpu.txt"
 	@cp tests/sglang_cpu/sitecustomize.py $(SGLANG)/lib/python3*/site-packages/
 
-test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## test with the paper's real engine, SGLang, on a CPU (an environment of 3.4 GB; about ten minutes)
-	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest tests/engines/test_engines_sglang.py
+test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## test with the real engine of the paper, on a CPU (3.4 GB, ten minutes)
+	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest \
+	  tests/engines/test_engines_sglang.py
 
 WRITTEN = *.md docs/*.md config benchmarks/*.md resources/paper/*.md
-lint: $(VENV)/.ready ## check the code with ruff, mypy, snakefmt and snakemake --lint, and the prose with codespell and proselint
+lint: $(VENV)/.ready ## check the code (ruff, mypy, snakefmt, snakemake --lint) and the prose (codespell, proselint)
 	$(BIN)/ruff check workflow tests benchmarks envs
 	$(BIN)/ruff format --check workflow tests benchmarks envs
 	$(BIN)/mypy workflow/m1 envs/pin.py envs/install.py
@@ -127,22 +132,25 @@ format: $(VENV)/.ready ## format the code with ruff and snakefmt
 	$(BIN)/ruff format workflow tests benchmarks envs
 	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 
-pins: $(VENV)/.ready ## pin envs/*.yaml anew after a change in requirements.txt or constraints.txt (needs uv and the network)
+pins: $(VENV)/.ready ## pin envs/*.yaml anew after a change in requirements.txt or constraints.txt (uv, network)
 	$(BIN)/python envs/pin.py
 
-reference: $(VENV)/.ready ## update comments of config/config.yaml, config/reference.md and the overlays' schema from the configuration's schema
+reference: $(VENV)/.ready ## update config/reference.md, comments and overlay schema from the configuration's schema
 	@PYTHONPATH=workflow $(BIN)/python -m m1 reference
 
 ##@ clean up
-clean: ## remove the results and logs of all configurations; store, checkpoints (scratch) and virtual environments stay
-	@test "$(CONFIRM)" = yes -o -z "$(wildcard results/*/train)" || { echo "$(wildcard results/*/train): trained models would go, and only those that store/train keeps come back without a training. To remove them, too: make clean CONFIRM=yes"; exit 1; }
+clean: ## remove the results and logs of all configurations; store, checkpoints and environments stay
+	@test "$(CONFIRM)" = yes -o -z "$(wildcard results/*/train)" || { echo "$(wildcard results/*/train): trained models" \
+	  "would go, and only those that store/train keeps come back without a training." \
+	  "To remove them, too: make clean CONFIRM=yes"; exit 1; }
 	rm -rf results logs
 
 clean-scratch: ## remove the checkpoints of unfinished trainings, which then start from the beginning
 	rm -rf scratch
 
-clean-store: ## remove the store: calls, generations and trained models, which cost money or hours (CONFIRM=yes)
-	@test "$(CONFIRM)" = yes || { echo "store/ holds calls, generations and trained models that were paid for; they would be made again. To remove it: make clean-store CONFIRM=yes"; exit 1; }
+clean-store: ## remove the store: calls, generations, trained models, which cost money or hours (CONFIRM=yes)
+	@test "$(CONFIRM)" = yes || { echo "store/ holds calls, generations and trained models that were paid for; they" \
+	  "would be made again. To remove it: make clean-store CONFIRM=yes"; exit 1; }
 	rm -rf store
 
 clean-venv: ## remove the virtual environments, unless they are in use

@@ -6,8 +6,15 @@ set -euo pipefail
 D=$(mkdir -p "$1" && cd "$1" && pwd)
 [ ! -s "$D/settings" ] || . "$D/settings"          # a second start keeps the first one's settings
 N=${SLURM_NODES:-2} C=${SLURM_CPUS:-16} M=${SLURM_MEM:-64000} G=${SLURM_GPUS:-8} DBD=${SLURM_DBD:-0}
-# Ports of its own, below those that the system gives to outgoing connections: two starts and the servers of other tests get along.
-taken() { local p; for p in "$1" $(($1+2)) $(($1+3)) $(seq $(($1+11)) $(($1+10+N))); do (exec 3<> "/dev/tcp/127.0.0.1/$p") 2>/dev/null && return 0; done; return 1; }
+# Ports of its own, below those that the system gives to outgoing connections: two starts and the servers of other tests
+# get along.
+taken() {
+  local p
+  for p in "$1" $(($1+2)) $(($1+3)) $(seq $(($1+11)) $(($1+10+N))); do
+    (exec 3<> "/dev/tcp/127.0.0.1/$p") 2>/dev/null && return 0
+  done
+  return 1
+}
 P=${SLURM_PORT:-$((10000 + (RANDOM * 32768 + RANDOM) % 20000))}
 while [ -z "${SLURM_PORT:-}" ] && taken "$P"; do P=$((10000 + (RANDOM * 32768 + RANDOM) % 20000)); done
 export PATH=/usr/sbin:/sbin:$PATH SLURM_CONF=$D/slurm.conf
@@ -51,9 +58,11 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 DefMemPerCPU=500
 GresTypes=gpu
-$([ "$DBD" != 1 ] || printf 'AccountingStorage%s\n' Type=accounting_storage/slurmdbd Host=127.0.0.1 Port=$((P+2)) Pass="$D/run/munge.sock" TRES=gres/gpu)
+$([ "$DBD" != 1 ] || printf 'AccountingStorage%s\n' Type=accounting_storage/slurmdbd Host=127.0.0.1 Port=$((P+2)) \
+  Pass="$D/run/munge.sock" TRES=gres/gpu)
 $(for i in $(seq "$N"); do [ $root = 1 ] && h=n$i || h=$host
-  echo "NodeName=n$i NodeHostname=$h NodeAddr=127.0.0.1 Port=$((P+10+i)) CPUs=$C RealMemory=$M Gres=gpu:$G State=UNKNOWN"; done)
+  echo NodeName=n$i NodeHostname=$h NodeAddr=127.0.0.1 Port=$((P+10+i)) CPUs=$C RealMemory=$M Gres=gpu:$G \
+    State=UNKNOWN; done)
 PartitionName=cpu Nodes=ALL Default=YES DefaultTime=10 MaxTime=INFINITE State=UP PreemptMode=OFF
 PartitionName=gpu Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PreemptMode=OFF
 PartitionName=spare Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=0 PreemptMode=REQUEUE
@@ -61,11 +70,15 @@ PartitionName=grace Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityT
 PartitionName=cancels Nodes=ALL DefaultTime=10 MaxTime=INFINITE State=UP PriorityTier=0 PreemptMode=CANCEL
 E
 mv "$D/slurm.conf.new" "$D/slurm.conf" # at once: a second start, after a daemon was killed, finds others reading it
-(cat /etc/hosts; for i in $(seq "$N"); do echo "127.0.0.1 n$i"; done) > "$D/hosts" # torchrun on one node finds the other by its name
+# torchrun on one node finds the other by its name
+(cat /etc/hosts; for i in $(seq "$N"); do echo "127.0.0.1 n$i"; done) > "$D/hosts"
 : > "$D/gres.conf"                                  # slurmd wants character devices: links to /dev/null will do
-for g in $(seq 0 $((G-1))); do ln -sfn /dev/null "$D/dev/nvidia$g"; echo "Name=gpu File=$D/dev/nvidia$g" >> "$D/gres.conf"; done
+for g in $(seq 0 $((G-1))); do
+  ln -sfn /dev/null "$D/dev/nvidia$g"; echo "Name=gpu File=$D/dev/nvidia$g" >> "$D/gres.conf"
+done
 for c in sacct sacctmgr salloc sbatch scancel scontrol sinfo squeue srun sshare sstat; do   # jobstep drops SLURM_CONF
-  printf '#!/bin/sh\nSLURM_CONF=%s exec /usr/bin/%s "$@"\n' "$D/slurm.conf" "$c" > "$D/bin/$c"; chmod 755 "$D/bin/$c"; done
+  printf '#!/bin/sh\nSLURM_CONF=%s exec /usr/bin/%s "$@"\n' "$D/slurm.conf" "$c" > "$D/bin/$c"
+  chmod 755 "$D/bin/$c"; done
 echo "export SLURM_CONF=$D/slurm.conf PATH=$D/bin:\$PATH" > "$D/env.sh"
 alive munged || munged --force --key-file="$D/munge.key" --socket="$D/run/munge.sock" --pid-file="$D/run/munged.pid" \
   --log-file="$D/log/munged.log" --seed-file="$D/run/munged.seed"
@@ -73,23 +86,32 @@ wait_for munge -S "$D/run/munge.sock" -n
 if [ "$DBD" = 1 ]; then
   [ -d "$D/mysql/mysql" ] || mariadb-install-db --no-defaults --user="$me" --datadir="$D/mysql" --skip-test-db \
     --auth-root-authentication-method=socket --auth-root-socket-user="$me" > "$D/log/mariadb-install.log" 2>&1
-  alive mariadbd || { mariadbd --no-defaults --user="$me" --datadir="$D/mysql" --socket="$D/run/mysql.sock" --port=$((P+3)) \
-    --bind-address=127.0.0.1 --pid-file="$D/run/mariadbd.pid" > "$D/log/mariadbd.log" 2>&1 < /dev/null & }
+  alive mariadbd || { mariadbd --no-defaults --user="$me" --datadir="$D/mysql" --socket="$D/run/mysql.sock" \
+    --port=$((P+3)) --bind-address=127.0.0.1 --pid-file="$D/run/mariadbd.pid" \
+    > "$D/log/mariadbd.log" 2>&1 < /dev/null & }
   sql() { mariadb --no-defaults -S "$D/run/mysql.sock" -u "$me" -e "$1"; }
   wait_for sql "select 1"
-  for h in % localhost; do sql "create database if not exists slurm_acct_db; create user if not exists slurm@'$h' identified by 'x'; grant all on slurm_acct_db.* to slurm@'$h'"; done
-  (umask 077; printf '%s\n' AuthType=auth/munge AuthInfo=socket="$D/run/munge.sock" DbdHost="$host" DbdAddr=127.0.0.1 DbdPort=$((P+2)) \
-    SlurmUser="$me" PidFile="$D/run/slurmdbd.pid" LogFile="$D/log/slurmdbd.log" StorageType=accounting_storage/mysql StorageHost=127.0.0.1 \
+  for h in % localhost; do
+    sql "create database if not exists slurm_acct_db; create user if not exists slurm@'$h' identified by 'x';
+      grant all on slurm_acct_db.* to slurm@'$h'"
+  done
+  (umask 077; printf '%s\n' AuthType=auth/munge AuthInfo=socket="$D/run/munge.sock" DbdHost="$host" \
+    DbdAddr=127.0.0.1 DbdPort=$((P+2)) SlurmUser="$me" PidFile="$D/run/slurmdbd.pid" \
+    LogFile="$D/log/slurmdbd.log" StorageType=accounting_storage/mysql StorageHost=127.0.0.1 \
     StoragePort=$((P+3)) StorageUser=slurm StoragePass=x StorageLoc=slurm_acct_db > "$D/slurmdbd.conf")
   alive slurmdbd || slurmdbd
   wait_for sacctmgr -n list cluster
-  for a in "cluster fake" "account test cluster=fake" "user $me account=test cluster=fake"; do sacctmgr -i add $a > /dev/null || true; done
+  for a in "cluster fake" "account test cluster=fake" "user $me account=test cluster=fake"; do
+    sacctmgr -i add $a > /dev/null || true
+  done
 fi
 alive slurmctld || slurmctld
 up() { scontrol ping | grep -q UP; }; wait_for up   # before slurmd: its lost first registration costs 30 s
 for i in $(seq "$N"); do
   alive slurmd-n$i && continue
   mkdir -p "$D/spool/n$i"
-  if [ $root = 1 ]; then unshare --uts --mount sh -c "mount --bind $D/hosts /etc/hosts && hostname n$i && exec slurmd -N n$i"; else slurmd -N n1; fi
+  if [ $root = 1 ]; then
+    unshare --uts --mount sh -c "mount --bind $D/hosts /etc/hosts && hostname n$i && exec slurmd -N n$i"
+  else slurmd -N n1; fi
 done
 idle() { [ "$(sinfo -h -N -p cpu -t idle,mix,alloc -o %n | sort -u | wc -l)" = "$N" ]; }; wait_for idle; sinfo

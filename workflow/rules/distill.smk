@@ -28,7 +28,8 @@ rule distill_draw:
         settings=distill.draw,
         flags=optional_flags("like", "published"),
     shell:
-        "python -m {params.code.module} --questions {input.questions} --leaks {input.leaks} --settings {params.settings:q} {params.flags}"
+        "python -m {params.code.module} --questions {input.questions} --leaks {input.leaks}"
+        " --settings {params.settings:q} {params.flags}"
         " --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
@@ -56,5 +57,7 @@ rule distill_traces:
         store=run.store_word("teacher"),
         flags=optional_flags("published"),
     shell:
-        'python -m {params.code.module} --questions {input.questions} --teacher {params.teacher:q} --calls "$M1_TEACHER_CALLS" --store {params.store}'
-        " --output {output.traces} --dropped {output.dropped} --differing {output.differing} --manifest {output.manifest} {params.flags} 2> {log}"
+        "python -m {params.code.module} --questions {input.questions} --teacher {params.teacher:q}"
+        ' --calls "$M1_TEACHER_CALLS" --store {params.store}'
+        " --output {output.traces} --dropped {output.dropped} --differing {output.differing}"
+        " --manifest {output.manifest} {params.flags} 2> {log}"

@@ -24,7 +24,8 @@ rule infer_template:
         code=step("m1.infer.template"),
         settings=infer.template,
     shell:
-        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q}"
+        " --output {output.folder} 2> {log}"
 
 
 # Check that all questions fit the model's context, before hours of training. A trained model has no such job any more
@@ -91,7 +92,8 @@ rule infer_sweep:
         outputs=output_flags,
     shell:
         "python -m {params.code.module} --name {wildcards.model} --model {input.model} --benchmarks {input.benchmarks}"
-        " --settings {params.settings:q} --serve {params.serve:q} --runtime {resources.engine:q} {params.template} {params.order}"
+        " --settings {params.settings:q} --serve {params.serve:q}"
+        " --runtime {resources.engine:q} {params.template} {params.order}"
         " --store {params.store} {params.outputs} --manifest {output.manifest} 2> {log}"
 
 
@@ -181,7 +183,8 @@ rule infer_published:
         code=step("m1.infer.published"),
         settings=infer.published,
     shell:
-        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q} --benchmarks {input.benchmarks}"
+        "python -m {params.code.module} --name {wildcards.model} --settings {params.settings:q}"
+        " --benchmarks {input.benchmarks}"
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 

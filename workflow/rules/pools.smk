@@ -68,7 +68,8 @@ rule pools_evaluation:
         code=step("m1.pools.evaluation"),
         settings=pools.evaluation,
     shell:
-        "python -m {params.code.module} --settings {params.settings:q} --output {output.questions} --manifest {output.manifest} 2> {log}"
+        "python -m {params.code.module} --settings {params.settings:q} --output {output.questions}"
+        " --manifest {output.manifest} 2> {log}"
 
 
 rule pools_merge:
@@ -91,7 +92,8 @@ rule pools_merge:
         settings=pools.merge,
         flags=optional_flags("published"),
     shell:
-        "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
+        "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks}"
+        " --settings {params.settings:q}"
         " --processes {threads} --output {output.questions} --manifest {output.manifest} {params.flags} 2> {log}"
 
 
@@ -113,7 +115,8 @@ rule pools_leaks:
         code=step("m1.pools.leaks"),
         settings=pools.leaks,
     shell:
-        "python -m {params.code.module} --questions {input.questions} --evaluation {input.evaluation} --settings {params.settings:q}"
+        "python -m {params.code.module} --questions {input.questions} --evaluation {input.evaluation}"
+        " --settings {params.settings:q}"
         " --processes {threads} --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
@@ -136,5 +139,7 @@ rule pools_audit:
         code=step("m1.pools.audit"),
         settings=pools.audit,
     shell:
-        "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks} --settings {params.settings:q}"
-        " --processes {threads} --output {output.pairs} --summary {output.summary} --manifest {output.manifest} 2> {log}"
+        "python -m {params.code.module} --pools {input.pools} --benchmarks {input.benchmarks}"
+        " --settings {params.settings:q}"
+        " --processes {threads} --output {output.pairs} --summary {output.summary} --manifest {output.manifest}"
+        " 2> {log}"

@@ -55,7 +55,8 @@ rule report_table1:
         table=subpath(output.table, basename=True, strip_suffix=".csv"),
     shell:
         "python -m {params.code.module} {params.table} --shown {input.shown} --scores {input.scores}"
-        " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long} --manifest {output.manifest} 2> {log}"
+        " --published {input.published} --benchmarks {input.benchmarks} --output {output.table} --long {output.long}"
+        " --manifest {output.manifest} 2> {log}"
 
 
 use rule report_table1 as report_table2 with:
@@ -133,7 +134,8 @@ rule report_spending:
     params:
         code=step("m1.report.spending"),
     shell:
-        "python -m {params.code.module} --manifests {input} --output {output.table} --manifest {output.manifest} 2> {log}"
+        "python -m {params.code.module} --manifests {input} --output {output.table} --manifest {output.manifest}"
+        " 2> {log}"
 
 
 use rule report_spending as report_sweep_cost with:
@@ -173,7 +175,8 @@ rule report_figure8a:
     params:
         code=step("m1.report.lengths"),
     shell:
-        "python -m {params.code.module} --shown {input.shown} --tokenizer {input.tokenizer} --published {input.published}"
+        "python -m {params.code.module} --shown {input.shown} --tokenizer {input.tokenizer}"
+        " --published {input.published}"
         " --output {output.pdf} {output.png} --table {output.table} --manifest {output.manifest} 2> {log}"
 
 
@@ -262,7 +265,8 @@ rule report_choice:
         code=step("m1.report.choice"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --table1 {input.table1}"
-        " --points {input.points} --benchmarks {input.benchmarks} --output {output.table} --manifest {output.manifest} 2> {log}"
+        " --points {input.points} --benchmarks {input.benchmarks} --output {output.table} --manifest {output.manifest}"
+        " 2> {log}"
 
 
 rule report_claims:
@@ -293,7 +297,8 @@ rule report_claims:
         code=step("m1.report.claims"),
     shell:
         "python -m {params.code.module} --shown {input.shown} --scores {input.scores} --claims {input.claims}"
-        " --counts {input.counts} --lengths {input.lengths} --output {output.table} --manifest {output.manifest} 2> {log}"
+        " --counts {input.counts} --lengths {input.lengths} --output {output.table} --manifest {output.manifest}"
+        " 2> {log}"
 
 
 rule report_paired:
@@ -384,7 +389,8 @@ rule report_rulegraph:
         plain=f's|"{workflow.modifier.modify_rulename("([a-z0-9_]+)")}"|"\\1"|',
     # A workflow that uses this one as a module may prefix the rules' names; sed takes the prefix off for the figure.
     shell:
-        "python -m snakemake {params.target} --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot 2> {log}"
+        "python -m snakemake {params.target} --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot"
+        " 2> {log}"
         " | sed -E {params.plain:q} > {output}"
 
 
@@ -406,7 +412,8 @@ rule report_figure2:
     params:
         code=step("m1.report.pipeline"),
     shell:
-        "python -m {params.code.module} --shown {input.shown} --graph {input.graph} --output {output.pdf} {output.png} 2> {log}"
+        "python -m {params.code.module} --shown {input.shown} --graph {input.graph} --output {output.pdf} {output.png}"
+        " 2> {log}"
 
 
 rule report_cases:

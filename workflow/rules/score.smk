@@ -22,7 +22,8 @@ rule score_predictions:
         code=step("m1.score.predictions"),
         settings=score.settings,
     shell:
-        "python -m {params.code.module} --predictions {input.predictions} --questions {input.questions} --settings {params.settings:q}"
+        "python -m {params.code.module} --predictions {input.predictions} --questions {input.questions}"
+        " --settings {params.settings:q}"
         " --output {output.scores} --manifest {output.manifest} 2> {log}"
 
 

@@ -76,7 +76,8 @@ rule screen_ask:
         settings=screen.ask,
         store=run.store_word("screen-{provider}"),
     shell:
-        "python -m {params.code.module} --name {wildcards.provider} --questions {input.questions} --provider {params.provider:q}"
+        "python -m {params.code.module} --name {wildcards.provider} --questions {input.questions}"
+        " --provider {params.provider:q}"
         ' --calls "$M1_SCREEN_CALLS" --settings {params.settings:q} --store {params.store}'
         " --output {output.answers} --manifest {output.manifest} 2> {log}"
 
@@ -102,5 +103,6 @@ rule screen_hard:
         settings=screen.hard,
         flags=optional_flags("published"),
     shell:
-        "python -m {params.code.module} --questions {input.questions} --answers {input.answers} --settings {params.settings:q}"
+        "python -m {params.code.module} --questions {input.questions} --answers {input.answers}"
+        " --settings {params.settings:q}"
         " --output {output.questions} --manifest {output.manifest} {params.flags} 2> {log}"

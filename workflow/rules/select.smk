@@ -32,7 +32,8 @@ rule select_domains:
         store=run.store_word("labeller"),
         flags=optional_flags("published"),
     shell:
-        'python -m {params.code.module} --questions {input.questions} --samples {input.traces} --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'
+        "python -m {params.code.module} --questions {input.questions} --samples {input.traces}"
+        ' --labeller {params.labeller:q} --calls "$M1_LABELLER_CALLS"'
         " --leaks {input.leaks} --qualifiers {input.qualifiers} --prompt {input.prompt} --store {params.store}"
         " --output {output.domains} --manifest {output.manifest} {params.flags} 2> {log}"
 
@@ -63,7 +64,8 @@ rule select_sample:
         settings=select.sample,
         flags=optional_flags("domains", "leaks", "like", "published"),
     shell:
-        "python -m {params.code.module} --traces {input.traces} --questions {input.questions} {params.flags} --subset {wildcards.subset}"
+        "python -m {params.code.module} --traces {input.traces} --questions {input.questions} {params.flags}"
+        " --subset {wildcards.subset}"
         " --settings {params.settings:q} --output {output.samples} --manifest {output.manifest} 2> {log}"
 
 

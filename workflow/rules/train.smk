@@ -30,7 +30,8 @@ rule train_fetch:
         code=step("m1.train.fetch"),
         settings=train.fetch,
     shell:
-        "python -m {params.code.module} --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name {wildcards.kind}.{wildcards.base} --settings {params.settings:q}"
+        " --output {output.folder} 2> {log}"
 
 
 rule train_published:
@@ -53,7 +54,8 @@ rule train_published:
         settings=train.checkpoint,
         entry=train.entry,
     shell:
-        "python -m {params.code.module} --name data.{params.entry} --settings {params.settings:q} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --name data.{params.entry} --settings {params.settings:q}"
+        " --output {output.folder} 2> {log}"
 
 
 rule train_sft:
@@ -88,5 +90,6 @@ rule train_sft:
     # it, before the training has written a checkpoint.
     shell:
         "exec python -m {params.code.module} --name {wildcards.model} --base {input.base} --subset {input.subset}"
-        " --settings {params.settings:q} --runtime {resources.training:q} --scratch {resources.scratch:q} --store {resources.store:q}"
+        " --settings {params.settings:q} --runtime {resources.training:q} --scratch {resources.scratch:q}"
+        " --store {resources.store:q}"
         " {params.template} --output {output.folder} 2> {log}"

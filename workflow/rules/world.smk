@@ -60,7 +60,8 @@ rule world_tokenizer:
         vocabulary=world.vocabulary,
         folder=subpath(input.facts, parent=True),
     shell:
-        "python -m {params.code.module} --world {params.folder} --vocabulary {params.vocabulary} --output {output.folder} 2> {log}"
+        "python -m {params.code.module} --world {params.folder} --vocabulary {params.vocabulary}"
+        " --output {output.folder} 2> {log}"
 
 
 rule world_pretrain:
@@ -85,5 +86,6 @@ rule world_pretrain:
         settings=world.pretrain,
         folder=subpath(input.documents, parent=True),
     shell:
-        "python -m {params.code.module} --name {wildcards.world_model} --world {params.folder} --tokenizer {input.tokenizer}"
+        "python -m {params.code.module} --name {wildcards.world_model} --world {params.folder}"
+        " --tokenizer {input.tokenizer}"
         " --settings {params.settings:q} --output {output.folder} 2> {log}"

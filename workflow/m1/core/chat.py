@@ -117,13 +117,10 @@ class TurnTokens:
         found = cls.find(tokenizer)
         if not found:
             before = chat(tokenizer, "QUESTION").rpartition("QUESTION")[0]
-            fault = f"opens a turn without a special token ({before[-40:]!r} goes before the user's text)"
-            # The page's former name: a training's fingerprint covers this line, but not what is raised. So no model is
-            # trained again because a page was renamed. (The escape keeps the name out of a search for lost pages.)
-            remedy = "so thinking cannot be marked; choose a base of the kinds that docs\u002ftraining.md lists"
             raise UserError(
-                f"{tokenizer.name_or_path}: its chat template {fault}, "
-                + remedy.replace("training.md", "architecture.md")
+                f"{tokenizer.name_or_path}: its chat template opens a turn without a special token ({before[-40:]!r} "
+                "goes before the user's text), so thinking cannot be marked; choose a base of the kinds that "
+                "docs/architecture.md lists"
             )
         return found
 
