@@ -48,7 +48,7 @@ plan: $(VENV)/.ready ## calls, tokens, dollars, hours and jobs of CONFIG (make p
 	-@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
 FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) \
-  $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world)
+  $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world) $(if $(ALL),--all)
 fit: $(VENV)/.ready ## what of the paper fits HOURS, GPUS (1x24, 8x80:H100, 0), DOLLARS and DISK (GB), as an overlay
 	@PYTHONPATH=workflow $(BIN)/python -m m1 fit --hours $(or $(HOURS),8) $(FITTED)
 

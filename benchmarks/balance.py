@@ -3,9 +3,9 @@
     python benchmarks/balance.py
 
 Lengths are log-normal with the mean and the spread that are named; 0.68 is the spread of m23K's thinking as its authors
-printed it (`docs/training.md`). Processes wait for the slowest one after each micro-batch, and a micro-batch costs its
-tokens, padding included: attention's own share, communication and kernels are left out. The share used is the samples'
-tokens over what all processes could have computed in that time. Micro-batches are dealt by accelerate's own code.
+printed it. Processes wait for the slowest one after each micro-batch, and a micro-batch costs its tokens, padding
+included: attention's own share, communication and kernels are left out. The share used is the samples' tokens over what
+all processes could have computed in that time. Micro-batches are dealt by accelerate's own code.
 """
 
 from __future__ import annotations

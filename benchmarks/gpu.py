@@ -189,7 +189,8 @@ def train(task: Task, work: Path, tiny: bool) -> Iterator[Row]:
     if "fsdp" in words and not tiny and more["strategy"] != "FSDP":
         raise UserError(f"FSDP was asked for, and {more['strategy']} ran")
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    peak = next((flops for part, flops in trainings.PEAKS.items() if part in card), None)
+    kind = trainings.named_card(card)
+    peak = kind and kind.operations
     needed = measured.flops * (2 / 3 if "lora" in words else 1)  # a frozen weight needs no gradient of its own
     speed, mfu = measured.tokens / measured.wall, needed / measured.wall / peak if peak else None
     said = f"{speed:,.0f} tokens/s{f', {mfu:.1%} MFU' if mfu else ''}, {measured.memory:.1f} GiB at most, padding "

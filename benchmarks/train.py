@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
+from m1.commands.cards import FILE, named_card  # noqa: E402
 from m1.commands.lengths import sample_tokens  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.train.settings import SftSettings, TrainRuntime  # noqa: E402
@@ -78,8 +79,6 @@ DEPTHS = {"tiny": (1, 2), "smollm2-135m": (15, 30), "qwen2.5-7b": (7, 14, 28)}
 """Numbers of layers that are measured. Weights, gradients and AdamW's moments in fp32 are 16 bytes a parameter, 122 GB
 at 28 layers of the 7B shape: with a recipe that does not fit at the whole depth, that one is extrapolated from the
 others."""
-PEAKS = {"A100": 312e12, "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12}
-"""Dense bf16 FLOP/s of a card, by its maker's data sheet."""
 SAMPLES, EPOCHS = 23_493, 5
 """Of m1-7B-23K (Table 2, B.2)."""
 TOLERANCE = 1e-4
@@ -430,9 +429,10 @@ def on_gpu(arguments: argparse.Namespace, work: Path) -> None:
     name = apart(card)
     if arguments.device == "cuda" and not name:
         raise UserError("no GPU here; try the program with --gpu --shape tiny --device cpu")
-    peak = arguments.peak or next((flops for part, flops in PEAKS.items() if part in name), None)
+    known = named_card(name)
+    peak = arguments.peak or (known and known.operations)
     if name and not peak:
-        raise UserError(f"{name}: its peak is not in the table of this program; give it by --peak, dense bf16 FLOP/s")
+        raise UserError(f"{name}: its peak is not in {FILE}; give it by --peak, dense bf16 FLOP/s")
     print(
         f"{name or 'CPU'}; {arguments.shape}, samples of {arguments.tokens:,} tokens on average; "
         "weights, gradients and AdamW in fp32\n"
@@ -490,9 +490,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--tokens", type=int, default=round(sample_tokens()), help="of a sample; by default as `plan` assumes"
     )
-    parser.add_argument(
-        "--peak", type=float, help="dense bf16 FLOP/s of the card, where it is none of " + ", ".join(PEAKS)
-    )
+    parser.add_argument("--peak", type=float, help=f"dense bf16 FLOP/s of the card, where it is not in {FILE}")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args(argv)
     if not arguments.gpu or arguments.device == "cpu":

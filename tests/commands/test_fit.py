@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from m1.commands import claim_power, fit
-from m1.commands.cards import cards, find_card, parse_cards
+from m1.commands import claim_power, fit, kept
+from m1.commands.cards import cards, find_card, named_card, parse_cards
 from m1.commands.fit_choose import Answer, Question, choose
 from m1.commands.fit_menu import Machine
 from m1.commands.fit_overlay import KEYS, overlay_text
@@ -174,10 +174,72 @@ def test_a_finished_run_takes_the_model_s_place(tmp_path: Path, monkeypatch: pyt
                 counts = {"answer_tokens": 1, "generated_now": 1}
                 manifest.write_text(json.dumps({"seconds": 3 * 3600 * hours, "counts": counts}))
     second = choose(asked)
-    assert second.measured
-    assert second.slower == pytest.approx({"training": 3.0, "answering": 3.0})
+    assert second.made.measured
+    assert second.made.slower == pytest.approx({"training": 3.0, "answering": 3.0})
     assert second.choice.hours <= 1.0
     assert (second.choice.size.limit or 10**6) < (first.choice.size.limit or 10**6)
+
+
+def test_what_the_store_has_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a run, a fraction of its hours is enough for the same; other answers, and other trainings, are not free."""
+    asked = replace(question(tmp_path, "1x80:H100", hours=24.0), claims=("7b-1k-gains", "sota-accuracy"))
+    first = choose(asked)
+    planned(asked, first)
+    earlier = load([*asked.files, asked.output])
+    names = [part.model for part in first.choice.parts]
+    assert first.choice.told == asked.claims
+
+    def leave(**other: Any) -> None:
+        """The store has all models and answers of the run, but for ``other`` ones."""
+        found = {}
+        for name in names:
+            recipe, limits = earlier["recipes"][name], dict.fromkeys(earlier["benchmarks"])
+            subset = recipe["sft"]["subset"] if "sft" in recipe else None
+            entry, size = earlier["published"]["subsets"].get(subset), earlier["subsets"].get(subset, {}).get("size")
+            checkpoint = earlier["published"]["checkpoints"].get(name)
+            one = kept.Kept(recipe, checkpoint, entry, size, not checkpoint, 1.0, limits)
+            found[name] = replace(one, **other)
+        monkeypatch.setattr(kept, "models", lambda run: found)
+
+    little = replace(asked, machine=replace(asked.machine, hours=0.1))
+    assert len(choose(little).choice.told) < 2
+    leave()
+    again = choose(little).choice
+    assert again.told == asked.claims
+    assert again.size == first.choice.size
+    assert again.hours < 0.01
+    for other in ({"samples": 999}, {"answered": 0.1}, {"limits": dict.fromkeys(earlier["benchmarks"], 100)}):
+        leave(**other)
+        assert choose(little).choice.told != asked.claims, other
+
+
+def test_released_answers_are_shown_but_tell_nothing(tmp_path: Path) -> None:
+    """32B's answers as the authors released them fill its row of Table 1, where all questions are asked; a model that
+    can be computed here is."""
+    own = tmp_path / "released.yaml"
+    results = {
+        name: [{"from": "m1_results", "file": f"{name}-{budget}.json", "budget": budget} for budget in (2048, 8192)]
+        for name in ("m1-32b-1k", "m1-7b-1k")
+    }
+    own.write_text(yaml.safe_dump({"published": {"results": results}, "report": {"figures": ["m1-7b-23k"]}}))
+    asked = question(tmp_path, hours=24.0)
+    asked = replace(asked, files=(*asked.files, own), claims=("capacity-gain", "7b-1k-gains"))
+    answer = choose(asked)
+    planned(asked, answer)
+    ways = {part.model: part.way for part in answer.choice.parts}
+    assert ways["m1-32b-1k"] == "released"
+    assert ways["m1-7b-1k"] in ("published", "LoRA")
+    assert answer.choice.told == ("7b-1k-gains",)
+    text = "\n".join(table(asked, answer))
+    assert "not computed here, so that no claim rests on it: m1-32b-1k" in text
+    assert "not computed here, so that no claim rests on it: m1-32b-1k" in asked.output.read_text()
+    made = load([*asked.files, asked.output])
+    assert list(made["published"]["results"]) == ["m1-32b-1k"]
+    assert "m1-32b-1k" in made["report"]["table1"]["models"]
+    assert not any("32b" in step.step for step in make_plan(made).gpus)
+    few = choose(replace(asked, machine=replace(asked.machine, hours=2.0)))
+    assert few.choice.size.limit
+    assert "m1-32b-1k" not in {part.model for part in few.choice.parts}
 
 
 @pytest.mark.parametrize(
@@ -222,6 +284,33 @@ def test_a_card_by_memory_is_the_least_of_all_that_have_it() -> None:
         assert less.bandwidth <= more.bandwidth
     assert find_card("h100", "test") == cards()["H100"]
     assert find_card("24", "test").operations == cards()["RTX-3090"].operations
+
+
+@pytest.mark.parametrize(
+    ("device", "gibibytes", "kind"),
+    [
+        ("NVIDIA H100 80GB HBM3", 79.6, "H100"),
+        ("NVIDIA H100 PCIe", 79.6, "H100-PCIE"),
+        ("NVIDIA A100-SXM4-40GB", 40.0, "A100-40"),
+        ("NVIDIA A100 80GB PCIe", 80.0, "A100"),
+        ("NVIDIA GeForce RTX 4090", 23.99, "RTX-4090"),
+        ("NVIDIA L40S", 44.99, "L40S"),
+        ("NVIDIA H100 NVL", 93.6, None),
+        ("NVIDIA A10G", 22.5, None),
+    ],
+)
+def test_the_cards_of_this_machine_are_known_by_name(
+    device: str, gibibytes: float, kind: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = named_card(device, gibibytes)
+    assert (found and found.name) == kind
+    monkeypatch.setattr(fit, "named_gpus", lambda: [(gibibytes, device)] * 2)
+    nodes, count, card = parse_cards(fit.gpus_here())
+    assert (nodes, count) == (1, 2)
+    assert card is not None
+    assert card.memory == round(gibibytes)
+    if found:
+        assert (card.name, card.operations) == (kind, found.operations)
 
 
 def test_chances_rise_with_the_questions() -> None:

@@ -21,6 +21,7 @@ from m1.commands.lengths import printed, sample_tokens
 from m1.commands.plan import make_plan, table
 from m1.train.balance import balance
 from m1.wiring.config import load
+from m1.wiring.run import Run
 
 ROOT = Path(__file__).parents[2]
 H100 = find_card("H100", "test")
@@ -142,6 +143,22 @@ def test_a_laptop_needs_no_gpu_and_an_hour_on_four_cores(tmp_path: Path) -> None
     assert trained.tokens == round(100 * 2 * sample_tokens(2048)), "100 samples of the published set, twice, cut"
     assert trained.minutes == pytest.approx(trained.tokens * 6 * 135e6 / (4 * CORE_TRAINING) / 60)
     assert "train m1-135m" in "\n".join(table(plan))
+
+
+def test_the_demo_is_planned_at_about_the_minutes_that_it_took(tmp_path: Path) -> None:
+    """4:05 minutes on two idle cores, with trainings of 22 to 49 s and sweeps of 12 to 18 s (benchmarks/README.md)."""
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({"pathvars": {"results": str(tmp_path / "results")}, "store": str(tmp_path / "s")}))
+    config = load([own])
+    plan, run = make_plan(config), Run(config)
+    steps = {step.step: 60 * (step.minutes or 0) for step in plan.cpus}
+    assert steps["train m1-small-1k"] == pytest.approx(21.7, rel=0.3)
+    assert steps["train m1-small-23k"] == pytest.approx(48.6, rel=0.3)
+    assert steps["infer m1-large-1k"] == pytest.approx(17.8, rel=0.3)
+    assert {name for name in steps if name.startswith("pretrain")} == {"pretrain small", "pretrain large"}
+    assert gpu_hours.cpu_note(run, plan.cpus, 2).startswith("About 4 minutes on the 2 cores")
+    assert gpu_hours.cpu_note(run, plan.cpus, 1).startswith("About 8 minutes")
+    assert sum(step.hours for step in plan.steps) < 1 / 60, "the calls of its own server"
 
 
 def test_a_model_whose_name_says_no_size_is_not_guessed(tmp_path: Path) -> None:

@@ -92,10 +92,11 @@ GONE = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
 AWAY = "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1"
 
 
-def job(state: str, preempted: str = "None", requeue: int = 1, again: int = 0) -> str:
-    """A stand-in for scontrol that knows a job; ``again`` is its exit code when it is to queue the job again."""
+def job(state: str, preempted: str = "None", requeue: int = 1, again: int = 0, error: str = "refused") -> str:
+    """A stand-in for scontrol that knows a job; ``again`` is its exit code when it is to queue the job again, and
+    ``error`` what it says then."""
     row = f"JobId=7 JobState={state} Requeue={requeue} PreemptTime={preempted}"
-    return f'[ "$1" = requeue ] && {{ echo $2 >> again; exit {again}; }}; echo {row}'
+    return f'[ "$1" = requeue ] && {{ echo $2 >> again; echo {error} >&2; exit {again}; }}; echo {row}'
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,7 @@ def job(state: str, preempted: str = "None", requeue: int = 1, again: int = 0) -
         ("FAILED", job("FAILED", "2026-01-01T10:00:00"), "PENDING", True),
         ("FAILED", job("FAILED", "2026-01-01T10:00:00", requeue=0), "FAILED", False),
         ("FAILED", job("FAILED", "2026-01-01T10:00:00", again=1), "FAILED", True),
+        ("FAILED", job("FAILED", "2026-01-01T10:00:00", again=1, error="Socket timed out"), "PENDING", True),
         ("PREEMPTED", job("PREEMPTED", "2026-01-01T10:00:00"), "PENDING", True),
         ("PREEMPTED", job("PREEMPTED", "2026-01-01T10:00:00", requeue=0), "FAILED", False),
         ("PREEMPTED", job("PENDING"), "PENDING", False),  # SLURM has queued it, and its database comes after
@@ -124,11 +126,7 @@ def test_states_in_words_that_the_executor_knows(
     assert (programs / "again").exists() == requeued
 
 
-def test_while_the_controller_is_away_the_executor_does_not_take_sacct(
-    programs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("query_job_status", "get_min_job_age"):
-        monkeypatch.setattr(plugin, name, getattr(plugin, name))  # as it was, afterwards
+def test_while_the_controller_is_away_the_executor_does_not_take_sacct(programs: Path) -> None:
     add(programs, "scontrol", "echo 'MinJobAge = 300 sec'")
     slurm.teach_executor()
     add(programs, "scontrol", AWAY)
@@ -138,7 +136,6 @@ def test_while_the_controller_is_away_the_executor_does_not_take_sacct(
 def test_jobs_are_not_forgotten_while_slurm_does_not_answer(
     programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)
     monkeypatch.setattr(plugin, "get_min_job_age", lambda: 300)
     slurm.teach_executor()
 

@@ -53,7 +53,7 @@ def test_a_template_with_plain_text_marks_is_refused() -> None:
     tokenizer = tokenizer_of("qwen2.5")
     tokenizer.chat_template = "{% for m in messages %}### {{ m.role }}: {{ m.content }}\n{% endfor %}"
     with pytest.raises(
-        UserError, match=r"opens a turn without a special token .'### user: ' goes before .*docs/training.md"
+        UserError, match=r"opens a turn without a special token .'### user: ' goes before .*docs/architecture.md"
     ):
         TurnTokens.from_tokenizer(tokenizer)
 

@@ -9,8 +9,14 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-DOCKER = (ROOT / "containers/Dockerfile").read_text(encoding="utf-8")
-APPTAINER = (ROOT / "containers/m1.def").read_text(encoding="utf-8")
+
+
+def read_joined(name: str) -> str:
+    """A recipe, with each line that ends in a backslash joined to the next."""
+    return re.sub(r" *\\\n *", " ", (ROOT / name).read_text(encoding="utf-8"))
+
+
+DOCKER, APPTAINER = read_joined("containers/Dockerfile"), read_joined("containers/m1.def")
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from m1.report.answer import answer
+from m1.report.answer import answer, claim_rows
 
 COLUMNS = [
     *("table", "group", "published", "benchmark", "column"),
@@ -109,8 +109,8 @@ def test_cells_and_averages_are_counted_apart_for_each_table_without_rows_that_n
 
 def test_the_lead_says_how_many_cells_have_too_few_questions() -> None:
     short = "Of 5 single cells, 3 have too few questions to be shown equal within 3 points"
-    rest = "unless they differ clearly, they can only be “cannot tell”. So read the averages first."
-    assert compared(RUN)["lead"] == f"{short}: {rest}"
+    rest = "Unless such a cell differs clearly, it can only be “cannot tell”. Read the averages first."
+    assert compared(RUN)["lead"] == f"{short}. {rest}"
     enough = compared([line("reproduced", "medqa", smallest_margin="3.00", margin="3")])
     assert enough["lead"] == "All 1 single cells have enough questions to be shown equal within 3 points."
 
@@ -160,16 +160,18 @@ def test_claims_are_counted_by_the_run_and_by_the_papers_tables_and_listed() -> 
         "b,1,about 4K,4K,tokens,2..3,8192.00,4096.00,8192.00,not seen,,,,out of reach,this run has no curve",
         "c,1,23K,23K,questions,2..3,23493.00,,,shown,23000.00,,,not seen,",
     ]
-    found = answer({"claims": [columns.split(","), *(row.split(",") for row in rows)]}, "a note")
+    table = [columns.split(","), *(row.split(",") for row in rows)]
+    found = answer({"claims": table}, "a note")
     assert found["note"] == "a note"
     assert "comparison" not in found
-    counts = {one["name"]: {verdict: n for verdict, n in one["counts"] if n} for one in found["claims"]["counts"]}
+    counts = {one["name"]: {verdict: n for verdict, n in one["counts"] if n} for one in found["claims"]}
     assert counts == {
         "This run": {"not seen": 2, "out of reach": 1},
         "The paper’s own tables": {"shown": 2, "not seen": 1},
     }
-    assert found["claims"]["rows"] == [
-        ["verdict", "claim", "says", "this run", "why", "the paper’s tables", "tables verdict"],
+    heads, *shown = claim_rows(table)
+    assert heads[:7] == ["verdict", "claim", "says", "this run", "why", "the paper’s tables", "tables verdict"]
+    assert [row[:7] for row in shown] == [
         ["not seen", "m1 gains", "gain", "−0.50 [−1.25 to 0.25] points", "", "6.18 [5.40 to 6.93] points", "shown"],
         ["out of reach", "about 4K", "4K", "", "this run has no curve", "8,192 [4,096 to 8,192] tokens", "not seen"],
         ["not seen", "23K", "23K", "23,000 questions", "", "23,493 questions", "shown"],

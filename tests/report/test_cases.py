@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from m1.core import style
 from m1.core.errors import UserError
 from m1.core.records import Prediction, Question, Rollout, Score, read, write
-from m1.report.cases import COLUMNS, MOST_SIMILAR, choose, forced_incorrect, longest_incorrect, main
+from m1.report.cases import COLUMNS, MOST_SIMILAR, STATED, TALLEST, choose, forced_incorrect, longest_incorrect, main
 from m1.report.paragraphs import MISSING, Block, _advance, draw, printable, shorten, shorten_tokens, wrap
 from m1.report.settings import Model
 from m1.score import match
@@ -84,7 +85,7 @@ scores = st.builds(
         for model in MODELS
         for forced in (0, 1, 2, 4)
         for correct in [rng.random() < share]
-        for rule in [rng.choice(["boxed text", MOST_SIMILAR])]
+        for rule in [rng.choice(["boxed text", "lone letter", MOST_SIMILAR])]
     ],
     st.integers(0, 10**6),
     st.sampled_from([0.0, 0.3, 0.6, 0.9, 1.0]),
@@ -104,42 +105,47 @@ def test_cases_are_those_of_the_rules_and_in_their_order(rows: list[tuple[Any, .
                 o["correct"] and o["thinking_tokens"] < row["thinking_tokens"] for o in others
             ):
                 excess = row["thinking_tokens"] - max(o["thinking_tokens"] for o in others)
-                named = all(o["rule"] != MOST_SIMILAR for o in here.values())
-                longest.append(
-                    (not named, not row["ended"], -excess, MODELS.index(model), BENCHMARKS.index(benchmark), question)
-                )
+                stated = all(o["rule"] == "boxed text" for o in others)
+                key = (not stated, row["rule"] == MOST_SIMILAR, not row["ended"], -excess)
+                longest.append((*key, MODELS.index(model), BENCHMARKS.index(benchmark), question))
             chain = [by[benchmark, question, model, count] for count in (0, 1, 2, 4)]
             correct = [one["correct"] for one in chain]
             if correct[0] and not all(correct):
                 turn = correct.index(False)
-                named = all(one["rule"] != MOST_SIMILAR for one in chain[turn - 1 : turn + 1])
-                key = (not named, any(correct[turn:]), chain[turn]["forced"], chain[turn]["thinking_tokens"])
+                unlike = (chain[turn - 1]["rule"] != "boxed text", chain[turn]["rule"] == MOST_SIMILAR)
+                key = (*unlike, any(correct[turn:]), chain[turn]["forced"], chain[turn]["thinking_tokens"])
                 forced.append(
                     (*key, MODELS.index(model), BENCHMARKS.index(benchmark), question, chain[turn - 1]["forced"])
                 )
     shuffle.shuffle(rows)
     found = longest_incorrect(frame(rows), 64)
     assert [(row["model"], row["benchmark"], row["question_id"]) for row in found.to_dict("records")] == [
-        (MODELS[key[3]], BENCHMARKS[key[4]], key[5]) for key in sorted(longest)
+        (MODELS[key[4]], BENCHMARKS[key[5]], key[6]) for key in sorted(longest)
     ]
     turned = forced_incorrect(frame(rows), 64)
     assert [
         (r["model"], r["benchmark"], r["question_id"], r["forced_incorrect"], r["forced_correct"])
         for r in turned.to_dict("records")
-    ] == [(MODELS[key[4]], BENCHMARKS[key[5]], key[6], key[2], key[7]) for key in sorted(forced)]
+    ] == [(MODELS[key[5]], BENCHMARKS[key[6]], key[7], key[3], key[8]) for key in sorted(forced)]
     assert list(turned["rank"]) == list(range(1, len(turned) + 1))
     assert longest_incorrect(frame(rows), 128).empty
     drawn = choose(found, turned)
     assert list(drawn.columns) == COLUMNS
     chosen = drawn[drawn["figure"] != ""].set_index("figure")
-    assert ("figure4" in chosen.index, "figure5" in chosen.index) == (bool(longest), bool(forced))
+    stated = [any(not key[0] for key in keys) for keys in (longest, forced)]
+    assert ["figure4" in chosen.index, "figure5" in chosen.index] == stated
+    assert chosen["stated"].all(), "no figure shows a correct answer that may be luck"
     if "figure8" in chosen.index:
         other, first = chosen.loc["figure8"], chosen.loc["figure5"]
         assert (other["benchmark"], other["question_id"]) != (first["benchmark"], first["question_id"])
 
 
-def test_the_scorers_last_resort_is_the_rule_that_is_meant() -> None:
+def test_the_rules_are_the_scorers() -> None:
     assert MOST_SIMILAR in match.BY_TEXT
+    answers = {"A": 0, "A. first": 1, "first": 2, "So the answer is A": 3}
+    for protocol in ("released", "first", "strict"):
+        rules = {match.decide(answer, QUESTION, protocol).rule: place for answer, place in answers.items()}
+        assert [STATED[place] for place in sorted(rules.values())] == sorted(rules, key=rules.__getitem__)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
@@ -157,7 +163,7 @@ def test_any_text_is_drawn_inside_the_figure_without_a_warning(text: str, tmp_pa
         for drawn in figure.axes[0].texts:
             extent = drawn.get_window_extent()
             assert extent.x0 >= 0
-            assert extent.x1 <= figure.bbox.x1 - 0.2 * figure.dpi
+            assert extent.x1 <= figure.bbox.x1 - 0.1 * figure.dpi
             assert 0 <= extent.y0 <= extent.y1 <= figure.bbox.y1 or not drawn.get_text().strip()
         style.save(figure, [tmp_path / "a.pdf", tmp_path / "a.png"])
     assert b"/FontFile2" in (tmp_path / "a.pdf").read_bytes()
@@ -265,10 +271,10 @@ def test_figures_show_the_text_and_the_place_where_it_turned(tmp_path: Path, mon
         monkeypatch, save_run(tmp_path, {"small": [True, True, False], "large": [True, True, True]}, LONG)
     )
     assert "No such case in this run." in texts["figure4"]
-    assert "No such case in this run." in texts["figure8"]
+    assert "No such case on another question in this run." in texts["figure8"]
     told = texts["figure5"]
-    assert told.startswith(
-        "m1-small: forced thinking turns correct into incorrect\nMedQA, question q1. Case 1 of 1 found by the rule."
+    assert " ".join(told.split()).startswith(
+        "m1-small: forced thinking turns correct into incorrect MedQA, question q1. Case 1 of 1 found by the rule."
     )
     assert "Which $one$ of <b>these</b>?" in told
     assert "A. first ✔" in told
@@ -298,7 +304,7 @@ def test_figures_show_the_text_and_the_place_where_it_turned(tmp_path: Path, mon
 def test_the_longest_thinking_comes_first_and_is_incorrect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = save_run(tmp_path, {"small": [False], "large": [True], "middle": [True]}, LONG)
     told = drawn_texts(monkeypatch, flags)["figure4"]
-    assert told.startswith("m1-small thinks longest and is incorrect; the others are correct")
+    assert " ".join(told.split()).startswith("m1-small thinks longest and is incorrect; the others are correct")
     places = [
         told.index(f"m1-{model}: {tokens} tokens of thinking, ended by itself")
         for model, tokens in (("small", 20), ("middle", 9), ("large", 8))
@@ -313,11 +319,36 @@ def test_the_longest_thinking_comes_first_and_is_incorrect(tmp_path: Path, monke
 def test_an_answer_that_names_no_option_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
     scored = read(tmp_path / "scored.parquet", Score)
-    write(tmp_path / "scored.parquet", [dataclasses.replace(scored[0], rule=MOST_SIMILAR), scored[1]], Score)
-    assert (
-        drawn_texts(monkeypatch, flags)["figure5"].count(f"A, correct ✔  (the {MOST_SIMILAR}; the answer names none)")
-        == 1
+    write(tmp_path / "scored.parquet", [scored[0], dataclasses.replace(scored[1], rule=MOST_SIMILAR)], Score)
+    told = " ".join(drawn_texts(monkeypatch, flags)["figure5"].split())
+    assert "B, incorrect ✘ (The answer names no option; B is the most similar.)" in told
+
+
+def test_correct_answers_that_state_no_option_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = save_run(tmp_path, {"small": [False, False], "large": [True, False]}, LONG)
+    scored = read(tmp_path / "scored.parquet", Score)
+    lucky = [dataclasses.replace(one, rule=MOST_SIMILAR) if one.correct else one for one in scored]
+    write(tmp_path / "scored.parquet", lucky, Score)
+    for told in drawn_texts(monkeypatch, flags).values():
+        assert "Such cases in this run: 1. In none of them" in " ".join(told.split())
+        assert "Which $one$" not in told
+        assert told.endswith("A note.")
+    rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
+    assert [(row["figure"], row["stated"]) for row in rows] == [("", "False")] * 2, "the table has them all the same"
+
+
+def test_a_figure_of_long_texts_fits_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    thinking = Rollout("q1", "medqa", "small", tuple(1 + i % 6 for i in range(3_000)), "stop")
+    flags = save_run(tmp_path, {"small": [False], "large": [True], "middle": [True]}, thinking)
+    long = dataclasses.replace(
+        QUESTION, stem="A 59-year-old woman has dyspnoea. " * 100, options=("α " * 400, "β " * 400)
     )
+    write(tmp_path / "benchmarks" / "medqa.parquet", [long], Question)
+    told = drawn_texts(monkeypatch, flags)["figure4"]
+    assert told.count("left out") >= 3, "the question and both options"
+    height, width = np.frombuffer((tmp_path / "figure4.png").read_bytes()[16:24], ">u4")[::-1] / style.RC["savefig.dpi"]
+    assert width == pytest.approx(style.WIDTH)
+    assert 0.75 * TALLEST < height <= TALLEST
 
 
 def test_models_whose_results_are_published_have_no_thinking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

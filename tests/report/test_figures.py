@@ -17,6 +17,7 @@ from m1.report import figures
 from m1.report.files import read_benchmarks
 from m1.report.scores import accuracies
 from m1.report.settings import Model, Shown
+from matplotlib.text import Text
 from scipy import stats
 from score_files import frame
 from shown import NOTHING, save_shown
@@ -90,6 +91,7 @@ def test_files_are_the_same_bytes_each_time_with_fonts_embedded(tmp_path: Path) 
     pdf, png = contents[0]
     assert pdf.startswith(b"%PDF")
     assert b"/FontFile2" in pdf  # TrueType, embedded
+    assert b"/Type3" not in pdf  # letters as drawings, which journals refuse
     assert b"/Subtype /Image" not in pdf  # vectors only
     assert b"CreationDate" not in pdf
     assert png.startswith(b"\x89PNG")
@@ -121,9 +123,10 @@ def test_the_papers_points_are_drawn_beside_the_models_that_stand_for_its_own(fi
     models = (replace(MODELS[0], published="m1-7B-1K"), MODELS[1], MODELS[2])
     shown = replace(SHOWN, models=models, figure1_published=True)
     panel = next(axes for axes in figure_of("figure1", EVERYTHING, shown).axes if axes.get_title().startswith("PubMed"))
-    dashed = [line for line in panel.lines if line.get_linestyle() == "--"]
-    assert len(dashed) == 1
-    assert dict(zip(*dashed[0].get_data())) == {
+    (hollow,) = [line for line in panel.lines if line.get_markerfacecolor() == "none"]
+    assert hollow.get_linestyle() == "None", "points, not a curve"
+    assert hollow.get_color() == panel.lines[1].get_color(), "in the colour of the model that stands for them"
+    assert dict(zip(*hollow.get_data())) == {
         128: 74.93,
         256: 75.67,
         512: 75.43,
@@ -133,7 +136,7 @@ def test_the_papers_points_are_drawn_beside_the_models_that_stand_for_its_own(fi
     }  # what is hidden behind another mark is left out
     assert [int(tick) for tick in panel.get_xticks()] == sorted({*BUDGETS, 128, 256, 512, 1024, 2048, 4096, 8192})
     plain = figure_of("figure1", EVERYTHING, replace(shown, figure1_published=False))
-    assert not [line for axes in plain.axes for line in axes.lines if line.get_linestyle() == "--"]
+    assert not [line for axes in plain.axes for line in axes.lines if line.get_markerfacecolor() == "none"]
 
 
 def test_forced_waits_are_drawn_at_one_budget(figure_of) -> None:
@@ -173,6 +176,46 @@ def test_a_flat_curve_has_an_axis_of_points(figure_of) -> None:
     assert panel.get_ylim() == pytest.approx((23, 27))
 
 
+def test_a_regression_stays_inside_its_panel_and_between_0_and_100(figure_of) -> None:
+    rows = [  # none, then all: the line leaves 0 to 100 % at both ends
+        replace(row, correct=row.budget > 64) for row in scores({"a": ["medqa"]}) if row.forced == 0
+    ]
+    panel = figure_of("figure1", rows, replace(SHOWN, figures=("a",))).axes[0]
+    (line,) = [line for line in panel.lines if line.get_linestyle() == ":"]
+    x, y = (np.ma.filled(np.ma.asarray(values, float), np.nan) for values in line.get_data())
+    drawn = np.isfinite(y)
+    assert drawn.any()
+    assert not drawn[[0, -1]].any(), "it ends before the first and the last budget"
+    low, high = panel.get_ylim()
+    assert (low <= y[drawn]).all()
+    assert (y[drawn] <= high).all()
+    assert ((y[drawn] >= 0) & (y[drawn] <= 100)).all()
+    assert y[drawn].max() - y[drawn].min() > 95, "only what leaves the range is left out"
+    slope = np.diff(y[drawn]) / np.diff(np.log2(x[drawn]))
+    assert slope == pytest.approx(slope[0]), "it does not turn at 0 or 100 %"
+
+
+@pytest.mark.parametrize("name", ["figure1", "figure3"])
+def test_at_the_width_of_a_column_no_font_is_below_six_points(figure_of, name: str) -> None:
+    figure = figure_of(name, EVERYTHING)
+    assert figure.get_figwidth() == style.WIDTH
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) >= 6
+
+
+def test_long_names_stay_in_their_places(figure_of) -> None:
+    name = "m1-Qwen2.5-7B-Instruct-23K-without-the-difficulty-filter"
+    shown = replace(SHOWN, models=tuple(replace(model, label=f"{name} {model.key}") for model in MODELS), note=name * 3)
+    figure = figure_of("figure1", scores({model: ["medqa", "questions_of_our_own_hospital"] for model in "abc"}), shown)
+    (legend,) = [panel.get_legend().get_texts() for panel in figure.axes if panel.get_legend()]
+    for text in [*legend, *figure.texts, *(panel.title for panel in figure.axes)]:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 <= box.x1 <= figure.bbox.x1, text
+        assert 0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
+    for one, other in combinations([panel.title.get_window_extent() for panel in figure.axes[:3]], 2):
+        assert not one.overlaps(other)
+
+
 @pytest.mark.parametrize("budgets", [BUDGETS, [32, 256], [64]])
 def test_no_text_is_clipped_or_covers_another(figure_of, budgets: list[int]) -> None:
     figure = figure_of("figure1", EVERYTHING, replace(SHOWN, budgets=tuple(budgets)))
@@ -204,7 +247,7 @@ def test_more_benchmarks_make_more_rows() -> None:
     with plt.rc_context(style.RC):
         figure, panels = style.grid(14)
     assert len(panels) == 14
-    assert figure.axes[0].get_gridspec().nrows == 3
+    assert figure.axes[0].get_gridspec().nrows == 5
     plt.close(figure)
 
 

@@ -7,12 +7,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from m1.core import style
 from m1.core.errors import UserError
-from m1.report.pipeline import LANE, STAGES, TOLD, arrange, draw, labels, main, order_arrows, parse, rows
+from m1.report.pipeline import (
+    ASKED,
+    BACK,
+    LANE,
+    STAGES,
+    TOLD,
+    TOLD_WIDTHS,
+    arrange,
+    draw,
+    labels,
+    main,
+    order_arrows,
+    parse,
+    rows,
+)
 from m1.report.settings import RuleManifests
 from shown import save_shown
 
@@ -108,7 +123,8 @@ def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) 
     for rule in RULES:
         assert reached(onward, rule) == reached(accepted, rule), "the same rules are reached"
         assert rule not in reached(onward, rule), "no cycle"
-    for edge in onward:
+    assert ASKED & accepted <= set(onward), "the questions that models answer are always shown"
+    for edge in set(onward) - ASKED:
         assert edge[1] not in reached([other for other in onward if other != edge], edge[0]), (
             "none is implied by the others"
         )
@@ -116,11 +132,13 @@ def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) 
     assert all(order[a] < order[b] for a, b in onward)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(graphs)
 def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> None:
     told = {rule: ["196,157 questions", "and more"] for rule in RULES}
-    grid, arrows = arrange(RULES, *order_arrows(edges), told, lambda text, size: 0.01 * size * len(text))
+    grid, arrows = arrange(
+        RULES, *order_arrows(edges), told, lambda text, size: 0.01 * size * len(text), TOLD_WIDTHS[0]
+    )
     assert sorted(node.rule for row in grid for node in row if node.rule) == sorted(RULES)
     for row in grid:
         for left, right in itertools.pairwise(row):
@@ -130,6 +148,20 @@ def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> No
             "an arrow passes every row between"
         )
         assert all(not node.rule and node.width == LANE for node in chain[1:-1])
+
+
+def test_benchmarks_lead_to_the_sweep_and_dashes_are_explained() -> None:
+    chain = ["pools_collect_benchmark", "pools_merge", "select_sample", "train_sft", "infer_sweep"]
+    edges = [*itertools.pairwise(chain), ("pools_collect_benchmark", "infer_sweep"), ("pools_merge", "train_sft")]
+    onward, back = order_arrows(edges)
+    assert set(onward) == {*itertools.pairwise(chain), ("pools_collect_benchmark", "infer_sweep")}
+    assert not back
+    with style.plt.rc_context(style.PLACED):
+        for more, legends in ([], 0), ([("select_sample", "pools_merge")], 1):
+            figure = draw(chain, [*edges, *more], {}, "")
+            assert [text.get_text() for text in figure.axes[0].texts].count(BACK) == legends
+            assert len(figure.axes[0].lines) == legends
+            style.plt.close(figure)
 
 
 def save_manifests(folder: Path, counts: dict[str, dict[str, Any]]) -> list[tuple[str, Path]]:
@@ -193,6 +225,7 @@ def test_no_text_meets_another_or_leaves_the_figure(note: str) -> None:
         figure.canvas.draw()
         texts = [text for text in [*figure.texts, *figure.axes[0].texts] if text.get_text()]
         boxes = [text.get_window_extent() for text in texts]
+        assert min(text.get_fontsize() for text in texts) >= 6
         whole = figure.bbox
         for box, text in zip(boxes, texts, strict=True):
             assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text
@@ -215,3 +248,4 @@ def test_the_figure_is_the_same_bytes_with_fonts_embedded(tmp_path: Path) -> Non
         made.append([Path(file).read_bytes() for file in files])
     assert made[0] == made[1]
     assert b"/FontFile2" in made[0][0]
+    assert np.frombuffer(made[0][1][16:20], ">u4")[0] == style.WIDTH * style.RC["savefig.dpi"], "as wide as a column"

@@ -292,7 +292,7 @@ def test_what_has_nothing_in_common_is_said_with_what_each_has(tmp_path: Path) -
         refused(one, small(tmp_path / "three", model="n")) == "the runs have no model in common: one has m; three has n"
     )
     said = refused(one, small(tmp_path / "four", verdicts="..TF"))
-    assert said == "one and four: no question in common on medqa: nothing can be paired"
+    assert said == "one and four: no question in common on medqa, so nothing can be paired"
     said = refused(one, small(tmp_path / "five", table1=()))
     assert said == "one and five: no row of Table 1 or 2 in common; only one has m in table1"
 
@@ -333,13 +333,16 @@ def test_what_another_version_shows_is_said_with_what_to_do(tmp_path: Path) -> N
     (other / "shown.json").write_text(json.dumps(shown | {"of_tomorrow": 1}))
     said = refused(one, other)
     assert f"{other}/shown.json: unknown key 'of_tomorrow'" in said
-    assert "another version of this package. Delete it; it is made again in a second. Make it with" in said
+    assert (
+        "Another version of this package may have written it. Delete it; making it again takes a second. Make it with"
+        in said
+    )
 
 
 def test_a_folder_that_is_none_of_results_is_said(tmp_path: Path) -> None:
     one = small(tmp_path / "one")
     (tmp_path / "empty").mkdir()
-    assert "empty: no folder of results: there is no shown.json in it" in refused(one, tmp_path / "empty")
+    assert "empty: no folder of results: it has no shown.json" in refused(one, tmp_path / "empty")
     assert "nowhere: no such folder; name the folder of a run's results" in refused(one, tmp_path / "nowhere")
     (tmp_path / "link").symlink_to(one)
     assert "are the same folder; two runs have a folder each" in refused(one, f"other={tmp_path / 'link'}")
@@ -388,7 +391,7 @@ def test_the_page_opens_on_the_averages_and_holds_what_changed_sides(two: tuple[
     assert averages == [
         (label, f"Table {n}", "no difference shown") for label, n in (("BASE", 1), ("THINK", 1), ("BASE", 2))
     ]
-    assert {one["why"] for one in runs["averages"]} == {"132 questions of both; 4 of one run only"}
+    assert {one["why"] for one in runs["averages"]} == {"132 questions in both runs; 4 in one run only"}
     assert dict(runs["counts"]) == {"better": 1, "worse": 2, "no difference shown": 3}
     assert f"{80 + 80 + 5 + 5} answers are correct in one run and incorrect in the other" in runs["about"][0]
     lengths = {name: length for name, _, length in facts["layout"]}
@@ -444,7 +447,7 @@ def test_a_changed_question_opens_with_both_texts_side_by_side(open_page: Page) 
     assert open_page.ask("document.querySelector('[data-tab=run]')") is None
     open_page.ask("document.querySelector('[data-tab=questions]').click()")
     assert open_page.ask("$('count').textContent") == (
-        "170 of 170 answers that changed sides · correct in one 84, in other 86"
+        "170 of 170 answers that are correct in one run only · correct in one 84, in other 86"
     )
     for value, count, model in (("correct", 22, "1"), ("incorrect", 63, "1"), ("correct", 62, "0")):
         chosen = f"$('verdict').value = '{value}'; $('model').value = '{model}'; filter(); found.length"

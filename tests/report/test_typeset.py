@@ -94,6 +94,9 @@ def test_own_models_are_bold_and_the_highest_of_a_column_in_its_group_is_deepest
     latex, markdown = run(tmp_path, "table1", PAPER / "table1.csv", bold=["m1-7B-1K", "m1-7B-23K", "m1-32B-1K"])
     assert set(re.findall(r"^\\textbf\{([^}]*)\}", latex, re.MULTILINE)) == {"m1-7B-1K", "m1-7B-23K", "m1-32B-1K"}
     assert "| **m1-7B-23K** | **62.54** | **75.81** |" in markdown
+    assert "Our models are in bold." in markdown.splitlines()[0]
+    assert "a deeper green means" in latex
+    assert not re.search("green|shade|colour|colou?red", markdown, re.IGNORECASE), "Markdown has no colours"
     paper = pd.read_csv(PAPER / "table1.csv")
     cells = [row for row in latex_rows(latex) if re.search(r"\d\d\.\d\d", row[-1])]
     green = pd.DataFrame(
@@ -120,7 +123,7 @@ def test_missing_cells_are_dashes_and_equal_ones_have_no_shade(tmp_path: Path) -
     assert "green" not in rows[1][-1]
     assert "missing" not in latex + markdown
     assert markdown.count("| – |") >= 2
-    assert "A note \\& more.}" in latex
+    assert f"A note \\& more. {typeset.SHADING}}}" in latex
     assert "A note &amp; more." in markdown
 
 
@@ -217,3 +220,10 @@ def test_latex_compiles(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone.csv: no such file"):
         run(tmp_path, "table1", tmp_path / "gone.csv")
+
+
+@pytest.mark.parametrize("name", ["table1", "table2"])
+def test_only_latex_which_has_shades_speaks_of_them(tmp_path: Path, name: str) -> None:
+    latex, markdown = run(tmp_path, name, PAPER / f"{name}.csv")
+    assert "a deeper green means a higher accuracy." in latex
+    assert "green" not in markdown.lower()

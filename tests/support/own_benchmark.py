@@ -1,4 +1,4 @@
-"""A benchmark of one's own, as the manual (config/README.md) says, from its examples."""
+"""A benchmark of one's own, as the manual (docs/change.md) says, from its examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from project import REPOSITORY, Project
 
 MANUAL = (
-    (REPOSITORY / "config/README.md")
+    (REPOSITORY / "docs/change.md")
     .read_text(encoding="utf-8")
     .split("## A benchmark of your own\n")[1]
     .split("\n## ")[0]

@@ -1,4 +1,4 @@
-"""What a layer keeps for its backward pass: the figure in the memory of docs/training.md that is counted."""
+"""What a layer keeps for its backward pass: the figure in the memory of docs/architecture.md that is counted."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def test_what_is_kept_for_the_backward_pass_grows_as_documented() -> None:
 
 
 def test_the_page_has_the_figure_of_qwens_7b() -> None:
-    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/architecture.md").read_text(encoding="utf-8")
     assert f"{formula(3584, 18944, 512) / 1e3:.0f} KB a token and layer" in page
     assert f"{28 * formula(3584, 18944, 512) / 1e6:.1f} MB a token" in page

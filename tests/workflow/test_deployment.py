@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 SHORT = REPOSITORY / "tests/configs/short.yaml"
 FACTS, GRAPH = "results/short/world/facts.json", "results/short/rulegraph.dot"
-LINES = (REPOSITORY / "docs/snakemake.md").read_text(encoding="utf-8").split("```bash\n")[1].split("```")[0]
-MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8").split("## In a folder of your own\n")[1]
+LINES = (REPOSITORY / "docs/start.md").read_text(encoding="utf-8").split("```bash\n")[1].split("```")[0]
+MANUAL = (REPOSITORY / "docs/change.md").read_text(encoding="utf-8").split("## A folder of your own\n")[1]
 
 
 def run(folder: Path, *arguments: str, module: str = "snakemake", fails: bool = False) -> str:

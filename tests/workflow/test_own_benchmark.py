@@ -1,4 +1,4 @@
-"""A benchmark of one's own, added as the manual says (config/README.md) and without touching code or resources."""
+"""A benchmark of one's own, added as the manual says (docs/change.md) and without touching code or resources."""
 
 from __future__ import annotations
 

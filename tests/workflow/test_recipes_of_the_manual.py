@@ -1,4 +1,4 @@
-"""What the manual (config/README.md) offers to a person with one GPU can be planned and would run, offline."""
+"""What the manual (docs/change.md) offers to a person with one GPU can be planned and would run, offline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from project import REPOSITORY, Project
 
 pytestmark = pytest.mark.workflow
 
-MANUAL = (REPOSITORY / "config/README.md").read_text(encoding="utf-8")
+MANUAL = (REPOSITORY / "docs/change.md").read_text(encoding="utf-8")
 DEAR = {"screen_attempt", "screen_ask", "distill_traces", "select_domains", "world_build", "world_pretrain"}
 
 
@@ -53,15 +53,11 @@ def test_7b_by_lora_on_one_card(tmp_path: Path) -> None:
 
 def test_only_7b_on_one_card(tmp_path: Path) -> None:
     project = Project.of_repository(tmp_path / "new")
-    section = MANUAL.split("## Only 7B on one card\n")[1].split("\n## ")[0]
-    recipe, overlay = (
-        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    )
-    models = project.folder / "config/models"
-    copied = yaml.safe_load((models / "m1-7b-1k.yaml").read_text(encoding="utf-8")) | recipe
-    (models / "m1-7b-1k-one.yaml").write_text(yaml.safe_dump(copied), encoding="utf-8")
-    (project.folder / "7b-one.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
-    found = rules(project.dry_run("all", "config/paper.yaml", "7b-one.yaml"))
+    section = MANUAL.split("### A recipe that exists, changed in an overlay\n")[1].split("\n## ")[0]
+    (overlay,) = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    (project.folder / "7b-one.yaml").write_text(overlay, encoding="utf-8")
+    said = project.dry_run("all", "config/paper.yaml", "7b-one.yaml")
+    found = rules(said)
     assert not (DEAR | {"train_sft", "infer_answer"}) & set(found)
     assert (found["train_published"], found["infer_sweep"]) == (1, 1)
 

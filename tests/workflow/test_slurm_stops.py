@@ -147,7 +147,8 @@ def test_ends_that_the_executor_does_not_know(
         monkeypatch.setattr(plugin, name, getattr(plugin, name))  # as it was, afterwards
     monkeypatch.chdir(tmp_path)
     cluster = Cluster(Project(tmp_path), slurm)
-    stops = "--wrap=srun sh -c 'trap \"exit 1\" TERM; touch began-$SLURM_JOB_ID; while sleep 0.1; do :; done'"
+    # SIGTERM can reach `sleep` before the shell: as the loop's condition, it would end the job with 0.
+    stops = "--wrap=srun sh -c 'trap \"exit 1\" TERM; touch began-$SLURM_JOB_ID; while :; do sleep 0.1; done'"
     size = ("--cpus-per-task=8", "--mem=100", "--output=/dev/null", "--job-name=m1_ends")
 
     def submit(partition: str, flag: str = "--requeue") -> str:

@@ -1,6 +1,6 @@
-"""The command ``m1`` (``python -m m1 COMMAND``).
+"""Run a command of the package: python -m m1 COMMAND. Each command explains itself: python -m m1 COMMAND --help.
 
-Each step of the workflow is a module that also runs by hand: ``python -m m1.distill.traces --help``
+Each step of the workflow is a module that also runs by hand: python -m m1.distill.traces --help
 (docs/architecture.md).
 """
 
@@ -14,23 +14,23 @@ from contextlib import nullcontext
 from m1.core.errors import plain_output, run
 
 COMMANDS = {
-    "doctor": "what this machine lacks for a configuration",
-    "plan": "calls, tokens, dollars and hours that a configuration will need",
-    "fit": "the most telling reproduction that fits some cards, hours, dollars and disk, as an overlay",
-    "check-data": "whether the data sets of a configuration are there and are the expected ones",
-    "check-cluster": "what of a configuration would fail on a cluster",
-    "crate": "a finished run as a Workflow Run RO-Crate",
-    "compare-runs": "two runs side by side: what differs, paired differences, curves, changed questions",
+    "doctor": "check what this machine lacks for a configuration",
+    "plan": "estimate the calls, tokens, dollars and hours that a configuration needs",
+    "fit": "find the most telling reproduction that fits your cards, hours, dollars and disk, as an overlay",
+    "check-data": "check that the data sets of a configuration exist and are the expected ones",
+    "check-cluster": "check what of a configuration would fail on a cluster",
+    "crate": "pack a finished run into a Workflow Run RO-Crate",
+    "compare-runs": "compare two runs: settings, paired differences, curves, changed questions",
     "launch": "run Snakemake, also after a run that was killed",
-    "store": "count, check, move and mend the store of calls and generations",
-    "pin": "write down the commits of what came from the hub by a moving revision",
-    "reference": "write what is made from the schema of the configuration",
+    "store": "count, check, move and mend stores of calls and generations",
+    "pin": "record the commits of models and data sets that came from the hub by a moving revision",
+    "reference": "write the files that are generated from the configuration's schema",
 }
-"""Command to what it does; each is the ``main`` of a module in :mod:`m1.commands`, imported only when it is called."""
+"""Commands and what they do. Each is the ``main`` of a module in :mod:`m1.commands`, imported only when called."""
 
 
 def dispatch(argv: Sequence[str] | None = None) -> None:
-    """Run the command that the first word names, with the others."""
+    """Run the command that the first word names, with the remaining words as its arguments."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="m1", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -46,7 +46,7 @@ def dispatch(argv: Sequence[str] | None = None) -> None:
 
 def main() -> None:
     """Entry point of the console command."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when the reader of a pipe, such as `head`, has ended
     run(dispatch)
 
 

@@ -1,4 +1,4 @@
-"""The embedded world: questions, documents and tiny bases in place of medicine (docs/world.md)."""
+"""The embedded world: questions, documents and tiny bases in place of medicine (docs/start.md)."""
 
 from m1.wiring.world import WorldRules
 

@@ -1,1 +1,1 @@
-"""Calls of models over HTTP: concurrent, limited, kept in the store, and never paid for twice (B.1)."""
+"""Call models over HTTP: concurrently, within limits, and never paying twice, because the store keeps answers (B.1)."""

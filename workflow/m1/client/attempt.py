@@ -1,4 +1,4 @@
-"""One attempt at one call over HTTP, and what its outcome means."""
+"""Make one attempt at one call over HTTP, and classify its outcome."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     import openai
 
 CONNECT_SECONDS = 5.0
-"""For a connection, TLS included."""
+"""Time limit of a connection, TLS included."""
 MOST_BYTES = 32 << 20
-"""Of a body: a hundred times what the longest answer has, its log-probabilities aside."""
+"""Size limit of a body: a hundred times the longest answer (without log-probabilities)."""
 BODY_SECONDS = 600.0
-"""For a body, at least; a call has ``timeout`` in all."""
+"""Smallest time limit of a body; the whole call has the provider's ``timeout``."""
 GATEWAY_TIMEOUTS = (504, 524)
 SECRET = 8
-"""Characters of a key, at least. What is shorter is a placeholder such as "EMPTY", which may be a word of an answer."""
+"""Smallest length of a key. A shorter text is a placeholder such as "EMPTY", which may be a word of an answer, so it
+must not be masked there."""
 _TOO_LONG = f"a body of more than {MOST_BYTES:,} bytes"
 _CONTENT_FILTER = re.compile(
     "content[_ -]?(filter|policy)|moderation|inappropriate content|data_inspection_failed", re.ASCII | re.IGNORECASE
@@ -40,35 +41,41 @@ _CONTENT_FILTER = re.compile(
 
 @dataclass(frozen=True)
 class Failure:
-    """An attempt without an answer."""
+    """An attempt that brought no answer."""
 
     kind: str
-    """``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without one), ``too long`` (a
-    body), ``other model`` (a 200 of another one), ``refused`` (for what is asked), ``5xx``, or the status."""
+    """``connection`` (none was made), ``reset``, ``timeout``, ``no completion`` (a 200 without one), ``too long`` (the
+    body), ``other model`` (another one answered), ``refused`` (for the content of the request), ``5xx``, or the status.
+    """
     found: str
+    """The server's answer or the error, for messages."""
     status: int = 0
     wait: float | None = None
-    """Seconds that the provider asks to be left alone."""
+    """Seconds to wait that the provider asks for (Retry-After)."""
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether an answer may have been made that did not arrive: a gateway that waited in vain knows nothing."""
+        """Whether the provider may have made and billed an answer that did not arrive.
+
+        After a gateway's timeout, too, the model behind it may have answered.
+        """
         return self.kind in {"reset", "timeout", "too long"} or self.status in {200, *GATEWAY_TIMEOUTS}
 
 
 @asynccontextmanager
 async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    """The client of the openai package, without retries of its own. It follows no redirect, which would take the key or
-    the question elsewhere, and reads no body beyond :data:`MOST_BYTES`.
+    """Open a client of the openai package.
 
-    Each call has its own connection (half a millisecond): HTTP/1.1 matches answers to requests by their order alone, so
-    that on a kept one, a proxy that sends something twice makes every later answer another question's.
+    It makes no retries of its own. It follows no redirect, which would take the key or the question elsewhere, and
+    reads no body beyond :data:`MOST_BYTES`. Each call has a connection of its own, which costs half a millisecond:
+    HTTP/1.1 matches answers to requests only by their order, so on a shared connection, a proxy that sends an answer
+    twice would shift all later answers to other questions.
     """
     import httpx2  # what openai 3 speaks HTTP with
     import openai
 
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-    # A server of our own is on the loopback, where a proxy of the environment must not stand between.
+    # The workflow's own servers are on the loopback, where a proxy from the environment must not be used.
     remote = provider.serve is None
     hooks: dict[str, list[Any]] = {"response": [partial(_read_bounded, seconds=max(BODY_SECONDS, provider.timeout))]}
     http_client = openai.DefaultAsyncHttpxClient(
@@ -82,8 +89,7 @@ async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncI
 
 
 async def _read_bounded(response: httpx2.Response, seconds: float) -> None:
-    """Read a body, but not one that is too long or that trickles; the decoded one counts. A stream that is read by
-    pieces is left."""
+    """Read a response's body, with limits on its decoded size and on the time; streamed responses are left alone."""
     import httpx2
 
     if response.is_success and response.request.headers.get("x-stainless-raw-response") == "stream":
@@ -98,21 +104,21 @@ async def _read_bounded(response: httpx2.Response, seconds: float) -> None:
                 pieces.append(piece)
     except TimeoutError:
         raise httpx2.ReadTimeout(f"the body was not there after {seconds:g} s") from None
-    response._content = b"".join(pieces)  # what aread() would keep
+    response._content = b"".join(pieces)  # as aread() of httpx2 does; there is no public way to set it
 
 
 async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Request) -> dict[str, Any] | Failure:
-    """Make one attempt: what the store keeps of the answer, or the failure."""
+    """Make one attempt at a call; returns the answer in the form that the store keeps, or the failure."""
     import httpx2
     import openai
 
-    # Outcomes are returned, not raised from the handlers: an exception of ours must not carry one of the client's, with
-    # its request.
+    # Failures are returned, not raised: an exception raised in a handler would carry the client's exception along, and
+    # with it the request and its key.
     key = client.api_key if len(client.api_key) >= SECRET else ""
     began = time.monotonic()
     try:
         async with asyncio.timeout(provider.timeout):
-            # The package's public way to any body: `create` would want unknown fields apart, and costs more.
+            # `post` takes any body; `create` would want fields that it does not know separately, and is slower.
             response = await client.post(
                 "/chat/completions", cast_to=openai.HttpxBinaryResponseContent, body=request.body(provider)
             )
@@ -135,7 +141,7 @@ async def attempt(client: openai.AsyncOpenAI, provider: Provider, request: Reque
 
 
 def _read(content: bytes, key: str, seconds: float, at_most: Tokens) -> dict[str, Any] | Failure:
-    """What the store keeps of a 200; its content type does not matter, since a completion is paid for under any."""
+    """Read the body of a 200. Its content type is ignored, since a completion is billed whatever the type says."""
     content = content.replace(key.encode(), b"***") if key else content
     try:
         body = json.loads(content)
@@ -154,31 +160,34 @@ def _failure(status: int, headers: Mapping[str, str], content: bytes, key: str) 
     if is_refusal(status, content.decode("utf-8", "replace")):
         kind = "refused"
     elif status == 429 and b"insufficient_quota" in content:
-        kind, status = "402", 402  # OpenAI says so when the credit is used up: waiting does not help
+        kind, status = "402", 402  # OpenAI sends a 429 when the credit is used up, but waiting does not help then
     else:
         kind = "5xx" if status >= 500 else str(status)
     return Failure(kind, found, status, retry_after(headers))
 
 
 def describe(status: int, headers: Mapping[str, str], content: bytes, key: str = "") -> str:
-    """A status that is no success, and what came with it, without the key."""
+    """A failure's status and the beginning of its body, without the key, for messages."""
     if 300 <= status < 400 and (place := headers.get("location")):
         return f"HTTP {status}, a redirect to {excerpt(place, key)}"
     return f"HTTP {status}: {excerpt(content, key)}"
 
 
 def is_refusal(status: int, text: str) -> bool:
-    """Whether a call is rejected for what it asks."""
+    """Whether a provider rejects a call for its content, so that asking again cannot help."""
     return status in {400, 413, 422} or (status in {403, 451} and bool(_CONTENT_FILTER.search(text)))
 
 
 def is_passing(status: int) -> bool:
-    """Whether the same call may be answered later."""
+    """Whether the same call may succeed later."""
     return status in {408, 409, 429} or status >= 500
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that Retry-After asks for: a number, or a date (by the server's own clock, where it tells that)."""
+    """Seconds to wait by the header Retry-After; None without one.
+
+    The header has a number, or a date, which is compared with the server's own clock if it sends that.
+    """
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
@@ -193,9 +202,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def excerpt(said: Any, key: str = "") -> str:
-    """The beginning of what a server said (text, bytes or read JSON), on one line, without the key."""
+    """The first 300 characters of a server's text, bytes or parsed JSON, on one line and without the key."""
     if isinstance(said, bytes):
         said = said.decode("utf-8", "replace")
     text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-    text = text.encode("utf-8", "replace").decode()  # half a character cannot be printed
+    text = text.encode("utf-8", "replace").decode()  # lone surrogates cannot be printed
     return " ".join((text.replace(key, "***") if key else text).split())[:300] or "(empty)"

@@ -1,6 +1,6 @@
-"""The calls of a run by batches (see :mod:`m1.client.batch`): which wait, which are under way, and what they may cost.
+"""Keep track of a run's calls by batches: which calls wait, which batches are under way, and what they may cost.
 
-The batches under way have a journal each in the store's folder, which outlives this process.
+Each batch under way has a journal in the store's folder, which outlives this process (:mod:`m1.client.batch`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from m1.core.files import read_json, write_text
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MAX_BYTES = 100_000_000
-"""Bytes of one input file; providers take 100 MB to 1 GB."""
+"""Largest size of one input file; providers accept 100 MB to 1 GB."""
 PATTERN = "batch-*.json"
 GIVEN_UP = ".lost"
-"""What a person adds to the name of a journal to have its calls submitted again."""
+"""Suffix that a user appends to a journal's name so that its calls are submitted again."""
 _JOURNALLED = ("mark", "base_url", "input_file", "id", "submitted", "dollars_at_most", "keys")
 
 
 @dataclass
 class SubmittedBatch:
-    """A batch as its journal has it, and what is known of it besides."""
+    """A batch: the fields of its journal, and what this process knows about it."""
 
     mark: str
-    """In the metadata at the provider; unique, since it is made from the uploaded file's id."""
+    """Written into the batch's metadata at the provider; unique, since it is a digest of the uploaded file's id."""
     base_url: str
     input_file: str
     keys: list[str]
@@ -42,16 +42,16 @@ class SubmittedBatch:
     id: str | None = None
     status: str = "to be created"
     answered: int = 0
-    """As the provider counts."""
+    """Number of answers, as the provider counts."""
     refused: int = 0
     tried: bool = True
-    """Whether it may have been created without our knowing its id."""
+    """Whether it may have been created although its id is not known here."""
     short: int = 0
-    """How often its files held fewer answers than the provider counts; they may come late, or be cut."""
+    """How often its files held fewer answers than the provider counts; the rest may come late, or be cut off."""
     sought: int = 0
-    """How often it was not in the provider's list, which may lag behind."""
+    """How often it was not in the provider's list of batches, which may lag behind."""
     pending: set[str] = field(init=False)
-    """Keys of which nothing is known yet."""
+    """Keys of calls without a known outcome."""
 
     def __post_init__(self) -> None:
         self.pending = set(self.keys)
@@ -60,8 +60,13 @@ class SubmittedBatch:
         return folder / f"batch-{self.mark[:16]}.json"
 
     def write(self, folder: Path, done: Mapping[str, float] | None = None) -> None:
-        """Write the journal so that it survives a power cut; ``done`` counts what is in the store of all the batch, and
-        has ``dollars_lost``, which the calls of it that got lost may have cost."""
+        """Write the journal durably.
+
+        Args:
+            folder: where the journals are.
+            done: for a finished batch, the numbers ``answered`` and ``refused``, and ``dollars_lost``, the most that
+                its lost calls may have cost; None while the batch is under way.
+        """
         journal = {name: getattr(self, name) for name in _JOURNALLED} | {"count": len(self.keys)}
         if done is not None:
             del journal["keys"]
@@ -70,7 +75,11 @@ class SubmittedBatch:
 
     @classmethod
     def read(cls, path: Path) -> SubmittedBatch | None:
-        """The batch of a journal that is not done."""
+        """Read a journal; None if its batch is done.
+
+        Raises:
+            UserError: the file is not a journal.
+        """
         journal = read_json(path)
         try:
             return None if journal["done"] else cls(**{name: journal[name] for name in _JOURNALLED})
@@ -80,13 +89,15 @@ class SubmittedBatch:
 
 
 def give_up(path: Path) -> str:
-    """How to have the calls of a batch submitted again."""
+    """The remedy that has the calls of a batch submitted again, for messages."""
     return f"To pay for them again, rename {path} to {path.name}{GIVEN_UP}; max_dollars goes on counting it."
 
 
 def batch_dollars(folder: Path, provider: Provider, base_url: str) -> float:
-    """Dollars of the batches in a folder, at the most, that no answer in the store stands for: what got lost, or was
-    given up; and what is still under way, unless :class:`Backlog` will count it itself."""
+    """The most that batches in a folder may have cost, in dollars, beyond the answers in the store.
+
+    This counts lost calls, batches that the user gave up, and batches under way unless :class:`Backlog` counts them.
+    """
     total = 0.0
     for path in folder.glob(PATTERN):
         if batch := SubmittedBatch.read(path):
@@ -101,7 +112,14 @@ def batch_dollars(folder: Path, provider: Provider, base_url: str) -> float:
 
 
 class Backlog:
-    """What is left to do of the ``missing`` calls (key to request), for ``room`` dollars at most; None for no limit."""
+    """The calls of a run that are still to be made by batches.
+
+    Args:
+        provider: a provider with ``batch`` settings.
+        missing: the calls, by their key in the store.
+        room: dollars that may still be spent; None for no limit.
+        ledger: tells in messages what was paid.
+    """
 
     def __init__(
         self, provider: Provider, missing: Mapping[str, Request], room: float | None, ledger: Ledger | None
@@ -110,11 +128,11 @@ class Backlog:
         self.ledger = ledger
         self.provider, self.settings, self.missing, self.room = provider, provider.batch, missing, room
         self.dollars = 0.0
-        """Of answers that came now."""
+        """Cost of the answers that arrived in this run."""
         self.most_tokens = max((one.most_tokens(provider) for one in missing.values()), default=(0, 0))
-        """Of any call."""
+        """The most tokens that any of the calls may use."""
         self.waiting = set(missing)
-        """Calls neither answered nor refused."""
+        """Calls that are neither answered nor refused."""
         self.queue: deque[str] = deque()
         """Calls to be submitted in this round."""
         self.next_round: dict[str, str] = {}
@@ -126,20 +144,23 @@ class Backlog:
         self.started = time.monotonic()
 
     def spend(self, dollars: float) -> None:
-        """Take dollars from the room."""
+        """Subtract dollars from the room."""
         if self.room is not None:
             self.room -= dollars
 
     def bound(self, key: str) -> Tokens:
-        """Tokens that a call may have used; one of another step as the dearest of this one."""
+        """The most tokens that a call may have used; a call of another step counts as the dearest call of this one."""
         return self.missing[key].most_tokens(self.provider) if key in self.missing else self.most_tokens
 
     def take(self) -> tuple[dict[str, bytes], float]:
-        """The next batch, key to line, and its worst price: as many as size, bytes and money allow; none while money is
-        held by others.
+        """Take the calls of the next batch from the queue, as many as the limits of calls, bytes and dollars allow.
+
+        Returns:
+            Key to line of the input file, and the most that the batch may cost in dollars. Both are empty while other
+            batches hold the money.
 
         Raises:
-            UserError: there is not even money for one call.
+            UserError: no batch is under way, and the money does not suffice for a single call.
         """
         room = None if self.room is None else self.room - sum(batch.dollars_at_most for batch in self.open_batches)
         lines: dict[str, bytes] = {}
@@ -166,7 +187,7 @@ class Backlog:
         return lines, round(dollars, 6)
 
     def note(self, trouble: str) -> str:
-        """The state for the progress line."""
+        """The state of the batches, for the progress line."""
         states = Counter(batch.status.replace("_", " ") for batch in self.open_batches)
         answered = sum(batch.answered for batch in self.open_batches)
         asked = sum(len(batch.keys) for batch in self.open_batches)
@@ -180,7 +201,7 @@ class Backlog:
         return "batches: " + "; ".join(filter(None, parts))
 
     def open_note(self) -> str:
-        """What to say at an early end of the batches that go on; empty where there are none."""
+        """What a message about an early end says of batches that go on at the provider; empty if there are none."""
         if not (count := len(self.open_batches)):
             return ""
         stays = "batch stays" if count == 1 else "batches stay"

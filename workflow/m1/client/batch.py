@@ -1,18 +1,16 @@
-"""Calls through a provider's batch endpoint (OpenAI's ``/v1/files`` and ``/v1/batches``): cheaper, within a day, and
-never submitted twice.
+"""Make calls through a provider's batch endpoint (OpenAI's ``/v1/files`` and ``/v1/batches``), and submit none twice.
 
-A batch is journalled in the store's folder before it is created, so that the next run finds it there, whatever killed
-this one:
+Batches are cheaper than live calls and take up to a day. Each has a journal in the store's folder, written before the
+batch is created, so the next run finds the batch whatever killed this run:
 
-1. upload the requests (costs nothing);
-2. write the journal: input file and keys, no id yet;
-3. create the batch with the journal's mark in its metadata: **from here on it is paid for**;
-4. write its id into the journal; ask for its state now and then; when it has ended, download what it holds into the
-   store;
-5. mark the journal done.
+1. Upload the requests, which costs nothing.
+2. Write the journal, with input file and keys but without an id.
+3. Create the batch, with the journal's mark in its metadata. **From here on, it is billed.**
+4. Write its id into the journal, ask for its state from time to time, and when it has ended, download its answers into
+   the store.
+5. Mark the journal as done.
 
-A journal without an id, or a creation whose answer got lost, is looked for in the provider's list of batches before
-anything is created.
+If a journal has no id, the batch is first looked up in the provider's list of batches before it is created.
 """
 
 from __future__ import annotations
@@ -42,11 +40,11 @@ if TYPE_CHECKING:
     from m1.client.provider import Provider, Request
 
 CHUNK = 200
-"""Answers handed to the store at a time."""
+"""Number of answers handed to the store at a time."""
 TRIES = 3
-"""How often files that hold fewer answers than the provider counts are fetched before that is believed."""
+"""How often the files of a batch are fetched if they hold fewer answers than the provider counts."""
 _LIMITS = {"token_limit_exceeded", "rate_limit_exceeded", "too_many_requests"}
-"""Reasons of a batch that failed because too much waits at the provider already."""
+"""Error codes of a batch that failed because too many calls wait at the provider already."""
 _PASSING = _LIMITS | {"server_error", "internal_error"}
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
@@ -54,15 +52,17 @@ Keep = Callable[[Sequence[tuple[str, dict[str, Any]]]], Awaitable[None]]
 
 
 async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
-    """Make the missing calls of a run by :func:`complete_by_batch`; a signal or the deadline leaves them at the
-    provider."""
+    """Make the missing calls of a run by :func:`complete_by_batch`.
+
+    A signal or the deadline ends the run, but its batches go on at the provider.
+    """
 
     async def keep(items: Sequence[tuple[str, dict[str, Any]]]) -> None:
         await run.writer.keep(items)
         for key, value in items:
             if key in run.missing:
                 run.count(key, value)
-        if isinstance(run.ending, UserError):  # a watch's; a signal cancels this task
+        if isinstance(run.ending, UserError):  # raised by a watch; a signal cancels this task instead
             raise run.ending
 
     folder, room, failures = run.store.folder / "batches", run.ledger.room, run.failures
@@ -90,24 +90,30 @@ async def complete_by_batch(
     room: float | None = None,
     ledger: Ledger | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Make calls by batches, hand each answer to ``keep``, and return the refused calls: key to what the store keeps.
+    """Make calls by batches, and hand each answer to ``keep``.
 
-    What an earlier run submitted is fetched, not submitted again. Calls that failed for a passing reason (429, 5xx, an
-    expired batch) are submitted again when all batches of their round have ended, in up to ``max_retries`` further
-    rounds. Answers of this provider's other batches in the folder are kept, too, where they are ready.
+    Batches that an earlier run submitted are fetched, not submitted again. Calls that failed for a temporary reason
+    (429, 5xx, an expired batch) are submitted again when all batches of their round have ended, in up to
+    ``max_retries`` further rounds. Answers of this provider's other batches in the folder are kept, too, if ready.
 
     Args:
-        missing: key in the store to request. The caller holds the store's lock.
-        keep: makes values durable. A key is handed over once, and may be none of ``missing`` (or kept already), where
-            an earlier run submitted it.
+        client: from :func:`m1.client.attempt.open_client`.
+        provider: a provider with ``batch`` settings.
+        missing: the calls, by their key in the store. The caller holds the store's lock.
+        keep: makes values durable. It gets each key once; a key that an earlier run submitted may be none of
+            ``missing``, or be in the store already.
         folder: where the journals are.
-        room: dollars that may still be spent; None for no limit. A batch is submitted only if its worst case fits
-            beside those of the batches that are under way.
-        ledger: is told of calls that got lost in a batch, and tells what is paid.
+        progress: counts finished calls.
+        room: dollars that may still be spent; None for no limit. A batch is submitted only if the most that it may cost
+            fits beside those of the batches under way.
+        ledger: notes calls that got lost in a batch, and tells in messages what was paid.
+
+    Returns:
+        The refused calls, by key, in the form that the store keeps.
 
     Raises:
-        UserError: the key is wrong, the model unknown, the money used up; a batch was cancelled, is unknown or invalid;
-            calls failed in every round; the provider does not answer. Batches stay there for the next run.
+        UserError: the key is wrong, the model unknown or the money used up; a batch was cancelled, is unknown or
+            invalid; calls failed in every round; or the provider does not answer. Batches stay there for the next run.
     """
     backlog, endpoint = Backlog(provider, missing, room, ledger), BatchEndpoint(client, provider)
     try:
@@ -123,27 +129,26 @@ async def complete_by_batch(
 
 @dataclass
 class _Unanswered:
-    """What a batch's files hold besides answers and refusals: calls that failed for a passing reason (key to reason),
-    those of them that failed before an answer was made, why the run must end, and lines that cannot be read."""
+    """The calls of a batch that are neither answered nor refused."""
 
-    passing: dict[str, str] = field(default_factory=dict)
-    free: set[str] = field(default_factory=set)
-    fatal: str = ""
-    unreadable: int = 0
+    passing: dict[str, str] = field(default_factory=dict)  # failed for a temporary reason: key to reason
+    free: set[str] = field(default_factory=set)  # those of them that failed before an answer was made, so cost nothing
+    fatal: str = ""  # why the run must end
+    unreadable: int = 0  # lines that cannot be parsed
 
 
 class _Collector:
-    """Collects batches that have ended: ``keep`` makes answers durable, and the journals are in ``folder``."""
+    """Collects the answers of ended batches; ``keep`` makes answers durable, and ``folder`` holds the journals."""
 
     def __init__(self, backlog: Backlog, endpoint: BatchEndpoint, keep: Keep, folder: Path, progress: Progress) -> None:
         self.backlog, self.endpoint, self.keep, self.folder, self.progress = backlog, endpoint, keep, folder, progress
 
     async def collect(self, batch: SubmittedBatch, found: Batch) -> None:
-        """Fetch what a batch holds, mark its journal done, and sort out what is not answered.
+        """Fetch a batch's answers, mark its journal as done, and decide about the calls that are not answered.
 
         Raises:
-            ValueError: its files hold fewer answers than the provider counts; they may come late.
-            UserError: a call or the batch failed for a reason that does not pass.
+            ValueError: its files hold fewer answers than the provider counts; the rest may come late.
+            UserError: a call or the batch failed for a permanent reason.
         """
         unanswered, answered = _Unanswered(), 0
         chunk: dict[str, dict[str, Any]] = {}
@@ -182,7 +187,7 @@ class _Collector:
         self._sort_out(batch, found, unanswered)
 
     def _other_model(self, batch: SubmittedBatch, served: str, ours: bool) -> UserError:
-        """Where another model answered than that of the settings; the batch stays open, since it is paid for."""
+        """The error that another model answered than the configured one. The batch stays open, since it is paid for."""
         place = f"{self.endpoint.base_url}: batch {batch.id}"
         if not ours:
             return UserError(f"{place} has answers of {served!r} to other calls; they wait for the run that asks them")
@@ -190,7 +195,7 @@ class _Collector:
         return UserError(f"{place}: {found} {give_up(batch.path(self.folder))}")
 
     def _count_lost(self, batch: SubmittedBatch, keys: set[str]) -> float:
-        """Take into account what calls of an ended batch may have cost that got lost: dollars, at the most."""
+        """Charge the most that lost calls of an ended batch may have cost; returns the dollars."""
         if batch.status == "failed" or not keys:
             return 0.0
         backlog = self.backlog
@@ -202,7 +207,7 @@ class _Collector:
         return dollars
 
     def _note(self, batch: SubmittedBatch, unanswered: _Unanswered, key: str, status: int, found: str) -> None:
-        """Sort out a call without an answer."""
+        """Classify a call without an answer as refused, failed for now, or fatal."""
         if is_refusal(status, found):
             batch.pending.discard(key)
             batch.refused += 1
@@ -234,7 +239,7 @@ class _Collector:
         chunk.clear()
 
     def _sort_out(self, batch: SubmittedBatch, found: Batch, unanswered: _Unanswered) -> None:
-        """Have calls without an answer submitted again, or end the run."""
+        """Queue the calls without an answer again, or end the run."""
         backlog, provider, base_url = self.backlog, self.backlog.provider, self.endpoint.base_url
         reason, codes = reasons(found)
         due = (batch.pending & backlog.waiting).difference(*(other.pending for other in backlog.open_batches))
@@ -263,7 +268,7 @@ class _Rounds:
         self.backlog, self.endpoint, self.provider = collector.backlog, collector.endpoint, collector.backlog.provider
 
     async def run(self) -> None:
-        """Go on until all calls are answered or refused."""
+        """Work until all calls are answered or refused."""
         backlog, endpoint = self.backlog, self.endpoint
         await self._resume()
         rounds = 0
@@ -294,8 +299,10 @@ class _Rounds:
             await asyncio.sleep(backlog.settings["poll_seconds"] * random.uniform(0.8, 1.2))
 
     async def _resume(self) -> None:
-        """Take up the journals that are not done. What holds none of the missing calls is fetched if it is ready, else
-        left alone."""
+        """Resume the batches whose journals are not done.
+
+        A batch with none of the missing calls is fetched if it is ready, and else left alone.
+        """
         backlog, endpoint = self.backlog, self.endpoint
         submitted: set[str] = set()
         for path in sorted(self.folder.glob(PATTERN)):
@@ -324,7 +331,7 @@ class _Rounds:
         backlog.queue.extend(key for key in backlog.missing if key in backlog.waiting and key not in submitted)
 
     async def _visit(self, batch: SubmittedBatch) -> None:
-        """Ask for a batch's state, and fetch what it holds when it has ended."""
+        """Ask for a batch's state, and fetch its answers if it has ended."""
         import openai
 
         if batch.id is None:
@@ -343,7 +350,7 @@ class _Rounds:
             ) from None
 
     async def _submit(self) -> None:
-        """Upload and create one batch of what is queued."""
+        """Upload and create one batch from the queue."""
         lines, dollars = self.backlog.take()
         if not lines:
             return
@@ -369,14 +376,14 @@ class _Rounds:
                 batch.write(self.folder)
                 return
             batch.sought += 1
-            if batch.sought < 2:
+            if batch.sought < 2:  # the provider's list may lag behind, so look once more before paying a second time
                 return
         batch.tried, batch.sought = True, 0
         try:
             batch.id = await self.endpoint.create(batch)
         except openai.APIStatusError as error:
             batch.tried = error.status_code >= 500 or error.status_code in {408, 409}
-            if not is_passing(error.status_code):  # certainly not created
+            if not is_passing(error.status_code):  # such a status means that no batch was created
                 batch.path(self.folder).unlink()
                 self.backlog.open_batches.remove(batch)
             raise

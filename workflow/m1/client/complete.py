@@ -1,4 +1,4 @@
-"""Calls of an OpenAI-compatible provider: concurrent, repeated when they fail, and never paid for twice (B.1)."""
+"""Call an OpenAI-compatible provider: concurrently, repeating failed calls, and never paying for a call twice (B.1)."""
 
 import argparse
 import asyncio
@@ -42,13 +42,13 @@ __all__ = [
 
 Item = TypeVar("Item")
 Watch = Callable[[Completion], UserError | None]
-"""Is told of an answer that is kept, and returns why the run is to end, or None."""
+"""Called with each new answer; returns None, or the error that ends the run."""
 ODD_SHOWN = 5
-"""Answers with something odd in them that are named one by one."""
+"""How many answers with odd contents are named one by one."""
 
 
 class Answers(Sequence[Completion]):
-    """Completions in the order of their requests, read from the store one by one: all may not fit into memory."""
+    """Completions in the order of their requests, read from the store one by one, as all may not fit into memory."""
 
     def __init__(self, keys: Sequence[str], store: Store, provider: Provider, wanted: Mapping[str, Request]) -> None:
         self._keys, self._store, self._provider, self._wanted = keys, store, provider, wanted
@@ -64,7 +64,7 @@ class Answers(Sequence[Completion]):
 
 
 def add_call_arguments(parser: argparse.ArgumentParser, name: str, note: str = "", by: str = "") -> None:
-    """Add ``--NAME`` and ``--calls``, which give the settings of a provider together, and ``--store``."""
+    """Add the flags ``--NAME`` and ``--calls``, which together give a provider's settings, and ``--store``."""
     decides = f"JSON: what decides the answers (keys of m1.client.complete.Provider){note}"
     parser.add_argument(f"--{name}", required=True, type=json.loads, help=decides)
     how = f"JSON: {by}how calls are made, and prices (its other keys)"
@@ -75,22 +75,30 @@ def add_call_arguments(parser: argparse.ArgumentParser, name: str, note: str = "
 def complete_all(
     requests: Sequence[Request], provider: Provider, store: Store, title: str, watch: Watch | None = None
 ) -> tuple[Answers, Spending]:
-    """Answers to requests, in their order: from the store where it has them, else from the provider, and into the store
-    at once.
+    """Answer requests from the store, and those that it lacks by the provider, whose answers go into the store at once.
 
-    One process at a time makes calls for a store, so that two never pay for one request twice. How many calls are in
-    flight follows what the provider bears (:class:`m1.client.pace.Pace`). An attempt that fails for a passing reason
-    (5xx, no connection, no answer in time, a 200 without a completion) is repeated up to ``max_retries`` times; 429 is
-    waited out. A call refused for what it asks is kept as such, and not asked again. A server of the workflow's own is
-    started only if a call is to be made. Progress lines begin with ``title``. A ``watch`` is told of each new answer,
-    and can end the run.
+    Only one process at a time makes calls for a store, so no request is paid for twice. The number of calls in flight
+    adapts to the provider (:class:`m1.client.pace.Pace`). An attempt that fails for a temporary reason (5xx, no
+    connection, a timeout, a 200 without a completion) is repeated up to ``max_retries`` times, and 429 as long as it
+    takes. A call that the provider refuses for its content is stored as refused, and not asked again. A server of the
+    workflow's own is started only if a call must be made.
+
+    Args:
+        requests: the calls; equal ones are made once.
+        provider: whom to ask.
+        store: where answers are kept.
+        title: the beginning of progress lines.
+        watch: called with each new answer; it can end the run.
+
+    Returns:
+        The answers in the order of the requests, and what they cost.
 
     Raises:
-        UserError: a call failed to the end (the others are made first, unless it is the provider that fails); the key
-            is wrong or missing; the model is unknown; more than :data:`m1.client.failures.LOST_SHARE` was refused;
-            ``deadline`` or ``max_dollars`` was reached; the store cannot be written. Finished calls are kept, those in
-            flight get :data:`m1.client.scheduler.GRACE` seconds to finish; so also after SIGTERM and Ctrl-C, which then
-            end the process.
+        UserError: a call failed at all attempts (the other calls are made first, unless the provider itself fails); the
+            key is wrong or missing; the model is unknown; more than :data:`m1.client.failures.LOST_SHARE` of the calls
+            were refused; ``deadline`` or ``max_dollars`` was reached; or the store cannot be written. Finished calls
+            are kept, and calls in flight get :data:`m1.client.scheduler.GRACE` seconds to finish. The same holds for
+            SIGTERM and Ctrl-C, which then end the process.
     """
     keys = [request.key(provider) for request in requests]
     wanted = dict(zip(keys, requests))
@@ -114,13 +122,13 @@ def complete_all(
 
 
 def look_up(requests: Iterable[Request], provider: Provider, store: Store) -> Stored:
-    """How many of the calls that :func:`complete_all` would need the store has; none is made."""
+    """How many of the calls that :func:`complete_all` would need are in the store; makes no call."""
     keys = {request.key(provider) for request in requests}
     return Stored(sum(key in store for key in keys), len(keys), "calls")
 
 
 def look_up_in(folder: str | Path, requests: Iterable[Request], provider: Provider) -> Stored:
-    """As :func:`look_up`, of a store's folder, which need not be there."""
+    """As :func:`look_up`, for a store's folder, which need not exist."""
     with look_into(folder) as store:
         return look_up(requests, provider, store)
 
@@ -128,7 +136,7 @@ def look_up_in(folder: str | Path, requests: Iterable[Request], provider: Provid
 def _telling_odd(
     completions: Iterable[Completion], provider: Provider, wanted: Mapping[str, Request], store: Store, title: str
 ) -> Iterator[Completion]:
-    """Pass answers on, and say which hold what no answer has, or are another model's: an older release kept these."""
+    """Pass answers on, and report those with odd contents, and those of another model (older releases kept them)."""
     count, others = 0, Counter[str]()
     for completion in completions:
         count += bool(completion.odd)
@@ -159,7 +167,7 @@ def _api_key(provider: Provider) -> str:
 
 
 class GroupWriter(Generic[Item]):
-    """Writes in a thread, since a disk takes milliseconds; one at a time, and what comes meanwhile shares the next."""
+    """Writes items in a thread, since a disk takes milliseconds; items that arrive meanwhile share the next write."""
 
     def __init__(self, write: Callable[[list[Item]], None], thread: ThreadPoolExecutor) -> None:
         self._write_all, self._thread = write, thread
@@ -168,11 +176,11 @@ class GroupWriter(Generic[Item]):
         self._next: asyncio.Task[None] | None = None
 
     async def keep(self, items: Sequence[Item]) -> None:
-        """Return when the items are on the disk; raises what the writing does."""
+        """Return when the items are on the disk; raises the errors of the write."""
         self._gathered.extend(items)
         if self._next is None:
             self._next = asyncio.create_task(self._write(self._now))
-        await asyncio.shield(self._next)  # it is others' write, too
+        await asyncio.shield(self._next)  # cancelling one caller must not cancel the write that others share
 
     async def _write(self, before: asyncio.Task[None] | None) -> None:
         if before:
@@ -184,7 +192,7 @@ class GroupWriter(Generic[Item]):
 
 @contextmanager
 def _signal_handler(handle: Callable[[signal.Signals, asyncio.Task[Any]], None]) -> Iterator[None]:
-    """Call ``handle`` with the signal and the current task on SIGTERM and Ctrl-C, in the main thread only."""
+    """On SIGTERM and Ctrl-C, call ``handle`` with the signal and the current task; works in the main thread only."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task
     before = {}
@@ -202,8 +210,10 @@ def _signal_handler(handle: Callable[[signal.Signals, asyncio.Task[Any]], None])
 
 @dataclass
 class CallRun:
-    """The calls ``missing`` in the store, of those ``wanted`` (both by key), and what their ways share: live calls
-    (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`)."""
+    """One run of calls, with what live calls (:mod:`m1.client.scheduler`) and batches (:mod:`m1.client.batch`) share.
+
+    ``wanted`` are all calls of the step by key, and ``missing`` those that the store lacks.
+    """
 
     provider: Provider
     base_url: str
@@ -223,16 +233,16 @@ class CallRun:
         self.ending: BaseException | None = None
         """Why the run ends early."""
         self.changed = asyncio.Event()
-        """A call has ended, or the run is to end."""
+        """Set when a call has ended, or the run must end."""
 
     async def make_calls(self) -> None:
-        """Make the missing calls, live or by batches; what ends the run early is raised with what is kept."""
+        """Make the missing calls, live or by batches; an error that ends the run early says how many calls are kept."""
         with _signal_handler(self._interrupt), ThreadPoolExecutor(2, "store") as thread:
             self.writer = GroupWriter(self.store.put_many, thread)
             self._holder: GroupWriter[str] = GroupWriter(lambda states: self.journal.write(states[-1]), thread)
             try:
                 async with open_client(self.provider, self.base_url, self.api_key) as client:
-                    self.began = time.monotonic()  # not before, since a busy machine takes seconds to import the client
+                    self.began = time.monotonic()  # only now, because importing the client can take seconds
                     self.ends_at = self.began + (self.provider.deadline or float("inf"))
                     with Progress(self.title, len(self.missing), "calls") as self.progress:
                         if self.provider.batch is None:
@@ -250,7 +260,7 @@ class CallRun:
                 self.journal.close()
 
     async def hold(self, key: str, tokens: Tokens) -> None:
-        """Have it on the disk, before a call is sent, that it may use so many tokens."""
+        """Write to the disk, before a call is sent, how many tokens it may use at the most."""
         self.journal.in_flight[key] = tokens
         try:
             await self._holder.keep([self.journal.text()])
@@ -260,7 +270,7 @@ class CallRun:
 
     @property
     def totals(self) -> dict[str, Any]:
-        """What is not in the store: failed attempts by kind, and those that may have been billed."""
+        """Facts about this run that the store does not have: failed attempts by kind, and lost calls with dollars."""
         failures = dict(sorted(self.failures.counts.items()))
         return {"failures": failures, "lost": self.ledger.lost, "dollars_lost": round(self.ledger.dollars_lost, 6)}
 
@@ -269,7 +279,7 @@ class CallRun:
         return f"{kept}; the same command goes on with the rest."
 
     def _interrupt(self, number: signal.Signals, task: asyncio.Task[Any]) -> None:
-        """End in order on the first signal, at once on the second; ``task`` is the one of the run."""
+        """End the run in order on the first signal, and at once on the second; ``task`` is the run's own."""
         second = self.ending is not None
         self.end(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
         if self.provider.batch is not None:
@@ -279,12 +289,12 @@ class CallRun:
                 one.cancel()
 
     def end(self, reason: BaseException) -> None:
-        """End the run early; the first reason counts."""
+        """End the run early, for the first reason that is given."""
         self.ending = self.ending or reason
         self.changed.set()
 
     def count(self, key: str, value: Mapping[str, Any]) -> Completion:
-        """Note an answer that is on the disk."""
+        """Count an answer that is on the disk."""
         completion = Completion.from_value(key, value, self.provider.marks)
         self.ledger.add(completion)
         self.failures.note_answer()
@@ -293,7 +303,7 @@ class CallRun:
         return completion
 
     def report(self, count: int = 0) -> None:
-        """Show the state on the progress line; ``count`` more calls are done."""
+        """Update the progress line after ``count`` more calls have finished."""
         ledger, refused = self.ledger, len(self.failures.refused)
         seconds = max(1e-9, time.monotonic() - self.began)
         parts = [

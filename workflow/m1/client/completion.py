@@ -1,4 +1,4 @@
-"""What a provider answered: what the store keeps of it, and how that is read, whatever an answer may hold."""
+"""Turn a provider's answer into what the store keeps, and read that back, whatever the answer contains."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from m1.core.errors import UserError
 from m1.core.store import Store
 
 REFUSED = "refused"
-"""Finish reason of a call that the provider rejects for what it asks, for example by a content filter."""
+"""Finish reason of a call that the provider rejected for its content, for example by a content filter."""
 MOST_TOKENS = 100_000_000
-"""A larger count is none: no model reads or writes so many tokens in one call."""
+"""Larger counts are ignored as errors, because no model reads or writes so many tokens in one call."""
 UNKNOWN: Tokens = (0, 0)
-"""Of a call whose usage does not count, where nobody knows better."""
+"""Tokens of a call whose usage is missing or wrong, if no bound is known either."""
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
-"""What JSON can carry, and no UTF-8 or no line of text can: NUL, and halves of characters."""
+"""NUL and lone surrogates: JSON can contain them, but text files cannot."""
 _DEEPEST = 32
-_ODD_SHOWN = 60  # characters of an odd value
+_ODD_SHOWN = 60  # how many characters of an odd value messages show
 
 
 @dataclass(frozen=True)
 class Completion:
-    """An answer, read from what the store keeps of it."""
+    """An answer of a provider, as read from the store."""
 
     key: str
     thinking: str
     answer: str
     finish_reason: str
-    """As sent (``stop``, ``length``, ``content_filter``, ...), empty where it is no text, or :data:`REFUSED`."""
+    """As sent (``stop``, ``length``, ``content_filter``, …), an empty text if it was none, or :data:`REFUSED`."""
     prompt_tokens: int
     completion_tokens: int
-    """Tokens as the provider counts and bills them; 0 where it does not say."""
+    """Tokens as the provider counts and bills them; 0 if it does not say."""
     thinking_tokens: int = 0
-    """As the provider counts them, else the completion's tokens shared out by the characters of thinking and answer."""
+    """As the provider counts them, else the completion's tokens in proportion to the characters of the thinking."""
     seconds: float = 0.0
-    """Of the attempt; 0 where it is not known, as in a batch."""
+    """Duration of the attempt; 0 if unknown, as in a batch."""
     at_most: Tokens | None = None
-    """Where the provider's usage does not count: what the call may have used (:data:`UNKNOWN` if nobody knows)."""
+    """The most tokens that the call may have used, if the provider's usage is missing or wrong; else None."""
     served: str = ""
-    """The model that the provider says answered; empty where it does not."""
+    """The model that answered, according to the provider; empty if it does not say."""
     odd: tuple[str, ...] = ()
-    """What the provider sent, and no answer has."""
+    """Descriptions of unusual contents that were changed or left out."""
 
     @property
     def answer_tokens(self) -> int:
         return self.completion_tokens - self.thinking_tokens
 
     def dollars(self, provider: Provider) -> float:
-        """What the call cost: by the provider's count, or at the most where that does not count."""
+        """The cost of the call by the provider's count or, without one, the most that it may have cost."""
         tokens = self.at_most or (self.prompt_tokens, self.completion_tokens)
         return provider.dollars(*tokens, live=self.seconds > 0)
 
     @classmethod
     def from_value(cls, key: str, value: Any, marks: Marks = THINK) -> Completion:
-        """Read a value of the store; see :func:`split_message` for how thinking is found.
+        """Read a value of the store; :func:`split_message` separates thinking and answer.
 
         Raises:
-            ValueError: it is no answer at all.
+            ValueError: the value is not an answer.
         """
         value, odd = normalised(value)
         if "refused" in value:
@@ -84,10 +84,10 @@ class Completion:
 
 
 def stored_completion(store: Store, key: str, provider: Provider, request: Request | None) -> Completion:
-    """The answer of a key that is in the store; ``request`` bounds what it cost, should its usage not count.
+    """Read the answer of a key that is in the store; ``request`` bounds its cost if its usage is missing or wrong.
 
     Raises:
-        UserError: the record is no answer.
+        UserError: the record is not an answer.
     """
     try:
         completion = Completion.from_value(key, store.get(key), provider.marks)
@@ -99,20 +99,23 @@ def stored_completion(store: Store, key: str, provider: Provider, request: Reque
 
 
 def name_call(key: str, request: Request | None) -> str:
-    """A call in messages: its question, where that is known, and its key."""
+    """The name of a call in messages: its question, if known, and its key."""
     return f"question {request.question} (key {key})" if request and request.question else f"key {key}"
 
 
 def forget_remedy(store: Store, key: str) -> str:
-    """How to have a call asked again."""
+    """The command that has a call asked again, for messages."""
     return f"To have it asked again: python -m m1 store forget --key {key} {store.folder}"
 
 
 def completion_value(body: Any, seconds: float, at_most: Tokens | None = None) -> dict[str, Any] | None:
-    """What the store keeps of the body of a 200 after so many seconds (0.0: nobody knows); None without completion.
+    """Extract what the store keeps from the body of a 200; None if the body holds no completion.
 
     Args:
-        at_most: tokens of prompt and completion that the call may have used; kept where its usage does not count.
+        body: the parsed JSON.
+        seconds: duration of the attempt; 0.0 if unknown.
+        at_most: the most tokens of prompt and completion that the call may have used; kept if its usage is missing or
+            wrong.
     """
     try:
         choice = body["choices"][0]
@@ -135,12 +138,13 @@ def completion_value(body: Any, seconds: float, at_most: Tokens | None = None) -
 
 
 def normalised(value: Any) -> tuple[dict[str, Any], list[str]]:
-    """A value of the store as every reader can take it, and what was odd in it: texts are texts, numbers finite.
+    """Normalise a value of the store so that every reader can use it, and describe what was odd in it.
 
-    It is done when a value is received, and again when it is read, for what older stores hold.
+    Afterwards texts are texts and numbers are finite. This is done when a value is received, and again when it is read,
+    because older stores hold values that were not normalised.
 
     Raises:
-        ValueError: it is no answer at all.
+        ValueError: the value is not an answer.
     """
     if not isinstance(value, dict) or not ("message" in value or "refused" in value):
         raise ValueError(f"the record is no answer ({_shown(value)})")
@@ -164,7 +168,7 @@ def normalised(value: Any) -> tuple[dict[str, Any], list[str]]:
     if isinstance(value["seconds"], bool) or not isinstance(value["seconds"], (int, float)):
         value["seconds"] = 0.0
     if "content" in message and not message["content"] and not isinstance(message["content"], str):
-        message["content"] = None  # as 0 or an empty list
+        message["content"] = None  # some providers send 0 or an empty list for no content
     for name in ("role", "content"):
         expect(message, name, str, "message.")
     for name in _COUNTS:
@@ -175,7 +179,7 @@ def normalised(value: Any) -> tuple[dict[str, Any], list[str]]:
 
 
 def _sound(value: Any, place: str, odd: list[str], depth: int = 0) -> Any:
-    """JSON without characters that no text can hold, without numbers beyond 64 bits, and not too deep."""
+    """JSON without unusable characters, numbers beyond 64 bits and deep nesting; ``odd`` collects what was changed."""
     if isinstance(value, str):
         if not _is_text(value):
             odd.append(f"{place or 'a name'} holds NUL or half a character (now U+FFFD)")
@@ -200,7 +204,7 @@ def _sound(value: Any, place: str, odd: list[str], depth: int = 0) -> Any:
 
 
 def _is_text(value: str) -> bool:
-    """Whether :data:`_UNUSABLE` is nowhere in a text, twenty times as fast."""
+    """Whether a text has no character of :data:`_UNUSABLE`; twenty times as fast as the pattern."""
     if "\0" in value:
         return False
     with suppress(UnicodeEncodeError):
@@ -214,14 +218,14 @@ def _shown(value: Any) -> str:
 
 
 def counted_tokens(usage: Any, said: bool) -> Tokens | None:
-    """Tokens of prompt and completion as the provider bills them; None where they do not count.
+    """Tokens of prompt and completion as the provider bills them; None if its counts are missing or impossible.
 
-    Both must be numbers. A prompt has a token at least, and so has an answer that ``said`` something.
+    A prompt has at least one token, and so has an answer that is not empty (``said``).
     """
     prompt, completion, total = (_count(usage, name) for name in (*_COUNTS, "total_tokens"))
     if not prompt or completion is None or (said and not completion):
         return None
-    # Some (Gemini, xAI) count thinking in the total alone, and bill it.
+    # Some providers (Gemini, xAI) count thinking only in the total, and bill it.
     return prompt, completion if total is None else max(completion, total - prompt)
 
 
@@ -231,12 +235,12 @@ def _count(counts: Any, name: str) -> int | None:
 
 
 def split_message(message: Mapping[str, Any], marks: Marks = THINK) -> tuple[str, str]:
-    """Thinking and answer of an assistant's message, stripped.
+    """Split an assistant's message into thinking and answer, both stripped.
 
-    Thinking comes as ``reasoning_content`` (DeepSeek, SGLang, SiliconFlow, transformers) or as ``reasoning`` (vLLM,
-    OpenRouter). Else it stands in the text before the second of the ``marks``; the first one is taken off if it is at
-    the beginning, and need not be there: a chat template may open thinking. Without the second mark there is no answer
-    after the first one, and no thinking without it.
+    Thinking is the field ``reasoning_content`` (DeepSeek, SGLang, SiliconFlow, transformers) or ``reasoning`` (vLLM,
+    OpenRouter). Otherwise it is the text before the second of the two ``marks``. The first mark may be missing, because
+    a chat template may open the thinking. If the second mark is missing, everything is thinking if the text begins with
+    the first mark, and everything is answer if it does not.
     """
     content, (start, end) = (message.get("content") or "").strip(), marks
     for name in ("reasoning_content", "reasoning"):

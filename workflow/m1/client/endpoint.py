@@ -1,5 +1,7 @@
-"""A provider's batch endpoint (OpenAI's ``/v1/files`` and ``/v1/batches``), and what its failures mean (see
-:mod:`m1.client.batch`)."""
+"""Talk to a provider's batch endpoint (OpenAI's ``/v1/files`` and ``/v1/batches``), and classify its failures.
+
+:mod:`m1.client.batch` decides what to submit and when.
+"""
 
 from __future__ import annotations
 
@@ -22,30 +24,30 @@ if TYPE_CHECKING:
     from m1.client.provider import Provider, Tokens
 
 NO_COMPLETION = 502
-"""Status that stands for a 200 without a completion."""
+"""The status that stands for a 200 without a completion."""
 PATIENCE = 3600.0
 """Seconds without any answer of the provider after which the run ends; its batches go on there."""
 SPARE_LINES = 1000
-"""Of an output file, such as empty ones."""
+"""How many lines an output file may have beyond two for each call, such as empty ones."""
 TRANSFER = 600.0
 """Seconds without a byte after which an upload or a download is given up."""
 
 
 class BatchEndpoint:
-    """Uploads, creates, finds and reads batches. What it raises of openai's is for :meth:`reach` to judge."""
+    """Uploads, creates, finds and reads batches; run its methods through :meth:`reach`, which handles their errors."""
 
     def __init__(self, client: openai.AsyncOpenAI, provider: Provider) -> None:
         self.client, self.base_url, self.provider = client.with_options(max_retries=2), str(client.base_url), provider
         self.heard: float | None = None
-        """When the provider answered last."""
+        """When the provider last answered (monotonic seconds); None before its first answer."""
         self.trouble = ""
-        """What was found instead of the latest answer; empty where it came."""
+        """The failure of the latest request; empty if it was answered."""
 
     async def reach(self, action: Awaitable[None]) -> None:
-        """Talk to the provider; a passing failure is noted, and what failed is tried again at the next turn.
+        """Await a request to the provider. A temporary failure is noted, and the caller tries again at its next turn.
 
         Raises:
-            UserError: the failure does not pass, or nothing was heard for :data:`PATIENCE`, or at all.
+            UserError: the failure is permanent, or the provider has never answered, or not for :data:`PATIENCE`.
         """
         import openai
 
@@ -58,13 +60,13 @@ class BatchEndpoint:
             self._note_trouble(found)
         except (openai.APIConnectionError, ConnectionError) as error:
             self._note_trouble(f"no connection ({error.__cause__ or error})")
-        except (openai.APIError, ValueError) as error:  # 200, and not what it should be
+        except (openai.APIError, ValueError) as error:  # a 200 with unexpected content
             self._note_trouble(self.mask(f"no proper answer ({excerpt(str(error))})"))
         else:
             self.heard, self.trouble = time.monotonic(), ""
 
     def mask(self, text: str) -> str:
-        """Without our key, should the provider have sent it back."""
+        """The text without our key, in case the provider sent it back."""
         return text.replace(self.client.api_key, "***") if self.provider.api_key_env else text
 
     def _note_trouble(self, found: str) -> None:
@@ -76,13 +78,13 @@ class BatchEndpoint:
         self.trouble = found
 
     def remedy(self, status: int) -> str:
-        """What to do about a status that does not pass."""
+        """What to do about a status that waiting does not mend."""
         found = f"that it has a batch endpoint, and that it knows the model {self.provider.model!r}"
         known = remedies(self.provider) | {404: f"Check base_url, {found}."}
         return known.get(status, f"Check the settings of {self.provider.name}.")
 
     async def upload(self, requests: Iterable[bytes]) -> str:
-        """The id of an input file with these lines."""
+        """Upload the lines of an input file, and return the file's id."""
         file = ("requests.jsonl", b"".join(requests), "application/jsonl")
         seconds = max(TRANSFER, self.provider.timeout)
         upload = await self.client.files.create(file=file, purpose="batch", timeout=seconds)
@@ -92,7 +94,7 @@ class BatchEndpoint:
         return input_file
 
     async def create(self, batch: SubmittedBatch) -> str:
-        """The id of a new batch; one attempt, since a second one could make it twice."""
+        """Create a batch, and return its id. There is only one attempt, as a second one could create it twice."""
         assert self.provider.batch
         created = await self.client.with_options(max_retries=0).batches.create(
             input_file_id=batch.input_file,
@@ -103,10 +105,10 @@ class BatchEndpoint:
         return _required(created, "id")
 
     async def find(self, batch: SubmittedBatch, journal: Path) -> str | None:
-        """The id of a batch that may have been created; ``journal`` is named in the message.
+        """Look for a batch that may have been created; returns its id, or None if the provider does not list it.
 
         Raises:
-            UserError: the provider has no list of batches.
+            UserError: the provider has no list of batches; the message names the ``journal``.
         """
         import openai
 
@@ -117,7 +119,7 @@ class BatchEndpoint:
                 for found in page.data:
                     if (found.metadata or {}).get("m1") == batch.mark or found.input_file_id == batch.input_file:
                         return found.id
-        except AttributeError:  # what openai makes of a page of HTML
+        except AttributeError:  # openai raises it for a page of HTML
             raise ValueError("no list of batches") from None
         except openai.NotFoundError:
             raise UserError(
@@ -128,7 +130,7 @@ class BatchEndpoint:
         return None
 
     async def refresh(self, batch: SubmittedBatch) -> Batch:
-        """Note the state of a created batch."""
+        """Ask for the state of a created batch, and note it there."""
         found = await self.client.batches.retrieve(batch.id or "")
         batch.status = _required(found, "status").lower()
         answered = getattr(found.request_counts, "completed", 0)
@@ -136,12 +138,13 @@ class BatchEndpoint:
         return found
 
     async def lines(self, file_id: str, calls: int) -> AsyncIterator[bytes]:
-        """The lines of an output or error file of a batch with so many calls, one at a time, without our key.
+        """Yield the lines of a batch's output or error file, without our key; ``calls`` is the batch's size.
 
-        Split at line feeds only: an answer may hold any of the other characters at which Python or httpx split lines.
+        Lines are split at line feeds only, because an answer may contain the other characters at which Python and httpx
+        split lines.
 
         Raises:
-            UserError: the file has far more lines than calls, or one that is too long, and may have no end.
+            UserError: the file has far more lines than calls, or a line that is too long, so it may never end.
         """
         key = self.client.api_key.encode() if self.provider.api_key_env else b""
         rest, count = b"", 0
@@ -155,12 +158,12 @@ class BatchEndpoint:
                 yield line.replace(key, b"***") if key else line
 
     async def _pieces(self, file_id: str) -> AsyncIterator[bytes]:
-        """A file, and a line feed that ends its last line."""
+        """Yield the content of a file in pieces, and a line feed that ends its last line."""
         import openai
 
         try:
             if file_id.startswith(("http://", "https://")):
-                # SiliconFlow: the address of a storage, which is not to see our key
+                # SiliconFlow gives the address of a storage service, which must not see our key.
                 stranger = openai.DefaultAsyncHttpxClient(timeout=TRANSFER)
                 async with stranger, stranger.stream("GET", file_id) as page:
                     page.raise_for_status()
@@ -179,8 +182,12 @@ class BatchEndpoint:
 
 
 def _required(answer: Any, field: str) -> str:
-    """A field that every proper answer has, else a ValueError; openai reads a page of HTML as a text, and ``{"error":
-    ...}`` as an object without fields."""
+    """A field that every proper answer has.
+
+    Raises:
+        ValueError: the answer lacks it. openai reads a page of HTML as a text, and ``{"error": …}`` as an object
+            without fields.
+    """
     if not (value := getattr(answer, field, None)):
         raise ValueError(f"no {field} in {excerpt(answer if isinstance(answer, str) else repr(answer))}")
     return str(value)
@@ -189,14 +196,19 @@ def _required(answer: Any, field: str) -> str:
 def read_line(
     line: bytes, at_most: Callable[[str], Tokens | None] = lambda key: None
 ) -> tuple[str, int, dict[str, Any] | str]:
-    """Key, status, and the value for the store or what was found instead, from a line of an output or error file.
-    ``at_most`` are the tokens that a key's call may have used.
+    """Parse a line of an output or error file.
 
-    Status is 200 with a value only. It is 503 where the provider names no status (an expired batch), and
-    :data:`NO_COMPLETION` for a 200 without one.
+    Args:
+        line: the line.
+        at_most: maps a key to the most tokens that its call may have used.
+
+    Returns:
+        The call's key, its status, and the value for the store or a description of the failure. The status is 200 only
+        with a value. It is 503 if the provider names none (an expired batch), and :data:`NO_COMPLETION` for a 200
+        without a completion.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: not a line of such a file.
+        ValueError, KeyError, TypeError, AttributeError: the line has another form.
     """
     record = json.loads(line)
     key, response = str(record["custom_id"]), record.get("response")
@@ -212,7 +224,7 @@ def read_line(
 
 
 def reasons(found: Batch) -> tuple[str, set[str]]:
-    """What a batch says of its failure, and the codes of it."""
+    """The error messages of a failed batch, as one text, and their codes."""
     errors: Any = found.to_dict(warnings=False).get("errors") or []
     errors = (errors.get("data") or []) if isinstance(errors, dict) else errors
     errors = [error if isinstance(error, dict) else {"message": error} for error in errors]

@@ -1,6 +1,6 @@
-"""What a failed attempt means: for its call (asked again, refused or lost) and for the run (it goes on, or ends).
+"""Decide what a failed attempt means for its call (ask again, refused or lost) and for the run (go on or end).
 
-Nothing here sends, sleeps or looks at a clock; times are given, in seconds of any clock that only goes forward.
+Nothing here sends, sleeps or reads a clock. Times are arguments, in seconds of any monotonic clock.
 """
 
 from collections import Counter
@@ -15,44 +15,44 @@ from m1.core.errors import UserError
 from m1.core.store import Store
 
 LOST_SHARE = 0.01
-"""More than this share of all calls (and more than one) refused, or failed to the end, ends the run."""
+"""If more than this share of all calls (and more than one call) is refused or lost, the run ends."""
 LOST_IN_A_ROW = 3
-"""So many calls failed to the end without one answer between them end the run, too: the provider is out of order."""
+"""If this many calls in a row fail at all attempts, with no answer between them, the provider is out of order, and the
+run ends."""
 FIRST_REFUSED = 3
-"""So many calls refused before anything was ever answered mean that the settings are wrong."""
+"""If this many calls are refused before any call was ever answered, the settings are wrong, and the run ends."""
 FIRST_SECONDS = 10.0
-"""The first call is alone until it is answered, or for so many seconds: a wrong key is told at once, thinking takes
-longer. No connection within these seconds ends the run."""
+"""Seconds for which the first call is sent alone, unless it is answered earlier. A provider reports a wrong key within
+this time, while thinking takes longer. Without a connection within this time, the run ends."""
 CONNECTIONS, RECONNECT_SECONDS = 3, 1.0
-"""Attempts at a first connection, and the seconds between them."""
+"""Number of attempts at a first connection, and the seconds between them."""
 REDIRECTED = "It is not followed, since key and questions would go there. If the provider is there, set base_url to it."
 PATIENCE = 600.0
-"""Seconds of being told to slow down (429), without one answer, after which the run ends."""
+"""If every call is told to slow down (429) for this many seconds, the run ends."""
 
 
 @dataclass
 class Call:
-    """A call, what it may cost at the worst, and how often attempts at it failed, or were told to slow down (429)."""
+    """A call, with its attempts so far."""
 
     key: str
     request: Request
-    worst: float
-    failures: int = 0
-    slowed: int = 0
+    worst: float  # the most that it may cost, in dollars
+    failures: int = 0  # failed attempts
+    slowed: int = 0  # attempts that were told to slow down (429)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from a failed attempt: whether the call is made again, why the run ends, and for how many seconds no
-    call is sent."""
+    """What follows from a failed attempt."""
 
-    repeat: bool
-    ending: UserError | None = None
-    pause: float = 0.0
+    repeat: bool  # whether the call is made again
+    ending: UserError | None = None  # why the run ends; None if it goes on
+    pause: float = 0.0  # seconds for which no call is sent
 
 
 def remedies(provider: Provider) -> dict[int, str]:
-    """Status to what to do about it, where that is the same for live calls and batches."""
+    """What to do about each status, if that is the same for live calls and batches."""
     key = f"the key in the environment variable {provider.api_key_env}"
     return {
         **dict.fromkeys(range(300, 400), REDIRECTED),
@@ -63,8 +63,10 @@ def remedies(provider: Provider) -> dict[int, str]:
 
 
 class FailurePolicy:
-    """Decides what failures mean, from what has failed before: in this run, and of the calls ``wanted`` of the step in
-    the store."""
+    """Decides what failures mean, by the earlier failures of this run and of the step's calls in the store.
+
+    ``wanted`` are all calls of the step, by key.
+    """
 
     def __init__(self, provider: Provider, base_url: str, store: Store, wanted: Mapping[str, Request]) -> None:
         self.provider, self.base_url, self.store = provider, base_url, store
@@ -73,10 +75,10 @@ class FailurePolicy:
         self.refused: dict[str, dict[str, Any]] = {}
         """Key of each refused call to what the store keeps of it."""
         self.lost: list[str] = []
-        """What was found at the last attempt of each call that failed to the end."""
+        """The last failure of each call that failed at all attempts."""
         self._stored = [key for key in wanted if key in store]
         self._most_lost = max(1, LOST_SHARE * len(wanted))
-        # All since the latest answer: calls that failed to the end, failed connections, and the first 429.
+        # Since the latest answer: number of lost calls and of failed connections, and time of the first 429.
         self._lost_in_a_row = self._unconnected = 0
         self._slowed_since: float | None = None
 
@@ -84,8 +86,15 @@ class FailurePolicy:
         self._slowed_since, self._unconnected, self._lost_in_a_row = None, 0, 0
 
     def decide(self, call: Call, failure: Failure, answered: int, began: float, now: float) -> Decision:
-        """What a failed attempt means for its call and for the run, which began at ``began`` and has ``answered`` so
-        many calls."""
+        """Decide what a failed attempt means for its call and for the run.
+
+        Args:
+            call: the call; its counts are updated.
+            failure: the failure of this attempt.
+            answered: number of calls that this run has answered.
+            began: time when the run began.
+            now: the present time.
+        """
         self.counts[failure.kind] += 1
         status = failure.status
         if failure.kind == "refused":
@@ -113,12 +122,12 @@ class FailurePolicy:
             return Decision(True)
         self.lost.append(failure.found + (f". {remedy}" if (remedy := self._remedy(status)) else ""))
         self._lost_in_a_row += 1
-        # While others are answered, it is this call; else it is the provider.
+        # If other calls are answered meanwhile, the fault is in this call; else it is in the provider.
         many = not answered or self._lost_in_a_row >= LOST_IN_A_ROW or len(self.lost) > self._most_lost
         return Decision(False, self.lost_error("a call") if many else None)
 
     def too_many_refused(self, answered: int) -> bool:
-        """Whether so many calls are refused that it must be the settings; ``answered`` counts those of this run."""
+        """Whether so many calls are refused that the settings must be wrong; ``answered`` counts this run's answers."""
         if not self.refused:
             return False
         count, (answered_before, refused_before) = len(self.refused), self._before
@@ -126,18 +135,18 @@ class FailurePolicy:
 
     @cached_property
     def _before(self) -> tuple[int, int]:
-        """Calls that earlier runs had answered, and refused; read only when it is needed."""
+        """Numbers of calls that earlier runs had answered and refused; read from the store only if needed."""
         values = (self.store.get(key) for key in self._stored)
         refused = sum(isinstance(value, dict) and "refused" in value for value in values)
         return len(self._stored) - refused, refused
 
     def refusal_error(self, found: str) -> UserError:
-        """Where too many calls are refused; ``found`` tells of one of them."""
+        """The error that too many calls were refused; ``found`` describes one of them."""
         remedy = f"Correct the settings of {self.provider.name} and run again."
         return self._error(f"{len(self.refused)} calls were refused, {found}. {remedy}")
 
     def lost_error(self, what: str) -> UserError:
-        """Where calls failed to the end; ``what`` says how many."""
+        """The error that calls failed at all attempts; ``what`` says how many."""
         failed = f"{what} of model {self.provider.model} failed {self.provider.max_retries + 1} times"
         remedy = "Wait until the provider is well again (or raise max_retries)."
         return self._error(f"{failed}, the last time with: {self.lost[-1]}. {remedy}")

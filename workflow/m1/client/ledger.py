@@ -1,5 +1,7 @@
-"""What calls cost: as the provider counts, and at the most where nobody knows. The latter outlives the run that sent
-them (:class:`SpendingJournal`)."""
+"""Count what calls cost: by the provider's count or, if that is missing, by an upper bound.
+
+Calls whose answers never arrived have only a bound. A journal keeps it beyond the run (:class:`SpendingJournal`).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ PATTERN = "spending-*.json"
 
 @dataclass
 class CallTotals:
-    """Calls, and their tokens together."""
+    """A number of calls, and the sums of their tokens."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -42,17 +44,18 @@ class CallTotals:
 
 @dataclass
 class Beside:
-    """Calls that were sent, or may have been, and have no answer in the store: it does not tell what they cost."""
+    """Calls that may have been billed but have no answer in the store, so that the store does not show their cost."""
 
     lost: CallTotals = field(default_factory=CallTotals)
-    """Their answers did not arrive; at the most."""
+    """Calls whose answers did not arrive, with the most tokens that they may have used."""
     taken_back: CallTotals = field(default_factory=CallTotals)
-    """Their answers were taken back (``m1 store forget``)."""
+    """Calls whose answers were taken back by ``m1 store forget``."""
 
     @classmethod
     def read(cls, store: Store) -> tuple[Beside, list[Path]]:
-        """What the journals in a store's folder say, and their paths; of what was in flight when its process died, that
-        is lost which has no answer in the store.
+        """Read the journals in a store's folder; returns their totals and their paths.
+
+        A call that was in flight when its process died counts as lost, unless the store has its answer.
 
         Raises:
             UserError: a journal is damaged.
@@ -71,7 +74,7 @@ class Beside:
 
 
 def _read_journal(path: Path) -> dict[str, Any]:
-    """A journal as :meth:`SpendingJournal.text` writes it, with what :meth:`CallTotals.add` takes."""
+    """Read a journal that :meth:`SpendingJournal.text` wrote, with totals as arguments of :meth:`CallTotals.add`."""
     journal = read_json(path)
     try:
         found = {name: (CallTotals(**journal[name]).tokens, journal[name]["calls"]) for name in ("lost", "taken_back")}
@@ -83,10 +86,11 @@ def _read_journal(path: Path) -> dict[str, Any]:
 
 
 class SpendingJournal:
-    """The journal of one process, a file in the store's folder. A call is in it, on the disk, before it is sent, and
-    leaves it when its answer is in the store: whatever ends the process, the next one knows what may have been paid.
+    """The journal of one process: a file in the store's folder with the calls that may have been billed.
 
-    It takes over the journals of others. The caller has the store's lock.
+    A call is written to the disk before it is sent, and removed when its answer is in the store. So whatever ends the
+    process, the next one knows what may have been paid. A new journal takes over the journals of earlier processes. The
+    caller holds the store's lock.
     """
 
     def __init__(self, store: Store) -> None:
@@ -107,30 +111,30 @@ class SpendingJournal:
         return not (self.in_flight or self.beside.lost.calls or self.beside.taken_back.calls)
 
     def text(self) -> str:
-        """What is to be written now."""
+        """The present state, as the content of the file."""
         return json.dumps({**asdict(self.beside), "in_flight": self.in_flight, "replaces": self._replaces})
 
     def write(self, text: str) -> None:
-        """Bring a state to the disk.
+        """Write a state durably.
 
         Raises:
-            UserError: the disk is full or fails; no call may be sent.
+            UserError: the disk is full or fails; no call may then be sent.
         """
         remedy = "Free space or correct the permissions and run again."
         with usable(self.path.parent, "written", remedy):
             try:
                 write_text(self.path, text)
-            except UserError as error:  # that of a file that is replaced
+            except UserError as error:  # raised by `replacing`; the store's own message says more
                 raise error.__cause__ or error from None
 
     def settle(self, key: str, lost: bool) -> None:
-        """A call is over: its answer is in the store, or will never be and costs nothing, or it is lost."""
+        """Remove a call that has ended; if it is ``lost``, count the most that it may have used."""
         tokens = self.in_flight.pop(key, None)
         if tokens and lost:
             self.beside.lost.add(tokens)
 
     def take_back(self, key: str, value: Any) -> None:
-        """The answer of a call is to be forgotten, and what it cost is not."""
+        """Keep the cost of a call whose answer is about to be forgotten."""
         try:
             completion = Completion.from_value(key, value)
         except ValueError:  # no answer
@@ -141,9 +145,9 @@ class SpendingJournal:
             self.beside.taken_back.add((completion.prompt_tokens, completion.completion_tokens))
 
     def close(self, strict: bool = False) -> None:
-        """Leave what the next process must know, and no file where that is nothing.
+        """Write what the next process must know, or delete the file if that is nothing.
 
-        On a full disk the state before stays, which claims more, not less; it is an error where ``strict``.
+        If the disk is full, the previous state stays, which claims more and not less; with ``strict`` it is an error.
         """
         with nullcontext() if strict else suppress(UserError, OSError):
             if self._is_empty:
@@ -153,12 +157,16 @@ class SpendingJournal:
 
 
 class Ledger:
-    """Tokens and dollars of one run's answers, and what ``max_dollars`` still allows beside the calls of the store.
+    """Counts tokens and dollars of one run's answers, and what ``max_dollars`` still allows.
+
+    Calls that the store has already count towards ``max_dollars``, too.
 
     Args:
-        beside: calls that have no answer in the store.
-        wanted: the calls of this run by key; they bound those whose usage does not count.
-        batches: dollars that batches hold or lost, at the most.
+        provider: gives prices and ``max_dollars``.
+        store: the store of the calls.
+        beside: calls that may have been billed but have no answer in the store.
+        wanted: the calls of this run by key; they bound the cost of answers whose usage is missing or wrong.
+        batches: the most that batches under way or lost may cost, in dollars.
     """
 
     def __init__(
@@ -172,17 +180,17 @@ class Ledger:
         self.provider = provider
         self.answered = 0
         self.cut = 0
-        """Answers that the token limit cut."""
+        """Number of answers that the token limit cut."""
         self.tokens: Counter[str] = Counter()
-        """``prompt``, ``thinking``, ``answer``, ``completion``."""
+        """Tokens of this run's answers: ``prompt``, ``thinking``, ``answer``, ``completion``."""
         self.dollars = 0.0
-        """Of this run's answers."""
+        """Cost of this run's answers."""
         self.lost, self.dollars_lost = 0, 0.0
-        """Attempts of this run whose answer did not arrive, and what they may have cost at the most."""
+        """Attempts of this run whose answer did not arrive, and the most dollars that they may have cost."""
         self.counted = self.at_most = 0.0
-        """Dollars of all calls of the store: by the provider's count; and where that is none, at the most."""
+        """Dollars of all calls of the store: by the provider's count, and the bound of those without a count."""
         self.reserved = 0.0
-        """Dollars that the calls in flight may cost at the worst."""
+        """The most dollars that the calls in flight may cost."""
         if provider.max_dollars is not None:  # a refused call has no tokens, and costs nothing
             beside, wanted = beside or Beside(), wanted or {}
             self.counted += provider.dollars(*beside.taken_back.tokens, live=True)
@@ -192,7 +200,7 @@ class Ledger:
                 completion = stored_completion(store, key, provider, wanted.get(key))
                 unknown += completion.at_most == UNKNOWN
                 self._pay(completion)
-            if unknown:  # of an older release, and of another step: as the dearest call of this one
+            if unknown:  # stored by an older release for another step; each counts as the dearest call of this step
                 most = [request.most_tokens(provider) for request in wanted.values()] or [(0, provider.max_tokens)]
                 self.at_most += unknown * provider.dollars(*max(most), live=True)
 
@@ -205,7 +213,7 @@ class Ledger:
         return cost
 
     def add(self, completion: Completion) -> None:
-        """An answer of this run."""
+        """Count an answer of this run."""
         self.dollars += self._pay(completion)
         self.answered += 1
         self.cut += completion.finish_reason == "length"
@@ -213,23 +221,23 @@ class Ledger:
             self.tokens[name] += getattr(completion, f"{name}_tokens")
 
     def lose(self, dollars: float, calls: int = 1) -> None:
-        """Answers of this run did not arrive, and may have been billed."""
+        """Count calls of this run whose answers did not arrive but may have been billed."""
         self.at_most += dollars
         self.lost += calls
         self.dollars_lost += dollars
 
     @property
     def paid(self) -> float:
-        """Dollars that are paid, or may be."""
+        """Dollars that are or may be paid."""
         return self.counted + self.at_most
 
     @property
     def room(self) -> float | None:
-        """Dollars that are not paid yet; None for no limit."""
+        """Dollars left below ``max_dollars``; None for no limit."""
         return None if self.provider.max_dollars is None else self.provider.max_dollars - self.paid
 
     def affords(self, worst: float) -> bool:
-        """Whether a call may be sent that costs ``worst`` dollars at most."""
+        """Whether a call that may cost up to ``worst`` dollars may be sent."""
         limit = self.provider.max_dollars
         return limit is None or self.paid + self.reserved + worst <= limit
 
@@ -244,30 +252,23 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Spending:
-    """What the distinct calls of one :func:`m1.client.complete.complete_all` cost, and what of it was paid before.
+    """What the distinct calls of one :func:`m1.client.complete.complete_all` cost, in this run and before it."""
 
-    ``calls`` have an answer, ``calls_made`` of them since this run; others are ``refused`` for what they ask. The token
-    limit has ``cut`` so many answers. ``failures`` counts attempts of this run by their kind. The usage of
-    ``uncounted`` answers does not count: they have no tokens here, and are in ``dollars`` at the most, which is
-    ``dollars_at_most`` of them. ``lost`` attempts of this run, with no answer that arrived, may have cost
-    ``dollars_lost`` besides, at the most.
-    """
-
-    calls: int = 0
-    calls_made: int = 0
+    calls: int = 0  # calls with an answer
+    calls_made: int = 0  # those of them that this run made
     prompt_tokens: int = 0
     thinking_tokens: int = 0
     answer_tokens: int = 0
     completion_tokens: int = 0
-    dollars: float = 0.0
-    dollars_now: float = 0.0
-    refused: int = 0
-    cut: int = 0
-    failures: dict[str, int] = field(default_factory=dict)
-    uncounted: int = 0
-    dollars_at_most: float = 0.0
-    lost: int = 0
-    dollars_lost: float = 0.0
+    dollars: float = 0.0  # of all calls
+    dollars_now: float = 0.0  # of this run's calls
+    refused: int = 0  # calls that the provider refused for their content
+    cut: int = 0  # answers that the token limit cut
+    failures: dict[str, int] = field(default_factory=dict)  # failed attempts of this run, by kind
+    uncounted: int = 0  # answers without a usable count of tokens; they are in no sum of tokens
+    dollars_at_most: float = 0.0  # the bound of their cost, which `dollars` includes
+    lost: int = 0  # attempts of this run whose answer did not arrive
+    dollars_lost: float = 0.0  # the bound of their cost, which `dollars` does not include
 
     def __str__(self) -> str:
         tokens = f"{self.prompt_tokens:,} + {self.thinking_tokens:,} + {self.answer_tokens:,} tokens"
@@ -294,10 +295,13 @@ class Spending:
 
     @classmethod
     def of(cls, completions: Iterable[Completion], new: set[str], provider: Provider, **of_the_run: Any) -> Spending:
-        """Add up the answers of distinct calls; those with a ``new`` key came now.
+        """Add up the answers of distinct calls.
 
         Args:
-            of_the_run: ``failures``, ``lost`` and ``dollars_lost``.
+            completions: the answers.
+            new: keys of the calls that this run made.
+            provider: gives the prices.
+            of_the_run: ``failures``, ``lost`` and ``dollars_lost`` of this run.
         """
         totals: Counter[str] = Counter()
         dollars = dollars_now = dollars_at_most = 0.0

@@ -1,4 +1,4 @@
-"""What is asked of whom: providers and requests (B.1)."""
+"""Providers (models behind a URL) and the requests that are sent to them (B.1)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from m1.core.keys import OPEN, check_address, check_fields, check_variable, is_o
 from m1.core.progress import say
 
 Tokens = tuple[int, int]
-"""Of prompt and completion."""
+"""Numbers of tokens of prompt and completion."""
 Marks = tuple[str | None, str]
-"""What stands before thinking in a text (None for nothing), and between thinking and answer."""
+"""The text before thinking (None if there is none), and the text between thinking and answer."""
 THINK: Marks = ("<think>", "</think>")
 """The marks of DeepSeek-R1, Qwen3 and most others."""
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 _NOT_EXTRA = {"model", "messages", "n", "stream", "seed", *_LIMIT_FIELDS}
-"""Fields of a request that are set elsewhere, or that would make another kind of answer than one message."""
+"""Fields of a request that ``extra`` must not set: they are set elsewhere, or change the form of the answer."""
 _KINDS: dict[str, Any] = {"str": str, "int": int, "float": (int, float), "list": list, "dict": dict, "None": type(None)}
 _BATCH: dict[str, Any] = {"window": str, "size": int, "poll_seconds": (int, float), "discount": (int, float)}
 _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
@@ -35,7 +35,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], tuple[str, ...]], ...] = (
 class Provider:
     """A model behind a URL: ``teacher``, ``labeller`` or one of ``screen.providers`` in the configuration.
 
-    What each setting means, and in what unit, is said in ``workflow/schemas/config.schema.yaml``.
+    ``workflow/schemas/config.schema.yaml`` has the meaning and unit of each setting.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Provider:
     extra: dict[str, Any]
     """Further fields of the request's body; they may override ``temperature``."""
     concurrency: int
-    """Calls at a time, at most; see :class:`m1.client.pace.Pace`."""
+    """The most calls in flight; :class:`m1.client.pace.Pace` decides how many there are."""
     requests_per_minute: float | None
     tokens_per_minute: float | None
     timeout: float
@@ -64,21 +64,21 @@ class Provider:
     batch: dict[str, Any] | None
     """Settings of the batch endpoint (see :mod:`m1.client.batch`); None for live calls."""
     rule: str | None
-    """Rule of :func:`m1.core.curation.passes_curation` for a teacher; None for another."""
+    """Rule of :func:`m1.core.curation.passes_curation` for a teacher; None for other providers."""
     notes: str | None
-    """File of scope notes for a labeller (:func:`m1.select.rubrics.with_notes`); None for those of the package."""
+    """File of scope notes for a labeller (:func:`m1.select.rubrics.with_notes`); None for the package's own."""
     served_as: list[str] | None = None
-    """Further names that the model answers under."""
+    """Further names under which the model answers."""
     thinking_start: str | None = THINK[0]
     thinking_end: str = THINK[1]
-    """What tells thinking from the answer where a message has both in one text; see :attr:`marks`."""
+    """The marks that separate thinking and answer if a message has both in one text; see :attr:`marks`."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], title: str) -> Provider:
-        """Check the settings; ``title`` is their name in the configuration.
+        """Make a provider from its settings, and check them; ``title`` is their name in the configuration.
 
         Raises:
-            UserError: a key is missing, unknown, of a wrong kind or out of range.
+            UserError: a key is missing, unknown, of a wrong type or out of range.
         """
         kinds = {one.name: [kind.partition("[")[0] for kind in str(one.type).split(" | ")] for one in fields(cls)}
         settings = {"served_as": None, "thinking_start": THINK[0], "thinking_end": THINK[1], **settings}
@@ -115,34 +115,38 @@ class Provider:
 
     @property
     def marks(self) -> Marks:
-        """How thinking is found in a text. The store keeps messages as they came, so that other marks ask nothing
-        again."""
+        """The two marks that separate thinking and answer in a text.
+
+        The store keeps messages as they arrived, so changing the marks asks nothing again.
+        """
         return self.thinking_start, self.thinking_end
 
     def is_served_by(self, served: str | None) -> bool:
-        """Whether an answer under this name is the model's own; one without a name is believed."""
+        """Whether an answer under this name comes from the model that was asked; one without a name is believed."""
         return not served or any(_is_same_model(name, served) for name in (self.model, *(self.served_as or ())))
 
     def other_model(self, served: str) -> str:
-        """What to say where it is not."""
+        """The message that another model answered."""
         remedy = f"If they are the same, name {served!r} in served_as of {self.name}; else correct model or base_url."
         return f"{served!r} answered, and {self.model!r} was asked; the answer is not kept. {remedy}"
 
     def dollars(self, prompt_tokens: int, completion_tokens: int, live: bool = False) -> float:
-        """What a call costs; a ``live`` one has no discount, though batches be made now."""
+        """The cost of a call in dollars; a ``live`` call gets no discount, even if the provider makes batches now."""
         discount = self.batch["discount"] if self.batch and not live else 1.0
         return (prompt_tokens * self.price_prompt + completion_tokens * self.price_completion) * discount / 1e6
 
 
 _DATED = re.compile(r"[-@_:.]((\d{4}-)?\d\d-\d\d|\d\d-\d{4}|\d{8}|\d{6}|\d{4}|0\d\d)")
-"""What a provider adds to a name for the version that it runs, as in gpt-4o-2024-11-20, claude-…-20241022,
-deepseek-r1-0528, gemini-1.5-pro-002."""
+"""The version that a provider appends to a model's name, as in gpt-4o-2024-11-20, claude-…-20241022, deepseek-r1-0528
+or gemini-1.5-pro-002."""
 
 
 def _is_same_model(asked: str, served: str) -> bool:
-    """Whether a provider that is asked for one name and answers with another speaks of one model: in other letters,
-    with or without the path before it, or with its version or revision."""
-    if "@" not in asked:  # the transformers server says name@revision, @main where none was asked for
+    """Whether two names mean one model.
+
+    They may differ in letter case, in the path before the name, and in an appended version or revision.
+    """
+    if "@" not in asked:  # the server of transformers answers as name@revision, with @main if none was asked for
         served = re.sub("(?<=[^/])@.*", "", served)
 
     def parts(name: str) -> list[str]:
@@ -177,16 +181,16 @@ def _check_batch(batch: Mapping[str, Any], title: str) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """One user turn, after a system turn where there is one; ``seed`` is sent where given."""
+    """A call: one user turn, after an optional system turn."""
 
     prompt: str
     seed: int | None = None
     system: str | None = None
     question: str = field(default="", compare=False)
-    """Id of the question that is asked, for messages."""
+    """Id of the question, for messages."""
 
     def body(self, provider: Provider) -> dict[str, Any]:
-        """What decides the answer: model, messages and sampling settings."""
+        """The body of the HTTP request: model, messages and sampling settings, which together decide the answer."""
         turns = {"system": self.system, "user": self.prompt}
         body = {
             "model": provider.model,
@@ -199,24 +203,27 @@ class Request:
         return {name: value for name, value in body.items() if value is not None}
 
     def key(self, provider: Provider) -> str:
-        """Key of the call in the store."""
+        """The key of the call in the store: the digest of its body."""
         return digest(self.body(provider))
 
     def bytes(self, provider: Provider) -> int:
-        """Length of the body: a bound of its tokens and the chat template's, since a token is at least a byte."""
+        """Length of the body in bytes. It bounds the tokens of prompt and chat template, as each has a byte or more."""
         return len(json.dumps(self.body(provider), ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
     def most_tokens(self, provider: Provider) -> Tokens:
-        """The worst case; some providers (SiliconFlow) count a ``thinking_budget`` beside the limit, not in it."""
+        """The most tokens of prompt and completion that the call may use.
+
+        A budget of thinking in ``extra`` is added to the limit, because some providers (SiliconFlow) count it apart.
+        """
         return self.bytes(provider), provider.max_tokens + _budgets(provider.extra)
 
     def most_dollars(self, provider: Provider) -> float:
-        """What the worst case costs."""
+        """The most that the call may cost, in dollars."""
         return provider.dollars(*self.most_tokens(provider))
 
 
 def _budgets(extra: Mapping[str, Any]) -> int:
-    """Tokens that further fields of a request allow: the sum of budgets and limits, however deep they stand."""
+    """Tokens that the further fields of a request allow: the sum of all budgets and limits, at any depth."""
     inside = sum(_budgets(value) for value in extra.values() if isinstance(value, dict))
     named = [value for name, value in extra.items() if "budget" in name or "tokens" in name]
     return inside + sum(value for value in named if type(value) is int and value > 0)

@@ -1,4 +1,4 @@
-"""Live calls of a run: which is sent when."""
+"""Schedule the live calls of a run: decide which call is sent when."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from m1.client.complete import CallRun
 
 GRACE = 60.0
-"""Seconds that calls in flight are given when the run ends early: they are paid for."""
+"""Seconds for which calls in flight are awaited when the run ends early, because they are paid for."""
 BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
-"""Seconds before the second attempt, doubled for each further one, and at most; a random share ("full jitter")."""
+"""Longest wait before the second attempt, in seconds, which doubles for each further attempt; and its limit. The actual
+wait is a random share of it ("full jitter"), so that calls that failed together are not repeated together."""
 LONG_PAUSE, LONGEST_PAUSE = 30.0, 3600.0
-"""Seconds: a longer one that the provider asks for is told, and ends the run."""
+"""If the provider asks for a pause longer than the first (seconds), a line says so; if longer than the second, the run
+ends."""
 
 
 class CallScheduler:
-    """One loop decides which call of a run is sent when (:meth:`make_calls`); each call in flight is a task
+    """Sends the calls of a run: one loop chooses the next call (:meth:`make_calls`), and each call in flight is a task
     (:meth:`_make_attempt`)."""
 
     def __init__(self, run: CallRun, client: openai.AsyncOpenAI) -> None:
@@ -40,12 +42,12 @@ class CallScheduler:
         self.waiting = (Call(key, one, one.most_dollars(run.provider)) for key, one in run.missing.items())
         self.next_call = next(self.waiting, None)
         self.repeats: list[tuple[float, str, Call]] = []
-        """Calls to repeat: a heap by the time when each is due."""
+        """Calls to repeat, as a heap ordered by the time when each is due."""
         self.opens_at = float("inf")
-        """When more than one call may be in flight, if none has been answered."""
+        """The time from which more than one call may be in flight, if none has been answered by then."""
 
     async def make_calls(self) -> None:
-        """Make all missing calls, or end the run early; either way until no call is in flight."""
+        """Make all missing calls, or end the run early; returns when no call is in flight any more."""
         while not self.run.ending and (self.next_call or self.repeats or self.in_flight):
             call, wait = self._choose(time.monotonic())
             if self.run.ending:
@@ -66,7 +68,7 @@ class CallScheduler:
             self.run.end(self.failures.lost_error("a call" if lost == 1 else f"{lost:,} calls"))
 
     async def _drain(self) -> None:
-        """Wait for the calls in flight, at most :data:`GRACE` seconds where the run ends early."""
+        """Wait for the calls in flight, for at most :data:`GRACE` seconds, and cancel the rest."""
         if self.in_flight:
             await asyncio.wait(self.in_flight, timeout=0.1)
         if self.in_flight:
@@ -78,7 +80,7 @@ class CallScheduler:
             await asyncio.gather(*self.in_flight, return_exceptions=True)
 
     def _choose(self, now: float) -> tuple[Call | None, float]:
-        """The call to send now, or else the seconds after which to look again (unless an answer comes first)."""
+        """Choose the call to send now, or else the seconds after which to look again (unless an answer comes first)."""
         if (left := self.run.ends_at - now) <= 0:
             self.run.end(self.run.deadline_error())
             return None, 0
@@ -87,7 +89,7 @@ class CallScheduler:
         if len(self.in_flight) >= limit:
             return None, min(left, self.opens_at - now if alone else left)
         due = self.repeats[0][0] if self.repeats else float("inf")
-        # Calls to be repeated keep their places, else a provider out of order would be asked everything, once.
+        # Calls to repeat keep their places in the limit. Otherwise a provider out of order would get every call once.
         call = self.repeats[0][2] if due <= now else self.next_call if len(self.repeats) < limit else None
         if not call:
             return None, min(left, due - now)
@@ -109,7 +111,7 @@ class CallScheduler:
             self.opens_at = now + FIRST_SECONDS
         self.ledger.reserved += call.worst
         tokens = 0.0
-        if self.provider.tokens_per_minute is not None:  # of the prompt, four bytes each; and the mean so far
+        if self.provider.tokens_per_minute is not None:  # expected: four bytes a prompt token, and the mean completion
             answered = self.ledger.answered
             mean = self.ledger.tokens["completion"] / answered if answered else self.provider.max_tokens
             tokens = call.request.bytes(self.provider) / 4 + mean
@@ -125,7 +127,7 @@ class CallScheduler:
         self.run.changed.set()
 
     async def _make_attempt(self, call: Call, sent: float, tokens: float) -> None:
-        """One attempt, expected to use ``tokens``, to its end: on the disk, or a failure that is acted on."""
+        """Make one attempt, expected to use ``tokens``, until its answer is on the disk or its failure is handled."""
         try:
             if call.worst:
                 await self.run.hold(call.key, call.request.most_tokens(self.provider))
@@ -148,7 +150,7 @@ class CallScheduler:
         self.run.journal.settle(call.key, failure.may_be_billed)
         if failure.may_be_billed:
             self.ledger.lose(call.worst)
-        if failure.kind in {"429", "5xx", "timeout", "connection"}:  # load may be the reason
+        if failure.kind in {"429", "5xx", "timeout", "connection"}:  # failures that our load may have caused
             self.pace.note_trouble(sent, len(self.in_flight), now)
         if failure.wait is not None:
             self._obey_retry_after(failure.wait, now)
@@ -164,7 +166,7 @@ class CallScheduler:
             self.run.report(1)
 
     def _obey_retry_after(self, seconds: float, now: float) -> None:
-        """Pause all calls: it is the provider who wants to be left alone, not the one call."""
+        """Pause all calls, because Retry-After concerns the provider and not the single call."""
         longer = seconds > self.pace.wait(now) + 1
         self.pace.pause(now + min(seconds, LONGEST_PAUSE))
         if now + seconds > self.run.ends_at:

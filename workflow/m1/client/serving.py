@@ -1,4 +1,4 @@
-"""A model server that lives exactly as long as the step that needs it."""
+"""Run a model server for exactly as long as the step that needs it."""
 
 import http.client
 import os
@@ -17,15 +17,14 @@ from m1.core.errors import UserError
 
 @contextmanager
 def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
-    """Start ``python -m <command> --port-file FILE``, wait for its ``/health`` and yield the base URL, ending in
-    ``/v1``; stop it on leaving, whatever the reason.
+    """Start ``python -m <command> --port-file FILE``, wait for its ``/health``, and yield its base URL.
 
-    On SIGTERM this process leaves in order, too. Should it be killed by SIGKILL, the pipe on the server's standard
-    input closes, and the server ends itself (see :mod:`m1.world.server`): that needs no polling and holds on every
-    Unix.
+    The URL ends in ``/v1``. The server is stopped when the context ends, for whatever reason, also on SIGTERM. If this
+    process is killed by SIGKILL, the pipe on the server's standard input closes, and the server ends by itself
+    (:mod:`m1.world.server`). This needs no polling, and works on every Unix.
 
     Raises:
-        UserError: it ended, or does not answer in ``seconds``; with the last lines of what it wrote.
+        UserError: the server ended, or does not answer within ``seconds``; the message has its last lines of output.
     """
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="m1-served-") as folder:
@@ -49,7 +48,7 @@ def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
 
 
 def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Path, log: Path, seconds: float) -> int:
-    """The port, once the server answers there."""
+    """Wait until the server answers, and return its port."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         if port_file.exists() and _is_healthy(port := int(port_file.read_text())):

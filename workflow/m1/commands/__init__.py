@@ -1,4 +1,4 @@
-"""What a person types: ``python -m m1 COMMAND``."""
+"""The commands that a person types: ``python -m m1 COMMAND``."""
 
 import urllib.error
 import urllib.request
@@ -7,18 +7,19 @@ from pathlib import Path
 
 
 def add_configfile(parser: ArgumentParser) -> None:
-    """Let a command take ``--configfile FILE …``: paths, none by default."""
+    """Add the flag ``--configfile FILE …`` to a command; the default is no file."""
     parser.add_argument(
         "--configfile",
         nargs="*",
         default=[],
         type=Path,
-        help="laid over the default configuration, as Snakemake's --configfile",
+        metavar="FILE",
+        help="configuration files, laid over the default one in this order, as by Snakemake's --configfile",
     )
 
 
 def silence(address: str, seconds: float) -> str:
-    """Why a server does not answer within some seconds; empty where it does, with whatever status."""
+    """Why a server does not answer within some seconds; an empty text if it answers, with whatever status."""
     try:
         urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
     except urllib.error.HTTPError:

@@ -64,6 +64,26 @@ def find_card(name: str, where: str) -> Card:
     raise UserError(f"{where}: no card {name!r} in {FILE}; give one of {', '.join(cards())}, or its memory in GB")
 
 
+def named_card(device: str, memory: float | None = None) -> Card | None:
+    """The kind of a card that calls itself so, as ``NVIDIA A100-SXM4-80GB``; None where the table has it not.
+
+    Args:
+        device: name by the driver.
+        memory: GB; a kind has as much but for a tenth, as drivers keep some. Without it, by the name alone.
+    """
+
+    def words(text: str) -> set[str]:
+        return set(re.findall(r"\w+", text.casefold()))
+
+    found = [
+        card
+        for card in cards().values()
+        if {word for word in words(card.name) if word != f"{card.memory:g}"} <= words(device)
+        and (memory is None or abs(memory - card.memory) <= card.memory / 10)
+    ]
+    return max(found, key=lambda card: len(words(card.name)), default=None)
+
+
 def parse_cards(text: str) -> tuple[int, int, Card | None]:
     """Nodes, cards on each, and their kind, of ``[NODESx]COUNTxGB[:TYPE]``; ``0`` is none.
 

@@ -1,10 +1,9 @@
-"""Before a long run, what would fail on this cluster or machine: one line a check, in about a minute (``make
-cluster-check``).
+"""Check, before a long run, what would fail on this cluster or machine (make cluster-check).
 
-Nothing is changed, and no job stays: what SLURM would make of each kind of job is asked by ``sbatch --test-only``, and
-one small job per partition, of this very module, looks around on a compute node. There torch itself is asked for its
-GPUs and a product of matrices, in each environment that is to use them. What could not be found out is a warning, not a
-success.
+It prints one line for each check, and takes about a minute. It changes nothing, and leaves no job behind. For each kind
+of job, `sbatch --test-only` asks SLURM whether it would accept it. One small job on each partition looks around on a
+compute node, where the torch of each environment that needs GPUs must see them and multiply two matrices. What cannot
+be found out is a warning, not a success.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from m1.wiring.run import Run
 
 OK, WARN, FAILS = "ok", "warn", "fails"
 ON_NODE_SECONDS = 60  # how long the small job may wait for a node
-TORCH_SECONDS = 120  # for torch's answer, the first one of a node, which reads gigabytes from a shared disk
-NEEDED_CONDA = (24, 7, 1)
+TORCH_SECONDS = 120  # how long torch may take: on a node's first use it reads gigabytes from a shared disk
+NEEDED_CONDA = (24, 7, 1)  # the oldest conda that Snakemake accepts
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line: what was found and, where it is not ok, what to do about it."""
+    """One line of the output: what was found and, if it is not ok, what to do about it."""
 
     state: str
     found: str
@@ -56,21 +55,20 @@ class Check:
 
 @dataclass(frozen=True)
 class JobNeeds:
-    """What one kind of job needs: GPUs, cores and memory (MB) are on each node; memory and time are 0 where none is
-    asked for."""
+    """What one kind of job requests from SLURM."""
 
     jobs: list[str] = field(compare=False)
-    partition: str  # empty for SLURM's own
+    partition: str  # empty for SLURM's default
     nodes: int
-    gpus: int
-    cores: int
-    memory: int
-    minutes: int
+    gpus: int  # on each node
+    cores: int  # on each node
+    memory: int  # MB on each node; 0 if not requested
+    minutes: int  # 0 if not requested
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Alike nodes of a partition, as ``sinfo`` has them; cores, memory (MB) and GPUs are on each."""
+    """A group of equal nodes of a partition, from ``sinfo``; cores, memory (MB) and GPUs are those of one node."""
 
     partition: str
     up: bool
@@ -78,28 +76,32 @@ class Nodes:
     count: int
     cores: int
     memory: int
-    gpus: Mapping[str, int]  # by kind, which is empty where SLURM gives none
+    gpus: Mapping[str, int]  # by type, which is empty if SLURM names none
 
     def gpus_of(self, kind: str) -> int:
-        """GPUs on a node, of one kind or of any."""
+        """Number of GPUs on a node, of one type or (if ``kind`` is empty) of the most frequent one."""
         return self.gpus.get(kind, 0) if kind else max(self.gpus.values(), default=0)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What Snakemake reads in a profile."""
+    """The settings of a Snakemake profile."""
 
     slurm: bool
     conda: bool
-    config: Sequence[str]  # KEY=VALUE, what it lays over all files of the configuration
-    default: Mapping[str, Any]  # its default-resources, for the first try of a job
+    config: Sequence[str]  # KEY=VALUE words, laid over all files of the configuration
+    default: Mapping[str, Any]  # default-resources at a job's first attempt
     requeue: bool  # whether SLURM may queue a job again
-    status: tuple[str | None, int | None]  # the command that asks for states of jobs, and seconds before the first one
+    status: tuple[str | None, int | None]  # command that asks for the states of jobs, and seconds before its first use
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
-        """Read a profile, by Snakemake itself; a :class:`UserError` where there is none, or Snakemake refuses it."""
-        from snakemake.cli import parse_args, parse_config  # a second, which a job on a compute node does without
+        """Read a profile by Snakemake's own functions.
+
+        Raises:
+            UserError: there is no profile in the folder, or Snakemake refuses it.
+        """
+        from snakemake.cli import parse_args, parse_config  # takes a second, which the job on a compute node saves
         from snakemake.iocontainers import InputFiles, Wildcards
         from snakemake.resources import Resources
 
@@ -128,19 +130,19 @@ class Profile:
         return cls(asked.executor == "slurm", conda, asked.config or (), default, requeue, status)
 
     def flags(self, partition: str) -> list[str]:
-        """Flags of SLURM that every job gets from the profile."""
+        """The flags that every SLURM job gets from the profile."""
         qos, constraint = self.default.get("qos"), self.default.get("constraint")
         named = flags(account=self.default.get("slurm_account"), partition=partition, qos=qos, constraint=constraint)
         return [*named, *shlex.split(str(self.default.get("slurm_extra") or ""))]
 
 
 def flags(**values: Any) -> list[str]:
-    """Flags of SLURM, without those that have no value."""
+    """SLURM's flags ``--name=value``, without those that have no value."""
     return [f"--{name.replace('_', '-')}={value}" for name, value in values.items() if value]
 
 
 def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
-    """What the jobs need; equal needs are one entry. ``default`` has the resources of jobs without their own."""
+    """What the jobs of a run need, with equal needs joined; ``default`` are the resources of all other jobs."""
     cluster = run.config["cluster"]
     longest = float(cluster["longest"] or "inf")
     found: dict[JobNeeds, list[str]] = {}
@@ -171,32 +173,32 @@ def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
 
 
 def parse_nodes(text: str) -> list[Nodes]:
-    """Lines of ``sinfo -h -o "%R|%a|%l|%D|%c|%m|%G"``."""
+    """Parse the output of ``sinfo -h -o "%R|%a|%l|%D|%c|%m|%G"``."""
     found = []
     for line in text.splitlines():
         partition, state, limit, *sizes, gres = line.strip().split("|")
         gpus: dict[str, int] = {}
         for kind, number in re.findall(r"(?:^|,)gpu(?::([^:,()]*[A-Za-z_][^:,()]*))?:([0-9]+)", gres):
             gpus[kind] = gpus.get(kind, 0) + int(number)
-        count, cores, memory = (int(re.sub(r"\D", "", part) or 0) for part in sizes)  # "+": others have more
+        count, cores, memory = (int(re.sub(r"\D", "", part) or 0) for part in sizes)  # drops "+": some nodes have more
         found.append(Nodes(partition, state == "up", parse_minutes(limit), count, cores, memory, gpus))
     return found
 
 
 def parse_minutes(limit: str) -> float:
-    """Minutes of SLURM's ``[days-]hours:minutes:seconds``, ``minutes:seconds`` or ``infinite``."""
+    """Parse SLURM's time limits ``[days-]hours:minutes:seconds``, ``minutes:seconds`` and ``infinite`` into minutes."""
     if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", limit):
         return float("inf")
     days, _, clock = limit.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
     if not days and len(parts) < 3:
-        parts = [0, *parts]  # no hours
+        parts = [0, *parts]  # without days, two parts are minutes and seconds
     hours, minutes, seconds = [*parts, 0, 0][:3]
     return int(days or 0) * 1440 + hours * 60 + minutes + seconds / 60
 
 
 def check_partition(needs: JobNeeds, nodes: Sequence[Nodes], kind: str) -> Check:
-    """Whether the partition has nodes for a kind of job."""
+    """Check that a partition has nodes for a kind of job; ``kind`` is the wanted type of GPU."""
     partition = needs.partition
     here = [one for one in nodes if one.partition == partition]
     nodes_asked = f"{needs.nodes} nodes with " if needs.nodes > 1 else ""
@@ -235,8 +237,10 @@ def _last_line(said: str) -> str:
 
 
 def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
-    """Account, partitions, GPUs, what SLURM itself says to each kind of job, and compute nodes; with ``complete``,
-    nothing needs the hub any more."""
+    """Check account, partitions, GPUs, SLURM's own verdict on each kind of job, and compute nodes.
+
+    ``complete`` says that everything from the hub has been fetched.
+    """
     code, said, error = ask("sinfo", "-h", "-o", "%R|%a|%l|%D|%c|%m|%G")
     if code:
         reason = "SLURM is not installed here" if code == 127 else f"SLURM does not answer ({_last_line(error)})"
@@ -271,7 +275,7 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
 
 
 def check_states(profile: Profile, partitions: Sequence[str]) -> Iterator[Check]:
-    """Whether Snakemake would learn of the ends of jobs, and what becomes of preempted ones."""
+    """Check that Snakemake would notice the ends of jobs, and that preempted jobs are queued again."""
     cluster = slurm.configuration()
     if not cluster:
         yield Check(WARN, "the status command could not be checked (scontrol does not answer)")
@@ -283,7 +287,7 @@ def check_states(profile: Profile, partitions: Sequence[str]) -> Iterator[Check]
     for partition in partitions:
         how = slurm.preemption(partition, cluster)
         if how is None or not how.mode or "SUSPEND" in how.mode:
-            continue  # what SUSPEND stops goes on by itself
+            continue  # suspended jobs continue by themselves
         stops = f"partition {partition} stops jobs for others, {how.seconds} s after a signal ({how.mode})"
         if profile.requeue:
             yield Check(OK, f"{stops}; they are queued again")
@@ -292,7 +296,7 @@ def check_states(profile: Profile, partitions: Sequence[str]) -> Iterator[Check]
 
 
 def check_account(account: str) -> Iterator[Check]:
-    """Whether the user may charge the account."""
+    """Check that the user may charge the account."""
     user = os.environ.get("USER") or os.getuid()
     code, said, error = ask("sacctmgr", "-nP", "show", "associations", f"user={user}", "format=account")
     accounts = sorted(set(said.split()))
@@ -309,8 +313,11 @@ def check_account(account: str) -> Iterator[Check]:
 
 
 def gpu_commands(run: Run, conda: bool) -> dict[str, list[str]]:
-    """The Pythons whose torch must see the GPUs of this run's jobs: what each is called, and its command (empty where
-    the environment is not made yet)."""
+    """The Pythons whose torch must see the GPUs of this run's jobs.
+
+    Returns:
+        The name of each environment, and the command of its Python; an empty command if it does not exist yet.
+    """
     serves = [run.recipes[name]["serve"] for name in run.evaluated_here if run.answering_gpus(name)]
     serves += [run.config["screen"]["serve"] for name in run.screening_models if run.screening_gpus(name)]
     training = any(run.training_gpus(name)[1] for name in run.needed_trainings)
@@ -326,7 +333,7 @@ def gpu_commands(run: Run, conda: bool) -> dict[str, list[str]]:
 
 
 def conda_python(file: Path) -> list[str]:
-    """The Python of the environment that Snakemake has made of a file, as a command; empty where there is none."""
+    """The command of the Python in the environment that Snakemake made from a file; empty if there is none."""
     for copy in Path(".snakemake/conda").glob("*.yaml"):
         python = copy.with_suffix("") / "bin/python"
         if python.exists() and copy.read_bytes() == file.read_bytes():
@@ -335,7 +342,7 @@ def conda_python(file: Path) -> list[str]:
 
 
 def ask_torch(commands: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """What the torch of each environment sees on this machine (:mod:`m1.core.gpus`), or an ``error``."""
+    """Ask the torch of each environment what it sees on this machine (:mod:`m1.core.gpus`); may be an ``error``."""
     found = {}
     for name, command in commands.items():
         code, said, error = ask(*command, cards.__file__, seconds=TORCH_SECONDS) if command else (1, "", "not made yet")
@@ -347,7 +354,7 @@ def ask_torch(commands: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]
 
 
 def check_torch(where: str, found: Mapping[str, dict[str, Any]], glibc: Sequence[int]) -> Iterator[Check]:
-    """Whether each environment has what a job with a GPU needs on a machine whose C library is ``glibc``."""
+    """Check that each environment has what a job with a GPU needs, on a machine with this version of glibc."""
     for name, seen in found.items():
         at = f"{where}: {name}"
         built = tuple(seen.get("wanted_glibc", ((), ""))[0])
@@ -377,7 +384,15 @@ def check_torch(where: str, found: Mapping[str, dict[str, Any]], glibc: Sequence
 def check_node(
     flags: Sequence[str], where: str, asked: Mapping[str, Sequence[str]], scratch: Path, complete: bool
 ) -> Iterator[Check]:
-    """What a small job sees: this folder, the scratch folder, the hub, and GPUs by each environment of ``asked``."""
+    """Check, by a small job, that a compute node sees this folder, the scratch folder, the hub and its GPUs.
+
+    Args:
+        flags: SLURM's flags of the job.
+        where: a name for the node, for messages.
+        asked: the Pythons whose torch must see GPUs, from :func:`gpu_commands`.
+        scratch: the scratch folder.
+        complete: whether everything from the hub has been fetched.
+    """
     with NamedTemporaryFile(dir=".", prefix=".cluster-check-") as seen:
         srun = ["srun", f"--immediate={ON_NODE_SECONDS}", *flags, sys.executable, "-m", "m1", "check-cluster"]
         looking = ["--on-node", seen.name, "--scratch", str(scratch.resolve()), "--ask", json.dumps(asked)]
@@ -409,14 +424,14 @@ def check_node(
 
 
 def look_around(seen: Path, scratch: Path, asked: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What is there on a compute node."""
+    """The facts that the small job reports from a compute node."""
     why = doctor.hub_failure()
     sees = {"folder": seen.exists(), "scratch": is_writable(scratch), "glibc": cards.glibc(), "torch": ask_torch(asked)}
     return {"host": socket.gethostname(), **sees, "hub": not why, "why": why}
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether a file can be made in a folder, or in the nearest one above it that is there."""
+    """Whether a file can be made in a folder or, if it does not exist, in its nearest existing parent."""
     try:
         with NamedTemporaryFile(dir=nearest_folder(folder)):
             return True
@@ -425,12 +440,12 @@ def is_writable(folder: Path) -> bool:
 
 
 def to_check(finding: doctor.Finding, otherwise: str = FAILS) -> Check:
-    """What ``make doctor`` found, as a line here."""
+    """Turn a finding of ``make doctor`` into a line of this output."""
     return Check(otherwise if finding.need else OK, f"{finding.name} {finding.found}", finding.need)
 
 
 def check_environments(conda: bool) -> Check:
-    """Whether what runs the jobs is installed."""
+    """Check that the environments of the jobs are, or can be, installed."""
     if conda:
         code, said, error = ask("conda", "--version")
         version = tuple(map(int, re.findall(r"\d+", said)[:3]))
@@ -448,7 +463,7 @@ def check_environments(conda: bool) -> Check:
 
 
 def checks(overlays: Sequence[Path], folder: Path) -> Iterator[Check]:
-    """All checks, the quick ones first."""
+    """Yield all checks, the quick ones first."""
     profile = Profile.read(folder)
     yield Check(OK, f"profile {folder}" + ("" if profile.slurm else ": no scheduler"))
     try:
@@ -478,17 +493,21 @@ def checks(overlays: Sequence[Path], folder: Path) -> Iterator[Check]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Say what would fail; exit code 1 if anything would."""
+    """Print the checks; exit with code 1 if anything would fail."""
     parser = argparse.ArgumentParser(
         prog="m1 check-cluster", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_configfile(parser)
     parser.add_argument(
-        "--profile", default=locate("profiles/slurm"), type=Path, help="folder of the profile (default %(default)s)"
+        "--profile",
+        default=locate("profiles/slurm"),
+        type=Path,
+        help="folder of the Snakemake profile (default: %(default)s)",
     )
-    parser.add_argument("--on-node", type=Path, help=argparse.SUPPRESS)  # the small job's: a file that this folder has
+    # These three are for the small job on a compute node; the first is a file that it must see in this folder.
+    parser.add_argument("--on-node", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--ask", type=json.loads, help=argparse.SUPPRESS)  # environments' names and Pythons
+    parser.add_argument("--ask", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.on_node:
         print(json.dumps(look_around(arguments.on_node, arguments.scratch, arguments.ask)))

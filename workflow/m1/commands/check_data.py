@@ -1,5 +1,8 @@
-"""Say of each set of records that a run uses whether it is there and what it should be: ``make data-check`` (3.1,
-4.1)."""
+"""Check that each data set that a run uses exists and is the expected one (make data-check; 3.1, 4.1).
+
+The results are a table on the terminal and in data_check.csv. The counts of the curation that exist already are
+compared with the paper's in counts_check.csv. The exit code is 1 if a set cannot be used.
+"""
 
 import argparse
 import csv
@@ -21,44 +24,44 @@ from m1.core.progress import Progress, align_columns
 from m1.wiring.config import load
 from m1.wiring.run import Run
 
-THREADS = 4  # sets read at a time: waiting for the hub is most of the work
-PATIENCE = 10  # seconds for the hub's first answer; without one only the hub client's cache is looked into
+THREADS = 4  # sets read at a time; most of the work is waiting for the hub
+PATIENCE = 10  # seconds for the hub's first answer; without one, only the hub client's cache is searched
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet(sources.Source):
-    """A published set that a configuration reads, and what uses it."""
+    """A published set that a configuration reads, and the keys that use it."""
 
     used_by: tuple[str, ...]  # keys of the configuration
-    layout: str | None = None  # a key of m1.core.layouts.LAYOUTS; None: its records are not questions
-    optional: bool = False  # the run goes on without it
-    strict: bool = False  # the run stops at a record that is no question
-    lists: tuple[str, ...] = ()  # a file of published answers: what it calls the benchmarks of this run
+    layout: str | None = None  # a key of m1.core.layouts.LAYOUTS; None if its records are not questions
+    optional: bool = False  # whether the run goes on without it
+    strict: bool = False  # whether the run stops at a record that is not a question
+    lists: tuple[str, ...] = ()  # for a file of published answers: its names of the benchmarks of this run
 
 
 @dataclass
 class Finding:
-    """What was found of one set; a row of the table."""
+    """The result of checking one set: a row of the table."""
 
     entry: str
     used_by: str
     status: str = "found"
-    """``found``; ``missing`` (nothing to read); ``left out`` (missing, but optional: the run goes on without it);
+    """``found``; ``missing`` (nothing to read); ``left out`` (missing but optional, so the run goes on without it);
     ``problem``."""
     records: int | None = None
-    expected: int | None = None  # None where any number will do
+    expected: int | None = None  # None if any number is accepted
     questions: int | None = None
-    refused: str = ""  # reasons for refused records with their counts, the three most frequent
-    options: str = ""  # how many questions have so many options
-    answers: str = ""  # how many questions have this letter as the correct one
-    checksum: str = ""  # of what was read: ok, or not pinned (another one than the pinned is a problem)
-    odd: str = ""  # what no record shows by itself; the run goes on
+    refused: str = ""  # the three most frequent reasons for refused records, with their counts
+    options: str = ""  # how many questions have each number of options
+    answers: str = ""  # how many questions have each letter as the correct one
+    checksum: str = ""  # ok, or not pinned; another checksum than the pinned one is a problem
+    odd: str = ""  # oddities of the set as a whole, with which the run goes on
     note: str = ""  # what is wrong, and how to get the set
-    questions_sha256: str = ""  # of all questions of the set; see m1.core.records
+    questions_sha256: str = ""  # of all questions (m1.core.records.questions_sha256)
 
 
 def data_sets(run: Run) -> dict[str, DataSet]:
-    """The sets that a run reads, by their entry of ``data``; not those of the embedded world, which the run makes."""
+    """The sets that a run reads, by their entry of ``data``, except the embedded world's, which the run makes."""
     found: dict[str, DataSet] = {}
     for user, entry in run.config["read_from"].items():
         kind, name = user.split(".")
@@ -66,7 +69,7 @@ def data_sets(run: Run) -> dict[str, DataSet]:
         if (source["path"] or "").startswith(f"{run.config['pathvars']['results']}/world/"):
             continue
         one = found.get(entry) or DataSet.from_parts(source, {"used_by": [], "optional": True})
-        strict = source["invalid"] == "error" and not source["part"]  # the other part may hold the record
+        strict = source["invalid"] == "error" and not source["part"]  # a bad record may be in the unused part
         optional = one.optional and source["optional"]
         found[entry] = replace(one, used_by=(*one.used_by, user), optional=optional, strict=one.strict or strict)
     for name, entry in run.published["subsets"].items():
@@ -78,13 +81,13 @@ def data_sets(run: Run) -> dict[str, DataSet]:
 
 
 def answer_files(run: Run) -> dict[str, DataSet]:
-    """The files of published answers that a run reads, by their entry of ``data`` and their place."""
+    """The files of published answers that a run reads, by their entry of ``data`` and their file."""
     found: dict[str, DataSet] = {}
     models = [(kind, name, files) for kind in ("results", "beside") for name, files in run.published[kind].items()]
     for user, one in ((f"published.{kind}.{name}", one) for kind, name, files in models for one in files):
         entry = run.config["data"][one["from"]]
         lists = [place["key"] for benchmark, place in entry["sets"].items() if benchmark in run.config["benchmarks"]]
-        # A file holds all benchmarks: a list's name and its number of records are those of one of them.
+        # `key` and `rows` of the entry describe one benchmark's list; a file of results holds all benchmarks.
         told = {"used_by": [], "lists": lists, "layout": None, "key": None, "rows": None}
         label = f"{one['from']}: {one.get('path') or one.get('file')}"
         same = found.get(label) or DataSet.from_parts(entry, one, told)
@@ -93,8 +96,8 @@ def answer_files(run: Run) -> dict[str, DataSet]:
 
 
 def look(name: str, source: DataSet, silent: str = "") -> Finding:
-    """Read one set and make questions of its records, as a run would; ``silent`` is why the hub does not answer."""
-    from m1.core.records import questions_sha256  # with pyarrow, which `make doctor` does without
+    """Read one set, and convert its records to questions as a run would; ``silent`` is why the hub does not answer."""
+    from m1.core.records import questions_sha256  # it needs pyarrow, which `make doctor` must do without
     from m1.infer.published import read_results
     from m1.pools import collect
 
@@ -140,16 +143,16 @@ def look(name: str, source: DataSet, silent: str = "") -> Finding:
 
 
 def hub_failure() -> str:
-    """Why the hub does not answer within :data:`PATIENCE` seconds; empty if it does."""
+    """Why the hub does not answer within :data:`PATIENCE` seconds; an empty text if it does."""
     from huggingface_hub import constants
 
     if silent := silence(constants.ENDPOINT, PATIENCE):
-        constants.HF_HUB_OFFLINE = True  # or each set would wait for minutes, because the client tries again by itself
+        constants.HF_HUB_OFFLINE = True  # otherwise the client's own retries would take minutes for each set
     return silent
 
 
 def table(findings: Iterable[Finding]) -> list[str]:
-    """Lines for the terminal: aligned columns, and below them what is wrong."""
+    """The table as lines for the terminal, followed by what is odd or wrong."""
     hidden = ("used_by", "odd", "note", "questions_sha256")  # too wide for a terminal, or shown below
     shown = [field.name for field in fields(Finding) if field.name not in hidden]
     rows = [shown, *([_cell(getattr(finding, name)) for name in shown] for finding in findings)]
@@ -169,8 +172,12 @@ def _cell(value: Any) -> str:
 
 
 def step_counts(run: Run) -> list[dict[str, Any]]:
-    """The paper's counts at each step of the curation, beside those in the manifests that this run has written: step,
-    count, published, found (None where the step is not made yet), equal. None of another configuration."""
+    """The paper's counts at each step of the curation, and those in the manifests of this run.
+
+    Returns:
+        Rows with ``step``, ``count``, ``published``, ``found`` (None if the step has not run) and ``equal``. The list
+        is empty if the configuration does not have the paper's pools.
+    """
     results, rows = Path(run.config["pathvars"]["results"]), []
     for file in run.published_counts:
         for step, counts in published_counts(file).items():
@@ -184,7 +191,7 @@ def step_counts(run: Run) -> list[dict[str, Any]]:
 
 
 def tell_counts(rows: Sequence[Mapping[str, Any]], output: Path) -> None:
-    """Say for each step how many of its counts are the paper's, and write them all as a table (CSV)."""
+    """Print for each step how many of its counts equal the paper's, and write all of them to a CSV."""
     if not rows:
         return
     _write_csv(output, list(rows[0]), rows)
@@ -206,8 +213,11 @@ def _write_csv(output: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
 
 
 def check(sets: Mapping[str, DataSet], output: Path) -> None:
-    """Look at every set (by its entry of ``data``), say what was found, and write it as a table (CSV); a
-    :class:`UserError` where one that the run needs is missing, or is not what it should be."""
+    """Check every set, print the table, and write it to a CSV.
+
+    Raises:
+        UserError: a set that the run needs is missing, or is not the expected one.
+    """
     silent = hub_failure() if any(source.path is None and source.hub for source in sets.values()) else ""
     findings = []
     with Progress("data-check", len(sets), "sets") as progress, ThreadPoolExecutor(THREADS) as pool:
@@ -223,7 +233,7 @@ def check(sets: Mapping[str, DataSet], output: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check the sets of a configuration (see ``--help``)."""
+    """Check the sets of a configuration."""
     parser = argparse.ArgumentParser(prog="m1 check-data", description=__doc__)
     add_configfile(parser)
     arguments = parser.parse_args(argv)

@@ -1,10 +1,10 @@
-"""A finished run as a Workflow Run RO-Crate (``make crate``): an archive with metadata that repositories and reviewers'
-programs read (profile: https://w3id.org/ro/wfrun/workflow/0.5).
+"""Pack a finished run into a Workflow Run RO-Crate (make crate): an archive with metadata that repositories and
+reviewers' programs can read (profile: https://w3id.org/ro/wfrun/workflow/0.5).
 
-In it are configuration, workflow with its commit, pins of the environments, results (tables, figures, the page,
-manifests, predictions) with their SHA-256, the claims with their verdicts, and what was taken as published. Inputs that
-are not results are named with the SHA-256 that the manifests recorded; data sets and models are not in it unless the
-whole of the results is asked for.
+The crate holds the configuration, the workflow with its commit, the pins of the environments, the results (tables,
+figures, the page, manifests, predictions) with their SHA-256, the claims with their verdicts, and a list of what was
+taken as published. Other inputs are named with the SHA-256 that the manifests recorded. Data sets and models are in the
+crate only with --whole.
 """
 
 import argparse
@@ -35,7 +35,7 @@ PROFILES = {
     f"{PERMALINK}workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
 }
 SMALL = ("*.csv", "*.pdf", "*.html", "*.json", "select/*.json", "train/*/manifest.json", "infer/**/*", "score/*")
-"""What of the results is in a crate that is not whole; manifests of all other steps as well."""
+"""The results in a crate without ``--whole``; the manifests of all other steps are added."""
 PINS = ("requirements.txt", "constraints.txt", "pyproject.toml", "CITATION.cff", "LICENSE")
 FORMATS = {
     ".csv": "text/csv",
@@ -50,11 +50,7 @@ KINDS = {".csv": "tables", ".pdf": "figures", ".html": "pages", ".json": "manife
 
 
 class Crate:
-    """The crate of a run.
-
-    Args:
-        whole: the checked configuration of the run, whose results are in this folder.
-    """
+    """The crate of a run; ``whole`` is the run's checked configuration."""
 
     def __init__(self, whole: Properties) -> None:
         from rocrate.rocrate import ROCrate
@@ -71,23 +67,23 @@ class Crate:
                 yield path, found
 
     def file(self, source: Path, name: str | None = None, **properties: Any) -> Any:
-        """A file of the crate, with its SHA-256."""
+        """Add a file to the crate, with its SHA-256."""
         found = {"name": name or source.name, "identifier": f"sha256:{sha256_file(source)}"}
         found |= {"encodingFormat": FORMATS.get(source.suffix, "text/plain"), **properties}
         return self.crate.add_file(source, name or str(source), properties=found, record_size=True)
 
     def entity(self, number: str, kind: str, **properties: Any) -> "ContextEntity":
-        """Something that is described and not in the crate."""
+        """Add a description of something that is not in the crate."""
         from rocrate.model.contextentity import ContextEntity
 
         return self.crate.add(ContextEntity(self.crate, number, properties={"@type": kind, **properties}))
 
     def use(self, parameter: str, entity: Any, made: bool = False) -> None:
-        """Count an entity among those that a parameter of the workflow stood for in this run."""
+        """Note that an entity was a value of one of the workflow's parameters in this run."""
         self.parameters.setdefault(parameter, (made, []))[1].append(entity)
 
     def workflow(self) -> Any:
-        """The workflow: its source, commit and environments."""
+        """Add the workflow: its source, commit and environments."""
         commits = sorted({f"{one['made_by']['commit']}" for one in self.manifests.values()})
         packages = {k: v for one in self.manifests.values() for k, v in one["made_by"]["packages"].items()}
         root = SOURCE / "workflow"
@@ -110,7 +106,7 @@ class Crate:
         return main
 
     def inputs(self) -> None:
-        """Configuration, inputs that no step of this run made, and what was taken as published."""
+        """Add the configuration, the inputs that no step of this run made, and what was taken as published."""
         text = StringIO(json.dumps(self.config, indent=2, ensure_ascii=False))
         properties = {"name": "configuration", "encodingFormat": FORMATS[".json"]}
         self.use("configuration", self.crate.add_file(text, "configuration.json", properties=properties))
@@ -125,7 +121,7 @@ class Crate:
                 self.use("published", self.entity(f"#published-{kind}", "PropertyValue", name=kind, value=value))
 
     def outputs(self, everything: bool) -> None:
-        """Results, by their kind, and the claims."""
+        """Add the results, by their kind, and the claims."""
         patterns = ("**/*",) if everything else SMALL
         found = {path for pattern in patterns for path in self.results.glob(pattern) if path.is_file()}
         for path in sorted(found | set(self.manifests)):
@@ -139,7 +135,7 @@ class Crate:
             table.append_to("about", entity)
 
     def run(self, workflow: Any) -> None:
-        """The run itself: what the workflow took and made, and when."""
+        """Add the run itself: the workflow's inputs and outputs, and its times."""
         files = [path.stat().st_mtime for path in self.results.iterdir() if path.is_file()]
         begun = [path.stat().st_mtime - one["seconds"] for path, one in self.manifests.items()]
         action = self.entity("#run", "CreateAction", name="run of m1")
@@ -160,7 +156,7 @@ class Crate:
             parameter["workExample"] = entities if entities[1:] else entities[0]
 
     def describe(self) -> None:
-        """What the whole is."""
+        """Describe the crate as a whole: name, licence and profiles."""
         root = self.crate.root_dataset
         root["name"] = f"m1, reproduced: {self.results}"
         root["description"] = "Results, configuration and code of a run of the reproduction of m1 by Snakemake"
@@ -175,8 +171,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the crate of a finished run."""
     parser = argparse.ArgumentParser(prog="m1 crate", description=__doc__)
     add_configfile(parser)
-    parser.add_argument("--output", type=Path, default=Path("crate.zip"))
-    parser.add_argument("--whole", action="store_true", help="all of the results, with data and models")
+    parser.add_argument(
+        "--output", type=Path, default=Path("crate.zip"), help="archive to write (default: %(default)s)"
+    )
+    parser.add_argument("--whole", action="store_true", help="include all results, with data sets and models")
     options = parser.parse_args(argv)
     whole = config.load(options.configfile)
     results = Path(whole["pathvars"]["results"])

@@ -1,8 +1,7 @@
-"""What of this machine a configuration needs and lacks (``make doctor``): a line for each thing, and what to do about
-it.
+"""Check what this machine lacks for a configuration (make doctor), and say what to do about it.
 
-Also runs with a bare Python, before the virtual environment is there; what needs the package's own requirements is then
-left out.
+It prints one line for each thing. It also runs with a bare Python, before the virtual environment exists; checks that
+need the package's requirements are then left out. The exit code is 1 only if the demo cannot run.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]  # the workflow's own source, with its requirements and its virtual environment
 PACKAGES_GB, DEMO_GB, DEMO_MEMORY_GB = 2.0, 1.0, 4.0
-"""Free space for the virtual environment and for the demo, and memory for two of its jobs at a time."""
+"""Disk space of the virtual environment and of the demo, and memory for two jobs of the demo at a time."""
 WEIGHTS, TRAINING, CHECKPOINTS = 2, 16, 24
-"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/training.md); of its two
-checkpoints."""
+"""Bytes a parameter: of weights in bfloat16; of a training, with gradients and optimizer (docs/architecture.md); of its
+two checkpoints."""
 HELD = {"float32": 4, "bfloat16": 2}
-"""Bytes of a weight that is held and not trained, by its type."""
-# SGLang is not imported, which takes long.
+"""Bytes of a frozen weight, by its type."""
+# This looks for SGLang without importing it, which would take long.
 FIND_SGLANG = "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"
-ROOM = 1.3  # times what must be held: room for activations and for the key-value cache, at the least
+ROOM = 1.3  # factor on the memory of weights, which leaves little room for activations and key-value cache
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for."""
+    """One line of the output: a thing that was looked for."""
 
     name: str
     found: str
-    need: str = ""  # what it is needed for, and the remedy, where it is missing; empty where all is well
-    stops_demo: bool = False
+    need: str = ""  # if it is missing, what needs it and the remedy; otherwise empty
+    stops_demo: bool = False  # whether the demo cannot run without it
 
     def __str__(self) -> str:
         state, need = ("missing", f": {self.need}") if self.need else ("ok", "")
@@ -57,7 +56,7 @@ class Finding:
 
 
 def machine() -> Iterator[Finding]:
-    """What everything needs: Python, packages, space and memory."""
+    """Check what every configuration needs: Python, packages, disk space, memory and programs."""
     yield Finding("Python", platform.python_version(), check_python(sys.version_info[:2]), True)
     environment = (ROOT / ".venv").is_dir()
     lacking = packages()
@@ -84,7 +83,7 @@ def machine() -> Iterator[Finding]:
 
 
 def check_python(version: tuple[int, int]) -> str:
-    """Which Python is needed in place of one of a version, by pyproject.toml; empty where that one will do."""
+    """Which Python is needed by pyproject.toml, if not one of this version; an empty text if this one will do."""
     metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     oldest, end, why = re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)" # (.+)', metadata)[0]
     if (3, int(oldest)) <= version < (3, int(end)):
@@ -93,11 +92,11 @@ def check_python(version: tuple[int, int]) -> str:
 
 
 def check_folders(places: Iterable[tuple[str, Path]], but: Iterable[Path] = ()) -> Iterator[Finding]:
-    """Folders that cannot be written, each once.
+    """Yield a finding for each folder that cannot be written.
 
     Args:
-        places: what to change, and the folder.
-        but: folders that have been looked at.
+        places: remedies and folders.
+        but: folders that have been checked already.
     """
     seen = {folder.resolve() for folder in but}
     for remedy, place in places:
@@ -109,11 +108,11 @@ def check_folders(places: Iterable[tuple[str, Path]], but: Iterable[Path] = ()) 
 
 
 def everyday_folders() -> list[tuple[str, Path]]:
-    """What every run writes to, whatever its configuration: this folder, temporary files, Snakemake's own cache."""
+    """Folders that every run writes to: the working directory, that of temporary files, and Snakemake's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     try:
         temporary = os.environ.get("TMPDIR") or tempfile.gettempdir()
-    except FileNotFoundError:  # neither /tmp nor any other can be written
+    except FileNotFoundError:  # no folder for temporary files can be written
         temporary = "/tmp"
     return [
         ("run in another one (m1 launch … --directory FOLDER)", Path()),
@@ -123,14 +122,14 @@ def everyday_folders() -> list[tuple[str, Path]]:
 
 
 def configured_folders(config: dict[str, Any]) -> list[tuple[str, Path]]:
-    """What a run of this configuration writes to besides."""
+    """Further folders that a run of this configuration writes to."""
     folders = {f"pathvars.{name}": path for name, path in config["pathvars"].items()}
     folders |= {"store": config["store"], "scratch": config["scratch"]}
     return [(f"set `{key}` to another one", Path(path)) for key, path in folders.items()]
 
 
 def packages() -> list[str]:
-    """Packages of requirements.txt that are not there as pinned."""
+    """Packages of requirements.txt that are missing or have another version."""
     lacking, pins = [], (ROOT / "requirements.txt").read_text(encoding="utf-8")
     for name, version in re.findall(r"^([\w.-]+)==(\S+)", pins, re.MULTILINE):
         try:
@@ -144,13 +143,25 @@ def packages() -> list[str]:
 
 def gpus() -> list[float]:
     """Memory of each GPU of this machine, in GB."""
-    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
-    return [float(part) * 2**20 / 1e9 for part in said.split("\n") if part.strip().isdigit() and not code]
+    return [gibibytes * 2**30 / 1e9 for gibibytes, _ in named_gpus()]
+
+
+def named_gpus() -> list[tuple[float, str]]:
+    """Memory (GiB) and name of each GPU of this machine."""
+    code, said, _ = ask("nvidia-smi", "--query-gpu=memory.total,name", "--format=csv,noheader,nounits")
+    found = [line.partition(",") for line in said.splitlines() if not code]
+    return [(float(memory) / 1024, name.strip()) for memory, _, name in found if memory.strip().isdigit()]
+
+
+TIMEOUT = 124
+"""The exit code of a program that took too long, as ``timeout`` has it."""
 
 
 def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
-    """Exit code and what was said; 127 where there is no such program, 126 where it cannot be started, 124 where it
-    took too long."""
+    """Run a command; returns its exit code, standard output and standard error.
+
+    The code is 127 if there is no such program, 126 if it cannot be started, and 124 if it took too long.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
@@ -158,18 +169,18 @@ def ask(*command: str, seconds: float = 30) -> tuple[int, str, str]:
     except OSError as error:
         return 126, "", f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
-        return 124, "", f"{command[0]}: no answer within {seconds:.0f} s"
+        return TIMEOUT, "", f"{command[0]}: no answer within {seconds:.0f} s"
     return done.returncode, done.stdout, done.stderr
 
 
 def parameters(base: dict[str, Any]) -> float:
-    """Parameters of a model, in billions, by the ``7B`` or ``135M`` in its name; 0 where there is none."""
+    """A model's number of parameters in billions, from the ``7B`` or ``135M`` in its name; 0 if it has none."""
     found = re.search(r"(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])", str(base.get("hub") or base.get("path")))
     return float(found[1]) / (1000 if found[2] in "mM" else 1) if found else 0.0
 
 
 def needs(config: dict[str, Any]) -> Iterator[Finding]:
-    """What a configuration needs besides: GPUs, space for weights, SGLang, local files, the hub, keys."""
+    """Check what a configuration needs: GPUs, space for weights, SGLang, local files, the hub and keys."""
     from m1.wiring.run import Run
 
     run = Run(config)
@@ -183,13 +194,13 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
 
 
 def serve_settings(run: Run) -> dict[str, dict[str, Any]]:
-    """How each model of this run answers."""
+    """The ``serve`` of each model that answers in this run."""
     found = {name: run.recipes[name]["serve"] for name in run.evaluated_here}
     return found | {f"screen.models.{name}": run.config["screen"]["serve"] for name in run.screening_models}
 
 
 def gpu_demands(run: Run) -> Iterator[tuple[str, int, float]]:
-    """GPUs that each model asks for, and what it takes of each at the least, in GB: to answer, and to be trained."""
+    """Yield for each model its number of GPUs and the least memory of each in GB, to answer and to be trained."""
     bases, screen = run.config["bases"], run.config["screen"]["serve"]
     for name in run.evaluated_here:
         recipe = run.recipes[name]
@@ -207,7 +218,7 @@ def gpu_demands(run: Run) -> Iterator[tuple[str, int, float]]:
 
 
 def check_gpus(run: Run, there: list[float]) -> Iterator[Finding]:
-    """Whether the GPUs of this machine hold the models, by what weights and training take at the least."""
+    """Check that this machine's GPUs can hold the models, by the least memory of weights and training."""
     found = f"{len(there)} of {min(there):.0f} GB" if there else "none"
     asked = [one for one in gpu_demands(run) if one[1]]
     lacking: dict[str, tuple[int, float]] = {}
@@ -227,7 +238,7 @@ def check_gpus(run: Run, there: list[float]) -> Iterator[Finding]:
 
 
 def check_weights(run: Run) -> Iterator[Finding]:
-    """Whether the disks have space for the models; places on one disk are added up."""
+    """Check that the disks have space for the models; the needs of folders on one disk are added up."""
     disks: dict[int, list[tuple[Path, float]]] = {}
     for place, wanted in room(run):
         if wanted:
@@ -241,14 +252,16 @@ def check_weights(run: Run) -> Iterator[Finding]:
 
 
 def disk(place: Path) -> int:
-    """The device that a folder is on, or will be."""
+    """The number of the device that a folder is on, or will be on."""
     return nearest_folder(place).stat().st_dev
 
 
 def room(run: Run) -> list[tuple[Path, float]]:
-    """Where the run puts models, and GB still to come there: the hub's cache, trained models, two checkpoints of the
-    largest training. Trained models are kept in the store, too, which takes space on another disk than the results'
-    only."""
+    """The folders where the run puts models, and the GB that each will still get.
+
+    These are models in the hub's cache, two checkpoints of the largest training, and trained models. The store keeps
+    trained models, too, but this takes space only if it is on another disk than the results.
+    """
     config, bases = run.config, run.config["bases"]
     results, scratch, store = Path(config["pathvars"]["results"]), Path(config["scratch"]), Path(config["store"])
     sizes = {name: parameters(bases[recipe["base"]]) for name, recipe in run.recipes.items()}
@@ -257,7 +270,7 @@ def room(run: Run) -> list[tuple[Path, float]]:
     checkpoints = run.published["checkpoints"]
     models |= {f"train/{name}": (config["data"][entry], sizes[name]) for name, entry in checkpoints.items()}
     fetched = [models[made] for made in missing_from_hub(run) if made in models]
-    on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that screens, too, is there once
+    on_hub = {model["hub"]: WEIGHTS * size for model, size in fetched}  # a base that also screens is cached once
     cache = hub_cache()
     trained = [name for name in run.needed_trainings if not (results / "train" / name).exists()]
     whole = [name for name in trained if not run.adapter(name)]  # checkpoints of an adapter are small
@@ -272,19 +285,19 @@ def room(run: Run) -> list[tuple[Path, float]]:
 
 
 def hub_cache() -> Path:
-    """Where the hub's client keeps what it has brought."""
+    """The cache folder of the hub's client."""
     home = os.environ.get("HF_HOME") or os.path.expanduser("~/.cache/huggingface")
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
 
 
 def missing_gb(wanted: float, folder: Path) -> float:
-    """GB that a folder still grows by, to what is wanted."""
+    """GB by which a folder must still grow to the wanted size."""
     held = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
     return max(0.0, wanted - held / 1e9)
 
 
 def check_sglang(run: Run) -> Iterator[Finding]:
-    """Whether each Python that is to have SGLang has it."""
+    """Check that each Python that needs SGLang has it."""
     users: dict[str, list[str]] = {}
     for name, serve in serve_settings(run).items():
         if serve["engine"] == "sglang":
@@ -292,12 +305,12 @@ def check_sglang(run: Run) -> Iterator[Finding]:
     for python, names in users.items():
         there = bool(python) and not ask(python, "-I", "-c", FIND_SGLANG)[0]
         found = python if there else f"{python}: no Python with SGLang" if python else "M1_SGLANG_PYTHON is not set"
-        remedy = "make its environment (docs/engines.md) and set M1_SGLANG_PYTHON to its python"
+        remedy = "make its environment (docs/paper.md) and set M1_SGLANG_PYTHON to its python"
         yield Finding("SGLang", found, "" if there else f"for {join_names(names)}; {remedy}")
 
 
 def check_files(run: Run) -> Iterator[Finding]:
-    """Local files and folders that the configuration names and that are not there; the embedded world's are made."""
+    """Find local files and folders that the configuration names and that do not exist, except the embedded world's."""
     from m1.commands.check_data import data_sets
 
     config = run.config
@@ -313,14 +326,14 @@ def check_files(run: Run) -> Iterator[Finding]:
 
 
 def missing_from_hub(run: Run) -> list[str]:
-    """What comes from the hub and is not there yet, by its place in the results."""
+    """Results that come from the hub and have not been fetched."""
     results, found = Path(run.config["pathvars"]["results"]), run.hub_sources()
     fetched = [name for name, entries in found.items() if any(one["hub"] and not one.get("path") for one in entries)]
     return [name for name in fetched if not (results / name).exists()]
 
 
 def check_revisions(run: Run) -> Iterator[Finding]:
-    """Whether what comes from the hub is pinned to a commit."""
+    """Check that everything from the hub is pinned to a commit."""
     from m1.commands.pin import unpinned
 
     if names := sorted(f"{hub} at {revision}" for _, hub, revision in unpinned(run)):
@@ -329,7 +342,7 @@ def check_revisions(run: Run) -> Iterator[Finding]:
 
 
 def check_hub(needed: list[str]) -> Finding:
-    """Whether the hub answers, where something is needed from it."""
+    """Check that the hub answers; ``needed`` is what must be fetched."""
     if why := hub_failure():
         remedy = f"for {join_names(needed)}; check the network, or give local files (`path`)"
         return Finding("hub", f"{endpoint()} does not answer ({why})", remedy)
@@ -337,7 +350,7 @@ def check_hub(needed: list[str]) -> Finding:
 
 
 def hub_failure() -> str:
-    """Why the hub does not answer; empty where it does."""
+    """Why the hub does not answer; an empty text if it does."""
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
     return "HF_HUB_OFFLINE is set" if offline else silence(endpoint(), seconds=8)
 
@@ -347,7 +360,7 @@ def endpoint() -> str:
 
 
 def check_keys(run: Run) -> Iterator[Finding]:
-    """Whether the variables that hold the keys of providers and servers are set; their values are not looked at."""
+    """Check that the environment variables with keys of providers and servers are set; the keys are never shown."""
     from m1.core.keys import OPEN, is_open
 
     callers = run.called_providers() | {name: serve["options"] for name, serve in serve_settings(run).items()}
@@ -363,12 +376,12 @@ def check_keys(run: Run) -> Iterator[Finding]:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Some names, the first three in full."""
+    """The first three names, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Say what is there and what is missing; exit code 1 only if the demo could not run."""
+    """Print what exists and what is missing; exit with code 1 only if the demo cannot run."""
     parser = argparse.ArgumentParser(
         prog="m1 doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""What each planned job will compute, and what it will take from the store (``m1 launch -n``, ``make dry-run``).
+"""Show what each planned job will compute, and what it will take from the store (``m1 launch -n``, ``make dry-run``).
 
-The jobs are those that Snakemake plans. What the store has of one says its own step, by the command line that the job
-would run and the function that finds the keys when it does (``stored`` of its module), so that a dry run and a run
-cannot disagree. Where another planned job makes an input first, nobody knows yet; as its inputs are now, is said
-beside it.
+The jobs are those that Snakemake plans. Each job's own step reports what the store has: the function ``stored`` of its
+module gets the command line of the job, and finds the keys as the step does when it runs. So a dry run and a run cannot
+disagree. If another planned job makes an input first, the answer is not known yet; the table then says what holds for
+the present inputs.
 """
 
 import logging
@@ -32,7 +32,7 @@ VARIABLE = re.compile(r"\$\w+")
 
 
 class Job(NamedTuple):
-    """A planned job, as Snakemake tells of it."""
+    """A planned job, as Snakemake's logger describes it."""
 
     rule: str
     wildcards: tuple[str, ...]
@@ -46,7 +46,7 @@ class Job(NamedTuple):
         return " ".join([self.rule, "/".join(self.wildcards)]).strip()
 
     def step(self) -> tuple[str, list[str]] | None:
-        """Module and command line of a step that uses the store; None of any other job."""
+        """The module and arguments of a step that uses the store; None for any other job."""
         words = shlex.split(self.command)
         if "-m" not in words or "--store" not in words:
             return None
@@ -57,7 +57,7 @@ class Job(NamedTuple):
 
 
 class Recorder(logging.Filter):
-    """Notes the jobs that Snakemake's logger tells of; with ``instead``, what is no warning is not shown."""
+    """Records the jobs in Snakemake's log messages; with ``instead``, it hides all messages but warnings."""
 
     def __init__(self, instead: bool) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Recorder(logging.Filter):
         said: Any = record
         if getattr(record, "event", None) == "job_info" and said.shellcmd:
             wildcards = tuple(map(str, (said.wildcards or {}).values()))
-            # Annotations of files, as in `a.csv (before update)`, are Snakemake's own.
+            # Snakemake appends annotations to files, as in `a.csv (before update)`.
             inputs, outputs = (
                 tuple(re.sub(r" \([\w ,]+\)$", "", one) for one in of) for of in (said.input, said.output)
             )
@@ -77,14 +77,14 @@ class Recorder(logging.Filter):
 
 
 class State(NamedTuple):
-    """What will become of a job: one of :data:`KINDS`, and the same in words."""
+    """What will happen to a job: one of :data:`KINDS`, and a description."""
 
     kind: str
     text: str
 
 
 def in_words(found: Stored) -> State:
-    """What is computed and what is not, by what the store has."""
+    """The state of a job with known inputs, by what the store has."""
     if found.there == found.of:
         return State(STORED, STORED)
     part = f": {found.there:,} of {found.of:,} {found.unit} are in the store" if found.there else ""
@@ -92,7 +92,7 @@ def in_words(found: Stored) -> State:
 
 
 def state(job: Job, makers: Mapping[str, Job]) -> State:
-    """What will become of a job; ``makers`` are the planned jobs by what they make."""
+    """The state of a job; ``makers`` are the planned jobs by their output files."""
     step = job.step()
     if step is None:
         return State(COMPUTED, COMPUTED)
@@ -101,7 +101,8 @@ def state(job: Job, makers: Mapping[str, Job]) -> State:
         return _ask(*step)
     text = f"not known before {_and_others(list(before))}"
     if all(Path(path).exists() for path in job.inputs):
-        # To load a tokenizer takes seconds, which what is not even known is not worth.
+        # For a step that generates, only the store's notes are read: a full look would load a tokenizer, which takes
+        # seconds, for an answer that may still change.
         generates = "--serve" in step[1]
         now = _ask(step[0], [*step[1], "--look", "notes"] if generates else step[1])
         if now.kind == STORED or not generates:
@@ -122,7 +123,7 @@ def _and_others(names: Sequence[str]) -> str:
 
 
 def lines(jobs: Sequence[Job]) -> Iterator[str]:
-    """The table, then the jobs of steps that use the store, those that are alike together, and the others by rule."""
+    """Yield the table, then the jobs of steps that use the store (equal ones together), then all others by rule."""
     if not jobs:
         yield "Nothing to be done: all that was asked for is there, and up to date."
         return
@@ -151,14 +152,17 @@ def lines(jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def why(job: Job) -> str:
-    """Snakemake's reason in short, but for what ``not known before`` says."""
+    """Snakemake's reason for a job, in short, without the reason that ``not known before`` already gives."""
     parts = [part.partition(":")[0].strip().lower() for part in job.reason.split(";")]
     return "; ".join(part for part in parts if part and part != "input files updated by another job")
 
 
 def record(options: Any) -> None:
-    """Note the jobs of a dry run with Snakemake's ``options``. Where these are quiet about rules, Snakemake's own list
-    is left out; without ``host``, it would then not come to its jobs at all."""
+    """Record the jobs of a dry run with Snakemake's ``options``.
+
+    If these are quiet about rules, Snakemake's own list of jobs is hidden. ``host`` must then be quiet, too, because
+    otherwise Snakemake ends before it lists its jobs.
+    """
     instead = bool({Quietness.RULES, Quietness.ALL} & set(options.quiet or ()))
     if instead:
         options.quiet = {*options.quiet, Quietness.HOST}
@@ -166,8 +170,10 @@ def record(options: Any) -> None:
 
 
 def show() -> None:
-    """Print what becomes of the jobs that were noted, if any were to be; what steps say on the way, such as of a
-    damaged store, goes to stderr."""
+    """Print the states of the recorded jobs, if jobs were recorded.
+
+    Messages of the steps meanwhile, for example about a damaged store, go to stderr.
+    """
     for recorder in (one for one in logger.filters if isinstance(one, Recorder)):
         if recorder.jobs or recorder.instead:
             with redirect_stdout(sys.stderr):

@@ -1,4 +1,4 @@
-"""What finished steps of this configuration took on GPUs, by their manifests: part of ``make plan``."""
+"""Read from manifests what finished steps of a configuration took on GPUs; part of ``make plan``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Any
 
 from m1.core.files import read_json
 
-MOST = 0.5  # the share of a step's tokens, at least, that its own seconds must have made, to say how long a token takes
+MOST = 0.5  # a step must itself have generated at least this share of its tokens for its seconds per token to count
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A step that is done."""
+    """What a finished step took."""
 
-    tokens: int  # trained on, over all epochs, or generated
-    each: float  # tokens for each question, or for each sample and epoch
-    seconds: float | None  # of a GPU for each token; None where the store or an earlier run had most of them
+    tokens: int  # tokens trained on over all epochs, or generated
+    each: float  # tokens of each question, or of each sample and epoch
+    seconds: float | None  # seconds of a GPU for each token; None if the store or an earlier run had most of them
 
 
 def training(folder: Path) -> Finished | None:
-    """A training whose model is in ``folder``; None where there is none, or one that did not run on GPUs here."""
+    """What the training of the model in ``folder`` took; None if there is none, or if it did not run on GPUs here."""
     made = _manifest(folder / "manifest.json")
     ran = made.get("ran", {})
     if ran.get("device", "CPU") == "CPU":
@@ -31,7 +31,7 @@ def training(folder: Path) -> Finished | None:
 
 
 def generation(manifest: Path, gpus: int) -> Finished | None:
-    """A step that generated on so many GPUs; None where it is not done, or its tokens are not known."""
+    """What a step that generated on ``gpus`` GPUs took; None if it has not finished, or its tokens are not known."""
     made = _manifest(manifest)
     counts = made.get("counts", {})
     new = counts.get("generated_now", 0)
@@ -43,8 +43,8 @@ def generation(manifest: Path, gpus: int) -> Finished | None:
 
 
 def seconds(manifest: Path) -> float | None:
-    """Seconds of a training or of answers that were made in one go; None where there is none, or a store or an earlier
-    try had a part of them."""
+    """Seconds of a finished training or generation; None if it does not exist, or if it did not do all of its work in
+    one run."""
     made = _manifest(manifest)
     if not made or (made.get("ran") and isinstance(made["ran"], dict) and made["ran"].get("resumed")):
         return None

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m1.commands import claim_power
-from m1.commands.cards import parse_cards
-from m1.commands.doctor import gpus as cards_here
+from m1.commands.cards import named_card, parse_cards
+from m1.commands.doctor import named_gpus
 from m1.commands.fit_choose import Question, choose
 from m1.commands.fit_menu import Machine
 from m1.commands.fit_overlay import KEYS, commands, overlay_text
@@ -33,9 +33,13 @@ FILES = {
 
 
 def gpus_here() -> str:
-    """The cards of this machine, as ``--gpus`` takes them."""
-    found = cards_here()
-    return f"{len(found)}x{int(min(found))}" if found else "0"
+    """The cards of this machine, as ``--gpus`` takes them: with their type, where all are of one that is known."""
+    found = named_gpus()
+    if not found:
+        return "0"
+    kinds = {card.name if (card := named_card(name, memory)) else "" for memory, name in found}
+    text = f"{len(found)}x{round(min(memory for memory, _ in found))}"
+    return text if len(kinds) > 1 or "" in kinds else f"{text}:{kinds.pop()}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--configfile", nargs="+", type=Path, help="what models and sets are chosen from, and the overlay is laid over"
     )
     parser.add_argument("--output", type=Path, default=Path("config/overlays/mine.yaml"), help="(default: %(default)s)")
-    question = ask(parser.parse_args(argv))
+    parser.add_argument("--all", action="store_true", help="a row for each claim, those that are not told among them")
+    arguments = parser.parse_args(argv)
+    question = ask(arguments)
     answer = choose(question)
-    print("\n".join(table(question, answer)))
+    print("\n".join(table(question, answer, arguments.all)))
     words = " ".join(sys.argv[1:] if argv is None else argv)
     write_text(question.output, overlay_text(question, answer, f"python -m m1 fit {words}".replace("fit fit", "fit")))
     print("\n".join(["", f"{question.output} is written. Next:", *(f"  {line}" for line in commands(question))]))

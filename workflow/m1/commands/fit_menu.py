@@ -1,18 +1,20 @@
 """What a reproduction can be made of, and what each part costs: part of ``python -m m1 fit``.
 
-A :class:`Part` is a model and a way to have it: trained whole, trained by LoRA, as published, or as it is. A
+A :class:`Part` is a model and a way to have it: trained whole, trained by LoRA, its published checkpoint, the answers
+that the authors released, or as it is. A
 :class:`Source` is a set of traces that the teacher is paid for. A :class:`Size` is what all models are asked. Costs are
 those of ``make plan``: the same functions, on the recipes that the overlay will have.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from m1.commands import gpu_hours
+from m1.commands import claim_power, gpu_hours
 from m1.commands.cards import Card
 from m1.commands.doctor import CHECKPOINTS, HELD, ROOM, TRAINING, WEIGHTS, parameters
 from m1.commands.gpu_hours import Asked
+from m1.commands.kept import Kept
 from m1.commands.lengths import sample_tokens
 from m1.commands.pin import cached_commit
 from m1.commands.plan import StepCost
@@ -20,8 +22,9 @@ from m1.commands.questions import Questions
 from m1.wiring.config import all_recipes, merge, recipe
 from m1.wiring.run import THINKING, Run
 
-LIMITS: tuple[int | None, ...] = (None, 800, 400, 200, 100, 50, 25, 10)
-"""Questions of each benchmark at most: all of them, then halves."""
+LIMITS: tuple[int | None, ...] = (None, 1600, 800, 400, 200, 100, 50, 25, 10)
+"""Questions of each benchmark at most: all of them, then halves. An average is narrowest, of so many questions in all,
+where each benchmark has as many."""
 FEWEST = 50
 """Of the paper's models: fewer tell nothing."""
 SAMPLES: tuple[int | None, ...] = (1000, 400, 200, 100, 50, 25)
@@ -58,6 +61,19 @@ class Size:
     limit: int | None  # questions of each benchmark at most
     budgets: tuple[int, ...]
     forced: tuple[int, ...]
+    whole: tuple[str, ...] = ()  # benchmarks of which all questions are asked nevertheless
+
+    def asked(self, benchmark: str, known: int) -> int:
+        """Questions of a benchmark that has so many."""
+        return known if self.limit is None or benchmark in self.whole else min(known, self.limit)
+
+    @property
+    def said(self) -> str:
+        """For a sentence."""
+        if self.limit is None:
+            return "all questions of each benchmark"
+        whole = f", all of {', '.join(self.whole)}" if self.whole else ""
+        return f"at most {self.limit} questions of each benchmark{whole}"
 
     def thinking(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The key ``thinking`` of a configuration, with this size in it."""
@@ -70,20 +86,23 @@ class Part:
     """A model, and a way to have it."""
 
     model: str
-    way: str  # "trained", "LoRA", "published", or "as it is"
-    rows: frozenset[str]  # addresses of cells (m1.report.evidence) that it fills
+    way: str  # "trained", "LoRA", "published" (its checkpoint), "released" (its answers), or "as it is"
+    rows: frozenset[str]  # addresses of cells (m1.report.evidence) that it fills, so that claims may rest on them
     table1: bool
     thinks: bool
     budgets: tuple[int, ...]  # of its own recipe; none for those that all models have
     base: str  # weights that it needs on the disk
     source: str | None = None  # traces that it is trained on and that must be paid for
+    excludes: str | None = None  # traces with which it would not be what the store has
     samples: int | None = None  # that it is trained on, where that is fewer than the subset has
     training: float = 0.0  # hours of a node, or of `nodes` of them
     nodes: int = 1
     checkpoints: float = 0.0  # GB, while it trains
     kept: float = 0.0  # GB
     changes: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # of its recipe
-    answering: Mapping[Size, float] = field(default_factory=dict, hash=False, compare=False)  # hours of a node
+    # Hours of a node, by the sizes that the way can have.
+    answering: Mapping[Size, float] = field(default_factory=dict, hash=False, compare=False)
+    released: frozenset[str] = frozenset()  # addresses that the authors' answers fill: no claim rests on these
 
 
 @dataclass(frozen=True)
@@ -108,37 +127,46 @@ class Menu:
     lacking: Mapping[str, str]  # models that no way leads to here, and why
     screening: Mapping[str, Any] | None  # how the screening models answer
 
+    def filling(self, row: str) -> frozenset[str]:
+        """The models that fill a row or curve."""
+        return frozenset(part.model for part in self.parts if row in part.rows)
 
-def make_menu(run: Run, machine: Machine, paid: Sequence[StepCost], slower: Mapping[str, float]) -> Menu:
-    """What can be had of a configuration on a machine.
 
-    Args:
-        run: of the paper, or of what stands for it.
-        machine: what there is.
-        paid: steps that call models over HTTP, of the run's plan.
-        slower: for ``training`` and ``answering``, how many times longer than modelled a step took here.
-    """
-    kitchen = Kitchen(run, machine, slower)
+@dataclass(frozen=True)
+class Made:
+    """What runs before have left and measured."""
+
+    paid: Sequence[StepCost]  # steps that call models over HTTP, of the plan; what the store has is not paid for
+    slower: Mapping[str, float]  # than modelled, by `training` and `answering`: how many times longer a step took here
+    measured: bool = False
+    kept: Mapping[str, Kept] = field(default_factory=dict)  # by model
+    there: Collection[str] = ()  # bases and published checkpoints
+
+
+def make_menu(run: Run, machine: Machine, made: Made) -> Menu:
+    """What can be had of a configuration, of the paper or of what stands for it, on a machine."""
+    kitchen = Kitchen(run, machine, made)
     candidates = kitchen.candidates()
     parts = [part for name in candidates for part in kitchen.parts(name)]
     there = {part.model for part in parts}
     lacking = {name: kitchen.why_not(name) for name in candidates if name not in there}
     bases = {part.base: kitchen.size_of(part.base) for part in parts}
-    weights = {name: WEIGHTS * size for name, size in bases.items()}
-    making = dict.fromkeys(bases, WORLD_BASE if kitchen.world else 0.0)
-    return Menu(kitchen.sizes, parts, list(kitchen.sources(paid)), weights, making, lacking, kitchen.screening())
+    weights = {name: 0.0 if name in made.there else WEIGHTS * size for name, size in bases.items()}
+    making = {name: WORLD_BASE if kitchen.world and name not in made.there else 0.0 for name in bases}
+    sources = list(kitchen.sources(made.paid))
+    return Menu(kitchen.sizes, parts, sources, weights, making, lacking, kitchen.screening())
 
 
 class Kitchen:
     """Makes the parts of a menu."""
 
-    def __init__(self, run: Run, machine: Machine, slower: Mapping[str, float]) -> None:
-        self.run, self.config, self.machine, self.slower = run, run.config, machine, slower
+    def __init__(self, run: Run, machine: Machine, made: Made) -> None:
+        self.run, self.config, self.machine, self.made, self.slower = run, run.config, machine, made, made.slower
         self.questions = Questions(run)
         self.recipes = {name: recipe(name, "fit", {}) for name in all_recipes()}
         self.world = any(run.world_model("bases", base) for base in run.bases)
-        whole = {name: self.questions.size("benchmarks", name) or 0 for name in self.config["benchmarks"]}
-        self.counts = list(whole.values())
+        self.counts = {name: self.questions.size("benchmarks", name) or 0 for name in self.config["benchmarks"]}
+        self.wanted_whole = sorted({*wanted_whole()} & {*self.counts}, key=lambda name: self.counts[name])
         self.sizes = self._sizes()
 
     def candidates(self) -> list[str]:
@@ -154,13 +182,18 @@ class Kitchen:
 
     def _sizes(self) -> list[Size]:
         """From what tells most to what tells least: all budgets and forced counts, all budgets, and without the largest
-        one or two, as long as there are three, which make a curve."""
+        one or two, as long as there are three, which make a curve. Benchmarks that a claim wants whole are so one
+        more at a time, the shortest first."""
         budgets, forced = tuple(self.config["thinking"]["budgets"]), tuple(self.config["thinking"]["forced"])
         shorter = [budgets[: len(budgets) - less] for less in (0, 1, 2) if not less or len(budgets) - less >= 3]
         ways = [(budgets, forced), *((some, ()) for some in shorter)]
-        fewest = FEWEST if self.machine.card else 0
-        limits = [one for one in LIMITS if one is None or fewest <= one < max(self.counts)]
-        return [Size(limit, *way) for limit in limits for way in ways]
+        fewest, most = FEWEST if self.machine.card else 0, max(self.counts.values())
+        found = []
+        for limit in [one for one in LIMITS if one is None or fewest <= one < most]:
+            cut = [name for name in self.wanted_whole if limit is not None and self.counts[name] > limit]
+            wholes = [tuple(cut[:count]) for count in range(len(cut) + 1)]
+            found += [Size(limit, *way, whole) for way in ways for whole in wholes]
+        return found
 
     def size_of(self, base: str) -> float:
         """Billions of parameters; 0 of the embedded world's, and where its name does not say."""
@@ -204,9 +237,11 @@ class Kitchen:
     def parts(self, name: str) -> Iterator[Part]:
         """The ways to have a model here."""
         found, base, size = self._recipe(name)
+        yield from self._released(name, found)
         if (serve := self._serve(found, size)) is None:
             return
         served = {"serve": serve} if serve else {}
+        here, old = merge(found, served), self.made.kept.get(name)
         common: dict[str, Any] = {
             "model": name,
             "rows": rows(found),
@@ -214,41 +249,74 @@ class Kitchen:
             # A recipe with budgets of its own has no place in the figures, whose models all have the same.
             "thinks": found["prompt"] in THINKING and "sft" in found and "thinking" not in found,
             "budgets": tuple(found.get("thinking", {}).get("budgets", ())),
-            "answering": {one: self.answering(found, size, serve, one) for one in self.sizes},
         }
+        anew = {one: self.answering(here, size, one) for one in self.sizes}
         own = found["base"] if isinstance(found["base"], dict) else self.config["bases"][base]
+        had = self.is_here(own, "model")
         if "sft" not in found:
-            if self.is_here(own, "model"):
-                yield Part(way="as it is", base=base, changes=difference(found, served), **common)
+            if had:
+                answering = self.left(here, old, anew)
+                yield Part(way="as it is", base=base, changes=difference(found, served), answering=answering, **common)
             return
-        subset = found["sft"]["subset"]
-        source = self.config["subsets"][subset]["traces"] if self.pays(subset) else None
-        checkpoint = self.config["data"].get(name.replace("-", "_"))
-        if checkpoint and self.is_here(checkpoint, "model"):
-            kept = WEIGHTS * size
+        entry = name.replace("-", "_")
+        if entry in self.config["data"] and self.is_here(self.config["data"][entry], "model"):
+            there, weights = old if old and old.published == entry else None, f"{name}, published"
             yield Part(
-                way="published", base=f"{name}, published", kept=kept, changes=difference(found, served), **common
+                way="published",
+                base=weights,
+                kept=0.0 if weights in self.made.there else WEIGHTS * size,
+                changes=difference(found, served),
+                answering=self.left(here, there, anew),
+                **common,
             )
-        for way, changes, nodes in self._trainings(found, size) if self.is_here(own, "model") else ():
+        for way, changes, nodes in self._trainings(found, size) if had else ():
             for samples in (None,) if self.machine.card or self.world else SAMPLES:
-                whole = merge(found, changes)
-                yield Part(
-                    way=way,
-                    base=base,
-                    source=source,
-                    samples=samples,
-                    training=self.training(whole, size, nodes, samples),
-                    nodes=nodes,
-                    checkpoints=CHECKPOINTS * size if way == "trained" else 0.0,
-                    kept=WEIGHTS * size,
-                    changes=difference(found, changes | served),
-                    **common,
-                )
+                whole, kept = merge(here, changes), WEIGHTS * size
+                common |= {"way": way, "base": base, "samples": samples, "changes": difference(found, changes | served)}
+                common["source"] = self.source(found["sft"]["subset"])
+                hours, most = self.training(whole, size, nodes, samples), 0.0 if way == "LoRA" else CHECKPOINTS * size
+                yield Part(training=hours, nodes=nodes, checkpoints=most, kept=kept, answering=anew, **common)
+                published, count = self.subset_of(whole, samples)
+                if old and old.trains(whole, published, count):
+                    # The traces of hard questions would make m1K and m23K, which are published else.
+                    apart = "hard" if published else None
+                    yield Part(excludes=apart, answering=self.left(whole, old, anew), **common)
 
-    def pays(self, subset: str) -> bool:
-        """Whether a subset's traces must be paid for: those of m1K and m23K are published, and the embedded world's
-        teacher costs nothing."""
-        return not self.world and subset not in PUBLISHED.values()
+    def _released(self, name: str, found: Mapping[str, Any]) -> Iterator[Part]:
+        """The answers of a model that the configuration takes from the authors (``published.results``): to all
+        questions, and at budgets of theirs, so that other sizes have no place for them."""
+        files = self.run.published["results"].get(name, [])
+        entries = [self.config["data"][one["from"]] | one for one in files]
+        if not files or not all(self.is_here(entry, "dataset") for entry in entries):
+            return
+        budgets, best = {one["budget"] for one in files}, self.config["report"]["table1"]["budget"] == "best"
+        fits = [one for one in self.sizes if one.limit is None and (best or max(one.budgets) in budgets)]
+        hours, rows_shown = dict.fromkeys(fits, 0.0), rows(found)
+        none: frozenset[str] = frozenset()
+        place = f"{name}, released"
+        yield Part(name, "released", none, False, False, (), place, answering=hours, released=rows_shown)
+
+    def subset_of(self, found: Mapping[str, Any], samples: int | None) -> tuple[str | None, int | None]:
+        """The entry of ``data`` that a model's subset is from, none where it is drawn here, and its samples at most."""
+        subset = found["sft"]["subset"]
+        entry = next((entry for entry, name in PUBLISHED.items() if name == subset and not self.world), None)
+        return entry, samples or self.config["subsets"][subset].get("size")
+
+    def left(self, found: Mapping[str, Any], old: Kept | None, anew: Mapping[Size, float]) -> dict[Size, float]:
+        """Hours of answers by size, without those that the store has."""
+        if old is None:
+            return dict(anew)
+        hours = {}
+        for one, whole in anew.items():
+            asked = {name: one.asked(name, known) for name, known in self.counts.items()}
+            hours[one] = whole * (1 - old.share(found, self.thinking(found, one), asked))
+        return hours
+
+    def source(self, subset: str) -> str | None:
+        """Traces of a subset that must be paid for; none of m1K and m23K, which are published, and of the embedded
+        world, whose teacher costs nothing."""
+        free = self.world or subset in PUBLISHED.values()
+        return None if free else str(self.config["subsets"][subset]["traces"])
 
     def _serve(self, found: Mapping[str, Any], size: float) -> dict[str, Any] | None:
         """How a model answers on a node: on as few cards a copy as hold it, in as many copies as there is room for;
@@ -314,15 +382,23 @@ class Kitchen:
         asked = found["resources"].get(stage, {}).get("threads") or found["resources"].get("threads", 1)
         return min(int(asked), self.machine.cores)
 
-    def answering(self, found: Mapping[str, Any], size: float, serve: Mapping[str, Any], one: Size) -> float:
-        """Hours that a model's answers take, on a node."""
-        count = sum(min(known, one.limit or known) for known in self.counts)
-        if found["prompt"] in THINKING:
-            settings = {**one.thinking(self.config["thinking"]), **found.get("thinking", {})}
-            asked = gpu_hours.sweep_answers(count, settings)
-        else:
-            asked = gpu_hours.direct_answers(count, self.config["answer_limit"])
-        return self._generating(asked, size, serve, self.cores(found, "infer")) * self.slower["answering"]
+    def thinking(self, found: Mapping[str, Any], one: Size) -> dict[str, Any] | None:
+        """What a model is swept over; None for one that answers at once."""
+        if found["prompt"] not in THINKING:
+            return None
+        return {**one.thinking(self.config["thinking"]), **found.get("thinking", {})}
+
+    def answering(self, found: Mapping[str, Any], size: float, one: Size) -> float:
+        """Hours that a model's answers take, on a node; ``found`` is its recipe with the ``serve`` it has here."""
+        count = sum(one.asked(name, known) for name, known in self.counts.items())
+        return self.answer_hours(found, size, self.thinking(found, one), count) * self.slower["answering"]
+
+    def answer_hours(self, found: Mapping[str, Any], size: float, thinking: dict[str, Any] | None, count: int) -> float:
+        """Hours that answers to so many questions take, as modelled."""
+        asked = gpu_hours.direct_answers(count, self.config["answer_limit"])
+        if thinking is not None:
+            asked = gpu_hours.sweep_answers(count, thinking)
+        return self._generating(asked, size, found["serve"], self.cores(found, "infer"))
 
     def _generating(self, asked: Asked, size: float, serve: Mapping[str, Any], cores: int) -> float:
         if self.world:
@@ -385,3 +461,11 @@ def rows(found: Mapping[str, Any]) -> frozenset[str]:
     if published and found["prompt"] in THINKING:
         own += [f"{kind}/{published}" for kind in ("figure1", "figure3", "turns", "thinking")]
     return frozenset(own)
+
+
+def wanted_whole() -> list[str]:
+    """Keys of the benchmarks whose number of questions is a claim."""
+    known = claim_power.paper()["benchmarks"]
+    keys = dict(zip(known["column"], known["key"]))
+    cells = [cell for claim in claim_power.claims()["cells"] for cell in claim.split("; ")]
+    return [keys[cell.partition("/")[2]] for cell in cells if cell.startswith("benchmarks/")]

@@ -28,9 +28,12 @@ def overlay(question: Question, answer: Answer) -> dict[str, Any]:
     if question.data is not None:
         found["data"] = local_sets(config, question.data)
     if size.limit is not None:
-        found["benchmarks"] = {name: {"limit": size.limit} for name in config["benchmarks"]}
+        found["benchmarks"] = {name: {"limit": size.limit} for name in config["benchmarks"] if name not in size.whole}
     if question.kind == "cards":
         found |= _taken(config, parts, paid) | _paid(answer, paid)
+    taken = [part.model for part in parts if part.released]
+    if computed := [name for name in config["published"]["results"] if name not in taken]:
+        found["published"] = found.get("published", {}) | {"results": dict.fromkeys(computed)}
     if samples := min((part.samples for part in parts if part.samples), default=None):
         found["subsets"] = {"m1k": {"size": samples}}
     found["thinking"] = {key: size.thinking(config["thinking"])[key] for key in ("budgets", "forced", "forced_budget")}
@@ -72,7 +75,7 @@ def _paid(answer: Answer, paid: set[str]) -> dict[str, Any]:
 
 def _report(config: Mapping[str, Any], parts: Sequence[Part], size: Size) -> dict[str, Any]:
     budget = config["report"]["table1"]["budget"]
-    shown = {"models": [part.model for part in parts if part.table1] or [parts[0].model]}
+    shown = {"models": [part.model for part in parts if part.table1 or part.released] or [parts[0].model]}
     found: dict[str, Any] = {"table1": shown | ({} if budget == "best" else {"budget": max(size.budgets)})}
     ablations = [part for part in parts if any(row.startswith("table2/") for row in part.rows)]
     shared = set.intersection(*(set(part.budgets or size.budgets) for part in ablations)) if ablations else set()
@@ -83,9 +86,9 @@ def _report(config: Mapping[str, Any], parts: Sequence[Part], size: Size) -> dic
         found["table2"] |= {} if budget in shared else {"budget": max(shared)}
     found["figures"] = [part.model for part in parts if part.thinks]
     if size.limit is not None:
-        found["note"] = f"At most {size.limit} questions of each benchmark."
+        found["note"] = f"{size.said.capitalize()}."
     if config["report"]["remark"]:
-        found["remark"] = f"{size.limit or 'all'} questions of each benchmark"
+        found["remark"] = size.said
     return found
 
 

@@ -8,36 +8,27 @@ The objective, of which each line only decides between choices that are equal in
 3. the sum of the widths of Table 1's averages, a row that is not answered here counting as wide as the whole scale;
 4. points of Figure 1;
 5. models trained here, whole before by LoRA, and on more samples before fewer;
-6. the least time.
+6. models of which the authors' released answers are shown, as many as possible;
+7. the least time.
 
 For each :class:`~m1.commands.fit_menu.Size` the best choice of parts and sources is the solution of one program for
 each line. More of any resource only adds choices, so it never gives less.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from m1.commands.fit_menu import Machine, Menu, Part, Size, Source
+from m1.commands.fit_tell import Telling
 
 WHOLE_SCALE = 50.0
 """Points on either side of an average about which nothing is known."""
 TRAINED = {"trained": 2, "LoRA": 1}
 """What a training counts for in the fifth line."""
 SMALL = 1e-6
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a claim needs: for each of its cells one of some parts, and a source, or all questions."""
-
-    claim: str
-    rows: tuple[str, ...]  # addresses of its rows and curves
-    cells: tuple[frozenset[str], ...]  # for each of them, models that fill it
-    source: str | None = None
-    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +49,13 @@ class Program:
     """The program of one size: columns for parts, sources, bases and claims, and two for the longest chain of a model's
     jobs (hours) and the largest checkpoints (GB)."""
 
-    def __init__(self, menu: Menu, machine: Machine, size: Size, needs: Sequence[Need], told: Collection[str]) -> None:
+    def __init__(self, menu: Menu, machine: Machine, size: Size, telling: Telling) -> None:
         self.menu, self.machine, self.size = menu, machine, size
-        kept = [place for place, need in enumerate(needs) if need.claim in told and not (need.whole and size.limit)]
-        self.needs, self.places = [needs[place] for place in kept], kept
-        self.bases = sorted({part.base for part in menu.parts})
-        counts = [len(menu.parts), len(menu.sources), len(self.bases), len(self.needs), 1, 1]
+        self.parts = [part for part in menu.parts if size in part.answering]
+        self.places = [at for at, need in enumerate(telling.needs) if need.claim in telling.tellable[size]]
+        self.needs = [telling.needs[place] for place in self.places]
+        self.bases = sorted({part.base for part in self.parts})
+        counts = [len(self.parts), len(menu.sources), len(self.bases), len(self.needs), 1, 1]
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         self.columns = int(self.starts[-1])
         self.rows: list[np.ndarray] = []
@@ -93,7 +85,7 @@ class Program:
     def _limit(self) -> None:
         menu, machine = self.menu, self.machine
         nodes = machine.nodes
-        single, joint = zip(*map(self.hours, menu.parts)) if menu.parts else ((), ())
+        single, joint = zip(*map(self.hours, self.parts)) if self.parts else ((), ())
         # Graham's bound: whatever the order, jobs of one node are done within the mean of the nodes and the rest of the
         # longest chain.
         self._at_most(
@@ -110,33 +102,36 @@ class Program:
         self._at_most(machine.dollars, sources={place: one.dollars for place, one in enumerate(menu.sources)})
         self._at_most(
             machine.disk,
-            parts={place: part.kept for place, part in enumerate(menu.parts)},
+            parts={place: part.kept for place, part in enumerate(self.parts)},
             bases={place: menu.weights[base] for place, base in enumerate(self.bases)},
             checkpoints={0: 1},
         )
-        for place, part in enumerate(menu.parts):
+        for place, part in enumerate(self.parts):
             self._at_most(0, parts={place: part.checkpoints}, checkpoints={0: -1})
             self._at_most(0, parts={place: 1}, bases={self.bases.index(part.base): -1})
+            if part.excludes:
+                apart = {index: 1.0 for index, one in enumerate(menu.sources) if one.name == part.excludes}
+                self._at_most(1, parts={place: 1}, sources=apart)
             if part.source:
                 paid = {index: -1.0 for index, one in enumerate(menu.sources) if one.name == part.source}
                 self._at_most(0, parts={place: 1}, sources=paid)
-        for model in {part.model for part in menu.parts}:
-            self._at_most(1, parts={place: 1 for place, part in enumerate(menu.parts) if part.model == model})
+        for model in {part.model for part in self.parts}:
+            self._at_most(1, parts={place: 1 for place, part in enumerate(self.parts) if part.model == model})
 
     def _claims(self) -> None:
         for claim, need in enumerate(self.needs):
-            for models in need.cells:
-                filling = {place: -1.0 for place, part in enumerate(self.menu.parts) if part.model in models}
+            for row in need.rows:
+                filling = {place: -1.0 for place, part in enumerate(self.parts) if row in part.rows}
                 self._at_most(0, claims={claim: 1}, parts=filling)
             if need.source:
                 paid = {place: -1.0 for place, one in enumerate(self.menu.sources) if one.name == need.source}
                 self._at_most(0, claims={claim: 1}, sources=paid)
             if need.whole:
-                self._at_most(0, claims={claim: 1}, parts=dict.fromkeys(range(len(self.menu.parts)), -1))
+                self._at_most(0, claims={claim: 1}, parts=dict.fromkeys(range(len(self.parts)), -1))
 
     def objectives(self) -> list[np.ndarray]:
         """What is made as large as possible, line by line."""
-        parts = self.menu.parts
+        parts = self.parts
         figure = {place: len(self.size.budgets) for place, part in enumerate(parts) if part.thinks}
         trained = {place: _trained(part) for place, part in enumerate(parts)}
         time = {place: -sum(self.hours(part)) for place, part in enumerate(parts)}
@@ -147,6 +142,7 @@ class Program:
             self._row(parts={place: 1 for place, part in enumerate(parts) if part.table1}),
             self._row(parts=figure),
             self._row(parts=trained),
+            self._row(parts={place: 1 for place, part in enumerate(parts) if part.released}),
             self._row(parts=time, sources=paid),
         ]
 
@@ -176,47 +172,39 @@ def _trained(part: Part) -> float:
     return TRAINED.get(part.way, 0) - (1 / part.samples if part.samples else 0)
 
 
-def solve(
-    menu: Menu,
-    machine: Machine,
-    needs: Sequence[Need],
-    tellable: Mapping[Size, Collection[str]],
-    widths: Mapping[Size, float],
-) -> Choice | None:
-    """The best choice of all sizes; None where no model fits.
+def solve(menu: Menu, machine: Machine, telling: Telling, above: tuple[float, ...] = ()) -> Choice | None:
+    """The best choice of all sizes; None where no model fits, or none has a score above another one.
 
-    Args:
-        menu: what can be had.
-        machine: what there is.
-        needs: of each claim, in the paper's order.
-        tellable: by size, claims that its answers can tell.
-        widths: by size, half the width (points) of an average's interval.
+    A size that can tell fewer claims than the best choice so far is left out: it cannot be better.
     """
-    best: Choice | None = None
-    for size in menu.sizes:
-        program = Program(menu, machine, size, needs, tellable[size])
+    best, least = None, above
+    for size in sorted(menu.sizes, key=lambda size: -len(telling.tellable[size])):
+        if least and len(telling.tellable[size]) < least[0]:
+            continue
+        program = Program(menu, machine, size, telling)
         columns = program.solve()
         if columns is None:
             continue
-        found = _choice(program, columns, [need.claim for need in needs], widths[size])
-        if found.parts and (best is None or found.score > best.score):
-            best = found
+        found = _choice(program, columns, telling)
+        if found.parts and found.score > least:
+            best, least = found, found.score
     return best
 
 
-def _choice(program: Program, columns: np.ndarray, order: Sequence[str], width: float) -> Choice:
+def _choice(program: Program, columns: np.ndarray, telling: Telling) -> Choice:
     chosen = [columns[start:end] > 0.5 for start, end in zip(program.starts, program.starts[1:])]
     menu, size = program.menu, program.size
-    parts = tuple(part for part, there in zip(menu.parts, chosen[0]) if there)
+    parts = tuple(part for part, there in zip(program.parts, chosen[0]) if there)
     sources = tuple(one for one, there in zip(menu.sources, chosen[1]) if there)
     told = tuple(need.claim for need, there in zip(program.needs, chosen[3]) if there)
     rows = sum(part.table1 for part in parts)
     score = (
         len(told),
-        -float(sum(place for place, claim in enumerate(order) if claim in told)),
-        rows * (WHOLE_SCALE - width),
+        -float(sum(place for place, need in enumerate(telling.needs) if need.claim in told)),
+        rows * (WHOLE_SCALE - telling.widths[size]),
         len(size.budgets) * sum(part.thinks for part in parts),
         sum(map(_trained, parts)),
+        sum(bool(part.released) for part in parts),
     )
     hours = float(program.rows[0] @ np.where(np.arange(program.columns) < program.starts[4], columns.round(), columns))
     disk = sum(part.kept for part in parts) + sum(menu.weights[base] for base in {part.base for part in parts})

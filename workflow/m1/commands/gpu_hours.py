@@ -1,9 +1,9 @@
-"""How many GPU-hours the trainings and generations of a configuration will take, and how many minutes those on a CPU,
-before any of them runs: part of ``make plan``.
+"""Estimate the GPU-hours of a configuration's trainings and generations, and the minutes of those on a CPU; part of
+``make plan``.
 
-Modelled on assumptions, each a constant here or in :mod:`m1.commands.lengths`, to a factor of three or so: for asking
-for an allocation, not for a bill. What a finished step took (:mod:`m1.commands.finished`) takes the model's place. The
-paper says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16" (B.2).
+The model rests on assumptions, each a constant here or in :mod:`m1.commands.lengths`. It is right within a factor of
+three or so, which suffices to ask for an allocation. Measurements of finished steps (:mod:`m1.commands.finished`)
+replace the model. The paper says of its own trainings only "minutes on 8 H100 GPUs" and "a few hours with 16" (B.2).
 """
 
 import math
@@ -11,41 +11,46 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from m1.commands import finished
+from m1.commands import finished, kept
 from m1.commands.cards import Card, find_card
 from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
-from m1.commands.lengths import QUESTION, REPLY, printed, sample_tokens
+from m1.commands.lengths import QUESTION, REPLY, WORLD, printed, sample_tokens
 from m1.commands.questions import Questions
 from m1.train.balance import balance
 from m1.wiring.run import Run
 
-TRAINING, PREFILL = 0.55, 0.3  # of the peak, while a process trains, and while a prompt is read
-WHOLE, ADAPTER = 6, 4  # operations of a parameter and token: an adapter needs no gradient of the frozen weights
-AGAIN = 2  # more, where activations are computed again
-# A step, in which a replica generates a token for each request in flight: it reads the weights, in so many times the
-# time that this takes at least, and works so many seconds for each request, whose keys and values it reads.
+TRAINING, PREFILL = 0.55, 0.3  # share of the card's peak, in training and in reading prompts
+WHOLE, ADAPTER = 6, 4  # operations for each parameter and token; an adapter needs no gradient of the frozen weights
+AGAIN = 2  # further operations if activations are computed again
+# In a step, a replica generates a token for each request in flight. It reads all weights, which takes READING times the
+# least time that the memory's bandwidth allows, and spends REQUEST seconds on each request beside reading its cache.
 READING, REQUEST = 1.3, 15e-6
-CACHE = 8.2e-6  # bytes of keys and values for a token and parameter: 57,344 for a token of Qwen2.5-7B
-DETERMINISTIC = 1.34  # times the seconds of a step
-LAUNCHES = 27e-3  # seconds of a step in process at least: the calls of its kernels, whatever the model
+CACHE = 8.2e-6  # bytes of keys and values for each token and parameter (57,344 for a token of Qwen2.5-7B)
+DETERMINISTIC = 1.34  # factor on the seconds of a step
+LAUNCHES = 27e-3  # shortest step of transformers in seconds: launching its kernels takes as long for any model
 # Operations a second of a CPU core in float32, in training and in generating by 32 (benchmarks/README.md).
 CORE_TRAINING, CORE_SERVING = 70e9, 16e9
+# The same of the embedded world's models in training, which are too small to keep a core busy. Seconds that a job of
+# theirs takes to load its model, and seconds of each other job of a run: both are mostly the start of Python.
+WORLD_TRAINING, WORLD_START, OTHER_JOB = 40e9, 6, 2
+ONCE = 30  # of these other jobs, those that are there once, whatever the pools, benchmarks and models
 
 
 @dataclass
 class GpuStep:
-    """A step on GPUs."""
+    """The estimate of a step on GPUs."""
 
     step: str
     gpus: int  # of each job, on all of its nodes
     jobs: int
-    tokens: int  # trained on, over all epochs, or generated
-    gpu_hours: float | None  # of all jobs; None where nobody knows how large the model is, as its name does not say
-    there: bool  # its result is there
-    basis: str = "modelled"  # where tokens and hours are from
+    tokens: int  # tokens trained on over all epochs, or generated
+    gpu_hours: float | None  # of all jobs; None if the model's name does not say how large it is
+    there: bool  # whether its result exists
+    basis: str = "modelled"  # where tokens and hours come from
 
     @property
     def hours(self) -> float | None:
@@ -55,33 +60,33 @@ class GpuStep:
 
 @dataclass
 class CpuStep:
-    """A step on a CPU, of a model whose recipe says so."""
+    """The estimate of a step on a CPU, for a model whose recipe says so."""
 
     step: str
     cores: int
-    tokens: int  # trained on, over all epochs, or generated
-    minutes: float | None  # None where nobody knows how large the model is
-    there: bool  # its result is there
-    taken: float | None = None  # minutes, where it is there and was made in one go
+    tokens: int  # tokens trained on over all epochs, or generated
+    minutes: float | None  # None if the model's name does not say how large it is
+    there: bool  # whether its result exists
+    taken: float | None = None  # minutes that it took, if its result exists and was made in one run
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a model is to generate."""
+    """What a model has to generate."""
 
     questions: int
-    tokens: float  # for each question
-    context: float  # tokens before one that is generated, on average
-    longest: int  # tokens of the longest generation, at whose end nothing else is left to do
+    tokens: float  # generated tokens of each question
+    context: float  # mean number of tokens before a generated one
+    longest: int  # tokens of the longest generation, which runs alone at the end
 
     @property
     def all(self) -> int:
-        """Tokens of all questions."""
+        """Generated tokens of all questions."""
         return round(self.questions * self.tokens)
 
 
 def gpu_steps(run: Run, questions: Questions) -> list[GpuStep]:
-    """The steps that run on GPUs, in the order of the paper; none for the embedded world's tiny models."""
+    """Estimates of the steps on GPUs, in the order of the paper; the embedded world's tiny models have none."""
     return [*_screens(run, questions), *_trainings(run, questions), *_evaluations(run, questions)]
 
 
@@ -97,33 +102,62 @@ def _screens(run: Run, questions: Questions) -> Iterator[GpuStep]:
 
 
 def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
-    """The steps of models that run on a CPU; none for the embedded world's tiny models, which take seconds."""
-    found = []
+    """Estimates of the steps on a CPU, those of the embedded world's models among them."""
+    found = list(_world_bases(run, questions))
     for name in run.recipes:
-        base = run.recipes[name]["base"]
-        if not run.on_cpu(name) or run.world_model("bases", base):
+        if not run.on_cpu(name):
             continue
-        size = parameters(run.config["bases"][base]) * 1e9
+        base = run.recipes[name]["base"]
+        world = bool(run.world_model("bases", base))
+        size = world_size(run, "bases", base) if world else parameters(run.config["bases"][base]) * 1e9
         work = []
         if name in run.needed_trainings:
             each = ADAPTER if run.adapter(name) else WHOLE
-            work.append(("train", _trained_tokens(run, questions, name), each / CORE_TRAINING, f"train/{name}"))
+            seconds = each / (WORLD_TRAINING if world else CORE_TRAINING)
+            work.append(("train", _trained_tokens(run, questions, name), seconds, f"train/{name}"))
         if name in run.evaluated_here:
-            work.append(
-                ("infer", _asked(run, questions, name).all, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet")
-            )
+            tokens = _world_asked(run, questions, name) if world else _asked(run, questions, name).all
+            work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
         for stage, tokens, seconds, file in work:
             cores = run.resources(stage, name)["threads"]
-            minutes = tokens * size * seconds / cores / 60 if size else None
             place = questions.results / file
+            tokens = round(tokens * share_left(run, f"{stage} {name}", place.exists()))
+            minutes = (tokens * size * seconds / cores + (WORLD_START if world else 0)) / 60 if size else None
             took = finished.seconds((place if stage == "train" else place.parent) / "manifest.json")
             taken = None if took is None else took / 60
             found.append(CpuStep(f"{stage} {name}", cores, tokens, minutes, place.exists(), taken))
     return [_as_measured(step, found) for step in found]
 
 
+def _world_bases(run: Run, questions: Questions) -> Iterator[CpuStep]:
+    """The embedded world's models, which are pretrained and then screen the questions."""
+    bases = {recipe["base"]: None for recipe in run.recipes.values() if recipe["base"]}
+    used = [("bases", name) for name in bases] + [("screen/models", name) for name in run.screening_models]
+    sizes = {path: world_size(run, *one) for one in used for path in run.world_model(*one)}
+    work = []
+    for path, size in sizes.items():
+        tokens = (run.config["world"]["facts_first"] + run.config["world"]["mixed"]) * WORLD["document"]
+        work.append((f"pretrain {Path(path).name}", tokens, size * WHOLE, Path(path)))
+    for name in run.screening_models:
+        for path in run.world_model("screen/models", name):
+            tokens = questions.collection_size() * WORLD["question"]  # which are read; an answer has five
+            work.append((f"screen {name}", tokens, sizes[path] * 2, questions.results / f"screen/{name}.parquet"))
+    for step, tokens, operations, place in work:
+        minutes = (tokens * operations / WORLD_TRAINING + WORLD_START) / 60
+        yield CpuStep(step, 1, tokens, minutes, place.exists())
+
+
+def world_size(run: Run, kind: str, name: str) -> float:
+    """Parameters of a base or screening model (``kind``) of the embedded world; input and output weights are one."""
+    (path,) = run.world_model(kind, name)
+    world = run.config["world"]
+    model = world["models"][Path(path).name]
+    layer = 4 * model["hidden"] ** 2 + 3 * model["hidden"] * model["feed_forward"]
+    return float(world["vocabulary"] * model["hidden"] + model["layers"] * layer)
+
+
 def _as_measured(step: CpuStep, found: Sequence[CpuStep]) -> CpuStep:
-    """A step that is not there yet, as many times longer than modelled as those of its stage took that are."""
+    """Scale the estimate of an unfinished step by how much longer the finished steps of its stage took."""
     stage = step.step.split()[0]
     done = [(one.taken, one.minutes) for one in found if one.there and one.step.startswith(f"{stage} ")]
     both = [(taken, minutes) for taken, minutes in done if taken and minutes]
@@ -146,28 +180,30 @@ def _trainings(run: Run, questions: Questions) -> Iterator[GpuStep]:
         step = GpuStep(f"train {name}", nodes * gpus, 1, tokens, hours, (folder / name).exists())
         like = [one for one in done if _trains_like(run.recipes[one], recipe)]
         samples = questions.subset_size(recipe["sft"]["subset"]) * recipe["sft"]["epochs"]
-        yield measured(step, done.get(name), {one: done[one] for one in like}, samples)
+        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, samples))
 
 
 def _trains_like(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether a token takes as long in both trainings."""
+    """Whether a token takes equally long in both trainings."""
     same = all(one[key] == other[key] for key in ("base", "train"))
     return same and one["sft"].get("lora") == other["sft"].get("lora")
 
 
 def _trained_tokens(run: Run, questions: Questions, model: str) -> int:
-    """Tokens that a model is trained on, over all epochs."""
+    """Number of tokens that a model is trained on, over all epochs."""
     sft = run.recipes[model]["sft"]
-    return round(questions.subset_size(sft["subset"]) * sample_tokens(sft["block_size"]) * sft["epochs"])
+    world = run.world_model("bases", run.recipes[model]["base"])
+    each = WORLD["sample"] if world else sample_tokens(sft["block_size"])
+    return round(questions.subset_size(sft["subset"]) * each * sft["epochs"])
 
 
 def card_of(run: Run) -> Card:
-    """The card that a configuration reckons with."""
+    """The card for which a configuration's hours are estimated."""
     return find_card(run.config["cluster"]["card"], "cluster.card")
 
 
 def training_hours(tokens: int, size: float, recipe: dict[str, Any], processes: int, card: Card) -> float | None:
-    """GPU-hours of a training, modelled; None for a model of ``size`` 0."""
+    """The modelled GPU-hours of a training; None for a model of ``size`` 0."""
     train, sft = recipe["train"], recipe["sft"]
     operations = (ADAPTER if sft.get("lora") else WHOLE) + (AGAIN if train["gradient_checkpointing"] else 0)
     speed = TRAINING * card.operations * share_used(processes, train["per_device"], sft["batch_size"])
@@ -175,7 +211,7 @@ def training_hours(tokens: int, size: float, recipe: dict[str, Any], processes: 
 
 
 def adapter_notes(run: Run) -> list[str]:
-    """What is to be known of trainings by an adapter on GPUs: time and memory, by arithmetic."""
+    """Notes on the time and memory of trainings by an adapter on GPUs, by arithmetic."""
     found = []
     for name in run.needed_trainings:
         lora = run.adapter(name)
@@ -186,15 +222,18 @@ def adapter_notes(run: Run) -> list[str]:
         found.append(
             f"train {name} is by LoRA (rank {lora['r']}): {ADAPTER} operations of a parameter and token in place of "
             f"{WHOLE}; on each card the frozen base takes {base} in {lora['base_dtype']}; adapter, optimizer and "
-            "activations come on top (docs/training.md has the arithmetic; it was not run on a GPU)."
+            "activations come on top (docs/architecture.md has the arithmetic; it was not run on a GPU)."
         )
     return found
 
 
 @cache
 def share_used(processes: int, per_device: int, batch: int) -> float:
-    """The share of their time in which processes do not wait for the slowest, modelled: a micro-batch takes its tokens,
-    and those of a step are balanced (:func:`m1.train.balance.balance`), in log-normal lengths."""
+    """The modelled share of time in which the processes of a training do not wait for the slowest one.
+
+    A micro-batch takes time in proportion to its tokens. The model balances (:func:`m1.train.balance.balance`) 500
+    steps of samples with log-normal lengths.
+    """
     thinking, rest, chance = printed("thinking"), QUESTION + printed("answer").mean, random.Random(0)
     middle, parts = math.log(thinking.mean) - thinking.spread**2 / 2, batch // min(per_device, batch // processes)
     used = waited = 0.0
@@ -220,25 +259,38 @@ def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
         step = GpuStep(f"infer {name}", gpus, jobs, asked.all, hours, there)
         keys = ("base", "serve", "thinking", "prompt")
         like = [one for one in done if all(run.recipes[one][key] == recipe[key] for key in keys)]
-        yield measured(step, done.get(name), {one: done[one] for one in like}, asked.questions)
+        yield without_stored(run, measured(step, done.get(name), {one: done[one] for one in like}, asked.questions))
 
 
 def _asked(run: Run, questions: Questions, model: str) -> Asked:
-    """What a model generates on all benchmarks."""
+    """What a model has to generate on all benchmarks."""
     count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
     if model in run.swept:
         return sweep_answers(count, run.recipes[model]["thinking"])
     return direct_answers(count, run.config["answer_limit"])
 
 
+def _world_asked(run: Run, questions: Questions, model: str) -> int:
+    """Tokens that a model of the embedded world generates on all benchmarks."""
+    count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
+    if model not in run.swept:
+        return count * WORLD["cot" if run.recipes[model]["prompt"] == "cot" else "plain"]
+    budgets, forced = (run.recipes[model]["thinking"][key] for key in ("budgets", "forced"))
+    each = WORLD["rollout"] + WORLD["forced"] * len(forced) + WORLD["answer"] * len(budgets + forced)
+    return count * each
+
+
 def direct_answers(questions: int, limit: int) -> Asked:
-    """One answer without thinking to each question."""
+    """What one answer without thinking to each question takes."""
     return Asked(questions, min(REPLY, limit), QUESTION + min(REPLY, limit) / 2, limit)
 
 
 def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
-    """A question is thought about once, to the largest budget, `Wait` is forced to the end of its budget, and each
-    different thinking is answered: thinking that has ended is the same at all larger budgets."""
+    """What a sweep takes.
+
+    The model thinks once about each question, to the largest budget; ``Wait`` is forced until its budget is used up;
+    and each distinct thinking is answered. Thinking that has ended is the same at all larger budgets.
+    """
     thinking, largest, forced = printed("thinking"), max(settings["budgets"]), settings["forced_budget"]
     generated = thinking.at_most(largest) + (forced - thinking.at_most(forced) if settings["forced"] else 0)
     answers = sum(map(thinking.longer, settings["budgets"])) + 1 - thinking.longer(largest)
@@ -248,10 +300,10 @@ def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
 
 
 def generation_hours(asked: Asked, size: float, serve: dict[str, Any], card: Card) -> float | None:
-    """GPU-hours of generating, modelled; None for a model of ``size`` 0.
+    """The modelled GPU-hours of generating; None for a model of ``size`` 0.
 
-    Each replica's places are full until nothing waits. Then the longest generation goes on alone. Prompts are read
-    once: a question's requests have its beginning from the cache.
+    Each replica has its full number of requests in flight until none waits. Then the longest generation goes on alone.
+    Each prompt is read once, because all requests of a question share its beginning in the cache.
     """
     if not size:
         return None
@@ -271,8 +323,14 @@ def generation_hours(asked: Asked, size: float, serve: dict[str, Any], card: Car
 
 
 def measured(step: GpuStep, own: Finished | None, like: dict[str, Finished] | None = None, number: int = 0) -> GpuStep:
-    """A step with what was measured in the model's place: of itself, or else of the first step ``like`` it, by name,
-    for so many questions or samples."""
+    """Replace a step's estimate by measurements.
+
+    Args:
+        step: the modelled step.
+        own: what the step itself took, if it has finished.
+        like: what finished steps like it took, by name; the first one counts.
+        number: its number of questions, or of samples over all epochs.
+    """
     for name, done in {"": own, **(like or {})}.items():
         if done is None:
             continue
@@ -286,8 +344,24 @@ def measured(step: GpuStep, own: Finished | None, like: dict[str, Finished] | No
     return step
 
 
+def share_left(run: Run, step: str, there: bool) -> float:
+    """Share of a training or of a model's answers that is not in the store; all of it where the result is there."""
+    stage, name = step.split()
+    has = kept.answered if stage == "infer" else kept.is_trained
+    return 1.0 if there else 1.0 - has(run, name)
+
+
+def without_stored(run: Run, step: GpuStep) -> GpuStep:
+    """A step with what is left to compute of it."""
+    share = share_left(run, step.step, step.there)
+    if share == 1:
+        return step
+    hours, basis = step.gpu_hours and step.gpu_hours * share, f"{step.basis}; {1 - share:.0%} in the store"
+    return replace(step, tokens=round(step.tokens * share), gpu_hours=hours, basis=basis)
+
+
 def rows(found: Iterable[GpuStep]) -> list[list[str]]:
-    """As a table to read, with the sum of what is not there yet."""
+    """The steps on GPUs as a table of texts, with the sum over unfinished steps."""
     table = [["on GPUs", "GPUs", "jobs", "tokens", "GPU-hours", "hours each", "basis"]]
     jobs, whole = 0, 0.0
     for step in found:
@@ -300,13 +374,28 @@ def rows(found: Iterable[GpuStep]) -> list[list[str]]:
 
 
 def cpu_rows(found: Sequence[CpuStep]) -> list[list[str]]:
-    """As a table to read, with the sum of what is not there yet."""
+    """The steps on a CPU as a table of texts, with the sum over unfinished steps."""
     table = [["on CPUs", "cores", "tokens", "minutes", ""]]
     for step in found:
-        minutes = "?" if step.minutes is None else f"{step.minutes:,.0f}"
+        minutes = "?" if step.minutes is None else _minutes(step.minutes)
         table.append([step.step, str(step.cores), f"{step.tokens / 1e6:,.2f}M", minutes, "there" if step.there else ""])
     left = sum(step.minutes or 0 for step in found if not step.there)
-    return [*table, ["sum of what is left", "", "", f"{left:,.0f}", ""]]
+    return [*table, ["sum of what is left", "", "", _minutes(left), ""]]
+
+
+def cpu_note(run: Run, found: Sequence[CpuStep], cores: int) -> str:
+    """How long a run takes on so many cores, if all that takes long in it is on a CPU."""
+    busy = sum((step.minutes or 0) * step.cores for step in found if not step.there)
+    other = ONCE + sum(len(run.config[kind]) for kind in ("pools", "benchmarks")) + len(run.recipes)
+    minutes = busy / cores + other * OTHER_JOB / cores / 60
+    return (
+        f"About {minutes:,.0f} minutes on the {cores} cores of this machine: the steps above, and {OTHER_JOB} seconds "
+        f"for each of some {other} jobs of pools, scoring, tables and figures."
+    )
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:,.0f}" if minutes >= 10 else f"{minutes:,.1f}"
 
 
 def _hours(hours: float | None) -> str:
@@ -314,7 +403,7 @@ def _hours(hours: float | None) -> str:
 
 
 def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
-    """What is assumed, and which benchmarks (``uncounted``) nobody knows the size of."""
+    """A note on the assumptions, and on the benchmarks whose size is not known (``uncounted``)."""
     thinking, answer = printed("thinking"), printed("answer")
     text = (
         f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes "

@@ -1,4 +1,4 @@
-"""Steps that call models over HTTP, and what their calls take: tokens, seconds and dollars (``make plan``)."""
+"""Estimate the tokens, seconds and dollars of steps that call models over HTTP; part of ``make plan``."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,13 +21,16 @@ from m1.distill.traces import teacher_prompt
 from m1.select.rubrics import read_qualifiers, read_task, user_turn, with_notes
 from m1.wiring.run import Run
 
-BILL = 590 / 30_000  # dollars for a trace: the authors' own note of what about 30,000 of them cost
-# Assumed: characters to a token, tokens of thinking and answer of a teacher and of other models, and tokens a second.
+BILL = 590 / 30_000  # dollars of a trace: the authors note that about 30,000 traces cost $590
+LIST = (0.55, 2.19)  # dollars of a million tokens of prompt and completion: DeepSeek's own list price of R1
+# Assumptions: characters of a token, tokens of a teacher's thinking and answer, and tokens a second.
 CHARACTERS = 4
 TRACE = (printed("thinking").mean, printed("answer").mean)
 TOKENS_PER_SECOND = 30
 LEAST = 20  # with this many stored calls of a provider, their measured means replace the assumed values
-READ = 1000  # values of the store that are read for the means, evenly spread
+# What a call of the embedded world's server takes in the demo; its tokens are words.
+WORLD_TRACE, WORLD_REPLY, WORLD_SECONDS = (63, 2), 3, 0.034
+READ = 1000  # the means are taken over about this many values of the store, evenly spread
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,20 @@ class HttpStep:
     provider: Provider
     store: Path
     calls: int
-    requests: list[Request] | None  # None where the questions are not known yet
-    prompt_tokens: float  # of a call, by the length of the prompt
+    requests: list[Request] | None  # None if the questions are not known yet
+    prompt_tokens: float  # mean over the calls, estimated from the prompts' characters
 
 
 @dataclass(frozen=True)
 class Means:
-    """What a call of a provider takes, on average: tokens of its three parts, seconds and dollars."""
+    """What a call of a provider takes on average: tokens of its three parts, seconds and dollars."""
 
     prompt: float
     thinking: float
     answer: float
     seconds: float
     dollars: float
-    basis: str  # where this is known from
+    basis: str  # where the numbers come from
 
 
 def http_steps(run: Run, questions: Questions) -> list[HttpStep]:
@@ -91,7 +94,7 @@ def _http_step(
 ) -> HttpStep:
     known, calls = questions
     requests = None if known is None else [Request(prompt(question), system=system) for question in known]
-    # Where no question is there, one without text gives the length of the frame around it.
+    # Without questions, the prompt of an empty one gives the length of the text around a question.
     framed = requests or [Request(prompt(Question("", "", "", None, (), "A")), system=system)]
     texts = [(request.system or "") + request.prompt for request in framed]
     tokens = sum(map(len, texts)) / len(texts) / CHARACTERS + (0 if requests else QUESTION)
@@ -99,8 +102,11 @@ def _http_step(
 
 
 def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Means:
-    """What a call takes: measured where the store has enough of the provider's calls, first of the step's own (by
-    ``keys``), else assumed."""
+    """What a call of a step takes on average.
+
+    It is measured if the store has enough calls, first of the step itself (by ``keys``), then of the provider's model.
+    Otherwise it is assumed.
+    """
     if store is not None:
         own = [key for key in keys if key in store]
         some = _answers(store, own if len(own) >= LEAST else list(store), step.provider)
@@ -116,23 +122,34 @@ def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Me
             untimed = "" if len(timed) >= LEAST else "; seconds assumed"
             dollars = step.provider.dollars(round(prompt), round(thinking + answer))
             return Means(prompt, thinking, answer, seconds, dollars, f"measured on {len(calls):,} calls{untimed}")
-    thinking, answer = TRACE if step.title == "teacher" else (0, REPLY)
-    dollars, basis = step.provider.dollars(round(step.prompt_tokens), round(thinking + answer)), "assumed"
-    if step.title == "teacher" and 0 < dollars < BILL:
-        dollars, basis = BILL, "assumed; dollars of the authors' bill"
-    return Means(step.prompt_tokens, thinking, answer, (thinking + answer) / TOKENS_PER_SECOND, dollars, basis)
+    teacher = step.title == "teacher"
+    if (step.provider.serve or [""])[0] == "m1.world.server":
+        thinking, answer = WORLD_TRACE if teacher else (0, WORLD_REPLY)
+        dollars = step.provider.dollars(round(step.prompt_tokens), thinking + answer)
+        return Means(step.prompt_tokens, thinking, answer, WORLD_SECONDS, dollars, "as in the demo")
+    thinking, answer = TRACE if teacher else (0, REPLY)
+    dollars = step.provider.dollars(round(step.prompt_tokens), round(thinking + answer)) * (billed() if teacher else 1)
+    return Means(step.prompt_tokens, thinking, answer, (thinking + answer) / TOKENS_PER_SECOND, dollars, "assumed")
+
+
+def billed() -> float:
+    """How many times more than the list price of the assumed tokens the authors paid for a trace: these are the lengths
+    of correct traces, and incorrect ones are longer, are asked for again, or are cut at the limit."""
+    return 1e6 * BILL / (QUESTION * LIST[0] + sum(TRACE) * LIST[1])
 
 
 def stored_dollars(store: Store, provider: Provider) -> float:
-    """About what all calls in a store's folder cost at this provider's prices, those that nobody counted at the most:
-    ``max_dollars`` limits this and what is left together."""
+    """The approximate cost of all calls in a store at a provider's prices; uncounted calls enter with their bound.
+
+    ``max_dollars`` limits this sum together with the calls that are left.
+    """
     calls, (beside, _) = _answers(store, list(store), provider), Beside.read(store)
     dollars = sum(call.dollars(provider) for call in calls) / max(1, len(calls)) * len(store)
     return dollars + sum(provider.dollars(*one.tokens, live=True) for one in (beside.lost, beside.taken_back))
 
 
 def _answers(store: Store, keys: Sequence[str], provider: Provider) -> list[Completion]:
-    """A provider's answers of some keys, about :data:`READ` of them at most."""
+    """A provider's answers for some keys, reduced to about :data:`READ` evenly spread ones."""
     found = []
     for key in keys[:: max(1, len(keys) // READ)]:
         with suppress(ValueError):  # no answer
@@ -141,8 +158,10 @@ def _answers(store: Store, keys: Sequence[str], provider: Provider) -> list[Comp
 
 
 def hours(provider: Provider, calls: int, mean: Means) -> float:
-    """How long calls take: by the latency, or by the provider's limits where these are slower; a batch takes its
-    window."""
+    """The hours that calls take, by their latency or, if slower, by the provider's limits.
+
+    A batch takes its whole window.
+    """
     if provider.batch and calls:
         window = re.fullmatch(r"([0-9]+)([hd])", provider.batch["window"])
         return float(window[1]) * (24 if window[2] == "d" else 1) if window else 24.0

@@ -1,12 +1,11 @@
-"""Start Snakemake in this folder, also after a run that was killed: its orphaned jobs are ended and its lock is
-removed.
+"""Start Snakemake in this folder, also after a run that was killed.
 
-A run that is killed with SIGKILL cannot clean up: its jobs may go on, and Snakemake's lock stays. Whether somebody else
-is at work here is seen from the processes of this machine whose working folder this is, and from the note of where the
-last run was started. SLURM's jobs of this folder would be submitted a second time, and both would write the same files;
-so they are cancelled first.
+A run that is killed with SIGKILL cannot clean up: its jobs may go on, and Snakemake's lock stays. The launcher then
+ends the orphaned jobs and removes the lock. It sees whether another run is at work from this machine's processes with
+this working directory, and from a note of where the last run was started. SLURM jobs of this folder are cancelled
+first, because Snakemake would submit them a second time, and both would write the same files.
 
-Results that were brought here without Snakemake's records of them are not made again unasked (``make adopt``).
+Results that were copied here without Snakemake's records are not made again unless asked for (``make adopt``).
 """
 
 import argparse
@@ -37,23 +36,23 @@ from m1.wiring import config
 from m1.wiring.run import LocalSources
 
 NOTE = ".snakemake/m1-run.json"  # machine and process of the last run in a folder
-# Results that nobody wants to make again without being asked.
+# Results that must not be made again without being asked for.
 COSTLY = ("screen/*.parquet", "distill/*.parquet", "train/*.sha256", "infer/*/predictions.parquet")
-QUERIES = (  # arguments of Snakemake by which it makes nothing
+QUERIES = (  # arguments with which Snakemake only shows something
     *("dryrun", "dag", "rulegraph", "filegraph", "d3dag", "summary", "detailed_summary", "lint", "report"),
     *("print_compilation", "list_rules", "list_target_rules", "list_input_changes", "list_params_changes"),
     *("list_untracked", "list_conda_envs"),
 )
-# Arguments that look at no records of results, or make everything on purpose.
+# Arguments with which Snakemake reads no records of results, or makes everything on purpose.
 ANYWAY = ("touch", "forceall", "lint", "unlock", "list_rules", "list_target_rules")
-ENDING = 120  # seconds that cancelled jobs may take to be gone
+ENDING = 120  # seconds that cancelled SLURM jobs may take to end
 
 
 def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]:
-    """Runs of Snakemake in a folder, and jobs of the package there that no such run is a parent of."""
+    """Runs of Snakemake in a folder, and orphaned jobs there, which no such run is a parent of."""
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     found: dict[str, list[psutil.Process]] = {"run": [], "job": [], "": []}
-    for process in psutil.process_iter(["cmdline", "cwd"]):  # None where it may not be seen
+    for process in psutil.process_iter(["cmdline", "cwd"]):  # both are None for other users' processes
         words = process.info["cmdline"]
         if words and process.info["cwd"] == str(folder) and process.pid not in own:
             found[role(words)].append(process)
@@ -62,11 +61,11 @@ def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]
 
 
 def role(words: Sequence[str]) -> str:
-    """What a command line is: a ``run`` of Snakemake, a ``job`` of the package; empty for anything else."""
+    """What a command line is: a ``run`` of Snakemake or a ``job`` of the package; an empty text for anything else."""
     modules = {following for word, following in pairwise(words) if word == "-m"}
     launched = any(pair == ("m1", "launch") for pair in pairwise(words))
     if "snakemake" in modules or launched or any(Path(word).name == "snakemake" for word in words[:3]):
-        return "" if "--target-jobs" in words else "run"  # a job has a Snakemake of its own, which ends with it
+        return "" if "--target-jobs" in words else "run"  # the Snakemake inside a job ends with the job
     return "job" if any(module.startswith("m1.") for module in modules) else ""
 
 
@@ -78,8 +77,11 @@ def _ancestors(process: psutil.Process) -> set[int]:
 
 
 def slurm_prefix(options: argparse.Namespace) -> str | None:
-    """How the names of this run's SLURM jobs begin, by Snakemake's options and profiles; None where it makes none.
-    Refuses jobs that would have no name of this workflow's."""
+    """The beginning of the names of this run's SLURM jobs, by Snakemake's options and profiles; None without SLURM.
+
+    Raises:
+        UserError: the profile sets no prefix, so orphaned jobs of a killed run could not be found.
+    """
     if options.executor != "slurm":
         return None
     if not isinstance(options.slurm_jobname_prefix, str):
@@ -89,7 +91,11 @@ def slurm_prefix(options: argparse.Namespace) -> str | None:
 
 
 def prepare_slurm(options: argparse.Namespace) -> None:
-    """Have the executor see the ends of all jobs; a :class:`UserError` where it could not on this cluster."""
+    """Make sure that Snakemake's executor notices the ends of all jobs.
+
+    Raises:
+        UserError: it could not on this cluster; names the setting to change.
+    """
     cluster = slurm.configuration()
     problem = slurm.status_problem(*slurm.status_settings(options), cluster) if cluster else None
     if problem and problem.certain:
@@ -98,7 +104,7 @@ def prepare_slurm(options: argparse.Namespace) -> None:
 
 
 def slurm_jobs(folder: Path, prefix: str) -> list[str]:
-    """This user's SLURM jobs of a folder that wait, run, or are about to be gone."""
+    """Numbers of this user's SLURM jobs of a folder that wait, run or are ending."""
     command = ["squeue", "--noheader", "--me", "--format=%A|%j|%Z"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -113,8 +119,11 @@ def slurm_jobs(folder: Path, prefix: str) -> list[str]:
 
 
 def cancel(folder: Path, prefix: str) -> int:
-    """Cancel the SLURM jobs of a folder, and wait until they are gone; how many they were. A :class:`UserError` names
-    those that are still there after :data:`ENDING` seconds."""
+    """Cancel the SLURM jobs of a folder, and wait until they are gone; returns their number.
+
+    Raises:
+        UserError: jobs are still there after :data:`ENDING` seconds; names them.
+    """
     jobs = slurm_jobs(folder, prefix)
     if not jobs:
         return 0
@@ -129,17 +138,21 @@ def cancel(folder: Path, prefix: str) -> int:
 
 
 def cancel_leftovers(folder: Path, prefix: str) -> None:
-    """Cancel what a run that has ended left in SLURM's queue: it would go on beside the next run."""
+    """Cancel jobs that an ended run left in SLURM's queue, because they would go on beside the next run."""
     if cancelled := cancel(folder, prefix):
         say("launch", f"{cancelled} SLURM jobs of this run cancelled")
 
 
 def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
-    """End orphaned jobs and remove a stale lock, if there are any. ``prefix`` is of the names of SLURM jobs, where this
-    run makes some; those of the killed run are looked for in any case.
+    """End orphaned jobs and remove a stale lock, if there are any.
+
+    Args:
+        folder: the working directory.
+        snakemake: the command of Snakemake, to remove the lock.
+        prefix: of the names of this run's SLURM jobs; None if it makes none. Those of the killed run are found anyway.
 
     Raises:
-        UserError: a run is at work in this folder, or may be, on another machine.
+        UserError: a run is at work in this folder, or may be at work on another machine.
     """
     locks = folder / ".snakemake" / "locks"
     locked = locks.is_dir() and any(locks.iterdir())
@@ -174,9 +187,9 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
 
 
 def records_remedy(folder: Path, results: str) -> str:
-    """What to do about results that came here without Snakemake's records; empty where there is nothing to do.
+    """What to do about results that came here without Snakemake's records; an empty text if there are none.
 
-    Without records Snakemake goes by the times of files, which a copy or a fresh clone changes.
+    Without records, Snakemake goes by the times of files, which a copy or a fresh clone changes.
     """
     records = folder / ".snakemake/metadata"
     known = records.is_dir() and any(records.iterdir())
@@ -190,28 +203,31 @@ def records_remedy(folder: Path, results: str) -> str:
 
 
 def add_snakefile(arguments: Sequence[str]) -> list[str]:
-    """Arguments of Snakemake with the workflow's own Snakefile, where they name none and the folder has none."""
+    """Snakemake's arguments, with the workflow's own Snakefile if they name none and the folder has none."""
     options = cli.get_argument_parser().parse_args(arguments)
     found = resolve_snakefile(options.snakefile, allow_missing=True)
     return [*arguments] if found else ["--snakefile", str(SOURCE / "Snakefile"), *arguments]
 
 
 def check_profiles(parser: argparse.ArgumentParser) -> None:
-    """Refuse a profile in which a key stands twice, of which Snakemake takes the last without a word."""
+    """Refuse a profile in which a key stands twice, because Snakemake silently takes the last one."""
     for file in getattr(parser, "_default_config_files", ()):
         config.read_yaml(Path(file), file, {})
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Arguments as Snakemake reads them, with those of its profiles, and the parser that did. Refuses one on the
-    command line that would take the place of all that the profile has of its kind, and a key that stands twice in a
-    profile."""
+    """Parse arguments as Snakemake does, with those of its profiles; returns the parser and the options.
+
+    Raises:
+        UserError: a flag on the command line would replace everything that the profile has under the same name, or a
+            key stands twice in a profile.
+    """
     parser, options = cli.parse_args(arguments)
     check_profiles(parser)
     own = cli.get_argument_parser().parse_args(arguments)
     profiles = ["--profile", *own.profile] if own.profile else []
     profiles += ["--workflow-profile", own.workflow_profile] if own.workflow_profile else []
-    with redirect_stderr(io.StringIO()):  # which profile it is has been said
+    with redirect_stderr(io.StringIO()):  # the first call has printed which profile is used
         profile = cli.parse_args(profiles)[1]
     for name in ("config", "default_resources"):
         if getattr(own, name) and getattr(profile, name):
@@ -224,7 +240,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Clear what a killed run left, then be Snakemake with the same arguments; what makes nothing clears nothing."""
+    """Clear what a killed run left, then run Snakemake with the same arguments; a mere query clears nothing."""
     parser, options = parse_arguments(add_snakefile(list(sys.argv[1:] if argv is None else argv)))
     folder, files = Path.cwd(), [str(file) for file in options.configfile or []]
     if options.directory:
@@ -240,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--directory: {folder} cannot be made ({error.strerror}); give another folder") from None
     if options.executor == "slurm" and (found := special_characters(str(folder))):
         raise UserError(f"{folder}: its path holds {found}; run in another folder, as jobs on SLURM were not tried so")
-    with chdir(folder):  # what is wrong is said before Snakemake says it in its own way, and writes it down
+    with chdir(folder):  # checked before Snakemake starts: its messages are less clear, and it would write files first
         alone = options.replace_workflow_config
         whole = config.load([Path(file) for file in files], options.config or (), alone=alone)
         folders = everyday_folders() + configured_folders(whole)
@@ -265,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}
         (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")
     if options.touch:
-        # All of it, or what looks new by its time would stay unrecorded; and what fails must not be deleted for it.
+        # Touch all results, since those that look new by their time would stay unrecorded; and delete none that fails.
         options.forceall = options.keep_incomplete = True
         for path in adopt(folder / whole["pathvars"]["results"]) if not query else ():
             say("launch", f"{path}: changed since it was made; taken as it is, and its manifest says so now")

@@ -1,5 +1,8 @@
-"""How many tokens questions, thinking and answers have before there are any: the lengths that the authors printed of
-m23K (resources/paper/lengths.csv), log-normal by their mean and standard deviation."""
+"""Estimate the tokens of questions, thinking and answers before any exist; part of ``make plan``.
+
+The lengths are log-normal, with the mean and standard deviation that the authors printed for m23K
+(``resources/paper/lengths.csv``).
+"""
 
 import csv
 import math
@@ -8,34 +11,46 @@ from functools import cache
 
 from m1.core.places import source_file
 
-QUESTION = 150  # tokens of a question with its options, assumed
-REPLY = 300  # tokens of an answer of a model that does not think, assumed
+# The embedded world's texts, in tokens of its own, as the demo has them.
+WORLD = {
+    "document": 73,  # of pretraining
+    "question": 130,  # with the turn around it
+    "sample": 143,  # of a training
+    "rollout": 66,  # thinking until it ends by itself
+    "forced": 16,  # what one forced ``Wait`` adds
+    "answer": 6,  # after thinking
+    "cot": 48,  # an answer step by step
+    "plain": 5,  # an answer at once
+}
+
+QUESTION = 150  # assumed tokens of a question with its options
+REPLY = 300  # assumed tokens of an answer of a model that does not think
 
 
 @dataclass(frozen=True)
 class Length:
-    """Of a part of an answer, in tokens: its mean, and the standard deviation of its logarithm."""
+    """The log-normal length of a part of an answer, in tokens."""
 
     mean: float
-    spread: float
+    spread: float  # standard deviation of the logarithm
 
     def longer(self, tokens: float) -> float:
-        """The share that has more tokens."""
+        """The share of parts that have more tokens."""
         return 1 - self._below(tokens, -0.5)
 
     def at_most(self, tokens: float) -> float:
-        """The mean where each is cut at so many tokens."""
+        """The mean length if every part is cut at so many tokens."""
         return self.mean * self._below(tokens, 0.5) + tokens * self.longer(tokens)
 
     def _below(self, tokens: float, shift: float) -> float:
-        """The share of all (``shift`` -1/2), or of all tokens (1/2), that is in those that are shorter."""
+        """The share of parts (``shift`` -1/2) that are shorter, or the share of all tokens (1/2) that these have."""
         place = math.log(tokens / self.mean) / self.spread - shift * self.spread
         return 0.5 * (1 + math.erf(place / math.sqrt(2)))
 
 
 @cache
 def printed(part: str) -> Length:
-    """The ``thinking`` or ``answer`` of m23K's traces, as the authors printed it."""
+    """The length of the ``thinking`` or ``answer`` of m23K's traces, as the authors printed it."""
     with open(source_file("resources/paper/lengths.csv"), newline="", encoding="utf-8") as stream:
         row = next(row for row in csv.DictReader(stream) if row["part"] == part)
     mean, deviation = float(row["mean"]), float(row["std"])
@@ -43,6 +58,6 @@ def printed(part: str) -> Length:
 
 
 def sample_tokens(block: int | None = None) -> float:
-    """Of a training sample, question, thinking and answer; thinking is cut where the whole exceeds the block."""
+    """Mean tokens of a training sample: question, thinking and answer; the thinking is cut to fit the block."""
     thinking, rest = printed("thinking"), QUESTION + printed("answer").mean
     return rest + (thinking.at_most(block - rest) if block and block > rest else thinking.mean)

@@ -1,6 +1,7 @@
-"""Write down the commits of what came from the hub by a moving revision such as ``main`` (``make fetch`` does it last).
+"""Record the commits of models and data sets that came from the hub by a moving revision such as main.
 
-What is in ``config/revisions.lock.yaml`` stays as it is: results were made with it.
+`make fetch` does this at its end. Entries of config/revisions.lock.yaml are never changed, because results were made
+with them.
 """
 
 import argparse
@@ -22,8 +23,11 @@ HEAD = """# What moving revisions were when they were fetched; jobs take these c
 
 
 def unpinned(run: Run) -> set[tuple[str, str, str]]:
-    """What comes from the hub by a moving revision that the lock does not have: ``model`` or ``dataset``, hub name,
-    revision."""
+    """Everything that comes from the hub by a moving revision without an entry in the lock.
+
+    Returns:
+        Triples of ``model`` or ``dataset``, the name on the hub, and the revision.
+    """
     lock, found = read_lock(), set()
     for made, sources in run.hub_sources().items():
         kind = "dataset" if made.endswith(".parquet") else "model"
@@ -36,7 +40,7 @@ def unpinned(run: Run) -> set[tuple[str, str, str]]:
 
 
 def cached_commit(kind: str, hub: str, revision: str) -> str | None:
-    """The commit that a revision was when it was last fetched to this machine; None where it was not."""
+    """The commit of a revision when it was last fetched to this machine; None if it never was."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -46,7 +50,7 @@ def cached_commit(kind: str, hub: str, revision: str) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Complete the lock by what the hub's cache holds, and say what it does not."""
+    """Complete the lock from the hub's cache, and report what the cache does not hold."""
     parser = argparse.ArgumentParser(prog="m1 pin", description=__doc__)
     add_configfile(parser)
     run = Run(load(parser.parse_args(argv).configfile))

@@ -1,14 +1,14 @@
-"""What a configuration will need before anything runs: calls of models, tokens, dollars and hours, jobs, and GPU-hours;
-and what its answers will be able to tell (``make plan``).
+"""Estimate, before anything runs, what a configuration needs and what its results will be able to show (make plan).
 
-Counts are exact where the questions of a step are there already: its requests are made as the step would make them, and
-looked up in the store. Before that they are estimates from the registry of data and from the shares that the paper had
-at each step (3.1, Table 3). What is there is taken as it is; whether it will be made anew is for ``snakemake -n`` to
-say.
+The plan lists calls of models, tokens, dollars and hours, jobs, GPU-hours, and the power of the comparisons with the
+paper. Counts are exact if the questions of a step exist already: its requests are made as the step would make them, and
+looked up in the store. Otherwise they are estimates from the registry of data sets and from the paper's shares at each
+step (3.1, Table 3). Existing results count as done; use `make dry-run` to see whether Snakemake would make them again.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,21 +27,21 @@ from m1.wiring.run import Run
 
 COUNTS = ("calls", "stored", "shared", "left")
 PARTS = ("prompt", "thinking", "answer")
-Stores = Mapping[Path, Store | None]  # of the steps that call a model; None where there is none yet
+Stores = Mapping[Path, Store | None]  # the stores of steps that call a model, by folder; None if there is none yet
 
 
 @dataclass
 class StepCost:
-    """What a step that calls a model over HTTP takes; tokens, dollars and hours are of the calls that are left."""
+    """What a step that calls a model over HTTP takes; tokens, dollars and hours are those of the calls left to make."""
 
     step: str
     model: str
     store: str
     calls: int
-    exact: bool  # whether the questions are known; else the number is an estimate
-    stored: int = 0
-    shared: int = 0  # of the calls, asked by another step, too
-    left: int = 0
+    exact: bool  # whether the questions are known; otherwise the number of calls is an estimate
+    stored: int = 0  # calls in the store
+    shared: int = 0  # calls that an earlier step makes, too
+    left: int = 0  # calls left to make
     prompt_tokens: int = 0
     thinking_tokens: int = 0
     answer_tokens: int = 0
@@ -52,7 +52,7 @@ class StepCost:
 
 @dataclass
 class Job:
-    """Jobs of a rule that run here or on GPUs, and those of them whose results are there."""
+    """The number of jobs of a rule, and of those whose results exist."""
 
     rule: str
     jobs: int
@@ -61,7 +61,7 @@ class Job:
 
 @dataclass
 class Plan:
-    """All of it."""
+    """The whole plan of a configuration."""
 
     steps: list[StepCost]
     jobs: list[Job]
@@ -73,8 +73,11 @@ class Plan:
 
 
 def make_plan(config: dict[str, Any]) -> Plan:
-    """The plan of a whole configuration; a :class:`UserError` where a set's number of records is not known, or what is
-    there cannot be read."""
+    """Make the plan of a configuration.
+
+    Raises:
+        UserError: the number of records of a set is not known, or an existing file cannot be read.
+    """
     run = Run(config)
     questions = Questions(run)
     steps = http_calls.http_steps(run, questions)
@@ -92,15 +95,18 @@ def make_plan(config: dict[str, Any]) -> Plan:
     notes += gpu_hours.adapter_notes(run)
     tells = power.powers(run)
     cpu_steps = gpu_hours.cpu_steps(run, questions)
+    if cpu_steps and not gpu_steps:
+        notes.append(gpu_hours.cpu_note(run, cpu_steps, os.cpu_count() or 1))
     return Plan(costs, jobs, gpu_steps, cpu_steps, tells, notes + ([power.NOTE] if tells else []), warnings)
 
 
 def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> list[StepCost]:
-    """What each step takes, of a ``collection`` of so many questions; a shared call counts for its first step."""
+    """What each step takes; a call that several steps make counts for the first. ``collection`` is the number of
+    questions in the collection."""
     found: dict[str, StepCost] = {}
     planned: dict[Path, set[str]] = defaultdict(set)
     estimated: dict[Path, int] = defaultdict(int)
-    # What is known goes first, so that the others can be set against it.
+    # Steps with known questions come first, so that estimates of the others can take them into account.
     for step in sorted(steps, key=lambda step: step.requests is None):
         store = stores[step.store]
         keys = dict.fromkeys(request.key(step.provider) for request in step.requests or ())
@@ -111,7 +117,7 @@ def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> li
             cost.stored = sum(key in store for key in new) if store else 0
             planned[step.store] |= new
         else:
-            # Two draws of the collection have as many questions in common as chance has it.
+            # Two random draws from the collection share a number of questions that follows from their sizes.
             before = len(planned[step.store]) + estimated[step.store]
             cost.shared = round(step.calls * min(1.0, before / max(1, collection)))
             estimated[step.store] += step.calls - cost.shared
@@ -125,7 +131,7 @@ def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> li
 
 
 def budget_warnings(steps: Sequence[HttpStep], costs: Sequence[StepCost], stores: Stores) -> list[str]:
-    """A line for each provider whose limit of dollars is too low."""
+    """A line for each provider whose ``max_dollars`` is too low."""
     warnings = []
     for title, one in {step.title: step for step in steps}.items():
         store, limit = stores[one.store], one.provider.max_dollars
@@ -142,14 +148,14 @@ def budget_warnings(steps: Sequence[HttpStep], costs: Sequence[StepCost], stores
 
 
 def store_notes(steps: Sequence[HttpStep], stores: Stores) -> list[str]:
-    """A line for each store whose answers cannot be set against a step yet, because its questions are not known."""
+    """A line for each store whose answers cannot be matched to a step yet, because its questions are not known."""
     unseen = {step.store: store for step in steps if step.requests is None and (store := stores[step.store])}
     said = "answers of whatever model; which calls they spare is seen once the questions are there"
     return [f"{folder}: {len(store):,} {said}" for folder, store in unseen.items()]
 
 
 def assumptions(costs: Sequence[StepCost]) -> list[str]:
-    """What is assumed of calls, and of the number of questions, where something is."""
+    """Notes on what is assumed about calls and numbers of questions, if anything is."""
     notes = []
     if any(cost.basis.startswith("assumed") for cost in costs if cost.left):
         thinking, answer = http_calls.TRACE
@@ -157,17 +163,18 @@ def assumptions(costs: Sequence[StepCost]) -> list[str]:
             f"assumed: a token for {http_calls.CHARACTERS} characters of prompt (a question of {lengths.QUESTION} "
             f"where none is there yet); thinking and answer {thinking:,.0f} + {answer:.0f} tokens of a teacher "
             f"(m23K, as the authors printed it), {lengths.REPLY} of others; {http_calls.TOKENS_PER_SECOND} tokens a "
-            f"second; at least ${http_calls.BILL:.4f} for a trace of a paid teacher (the authors' bill). Measured "
-            f"means take their place from {http_calls.LEAST} calls on."
+            f"second; a teacher's dollars are {http_calls.billed():.1f} times what its prices give for these tokens, "
+            f"as the authors' bill was (${http_calls.BILL:.4f} for a trace of DeepSeek-R1). Measured means take the "
+            f"place of all this from {http_calls.LEAST} calls on."
         )
     if not all(cost.exact for cost in costs):
-        shares = "the paper's share of questions at each step (3.1, Table 3)"
+        shares = "the share of questions that each step had in the paper (3.1, Table 3), or in the demo for its world"
         notes.append(f"~ estimate: records of the registry, then {shares}")
     return notes
 
 
 def count_jobs(run: Run, questions: Questions) -> list[Job]:
-    """Jobs that need a GPU, or a CPU for tiny models, and the scoring after them."""
+    """Count the jobs that train, generate and score, and those whose results exist."""
     results = {
         "screen_attempt": [f"screen/{name}.parquet" for name in run.screening_models],
         "train_sft": [f"train/{name}" for name in run.needed_trainings],
@@ -180,7 +187,7 @@ def count_jobs(run: Run, questions: Questions) -> list[Job]:
 
 
 def total(steps: Iterable[StepCost]) -> dict[str, Any]:
-    """The sum of the steps; their hours add up, as if one came after the other."""
+    """The sums over the steps; hours are added as if one step ran after the other."""
     steps = list(steps)
     names = (*COUNTS, *(f"{part}_tokens" for part in PARTS), "dollars", "hours")
     sums = {name: sum(getattr(row, name) for row in steps) for name in names}
@@ -188,8 +195,8 @@ def total(steps: Iterable[StepCost]) -> dict[str, Any]:
 
 
 def table(plan: Plan) -> list[str]:
-    """The plan as lines to read."""
-    header = ["step", "model", "calls", "in store", "shared", "left", *PARTS, "dollars", "hours", "means"]
+    """The plan as lines of text."""
+    header = ["step", "model", "calls", "in store", "shared", "left", *PARTS, "dollars", "hours", "basis"]
     rows = [asdict(row) for row in plan.steps]
     cells = [_cells(row) for row in [*rows, {"step": "sum", "model": "", "basis": "", **total(plan.steps)}]]
     none = ["no step of this configuration calls a model over HTTP"]
@@ -213,13 +220,13 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Say what a configuration will need."""
+    """Print the plan of a configuration."""
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="m1 plan", description=__doc__, formatter_class=as_written)
     add_configfile(parser)
-    parser.add_argument("--json", action="store_true", help="the same as JSON, tokens in ones")
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON, with tokens as plain numbers")
     arguments = parser.parse_args(argv)
-    with redirect_stdout(sys.stderr):  # what is said of a damaged store is no part of the plan
+    with redirect_stdout(sys.stderr):  # messages, for example about a damaged store, are no part of the plan
         plan = make_plan(load(arguments.configfile))
     if arguments.json:
         print(json.dumps({**asdict(plan), "total": total(plan.steps)}, indent=2))

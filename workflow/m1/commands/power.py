@@ -11,20 +11,21 @@ from m1.wiring.run import Run
 
 @dataclass
 class Power:
-    """One column of Table 1; ranges are over the rows that this run has, the smallest and the largest."""
+    """The power of the comparison in one column of Table 1; ranges are the least and the most over this run's rows."""
 
     column: str
-    questions: int  # published
-    margin: float  # points
-    needed: tuple[int, int]  # questions, for a chance of 80 %
-    smallest_margin: tuple[float, float]  # points, that the published number of questions can show
+    questions: int  # the benchmark's published number
+    margin: float  # margin of equivalence, in points
+    needed: tuple[int, int]  # questions for a chance of 80 % to show equivalence
+    smallest_margin: tuple[float, float]  # smallest margin, in points, that the published number of questions can show
 
 
 def powers(run: Run) -> list[Power]:
-    """The columns of Table 1, ``Avg.`` first, for unpaired answers; none where this run is no claim about the paper."""
+    """The power of each column of Table 1, ``Avg.`` first, for unpaired answers; empty if the run makes no claim about
+    the paper."""
     if run.config["report"]["remark"]:
         return []
-    from m1.report.compare import published_k  # with pandas and statsmodels, which other plans do without
+    from m1.report.compare import published_k  # imports pandas and statsmodels, which take a second
     from m1.report.files import read_csv
     from m1.report.scores import find_published
     from m1.report.statistics import Difference, average, unpaired
@@ -58,7 +59,7 @@ def powers(run: Run) -> list[Power]:
 
 
 def rows(found: list[Power]) -> list[list[str]]:
-    """The table, headings first."""
+    """The columns as a table of texts, headings first."""
     header = ["equal to the paper", "questions", "within", "needed", "can show"]
     lines = []
     for one in found:

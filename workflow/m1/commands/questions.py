@@ -1,5 +1,4 @@
-"""How many questions each step of a configuration has, and which, as far as that is known before it runs (``make
-plan``)."""
+"""Find the questions of each step of a configuration, or their number, before the step runs; part of ``make plan``."""
 
 import csv
 from pathlib import Path
@@ -12,8 +11,10 @@ from m1.core.settings import Source
 from m1.core.sources import read as read_source
 from m1.wiring.run import Run
 
-# Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row of it.
+# Share of the collection that deduplication and decontamination leave (3.1); Table 3 has no row for it.
 DEDUPLICATED = 192_023 / 196_157
+# The same of the embedded world's pools, then the shares that its tiny models do not solve, and that its teacher does.
+WORLD_SHARES = (3325 / 3600, 2095 / 3325, 1734 / 2095)
 
 
 def _require_rows(rows: int | None, entry: str) -> int:
@@ -24,26 +25,29 @@ def _require_rows(rows: int | None, entry: str) -> int:
 
 
 class Questions:
-    """The questions of each step, as far as they are known: the file, or else how many there will be."""
+    """The questions of each step if their file exists, or else how many there will be."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.config = run, run.config
         self.results = Path(run.config["pathvars"]["results"])
         with open(source_file("resources/paper/table3.csv"), newline="", encoding="utf-8") as stream:
             paper = {row["Dataset"]: int(row["Summation"]) for row in csv.DictReader(stream)}
+        self.unique_share = DEDUPLICATED
         self.hard_share = paper["+After difficulty filtering"] / (paper["Initial collection"] * DEDUPLICATED)
         self.correct_share = paper["+Generating thinking data"] / paper["+After difficulty filtering"]
+        if all(self._of_world(run.config["pools"][name]["path"]) for name in run.config["pools"]):
+            self.unique_share, self.hard_share, self.correct_share = WORLD_SHARES
         self._read: dict[Path, list[Question]] = {}
 
     def read(self, name: str) -> list[Question] | None:
-        """The questions of a file below the results; None where it is not there."""
+        """The questions of a file below the results; None if there is no such file."""
         path = self.results / name
         if path not in self._read and path.exists():
             self._read[path] = records.read(path, Question)
         return self._read.get(path)
 
     def rows(self, name: str) -> int | None:
-        """Rows of a Parquet file below the results; None where it is not there."""
+        """The number of rows of a Parquet file below the results; None if there is no such file."""
         import pyarrow.parquet as pq
 
         path = self.results / name
@@ -53,13 +57,15 @@ class Questions:
             raise UserError(f"{path}: not readable as Parquet ({error}). Delete it to have it made again.") from error
 
     def size(self, kind: str, name: str) -> int | None:
-        """Questions of a pool or benchmark (``kind``): made, or as the registry or the local file has them; None where
-        nobody knows."""
+        """The number of questions of a pool or benchmark (``kind``), from its result, the registry or the local file.
+
+        None if nobody knows.
+        """
         if (made := self.rows(f"{kind}/{name}.parquet")) is not None:
             return made
         source, entry = self.config[kind][name], self.config["read_from"][f"{kind}.{name}"]
         rows, path, limit, part = source["rows"], source["path"], source["limit"], source["part"]
-        if rows is None and path and path.startswith(f"{self.results}/world/"):
+        if rows is None and self._of_world(path):
             world = self.config["world"]
             rows = world["pools"][Path(path).stem] if kind == "pools" else world["benchmark_size"]
         elif rows is None and path and Path(path).exists():
@@ -70,27 +76,30 @@ class Questions:
             rows -= part["size"]
         return min((one for one in (rows, limit) if one is not None), default=None)
 
+    def _of_world(self, path: str | None) -> bool:
+        return bool(path) and str(path).startswith(f"{self.results}/world/")
+
     def pool_size(self, name: str) -> int:
-        """Questions of a pool; a :class:`UserError` where nobody knows before the set is read."""
+        """The number of questions of a pool; raises a :class:`UserError` if it is not known before the set is read."""
         return _require_rows(self.size("pools", name), self.config["read_from"][f"pools.{name}"])
 
     def collection_size(self) -> int:
-        """Questions of the whole collection, after deduplication and decontamination."""
+        """The number of questions of the collection after deduplication and decontamination."""
         made = self.rows("pools/merged.parquet")
-        return round(sum(map(self.pool_size, self.config["pools"])) * DEDUPLICATED) if made is None else made
+        return round(sum(map(self.pool_size, self.config["pools"])) * self.unique_share) if made is None else made
 
     def hard_size(self) -> int:
-        """Questions that no screening model solves."""
+        """The number of questions that no screening model solves."""
         made = self.rows("screen/hard.parquet")
         return round(self.collection_size() * self.hard_share) if made is None else made
 
     def correct_size(self) -> int:
-        """Correct traces of the hard questions."""
+        """The number of correct traces of the hard questions."""
         made = self.rows("distill/hard.parquet")
         return round(self.hard_size() * self.correct_share) if made is None else made
 
     def subset_size(self, name: str) -> int:
-        """Samples of a training subset."""
+        """The number of samples of a training subset."""
         if (made := self.rows(f"select/{name}.parquet")) is not None:
             return made
         subset = self.config["subsets"][name]
@@ -100,11 +109,11 @@ class Questions:
         return self.subset_size(subset["like"]) if "like" in subset else subset["size"] or self.correct_size()
 
     def leaks(self) -> set[str]:
-        """Ids of the questions that the second decontamination leaves out; none before it is done."""
+        """Ids of the questions that the second decontamination leaves out; empty before it has run."""
         return {question.id for question in self.read("pools/leaks.parquet") or []}
 
     def teacher_questions(self, name: str) -> tuple[list[Question] | None, int]:
-        """Questions of a set for the teacher, if known, and their number."""
+        """The questions of a teacher's set, if known, and their number."""
         file = "screen/hard.parquet" if name == "hard" else f"distill/{name}.questions.parquet"
         if (made := self.read(file)) is not None:
             return made, len(made)
@@ -124,7 +133,7 @@ class Questions:
         return None, min(int(size / drawn["share"]), self.collection_size())
 
     def labeller_questions(self) -> tuple[list[Question] | None, int]:
-        """Questions with a correct trace, if known, and their number."""
+        """The questions with a correct trace, if known, and their number."""
         import pyarrow.parquet as pq
 
         collection = self.read("pools/merged.parquet")

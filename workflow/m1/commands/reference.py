@@ -1,9 +1,9 @@
-"""What is made from the schema of the configuration: the default file with its comments, config/reference.md, and
-overlays' schema.
+"""Write the files that are generated from the configuration's schema (make reference): the comments of
+config/config.yaml, config/reference.md, and the schema of overlays.
 
-Of the default file, the values are edited by hand; what each key means is written once, in the schema. An overlay may
-leave anything out, and takes named parts out with null: editors that complete its keys need another schema than the
-whole's.
+The values of config/config.yaml are edited by hand, but the meaning of each key is written only once, in the schema. An
+overlay may leave out any key and may remove named parts by null, so editors that complete its keys need a schema of its
+own.
 """
 
 import argparse
@@ -28,21 +28,21 @@ PAGE = SOURCE / "config" / "reference.md"
 REGISTRY = SOURCE / "config" / "data.yaml"
 FILE = SOURCE / "config" / "config.yaml"
 OVERLAY = SCHEMA.with_name("overlay.schema.json")
-SHORT = 40  # characters of a default that is shown; a longer one is looked up in config.yaml
+SHORT = 40  # longest default, in characters, that the reference shows; for a longer one it points to config.yaml
 HEAD = """# Every key of the configuration
 
 Made by `make reference` from `workflow/schemas/config.schema.yaml` and the default configuration.
-A test fails where it is not up to date. How the keys go together is in [README.md](README.md).
+A test fails where it is not up to date. [docs/change.md](../docs/change.md) says how the keys go together.
 `{name}` stands for a name of your choice, `[]` for each entry of a list.
 A default is what `config/config.yaml` has or, for what may be left out there, the schema.
 *needed*: whoever makes such a part must give the key.
 """
 FILE_HEAD = """\
 # yaml-language-server: $schema=../workflow/schemas/config.schema.yaml
-# The default configuration: the paper on the embedded world (docs/world.md), on a laptop, in minutes. The paper itself
+# The default configuration: the paper on the embedded world (docs/start.md), on a laptop, in minutes. The paper itself
 # is config/paper.yaml, laid over this file. Values are edited here; `make reference` takes the comments from the
-# schema. An unknown key is an error. Keys that are left out here are in config/reference.md; how keys go together is in
-# config/README.md.
+# schema. An unknown key is an error. Keys that are left out here are in config/reference.md; docs/change.md says how
+# keys go together.
 """
 WIDTH = 120
 
@@ -58,7 +58,8 @@ class Key:
 
 
 def resolve(schema: Schema, whole: Schema) -> tuple[dict[str, Any], str]:
-    """A schema with what it refers to written in (its own words come first), and that one's name (empty for none)."""
+    """Resolve a ``$ref``; returns the schema, whose own keys override the referred ones, and the name of the reference
+    (empty if there is none)."""
     if "$ref" not in schema:
         return dict(schema), ""
     name = schema["$ref"].rsplit("/", 1)[1]
@@ -66,8 +67,17 @@ def resolve(schema: Schema, whole: Schema) -> tuple[dict[str, Any], str]:
 
 
 def keys(schema: Schema, whole: Schema, values: Any, path: str = "") -> Iterator[Key]:
-    """All keys below a schema, in its order; objects in the ``$defs`` of the whole have their own sections. ``values``
-    is the default configuration there, if it has any. Refuses a key without a ``description``."""
+    """Yield all keys below a schema, in its order; objects in ``$defs`` have sections of their own.
+
+    Args:
+        schema: a part of the schema.
+        whole: the whole schema.
+        values: the default configuration at this part, if there is one.
+        path: the keys that lead to this part.
+
+    Raises:
+        UserError: a key has no ``description``.
+    """
     for name, part in schema.get("properties", {}).items():
         inner, refers = resolve(part, whole)
         place = f"{path}.{name}" if path else name
@@ -83,7 +93,7 @@ def keys(schema: Schema, whole: Schema, values: Any, path: str = "") -> Iterator
 
 
 def inner_keys(schema: Schema, refers: str, whole: Schema, values: Any, path: str) -> Iterator[Key]:
-    """Keys of what a key holds: its own, those of each named part, or those of each entry of a list."""
+    """Yield the keys inside a key's value: its own keys, those of named parts, or those of a list's entries."""
     if refers:
         return
     yield from keys(schema, whole, values, path)
@@ -94,13 +104,13 @@ def inner_keys(schema: Schema, refers: str, whole: Schema, values: Any, path: st
 
 
 def meaning(part: Schema) -> str:
-    """What a key means, and that it reruns nothing where the schema says that it decides no result."""
+    """The description of a key, which adds "reruns nothing" if the key decides no result."""
     said: str = part["description"]
     return f"{said}; reruns nothing" if part.get("decides") is False else said
 
 
 def kind(schema: Schema, refers: str = "") -> str:
-    """What a value may be, in words."""
+    """The allowed values of a key, in words."""
     if refers and schema.get("type") == "object":
         return f"[{refers}](#{refers})"
     if "const" in schema:
@@ -121,7 +131,7 @@ def kind(schema: Schema, refers: str = "") -> str:
 
 
 def default(name: str, part: Schema, schema: Schema, values: Any) -> str:
-    """A key's default: of the default configuration, else of the schema, else whether the key must be there."""
+    """A key's default, from the default configuration or else the schema; for a required key, ``*needed*``."""
     if isinstance(values, dict) and name in values:
         text = one_line(values[name])
         return f"`{text}`" if len(text) <= SHORT and "|" not in text else "in config.yaml"
@@ -131,7 +141,7 @@ def default(name: str, part: Schema, schema: Schema, values: Any) -> str:
 
 
 def one_line(value: Any) -> str:
-    """A value as one writes it in YAML, on one line."""
+    """A value in YAML, on one line."""
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) or not value else value
 
 
@@ -161,7 +171,7 @@ def table(rows: Sequence[Key]) -> list[str]:
 
 
 def overlay(schema: Schema) -> dict[str, Any]:
-    """The schema of an overlay: no key is needed; null takes out a named part, or where a model is."""
+    """The schema of an overlay: no key is required, and null removes a named part or a model's place."""
 
     def loosen(part: Any) -> Any:
         if isinstance(part, dict):
@@ -189,7 +199,7 @@ def overlay(schema: Schema) -> dict[str, Any]:
 
 
 def default_file(schema: Schema, values: Mapping[str, Any]) -> str:
-    """The default file, in the order of the schema, with meanings; what several parts share is explained once."""
+    """The default file with comments, in the order of the schema; keys that several parts share are explained once."""
     lines, explained = [FILE_HEAD.rstrip()], set()
     for name, part in schema["properties"].items():
         if name not in values:
@@ -209,7 +219,7 @@ def default_file(schema: Schema, values: Mapping[str, Any]) -> str:
 
 
 def block(schema: Schema, whole: Schema, values: Mapping[str, Any], indent: str, bare: bool) -> list[str]:
-    """The keys of a part, a line each (``bare`` of their meanings); parts by name have one for each name."""
+    """The lines of a part, one for each key or named part, with comments unless ``bare``."""
     lines, known = [], schema.get("properties", {})
     for name in [*(name for name in known if name in values), *(name for name in values if name not in known)]:
         value, line = values[name], f"{indent}{name}:"
@@ -223,7 +233,7 @@ def block(schema: Schema, whole: Schema, values: Mapping[str, Any], indent: str,
 
 
 def add_comment(line: str, said: str) -> list[str]:
-    """A line with what is said of it behind, or above it where that is too long."""
+    """A line with its comment behind it, or above it if the line would be too long."""
     whole = f"{line} # {said}" if said else line
     if len(whole) <= WIDTH or not said:
         return [whole]

@@ -1,8 +1,8 @@
-"""What Snakemake's executor for SLURM (plugin 2.8.0) does not know by itself, so that it would wait for ever.
+"""Work around faults of Snakemake's SLURM executor (plugin 2.8.0) that make it wait for ever.
 
-It asks SLURM for the states of its jobs by ``squeue`` or by ``sacct``. Three states are strange to it: a job that
-somebody cancelled (``sacct`` calls it ``CANCELLED by 1000``), one that was preempted for good, and one that was
-preempted, had seconds to stop, and did (``FAILED``). Each of the two commands can be the wrong one for a cluster, too.
+The executor asks SLURM for the states of its jobs by ``squeue`` or ``sacct``. It does not understand three states: a
+job that somebody cancelled (``sacct`` says ``CANCELLED by 1000``), a job that was preempted for good, and a preempted
+job that stopped within its grace time (``FAILED``). Also, each of the two commands can be the wrong one for a cluster.
 """
 
 from __future__ import annotations
@@ -14,48 +14,49 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from m1.commands.doctor import ask
+from m1.commands.doctor import TIMEOUT, ask
 from m1.core.progress import say
 
 LONGEST = 180
-"""Seconds that pass between two of the executor's questions, at most."""
+"""The longest time between two queries of the executor, in seconds."""
 FIRST = 40
-"""Seconds to its first one, where the profile says nothing."""
+"""Seconds before its first query, if the profile does not set them."""
 
-
+AWAY = re.compile("unable to contact|timed out|connection", re.IGNORECASE)
+"""What SLURM's programs say when the controller does not answer."""
 HANGS = "a run would wait for ever"
 
 
 class StatusProblem(NamedTuple):
-    """Why the executor would not learn of the ends of jobs."""
+    """Why the executor would not notice the ends of jobs."""
 
-    certain: bool
+    certain: bool  # otherwise it only may happen
     found: str
     remedy: str
 
 
 class Preemption(NamedTuple):
-    """Whether jobs of a partition are stopped for others, and how."""
+    """Whether and how SLURM stops jobs of a partition for others."""
 
-    mode: str  # what SLURM does with them: REQUEUE, CANCEL, SUSPEND; empty where it leaves them alone
-    seconds: int  # from the signal to the end
+    mode: str  # REQUEUE, CANCEL or SUSPEND; empty if it does not stop them
+    seconds: int  # from the signal to the end of the job
 
 
 def status_settings(options: argparse.Namespace) -> tuple[str | None, int | None]:
-    """The executor's command for states, and seconds before it asks first; None where the profile leaves them open."""
+    """The executor's status command, and the seconds before its first query; None if the profile does not set them."""
     command, first = options.slurm_status_command, options.slurm_init_seconds_before_status_checks
     return command if isinstance(command, str) else None, first if isinstance(first, int) else None
 
 
 def configuration() -> dict[str, str]:
-    """What ``scontrol show config`` says; empty where SLURM does not answer."""
+    """SLURM's configuration, by ``scontrol show config``; empty if SLURM does not answer."""
     code, said, _ = ask("scontrol", "show", "config")
     rows = [line.partition("=") for line in said.splitlines() if "=" in line]
     return {name.strip(): value.strip() for name, _, value in rows} if not code else {}
 
 
 def status_problem(command: str | None, first: int | None, cluster: Mapping[str, str]) -> StatusProblem | None:
-    """Why the executor would not learn of the ends of jobs, if it would not.
+    """Why the executor would not notice the ends of jobs; None if it would.
 
     Args:
         command: the profile's ``slurm-status-command``; None for the executor's choice.
@@ -65,7 +66,7 @@ def status_problem(command: str | None, first: int | None, cluster: Mapping[str,
     accounting = cluster["AccountingStorageType"] not in ("accounting_storage/none", "(null)", "")
     keeps, sacct = seconds(cluster["MinJobAge"]), bool(shutil.which("sacct"))
     forgets = f"SLURM forgets jobs after {keeps} s (MinJobAge)"
-    # Where SLURM forgets jobs before the executor has asked three times, it takes sacct if it can.
+    # If SLURM forgets jobs before the executor has asked three times, the executor uses sacct if it exists.
     if sacct and (command in ("sacct", None) or keeps < 3 * (first or FIRST)):
         if accounting:
             return None
@@ -74,7 +75,7 @@ def status_problem(command: str | None, first: int | None, cluster: Mapping[str,
             return StatusProblem(True, f"{forgets}, so Snakemake takes sacct, and accounting is off: {HANGS}", remedy)
         off = f"slurm-status-command is sacct, and accounting is off on this cluster: {HANGS}"
         return StatusProblem(True, off, "set slurm-status-command: squeue in the profile")
-    if keeps < LONGEST + 20:  # and the seconds that an answer takes
+    if keeps < LONGEST + 20:  # 20 seconds are for the answer itself
         other = "set slurm-status-command: sacct in the profile" if accounting else "ask for a MinJobAge of 200 or more"
         found = (
             f"{forgets}, and Snakemake asks squeue every {LONGEST} s only: it may wait for ever for one that has ended"
@@ -84,12 +85,12 @@ def status_problem(command: str | None, first: int | None, cluster: Mapping[str,
 
 
 def seconds(text: str) -> int:
-    """Seconds of SLURM's ``300 sec``; 0 where there is no number."""
+    """Parse SLURM's ``300 sec``; 0 if there is no number."""
     return int((re.match(r"\d+", text) or ["0"])[0])
 
 
 def preemption(partition: str, cluster: Mapping[str, str]) -> Preemption | None:
-    """How jobs of a partition are preempted; None where SLURM does not say."""
+    """How SLURM preempts jobs of a partition; None if it does not say."""
     code, said, _ = ask("scontrol", "--oneliner", "show", "partition")
     rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in said.splitlines()]
     own = next((row for row in rows if row.get("PartitionName") == partition), None)
@@ -103,10 +104,10 @@ def preemption(partition: str, cluster: Mapping[str, str]) -> Preemption | None:
 
 
 def state_of(job: str, said: str) -> str:
-    """The state of a job in words that the executor knows; ``said`` is what it was told.
+    """Translate the state that SLURM gave for a job into one that the executor knows.
 
-    A preempted job that is to be queued again, and which SLURM does not queue, is queued here: it went to its end in
-    the seconds that it was given (``FAILED``), or its partition cancels what it preempts.
+    A preempted job that should be queued again, but which SLURM does not queue, is queued here. This happens if the job
+    ended within its grace time (``FAILED``), or if its partition cancels the jobs that it preempts.
     """
     word = said.partition(" ")[0]
     if word not in ("FAILED", "PREEMPTED"):
@@ -117,19 +118,25 @@ def state_of(job: str, said: str) -> str:
         return ("CANCELLED" if word == "PREEMPTED" else word) if forgotten else "PENDING"  # else it is asked again
     row = dict(re.findall(r"(\w+)=(\S*)", text))
     if row["JobState"] not in ("FAILED", "PREEMPTED"):
-        return row["JobState"]  # the database comes after
+        return row["JobState"]  # the accounting database lags behind the controller
     preempted = row.get("PreemptTime", "None") != "None" and row.get("Requeue") == "1"
-    if preempted and not ask("scontrol", "requeue", job)[0]:
+    if not preempted:
+        return "FAILED"
+    code, _, error = ask("scontrol", "requeue", job)
+    if not code:
         say("launch", f"SLURM job {job} was preempted, and is queued again")
-        return "PENDING"
-    return "FAILED"
+    elif code != TIMEOUT and not AWAY.search(error):
+        say("launch", f"SLURM job {job} was preempted, and SLURM does not queue it again: {error.strip()}")
+        return "FAILED"
+    return "PENDING"
 
 
 def teach_executor() -> None:
-    """Have Snakemake's executor for SLURM read states by :func:`state_of`, and wait for a SLURM that is away.
+    """Make Snakemake's SLURM executor read states by :func:`state_of`, and wait while SLURM does not answer.
 
-    After some questions without an answer, it would know of none of its jobs any more; now it knows nothing new. And
-    while the controller is away it would ask ``sacct``, on or off, as it cannot learn for how long SLURM keeps jobs.
+    After several queries without an answer, the executor would lose all of its jobs; now it only learns nothing new.
+    While the controller is away, it would also switch to ``sacct``, whether accounting is on or off, because it cannot
+    ask how long SLURM keeps jobs.
     """
     import snakemake_executor_plugin_slurm as plugin
 

@@ -1,4 +1,4 @@
-"""Look after stores of calls and generations: count, check, move and mend what is in them (docs/store.md)."""
+"""Look after stores of calls and generations: count, check, move and mend what is in them (docs/architecture.md)."""
 
 import argparse
 import gzip
@@ -29,13 +29,17 @@ from m1.core.segments import (
 )
 from m1.core.store import Store
 
-SHOWN = 20  # refused lines of an import that are named one by one
+SHOWN = 20  # how many refused lines of an import are named one by one
 Action = Callable[[argparse.Namespace], None]
-Price = tuple[float, float]  # dollars for a million tokens of prompt, and of thinking and answer
+Price = tuple[float, float]  # dollars per million tokens of the prompt, and of thinking and answer
 
 
 def stores(paths: Iterable[Path]) -> list[Path]:
-    """The store folders among some folders: those with segments, and the same one level below; each must hold one."""
+    """The stores in some folders: each folder with segments, and such folders one level below.
+
+    Raises:
+        UserError: a folder holds no store.
+    """
     found: list[Path] = []
     for path in paths:
         inside = [path, *sorted(part for part in path.glob("*") if part.is_dir())]
@@ -49,7 +53,7 @@ def stores(paths: Iterable[Path]) -> list[Path]:
 
 @dataclass
 class Row:
-    """What a store has of one model. Generations of our own models (``generated_tokens``) have only their folder."""
+    """What a store has of one model: a row of the table. Generations of our own models do not name their model."""
 
     store: str
     model: str
@@ -60,13 +64,13 @@ class Row:
     thinking_tokens: int = 0
     answer_tokens: int = 0
     generated_tokens: int = 0
-    uncounted: int = 0  # answers whose usage does not count: they are in no tokens and no dollars
-    dollars: float | None = None  # None where no price is known
+    uncounted: int = 0  # answers without a usable count of tokens; they enter no sum of tokens or dollars
+    dollars: float | None = None  # None if no price is known
     bytes: int = 0
 
 
 def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
-    """What is in a store, by model; prices are by the model that answered, or by the name of the store's folder."""
+    """Count what is in a store, by model; prices are by the model that answered, or by the store's folder name."""
     from m1.client.completion import REFUSED, Completion
 
     rows: dict[str, Row] = {}
@@ -106,8 +110,12 @@ def count(folder: Path, prices: dict[str, Price]) -> list[Row]:
 
 
 def folder_facts(folder: Path) -> dict[str, Any]:
-    """Segments of a store, their bytes, when the oldest was begun and one was last written (whole Unix seconds); and
-    the calls whose answers were lost, with the tokens that they may have used at the most."""
+    """Facts about a store's folder.
+
+    Returns:
+        The number of segments, their bytes, when the oldest was begun and the newest was written (Unix seconds), and
+        the calls whose answers were lost or taken back, with their tokens.
+    """
     from m1.client.ledger import Beside
 
     with Store(folder) as store:
@@ -124,12 +132,12 @@ def folder_facts(folder: Path) -> dict[str, Any]:
 
 
 def stats(arguments: argparse.Namespace) -> None:
-    """Count what is in stores."""
+    """Print what is in stores."""
     prices = dict(arguments.price)
     if arguments.configfile is not None:
         prices = {**config_prices(arguments.configfile), **prices}
     folders = stores(arguments.folders)
-    with redirect_stdout(sys.stderr):  # what is said of damage is no part of the table
+    with redirect_stdout(sys.stderr):  # messages about damage are no part of the table
         rows = [row for folder in folders for row in count(folder, prices)]
         facts = {str(folder): folder_facts(folder) for folder in folders}
     if arguments.json:
@@ -169,7 +177,7 @@ def stats(arguments: argparse.Namespace) -> None:
 
 
 def config_prices(overlays: Sequence[Path]) -> dict[str, Price]:
-    """Prices of a configuration, by the folder of the store that each provider's calls are in."""
+    """Prices of a configuration's providers, by the name of the store's folder that holds their calls."""
     from m1.wiring.config import load
 
     config = load(overlays)
@@ -179,15 +187,16 @@ def config_prices(overlays: Sequence[Path]) -> dict[str, Price]:
 
 
 Faults = dict[str, list[tuple[str, int]]]
-"""By segment, what is not as it was written there, a line each, and how many records it costs."""
+"""The faults of each segment: a line of text, and the number of records that the fault costs."""
 
 
 def find_faults(folder: Path, store: Store, counts: Counter[str]) -> Faults:
-    """Check every line of every segment, and that there are as many as each is listed with.
+    """Check every line of every segment, and compare their numbers with the lists of segments.
 
     Args:
-        counts: gets the lines that are ``sound``, ``taken back`` (those that do so) and ``damaged``, and the records
-            that are ``missing``.
+        folder: the store's folder.
+        store: the opened store.
+        counts: gets the numbers of lines that are ``sound``, ``taken back`` or ``damaged``, and of ``missing`` records.
     """
     listed = listed_counts(folder)  # before the segments, to which another process may add now
     paths = [path for path in segment_paths(folder) if is_segment(path)]
@@ -204,7 +213,7 @@ def _segment_faults(path: Path, listed: int | None, store: Store, counts: Counte
     tally, unsound, numbered = Tally(), list[Line](), False
 
     def stretch(records: int, where: str) -> Iterator[tuple[str, int]]:
-        """So many records, of which there are the unsound lines, or nothing."""
+        """Report a stretch of ``records`` records, of which only damaged lines, or nothing, are left."""
         for line in unsound:
             mended, state = line.key in store, "damaged" if line.finished else "unfinished"
             remedy = "asked again since" if mended else "it is asked again when needed"
@@ -227,7 +236,7 @@ def _segment_faults(path: Path, listed: int | None, store: Store, counts: Counte
             counts["taken back" if line.forgets else "sound"] += 1
     behind = tally.records if listed is None else listed
     if unsound and not (last := unsound[-1]).finished:
-        crashed = last.content.endswith(b"\0")  # what a crash leaves behind the last record that was kept
+        crashed = last.content.endswith(b"\0")  # a crash may leave zeros behind the last acknowledged record
         if crashed or (listed is not None and listed <= tally.records + tally.damaged):
             unsound.pop()
             if last.content.strip(b"\0"):
@@ -243,10 +252,10 @@ def _place(path: Path, line: Line) -> str:
 
 
 def verify(arguments: argparse.Namespace) -> None:
-    """Check every record of every segment, and that none is gone; name file, byte and key of each that is not sound.
+    """Check that every record of every segment is sound and none is missing; print file, byte and key of each fault.
 
     Raises:
-        UserError: there is a loss that nothing makes up for: no sound record has the key, and nobody accepted it.
+        UserError: a record is lost: no sound record has its key, and the owner has not accepted the loss.
     """
     lost = 0
     for folder in stores(arguments.folders):
@@ -273,8 +282,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Copy the records in force of a store into one file, or into another store; without their numbers, which count the
-    lines of their segments."""
+    """Copy the valid records of a store into one file or another store, without their numbers in the segments."""
     destination = arguments.destination
     to_file = destination.name.endswith((".jsonl", ".jsonl.gz"))
     if to_file and destination.exists():
@@ -298,7 +306,7 @@ def export(arguments: argparse.Namespace) -> None:
             _copy(select(store), destination)
         else:
             with replacing(destination) as partial, open(partial, "wb") as raw:
-                # No name and no time in the header: the same store gives the same bytes.
+                # The header has no name and no time, so that equal stores give equal bytes.
                 stream = gzip.GzipFile("", "wb", fileobj=raw, mtime=0) if destination.suffix == ".gz" else raw
                 for _, line in select(store):
                     stream.write(line)
@@ -315,7 +323,7 @@ def _single_store(folder: Path) -> Path:
 
 
 def _copy(lines: Iterable[tuple[str, bytes]], folder: Path) -> tuple[int, int]:
-    """Put records into a store, a few at a time; how many were new, and how many it had."""
+    """Put records into a store, 500 at a time; returns how many were new, and how many it had already."""
     new = had = 0
     with Store(folder) as store:
         waiting: dict[str, Any] = {}
@@ -337,10 +345,10 @@ def _copy(lines: Iterable[tuple[str, bytes]], folder: Path) -> tuple[int, int]:
 
 
 def import_(arguments: argparse.Namespace) -> None:
-    """Take over records from exports or other stores; keys that are there keep their value.
+    """Import records from exports or other stores; keys that the store has already keep their values.
 
     Raises:
-        UserError: lines were refused, each said with its number; the sound ones are taken over.
+        UserError: lines were refused; each was printed with its number, and the sound ones are imported.
     """
     refused = 0
 
@@ -366,8 +374,10 @@ def import_(arguments: argparse.Namespace) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
-    """Number, key and content of a store's, export's or segment's records; of a damaged one, what it is instead, and
-    None."""
+    """Yield number, key and line of the records of a store, export or segment.
+
+    For a damaged line, the key is a description of the damage, and the line is None.
+    """
     if path.is_dir():
         with Store(path) as store:
             yield from ((number, key, store.line(key)) for number, key in enumerate(store, start=1))
@@ -388,10 +398,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str, bytes | None]]:
 
 
 def forget(arguments: argparse.Namespace) -> None:
-    """Take back records, so that they are asked again: those of refused calls, or those of some keys; or accept that
-    records are lost.
+    """Take back records of refused calls or of some keys, so that they are asked again; or accept lost records.
 
-    What a call cost whose answer is taken back stays in what ``max_dollars`` counts.
+    The cost of a call whose answer is taken back still counts towards ``max_dollars``.
 
     Raises:
         UserError: no store has a record of a key.
@@ -437,7 +446,7 @@ def _price(text: str) -> tuple[str, Price]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Do one of the actions (see ``--help``)."""
+    """Run one of the actions."""
     parser = argparse.ArgumentParser(prog="m1 store", description=__doc__)
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     folders = argparse.ArgumentParser(add_help=False)
@@ -446,29 +455,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     one.add_argument("folder", type=Path, metavar="FOLDER", help="a store")
 
     def add(action: Action, given: argparse.ArgumentParser, text: str) -> argparse.ArgumentParser:
-        parser = actions.add_parser(action.__name__.rstrip("_"), parents=[given], help=text)
+        name, described = action.__name__.rstrip("_"), f"{text[0].upper()}{text[1:]}."
+        parser = actions.add_parser(name, parents=[given], help=text, description=described)
         parser.set_defaults(action=action)
         return parser
 
-    counting = add(stats, folders, "records, tokens and dollars, by model")
-    text, form = "dollars for a million tokens", "MODEL=PROMPT,COMPLETION"
+    counting = add(stats, folders, "count records, tokens and dollars by model")
+    text, form = "price of a model in dollars per million tokens; may be repeated", "MODEL=PROMPT,COMPLETION"
     counting.add_argument("--price", action="append", default=[], type=_price, metavar=form, help=text)
-    overlays = "prices of a configuration, laid over the default one as Snakemake's --configfile"
-    counting.add_argument("--configfile", nargs="*", type=Path, help=overlays)
-    counting.add_argument("--json", action="store_true", help="the same as JSON")
-    add(verify, folders, "check every record; exit code 1 if one is lost")
-    exporting = add(export, one, "copy the records in force into a file or another store")
-    places = "NAME.jsonl.gz, NAME.jsonl, or a folder"
+    overlays = "take the prices of a configuration; the files are laid over the default one"
+    counting.add_argument("--configfile", nargs="*", type=Path, metavar="FILE", help=overlays)
+    counting.add_argument("--json", action="store_true", help="print the counts as JSON")
+    add(verify, folders, "check every record; the exit code is 1 if one is lost")
+    exporting = add(export, one, "copy the valid records into a file or another store")
+    places = "NAME.jsonl.gz, NAME.jsonl, or the folder of another store"
     exporting.add_argument("destination", type=Path, metavar="DESTINATION", help=places)
-    exporting.add_argument("--model", help="only the calls that this model answered, by the provider's name for it")
-    exporting.add_argument("--skip-refused", action="store_true", help="without the calls that were refused")
-    importing = add(import_, one, "take over records; keys that are there keep their value")
+    exporting.add_argument("--model", help="copy only the calls that this model answered (the provider's name for it)")
+    exporting.add_argument("--skip-refused", action="store_true", help="leave out calls that were refused")
+    importing = add(import_, one, "import records; keys that the store has already keep their values")
     importing.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="exports, segments, or stores")
     forgetting = add(forget, folders, "take records back, so that they are asked again")
     which = forgetting.add_mutually_exclusive_group(required=True)
-    which.add_argument("--refused", action="store_true", help="those of refused calls")
-    which.add_argument("--key", action="append", default=[], help="that of one call; may be given more than once")
-    which.add_argument("--lost", action="store_true", help="those that are lost: they are no longer reported")
+    which.add_argument("--refused", action="store_true", help="take back the records of refused calls")
+    which.add_argument("--key", action="append", default=[], help="take back the record of this key; may be repeated")
+    which.add_argument("--lost", action="store_true", help="accept lost records, so that they are no longer reported")
 
     arguments = parser.parse_args(argv)
     arguments.action(arguments)

@@ -1,1 +1,1 @@
-"""What the stages share: records, prompts, answers, the store, files, messages, settings, the fingerprint of code."""
+"""Code that the stages share: records, prompts, answers, the store, files, messages, settings, fingerprints of code."""

@@ -1,7 +1,7 @@
-"""What an answer says: the last ``\\boxed{}`` of a response, and the one option that a text names.
+"""Read an answer: find the last ``\\boxed{}`` of a response, and the one option that a text names.
 
-Curation (3.1) and scoring (B.3) both read answers so; :mod:`m1.core.curation` and :mod:`m1.score.match` say what they
-make of it, apart from each other: a change of the evaluation's rules must not send anybody to the teacher again.
+Curation (3.1) and scoring (B.3) share these functions. Each decides on its own what counts as correct
+(:mod:`m1.core.curation`, :mod:`m1.score.match`), so a change of the scoring rules never asks the teacher again.
 """
 
 import re
@@ -13,10 +13,10 @@ from m1.core.records import LETTERS, Question
 
 
 class Match(NamedTuple):
-    """The letter of the option that an answer was matched to, and the rule, such as ``boxed text`` or ``lone letter``.
+    """The option that an answer was matched to (its letter), and the rule that matched it, such as ``boxed text``.
 
-    The letter is empty for none, and under ``released`` and ``first`` not always one of the question's: "answer is N"
-    gives N.
+    The letter is empty if no option matched. Under the protocols ``released`` and ``first`` it may be a letter that the
+    question does not have, because "answer is N" gives N.
     """
 
     letter: str
@@ -24,21 +24,22 @@ class Match(NamedTuple):
 
 
 def extract_boxed(text: str) -> str:
-    """What the last ``\\boxed{}`` of a text holds, without one ``\\text{}`` inside it; where there is none, all (B.3).
+    """The content of the last ``\\boxed{}`` of a text, as the released code extracts it (B.3).
 
-    Nothing is stripped, and what precedes the last ``=`` inside is dropped ("x = 3" gives "3"). The released code takes
-    only ``\\boxed{`` and ``\\text{`` off, so a ``\\fbox{}`` and a box inside the box stay as they are. Time is linear
-    in the text.
+    A text without a box is returned whole. One ``\\text{}`` inside the box is removed, and so is everything up to the
+    last ``=`` ("x = 3" gives "3"); white space stays. A ``\\fbox{}``, and a box inside the box, stay as they are. The
+    time is linear in the length of the text.
     """
     inner = _content(_last_box(text), r"\boxed{")
     return _content(_last_box(inner), r"\text{")
 
 
 def read_box(text: str) -> str:
-    """What the last ``\\boxed{}`` (else ``\\fbox{}``) of a text holds, whole; where there is none that is closed, all.
+    """The whole content of the last ``\\boxed{}`` of a text, else of the last ``\\fbox{}``, else the text itself.
 
-    As the authors do not: ``=`` cuts nothing, a blank may go before the brace, ``\\{`` opens nothing, and of boxes in
-    the box the innermost counts.
+    The rules ``strict`` read boxes in this way. Unlike :func:`extract_boxed`, it keeps what precedes a ``=``, allows a
+    blank before the brace, does not count ``\\{`` as a brace, and takes the innermost of nested boxes. A box that is
+    never closed does not count.
     """
     boxes = list(_BOX.finditer(text)) or list(_FRAME.finditer(text))
     depth = 1
@@ -54,7 +55,7 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def _last_box(text: str) -> str:
-    """From the last ``\\boxed`` (else ``\\fbox``) to the brace that closes it; the whole text where nothing does."""
+    """The text from the last ``\\boxed`` (else ``\\fbox``) to its closing brace; the whole text if there is none."""
     start = text.rfind(r"\boxed" if r"\boxed" in text else r"\fbox")
     if start < 0:
         return text
@@ -67,7 +68,7 @@ def _last_box(text: str) -> str:
 
 
 def _content(text: str, command: str) -> str:
-    """What a command's braces hold, from behind the last ``=``; the text itself unless it is exactly such a command."""
+    """The text inside a LaTeX command's braces, after the last ``=``; a text of any other form is returned as it is."""
     if not (text.startswith(command) and text.endswith("}")):
         return text
     inside = text[len(command) : -1]
@@ -75,14 +76,16 @@ def _content(text: str, command: str) -> str:
 
 
 def find_option(text: str, question: Question) -> Match | None:
-    """The one option that a text names, if it does nothing else; None if it names none or can be read as two.
+    """The one option that a text names, if the text says nothing else.
 
-    It names an option by its text (letter case decides between options that differ by nothing else, and is otherwise
-    ignored), by its letter alone (``B``, ``b``, ``B.``, ``(B)``, ``Option B``, ``the answer is B``), or by both (``B.
-    text``, ``B (text)``, ``text (B)``), which must agree. How it is written does not matter: LaTeX, bold print, quotes,
-    full-width characters, white space, a full stop at the end (:mod:`m1.core.plain`). What goes before an ``=`` may be
-    a name of the value, if nothing in it is an option's. Options of equal text are one answer: the correct one if it is
-    among them.
+    A text names an option by the option's text, by its letter (``B``, ``b``, ``B.``, ``(B)``, ``Option B``, ``the
+    answer is B``), or by both (``B. text``, ``B (text)``, ``text (B)``), which must agree. Letter case counts only
+    between options that differ in nothing else. LaTeX, bold print, quotes, full-width characters, white space and a
+    final full stop do not count (:mod:`m1.core.plain`). The name of a value may precede ``=``, unless it contains an
+    option. Options with equal texts are one answer: the correct option, if it is among them.
+
+    Returns:
+        The match; None if the text names no option, or can be read as naming two.
     """
     options = _spellings(question.options)
     if len(text) > 20 * max(map(len, question.options)) + 1000:  # too much for one option's name, however it is written
@@ -101,7 +104,7 @@ def find_option(text: str, question: Question) -> Match | None:
 
 
 def _readings(said: str, question: Question, written: str = "") -> dict[str, str]:
-    """Letter to rule, of every way to read a plain text as one option's name; ``written`` is the text as it was."""
+    """Every option that a plain text can be read as: letter to rule; ``written`` is the text before it became plain."""
     options = _spellings(question.options)
     readings = {}
     for letter in _one(options.named(said, written) or options.named(_unbracketed(said)), question):
@@ -117,25 +120,28 @@ def _readings(said: str, question: Question, written: str = "") -> dict[str, str
 
 
 def _one(letters: list[str], question: Question) -> list[str]:
-    """The letter that options of equal text are one answer by: the correct one if it is among them."""
+    """Of the letters of options with equal texts, the correct one, or else the first; empty if there are none."""
     return [question.answer] if question.answer in letters else letters[:1]
 
 
 def _unbracketed(text: str) -> str:
-    """What one pair of brackets around a whole text holds."""
+    """A text without the one pair of brackets that encloses all of it; any other text as it is."""
     return found[1] if (found := re.fullmatch(r"[(\[]([^()\[\]]{2,})[)\]]\.?", text)) else text
 
 
 class Spellings(NamedTuple):
-    """The options of a question: letters, texts as they are, and as they are compared."""
+    """The options of a question: their letters, their texts as written, and the same texts as they are compared."""
 
     letters: str
     written: tuple[str, ...]
     spelled: tuple[str, ...]
 
     def named(self, said: str, written: str = "") -> list[str]:
-        """Letters of the options of this text: in its own spelling, else however written, else case folded, as far as
-        that leaves one text."""
+        """Letters of the options with this text.
+
+        The exact spelling decides first, then :func:`m1.core.plain.spelling`, then the same without letter case. A
+        looser comparison counts only if the options that it finds have one text.
+        """
         exact, alike = _unstopped(written or said), spelling(said)
         if not alike:
             return []
@@ -154,7 +160,7 @@ def _spellings(options: tuple[str, ...]) -> Spellings:
 
 
 def _unstopped(text: str) -> str:
-    """The text without white space around it and without its full stop."""
+    """The text without surrounding white space and without a final full stop."""
     return text.strip().removesuffix(".").rstrip()
 
 

@@ -1,7 +1,8 @@
-"""TurnTokens of thinking and answering in a model's own chat template (B.2, B.3).
+"""Mark thinking and answer in the tokens of a model's own chat template (B.2, B.3).
 
-The paper opens thinking and answer as Qwen2.5 opens a turn: ``<|im_start|>think`` and ``<|im_start|>answer`` in place
-of ``<|im_start|>user``. Other templates open turns with other special tokens, so the marks are read from the template:
+The paper opens thinking and answer as Qwen2.5 opens a turn: with ``<|im_start|>think`` and ``<|im_start|>answer`` in
+place of ``<|im_start|>user``. Other templates open turns with other special tokens, so these are read from the
+template:
 
 | template | thinking opens with | end of a turn |
 |---|---|---|
@@ -24,16 +25,17 @@ from m1.core.pretrained import load
 from m1.core.tokens import guard
 
 DATE = "26 Jul 2024"
-"""What some templates put into their system turn (Llama 3.2: today's date), or a prompt would change every day."""
+"""The date that templates get which write today's date into the system turn (Llama 3.2); prompts must not change daily.
+"""
 FIXED = {"date_string": DATE, "enable_thinking": False, "thinking": False}
-"""What every template is told; one that does not ask for it leaves it unread. ``enable_thinking`` (Qwen3) and
-``thinking`` (DeepSeek V3.1) are the switches of a model's own thinking, which must not be open before the paper's
-mark. Switched off, some templates write an empty block (``<think>\\n\\n</think>``): it is a part of the prompt, in
+"""Variables that every template gets; a template ignores those it does not use. ``enable_thinking`` (Qwen3) and
+``thinking`` (DeepSeek V3.1) switch off a model's own thinking, which must not be open before the paper's mark. When it
+is off, some templates write an empty block (``<think>\\n\\n</think>``). The block then belongs to the prompt, both in
 training, where it has no loss, and in inference."""
 
 
 def tokenizer_of(model: Path, template: Path | None) -> Any:
-    """The tokenizer of a model's folder; its chat template is that of ``template``, where one is borrowed."""
+    """Load the tokenizer of a model's folder, with the chat template of the folder ``template`` if one is borrowed."""
     from transformers import AutoTokenizer
 
     tokenizer = load(AutoTokenizer, model)
@@ -43,8 +45,10 @@ def tokenizer_of(model: Path, template: Path | None) -> Any:
 
 
 def chat_template(folder: Path) -> str | dict[str, str] | None:
-    """The chat template of a model's folder, or several by name, as transformers has it in ``tokenizer.chat_template``:
-    read without it, since to import it takes seconds."""
+    """The chat template of a model's folder, or several by name, as in ``tokenizer.chat_template`` of transformers.
+
+    The files are read directly, because importing transformers takes seconds.
+    """
     files = {"default": folder / "chat_template.jinja"}
     files |= {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
     found = {name: path.read_text(encoding="utf-8") for name, path in files.items() if path.is_file()}
@@ -55,15 +59,14 @@ def chat_template(folder: Path) -> str | dict[str, str] | None:
 
 
 def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
-    """One user turn by the model's chat template, and the opening of the assistant's turn, or that turn; the texts are
-    guarded, for :func:`m1.core.tokens.encode`.
+    """Render a user turn by the model's chat template, followed by the opening of the assistant's turn or that turn.
 
-    A template's default system turn stays in the prompt, as in the authors' code, and the model's own thinking is
-    switched off (:data:`FIXED`).
+    A template's default system turn stays in the prompt, as in the authors' code. The model's own thinking is switched
+    off (:data:`FIXED`). Both texts are guarded, so the result must be encoded by :func:`m1.core.tokens.encode`.
 
     Raises:
-        UserError: there is no chat template, it cannot render a user turn or leaves its text out, or it opens thinking
-            of its own and has no switch for it; that would stay open before the paper's mark.
+        UserError: the tokenizer has no chat template, the template cannot render a user turn or leaves its text out,
+            or it opens thinking of its own that cannot be switched off and would stay open before the paper's mark.
     """
     name = tokenizer.name_or_path
     if not tokenizer.chat_template:
@@ -94,34 +97,36 @@ _CLOSES = re.compile(r"[<\[◁]\|?(?:/|end)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class TurnTokens:
-    """How a chat template opens a turn (special token, role, what follows) and ends the assistant's (special token)."""
+    """How a chat template opens a turn and ends the assistant's turn."""
 
-    opening: str
-    closing: str
-    end: str
+    opening: str  # the special token before the role
+    closing: str  # the text between the role and the turn's text
+    end: str  # the special token that ends the assistant's turn
 
     def header(self, role: str) -> str:
-        """The opening of a turn; ``think`` and ``answer`` are the paper's roles inside the assistant's."""
+        """The opening of a turn with a role; ``think`` and ``answer`` are the paper's roles in the assistant's turn."""
         return f"{self.opening}{role}{self.closing}"
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> TurnTokens:
-        """The marks of a tokenizer's chat template.
+        """Read the turn tokens from a tokenizer's chat template.
 
         Raises:
-            UserError: it opens turns without a special token, so that the end of thinking could not be seen.
+            UserError: the template opens turns without a special token, so the end of thinking could not be seen.
         """
         found = cls.find(tokenizer)
         if not found:
             before = chat(tokenizer, "QUESTION").rpartition("QUESTION")[0]
-            fault = f"opens a turn without a special token ({before[-40:]!r} goes before the user's text)"
-            remedy = "so thinking cannot be marked; choose a base of the kinds that docs/training.md lists"
-            raise UserError(f"{tokenizer.name_or_path}: its chat template {fault}, {remedy}")
+            raise UserError(
+                f"{tokenizer.name_or_path}: its chat template opens a turn without a special token ({before[-40:]!r} "
+                "goes before the user's text), so thinking cannot be marked; choose a base of the kinds that "
+                "docs/architecture.md lists"
+            )
         return found
 
     @classmethod
     def find(cls, tokenizer: Any) -> TurnTokens | None:
-        """The same, or None where the template opens turns without a special token."""
+        """The same, but None if the template opens turns without a special token."""
         special = [re.escape(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
         token = f"({'|'.join(sorted(special, key=len, reverse=True)) or '(?!)'})"
         before = chat(tokenizer, "QUESTION").rpartition("QUESTION")[0]  # the last one: a system turn may say it, too
@@ -135,14 +140,17 @@ class TurnTokens:
 
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>")
-"""Tokens that end a text or a turn, or open another one, wherever a tokenizer has them as special tokens: a base has
-an end of text and a chat template an end of turn, and each may write the other's."""
+"""Special tokens of several model families that end a text or a turn, or open the next turn. A model may write either
+kind: its base learned an end of text, its chat template an end of turn."""
 
 
 def stop_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Token ids that end thinking and end an answer: the tokenizer's end of text, what opens and ends a turn in its
-    chat template, and those of :data:`ENDS` that it has. The model's own end tokens end a generation beside them
-    (:class:`m1.engines.protocol.ModelFacts`)."""
+    """Token ids that end thinking and end an answer, sorted.
+
+    They are the tokenizer's end of text, the special tokens that open and end a turn in its chat template, and those of
+    :data:`ENDS` that it has. A generation also ends at the model's own end tokens
+    (:class:`m1.engines.protocol.ModelFacts`).
+    """
     marks = TurnTokens.find(tokenizer)
     names = {tokenizer.eos_token, *ENDS} | ({marks.opening, marks.end} if marks else set())
     known = tokenizer.get_vocab()
@@ -150,7 +158,10 @@ def stop_ids(tokenizer: Any) -> tuple[int, ...]:
 
 
 def assistant_text(thinking: str, answer: str, marks: TurnTokens) -> str:
-    """The assistant's turn; ``Answer: `` goes before the answer unless it is in it, as in the released data."""
+    """The text of the assistant's turn in training (B.2): thinking, then the answer.
+
+    ``Answer: `` is put before an answer that does not contain ``Answer:``, as in the released data.
+    """
     answer = answer.strip()
     stated = answer if "Answer:" in answer else f"Answer: {answer}"
     return f"{marks.header('think')}{thinking.strip()}\n{marks.header('answer')}{stated}{marks.end}"

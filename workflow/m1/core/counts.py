@@ -1,4 +1,4 @@
-"""The authors' counts at each step of the curation beside those found here (Tables 3 and 4, the authors' notebooks)."""
+"""Compare counts of the curation with those that the authors published (Tables 3 and 4, the authors' notebooks)."""
 
 import csv
 from collections.abc import Mapping
@@ -10,7 +10,10 @@ PUBLISHED = "CSV of the published counts, which the manifest then has beside tho
 
 
 def published_counts(path: str | Path) -> dict[str, dict[str, int]]:
-    """Step (its manifest below the results, without the suffix) to count to number: ``resources/paper/counts.csv``."""
+    """Read ``resources/paper/counts.csv``: step to name of the count to number.
+
+    A step is named by its manifest below the results, without suffix, such as ``pools/merged``.
+    """
     found: dict[str, dict[str, int]] = {}
     with open(path, newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
@@ -19,12 +22,13 @@ def published_counts(path: str | Path) -> dict[str, dict[str, int]]:
 
 
 def beside_published(path: str | Path, manifest: str | Path, counts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every count of a step that the authors published: ``published``, ``found`` and whether they are ``equal``.
+    """The counts of a step that the authors published, each with ``published``, ``found`` and ``equal``.
 
     Args:
         path: file of the published counts.
-        manifest: the step's own; its folder and name are the step.
-        counts: the step's counts; a dot in a published one's name leads into a mapping. One that is not there is None.
+        manifest: the step's manifest; its folder and name identify the step.
+        counts: the step's own counts. A dot in a published name leads into a nested mapping; a count that the step
+            does not have is found as None.
     """
     step = Path(manifest).with_suffix("")
     wanted = published_counts(path).get(f"{step.parent.name}/{step.name}", {})

@@ -1,4 +1,4 @@
-"""When a filter model's or the teacher's answer counts as correct (3.1); :mod:`m1.score.match` is the evaluation's."""
+"""Decide whether a screening model's or the teacher's answer is correct (3.1); scoring has :mod:`m1.score.match`."""
 
 from typing import Literal
 
@@ -10,11 +10,15 @@ CURATION_RULES: tuple[CurationRule, ...] = ("released", "strict")
 
 
 def passes_curation(answer: str, question: Question, rule: CurationRule) -> bool:
-    """Whether an answer text as sent, without the thinking, is correct (3.1); an empty box is wrong.
+    """Whether an answer is correct by a rule of curation (3.1); an empty box is incorrect.
 
-    By the rule ``released``, what is boxed (the whole text where nothing is) equals the correct option's text, or **its
-    first character** is the correct letter, so that "Amoxicillin" counts as A; case folded, white space around it
-    ignored. By ``strict``, the whole box names the correct option and nothing else, see :func:`find_option`.
+    The rule ``released`` is the authors' code. It accepts a box (or, without one, a text) that equals the correct
+    option's text, or whose **first character** is the correct letter, so that "Amoxicillin" counts as A. It ignores
+    letter case and surrounding white space. The rule ``strict`` accepts a box that names the correct option and nothing
+    else (:func:`find_option`).
+
+    Args:
+        answer: the answer as the model sent it, without its thinking.
     """
     if rule == "strict":
         named = find_option(read_box(answer), question)

@@ -1,8 +1,7 @@
-"""The random draws of curation, by the generators and in the order of the authors' code (3.1, B.1): equal input gives
-their very sets.
+"""The random draws of curation, with the generators and in the order of the authors' code (3.1, B.1).
 
-``datasets.Dataset.shuffle`` and ``train_test_split`` draw the permutation of :func:`permutation`, so nothing here needs
-that library.
+Equal input therefore gives exactly the authors' sets. ``datasets.Dataset.shuffle`` and ``train_test_split`` draw the
+same permutation as :func:`permutation`, so this module does not need that library.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -12,19 +11,21 @@ import numpy as np
 
 
 def permutation(count: int, seed: int) -> list[int]:
-    """The places 0 to ``count`` - 1 in a random order: that of ``datasets.Dataset.shuffle(seed)``."""
+    """The numbers 0 to ``count`` - 1 in the random order of ``datasets.Dataset.shuffle(seed)``."""
     order: list[int] = np.random.default_rng(seed).permutation(count).tolist()
     return order
 
 
 def option_orders(counts: Iterable[int], seed: int, spend_first: bool) -> Iterator[list[int]]:
-    """For each question with that many options, the old place of every option in its new order.
+    """For each question, the old positions (from 0) of its options in their new order.
 
-    One generator goes through the questions. A count of 0 or 1 draws nothing.
+    One generator serves all questions, so a question's order depends on those before it. A count of 0 or 1 draws
+    nothing.
 
     Args:
-        spend_first: the first question's shuffle is drawn once more before all others. The authors' loaders map the
-            first record of a pool to print it.
+        counts: the number of options of each question.
+        spend_first: draw the first question's shuffle once more before all others. The authors' loaders do so, because
+            they map the first record of a pool once to print it.
     """
     generator = np.random.default_rng(seed)
     for number, count in enumerate(counts):
@@ -35,18 +36,17 @@ def option_orders(counts: Iterable[int], seed: int, spend_first: bool) -> Iterat
 
 
 def balanced(groups: Sequence[tuple[Hashable, ...]], size: int, seed: int) -> list[int]:
-    """Places drawn without replacement, uniformly through levels of groups: a group that is not empty, one inside it,
-    ..., a place.
+    """Draw items without replacement, uniformly over nested groups: first a group, then one inside it, …, then an item.
 
-    Groups stand in the order in which they first appear, places in their own.
+    The order of groups and items decides a draw: groups are in the order in which they first appear.
 
     Args:
-        groups: for each place its group at every level: ``(domain,)``, or ``(domain, source)`` for the paper's
+        groups: for each item its group at every level: ``(domain,)``, or ``(domain, source)`` for the paper's
             diversity sampling (3.1).
-        size: at most as many as there are places.
+        size: how many items to draw; at most as many as there are.
 
     Returns:
-        ``size`` places in the order drawn.
+        The positions (from 0) of ``size`` items, in the order drawn.
     """
     generator = np.random.default_rng(seed)
     tree: dict[Hashable, Any] = {}
@@ -59,7 +59,7 @@ def balanced(groups: Sequence[tuple[Hashable, ...]], size: int, seed: int) -> li
 
 
 def _take(node: dict[Hashable, Any], generator: np.random.Generator) -> int:
-    """Draw one place below a node and delete what is then empty."""
+    """Draw one item below a node of the tree, and delete groups that become empty."""
     group = list(node)[generator.integers(len(node))]
     inside = node[group]
     place: int = _take(inside, generator) if isinstance(inside, dict) else inside.pop(generator.integers(len(inside)))

@@ -1,4 +1,4 @@
-"""One clear message instead of a traceback, wherever the user can do something about it."""
+"""Errors that a user can mend, shown as one clear message instead of a traceback; and safe output of any text."""
 
 import errno
 import io
@@ -11,38 +11,37 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Errors of a file system that takes nothing more, wherever it is met."""
+"""Error numbers of a file system that accepts no more data: full, over quota, or read-only."""
 KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:sk|pk|rk)[-_](?:[A-Za-z0-9]+[-_])*?(?=[A-Za-z]*[0-9])[A-Za-z0-9]{16,}[\w-]*"
     r"|hf_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|AIza[\w-]{30,}|AKIA[A-Z0-9]{16}"
     r"|[Bb]earer\s+[\w.~+/-]{16,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
 )
-"""What has the form of a provider's key, wherever it stands."""
+"""Matches texts with the form of an API key of known providers."""
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that move a terminal's cursor, colour or reorder what it shows, or that are none."""
+"""Characters that a terminal obeys instead of showing (cursor, colour, text direction), and lone surrogates."""
 
 
 class UserError(Exception):
-    """What the user can mend: the message names the place (file, record, field), what was found, and the remedy."""
+    """An error that the user can mend; its message names the place (file, record, field), the fault and the remedy."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, else its type."""
+    """The first line of an error's message, or the name of its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def printable(text: str) -> str:
-    """A text as it may meet a terminal, a log or a table.
+    """A text that is safe to show on a terminal, in a log or in a table.
 
-    What controls a terminal becomes its code, as ``\\u001b``; what has the form of a key becomes ``***``. Line ends and
-    tabs stay.
+    Control characters become their codes, such as ``\\u001b``, and API keys become ``***``. Line ends and tabs stay.
     """
     return KEY.sub("***", _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 class _Plain(io.TextIOBase):
-    """A text stream that is written to in :func:`printable` form."""
+    """A text stream that passes everything on in its :func:`printable` form."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -60,13 +59,13 @@ class _Plain(io.TextIOBase):
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """What is printed meanwhile is :func:`printable`."""
+    """Make everything that is printed inside the context :func:`printable`."""
     with redirect_stdout(_Plain(sys.stdout)):
         yield
 
 
 def tell(line: str) -> None:
-    """Print a line on the terminal (rules leave it stdout) and in the log (rules send stderr there), if they differ."""
+    """Print a line on the terminal (stdout) and in the log (rules send stderr there), but once if both are one file."""
     line = printable(line)
     print(line, file=sys.stderr, flush=True)
     with suppress(ValueError):  # a stream that is closed
@@ -79,7 +78,11 @@ def tell(line: str) -> None:
 
 
 def run(main: Callable[[Sequence[str] | None], None]) -> None:
-    """Run a module's ``main``; a :class:`UserError` becomes one message and exit code 1, a defect its traceback."""
+    """Run a module's ``main``, and exit with code 1 after an error.
+
+    A :class:`UserError` and a full disk become one message; any other exception shows its traceback. Ctrl-C exits with
+    code 130.
+    """
     try:
         main(None)
     except UserError as error:

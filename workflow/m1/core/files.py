@@ -1,4 +1,7 @@
-"""Files that are whole or not there: atomic writes, JSON, hashes, and the manifests beside what cost something."""
+"""Write files atomically, and record and check their hashes; write the manifest beside each costly result.
+
+A result is either whole or absent, whenever its writer is killed.
+"""
 
 import hashlib
 import importlib.metadata
@@ -22,14 +25,17 @@ _FORMULA = re.compile(r"[=+@\t\n-]|\\u000d")
 _NUMBER = re.compile(r"[-+]?[\d.]+%?(?: ?[\[(][-+\d., %]+[\])])?")
 
 WRITTEN: dict[Path, None] = {}
-"""What this process has written since its last manifest, which lists it."""
+"""Files that this process has written since its last manifest; the next manifest lists them with their hashes."""
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to (a file or a folder); rename it to ``path`` on success, else delete it.
+    """Yield a temporary path beside ``path`` for a file or folder; rename it to ``path`` on success, else delete it.
 
-    What a killed writer left there is removed first. An artifact has one writer at a time: Snakemake sees to that.
+    Leftovers of a killed writer are removed first. Each path must have one writer at a time; Snakemake guarantees it.
+
+    Raises:
+        UserError: the file cannot be written; names it and the reason.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -54,11 +60,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path]:
-    """As :func:`replacing`, for the folder of a model or a tokenizer, and beside it the :func:`identity_file`.
+    """As :func:`replacing`, for the folder of a model or tokenizer; also writes its :func:`identity_file`.
 
-    Snakemake compares files by content, but folders by time alone. What is made from a folder goes by this file, so
-    that a copy of the results that did not keep the times trains nothing again. An identity that is ``known`` already
-    is not computed: tens of gigabytes are not read twice.
+    Snakemake compares files by content, but folders by time alone. Rules therefore depend on this file instead of the
+    folder, so a copy of the results that lost the times retrains nothing.
+
+    Args:
+        path: the folder.
+        known: the identity if the caller knows it; tens of gigabytes are then not read again.
     """
     with replacing(path) as folder:
         yield folder
@@ -67,18 +76,18 @@ def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path
 
 
 def identity_file(model: str | Path) -> Path:
-    """The file with a model's identity, beside its folder and written after it."""
+    """The file that records a model's identity; it lies beside the model's folder and is written after it."""
     return Path(model).with_name(f"{Path(model).name}.sha256")
 
 
 def recorded_identity(model: str | Path) -> str:
-    """The identity that a model had when it was written; empty where none is recorded."""
+    """The identity that a model had when it was written; an empty text if none is recorded."""
     recorded = identity_file(model)
     return recorded.read_text(encoding="utf-8", errors="replace").strip() if recorded.is_file() else ""
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a whole folder, as far as that is possible."""
+    """Delete a file, a link or a whole folder; errors are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -87,7 +96,7 @@ def remove(path: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and those above it that are missing: for their owner and, as the umask has it, the group only."""
+    """Make a folder and its missing parents, readable by the owner and, if the umask allows it, the group only."""
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     for part in reversed(missing):
         part.mkdir(mode=0o770, exist_ok=True)
@@ -95,7 +104,7 @@ def make_private(folder: Path) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Bring a file to the disk, or the names in a folder, else a power cut could forget that of a new file."""
+    """Flush a file to the disk, or a folder's list of names; without the latter, a power cut could lose a new file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -104,7 +113,7 @@ def fsync(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or all of a folder, to the disk, before a name or a mark says that it is whole."""
+    """Flush a file, or everything in a folder, to the disk, before its final name says that it is complete."""
     for part in [path, *path.rglob("*")] if path.is_dir() else [path]:
         if part.is_file() or part.is_dir():
             fsync(part)
@@ -117,9 +126,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value as a cell of a CSV for people: a text that a spreadsheet would take for a formula begins with ``'``.
+    """A value as a cell of a CSV that people open in a spreadsheet.
 
-    Control characters become their codes. Numbers stay, also as a text with a sign (``+0.27``, ``-2.3 [-3.1, -1.5]``).
+    A text that the spreadsheet would run as a formula gets a leading ``'``. Control characters become their codes.
+    Numbers stay as they are, also as texts with a sign (``+0.27``, ``-2.3 [-3.1, -1.5]``).
     """
     if not isinstance(value, str):
         return value
@@ -128,17 +138,21 @@ def csv_cell(value: Any) -> Any:
 
 
 def from_csv_cell(text: str) -> str:
-    """A cell as it was before :func:`csv_cell`, but for control characters."""
+    """Undo :func:`csv_cell`, except for control characters."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text, 1) else text
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON atomically, keys in the given order."""
+    """Write JSON atomically; keys keep their order."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """Read JSON, or say which file is broken and where."""
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or not JSON; the message names the file and the place.
+    """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -148,8 +162,12 @@ def read_json(path: str | Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """JSON that others wrote; a :class:`ValueError` also where a key of an object stands twice (one value would
-    vanish; blanks around it make no other key), and where it is nested too deeply to be read."""
+    """Parse JSON that others wrote.
+
+    Raises:
+        ValueError: the text is not JSON, is nested too deeply, or an object has a key twice, so that one value would be
+            lost. Blanks around a key do not make it another key.
+    """
     try:
         return json.loads(text, object_pairs_hook=_keys_once)
     except RecursionError:
@@ -171,25 +189,25 @@ def sha256_file(path: str | Path) -> str:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value in its canonical form, in hexadecimal."""
+    """SHA-256 of a JSON value in canonical form (sorted keys, no blanks), in hexadecimal."""
     canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def sha256_files(paths: Sequence[Path], folder: Path) -> dict[str, str]:
-    """Name in a folder to SHA-256 of its files; several are read at a time, as weights are many gigabytes."""
+    """SHA-256 of files by their path in ``folder``. Eight threads read at a time, because weights have gigabytes."""
     with ThreadPoolExecutor(8) as pool:
         return dict(zip((str(path.relative_to(folder)) for path in paths), pool.map(sha256_file, paths)))
 
 
 def model_identity(folder: str | Path) -> str:
-    """SHA-256 over what decides a model's answers: its weights, configuration and tokenizer files.
+    """SHA-256 over everything that decides a model's answers: its weights, configuration and tokenizer files.
 
-    The key of everything that is generated with the model, so that equal weights are never paid for twice. Every job
-    that loads a model reads it once for this, so that weights which are no longer those that were written are not used.
+    It is part of the key of everything generated with the model, so equal weights never generate twice. Every job that
+    loads a model computes it once, so weights that changed after they were written are never used.
 
     Raises:
-        UserError: no model is there, or it is not that of its :func:`identity_file`.
+        UserError: the folder holds no model, or not the model that its :func:`identity_file` records.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
@@ -212,10 +230,10 @@ REMEDY = "Delete it to have it made again; `make adopt` takes it as it is."
 
 
 def check_output(path: str | Path) -> None:
-    """Compare a file with the hash that the manifest of the step that made it holds, if there is one beside it.
+    """Compare a file with its hash in the manifest beside it, if there is one.
 
     Raises:
-        UserError: the file is another than was written; names both.
+        UserError: the file has changed since it was written; the message gives both hashes.
     """
     path = Path(path)
     for manifest in sorted(path.parent.glob("*.json"), key=lambda one: (not path.name.startswith(one.stem), one.name)):
@@ -227,8 +245,14 @@ def check_output(path: str | Path) -> None:
 
 
 def adopt(results: Path) -> list[Path]:
-    """Take files and models below a folder as they are: manifests and identities get the hashes of those that were
-    changed since they were written, and a manifest says so. Returns what was changed."""
+    """Accept all files and models below a folder as they are (``make adopt``).
+
+    Manifests and identity files get the hashes of files that changed since they were written, and each such manifest
+    lists them under ``adopted``.
+
+    Returns:
+        The files and models that had changed.
+    """
     changed: list[Path] = []
     for manifest in sorted(results.rglob("*.json")):
         outputs = outputs_of(manifest)
@@ -247,7 +271,7 @@ def adopt(results: Path) -> list[Path]:
 
 
 def outputs_of(manifest: Path) -> dict[str, str]:
-    """Names of the files that a manifest says it is of, and their SHA-256; none if it is no manifest."""
+    """The output files that a manifest lists, by name, with their SHA-256; empty if the file is no manifest."""
     with suppress(OSError, ValueError):
         found = json.loads(manifest.read_text(encoding="utf-8"))
         outputs = found.get("outputs") if isinstance(found, dict) else None
@@ -266,17 +290,19 @@ def write_manifest(
     published: str | Path | None = None,
     **more: Any,
 ) -> None:
-    """Write the manifest of an artifact: what made it, from what, and what it cost.
+    """Write the manifest of a result: the code that made it, its inputs, settings, counts and seconds.
 
-    What this process has written beside it since its last manifest is listed with its SHA-256, which those who read
-    these files compare (:func:`check_output`).
+    The manifest lists the files that this process has written into its folder since the last manifest, with their
+    SHA-256. Readers of these files compare the hashes (:func:`check_output`).
 
     Args:
-        inputs: name to file; recorded with its SHA-256 (a model folder by its identity).
+        path: the manifest.
+        inputs: files by name; recorded with their SHA-256 (a model folder with its identity).
+        settings: the step's settings, as JSON values.
         counts: numbers in and out of the step.
         started: ``time.time()`` at the start, for the seconds (wall clock).
-        known: hashes of inputs that the step has computed already; a model of tens of gigabytes is not read twice.
-        published: file of the counts that the authors published, where they are to stand beside those found.
+        known: hashes of inputs that the step has computed already, so that large models are not read twice.
+        published: file of the authors' counts, to be recorded beside those found.
         more: further facts, for example tokens and dollars.
     """
     hashes = {}
@@ -294,7 +320,10 @@ def write_manifest(
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, whether the tree was dirty, and the versions of the packages that decide results."""
+    """The Git commit, whether the working tree had changes (``dirty``), and versions of packages that decide results.
+
+    Outside of a clone, commit and ``dirty`` are None.
+    """
 
     def git(*command: str) -> str | None:
         here = Path(__file__).parent

@@ -1,21 +1,21 @@
-"""The fingerprint of a step's code: a hash of what the code does, whatever it is called and wherever it lies.
+"""Compute the fingerprint of a step's code: a hash of what the code does, independent of names and places.
 
-Rules carry it as a param, so that Snakemake runs a step again when its code changes. It covers every definition
+Every rule carries it as a param, so Snakemake reruns a step when its code changes. It covers every definition
 (function, class, constant) that the step's ``main`` reaches inside the package, and the statements that the modules of
 these definitions run on import.
 
-These leave it as it was: a touch, a checkout, comments, docstrings, layout, annotations of functions; moving or
-renaming a module; renaming a function, a class, a method or a constant together with its uses; import lines;
-definitions that the step does not reach; messages and fingerprints (arguments of what :data:`WITHOUT_EFFECT` defines),
-and the help of command lines.
+These edits keep it: comments, docstrings, layout, annotations of functions and import lines; moving or renaming a
+module; renaming a function, a class, a method or a constant together with its uses; definitions that the step does not
+reach; the text of messages (arguments of what :data:`WITHOUT_EFFECT` defines) and of ``--help``.
 
-These change it: a constant, an operator, a called function, the order of statements; the name of a parameter, a local
-variable or a field (fields are columns and JSON keys); a method's name where it is also a field's, or overrides one of
-a class outside the package.
+These edits change it: another constant, operator, called function or order of statements; another name of a parameter,
+a local variable or a field (fields are columns and JSON keys); another name of a method that is also a field's name, or
+that overrides a method of a class outside the package.
 
-How it works: each definition becomes a list of tokens in which a use of another definition stands for that definition,
-not for its name. A definition's hash is refined with the hashes of what it uses until no more definitions can be told
-apart (colour refinement). Two programs with equal fingerprints then reach definitions that do the same in the same way.
+How it works: each definition becomes a list of tokens. A token for the use of another definition stands for that
+definition, not for its name. A definition's hash is then refined with the hashes of the definitions that it uses, until
+no more definitions can be told apart (colour refinement). If two programs have equal fingerprints, they reach
+definitions that do the same in the same way.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ import m1
 
 PACKAGE = Path(m1.__file__).parent
 WITHOUT_EFFECT = {"m1.core.errors", "m1.core.progress", "m1.core.fingerprint"}
-"""Modules whose code decides no result: what is said to the user, and how this file reads code."""
-HELP = {"help", "description", "epilog", "metavar"}  # keyword arguments of argparse that only say things
+"""Modules whose code decides no result: messages to the user, and this file."""
+HELP = {"help", "description", "epilog", "metavar"}  # keyword arguments of argparse that only hold text for people
 HARMLESS_BASES = {"typing.Protocol", "typing.NamedTuple", "typing.Generic", "object", "Exception", "ValueError"}
 """Classes outside the package that call no method by its name; methods of their subclasses may be renamed."""
 NOT_RUN = {"__name__ == '__main__'", "TYPE_CHECKING", "typing.TYPE_CHECKING"}
-"""Conditions that do not hold when a step imports a module."""
+"""Conditions of ``if`` that are false when a step imports a module."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
@@ -58,7 +58,7 @@ class Use(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A token: an attribute; it stands for the methods of that name where there are some, else for its name."""
+    """A token: an attribute. It stands for the methods of that name if there are any, else for the name itself."""
 
     name: str
 
@@ -68,11 +68,15 @@ Token = str | Use | Member
 
 @dataclass
 class Definition:
-    """A top-level definition, or a method, as tokens.
+    """A top-level definition or a method, as tokens.
 
-    ``fields`` are attributes that it assigns, fields that it declares, and its string constants: names that are read by
-    reflection. Of a class: ``methods`` are its methods' names to their keys, ``bases`` keys of those inside the
-    package, and it is ``fixed`` if it has one outside, which may call its methods by name.
+    Attributes:
+        tokens: the definition's code.
+        fields: names that may be read by reflection: attributes that it assigns, fields that it declares, and its
+            string constants.
+        methods: of a class, the names of its methods to their keys.
+        bases: of a class, the keys of its base classes inside the package.
+        fixed: of a class, whether it has a base outside the package, which may call its methods by name.
     """
 
     tokens: list[Token] = field(default_factory=list)
@@ -83,7 +87,7 @@ class Definition:
 
 
 def fingerprint(module: str) -> str:
-    """Sixteen hexadecimal digits over what a module's ``main`` does; over all its definitions where it has no ``main``.
+    """The fingerprint of a module's ``main``, or of all its definitions if it has no ``main``: 16 hexadecimal digits.
 
     Raises:
         ModuleNotFoundError: there is no such module in the package.
@@ -102,7 +106,11 @@ def fingerprint(module: str) -> str:
 
 @cache
 def _kept() -> tuple[Path, dict[str, Any]]:
-    """The file beside Python's own compiled code, and its fingerprints of the sources as they are at the first call."""
+    """The cache file of fingerprints (beside Python's compiled code), and its content for the present sources.
+
+    The sources are read once, at the first call in a process. Computing all fingerprints takes a second, and every
+    start of Snakemake needs them.
+    """
     parse_module.cache_clear()
     _file.cache_clear()
     sources = hashlib.sha256(sys.version.encode())
@@ -117,10 +125,10 @@ def _kept() -> tuple[Path, dict[str, Any]]:
 
 
 class Step(NamedTuple):
-    """What a rule runs; as a param of the rule, it is the fingerprint and nothing else.
+    """The module that a rule runs; Snakemake records it as the module's fingerprint alone.
 
-    Snakemake compares the text of commands, too. So they say ``python -m {params.code.module}``, and the module may
-    move. Of params it records the ``repr`` of built-in types only, a tuple's among them, and leaves other objects out.
+    Snakemake also compares the text of commands. So commands say ``python -m {params.code.module}``, and the module may
+    move. Snakemake records the ``repr`` of params of built-in types, such as this tuple, and ignores other objects.
     """
 
     fingerprint: str
@@ -131,7 +139,7 @@ class Step(NamedTuple):
 
 
 def step(module: str, started_by: str | None = None) -> Step:
-    """The param of a rule that runs a module; the rule may start another one (``started_by``), which starts this."""
+    """The param ``code`` of a rule that runs a module, directly or through a launcher (the module ``started_by``)."""
     return Step(fingerprint(module), started_by or module)
 
 
@@ -153,7 +161,7 @@ def reachable(module: str) -> dict[str, Definition]:
 
 
 def refine(reached: dict[str, Definition]) -> dict[str, str]:
-    """A hash for each definition: equal for two that do the same, whatever they and what they use are called."""
+    """A hash for each definition; two that do the same have equal hashes, whatever the names in them are."""
     bearers: dict[str, list[str]] = {}
     literal = _literal_names(reached)
     for definition in reached.values():
@@ -162,7 +170,7 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
     colours = dict.fromkeys(reached, "")
 
     def settle(tokens: list[Token]) -> list[Token]:
-        """The same tokens; what stands together and changes in no round is one text."""
+        """The same tokens, with neighbours that no round changes joined into one text, which is faster to hash."""
         found: list[Token] = []
         text: list[str] = []
         for token in [*tokens, Use("")]:
@@ -188,7 +196,8 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
 
 
 def _literal_names(reached: dict[str, Definition]) -> set[str]:
-    """Names of methods that count: special ones, those that are fields too, and those that others may call by name."""
+    """Names of methods that must not be renamed: special methods, names that are also fields, and methods that a base
+    class outside the package may call."""
     names = {name for one in reached.values() for name in one.fields}
     for one in reached.values():
         above, fixed = list(one.bases), one.fixed
@@ -201,11 +210,15 @@ def _literal_names(reached: dict[str, Definition]) -> set[str]:
 
 @dataclass
 class _Module:
-    """A module, parsed: what its names stand for, and its definitions.
+    """A parsed module: what its names stand for, and its definitions.
 
-    ``bindings`` are names to ``module:name`` (a definition), ``m1.x`` (a module of the package) or ``=os.path`` (from
-    outside), ``definitions`` names to the statements that bind them, ``effects`` statements that run on import and bind
-    nothing, and ``imports`` the modules of the package that it imports anywhere.
+    Attributes:
+        bindings: name to ``module:name`` (a definition), ``m1.x`` (a module of the package) or ``=os.path`` (anything
+            from outside the package).
+        definitions: name to the statements that bind it.
+        effects: statements that run on import and bind nothing.
+        imports: modules of the package that it imports, at the top or inside functions.
+        made: the definitions that have been turned into tokens.
     """
 
     name: str
@@ -217,7 +230,7 @@ class _Module:
     made: dict[str, Definition] = field(default_factory=dict)
 
     def definition(self, name: str) -> Definition:
-        """A definition by name (a method's after its class's); ``!``: what runs on import; ``*``: everything."""
+        """A definition by its name (``Class.method`` for a method); ``!`` is what runs on import, ``*`` everything."""
         if name not in self.made:
             reader = _Reader(self, name)
             if name == "*":
@@ -233,7 +246,7 @@ class _Module:
 
 @cache
 def parse_module(name: str) -> _Module:
-    """A module of the package by its name; see :class:`_Module`."""
+    """Parse a module of the package, given by its dotted name."""
     path = _file(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name} in the package")
@@ -265,7 +278,7 @@ def _is_docstring(statement: ast.AST) -> bool:
 
 @cache
 def _file(module: str) -> Path | None:
-    """The source of a module of the package; None for what is none."""
+    """The source file of a module of the package; None for any other name."""
     first, *others = module.split(".")
     path = PACKAGE.joinpath(*others)
     candidates = (path / "__init__.py", path.with_suffix(".py")) if first == PACKAGE.name else ()
@@ -273,12 +286,12 @@ def _file(module: str) -> Path | None:
 
 
 def _whole(module: str) -> str:
-    """The key of what running a module does."""
+    """The key of what running a module executes: its ``main`` or, without one, all of it."""
     return f"{module}:{'main' if 'main' in parse_module(module).definitions else '*'}"
 
 
 def _import_bindings(node: Import, module: _Module) -> dict[str, str]:
-    """Name to what an import binds it to, as in :attr:`_Module.bindings`."""
+    """The names that an import statement binds, and what they stand for (as in :class:`_Module`)."""
     found = {}
     if isinstance(node, ast.Import):
         for alias in node.names:
@@ -293,7 +306,7 @@ def _import_bindings(node: Import, module: _Module) -> dict[str, str]:
 
 
 def _follow(meaning: str | None) -> str | None:
-    """The definition behind a name that a module only passes on; what its module does not bind is from outside."""
+    """The definition behind a name that a module merely imports; a name that no module binds is from outside."""
     if not meaning or ":" not in meaning:
         return meaning
     home, _, name = meaning.partition(":")
@@ -302,7 +315,7 @@ def _follow(meaning: str | None) -> str | None:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """The statements below a node, at any depth; what holds some (``except``, ``case``) is among them."""
+    """All statements below a node, at any depth, including nodes that hold statements (``except``, ``case``)."""
     for name in ("body", "orelse", "finalbody", "handlers", "cases"):
         for statement in getattr(node, name, ()):
             yield statement
@@ -310,7 +323,10 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _same_scope(nodes: Iterable[ast.AST]) -> list[ast.AST]:
-    """Nodes and those below them, not inside other functions, classes and comprehensions; in the order of the text."""
+    """Nodes and all nodes below them in the same scope, in the order of the text.
+
+    The insides of functions, classes and comprehensions are other scopes.
+    """
     found, waiting = [], [*nodes][::-1]
     while waiting:
         node = waiting.pop()
@@ -323,7 +339,7 @@ def _same_scope(nodes: Iterable[ast.AST]) -> list[ast.AST]:
 
 
 def _bound_names(scope: Iterable[ast.AST]) -> list[str]:
-    """Names that the nodes of a scope bind in it, in order; see :func:`_same_scope`."""
+    """The names that the nodes of one scope (:func:`_same_scope`) bind, in order."""
     found: dict[str, None] = {}
     for node in scope:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
@@ -336,8 +352,8 @@ def _bound_names(scope: Iterable[ast.AST]) -> list[str]:
 class _Reader:
     """Turns one definition of a module into tokens: a function, a constant, or a class with its methods.
 
-    ``names`` has what each name stands for at the place that is read: None for a local variable, else as in
-    :attr:`_Module.bindings`. A method ``read_call`` reads the nodes of class ``ast.Call``, and so on.
+    ``names`` says what each name stands for at the present place: None for a local variable, else as in
+    :class:`_Module`. The method ``read_call`` reads nodes of the class ``ast.Call``, and so on.
     """
 
     def __init__(self, module: _Module, name: str) -> None:
@@ -350,7 +366,7 @@ class _Reader:
         self.definition.tokens += tokens
 
     def resolve(self, node: ast.expr) -> str | None:
-        """What a dotted expression stands for: a module, a definition or something outside; None for another value."""
+        """The module, definition or outside name that a dotted expression stands for; None for any other value."""
         if isinstance(node, ast.Name):
             return _follow(self.names.get(node.id, f"={node.id}"))
         if isinstance(node, ast.Attribute) and (base := self.resolve(node.value)):
@@ -362,7 +378,7 @@ class _Reader:
         return None
 
     def refer(self, meaning: str) -> None:
-        """A token for what a name stands for; what a module as a whole is used for is not known, so it counts whole."""
+        """Emit a token for what a name stands for. A module that is used as a value counts with all that it does."""
         home, _, name = meaning.partition(":")
         if meaning.startswith("="):
             self.emit(meaning)
@@ -372,7 +388,7 @@ class _Reader:
             self.emit(Use(meaning if name else _whole(home)))
 
     def define(self, statement: ast.stmt) -> None:
-        """A top-level statement, of which this definition is one name; its own name does not count."""
+        """Read the top-level statement that binds this definition; the definition's own name does not count."""
         if isinstance(statement, ast.ClassDef):
             self.read_class(statement)
         elif isinstance(statement, Function):
@@ -386,13 +402,13 @@ class _Reader:
             self.read(statement)
 
     def read(self, *nodes: ast.AST) -> None:
-        """Nodes and all below them; what an import binds is known by its scope, and the line itself does not count."""
+        """Read nodes and all below them, except import lines (their scope knows what they bind) and docstrings."""
         for node in nodes:
             if not isinstance(node, Import) and not _is_docstring(node):
                 getattr(self, f"read_{type(node).__name__.lower()}", self.read_fields)(node)
 
     def read_fields(self, node: ast.AST) -> None:
-        """A node of a class that nothing special holds for."""
+        """Read a node of a class without a rule of its own."""
         self.emit(f"({type(node).__name__}")
         for name, value in ast.iter_fields(node):
             if name in ("ctx", "type_comment", "kind", "type_params") or value is None or value == []:
@@ -459,14 +475,14 @@ class _Reader:
     read_listcomp = read_setcomp = read_dictcomp = read_generatorexp = read_comprehension_scope
 
     def read_functiondef(self, node: Function) -> None:
-        """A function inside another one; its name is a local variable."""
+        """Read a function inside another one; its name is a local variable."""
         self.emit(f"local {node.name}")
         self.read_function(node)
 
     read_asyncfunctiondef = read_functiondef
 
     def read_function(self, node: Function | ast.Lambda) -> None:
-        """A function without its name, docstring and annotations."""
+        """Read a function without its name, docstring and annotations."""
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         self.emit(f"({type(node).__name__}")
         self.read(*getattr(node, "decorator_list", ()), node.args)
@@ -487,12 +503,12 @@ class _Reader:
     read_lambda = read_function
 
     def read_classdef(self, node: ast.ClassDef) -> None:
-        """A class inside a function: its name is a local variable, and its methods keep their names."""
+        """Read a class inside a function: its name is a local variable, and its methods keep their names."""
         self.definition.fields |= {part.name for part in node.body if isinstance(part, Function)}
         self.read_fields(node)
 
     def read_class(self, node: ast.ClassDef) -> None:
-        """A class without its name: bases, fields with their types, and methods, which are definitions of their own."""
+        """Read a class without its name: bases, fields with their types, and methods as definitions of their own."""
         self.emit("(ClassDef")
         for base in node.bases:
             meaning = self.resolve(base.value if isinstance(base, ast.Subscript) else base) or "?"
@@ -515,7 +531,7 @@ class _Reader:
         self.emit(")")
 
     def read_method(self, node: Function) -> None:
-        """A method as a definition of its own; a second one of the same name (a setter) goes with the first."""
+        """Read a method as a definition of its own; a second one of the same name (a setter) joins the first."""
         name = f"{self.name}.{node.name}"
         reader = _Reader(self.module, name)
         reader.definition = self.methods.setdefault(name, reader.definition)

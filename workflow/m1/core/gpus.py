@@ -1,8 +1,8 @@
-"""GPUs, as torch sees them; also a program of the standard library and torch alone, which the Python of another
-environment can run (``python -I gpus.py``).
+"""Report the GPUs that torch sees, and explain why they are fewer than expected.
 
-A job that was given GPUs and does not see them must stop (:func:`lack`): transformers, accelerate and SGLang would all
-go on without a word, on the CPU.
+A job that was given GPUs and does not see them must stop (:func:`lack`), because transformers, accelerate and SGLang
+would all silently go on with the CPU. The file needs only the standard library and torch, so the Python of another
+environment can run it, too (``python -I gpus.py``).
 """
 
 import importlib.metadata
@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 DRIVERS = {11: 450, 12: 525, 13: 580}
-"""CUDA's major version to the least driver that its programs run on (NVIDIA's table of compatibility)."""
+"""CUDA's major version to the oldest driver that supports it (NVIDIA's table of compatibility)."""
 
 
 class Lack(NamedTuple):
-    """GPUs that were asked for and are not there: what was found, and what to do about it."""
+    """A lack of requested GPUs: what was found instead, and what to do about it."""
 
     found: str
     remedy: str
@@ -30,28 +30,28 @@ class Lack(NamedTuple):
 
 
 def look() -> dict[str, Any]:
-    """What torch sees in this process, and what explains that it is less than there is.
+    """Look for the GPUs that torch sees in this process, and for facts that explain missing ones.
 
     Returns:
-        ``gpus``, how many torch can use; ``torch``, its version, and ``cuda``, the version that it is built for (None:
-        a build for CPUs); ``driver``, its version, and ``cards``, their names (both empty where nvidia-smi does not
-        answer); ``visible``, the variable CUDA_VISIBLE_DEVICES (None: not set); ``host``.
+        ``gpus``: the number that torch can use. ``torch`` and ``cuda``: the versions of torch and of the CUDA that it
+        is built for (None for a CPU build). ``driver`` and ``cards``: the driver's version and the names of the cards,
+        both empty if nvidia-smi does not answer. ``visible``: CUDA_VISIBLE_DEVICES (None if not set). ``host``.
     """
     import torch
 
     driver, cards = ask_driver()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what torch says of an old driver is in the message that follows
-        # device_count alone asks the driver's own library: that counts cards even if the driver is too old for CUDA.
+        warnings.simplefilter("ignore")  # torch would warn of an old driver; our own message says so with a remedy
+        # device_count asks only the driver's library, which also counts cards when the driver is too old for CUDA.
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    # The names are nvidia-smi's: asked for them, torch would take up memory of a card, in each process that looks.
+    # The names come from nvidia-smi, because torch would reserve memory on a card in every process that asks for them.
     found = {"gpus": gpus, "torch": str(torch.__version__), "cuda": torch.version.cuda, "driver": driver}
     more = {"cards": cards, "visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "host": socket.gethostname()}
     return found | more
 
 
 def ask_driver() -> tuple[str, list[str]]:
-    """Version of NVIDIA's driver, and its cards, by nvidia-smi; both empty where that does not answer."""
+    """The version of NVIDIA's driver and the names of its cards, by nvidia-smi; both empty if it does not answer."""
     command = ["nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
@@ -62,8 +62,12 @@ def ask_driver() -> tuple[str, list[str]]:
 
 
 def lack(wanted: int, seen: Mapping[str, Any]) -> Lack | None:
-    """What is wrong where ``wanted`` GPUs were asked for and torch has ``seen`` others (:func:`look`); None if nothing
-    is."""
+    """Explain why torch sees fewer GPUs than wanted; None if it sees enough.
+
+    Args:
+        wanted: the number of GPUs that the job needs.
+        seen: the facts from :func:`look`.
+    """
     if seen["gpus"] >= wanted:
         return None
     driver = f"driver {seen['driver']} with {len(seen['cards'])} cards" if seen["driver"] else "no answer of nvidia-smi"
@@ -90,7 +94,7 @@ def _remedy(wanted: int, seen: Mapping[str, Any]) -> str:
 
 
 def multiply() -> list[str]:
-    """A product of small matrices on each GPU: empty where it is right, else what is wrong."""
+    """Multiply two small matrices on each GPU; for each, an empty text if the product is right, else the fault."""
     import torch
 
     said = []
@@ -105,7 +109,7 @@ def multiply() -> list[str]:
 
 
 def glibc() -> tuple[int, ...]:
-    """Version of this process's C library; empty for another one than glibc."""
+    """The version of this process's glibc, as (major, minor); empty for another C library."""
     try:
         return tuple(map(int, re.findall(r"\d+", os.confstr("CS_GNU_LIBC_VERSION") or "")))[:2]
     except (ValueError, OSError):
@@ -113,7 +117,7 @@ def glibc() -> tuple[int, ...]:
 
 
 def wanted_glibc() -> tuple[tuple[int, ...], str]:
-    """The newest glibc that a package of this environment was built for, and the package."""
+    """The newest glibc that any package of this environment needs, as (major, minor), and that package."""
     found: tuple[tuple[int, ...], str] = (), ""
     for package in importlib.metadata.distributions():
         tags = re.findall(r"manylinux_(\d+)_(\d+)_", package.read_text("WHEEL") or "")

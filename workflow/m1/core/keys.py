@@ -1,6 +1,6 @@
-"""Where the key of a provider or a server may stand: in an environment variable, and nowhere in the configuration.
+"""Refuse API keys in the configuration: a key may only stand in an environment variable.
 
-What is refused here may be a key itself, so no message repeats it.
+The refused text may be a key itself, so no message repeats it.
 """
 
 import re
@@ -16,20 +16,21 @@ EXAMPLE = "TEACHER_API_KEY"
 OPEN = "the key goes there unencrypted, for anyone on the way to read; use https"
 _HIDDEN = "What was found is not shown, as it may be a key."
 _PLAIN = re.compile(r"[A-Z_][A-Z0-9_]*|[a-z_]+")
-_WORD, _DIGITS, _NAME = 16, 4, 64  # longest word of a variable's name, most digits in it, its most characters
+# A variable's name has words of up to 16 characters, up to 4 digits and 64 characters in all. Keys that pass as plain
+# words exceed one of these limits: they are random, so they have long runs of letters and many digits.
+_WORD, _DIGITS, _NAME = 16, 4, 64
 _ALONE = {"key", "token", "auth", "authorization", "bearer", "cookie", "credential", "credentials"}
 _ANYWHERE = {"apikey", "authorization", "secret", "password", "passwd", "passphrase", "credential", "credentials"}
 _OWNERS = {"api", "access", "auth", "bearer", "client", "hf", "id", "private", "secret", "security", "session", "user"}
 
 
 def check_variable(name: Any, where: str) -> None:
-    """Refuse what is not plainly the name of an environment variable, such as a key in its place.
+    """Refuse anything but a plain name of an environment variable, because it may be the key itself.
 
-    A name has capital letters, digits and ``_``, or small letters and ``_``; no word of it is long, and it has few
-    digits.
+    A plain name has capital letters, digits and ``_``, or small letters and ``_``. It has no long word and few digits.
 
     Raises:
-        UserError: says what is needed, and repeats nothing.
+        UserError: says what is needed, and does not repeat ``name``.
     """
     if name is None:
         return
@@ -40,10 +41,10 @@ def check_variable(name: Any, where: str) -> None:
 
 
 def check_address(url: Any, where: str) -> None:
-    """Refuse an address that is none, or that holds more than host and path: a key would show wherever it does.
+    """Refuse an address that is malformed, or that holds more than host and path, because that may be a key.
 
     Raises:
-        UserError: says what is needed, and repeats nothing.
+        UserError: says what is needed, and does not repeat the address.
     """
     if url is None:
         return
@@ -66,10 +67,10 @@ def check_address(url: Any, where: str) -> None:
 
 
 def check_fields(value: Any, where: str) -> None:
-    """Refuse fields of a request's body, at any depth, whose name or text is that of a key.
+    """Refuse fields of a request's body, at any depth, that hold a key by their name or by the form of their text.
 
     Raises:
-        UserError: names the field, and repeats no text.
+        UserError: names the field, and does not repeat its text.
     """
     if isinstance(value, Mapping):
         for name, part in value.items():
@@ -89,7 +90,7 @@ def check_text(text: str, where: str) -> None:
     """Refuse a text that has the form of a key.
 
     Raises:
-        UserError: repeats nothing.
+        UserError: names the place, and does not repeat the text.
     """
     if KEY.search(text):
         raise UserError(
@@ -98,8 +99,10 @@ def check_text(text: str, where: str) -> None:
 
 
 def is_key_name(name: str) -> bool:
-    """Whether a field of this name holds a key, as ``api_key``, ``Authorization`` or ``access_token`` do, and
-    ``max_tokens`` or ``prompt_cache_key`` do not."""
+    """Whether a field of this name holds a key.
+
+    ``api_key``, ``Authorization`` and ``access_token`` do; ``max_tokens`` and ``prompt_cache_key`` do not.
+    """
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
     if len(words) == 1 and words[0] in _ALONE:
         return True
@@ -109,11 +112,13 @@ def is_key_name(name: str) -> bool:
 
 
 def check_keys(value: Any, where: str) -> None:
-    """Refuse keys anywhere in a part of the configuration: in ``api_key_env``, ``base_url`` and ``extra`` whatever is
-    not plainly something else, at any other place what has the form of a key.
+    """Refuse keys anywhere in a part of the configuration.
+
+    ``api_key_env``, ``base_url`` and ``extra`` are checked strictly, since people put keys there. At any other place,
+    only a text with the form of a key is refused.
 
     Raises:
-        UserError: names the place, and repeats nothing.
+        UserError: names the place, and does not repeat what stands there.
     """
     if isinstance(value, Mapping):
         called = not value.keys().isdisjoint({"model", "base_url", "api_key_env"})  # a provider, or options of a server
@@ -129,7 +134,7 @@ def check_keys(value: Any, where: str) -> None:
 
 
 def is_open(url: str | None) -> bool:
-    """Whether what is sent to this address can be read on its way: plain HTTP to a host that is not this machine."""
+    """Whether requests to this address travel unencrypted: plain HTTP to any host but this machine."""
     parts = urlsplit(url or "")
     host = parts.hostname or "localhost"
     try:

@@ -1,8 +1,8 @@
-"""From a record as its data set publishes it to stem, context, options and answer letter (3.1, B.1).
+"""Convert a published record to stem, context, options and answer letter (3.1, B.1).
 
 One function per field layout of the Hugging Face hub. Texts are cleaned in one way everywhere (:func:`clean`). Options
 that are equal, or equal but for letter case (genotypes: Bb, BB), are real and are kept. What cannot be a question is
-refused with its field and the reason. docs/data.md lists what is odd in the published sets, and what becomes of it.
+refused with its field and the reason. docs/paper.md lists what is odd in the published sets, and what becomes of it.
 """
 
 import html
@@ -16,19 +16,20 @@ from m1.core.records import LETTERS
 
 YES_NO_MAYBE = ("yes", "no", "maybe")  # the options of PubMedQA, always in this order (B.3)
 ONE_BEYOND = "not the number of an option, from 0, but would be the last one's, from 1"
-"""Why a record is refused whose number is that of its options: of many such, the numbers count from 1."""
+"""The reason to refuse a record whose number equals its number of options. Many such records mean that the set counts
+its options from 1."""
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]*);")
 _INVISIBLE = re.compile("[\u200b-\u200d\u2060\ufeff\ue000-\uf8ff\U000f0000-\U0010ffff\ud800-\udfff]")
 _OPTION = re.compile(r"(?:op|opt|options?|choices?|alt|alternative|distractor|ending)(?:[a-n]|[0-9]{1,2})")
-_PERHAPS_OPTION = re.compile(r"(?:ans|answer)?[a-n]")  # a key may be called so, too
+_PERHAPS_OPTION = re.compile(r"(?:ans|answer)?[a-n]")  # a field such as `n` may also hold something else
 _ANSWER_CHOICES = re.compile(r"\nAnswer Choices: \(A\) .*\Z", re.DOTALL)
 
 
 class Refused(ValueError):
-    """A record that cannot be a question: the published field, what is wrong with it, and what stood there.
+    """A record that cannot be a question, with the published field, the reason and the value found.
 
-    The reason is in words that are the same for all records with this fault (they are counted by it).
+    The reason has the same words for all records with this fault, because refused records are counted by it.
     """
 
     def __init__(self, field: str, reason: str, found: Any) -> None:
@@ -41,28 +42,31 @@ class Refused(ValueError):
 
 
 class Parts(NamedTuple):
-    """What every layout holds: the parts of a :class:`m1.core.records.Question` without its identity."""
+    """The parts of a :class:`m1.core.records.Question` without its identity, which every layout provides."""
 
     stem: str
     context: str | None
     options: tuple[str, ...]
     answer: str
-    cleaned: bool = False  # whether clean changed more of it than white space at the ends
+    cleaned: bool = False  # whether `clean` changed more than white space at the ends
 
 
 def clean(text: str) -> str:
-    """Text with HTML entities (with their semicolon) unescaped, and without zero-width characters, private-use
-    characters, lone surrogates and white space at its ends. White space inside, letter case and Unicode form stay."""
+    """A text with its HTML entities (``&lt;``) decoded, and without zero-width and private-use characters, lone
+    surrogates and white space at its ends.
+
+    Inner white space, letter case and Unicode form stay.
+    """
     return _INVISIBLE.sub("", _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)).strip()
 
 
 def medmcqa(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``opa`` to ``opd``, ``cop`` (number of the right one, from 0; the test split's -1 is refused)."""
+    """``question``, ``opa`` to ``opd``, ``cop`` (the correct option's number, from 0; -1 in the test split is none)."""
     return _by_number(raw, [_text(raw, field) for field in ("opa", "opb", "opc", "opd")], "cop")
 
 
 def mmlu(raw: Mapping[str, Any]) -> Parts:
-    """``question``, ``choices`` (a list), ``answer`` (number of the right one, from 0)."""
+    """``question``, ``choices`` (a list), ``answer`` (the correct option's number, from 0)."""
     return _by_number(raw, _texts(raw, "choices"), "answer")
 
 
@@ -139,19 +143,21 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 
 
 def needed_fields(layout: str, there: Collection[str]) -> tuple[str, ...]:
-    """What some records of a layout must have, where their fields are ``there``: of MedBullets' options, which are two
-    to five, all before the last one."""
+    """The fields that records of a layout must have, if some of them have the fields ``there``.
+
+    MedBullets has two to five options in fields of their own; all before the last existing one are needed.
+    """
     most = max((place for place, name in enumerate(_MEDBULLETS, 1) if name in there), default=0)
     return tuple(dict.fromkeys((*_FIELDS[layout], *(_MEDBULLETS[:most] if layout == "medbullets" else ()))))
 
 
 def names_option(field: str) -> bool:
-    """Whether a field by its name holds one option, such as ``opf``, ``option_f``, ``Choice 6``, or perhaps ``F``."""
+    """Whether a field's name says that it holds an option: ``opf``, ``option_f``, ``Choice 6``, or perhaps ``F``."""
     return bool(_OPTION.fullmatch(_word(field)) or _PERHAPS_OPTION.fullmatch(_word(field)))
 
 
 def loses_option(field: str, value: Any, options: Sequence[str]) -> bool:
-    """Whether a field that by its name holds an option has one that is none of those that were read."""
+    """Whether a field with an option's name holds a text that is not among the options that were read."""
     text = clean(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     if not _OPTION.fullmatch(_word(field)) and re.fullmatch(r"[A-Za-z]|[\d.,+-]*", text):
         return False  # a letter or a number in a field such as `n` or `answer_a`
@@ -170,7 +176,7 @@ def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
 
 
 def _nested(raw: Mapping[str, Any], field: str, kind: type = Mapping, reason: str = "not a mapping") -> Any:
-    """A mapping or list; a table of plain cells (CSV) holds it as JSON."""
+    """A field that must be a mapping or a list; in a CSV, its cell holds JSON."""
     value = raw.get(field)
     with suppress(ValueError):
         value = parse_json(value) if isinstance(value, str) else value
@@ -199,7 +205,10 @@ def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Pa
 
 
 def _by_letter(raw: Mapping[str, Any], question: str, options: str, answer: str, said: str | None = None) -> Parts:
-    """By the names of its fields. Letters without a text (columns that other records fill) do not count."""
+    """Read a record whose options are by letter; the arguments are names of its fields.
+
+    Letters without a text do not count: Arrow fills them with null if other records have more options.
+    """
     stem = _text(raw, question)
     there = {letter: text for letter, text in _nested(raw, options).items() if text is not None}
     letters = sorted(there)
@@ -214,7 +223,7 @@ def _by_letter(raw: Mapping[str, Any], question: str, options: str, answer: str,
 
 
 def _parts(stem: str, options: Sequence[str], answer: str, answer_field: str, paragraphs: Sequence[str] = ()) -> Parts:
-    """Texts as published, cleaned and checked. Every layout ends here."""
+    """Clean and check the published texts of a record; every layout ends here."""
     published = [stem, *options, *paragraphs]
     cleaned = [clean(text) for text in published]
     changed = any(new != old.strip() for new, old in zip(cleaned, published))

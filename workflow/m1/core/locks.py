@@ -1,8 +1,8 @@
-"""Locks between processes, also of several hosts: what one owns that others could write, too.
+"""Exclusive locks between processes, also of several hosts.
 
-A lock is one of the kernel's (POSIX) on a file that says who has it. The kernel releases it however its process ends,
-so none is ever left behind. Where a file system has none, the file alone tells: a holder of this machine that has ended
-is taken over from, and whether one of another machine is still at work nobody knows.
+A lock is a POSIX lock of the kernel on a file that names the holder. The kernel releases it however the process ends,
+so no stale lock is left behind. On a file system without locks, only the file tells: a holder on this machine that has
+ended loses the lock to the next process, but whether a holder on another machine still runs cannot be known.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system 
 POLL = 0.2
 """Seconds between two tries to get a lock."""
 SETTLE = 1.0
-"""Seconds after which a host sees what others have written, where a file system has no locks."""
+"""Seconds after which a host sees what other hosts have written to a file system without locks."""
 STAMP = ".ready"
-"""The file that is locked of an environment that ``make`` has made (envs/install.py)."""
+"""The file in an environment made by ``make`` that its users lock (``envs/install.py``)."""
 _held: set[Path] = set()
-"""Locks that this process has: closing a second descriptor of a lock's file would release it."""
+"""Lock files that this process holds. POSIX releases a lock when the process closes any descriptor of the file, so a
+second :class:`Lock` on one of them must be refused."""
 _HOLDER = re.compile(r"process (\d+) on (\S+) since (.+ UTC) \(begun (.*)\)\n")
 
 
 class Holder(NamedTuple):
-    """Who has a lock."""
+    """The process that holds a lock."""
 
     process: int
     host: str
     since: str
     begun: str
-    """Boot of the machine, and the clock tick of it at which the process began: numbers of processes come again."""
+    """The machine's boot and the clock tick at which the process began, because process numbers are reused."""
 
     @classmethod
     def this(cls) -> Holder:
@@ -50,7 +51,7 @@ class Holder(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> Holder | None:
-        """Who wrote a lock's file last and did not release it, if anybody did."""
+        """The last process that wrote a lock's file and did not release the lock; None if there is none."""
         with suppress(OSError):
             if found := _HOLDER.fullmatch(path.read_text(encoding="utf-8", errors="replace")):
                 return cls(int(found[1]), *found.groups()[1:])
@@ -61,12 +62,12 @@ class Holder(NamedTuple):
 
     @property
     def record(self) -> bytes:
-        """What the lock's file says."""
+        """The content of the lock's file."""
         return f"{self} (begun {self.begun})\n".encode()
 
     @property
     def alive(self) -> bool | None:
-        """Whether the process is still there; None where this machine cannot know."""
+        """Whether the process still runs; None if this machine cannot know."""
         boot = self.begun.partition("/")[0]
         if self.host != socket.gethostname() or boot != begun(os.getpid()).partition("/")[0]:
             return None
@@ -74,8 +75,10 @@ class Holder(NamedTuple):
 
 
 def begun(process: int) -> str:
-    """What tells a process of this machine from all others that have had or will have its number; empty where there is
-    none."""
+    """A text that tells a process from all others of this machine that ever have the same number.
+
+    It is empty if the process does not exist or has ended.
+    """
     with suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -84,10 +87,10 @@ def begun(process: int) -> str:
 
 
 class Lock:
-    """An exclusive lock by a file, which is removed when it is released unless it is to be kept.
+    """An exclusive lock on a file; releasing it deletes the file unless ``keep`` is set.
 
     Attributes:
-        kernel: whether it is, or was when last tried, one of the kernel's.
+        kernel: whether the last attempt used a lock of the kernel; False on a file system without locks.
     """
 
     def __init__(self, path: Path, keep: bool = False) -> None:
@@ -95,7 +98,10 @@ class Lock:
         self._descriptor: int | None = None
 
     def take(self) -> Holder | None:
-        """Try to get the lock; who has it instead, or None if this process has it now.
+        """Try once to get the lock.
+
+        Returns:
+            None if this process now has the lock, else the holder.
 
         Raises:
             OSError: the file cannot be made or locked.
@@ -135,20 +141,20 @@ class Lock:
             holder = Holder.read(path)
             if holder and holder.alive is not False:
                 return holder
-        with suppress(OSError):  # who has the kernel's lock is only for the message
+        with suppress(OSError):  # with a kernel lock, the holder's name in the file only serves messages
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, me.record, 0)
         if not self.kernel:
-            time.sleep(SETTLE)  # of two that begin at once, the one that wrote last has it
+            time.sleep(SETTLE)  # if two processes begin at once, the one that wrote last has the lock
             last = Holder.read(path)
             return last if last != me else None
         return None
 
     def wait(self, say: Callable[[Holder], None]) -> bool:
-        """Get the lock as soon as its holder releases it or ends; ``say`` is told of each holder.
+        """Wait until the holder releases the lock or ends, and take it; ``say`` is called with each new holder.
 
         Returns:
-            False where the file system has no locks and the holder is another machine's: it may have ended.
+            False if the file system has no locks and the holder is on another machine, where it may have ended.
         """
         said = None
         while holder := self.take():
@@ -175,14 +181,15 @@ class Lock:
 
 
 def _same(path: Path, descriptor: int) -> bool:
-    """Whether a file is still the one that is there by its name."""
+    """Whether an open file is still the one at its path; another process may have deleted or replaced it."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     return False
 
 
 def _kernel_lock(path: Path, descriptor: int) -> Holder | None:
-    """Try to get the kernel's lock; who has it instead. That may not have said so yet, or may be releasing it."""
+    """Try to get the kernel's lock; returns the holder if another process has it."""
+    # The holder writes its name after it gets the lock and clears it before the release, so wait up to a second for it.
     for _ in range(20):
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,14 +202,14 @@ def _kernel_lock(path: Path, descriptor: int) -> Holder | None:
 
 
 def use_environments() -> None:
-    """Keep ``make`` from installing into the environments that this process works with until it ends: this Python's,
-    and SGLang's where ``M1_SGLANG_PYTHON`` names it. Those that ``make`` has not made are left alone.
+    """Keep ``make`` from installing into this process's environments until the process ends.
 
-    The lock is ``flock``'s, shared: it also holds in processes that are forked, and other locks do not disturb it. A
-    file system without locks protects nothing; ``make`` says so when it installs there.
+    These are the environment of this Python and that of ``M1_SGLANG_PYTHON``. Environments that ``make`` has not made
+    are left alone. The lock is a shared ``flock``: forked processes inherit it, and POSIX locks do not disturb it. On a
+    file system without locks there is no protection; ``make`` says so when it installs there.
 
     Raises:
-        UserError: ``make`` is installing into one of them.
+        UserError: ``make`` is installing into one of the environments.
     """
     sglang = os.environ.get("M1_SGLANG_PYTHON")
     for folder in (Path(sys.prefix), *([Path(sglang).absolute().parents[1]] if sglang else [])):

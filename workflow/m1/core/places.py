@@ -1,7 +1,7 @@
-"""Where files are that the workflow comes with.
+"""Find files of the workflow's source and of the working directory.
 
-The workflow runs in any folder. Its source (package, rules, resources, report) stays where it is; results, logs, store
-and scratch are in the working directory, and the configuration, whose files default to those of the source.
+The workflow runs in any folder. Its source (package, rules, resources, report) stays where it is. Results, logs, store
+and scratch are in the working directory. Configuration files come from the working directory or else the source.
 """
 
 import os
@@ -13,15 +13,17 @@ from pathlib import Path
 from m1.core.errors import UserError
 
 ROOM = 10**6
-"""Bytes that a folder must take to count as one that can be written."""
+"""Bytes that must fit into a folder for it to count as writable."""
 SOURCE = Path(__file__).resolve().parents[3]
 
 
 def source_file(name: str) -> str:
-    """A file of the source, from the working directory: in another clone it has the same path, and reruns nothing.
+    """The path of a file of the workflow's source, relative to the working directory.
+
+    The relative path is the same in another clone, so a move of the clone reruns nothing.
 
     Raises:
-        UserError: it is not there. Snakemake does not look at the inputs of a step that is done.
+        UserError: the file cannot be read. Snakemake would not notice, as it ignores the inputs of finished steps.
     """
     if fault := unreadable(SOURCE / name):
         raise UserError(f"{SOURCE / name}: {fault}; the workflow comes with it: git checkout -- {name}")
@@ -29,19 +31,20 @@ def source_file(name: str) -> str:
 
 
 def locate(name: str) -> Path:
-    """A file of the working directory or, where it is not there, of the source."""
+    """The path of a file in the working directory or, if it is not there, in the workflow's source."""
     return Path(name) if Path(name).exists() else SOURCE / name
 
 
 def nearest_folder(place: Path) -> Path:
-    """A folder, or the one above it that is there."""
+    """The folder itself if it exists, else its nearest parent that exists."""
     return next(part for part in (place, *place.absolute().parents) if part.is_dir())
 
 
 def refusal(place: Path) -> str:
-    """Why nothing can be written into a folder, or into the one above it that is there; empty where something can.
+    """Why a folder (or its nearest existing parent) cannot be written to; an empty text if it can.
 
-    Tried, not looked up: permissions say nothing of a disk that is full or read-only, and do not bind root.
+    The function writes a temporary file, because permissions do not show a disk that is full or read-only, and do not
+    bind root.
     """
     try:
         with tempfile.TemporaryFile(dir=nearest_folder(place)) as file:
@@ -54,7 +57,7 @@ def refusal(place: Path) -> str:
 
 
 def unreadable(path: str | Path, folder: bool = False) -> str:
-    """Why a file, or a ``folder``, cannot be read; empty where it can."""
+    """Why a file, or a folder if ``folder`` is set, cannot be read; an empty text if it can."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -66,15 +69,15 @@ def unreadable(path: str | Path, folder: bool = False) -> str:
 
 
 def special_characters(path: str) -> str:
-    """Characters of a path that a shell or Snakemake takes for something else, as words; empty where there are none."""
+    """The characters of a path that a shell or Snakemake would interpret, in words; an empty text if there are none."""
     found = dict.fromkeys(re.findall(r"[^\w./@%+=:,~-]", path))
     return ", ".join("a blank" if one == " " else repr(one) for one in found)
 
 
 def misplaced_source() -> str:
-    """Why the workflow cannot run from where its source is, with the remedy; empty where it can.
+    """Why the workflow cannot run from the place of its source, with the remedy; an empty text if it can.
 
-    A blank in the path of a clone does no harm while the clone is the working directory.
+    A blank in the path of a clone does no harm while the clone is the working directory, as paths are relative.
     """
     if found := " and ".join(sorted(set("{}:") & set(str(SOURCE)))):
         return f"{SOURCE}: Snakemake and Python take {found} in a path for something else; move the clone"

@@ -1,7 +1,7 @@
-"""What a text says, whatever it is written with: LaTeX, bold print, forms of one character, white space.
+"""Reduce a text to what it says, without LaTeX, bold print, variant characters and superfluous white space.
 
-Only :func:`m1.core.answers.find_option` and the protocol ``strict`` read so, and both sides alike. The authors' code
-compares characters.
+Only :func:`m1.core.answers.find_option` and the protocol ``strict`` use this, on answers and options alike. The
+authors' code compares the characters as they are.
 """
 
 import re
@@ -39,7 +39,7 @@ _SYMBOLS = {
     **{"geq": "≥", "ge": "≥", "leq": "≤", "le": "≤", "neq": "≠", "ne": "≠", "lt": "<", "gt": ">", "sqrt": "√"},
     **{"rightarrow": "→", "to": "→", "leftarrow": "←", "uparrow": "↑", "downarrow": "↓"},
 }
-_DOLLAR, _LOW_LINE = "\ue000", "\ue001"  # those that are escaped, until the others are gone
+_DOLLAR, _LOW_LINE = "\ue000", "\ue001"  # stand for escaped `$` and `_` until the unescaped ones are removed
 _ESCAPED = {
     **{"$": _DOLLAR, "_": _LOW_LINE, "%": "%", "&": "&", "#": "#"},
     **dict.fromkeys(" ,;:\\", " "),
@@ -48,21 +48,21 @@ _ESCAPED = {
 
 
 def one_form(text: str) -> str:
-    """The text with one form of each quote, dash, bracket, blank and full-width character; for texts of any length."""
+    """The text with one form of each quote, dash, bracket, blank and full-width character; fast on long texts, too."""
     return text.translate(_ONE_FORM)
 
 
 def unstyled(text: str) -> str:
-    """A long text in one form, without ``\\text{}``, ``\\mathbf{}`` and the like, nor ``$``, around what they hold."""
+    """A long text in one form, without the LaTeX around words: ``\\text{}``, ``\\mathbf{}``, ``$`` and the like."""
     text = _STYLED.sub(r"\1", one_form(text))
     return _MATH.sub(r"\1", _ESCAPED_MARK.sub(r"\1", text))
 
 
 @lru_cache(maxsize=4096)
 def plain(text: str) -> str:
-    """A short text without LaTeX and bold print, in one form of each character (NFKC), with single spaces.
+    """A short text without LaTeX and bold print, with one form of each character (NFKC) and single spaces.
 
-    LaTeX that may say something of its own, such as ``\\not``, stays, and equals nothing.
+    A LaTeX command that changes the meaning, such as ``\\not``, stays, so that the text equals no option.
     """
     text = _LATEX.sub(_meant, one_form(text))
     text = _TIE.sub(" ", _FRACTION.sub(r" \1/\2", text))
@@ -79,8 +79,10 @@ def plain(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def spelling(text: str) -> str:
-    """A plain text to compare with another: without quotes around it, a final stop, and white space that parts neither
-    two words nor two numbers. An exponent is told from a digit (10² from 102), not from a letter's index (Ca²⁺, Ca2+).
+    """A plain text in the form in which two texts are compared.
+
+    It has no surrounding quotes, no final full stop, and no white space except between two words or two numbers. An
+    exponent differs from a digit (10² and 102), but an index of a letter does not (Ca²⁺ and Ca2+).
     """
     text = plain(text).strip(" '\"").rstrip(" .").strip(" '\"")
     text = _INDEX.sub("", re.sub(r"(?<!\d)\^|\^(?=°)", "", text))

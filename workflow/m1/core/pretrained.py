@@ -1,4 +1,4 @@
-"""Models, their configurations and tokenizers, read without running code that comes with them."""
+"""Load models, their configurations and tokenizers, without ever running code that comes with them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,10 @@ from m1.core.errors import UserError
 
 
 def load(kind: Any, name: str | Path, **options: Any) -> Any:
-    """What an ``Auto…`` class of transformers reads from a folder, or from the hub.
+    """Load a model, configuration or tokenizer by an ``Auto…`` class of transformers, from a folder or from the hub.
 
     Raises:
-        UserError: it needs code of its own, which transformers would ask on standard input whether to run.
+        UserError: it needs code of its own. transformers would otherwise ask on standard input whether to run it.
     """
     try:
         return kind.from_pretrained(name, trust_remote_code=False, **options)

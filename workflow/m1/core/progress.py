@@ -1,4 +1,4 @@
-"""What is said to the person who waits: lines about the progress of long steps, and tables."""
+"""Tell the waiting user about the progress of long steps, in lines and aligned tables."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from m1.core.errors import tell
 
 
 class Progress:
-    """Counts work done and says so at most every ``every`` seconds, and once at the end.
+    """Counts finished work, and prints a line at most every ``every`` seconds and once at the end.
 
-    Bars that redraw themselves do not mix when several rules run at once; lines do.
+    Lines are used instead of bars that redraw themselves, because the output of several rules may mix.
     """
 
     def __init__(self, title: str, total: int, unit: str, every: float = 10.0) -> None:
@@ -28,14 +28,14 @@ class Progress:
             self._say()
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Add ``count`` to the work done; ``note`` (such as a loss or dollars) replaces the one shown."""
+        """Add ``count`` to the finished work; ``note`` (such as the loss or dollars) replaces the present note."""
         self.done += count
         self.note = note or self.note
         if time.monotonic() - self.said >= self.every:
             self._say()
 
     def resume(self, done: int) -> None:
-        """Go on from work that an earlier run had done; it does not count for the time left."""
+        """Start from work that an earlier run finished; it does not enter the estimate of the time left."""
         self.done = self.begun = done
 
     def _say(self) -> None:
@@ -49,12 +49,12 @@ class Progress:
 
 
 def say(title: str, text: str) -> None:
-    """One line about a finished step (counts in and out), on the terminal and in the log."""
+    """Print one line about a step, as ``[title] text``, on the terminal and in the log."""
     tell(f"[{title}] {text}")
 
 
 def align_columns(rows: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
-    """Rows of cells as lines of equal columns; those of ``left`` begin at the left, the others end at the right."""
+    """Rows of cells as lines with aligned columns; the columns numbered in ``left`` are left-aligned, others right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     pads = [str.ljust if place in left else str.rjust for place in range(len(widths))]
     return ["  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths)).rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""The words of the project: one definition of each record, checked when it is read and when it is written."""
+"""The records that pass between stages; each is defined once, and checked when it is read and when it is written."""
 
 import types
 import typing
@@ -20,7 +20,7 @@ LETTERS = "ABCDEFGHIJKLMN"  # letters of the options, in order; fourteen, as the
 
 
 class InvalidRecord(ValueError):
-    """A field of a record that cannot be right; the message names the field and what would be right."""
+    """A record with an impossible field; the message names the field and says what would be right."""
 
 
 def _require(condition: object, message: str) -> None:
@@ -70,8 +70,8 @@ class ScreenAnswer:
 
 
 VERDICTS = ("correct", "incorrect", "no_answer", "no_thinking", "truncated", "failed")
-"""Of a teacher's call: boxed, correct; boxed, incorrect; nothing boxed, or empty; an answer without thinking; cut by
-the token limit; no answer."""
+"""What became of a teacher's call: a correct box; an incorrect box; no box, or an empty one; an answer without
+thinking; an answer that the token limit cut; no answer at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,10 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A question with its trace, chosen into m1K, m23K, ... (3.1, Tables 2-4); enough to train on by itself."""
+    """A question with its trace in a training subset such as m1K or m23K (3.1, Tables 2-4).
+
+    It holds everything that training needs.
+    """
 
     plural: ClassVar[str] = "samples"
     id: str  # the question's id
@@ -152,7 +155,7 @@ class Rollout:
         _require(right, f"field 'waits': {self.waits}; {wanted}")
 
     def thinking(self, budget: int, forced: int = 0) -> tuple[int, ...]:
-        """Token ids of the thinking at a setting of the sweep, as its prediction had it."""
+        """Token ids of the thinking at a setting of the sweep, exactly as the answer at that setting was given them."""
         if not forced:
             return self.thinking_ids[:budget]
         end = self.waits[forced] if forced < len(self.waits) else None
@@ -161,7 +164,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's raw answer at one thinking budget or forced count (3.3, Figures 1 and 3); never scored here."""
+    """A model's raw, unscored answer at one thinking budget or forced count (3.3, Figures 1 and 3)."""
 
     plural: ClassVar[str] = "predictions"
     question_id: str
@@ -182,7 +185,7 @@ class Prediction:
 
 
 TOO_LONG = "too long"
-"""The rule of the score of a prediction that is ``too_long``."""
+"""The ``rule`` in the score of a prediction that is ``too_long``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +216,16 @@ Record = TypeVar("Record", Question, ScreenAnswer, Trace, Domain, Sample, Rollou
 
 
 def question_id(source: str, stem: str, context: str | None, options: Sequence[str], answer_text: str) -> str:
-    """Sixteen hexadecimal digits from source and content; the order of the options does not matter."""
+    """A question's id: 16 hexadecimal digits from source and content, whatever the order of the options."""
     return digest([source, stem, context, sorted(options), answer_text])[:16]
 
 
 def questions_sha256(questions: Iterable[Question]) -> str:
-    """SHA-256 of what a set of questions asks, in hexadecimal.
+    """SHA-256, in hexadecimal, of what a set of questions asks.
 
-    These do not change it: the order of the questions and of their options, ids, sources, and white space in stem and
-    context. Context and stem count as one text, as in the prompt, because files of questions often hold them as one.
-    Letter case, options and the correct option's text count as they are; a repeated question counts each time.
+    It ignores the order of questions and options, ids, sources, and white space in stem and context. Context and stem
+    count as one text, as in the prompt, because files of questions often join them. Letter case, the texts of the
+    options, the correct option and repeated questions count.
     """
     lines = []
     for question in questions:
@@ -232,7 +235,7 @@ def questions_sha256(questions: Iterable[Question]) -> str:
 
 
 def distinct_ids(ids: Iterable[str]) -> list[str]:
-    """Ids made unique: the second of equal ones gets ``-2``, the third ``-3``, as some benchmarks repeat records."""
+    """Make ids unique: the second of equal ids gets ``-2``, the third ``-3``. Some benchmarks repeat records."""
     seen: dict[str, int] = {}
     result = []
     for value in ids:
@@ -241,7 +244,7 @@ def distinct_ids(ids: Iterable[str]) -> list[str]:
     return result
 
 
-PART = 1024  # records that are written, or read, at a time
+PART = 1024  # records written or read at a time, which bounds the memory of :func:`stream`
 WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 _ARROW: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -249,7 +252,7 @@ _ARROW |= {tuple[str, ...]: pa.list_(pa.string()), tuple[int, ...]: pa.list_(pa.
 
 
 def schema(record: type[Any]) -> pa.Schema:
-    """Arrow schema of a record type; only ``X | None`` fields may be null."""
+    """The Arrow schema of a record type; only fields of a type ``X | None`` may be null."""
     hints, columns = typing.get_type_hints(record), []
     for field in fields(record):
         hint = hints[field.name]
@@ -259,7 +262,7 @@ def schema(record: type[Any]) -> pa.Schema:
 
 
 class Writer(Generic[Record]):
-    """Writes records to an open Parquet file, a part at a time; see :func:`writing`."""
+    """Writes records to an open Parquet file, :data:`PART` at a time; :func:`writing` makes one."""
 
     def __init__(self, path: str | Path, parquet: pq.ParquetWriter) -> None:
         self._path, self._parquet = path, parquet
@@ -267,10 +270,10 @@ class Writer(Generic[Record]):
         self._count = 0
 
     def add(self, rows: Iterable[Record]) -> None:
-        """Check records and write them; up to :data:`PART` wait for others.
+        """Check records and write them; fewer than :data:`PART` wait in memory for the next ones.
 
         Raises:
-            UserError: names the file, the record's number (from 0) and the field that is wrong.
+            UserError: a record is wrong; names the file, the record's number (from 0) and the field.
         """
         for row in rows:
             _check(self._path, self._count, row)
@@ -280,7 +283,7 @@ class Writer(Generic[Record]):
                 self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the records that wait in memory."""
         if self._waiting:
             wanted = self._parquet.schema
             columns = {name: [getattr(row, name) for row in self._waiting] for name in wanted.names}
@@ -290,7 +293,7 @@ class Writer(Generic[Record]):
 
 @contextmanager
 def writing(path: str | Path, record: type[Record]) -> Iterator[Writer[Record]]:
-    """A writer of records to a Parquet file, which is there, whole, when the context ends without an error."""
+    """Open a writer of records to a Parquet file; the file appears, complete, when the context ends without error."""
     with replacing(path) as partial, pq.ParquetWriter(partial, schema(record), **WRITING) as parquet:
         writer: Writer[Record] = Writer(path, parquet)
         yield writer
@@ -304,10 +307,15 @@ def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> Non
 
 
 def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = None) -> list[Record]:
-    """Read records from Parquet, each checked; ``where`` keeps rows with equal values in the named columns.
+    """Read and check the records of a Parquet file.
+
+    Args:
+        path: the file.
+        record: the type of its records.
+        where: column to value; only rows with these values are read.
 
     Raises:
-        UserError: names the file and what is wrong: missing, not Parquet, other columns, a wrong record.
+        UserError: the file is missing, is not Parquet, has other columns, or holds a wrong record.
     """
     with open_parquet(path) as file:
         table = file.read()
@@ -318,7 +326,7 @@ def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = 
 
 
 def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
-    """Read records as :func:`read` does (errors, too), but one after the other; a part is in memory at a time."""
+    """Read records one by one, with :data:`PART` of them in memory at a time; raises the errors of :func:`read`."""
     first = 0
     with open_parquet(path) as file:
         _check_columns(path, file.schema_arrow, record)
@@ -328,10 +336,12 @@ def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
 
 
 def stream_readings(path: str | Path, record: type[Record], keys: Iterable[tuple[str, str, str]]) -> Iterator[Record]:
-    """Read rollouts, predictions or scores as :func:`stream` does, but only those of some questions and models.
+    """Read rollouts, predictions or scores as :func:`stream` does, but only those with some keys.
 
     Args:
-        keys: benchmark, question id and model of each.
+        path: the file.
+        record: the type of its records.
+        keys: benchmark, question id and model of each wanted record.
     """
     wanted = pa.array(["\0".join(key) for key in keys], pa.string())
     first = 0
@@ -343,17 +353,17 @@ def stream_readings(path: str | Path, record: type[Record], keys: Iterable[tuple
             try:
                 rows = _rows(path, part.filter(chosen), record)
             except UserError:
-                rows = _rows(path, part, record, first)  # fails, too, and knows the record's number in the file
+                rows = _rows(path, part, record, first)  # fails again, but with the record's number in the file
             yield from rows
             first += len(part)
 
 
 @contextmanager
 def open_parquet(path: str | Path) -> Iterator[pq.ParquetFile]:
-    """A file of records to read. It is compared with its manifest, and each page with its checksum.
+    """Open a Parquet file of records; check it against its manifest, and each of its pages against its checksum.
 
     Raises:
-        UserError: the file is missing, not Parquet, damaged, or another than was written.
+        UserError: the file is missing, is not Parquet, is damaged, or has changed since it was written.
     """
     try:
         check_output(path)
@@ -378,7 +388,7 @@ def _check_columns(path: str | Path, found: pa.Schema, record: type[Record]) -> 
 
 
 def _rows(path: str | Path, table: pa.Table | pa.RecordBatch, record: type[Record], first: int = 0) -> list[Record]:
-    """Records of a table, whose columns are correct; ``first`` is the number of its first record in the file."""
+    """The checked records of a table with correct columns; ``first`` is the number of its first record in the file."""
     columns = []
     for field in schema(record):
         column = table.column(field.name)

@@ -1,9 +1,8 @@
-"""The commits behind moving revisions such as ``main``, in ``config/revisions.lock.yaml``: hub name to revision to
-commit.
+"""Look up the commits that moving revisions such as ``main`` are pinned to, in ``config/revisions.lock.yaml``.
 
-A commit is written once, by ``python -m m1 pin``, which looks at what the hub's cache holds; it is then what every job
-takes. It is no param of a job: that ``main`` has become the commit that it was reruns nothing. Who wants another one
-gives it as ``revision`` in the configuration, which reruns what is built on it.
+The file maps hub name to revision to commit. ``python -m m1 pin`` writes each commit once, from what the hub's cache
+holds, and every job then uses that commit. The commit is no param of a job, so pinning reruns nothing. To use another
+commit, give it as ``revision`` in the configuration; this reruns what depends on it.
 """
 
 import re
@@ -17,10 +16,10 @@ Lock = dict[str, dict[str, str]]
 
 
 def read_lock() -> Lock:
-    """The lock; empty where there is none.
+    """Read the lock file; empty if there is none.
 
     Raises:
-        UserError: it is damaged; says where.
+        UserError: the file is damaged; names the entry.
     """
     import yaml
 
@@ -40,9 +39,10 @@ def read_lock() -> Lock:
 
 
 def pinned(hub: str, revision: str | None) -> str | None:
-    """The commit that the lock has for a revision, else the revision itself.
+    """The commit that a revision is pinned to, else the revision itself.
 
     Args:
+        hub: name of the model or data set on the hub.
         revision: branch, tag or commit; None for ``main``.
     """
     return read_lock().get(hub, {}).get(revision or "main", revision)

@@ -1,16 +1,16 @@
-"""Segments of a store: their format, and where in them the values are.
+"""Read, write and index the segments of a store.
 
-A segment is a file of JSON lines that one process appends to and no other ever changes. Each line carries the CRC-32 of
-what follows it, and its number in the segment, from 0 (segments of old have none)::
+A segment is a file of JSON lines that one process appends to and no other process ever changes. Each line carries the
+CRC-32 of the rest of the line, and its number in the segment, from 0 (older segments have no numbers)::
 
     {"crc":"9f0c2a1b","key":"<digest of the request>","value":{...},"n":0}
     {"crc":"52d1c09e","key":"<digest of the request>","forget":"<segment>@<byte>","n":1}
 
-The second form takes back the record that begins at that byte of that segment, wherever it is read itself: nothing is
-ever rewritten.
+The second form takes back the record that begins at that byte of that segment. It may stand in any segment, because
+nothing is ever rewritten.
 
-Beside a segment, the hidden file ``.<segment>.count`` lists how many records it has, so that a segment that was cut at
-a line end, or is gone, is noticed. It also lists the segment before it, and those that were there without such a file.
+Beside each segment, the hidden file ``.<segment>.count`` lists how many records it has. So a segment that is missing,
+or was cut at a line end, is noticed. The file also lists the previous segment, and segments without such a file.
 """
 
 import errno
@@ -31,10 +31,10 @@ from m1.core.files import fsync, replacing
 from m1.core.progress import say
 
 UNFINISHED_SECONDS = 0.2
-"""A last line without its end, which stays so for this long, is no longer taken for one that is being written."""
-SHOWN = 5  # damaged records, and segments with lost ones, that are named one by one
+"""If the last line stays without a line end for this long, it counts as damaged and not as being written."""
+SHOWN = 5  # how many damaged records, or segments with lost records, a message names one by one
 ACCEPTED = ".accepted"
-"""File of a store that lists, by segment, how many lost records its owner has accepted."""
+"""File of a store that lists, by segment, how many lost records its owner has accepted (``store forget --lost``)."""
 _BEFORE_SUM = b'{"crc":"'
 _AFTER_SUM = len(b'{"crc":"01234567')
 _BEFORE_KEY = len(b'{"crc":"01234567","key":"')
@@ -43,19 +43,19 @@ _NUMBER = b',"n":'
 _KEY = re.compile(r"[0-9A-Za-z_.:-]+")
 _SEGMENT = re.compile(r"\d{20}-.+-\d+-[0-9a-f]{8}\.jsonl")
 Place = tuple[Path, int, int]  # segment of a record, the byte that it begins at, and its length in bytes
-Damage = tuple[Path, int, str]  # segment of a line that is not sound, the byte that it begins at, and its key
+Damage = tuple[Path, int, str]  # segment of a damaged line, the byte that it begins at, and its key
 Entry = tuple[str, str, Any]
 """Key of a line, its kind (``value`` or ``forget``), and its content."""
 
 
 class Line(NamedTuple):
-    """A line of a segment, sound or not."""
+    """A line of a segment, which may be damaged."""
 
     offset: int  # byte of the segment that it begins at
     content: bytes
     key: str  # empty where the line is cut before its key ends
     sound: bool
-    finished: bool  # whether it has its line end
+    finished: bool  # whether it has a line end
 
     @property
     def forgets(self) -> tuple[str, int, str] | None:
@@ -67,36 +67,40 @@ class Line(NamedTuple):
 
     @property
     def number(self) -> int | None:
-        """Place of the line in the segment that it was written to, from 0; None in segments of old."""
+        """Number of the line in the segment that it was written to, from 0; None in older segments."""
         place = self.content.rfind(_NUMBER, -30)
         digits = self.content[place + len(_NUMBER) : -2] if place >= 0 else b""
         return int(digits) if digits.isdigit() else None
 
     @property
     def like_a_record(self) -> bool:
-        """Whether it begins as all lines of segments do."""
+        """Whether the line begins as every line of a segment does."""
         return self.content.startswith(_BEFORE_SUM)
 
 
 class Tally:
     """Counts the records of a segment while its lines are read, by the numbers that they carry.
 
-    What an older version wrote has no numbers, so that each of its lines counts as one. Where the numbers begin anew,
-    another segment has been appended.
+    Lines of an older version have no numbers, so each of them counts as one. If the numbers begin again at 0, another
+    segment was appended to this one.
     """
 
     def __init__(self) -> None:
         self.records = 0
-        """Records up to the last sound one, those among them that are damaged or missing included."""
+        """Records up to the last sound one, including damaged and missing ones before it."""
         self.damaged = 0
         """Damaged lines after the last sound one."""
         self.end = 0
-        """How far the segment has been read, in bytes."""
+        """Number of bytes of the segment that have been read."""
         self._before = 0
 
     def add(self, line: Line) -> tuple[int, int]:
-        """Take the next line into account; how many records should be between the last sound one and this one, if it is
-        sound, and how many damaged lines there are."""
+        """Take the next line into account.
+
+        Returns:
+            For a sound line, how many records should lie between the last sound line and this one, and how many damaged
+            lines do; (0, 0) for a damaged line.
+        """
         content = line.content
         self.end = line.offset + len(content)
         if not line.sound:
@@ -104,7 +108,7 @@ class Tally:
             return 0, 0
         damaged, following = self.damaged, b',"n":%d}\n' % (self.records - self._before)
         if not damaged and (content.endswith(following) or content.endswith(b"}}\n")):
-            self.records += 1  # the rule, and the fast way: a value without a number ends so
+            self.records += 1  # the usual case, without parsing: the expected number, or a value without a number
             return 0, 0
         number = line.number
         if number == 0 and self.records:
@@ -116,7 +120,7 @@ class Tally:
 
 
 def scan(lines: Iterable[bytes], offset: int = 0) -> Iterator[Line]:
-    """Read lines of a segment; ``offset`` is the byte that the first one begins at."""
+    """Parse lines of a segment; ``offset`` is the byte at which the first one begins."""
     for content in lines:
         end = content.find(b'"', _BEFORE_KEY)
         key = content[_BEFORE_KEY : max(end, 0)].decode("ascii", "replace")
@@ -125,12 +129,16 @@ def scan(lines: Iterable[bytes], offset: int = 0) -> Iterator[Line]:
 
 
 def is_sound(line: bytes) -> bool:
-    """Whether a line is as it was written."""
+    """Whether a line equals what was written, by its CRC-32."""
     return line[:_AFTER_SUM] == _BEFORE_SUM + b"%08x" % zlib.crc32(memoryview(line)[_AFTER_SUM:])
 
 
 def record_line(entry: Entry, number: int | None = None) -> bytes:
-    """A line of a segment; without a number, of what is no segment. A key that is no digest is a ValueError."""
+    """The line for an entry, with its number in the segment; lines outside of segments (exports) have no number.
+
+    Raises:
+        ValueError: the key is not a digest.
+    """
     key, kind, content = entry
     if not _KEY.fullmatch(key):
         raise ValueError(f"a store's key is a digest, not {key!r}")
@@ -140,7 +148,7 @@ def record_line(entry: Entry, number: int | None = None) -> bytes:
 
 
 def without_number(line: bytes) -> bytes:
-    """A sound line as it stands in an export, whose lines are not those of one segment."""
+    """A sound line in the form of an export: without its number, because an export mixes lines of several segments."""
     if (number := Line(0, line, "", True, True).number) is None:
         return line
     rest = line[_AFTER_SUM : -len(f',"n":{number}}}\n')] + b"}\n"
@@ -148,13 +156,15 @@ def without_number(line: bytes) -> bytes:
 
 
 def segment_paths(folder: Path) -> list[Path]:
-    """The segments of a folder in their order. Hidden files are none, nor is what is no regular file: opening a pipe
-    would wait for a writer."""
+    """The segments of a folder, in order of their names, which begin with their time.
+
+    Hidden files are left out, and so is everything but regular files: opening a pipe would wait for a writer.
+    """
     return _files(folder, lambda name: name.endswith(".jsonl") and not name.startswith("."))
 
 
 def listed_counts(folder: Path) -> dict[str, int]:
-    """How many records segments had when that was last noted, by their name, also of segments that are gone."""
+    """How many records each segment had when its list was last written, by name, including segments that are gone."""
     found: dict[str, int] = {}
     for path in _files(folder, lambda name: name.startswith(".") and name.endswith(".count")):
         for name, count in _read_counts(path).items():
@@ -163,19 +173,19 @@ def listed_counts(folder: Path) -> dict[str, int]:
 
 
 def accepted_losses(folder: Path) -> dict[str, int]:
-    """How many lost records of segments their owner has accepted, by the segment's name."""
+    """How many lost records the store's owner has accepted, by the segment's name."""
     return _read_counts(folder / ACCEPTED) if (folder / ACCEPTED).is_file() else {}
 
 
 def accept_losses(folder: Path, lost: Mapping[str, int]) -> None:
-    """Report such losses no more."""
+    """Note that the owner accepts these losses, by segment, so that they are no longer reported."""
     lines = [count_line(name, count) for name, count in lost.items() if count]
     with replacing(folder / ACCEPTED) as partial:
         partial.write_bytes(b"".join(lines))
 
 
 def is_segment(path: Path) -> bool:
-    """Whether a file is one of a store, by its name or by a line of it, and no other JSON lines."""
+    """Whether a ``.jsonl`` file is a segment, by its name or one of its lines, and not somebody's other JSON lines."""
     if _SEGMENT.fullmatch(path.name):
         return True
     with open(path, "rb") as stream:
@@ -183,7 +193,7 @@ def is_segment(path: Path) -> bool:
 
 
 def count_line(name: str, count: int) -> bytes:
-    """A line of a list of segments; its length depends on the name alone."""
+    """A line of a list of segments; its length depends only on the name, so it can be overwritten in place."""
     rest = f"{count:020d} {name}\n".encode()
     return b"%08x " % zlib.crc32(rest) + rest
 
@@ -214,7 +224,13 @@ def _files(folder: Path, wanted: Callable[[str], bool]) -> list[Path]:
 def usable(
     folder: Path, how: str = "read", remedy: str = "Correct the path or its permissions and run again."
 ) -> Iterator[None]:
-    """What the file system refuses becomes the message of a store that cannot be read, written or locked."""
+    """Turn an :class:`OSError` inside the context into a :class:`UserError` about a store that cannot be used.
+
+    Args:
+        folder: the store or segment.
+        how: what cannot be done with it: ``read`` or ``written``.
+        remedy: what to do about it.
+    """
     try:
         yield
     except OSError as error:
@@ -222,18 +238,19 @@ def usable(
 
 
 def unique_name() -> str:
-    """A name for a file of this process's own: when it is made (ns), by which host and process, and a random part."""
+    """A unique file name: the time in nanoseconds, the host, the process and a random part."""
     return f"{time.time_ns():020d}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 class Writer:
-    """A segment of this process's own, which it appends to, and the list beside it.
+    """Appends records to a new segment of this process's own, and keeps the list beside it.
 
-    The list never counts more than the segment has on the disk: it is brought up to date after each write, and after a
-    power cut may be behind.
+    The list is updated after each write. So it never counts more records than the segment has on the disk, but after a
+    power cut it may count fewer.
 
     Args:
-        others: how many records other segments have that this one's list is to name, too.
+        folder: the store.
+        others: other segments that this one's list names, too, with their numbers of records.
 
     Raises:
         OSError: the folder cannot be written.
@@ -253,12 +270,12 @@ class Writer:
         fsync(folder)
 
     def append(self, entries: Sequence[Entry]) -> Iterator[Line]:
-        """Write lines; on return they are on the disk. After an error nothing more may be appended."""
+        """Write entries, and return their lines once they are on the disk. After an error, do not append any more."""
         lines = [record_line(entry, number) for number, entry in enumerate(entries, start=self.records)]
         start = os.fstat(self._segment).st_size
         _write(self._segment, lines)
         self.records += len(lines)
-        with suppress(OSError):  # the records are kept all the same
+        with suppress(OSError):  # the records are safe even if the list is not updated
             os.pwrite(self._list, count_line(self.path.name, self.records), 0)
         return scan(lines, start)
 
@@ -275,43 +292,45 @@ def _write(descriptor: int, lines: Iterable[bytes]) -> None:
 
 
 class SegmentIndex:
-    """Where the values of a folder's segments are; of two values of one key the first counts, in the order of segments,
-    whenever each was read."""
+    """The places of all values in a folder's segments.
+
+    Of two values of one key, the first in the order of the segments counts, in whatever order they are read.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.places: dict[str, Place] = {}  # of each key's value, in the order of the segments
-        self._spares: dict[str, list[Place]] = {}  # further values of keys that have one, should that be forgotten
+        self.places: dict[str, Place] = {}  # place of each key's value, in the order of the segments
+        self._spares: dict[str, list[Place]] = {}  # further values of a key, which count if the first is forgotten
         self._forgotten: set[tuple[str, int, str]] = set()
-        self._stuck: dict[Path, int] = {}  # size of those that end in a torn line: nothing to read while they have it
-        self._tallies: dict[Path, Tally] = {}  # of the segments that have been read
-        self._missing: dict[str, int] = {}  # records of segments that are not there, so far as that was not said yet
-        self._ours: set[Path] = set()  # those that are segments, and no other JSON lines
-        self._listed: dict[str, int] | None = None  # how many records segments should have; None before they are read
+        self._stuck: dict[Path, int] = {}  # sizes of segments that end in a torn line; nothing to read until they grow
+        self._tallies: dict[Path, Tally] = {}  # counts of the segments that have been read
+        self._missing: dict[str, int] = {}  # missing records by segment, until they are reported
+        self._ours: set[Path] = set()  # files that are segments, and not other JSON lines
+        self._listed: dict[str, int] | None = None  # numbers of records by the lists; None before the lists are read
 
     def places_of(self, key: str) -> list[Place]:
-        """Places of all values of a key."""
+        """The places of all values of a key, the one that counts first."""
         return [self.places[key], *self._spares.get(key, [])] if key in self.places else []
 
     def to_list(self) -> dict[str, int]:
-        """Segments that a new one's list is to name, and how many records they have: the last one, and those that no
-        list names."""
+        """The segments that a new segment's list must name, with their numbers of records: the last one, and those that
+        no list names yet."""
         paths = sorted(self._ours)
         named = [path for path in paths if path.name not in (self._listed or {})] + paths[-1:]
         return {path.name: self._tallies[path].records for path in named if path in self._tallies}
 
     def refresh(self) -> None:
-        """Notice what other processes have added since the store was opened, or refreshed.
+        """Read what other processes have added since the store was opened or last refreshed.
 
-        A damaged record is left out and said, with its file and byte; a last line without its end may still be in the
-        writing, so that it counts as damaged only if it stays as it is for :data:`UNFINISHED_SECONDS`. Records that are
-        not there, by the numbers of others or by the list of segments, are counted and said.
+        Damaged records are left out and reported, with file and byte. A last line without a line end may still be in
+        the writing, so it counts as damaged only if it stays so for :data:`UNFINISHED_SECONDS`. Records that are
+        missing, by the numbers of the lines or by the lists of segments, are counted and reported.
 
         Raises:
-            UserError: a segment cannot be read, or it is gone or shorter than it was.
+            UserError: a segment cannot be read, is gone, or is shorter than before.
         """
         opening = self._listed is None
-        if opening:  # before the segments: a list is never ahead of its segment
+        if opening:  # read the lists before the segments, as another process may append to both meanwhile
             with usable(self.folder):
                 self._listed = listed_counts(self.folder)
         damaged, unfinished = self._read_on()
@@ -331,8 +350,7 @@ class SegmentIndex:
         self._report_missing()
 
     def _was_kept(self, path: Path) -> bool:
-        """Whether a segment's last line, which has no end, is one that its writer knew to be on the disk, as far as the
-        list tells."""
+        """Whether a segment's unfinished last line once was complete on the disk, as far as the list tells."""
         tally, listed = self._tallies.get(path, Tally()), (self._listed or {}).get(path.name)
         return listed is None or listed > tally.records + tally.damaged
 
@@ -345,7 +363,7 @@ class SegmentIndex:
                 self._missing[name] = self._missing.get(name, 0) + count - there
 
     def _report_missing(self) -> None:
-        """Say how many records are lost without a trace, once."""
+        """Report once how many records are missing, unless the owner has accepted the loss."""
         if not self._missing:
             return
         accepted = accepted_losses(self.folder)
@@ -361,7 +379,7 @@ class SegmentIndex:
             say("store", f"{self.folder}: {what}; {remedy}; {command}")
 
     def _read_on(self) -> tuple[list[Damage], list[Damage]]:
-        """Note where the values are that are new; the new damaged lines, and last lines without their end."""
+        """Index the new lines of all segments; return the damaged ones, and last lines without a line end."""
         damaged, unfinished = [], []
         with usable(self.folder):
             paths = segment_paths(self.folder)
@@ -382,20 +400,20 @@ class SegmentIndex:
                 for line in scan(stream, start):
                     ours = ours or line.like_a_record
                     if not line.finished:
-                        # What a crash leaves behind the last record are zeros; and nothing was kept after it.
+                        # After a crash, a file may end in zeros; these were never acknowledged, so nothing is lost.
                         last = None if line.content.endswith(b"\0") else (path, line.offset, line.key)
                         break
                     if not line.sound:
                         unsound.append((path, line.offset, line.key))
                     self.note(path, line)
-            if ours:  # else JSON lines of somebody else
+            if ours:  # else it holds JSON lines of somebody else
                 self._ours.add(path)
                 damaged += unsound
                 unfinished += [last] if last else []
         return damaged, unfinished
 
     def note(self, path: Path, line: Line) -> None:
-        """Take a finished line of a segment into account; one that is not sound is passed over."""
+        """Add a finished line of a segment to the index; a damaged line is only counted."""
         tally = self._tallies.get(path)
         if tally is None:
             tally = self._tallies[path] = Tally()
@@ -419,6 +437,6 @@ class SegmentIndex:
                 continue
             first = self.places.setdefault(line.key, place)
             if first is not place:
-                if place < first:  # read later, yet it counts: so it does for all who read the store from now on
+                if place < first:  # it was read later but comes first in the order, as for all later readers
                     self.places[line.key], place = place, first
                 self._spares.setdefault(line.key, []).append(place)

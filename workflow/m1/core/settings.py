@@ -1,4 +1,4 @@
-"""What a step is told, as one JSON object on its command line: a dataclass for each step, whose fields are the keys."""
+"""The settings of a step: a dataclass whose fields are the keys, passed as one JSON object on the command line."""
 
 import json
 import math
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a field may be; ``words`` are for messages, as in ``from 1``."""
+    """The numbers that a field accepts; ``words`` says it in messages, as in ``from 1``."""
 
     words: str
     least: float = -math.inf
@@ -34,17 +34,17 @@ Percent = Annotated[float, Range("above 0 and at most 100", above=0, most=100)]
 
 @dataclass(frozen=True)
 class Settings:
-    """One concern of the configuration; the rules write it (:meth:`to_json`), the step reads it (:meth:`from_json`).
+    """One concern of the configuration; a rule writes it by :meth:`to_json`, the step reads it by :meth:`from_json`.
 
-    A subclass has a field for each key. Fields without a default must be there: defaults live in the configuration.
+    A subclass has a field for each key. A field without a default is required; the configuration holds the defaults.
     """
 
     @classmethod
     def from_json(cls, text: str, where: str = "--settings") -> Self:
-        """Read what :meth:`to_json` wrote, or what a person types.
+        """Parse JSON that :meth:`to_json` wrote or a person typed; ``where`` names it in messages.
 
         Raises:
-            UserError: not a JSON object, an unknown or missing key, or a value of another type; says which.
+            UserError: it is no JSON object, a key is unknown or missing, or a value has the wrong type.
         """
         try:
             value = json.loads(text)
@@ -54,27 +54,32 @@ class Settings:
 
     @classmethod
     def from_parts(cls, *parts: Mapping[str, Any], where: str = "configuration") -> Self:
-        """Take the fields out of parts of the configuration; of a key in several, the last counts; other keys are left.
+        """Collect the fields from parts of the configuration; other keys are ignored.
+
+        If several parts have a key, the last one counts.
 
         Raises:
-            UserError: a key is missing, or a value has another type.
+            UserError: a key is missing, or a value has the wrong type.
         """
         names = {field.name for field in fields(cls)}
         return read(cls, {key: value for part in parts for key, value in part.items() if key in names}, where)
 
     @classmethod
     def keys(cls) -> str:
-        """The keys, for the help of a command line."""
+        """The names of the keys, for ``--help``."""
         return ", ".join(field.name for field in fields(cls))
 
     def to_json(self) -> str:
-        """The same as one JSON object, keys sorted: the value of one param."""
+        """The settings as one JSON object with sorted keys: the value of one param."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Settings):
-    """Where a published set of records is, and what it must be; an entry of ``data``. ``path`` comes before ``hub``."""
+    """Where a published set of records is, and what it must be (an entry of ``data``).
+
+    A ``path`` is used in place of the set on the ``hub``.
+    """
 
     path: str | None = None  # local file
     hub: str | None = None  # data set on the hub
@@ -90,10 +95,15 @@ class Source(Settings):
 
 
 def read(kind: type[T], value: Any, where: str) -> T:
-    """A dataclass from a JSON object; its fields may be dataclasses, and tuples and mappings of them, in turn.
+    """Make a dataclass from a JSON object; fields may again be dataclasses, or tuples and mappings of them.
+
+    Args:
+        kind: the dataclass.
+        value: the JSON object.
+        where: what the object is, for messages.
 
     Raises:
-        UserError: an unknown or missing key, or a value of another type, after ``where`` (what the object is).
+        UserError: a key is unknown or missing, or a value has the wrong type.
     """
     if not isinstance(value, Mapping):
         raise UserError(f"{where}: {_excerpt(value)} found; give {_form(kind)}.")
@@ -121,7 +131,7 @@ def _excerpt(value: Any) -> str:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """A JSON value as the type that a field has: lists become tuples, and objects dataclasses where it has one."""
+    """Convert a JSON value to the type of a field; lists become tuples, and objects dataclasses."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     plain = int | float if hint is float else hint
     if hint is Any:
@@ -159,7 +169,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _name(hint: Any) -> str:
-    """A type in words."""
+    """A type in words, for messages."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(_name, inner))

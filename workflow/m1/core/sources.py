@@ -1,4 +1,4 @@
-"""Read a published set of records: a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
+"""Read a published set of records from a local file, a file on the Hugging Face hub, or a data set there (3.1, B.1)."""
 
 import gzip
 import hashlib
@@ -19,35 +19,41 @@ from m1.core.settings import Source
 from m1.core.tables import check_headings, csv_rows, decode
 
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-ATTEMPTS = 4  # of a download, each with the hub client's own short retries
+ATTEMPTS = 4  # attempts of a download, each with the hub client's own short retries
 WAIT = 2.0  # seconds before the second attempt, doubled each time
-UNPACKED = 4 * 10**9  # bytes that a set may unpack to, at most; the largest of the paper has some hundred million
-PART = 256  # rows of a Parquet file that are looked at together
-ROW = 64  # bytes of a row as a Python object, at the least
-EVERY = "*"  # as `key`: the records of every list of the file, with the list's name as `source`
+# Largest size of an unpacked set, in bytes. The paper's largest set has some hundred million, so more is a mistake or a
+# decompression bomb, which would otherwise fill the memory before any message.
+UNPACKED = 4 * 10**9
+PART = 256  # rows of a Parquet file that are measured together
+ROW = 64  # smallest size of a row as a Python object, in bytes
+EVERY = "*"  # this `key` reads all lists of the file, and adds the list's name to each record as `source`
 
 T = TypeVar("T")
 
 
 class Unreachable(UserError):
-    """The hub does not answer, or only with errors of its own; whether the set is there is not known."""
+    """The hub does not answer, or only with errors of its own, so it is not known whether the set exists."""
 
 
 class Missing(UserError):
-    """The set is not there to be read: no file, no such set on the hub, or no access to it."""
+    """The set cannot be had: there is no such file, no such set on the hub, or no access to it."""
 
 
 def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list[Any]]:
-    """The place of one source, for messages, and its records as published.
+    """Read one source.
 
     Args:
-        name: of the entry, for messages.
-        attempts: tries of a download whose connection fails.
+        source: the entry of ``data``.
+        name: its name, for messages.
+        attempts: how often a download is tried whose connection fails.
+
+    Returns:
+        The place of the source, for messages, and its records as published.
 
     Raises:
-        Missing: there is nothing to read, with how to get it where the entry's ``obtain`` says so.
+        Missing: there is nothing to read; the message repeats the entry's ``obtain``, which says how to get the set.
         Unreachable: the hub does not answer.
-        UserError: what is there cannot be read, or is not what the entry says.
+        UserError: the set cannot be read, or is not what the entry says.
     """
     try:
         place, rows = _read(source, name, attempts)
@@ -69,8 +75,11 @@ def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list
 
 
 def same(found: Any, wanted: Any) -> bool:
-    """Whether a record holds a value of ``where``: numbers are compared as numbers, and true and false as such, also
-    where a table of plain cells (CSV) has them as texts; two texts as they are."""
+    """Whether a record's value equals a value of ``where``.
+
+    Two texts are compared as they are. Numbers, true and false are compared by their meaning, because the cells of a
+    CSV hold them as texts.
+    """
     if isinstance(found, str) and isinstance(wanted, str):
         return found == wanted
     if isinstance(found, bool) or isinstance(wanted, bool):
@@ -79,7 +88,7 @@ def same(found: Any, wanted: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """A text that says a number as that number, anything else as it is."""
+    """The number that a text stands for; any other value as it is."""
     for kind in (int, float) if isinstance(value, str) else ():
         with suppress(ValueError):
             return kind(value)
@@ -87,7 +96,7 @@ def _number(value: Any) -> Any:
 
 
 def _values(rows: Sequence[Any], where: Iterable[str]) -> str:
-    """The fields of ``where`` with values that records hold there, for messages; those that no record has, as such."""
+    """The end of a message about ``where``: for each of its fields, some values that the records hold there."""
     said = []
     for field in where:
         held = list(dict.fromkeys(str(row[field])[:40] for row in rows if isinstance(row, dict) and field in row))
@@ -97,7 +106,7 @@ def _values(rows: Sequence[Any], where: Iterable[str]) -> str:
 
 
 def check_rows(place: str, name: str, found: int, expected: int | None) -> None:
-    """Raise a :class:`UserError` if the number of records is not the one expected; it says how to accept it."""
+    """Raise a :class:`UserError`, with the way to accept it, if the number of records is not the expected one."""
     if expected is not None and found != expected:
         remedy = f"Check that it is the correct one; to accept what is there, set its `rows` to {found} or null."
         raise UserError(f"{place}: {found:,} records, but {expected:,} are expected of {name}. {remedy}")
@@ -114,7 +123,7 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
             raise UserError(f"{name}: file {file!r} is outside of {hub}; give its path within the repository.")
 
         def download() -> str:
-            """The file in the hub client's cache, where it gets its name when it is whole."""
+            """Download the file into the hub client's cache, which names it only when it is complete."""
             import huggingface_hub  # only where the hub is asked
 
             return huggingface_hub.hf_hub_download(hub, file, repo_type="dataset", revision=pinned(hub, revision))
@@ -128,7 +137,7 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
         raise UserError(f"{name}: `checksum` is of a file; {remedy}")
 
     def load() -> list[Any]:
-        import datasets  # seconds: only where the hub is asked
+        import datasets  # takes seconds, so it is imported only if the hub is asked
 
         inside = {"field": source.key} if source.key is not None else {}
         found = datasets.load_dataset(hub, config, split=split, revision=pinned(hub, revision), **inside)
@@ -140,16 +149,17 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
 
 
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
-    """Records of a local file: JSON Lines, JSON (a list; with ``key``, one of an object of lists), CSV or Parquet.
+    """Read the records of a local file: JSON Lines, JSON, CSV or Parquet; all but the last may be gzipped.
 
-    A CSV may have another one of :data:`m1.core.tables.SEPARATORS` than the comma where its heading tells so.
+    A JSON file holds a list or, with ``key``, an object of lists. A CSV may be separated by any mark of
+    :data:`m1.core.tables.SEPARATORS` that its heading shows.
 
-    Plain readers, and not ``datasets``: they name the line that is wrong, Arrow's schema inference would fill the
-    letters that a question lacks with None, and importing ``datasets`` takes a second.
+    The readers are plain ones, and not ``datasets``, for three reasons: they name the wrong line, Arrow's schema
+    inference would fill letters that a question lacks with None, and importing ``datasets`` takes a second.
 
     Raises:
-        Missing: no such file.
-        UserError: names the file, the line where there is one, and what was found; another checksum.
+        Missing: there is no such file.
+        UserError: the file cannot be read (the message names the line if there is one), or has another checksum.
     """
     path = Path(path)
     kinds = [suffix for suffix in path.suffixes[-2:] if suffix in FORMATS]
@@ -184,7 +194,7 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
 
 
 def check_size(path: Path | str, sizes: Iterable[int]) -> None:
-    """Raise a :class:`UserError` once the sizes of a file's parts, in bytes, come to more than :data:`UNPACKED`."""
+    """Raise a :class:`UserError` as soon as the sizes of a file's parts (bytes) add up to over :data:`UNPACKED`."""
     if any(total > UNPACKED for total in accumulate(sizes)):
         remedy = "Check where it is from; take the records that are wanted out of it, into a file of your own."
         raise UserError(
@@ -193,17 +203,17 @@ def check_size(path: Path | str, sizes: Iterable[int]) -> None:
 
 
 def gzip_sizes(content: bytes) -> Iterator[int]:
-    """Bytes that gzip unpacks to, a part at a time."""
+    """The sizes, in bytes, of the unpacked parts of a gzip file."""
     with gzip.open(io.BytesIO(content)) as stream:
         while part := stream.read(2**20):
             yield len(part)
 
 
 def parquet_sizes(content: bytes) -> Iterator[int]:
-    """Bytes that a Parquet file unpacks to: what it declares, then what each part of its rows holds.
+    """The sizes, in bytes, that a Parquet file unpacks to: first what it declares, then what each part of rows holds.
 
-    Texts stay in their dictionaries meanwhile: where a small file unpacks to much, these are small.
-    Each row counts as a Python object, too.
+    Each row also counts as a Python object. Texts are measured in their dictionaries, without being written out: when a
+    small file unpacks to much, its dictionaries are small.
     """
     import pyarrow.parquet as pq
 
@@ -219,7 +229,7 @@ def parquet_sizes(content: bytes) -> Iterator[int]:
 
 
 def _unpacked(array: Any) -> int:
-    """Bytes of an Arrow array with the texts of its dictionaries written out."""
+    """The size, in bytes, of an Arrow array if the texts of its dictionaries were written out."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -233,7 +243,7 @@ def _unpacked(array: Any) -> int:
 
 
 def check_sum(path: Path, content: bytes, expected: str) -> None:
-    """Raise a :class:`UserError` if a file's content has another digest than ``md5:…`` or ``sha256:…`` says."""
+    """Raise a :class:`UserError` if a file's content does not have the digest ``md5:…`` or ``sha256:…``."""
     kind, _, digest = expected.partition(":")
     if kind not in ("md5", "sha256"):
         raise UserError(f"{path}: checksum is {expected!r}; it must begin with md5: or sha256:")
@@ -275,7 +285,7 @@ def _json_list(path: Path, text: str, key: str | None) -> list[Any]:
 
 
 def _records(path: Path, lists: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    """One of an object of lists, whose records must be objects."""
+    """One list of an object of lists; its records must be objects."""
     rows = lists[name]
     if not isinstance(rows, list):
         raise UserError(f"{path}: {name}: a list of records is needed; there is {type(rows).__name__}.")
@@ -285,7 +295,7 @@ def _records(path: Path, lists: dict[str, Any], name: str) -> list[dict[str, Any
 
 
 def _try(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
-    """What ``fetch`` returns; tried again, after longer and longer waits, where the connection or the server failed."""
+    """Call ``fetch``; if the connection or the server fails, try again after a wait that doubles each time."""
     for attempt in range(1, attempts + 1):
         try:
             return fetch()
@@ -298,7 +308,7 @@ def _try(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
             remedy = "or download the file and give its `path`."
             if fault == "other":
                 raise UserError(f"{failed}: {reason} Correct the entry, {remedy}") from error
-            reason = _sentence(causes[-1])  # the first only says to check the connection
+            reason = _sentence(causes[-1])  # the outermost error only says to check the connection
             if fault == "offline" or attempt == attempts:
                 remedy = f"Check the network and run again, {remedy}"
                 raise Unreachable(f"{failed} (tried {attempt} times): {reason} {remedy}") from error
@@ -309,7 +319,7 @@ def _try(name: str, place: str, attempts: int, fetch: Callable[[], T]) -> T:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what it was raised from: the libraries wrap the status of the answer in errors of their own."""
+    """An error and all errors that it was raised from; libraries wrap the server's status in errors of their own."""
     found: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in found:
@@ -319,11 +329,11 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "transient", "other"]:
-    """What an error of the hub's client, or of ``datasets``, means.
+    """Classify an error of the hub's client or of ``datasets``.
 
-    ``missing``: the hub said that the set or file is not there (404), or not for this user (401, 403: gated, or no such
-    name). ``offline``: it was not asked, as HF_HUB_OFFLINE is set; only the cache was looked into. ``transient``:
-    trying again can help: no connection, one cut, a time limit, or a server that is in trouble or asks to wait.
+    ``missing``: the hub answered that the set or file does not exist (404), or not for this user (401, 403: gated, or
+    no such name). ``offline``: HF_HUB_OFFLINE is set, so only the cache was searched. ``transient``: another attempt
+    may help, after a failed or cut connection, a timeout, or a server in trouble or asking to wait.
     """
     from httpx2 import TransportError  # of the hub's client
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -331,7 +341,7 @@ def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "tr
     statuses = [getattr(getattr(cause, "response", None), "status_code", None) or 0 for cause in causes]
     names = {type(cause).__name__ for cause in causes}
     if "DatasetNotFoundError" in names or next(filter(None, statuses), 0) in (401, 403, 404, 451):
-        return "missing"  # `datasets` drops the hub's own error
+        return "missing"  # DatasetNotFoundError goes by its name, because `datasets` drops the hub's own error
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return "offline"
     cut = any(isinstance(cause, TransportError | ConnectionError | TimeoutError) for cause in causes)
@@ -340,6 +350,6 @@ def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "tr
 
 
 def _sentence(error: BaseException) -> str:
-    """The error's message in one line, ending in a full stop."""
+    """An error's message on one line, with a full stop at its end."""
     text = " ".join(str(error).split()) or type(error).__name__
     return f"{text.rstrip('.')}."

@@ -2,7 +2,7 @@
 
 A store is a folder of segments (:mod:`m1.core.segments`). Each is written by one process only, so several processes,
 also on several hosts of a shared file system, write without a lock. Copying a segment into another store's folder
-imports it. ``docs/store.md`` says what holds on which file system.
+imports it. ``docs/architecture.md`` says what holds on which file system.
 """
 
 from __future__ import annotations
@@ -24,35 +24,34 @@ from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
 
 
 class Stored(NamedTuple):
-    """What of a step's work the store has, as the step itself says before it runs."""
+    """How much of a step's work the store has; the step itself reports it before it runs."""
 
-    there: int
-    of: int
+    there: int  # how many are in the store
+    of: int  # how many the step needs
     unit: str
     """What is counted: ``questions``, ``calls``, ``models``."""
 
 
 CALLS = "is making calls; waiting for it, so that none is paid for twice"
-"""What is said of the process that has the lock."""
+"""The end of the message about the process that holds the lock."""
 
 
 class Store:
-    """Keys (see :func:`m1.core.files.digest`) to JSON objects; what :meth:`put` has returned from survives a kill and a
-    power cut.
+    """A durable map from keys (:func:`m1.core.files.digest`) to JSON objects.
 
-    Only the places of values are held in memory, some 350 bytes a key. What others add after opening is seen after
-    :meth:`refresh`; of two values of one key the first stays. One process may open a store many times; an instance
-    belongs to one thread.
+    When :meth:`put` has returned, the value survives a kill and a power cut. Of two values of one key, the first stays.
+    Memory holds only the places of values, some 350 bytes a key. Values that other processes add later are seen after
+    :meth:`refresh`. A process may open a store several times; each instance belongs to one thread.
 
     Raises:
-        UserError: the folder cannot be read, or made if it is missing.
+        UserError: the folder cannot be read or made.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._index = SegmentIndex(self.folder)
         self.without_locks = False
-        """Whether two processes may make the same at once, see :meth:`share`."""
+        """Whether two processes may generate the same value at once, because the file system has no locks."""
         self._writer: Writer | None = None
         self._reader: tuple[Path, int] | None = None
         with usable(self.folder):
@@ -60,7 +59,7 @@ class Store:
         self.refresh()
 
     def refresh(self) -> None:
-        """Notice what other processes have added, see :meth:`m1.core.segments.SegmentIndex.refresh`."""
+        """Read what other processes have added (:meth:`m1.core.segments.SegmentIndex.refresh`)."""
         self._index.refresh()
 
     def __enter__(self) -> Store:
@@ -70,7 +69,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the files; everything is on the disk already."""
+        """Close the files. All values are on the disk already."""
         if self._writer:
             self._writer.close()
         if self._reader:
@@ -88,12 +87,16 @@ class Store:
         return iter(self._index.places)
 
     def get(self, key: str) -> Any:
-        """The value of a key, or None."""
+        """The value of a key; None if the store has none."""
         line = self.line(key)
         return None if line is None else json.loads(line)["value"]
 
     def line(self, key: str) -> bytes | None:
-        """The record of a key as the segment has it, or None."""
+        """The line of a key's record in its segment; None if the store has none.
+
+        Raises:
+            UserError: the record was changed after the store was opened.
+        """
         if key not in self._index.places:
             return None
         path, offset, length = self._index.places[key]
@@ -113,10 +116,10 @@ class Store:
         self.put_many([(key, value)])
 
     def put_many(self, items: Iterable[tuple[str, Any]]) -> None:
-        """Keep values; on return they are on the disk. Keys that are there already keep their first value.
+        """Store values; on return they are on the disk. A key that the store has already keeps its first value.
 
         Raises:
-            UserError: the disk is full or fails; whatever was put before is kept.
+            UserError: the disk is full or fails; all values stored before are kept.
         """
         if self.without_locks:
             self._look_again()
@@ -129,8 +132,8 @@ class Store:
     def forget(self, keys: Iterable[str]) -> None:
         """Take records back, so that their keys are asked again.
 
-        The records stay in their segments; a line that names segment and byte takes each back. So it holds for that
-        very record, in whatever order segments are read, and not for the next answer to the same request.
+        The records stay in their segments; for each, a new line names its segment and byte. So only this very record is
+        taken back, in whatever order segments are read, and not the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
         for note in self.folder.glob(".answered-*"):  # m1.engines.settings.Answered
@@ -148,17 +151,17 @@ class Store:
             except BaseException:
                 if self._writer:
                     self._writer.close()
-                    self._writer = None  # never append to what may end in a torn line
+                    self._writer = None  # the segment may end in a torn line now, so the next write starts a new one
                 raise
         for line in written:
             self._index.note(self._writer.path, line)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one process that spends for this store: wait for the others, then see what they have added.
+        """Make this process the only one that pays for calls of this store: wait for others, then read what they added.
 
-        The lock is the file ``lock`` (:mod:`m1.core.locks`). Where the file system has none, and the other process is
-        not known to be at work, that is said once, and the work goes on without it. Writing needs no lock.
+        The lock is the file ``lock`` (:mod:`m1.core.locks`). If the file system has no locks, and the other process
+        cannot be seen from here, the work goes on without the lock, and says so once. Writing needs no lock.
 
         Raises:
             UserError: the folder cannot be written.
@@ -174,8 +177,10 @@ class Store:
             lock.release()
 
     def share(self, lock: Lock) -> None:
-        """See what others have added, before something is made that a lock guards; where it is none of the kernel's,
-        say so once, and from now on look again whenever something is put."""
+        """Read what others have added, after a lock was taken and before the work that it guards.
+
+        If the lock is none of the kernel's, say so once, and from now on refresh before each write.
+        """
         if not lock.kernel and not self.without_locks:
             self.without_locks = True
             said = "this file system has no locks; two runs at once could pay for one call twice"
@@ -183,14 +188,16 @@ class Store:
         self._look_again()
 
     def settle(self) -> None:
-        """See what others have added, when all has been put: of two values of one key the one that counts from now on
-        is the one that is read, in every process."""
+        """Read what others have added, after the last write.
+
+        If two processes wrote one key at once, every process then reads the same value of the two.
+        """
         if self.without_locks:
             time.sleep(SETTLE)
         self._look_again()
 
     def _look_again(self) -> None:
-        # A network file system may answer the next listing from its cache; a change of our own makes it look.
+        # A network file system may list a folder from its cache; a change of our own makes it ask the server.
         with suppress(OSError), tempfile.TemporaryFile(dir=self.folder):
             pass
         self.refresh()
@@ -198,7 +205,7 @@ class Store:
 
 @contextmanager
 def look_into(folder: str | Path) -> Iterator[Store]:
-    """A store of which only is said what it has: where there is none, an empty one, and no folder is made."""
+    """Open a store only to read it. If there is none, yield an empty one, and do not make the folder."""
     if Path(folder).is_dir():
         with Store(folder) as store:
             yield store

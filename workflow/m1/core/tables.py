@@ -1,4 +1,4 @@
-"""Texts and tables of plain cells (CSV) that others wrote: read as they are, or refused with the line."""
+"""Read texts and CSV tables that others wrote; a fault is refused with its line, and nothing is guessed."""
 
 import codecs
 import csv
@@ -11,16 +11,18 @@ from pathlib import Path
 from m1.core.errors import UserError
 from m1.core.progress import say
 
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}  # of columns, and what they are called
-SAME_WIDTH = 10  # rows from which on blank cells behind the last heading, equally many in every row, are no shift
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}  # between columns, with their names
+# Spreadsheets often write blank cells behind the last column. With this many rows, if all rows have equally many blank
+# cells there, they are taken for that and not for cells that have shifted.
+SAME_WIDTH = 10
 
 
 def decode(path: Path, content: bytes) -> str:
-    """A file's text.
+    """Decode a file's content as UTF-8.
 
     Raises:
         UserError: the file is empty.
-        ValueError: another encoding than UTF-8; names the line, what the encoding seems to be, and the remedy.
+        ValueError: the file is not UTF-8; names the line, the likely encoding, and the remedy.
     """
     marks = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"}  # the first begins as UTF-16's does
     marks |= {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
@@ -47,8 +49,12 @@ def decode(path: Path, content: bytes) -> str:
 
 
 def check_headings(path: Path, headings: Sequence[tuple[int, str]]) -> None:
-    """Raise a :class:`UserError` if one of the headings, each with its column's number, stands twice: one of both
-    columns would vanish."""
+    """Raise a :class:`UserError` if a heading stands twice, because one of the two columns would be lost.
+
+    Args:
+        path: the file, for the message.
+        headings: each column's number and heading.
+    """
     for name, count in Counter(name for _, name in headings).items():
         if count > 1:
             numbers = ", ".join(str(number) for number, other in headings if other == name)
@@ -57,14 +63,14 @@ def check_headings(path: Path, headings: Sequence[tuple[int, str]]) -> None:
 
 
 def csv_rows(path: Path, content: bytes) -> list[dict[str, str]]:
-    """Rows of a table of plain cells by their headings, without the blanks around these.
+    """Read a CSV: one dictionary a row, from heading (without surrounding blanks) to cell.
 
-    Columns without heading and content are left out, such as a spreadsheet writes behind the last one.
+    Columns without heading and content, which spreadsheets write behind the last one, are left out.
 
     Raises:
-        UserError: names the file, the line, and what is wrong with it: the quotes, the number of cells, a heading that
-            stands twice, a heading below the first line; the file is empty.
-        ValueError: as by :func:`decode`.
+        UserError: the file is empty, a quote or the number of cells of a row is wrong, a heading stands twice, or the
+            heading is repeated below; names the file and the line.
+        ValueError: as :func:`decode`.
     """
     text = decode(path, content)
     csv.field_size_limit(sys.maxsize)  # of all readers in this process; the library's own limit is 131,072 characters
@@ -97,7 +103,7 @@ def csv_rows(path: Path, content: bytes) -> list[dict[str, str]]:
 
 
 def separator_hint(names: Collection[str]) -> str:
-    """What to end a message about columns with where their names hold a mark that may stand between columns."""
+    """The end of a message about columns: a hint at another separator, if the columns' names contain one."""
     marks = [word for mark, word in SEPARATORS.items() if any(mark in name for name in names)]
     return (
         f" Perhaps the columns are separated by a {marks[0]}; put one and the same mark between all." if marks else ""
@@ -105,8 +111,7 @@ def separator_hint(names: Collection[str]) -> str:
 
 
 def _separator(text: str) -> str:
-    """What stands between the columns: a comma, unless the heading is one column by it and several by just one other
-    mark."""
+    """The mark between the columns: a comma, unless only one other mark splits the heading into several columns."""
     columns = {}
     for mark in SEPARATORS:
         heading = next(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=mark)))
@@ -116,7 +121,7 @@ def _separator(text: str) -> str:
 
 
 def _csv_lines(path: Path, text: str, mark: str) -> list[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the line it begins in."""
+    """The rows that are not blank, each with the number of its first line (from 1)."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     rows, line = [], 1
     try:

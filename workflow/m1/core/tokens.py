@@ -1,8 +1,9 @@
-"""Token ids of text in which only the chat template's own control tokens are control tokens.
+"""Encode prompts so that control tokens inside the data stay text.
 
-A question, an option or a trace may hold ``<|im_end|>``, ``<s>`` or ``<think>``, and a tokenizer takes them for what
-they look like. So text of data is guarded before it goes into a template: what looks like a control token becomes a
-mark, which :func:`encode` turns back into text. Text that holds none is left alone, and its tokens are the tokenizer's.
+A question, an option or a trace may contain ``<|im_end|>``, ``<s>`` or ``<think>``, which a tokenizer would read as
+control tokens. So text of data is guarded before it goes into a chat template (:func:`guard`): a mark replaces whatever
+looks like a control token, and :func:`encode` encodes the mark as the original text. Text without such a token is left
+alone and gets the tokenizer's own ids.
 """
 
 import json
@@ -12,26 +13,29 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-_OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # noncharacters of Unicode; where a text holds the first, that is marked, too
+_OPEN, _CLOSE = "\ufdd0", "\ufdd1"  # Unicode noncharacters; if a text contains the first one, that is marked, too
 _MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
-_NONCE = secrets.token_hex(8)  # in the twin's names, so that no text can hold one of them
+_NONCE = secrets.token_hex(8)  # part of the twin's names of control tokens, so that no text can contain one of them
 _TAG, _BYTE = re.compile(r"<\S*>|\[\S*\]"), re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class ControlTokens(NamedTuple):
-    """The control tokens of a tokenizer: those that it calls special, and others with the form of a tag (Qwen3's
-    ``<think>``); and the pattern that finds them."""
+    """The control tokens of a tokenizer, and the pattern that finds them.
+
+    They are the tokens that the tokenizer calls special, and further added tokens with the form of a tag (such as
+    ``<think>`` of Qwen3).
+    """
 
     names: tuple[str, ...]
     pattern: re.Pattern[str]
 
     def replace(self, text: str, by: Callable[[int], str]) -> str:
-        """The text with something else in place of each control token, by its number."""
+        """The text with each control token replaced by ``by(its number)``."""
         return self.pattern.sub(lambda found: by(self.names.index(found[0])), text)
 
 
 def guard(tokenizer: Any, text: str) -> str:
-    """The text of data, with a mark for each thing in it that the tokenizer would take for a control token."""
+    """A text of data, with a mark in place of everything that the tokenizer would read as a control token."""
     control = _control_tokens(tokenizer)
     parts = text.split(_OPEN)
     marked = [control.replace(part, lambda number: f"{_OPEN}{number}{_CLOSE}") for part in parts]
@@ -39,12 +43,18 @@ def guard(tokenizer: Any, text: str) -> str:
 
 
 def is_guarded(text: str) -> bool:
-    """Whether something in the text is marked."""
+    """Whether a text contains marks of :func:`guard`."""
     return _OPEN in text
 
 
 def encode(tokenizer: Any, text: str, add_special_tokens: bool = False) -> list[int]:
-    """Token ids of a text that holds :func:`guard`-ed text; ``add_special_tokens``: as a server adds them to text."""
+    """Token ids of a text whose parts from data are guarded (:func:`guard`).
+
+    Args:
+        tokenizer: of transformers.
+        text: a prompt, rendered by :func:`m1.core.chat.chat`.
+        add_special_tokens: whether to add the tokenizer's own special tokens, as a server does with plain text.
+    """
     if not is_guarded(text):
         ids: list[int] = tokenizer.encode(text, add_special_tokens=add_special_tokens)
         return ids
@@ -56,7 +66,7 @@ def encode(tokenizer: Any, text: str, add_special_tokens: bool = False) -> list[
 
 @lru_cache(maxsize=8)
 def control_ids(tokenizer: Any) -> frozenset[int]:
-    """Token ids of the control tokens."""
+    """The token ids of a tokenizer's control tokens."""
     return frozenset(tokenizer.convert_tokens_to_ids(list(_control_tokens(tokenizer).names)))
 
 
@@ -75,7 +85,7 @@ def _alias(number: int) -> str:
 
 @lru_cache(maxsize=2)
 def _twin(tokenizer: Any) -> Any:
-    """The same tokenizer with other names of the same control tokens; so their old names are text to it."""
+    """The same tokenizer with other names for its control tokens, so that it encodes their usual names as text."""
     from tokenizers import Tokenizer
 
     aliases = {name: _alias(number) for number, name in enumerate(_control_tokens(tokenizer).names)}

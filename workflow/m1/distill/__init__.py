@@ -1,1 +1,1 @@
-"""Stage distill: the teacher thinks and answers; only correct answers are kept (3.1, B.1)."""
+"""Stage distill: the teacher thinks and answers, and only traces with a correct answer are kept (3.1, B.1)."""

@@ -1,5 +1,5 @@
-"""Draw questions at random from the whole collection, for the sets without a difficulty filter (Random 1K and Random
-23K of Table 3)."""
+"""Draw questions at random from the whole collection, for the sets without a difficulty filter: Random 1K and Random
+23K (Table 3)."""
 
 import argparse
 import time
@@ -19,25 +19,31 @@ from m1.distill.settings import DrawSettings
 
 
 def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> list[Question]:
-    """The first ``int(size / share)`` questions of a seeded shuffle, or all if there are fewer, in its order.
+    """Draw ``int(size / share)`` questions, or all if there are fewer: the first ones of a seeded shuffle.
 
-    So of two sizes the smaller set is a part of the larger one.
+    So the smaller one of two sets is a part of the larger one.
 
-    ``size`` correct traces are wanted, and the teacher is expected to get a ``share`` correct (0.8 in the released
-    code).
+    Args:
+        questions: the whole collection, whose order decides the draw.
+        size: the number of correct traces wanted.
+        share: the share of correct answers expected of the teacher (0.8 in the released code).
+        seed: of the shuffle.
+
+    Returns:
+        The questions in the order of the draw.
     """
     return [questions[place] for place in permutation(len(questions), seed)[: int(size / share)]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the questions drawn, without those that the evaluation has, too."""
+    """Write the drawn questions, without those that the evaluation also has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet of the whole collection, in its order")
     parser.add_argument("--leaks", required=True, help="Parquet of questions that are left out after the draw (B.1)")
     parser.add_argument("--like", help="Parquet with as many rows as correct traces are wanted, where size is null")
-    parser.add_argument("--settings", required=True, help=f"JSON: {DrawSettings.keys()}")
-    parser.add_argument("--output", required=True, help="Parquet of the questions drawn, in the order of the draw")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts drawn, left out and per source")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {DrawSettings.keys()}")
+    parser.add_argument("--output", required=True, help="drawn questions to write, Parquet, in the order of the draw")
+    parser.add_argument("--manifest", required=True, help="manifest to write, JSON: settings and counts")
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()

@@ -1,4 +1,4 @@
-"""What the steps of this stage are told; the teacher is a :class:`m1.client.provider.Provider`."""
+"""Settings of the steps of this stage; those of the teacher are a :class:`m1.client.provider.Provider`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class DrawSettings(Settings):
     """A random draw from the whole collection; an entry of ``distill``."""
 
     size: Count | None
-    """Correct traces wanted; None where another subset gives the number."""
+    """Number of correct traces wanted; None if it is that of another subset."""
     share: Share
-    """Of correct answers expected of the teacher."""
+    """Share of correct answers expected of the teacher."""
     seed: int

@@ -1,4 +1,4 @@
-"""Ask the teacher every question and keep the traces whose answer is correct (3.1 "Thinking generation", B.1)."""
+"""Ask the teacher every question, and keep the traces with a correct answer (3.1 "Thinking generation", B.1)."""
 
 import argparse
 import csv
@@ -23,18 +23,19 @@ from m1.core.records import VERDICTS, Question, Trace
 from m1.core.store import Store, Stored
 
 FIRST_WITHOUT = 20
-"""So many answers without thinking, and none with it, end the run: the next thousands would be no other."""
+"""If this many answers have no thinking, and none has it, the run ends, because the next thousands would not either."""
 
 
 def teacher_prompt(question: Question) -> str:
-    """The teacher's user turn: instruction first, no system turn (B.1)."""
+    """The teacher's user turn: the instruction, then the question; there is no system turn (B.1)."""
     return f"{BOXED} {question_text(question)}"
 
 
 def verdict(question: Question, completion: Completion, rule: CurationRule) -> str:
-    """What became of a call, one of :data:`m1.core.records.VERDICTS`.
+    """The verdict on a teacher's answer: one of :data:`m1.core.records.VERDICTS`.
 
-    Without a box, the rule ``released`` scores the whole text, as the released code does; ``strict`` wants a box (B.1).
+    If there is no box, the rule ``released`` judges the whole text, as the released code does; ``strict`` requires a
+    box (B.1).
     """
     if completion.finish_reason == REFUSED:
         return "failed"
@@ -52,21 +53,26 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
 
 
 class ThinkingWatch:
-    """Ends a run whose answers have no thinking: each of its traces would be dropped, and each would be paid for.
+    """Ends a run whose answers have no thinking, because every trace would be paid for and dropped.
 
-    It is told of answers, and returns the reason to end when :data:`FIRST_WITHOUT` have come and none can be used.
+    It is called with each answer. It returns the error that ends the run when :data:`FIRST_WITHOUT` answers have come
+    and none can be used.
     """
 
     def __init__(self, provider: Provider, requests: Sequence[Request]) -> None:
         self.provider, self.requests = provider, {request.key(provider): request for request in requests}
         self.told: set[str] = set()
-        """Keys of answers without thinking, or with nothing else."""
+        """Keys of answers that lack the thinking or the answer."""
         self.useful = False
-        """One has both."""
+        """Whether any answer has both."""
         self.first: Completion | None = None
 
     def look_back(self, store: Store) -> None:
-        """Be told of what the store has; a :class:`UserError` if it is enough to end before anything is asked."""
+        """Check the answers in the store first.
+
+        Raises:
+            UserError: they suffice to end the run before anything is asked.
+        """
         for key, request in self.requests.items():
             if self.useful:
                 return
@@ -86,7 +92,10 @@ class ThinkingWatch:
         return self.error() if len(self.told) >= FIRST_WITHOUT else None
 
     def error(self) -> UserError | None:
-        """Why no trace can be used, if it is so; with the first answer, since the marks can be read there."""
+        """The error that no trace can be used, or None.
+
+        The message shows the first answer, because the model's own marks can be seen there.
+        """
         if self.useful or not self.first:
             return None
         title, end, first = self.provider.name, self.provider.thinking_end, self.first
@@ -105,12 +114,14 @@ class ThinkingWatch:
 def write_traces(
     questions: Sequence[Question], completions: Iterable[Completion], provider: Provider, paths: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Write the teacher's answers, in question order: the counts for the manifest.
+    """Write the teacher's answers in the order of the questions; returns the counts for the manifest.
 
     Args:
-        completions: one for each question.
-        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers on which the curation rules are
-            ``differing``, such as "Amoxicillin" where A is correct (``released``), with the verdict by each.
+        questions: what was asked.
+        completions: one answer for each question.
+        provider: the teacher, with its curation rule.
+        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers that only one curation rule
+            accepts (``differing``), such as "Amoxicillin" if A is correct.
     """
     verdicts: Counter[tuple[str, str]] = Counter()
     by_one_rule = dict.fromkeys(CURATION_RULES, 0)
@@ -149,7 +160,7 @@ def _trace(question: Question, completion: Completion, provider: Provider, found
 
 
 class Asked(NamedTuple):
-    """What the step was told, and what it therefore asks."""
+    """The step's flags, and the requests that follow from them."""
 
     arguments: argparse.Namespace
     provider: Provider
@@ -158,7 +169,7 @@ class Asked(NamedTuple):
 
 
 def prepare(argv: Sequence[str] | None) -> Asked:
-    """Read flags and questions, and lay out the request for each question."""
+    """Read the flags and questions, and make the request for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
     add_call_arguments(parser, "teacher")
@@ -177,7 +188,7 @@ def prepare(argv: Sequence[str] | None) -> Asked:
 
 
 def stored(argv: Sequence[str]) -> Stored:
-    """What of the calls the store has already."""
+    """Count the calls that the store has already."""
     asked = prepare(argv)
     return look_up_in(asked.arguments.store, asked.requests, asked.provider)
 

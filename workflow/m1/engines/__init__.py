@@ -1,1 +1,1 @@
-"""What generates tokens (3.3, B.3): the protocol, the cached engine, shards, and the engines themselves."""
+"""Generate tokens (3.3, B.3): the engines, the protocol that they follow, the store around them, and shards."""

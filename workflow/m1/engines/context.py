@@ -1,4 +1,4 @@
-"""Questions that the context of a model is too short for, found before anything is generated."""
+"""Find questions that do not fit a model's context, before anything is generated."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -11,12 +11,12 @@ from m1.engines.protocol import ModelFacts
 
 
 class Need(NamedTuple):
-    """Tokens that a question needs at most."""
+    """The most tokens that a question needs."""
 
-    benchmark: str  # empty for a question that nothing is shown of
+    benchmark: str  # empty for a question that the report does not show
     question: str  # its id
-    prompt: int
-    after: int  # thinking, what opens the answer, and the answer
+    prompt: int  # tokens of the prompt
+    after: int  # tokens of thinking, the opening of the answer, and the answer
 
     @property
     def tokens(self) -> int:
@@ -29,24 +29,27 @@ class Need(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """Questions, measured against the context of a model."""
+    """The outcome of measuring questions against a model's context."""
 
     longest: Need | None
-    """Of those that fit."""
+    """The longest question that fits."""
     long: frozenset[str]
-    """Ids of those that do not."""
+    """Ids of the questions that do not fit."""
     questions: int
-    """How many there are."""
+    """Number of all questions."""
 
 
 def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> Checked:
-    """Which questions fit the model in ``folder``.
+    """Check which questions fit the context of a model.
 
     Args:
-        too_long: ``error`` or ``unanswered``; see ``too_long`` in the configuration.
+        found: what each question needs.
+        folder: the model; its ``config.json`` gives the context.
+        too_long: ``error`` or ``unanswered``, from the configuration.
+        title: the beginning of messages.
 
     Raises:
-        UserError: ``error``, and some do not; names the longest of them, what it needs, and the context.
+        UserError: ``too_long`` is ``error`` and a question does not fit; names the longest one, and the context.
     """
     positions = ModelFacts.from_folder(folder).positions
     every = list(found)
@@ -67,5 +70,5 @@ def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> Che
 
 
 def answered(asked: Iterable[tuple[str, Question]], long: Collection[str]) -> list[tuple[str, Question]]:
-    """Those of some questions that are not too long."""
+    """The questions that will be answered: all but those in ``long``."""
     return [(benchmark, question) for benchmark, question in asked if question.id not in long]

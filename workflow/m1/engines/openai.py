@@ -1,9 +1,8 @@
-"""A model behind a URL: any server of ``/v1/completions`` that takes and returns token ids, such as SGLang's and
-vLLM's.
+"""Generate by a server: any server of ``/v1/completions`` that takes and returns token ids, such as SGLang's or vLLM's.
 
-Trusted: that the server runs the weights and the dtype of the recipe. Checked: that it serves the model named, that its
-context is long enough, that every token id is one of the model's, and that each generation ended with a stop token or
-at its limit.
+The engine trusts that the server runs the weights and the dtype of the recipe. It checks that the server serves the
+named model, that its context is long enough, that every token id is one of the model's, and that each generation ended
+with a stop token or at its limit.
 """
 
 import json
@@ -25,13 +24,14 @@ from m1.core.progress import say
 from m1.engines.protocol import Done, Generation, ModelFacts, Request, Waiting, to_generation
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds before each further attempt at a call that failed for a passing reason."""
+"""Seconds before each further attempt at a call that failed for a temporary reason."""
 PASSING = {408, 409, 425, 429}
-"""HTTP states that another attempt may mend; so may 500 and above, no connection, and an answer that is not JSON."""
+"""HTTP states after which another attempt may succeed. The same holds for 500 and above, for a failed connection, and
+for an answer that is not JSON."""
 
 
 MOST_BYTES = 32 << 20
-"""Of an answer: ten times what the token ids of the longest generation take."""
+"""Size limit of an answer: ten times the token ids of the longest generation."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -43,23 +43,21 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class OpenAIOptions:
-    """Where the server is, such as ``http://gpu7:30000/v1``; none of it decides an answer.
+    """How to reach the server; none of these options decides an answer."""
 
-    ``api_key_env`` is the environment variable with the server's key, if it wants one; ``model`` is what it calls the
-    model (None: it serves only one); ``timeout`` is for one generation, in seconds, its time in the queue included.
-    """
-
-    base_url: str
-    api_key_env: str | None = None
-    model: str | None = None
-    timeout: float | int = 3600
+    base_url: str  # for example http://gpu7:30000/v1
+    api_key_env: str | None = None  # environment variable with the server's key, if it wants one
+    model: str | None = None  # the server's name for the model; None if it serves only one
+    timeout: float | int = 3600  # seconds for one generation, including its time in the queue
 
 
 class OpenAIEngine:
-    """A model behind a URL, with ``batch`` requests in flight.
+    """A model behind a URL.
 
     Args:
-        folder: the recipe's model, whose weights the server is trusted to run.
+        folder: the recipe's model; the server is trusted to run its weights.
+        batch: how many requests are in flight.
+        options: how to reach the server.
 
     Raises:
         UserError: the server cannot be reached, refuses, or does not serve the model.
@@ -89,8 +87,10 @@ class OpenAIEngine:
         self.positions = min(filter(None, limits), default=None)
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
-        """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`. When one fails, those
-        in flight still finish and are kept."""
+        """Generate for every request and what follows (:class:`m1.engines.protocol.Engine`).
+
+        If a request fails, those in flight still finish and are kept.
+        """
         waiting = Waiting(requests, self.positions)
         asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         answers: queue.SimpleQueue[tuple[Request, Generation | Exception]] = queue.SimpleQueue()
@@ -134,7 +134,7 @@ class OpenAIEngine:
         body |= {"stop_token_ids": self.facts.stops(request)}
         body |= {"temperature": request.temperature, "top_p": request.top_p}
         body |= {"return_token_ids": True, "skip_special_tokens": False, "top_k": -1, "min_p": 0.0}
-        # A server's defaults may come from the model's generation_config.json, where Qwen2.5 has a repetition penalty.
+        # A server may take defaults from the model's generation_config.json, and Qwen2.5's has a repetition penalty.
         body |= {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
         answer = self._call("completions", body)
         choice = (answer.get("choices") or [{}])[0]
@@ -144,7 +144,7 @@ class OpenAIEngine:
         return to_generation(choice["token_ids"], request, self.facts, self.url, choice.get("finish_reason"))
 
     def _call(self, path: str, body: Any = None) -> dict[str, Any]:
-        """The JSON object at a path, tried again after longer and longer waits where that may help."""
+        """Call a path of the server and return its JSON object; temporary failures are retried after growing waits."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
         data = None if body is None else json.dumps(body).encode()
         for wait in (*WAITS, None):
@@ -168,7 +168,7 @@ class OpenAIEngine:
                     ) from None
             except (OSError, HTTPException, ValueError) as error:
                 found = f"{type(error).__name__}: {error}"
-            # The jitter keeps requests that failed together apart.
+            # The random share of the wait separates requests that failed together.
             if wait is None or self._stopping.wait(wait * random.uniform(0.5, 1.0)):
                 break
         raise UserError(

@@ -1,4 +1,4 @@
-"""What an engine is: one model, tokens in and tokens out (3.3, B.3). The package holds three of them; docs/engines.md
+"""What an engine is: one model, tokens in and tokens out (3.3, B.3). The package holds three of them; docs/paper.md
 compares them.
 
 A generation ends with a stop token of the request or of the model itself, or at its limit. A stop token that is exactly
@@ -21,77 +21,78 @@ from m1.core.files import read_json
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt as token ids, how many tokens may be generated after it, the stop token included, and the ids that end
-    the generation, beside those that the model's own configuration names.
+    """A request to generate tokens after a prompt.
 
-    At temperature 0 decoding is greedy; else tokens are drawn with the seed, from the smallest set of probability
-    ``top_p``.
+    At temperature 0, decoding is greedy. Otherwise tokens are drawn with the seed, from the smallest set of tokens
+    whose probabilities add up to ``top_p``.
     """
 
-    prompt: tuple[int, ...]
-    max_tokens: int
-    stop: tuple[int, ...]
+    prompt: tuple[int, ...]  # token ids
+    max_tokens: int  # the most tokens to generate, including the stop token
+    stop: tuple[int, ...]  # ids that end the generation, besides those of the model's own configuration
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
     group: int = field(default=0, compare=False)
-    """The requests of one question have one group, since they have a beginning in common. It decides no token: an
-    engine may send a group to one replica, or keep its cache."""
+    """Number of the question. The requests of one question share a beginning, so an engine may send them to one replica
+    or keep their cache. The group decides no token."""
 
     @property
     def defining(self) -> list[Any]:
-        """What defines the generation, beside the model: its part of the key in the store."""
+        """Everything besides the model that defines the generation: the request's part of the key in the store."""
         sampling = [self.temperature, self.top_p, self.seed] if self.temperature else []
         return [self.prompt, self.max_tokens, self.stop, *sampling]
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What was generated, without the stop token; it ended by ``stop`` or ``length``."""
+    """The tokens generated for a request, without the stop token; ``finish_reason`` is ``stop`` or ``length``."""
 
     token_ids: tuple[int, ...]
     finish_reason: str
 
     @property
     def tokens(self) -> int:
-        """Tokens generated, the stop token included."""
+        """Number of tokens generated, including the stop token."""
         return len(self.token_ids) + (self.finish_reason == "stop")
 
 
 Done = Callable[[Request, Generation], Iterable[Request]]
-"""Takes a request that has finished, and returns the requests that follow from it."""
+"""Called with each finished request; returns the requests that follow from it."""
 
 
 class Engine(Protocol):
-    """One model."""
+    """One model that generates tokens."""
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
-        """Generate for every request, and for all that follow from them.
+        """Generate for every request, and for all requests that follow from them.
 
-        ``requests`` is taken from as there is room, so it may be long and made as it goes. ``done`` is called in the
-        caller's thread as each finishes, with the very object that was taken. What it returns goes before what is
-        left of ``requests``. A group's cache is of use as long as a request of the group waits or is in flight after
-        ``done`` has returned.
+        The engine takes requests one by one, whenever it has room, so the iterable may be long and lazy. It calls
+        ``done`` in the caller's thread as each request finishes, with the very object that it took. The requests that
+        ``done`` returns come before the rest of ``requests``. A group's cache is useful as long as a request of the
+        group waits or is in flight after ``done`` has returned.
 
         Raises:
-            UserError: a request exceeds the model's positions, which is noticed as it is taken.
+            UserError: a request exceeds the model's positions; this is noticed when the engine takes it.
         """
 
 
 class Waiting:
-    """Requests in the order in which an engine takes them: those that follow from a generation before those that are
-    left of ``requests``; ``positions`` is the model's, None where it is not known."""
+    """The queue from which an engine takes requests: those that follow from a generation first, then the others.
+
+    ``positions`` is the model's number of positions; None if unknown.
+    """
 
     def __init__(self, requests: Iterable[Request], positions: int | None) -> None:
         self._source, self._positions = iter(requests), positions
         self.following: deque[Request] = deque()
-        """Those that follow, and have not been taken; an engine may look ahead at them."""
+        """Requests that follow from a generation and have not been taken; an engine may look ahead at them."""
 
     def take(self) -> Request | None:
-        """The next one; None if none waits.
+        """Take the next request; None if no request waits.
 
         Raises:
-            UserError: it exceeds the model's positions.
+            UserError: the request exceeds the model's positions.
         """
         request = self.following.popleft() if self.following else next(self._source, None)
         if request is not None:
@@ -109,17 +110,17 @@ class Waiting:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a model's own files say about it."""
+    """Facts about a model from its own files; None if its configuration does not say."""
 
     positions: int | None
-    """Tokens of prompt and generation together at most; None, here and below, where the configuration does not say."""
+    """The most tokens of prompt and generation together."""
     vocabulary: int | None
-    """Token ids are below this."""
+    """Number of token ids; all ids are below it."""
     ends: frozenset[int]
     """Token ids that end a generation."""
 
     def stops(self, request: Request) -> list[int]:
-        """All ids that end a generation, for a server: it may read other files of the model, or another version."""
+        """All ids that end a generation, sorted. A server gets them all, as it may read other files of the model."""
         return sorted({*request.stop, *self.ends})
 
     @classmethod
@@ -135,7 +136,7 @@ class ModelFacts:
 
 
 def check_length(request: Request, positions: int | None) -> None:
-    """Refuse a request that exceeds the positions of a model, by a :class:`~m1.core.errors.UserError`."""
+    """Raise a :class:`~m1.core.errors.UserError` if a request exceeds the positions of a model."""
     if positions is not None and len(request.prompt) + request.max_tokens > positions:
         size = f"a prompt of {len(request.prompt):,} tokens and {request.max_tokens:,} to generate"
         exceeded = f"{size} exceed the {positions:,} positions of the model"
@@ -143,11 +144,18 @@ def check_length(request: Request, positions: int | None) -> None:
 
 
 def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, server: str, said: Any) -> Generation:
-    """The generation that a server's token ids are, which hold the stop token; ``server`` is its name for messages,
-    and ``said`` its own finish reason.
+    """Check a server's token ids, and turn them into a generation.
+
+    Args:
+        ids: the generated ids, including the stop token.
+        request: what was asked.
+        facts: of the recipe's model.
+        server: the server's name, for messages.
+        said: the server's own finish reason, for messages.
 
     Raises:
-        UserError: an id that the model does not have, or an end that is neither a stop token nor the limit.
+        UserError: the model does not have one of the ids, or the generation ends with neither a stop token nor at the
+            limit.
     """
     found = tuple(ids)
     if facts.vocabulary is not None and any(not 0 <= token < facts.vocabulary for token in found):

@@ -1,4 +1,4 @@
-"""The key-value cache of a batch whose rows come and go, and how much of it there is room for."""
+"""The key-value cache of a batch whose rows come and go, and the memory that it may use."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 SPARE = 64
-"""Columns beyond the longest row. Rows are moved back once in as many steps, so that the copy costs next to nothing."""
+"""Columns beyond the longest row. Rows are moved back once in this many steps, so the copy costs next to nothing."""
 GPU_SHARE = 0.8
-"""Of the GPU's memory that is free beside the weights; the rest is for activations."""
+"""Share of the GPU's memory that the weights leave free; the rest is for activations."""
 CPU_BYTES = 4 << 30
-"""On a CPU, where an eighth of the machine's memory is not less."""
+"""Size limit on a CPU; an eighth of the machine's memory, if that is less."""
 
 Kept = list[Any]
-"""Keys and values of one row, a tensor (heads, tokens, size) for each layer and kind."""
+"""Keys and values of one row: a tensor of shape (heads, tokens, head size) for each layer and kind."""
 
 
 def token_bytes(config: Any, dtype: torch.dtype) -> int:
-    """Bytes that one token takes in the key-value cache of a model with this configuration."""
+    """Size of one token in the key-value cache of a model, in bytes."""
     config = config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -30,21 +30,21 @@ def token_bytes(config: Any, dtype: torch.dtype) -> int:
 
 
 def cache_bytes(device: str) -> int:
-    """Bytes that key-value caches may take on a device where the weights are already."""
+    """Bytes that key-value caches may use on a device (``cuda`` or ``cpu``) that holds the weights already."""
     if device == "cuda":
         return int(GPU_SHARE * torch.cuda.mem_get_info()[0])
     return min(CPU_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
 
 
 def columns_for(tokens: int) -> int:
-    """Columns of a cache whose longest row has so many tokens; rounded, so that few caches are made anew."""
+    """Columns of a cache whose longest row has so many tokens; rounded up, so that caches are rarely made anew."""
     return -(-tokens // SPARE) * SPARE + SPARE
 
 
 @dataclass
 class Window:
-    """What a forward pass sees of the cache: rows from ``first`` to before ``last``, and the ``width`` columns before
-    ``end``, of which it writes the last ``queries``."""
+    """The part of the cache that a forward pass sees: rows from ``first`` to before ``last``, and the ``width`` columns
+    before ``end``, of which it writes the last ``queries``."""
 
     first: int = 0
     last: int = 0
@@ -54,7 +54,7 @@ class Window:
 
 
 class Layer(DynamicLayer):
-    """Keys and values of a layer, as tensors (rows, heads, columns, size) that are written in place."""
+    """Keys and values of a layer: tensors of shape (rows, heads, columns, head size), which are written in place."""
 
     def __init__(self, window: Window) -> None:
         super().__init__()
@@ -62,11 +62,11 @@ class Layer(DynamicLayer):
         self.buffers: list[Any] = []
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Write what was computed, and return all that the window shows."""
+        """Write the new keys and values, and return all that the window shows."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.buffers = [
-                # Zeros, since a masked column still counts with weight 0, and 0 times garbage can be NaN.
+                # Zeros, since a masked column still enters with weight 0, and 0 times uninitialised memory may be NaN.
                 states.new_zeros(self.rows, states.shape[1], self.columns, states.shape[3])
                 for states in (key_states, value_states)
             ]
@@ -78,15 +78,15 @@ class Layer(DynamicLayer):
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        """Columns of the window that are there before the pass."""
+        """Number of the window's columns that were filled before the pass."""
         return self.window.width - self.window.queries
 
 
 class RowCache(Cache):
-    """The cache of a batch: rows that all end at one column, shorter ones padded on their left.
+    """The cache of a batch: all rows end at the same column, and shorter rows are padded on their left.
 
-    So one more token of every row is one more column, and the masks are those of any left-padded batch, whatever the
-    architecture. The rows in use are the first ones.
+    So a further token of every row is one further column, and the masks are those of any left-padded batch, whatever
+    the architecture. The rows in use come first.
     """
 
     def __init__(self, config: Any) -> None:
@@ -95,8 +95,10 @@ class RowCache(Cache):
         super().__init__(layers=[*self.parts])
 
     def resize(self, rows: int, columns: int, used: int, width: int) -> None:
-        """Make room for rows of up to ``columns - SPARE`` tokens. The first ``used`` rows keep their last ``width``
-        columns."""
+        """Make room for ``rows`` rows of up to ``columns - SPARE`` tokens.
+
+        The first ``used`` rows keep their last ``width`` columns.
+        """
         end = columns - SPARE
         old = slice(self.window.end - width, self.window.end)
         for layer in self.parts:
@@ -112,18 +114,18 @@ class RowCache(Cache):
         self.rows, self.columns, self.window.end = rows, columns, end
 
     def advance(self, used: int, width: int) -> None:
-        """Go on to the next column; ``used`` rows have up to ``width`` tokens so far."""
+        """Move on to the next column; ``used`` rows have up to ``width`` tokens so far."""
         if self.window.end == self.columns:
             self.resize(self.rows, self.columns, used, width)
         self.window.end += 1
 
     def show(self, first: int, last: int, width: int, queries: int) -> None:
-        """Say what the next pass sees, see :class:`Window`."""
+        """Set the window of the next forward pass (:class:`Window`)."""
         window = self.window
         window.first, window.last, window.width, window.queries = first, last, width, queries
 
     def move(self, sources: Sequence[int], targets: Sequence[int], width: int) -> None:
-        """Move rows of up to ``width`` tokens into the places of others."""
+        """Copy rows of up to ``width`` tokens into the places of others."""
         columns = slice(self.window.end - width, self.window.end)
         for layer in self.parts:
             for buffer in layer.buffers:
@@ -131,12 +133,12 @@ class RowCache(Cache):
                     buffer[target, :, columns] = buffer[source, :, columns]
 
     def copy(self, row: int, length: int, tokens: int) -> Kept:
-        """The first ``tokens`` of a row that has ``length``."""
+        """Copy the first ``tokens`` of a row that has ``length`` tokens."""
         start = self.window.end - length
         return [buffer[row, :, start : start + tokens].clone() for layer in self.parts for buffer in layer.buffers]
 
     def paste(self, row: int, length: int, tokens: int, kept: Kept) -> None:
-        """Let a row that will have ``length`` tokens begin with the first ``tokens`` of what was kept."""
+        """Fill the beginning of a row that will have ``length`` tokens with the first ``tokens`` of a copy."""
         start = self.window.end - length
         buffers = (buffer for layer in self.parts for buffer in layer.buffers)
         for buffer, found in zip(buffers, kept, strict=True):

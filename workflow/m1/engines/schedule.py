@@ -1,9 +1,9 @@
-"""Work on many questions at once, each of which waits for its own generations only.
+"""Work on many questions at once; each one waits only for its own generations.
 
-The work on a question is a coroutine: it asks (:meth:`Schedule.ask`), awaits what was generated, and asks again. An
+The work on a question is a coroutine. It asks for a generation (:meth:`Schedule.ask`), awaits it, and asks again. The
 engine calls the schedule whenever a generation has ended; the coroutine that awaits it then runs until it awaits the
-next one. There are no threads and no clock, so what is asked follows from the order in which generations end alone, and
-what comes out does not depend on it at all.
+next one. There are no threads and no clock. So the order of requests depends only on the order in which generations
+end, and the results do not depend on any order.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from m1.engines.protocol import Engine, Generation, Request
 T = TypeVar("T")
 
 AHEAD = 4
-"""Jobs are begun until they have this many times ``batch`` questions whose results are not kept yet."""
+"""Jobs are begun until this many times ``batch`` questions wait for their results to be kept."""
 
 
 class Job(NamedTuple):
-    """Work on one question, or on several that need each other."""
+    """The work on one question, or on several that depend on each other."""
 
     questions: int
     work: Callable[[Schedule], Coroutine[Any, Any, Any]]
 
 
 class Pending(Generic[T]):
-    """A value that may not be there yet. To await it waits for it; several may, and again."""
+    """A value that may not exist yet. Several coroutines may await it, also more than once."""
 
     def __init__(self) -> None:
         self.ready = False
         self.value: Any = None
         self.waiting: list[tuple[Coroutine[Any, Any, Any], Pending[Any]]] = []
-        """Coroutines that go on when the value is there, and where their own results belong."""
+        """Coroutines that continue when the value exists, each with the place of its own result."""
 
     def __await__(self) -> Generator[Pending[Any], None, T]:
         if not self.ready:
@@ -44,58 +44,60 @@ class Pending(Generic[T]):
 
 
 class Schedule:
-    """Jobs on an engine that has up to ``batch`` requests in flight.
+    """Runs jobs on an engine that has up to ``batch`` requests in flight.
 
-    Results are kept in the order of the jobs, in whatever order they come. So a question that takes long holds up the
-    results of later ones, but not their generations, until :data:`AHEAD` times ``batch`` questions wait for it: memory
-    follows from ``batch``, not from the number of questions. (Where a job has more questions than ``batch``, its number
-    counts.)
+    Results are kept in the order of the jobs, in whatever order they arrive. So a slow question delays the results of
+    later ones, but not their generations, until :data:`AHEAD` times ``batch`` questions wait for it. Memory therefore
+    depends on ``batch``, and not on the number of questions. (If a job has more questions than ``batch``, its number of
+    questions counts instead.)
     """
 
     def __init__(self, jobs: Iterable[Job], batch: int, keep: Callable[[Any], None]) -> None:
         self._jobs, self._batch, self._keep = iter(jobs), batch, keep
         self._next: Job | None = None
-        self._begun: deque[tuple[int, Pending[Any]]] = deque()  # questions and result of jobs that are not kept
-        self._unkept = 0  # questions of these
+        self._begun: deque[tuple[int, Pending[Any]]] = deque()  # number of questions and result of each unkept job
+        self._unkept = 0  # sum of these numbers
         self._ready: deque[tuple[Coroutine[Any, Any, Any], Pending[Any]]] = deque()
         self._asked: list[Request] = []
-        self._open: dict[int, tuple[Request, Pending[Generation]]] = {}  # by the identity of the request
+        self._open: dict[int, tuple[Request, Pending[Generation]]] = {}  # by the `id` of the request
         self._groups = itertools.count(1)
         self._stalled = False
 
     def run(self, engine: Engine) -> None:
-        """Do all jobs."""
+        """Run all jobs to their end."""
         engine.generate(self._requests(), self._done)
         if self._begun or self._next:
             raise RuntimeError("the engine returned before every request, and all that follow, had been generated")
 
     def new_group(self) -> int:
-        """A number for the requests of one question."""
+        """A new number for the requests of one question."""
         return next(self._groups)
 
     def ask(self, request: Request) -> Pending[Generation]:
-        """Have a request generated."""
+        """Ask for a generation; await the result."""
         found: Pending[Generation] = Pending()
         self._open[id(request)] = request, found
         self._asked.append(request)
         return found
 
     def start(self, work: Coroutine[Any, Any, T]) -> Pending[T]:
-        """Run a coroutine beside the one that calls this."""
+        """Start a coroutine beside the calling one; await the result."""
         result: Pending[T] = Pending()
         self._ready.append((work, result))
         return result
 
     def _requests(self) -> Iterator[Request]:
-        """The first requests of each job, as the engine has room for them."""
+        """Yield the first requests of each job, as the engine has room for them."""
         while self._begin():
             asked, self._asked = self._asked, []
             yield from asked
         self._stalled = True
 
     def _done(self, request: Request, generation: Generation) -> list[Request]:
-        """The requests that follow from one that has finished. Where too many questions waited to be kept when the
-        engine had room, these are also those of the next jobs."""
+        """The requests that follow from a finished one.
+
+        If too many questions waited to be kept when the engine had room, the first requests of new jobs follow, too.
+        """
         _, found = self._open.pop(id(request))
         self._resolve(found, generation)
         self._advance()
@@ -105,7 +107,7 @@ class Schedule:
         return asked
 
     def _begin(self) -> bool:
-        """Begin the next job; False if there is none, or none may be begun now."""
+        """Begin the next job; False if there is none, or if none may begin now."""
         self._next = self._next or next(self._jobs, None)
         if self._next is None:
             return False
@@ -119,7 +121,7 @@ class Schedule:
         return True
 
     def _advance(self) -> None:
-        """Run the coroutines that can go on, then keep what is finished."""
+        """Run the coroutines that can continue, then keep the finished results."""
         while self._ready:
             work, result = self._ready.popleft()
             try:

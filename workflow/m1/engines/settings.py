@@ -1,4 +1,4 @@
-"""What a step that generates tokens is told about its engine (docs/engines.md)."""
+"""What a step that generates tokens is told about its engine (docs/paper.md)."""
 
 import json
 from collections.abc import Sequence
@@ -14,28 +14,28 @@ from m1.core.settings import Count, Settings
 
 @dataclass(frozen=True)
 class ServeSettings(Settings):
-    """What of ``serve`` decides answers: a key of :data:`m1.engines.cached.ENGINES`, the dtype of weights and
-    arithmetic, and the options that decide."""
+    """The part of ``serve`` that decides answers."""
 
-    engine: str
-    dtype: str
-    options: dict[str, Any]
+    engine: str  # a key of m1.engines.cached.ENGINES
+    dtype: str  # of weights and arithmetic
+    options: dict[str, Any]  # the options that decide answers
 
 
 @dataclass(frozen=True)
 class ServeRuntime(Settings):
-    """What of ``serve`` says where and how fast, and decides no answer: requests at a time, the other options, and the
-    GPUs that the job is given (none: what is there is taken)."""
+    """The part of ``serve`` that says where and how fast a model answers, and decides no answer."""
 
-    batch: Count
-    options: dict[str, Any]
-    gpus: int = 0
+    batch: Count  # requests in flight
+    options: dict[str, Any]  # the other options
+    gpus: int = 0  # number of the job's GPUs; with 0, the engine takes what it finds
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A note in a store: all that a step asks of a model is there. To know it without the note, each question would
-    have to be laid out and its tokens counted, which takes seconds to minutes."""
+    """A note in a store that it has everything that a step asks of a model.
+
+    Without the note, every question would have to be rendered and encoded to find that out, which takes up to minutes.
+    """
 
     path: Path
 
@@ -51,17 +51,28 @@ class Answered:
         template: Path | None = None,
         shard: tuple[int, int] = (1, 1),
     ) -> "Answered":
-        """The note of a step (its module) with a model (its identity); ``files`` are those of the questions."""
+        """The note of a step.
+
+        Args:
+            store: folder of the store.
+            step: the step's module, such as ``m1.infer.sweep``.
+            model: the model's identity.
+            serve: the settings of the engine.
+            settings: the step's settings, as JSON.
+            files: the files of questions.
+            template: folder of a tokenizer whose chat template is borrowed.
+            shard: number of the shard (from 1), and of all shards.
+        """
         asked = [asdict(serve), json.loads(settings), [sha256_file(file) for file in files], list(shard)]
         decided = [fingerprint(step), model, template and chat_template(template), *asked]
         return cls(store / f".answered-{digest(decided)[:16]}")
 
     def write(self, questions: int) -> None:
-        """Note that all of so many questions are answered."""
+        """Note that all questions are answered."""
         write_json(self.path, {"questions": questions, "segments": self._segments()})
 
     def questions(self) -> int | None:
-        """How many questions are answered; None without a note, or where a segment is gone or shorter since."""
+        """Number of answered questions; None if there is no note, or if a segment is gone or has become shorter."""
         if not self.path.is_file():
             return None
         said, now = read_json(self.path), self._segments()

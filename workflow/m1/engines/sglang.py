@@ -1,4 +1,4 @@
-"""The paper's engine: SGLang, offline, in its own environment by a subprocess (B.3)."""
+"""Generate by SGLang, the paper's engine, in a subprocess with an environment of its own (B.3)."""
 
 from __future__ import annotations
 
@@ -20,45 +20,50 @@ from m1.engines import sglang_worker
 from m1.engines.protocol import Done, ModelFacts, Request, Waiting, to_generation
 
 PYTHON = "M1_SGLANG_PYTHON"
-"""Environment variable with the Python of SGLang's environment, where ``serve.options.python`` does not name it."""
+"""Environment variable with the Python of SGLang's environment, if ``serve.options.python`` does not name it."""
 
 
 GLIBC = (2, 34)
-"""What the wheel of SGLang 0.5.23 is built for (manylinux_2_34): pip finds none for an older system, such as RHEL 8."""
+"""The oldest glibc for which SGLang 0.5.23 has a wheel (manylinux_2_34); older systems, such as RHEL 8, find none."""
 
 
 @dataclass(frozen=True)
 class SglangOptions:
-    """Options of SGLang; ``None`` leaves the choice to it."""
+    """Options of SGLang; None leaves the choice to it."""
 
     deterministic: bool = False
-    """The same tokens whatever else is in the batch; about a third slower on a GPU. Decides answers."""
+    """Generate the same tokens whatever else is in the batch. Decides answers; about a third slower on a GPU."""
     attention_backend: str | None = None
-    """For example ``fa3``; deterministic mode keeps its radix cache with ``fa3`` and ``triton``. Decides answers: where
-    SGLang takes another one, nothing is generated."""
+    """What computes attention, for example ``fa3``. Decides answers, so nothing is generated if SGLang takes another.
+    Deterministic mode keeps its radix cache with ``fa3`` and ``triton``."""
     python: str | None = None
     """The Python of SGLang's environment; None for the environment variable :data:`PYTHON`."""
     tp: int = 1
-    """GPUs that share one of the ``dp`` copies of the model."""
+    """Number of GPUs that share one copy of the model."""
     dp: int = 1
+    """Number of copies of the model."""
     radix_cache: bool = True
-    """Computes a common prefix once: all budgets of a question share theirs."""
+    """Compute a common prefix once; all budgets of a question share theirs."""
     mem_fraction: float | None = None
-    """Share of a GPU's memory for weights and the key-value cache."""
+    """Share of a GPU's memory for weights and key-value cache."""
     max_total_tokens: int | None = None
-    """Tokens in the key-value cache."""
+    """Size of the key-value cache, in tokens."""
 
 
 class SglangEngine:
-    """A model in a process of its own, as a context manager: the process lives exactly as long, also when this one is
-    killed; ``batch`` requests are in flight.
+    """A model in a process of its own, which lives as long as this context manager, also if this process is killed.
 
     Args:
-        wanted_gpus: the job was given so many; it runs on a CPU only where this is 0.
+        folder: the model.
+        dtype: of weights and arithmetic.
+        batch: how many requests are in flight.
+        options: of SGLang.
+        title: the beginning of messages.
+        wanted_gpus: number of the job's GPUs; SGLang runs on the CPU only if this is 0.
 
     Raises:
-        UserError: its Python is not there or has no SGLang, its torch sees fewer GPUs, SGLang refuses the model or its
-            settings, or it takes another attention backend than it was told.
+        UserError: SGLang's Python does not exist or lacks SGLang, its torch sees fewer GPUs, SGLang refuses the model
+            or its settings, or it takes another attention backend than the configured one.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class SglangEngine:
         self.copies = options.dp
         self.wanted_gpus, self.attention_backend = wanted_gpus, options.attention_backend
         self.ran: dict[str, Any] = {}
-        """How it runs, for the manifest; see :func:`m1.engines.sglang_worker.describe`."""
+        """How SGLang runs, for the manifest (:func:`m1.engines.sglang_worker.describe`)."""
         self.python = options.python or os.environ.get(PYTHON)
         if not self.python:
             raise UserError(
@@ -90,8 +95,8 @@ class SglangEngine:
         self.arguments = {key: value for key, value in arguments.items() if value is not None}
 
     def __enter__(self) -> SglangEngine:
-        # -I: neither PYTHONPATH nor the worker's folder, with files named like packages, may hide what the environment
-        # holds.
+        # -I, since PYTHONPATH, and the worker's folder with files named like packages, would hide packages of the
+        # environment.
         command, pipe = [str(self.python), "-I", sglang_worker.__file__], subprocess.PIPE
         try:
             self._worker = subprocess.Popen(
@@ -129,8 +134,10 @@ class SglangEngine:
         self._worker.stdout.close()  # type: ignore[union-attr]
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
-        """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`. The requests of a group
-        go to one copy of the model, which has their common beginning in its cache."""
+        """Generate for every request and what follows (:class:`m1.engines.protocol.Engine`).
+
+        All requests of a group go to one copy of the model, which has their common beginning in its cache.
+        """
         waiting, flight, numbers = Waiting(requests, self.facts.positions), dict[int, Request](), itertools.count()
         while True:
             while len(flight) < self.batch and (request := waiting.take()):
@@ -149,11 +156,11 @@ class SglangEngine:
         sampling["stop_token_ids"] = self.facts.stops(request)
         if request.temperature:
             sampling |= {"top_p": request.top_p, "sampling_seed": request.seed}
-        copy = request.group % self.copies if self.copies > 1 else None  # SGLang warns where it has one
+        copy = request.group % self.copies if self.copies > 1 else None  # with a single copy, SGLang would warn
         self._send({"id": number, "prompt": request.prompt, "sampling": sampling, "copy": copy})
 
     def _send(self, value: Any) -> None:
-        with suppress(BrokenPipeError):  # its end is noticed when its answer is read
+        with suppress(BrokenPipeError):  # that the process has ended is noticed when its answer is read
             print(json.dumps(value), file=self._worker.stdin, flush=True)
 
     def _receive(self) -> dict[str, Any]:

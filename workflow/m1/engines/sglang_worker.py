@@ -1,11 +1,10 @@
-"""SGLang in an environment of its own, whose pins exclude the core's: a program of the standard library, torch and
-sglang alone.
+"""Run SGLang in its own environment, whose pins exclude ours: a program of the standard library, torch and sglang.
 
-:mod:`m1.engines.sglang` starts it as the leader of a session. The first line on standard input holds how many ``gpus``
-were asked for, and the arguments of ``sglang.Engine``; every further line a request. Lines on standard output:
-``{"ready": …}`` with how the engine runs, or ``{"lacking": …}`` with what torch sees in place of those GPUs; then a
-generation for each request, as it finishes. When standard input ends, for whatever reason, so does this program with
-all its processes.
+:mod:`m1.engines.sglang` starts it as the leader of a session. The first line on standard input gives the number of
+``gpus`` and the arguments of ``sglang.Engine``; each further line is a request. The first line on standard output is
+``{"ready": …}``, which says how the engine runs, or ``{"lacking": …}``, which says what torch sees instead of the GPUs.
+Then follows one line for each generation, as it finishes. When standard input ends, for whatever reason, the program
+ends with all its processes.
 """
 
 import asyncio
@@ -25,20 +24,20 @@ from typing import Any, TextIO
 ON_CPU: dict[str, Any] = {"device": "cpu", "disable_cuda_graph": True, "mem_fraction_static": 0.2}
 ON_CPU |= {"attention_backend": "torch_native", "sampling_backend": "pytorch", "grammar_backend": "none"}
 ON_CPU["max_total_tokens"] = 1 << 16
-"""What SGLang needs without a GPU; arguments that are given come before these."""
+"""Arguments that SGLang needs without a GPU; the caller's arguments override them."""
 PINNED = {"SGLANG_USE_SGL_FA3_KERNEL": "1"}
-"""Environment variables of SGLang that decide which kernel computes: fa3 is that of the package sglang-kernel. With 0
-it would come from the hub, in the newest build there, or, where the hub cannot be reached, from sglang-kernel all the
-same."""
+"""Environment variables of SGLang that decide which kernel computes. With 1, fa3 comes from the package sglang-kernel.
+With 0, it would be the hub's newest build or, without a network, that of sglang-kernel: not the same kernel every time.
+"""
 PACKAGES = ("sglang", "sglang-kernel", "torch", "triton", "flashinfer-python")
-"""What the manifest has the versions of."""
+"""Packages whose versions the manifest records."""
 LOOK = Path(__file__).parents[1] / "core/gpus.py"
 GRACE = 20.0
-"""Seconds for an orderly end, before all processes are killed."""
+"""Seconds for an orderly end before all processes are killed."""
 
 
 def read(lines: TextIO, requests: queue.SimpleQueue[str]) -> None:
-    """Pass the lines on; after the last one see to it that this program ends."""
+    """Pass the lines on; after the last line, make sure that this program ends."""
     for line in lines:
         requests.put(line)
     requests.put("")
@@ -47,7 +46,7 @@ def read(lines: TextIO, requests: queue.SimpleQueue[str]) -> None:
 
 
 async def serve(engine: Any, requests: queue.SimpleQueue[str], results: TextIO) -> None:
-    """Generate until there are no more lines."""
+    """Answer requests until there are no more lines."""
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -67,10 +66,11 @@ async def serve(engine: Any, requests: queue.SimpleQueue[str], results: TextIO) 
 
 
 def describe(engine: Any, card: str) -> dict[str, Any]:
-    """How an engine really runs, for the manifest: versions, the card, and what computes attention.
+    """Describe how an engine really runs, for the manifest: versions, card and attention backend.
 
-    SGLang takes another attention backend than it was told where one cannot run, with no more than a warning; so its
-    own processes are asked.
+    The backend is asked of SGLang's own processes: if the configured one cannot run, SGLang warns and takes another.
+    Without a name SGLang chooses by the card: in deterministic mode fa3 up to Hopper, flashinfer on Blackwell (source
+    of 0.5.23).
     """
     found: dict[str, Any] = {"device": card, "versions": {}}
     for package in PACKAGES:
@@ -88,7 +88,7 @@ def describe(engine: Any, card: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve standard input; see the module."""
+    """Serve the requests on standard input, as the module's docstring describes."""
     lines, results = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # what SGLang and its processes print goes to the log

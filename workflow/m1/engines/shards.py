@@ -1,4 +1,4 @@
-"""A step's questions, one after the other, so that memory stays bounded, and shards of them as jobs of their own."""
+"""Read a step's questions one by one, so that memory stays bounded, and divide them into shards for separate jobs."""
 
 import argparse
 import time
@@ -14,25 +14,25 @@ from m1.core.records import Question, Record, stream, writing
 from m1.core.segments import usable
 
 Asked = tuple[str, Question]
-"""Benchmark (empty for a question that nothing is shown of) and question."""
+"""A benchmark (empty for a question that the report does not show) and a question."""
 Shard = tuple[int, int]
-"""Number of a shard, from 1, and how many there are."""
+"""The number of a shard (from 1), and the number of all shards."""
 
 
 def add_shard_argument(parser: argparse.ArgumentParser) -> None:
-    """The flag of a step that goes through :func:`questions`."""
+    """Add the flag ``--shard`` of a step that reads :func:`questions`."""
     only = "only the I-th of N shards of the questions; all by default"
     parser.add_argument("--shard", type=shard, default=(1, 1), metavar="I/N", help=only)
 
 
 def add_question_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of a step that goes through all benchmarks."""
+    """Add the flags of a step that reads all benchmarks."""
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     add_shard_argument(parser)
 
 
 def shard(text: str) -> Shard:
-    """A shard from ``I/N``."""
+    """Parse a shard from ``I/N``."""
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(f"{text!r}: I/N is needed, for example 3/48, with I from 1 to N")
@@ -40,35 +40,40 @@ def shard(text: str) -> Shard:
 
 
 def all_manifests(first: Path) -> list[Path]:
-    """The manifests of all shards, beside that of the first one, ``1-of-N.json``."""
+    """The manifests of all shards, which lie beside that of the first one, ``1-of-N.json``."""
     count = int(first.stem.partition("-of-")[2])
     return [first.with_name(f"{number}-of-{count}.json") for number in range(1, count + 1)]
 
 
 def in_shard(question: Question, shard: Shard) -> bool:
-    """Whether a shard has this question: by a hash of what is asked, so that all shards take about as long, and equal
-    questions, which are generated once, are in the same one."""
+    """Whether a shard has this question, by a hash of the question's text.
+
+    So all shards take about equally long, and equal questions, which are generated once, are in the same shard.
+    """
     number, count = shard
     return zlib.crc32(question_text(question).encode("utf-8", "surrogatepass")) % count == number - 1
 
 
 def questions(paths: Iterable[Path], shard: Shard = (1, 1)) -> Iterator[Asked]:
-    """Questions of several files in their order, each with its file's stem, the benchmark; not all in memory at a time.
+    """Yield the questions of several files in order, each with its benchmark (the file's stem).
 
     Raises:
-        UserError: a file is missing or wrong. A step goes through all of them before it generates, to measure them
-            (:func:`m1.engines.context.check`), so that this is not found after hours.
+        UserError: a file is missing or wrong. Steps measure all questions before they generate
+            (:func:`m1.engines.context.check`), so this is not found after hours.
     """
     return ((path.stem, one) for path in paths for one in stream(path, Question) if in_shard(one, shard))
 
 
 def batches(paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)) -> Iterator[list[Asked]]:
-    """Questions whose results depend on each other, ``size`` at a time. A shard has every N-th batch, from the I-th on.
+    """Yield batches of questions whose results depend on each other, as in the released program.
 
     Args:
-        order: question file of the whole evaluation file, in its order: questions of no benchmark are companions of
-            those in their batch, with an empty benchmark. Questions that are not in it come after it. None: the
-            benchmarks in their order.
+        paths: files of the benchmarks' questions.
+        order: the whole evaluation file, whose order decides the batches; None for the order of the benchmarks.
+            Questions of no benchmark of this run get an empty benchmark: they only fill up their batch. Questions that
+            are not in the file come last.
+        size: number of questions in a batch.
+        shard: shard I of N has every N-th batch, beginning with the I-th.
     """
     asked = {question.id: (path.stem, question) for path in paths for question in stream(path, Question)}
     ordered = [asked.pop(one.id, ("", one)) for one in stream(order, Question)] if order else []
@@ -80,13 +85,16 @@ def batches(paths: Sequence[Path], order: Path | None, size: int, shard: Shard =
 
 @contextmanager
 def owned_shard(store: Path, part: str, shard: Shard, title: str) -> Iterator[Lock]:
-    """Be the one process that generates a shard of what a model is asked: wait for the one that does, if there is one.
+    """Make this process the only one that generates a shard of a model's questions; wait for any other one.
 
-    Shards of one number have no question in common, so that they go on side by side. Another number deals them out
-    anew, so that its shards are waited for.
+    Shards of the same N have no question in common, so they run side by side. Shards of another N may overlap with this
+    one, so they are waited for.
 
     Args:
+        store: folder of the store.
         part: digest of the model and of how it generates.
+        shard: the shard.
+        title: the beginning of messages.
 
     Raises:
         UserError: the store's folder cannot be written.
@@ -96,7 +104,7 @@ def owned_shard(store: Path, part: str, shard: Shard, title: str) -> Iterator[Lo
     mine, gate = Lock(store / name.format(number, count)), Lock(store / name.format(0, 0))
 
     def take() -> tuple[Lock, Holder] | None:
-        """The lock that is in the way, and who has it; None when this shard is owned."""
+        """Try to own the shard; returns the lock that is in the way and its holder, or None on success."""
         for path in sorted(store.glob(name.format("*", "*"))):
             other = Lock(path)
             if path not in (mine.path, gate.path) and not path.stem.endswith(f"-of-{count}"):
@@ -134,6 +142,9 @@ def owned_shard(store: Path, part: str, shard: Shard, title: str) -> Iterator[Lo
 
 @contextmanager
 def open_writer(path: Path | None, record: type[Record]) -> Iterator[Callable[[Iterable[Record]], None]]:
-    """Takes records for a Parquet file; without one, for nothing: what a shard generates is in the store."""
+    """Open a function that writes records to a Parquet file; without a path, it drops them.
+
+    A shard has no file of its own, because everything that it generates is in the store.
+    """
     with writing(path, record) if path else nullcontext() as writer:
         yield writer.add if writer else lambda rows: None

@@ -1,4 +1,4 @@
-"""The embedded default: a model in this process, by transformers, on a CPU or a GPU."""
+"""Generate with transformers in this process, on a CPU or a GPU; the default engine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from m1.core.pretrained import load
 from m1.engines.protocol import Done, Generation, ModelFacts, Request, Waiting
 
 READ_TOKENS = 1 << 13
-"""Tokens of prompts that are read at once, padding included, so that activations stay bounded; one prompt may be
-longer."""
+"""The most tokens of prompts, with padding, that one forward pass reads, so that activations stay bounded. A single
+prompt may be longer."""
 FEW_TOKENS = 32
-"""Reading so few tokens more costs less than a pass of its own, or a copy."""
+"""Reading up to this many tokens again costs less than a forward pass of its own, or a copy of the cache."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,13 @@ class TransformersOptions:
 class TransformersEngine:
     """A causal model in this process, on a GPU if there is one.
 
-    Up to ``batch`` requests are in flight, fewer where the key-value cache of all would exceed ``cache_bytes``. Those
-    that end make room for the next ones (continuous batching).
+    Up to ``batch`` requests are in flight, or fewer if their key-value cache would exceed ``cache_bytes``. A request
+    that ends makes room for the next one (continuous batching).
     """
 
+    # Not transformers' own continuous batching (generate_batch, 5.23): it has one seed for all requests, shares a
+    # prefix in whole blocks only, turns an error of its loop into log lines and missing results, and was seven times
+    # slower here on a CPU (426 tokens a second against 2,911, 3.2 million parameters).
     def __init__(self, folder: str | Path, dtype: str, batch: int) -> None:
         import torch
         import transformers
@@ -49,13 +52,13 @@ class TransformersEngine:
         versions = {"transformers": transformers.__version__, "torch": str(torch.__version__)}
         attention = {"attention_backend": model.config._attn_implementation}
         self.ran: dict[str, Any] = {"device": card, "versions": versions, **attention}
-        """How it runs, for the manifest."""
+        """How the model runs, for the manifest."""
         self.batch = batch
         self.token_bytes = token_bytes(config, kind)
         self.cache_bytes = cache_bytes(self.device)
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
-        """Generate for every request and what follows; see :class:`m1.engines.protocol.Engine`."""
+        """Generate for every request and what follows (:class:`m1.engines.protocol.Engine`)."""
         import torch
 
         with torch.inference_mode():
@@ -63,10 +66,10 @@ class TransformersEngine:
 
 
 def check_weights(folder: str | Path, config: Any, dtype: Any) -> None:
-    """Refuse a model whose weights alone are more than the GPU's free memory, before minutes are spent on loading.
+    """Refuse a model whose weights alone exceed the GPU's free memory, before minutes are spent on loading it.
 
     Raises:
-        UserError: with both sizes, and what to do.
+        UserError: gives both sizes, and what to do.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -86,10 +89,11 @@ class _Row:
     request: Request
     ends: frozenset[int]
     tokens: list[int] = field(init=False)
-    """Prompt, and what was generated."""
+    """Token ids of the prompt, and those generated so far."""
     cached: int = 0
-    """Tokens whose keys and values are there: in the batch or, before the row is read, in ``kept``."""
+    """Number of tokens whose keys and values exist: in the batch or, before the row is read, in ``kept``."""
     kept: Any = None
+    """Keys and values of the beginning, from a finished request of the same group."""
 
     def __post_init__(self) -> None:
         self.tokens = list(self.request.prompt)
@@ -114,11 +118,11 @@ class _Run:
         self.waiting = Waiting(requests, engine.facts.positions)
         self.cache = RowCache(engine.model.config)
         tokens = engine.cache_bytes // engine.token_bytes
-        # A quarter is for what finished requests leave to those that follow, see _keep.
+        # A quarter of the room is for the beginnings that finished requests leave to following ones (_keep).
         self.most_kept, self.room = tokens // 4, tokens - tokens // 4
         self.active: list[_Row] = []
         self.kept: dict[int, list[tuple[Sequence[int], Any]]] = {}
-        """Of a group: tokens, and their keys and values."""
+        """By group, the kept beginnings: token ids, and their keys and values."""
 
     def run(self) -> None:
         while (admitted := self._admit()) or self.active:
@@ -136,8 +140,11 @@ class _Run:
         return max((row.cached for row in self.active), default=0)
 
     def _admit(self) -> list[_Row]:
-        """Rows for the next requests, as many as there is room for. A few free places wait for more, since reading
-        stops all other rows."""
+        """Take as many further requests as there is room for, and make their rows.
+
+        While less than an eighth of the rows is free, none is taken: reading a prompt stops all other rows, so several
+        prompts should be read together.
+        """
         from m1.engines.row_cache import columns_for
 
         if self.active and (self.cache.rows - len(self.active)) * 8 < self.cache.rows:
@@ -169,7 +176,7 @@ class _Run:
         )
 
     def _match(self, admitted: Sequence[_Row]) -> None:
-        """Let rows begin with what was kept for their group."""
+        """Find for each row the longest kept beginning of its group."""
         for row in admitted:
             for tokens, kept in self.kept.get(row.request.group, ()):
                 common = _common(tokens, row.request.prompt)
@@ -177,12 +184,12 @@ class _Run:
                     row.cached, row.kept = common, kept
 
     def _forget(self) -> None:
-        """Free what was kept for groups of which no request waits."""
+        """Free the kept beginnings of groups without a waiting request."""
         groups = {request.group for request in self.waiting.following}
         self.kept = {group: found for group, found in self.kept.items() if group in groups}
 
     def _paste(self, group: Sequence[_Row]) -> None:
-        """Add rows to the batch, each with what is kept of it but for the tokens that will be read."""
+        """Add rows to the batch, each with its kept beginning; the forward pass reads the rest of its prompt."""
         for row in group:
             if row.cached:
                 self.cache.paste(len(self.active), len(row.tokens), row.cached, row.kept)
@@ -190,7 +197,7 @@ class _Run:
             self.active.append(row)
 
     def _pass(self, first: int, queries: int) -> None:
-        """Pass the last tokens of the rows from ``first`` on through the model, and take the next token of each."""
+        """Run the model on the last ``queries`` tokens of the rows from ``first`` on; take each row's next token."""
         import torch
 
         rows, device = self.active[first:], self.engine.device
@@ -226,8 +233,10 @@ class _Run:
         self._remove(ended)
 
     def _keep(self, place: int) -> None:
-        """Keep what a finished row has in the cache and a waiting request of its group begins with, if there is room:
-        without it, that is read again."""
+        """Keep the part of a finished row's cache that a waiting request of its group begins with, if there is room.
+
+        Without room, that request reads its beginning again.
+        """
         row = self.active[place]
         found = self.kept.get(row.request.group, [])
         tokens, wanted = row.tokens[: row.cached], 0
@@ -242,7 +251,7 @@ class _Run:
             self.kept[row.request.group] = [*found, entry]
 
     def _remove(self, ended: Sequence[int]) -> None:
-        """Take finished rows out of the batch; the last ones move into their places."""
+        """Remove finished rows from the batch; the last rows move into their places."""
         if not ended:
             return
         left = len(self.active) - len(ended)
@@ -256,14 +265,17 @@ class _Run:
 
 
 def _common(one: Sequence[int], prompt: Sequence[int]) -> int:
-    """Tokens that both begin with; the last one of the prompt is always read, as it gives the next token."""
+    """Number of tokens that both begin with. The prompt's last token never counts: reading it gives the next token."""
     most = min(len(one), len(prompt) - 1)
     return next((place for place in range(most) if one[place] != prompt[place]), most)
 
 
 def _reading_groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-    """Rows that are read together. All read as many tokens as the one that has most to read: the others read some of
-    what is kept of them again, so that what is read ends at one column and nothing is padded but short prompts."""
+    """Group rows that are read together.
+
+    All rows of a group read as many tokens as the one that has most to read. The others read a part of their kept
+    beginning again, so that all end at one column, and only short prompts are padded.
+    """
     group: list[_Row] = []
     for row in sorted(rows, key=lambda row: row.cached - len(row.tokens)):
         if group:
@@ -279,8 +291,17 @@ def _reading_groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
 
 
 def _draw_token(logits: Any, temperature: float, top_p: float, chance: float) -> Any:
-    """The token at the place ``chance``, uniform in [0, 1), of the cumulated probabilities of ``logits``, a vector over
-    the vocabulary. Each request has its own numbers, so its batch does not matter."""
+    """Draw a token by nucleus sampling.
+
+    The random number is an argument, and each request has a generator of its own, so the draw does not depend on the
+    batch.
+
+    Args:
+        logits: a vector over the vocabulary.
+        temperature: divides the logits.
+        top_p: only the most probable tokens, up to this sum of probabilities, can be drawn.
+        chance: uniform in [0, 1).
+    """
     probabilities, tokens = (logits.float() / temperature).softmax(-1).sort(descending=True, stable=True)
     before = probabilities.cumsum(-1) - probabilities
     probabilities = probabilities * (before < top_p)  # the most probable token always stays

@@ -1,1 +1,1 @@
-"""Stage infer: thinking once, answers at every budget, forced thinking (3.3, B.3)."""
+"""Stage infer: think once, answer at every budget, and force the thinking on (3.3, B.3)."""

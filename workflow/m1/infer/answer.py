@@ -1,4 +1,4 @@
-"""Answers of models that answer at once, plain or +CoT (B.3): the bases in Table 1."""
+"""Answer all questions with a model that does not think first, plain or +CoT (B.3): the bases of Table 1."""
 
 import argparse
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from m1.infer.settings import AnswerSettings
 
 
 def stored(argv: Sequence[str]) -> Stored:
-    """Of how many questions the store has all answers already."""
+    """Count the questions whose answers are all in the store."""
     return look(main, argv)
 
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_engine_arguments(parser, "m1.infer.answer")
     add_question_arguments(parser)
-    parser.add_argument("--settings", required=True, help=f"JSON: {AnswerSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {AnswerSettings.keys()}")
     arguments = parser.parse_args(argv)
     settings, name = AnswerSettings.from_json(arguments.settings), arguments.name
     ways = {"own_stop": settings.stop == "released", "bos": settings.bos == "released"}

@@ -1,12 +1,11 @@
-"""Questions that the context of a model is too short for: found before anything is trained or generated.
+"""Find questions that do not fit a model's context, before anything is trained or generated.
 
-A question needs the tokens of its prompt and of the most that can come after it: the largest budget, what opens the
-answer, and the answer. The model's context is ``max_position_embeddings`` of its configuration. A server may have a
-shorter one, which decides no result: that is an error when it is asked for the first time
-(:attr:`m1.engines.cached.CachedEngine.longest`).
+A question needs the tokens of its prompt and the most that can follow: the largest budget, the opening of the answer,
+and the answer. The model's context is ``max_position_embeddings`` of its configuration. A server may have a shorter
+context, which decides no result; it is refused when it has started (:attr:`m1.engines.cached.CachedEngine.longest`).
 
-As a step of its own it comes before the training of a model that is not there yet (``Run.unchecked``); a trained one is
-not run again because another benchmark or budget is measured. The sweep checks in any case, before it generates.
+This step runs before the training of a model that does not exist yet (``Run.unchecked``). A finished training is not
+repeated when another benchmark or budget is added. The sweep checks the questions in any case, before it generates.
 """
 
 import argparse
@@ -28,22 +27,25 @@ from m1.infer.settings import AnswerSettings, SweepSettings
 
 
 def parts(arguments: argparse.Namespace, settings: SweepSettings | AnswerSettings) -> Iterator[list[Asked]]:
-    """The questions of a step: those that need each other together, which are 1,024 where forcing is as released
-    (``batch_size`` of its program), else each by itself. The step's flags are those of :func:`add_arguments`."""
+    """The questions of a step (its flags are those of :func:`add_arguments`), in parts that depend on each other.
+
+    With ``forcing: released``, a part is a batch of the released program; otherwise each question is a part.
+    """
     if isinstance(settings, SweepSettings) and settings.forced and settings.forcing == "released":
+        # 1,024 is the released program's `batch_size`.
         return batches(arguments.benchmarks, arguments.order, 1024, arguments.shard)
     return ([one] for one in questions(arguments.benchmarks, arguments.shard))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that :func:`parts` reads."""
+    """Add the flags that :func:`parts` reads."""
     add_question_arguments(parser)
     together = "Parquet of the whole evaluation file, in the order in which it is forced together"
     parser.add_argument("--order", type=Path, help=together)
 
 
 def needs(tokenizer: Any, asked: Iterable[Asked], settings: SweepSettings | AnswerSettings) -> Iterator[Need]:
-    """What each question needs at most."""
+    """The most tokens that each question needs."""
     if isinstance(settings, AnswerSettings):
         yield from direct_needs(
             tokenizer, asked, settings.prompt, settings.answer_limit, bos=settings.bos == "released"
@@ -56,7 +58,7 @@ def needs(tokenizer: Any, asked: Iterable[Asked], settings: SweepSettings | Answ
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write how long the questions of a model are, or stop where some are too long for its base."""
+    """Write how long a model's questions are, or stop if some are too long for its base."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--model", required=True, type=Path, help="folder of the base, whose context the model has")
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_arguments(parser)
     known = f"JSON: {SweepSettings.keys()}; of a model that answers at once: {AnswerSettings.keys()}"
     parser.add_argument("--settings", required=True, help=known)
-    parser.add_argument("--output", required=True, type=Path, help="JSON")
+    parser.add_argument("--output", required=True, type=Path, help="file to write, JSON")
     arguments = parser.parse_args(argv)
     kind = SweepSettings if "budgets" in json.loads(arguments.settings) else AnswerSettings
     settings = kind.from_json(arguments.settings)

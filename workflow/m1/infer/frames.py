@@ -1,9 +1,8 @@
-"""How prompt, thinking and answer become one sequence of tokens (3.3, B.3): exactly, by token ids, or by text, as the
-released program does it.
+"""Join prompt, thinking and answer into one sequence of tokens (3.3, B.3).
 
-The released program knows text only: it sends text, counts the tokens of text, and joins text. Where the server encodes
-such a text, two tokens can become one at a seam: ``.`` and a new line become ``.\\n``. The published numbers were made
-so.
+:class:`TokenFrames` joins token ids, which is exact. :class:`TextFrames` joins texts, as the released program does,
+which sends text and counts the tokens of text. When a server encodes the joined text, two tokens may become one at a
+seam: ``.`` and a new line become ``.\\n``. The published numbers were made in this way.
 """
 
 from collections.abc import Sequence
@@ -17,31 +16,31 @@ from m1.engines.protocol import Generation
 from m1.infer.settings import SweepSettings
 
 WAIT = "Wait"
-"""Takes the place of the end of thinking when it is forced on (3.3)."""
+"""The word that replaces the end of thinking when thinking is forced on (3.3)."""
 
 
 @dataclass(frozen=True)
 class Thought:
-    """Thinking at some moment."""
+    """A model's thinking so far."""
 
     ids: tuple[int, ...]
-    """Token ids, forced ``Wait``s among them, without the token that ended it."""
+    """Token ids, including each forced ``Wait``, without the token that ended the thinking."""
     ended: bool
-    """Whether it ended by itself, else it was cut."""
+    """Whether the thinking ended by itself; otherwise it was cut."""
     generated: int
-    """Tokens that had to be generated to come here from nothing: ends that a ``Wait`` replaced count, the ``Wait``s do
-    not."""
+    """Tokens that were generated to get here: ends that a ``Wait`` replaced count, the ``Wait`` itself does not."""
     waits: tuple[int, ...] = ()
-    """Where in ``ids`` each forced ``Wait`` begins."""
+    """Positions in ``ids`` where each forced ``Wait`` begins."""
     text: str = ""
-    """As the released program sees it, guarded (:func:`m1.core.tokens.guard`); empty where tokens are joined."""
+    """The text that the released program has, guarded (:func:`m1.core.tokens.guard`); empty if token ids are joined."""
     counted: int = 0
-    """Tokens as the released program counts them: of each generated piece by itself, encoded again; ``Wait``s do not
-    count."""
+    """Tokens as the released program counts them: each generated piece is encoded again by itself, and ``Wait`` does
+    not count."""
 
 
 class TokenFrames:
-    """Joins token ids: what was generated stays as it was generated; of the settings, ``bos`` and ``limit`` are used.
+    """Joins token ids, so generated tokens stay as they are; of the settings of ``generation`` it uses ``bos`` and
+    ``limit``.
 
     Raises:
         UserError: the tokenizer's chat template has no token that opens a turn.
@@ -52,9 +51,9 @@ class TokenFrames:
         self.tokenizer, self.settings = tokenizer, settings
         self.header, answer = marks.header("think"), marks.header("answer")
         self.prefixes = {True: answer.rstrip(), False: f"{answer}Final Answer:"}
-        """What opens the answer after thinking that ended by itself, and after thinking that was cut."""
+        """The opening of the answer after thinking that ended by itself (True) or was cut (False)."""
         self.stop = stop_ids(tokenizer)
-        """Token ids that end thinking, and end an answer."""
+        """Token ids that end thinking and end an answer."""
         self.prompt = lru_cache(4096)(self._encode_prompt)
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -66,32 +65,35 @@ class TokenFrames:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
     def _encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Token ids of a rendered prompt; ``bos: released`` has the tokenizer's own special tokens before those of the
-        chat template, as a server adds them to text."""
+        """Token ids of a rendered prompt.
+
+        With ``bos: released``, the tokenizer's special tokens precede those of the chat template, because a server adds
+        them to the released program's text.
+        """
         return tuple(encode(self.tokenizer, text, add_special_tokens=self.settings.bos == "released"))
 
     def think(self, prompt: str) -> tuple[int, ...]:
-        """What thinking on a prompt begins after."""
+        """Token ids after which thinking on a prompt begins."""
         return (*self.prompt(prompt), *self.encode(self.header))
 
     def go_on(self, prompt: str, thought: Thought) -> tuple[int, ...]:
-        """What thinking goes on after."""
+        """Token ids after which the thinking goes on."""
         return (*self.think(prompt), *thought.ids)
 
     def answer(self, prompt: str, thought: Thought) -> tuple[int, ...]:
-        """What the answer begins after; a new line goes before its opening unless thinking ends with one."""
+        """Token ids after which the answer begins; a new line precedes its opening if the thinking ends without one."""
         line = "" if self.decode(thought.ids[-1:]).endswith("\n") else "\n"
         return (*self.go_on(prompt, thought), *self.encode(line + self.prefixes[thought.ended]))
 
     def room(self, shown: bool = True) -> int:
-        """Tokens at most after a question's :meth:`think`: thinking, what opens the answer, and the answer.
+        """The most tokens that can follow a question's :meth:`think`: thinking, opening of the answer, and answer.
 
-        With ``forcing: released``, thinking that was nearly at the budget may go on for nearly as much again
-        (:func:`m1.infer.sweep.shares`), and ``Wait``s do not count. Text that is encoded again (``seam: released``) is
-        taken to be no more tokens than it was; where it is, the engine refuses the request.
+        With ``forcing: released``, thinking that has nearly reached the budget may go on for nearly as many tokens
+        again (:func:`m1.infer.sweep.shares`), and ``Wait`` does not count. Text that is encoded again (``seam:
+        released``) is assumed to have no more tokens than before; otherwise the engine refuses the request.
 
         Args:
-            shown: whether predictions are made of the question; else it is only forced together with others.
+            shown: whether the report shows the question; otherwise it is only forced together with others.
         """
         settings = self.settings
         thinking = max(budget for budget, _ in settings.conditions) if shown else settings.forced_budget
@@ -102,11 +104,11 @@ class TokenFrames:
         return thinking + opening + settings.answer_limit
 
     def wait(self, thought: Thought) -> Thought:
-        """Thinking with a ``Wait`` behind it."""
+        """The thinking, continued with ``Wait``."""
         return replace(thought, ids=(*thought.ids, *self.encode(WAIT)), waits=(*thought.waits, len(thought.ids)))
 
     def extend(self, thought: Thought, generation: Generation, limit: int) -> Thought:
-        """Thinking with what was generated behind it, ``limit`` tokens at most."""
+        """The thinking, continued with a generation of at most ``limit`` tokens."""
         return replace(
             thought,
             ids=(*thought.ids, *generation.token_ids),
@@ -116,10 +118,10 @@ class TokenFrames:
         )
 
     def cut(self, thought: Thought, budget: int) -> Thought:
-        """Thinking that was not forced, as it would be at a smaller budget.
+        """Unforced thinking as it would be at a smaller budget.
 
-        It has ended by itself if its end token still fits: m tokens with the end token have ended at every budget >= m
-        (``limit: released``: > m).
+        It has ended by itself if its end token still fits: thinking of m tokens, with the end token, has ended at every
+        budget >= m (with ``limit: released``, > m).
         """
         if thought.ended and self._fits(len(thought.ids) + 1, budget):
             return thought
@@ -131,7 +133,7 @@ class TokenFrames:
 
 
 class TextFrames(TokenFrames):
-    """Joins text and encodes it again, as the released program and its server do."""
+    """Joins texts and encodes them again, as the released program and its server do."""
 
     def think(self, prompt: str) -> tuple[int, ...]:
         return self.prompt(prompt + self.header)
@@ -150,12 +152,13 @@ class TextFrames(TokenFrames):
 
     def extend(self, thought: Thought, generation: Generation, limit: int) -> Thought:
         piece = self.decode(generation.token_ids)
-        if control_ids(self.tokenizer).isdisjoint(generation.token_ids):  # else a control token may be written out
+        # Guard the piece unless it has real control tokens: their text must be encoded as control tokens again.
+        if control_ids(self.tokenizer).isdisjoint(generation.token_ids):
             piece = guard(self.tokenizer, piece)
         longer = super().extend(thought, generation, limit)
         return replace(longer, text=thought.text + piece, counted=thought.counted + len(self.encode(piece)))
 
 
 def make_frames(tokenizer: Any, settings: SweepSettings) -> TokenFrames:
-    """The frames that ``seam`` asks for."""
+    """The frames for the setting ``seam``."""
     return {"exact": TokenFrames, "released": TextFrames}[settings.seam](tokenizer, settings)

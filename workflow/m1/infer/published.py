@@ -1,9 +1,9 @@
-"""Take the answers that the authors published in place of generating them, or beside them to compare with: data set
-``m1-results`` (3.3, B.3; Table 1, Figures 1 and 3).
+"""Use the answers that the authors published, in place of generating them or to compare with our own.
 
-One file holds a model's results at one thinking budget and one number of forced ``Wait``s, on all benchmarks. It is a
-JSON list whose records name their benchmark in ``source`` (what the released evaluation writes), or a JSON object of
-lists by benchmark (as the evaluation file is):
+They are the data set ``m1-results`` (3.3, B.3; Table 1, Figures 1 and 3). A file holds a model's results at one
+thinking budget and one number of forced ``Wait``s, on all benchmarks. It is a JSON list whose records name their
+benchmark in ``source`` (as the released evaluation writes it), or a JSON object of lists by benchmark (as the
+evaluation file is):
 
 =========================== ========================================================================================
 field                       what it holds
@@ -18,8 +18,8 @@ num_gen_tokens              tokens of thinking, markers and answer together
 num_keep_think_below_budget how many ``Wait``s were forced on this question; may be absent
 =========================== ========================================================================================
 
-Tokens of thinking and of the answer apart are not published. Nothing is guessed: after thinking both are stored as 0,
-and the manifest says so and holds the sum.
+Separate counts of tokens of thinking and answer are not published. They are not guessed: after thinking, both are
+stored as 0, and the manifest says so and holds the sum.
 """
 
 import argparse
@@ -41,20 +41,19 @@ from m1.infer.settings import PublishedResult, PublishedSettings
 
 
 class Result(NamedTuple):
-    """One published result: file and record, question, options, the letter of the correct one, answer, whether thinking
-    ended by itself, and all tokens generated."""
+    """One published result."""
 
-    where: str
+    where: str  # file and record, for messages
     stem: str
     options: tuple[str, ...]
-    letter: str
+    letter: str  # of the correct option
     answer: str
-    ended: bool
-    tokens: int
+    ended: bool  # whether thinking ended by itself
+    tokens: int  # all tokens generated
 
 
 def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, list[tuple[str, Any]]]:
-    """Records of one file by the benchmark they name, each with its place; benchmarks not among ``names`` are left out.
+    """Read a file of results: for each benchmark in ``names``, its records, each with its place for messages.
 
     Raises:
         UserError: the file cannot be read, or is neither a list nor an object of lists with these names.
@@ -64,7 +63,7 @@ def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, 
         place, rows = sources.read(source, title)
     except sources.Missing:
         raise
-    except UserError:  # no list, so an object of lists; any other fault is found there again
+    except UserError:  # not a list, so perhaps an object of lists; any other fault is found again below
         for name in names:
             place, rows = sources.read(replace(source, key=name), title)
             found[name] = [(f"{place}: {name}, record {number} (from 0)", row) for number, row in enumerate(rows)]
@@ -80,7 +79,7 @@ def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, 
 
 
 def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
-    """A published record, checked, of a setting (``budget`` 0: the model answers at once).
+    """Check a published record of a setting, and convert it; budget 0 is that of a model without thinking.
 
     Raises:
         UserError: names the record, the field, what was found and the remedy.
@@ -117,17 +116,20 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
 def match(
     results: Iterable[Result], questions: Iterable[Question], where: str, part: bool = False
 ) -> list[tuple[Question, Result]]:
-    """Each question with its result, in the order of the questions.
+    """Pair each question with its result, in the order of the questions.
 
-    They are one by content: the text (the evaluation file has abstract and question of PubMedQA in one; white space
-    apart) and the options in their order. Of questions that repeat, the first gets the first result.
+    A pair has the same content: the same text without white space (the evaluation file joins abstract and question of
+    PubMedQA) and the same options in order. Of repeated questions, the first gets the first result.
 
     Args:
-        part: the questions may be a part of those that have results.
+        results: of one benchmark.
+        questions: of that benchmark.
+        where: file and benchmark, for messages.
+        part: the questions may be a part of those with results.
 
     Raises:
-        UserError: a question without a result or, unless ``part``, a result without a question; says how many and names
-            the first three.
+        UserError: a question has no result or, unless ``part``, a result has no question; gives their numbers, and
+            names the first three.
     """
     waiting: defaultdict[tuple[str, tuple[str, ...]], deque[Result]] = defaultdict(deque)
     for result in results:
@@ -161,8 +163,19 @@ def _content(text: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
 def take(
     setting: PublishedResult, names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str, part: bool
 ) -> tuple[list[tuple[str, Question, Result]], int]:
-    """Benchmark, question and result of one setting, in the order of ``names`` (the results' name of a benchmark to its
-    key) and of the questions ``asked``; and how many results were left, as the questions are a ``part``."""
+    """Read the results of one setting, and pair them with the questions.
+
+    Args:
+        setting: budget, forced count, and where the file is.
+        names: the results' name of each benchmark, to its key in this run.
+        asked: questions by benchmark.
+        model: unused key of the model.
+        part: as in :func:`match`.
+
+    Returns:
+        Benchmark, question and result, in the order of ``names`` and of the questions; and the number of results
+        without a question.
+    """
     found, taken = read_results(setting, list(names), model), []
     place = setting.path or f"{setting.hub}/{setting.file}"
     for name, benchmark in names.items():
@@ -173,8 +186,12 @@ def take(
 
 
 def check_settings(settings: PublishedSettings, benchmarks: Iterable[str]) -> dict[str, str]:
-    """The benchmarks of this run by the name that the results give them; a :class:`UserError` for settings of another
-    form, a setting (budget, forced) twice, or a benchmark without a name."""
+    """Check the settings; returns the benchmarks of this run by the name that the results have for them.
+
+    Raises:
+        UserError: a key has two names, a setting (budget, forced) is impossible or stands twice, or a benchmark has no
+            name.
+    """
     names, results = settings.names, settings.results
     if len(set(names.values())) < len(names):
         raise UserError(f"--settings: names is {names!r}; a benchmark has two names there. Give each key once.")
@@ -203,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--settings", required=True, help=f"JSON: {PublishedSettings.keys()}")
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
-    parser.add_argument("--output", required=True, type=Path, help="predictions, Parquet")
+    parser.add_argument("--output", required=True, type=Path, help="predictions to write, Parquet")
     held = "JSON: settings, counts, what was left out, tokens"
     parser.add_argument("--manifest", required=True, type=Path, help=held)
     arguments = parser.parse_args(argv)

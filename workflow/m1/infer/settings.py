@@ -1,4 +1,4 @@
-"""What the steps of this stage are told; what generates tokens is said by :mod:`m1.engines.settings`."""
+"""Settings of the steps of this stage; those of the engine are in :mod:`m1.engines.settings`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,54 +6,51 @@ from typing import Literal
 from m1.core.settings import Count, Settings, Source
 
 Way = Literal["released", "exact"]
-"""As the authors' program does it, or exactly; keys of ``generation``."""
+"""A value of the keys of ``generation``: as the authors' program does it, or exactly."""
 
 
 @dataclass(frozen=True)
 class SweepSettings(Settings):
-    """What is swept (3.3), and how: the recipe's ``thinking`` and ``prompt``, and ``generation``.
+    """Settings of the sweep (3.3): the recipe's ``thinking`` and ``prompt``, and the configuration's ``generation``."""
 
-    Thinking to each of ``budgets`` (tokens) is not forced. Within ``forced_budget``, each of ``forced`` says how often
-    ``Wait`` is forced at most; ``full``: until the budget is used up. An answer has ``answer_limit`` tokens at most.
-    """
-
-    budgets: tuple[Count, ...]
+    budgets: tuple[Count, ...]  # thinking budgets without forcing, in tokens
     forced: tuple[Count | Literal["full"], ...]
-    forced_budget: Count
-    answer_limit: Count
+    """How often ``Wait`` is forced at most; ``full`` forces it until the budget is used up."""
+    forced_budget: Count  # thinking budget with forcing, in tokens
+    answer_limit: Count  # the most tokens of an answer
     prompt: str
     """A style of :func:`m1.core.prompts.evaluation_prompt`."""
     bos: Way
-    """``released``: the tokenizer's special tokens go before those of the chat template (Llama 3: two BOS)."""
+    """``released``: the tokenizer's special tokens precede those of the chat template (Llama 3 gets two BOS)."""
     seam: Way
     """``released``: thinking is decoded and encoded again before it goes on or is answered."""
     limit: Way
-    """``released``: thinking whose end token is the last one allowed counts as cut."""
+    """``released``: thinking counts as cut if its end token is the last token allowed."""
     forcing: Way
-    """``released``: see :func:`m1.infer.sweep.shares`."""
+    """``released``: questions are forced in batches (:func:`m1.infer.sweep.shares`)."""
     scored: Way
     """``released``: the opening of the answer is part of the scored text."""
     too_long: Literal["error", "unanswered"]
-    """Whether questions that do not fit the model's context stop the step before it begins, or stay unanswered: their
-    predictions are empty, and incorrect by every protocol."""
+    """``error``: the step stops before it begins if a question does not fit the model's context. ``unanswered``: such
+    questions get empty predictions, which are incorrect by every protocol."""
 
     @property
     def forced_counts(self) -> list[int]:
-        """Sorted; every ``Wait`` takes a token or more, so no chain exceeds ``forced_budget``, which is ``full``."""
+        """The forced counts, sorted. ``full`` becomes ``forced_budget``: each ``Wait`` takes at least one token, so no
+        question can be forced more often."""
         return sorted({self.forced_budget if count == "full" else count for count in self.forced})
 
     @property
     def conditions(self) -> list[tuple[int, int]]:
-        """Every (budget, forced count), sorted; forcing is compared with no forcing at the same budget, so that is
-        there, too."""
+        """All pairs of budget and forced count, sorted. Forced thinking is compared with unforced thinking at the same
+        budget, so that pair is always among them."""
         forced = {0, *self.forced_counts} if self.forced else set()
         return sorted({(budget, 0) for budget in self.budgets} | {(self.forced_budget, count) for count in forced})
 
 
 @dataclass(frozen=True)
 class AnswerSettings(Settings):
-    """How a model without thinking is asked: ``prompt``, ``answer_limit``, ``bos`` and ``too_long`` are as in
-    :class:`SweepSettings`."""
+    """Settings of a model without thinking; keys without a description are as in :class:`SweepSettings`."""
 
     prompt: str
     answer_limit: Count
@@ -65,7 +62,7 @@ class AnswerSettings(Settings):
 
 @dataclass(frozen=True)
 class TemplateSettings(Settings):
-    """The tokenizer whose chat template is borrowed; the recipe's ``tokenizer``."""
+    """The tokenizer whose chat template a model borrows: the recipe's ``tokenizer``."""
 
     hub: str
     revision: str
@@ -73,8 +70,8 @@ class TemplateSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult(Source):
-    """Where published results at one budget (0: the model does not think) and forced count are; an entry of
-    ``published.results`` or ``published.beside``."""
+    """Where the published results of one budget and forced count are: an entry of ``published.results`` or
+    ``published.beside``. Budget 0 is that of a model without thinking."""
 
     budget: int
     forced: int
@@ -82,9 +79,9 @@ class PublishedResult(Source):
 
 @dataclass(frozen=True)
 class PublishedSettings(Settings):
-    """The published results of a model; ``names``: what they call a benchmark to its key in this run."""
+    """The published results of a model."""
 
-    names: dict[str, str]
+    names: dict[str, str]  # the results' name of each benchmark, to its key in this run
     results: tuple[PublishedResult, ...]
     part: bool = False
-    """Whether they may be to more questions than this run has; else both must be the same ones."""
+    """Whether the results may cover more questions than this run has; otherwise both must have the same ones."""

@@ -1,10 +1,10 @@
-"""The budget sweep: a model thinks once, to the largest budget, and answers at every smaller one and after every forced
-``Wait`` (3.3).
+"""Sweep a model over the thinking budgets: think once, to the largest budget, and answer at every budget and after
+every forced ``Wait`` (3.3).
 
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
 the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
 chain. :mod:`m1.infer.frames` says how the parts are joined. Each question asks its next stage as soon as its last has
-ended (:mod:`m1.engines.schedule`), and memory does not grow with the number of questions; see ``docs/sweep.md``.
+ended (:mod:`m1.engines.schedule`), and memory does not grow with the number of questions; see ``docs/architecture.md``.
 """
 
 import argparse
@@ -40,20 +40,20 @@ NOTHING = Thought((), False, 0)
 
 
 class Prompt(NamedTuple):
-    """What a question is asked with, and the group of its requests."""
+    """The rendered prompt of a question, and the group of its requests."""
 
     text: str
     group: int
 
 
 class Swept(NamedTuple):
-    """The one thinking on each question, predictions at every budget and every forced count, and what they cost.
+    """The results of some questions: one rollout each, predictions at every budget and forced count, and the cost.
 
-    The cost is what the settings need, whatever the store holds already. In tokens: ``rollout_tokens`` (thinking to
-    the largest budget), ``forced_tokens`` (extending it to the largest forced count), ``answer_tokens`` (one answer for
-    each different thinking on a question); ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what generating
-    every setting by itself would take. ``companion_tokens`` is thinking and forcing of questions that nothing is shown
-    of, which are in a batch of the released program with those that are.
+    The cost is what the settings need, whatever the store already holds. It counts tokens: ``rollout_tokens`` (thinking
+    to the largest budget), ``forced_tokens`` (its extension to the largest forced count) and ``answer_tokens`` (one
+    answer for each distinct thinking on a question). ``anew_thinking_tokens`` and ``anew_answer_tokens`` are what it
+    would cost to generate every setting by itself. ``companion_tokens`` are those of questions that the report does not
+    show, but which share a batch of the released program with others.
     """
 
     rollouts: list[Rollout]
@@ -62,7 +62,7 @@ class Swept(NamedTuple):
 
 
 async def think(schedule: Schedule, prompt: Prompt, frames: TokenFrames, budget: int) -> Thought:
-    """Think on a prompt, to its largest budget, once."""
+    """Think on a prompt once, up to a budget."""
     request = Request(frames.think(prompt.text), budget, frames.stop, group=prompt.group)
     return frames.extend(NOTHING, await schedule.ask(request), budget)
 
@@ -75,16 +75,16 @@ async def force(
     budget: int,
     counts: Collection[int],
 ) -> AsyncIterator[tuple[int, list[Thought]]]:
-    """Replace the end of thinking with ``Wait``, again and again, inside a budget.
+    """Replace the end of thinking with ``Wait`` repeatedly, within a budget.
 
-    ``forcing: exact``: a question by itself. What is left for it is the budget less its own tokens, ``Wait``s
-    included; a ``Wait`` that would itself reach the budget is left out, and thinking that was cut is not forced.
-
-    ``forcing: released``: the questions are one batch of the released program, see :func:`shares`. Each round waits for
-    all of them.
+    With ``forcing: exact``, each question is forced by itself. It may generate what its own tokens, including each
+    ``Wait``, leave of the budget. A ``Wait`` that would itself reach the budget is left out, and cut thinking is not
+    forced. With ``forcing: released``, the questions are one batch of the released program (:func:`shares`), and each
+    round waits for all of them.
 
     Yields:
-        Each of ``counts``, in their order, with the thinking on every prompt: one chain, to the largest, serves all.
+        Each of ``counts``, in increasing order, with the thinking on every prompt. One chain, to the largest count,
+        serves all counts.
     """
     latest = [frames.cut(thought, budget) for thought in thoughts]
     going = True
@@ -96,17 +96,23 @@ async def force(
             asked = {i: schedule.ask(Request(*one, frames.stop, group=prompts[i].group)) for i, one in begun.items()}
             for i, left in room.items():
                 latest[i] = frames.extend(longer[i], await asked[i], left)
-            going = bool(room)  # else there is none in any later round
+            going = bool(room)  # if no question has room now, none will have any in a later round
         if count in counts:
             yield count, list(latest)
 
 
 def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenFrames, budget: int) -> dict[int, int]:
-    """Questions that are forced once more, and the tokens that each may generate.
+    """The questions that are forced once more, and the tokens that each may generate.
 
-    As released, all questions of a batch may generate what its **shortest** member has left, so that the others may
-    think beyond the budget; and a question goes on whenever its tokens, as the program counts them, are fewer than the
-    budget, be its thinking cut or ended. ``longer`` is the thinking with one ``Wait`` more.
+    In the released program, all questions of a batch may generate as many tokens as its **shortest** member has left,
+    so the others may think beyond the budget. And a question goes on whenever its tokens, as the program counts them,
+    are fewer than the budget, whether its thinking was cut or has ended.
+
+    Args:
+        latest: the thinking so far.
+        longer: the thinking with one more ``Wait``.
+        frames: count and join tokens.
+        budget: the budget of forced thinking, in tokens.
     """
     if frames.settings.forcing == "exact":
         left = {i: budget - len(longer[i].ids) for i, thought in enumerate(latest) if thought.ended}
@@ -117,7 +123,7 @@ def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenF
 
 
 async def answer(schedule: Schedule, prompt: Prompt, thought: Thought, frames: TokenFrames) -> tuple[str, int]:
-    """Text that is scored, and tokens, of the short answer after thinking, which ended by itself or was cut."""
+    """Generate the short answer after thinking; returns its text for scoring, and its number of tokens."""
     framed, limit = frames.answer(prompt.text, thought), frames.settings.answer_limit
     found = await schedule.ask(Request(framed, limit, frames.stop, group=prompt.group))
     opening = frames.prefixes[thought.ended] if frames.settings.scored == "released" else ""
@@ -127,7 +133,7 @@ async def answer(schedule: Schedule, prompt: Prompt, thought: Thought, frames: T
 async def sweep_batch(
     schedule: Schedule, asked: Sequence[Asked], frames: TokenFrames, name: str, settings: SweepSettings
 ) -> Swept:
-    """Everything about the questions of a batch of the released program, or about a single question."""
+    """Sweep a single question, or the questions of one batch of the released program."""
     conditions, forced_budget = settings.conditions, settings.forced_budget
     texts = render(frames.tokenizer, [question for _, question in asked], settings.prompt)
     prompts = [Prompt(text, schedule.new_group()) for text in texts]
@@ -150,7 +156,7 @@ async def sweep_batch(
 
     begun = [schedule.start(unforced(i)) for i in range(len(asked))]
     thoughts = [await thought for thought in begun]
-    chain: list[list[Thought]] = []  # not forced, and forced to the largest count so far
+    chain: list[list[Thought]] = []  # the unforced thinking, and that forced to the largest count so far
     async for count, latest in force(schedule, prompts, thoughts, frames, forced_budget, {0, *settings.forced_counts}):
         chain = [*chain[:1], latest]
         for i in shown if count else ():
@@ -167,7 +173,7 @@ async def sweep_batch(
 
 
 def to_rollout(asked: Asked, name: str, thought: Thought, forced: Thought) -> Rollout:
-    """The record of thinking to the largest budget, and of what was forced to the largest count."""
+    """The record of a question's thinking to the largest budget, and to the largest forced count."""
     reason, forced_ids = "stop" if thought.ended else "length", forced.ids[forced.waits[0] :] if forced.waits else ()
     return Rollout(asked[1].id, asked[0], name, thought.ids, reason, forced_ids, forced.waits)
 
@@ -179,8 +185,10 @@ def count_tokens(
     cuts: dict[tuple[int, tuple[int, int]], Thought],
     answers: dict[tuple[int, tuple[int, int]], tuple[str, int]],
 ) -> Counter[str]:
-    """The cost of a batch (:class:`Swept`); ``forced``: thinking inside the forced budget before forcing, and after all
-    of it."""
+    """The cost of a batch (:class:`Swept`).
+
+    ``forced`` is the thinking within the forced budget, before all forcing and after it.
+    """
     shown = [i for i, (benchmark, _) in enumerate(asked) if benchmark]
     places = ((i, cuts[i, condition], tokens) for (i, condition), (_, tokens) in answers.items())
     distinct = {(i, cut.ids, cut.ended): tokens for i, cut, tokens in places}
@@ -200,8 +208,10 @@ def count_tokens(
 def with_unanswered(
     asked: Sequence[Asked], long: Collection[str], name: str, settings: SweepSettings, swept: Swept
 ) -> Swept:
-    """What :func:`sweep_batch` made of the questions that fit the model's context, with those that do not at their
-    places: no thinking, and an empty answer at every setting. The cost counts them as ``unanswered``."""
+    """Add the questions that do not fit the model's context to the results of the others, at their places.
+
+    They get no thinking, and an empty answer at every setting. The cost counts them as ``unanswered``.
+    """
     made, answers = iter(swept.rollouts), iter(swept.predictions)
     rollouts: list[Rollout] = []
     predictions: list[Prediction] = []
@@ -229,11 +239,17 @@ def sweep(
     questions: int = 0,
     long: Collection[str] = (),
 ) -> None:
-    """Sweep questions, as :func:`m1.infer.context.parts` gives them; ``keep`` gets each part's result, in their order.
+    """Sweep all questions with an engine.
 
     Args:
-        questions: how many they are, for the progress line.
-        long: ids of those that do not fit the model's context.
+        engine: generates.
+        tokenizer: of the model.
+        parts: the questions, from :func:`m1.infer.context.parts`.
+        name: the model's key.
+        settings: what is swept.
+        keep: gets the result of each part, in their order.
+        questions: the number of all questions, for the progress line.
+        long: ids of questions that do not fit the model's context.
     """
     frames = make_frames(tokenizer, settings)
 
@@ -245,7 +261,7 @@ def sweep(
 
 
 def stored(argv: Sequence[str]) -> Stored:
-    """Of how many questions the store has all answers already."""
+    """Count the questions whose answers are all in the store."""
     return look(main, argv)
 
 
@@ -254,8 +270,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_engine_arguments(parser, "m1.infer.sweep")
     context.add_arguments(parser)
-    parser.add_argument("--settings", required=True, help=f"JSON: {SweepSettings.keys()}")
-    parser.add_argument("--rollouts", type=Path, help="rollouts, Parquet; none by default")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {SweepSettings.keys()}")
+    parser.add_argument("--rollouts", type=Path, help="Parquet file of the rollouts; not written by default")
     arguments = parser.parse_args(argv)
     settings, name, counts = SweepSettings.from_json(arguments.settings), arguments.name, Counter[str]()
     with (
@@ -273,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             counts.update(swept.cost)
 
         sweep(engine, tokenizer, context.parts(arguments, settings), name, settings, keep, questions, long)
-    counts.update(settings=len(settings.conditions), unanswered=0)  # not by |=, which drops what is 0
+    counts.update(settings=len(settings.conditions), unanswered=0)  # `|=` of a Counter would drop counts of 0
     benchmarks = {path.stem: path for path in arguments.benchmarks}
     write_engine_manifest(arguments, engine, identity, benchmarks, asdict(settings), counts, name=name)
     needed = sum(counts[f"{part}_tokens"] for part in ("rollout", "forced", "answer", "companion"))

@@ -1,5 +1,4 @@
-"""The tokenizer whose chat template a model without one borrows (4.1: the Llama 3 models of Table 1 that were published
-so)."""
+"""Fetch the tokenizer whose chat template a model without one borrows (4.1: some Llama 3 models of Table 1)."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,10 +13,10 @@ from m1.infer.settings import TemplateSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the tokenizer, which must have a chat template."""
+    """Fetch the tokenizer, which must have a chat template, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument("--settings", required=True, help=f"JSON: {TemplateSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {TemplateSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="folder of the tokenizer")
     arguments = parser.parse_args(argv)
     from transformers import AutoTokenizer

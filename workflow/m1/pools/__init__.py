@@ -1,1 +1,1 @@
-"""Stage pools: collect, shuffle options, deduplicate, decontaminate (3.1, B.1)."""
+"""Stage pools: collect questions, shuffle their options, deduplicate and decontaminate them (3.1, B.1)."""

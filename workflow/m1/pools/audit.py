@@ -1,7 +1,7 @@
-"""Contamination audit: which questions for training are in a benchmark, as each way of looking sees them (3.1, B.1).
+"""Audit the contamination: find training questions that are in a benchmark, by several criteria (3.1, B.1).
 
-Two tables: the pairs, each with both texts, to judge by eye; and, by benchmark and pool, how many questions they are at
-several thresholds and how many of these the released filter takes out or lets through.
+It writes two tables. The first lists the pairs with both texts, to be judged by eye. The second counts, by benchmark
+and pool, the questions found at several thresholds, and how many of them the released filter removes or lets through.
 """
 
 import argparse
@@ -20,24 +20,24 @@ from m1.core.records import Question
 from m1.pools.merge import Questions, flat, read_all, without_options
 from m1.pools.settings import AuditSettings
 
-RELEASED = 95  # percent of similarity at which the released filter takes a question out (B.1)
-CAUGHT = ("stem", "ngram", "both")  # what :attr:`Match.caught_by` is where the audit is sure
+RELEASED = 95  # similarity in percent from which the released filter removes a question (B.1)
+CAUGHT = ("stem", "ngram", "both")  # values of :attr:`Match.caught_by` that the audit counts as contamination
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Two questions, for training and of a benchmark, that some way of looking takes for the same; a row of a table."""
+    """A training question and a benchmark question that some criterion takes for the same: a row of the first table."""
 
     benchmark: str
     pool: str
-    # ``stem`` (similar from the highest threshold on), ``ngram``, ``both``; else ``near`` (similar from the lowest
-    # threshold on), else ``released`` (nothing but the released filter sees it)
+    # ``stem`` (at least as similar as the highest threshold), ``ngram`` or ``both``; otherwise ``near`` (at least as
+    # similar as the lowest threshold); otherwise ``released`` (only the released filter finds it)
     caught_by: str
-    released: bool  # whether the released filter sees it
-    same_answer: bool  # whether the texts of the correct options are equal, but for letter case and the full stop
+    released: bool  # whether the released filter finds it
+    same_answer: bool  # whether the texts of the correct options are equal, except for letter case and full stop
     stem_similarity: float  # percent
-    containment: float | None  # share of the n-grams that one has of the other; None where they were not looked at
-    released_similarity: float  # percent, of training prompt with options and benchmark question without
+    containment: float | None  # share of one question's n-grams that the other has; None without n-grams
+    released_similarity: float  # percent, between the training prompt with options and the benchmark question without
     benchmark_id: str
     question_id: str
     benchmark_text: str
@@ -48,20 +48,20 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How much of a pool is in a benchmark by one criterion; a row of the summary."""
+    """How much of a pool is in a benchmark by one criterion: a row of the second table."""
 
     benchmark: str
     pool: str
     criterion: str
     pairs: int
-    questions: int  # different ones, for training
+    questions: int  # distinct training questions
     benchmark_questions: int
-    released_catches: int  # of `questions`, those that the released filter takes out for a pair with this benchmark
+    released_catches: int  # those of `questions` that the released filter removes because of this benchmark
     released_lets_through: int
 
 
 def find_matches(pools: Questions, benchmarks: Questions, settings: AuditSettings, processes: int) -> list[Match]:
-    """All matches, in the order of benchmarks and pools, the most similar first."""
+    """Find all matches, in the order of benchmarks and pools, with the most similar ones first."""
     from rapidfuzz import fuzz
 
     from m1.pools.contain import pairs_by_containment
@@ -121,10 +121,10 @@ def _catcher(similarity: float, thresholds: Sequence[float], contained: bool) ->
 def summarize(
     matches: Sequence[Match], pools: Iterable[str], benchmarks: Iterable[str], settings: AuditSettings
 ) -> list[Count]:
-    """Counts for every benchmark, pool and criterion, zeros included.
+    """Count the matches of every benchmark, pool and criterion, including zeros.
 
-    The criteria: ``stem 80`` (stem similarity from 80 % on; one for each threshold), ``ngram`` where n-grams were
-    looked at, and ``caught`` (the highest threshold, or n-grams).
+    The criteria are ``stem 80`` (a stem similarity of at least 80 %; one for each threshold), ``ngram`` (if n-grams
+    were compared), and ``caught`` (the highest threshold, or n-grams).
     """
     cells: dict[tuple[str, str], list[Match]] = {(benchmark, pool): [] for benchmark in benchmarks for pool in pools}
     for match in matches:
@@ -147,7 +147,7 @@ def summarize(
 
 
 def _line(text: str) -> str:
-    """On one line, so that a row is one, too."""
+    """The text on one line, so that a row of the table is one line, too."""
     return " ".join(text.split())
 
 
@@ -165,16 +165,16 @@ def _write(path: str, row: type[Match] | type[Count], rows: Iterable[Match | Cou
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Audit the pools given on the command line (see ``--help``)."""
+    """Audit pools against benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pools", required=True, nargs="+", help="Parquet of questions for training")
     held_out = "Parquet of questions that must not be trained on"
     parser.add_argument("--benchmarks", required=True, nargs="*", help=held_out)
-    parser.add_argument("--settings", required=True, help=f"JSON: {AuditSettings.keys()}")
-    parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
-    parser.add_argument("--output", required=True, help="CSV: the pairs")
-    parser.add_argument("--summary", required=True, help="CSV: counts by benchmark, pool and criterion")
-    parser.add_argument("--manifest", required=True, help="JSON: inputs, and the hashes of both")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {AuditSettings.keys()}")
+    parser.add_argument("--processes", type=int, default=1, help="processes that compare texts (default: %(default)s)")
+    parser.add_argument("--output", required=True, help="CSV to write: the pairs")
+    parser.add_argument("--summary", required=True, help="CSV to write: counts by benchmark, pool and criterion")
+    parser.add_argument("--manifest", required=True, help="manifest to write, JSON: inputs, and hashes of both tables")
     arguments, started = parser.parse_args(argv), time.time()
     settings = AuditSettings.from_json(arguments.settings)
     if not settings.thresholds:

@@ -1,4 +1,4 @@
-"""Collect one pool or benchmark: read it, take a part, make questions of it, shuffle the options (3.1, B.1)."""
+"""Collect one pool or benchmark: read it, take a part of it, make questions, and shuffle the options (3.1, B.1)."""
 
 import argparse
 import time
@@ -27,16 +27,20 @@ from m1.core.records import LETTERS, Question
 from m1.core.tables import separator_hint
 from m1.pools.settings import CollectSettings, Draws, Part
 
-FEW, MANY = 3, 30  # questions from which on one letter for all, or none for a letter, is worth a word
-Numbered = tuple[int, Parts | Refused]  # a record after its number in the file or split, from 0
+# Smallest numbers of questions from which it is reported that all have the same correct letter, or that one letter is
+# never correct. With fewer questions, either may be chance.
+FEW, MANY = 3, 30
+Numbered = tuple[int, Parts | Refused]  # a record's number in the file or split (from 0), and the record
 
 
 def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
-    """One of two parts of a seeded shuffle: the ``first`` has ``size`` records, the ``second`` all others.
+    """Take one of the two parts of a seeded shuffle: the ``first`` has ``size`` records, the ``second`` all others.
 
-    So a pool and a benchmark with equal seed and size share no record: the 500/500 of PubMedQA (Table 3), where the
-    authors test on the first part and train on the second. A size beyond the number of records is a
-    :class:`UserError`.
+    So a pool and a benchmark with equal seed and size share no record. The authors divide PubMedQA in this way (500 and
+    500, Table 3): they test on the first part and train on the second.
+
+    Raises:
+        UserError: the size exceeds the number of records.
     """
     if part is None:
         return list(rows)
@@ -47,14 +51,14 @@ def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
 
 
 def limit_to(rows: Sequence[Parts], limit: int | None, seed: int) -> list[Parts]:
-    """At most ``limit`` of the rows, drawn with a generator of their own, in their old order."""
+    """Draw at most ``limit`` of the rows, in their old order; the draw affects no other random numbers."""
     if limit is None or limit >= len(rows):
         return list(rows)
     return [rows[place] for place in sorted(permutation(len(rows), seed)[:limit])]
 
 
 def read_all(published: Iterable[Any], layout: str) -> list[Parts | Refused]:
-    """Each published record as parts of a question, or why it is refused."""
+    """Convert each published record to the parts of a question, or to the reason why it is refused."""
     found: list[Parts | Refused] = []
     for raw in published:
         try:
@@ -67,14 +71,17 @@ def read_all(published: Iterable[Any], layout: str) -> list[Parts | Refused]:
 
 
 def check_set(published: Sequence[Any], found: Sequence[Parts | Refused], layout: str, place: str) -> None:
-    """What no record shows by itself, and leaving records out would hide.
+    """Check a set for faults that no single record shows, and that leaving out records would hide.
 
     Args:
-        found: the published records, as :func:`read_all` has them.
+        published: the records.
+        found: the same records, from :func:`read_all`.
+        layout: of the records.
+        place: file or data set, for messages.
 
     Raises:
-        UserError: a field that the layout needs is in no record; a field holds an option that the layout does not read;
-            the numbers of the correct options count from 1. Names place, field, what was found and the remedy.
+        UserError: no record has a field that the layout needs, a field holds an option that the layout does not read,
+            or the numbers of the correct options count from 1. Names place, field, what was found and the remedy.
     """
     fields = list(dict.fromkeys(name for raw in published if isinstance(raw, dict) for name in raw if name))
     check_fields(fields, layout, place)
@@ -105,7 +112,7 @@ def check_fields(fields: Sequence[str], layout: str, place: str) -> None:
 def check_numbers(found: Sequence[Parts | Refused], place: str) -> None:
     """Raise a :class:`UserError` if the numbers of the correct options count from 1.
 
-    They do where more records hold the number of their options than hold 0; from 0 the first would be rare slips.
+    They do if more records hold their number of options than hold 0; if they count from 0, the former are rare slips.
     """
     beyond = [row.field for row in found if isinstance(row, Refused) and row.reason == ONE_BEYOND]
     zeros = sum(isinstance(row, Parts) and row.answer == LETTERS[0] for row in found)
@@ -116,9 +123,10 @@ def check_numbers(found: Sequence[Parts | Refused], place: str) -> None:
 
 
 def option_counts(found: Iterable[Parts | Refused], draws: Draws) -> list[int]:
-    """How many options of each published record are shuffled; 0 for yes/no/maybe if ``draws`` is ``exact`` (B.3).
+    """The number of options of each published record that are shuffled.
 
-    A record that is no question counts as the one before it: the authors' code has shuffled it.
+    It is 0 for yes/no/maybe if ``draws`` is ``exact`` (B.3). A refused record counts like the one before it, because
+    the authors' code shuffles it, too, which moves the random numbers of all later records.
     """
     counts: list[int] = []
     for row in found:
@@ -130,7 +138,7 @@ def option_counts(found: Iterable[Parts | Refused], draws: Draws) -> list[int]:
 
 
 def reorder_options(row: Parts, order: Sequence[int]) -> Parts:
-    """The question with its options in another order (none: as they are); the answer is the first of equal options."""
+    """The question with its options in another order (if it is not empty); of equal options, the first is correct."""
     if not order:
         return row
     options = tuple(row.options[place] for place in order)
@@ -145,10 +153,16 @@ def answer_text(row: Parts) -> str:
 def to_parts(
     rows: Iterable[Numbered], place: str, drop_invalid: bool, orders: Sequence[list[int]] | None = None
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
-    """Parts of questions, and what is known of records refused: number, field, reason, and what was found.
+    """Separate questions from refused records.
 
     Args:
-        orders: of the options, by the record's number; None: as published.
+        rows: numbered records.
+        place: file or data set, for messages.
+        drop_invalid: whether refused records are left out; otherwise they are errors.
+        orders: the order of the options, by the record's number; None keeps them as published.
+
+    Returns:
+        The questions, and for each refused record its number, field, reason and what was found.
 
     Raises:
         UserError: a record is refused and ``drop_invalid`` is false; names place, record, field and what was found.
@@ -167,22 +181,22 @@ def to_parts(
 
 
 def by_reason(refused: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Refused records counted by field and reason, the most frequent first."""
+    """The numbers of refused records by field and reason, the most frequent first."""
     return dict(Counter(f"{one['field']}: {one['reason']}" for one in refused).most_common())
 
 
 def no_question(place: str, records: int, refused: Iterable[dict[str, Any]]) -> UserError:
-    """The error of a set without any question."""
+    """The error that a set has no question."""
     why = "".join(f"; {count} {reason}" for reason, count in by_reason(refused).items())
     return UserError(f"{place}: no question in it (of {records} records{why}). Check the set's `path` and `layout`.")
 
 
 def describe(published: Iterable[Any], rows: Sequence[Parts]) -> tuple[str, str, list[str]]:
-    """A set in words: how many questions have so many options, and each letter as the correct one; and what is odd.
+    """Describe a set: its questions by number of options and by correct letter, and what is odd about it.
 
     Args:
-        published: the records, whose own ids are looked at.
-        rows: the questions that they became, with the options as published.
+        published: the records, whose own ids are checked for repetitions.
+        rows: the questions made of them, with the options as published.
     """
     options = Counter(len(row.options) for row in rows)
     answers = Counter(row.answer for row in rows)
@@ -209,13 +223,13 @@ def _tally(counts: Iterable[tuple[Any, int]]) -> str:
 
 
 def to_questions(name: str, rows: Sequence[Parts]) -> list[Question]:
-    """Questions with ids that do not change with the order of options or of records (but for exact repetitions)."""
+    """Make questions; their ids do not depend on the order of options or records (except for exact repetitions)."""
     plain = (records.question_id(name, row.stem, row.context, row.options, answer_text(row)) for row in rows)
     return [Question(identity, name, *row[:4]) for identity, row in zip(records.distinct_ids(plain), rows)]
 
 
 def quirks(rows: Sequence[Parts]) -> dict[str, int]:
-    """What is odd in questions that are kept as they are; docs/data.md says what becomes of each."""
+    """What is odd in questions that are kept as they are; docs/paper.md says what becomes of each."""
     texts = [set(row.options) for row in rows]
     return {
         "equal options": sum(len(some) < len(row.options) for some, row in zip(texts, rows)),
@@ -226,13 +240,13 @@ def quirks(rows: Sequence[Parts]) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Collect the pool given on the command line (see ``--help``)."""
+    """Collect one pool or benchmark, and write its questions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the pool or benchmark; becomes the questions' source")
-    parser.add_argument("--settings", required=True, help=f"JSON: {CollectSettings.keys()}")
-    parser.add_argument("--output", required=True, help="Parquet of questions")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {CollectSettings.keys()}")
+    parser.add_argument("--output", required=True, help="questions to write, Parquet")
     parser.add_argument(
-        "--manifest", required=True, help="JSON: settings, counts, digest of the questions, refused, quirks"
+        "--manifest", required=True, help="manifest to write, JSON: counts, refused records, oddities, digest"
     )
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
@@ -253,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = read_all(published, settings.layout)
     check_set(published, found, settings.layout, place)
     orders = None
-    if settings.shuffle_options:  # one generator along all records; a part is taken after it
+    if settings.shuffle_options:  # one generator serves all records of the set, also those outside of the part
         numbers = option_counts(found, settings.draws)
         orders = list(option_orders(numbers, settings.seed, spend_first=settings.draws == "released"))
     rows = take_part(list(enumerate(found)), settings.part) if found else []

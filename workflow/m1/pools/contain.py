@@ -1,4 +1,4 @@
-"""All pairs of texts that share a good part of their word n-grams: what the similarity of whole texts cannot see.
+"""Find all pairs of texts that share a good part of their word n-grams, which the similarity of whole texts cannot see.
 
 A question wrapped into a longer case, or a case shortened or reworded here and there, is far from its original by indel
 similarity, yet keeps long runs of its words. docs/verified.md tells how the words of an n-gram and the share were
@@ -10,17 +10,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
-# An n-gram in more different ``others`` than this is a turn of phrase ("which of the following is the most likely cause
-# of this patient's ...") and does not count. Only ``others`` are asked: among the texts, one may be frequent because a
-# question has leaked in many forms.
+# An n-gram in more distinct ``others`` than this is a set phrase ("which of the following is the most likely cause of
+# this patient's ...") and does not count. Only ``others`` are counted: among the texts, an n-gram may be frequent
+# because a question has leaked in many forms.
 COMMON = 10
 
 
 def ngrams(text: str, words: int) -> set[str]:
-    """The distinct word n-grams of a text, whatever its letter case, punctuation, white space and Unicode form.
+    """The distinct word n-grams of a text, without regard to letter case, punctuation, white space and Unicode form.
 
-    A text of fewer words is one n-gram by itself, so that short ones are held against each other as wholes; one without
-    words has none.
+    A text of fewer words is one n-gram, so short texts are compared as wholes; a text without words has none.
     """
     found = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold())
     firsts = range(max(len(found) - words, 0) + 1) if found else ()
@@ -30,12 +29,20 @@ def ngrams(text: str, words: int) -> set[str]:
 def pairs_by_containment(
     texts: Sequence[str], others: Sequence[str], words: int, share: float
 ) -> list[tuple[int, int, float]]:
-    """All (i, j, part), sorted, where ``part`` is how much of one text's n-grams the other has, too: ``share`` (0 to 1)
-    or more; with 0, all that share any.
+    """Find all pairs of a text and another that share at least a ``share`` (0 to 1) of their n-grams.
 
-    The text with fewer n-grams is the one asked, so that it is all one which of both is the wrapped one. N-grams that
-    are common (:data:`COMMON`) are left out on both sides first. Exact: no hashing, no sampling. Memory is for the
-    n-grams of ``others`` (of benchmarks) only.
+    The share is taken of the text with fewer n-grams, so either of the two may be wrapped into the other. Common
+    n-grams (:data:`COMMON`) are left out on both sides first. The result is exact, without hashing or sampling. Memory
+    holds only the n-grams of ``others`` (the benchmarks).
+
+    Args:
+        texts: of the pools.
+        others: of the benchmarks.
+        words: length of an n-gram.
+        share: the smallest share; with 0, all pairs with a common n-gram are found.
+
+    Returns:
+        Triples (i, j, part), sorted: positions in ``texts`` and ``others``, and the shared part.
     """
     holders: dict[str, list[int]] = {}
     for j, other in enumerate(others):

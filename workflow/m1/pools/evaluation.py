@@ -1,5 +1,7 @@
-"""Every question of the authors' evaluation file, in its order: the batches of the released program go across its
-benchmarks, and those that are not shown are in them, too (3.3)."""
+"""Read every question of the authors' evaluation file, in its order (3.3).
+
+The batches of the released program extend across benchmarks, and include questions that the report does not show.
+"""
 
 import argparse
 import time
@@ -17,11 +19,11 @@ from m1.pools.settings import EvaluationSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the questions (see ``--help``)."""
+    """Write the questions of the evaluation file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help=f"JSON: {EvaluationSettings.keys()}")
-    parser.add_argument("--output", required=True, help="Parquet of questions; their source is the benchmark")
-    parser.add_argument("--manifest", required=True, help="JSON")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {EvaluationSettings.keys()}")
+    parser.add_argument("--output", required=True, help="questions to write, Parquet; their source is the benchmark")
+    parser.add_argument("--manifest", required=True, help="manifest to write, JSON")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = EvaluationSettings.from_json(arguments.settings)
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for key, inside in lists.items():
         name = settings.names.get(key, key)
         found, where = read_all(inside, settings.layout), f"{place}: {key}"
-        if name != key:  # it is a benchmark
+        if name != key:  # the list is a benchmark of this run
             check_set(inside, found, settings.layout, where)
         parts, refused = to_parts(enumerate(found), where, name == key)
         questions += to_questions(name, parts)

@@ -1,8 +1,8 @@
-"""The second decontamination (B.1): find the questions for training that the evaluation file has, too.
+"""Decontaminate a second time (B.1): find the training questions that the evaluation file also has.
 
-The released code compares once more when the teacher has answered, and before that for the random sets: the training
-prompt with its options against the ``question`` of every record of the evaluation file. Steps after this one leave the
-questions found out.
+The released code compares once more after the teacher has answered (for random sets, before that): the training prompt
+with its options against the field ``question`` of every record of the evaluation file. Later steps leave out the
+questions that are found.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from m1.pools.settings import LeakSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the questions found (see ``--help``)."""
+    """Write the training questions that the evaluation also has."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet of questions for training")
     parser.add_argument("--evaluation", required=True, nargs="+", help="Parquet of the evaluation's questions")
-    parser.add_argument("--settings", required=True, help=f"JSON: {LeakSettings.keys()}")
-    parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
-    parser.add_argument("--output", required=True, help="Parquet of the questions found")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts in all and per pool")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {LeakSettings.keys()}")
+    parser.add_argument("--processes", type=int, default=1, help="processes that compare texts (default: %(default)s)")
+    parser.add_argument("--output", required=True, help="found questions to write, Parquet")
+    parser.add_argument("--manifest", required=True, help="manifest to write, JSON: counts in all and by pool")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = LeakSettings.from_json(arguments.settings)

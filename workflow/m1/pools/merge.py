@@ -1,4 +1,4 @@
-"""Merge the pools: leave out duplicates, and what is in a benchmark (3.1, B.1, Table 3)."""
+"""Merge the pools, without duplicates and without questions that are in a benchmark (3.1, B.1, Table 3)."""
 
 import argparse
 import time
@@ -17,18 +17,18 @@ from m1.core.prompts import question_text
 from m1.core.records import Question
 from m1.pools.settings import MergeSettings
 
-# The ways of looking (see :func:`find_contaminated`) that take a question out, by mode; the others are only counted.
+# The criteria (:func:`find_contaminated`) that remove a question, by mode; the other criteria are only counted.
 DECONTAMINATE = {"stem": {"stem", "ngram"}, "released": {"released"}}
-Questions = Mapping[str, Sequence[Question]]  # of each pool, or of each benchmark
-Found = dict[str, set[tuple[int, int]]]  # by way of looking: places of a question for training and of a benchmark's
+Questions = Mapping[str, Sequence[Question]]  # the questions of each pool or benchmark
+Found = dict[str, set[tuple[int, int]]]  # by criterion: positions of training questions and of benchmark questions
 
 
 def duplicates(questions: Sequence[Question], threshold: float, processes: int = 1) -> set[int]:
-    """Places of the questions that go: of every pair of prompts at or above ``threshold`` percent, the later one.
+    """Positions of the duplicates: the later question of every pair of prompts with at least ``threshold`` percent.
 
-    So the first of a group stays, and a question also goes for being close to one that goes itself (of a chain a-b-c,
-    where a and c are not close, only a stays). This is the rule of OpenThoughts, which B.1 follows; only that its
-    search stops at the five closest of a prompt. Prompts are with context and options.
+    So the first of a group stays. A question is also removed for being close to one that is removed itself: of a chain
+    a-b-c, where a and c are not close, only a stays. This is the rule of OpenThoughts, which B.1 follows; only its
+    search stops at the five closest texts of a prompt. Prompts include context and options.
     """
     from m1.pools.similar import later_of_close
 
@@ -38,12 +38,12 @@ def duplicates(questions: Sequence[Question], threshold: float, processes: int =
 def find_contaminated(
     questions: Sequence[Question], benchmark: Sequence[Question], settings: MergeSettings, processes: int
 ) -> Found:
-    """Pairs of a question for training and a benchmark's question that are taken for the same, by each way of looking.
+    """Find pairs of a training question and a benchmark question that are taken for the same, by each criterion.
 
-    ``stem``: the stems are close, which is what was meant. ``ngram`` (not in the result where ``settings.ngram`` is
-    None): one has the word n-grams of the other, which finds a wrapped or reworded case, too. ``released``: the
-    training prompt, options and all, is close to the benchmark's question without options, as in the released code; a
-    short question is then practically never caught.
+    ``stem``: the stems are close, which is what the paper means. ``ngram`` (left out if ``settings.ngram`` is None):
+    one question has the word n-grams of the other, which also finds wrapped and reworded cases. ``released``: the
+    training prompt with its options is close to the benchmark question without options, as in the released code; a
+    short question is practically never found by it.
     """
     from m1.pools.contain import pairs_by_containment
     from m1.pools.similar import close_pairs
@@ -63,12 +63,12 @@ def find_contaminated(
 
 
 def without_options(question: Question) -> str:
-    """Context if any, and stem."""
+    """The question's context, if any, and stem."""
     return f"{question.context}\n{question.stem}" if question.context else question.stem
 
 
 def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
-    """Questions of each file, by the file's name; two files of one name are a :class:`UserError`."""
+    """Read the questions of each file, by the file's stem; raises a :class:`UserError` if two files have one name."""
     files: dict[str, list[Question]] = {}
     for path in paths:
         name = Path(path).stem
@@ -79,13 +79,13 @@ def read_all(paths: Sequence[str]) -> dict[str, list[Question]]:
 
 
 def flat(files: Questions) -> tuple[list[Question], list[str]]:
-    """All questions, and the name of the file of each."""
+    """All questions in one list, and for each the name of its file."""
     pairs = [(question, name) for name, rows in files.items() for question in rows]
     return [question for question, _ in pairs], [name for _, name in pairs]
 
 
 def check_ids(questions: Sequence[Question], paths: Sequence[str]) -> None:
-    """Every question must have an id of its own, else a :class:`UserError` names the first id that comes twice."""
+    """Raise a :class:`UserError` if two questions have the same id; names the first such id."""
     repeated = [identity for identity, count in Counter(question.id for question in questions).items() if count > 1]
     if repeated:
         remedy = "Give every pool a name of its own and collect them again."
@@ -95,13 +95,15 @@ def check_ids(questions: Sequence[Question], paths: Sequence[str]) -> None:
 def count_each(
     pools: Questions, pool_of: list[str], kept: list[int], benchmarks: Questions, benchmark_of: list[str], found: Found
 ) -> dict[str, Any]:
-    """Questions in and out of each pool, and what each way of looking caught, in all and for each benchmark.
+    """Count the questions in and out of each pool, and those found by each criterion, in all and for each benchmark.
 
     Args:
-        pool_of: pool of each distinct question.
-        kept: places of the distinct questions that stay.
-        benchmark_of: benchmark of each of their questions.
-        found: of :func:`find_contaminated`.
+        pools: all collected questions.
+        pool_of: the pool of each distinct question.
+        kept: positions of the distinct questions that stay.
+        benchmarks: all benchmark questions.
+        benchmark_of: the benchmark of each of them.
+        found: from :func:`find_contaminated`.
     """
     caught = {way: {place for place, _ in pairs} for way, pairs in found.items()}
     distinct, out = Counter(pool_of), Counter(pool_of[place] for place in kept)
@@ -119,15 +121,15 @@ def count_each(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Merge the pools given on the command line (see ``--help``)."""
+    """Merge pools, and write the questions that stay."""
     parser = argparse.ArgumentParser(description=__doc__)
     order = "Parquet of questions; of two duplicates the one in the earlier pool stays"
     parser.add_argument("--pools", required=True, nargs="+", help=order)
     parser.add_argument("--benchmarks", required=True, nargs="*", help="Parquet of questions not to be trained on")
-    parser.add_argument("--settings", required=True, help=f"JSON: {MergeSettings.keys()}")
-    parser.add_argument("--processes", type=int, default=1, help="cores for comparing")
-    parser.add_argument("--output", required=True, help="Parquet of questions")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per pool and benchmark")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {MergeSettings.keys()}")
+    parser.add_argument("--processes", type=int, default=1, help="processes that compare texts (default: %(default)s)")
+    parser.add_argument("--output", required=True, help="questions to write, Parquet")
+    parser.add_argument("--manifest", required=True, help="manifest to write, JSON: counts by pool and benchmark")
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()

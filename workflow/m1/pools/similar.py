@@ -1,4 +1,4 @@
-"""Which texts are close to which, at or above an indel similarity: found exactly, without comparing all of them.
+"""Find all pairs of texts at or above an indel similarity, exactly, but without comparing all pairs.
 
 The similarity is that of OpenThoughts, which B.1 follows: ``rapidfuzz.fuzz.ratio``, ``100 * (1 - indel / (len1 +
 len2))``, where the indel distance counts the characters to delete and insert. Equal texts are handled as one. Three
@@ -31,15 +31,15 @@ from rapidfuzz.process import cdist
 from m1.core.errors import UserError
 from m1.core.progress import Progress
 
-FEW, MANY = 12, 48  # bins of characters of the first and the second bound
-THIRD = 3  # texts are thinned to the characters of every third of the many bins
-CROWD = 1000  # pairs of a tile from which on texts are thinned (at low thresholds: counts leave long texts together)
-CODES = 1024  # characters are told apart by their code modulo this; for a bound, any grouping of characters will do
-ROWS, COLUMNS = 64, 4096  # a tile of pairs for the first bound: long rows for speed, yet within the second-level cache
-TASKS = 32  # parts of the work for each process, so that all end at about the same time
-BYTES = 64  # allowed distance up to which sums are bytes: some wrap round and look smaller; beyond, too many would
-ALONE = 4e8  # up to so many pairs one process is done before others would have started (about 0.2 s)
-SLACK = 1e-6  # room for the rounding of floats, so that a bound never drops a pair that lies exactly at the threshold
+FEW, MANY = 12, 48  # numbers of bins of characters for the first and the second bound
+THIRD = 3  # for the third bound, texts are thinned to the characters of every third of the many bins
+CROWD = 1000  # smallest number of pairs in a tile for which thinning pays (at low thresholds, many long texts are left)
+CODES = 1024  # characters are grouped by their code modulo this; a bound allows any grouping
+ROWS, COLUMNS = 64, 4096  # size of a tile of pairs for the first bound: long rows are fast, and it fits the L2 cache
+TASKS = 32  # tasks for each process, so that all processes end at about the same time
+BYTES = 64  # up to this distance, sums are bytes: some wrap round and only look smaller; beyond, too many would
+ALONE = 4e8  # up to this many pairs, one process is done before others would have started (about 0.2 s)
+SLACK = 1e-6  # allowance for rounding, so that a bound never drops a pair that lies exactly at the threshold
 
 Pair = tuple[int, int]
 Places = NDArray[np.int64]
@@ -47,11 +47,12 @@ Text = TypeVar("Text", str, bytes)
 
 
 def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, progress: str | None = None) -> set[int]:
-    """Every j for which there is an i < j with ``fuzz.ratio(texts[i], texts[j]) >= threshold``.
+    """Find every j for which there is an i < j with ``fuzz.ratio(texts[i], texts[j]) >= threshold``.
 
     Args:
-        threshold: percent, over 0 and at most 100.
-        processes: to share the work, where there is enough of it.
+        texts: the texts; equal ones are allowed.
+        threshold: percent, above 0 and at most 100.
+        processes: how many processes share the work, if there is enough of it.
         progress: title of the progress line; None for no line.
 
     Raises:
@@ -59,7 +60,7 @@ def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, p
     """
     groups, bins = _groups(texts), _bins(texts)
     corpus = _Corpus.of(list(groups), bins)
-    firsts = [places[0] for places in groups.values()]  # rising, so the later of two texts is the later of their groups
+    firsts = [places[0] for places in groups.values()]  # increasing, so a later text belongs to a later group
     search = _Search(bins, corpus, corpus, threshold, later_only=True)
     later = {firsts[number] for number in _run_all(search, processes, progress)}
     return later.union(*(places[1:] for places in groups.values()))
@@ -68,8 +69,10 @@ def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, p
 def close_pairs(
     texts: Sequence[str], others: Sequence[str], threshold: float, processes: int = 1, progress: str | None = None
 ) -> list[Pair]:
-    """All pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted. Arguments and errors as in
-    :func:`later_of_close`."""
+    """Find all pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted.
+
+    Arguments and errors are those of :func:`later_of_close`.
+    """
     rows, columns, bins = _groups(others), _groups(texts), _bins(texts)
     search = _Search(bins, _Corpus.of(list(rows), bins), _Corpus.of(list(columns), bins), threshold)
     of_row, of_column = list(rows.values()), list(columns.values())
@@ -78,7 +81,7 @@ def close_pairs(
 
 
 def _groups(texts: Iterable[str]) -> dict[str, list[int]]:
-    """Places of every different text, in the order of the first of them."""
+    """Positions of each distinct text, in the order of first appearance."""
     groups: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
         groups.setdefault(text, []).append(place)
@@ -86,7 +89,10 @@ def _groups(texts: Iterable[str]) -> dict[str, list[int]]:
 
 
 def _bins(texts: Sequence[str]) -> NDArray[np.uint8]:
-    """(CODES,) bin of every code: the most frequent ones of a sample alone, all others in the last bin."""
+    """The bin of every code, shape (CODES,).
+
+    The most frequent codes of a sample have bins of their own, and all others share the last one.
+    """
     counts = np.bincount(_codes(texts[:: 1 + len(texts) // 8192]), minlength=CODES)
     bins = np.full(CODES, MANY - 1, dtype=np.uint8)
     bins[np.argsort(-counts, kind="stable")[: MANY - 1]] = np.arange(MANY - 1)
@@ -99,13 +105,13 @@ def _codes(texts: Iterable[str]) -> NDArray[np.uint32]:
 
 @dataclass(frozen=True)
 class _Corpus:
-    """Different texts sorted by length, with their counts of characters."""
+    """Distinct texts sorted by length, with their counts of characters."""
 
-    order: Places  # (n,) number of the text at each place
+    order: Places  # (n,) number of the text at each position
     texts: list[str]
-    lengths: NDArray[np.float64]  # (n,) characters, rising; floats, as the bounds that they are searched for
-    few: NDArray[np.int16]  # (FEW, n) counts, a row to a bin: windows of a row lie together in memory
-    many: NDArray[np.uint8]  # (n, MANY) counts modulo 256, a row to a text: the first bound leaves rows here and there
+    lengths: NDArray[np.float64]  # (n,) characters, increasing; floats, because the bounds compared with them are
+    few: NDArray[np.int16]  # (FEW, n) counts, one row for each bin, so that windows of texts are contiguous in memory
+    many: NDArray[np.uint8]  # (n, MANY) counts modulo 256, one row for each text: the first bound leaves scattered ones
 
     @classmethod
     def of(cls, texts: Sequence[str], bins: NDArray[np.uint8]) -> _Corpus:
@@ -113,33 +119,33 @@ class _Corpus:
         ordered = [texts[i] for i in order]
         lengths = np.array([len(text) for text in ordered], dtype=np.float64)
         few, many = np.zeros((FEW, len(texts)), dtype=np.int16), np.zeros((len(texts), MANY), dtype=np.uint8)
-        for first in range(0, len(texts), 4096):  # in blocks: a character takes many bytes while it is counted
+        for first in range(0, len(texts), 4096):  # in blocks, because counting takes many bytes for each character
             block = slice(first, first + 4096)
             some = ordered[block]
             rows = np.repeat(np.arange(len(some)), [len(text) for text in some])
             counts = np.bincount(rows * MANY + bins[_codes(some)], minlength=len(some) * MANY).reshape(-1, MANY)
             many[block] = counts
-            # A bin of the few has every twelfth rank, so that all are about equally full.
+            # Each of the few bins joins every twelfth of the many, so that all are about equally full.
             few[:, block] = counts.reshape(-1, MANY // FEW, FEW).sum(axis=1).T
         return cls(order, ordered, lengths, few, many)
 
 
 @dataclass
 class _Search:
-    """Pairs of a row (a place in ``left``) and a column (a place in ``right``)."""
+    """A search for close pairs of a row (a position in ``left``) and a column (a position in ``right``)."""
 
     bins: NDArray[np.uint8]
     left: _Corpus
     right: _Corpus
     threshold: float
-    later_only: bool = False  # left and right are one corpus, of whose pairs only enough for the later texts are found
+    later_only: bool = False  # left and right are one corpus, and only the later text of close pairs is wanted
 
     def __post_init__(self) -> None:
-        self.far = 1 - self.threshold / 100  # the largest indel distance, as a share of both lengths together
+        self.far = 1 - self.threshold / 100  # the largest indel distance, as a share of the sum of both lengths
         self.gone = np.zeros(len(self.right.texts), dtype=np.bool_)  # (n,) texts known to be the later of a close pair
 
     def run(self, task: range) -> list[Any]:
-        """Numbers (left, right) of close pairs with a row in ``task``; if ``later_only``, later ones not yet known."""
+        """Numbers (left, right) of close pairs with a row in ``task``; if ``later_only``, newly found later texts."""
         if not self.later_only:
             tiles = ((self.left.order[i].tolist(), self.right.order[j].tolist()) for i, j in self._found(task))
             return [pair for rows, columns in tiles for pair in zip(rows, columns)]
@@ -149,7 +155,7 @@ class _Search:
         return self.right.order[self.gone & ~known].tolist()
 
     def _found(self, task: range) -> Iterator[tuple[Places, Places]]:
-        """Rows and columns of close pairs, tile by tile."""
+        """Yield rows and columns of close pairs, tile by tile."""
         for first in task[::ROWS]:
             rows = np.arange(first, min(first + ROWS, task.stop))
             for columns in self._windows(rows):
@@ -159,21 +165,21 @@ class _Search:
         return np.where(self.left.order[i] > self.right.order[j], i, j)
 
     def _windows(self, rows: Places) -> Iterator[Places]:
-        """Columns whose length lets them be close to one of the rows, up to COLUMNS at a time."""
-        reach = self.threshold / (200 - self.threshold)  # the smallest share that the shorter length can be of a longer
+        """Yield the columns whose length allows them to be close to one of the rows, up to COLUMNS at a time."""
+        reach = self.threshold / (200 - self.threshold)  # the smallest ratio of the shorter length to the longer one
         shortest, longest = self.left.lengths[rows[[0, -1]]]
         start = rows[0] + 1 if self.later_only else np.searchsorted(self.right.lengths, shortest * reach - SLACK)
         stop = np.searchsorted(self.right.lengths, (longest + SLACK) / reach, side="right")
         for edge in range(int(start), int(stop), COLUMNS):
             columns = np.arange(edge, min(edge + COLUMNS, int(stop)))
-            if self.later_only and self.gone[rows].all():  # news can only come of texts that are later and not gone
+            if self.later_only and self.gone[rows].all():  # then only later texts that are not yet gone can be news
                 columns = columns[~self.gone[columns] & (self.right.order[columns] > self.left.order[rows].min())]
             if columns.size:
                 yield columns
 
     def _perhaps_near(self, rows: Places, columns: Places) -> tuple[Places, Places]:
-        """Rows and columns of the pairs within the bound of the few bins."""
-        most = int(self._room(rows[-1], columns[-1]))  # of any pair of the tile
+        """Rows and columns of the pairs within the bound of the few bins (the first bound)."""
+        most = int(self._room(rows[-1], columns[-1]))  # the largest allowed distance of any pair of the tile
         signed, unsigned = (np.int8, np.uint8) if most <= BYTES else (np.int16, np.uint16)
         whole = slice(columns[0], columns[-1] + 1)
         several = self.right.few[:, whole if columns.size == whole.stop - whole.start else columns].astype(signed)
@@ -186,7 +192,7 @@ class _Search:
         return rows[row], columns[column]
 
     def _near(self, i: Places, j: Places) -> tuple[Places, Places]:
-        """Those of the pairs within the bound of the many bins; of one corpus, each once and only if it is news."""
+        """The pairs within the bound of the many bins (the second bound); if ``later_only``, only new ones."""
         if self.later_only:
             wanted = (i < j) & ~self.gone[self._later(i, j)]
             i, j = i[wanted], j[wanted]
@@ -194,7 +200,7 @@ class _Search:
         return i[within], j[within]
 
     def _nearer(self, i: Places, j: Places) -> tuple[Places, Places]:
-        """Those of the pairs whose thinned texts are within the bound, where there are enough pairs to pay for it."""
+        """The pairs whose thinned texts are within the third bound, if there are enough pairs for it to pay."""
         if i.size < CROWD:
             return i, j
         (rows, row), (columns, column) = np.unique(i, return_inverse=True), np.unique(j, return_inverse=True)
@@ -206,7 +212,7 @@ class _Search:
         return i[within], j[within]
 
     def _thinned(self, texts: Sequence[str]) -> list[bytes]:
-        """What is left of each text when only characters of every third bin stay, each as the number of its bin."""
+        """The texts reduced to the characters of every third bin, each character as the number of its bin."""
         codes = self.bins[_codes(texts)]
         stay = codes % THIRD == 0
         ends = np.concatenate([[0], np.cumsum(stay)])[np.cumsum([0, *map(len, texts)])].tolist()
@@ -224,14 +230,20 @@ class _Search:
 
 
 def _difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """(n,) sum over bins of the differences of counts modulo 256, each the shorter way round. Args: (n, bins)."""
+    """The sums over bins, shape (n,), of the differences of counts of shape (n, bins).
+
+    Counts are modulo 256, and each difference is taken the shorter way round.
+    """
     return np.abs((a - b).view(np.int8)).view(np.uint8).sum(axis=1, dtype=np.uint16)
 
 
 def _by_rows(
     scorer: Any, left: Sequence[Text], right: Sequence[Text], i: Places, j: Places, cutoff: float, dtype: Any
 ) -> NDArray[Any]:
-    """(n,) score of each pair, or beyond the cutoff. Pairs of a row follow each other: its text is prepared once."""
+    """The score of each pair, shape (n,); beyond the cutoff it is only known to be so.
+
+    Pairs are grouped by row, because rapidfuzz prepares a row's text once for all its columns.
+    """
     edges = np.flatnonzero(np.diff(i, prepend=-1, append=-1)).tolist()
     scores = [np.zeros(0, dtype=dtype)]
     for start, end in pairwise(edges):
@@ -241,7 +253,7 @@ def _by_rows(
 
 
 def _true(flags: NDArray[np.bool_]) -> Places:
-    """Places of the few flags that are true, by eight at a time: in a tenth of the time of ``np.flatnonzero``."""
+    """Positions of the few true flags; testing eight at a time takes a tenth of the time of ``np.flatnonzero``."""
     eights = np.zeros(-(-flags.size // 8), dtype=np.uint64)
     eights.view(np.bool_)[: flags.size] = flags
     some = np.flatnonzero(eights)
@@ -249,7 +261,7 @@ def _true(flags: NDArray[np.bool_]) -> Places:
 
 
 def _run_all(search: _Search, processes: int, progress: str | None) -> list[Any]:
-    """All that the search finds, its rows shared among processes where there are pairs enough."""
+    """Run a search over all its rows, which processes share if there are enough pairs."""
     rows = len(search.left.texts)
     size = -(-rows // (processes * TASKS * ROWS)) * ROWS or ROWS
     tasks = [range(first, min(first + size, rows)) for first in range(0, rows, size)]
@@ -281,7 +293,7 @@ def _results(search: _Search, tasks: Sequence[range], processes: int) -> Iterato
         raise UserError(f"comparing {len(search.right.texts):,} texts: {found}. {remedy}") from None
 
 
-_search: _Search  # what a process works on, given once as it starts
+_search: _Search  # the search of a worker process, set once when the process starts
 
 
 def _take(search: _Search) -> None:

@@ -1,7 +1,7 @@
-"""What the report's page opens on: verdicts of averages, how many cells have which verdict, and the claims.
+"""What the report's page opens on: verdicts of averages, counts of verdicts, and the claims.
 
-Everything is read from the tables of the page as they are written; a column that a table lacks is empty. The page's
-script only draws what is made here.
+Everything comes from the tables of the page as they are written; a column that a table lacks is empty. The script of
+the page only draws what is made here.
 """
 
 import math
@@ -15,10 +15,10 @@ VERDICTS = ("reproduced", "differs", "cannot tell", "out of reach")
 OUT_OF_REACH = VERDICTS[-1]
 CLAIM_VERDICTS = ("shown", "seen", "not seen", "contradicted", "other number", OUT_OF_REACH)
 """Verdicts of ``claims.csv``, in the order of the page."""
-AVERAGE = "average"  # benchmark of a line that is an average
+AVERAGE = "average"  # what the column ``benchmark`` has on the line of an average
 NOTHING = "No model of this run stands for a published row, so nothing is compared with the paper."
 UNKNOWN = "At the published numbers of questions, most single cells can only be “cannot tell”."
-FIRST = "So read the averages first."
+FIRST = "Read the averages first."
 
 Table = Sequence[Sequence[str]]
 """A table as it is written, headings first."""
@@ -26,7 +26,7 @@ Line = Mapping[str, str]
 
 
 class _Line(dict[str, str]):
-    """A row by its headings; what the row or the table lacks is empty."""
+    """A row by its headings. What the row or the table lacks is empty."""
 
     def __missing__(self, name: str) -> str:
         return ""
@@ -36,18 +36,18 @@ def answer(tables: Mapping[str, Table], note: str) -> dict[str, Any]:
     """What the page opens on.
 
     Args:
-        tables: tables of the page by name; those that are read are ``compare`` and ``claims``.
-        note: what this run is no claim about; empty for none.
+        tables: tables of the page by name, of which ``compare`` and ``claims`` are read.
+        note: what this run says nothing about; empty for none.
 
     Returns:
-        ``note``; with a table ``compare`` what :func:`comparison` returns as ``comparison``; with a table ``claims``
-        what :func:`claims` returns as ``claims``.
+        ``note``; ``comparison``, from :func:`comparison`, if there is a table ``compare``; and ``claims``, from
+        :func:`count_claims`, if there is a table ``claims``.
     """
     found: dict[str, Any] = {"note": note}
     if "compare" in tables:
         found["comparison"] = comparison(_lines(tables["compare"]))
     if "claims" in tables:
-        found["claims"] = claims(_lines(tables["claims"]))
+        found["claims"] = count_claims(_lines(tables["claims"]))
     return found
 
 
@@ -55,11 +55,14 @@ def comparison(lines: Sequence[Line]) -> dict[str, Any]:
     """What ``compare.csv`` says.
 
     Returns:
-        ``lead``: what can be known, as text (:func:`what_is_known`). ``averages``: one for each published row that a
-        model stands for; ``reach``, in points, is the far end of their intervals and margins. ``counts``: of the
-        averages and of the cells of each table, ``name`` and ``counts``, which are ``[verdict, lines]``. ``reasons``:
-        ``(why, lines)`` of the cells out of reach. ``absent``: sentences on the rows that no model stands for. All but
-        ``lead`` are empty where no model stands for a row, and where every line is out of reach.
+        - ``lead``: what can be known, as text (:func:`what_is_known`).
+        - ``averages``: one for each published row that a model stands for.
+        - ``reach``: the largest absolute value of their intervals and margins, in points.
+        - ``counts``: for the averages and the cells of each table, ``name`` and ``counts``, pairs ``[verdict, lines]``.
+        - ``reasons``: pairs ``(why, lines)`` of the cells out of reach.
+        - ``absent``: sentences about the rows that no model stands for.
+
+        All but ``lead`` are empty where no model stands for a row, and where every line is out of reach.
     """
     compared = [line for line in lines if line["model"]]
     if not compared:
@@ -87,7 +90,7 @@ def _only(lead: str) -> dict[str, Any]:
 
 
 def what_is_known(cells: Sequence[Line]) -> str:
-    """What can be known of single cells, from the smallest margin (points) that each could have shown."""
+    """What can be known about single cells, from the smallest margin (in points) that each could have shown."""
     margins = [(_number(line["smallest_margin"]), _number(line["margin"])) for line in cells]
     known = [(smallest, margin) for smallest, margin in margins if smallest is not None and margin is not None]
     if not known:
@@ -97,23 +100,25 @@ def what_is_known(cells: Sequence[Line]) -> str:
     if not few:
         return f"All {len(known):,} single cells have enough questions to be shown equal within {within} points."
     short = f"Of {len(known):,} single cells, {few:,} have too few questions to be shown equal within {within} points"
-    return f"{short}: unless they differ clearly, they can only be “cannot tell”. {FIRST}"
+    return f"{short}. Unless such a cell differs clearly, it can only be “cannot tell”. {FIRST}"
 
 
-def claims(lines: Sequence[Line]) -> dict[str, Any]:
-    """What ``claims.csv`` says.
-
-    Returns:
-        ``counts``: of this run and of the paper's own tables, ``name`` and ``counts``, which are ``[verdict, claims]``.
-        ``rows``: a table of a row per claim, headings first.
-    """
+def count_claims(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """The verdicts of ``claims.csv`` by this run and by the paper's own tables: ``name`` and ``counts``, pairs
+    ``[verdict, claims]``."""
     sides = {"This run": "verdict", "The paper’s own tables": "tables_verdict"}
-    counts = [_count(name, (line[column] for line in lines), CLAIM_VERDICTS) for name, column in sides.items()]
+    return [_count(name, (line[column] for line in lines), CLAIM_VERDICTS) for name, column in sides.items()]
+
+
+def claim_rows(table: Table) -> list[list[str]]:
+    """``claims.csv`` as the page shows it: each value with its interval and unit in one cell, headings first."""
     rows = [["verdict", "claim", "says", "this run", "why", "the paper’s tables", "tables verdict"]]
-    for line in lines:
+    rows[0] += ["section", "test", "note"]
+    for line in _lines(table):
         run, paper = _value(line, "found", "low", "high"), _value(line, "tables", "tables_low", "tables_high")
-        rows.append([line["verdict"], line["words"], line["says"], run, line["why"], paper, line["tables_verdict"]])
-    return {"counts": counts, "rows": rows}
+        row = [line["verdict"], line["words"], line["says"], run, line["why"], paper, line["tables_verdict"]]
+        rows.append([*row, line["section"], line["test"], line["note"]])
+    return rows
 
 
 def _lines(table: Table) -> list[Line]:
@@ -122,7 +127,7 @@ def _lines(table: Table) -> list[Line]:
 
 
 def _number(text: str) -> float | None:
-    """A finite number; None for any other text."""
+    """The number that a text is; None where it is no finite number."""
     try:
         value = float(text)
     except ValueError:
@@ -131,7 +136,7 @@ def _number(text: str) -> float | None:
 
 
 def _between(low: str, high: str, form: str) -> str:
-    """An interval in words; empty where an end is missing."""
+    """An interval as text; empty where an end is missing."""
     ends = _number(low), _number(high)
     return "" if None in ends else " to ".join(map(form.format, ends)).replace("-", "−")
 
@@ -167,7 +172,7 @@ def _average(line: Line) -> dict[str, Any]:
 
 
 def _bar(line: Line) -> dict[str, float] | None:
-    """What is drawn of a difference, in points; without a margin where the table has none, None without an interval."""
+    """What is drawn of a difference, in points: without a margin if the line has none; None if it has no interval."""
     found = {"difference": line["difference"], "low": line["difference_low"], "high": line["difference_high"]}
     values = {name: _number(text) for name, text in (found | {"margin": line["margin"]}).items()}
     bar = {name: value for name, value in values.items() if value is not None}
@@ -175,7 +180,7 @@ def _bar(line: Line) -> dict[str, float] | None:
 
 
 def _counts(compared: Sequence[Line]) -> list[dict[str, Any]]:
-    """Lines by verdict, of the averages and of the cells of each table."""
+    """Number of lines by verdict, for the averages and the cells of each table."""
     groups: dict[str, list[str]] = {}
     for table in dict.fromkeys(line["table"] for line in compared):
         groups |= {f"{_label(table)}, averages": [], f"{_label(table)}, cells": []}
@@ -186,13 +191,13 @@ def _counts(compared: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def _count(name: str, verdicts: Iterable[str], order: Sequence[str]) -> dict[str, Any]:
-    """How many there are of each verdict of an order, and of others, which come last."""
+    """Number of each verdict, in the given order; verdicts that are not in it come last."""
     count = Counter(verdicts)
     return {"name": name, "counts": [[verdict, count[verdict]] for verdict in dict.fromkeys([*order, *count])]}
 
 
 def _absent(lines: Sequence[Line]) -> list[str]:
-    """How many published rows of each table no model stands for."""
+    """Sentences that say how many published rows of each table no model stands for."""
     rows: dict[str, dict[tuple[str, str], bool]] = {}
     for line in lines:
         rows.setdefault(line["table"], {})[line["group"], line["published"]] = bool(line["model"])

@@ -1,8 +1,9 @@
-"""What Table 1 is: ``budget_choice.csv``.
+"""What choosing the budgets of Table 1 adds: ``budget_choice.csv``.
 
-The paper's m1 rows of Table 1 are, for each benchmark, the accuracy at the best of the thinking budgets, chosen on the
-test questions. A line for each m1 row of this run, and of the paper's Figure 1, says what that choice adds: the average
-at one fixed budget, at the best single one, and at the best of each benchmark, and what choosing alone would add.
+The paper's m1 rows of Table 1 show, for each benchmark, the accuracy at the best thinking budget, chosen on the test
+questions. A line for each m1 row of this run and of the paper's Figure 1 says what that choice adds. It has the average
+at one fixed budget, at the best single budget and at the best budget of each benchmark. It also says what the choice
+would add if no budget were better than another one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from m1.report.statistics import generator
 FIXED = 4096
 """Tokens of the budget that the paper calls optimal."""
 REPEATS = 1_000
-"""Halvings of the questions."""
+"""How often the questions are halved."""
 HALVES = f"chosen on one half of the questions, read on the other, {REPEATS:,} times"
 SIMULATED = f"simulated: no budget is better, answers at two budgets correlate by {CORRELATION}"
 COLUMNS = [
@@ -32,28 +33,31 @@ COLUMNS = [
 
 
 def summarise(accuracy: pd.DataFrame) -> dict[str, Any]:
-    """Averages of one model over benchmarks, in %: at the largest budget up to :data:`FIXED` (else the smallest), at
-    the best single budget, and at the best budget of each benchmark; ``gain`` is the last less the first.
+    """Averages of one model over benchmarks, in %.
 
     Args:
-        accuracy: budgets (tokens, ascending) by benchmarks, in %; no single budget counts that a benchmark lacks.
+        accuracy: budgets (tokens, ascending) by benchmarks, in %. A budget that a benchmark lacks is no single budget.
+
+    Returns:
+        The average at the largest budget up to :data:`FIXED` (else the smallest), at the best single budget, and at the
+        best budget of each benchmark; ``gain`` is the last less the first.
     """
     means = accuracy.mean(axis=1, skipna=False)
     fixed = max((budget for budget in accuracy.index if budget <= FIXED), default=accuracy.index[0])
-    best = int(means.round(9).idxmax())  # of equal ones the first, which is the smallest
+    best = int(means.round(9).idxmax())  # rounded, so that of equal means the first wins, which has the smallest budget
     of_each = accuracy.max().mean()
     averages = {"fixed_budget": fixed, "at_fixed": means[fixed], "best_budget": best, "at_best": means[best]}
     return averages | {"at_best_of_each": of_each, "gain": of_each - means[fixed]}
 
 
 def read_on_other_half(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Accuracy at the best budget of one half of the questions, read on the other half.
+    """Accuracy on one half of the questions at the budget that is best on the other half.
 
     Args:
         correct: questions by budgets (ascending), at least two questions.
 
     Returns:
-        In %: :data:`REPEATS` means of both ways round.
+        :data:`REPEATS` accuracies in %, each the mean of both halves.
     """
     n, values = len(correct), correct.astype(float)
     halves = (random.random((REPEATS, n)).argsort(axis=1) < n // 2).astype(float)
@@ -66,12 +70,13 @@ def read_on_other_half(correct: np.ndarray, random: np.random.Generator) -> np.n
 
 
 def gain_by_choice(accuracy: np.ndarray, n: np.ndarray, budgets: int, random: np.random.Generator) -> float:
-    """What the best of each benchmark would add to the average (points) if no budget were better than another one.
+    """What the best budget of each benchmark would add to the average (points) if all budgets were equally good.
 
     Args:
         accuracy: of each benchmark, in %, at every budget.
-        n: its questions.
-        budgets: how many there are.
+        n: number of its questions.
+        budgets: number of budgets.
+        random: draws the answers.
     """
     drawn = draw_points(np.tile(accuracy, (budgets, 1)), n, random)
     return float((drawn.max(axis=1) - accuracy).mean())
@@ -86,6 +91,7 @@ def paper_lines(
         points: ``model``, ``column``, ``budget``, ``accuracy``, as read off the figure.
         table1: Avg. of each row of the published Table 1.
         benchmarks: ``column`` and ``n``.
+        seed: of the simulation.
     """
     lines = []
     n = benchmarks["n"].to_numpy()
@@ -120,10 +126,12 @@ def run_lines(scores: pd.DataFrame, shown: Shown, table1: Mapping[str, float]) -
 
 
 def run_line(correct: Mapping[str, pd.DataFrame], seed: int, model: str) -> dict[str, Any]:
-    """The line of a model of this run, but for what it is called.
+    """The line of a model of this run, without its names.
 
     Args:
-        correct: benchmark to whether each question (row) is correct at each unforced budget (column).
+        correct: by benchmark, whether each question (row) is correct at each unforced budget (column).
+        seed: of the halvings.
+        model: its key.
     """
     accuracy = pd.DataFrame({key: 100 * wide.mean() for key, wide in correct.items()}).sort_index()
     found = summarise(accuracy)
@@ -136,7 +144,7 @@ def run_line(correct: Mapping[str, pd.DataFrame], seed: int, model: str) -> dict
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Say what choosing Table 1's budgets on the test questions adds."""
+    """Write what choosing the budgets of Table 1 on the test questions adds."""
     command = parser(
         __doc__,
         "shown",

@@ -1,8 +1,9 @@
-"""``claims.csv``: what the paper claims in words and numbers, what its own tables say, and what this run finds.
+"""``claims.csv``: what the paper claims, what its own tables say, and what this run finds.
 
-Each line of ``resources/paper/claims.csv`` is a claim with the cells that it rests on and the function of this module
-that computes it (:data:`FUNCTIONS`). A function takes cells from :class:`m1.report.evidence.Evidence`, which the
-published tables and this run both fill. Its value is an array: the estimate, then bootstrap draws of it.
+Each line of ``resources/paper/claims.csv`` is a claim. It names the cells that the claim rests on and the function of
+this module that computes its value (:data:`FUNCTIONS`). A function takes cells from
+:class:`m1.report.evidence.Evidence`, which both the published tables and this run fill. It returns an array: the
+estimate, then bootstrap draws of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from m1.report.statistics import LEVEL, percentiles
 SHOWN, SEEN, NOT_SEEN, CONTRADICTED = "shown", "seen", "not seen", "contradicted"
 OTHER_NUMBER, OUT_OF_REACH = "other number", "out of reach"
 OWN = "m1-"
-"""How the paper's own rows of Table 1 begin."""
+"""The names of the paper's own rows of Table 1 begin with it."""
 COLUMNS = [
     *("id", "section", "words", "says", "unit", "test", "tables", "tables_low", "tables_high", "tables_verdict"),
     *("found", "low", "high", "verdict", "why", "note"),
@@ -33,37 +34,37 @@ COLUMNS = [
 
 
 def average(evidence: Evidence, cell: str) -> np.ndarray:
-    """Mean over benchmarks; of a single number, itself."""
+    """Mean over benchmarks; a single number is its own mean."""
     return evidence[cell].mean(axis=1)
 
 
 def mean_of(evidence: Evidence, *cells: str) -> np.ndarray:
-    """Mean of the cells over benchmarks that have some."""
+    """Mean of the cells over the benchmarks that have a value."""
     return np.nanmean([np.nanmean(evidence[cell], axis=1) for cell in cells], axis=0)
 
 
 def difference(evidence: Evidence, first: str, second: str) -> np.ndarray:
-    """How far the first average is above the second."""
+    """The first average less the second, in points."""
     return average(evidence, first) - average(evidence, second)
 
 
 def difference_of_gains(evidence: Evidence, high: str, low: str, other_high: str, other_low: str) -> np.ndarray:
-    """How far one gain is above another one."""
+    """One gain less another one, in points."""
     return difference(evidence, high, low) - difference(evidence, other_high, other_low)
 
 
 def lead(evidence: Evidence, cell: str, *others: str) -> np.ndarray:
-    """How far an average is above the highest of others; of a group, its rows that are not the paper's own."""
+    """An average less the highest of others, in points. Of a group, the rows that are not the paper's own count."""
     return average(evidence, cell) - np.max(_others(evidence, others), axis=0)
 
 
 def above_mean(evidence: Evidence, cell: str, *others: str) -> np.ndarray:
-    """How far an average is above the mean of others."""
+    """An average less the mean of others, in points."""
     return average(evidence, cell) - np.mean(_others(evidence, others), axis=0)
 
 
 def _others(evidence: Evidence, addresses: tuple[str, ...]) -> list[np.ndarray]:
-    """Averages of cells, and of the rows below an address that are not the paper's own."""
+    """Averages of cells; an address of several rows stands for those that are not the paper's own."""
     found = []
     for address in addresses:
         if address in evidence.cells:
@@ -75,25 +76,26 @@ def _others(evidence: Evidence, addresses: tuple[str, ...]) -> list[np.ndarray]:
 
 
 def benchmarks_ahead(evidence: Evidence, cell: str, *others: str) -> np.ndarray:
-    """% of the benchmarks on which a row is above all others."""
+    """Percentage of the benchmarks on which a row is above all others."""
     return 100 * (evidence[cell] > np.max([evidence[other] for other in others], axis=0)).mean(axis=1)
 
 
 def gain_on_hard(evidence: Evidence, high: str, low: str) -> np.ndarray:
-    """The gain on the half of the benchmarks on which the second row is lowest, less that on the others."""
+    """The gain on the half of the benchmarks with the lowest accuracies of the second row, less the gain on the other
+    half."""
     order = np.argsort(evidence[low][0], kind="stable")
     gain, half = evidence[high] - evidence[low], len(order) // 2
     return gain[:, order[:half]].mean(axis=1) - gain[:, order[half:]].mean(axis=1)
 
 
 def first_step_lead(evidence: Evidence, *steps: str) -> np.ndarray:
-    """How far the gain of the first step is above the largest of the later ones."""
+    """The gain of the first step less the largest gain of a later step."""
     gains = np.diff([average(evidence, step) for step in steps], axis=0)
     return gains[0] - gains[1:].max(axis=0)
 
 
 def curve(evidence: Evidence, address: str) -> tuple[np.ndarray, np.ndarray]:
-    """Budgets or forced counts, ascending, and the accuracies there: settings by draws by benchmarks.
+    """Budgets or forced counts, ascending, and the accuracies at them: settings by draws by benchmarks.
 
     Raises:
         LackingError: there are fewer than two.
@@ -105,18 +107,20 @@ def curve(evidence: Evidence, address: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rising(evidence: Evidence, *curves: str) -> np.ndarray:
-    """% of curves, one for each model and benchmark, whose regression on log2 of the budget rises."""
+    """Percentage of curves, one for each model and benchmark, whose regression on log2 of the budget rises."""
     shares = []
     for address in curves:
         budgets, accuracy = curve(evidence, address)
         doublings = np.log2(budgets)
-        slopes = np.tensordot(doublings - doublings.mean(), accuracy, axes=1)  # but for a factor above zero
+        slopes = np.tensordot(
+            doublings - doublings.mean(), accuracy, axes=1
+        )  # times a positive factor, which does not matter here
         shares.append(100 * (slopes > 0).mean(axis=1))
     return np.mean(shares, axis=0)
 
 
 def steps_up(evidence: Evidence, *curves: str) -> np.ndarray:
-    """% of the steps from each budget to the next on which the average of the benchmarks rises."""
+    """Percentage of the steps from one budget to the next at which the average of the benchmarks rises."""
     return np.mean(
         [100 * (np.diff(curve(evidence, address)[1].mean(axis=2), axis=0) > 0).mean(axis=0) for address in curves],
         axis=0,
@@ -124,24 +128,24 @@ def steps_up(evidence: Evidence, *curves: str) -> np.ndarray:
 
 
 def best_budget(evidence: Evidence, address: str) -> np.ndarray:
-    """The budget with the best average; the smallest of equal ones."""
+    """The budget with the best average, the smallest of equal ones."""
     budgets, accuracy = curve(evidence, address)
     return budgets[accuracy.mean(axis=2).round(9).argmax(axis=0)]
 
 
 def mean_change(evidence: Evidence, low: str, high: str, *curves: str) -> np.ndarray:
-    """How the average changes from one budget to another one: the mean of models."""
+    """The change of the average from one budget to another one, as the mean of models."""
     return np.mean([difference(evidence, f"{address}/{high}", f"{address}/{low}") for address in curves], axis=0)
 
 
 def saturation(evidence: Evidence, at: str, *curves: str) -> np.ndarray:
-    """The gain of the doubling after a budget, less that of the doubling before: the mean of models."""
+    """The gain of the doubling after a budget less that of the doubling before it, as the mean of models."""
     half, double = str(int(at) // 2), str(2 * int(at))
     return mean_change(evidence, at, double, *curves) - mean_change(evidence, half, at, *curves)
 
 
 def leading_points(evidence: Evidence, address: str, *others: str) -> np.ndarray:
-    """% of the points, one for each benchmark and budget that all have, at which a curve is above the others."""
+    """Percentage of the points at which a curve is above the others: one point for each benchmark and shared budget."""
     curves = [evidence.below(one) for one in (address, *others)]
     shared = [name for name in curves[0] if all(name in one for one in curves)]
     own, *rest = (np.array([one[name] for name in shared]) for one in curves)
@@ -149,33 +153,33 @@ def leading_points(evidence: Evidence, address: str, *others: str) -> np.ndarray
 
 
 def forcing_change(evidence: Evidence, *curves: str) -> np.ndarray:
-    """The mean of all forced counts less none forced: the mean of models."""
+    """The mean over all forced counts less the unforced average, as the mean of models."""
     return np.mean([_forced_gains(evidence, address).mean(axis=0) for address in curves], axis=0)
 
 
 def forcing_gain(evidence: Evidence, *curves: str) -> np.ndarray:
-    """The best forced count less none forced: the mean of models."""
+    """The average at the best forced count less the unforced one, as the mean of models."""
     return np.mean([_forced_gains(evidence, address).max(axis=0) for address in curves], axis=0)
 
 
 def _forced_gains(evidence: Evidence, address: str) -> np.ndarray:
-    """The average at each forced count less that of none: counts by draws."""
+    """The average at each forced count less the unforced one: counts by draws."""
     _, accuracy = curve(evidence, address)
     return accuracy[1:].mean(axis=2) - accuracy[0].mean(axis=1)
 
 
 def share(evidence: Evidence, part: str, whole: str) -> np.ndarray:
-    """A number in % of another one."""
+    """A number as a percentage of another one."""
     return 100 * average(evidence, part) / average(evidence, whole)
 
 
 def share_change(evidence: Evidence, part: str, whole: str, other_part: str, other_whole: str) -> np.ndarray:
-    """How far one share is above another one, in points."""
+    """One share less another one, in points."""
     return share(evidence, part, whole) - share(evidence, other_part, other_whole)
 
 
 def number_of(evidence: Evidence, address: str) -> np.ndarray:
-    """How many cells there are."""
+    """The number of cells below an address."""
     return np.array([len(evidence.below(address))])
 
 
@@ -187,14 +191,14 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
         *(forcing_change, forcing_gain, share, share_change, number_of),
     )
 }
-"""What ``function`` of a claim names."""
+"""The functions that the field ``function`` of a claim can name."""
 
 
 def satisfied(values: np.ndarray, test: str, where: str) -> np.ndarray:
-    """Whether values pass a test: ``> 0``, ``>= 0``, ``< 0``, ``<= 0``, or ``2..3`` for from 2 to 3.
+    """Whether values pass a test such as ``> 0``, ``>= 0``, ``< 0``, ``<= 0``, or ``2..3`` (from 2 to 3, inclusive).
 
     Raises:
-        UserError: a test in another form.
+        UserError: the test has another form.
     """
     compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
     try:
@@ -208,16 +212,17 @@ def satisfied(values: np.ndarray, test: str, where: str) -> np.ndarray:
 
 
 def verdict(values: np.ndarray, claim: Mapping[str, str], where: str) -> str:
-    """What values say of a claim.
+    """The verdict of values on a claim.
 
     Args:
         values: the estimate, then draws.
-        claim: with ``test``, or where that is empty ``number``.
+        claim: with ``test``; where that is empty, with ``number``.
+        where: names the claim in messages.
 
     Returns:
-        ``shown`` where the estimate and 97.5 % of the draws pass the test, ``contradicted`` where neither it nor more
-        than 2.5 % of them do; else ``seen`` or ``not seen``, by the estimate. A number alone is ``seen`` inside the
-        95 % interval.
+        ``shown`` if the estimate and at least 97.5 % of the draws pass the test. ``contradicted`` if the estimate and
+        at least 97.5 % of the draws fail it. Otherwise the estimate decides between ``seen`` and ``not seen``. A number
+        without a test is ``seen`` inside the 95 % interval, else ``contradicted``.
     """
     if not claim["test"]:
         low, high = percentiles(values)
@@ -230,7 +235,8 @@ def verdict(values: np.ndarray, claim: Mapping[str, str], where: str) -> str:
 
 
 def printed(value: float, number: str) -> bool:
-    """Whether a value is the printed number, give or take one in its last digit (a difference of two rounded ones)."""
+    """Whether a value is the printed number. It may differ by one in the last digit, because the paper subtracts
+    rounded numbers."""
     last = 10.0 ** -len(number.partition(".")[2])
     return abs(round(value / last) - round(float(number) / last)) <= 1
 
@@ -239,8 +245,8 @@ def compute(claim: Mapping[str, str], evidence: Evidence, where: str) -> np.ndar
     """The value of a claim: the estimate, then draws.
 
     Raises:
-        LackingError: a cell that it rests on is not there.
-        UserError: there is no such function, or it takes another number of cells.
+        LackingError: a cell that the claim rests on is missing.
+        UserError: the function does not exist, or takes another number of cells.
     """
     function = FUNCTIONS.get(claim["function"])
     if function is None:
@@ -253,20 +259,21 @@ def compute(claim: Mapping[str, str], evidence: Evidence, where: str) -> np.ndar
 
 
 def assess(claims: pd.DataFrame, paper: Evidence, run: Evidence, remark: str, where: str) -> pd.DataFrame:
-    """Every claim by the paper's own tables and by this run.
+    """Assess every claim by the paper's own tables and by this run.
 
     Args:
         claims: ``resources/paper/claims.csv``, as text.
         paper: the published numbers.
-        run: this run's.
-        remark: why this run's models are no claim about what the paper's are; empty where they are.
+        run: this run's numbers.
+        remark: why this run's models say nothing about the paper's claims; empty where they do.
         where: name of the file of claims, for messages.
 
     Returns:
-        :data:`COLUMNS`; values in ``unit``, NaN where a cell is missing, with a 95 % interval where there are draws.
+        :data:`COLUMNS`. Values are in ``unit``; NaN marks a missing cell. Where there are draws, a value has a 95 %
+        interval.
 
     Raises:
-        UserError: a claim's function, cells or test are none.
+        UserError: a claim's function, cells or test do not exist.
     """
     lines = []
     for claim in claims.to_dict("records"):
@@ -298,20 +305,20 @@ def assess(claims: pd.DataFrame, paper: Evidence, run: Evidence, remark: str, wh
 
 
 def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    """The estimate and the middle 95 % of its draws; NaN for the latter without draws."""
+    """The estimate and the middle 95 % of its draws, which are NaN if there are no draws."""
     drawn = values[1:][~np.isnan(values[1:])]
     return (float(values[0]), *(percentiles(drawn) if len(drawn) else (np.nan, np.nan)))
 
 
 def _published_verdict(values: np.ndarray, claim: Mapping[str, str], where: str) -> str:
-    """As :func:`verdict`; ``other number`` where the test is passed, but not by the number that the paper prints."""
+    """As :func:`verdict`, but ``other number`` where the tables pass the test and the paper prints another number."""
     same = not claim["number"] or printed(float(values[0]), claim["number"])
     found = verdict(values, claim, where) if claim["test"] else SHOWN
     return found if same or found in (NOT_SEEN, CONTRADICTED) else OTHER_NUMBER
 
 
 def _remarks(run: Evidence, paper: Evidence) -> list[str]:
-    """What a reader must know of the cells that were used last."""
+    """What a reader must know about the cells that the last claim used."""
     taken = sorted(address.rpartition("/")[2] for address in run.used & run.published)
     remarks = [f"as published: {', '.join(taken)}"] if taken else []
     remarks += sorted({run.departures[address] for address in run.used & run.departures.keys()})

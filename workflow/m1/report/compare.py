@@ -1,5 +1,5 @@
-"""``compare.csv``: each published cell of Tables 1 and 2 beside what this run has in its place, with intervals, tests
-and a verdict with its reason. What the tests answer, and what not, is in docs/statistics.md."""
+"""``compare.csv``: each published cell of Tables 1 and 2 beside this run's own, with intervals, tests, a verdict and
+its reason. docs/statistics.md says what the tests answer and what they do not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ SINGLES = "scores of the published answers, of the models whose single answers t
 
 @dataclass(frozen=True)
 class Found:
-    """What a run has to compare."""
+    """What a run compares with the paper."""
 
     scores: pd.DataFrame  # from :func:`m1.report.scores.read_scores`
-    accuracies: pd.DataFrame  # of them
+    accuracies: pd.DataFrame  # of these scores
     published: pd.DataFrame | None  # scores of the published answers, by the keys of the models that stand for them
     asked: Mapping[str, Asked]  # what is known of the questions of each benchmark
     seed: int  # of the bootstraps
@@ -43,8 +43,11 @@ class Found:
 
 
 def published_k(accuracy: float, n: int, where: str) -> int:
-    """The whole number of correct answers behind a published accuracy (%, two decimals); a :class:`UserError` where
-    there is none, so that the cell or n was mistyped."""
+    """The number of correct answers behind a published accuracy (%, two decimals).
+
+    Raises:
+        UserError: no whole number gives this accuracy, so the cell or n was mistyped.
+    """
     k = round(accuracy * n / 100)
     if f"{100 * k / n:.2f}" != f"{accuracy:.2f}":
         mistyped = f"{accuracy:.2f} % is no whole number of {n} questions"
@@ -60,22 +63,23 @@ def compare(
     published: Mapping[str, pd.DataFrame],
     benchmarks: pd.DataFrame,
 ) -> pd.DataFrame:
-    """One line per published cell and model that stands for its row; one without a model where none does.
+    """One line for each published cell and each model that stands for its row. A row that no model stands for has lines
+    without a model.
 
     Args:
         found: this run's answers.
         tables: rows by table.
         remark: why no model stands for what the paper claims; empty where each does.
         margins: differences that count as none, in points.
-        published: the published tables, by the same names: group, name, one accuracy (%) per benchmark, Avg.
-        benchmarks: ``key``, ``column`` and published ``n``, in order; a run's own have no line.
+        published: the published tables by the same names: group, name, one accuracy (%) for each benchmark, Avg.
+        benchmarks: ``key``, ``column`` and published ``n``, in order; a run's own benchmarks have no line.
 
     Returns:
         :data:`COLUMNS`; accuracies in %, differences (ours less published) and margins in points, budget in tokens.
         ``benchmark`` is ``average`` for Avg., which has no k and n. ``p_holm`` corrects for all lines of its table.
 
     Raises:
-        UserError: there is no such model, budget or published name, or a published cell is of no whole number.
+        UserError: a model, budget or published name does not exist, or a published cell fits no whole number.
     """
     parts = []
     for table, paper in published.items():
@@ -111,8 +115,8 @@ def _published_side(row: Mapping[str, str], cells: Mapping[str, Any], benchmarks
 def _own_side(
     found: Found, row: AccuracyRow, spread: seeds.Spread | None, benchmarks: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """Our side of the eleven lines of a row, its budgets chosen by the published rule; no accuracy where a benchmark
-    is missing, nor an average over it."""
+    """Our side of the eleven lines of a row. The published rule chooses its budgets. A missing benchmark has no
+    accuracy, nor has an average over it."""
     keys = list(benchmarks["key"])
     best = spread.cells if spread else rows_at_best(rows_of_model(found.accuracies, row.model), row.published_budgets)
     chosen = best[["budget", "k", "n", "accuracy", "low", "high"]]
@@ -130,8 +134,8 @@ def _own_side(
 def _compare_row(
     found: Found, row: AccuracyRow, theirs: Sequence[dict[str, Any]], margins: Margins, benchmarks: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """The lines of a row with both sides, their differences and tests, and in ``why`` what is to be said of training
-    and questions; the average comes last. Those that nothing can be said of have their verdict."""
+    """The lines of a row with both sides, their differences and tests; the average comes last. ``why`` has the remarks
+    on training and questions. Lines that cannot be tested have their verdict already."""
     spread = seeds.spread(found.scores, row, row.published_budgets, found.seed) if row.trainings else None
     ours = _own_side(found, row, spread, benchmarks)
     of_seeds = f"mean of {len(row.trainings)} trainings" if spread else ""
@@ -163,14 +167,14 @@ def _compare_row(
 
 
 def _difference(line: Mapping[str, Any], pair: pd.Series | None, margin: float) -> Difference:
-    """Ours less the published one: of the same questions where the single answers of both are known."""
+    """Our accuracy less the published one. Where the single answers of both are known, the test is paired."""
     if pair is not None:
         return paired(int(pair["only_ours"]), int(pair["only_theirs"]), int(pair["n"]), margin)
     return unpaired(line["k"], line["n"], line["published_k"], line["published_n"], margin)
 
 
 def _fields(found: Difference, margin: float, mark: str) -> dict[str, Any]:
-    """The fields of a line that a difference has; ``why`` is what is to be said of training and questions."""
+    """The fields of a line that a difference fills; ``mark`` has the remarks on training and questions."""
     return {
         "difference": found.difference,
         "difference_low": found.low,
@@ -182,14 +186,14 @@ def _fields(found: Difference, margin: float, mark: str) -> dict[str, Any]:
 
 
 def _other_count(line: Mapping[str, Any], pair: pd.Series) -> str:
-    """What is to be said where the published answers do not come to the published cell."""
+    """A remark where the published answers do not add up to the published cell; else empty."""
     if pair["k_theirs"] == line["published_k"] or pair["n_theirs"] != line["published_n"]:
         return ""
     return f"{pair['k_theirs']} of the published answers are correct by our scoring, {line['published_k']} in the table"
 
 
 def _average_marks(lines: Sequence[Mapping[str, Any]]) -> str:
-    """What is to be said of the questions of an average: on which benchmarks they are a part, or not verified."""
+    """A remark on the questions of an average: on which benchmarks they are only a part, or not verified."""
     part = [line["column"] for line in lines if line["n"] < line["published_n"]]
     unknown = [line["column"] for line in lines if "not verified" in line["why"]]
     return _join(
@@ -203,7 +207,7 @@ def _join(*remarks: str) -> str:
 
 
 def _with_verdicts(lines: pd.DataFrame, remark: str) -> pd.DataFrame:
-    """Lines of a table with the verdicts of those that have none yet."""
+    """The lines of a table, with verdicts for those that have none yet."""
     decided = [
         (OUT_OF_REACH, remark)
         if remark and isinstance(line["model"], str)
@@ -216,10 +220,10 @@ def _with_verdicts(lines: pd.DataFrame, remark: str) -> pd.DataFrame:
 
 
 def verdict(line: Mapping[str, Any]) -> tuple[str, str]:
-    """The verdict of a tested line, and its reason with what ``why`` says of the questions.
+    """The verdict of a tested line, and its reason followed by the remarks in ``why``.
 
-    ``reproduced`` comes first: a difference that lies inside the margin does not matter, even where it is beyond
-    chance. What neither test shows is no proof of anything.
+    ``reproduced`` comes first: a difference inside the margin does not matter, even if it is beyond chance. Where
+    neither test shows anything, the verdict is ``cannot tell``.
     """
     margin, beyond_chance = f"{line['margin']:g} points", line["p_holm"] < LEVEL
     if line["p_margin"] < LEVEL:

@@ -1,4 +1,4 @@
-"""What claims are computed from: the paper's own tables, or this run's results, at the same addresses.
+"""The numbers that claims are computed from: those of the paper's own tables or of this run, at the same addresses.
 
 =============================================== ===================================================================
 address                                         cell
@@ -12,7 +12,7 @@ address                                         cell
 ``lengths/m23K/50 %``                           tokens of training samples
 =============================================== ===================================================================
 
-A cell is an array: its first row is the estimate, the others are bootstrap draws (of one row where nothing is drawn).
+A cell is an array. Its first row is the estimate; the other rows, if any, are bootstrap draws.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,36 +26,36 @@ from m1.report.settings import LARGEST, Shown
 from m1.report.statistics import generator
 
 DRAWS = 2_000
-"""Bootstrap draws of every accuracy."""
+"""Number of bootstrap draws of every accuracy."""
 CORRELATION = 0.8
-"""Of one model's answers to a question at two budgets, assumed for the paper's Figure 1, whose single answers are not
-known. It is what the figure's own changes from 4,096 to 8,192 tokens say if these budgets do not differ
-(:func:`correlation`; 0.78)."""
+"""Assumed correlation of one model's answers to a question at two budgets, for the paper's Figure 1, whose single
+answers are not published. If budgets of 4,096 and 8,192 tokens do not differ, the changes between them in the figure
+give 0.78 (:func:`correlation`)."""
 
 
 class LackingError(LookupError):
-    """There is no such cell; the text says which."""
+    """A cell does not exist; the text says which."""
 
 
 @dataclass
 class Evidence:
-    """Cells by address, and what there is to say of them."""
+    """Cells by address, and where they come from."""
 
     cells: dict[str, np.ndarray]
     benchmarks: int
-    """How many of the paper's benchmarks each row has."""
+    """Number of the paper's benchmarks in each row."""
     published: frozenset[str] = frozenset()
-    """Addresses of the cells of a run that are taken from the paper, as the run lacks them."""
+    """Addresses of cells that a run lacks, so that the paper's take their place."""
     departures: Mapping[str, str] = field(default_factory=dict)
-    """How the training of a run's model departs from the paper's, by the addresses of its cells."""
+    """Addresses of a model's cells, to how its training departs from the paper's."""
     used: set[str] = field(default_factory=set)
-    """Addresses that were asked for."""
+    """Addresses that have been read."""
 
     def __getitem__(self, address: str) -> np.ndarray:
-        """The cell: 1 + draws by benchmarks.
+        """The cell at an address, with 1 + draws rows and a column per benchmark.
 
         Raises:
-            LackingError: there is none.
+            LackingError: there is no such cell.
         """
         if address not in self.cells:
             raise LackingError(f"no {address}")
@@ -63,10 +63,10 @@ class Evidence:
         return self.cells[address]
 
     def below(self, address: str) -> dict[str, np.ndarray]:
-        """The cells below an address, by the rest of theirs, in their order.
+        """The cells whose addresses begin with ``{address}/``, by the rest of the address, in order.
 
         Raises:
-            LackingError: there are none.
+            LackingError: there are no such cells.
         """
         start = f"{address}/"
         found = {name.removeprefix(start): self[name] for name in self.cells if name.startswith(start)}
@@ -76,15 +76,14 @@ class Evidence:
 
 
 def correlation(points: pd.DataFrame, sizes: Mapping[str, int], first: int, second: int) -> float:
-    """Correlation of answers at two budgets that would make the changes between them, if the budgets did not differ.
+    """The correlation of answers at two budgets that explains the changes between them as chance alone.
 
     Two budgets with equal accuracy p differ by chance with variance 2 p (1 - p) (1 - correlation) / n.
 
     Args:
         points: ``model``, ``column``, ``budget`` (tokens), ``accuracy`` (%).
         sizes: column to its number of questions.
-        first: a budget.
-        second: another one.
+        first, second: the budgets, in tokens.
     """
     wide = points.pivot(index=["model", "column"], columns="budget", values="accuracy")[[first, second]].dropna() / 100
     n, p = wide.index.get_level_values("column").map(sizes).to_numpy(), wide.mean(axis=1)
@@ -94,15 +93,16 @@ def correlation(points: pd.DataFrame, sizes: Mapping[str, int], first: int, seco
 def draw_points(
     accuracy: np.ndarray, n: np.ndarray, random: np.random.Generator, shared: float = CORRELATION
 ) -> np.ndarray:
-    """Draws of one model's accuracies (%) at several budgets, whose answers go together.
+    """Draw one model's accuracies at several budgets, whose answers are correlated.
 
     Args:
-        accuracy: budgets by benchmarks, in %.
-        n: questions of each benchmark.
+        accuracy: in %, budgets by benchmarks.
+        n: number of questions of each benchmark.
+        random: source of the draws.
         shared: correlation of the answers to a question at two budgets.
 
     Returns:
-        :data:`DRAWS` by budgets by benchmarks, by the normal approximation of the binomial.
+        Accuracies in %, :data:`DRAWS` by budgets by benchmarks, by the normal approximation of the binomial.
     """
     p = accuracy / 100
     common = random.standard_normal((DRAWS, 1, len(n)))
@@ -113,8 +113,8 @@ def draw_points(
 def fill_hidden(points: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
     """The points of Figure 1 by model: accuracy (%), budgets by columns.
 
-    A point that is hidden behind another mark lies on the line between its neighbours on log2 of the budget; at the
-    end of a curve it is as its neighbour.
+    A point that another mark hides is interpolated between its neighbours, linearly in log2 of the budget. At the end
+    of a curve it equals its neighbour.
     """
     filled = {}
     for model, rows in points.groupby("model", sort=False):
@@ -131,8 +131,8 @@ def published(paper: Mapping[str, pd.DataFrame], seed: int) -> Evidence:
     """The paper's own numbers.
 
     Args:
-        paper: ``table1``, ``table2``, ``table3``, ``figure1``, ``lengths``, ``benchmarks`` of ``resources/paper``; of
-            the last, those that accuracies shall be of.
+        paper: ``table1``, ``table2``, ``table3``, ``figure1``, ``lengths`` and ``benchmarks`` of ``resources/paper``.
+            ``benchmarks`` holds only the benchmarks that accuracies are wanted for.
         seed: of the draws.
     """
     columns, n = list(paper["benchmarks"]["column"]), paper["benchmarks"]["n"].to_numpy()
@@ -154,25 +154,25 @@ def published(paper: Mapping[str, pd.DataFrame], seed: int) -> Evidence:
 
 
 def of_run(scores: pd.DataFrame, shown: Shown, benchmarks: pd.DataFrame, paper: Evidence | None) -> Evidence:
-    """This run's numbers, but for those that :func:`count_cells` and :func:`length_cells` take from other results.
+    """This run's numbers, without those that :func:`count_cells` and :func:`length_cells` take from other results.
 
     Args:
         scores: from :func:`m1.report.scores.read_scores`, with ``thinking_tokens``.
         shown: what the report shows.
-        benchmarks: ``key``, ``column``; those of the paper that this run has.
-        paper: the published numbers, over these benchmarks, which take the place of baselines that this run lacks; None
-            where this run's models are no claim about them.
+        benchmarks: ``key`` and ``column`` of those of the paper's benchmarks that this run has.
+        paper: the published numbers for these benchmarks, which stand in for baselines that this run lacks; None where
+            this run's models say nothing about them.
 
     Returns:
-        Cells at the paper's addresses, by the published names of models and rows. All draws are of the same questions.
-        Rows of Table 1 are at the budgets that the published rule chooses.
+        Cells at the paper's addresses, by the published names of models and rows. Each draw uses the same questions for
+        all cells. Rows of Table 1 are at the budgets that the published rule chooses.
     """
     keys = list(benchmarks["key"])
     wide = {key: _outcomes(scores[scores["benchmark"] == key], shown) for key in keys}
     drawn = {key: draw_questions(one, generator(shown.seed, "claims", key)) for key, one in wide.items()}
 
     def cell(columns: Sequence[Column]) -> np.ndarray | None:
-        """The cell of a column in each benchmark; None where one lacks it."""
+        """The cell of the given column of each benchmark; None where a benchmark lacks its column."""
         if any(column not in wide[key].columns for key, column in zip(keys, columns)):
             return None
         return np.stack([drawn[key][:, wide[key].columns.get_loc(one)] for key, one in zip(keys, columns)], axis=1)
@@ -214,8 +214,9 @@ Column = tuple[str, int, int, str]
 
 
 def _outcomes(scores: pd.DataFrame, shown: Shown) -> pd.DataFrame:
-    """One benchmark's questions by :data:`Column`: 1.0 or 0.0; ``lost`` and ``won`` of the largest forced count are NaN
-    where there was nothing to lose or win; ``tokens`` are in hundreds, as all else becomes %."""
+    """The outcomes of one benchmark, questions by :data:`Column`: 1.0 or 0.0. ``lost`` and ``won`` compare the largest
+    forced count with none, and are NaN for a question with nothing to lose or win. ``tokens`` are in hundreds, because
+    every column is multiplied by 100 later."""
     settings = ["model", "budget", "forced"]
     columns = {
         (model, int(budget), int(forced), "correct"): one.set_index("question_id")["correct"].astype(float)
@@ -237,7 +238,7 @@ def _outcomes(scores: pd.DataFrame, shown: Shown) -> pd.DataFrame:
 
 
 def count_cells(counts: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Questions by address, from Table 3; columns with the published counts beside are left out."""
+    """Numbers of questions by address, from Table 3, without its columns of published counts."""
     own = [column for column in counts.columns[1:] if not column.endswith(" published")]
     return _single({f"table3/{row['Dataset']}/{name}": row[name] for row in counts.to_dict("records") for name in own})
 
@@ -249,7 +250,7 @@ def length_cells(lengths: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def size_cells(sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """Questions of each benchmark, by address."""
+    """Number of questions of each benchmark, by address."""
     return _single({f"benchmarks/{column}": size for column, size in sizes.items()})
 
 
@@ -259,13 +260,14 @@ def _single(values: Mapping[str, float]) -> dict[str, np.ndarray]:
 
 
 def draw_questions(correct: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
-    """One benchmark's accuracies (%) with its questions drawn anew, with replacement, the same ones for every column.
+    """One benchmark's accuracies with its questions drawn again with replacement, the same draw for every column.
 
     Args:
         correct: 1.0, 0.0, or NaN for a question without an answer; questions by columns.
+        random: source of the draws.
 
     Returns:
-        1 + :data:`DRAWS` by columns, the estimate first.
+        Accuracies in %, 1 + :data:`DRAWS` by columns, the estimate first.
     """
     values = correct.to_numpy(float)
     n = len(values)

@@ -1,4 +1,4 @@
-"""What the steps of the report are told, read and write: flags, tables, columns of records, tokenizers."""
+"""What the steps of the report share: flags, and reading and writing tables, columns of records and tokenizers."""
 
 import argparse
 import time
@@ -12,12 +12,15 @@ from m1.core.errors import UserError
 from m1.core.files import WRITTEN, check_output, csv_cell, from_csv_cell, replacing, write_manifest
 from m1.core.records import open_parquet
 
-BESIDE = "the files that it names lie beside it, below its folder"
+BESIDE = "its folder also holds the files that it names"
 FLAGS: dict[str, dict[str, Any]] = {
     "shown": {"type": Path, "help": f"shown.json, which the rule report_shown writes; {BESIDE}"},
-    "scores": {"nargs": "+", "help": "scores, any number of models in each file"},
-    "manifest": {"required": False, "help": "JSON to write: inputs, and the hashes of the tables; none by default"},
-    "benchmarks": {"help": "resources/paper/benchmarks.csv: keys and headings, in order"},
+    "scores": {"nargs": "+", "help": "files of scores, each of one or more models"},
+    "manifest": {
+        "required": False,
+        "help": "JSON to write: inputs, and hashes of the tables; default: none",
+    },
+    "benchmarks": {"help": "resources/paper/benchmarks.csv: keys and headings of the benchmarks, in order"},
 }
 """Flags that several steps have."""
 FIGURE = {"nargs": "+", "help": "files to write: .pdf, .png"}  # a flag that names a figure
@@ -25,16 +28,21 @@ POINTS = "resources/paper/figure1.csv: the points of the paper's Figure 1"  # he
 
 
 def add_flags(command: argparse.ArgumentParser, *shared: str, **own: str | dict[str, Any]) -> None:
-    """Let a command take flags, required unless they say otherwise: some of :data:`FLAGS`, and its own, by their help
-    at least."""
+    """Add flags to a command; a flag is required unless its settings say otherwise.
+
+    Args:
+        command: to add to.
+        shared: names of flags in :data:`FLAGS`.
+        own: further flags by name: the help, or the keyword arguments of ``add_argument``.
+    """
     for flag, settings in ({flag: FLAGS[flag] for flag in shared} | own).items():
         described = {"help": settings} if isinstance(settings, str) else settings
         command.add_argument(f"--{flag}", **{"required": True} | described)
 
 
 def write_step_manifest(options: argparse.Namespace) -> None:
-    """Write the manifest that a step of tables was asked for; files that its flags name and it has not written are its
-    inputs."""
+    """Write the manifest of a step, if its flags ask for one. Its inputs are the files that its flags name and that it
+    has not written."""
     if options.manifest is None:
         return
     named = [path for found in vars(options).values() for path in (found if isinstance(found, list) else [found])]
@@ -44,7 +52,7 @@ def write_step_manifest(options: argparse.Namespace) -> None:
 
 
 def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argparse.ArgumentParser:
-    """The command line of a step: its module's docstring, and flags as for :func:`add_flags`."""
+    """The command line of a step: the module's docstring as description, and flags as in :func:`add_flags`."""
     found = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.set_defaults(started=time.time())
     add_flags(found, *shared, **own)
@@ -52,7 +60,16 @@ def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argp
 
 
 def read_csv(path: str | Path, columns: Iterable[str] = (), text: bool = False) -> pd.DataFrame:
-    """A CSV table, in which the named columns must be; ``text`` leaves every cell as it is written."""
+    """Read a CSV table.
+
+    Args:
+        path: of the file.
+        columns: that it must have.
+        text: whether to leave every cell as it is written.
+
+    Raises:
+        UserError: the file is missing or not readable, or lacks a column.
+    """
     try:
         check_output(path)
         frame = pd.read_csv(path, dtype=str, keep_default_na=False) if text else pd.read_csv(path)
@@ -77,11 +94,13 @@ def write_csv(
     fraction: str = "{:.2f}",
     missing: str = "",
 ) -> None:
-    """Write a table as CSV, atomically; texts as :func:`m1.core.files.csv_cell` has them.
+    """Write a table as CSV, atomically, with texts guarded by :func:`m1.core.files.csv_cell`.
 
     Args:
-        formats: how fractional numbers are written, by column.
-        fraction: how those of other columns are.
+        table: to write.
+        path: of the file.
+        formats: column to the format of its fractional numbers.
+        fraction: format of the fractional numbers of other columns.
         missing: what stands for NaN.
     """
     table = table.copy()
@@ -100,12 +119,12 @@ def read_benchmarks(path: str | Path) -> dict[str, str]:
 
 
 def add_own_benchmarks(headings: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
-    """Key to heading: those of ``headings``, then the other keys of ``found`` (a user's own) as they are."""
+    """Key to heading: ``headings``, then other keys in ``found`` (a user's own benchmarks), as they are."""
     return {**headings, **{key: key for key in sorted(set(found) - set(headings))}}
 
 
 def read_columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
-    """The named columns of a file of records, whatever the record. Nothing else of the file is read."""
+    """Read only the named columns of a file of records of any kind."""
     with open_parquet(path) as file:
         _require(path, names, file.schema_arrow.names)
         read = file.read(list(names))
@@ -113,14 +132,21 @@ def read_columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
 
 
 def find_manifest(path: Path) -> tuple[Path, Path]:
-    """The file of a manifest (itself, or ``manifest.json`` in a folder), and the path of what it is of, less suffix."""
+    """The file of a manifest, and the path (without suffix) of the artifact that it describes.
+
+    Args:
+        path: a manifest, or a folder with a ``manifest.json``.
+    """
     file = path / "manifest.json" if path.is_dir() else path
     return file, file.parent if file.name == "manifest.json" else file.with_suffix("")
 
 
 def read_decoder(folder: Path) -> Callable[[Sequence[int]], str]:
-    """Token ids to text by the tokenizer of a model's folder, without which there is a :class:`UserError`; special
-    tokens stay to be seen."""
+    """A function from token ids to text, by the tokenizer in a model's folder. Special tokens stay visible.
+
+    Raises:
+        UserError: the folder has no tokenizer.
+    """
     from tokenizers import Tokenizer
 
     file = folder / "tokenizer.json"

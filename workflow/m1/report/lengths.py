@@ -1,9 +1,9 @@
-"""Figure 8a: how long the training samples are, in tokens of the model's own tokenizer, quartiles marked (A, "Token
-length statistics").
+"""Figure 8a: the lengths of the training samples in tokens of the model's own tokenizer, with their quartiles (A,
+"Token length statistics").
 
-Counted is what the loss is on: the assistant's turn as :func:`m1.core.chat.assistant_text` forms it (markers, thinking,
-answer) and the token that ends it. The question is not counted. In the table follows what the authors printed of all
-their traces, thinking and answer apart.
+The count covers what the loss covers: the assistant's turn as :func:`m1.core.chat.assistant_text` forms it (markers,
+thinking, answer) and the token that ends it. It does not cover the question. The table also has what the authors
+printed of all their traces, for thinking and answer separately.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ from m1.core.progress import Progress, say
 from m1.core.records import Sample
 from m1.core.tokens import encode, guard, is_guarded
 from m1.report.files import FIGURE, parser, read_csv, write_csv, write_step_manifest
+from m1.report.paragraphs import label_below
 from m1.report.settings import Shown
 
 BATCH = 500  # samples encoded at a time; the tokenizer spreads them over the cores
@@ -31,13 +32,14 @@ MAX_BINS = 60
 
 
 def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.ndarray:
-    """Tokens of each sample's assistant turn, with the token that ends it.
+    """Tokens of each sample's assistant turn, including the token that ends it.
 
     Args:
         tokenizer: a fast Hugging Face tokenizer.
+        samples: of one subset.
         title: of the progress line.
     """
-    # The same tokens as by calling the tokenizer, in two thirds of the time: no offsets.
+    # The backend gives the same tokens as the tokenizer in two thirds of the time, because it computes no offsets.
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -54,7 +56,7 @@ def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.n
 
 
 def summary(lengths: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """One row per subset: subset, n, then in tokens mean, 25 %, 50 %, 75 %, 95 % (interpolated) and max."""
+    """One row for each subset: subset, n, and in tokens mean, 25 %, 50 %, 75 %, 95 % (interpolated) and max."""
     rows = []
     for subset, found in lengths.items():
         quantiles = {f"{percent} %": np.percentile(found, percent) for percent in (*QUARTILES, 95)}
@@ -63,7 +65,8 @@ def summary(lengths: Mapping[str, np.ndarray]) -> pd.DataFrame:
 
 
 def paper_lines(published: pd.DataFrame) -> pd.DataFrame:
-    """What the authors printed, as lines of :func:`summary`: thinking and answer apart, without the 95 % quantile."""
+    """What the authors printed, as lines of :func:`summary`. They give thinking and answer separately, and no 95 %
+    quantile."""
     names = "the paper's " + published["subset"] + ", " + published["part"]
     return published.drop(columns=["part", "std", "min"]).assign(subset=names)
 
@@ -71,7 +74,7 @@ def paper_lines(published: pd.DataFrame) -> pd.DataFrame:
 def bin_edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
     """Edges in tokens, the same for all subsets: from 0 in steps of 1, 2 or 5 times a power of ten.
 
-    At most :data:`MAX_BINS` bins, and fewer where the largest subset is small.
+    There are at most :data:`MAX_BINS` bins, and fewer where the largest subset is small.
     """
     longest = max(found.max() for found in lengths.values())
     bins = min(MAX_BINS, max(10, 2 * int(max(len(found) for found in lengths.values()) ** 0.5)))
@@ -80,7 +83,7 @@ def bin_edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
-    """Figure 8a: a histogram per subset over one axis of tokens; quartiles as dotted transparent lines, named.
+    """Figure 8a: a histogram of each subset over one axis of tokens, with the quartiles as dotted lines.
 
     Args:
         lengths: subset to tokens of each sample; at least one subset, none empty.
@@ -94,29 +97,28 @@ def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
         axes.set_title(f"{subset} (n = {len(found):,})")
         axes.set_axisbelow(True)
         _mark_quartiles(axes, found, edges[-1])
-    # All share the limits; the room above is for the quartiles' names.
+    # All panels share the limits. The room above the bars is for the quartiles' names.
     panels[0].set(xlim=(0, edges[-1]), ylim=(0, 1.5 * panels[0].get_ylim()[1]))
     panels[0].locator_params(axis="y", nbins=5)
     panels[0].xaxis.set_major_formatter("{x:,.0f}")
-    panels[-1].set_xlabel("thinking and answer (tokens)" + ("\n" if note else ""))  # its empty line holds the note
-    figure.supylabel("samples (%)", fontsize=9)
-    figure.text(0.5, 0.012, note, fontsize=7.5, color=style.MUTED, ha="center", va="bottom")
+    label_below(figure, "thinking and answer (tokens)", note)
+    figure.supylabel("samples (%)")
     return figure
 
 
 def _mark_quartiles(axes: Axes, found: np.ndarray, end: float) -> None:
-    """Lines, each named at its top, that fall towards the emptier side: so no name meets another line."""
+    """Lines with a name at their tops. The tops fall towards the emptier side, so that no name meets another line."""
     right = np.percentile(found, 75) < 0.8 * end
     aside: dict[str, Any] = {"xytext": (3 if right else -3, 0), "ha": "left" if right else "right"}
-    aside |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "fontsize": 7}
+    aside |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "top", "fontsize": 6}
     for percent, height in zip(QUARTILES, (0.96, 0.86, 0.76) if right else (0.76, 0.86, 0.96)):
         tokens = np.percentile(found, percent)
-        axes.axvline(tokens, ymax=height, color="black", linestyle=":", linewidth=1.2, alpha=0.5)
+        axes.axvline(tokens, ymax=height, color="black", linestyle=":", linewidth=0.9, alpha=0.5)
         axes.annotate(f"{percent} %: {tokens:,.0f}", (tokens, height), **aside)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw the lengths of subsets and write their quartiles."""
+    """Draw the lengths of the subsets and write their quartiles."""
     command = parser(
         __doc__,
         "shown",
@@ -132,11 +134,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     optional = {subset.label for subset in shown.figure8a if subset.optional}
     subsets = {label: samples for label, samples in subsets.items() if samples or label not in optional}
     if empty := ", ".join(label for label, samples in subsets.items() if not samples):
-        raise UserError(f"no sample in {empty}: its lengths cannot be drawn.")
+        raise UserError(f"no sample in {empty}, so its lengths cannot be drawn.")
     if not (options.tokenizer / "tokenizer.json").is_file():
         lacking = "no tokenizer here (tokenizer.json is missing)"
         raise UserError(f"{options.tokenizer}: {lacking}. Check `bases` in the config.")
-    from transformers import AutoTokenizer  # a second: only after the inputs are known to be right
+    from transformers import AutoTokenizer  # takes a second, so it waits until the inputs are known to be right
 
     tokenizer = load(AutoTokenizer, options.tokenizer)
     lengths = {label: token_lengths(tokenizer, samples, f"figure8a {label}") for label, samples in subsets.items()}

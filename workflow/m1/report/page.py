@@ -1,11 +1,12 @@
-"""One page of the whole run, to open offline: the answer, tables that sort, figures, a reader of single questions.
+"""Write one offline page of the whole run: the answer, tables that sort, figures, and a reader of single questions.
 
-The page holds everything it shows and its security policy forbids it the network. What a model wrote never is markup:
-texts are in compressed blocks, inflated when a question is opened, and reach the page as text only. Judgements are
-columns of small integers, so that a hundred thousand of them filter at once; see ``docs/report.md``.
+The page holds everything that it shows, and its security policy forbids it the network. What a model wrote never
+becomes markup: the texts are in compressed blocks, which the script inflates when a question is opened and inserts as
+text only. Scores are columns of small integers, so that the script filters a hundred thousand of them at once
+(docs/compare.md).
 
-A *reading* is one model on one question: its thinking, its answers at every (budget, forced) and what was made of them
-(3.3, B.3).
+A *reading* is one model on one question: its thinking, its answers at every (budget, forced), and their scores (3.3,
+B.3).
 """
 
 import base64
@@ -17,7 +18,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -30,7 +31,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import check_output, from_csv_cell, read_json, write_text
 from m1.core.progress import Progress, say
 from m1.core.records import LETTERS, Prediction, Question, Rollout, Score
-from m1.report.answer import answer
+from m1.report.answer import answer, claim_rows
 from m1.report.files import (
     add_own_benchmarks,
     find_manifest,
@@ -41,16 +42,22 @@ from m1.report.files import (
 )
 from m1.report.scores import read_scores
 from m1.report.settings import Model, Shown
+from m1.report.typeset import layout
 
-CAPTIONS = Path(__file__).parents[2] / "report"  # folder of `{name}.rst`, which Snakemake's report shows as well
+CAPTIONS = Path(__file__).parents[2] / "report"  # folder of `{name}.rst`; Snakemake's report shows the same captions
 PARTS = CAPTIONS / "page"  # folder of the page's template, style and script
-BLOCK = 400_000  # bytes of text, uncompressed, in a block: one is inflated in a few milliseconds
+BLOCK = 400_000  # bytes of uncompressed text in a block; a browser inflates one in a few milliseconds
 ELEMENT = '<script type="text/plain" id="{name}">{content}</script>'
-NOWHERE = 0xFFFFFFFF  # block of a reading whose text is left out
-PLACE = 11  # characters that a reading's place takes at most: eight bytes in base64
+NOWHERE = 0xFFFFFFFF  # number of the block of a reading whose text is left out
+PLACE = 11  # characters that the place of a reading takes at most: eight bytes in base64
 THERE, CORRECT, ENDED = 1, 2, 4  # bits of a score's state
-FIELDS = ("ended", "thinking_tokens", "letter", "rule")  # of the scores, beside what every step reads of them
-READING = 10_000  # characters of the page that the texts of a long reading take, about
+FIELDS = ("ended", "thinking_tokens", "letter", "rule")  # of a score, beyond those that every step reads
+READING = 10_000  # approximate characters of the page that the texts of a long reading take
+LEADING = [
+    *("verdict", "published", "label", "column", "accuracy", "published_accuracy", "accuracy_a", "accuracy_b"),
+    *("difference", "difference_low", "difference_high", "why"),
+]
+"""Columns of comparisons that come first on the page, so that they are seen without scrolling."""
 
 Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
 Key = tuple[str, str, str]  # benchmark, question id and model: a reading
@@ -62,12 +69,12 @@ class Reading:
 
     scored: dict[Setting, Score] = field(default_factory=dict)
     answers: dict[Setting, str] = field(default_factory=dict)
-    thinking: list[str] = field(default_factory=list)  # cut where a budget of the run cuts it
-    forced: list[str] = field(default_factory=list)  # what followed on `Wait`, cut where a forced count of the run ends
-    shown: dict[Setting, tuple[int, int]] = field(default_factory=dict)  # parts of `thinking` and `forced` in a setting
+    thinking: list[str] = field(default_factory=list)  # in parts, each up to where a budget of the run cuts
+    forced: list[str] = field(default_factory=list)  # what follows `Wait`, in parts, each up to the end of a count
+    shown: dict[Setting, tuple[int, int]] = field(default_factory=dict)  # how many parts of both a setting includes
 
     def text(self, settings: Sequence[Setting]) -> bytes:
-        """Its texts as JSON; answers that are equal are there once."""
+        """The texts as JSON, in which equal answers are stored once."""
         distinct: dict[tuple[str, str], int] = {}
         given, shown = [], []
         for setting in settings:
@@ -84,7 +91,11 @@ def _json(value: Any) -> str:
 
 
 def gather(scores: Iterable[Score], predictions: Iterable[Prediction]) -> dict[Key, Reading]:
-    """Readings of all scores, with the answers that were scored; a :class:`UserError` where a prediction has none."""
+    """The readings of all scores, with the answers that were scored.
+
+    Raises:
+        UserError: a prediction has no score.
+    """
     readings: dict[Key, Reading] = {}
     for score in scores:
         reading = readings.setdefault((score.benchmark, score.question_id, score.model), Reading())
@@ -94,25 +105,31 @@ def gather(scores: Iterable[Score], predictions: Iterable[Prediction]) -> dict[K
         reading = readings.get((prediction.benchmark, prediction.question_id, prediction.model), Reading())
         if setting not in reading.scored:
             who = f"question {prediction.question_id}, model {prediction.model!r}"
-            remedy = "pass the scores that were made of these predictions"
+            remedy = "pass the scores of these predictions"
             raise UserError(f"--predictions: {who}, has no score at {setting}; {remedy}")
         reading.answers[setting] = prediction.answer
     return readings
 
 
 def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Sequence[int]) -> list[str]:
-    """The text of token ids up to the last cut, cut at token counts (ascending); a cut inside a character that several
-    tokens make up goes before that character."""
+    """The text of token ids up to the last cut, in parts.
+
+    Args:
+        decode: token ids to text.
+        ids: token ids.
+        cuts: token counts at which the text is cut, ascending. Several tokens can make up one character; a cut inside
+            such a character moves before it.
+    """
     whole = decode(ids[: cuts[-1]]) if cuts else ""
     found, done = [], 0
-    known, at = 0, 0  # tokens whose text is known to be the first characters of the whole, and how many characters
+    known, at = 0, 0  # so many first tokens are known to give so many first characters of the whole text
     for cut in cuts[:-1]:
-        context = ids[max(0, known - 1) : known]  # some tokenizers leave out a blank before the first token
+        context = ids[max(0, known - 1) : known]  # because some tokenizers drop a blank before the first token
         part = decode([*context, *ids[known:cut]]).removeprefix(decode(context))
         if whole.startswith(part, at) and not part.endswith("\ufffd"):
             known, at = cut, at + len(part)
             same = at
-        else:  # a character is cut, or the tokenizer decodes a text other than the sum of its parts
+        else:  # the cut is inside a character, or the decoded whole differs from the sum of the decoded parts
             before = decode(ids[:cut]).rstrip("\ufffd")
             same = len(before)
             if not whole.startswith(before):
@@ -124,7 +141,7 @@ def pieces(decode: Callable[[Sequence[int]], str], ids: Sequence[int], cuts: Seq
 
 
 def add_thinking(reading: Reading, rollout: Rollout, decode: Callable[[Sequence[int]], str]) -> None:
-    """Decode a reading's thinking, and what was forced, in parts."""
+    """Decode the thinking of a reading, and what was forced, in parts."""
     lengths = {setting: len(rollout.thinking(*setting)) for setting in reading.scored}
     cuts = sorted({length for (_, forced), length in lengths.items() if not forced and length})
     reading.thinking = pieces(decode, rollout.thinking_ids, cuts)
@@ -139,17 +156,17 @@ def add_thinking(reading: Reading, rollout: Rollout, decode: Callable[[Sequence[
 
 
 def compress(data: bytes) -> str:
-    """Gzip in base64, the same each time."""
+    """Gzip in base64; the same data always give the same text."""
     return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
 
 
 def text_order(state: np.ndarray) -> list[int]:
-    """Numbers of readings in the order in which their texts are kept: verdicts that change with the thinking, then
-    incorrect ones, then the others; among equals, in an order that follows no benchmark or model (the hash of their
-    number).
+    """Numbers of readings by priority, for when not all texts fit: scores that change with the thinking, then incorrect
+    ones, then the others. Readings of equal priority follow the hash of their number, which prefers no benchmark or
+    model.
 
     Args:
-        state: of each score (bits), readings by settings.
+        state: bits of each score, readings by settings.
     """
     correct, absent = state & CORRECT > 0, state & THERE == 0
     ever, always = correct.any(axis=1), (correct | absent).all(axis=1)
@@ -160,14 +177,15 @@ def text_order(state: np.ndarray) -> list[int]:
 def blocks(
     order: Sequence[int], read: Callable[[Sequence[int]], Sequence[bytes]], limit: float
 ) -> tuple[list[str], dict[int, tuple[int, int]]]:
-    """Texts of readings in compressed blocks of at most ``limit`` characters in all.
+    """Texts of readings in compressed blocks of at most ``limit`` characters in total.
 
     Args:
-        order: numbers of the readings, in the order in which their texts are kept.
-        read: numbers to texts. It goes through the files of the run, and is asked for few more texts than fit.
+        order: numbers of the readings, by priority.
+        read: numbers to texts. Each call goes through the files of the run, so it is asked for few texts beyond those
+            that fit.
 
     Returns:
-        The blocks, and the place of each reading that is in one: number of the block, number in the block.
+        The blocks, and the place of each reading that fits: number of its block, number in the block.
     """
     found: list[str] = []
     places: dict[int, tuple[int, int]] = {}
@@ -178,7 +196,7 @@ def blocks(
         while part := order[done : done + count]:
             yield from zip(part, read(part), strict=True)
             done += len(part)
-            if left < limit:  # as many as fit by what the first ones took, and a few more
+            if left < limit:  # as many as fit if they are as long as the first ones, and a few more
                 count = int(1.1 * done * left / (limit - left)) + 100
 
     for members in _split_into_blocks(texts()):
@@ -192,7 +210,7 @@ def blocks(
 
 
 def _split_into_blocks(texts: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    """Neighbours together as long as they are no more than :data:`BLOCK` bytes; a longer text stays alone."""
+    """Group neighbouring texts up to :data:`BLOCK` bytes; a longer text is a block of its own."""
     members: list[tuple[int, bytes]] = []
     size = 0
     for number, text in texts:
@@ -206,13 +224,18 @@ def _split_into_blocks(texts: Iterable[tuple[int, bytes]]) -> Iterator[list[tupl
 
 
 def score_columns(scores: pd.DataFrame, row: np.ndarray, column: np.ndarray) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The rules that decided, in the order of the readings, and arrays of a row per reading and a column per setting.
-
-    The arrays are ``tokens`` of thinking, ``state`` (bits), ``letter`` (1 for A, 0 for none) and ``rule`` (number).
+    """The scores as arrays with a row per reading and a column per setting.
 
     Args:
         scores: with :data:`FIELDS`.
-        row, column: number of the reading and of the setting that each score is of.
+        row, column: number of the reading and of the setting of each score.
+
+    Returns:
+        The rules that decided, in the order of the readings; and the arrays: ``tokens`` of thinking, ``state`` (bits),
+        ``letter`` (1 for A, 0 for none) and ``rule`` (its number).
+
+    Raises:
+        UserError: a letter is no letter of an option.
     """
     letter = pd.Index(["", *LETTERS]).get_indexer(scores["letter"])
     if (letter < 0).any():
@@ -232,8 +255,8 @@ def score_columns(scores: pd.DataFrame, row: np.ndarray, column: np.ndarray) -> 
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
-    """Name, type in the page and length of each array, and their bytes, compressed; the widest come first, so that all
-    are aligned."""
+    """Name, JavaScript type and length of each array, and the bytes of all, compressed. The widest types come first, so
+    that all are aligned."""
     kinds = {4: "Uint32Array", 1: "Uint8Array"}
     ordered = sorted(arrays.items(), key=lambda item: -item[1].itemsize)
     layout = [[name, kinds[array.itemsize], array.size] for name, array in ordered]
@@ -241,7 +264,7 @@ def pack(arrays: Mapping[str, np.ndarray]) -> tuple[list[list[Any]], str]:
 
 
 def table(path: Path) -> list[list[str]]:
-    """A CSV table as it is written, headings first."""
+    """The rows of a CSV table, headings first; a :class:`UserError` where the file cannot be read."""
     try:
         check_output(path)
         with path.open(newline="", encoding="utf-8") as stream:
@@ -249,12 +272,53 @@ def table(path: Path) -> list[list[str]]:
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: not readable as CSV: {error}") from error
     if not rows:
-        raise UserError(f"{path}: empty; a table has headings. Delete it to have it made again.")
+        raise UserError(f"{path}: empty, without headings. Delete it, and the next run makes it again.")
     return rows
 
 
+def table_facts(name: str, rows: list[list[str]], benchmarks: str | Path, shown: Shown) -> dict[str, Any]:
+    """A table as the script draws it.
+
+    Tables 1 and 2 have the paper's layout: groups of rows, spanning headings, our models in bold, shades of green. In
+    other tables with verdicts, the columns of :data:`LEADING` come first. In ``compare.csv``, the rows that a model of
+    this run stands for come first.
+
+    Args:
+        name: of the table.
+        rows: from :func:`table`.
+        benchmarks: ``resources/paper/benchmarks.csv``.
+        shown: what the report shows.
+    """
+    facts: dict[str, Any] = read_caption(name)
+    heads, *body = rows
+    if name in shown.accuracy_tables:
+        made = layout(name, pd.DataFrame(body, columns=heads), benchmarks, shown)
+        facts |= {
+            "caption": " ".join(filter(None, [f"{facts['label']}.", made.caption, made.shading])),
+            "rows": [[made.first, *made.columns], *([row.name, *row.cells] for row in made.rows)],
+            "groups": [[group, len(members)] for group, members in made.groups.items()],
+            "spans": [[text, len(list(columns))] for text, columns in groupby(made.spans)],
+            "own": [int(row.bold) for row in made.rows],
+            "shades": [row.shades for row in made.rows],
+        }
+        return facts
+    if name == "claims":
+        return facts | {"rows": claim_rows(rows)}
+    if name == "compare":
+        body.sort(key=lambda row: not row[heads.index("model")])
+    return facts | {"rows": lead_with_verdict([heads, *body])}
+
+
+def lead_with_verdict(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows of a table, with the columns in :data:`LEADING` first where it has verdicts."""
+    heads = rows[0]
+    first = [heads.index(name) for name in LEADING if name in heads] if "verdict" in heads else []
+    order = [*first, *(at for at in range(len(heads)) if at not in first)]
+    return [[row[at] for at in order] for row in rows]
+
+
 def picture(path: Path) -> str:
-    """A PNG file in base64."""
+    """A PNG file in base64; a :class:`UserError` where it cannot be read."""
     try:
         return base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
@@ -262,10 +326,8 @@ def picture(path: Path) -> str:
 
 
 def read_caption(name: str) -> dict[str, str]:
-    """Name, label and caption of a table or figure; the caption is that of Snakemake's report, without its marks.
-
-    The label is what the caption has in bold, ``**Table 1.**``; without a caption, the name.
-    """
+    """Name, label and caption of a table or figure. The caption is that of Snakemake's report, without its marks; the
+    label is its part in bold, such as ``**Table 1.**``. Without a caption, the label is the name."""
     file = CAPTIONS / f"{name}.rst"
     text = " ".join(file.read_text(encoding="utf-8").split()) if file.is_file() else ""
     label = re.match(r"\*\*(.+?)\.?\*\*", text)
@@ -273,7 +335,11 @@ def read_caption(name: str) -> dict[str, str]:
 
 
 def steps(manifests: Sequence[Path]) -> tuple[list[list[str]], dict[str, str]]:
-    """What made what is shown: a row for each manifest, headings first; and package to the versions that they name."""
+    """The steps that made the results: a row for each manifest, headings first; and the versions of each package.
+
+    Raises:
+        UserError: a file is no manifest of this workflow.
+    """
     rows = [["step", "commit", "edits", "counts", "seconds"]]
     packages: dict[str, set[str]] = {}
     for path in manifests:
@@ -288,17 +354,17 @@ def steps(manifests: Sequence[Path]) -> tuple[list[list[str]], dict[str, str]]:
             for package, version in by["packages"].items():
                 packages.setdefault(package, set()).add(version)
         except (KeyError, TypeError) as error:
-            lacking = f"no manifest of this workflow ({error!r})"
-            raise UserError(f"{file}: {lacking}. Delete it to have it made again.") from None
+            remedy = "Delete it, and the next run makes it again"
+            raise UserError(f"{file}: no manifest of this workflow ({error!r}). {remedy}.") from None
     return rows, {package: ", ".join(sorted(packages[package])) for package in sorted(packages)}
 
 
 def page(facts: Mapping[str, Any], data: Mapping[str, str]) -> str:
-    """The page: template, style and script of :data:`PARTS` around the run's data.
+    """The page: template, style and script of :data:`PARTS`, and the run's data.
 
     Args:
-        facts: JSON that the script reads first; whatever its strings hold, they cannot end their element.
-        data: element to content in base64, which has no character that means anything in HTML.
+        facts: what the script reads first. It is written as JSON in which no string can end the element.
+        data: element to its content in base64, which has no character with a meaning in HTML.
     """
     style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     plain = re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", _json(facts))
@@ -315,11 +381,11 @@ class Source:
 
     folder: Path  # of the results
     models: Sequence[Model]
-    scores: Sequence[str | Path]  # files of them
-    prefix: str = ""  # of the models' names on the page
+    scores: Sequence[str | Path]  # files
+    prefix: str = ""  # before the models' names on the page
 
     def read(self, keys: Sequence[Key]) -> dict[Key, Reading]:
-        """Those of some readings that are this run's, by their names on the page.
+        """Read those of the given readings that are of this run, by their keys on the page.
 
         Raises:
             UserError: a file or a tokenizer is missing or damaged; a prediction has no score.
@@ -336,7 +402,7 @@ class Source:
         return {(*key[:2], self.prefix + key[2]): reading for key, reading in readings.items()}
 
     def _add_thinking(self, models: Sequence[Model], readings: Mapping[Key, Reading]) -> None:
-        """Give readings their thinking, from the rollouts of the models that have some."""
+        """Add the thinking to the readings of models that have rollouts."""
         decoders = {one.key: read_decoder(self.folder / one.tokenizer) for one in models if one.tokenizer is not None}
         with Progress("page", sum(model in decoders for _, _, model in readings), "readings decoded") as progress:
             for model, decode in decoders.items():
@@ -347,8 +413,11 @@ class Source:
 
 
 def read_questions(paths: Sequence[Path], read: Collection[tuple[str, str]]) -> dict[tuple[str, str], Question]:
-    """Questions that a model has read, by benchmark (the name of the file) and id, in the order of the files; a
-    :class:`UserError` where one is in none of them."""
+    """The questions that a model has read, by benchmark (the name of the file) and id, in the order of the files.
+
+    Raises:
+        UserError: a question is in none of the files.
+    """
     found = {(path.stem, question.id): question for path in paths for question in records.read(path, Question)}
     if missing := sorted(set(read) - set(found)):
         benchmark, first = missing[0]
@@ -357,18 +426,18 @@ def read_questions(paths: Sequence[Path], read: Collection[tuple[str, str]]) -> 
 
 
 def scored_questions(scores: pd.DataFrame) -> set[tuple[str, str]]:
-    """Benchmark and id of the questions that were scored."""
+    """Benchmark and id of each scored question."""
     return set(scores[["benchmark", "question_id"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 @dataclass(frozen=True)
 class Content:
-    """Readings as the page holds them, but for their texts."""
+    """Readings as the page holds them, without their texts."""
 
     keys: list[Key]  # of the readings, in the order of the page
     settings: list[Setting]
-    order: list[int]  # numbers of the readings, in the order in which their texts are kept
-    facts: dict[str, Any]  # settings, rules and layout, which the script reads first
+    order: list[int]  # numbers of the readings, by the priority of their texts
+    facts: dict[str, Any]  # settings, rules and layout of the arrays, which the script reads first
     data: dict[str, str]  # element to content: questions and scores
 
 
@@ -379,13 +448,13 @@ def arrange(
     models: Sequence[str],
     opened: Mapping[Key, Setting] | None = None,
 ) -> Content:
-    """Readings and their questions in the order of the page.
+    """Bring the readings and their questions into the order of the page.
 
     Args:
         scores: with :data:`FIELDS`.
         asked: from :func:`read_questions`.
         benchmarks, models: keys, in order.
-        opened: the setting that a reading opens at; by default its largest budget.
+        opened: the setting at which each reading opens; by default its largest budget.
     """
     questions = sorted(asked, key=lambda key: benchmarks.index(key[0]))
     number = {key: place for place, key in enumerate(questions)}
@@ -417,8 +486,8 @@ def arrange(
 def add_texts(
     facts: Mapping[str, Any], data: dict[str, str], content: Content, sources: Sequence[Source], megabytes: float
 ) -> int:
-    """Add the texts of readings to the data of a page, which with them is of at most so many MB; returns of how many
-    readings they are."""
+    """Add texts of readings to the data of a page until it has the given size in MB, and return the number of these
+    readings."""
 
     def read(numbers: Sequence[int]) -> list[bytes]:
         keys = [content.keys[number] for number in numbers]
@@ -435,14 +504,14 @@ def add_texts(
 
 
 def check_predictions(folder: Path, models: Sequence[Model], scores: pd.DataFrame) -> int:
-    """How many predictions there are; a :class:`UserError` where a model has not as many scores."""
+    """Number of predictions; a :class:`UserError` where a model has another number of scores."""
     scored, total = scores["model"].value_counts(), 0
     for model in models:
         path = folder / "infer" / model.key / "predictions.parquet"
         with records.open_parquet(path) as file:
             count = file.metadata.num_rows
         if count != (found := scored.get(model.key, 0)):
-            remedy = "pass the scores that were made of these predictions"
+            remedy = "pass the scores of these predictions"
             raise UserError(
                 f"{path}: {count:,} predictions, but --scores has {found:,} of model {model.key!r}; {remedy}"
             )
@@ -464,7 +533,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         [folder / "benchmarks" / f"{key}.parquet" for key in shown.benchmarks], scored_questions(scores)
     )
     content = arrange(scores, asked, list(headings), model_order)
-    del scores  # which are large; from here on only texts are read
+    del scores  # frees memory: from here on only texts are read
 
     made, versions = steps([folder / file for one in shown.manifests for file in one.files])
     tables = {name: table(folder / f"{name}.csv") for name in shown.page_tables}
@@ -474,7 +543,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "models": [{"model": model.key, "label": model.label} for model in shown.models],
         "benchmarks": [{"key": key, "label": label} for key, label in headings.items()],
         **content.facts,
-        "tables": [{**read_caption(name), "rows": rows} for name, rows in tables.items()],
+        "tables": [table_facts(name, rows, options.benchmarks, shown) for name, rows in tables.items()],
         "figures": [read_caption(name) for name in shown.page_figures],
         "steps": made,
         "versions": versions,

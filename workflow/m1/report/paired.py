@@ -1,5 +1,5 @@
-"""``paired.csv``: this run's own models of Tables 1 and 2 against each other, question by question, with McNemar's
-test. What it answers, and what not, is in docs/statistics.md."""
+"""``paired.csv``: this run's models of Tables 1 and 2 compared with each other, question by question, by McNemar's
+test. docs/statistics.md says what the test answers and what it does not."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -25,8 +25,13 @@ COLUMNS = [
 
 
 def outcomes(scores: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
-    """Correct (1.0) or incorrect (0.0) by question (benchmark and question_id) and number of a table's row; NaN where a
-    model was not scored. A :class:`UserError` names a model or budget that does not exist."""
+    """Correct (1.0) or incorrect (0.0) by question (benchmark and question_id) and number of a table's row.
+
+    NaN marks a question on which a model was not scored.
+
+    Raises:
+        UserError: a model or budget does not exist.
+    """
     plain = scores[scores["forced"] == 0]
     found = accuracies(plain)
     columns = []
@@ -38,14 +43,15 @@ def outcomes(scores: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
 
 
 def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int) -> np.ndarray:
-    """How two models' answers to the same questions go together.
+    """Count how two models answer the same questions.
 
     Args:
-        first, second: 1.0 correct, 0.0 incorrect, NaN not scored, by question.
+        first, second: for each question 1.0 (correct), 0.0 (incorrect) or NaN (not scored).
         part: number of each question's benchmark, below ``parts``.
+        parts: number of benchmarks.
 
     Returns:
-        Counts of :data:`OUTCOMES`: one row per benchmark, the last one their sum.
+        Counts of :data:`OUTCOMES`: one row for each benchmark, then one with their sum.
     """
     shared = ~(np.isnan(first) | np.isnan(second))
     codes = 4 * part[shared] + (2 * first[shared] + second[shared]).astype(int)
@@ -59,17 +65,18 @@ def pairs(
     labels: Mapping[str, str],
     benchmarks: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Every two models of a table on every benchmark that both have, and on all of these together (``all``).
+    """Every pair of models of a table, on every benchmark that both have and on all of these together (``all``).
 
     Args:
         scores: from :func:`m1.report.scores.read_scores`.
-        labels: model to its label; those of the rows of Table 2 occur at both scales.
-        benchmarks: key to heading of the paper's, in order; this run's own come after them.
+        tables: rows by table.
+        labels: model to its label. Labels of rows will not do, because those of Table 2 occur at both scales.
+        benchmarks: key to heading of the paper's benchmarks, in order; this run's own ones follow.
 
     Returns:
-        :data:`COLUMNS`; counts of questions that both models were scored on; ``difference`` is the first's accuracy
-        less the second's, in points; ``p_holm`` corrects for all lines of its table; ``better`` is the model that is,
-        else ``no difference shown``.
+        :data:`COLUMNS`. Counts cover the questions that both models were scored on. ``difference`` is the first model's
+        accuracy less the second's, in points. ``p_holm`` corrects for all lines of its table. ``better`` names the
+        better model, or says ``no difference shown``.
     """
     headings, keys = column_headings(scores, benchmarks)
     shown = {key: headings[key] for key in keys} | {"all": "all"}

@@ -1,10 +1,10 @@
-"""Figures of text: paragraphs below each other, which any reader of PDF can show, whatever a model wrote."""
+"""Figures of text: paragraphs below each other. Whatever a model wrote, every reader of PDF can show them."""
 
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from matplotlib import font_manager
@@ -17,7 +17,7 @@ from m1.core import style
 LEFT_OUT = "[… {count:,} {unit} left out …]"
 MISSING = "\N{WHITE SQUARE}"
 INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
-"""Unicode's categories of what is no printed character: control and bidirectional marks, private use, surrogates."""
+"""Unicode categories that print nothing: control and bidirectional marks, private use, surrogates, separators."""
 
 
 @cache
@@ -40,7 +40,8 @@ def _known() -> frozenset[int]:
 
 
 def printable(text: str) -> str:
-    """Text of characters that the font has: others are a square, invisible ones gone, tabs spaces; line ends stay."""
+    """The text in characters that the font has. Others become a square, invisible ones are removed, tabs become spaces,
+    and line ends stay."""
 
     def replace(character: str) -> str:
         if character == "\n":
@@ -53,7 +54,7 @@ def printable(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most about ``limit`` characters: the middle of a longer text is left out, which it says."""
+    """The text in about ``limit`` characters. Of a longer text, a remark replaces the middle and counts it."""
     if len(text) <= limit:
         return text
     head, tail = limit * 3 // 5, limit * 2 // 5
@@ -62,7 +63,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def shorten_tokens(ids: Sequence[int], decode: Callable[[Sequence[int]], str], limit: int) -> str:
-    """As :func:`shorten` the text of tokens; whole tokens are left out."""
+    """The text of token ids, shortened as by :func:`shorten`; whole tokens are left out."""
     if len(text := decode(ids)) <= limit:
         return text
     n = len(ids)
@@ -73,7 +74,7 @@ def shorten_tokens(ids: Sequence[int], decode: Callable[[Sequence[int]], str], l
 
 
 def wrap(text: str, width: float, bold: bool = False) -> list[str]:
-    """Lines of a printable text that are no wider than ``width``, in ems; a word that is wider is broken."""
+    """Lines of a printable text, each at most ``width`` ems wide. A word that is wider is broken."""
     lines = []
     for paragraph in text.strip("\n").split("\n"):
         line, used = "", 0.0
@@ -93,7 +94,7 @@ def wrap(text: str, width: float, bold: bool = False) -> list[str]:
                     line, used = "", 0.0
                 line, used = line + character, used + wide
         lines.append(line)
-    # One empty line at a time.
+    # Models often write many empty lines; one is enough to tell paragraphs apart.
     return [line for i, line in enumerate(lines) if line.strip() or (i and lines[i - 1].strip())]
 
 
@@ -106,32 +107,53 @@ class Block:
     colour: str = "0.1"
     shade: str = "white"  # behind it
     bar: str = ""  # colour of the bar at its left; empty for none
-    size: float = 7.0  # points
+    size: float = 6.5  # points
     pad: float = 0.5  # lines of room above and below, together
 
+    @cached_property
+    def lines(self) -> list[str]:
+        """The text as it is printed, in lines that the figure is wide enough for."""
+        return wrap(printable(self.text), (WIDTH - 2 * MARGIN - 2 * INNER) * 72 / self.size, self.bold) or [""]
 
-WIDTH, MARGIN, INNER = 7.0, 0.15, 0.12  # inches: the figure, its margin, the room left and right of text
+    @property
+    def height(self) -> float:
+        """Inches."""
+        return (LEADING * len(self.lines) + self.pad) * self.size / 72
+
+
+WIDTH, MARGIN, INNER = style.WIDTH, 0.05, 0.08  # inches: the figure, its margin, the room left and right of text
+NOTE = 6.0  # points; the font size of the note at the foot
+LEADING = 1.32  # from one line to the next, as a multiple of the font size
+
+
+def height(blocks: Sequence[Block]) -> float:
+    """Height of a figure of paragraphs, in inches."""
+    return sum(block.height for block in blocks) + 2 * MARGIN
 
 
 def draw(blocks: Sequence[Block]) -> Figure:
-    """Paragraphs below each other. Made within ``plt.rc_context(style.PLACED)``."""
-    placed: list[tuple[float, float, Block, list[str]]] = []
-    y = MARGIN
-    for block in blocks:
-        lines = wrap(printable(block.text), (WIDTH - 2 * MARGIN - 2 * INNER) * 72 / block.size, block.bold) or [""]
-        height = (1.32 * len(lines) + block.pad) * block.size / 72
-        placed.append((y, height, block, lines))
-        y += height
-    figure = style.plt.figure(figsize=(WIDTH, y + MARGIN))
+    """Paragraphs below each other, as wide as a column. Made within ``plt.rc_context(style.PLACED)``."""
+    figure = style.plt.figure(figsize=(WIDTH, height(blocks)))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, WIDTH), ylim=(y + MARGIN, 0))
+    axes.set(xlim=(0, WIDTH), ylim=(height(blocks), 0))
     axes.set_axis_off()
-    for top, height, block, lines in placed:
-        axes.add_patch(Rectangle((MARGIN, top), WIDTH - 2 * MARGIN, height, facecolor=block.shade, linewidth=0))
+    top = MARGIN
+    for block in blocks:
+        axes.add_patch(Rectangle((MARGIN, top), WIDTH - 2 * MARGIN, block.height, facecolor=block.shade, linewidth=0))
         if block.bar:
-            axes.add_patch(Rectangle((MARGIN, top), 0.04, height, facecolor=block.bar, linewidth=0))
-        for number, line in enumerate(lines):
-            middle = top + (block.pad / 2 + 1.32 * (number + 0.5)) * block.size / 72
+            axes.add_patch(Rectangle((MARGIN, top), 0.03, block.height, facecolor=block.bar, linewidth=0))
+        for number, line in enumerate(block.lines):
+            middle = top + (block.pad / 2 + LEADING * (number + 0.5)) * block.size / 72
             drawn = axes.text(MARGIN + INNER, middle, line, va="center_baseline", parse_math=False)
             drawn.set(fontsize=block.size, color=block.colour, fontweight="bold" if block.bold else "normal")
+        top += block.height
     return figure
+
+
+def label_below(figure: Figure, label: str, note: str) -> None:
+    """Label the x axes of a figure of panels together, and print a note below; empty for none."""
+    lines = wrap(printable(note), (WIDTH - 2 * MARGIN) * 72 / NOTE) if note else []
+    # The layout makes room for this label, so its empty lines hold the note.
+    figure.supxlabel(label + "\n" * len(lines))
+    foot = figure.text(0.5, 0.04 / figure.get_figheight(), "\n".join(lines), ha="center", va="bottom")
+    foot.set(fontsize=NOTE, color=style.MUTED, parse_math=False)

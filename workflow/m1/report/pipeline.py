@@ -1,8 +1,9 @@
 """Figure 2: the pipeline as the workflow's own rule graph, with what the manifests counted on its arrows.
 
-The graph is what ``snakemake --rulegraph dot`` prints. A row of boxes is one step; stages are the bands, in the paper's
-order. An arrow that a chain of others implies is left out; one that leads back (the size of a subset decides how many
-questions are drawn) is dashed.
+The graph is what ``snakemake --rulegraph dot`` prints. A row of boxes is one step, and the bands are the stages in the
+paper's order. An arrow that a chain of others implies is left out. A dashed arrow leads back to an earlier stage: the
+difficulty filter runs the base models that training fetches, and the size of a subset decides how many questions are
+drawn.
 """
 
 import random
@@ -24,6 +25,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import read_json
 from m1.core.progress import say
 from m1.report.files import FIGURE, find_manifest, parser
+from m1.report.paragraphs import printable, wrap
 from m1.report.settings import Shown
 
 Edge = tuple[str, str]
@@ -37,7 +39,10 @@ STAGES = {
 
 
 CHECKS = {"infer_context"}
-"""Rules that make no result, only stop a run before it spends anything; the figure leaves them out."""
+"""Rules that make no result but stop a run before it spends anything; the figure leaves them out."""
+ASKED = {("pools_collect_benchmark", "infer_sweep"), ("pools_collect_benchmark", "infer_answer")}
+"""Arrows that are always drawn: the questions that the models answer. A chain through decontamination and training
+implies them, but carries other questions."""
 
 
 def parse(dot: str) -> tuple[list[str], list[Edge]]:
@@ -65,8 +70,8 @@ def _order(rule: str) -> tuple[int, str]:
 
 
 def order_arrows(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
-    """Edges that lead onward, without those that a chain of others implies; and edges that lead back (a rule can feed
-    an earlier one)."""
+    """Edges that lead onward, and edges that lead back (a rule can feed an earlier one). Onward edges that a chain of
+    others implies are left out, except for :data:`ASKED`."""
     onward: list[Edge] = []
     back: list[Edge] = []
 
@@ -75,7 +80,8 @@ def order_arrows(edges: Iterable[Edge]) -> tuple[list[Edge], list[Edge]]:
 
     for edge in sorted(edges, key=lambda edge: (leads_back(edge), *map(_order, edge))):
         (back if leads_back(edge) or _reaches(onward, edge[1], edge[0]) else onward).append(edge)
-    return [edge for edge in onward if not _reaches([other for other in onward if other != edge], *edge)], back
+    implied = {edge for edge in onward if _reaches([other for other in onward if other != edge], *edge)} - ASKED
+    return [edge for edge in onward if edge not in implied], back
 
 
 def _reaches(edges: Sequence[Edge], start: str, end: str) -> bool:
@@ -181,13 +187,19 @@ class Node:
     x: float = 0.0
 
 
-WIDTH, HEADING, BOX, LINE, TOLD_WIDTH, GAP, LANE, APART = 7.0, 0.75, 0.23, 0.12, 2.4, 0.22, 0.12, 0.25
-"""Inches: figure, headings; height of a box, of a line on an arrow, width of such lines; between rows; passing arrow;
+HEADING, BOX, LINE, GAP, LANE, APART = 0.48, 0.18, 0.11, 0.19, 0.04, 0.07
+"""Inches: width of the headings; height of a box; height of a line on an arrow; between rows; width of a passing arrow;
 between boxes."""
-FONT, SMALL = 7.0, 6.5
-STARTS, TURNS, STIFF = 16, 40, 30
-"""Orders to begin with (the tidiest result is taken); rounds of arranging; how much rather a box moves than an arrow
-that passes it."""
+TOLD_WIDTHS = (1.3, 1.0, 0.7)
+"""Inches that a line on an arrow may take: the first with which the figure is as wide as a column, else the last."""
+FONT, SMALL = 6.5, 6.0
+BACK = "leads back to an earlier stage"  # in the legend
+ARROW, DASHED = "0.35", (0, (3, 2))
+ROOM = style.WIDTH - HEADING - 0.15
+"""Inches that the nodes of a row may take, so that the figure is as wide as a column of the paper."""
+STARTS, TURNS, STIFF, WIDER = 24, 40, 30, 20
+"""Random orders to begin with, of which the tidiest result is taken. Rounds of arranging. How much more easily a box
+moves than an arrow that passes it. How untidy each inch beyond the width of a column is."""
 
 
 def arrange(
@@ -196,6 +208,7 @@ def arrange(
     back: Sequence[Edge],
     told: Mapping[str, list[str]],
     wide: Callable[[str, float], float],
+    told_width: float,
 ) -> tuple[list[list[Node]], list[tuple[list[Node], bool]]]:
     """Where boxes stand and arrows pass: rows of nodes from left to right, and each arrow as the nodes it goes through,
     downwards.
@@ -203,6 +216,7 @@ def arrange(
     Args:
         told: from :func:`labels`.
         wide: width in inches of a text at a font size.
+        told_width: one of :data:`TOLD_WIDTHS`.
 
     Returns:
         Rows; and arrows, with whether they lead back (up).
@@ -211,8 +225,8 @@ def arrange(
     nodes = {}
     grid: list[list[Node]] = [[] for _ in range(max(where.values()) + 1)]
     for rule in rules:
-        lines = _wrap_title(told.get(rule, []), TOLD_WIDTH, wide)
-        width = max([wide(_title(rule), FONT) + 0.16, *(wide(line, SMALL) + 0.06 for line in lines)])
+        lines = _wrap_title(told.get(rule, []), told_width, wide)
+        width = max([wide(_title(rule), FONT) + 0.12, *(wide(line, SMALL) + 0.04 for line in lines)])
         nodes[rule] = Node(where[rule], width, rule, lines)
         grid[where[rule]].append(nodes[rule])
     arrows = []
@@ -247,7 +261,7 @@ def _tidiest(
     for start in range(STARTS):
         for row in grid:
             random.Random(start).shuffle(row)
-            _spread(row, [float(place) for place in range(len(row))])
+            _spread(row, [place - len(row) / 2 for place in range(len(row))])
         for turn in range(TURNS):  # each row in turn goes where its neighbours are
             settled = turn >= TURNS // 2  # then the order stays, and long arrows straighten
             for row in grid if turn % 2 == 0 else grid[::-1]:
@@ -256,12 +270,20 @@ def _tidiest(
                 if not settled:
                     row.sort(key=lambda node: middles[id(node)])
                 _spread(row, [middles[id(node)] for node in row])
-        found.append((_untidiness(chains), start, [[(node, node.x) for node in row] for row in grid]))
+        left, right = _extent(grid)
+        too_wide = WIDER * max(0.0, right - left - ROOM)
+        found.append((_untidiness(chains) + too_wide, start, [[(node, node.x) for node in row] for row in grid]))
     best = min(found, key=lambda one: one[:2])[2]
     for places in best:
         for node, x in places:
             node.x = x
     return [[node for node, _ in places] for places in best]
+
+
+def _extent(grid: Iterable[Sequence[Node]]) -> tuple[float, float]:
+    """The left and right ends of all nodes, in inches."""
+    ends = [(node.x - node.width / 2, node.x + node.width / 2) for row in grid for node in row]
+    return min(left for left, _ in ends), max(right for _, right in ends)
 
 
 def _untidiness(chains: Iterable[Sequence[Node]]) -> float:
@@ -276,12 +298,13 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
-    """Put nodes, in their order, as near to the wanted places as their widths allow: those that touch move together
-    (least squares)."""
+    """Put nodes, in their order, as near to the wanted places as their widths and :data:`ROOM` allow. Nodes that touch
+    move together (least squares)."""
     # Where a block's first node stands; its nodes, with their distance from that.
     blocks: list[tuple[float, list[tuple[Node, float]]]] = []
     for node, place in zip(row, wanted):
-        blocks.append((place, [(node, 0.0)]))
+        farthest = max(0.0, ROOM - node.width) / 2
+        blocks.append((min(max(place, -farthest), farthest), [(node, 0.0)]))
         while len(blocks) > 1:
             (left, before), (right, after) = blocks[-2:]
             step = before[-1][1] + (before[-1][0].width + after[0][0].width) / 2 + APART
@@ -293,6 +316,11 @@ def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
     for start, block in blocks:
         for node, at in block:
             node.x = start + at
+    left, right = _extent([row])
+    if right - left < ROOM:  # else the row is wider than a column anyway
+        aside = max(0.0, -ROOM / 2 - left) - max(0.0, right - ROOM / 2)
+        for node in row:
+            node.x += aside
 
 
 def _title(rule: str) -> str:
@@ -312,7 +340,7 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     rules = [rule for rule in rules if _stage(rule) != "report"] + (["report"] if reports else [])
     merged = {tuple("report" if _stage(rule) == "report" else rule for rule in edge) for edge in edges}
     onward, back = order_arrows((a, b) for a, b in merged if a != b)
-    figure = style.plt.figure(figsize=(WIDTH, 1))
+    figure = style.plt.figure(figsize=(style.WIDTH, 1))
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
 
     def wide(text: str, size: float) -> float:
@@ -321,14 +349,18 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
         drawn.remove()
         return float(extent)
 
-    lines = _wrap_title(reports, WIDTH - HEADING - 0.5, wide)
-    grid, arrows = arrange(rules, onward, back, told, wide)
-    left = min(node.x - node.width / 2 for row in grid for node in row)
-    right = max(node.x + node.width / 2 for row in grid for node in row)
-    width = max(WIDTH, right - left + HEADING + 0.3)
+    lines = _wrap_title(reports, style.WIDTH - HEADING - 0.3, wide)
+    for told_width in TOLD_WIDTHS:
+        grid, arrows = arrange(rules, onward, back, told, wide, told_width)
+        left, right = _extent(grid)
+        if right - left < ROOM + LANE:
+            break
+    width = max(style.WIDTH, right - left + style.WIDTH - ROOM)
     middle = (HEADING + width) / 2 - (left + right) / 2
     tops, bottoms = _row_edges(grid, len(lines))
-    height = bottoms[-1] + GAP / 2 + (0.3 if note else 0.08)
+    notes = wrap(printable(note), (width - 0.1) * 72 / SMALL) if note else []
+    foot = bottoms[-1] + GAP / 2
+    height = foot + (0.16 if back else 0) + LINE * len(notes) + 0.08
     figure.set_size_inches(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -344,13 +376,17 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     for top, bottom, row in zip(tops, bottoms, grid):
         for node in row:
             if node.rule == "report":
-                _draw_box(axes, node.x, top, width - HEADING - 0.3, bottom - top)
+                _draw_box(axes, node.x, top, width - HEADING - 0.15, bottom - top)
                 for number, line in enumerate(lines):
                     y = (top + bottom) / 2 + LINE * (number - (len(lines) - 1) / 2)
                     axes.text(node.x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
             elif node.rule:
-                _draw_node(axes, node, top, wide(_title(node.rule), FONT) + 0.16)
-    axes.text(width / 2, height - 0.1, note, fontsize=6.5, color=style.MUTED, ha="center", va="bottom")
+                _draw_node(axes, node, top, wide(_title(node.rule), FONT) + 0.12)
+    if back:
+        axes.plot([HEADING, HEADING + 0.3], [foot + 0.1] * 2, color=ARROW, linewidth=0.7, linestyle=DASHED)
+        axes.text(HEADING + 0.36, foot + 0.1, BACK, fontsize=SMALL, va="center_baseline")
+    text = axes.text(width / 2, height - 0.04, "\n".join(notes), fontsize=SMALL, color=style.MUTED)
+    text.set(ha="center", va="bottom", parse_math=False)
     return figure
 
 
@@ -379,16 +415,16 @@ def _draw_bands(
         inside = [number for number, other in enumerate(stages) if other == stage]
         top, bottom = tops[inside[0]] - GAP / 2, bottoms[inside[-1]] + GAP / 2
         shade = "0.955" if band % 2 == 0 else "white"
-        axes.add_patch(Rectangle((0.06, top), width - 0.12, bottom - top, facecolor=shade, linewidth=0))
-        axes.text(0.16, (top + bottom) / 2, stage, fontsize=8, fontweight="bold", va="bottom")
-        axes.text(0.16, (top + bottom) / 2 + 0.03, STAGES[stage], fontsize=6, color=style.MUTED, va="top")
+        axes.add_patch(Rectangle((0.03, top), width - 0.06, bottom - top, facecolor=shade, linewidth=0))
+        axes.text(0.06, (top + bottom) / 2, stage, fontsize=FONT, fontweight="bold", va="bottom")
+        axes.text(0.06, (top + bottom) / 2 + 0.02, STAGES[stage], fontsize=SMALL, color=style.MUTED, va="top")
 
 
 def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str, float], float]) -> list[str]:
     """Names in lines of a width, in inches."""
     lines: list[str] = []
     for name in names:
-        if lines and wide(joined := f"{lines[-1]}  ·  {name}", SMALL) <= width:
+        if lines and wide(joined := f"{lines[-1]} · {name}", SMALL) <= width:
             lines[-1] = joined
         else:
             lines.append(name)
@@ -427,13 +463,13 @@ def _draw_arrow(
         if node is not end:
             points.append((x, y))
             codes.append(Curve.LINETO)
-    curve = PathPatch(Curve(points, codes), facecolor="none", edgecolor="0.45", linewidth=0.8, zorder=2)
+    curve = PathPatch(Curve(points, codes), facecolor="none", edgecolor=ARROW, linewidth=0.7, zorder=2)
     if leads_back:
-        curve.set_linestyle((0, (3, 2)))
+        curve.set_linestyle(DASHED)
     axes.add_patch(curve)
     (x, y), aside = (points[0], 0.02) if leads_back else (points[-1], -0.02)
-    head = FancyArrowPatch((x, y + aside), (x, y), arrowstyle="-|>", mutation_scale=6, shrinkA=0, shrinkB=0, zorder=2)
-    head.set(color="0.35", linewidth=0)
+    head = FancyArrowPatch((x, y + aside), (x, y), arrowstyle="-|>", mutation_scale=5, shrinkA=0, shrinkB=0, zorder=2)
+    head.set(color=ARROW, linewidth=0)
     axes.add_patch(head)
 
 

@@ -1,5 +1,5 @@
 """Are a run's benchmarks the published questions (4.1)? Read from the manifests of its benchmarks; what each remark
-means is in docs/data.md."""
+means is in docs/paper.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

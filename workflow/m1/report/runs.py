@@ -1,8 +1,8 @@
-"""Two runs side by side: what differs between them, each line of Tables 1 and 2 with a paired difference, the scaling
-curves, and the questions that changed sides (docs/statistics.md). The runs are folders of results, also of another
-machine.
+"""Compare two runs: what differs between them, each line of Tables 1 and 2 with a paired difference, the scaling
+curves, and the questions that are correct in one run only (docs/statistics.md). A run is a folder of results, which may
+come from another machine.
 
-Into one folder: settings.csv, cells.csv, curves.csv, curves.pdf, curves.png, changed.html, manifest.json.
+The output folder gets settings.csv, cells.csv, curves.csv, curves.pdf, curves.png, changed.html and manifest.json.
 """
 
 import os
@@ -29,16 +29,16 @@ from m1.report.statistics import P
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 FORM = "give it as NAME=FOLDER, with a name of letters, digits, `_`, `.` and `-`"
-STAGES = ("pools", "benchmarks", "select", "train", "infer", "score")  # folders that show that a run has begun
-TOLD = 12  # lines of settings.csv on the terminal
+STAGES = ("pools", "benchmarks", "select", "train", "infer", "score")  # any of these folders shows that a run has begun
+TOLD = 12  # lines of settings.csv that the terminal shows
 
 
 def name_runs(first: str, second: str) -> list[tuple[str, Path]]:
-    """Names and folders of two runs, each given as FOLDER or NAME=FOLDER; without a name it is the last part of the
+    """Names and folders of two runs, each given as FOLDER or NAME=FOLDER. Without a name, it is the last part of the
     path.
 
     Raises:
-        UserError: a folder is not there, both are the same, or a name cannot be one, or is both runs'.
+        UserError: a folder is missing, both folders are the same, both names are the same, or a name is not allowed.
     """
     found = []
     for text in (first, second):
@@ -60,29 +60,33 @@ def name_runs(first: str, second: str) -> list[tuple[str, Path]]:
 
 
 def read_shown(folder: Path) -> Shown:
-    """What a run shows; a :class:`UserError` where the folder is none of results, or the run has not come so far."""
+    """What the report of a run shows.
+
+    Raises:
+        UserError: the folder is no folder of results, or the run is not finished.
+    """
     path = folder / "shown.json"
     if path.is_file():
         try:
             return Shown.load(path)
         except UserError as error:
-            remedy = "It may be of another version of this package. Delete it; it is made again in a second"
+            remedy = "Another version of this package may have written it. Delete it; making it again takes a second"
             raise UserError(f"{error} {remedy}. {finish(path)}") from None
     if any((folder / stage).is_dir() for stage in STAGES):
         raise UserError(f"{path}: no such file: the run is not finished. {finish(path)}")
-    raise UserError(f"{folder}: no folder of results: there is no shown.json in it, and nothing that a run makes")
+    raise UserError(f"{folder}: no folder of results: it has no shown.json, nor anything else that a run makes")
 
 
 def finish(path: Path) -> str:
-    """What to do about a file that a run has not made."""
+    """How to get a file that a run has not made yet."""
     return f"Make it with the configuration of that run: snakemake {path} --configfile … (or copy it from its machine)."
 
 
 def open_runs(named: Sequence[tuple[str, Path]]) -> tuple[Run, Run]:
-    """Both runs, as far as they go together.
+    """Both runs, restricted to the benchmarks and models that they have in common.
 
     Raises:
-        UserError: they have no benchmark or no model in common, or a file is missing that one shows.
+        UserError: they have no benchmark or no model in common, or a file is missing that the report of one shows.
     """
     shown = [read_shown(folder) for _, folder in named]
     names = [name for name, _ in named]
@@ -101,7 +105,7 @@ def open_runs(named: Sequence[tuple[str, Path]]) -> tuple[Run, Run]:
 
 
 def _shared(kind: str, names: Sequence[str], keys: Sequence[Sequence[str]]) -> list[str]:
-    """What both of two runs have, in the order of the first; a :class:`UserError` where that is nothing."""
+    """The keys that both runs have, in the order of the first; a :class:`UserError` where there are none."""
     first, second = keys
     if found := [key for key in first if key in second]:
         return found
@@ -110,7 +114,7 @@ def _shared(kind: str, names: Sequence[str], keys: Sequence[Sequence[str]]) -> l
 
 
 def left_out(first: Run, second: Run) -> list[str]:
-    """What only one of the runs has, as sentences."""
+    """Clauses that say what only one of the runs has."""
     found = []
     for one, other in ((first, second), (second, first)):
         models, there = ([model.key for model in side.shown.models] for side in (one, other))
@@ -126,14 +130,14 @@ def left_out(first: Run, second: Run) -> list[str]:
 
 
 def summary(first: Run, second: Run, lines: pd.DataFrame, settings: pd.DataFrame) -> list[str]:
-    """What the comparison says, averages first."""
+    """The comparison as lines of text, averages first."""
     averages = lines[lines["benchmark"] == "average"]
     rows = [["table", "model", first.name, second.name, "difference", "95 % interval", "verdict"]]
     for line in averages.to_dict("records"):
         interval = f"{line['difference_low']:+.2f} to {line['difference_high']:+.2f}"
         accuracy = [f"{line[f'accuracy_{side}']:.2f}" for side in "ab"]
         rows.append([line["table"], line["label"], *accuracy, f"{line['difference']:+.2f}", interval, line["verdict"]])
-    said = [f"Averages (%), {second.name} less {first.name} in points:", *align_columns(rows, left={0, 1, 6})]
+    said = [f"Averages (%), and {second.name} minus {first.name} in points:", *align_columns(rows, left={0, 1, 6})]
     single = lines[lines["benchmark"] != "average"]
     counts = single["verdict"].value_counts()
     said.append(f"Single cells: {', '.join(f'{counts[one]} {one}' for one in VERDICTS if one in counts)}.")
@@ -146,7 +150,7 @@ def summary(first: Run, second: Run, lines: pd.DataFrame, settings: pd.DataFrame
 
 
 def _clip(text: str) -> str:
-    """A value as far as a line of the terminal has room for it."""
+    """A value, cut to the room that a line of the terminal has for it."""
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
@@ -159,10 +163,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, started: float | None = None) -> None:
-    """Compare two runs, named by :func:`name_runs`, into a folder, and say what was found.
+    """Compare two runs, write the comparison into a folder, and print a summary.
+
+    Args:
+        named: from :func:`name_runs`.
+        benchmarks: path of ``resources/paper/benchmarks.csv``.
+        folder: to write into.
+        started: time of the start, in seconds since 1970; by default now.
 
     Raises:
-        UserError: they cannot be compared, or a file is missing or damaged; says which, and the remedy.
+        UserError: the runs cannot be compared, or a file is missing or damaged.
     """
     started = started or time.time()
     first, second = open_runs(named)
@@ -170,7 +180,7 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
     questions = count_questions(first.scores, second.scores)
     if not questions["both"].any():
         keys = ", ".join(questions.index)
-        raise UserError(f"{first.name} and {second.name}: no question in common on {keys}: nothing can be paired")
+        raise UserError(f"{first.name} and {second.name}: no question in common on {keys}, so nothing can be paired")
     headings = add_own_benchmarks(read_benchmarks(benchmarks), questions.index)
     pairs = list(pair_rows(first, second))
     if not pairs:
@@ -180,7 +190,7 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
     lines = cells(pairs, headings, first.shown.margins)
     points = curves(first, second, models)
     settings = differences((first.folder, first.shown), (second.folder, second.shown), questions)
-    remove(folder / "manifest.json")  # of an earlier comparison, whose hashes are not those of these tables
+    remove(folder / "manifest.json")  # of an earlier comparison: its hashes do not match the new tables
     write_csv(lines, folder / "cells.csv", {"p": P, "p_holm": P, "p_margin": P})
     write_csv(points, folder / "curves.csv")
     write_csv(settings, folder / "settings.csv")
@@ -201,7 +211,7 @@ def compare(named: Sequence[tuple[str, Path]], benchmarks: str, folder: Path, st
     say("compare-runs", f"{first.name} ({first.folder}) and {second.name} ({second.folder}): {about}")
     for line in said:
         tell(line)
-    say("compare-runs", f"{changed:,} answers changed sides; open {folder / 'changed.html'}")
+    say("compare-runs", f"{changed:,} answers are correct in one run only; open {folder / 'changed.html'}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """``cells.csv`` and ``curves.csv`` of two runs: each line of Tables 1 and 2, and the average at every setting, on the
-questions that both runs asked. What the tests answer, and what not, is in docs/statistics.md."""
+questions that both runs asked. docs/statistics.md says what the tests can and cannot show."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,18 +51,21 @@ class RowPair:
     budgets: tuple[pd.Series, pd.Series]
     """Benchmark to thinking tokens, of each run."""
     correct: pd.DataFrame
-    """``a`` and ``b``: 1.0 correct, 0.0 incorrect, NaN not asked; by benchmark and question_id."""
+    """Columns ``a`` and ``b``, rows by benchmark and question_id: 1.0 correct, 0.0 incorrect, NaN not asked."""
 
     @property
     def changed(self) -> pd.DataFrame:
-        """The questions that one run has correct and the other one incorrect."""
+        """The questions that are correct in one run and incorrect in the other."""
         asked = self.correct.dropna()
         return asked[asked["a"] != asked["b"]]
 
 
 def pair_rows(first: Run, second: Run) -> Iterator[RowPair]:
-    """The rows of Tables 1 and 2 that both runs have, by model, in the order of the first; a :class:`UserError` where
-    scores of one are missing."""
+    """The rows of Tables 1 and 2 whose model is in both runs, in the order of the first.
+
+    Raises:
+        UserError: scores of a row are missing.
+    """
     found = [accuracies(run.scores) for run in (first, second)]
     labels = {model.key: model.label for model in first.shown.models}
     for table, rows in first.shown.accuracy_tables.items():
@@ -81,8 +84,8 @@ def pair_rows(first: Run, second: Run) -> Iterator[RowPair]:
 
 
 def cells(pairs: Sequence[RowPair], headings: Mapping[str, str], margins: Margins) -> pd.DataFrame:
-    """One line for each row on each benchmark that both runs asked, and one for the average of those with questions in
-    common.
+    """One line for each row and each benchmark that both runs asked, and one for the average over the benchmarks with
+    questions in common.
 
     Args:
         pairs: from :func:`pair_rows`.
@@ -90,9 +93,9 @@ def cells(pairs: Sequence[RowPair], headings: Mapping[str, str], margins: Margin
         margins: differences that count as none, in points.
 
     Returns:
-        :data:`COLUMNS`. Accuracies (%), k and n of ``a`` and ``b`` are of all questions of that run, everything else of
-        the ``n`` questions that both asked; ``unshared`` are those that only one did. Differences are B less A, in
-        points. ``p_holm`` corrects for all lines of its table.
+        :data:`COLUMNS`. Accuracies (%), k and n of ``a`` and ``b`` cover all questions of that run. All other columns
+        cover the ``n`` questions that both asked; ``unshared`` counts those that only one asked. Differences are B
+        minus A, in points. ``p_holm`` corrects for all lines of its table.
     """
     lines = [line for pair in pairs for line in _lines(pair, headings, margins)]
     frame = pd.DataFrame(lines, columns=COLUMNS).astype(dict.fromkeys(COUNTS, "Int64"))
@@ -102,7 +105,7 @@ def cells(pairs: Sequence[RowPair], headings: Mapping[str, str], margins: Margin
 
 
 def verdict(difference: float, p_holm: float, p_margin: float) -> str:
-    """What the tests say of B; NaN where there was nothing to test."""
+    """The verdict on B. ``p_holm`` is NaN where there was nothing to test."""
     if np.isnan(p_holm):
         return OTHER_QUESTIONS
     if p_holm < LEVEL:
@@ -111,7 +114,7 @@ def verdict(difference: float, p_holm: float, p_margin: float) -> str:
 
 
 def _lines(pair: RowPair, headings: Mapping[str, str], margins: Margins) -> Iterator[dict[str, Any]]:
-    """The lines of one row, without what is corrected for the whole table."""
+    """The lines of one row, without the columns that depend on the whole table."""
     first, second = pair.rows
     row = {"table": pair.table, "model": first.model, "label": pair.label}
     asked = pair.correct.groupby(level="benchmark").agg(["sum", "count"]).astype(int)
@@ -150,10 +153,11 @@ def _tested(found: Difference) -> dict[str, Any]:
 
 
 def _differences(counts: np.ndarray, margins: Margins) -> tuple[list[Difference], Difference]:
-    """B less A on each benchmark, and on their average.
+    """B minus A on each benchmark, and on their average.
 
     Args:
-        counts: outcomes as :data:`m1.report.paired.OUTCOMES`; one row a benchmark, none without questions.
+        counts: outcomes as in :data:`m1.report.paired.OUTCOMES`, one row per benchmark. Each has questions.
+        margins: differences that count as none, in points.
     """
     single = [paired(only_b, only_a, n, margins.cell) for (_, only_b, only_a, _), n in zip(counts, counts.sum(axis=1))]
     return single, average(single, int(counts.sum()), margins.average)
@@ -163,8 +167,8 @@ def curves(first: Run, second: Run, models: Sequence[str]) -> pd.DataFrame:
     """The average accuracy of each model at each setting of either run, on the questions that both asked.
 
     Returns:
-        :data:`CURVES`: ``a`` and ``b`` are NaN where a run lacks the setting, or a benchmark at it; intervals of the
-        difference (B less A, in points) are not corrected for their number.
+        :data:`CURVES`. ``accuracy_a`` and ``accuracy_b`` are NaN where a run lacks the setting, or a benchmark at it.
+        The intervals of the difference (B minus A, in points) are not corrected for their number.
     """
     labels = {model.key: model.label for model in first.shown.models}
     lines = []
@@ -189,7 +193,7 @@ def curves(first: Run, second: Run, models: Sequence[str]) -> pd.DataFrame:
 
 
 def _by_setting(scores: pd.DataFrame, model: str) -> pd.DataFrame:
-    """One model's verdicts, 1.0 or 0.0, NaN where there is none: questions (``benchmark``, ``question_id``) by settings
+    """The outcomes of one model, 1.0, 0.0 or NaN (none): questions (``benchmark``, ``question_id``) by settings
     (``budget``, ``forced``)."""
     rows = rows_of_model(scores, model)
     return rows.assign(correct=rows["correct"].astype(float)).pivot(

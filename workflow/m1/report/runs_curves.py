@@ -13,7 +13,7 @@ COLUMNS = 3  # panels side by side, at most
 
 
 def draw(points: pd.DataFrame, first: str, second: str) -> Figure:
-    """A panel for each model that thinks in both runs, with a curve for each run. Made within
+    """Draw a panel for each model that thinks in both runs, with a curve for each run. Call it within
     ``plt.rc_context(style.RC)``.
 
     Args:
@@ -54,5 +54,5 @@ def draw(points: pd.DataFrame, first: str, second: str) -> Figure:
 
 
 def _look(number: int) -> dict[str, Any]:
-    """Look of the first or the second run; the second is dashed, so that the first is seen below an equal curve."""
+    """The look of the first (0) or second (1) run. The second is dashed, so that an equal curve below it is seen."""
     return style.model_style(number) | ({"linestyle": "--"} if number else {})

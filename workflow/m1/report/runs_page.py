@@ -1,5 +1,5 @@
-"""``changed.html`` of two runs: averages, what differs, tables and figure, and the questions that one run has correct
-and the other one incorrect, with both texts side by side, in the reader of :mod:`m1.report.page`."""
+"""Write ``changed.html`` of two runs: averages, what differs, tables and figure. The reader of :mod:`m1.report.page`
+shows the questions that are correct in one run only, with the texts of both runs side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from m1.report.page import (
     Source,
     add_texts,
     arrange,
+    lead_with_verdict,
     page,
     picture,
     read_caption,
@@ -23,16 +24,16 @@ from m1.report.page import (
 )
 from m1.report.runs_cells import BETTER, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS, WORSE, RowPair, Run
 
-TABLES = ("cells", "settings", "curves")
+TABLES = ("cells", "curves", "settings")  # in the order of the page; what comes from the manifests is last
 VERDICTS = (BETTER, WORSE, EQUAL, NO_DIFFERENCE, OTHER_QUESTIONS)
 """Verdicts of ``cells.csv``, in the order of the page."""
 Changed = dict[tuple[str, str, str], tuple[Setting, Setting]]
-"""Benchmark, question id and model of an answer that changed sides, to its setting in each run."""
+"""Answers that are correct in one run only: benchmark, question id and model, to the setting in each run."""
 
 
 def changed_answers(pairs: Sequence[RowPair]) -> Changed:
-    """The answers that changed sides at the settings of the tables; of a model in both tables, at those of the first
-    table in which an answer did."""
+    """The answers that are correct in one run only, at the settings of the tables. For a model in both tables, the
+    setting is that of the first table in which the answer changed."""
     found: Changed = {}
     for pair in pairs:
         for benchmark, question in pair.changed.index:
@@ -42,7 +43,7 @@ def changed_answers(pairs: Sequence[RowPair]) -> Changed:
 
 
 def changed_scores(run: Run, changed: Changed) -> pd.DataFrame:
-    """A run's scores of the questions and models of answers that changed sides."""
+    """The scores of one run for the questions and models in ``changed``."""
     keys = pd.MultiIndex.from_frame(run.scores[["benchmark", "question_id", "model"]])
     return run.scores[keys.isin(list(changed))]
 
@@ -50,7 +51,13 @@ def changed_scores(run: Run, changed: Changed) -> pd.DataFrame:
 def translate_letters(
     scores: pd.DataFrame, own: Mapping[tuple[str, str], Question], other: Mapping[tuple[str, str], Question]
 ) -> pd.DataFrame:
-    """The same scores; letters of some questions (``own``) are those of the same options in another order."""
+    """The scores with letters in the other run's order of options, for the questions in ``own``.
+
+    Args:
+        scores: of the run whose letters are translated.
+        own: questions whose options have another order in the other run, as this run asked them.
+        other: the questions as the other run asked them.
+    """
     letters = {
         (*key, letter): LETTERS[other[key].options.index(text)]
         for key, question in own.items()
@@ -68,14 +75,20 @@ def write_page(
     notes: Sequence[str],
     folder: Path,
 ) -> int:
-    """Write ``changed.html`` beside the tables and the figure, which are there; returns how many answers changed sides.
+    """Write ``changed.html`` into the folder, which already has the tables and the figure.
 
     Args:
+        first, second: the runs.
+        pairs: from :func:`m1.report.runs_cells.pair_rows`.
         headings: benchmark to the heading of its column, in order.
-        notes: what else there is to say of both runs.
+        notes: further sentences about both runs.
+        folder: of the comparison.
+
+    Returns:
+        The number of answers that are correct in one run only.
 
     Raises:
-        UserError: a file is missing, damaged or not of its kind; a question or a score is not there.
+        UserError: a file is missing, damaged or not of its kind; a question or a score is missing.
     """
     changed = changed_answers(pairs)
     runs = (first, second)
@@ -94,8 +107,8 @@ def write_page(
         for number, run in enumerate(runs)
     }
     if reordered:
-        said = f"{len(reordered)} changed questions have their options in another order in {second.name}: letters are"
-        notes = [*notes, f"{said} those of {first.name}, but in the model's own text."]
+        said = f"{len(reordered)} changed questions have their options in another order in {second.name}. Its letters"
+        notes = [*notes, f"{said} are translated to the order of {first.name}, except in the model's own text."]
     models = [model for model in first.shown.models if any(model.key == key[2] for key in changed)]
     labels: list[dict[str, Any]] = [{"model": _key(first, model.key), "label": model.label} for model in models]
     labels += [
@@ -109,7 +122,10 @@ def write_page(
         "models": labels,
         "benchmarks": [{"key": key, "label": label} for key, label in headings.items()],
         **content.facts,
-        "tables": [{**read_caption(f"runs_{name}"), "name": name, "rows": rows} for name, rows in tables.items()],
+        "tables": [
+            {**read_caption(f"runs_{name}"), "name": name, "rows": lead_with_verdict(rows)}
+            for name, rows in tables.items()
+        ],
         "figures": [read_caption("runs_figure")],
         "steps": [],
         "versions": {},
@@ -126,13 +142,21 @@ def write_page(
 
 
 def _key(run: Run, model: str) -> str:
+    """The key of a model on the page, where each model is there once for each run."""
     return f"{run.name}: {model}"
 
 
 def front(
     first: Run, second: Run, tables: Mapping[str, Sequence[Sequence[str]]], changed: int, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """What the page opens on, from the tables as they are written."""
+    """What the page opens on, from the tables as they are written.
+
+    Args:
+        first, second: the runs.
+        tables: rows of each table in :data:`TABLES`, headings first.
+        changed: number of answers that are correct in one run only.
+        notes: further sentences about both runs.
+    """
     heads, *rows = tables["cells"]
     lines = [dict(zip(heads, row)) for row in rows]
     averages = [_average(line) for line in lines if line["benchmark"] == "average"]
@@ -158,7 +182,7 @@ def _average(line: Mapping[str, str]) -> dict[str, Any]:
     """An average as the page shows it."""
     ends = [float(line[f"difference_{end}"]) for end in ("low", "high")]
     bar = {"difference": float(line["difference"]), "low": ends[0], "high": ends[1], "margin": float(line["margin"])}
-    unshared = f"; {int(line['unshared']):,} of one run only" if int(line["unshared"]) else ""
+    unshared = f"; {int(line['unshared']):,} in one run only" if int(line["unshared"]) else ""
     interval = f"{ends[0]:+.2f} to {ends[1]:+.2f}".replace("-", "−")
     return {
         "verdict": line["verdict"],
@@ -169,5 +193,5 @@ def _average(line: Mapping[str, str]) -> dict[str, Any]:
         "theirs": [line["accuracy_b"], ""],
         "difference": [f"{bar['difference']:+.2f}".replace("-", "−"), interval],
         "bar": bar,
-        "why": f"{int(line['n']):,} questions of both{unshared}",
+        "why": f"{int(line['n']):,} questions in both runs{unshared}",
     }

@@ -1,5 +1,5 @@
 """``settings.csv`` of two runs: what differs between them in configuration, code and data, from the manifests beside
-their artifacts. What says nothing about results (folders, seconds) has one line of each kind."""
+their artifacts. Folders and seconds, which change no result, have one line each."""
 
 import json
 import re
@@ -18,10 +18,10 @@ from m1.report.settings import Shown
 
 COLUMNS = ["part", "step", "key", "a", "b", "what"]
 ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size", "torch_dtype", "dtype")
-"""Keys of a base's ``config.json`` that tell it from another one."""
+"""Keys of a base's ``config.json`` that distinguish it from another base."""
 WORDS = {"base": "base weights", "model": "weights", "tokenizer": "tokenizer", "subset": "training samples"}
-"""Names of inputs to what they are."""
-NAMED = 3  # steps that a line names; further ones it counts
+"""Name of an input to what it is."""
+NAMED = 3  # a line names so many steps, and counts the others
 LONGEST = 200  # characters of a value
 
 
@@ -43,8 +43,12 @@ Name = tuple[str, str]
 
 
 def read_steps(folder: Path, shown: Shown) -> dict[Name, Step | None]:
-    """What the manifests of a run say, in the order of the paper; None for one that is not there, as in a copy without
-    weights. A :class:`UserError` names a file that is no manifest."""
+    """What the manifests of a run say, in the order of the paper; None for one that is missing, as in a copy without
+    weights.
+
+    Raises:
+        UserError: a file is no manifest of this workflow.
+    """
     found: dict[Name, Step | None] = {}
     for one in shown.manifests:
         for name in one.files:
@@ -67,17 +71,17 @@ def _read_step(file: Path, artifact: Path) -> Step:
         settings, ran = dict(flatten(manifest["settings"])), dict(flatten(manifest.get("ran", {})))
         return Step(commit, dict(by["packages"]), settings, ran, inputs, outputs, float(manifest["seconds"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        lacking = f"no manifest of this workflow ({error!r})"
-        raise UserError(f"{file}: {lacking}. Delete it to have it made again.") from None
+        remedy = "Delete it, and the next run makes it again"
+        raise UserError(f"{file}: no manifest of this workflow ({error!r}). {remedy}.") from None
 
 
 def _shorten(name: str) -> str:
-    """The name of an input with the last part only of each path in it."""
+    """The name of an input, with each path in it reduced to its last part."""
     return re.sub(r"\S*/", "", name)
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted path; the parts of a list of objects are told apart by number only where they share a key."""
+    """Values by dotted path. The objects of a list are numbered only if they have a key in common."""
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         names = [name for part in value for name in part]
         parts = (
@@ -100,8 +104,8 @@ def differences(first: tuple[Path, Shown], second: tuple[Path, Shown], questions
         questions: from :func:`count_questions`.
 
     Returns:
-        :data:`COLUMNS`: ``part`` is configuration, data, code or elsewhere, ``step`` the rule and its artifacts,
-        ``key`` a dotted path, ``a`` and ``b`` the values of both runs, ``what`` what it is about.
+        :data:`COLUMNS`: ``part`` is configuration, data, code or elsewhere; ``step`` the rule and its artifacts;
+        ``key`` a dotted path; ``a`` and ``b`` the values of both runs; ``what`` an explanation.
     """
     one, other = (read_steps(folder, shown) for folder, shown in (first, second))
     both = [(name, one[name], other[name]) for name in one if name in other]
@@ -117,21 +121,21 @@ Pairs = list[tuple[Name, Step, Step]]
 
 
 def show(value: Any) -> str:
-    """A value as a cell."""
+    """A value as the text of a cell."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _steps(names: Iterable[Name]) -> str:
-    """Steps of one rule as words: the rule and its artifacts."""
+    """Steps of one rule as text: the rule and its artifacts."""
     names = list(dict.fromkeys(names))
     shown = ", ".join(artifact for _, artifact in names[:NAMED])
     return f"{names[0][0]} {shown}" + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def same_place(a: Any, b: Any) -> bool:
-    """Whether two values are the same but for where a file or folder lies: paths whose last parts are the same, alone
-    or in lists."""
+    """Whether two values differ only in where files or folders lie: they are paths, or lists of paths, whose last parts
+    are equal."""
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(one == other or same_place(one, other) for one, other in zip(a, b))
     texts = isinstance(a, str) and isinstance(b, str) and "/" in a + b
@@ -206,7 +210,7 @@ def _question_lines(questions: pd.DataFrame) -> Iterator[Line]:
 
 
 def _input_lines(pairs: Pairs) -> Iterator[Line]:
-    """Inputs that differ, by rule and input; and outputs that differ though settings and inputs do not."""
+    """Inputs that differ, by rule and input; and outputs that differ although settings and inputs are equal."""
     found: dict[tuple[str, str, str], list[tuple[Name, str, str]]] = defaultdict(list)
     for name, one, other in pairs:
         a, b = ({key: sha for key, (_, sha) in step.inputs.items()} for step in (one, other))
@@ -227,14 +231,14 @@ def _input_lines(pairs: Pairs) -> Iterator[Line]:
 
 
 def _alike(one: Step, other: Step) -> bool:
-    """Whether the settings of two steps are the same, but for where files lie."""
+    """Whether the settings of two steps are the same, except for where files lie."""
     keys = one.settings.keys() | other.settings.keys()
     values = [(one.settings.get(key), other.settings.get(key)) for key in keys]
     return all(a == b or same_place(a, b) for a, b in values)
 
 
 def _one_sided_lines(one: Mapping[Name, Step | None], other: Mapping[Name, Step | None]) -> Iterator[Line]:
-    """Steps that one run lacks, by rule; and manifests that it lacks, as a copy without weights does."""
+    """Steps that only one run has, by rule; and manifests that one lacks, as a copy without weights does."""
     for rule in dict.fromkeys(name[0] for name in [*one, *other]):
         mine, theirs = ([name for name in side if name[0] == rule] for side in (one, other))
         only = [[name for name in side if name not in rest] for side, rest in ((mine, other), (theirs, one))]
@@ -264,7 +268,7 @@ def _code_lines(one: Mapping[Name, Step | None], other: Mapping[Name, Step | Non
 def _elsewhere_lines(
     pairs: Pairs, one: Mapping[Name, Step | None], other: Mapping[Name, Step | None]
 ) -> Iterator[Line]:
-    """Where files lie, and how long the steps took: one line each."""
+    """One line about where files lie, and one about how long the steps took."""
     paths = [
         (a.settings[key], b.settings[key])
         for _, a, b in pairs

@@ -1,8 +1,8 @@
-"""What the paper says in words about longer thinking (4.2, 4.3), as numbers: ``scaling.csv`` and ``best_budget.csv``.
+"""Numbers for what the paper says about longer thinking (4.2, 4.3): ``scaling.csv`` and ``best_budget.csv``.
 
-Accuracy, thinking that was cut, and turns from correct to incorrect and back at every budget and forced count; the
-budget and the count with the best accuracy, with intervals, and where more of it does harm. What the tests answer, and
-what not, is in docs/statistics.md."""
+``scaling.csv`` has accuracy, cut thinking, and turns from correct to incorrect and back, at every budget and forced
+count. ``best_budget.csv`` has the budget and the forced count with the best accuracy, with intervals, and says from
+where more does harm. docs/statistics.md says what the tests answer and what they do not."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from m1.report.statistics import LEVEL, P, bootstrap_p, generator, holm, mcnemar
 DRAWS = 10_000  # bootstrap draws of the questions
 NOWHERE = "nowhere"
 ALL, AVERAGE = "all", "average"
-"""All questions together, each with the same weight; the mean of the benchmarks, each with the same weight."""
-Setting = tuple[int, int]  # thinking budget in tokens, and how many times `Wait` was forced
+"""``all`` weighs all questions alike; ``average`` weighs all benchmarks alike."""
+Setting = tuple[int, int]  # thinking budget in tokens, number of forced `Wait`s
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One model's outcomes: a row per question, a column per setting, in the order of ``settings``."""
+    """One model's outcomes: arrays of questions by settings, the latter in the order of ``settings``."""
 
     settings: list[Setting]
     benchmark: np.ndarray  # key of the benchmark of each question
@@ -39,8 +39,15 @@ class Sweep:
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's scores (with ``thinking_tokens`` and ``ended``); a :class:`UserError` where there are none, or a
-    question lacks a setting that another has."""
+    """One model's outcomes.
+
+    Args:
+        frame: scores with ``thinking_tokens`` and ``ended``.
+        model: its key.
+
+    Raises:
+        UserError: the model has no scores, or a question lacks a setting that another has.
+    """
     rows = rows_of_model(frame, model)
     wide = rows.set_index(["benchmark", "question_id", "budget", "forced"])[["correct", "thinking_tokens", "ended"]]
     wide = wide.unstack(["budget", "forced"]).sort_index(axis=1)
@@ -52,7 +59,7 @@ def sweep(frame: pd.DataFrame, model: str) -> Sweep:
         benchmark, question = wide.index[row]
         raise UserError(
             f"scores: model {model!r} on {benchmark}: question {question} has none at budget {budget} with {forced} "
-            "forced, which others have. Turns from correct to incorrect need every question at every setting: score "
+            "forced, which others have. Turns from correct to incorrect need every question at every setting. Score "
             "the model's predictions again."
         )
     fields = {"correct": bool, "thinking_tokens": float, "ended": bool}
@@ -61,22 +68,26 @@ def sweep(frame: pd.DataFrame, model: str) -> Sweep:
 
 
 def previous_setting(setting: Setting, settings: Sequence[Setting]) -> Setting | None:
-    """What a setting is compared with: the next smaller count in its budget, else the next smaller budget."""
+    """The setting to compare with: a forced one with the next smaller count in its budget, an unforced one with the
+    next smaller budget."""
     budget, forced = setting
     smaller = [(b, f) for b, f in settings if (b == budget and f < forced if forced else b < budget and f == 0)]
     return max(smaller, default=None)
 
 
 def within_benchmarks(values: np.ndarray, benchmark: np.ndarray) -> np.ndarray:
-    """Values of questions (rows) less the mean of their benchmark: hard benchmarks, which have longer thinking and
-    fewer correct answers, would else make a correlation where within each there is none."""
+    """Values of questions (rows) less the mean of their benchmark.
+
+    Hard benchmarks have longer thinking and fewer correct answers. Without this, the two would correlate over all
+    benchmarks even if they do not within any.
+    """
     frame = pd.DataFrame(values.astype(float))
     return (frame - frame.groupby(benchmark).transform("mean")).to_numpy()
 
 
 def length_and_outcome(tokens: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
-    """Point-biserial correlation of thinking tokens with being correct, and its p, both from
-    :func:`within_benchmarks`; NaN where one of them does not vary."""
+    """Point-biserial correlation of thinking tokens with being correct, and its p. Both arguments are from
+    :func:`within_benchmarks`. The result is NaN where one of them does not vary."""
     if np.allclose(tokens, 0) or np.allclose(correct, 0) or len(tokens) < 3:
         return np.nan, np.nan
     found = pearsonr(tokens, correct)
@@ -84,8 +95,8 @@ def length_and_outcome(tokens: np.ndarray, correct: np.ndarray) -> tuple[float, 
 
 
 def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
-    """A line per benchmark (and ``all``) and setting: accuracy (%), cut thinking (%), mean tokens of thinking, and
-    turns since the setting before (counts, and % of those that were correct, or incorrect, there)."""
+    """A line for each benchmark (and ``all``) and setting: accuracy (%), cut thinking (%), mean tokens of thinking, and
+    turns since the previous setting, as counts and as % of the answers that were correct, or incorrect, there."""
     apart = [within_benchmarks(values, one.benchmark) for values in (one.tokens, one.correct)]
     for key, chosen in parts(one):
         correct, tokens, cut = one.correct[chosen], one.tokens[chosen], one.cut[chosen]
@@ -112,8 +123,8 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
 
 
 def turns(earlier: np.ndarray, now: np.ndarray) -> dict[str, Any]:
-    """Answers that turned from correct to incorrect and back (counts, and % of those that could), and McNemar's p of
-    their balance."""
+    """Answers that turned from correct to incorrect and back, as counts and as % of those that could turn, and
+    McNemar's p of their balance."""
     lost, won = _turned(earlier, now)
     return {
         "correct_to_incorrect": lost,
@@ -130,28 +141,31 @@ def _turned(earlier: np.ndarray, now: np.ndarray) -> tuple[int, int]:
 
 
 def parts(one: Sweep) -> Iterator[tuple[str, np.ndarray]]:
-    """Each benchmark and which questions are its own, then ``all``."""
+    """Each benchmark with a mask of its questions, then ``all``."""
     for key in dict.fromkeys(one.benchmark):
         yield key, one.benchmark == key
     yield ALL, np.ones(len(one.benchmark), dtype=bool)
 
 
 def redraw(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Accuracy in % (:data:`DRAWS` rows, a column per setting) of questions drawn anew, with replacement, the same ones
-    at every setting. That is drawing their patterns over the settings, of which there are few."""
+    """Bootstrap accuracies in %: :data:`DRAWS` rows, a column for each setting.
+
+    Each draw takes the same questions at every setting. It draws patterns of outcomes over the settings, because there
+    are far fewer patterns than questions.
+    """
     patterns, counts = np.unique(correct, axis=0, return_counts=True)
     n = counts.sum()
     return 100 / n * (random.multinomial(n, counts / n, DRAWS) @ patterns.astype(int))
 
 
 def best(one: Sweep, model: str, seed: int) -> Iterator[dict[str, Any]]:
-    """A line per benchmark (and ``all``, ``average``) for the budgets, and for the forced counts of each budget that
-    has some.
+    """A line for each benchmark (and ``all``, ``average``) over the budgets, and over the forced counts of each budget
+    that has some.
 
-    Of equal accuracies the smallest setting is the best. Its interval is of the best ones of :data:`DRAWS` draws of the
-    questions. More does harm from the first larger one on that is worse by a paired test. Holm's correction is for
-    every two settings, since the best one was found in the same answers: so where there is no harm it is found in at
-    most five of a hundred lines.
+    Of equal accuracies, the smallest setting is the best. Its interval covers the best settings of :data:`DRAWS` draws
+    of the questions. More does harm from the first larger setting that is worse by a paired test. Holm's correction
+    covers every pair of settings, because the best one was found in the same answers. So a line without harm shows
+    harm with a chance of at most 5 %.
     """
     ladders: dict[tuple[str, int | None], list[int]] = {}
     for place, (budget, forced) in enumerate(one.settings):
@@ -196,7 +210,7 @@ def best_setting(
         values: budgets, or forced counts, ascending.
         accuracy: at each of them, in %.
         drawn: the same in bootstrap draws, one per row.
-        p: of every two of them, by their places; corrected.
+        p: corrected p of every pair of them, by their places.
     """
     top = int(_first_best(accuracy))
     low, high = percentiles(values[_first_best(drawn)], method="inverted_cdf")
@@ -208,8 +222,8 @@ def best_setting(
 
 
 def _first_best(accuracy: np.ndarray) -> np.ndarray:
-    """Place of the highest accuracy in each row, the first of equal ones; what the last bits of a mean say is no
-    difference."""
+    """Place of the highest accuracy in each row, the first of equal ones. Rounding makes means equal that differ in
+    their last bits only."""
     return accuracy.round(9).argmax(axis=-1)
 
 

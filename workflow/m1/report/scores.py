@@ -1,5 +1,5 @@
-"""Scores as one table, for hundreds of thousands of them in a second, and what they come to (4.1): the accuracies under
-Tables 1 and 2 and Figures 1 and 3."""
+"""Scores as one table, and their accuracies (4.1), which Tables 1 and 2 and Figures 1 and 3 show. Whole columns are
+read, so that hundreds of thousands of scores take a second."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,26 +16,25 @@ from m1.report.settings import AccuracyRow
 from m1.report.statistics import wilson
 
 SETTING = ["model", "benchmark", "budget", "forced"]
-"""What an accuracy belongs to: budget in thinking tokens, forced as the number of ``Wait``s."""
-QUESTION = [*SETTING, "question_id"]  # what a score belongs to; there is one at most
+"""The key of an accuracy: budget in thinking tokens, forced as the number of ``Wait``s."""
+QUESTION = [*SETTING, "question_id"]  # the key of a score
 
 
 def read_scores(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:
     """All scores of several files.
 
     Returns:
-        One row each: :data:`QUESTION`, ``correct``, and ``more`` fields of :class:`~m1.core.records.Score`.
+        One row for each score: :data:`QUESTION`, ``correct``, and ``more`` fields of :class:`~m1.core.records.Score`.
 
     Raises:
-        UserError: a file is missing, not Parquet, not of scores or has an empty cell; a question is scored twice.
+        UserError: a file is missing, is not Parquet, has no scores or an empty cell, or a question is scored twice.
     """
     names = [*QUESTION, "correct", *more]
     return refuse_repeats(pd.concat([_read_file(path, names) for path in paths], ignore_index=True))
 
 
 def refuse_repeats(found: pd.DataFrame) -> pd.DataFrame:
-    """The same scores; a :class:`UserError` where a question is scored twice at one setting, so that none counts
-    twice."""
+    """Return the scores; a :class:`UserError` where a question is scored twice at one setting and would count twice."""
     twice = found[found.duplicated(QUESTION)]
     if len(twice):
         first = ", ".join(f"{name} {twice.iloc[0][name]}" for name in QUESTION)
@@ -59,16 +58,20 @@ def _read_file(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
 
 
 def accuracies(found: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy at every :data:`SETTING` of scores, sorted: ``k`` correct of ``n``, ``accuracy`` in %, and its Wilson
-    95 % interval ``low`` to ``high`` in %."""
+    """Accuracy at every :data:`SETTING`, sorted: ``k`` correct of ``n``, ``accuracy`` in %, and its Wilson 95 %
+    interval ``low`` to ``high`` in %."""
     counted = found.groupby(SETTING, as_index=False)["correct"].agg(k="sum", n="size").astype({"k": int, "n": int})
     low, high = wilson(counted["k"], counted["n"])
     return counted.assign(accuracy=100 * counted["k"] / counted["n"], low=low, high=high)
 
 
 def column_headings(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Columns of a table or panels of a figure: key to heading, those of the paper (``benchmarks``), then this run's
-    own; and the keys among them that are in the column ``benchmark`` of ``found``."""
+    """The columns of a table or the panels of a figure.
+
+    Returns:
+        Key to heading, first of the paper's ``benchmarks``, then of this run's own; and those of the keys that are in
+        the column ``benchmark`` of ``found``.
+    """
     scored = set(found["benchmark"])
     headings = add_own_benchmarks(benchmarks, scored)
     return headings, [key for key in headings if key in scored]
@@ -83,8 +86,8 @@ def rows_of_model(found: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 def rows_at_setting(rows: pd.DataFrame, budget: int, forced: int = 0) -> pd.DataFrame:
-    """One model's rows at one setting, indexed by benchmark; a :class:`UserError` where a benchmark that the model has
-    been scored on lacks it."""
+    """One model's rows at one setting, indexed by benchmark; a :class:`UserError` where a benchmark of the model lacks
+    this setting."""
     chosen = rows[(rows["budget"] == budget) & (rows["forced"] == forced)].set_index("benchmark")
     for benchmark, others in rows.groupby("benchmark", sort=False):
         if benchmark not in chosen.index:
@@ -98,7 +101,7 @@ def rows_at_best(rows: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
     """One model's unforced rows at the best of some budgets, the smallest of equal ones, indexed by benchmark.
 
     Raises:
-        UserError: a benchmark that the model has been scored on has none of them.
+        UserError: a benchmark of the model has none of these budgets.
     """
     if len(budgets) == 1:
         return rows_at_setting(rows, budgets[0])
@@ -110,8 +113,13 @@ def rows_at_best(rows: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
 
 
 def find_published(paper: pd.DataFrame, row: AccuracyRow, table: str) -> int | None:
-    """Number of the published row that a row of a table stands for; None for none. Names that occur in several groups
-    (Random of Table 2) need the group, too; a :class:`UserError` names the row that is not found."""
+    """The number of the published row that a row of a table stands for; None for none.
+
+    A name that occurs in several groups, as Random in Table 2, also needs the right group.
+
+    Raises:
+        UserError: no published row has this name.
+    """
     if row.published is None:
         return None
     group, name = paper.columns[:2]
@@ -126,7 +134,7 @@ def find_published(paper: pd.DataFrame, row: AccuracyRow, table: str) -> int | N
 
 
 def average(accuracy: Mapping[str, float], benchmarks: Sequence[str]) -> float:
-    """Avg. of Tables 1 and 2: the mean over benchmarks, in %, before rounding; NaN unless every benchmark is there."""
+    """Avg. of Tables 1 and 2: the mean of the unrounded accuracies over benchmarks, in %; NaN if one is missing."""
     return float(pd.Series(accuracy, dtype=float).reindex(list(benchmarks)).mean(skipna=False))
 
 

@@ -1,5 +1,5 @@
-"""Rows of Tables 1 and 2 whose model was trained with several seeds: the mean over seeds, and how sure it is when both
-questions and seeds might have been others (docs/statistics.md)."""
+"""Rows of Tables 1 and 2 whose model was trained with several seeds: the mean over seeds, with an interval that covers
+the choice of both questions and seeds (docs/statistics.md)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,21 +19,21 @@ from m1.report.statistics import LEVEL, Difference, generator
 
 DRAWS = 10_000
 TEST = "hierarchical bootstrap"
-LEAST = 1e-100  # chances below it are 0
+LEAST = 1e-100  # smaller chances count as 0, because the search for them works on their logarithm
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over questions and seeds, and its bootstrap by levels.
+    """A mean over questions and seeds, with a bootstrap on each of these two levels.
 
-    Each level has a quantile of its own: the spread over three seeds is known from three numbers only, so it needs
-    Student's. One quantile for both, with Satterthwaite's degrees of freedom, holds the truth in 92 % where 95 % are
-    meant, as a spread that is small by chance then counts as none.
+    Each level has its own quantile. The spread over three seeds is known from three numbers only, so it needs Student's
+    quantile. One quantile for both levels, with Satterthwaite's degrees of freedom, covers the truth in 92 % instead of
+    95 % of the cases, because a spread that is small by chance then counts as none.
     """
 
     value: float  # %, or points
-    questions: np.ndarray  # draws of it, with questions drawn anew, the same ones for all seeds
-    seeds: np.ndarray  # draws of what other seeds would add to it
+    questions: np.ndarray  # draws of the mean with new questions, the same ones for all seeds
+    seeds: np.ndarray  # draws of what other seeds would add to the mean
     degrees: int  # of freedom, of the spread over seeds
 
     @cached_property
@@ -42,12 +42,12 @@ class Mean:
         return float(self.questions.std()), float(self.seeds.std())
 
     def reach(self, chance: float) -> float:
-        """How far the truth may lie to one side, but for a chance."""
+        """The distance that the truth exceeds to one side with this chance."""
         questions, seeds = self.errors
         return math.hypot(ndtri(chance) * questions, stdtrit(self.degrees, chance) * seeds)
 
     def chance(self, distance: float) -> float:
-        """The chance that the truth lies at least so far to one side: the inverse of :meth:`reach`."""
+        """The chance that the truth exceeds a distance to one side; the inverse of :meth:`reach`."""
         if distance <= 0:
             return 1 - self.chance(-distance) if distance else 0.5
         if self.reach(LEAST) <= distance:
@@ -57,12 +57,12 @@ class Mean:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 %."""
+        """The 95 % interval."""
         reach = self.reach(LEVEL / 2)
         return self.value - reach, self.value + reach
 
     def less(self, k: int, n: int, random: np.random.Generator) -> "Mean":
-        """The difference from k of n of independent answers, which are drawn as a binomial."""
+        """This mean less k of n independent answers, which are drawn from a binomial distribution."""
         theirs = 100 * random.binomial(n + 2, (k + 1) / (n + 2), DRAWS) / (n + 2)
         return replace(self, value=self.value - 100 * k / n, questions=self.questions - theirs)
 
@@ -72,20 +72,21 @@ def mean_of(correct: np.ndarray, picks: np.ndarray, random: np.random.Generator)
 
     Args:
         correct: 1.0 or 0.0, questions by seeds; at least two seeds.
-        picks: the share of each seed in each draw of seeds, :data:`DRAWS` by seeds.
+        picks: share of each seed in each draw of seeds; :data:`DRAWS` by seeds.
         random: draws the questions.
     """
     n, count = correct.shape
-    # As Agresti and Caffo do: one question more that every training answers correctly, and one that none does.
+    # As Agresti and Caffo do, add a question that every training answers correctly and one that none does. Without
+    # them, a benchmark on which all answers are correct would have no spread.
     values, numbers = np.unique([*correct.mean(axis=1), 0.0, 1.0], return_counts=True)
     questions = 100 * random.multinomial(n + 2, numbers / (n + 2), DRAWS) @ values / (n + 2)
     apart = 100 * (correct.mean(axis=0) - correct.mean())
-    # Draws from S seeds vary by (S - 1) / S of what further seeds would.
+    # The variance of draws from S seeds is (S - 1) / S of the variance of new seeds.
     return Mean(100 * float(correct.mean()), questions, math.sqrt(count / (count - 1)) * (picks @ apart), count - 1)
 
 
 def average(means: Sequence[Mean]) -> Mean:
-    """The plain mean over benchmarks: questions are each one's own, seeds are the same on all."""
+    """The plain mean over benchmarks. Each has its own questions; the seeds are the same on all."""
     return Mean(
         float(np.mean([one.value for one in means])),
         np.mean([one.questions for one in means], axis=0),
@@ -95,8 +96,8 @@ def average(means: Sequence[Mean]) -> Mean:
 
 
 def difference(apart: Mean, margin: float) -> Difference:
-    """A difference (points) as other rows have it. ``n_needed`` is None: more questions alone narrow no spread over
-    seeds."""
+    """A difference (points) with the fields that other rows have. ``n_needed`` is None, because more questions do not
+    narrow the spread over seeds."""
     low, high = apart.interval
     distance = abs(apart.value)
     return Difference(
@@ -118,7 +119,7 @@ class Spread:
 
     cells: pd.DataFrame
     """By benchmark: ``budget`` (tokens; NA where seeds have different ones), ``k`` (NA), ``n``, ``accuracy`` (%),
-    ``low`` and ``high`` of its 95 % interval, ``seeds``, and ``sd`` over seeds (points, n - 1)."""
+    ``low`` and ``high`` of its 95 % interval, ``seeds``, and ``sd`` over seeds (points; divisor: seeds - 1)."""
     means: Mapping[str, Mean]
     seed: int
 
@@ -131,7 +132,7 @@ class Spread:
         return difference(self._less(line), margin)
 
     def average_difference(self, lines: Sequence[Mapping[str, Any]], margin: float) -> Difference:
-        """The same of the average over the benchmarks of some lines."""
+        """The average accuracy over the benchmarks of some lines less the published average."""
         return difference(average([self._less(line) for line in lines]), margin)
 
     def _less(self, line: Mapping[str, Any]) -> Mean:
@@ -141,16 +142,17 @@ class Spread:
 
 
 def spread(scores: pd.DataFrame, row: AccuracyRow, budgets: tuple[int, ...], seed: int) -> Spread:
-    """What a row with several trainings comes to.
+    """The mean and spread of a row with several trainings.
 
     Args:
-        scores: from :func:`m1.report.scores.read_scores`; questions that not all trainings were asked are left aside.
+        scores: from :func:`m1.report.scores.read_scores`; only questions that all trainings were asked count.
         row: one with ``trainings``.
-        budgets: thinking tokens; of several, each training has its own best one on each benchmark, as one training has.
+        budgets: thinking tokens. Of several, each training takes its own best one on each benchmark, as a single
+            training does.
         seed: of the bootstrap.
 
     Raises:
-        UserError: there are no scores of a training, or none at a budget.
+        UserError: a training has no scores, or none at a budget.
     """
     own = scores[scores["model"].isin(row.trainings)]
     found, count = accuracies(own), len(row.trainings)

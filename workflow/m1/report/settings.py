@@ -1,4 +1,4 @@
-"""What tables, figures and the page show, said once: ``shown.json``, which the steps of the report read."""
+"""What tables, figures and the page show. One file says it, ``shown.json``, which all steps of the report read."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Model:
 
     key: str
     label: str
-    tokenizer: str | None  # folder with the tokenizer that reads its rollouts; None for a model without rollouts
+    tokenizer: str | None  # folder of the tokenizer that decodes its rollouts; None for a model without rollouts
     published: str | None = None  # name of its row in the published Table 1; None for a model that the paper lacks
     departure: str = ""  # how its training departs from the paper's in kind; empty where it does not
 
@@ -31,8 +31,8 @@ class AccuracyRow:
     label: str
     group: str  # heading above the row: a class of models in Table 1, a scale in Table 2
     published: str | None  # name of the row in the published table; None for a row that the paper lacks
-    budgets: tuple[int, ...]  # thinking tokens, of several the best for each benchmark; 0 for a model without thinking
-    published_budgets: tuple[int, ...]  # those that the published row was chosen from
+    budgets: tuple[int, ...]  # thinking tokens; of several, the best of each benchmark; 0 for a model without thinking
+    published_budgets: tuple[int, ...]  # the budgets that the published row was chosen from
     bold: bool
     trainings: tuple[str, ...] = ()  # models of one recipe by its seeds, ``model`` first; empty for a single training
 
@@ -49,7 +49,7 @@ class CountRow:
     label: str
     published: str | None  # name of the row in the published table; None for a row that the paper lacks
     files: tuple[str, ...]  # records that are counted together
-    total: int | None = None  # the published sum of a row that only the authors' code has, not the paper
+    total: int | None = None  # the published sum of a row that is in the authors' code but not in the paper
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Subset:
 
     label: str
     file: str
-    optional: bool = False  # without samples it is not shown
+    optional: bool = False  # whether it is left out if it has no samples
 
 
 @dataclass(frozen=True)
 class RuleManifests:
-    """The manifests, or folders with a ``manifest.json``, of what a rule makes in this run."""
+    """The manifests of what a rule makes in this run: files, or folders with a ``manifest.json``."""
 
     rule: str
     files: tuple[str, ...]
@@ -71,7 +71,7 @@ class RuleManifests:
 
 @dataclass(frozen=True)
 class Margins:
-    """Differences from the published accuracies that count as none, in points; docs/statistics.md says why these."""
+    """Differences from the published accuracies that count as none, in points; docs/statistics.md gives the reasons."""
 
     average: float
     cell: float
@@ -85,15 +85,15 @@ class Shown(Settings):
     table1: tuple[AccuracyRow, ...]
     table2: tuple[AccuracyRow, ...] | None  # None where the configuration has no Table 2
     table3: tuple[CountRow, ...]
-    questions: str  # of all pools: the sources of records in Table 3 that have none of their own (traces)
+    questions: str  # questions of all pools, which have the sources of traces in Table 3
     pools: tuple[str, ...]  # columns of Table 3: keys of the training pools
     table4: tuple[Subset, ...]
-    domains: str | None  # labels of the questions, for Table 4; None where the samples bring their own
+    domains: str | None  # labels of the questions for Table 4; None where the samples have their own
     figures: tuple[str, ...]  # keys of the models of Figures 1, 3, 4, 5 and 8
     budgets: tuple[int, ...]  # thinking tokens; the x axis of Figure 1
-    figure1_published: bool  # whether Figure 1 shows the paper's points, too
+    figure1_published: bool  # whether Figure 1 also shows the paper's points
     forced: tuple[int, ...]  # how often `Wait` is forced, 0 included; the x axis of Figure 3
-    forced_budget: int  # thinking tokens, within which it is forced
+    forced_budget: int  # thinking tokens of the answers with forced `Wait`s
     figure8a: tuple[Subset, ...]
     benchmarks: tuple[str, ...]  # keys of the benchmarks of this run
     manifests: tuple[RuleManifests, ...]  # of all steps, in the order of the paper
@@ -118,8 +118,8 @@ class Shown(Settings):
 
     @property
     def departures(self) -> dict[str, str]:
-        """How the training of a model departs from the paper's, by its key; models whose training does not are left
-        out."""
+        """How the training of a model departs from the paper's, by its key. Only models whose training does have an
+        entry."""
         return {model.key: model.departure for model in self.models if model.departure}
 
     @property
@@ -129,8 +129,8 @@ class Shown(Settings):
 
 
 def files_to_compare(shown: Shown, models: Collection[str], benchmarks: Collection[str]) -> list[str]:
-    """What a comparison of two runs reads of one, from the folder of its ``shown.json``: scores, answers and thinking
-    of some models, tokenizers to read it, and the questions of some benchmarks."""
+    """The files of one run that a comparison of two runs reads, from the folder of its ``shown.json``: scores, answers,
+    thinking and tokenizers of some models, and the questions of some benchmarks."""
     shared = [model for model in shown.models if model.key in models]
     files = [f"score/{model.key}.parquet" for model in shared]
     files += [f"infer/{model.key}/predictions.parquet" for model in shared]

@@ -1,4 +1,4 @@
-"""This run's answers beside the published ones to the same questions (``published.beside``), counted for
+"""Counts of this run's answers and the published answers to the same questions (``published.beside``), for
 ``compare.csv``."""
 
 from dataclasses import replace
@@ -14,21 +14,22 @@ COLUMNS = ["n", "only_ours", "only_theirs", "both", "neither", "k_theirs", "n_th
 
 
 def counts(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.DataFrame:
-    """How this run's answers of a model go together with the published ones.
+    """Count the questions that this run's model and the published answers have correct.
 
-    Each side is at the budget that the published rule chooses: of ``row.published_budgets``, those that the side has,
-    the best for each benchmark by our scoring, the smallest of equal ones.
+    The published rule chooses the budget of each side on each benchmark: the one of ``row.published_budgets`` with the
+    best accuracy by our scoring, the smallest of equal ones. Budgets that a side lacks do not count.
 
     Args:
-        scores, theirs: this run's and the published answers, from :func:`m1.report.scores.read_scores`; other models
-            than the row's are left aside, and answers with forcing.
+        scores, theirs: this run's and the published answers, from :func:`m1.report.scores.read_scores`. Other models
+            and answers with forcing do not count.
+        row: of the model.
 
     Returns:
-        :data:`COLUMNS`, whole numbers, by ``benchmark`` that both sides have: ``n`` shared questions; of these, how
-        many only one side has correct, both, or neither; ``k_theirs`` correct of all ``n_theirs`` published answers
-        in ``theirs`` (of a run that asks a part of the published questions, fewer than were published); the published
-        side's ``budget`` in thinking tokens. Empty where the model has no published answers, or none at these
-        budgets.
+        :data:`COLUMNS`, whole numbers, by each ``benchmark`` that both sides have. ``n`` is the number of shared
+        questions; the next four columns say which side has how many of them correct. ``k_theirs`` are correct of all
+        ``n_theirs`` published answers in ``theirs``; where a run asks a part of the questions, these are fewer than
+        were published. ``budget`` is the published side's, in thinking tokens. The table is empty where the model has
+        no published answers at these budgets.
 
     Raises:
         UserError: this run has no scores of the model, or none at ``row.published_budgets``.

@@ -1,5 +1,5 @@
-"""What the calls of models over HTTP came to, by stage and in all: tokens and dollars of the manifests (B.1 gives the
-paper's setting)."""
+"""``spending.csv``: the calls of models over HTTP with their tokens and dollars, for each step and in total, from the
+manifests. Section B.1 has the paper's setting."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,17 +14,19 @@ from m1.report.files import parser, write_csv, write_step_manifest
 
 COLUMNS = ["calls", "prompt_tokens", "thinking_tokens", "answer_tokens", "dollars", "refused", "cut"]
 AT_MOST = ["uncounted", "dollars_at_most", "dollars_lost"]
-"""What of it nobody knows, at the most (:class:`m1.client.ledger.Spending`); manifests of older releases lack it."""
+"""Upper bounds of what is not known (:class:`m1.client.ledger.Spending`); manifests of older releases lack them."""
 
 
 def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """One row for each step, such as ``distill hard``, and their sum: all calls that the step's results rest on,
-    whether paid now or before. A call that two steps share is counted in both, though it was paid once. Of ``dollars``,
-    ``dollars_at_most`` are those of ``uncounted`` calls, whose provider did not say what they used; ``dollars_lost``,
-    for answers that did not arrive, come on top.
+    """One row for each step, such as ``distill hard``, and one for their sum.
+
+    A row counts all calls that the results of the step rest on, whether they were paid now or before. A call that two
+    steps share counts in both, although it was paid once. ``dollars_at_most`` is the part of ``dollars`` for
+    ``uncounted`` calls, whose provider did not say what they used. ``dollars_lost`` are for answers that did not
+    arrive, and are not part of ``dollars``.
 
     Raises:
-        UserError: a manifest without spending.
+        UserError: a manifest has no spending.
     """
     rows = {step: manifest.get("spending", {}) for step, manifest in manifests.items()}
     for step, spending in rows.items():

@@ -16,10 +16,10 @@ from statsmodels.stats.proportion import (
     tost_proportions_2indep,
 )
 
-LEVEL = 0.05  # of every test and, as 95 %, of every interval
-POWER = 0.8  # of what is planned
-FEW = 25  # below so many discordant pairs McNemar's test is exact; the chi-square approximation is meant for more
-P = "{:.4g}"  # how p is written: four digits that count, however small it is
+LEVEL = 0.05  # of every test; every interval is one of 95 %
+POWER = 0.8  # chance that a planned number of questions shows what it should
+FEW = 25  # with fewer discordant pairs McNemar's test is exact, because chi-square does not approximate it well
+P = "{:.4g}"  # p has four significant digits, however small it is
 
 
 def wilson(k: int | np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,35 +30,37 @@ def wilson(k: int | np.ndarray, n: int | np.ndarray) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class Difference:
-    """One accuracy less another one, in points, and how sure that is. Fields are arrays where the counts were arrays.
+    """One accuracy less another one, in points, with interval and tests. Fields are arrays if the counts are.
 
-    ``margin`` of the functions that make it is what counts as equal, in points.
+    The functions that make it take a ``margin``: differences below it, in points, count as none.
     """
 
     difference: Any
     error: Any  # standard error of the difference
     low: Any  # 95 % interval
     high: Any
-    p: Any  # two-sided: are they equal?
-    p_margin: Any  # two one-sided tests: do they differ by the margin or more? Small where they do not
-    smallest_margin: Any  # points, the smallest that these n show where both are equal
-    n_needed: Any  # questions at which equal ones lie inside the margin with a chance of :data:`POWER`
+    p: Any  # two-sided, of equality
+    p_margin: (
+        Any  # of a difference of the margin or more, by two one-sided tests; small where the difference is smaller
+    )
+    smallest_margin: Any  # points; the smallest margin that these n can show if both are equal
+    n_needed: Any  # questions that show equal accuracies to be inside the margin with a chance of :data:`POWER`
     test: str
 
 
 def unpaired(k: Any, n: Any, k_other: Any, n_other: Any, margin: float) -> Difference:
-    """k of n against k_other of n_other, of independent answers.
+    """k of n less k_other of n_other, of independent answers.
 
-    Equality is tested by the z-test (pooled), the margin by two one-sided tests with the standard error of Agresti and
-    Caffo; the interval is Newcombe's. ``n_needed`` is of each side.
+    The test of equality is the pooled z-test. The margin is tested by two one-sided tests with the standard error of
+    Agresti and Caffo. The interval is Newcombe's. ``n_needed`` holds for each side.
     """
     sides = k, n, k_other, n_other
-    with np.errstate(invalid="ignore", divide="ignore"):  # ratios of the sides, which nobody asks for, may be 0/0
+    with np.errstate(invalid="ignore", divide="ignore"):  # statsmodels also computes ratios, which may be 0/0
         z = test_proportions_2indep(*sides, method="score", correction=False)
         within = tost_proportions_2indep(*sides, -margin / 100, margin / 100, method="agresti-caffo")
-    all_alike = (k + k_other == 0) | (k + k_other == n + n_other)  # no variance at all: the test divides by nothing
+    all_alike = (k + k_other == 0) | (k + k_other == n + n_other)  # no variance, so the test divides by 0
     low, high = confint_proportions_2indep(*sides, method="newcomb", compare="diff", alpha=LEVEL)
-    # Agresti and Caffo's: one correct and one incorrect answer more on each side
+    # Agresti and Caffo add one correct and one incorrect answer to each side.
     one, other = _variance(k + 1, n + 2) / (n + 2), _variance(k_other + 1, n_other + 2) / (n_other + 2)
     shared = _variance(k + k_other + 2, n + n_other + 4)
     return Difference(
@@ -75,9 +77,9 @@ def unpaired(k: Any, n: Any, k_other: Any, n_other: Any, margin: float) -> Diffe
 
 
 def paired(only_first: Any, only_second: Any, n: Any, margin: float) -> Difference:
-    """Two sides on the same n questions, from the numbers that only one of them answered correctly.
+    """Two sides on the same n questions, from the numbers of questions that only one of them answered correctly.
 
-    Equality is tested by McNemar's test; interval and margin have the standard error of Agresti and Min (2005), who add
+    The test of equality is McNemar's. Interval and margin use the standard error of Agresti and Min (2005), who add
     half a question to each of the four outcomes.
     """
     more, total = only_first + only_second + 1, n + 2
@@ -98,8 +100,8 @@ def paired(only_first: Any, only_second: Any, n: Any, margin: float) -> Differen
 
 
 def average(cells: Sequence[Difference], n: int, margin: float) -> Difference:
-    """The plain mean of differences on benchmarks, each with questions of its own, n in all: a z-test with the error of
-    the mean of independent parts."""
+    """The plain mean of differences on benchmarks, which have n questions in total and none in common. The test is a
+    z-test with the standard error of a mean of independent parts."""
     difference = np.mean([cell.difference for cell in cells], axis=0)
     error = np.sqrt(np.sum([np.square(cell.error) for cell in cells], axis=0)) / len(cells)
     reach = norm.isf(LEVEL / 2) * error
@@ -129,20 +131,20 @@ def _variance(k: Any, n: Any) -> Any:
 
 
 def _smallest(error: Any) -> Any:
-    """The smallest margin that is shown where the difference is zero, from its standard error."""
+    """The smallest margin that a difference of zero shows, from its standard error."""
     return norm.isf(LEVEL) * error
 
 
 def _needed(deviation: Any, margin: float) -> Any:
-    """Questions needed, from the standard deviation of one question's difference, in points. Both one-sided tests must
-    pass, so each may fail half as often as :data:`POWER` allows."""
+    """Questions needed, from the standard deviation of the difference on one question, in points. Both one-sided tests
+    must pass, so each may only fail half as often as :data:`POWER` allows."""
     size = normal_sample_size_one_tail(margin, 1 - (1 - POWER) / 2, LEVEL, std_null=deviation)
     return np.ceil(size).astype(int)
 
 
 def mcnemar_p(only_first: Any, only_second: Any) -> Any:
-    """p of McNemar's test from the discordant pairs: exact below :data:`FEW` of them, else uncorrected chi-square.
-    Counts, or arrays of them (statsmodels' function takes one pair of counts)."""
+    """p of McNemar's test from the discordant pairs: exact for fewer than :data:`FEW` of them, else by the uncorrected
+    chi-square. It takes arrays of counts; statsmodels' function takes one pair."""
     pairs = np.add(only_first, only_second)
     exact = np.minimum(1.0, 2 * binom.cdf(np.minimum(only_first, only_second), pairs, 0.5))
     statistic = np.square(np.subtract(only_first, only_second)) / np.maximum(1, pairs)
@@ -150,29 +152,31 @@ def mcnemar_p(only_first: Any, only_second: Any) -> Any:
 
 
 def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
-    """p after Holm's correction for all those that are not NaN, which stay so. Not by statsmodels' function, which
-    collects garbage at every call."""
+    """p after Holm's correction. NaN stays NaN and does not count.
+
+    This is not statsmodels' function, because that collects garbage at every call.
+    """
     values = np.asarray(p, dtype=float)
     tested = np.count_nonzero(~np.isnan(values))
-    order = values.argsort()[:tested]  # NaN comes last
+    order = values.argsort()[:tested]  # numpy sorts NaN to the end
     corrected = np.full(len(values), np.nan)
     corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * np.arange(tested, 0, -1)))
     return corrected
 
 
 def generator(seed: int, *name: str) -> np.random.Generator:
-    """A generator of its own for each name, so that a model or benchmark more changes no other's interval."""
+    """A random generator for a name. With its own generator, no interval changes when a model or benchmark is added."""
     return np.random.default_rng([seed, zlib.crc32("\0".join(name).encode())])
 
 
 def percentiles(draws: np.ndarray, method: str = "linear") -> tuple[float, float]:
-    """The middle 95 % of bootstrap draws; ``inverted_cdf`` as the method gives one of the draws itself."""
+    """The middle 95 % of bootstrap draws. The method ``inverted_cdf`` returns values that were drawn."""
     low, high = np.quantile(draws, [LEVEL / 2, 1 - LEVEL / 2], method=method)  # type: ignore[call-overload]
     return float(low), float(high)
 
 
 def bootstrap_p(differences: np.ndarray) -> float:
-    """Two-sided p of bootstrap draws of a difference: twice the share beyond zero on the rarer side, never below 2 /
-    (draws + 1)."""
+    """Two-sided p of bootstrap draws of a difference: twice the share of draws on the rarer side of zero, at least
+    2 / (draws + 1)."""
     rarer = min((differences <= 0).sum(), (differences >= 0).sum())
     return float(min(1.0, 2 * (1 + rarer) / (1 + len(differences))))

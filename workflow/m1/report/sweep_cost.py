@@ -1,5 +1,4 @@
-"""What the budget sweeps cost, and what generating each setting anew would cost (3.3): ``sweep_cost.csv`` from
-manifests."""
+"""``sweep_cost.csv``: the tokens of the budget sweeps and of generating each setting anew (3.3), from manifests."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,11 @@ COLUMNS = ["model", *COUNTS, "tokens", *ANEW, "anew_tokens", "share", "generated
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
-    """Name, counts and seconds from the manifest of a sweep; a :class:`UserError` says what is missing, as in one
-    of an earlier version."""
+    """Name, counts and seconds from the manifest of a sweep.
+
+    Raises:
+        UserError: a count is missing, as in a manifest of an earlier version.
+    """
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         manifest = {}
@@ -35,11 +37,11 @@ def read_sweep(path: Path) -> dict[str, Any]:
 def to_row(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table.
 
-    ``tokens`` is what all settings together need, whatever the store held: thinking once, extending it by force,
-    different answers, companions. ``anew_tokens`` is what each setting by itself would need, added up; ``share`` the
-    first divided by the second. ``generated_now`` is what the run that wrote the manifest generated itself, in
-    ``seconds`` of wall-clock time with loading the model; ``tokens_per_second`` is empty where it found everything in
-    the store.
+    ``tokens`` is what all settings together need, whatever the store held: thinking once, forced extensions, different
+    answers, companions. ``anew_tokens`` is the sum of what each setting would need by itself. ``share`` is the first
+    divided by the second. ``generated_now`` is what the run that wrote the manifest generated itself. It took
+    ``seconds`` of wall-clock time, which include loading the model. ``tokens_per_second`` is empty where everything was
+    in the store.
     """
     tokens = sum(sweep[key] for key in TOKENS)
     anew, now, seconds = sum(sweep[key] for key in ANEW), sweep["generated_now"], sweep["seconds"]

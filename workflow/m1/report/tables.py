@@ -1,9 +1,9 @@
 """Tables 1 to 4 of the paper from this run's own records, in the paper's layout.
 
-Each is written beside a long form: Tables 1 and 2 with k, n, the Wilson 95 % interval and the published accuracy,
-Tables 3 and 4 with the published count. In Tables 1, 2 and 4 ``missing`` stands where this run has nothing to show: a
-benchmark that the run or the model lacks, an average over one, the domains of a subset without labels. Tables 3 and 4
-have each count beside the published one.
+Each table is also written in a long form, with a line for each cell. For Tables 1 and 2 it has k, n, the Wilson 95 %
+interval and the published accuracy; for Tables 3 and 4 it has the published count. Tables 3 and 4 have the published
+counts in their own columns as well. In Tables 1, 2 and 4, ``missing`` stands where this run has nothing to show: a
+benchmark that the run or the model lacks, an average over such a benchmark, the domains of a subset without labels.
 """
 
 import argparse
@@ -40,12 +40,12 @@ from m1.report.seeds import Spread, spread
 from m1.report.settings import AccuracyRow, CountRow, Shown
 
 POOLS = {"medqa": "MedQA", "pubmedqa": "PubMedQA", "headqa": "HeadQA", "medmcqa": "MedMCQA"}
-"""Headings of the training pools, in the order of Table 4; any other pool goes by its own key."""
+"""Headings of the training pools, in the order of Table 4. Any other pool has its key as heading."""
 MISSING = "missing"  # what stands in a cell that this run cannot fill
 BUDGET = "Budget"
 """Heading of a row's thinking budget: tokens, ``best`` of each benchmark, or empty for a model without thinking."""
 YES_NO = {True: "yes", False: "no"}
-Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and what there is to say of them
+Made = tuple[pd.DataFrame, pd.DataFrame, str]  # a table, its long form, and a message about them
 
 
 def accuracy_table(
@@ -57,21 +57,23 @@ def accuracy_table(
     benchmarks: Mapping[str, str],
     spreads: Mapping[str, Spread] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 1 or 2, as the headings of ``published`` say, and its long form.
+    """Table 1 or 2 with the headings of ``published``, and its long form.
 
     Args:
+        table: its name, for messages.
         found: from :func:`m1.report.scores.accuracies`.
         rows: in the order shown.
-        remark: follows the group in every row, in brackets (what these models are no claim about); empty for none.
+        remark: follows the group in every row, in brackets; empty for none.
         published: group, name, one accuracy (%) per benchmark, Avg.
-        benchmarks: key to heading of the paper's; columns of this run's own come after them.
-        spreads: by model, of the rows with several trainings, which show the mean over these.
+        benchmarks: key to heading of the paper's benchmarks; a user's own benchmarks follow them.
+        spreads: by model, for the rows with several trainings, which show the mean over these.
 
     Returns:
-        The table (%, NaN for a benchmark that the run or the model lacks, and for Avg. of a model that lacks one of
-        this run, so that averages compare; :data:`BUDGET`), and one line per model and benchmark, with the budget, k,
-        n, the interval and the published accuracy; with ``spreads`` also the number of seeds, and the standard
-        deviation over them in points.
+        - The table, with accuracies in % and :data:`BUDGET`. A cell is NaN for a benchmark that the run or the model
+          lacks. Avg. is NaN for a model that lacks one of the run's benchmarks, because it could not be compared with
+          the other averages.
+        - One line per model and benchmark, with the budget, k, n, the interval and the published accuracy. With
+          ``spreads``, a line also has the number of seeds and the standard deviation over them, in points.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
@@ -100,16 +102,16 @@ def accuracy_table(
 def count_table(
     rows: Sequence[CountRow], counts: Sequence[Mapping[str, int]], columns: Sequence[str], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 3: questions per pool at each step of the curation, and its long form with the published counts; both say
-    whether they are equal.
+    """Table 3: questions per pool at each step of the curation, and its long form with the published counts. Both say
+    whether the counts equal the published ones.
 
     Args:
-        counts: pool key to number of questions, of each row.
+        counts: for each row, pool key to number of questions.
         columns: pool keys in the order shown.
-        published: Dataset, one column per pool, Summation.
+        published: Dataset, one column for each pool, Summation.
 
     Raises:
-        UserError: a question is of a pool without a column; a published name does not exist.
+        UserError: a question comes from a pool without a column, or a published name does not exist.
     """
     wide, long = [], []
     for row, found in zip(rows, counts, strict=True):
@@ -133,7 +135,7 @@ def count_table(
 
 
 def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], published: pd.DataFrame) -> dict[str, Any]:
-    """Cells, each with the published one to its right, ``{heading} published``, where that table has the heading."""
+    """The cells, each followed by the published one (``{heading} published``) if that table has the heading."""
     row: dict[str, Any] = {}
     for heading, value in cells.items():
         beside = {f"{heading} published": reference.get(heading)} if heading in published else {}
@@ -144,16 +146,16 @@ def _add_published(cells: Mapping[str, Any], reference: Mapping[str, int], publi
 def sample_domains(
     label: str, samples: Sequence[tuple[str, str, str]], domains: Mapping[str, str] | None
 ) -> Counter[tuple[str, str]] | None:
-    """How many samples of a subset there are by (domain, pool key); None where there is no label at all (m23K is
-    published without).
+    """Number of samples of a subset by (domain, pool key); None where no sample has a label (the published m23K has
+    none).
 
     Args:
         label: name of the subset.
-        samples: question id, pool key and own domain (empty for none) of each.
-        domains: question id to domain, for samples without one of their own; None where no file of them is given.
+        samples: question id, pool key and own domain (empty for none) of each sample.
+        domains: question id to domain, for samples without a domain of their own; None without a file of domains.
 
     Raises:
-        UserError: some samples have a domain and others none.
+        UserError: some samples have a domain and others have none.
     """
     if domains is None and samples and not any(own for _, _, own in samples):
         return None
@@ -170,16 +172,17 @@ def sample_domains(
 def domain_table(
     subsets: Mapping[str, Mapping[tuple[str, str], int] | None], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 4: questions per domain and pool in each subset, and its long form with the published counts.
+    """Table 4: questions of each domain and pool in each subset, and its long form with the published counts.
 
     Args:
         subsets: name to counts from :func:`sample_domains`.
         published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
 
     Returns:
-        One row per domain: those of the published table in its order, then others by the alphabet. Columns for each
-        subset: one per pool and their ``Summation``, each followed by the published count where the paper has one;
-        ``missing`` for a subset without counts. The long form has one line per domain, subset and pool.
+        The table and its long form. The table has one row per domain: those of the published table in its order, then
+        others by the alphabet. Each subset has one column per pool and ``Summation``, each followed by the published
+        count if the paper has one; the cells of a subset without counts are ``missing``. The long form has one line per
+        domain, subset and pool.
     """
     known = published.set_index("Domain")
     counted = [pair for counts in subsets.values() for pair in counts or {}]
@@ -207,7 +210,7 @@ def _make_accuracies(options: argparse.Namespace, shown: Shown) -> Made:
     if (rows := shown.accuracy_tables.get(options.table)) is None:
         raise UserError(
             f"{options.table}: this configuration has none (report.{options.table} is null). "
-            "Give its models and budget in the configuration, or ask for the other tables only."
+            "Name its models and budget in the configuration, or ask only for the other tables."
         )
     benchmarks = read_benchmarks(options.benchmarks)
     published = read_csv(options.published, benchmarks.values())
@@ -229,7 +232,7 @@ def _make_counts(options: argparse.Namespace, shown: Shown) -> Made:
 
 
 def _sources(path: Path, sources: Mapping[str, str]) -> Iterable[str]:
-    """The source of each record of a file: its own, or that of its question (traces)."""
+    """The source of each record of a file. Traces have none, so the source is that of their question."""
     with open_parquet(path) as file:
         own = "source" in file.schema_arrow.names
     if own:
@@ -237,8 +240,8 @@ def _sources(path: Path, sources: Mapping[str, str]) -> Iterable[str]:
     identities = read_columns(path, ["question_id"])[0]
     if strays := [identity for identity in identities if identity not in sources]:
         unknown = f"the source of {len(strays)} of {len(identities)} records is not known"
-        first = f"the first: question {strays[0]}"
-        raise UserError(f"{path}: {unknown} ({first}): it is not among the questions of all pools.")
+        first = f"the first is question {strays[0]}"
+        raise UserError(f"{path}: {unknown}: they are not among the questions of all pools ({first}).")
     return [sources[identity] for identity in identities]
 
 

@@ -1,8 +1,8 @@
 """Tables 1 to 4 as LaTeX (booktabs) and Markdown, in the paper's layout, from the CSVs of :mod:`m1.report.tables`.
 
-Tables 1 and 2 have their rows under the name of their group and are shaded green, deeper for higher accuracy in a
-column of a group, as the caption of Table 1 says. Tables 3 and 4 show this run's counts; the CSVs have the published
-ones beside them.
+Tables 1 and 2 have their rows in groups. Within a group, the LaTeX table shades each column green, deeper for higher
+accuracy, as the caption of the paper's Table 1 says. Tables 3 and 4 show only this run's counts; the CSVs also have the
+published ones.
 """
 
 import html
@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import pandas as pd
 
@@ -22,16 +23,15 @@ from m1.report.settings import Shown
 from m1.report.tables import BUDGET, MISSING
 
 CAPTIONS = {
-    "table1": "Accuracy (%) on each benchmark. Own models in bold. Green within each group: the deeper, "
-    "the higher the accuracy.",
-    "table2": "Data filtering: accuracy (%) after training on each subset. Green within each scale: the "
-    "deeper, the higher the accuracy.",
+    "table1": "Accuracy (%) on each benchmark. Our models are in bold.",
+    "table2": "Data filtering: accuracy (%) after training on each subset.",
     "table3": "Questions of each training pool after each step of the curation.",
     "table4": "Questions of each domain and training pool in the training subsets.",
 }
-DEEPEST = 40  # per cent of green behind the highest accuracy; black on it is still read with ease
-WIDE = 9  # columns from which on a table is scaled to the width of the text
-TALL = 40  # rows from which on a table is set in the smallest type, so that it stays on a page
+SHADING = "Within each group of rows, a deeper green means a higher accuracy."  # not in Markdown, which has no colours
+DEEPEST = 40  # % of green behind the highest accuracy; black text on it is still easy to read
+WIDE = 9  # a table with as many columns or more is scaled to the width of the text
+TALL = 40  # a table with more rows is set in the smallest type, so that it fits on a page
 PREAMBLE = (
     "% needs \\usepackage[T1]{fontenc}, \\usepackage{booktabs}, \\usepackage{graphicx} and \\usepackage[table]{xcolor}"
 )
@@ -40,7 +40,7 @@ NAMED |= {"`": "asciigrave", "'": "quotesingle", '"': "quotedbl"}
 LATEX = {
     **{character: f"\\{character}" for character in "#$%&_{}"},
     **{character: f"\\text{name}{{}}" for character, name in NAMED.items()},
-    **{character: f"{{{character}}}" for character in "[]*"},  # else [ and * would belong to the line end before them
+    **{character: f"{{{character}}}" for character in "[]*"},  # without braces, a line end takes [ or * as its option
 }
 DASH = "–"
 
@@ -52,12 +52,12 @@ class Row:
     name: str
     cells: list[str]
     bold: bool
-    shades: list[int]  # per cent of green; 0 for none
+    shades: list[int]  # % of green; 0 for none
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A table as it is set."""
+    """A table in the paper's layout."""
 
     number: str
     caption: str
@@ -65,6 +65,16 @@ class Layout:
     spans: list[str]  # heading above each of the others; empty for none
     columns: list[str]  # their own headings
     groups: dict[str, list[Row]]  # name of the group, empty for none, to its rows
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all groups, in order."""
+        return [row for rows in self.groups.values() for row in rows]
+
+    @property
+    def shading(self) -> str:
+        """The sentence that says what the green means; empty where nothing is shaded."""
+        return SHADING if any(any(row.shades) for row in self.rows) else ""
 
 
 def accuracy_layout(
@@ -89,22 +99,30 @@ def accuracy_layout(
 
 
 def shade(accuracy: pd.Series) -> pd.Series:
-    """Per cent of green: none at the lowest accuracy, :data:`DEEPEST` at the highest; none where all are equal, or
-    nothing is there."""
+    """% of green of each accuracy, from 0 at the lowest to :data:`DEEPEST` at the highest; 0 where all are equal."""
     low, high = accuracy.min(), accuracy.max()
     if not low < high:
         return pd.Series(0, index=accuracy.index)
     return (DEEPEST * (accuracy - low) / (high - low)).fillna(0).round().astype(int)
 
 
-def layout(number: str, table: pd.DataFrame, kinds: Mapping[str, str], bold: Sequence[str], note: str) -> Layout:
-    """A table of the paper, from its CSV as text (``number``: a key of :data:`CAPTIONS`)."""
+def layout(number: str, table: pd.DataFrame, benchmarks: str | Path, shown: Shown) -> Layout:
+    """A table in the paper's layout.
+
+    Args:
+        number: a key of :data:`CAPTIONS`.
+        table: its CSV, every cell as text.
+        benchmarks: ``resources/paper/benchmarks.csv``.
+        shown: says which rows are bold, and the note that ends the caption.
+    """
     budgets = [budget for budget in table.get(BUDGET, pd.Series()).drop_duplicates() if budget]
     thinking = f"Thinking budget (tokens): {', '.join(budgets)}." if budgets else ""
     table = table.drop(columns=BUDGET, errors="ignore")
-    caption = " ".join(filter(None, [CAPTIONS[number], thinking, note]))
+    caption = " ".join(filter(None, [CAPTIONS[number], thinking, shown.note]))
     if number in ("table1", "table2"):
-        spans, groups = accuracy_layout(table, kinds, bold)
+        known = read_csv(benchmarks, ["column", "kind"])
+        bold = [row.label for row in shown.accuracy_tables.get(number, ()) if row.bold]
+        spans, groups = accuracy_layout(table, dict(zip(known["column"], known["kind"])), bold)
         first, columns = table.columns[1], list(table.columns[2:])
         return Layout(number, caption, first[:1].upper() + first[1:], spans, columns, groups)
     own = [column for column in table.columns[1:] if not column.endswith(" published")]
@@ -117,13 +135,13 @@ def layout(number: str, table: pd.DataFrame, kinds: Mapping[str, str], bold: Seq
 
 
 def plain(text: str) -> str:
-    """Text on one line, without control characters and marks that change its direction or cannot be seen."""
+    """Text on one line, without control characters, invisible characters and marks that change its direction."""
     spaced = " ".join(text.split())
     return "".join(character for character in spaced if not unicodedata.category(character).startswith("C"))
 
 
 def latex_text(text: str) -> str:
-    """Any text as LaTeX that prints it; characters beyond Latin 1, which a Latin font lacks, as their code point."""
+    """LaTeX that prints any text; a character beyond Latin 1, which a Latin font lacks, becomes its code point."""
     printed = "".join(LATEX.get(c, c if c < "\u0100" else f"{{[}}U+{ord(c):04X}{{]}}") for c in plain(text))
     return re.sub(r"([-,])(?=\1)", r"\1{}", printed)  # two of them would become a dash, or a quotation mark
 
@@ -140,10 +158,11 @@ def _cell(text: str) -> str:
 def latex(table: Layout) -> str:
     """The table as a LaTeX float."""
     width = len(table.columns)
-    rows = sum(len(rows) for rows in table.groups.values())
+    rows = len(table.rows)
+    caption = " ".join(filter(None, [table.caption, table.shading]))
     size = "\\tiny" if rows > TALL else "\\small"
     scaled = width >= WIDE and rows <= TALL
-    lines = [PREAMBLE, "\\begin{table}", "\\centering", f"\\caption{{{latex_text(table.caption)}}}", size]
+    lines = [PREAMBLE, "\\begin{table}", "\\centering", f"\\caption{{{latex_text(caption)}}}", size]
     lines += ["\\resizebox{\\textwidth}{!}{%"] if scaled else []
     lines += [f"\\begin{{tabular}}{{l*{{{width}}}{{r}}}}", "\\toprule"]
     if any(table.spans):
@@ -170,7 +189,7 @@ def latex(table: Layout) -> str:
 
 
 def markdown(table: Layout) -> str:
-    """The table as Markdown, without shades, which it lacks; spanning headings of Table 4 stand in each column."""
+    """The table as Markdown, which has no shades; each column of Table 4 repeats its spanning heading."""
     joined = table.number == "table4"
     columns = [f"{span} {column}" if joined else column for span, column in zip(table.spans, table.columns)]
     lines = [f"**Table {table.number.removeprefix('table')}.** {markdown_text(table.caption)}", ""]
@@ -201,11 +220,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.add_argument("number", choices=CAPTIONS)
     options = command.parse_args(argv)
     shown = Shown.load(options.shown)
-    bold = [row.label for row in shown.accuracy_tables.get(options.number, ()) if row.bold]
-    benchmarks = read_csv(options.benchmarks, ["column", "kind"])
     table = read_csv(options.table, text=True)
-    kinds = dict(zip(benchmarks["column"], benchmarks["kind"]))
-    made = layout(options.number, table, kinds, bold, shown.note)
+    made = layout(options.number, table, options.benchmarks, shown)
     write_text(options.latex, latex(made))
     write_text(options.markdown, markdown(made))
     say("typeset", f"{options.number}: {len(table)} rows -> {options.latex}, {options.markdown}")

@@ -1,1 +1,1 @@
-"""Stage score: extract, match, score (B.3)."""
+"""Stage score: extract answers, match them to options, and score them (B.3)."""

@@ -1,10 +1,10 @@
-"""Matching of an extracted answer to an option (B.3), by one of three protocols.
+"""Match an extracted answer to an option (B.3), by one of three protocols.
 
 ========== ===========================================================================================================
-released   what the authors' code does, and so what the published numbers are: the box, else patterns over the text, the
-           **last** match, else the option most similar to the text
-first      the paper's words ("we only choose the first one"): the same rules in the same order, the **first** match
-strict     the box or a stated answer must name one option and nothing else; whatever else is no answer, never a guess
+released   the authors' code, by which the published numbers were made: the box; else patterns over the text, with the
+           **last** match; else the option most similar to the text
+first      the paper's words ("we only choose the first one"): the same rules in the same order, but the **first** match
+strict     the box or a stated answer must name one option and nothing else; anything else is no answer, never a guess
 ========== ===========================================================================================================
 
 ``released`` and ``first`` fold letter case: Bb and BB are one option (:func:`is_ambiguous`). ``strict`` does not.
@@ -24,45 +24,51 @@ from m1.score.settings import ScoringProtocol
 
 NO_ANSWER = Match("", "no answer")
 BY_TEXT = ("boxed text", "option text", "most similar option")
-"""Rules by the options' texts alone; under ``released`` and ``first`` they fold letter case."""
+"""Rules that compare the options' texts alone; under ``released`` and ``first`` they ignore letter case."""
 
 
 def extract(answer: str, protocol: ScoringProtocol) -> str:
-    """What of an answer is matched: by ``strict`` the whole last box (:func:`m1.core.answers.read_box`), else what the
-    released code leaves of it (:func:`m1.core.answers.extract_boxed`)."""
+    """The part of an answer that is matched.
+
+    ``strict`` takes the whole last box (:func:`m1.core.answers.read_box`), and the other protocols what the released
+    code extracts (:func:`m1.core.answers.extract_boxed`).
+    """
     return PROTOCOLS[protocol].extract(answer)
 
 
 def decide(extracted: str, question: Question, protocol: ScoringProtocol) -> Match:
-    """The option that an extracted answer (see :func:`extract`) stands for.
+    """The option that an extracted answer (:func:`extract`) stands for.
 
-    Under ``released`` and ``first`` the three boxed rules compare with the correct option only, as in the released
-    code: they make an answer correct and never incorrect, so an incorrect boxed letter is found by "lone letter".
+    Under ``released`` and ``first``, the three boxed rules compare only with the correct option, as in the released
+    code. They can make an answer correct but not incorrect, so an incorrect boxed letter is matched by "lone letter".
     """
     return PROTOCOLS[protocol].match(extracted, question)
 
 
 def is_ambiguous(question: Question) -> bool:
-    """Whether two options differ only by letter case, so that ``released`` and ``first`` cannot tell them apart."""
+    """Whether two options differ only in letter case, so that ``released`` and ``first`` cannot tell them apart."""
     return len({text.lower() for text in question.options}) < len(set(question.options))
 
 
 def match_released(extracted: str, question: Question, last: bool) -> Match:
-    """The correct option if the text is exactly its text, ``L. text`` or letter, case folded; else by the patterns."""
+    """The correct option if the answer is exactly its letter, ``L. text`` or text; else a match by the patterns.
+
+    Letter case is ignored.
+    """
     letter, text = question.answer, question.answer_text.lower()
     forms = {letter.lower(): "boxed letter", f"{letter.lower()}. {text}": "boxed letter and text", text: "boxed text"}
-    rule = forms.get(extracted.lower())  # a text that is the letter counts as the text
+    rule = forms.get(extracted.lower())  # if the option's text is its own letter, the rule is "boxed text"
     return Match(letter, rule) if rule else match_text(extracted, question.options, last)
 
 
 def match_text(text: str, options: tuple[str, ...], last: bool) -> Match:
-    """By the released patterns, in order; of several matches of one the last or the first."""
+    """Match by the released patterns, in their order; of several matches of one pattern, the last or first counts."""
     shown = shown_options(options)
     if not shown:
         return NO_ANSWER
     text = final_response(text)
     for pattern, rule in ((_ANSWER_IS, "answer is"), (_lone_letter(len(shown)), "lone letter")):
-        if letters := pattern.findall(text):  # matches do not overlap, so the last one needs all of them
+        if letters := pattern.findall(text):  # matches do not overlap, so the last one depends on all before it
             return Match(letters[-1 if last else 0], rule)
     text = text.lower()
     if (letter := _option_in(text, shown, last)) is not None:
@@ -71,9 +77,9 @@ def match_text(text: str, options: tuple[str, ...], last: bool) -> Match:
 
 
 def shown_options(options: tuple[str, ...]) -> dict[str, str]:
-    """Letter to lower-cased text, read back from the prompt's lines as the released code does.
+    """Letter to lower-cased text of the options, parsed from the prompt's lines as the released code does.
 
-    So an option of several lines is known by its first, and a further line that happens to hold ". " becomes an option
+    So an option of several lines is reduced to its first line, and a further line that contains ". " becomes an option
     of its own.
     """
     lines = (line.strip().split(". ", 1) for line in "\n".join(options_lines(options)).split("\n"))
@@ -81,7 +87,7 @@ def shown_options(options: tuple[str, ...]) -> dict[str, str]:
 
 
 def final_response(text: str) -> str:
-    """What follows the last heading of HuatuoGPT-o1's final part; the whole text where there is none."""
+    """The text after HuatuoGPT-o1's last heading ``## Final Response``; the whole text if there is none."""
     return text.rpartition("## Final Response\n\n")[2]
 
 
@@ -90,41 +96,44 @@ _ANSWER_IS = re.compile(r"answer is\s*([A-N])")
 
 @cache
 def _lone_letter(count: int) -> re.Pattern[str]:
-    """One of the first letters that stands alone; "A " is rather the article. Chinese characters are of words, too."""
+    """A pattern for one of the first ``count`` letters standing alone, as in the released code.
+
+    "A " is taken for the article. A Chinese character beside the letter separates it like punctuation.
+    """
     return re.compile(rf"(?:^|is |[\W\u4e00-\u9fff])(?!A )([{LETTERS[:count]}])(?:[\W\u4e00-\u9fff]|$)")
 
 
 def _option_in(text: str, shown: dict[str, str], last: bool) -> str | None:
-    """The option whose last occurrence begins latest (or first one earliest), if any occurs; of equals the first."""
+    """The option whose last occurrence begins latest (or whose first one begins earliest); of equal ones, the first."""
     find: Callable[[str], int] = text.rfind if last else text.find
     places = {letter: place for letter, option in shown.items() if (place := find(option)) >= 0}
     return (max if last else min)(places, key=lambda letter: places[letter], default=None)
 
 
 def _most_similar(text: str, shown: dict[str, str]) -> str:
-    """The option of the highest ``difflib`` ratio; of equals the last."""
-    matcher = SequenceMatcher(None, "", text)  # for all options: its index is of the text
+    """The option with the highest ``difflib`` ratio to the text; of equal ones, the last, as in the released code."""
+    matcher = SequenceMatcher(None, "", text)  # one matcher serves all options, because it indexes the second text
     chosen, highest = "", 0.0
     for letter, option in shown.items():
         matcher.set_seq1(option)
-        # The quick ratio is an upper bound, and skips most of the work.
+        # The quick ratio is an upper bound of the ratio, so most options need no exact one.
         if matcher.quick_ratio() >= highest and (ratio := matcher.ratio()) >= highest:
             chosen, highest = letter, ratio
     return chosen
 
 
 def match_strict(extracted: str, question: Question) -> Match:
-    """The option that the extracted text names and nothing else, else the one that it states as its answer, else none.
+    """Match by ``strict``: the option that the text names and nothing else, or the one that it states as its answer.
 
-    What counts as stated is the first of these that is there at all (docs/statistics.md has the forms):
+    The first of the following forms that occurs in the text decides (docs/statistics.md has the forms):
 
     1. "answer is", "answer would be", "answer:", a JSON ``"answer_choice":`` and the like, followed by a letter that
        stands for itself ("(B)", "B.", "B because", but neither "A patient" nor "B and C"), or by an option's text up to
-       the end of the sentence; the last one counts;
-    2. "is" before an option that the text points at (``the next step is "B": ...``), if all such places agree;
-    3. the only option that the text points at.
+       the end of the sentence. The last such statement counts.
+    2. "is" before an option that the text points at (``the next step is "B": ...``), if all such places agree.
+    3. The only option that the text points at.
 
-    What a base model goes on to write about a question of its own invention is left out.
+    Text is left out from where a base model begins to invent a further question.
     """
     if named := find_option(extracted, question):
         return named
@@ -134,10 +143,12 @@ def match_strict(extracted: str, question: Question) -> Match:
         if found[2] and _is_supposed(text, found):
             continue
         stated = _stated_option(text[found.end() :].lstrip(), question)
-        if stated.letter or not any(found.groups()):  # in the newer forms only what names an option is a statement
+        # "answer is X" decides even if X names no option; the other forms are statements only if they name one.
+        if stated.letter or not any(found.groups()):
             return stated
     letters, rule = _options_pointed_at(text, question)
-    if letters and rule == "only option named" and len(text) <= 200 and "\n" not in text:  # as in a box
+    # A short text of one line is read like a box: an option's text anywhere in it counts as named, too.
+    if letters and rule == "only option named" and len(text) <= 200 and "\n" not in text:
         letters = letters | _options_told(text, question)
     if len(letters) == 1 and letters <= set(LETTERS[: len(question.options)]):
         return Match(letters.pop(), rule)
@@ -145,7 +156,7 @@ def match_strict(extracted: str, question: Question) -> Match:
 
 
 def _is_supposed(text: str, statement: re.Match[str]) -> bool:
-    """Whether "the answer would be" goes with an "if" in its sentence."""
+    """Whether the sentence of a statement such as "the answer would be" contains an "if"."""
     start, end = statement.span()
     before, after = text[max(start - 300, 0) : start], text[end : end + 300]
     sentence = re.split(r"[.\n]", before)[-1] + "\n" + re.split(r"[.\n]", after)[0]
@@ -153,12 +164,12 @@ def _is_supposed(text: str, statement: re.Match[str]) -> bool:
 
 
 def _stated_option(text: str, question: Question) -> Match:
-    """The option that a text begins with, by letter or text; no answer where it goes on with "and" another one."""
+    """The option that a text begins with, by letter or text; no answer if "and" joins another option to it."""
     line = text.partition("\n")[0]
     near = line[: 2 * max(map(len, question.options)) + 100]
     named: Match | None = None
     ends = [found.start() for found in _PIECE_END.finditer(near)]
-    for end in reversed(ends):  # the longest first: a text may have a stop in it, as E. coli
+    for end in reversed(ends):  # the longest piece comes first, because a text such as "E. coli" contains a full stop
         named = find_option(near[:end], question) or find_option(near[:end].strip(" *\"'"), question)
         if named and named.rule != "boxed letter":
             return NO_ANSWER if _another_follows(text, end, question) else Match(named.letter, "answer is")
@@ -172,12 +183,13 @@ def _stated_option(text: str, question: Question) -> Match:
 
 
 def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
-    """Letters of the options that a text points at, behind an "is" if there are such, else all; and the rule's name.
+    """Letters of the options that a text points at, and the name of the rule.
 
-    It points by a letter after "option" or "choice", or in brackets, quotes or bold print, or at the start of a line
-    ("B. ..."), or before the option's own text ("C: 'Plague'"); and, behind "is", by an option's text in quotes or bold
-    print. A letter before another option's text, or within one ("(R)-x", "E. coli"), or one that is denied ("(A) is
-    incorrect"), does not count. "A and B" points at two.
+    If options are pointed at after "is", only these are returned. A text points at an option by a letter after "option"
+    or "choice"; by a letter in brackets, quotes or bold print; by a letter at the start of a line ("B. ...") or before
+    the option's own text ("C: 'Plague'"); and, after "is", by an option's text in quotes or bold print. A letter does
+    not count before another option's text, within an option's text ("(R)-x", "E. coli"), or if it is denied ("(A) is
+    incorrect"). "A and B" points at two options.
     """
     stated: set[str] = set()
     every: set[str] = set()
@@ -209,15 +221,17 @@ def _options_pointed_at(text: str, question: Question) -> tuple[set[str], str]:
 
 
 def _is_a_word(letter: str, question: Question) -> bool:
-    """Whether a letter stands in an option's text, as in "type B", so that "it is B" may mean that."""
+    """Whether a letter is a word of an option's text, as in "type B", so that "it is B" may mean that word."""
     return any(re.search(rf"(?<!\w){letter}(?!\w)", option) for option in question.options)
 
 
 def _behind_own_text(text: str, start: int, letter: str, question: Question) -> int | None:
-    """Where an option's text ends that follows its letter, or the beginning of it that no other option has; ``start``
-    if none does, None if another option's does."""
-    begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # it matches nothing, too
-    for place in range(start, begin + 1):  # marks may be the option's own: (R)-x, -80
+    """The end of an option's own text, or of an unambiguous beginning of it, that follows the option's letter.
+
+    Returns ``start`` if no option's text follows, and None if another option's text does.
+    """
+    begin = start + len(_MARKS.match(text, start)[0])  # type: ignore[index]  # the pattern also matches nothing
+    for place in range(start, begin + 1):  # punctuation may belong to the option, as in (R)-x or -80
         if follows := _options_at(text, place, question):
             return follows.get(letter)
     phrase = re.compile(r"[^.,;:()\n]{4,}").match(text, begin)
@@ -229,8 +243,11 @@ def _behind_own_text(text: str, start: int, letter: str, question: Question) -> 
 
 
 def _stands_apart(text: str, start: int, place: int, question: Question) -> bool:
-    """Whether the letter at ``place`` is not within the text of another option that begins from ``start`` on, nor,
-    unless a bracket or "option" goes before it, such a text."""
+    """Whether the letter at ``place`` stands for an option and is not a part of another option's text.
+
+    Texts of options that begin from ``start`` on are considered. A letter without a bracket or "option" before it may
+    also be the whole text of another option.
+    """
     begun = [(i, *item) for i in range(start, place + 1) for item in _options_at(text, i, question).items()]
     within = {letter for i, letter, end in begun if end > place + (i == place)}
     if not re.search(r"[(\[\w]", text[start:place]):  # "(C)" is a letter, "C" may be an option's text
@@ -239,7 +256,7 @@ def _stands_apart(text: str, start: int, place: int, question: Question) -> bool
 
 
 def _another_follows(text: str, start: int, question: Question) -> str:
-    """The letter of another option that "and", "or" or the like joins to what ends here; empty if there is none."""
+    """The letter of another option that "and", "or" or the like joins to the one that ends at ``start``; else empty."""
     if found := _AND_ANOTHER.match(text, start):
         return found[1]
     joined = _JOINED.match(text, start)
@@ -247,7 +264,7 @@ def _another_follows(text: str, start: int, question: Question) -> str:
 
 
 def _options_at(text: str, place: int, question: Question) -> dict[str, int]:
-    """Letter to end of the options whose text begins at a place, as a whole word; of several ends the last."""
+    """Options whose text begins at a place and ends with a word, letter to end; only those with the last end."""
     ends: dict[str, int] = {}
     for known, option in _by_first_character(question.options).get(text[place : place + 1].casefold(), ()):
         end = place + len(option)
@@ -259,7 +276,7 @@ def _options_at(text: str, place: int, question: Question) -> dict[str, int]:
 
 
 def _options_told(text: str, question: Question) -> set[str]:
-    """Letters of the options whose texts stand in a short text, but for those within another one's text."""
+    """Letters of the options whose texts occur in a short text, but not inside another option's text."""
     told: set[str] = set()
     place = 0
     while place < len(text):
@@ -271,7 +288,7 @@ def _options_told(text: str, question: Question) -> set[str]:
 
 @lru_cache(maxsize=16)
 def _by_first_character(options: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Letters and texts of the options by first character, case folded; no quotes and stops around the texts."""
+    """Letters and texts of the options by their first character (case folded), without surrounding quotes and stops."""
     result: dict[str, list[tuple[str, str]]] = {}
     for letter, option in zip(LETTERS, options):
         text = unstyled(option).strip(" \n\"'").rstrip(". ")
@@ -311,12 +328,11 @@ _ANOTHER_QUESTION = re.compile(r"(?:\n|##\s?)\s{0,2}(?:Question|Q)\b\s{0,2}\d{0,
 
 
 class Protocol(NamedTuple):
-    """A way to read answers: what of an answer is matched, and how; where it folds case, options that differ by letter
-    case only are one to it."""
+    """A scoring protocol."""
 
-    extract: Callable[[str], str]
-    match: Callable[[str, Question], Match]
-    folds_case: bool
+    extract: Callable[[str], str]  # the part of an answer that is matched
+    match: Callable[[str, Question], Match]  # how it is matched
+    folds_case: bool  # whether options that differ only in letter case are one to it
 
 
 PROTOCOLS: dict[ScoringProtocol, Protocol] = {
@@ -324,4 +340,4 @@ PROTOCOLS: dict[ScoringProtocol, Protocol] = {
     "first": Protocol(extract_boxed, partial(match_released, last=False), folds_case=True),
     "strict": Protocol(read_box, match_strict, folds_case=False),
 }
-"""What ``score.protocol`` can be."""
+"""The possible values of ``score.protocol``."""

@@ -1,6 +1,6 @@
-"""Score the predictions of a model: extract, match, compare with the correct letter (B.3).
+"""Score the predictions of a model: extract the answer, match it, and compare it with the correct letter (B.3).
 
-Generation and scoring are apart: a prediction is raw text, scored here as often as wanted under any protocol.
+Predictions are raw texts, so they can be scored again under any protocol without generating anything.
 """
 
 import argparse
@@ -20,21 +20,26 @@ from m1.score.match import BY_TEXT, PROTOCOLS, decide, extract, is_ambiguous
 from m1.score.settings import ScoreSettings, ScoringProtocol
 
 UNASKED = ("", Match("", TOO_LONG))
-"""What is extracted of, and matched for, a prediction of a question that was not asked: never an option, not even by
-protocols that guess from an empty answer."""
+"""The extracted text and match of a question that was too long to be asked: never an option, although some protocols
+would guess one from an empty answer."""
 CARRIED = ("question_id", "benchmark", "model", "budget", "forced", "ended", "thinking_tokens", "answer_tokens")
-"""Fields of a prediction that its score has, too."""
+"""Fields of a prediction that are copied to its score."""
 
 
 def score(
     predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: ScoringProtocol
 ) -> list[Score]:
-    """One score a prediction, in the same order.
+    """Score each prediction, in the same order.
 
-    Equal answers to a question are matched once: beyond the budget that a model needs, a sweep repeats its answer.
+    Equal answers to a question are matched once, because a sweep repeats an answer at all larger budgets.
+
+    Args:
+        predictions: of one model.
+        questions: by id.
+        protocol: how answers are read.
 
     Raises:
-        UserError: a prediction's question is not among ``questions`` (by id).
+        UserError: a prediction's question is not among ``questions``.
     """
     scored: dict[tuple[str, str], tuple[str, Match]] = {}
     result = []
@@ -66,10 +71,11 @@ def _to_score(prediction: Prediction, question: Question, extracted: str, match:
 
 
 def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protocol: ScoringProtocol) -> dict[str, Any]:
-    """Counts for the manifest; ``accuracy`` is a share, or None if there are no scores.
+    """Counts for the manifest.
 
-    ``ambiguous_by_case``: scores by an option's text, letter case folded, where options differ by nothing else (Bb,
-    BB). There the released rules cannot tell correct from incorrect; ``strict`` does not fold, and has none.
+    ``accuracy`` is a share, or None if there are no scores. ``ambiguous_by_case`` counts scores by an option's text on
+    questions whose options differ only in letter case (Bb, BB). There, the released rules cannot tell correct from
+    incorrect; ``strict`` keeps the letter case and has no such scores.
     """
     correct = sum(row.correct for row in scores)
     folded = [row for row in scores if row.rule in BY_TEXT] if PROTOCOLS[protocol].folds_case else []
@@ -84,10 +90,10 @@ def summarize(scores: Sequence[Score], questions: Mapping[str, Question], protoc
 
 
 def read_questions(paths: Iterable[Path]) -> dict[str, Question]:
-    """Questions of several benchmarks by id.
+    """Read the questions of several benchmarks, by id.
 
     Raises:
-        UserError: two different questions have one id.
+        UserError: two different questions have the same id.
     """
     questions: dict[str, Question] = {}
     for path in paths:
@@ -105,9 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--questions", type=Path, nargs="+", required=True, help="Parquet of questions, one file a benchmark"
     )
-    parser.add_argument("--settings", required=True, help=f"JSON: {ScoreSettings.keys()}")
-    parser.add_argument("--output", type=Path, required=True, help="Parquet of scores")
-    parser.add_argument("--manifest", type=Path, required=True, help="JSON: rules, accuracy, inputs")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {ScoreSettings.keys()}")
+    parser.add_argument("--output", type=Path, required=True, help="scores to write, Parquet")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest to write, JSON: rules, accuracy, inputs")
     arguments = parser.parse_args(argv)
 
     started = time.time()

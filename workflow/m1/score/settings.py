@@ -1,4 +1,4 @@
-"""What the step of this stage is told."""
+"""Settings of the step of this stage."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,6 +11,6 @@ SCORING_PROTOCOLS: tuple[ScoringProtocol, ...] = get_args(ScoringProtocol)
 
 @dataclass(frozen=True)
 class ScoreSettings(Settings):
-    """Keys of ``score``."""
+    """The keys of ``score``."""
 
     protocol: ScoringProtocol

@@ -1,1 +1,1 @@
-"""Stage screen: two models attempt every question; what either solves is dropped (3.1, difficulty filtering)."""
+"""Stage screen: two models attempt every question, and questions that either solves are dropped (3.1)."""

@@ -1,5 +1,7 @@
-"""A screening model behind a URL attempts every question of the collection (3.1): as :mod:`m1.screen.attempt`, without
-weights here."""
+"""Ask a screening model behind a URL every question of the collection (3.1).
+
+m1.screen.attempt does the same with a model whose weights are here.
+"""
 
 import argparse
 import time
@@ -20,7 +22,7 @@ from m1.screen.settings import AskSettings
 
 
 class Asked(NamedTuple):
-    """What the step was told, and what it therefore asks."""
+    """The step's flags, and the requests that follow from them."""
 
     arguments: argparse.Namespace
     provider: Provider
@@ -30,7 +32,7 @@ class Asked(NamedTuple):
 
 
 def prepare(argv: Sequence[str] | None) -> Asked:
-    """Read flags and questions, and lay out the request for each question."""
+    """Read the flags and questions, and make the request for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
@@ -51,13 +53,13 @@ def prepare(argv: Sequence[str] | None) -> Asked:
 
 
 def stored(argv: Sequence[str]) -> Stored:
-    """What of the calls the store has already."""
+    """Count the calls that the store has already."""
     asked = prepare(argv)
     return look_up_in(asked.arguments.store, asked.requests, asked.provider)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write one attempt for each question, scored by the curation rule; an answer that was refused is wrong."""
+    """Write one answer for each question, judged by the curation rule; a refused question counts as not solved."""
     started = time.time()
     arguments, provider, settings, questions, requests = prepare(argv)
     title = f"screen {arguments.name}"

@@ -1,4 +1,4 @@
-"""A screening model attempts every question of the collection, answering at once (3.1)."""
+"""Let a screening model answer every question of the collection, without thinking (3.1)."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ from m1.screen.settings import AttemptSettings
 
 
 def stored(argv: Sequence[str]) -> Stored:
-    """Of how many questions the store has all answers already."""
+    """Count the questions whose answers are all in the store."""
     return look(main, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write one attempt for each question, scored by the curation rule."""
+    """Write one answer for each question, judged by the curation rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_engine_arguments(parser, "m1.screen.attempt")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     opened, writer = open_engine(arguments, title), open_writer(arguments.output, ScreenAnswer)
     with opened as (engine, tokenizer, identity), writer as write:
         asked = partial(questions, [arguments.questions], arguments.shard)
-        # What is unanswered would count as hard, so here it is always an error.
+        # An unanswered question would count as hard, so a question that does not fit is always an error here.
         needs = direct_needs(tokenizer, asked(), settings.prompt, settings.answer_limit)
         engine.longest, _, total = check(needs, arguments.model, "error", title)
 

@@ -1,4 +1,4 @@
-"""Keep the questions that no screening model solves, and check that every class of answers survives (3.1)."""
+"""Keep the questions that no screening model solves, and check that no class of answers is lost (3.1)."""
 
 import argparse
 import time
@@ -16,8 +16,11 @@ from m1.screen.settings import HardSettings
 
 
 def answer_class(questions: Iterable[Question]) -> Callable[[Question], tuple[str, str]]:
-    """The function that gives a question's class of answers: its source, and the answer's text where all questions of
-    the source have the same options (yes, no, maybe), else its letter."""
+    """A function from a question to its class of answers: source and answer.
+
+    The answer is the correct option's text if all questions of the source have the same options (yes, no, maybe), and
+    otherwise its letter.
+    """
     option_sets: dict[str, set[frozenset[str]]] = {}
     for question in questions:
         option_sets.setdefault(question.source, set()).add(frozenset(question.options))
@@ -25,9 +28,10 @@ def answer_class(questions: Iterable[Question]) -> Callable[[Question], tuple[st
 
 
 def lost_classes(before: Sequence[Question], after: Sequence[Question], smallest: int) -> list[tuple[str, str, int]]:
-    """Classes of at least ``smallest`` questions of which none is left: source, answer, questions before.
+    """Classes of at least ``smallest`` questions of which none is left: source, answer, number of questions before.
 
-    A screening model that always says "yes" drops every "yes", and a model trained on the rest unlearns it.
+    A screening model that always says "yes" would drop every question with the answer "yes", and a model trained on the
+    rest would never give that answer.
     """
     name = answer_class(before)
     left = {name(question) for question in after}
@@ -36,14 +40,14 @@ def lost_classes(before: Sequence[Question], after: Sequence[Question], smallest
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the hard questions."""
+    """Write the questions that no screening model solves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     said = "answers, Parquet, one file a screening model"
     parser.add_argument("--answers", required=True, nargs="+", type=Path, help=said)
-    parser.add_argument("--settings", required=True, help=f"JSON: {HardSettings.keys()}")
-    parser.add_argument("--output", required=True, type=Path, help="questions, Parquet")
-    parser.add_argument("--manifest", required=True, type=Path)
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {HardSettings.keys()}")
+    parser.add_argument("--output", required=True, type=Path, help="questions to write, Parquet")
+    parser.add_argument("--manifest", required=True, type=Path, help="manifest to write, JSON")
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started, settings = time.time(), HardSettings.from_json(arguments.settings)

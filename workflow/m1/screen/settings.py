@@ -1,4 +1,4 @@
-"""What the steps of this stage are told."""
+"""Settings of the steps of this stage."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from m1.core.settings import Count, Settings
 
 @dataclass(frozen=True)
 class AskSettings(Settings):
-    """How a screening model behind a URL is asked, and when its answer is correct; keys of ``screen``."""
+    """How a screening model behind a URL is asked, and when its answer is correct: keys of ``screen``."""
 
     prompt: str
     """A style of :func:`m1.core.prompts.evaluation_prompt`."""
@@ -17,14 +17,14 @@ class AskSettings(Settings):
 
 @dataclass(frozen=True)
 class AttemptSettings(AskSettings):
-    """The same for a model with weights here; ``answer_limit`` in tokens."""
+    """The same for a screening model whose weights are here."""
 
-    answer_limit: Count
+    answer_limit: Count  # tokens
 
 
 @dataclass(frozen=True)
 class HardSettings(Settings):
-    """What must survive the difficulty filter; keys of ``screen``."""
+    """What must survive the difficulty filter: keys of ``screen``."""
 
     smallest_class: Count
-    """A class of answers of this many questions or more must not be dropped whole."""
+    """Losing a whole class of answers with at least this many questions is an error."""

@@ -1,5 +1,5 @@
-"""Give every question with a correct trace its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity sampling",
-Table 4)."""
+"""Label every question that has a correct trace with its medical domain, one of the 76 MeSH qualifiers (3.1 "Diversity
+sampling", Table 4)."""
 
 import argparse
 import time
@@ -21,7 +21,7 @@ from m1.core.records import Domain, Question, Trace
 from m1.core.store import Store, Stored, look_into
 from m1.select.rubrics import Qualifiers, final_code, read_qualifiers, read_task, user_turn, with_notes
 
-FAILED_SHARE = 0.01  # more than this share of questions without a domain is an error: the sampling would lose them
+FAILED_SHARE = 0.01  # a larger share of questions without a domain is an error, because the sampling would lose them
 
 
 Complete = Callable[[list[Request], Provider, Store, str], tuple[Answers, Spending]]
@@ -35,9 +35,10 @@ def label(
     store: Store,
     complete: Complete = complete_all,
 ) -> tuple[dict[str, str], Spending]:
-    """Question id to code; a question whose answer names none is asked ``max_retries`` times more, and then left out.
+    """Ask the labeller for the domain of each question; returns question id to code, and the cost.
 
-    Asking again differs in the seed (1, 2, ...), so that it is another call, for the provider and for the store.
+    A question whose answer names no code is asked up to ``max_retries`` more times, and then left out. A repeated
+    request has another seed (1, 2, …), so that it is another call for the provider and for the store.
     """
     codes: dict[str, str] = {}
     spendings: list[Spending] = []
@@ -57,10 +58,12 @@ def label(
 
 
 def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Question]:
-    """The questions (Parquet files ``paths``) with a correct trace (``samples``), in the order of the traces.
+    """Read the questions that have a correct trace, in the order of the traces.
 
     Args:
-        leaks: Parquet of questions that are left out, since the evaluation has them, too; None for none.
+        samples: Parquet of traces.
+        paths: Parquet files of questions.
+        leaks: Parquet of questions to leave out, because the evaluation also has them; None for none.
 
     Raises:
         UserError: a question is in none of the files.
@@ -75,7 +78,7 @@ def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Q
 
 
 class Asked(NamedTuple):
-    """What the step was told, and what it therefore asks."""
+    """The step's flags, and the labeller, task and questions that follow from them."""
 
     arguments: argparse.Namespace
     provider: Provider
@@ -85,7 +88,7 @@ class Asked(NamedTuple):
 
 
 def prepare(argv: Sequence[str] | None) -> Asked:
-    """Read flags, questions and what the labeller is told."""
+    """Read the flags, the questions, and the labeller's task and rubrics."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
     parser.add_argument("--samples", required=True, help="Parquet of traces; questions with a correct one are labelled")
@@ -107,8 +110,10 @@ def prepare(argv: Sequence[str] | None) -> Asked:
 
 
 def stored(argv: Sequence[str]) -> Stored:
-    """What of the calls the store has already. Where the first calls are not all there, nobody knows how many questions
-    will be asked again."""
+    """Count the calls that the store has already.
+
+    Unless it has all first calls, it is not known how many questions will be asked again, so only these are counted.
+    """
     arguments, provider, qualifiers, task, questions = prepare(argv)
     found: list[Stored] = []
 

@@ -1,4 +1,4 @@
-"""Take a training subset that the authors published in place of curating it: m1K, m23K or an ablation set, with its
+"""Use a training subset that the authors published instead of curating it: m1K, m23K or an ablation set, with its
 traces (3.1, Table 3).
 
 The layout is that of the data sets ``m1k-tokenized`` and ``m23k-tokenized``:
@@ -14,8 +14,8 @@ domain_name             MeSH qualifier (m1K only)                     domain; em
 answer_letter           letter of the correct option                    checked against the prompt
 ======================= ============================================= ===========================
 
-A set may call them otherwise (``fields``). Texts stay as published, character by character. ``text`` is not read:
-:mod:`m1.train.text` makes it anew, with the model's own template.
+A set may have other names for its fields (``fields``). Texts stay exactly as published. The field ``text`` is not read,
+because m1.train.text makes the training text with the model's own template.
 """
 
 import argparse
@@ -34,20 +34,22 @@ from m1.core.records import Sample
 from m1.select.sample import count_samples
 from m1.select.settings import PublishedSettings
 
-RULE = "published"  # the sampling rule of every sample that is taken over
+RULE = "published"  # the sampling rule recorded in every published sample
 
 
 def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset: str) -> list[Sample]:
-    """Published records in the layout above as samples, in their order.
+    """Convert published records in the layout above to samples, in their order.
 
     An id is a digest of source and prompt; a second sample with an equal prompt of the same source gets ``-2``.
 
     Args:
+        rows: the records.
         place: file or data set, for messages.
-        pools: hub id of a training pool to its key in this run; ``*`` for any other.
+        pools: hub id of each training pool, to its key in this run; ``*`` stands for any other id.
+        subset: name of the subset.
 
     Raises:
-        UserError: a record that cannot be a sample; names place, number (from 0), field, what was found and the remedy.
+        UserError: a record cannot be a sample; names place, number (from 0), field, what was found and the remedy.
     """
     found = [_sample(row, f"{place}: record {number} (from 0)", pools, subset) for number, row in enumerate(rows)]
     if not found:
@@ -58,14 +60,14 @@ def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset
 
 
 def draw(samples: Sequence[Sample], size: int | None, seed: int) -> list[Sample]:
-    """At most so many samples, the first of a seeded shuffle in their old order; all where there are no more."""
+    """Draw at most ``size`` samples: the first ones of a seeded shuffle, in their old order; all if there are fewer."""
     if size is None or size >= len(samples):
         return list(samples)
     return [samples[place] for place in sorted(permutation(len(samples), seed)[:size])]
 
 
 def rename(rows: Iterable[Any], fields: Mapping[str, str]) -> list[Any]:
-    """Records with the fields of the layout under its names; ``fields``: name in the layout to name in the records."""
+    """Rename the fields of records to those of the layout; ``fields`` maps the layout's names to the records'."""
     names = {own: name for name, own in fields.items()}
     return [
         {names.get(own, own): value for own, value in row.items()} if isinstance(row, dict) else row for row in rows
@@ -83,7 +85,7 @@ def _sample(row: Any, where: str, pools: Mapping[str, str], subset: str) -> Samp
         found = f"{hub!r} is none of the known pools {', '.join(pools) or '(none)'}"
         raise UserError(f"{where}, field 'source': {found}. Name its pool in `sources`.")
     letter, options = row.get("answer_letter"), re.findall(r"^([A-N])\. ", prompt, re.MULTILINE)
-    if "A" in options and letter not in options:  # a prompt in another form tells no letters
+    if "A" in options and letter not in options:  # a prompt in another form shows no letters, so it is not checked
         found = f"{letter!r} is not among the options of its prompt, {', '.join(options)}"
         raise UserError(f"{where}, field 'answer_letter': {found}. Correct the record or leave it out.")
     domain = row.get("domain_name")
@@ -103,12 +105,12 @@ def _text(row: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write a published subset as samples (see ``--help``)."""
+    """Write a published subset as samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subset", required=True, help="name of the subset, for example m1k")
-    parser.add_argument("--settings", required=True, help=f"JSON: {PublishedSettings.keys()}")
-    parser.add_argument("--output", required=True, help="Parquet of samples")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts per source and domain")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {PublishedSettings.keys()}")
+    parser.add_argument("--output", required=True, help="samples to write, Parquet")
+    parser.add_argument("--manifest", required=True, help="manifest to write, JSON: counts by source and domain")
     arguments = parser.parse_args(argv)
     started = time.time()
     settings = PublishedSettings.from_json(arguments.settings)

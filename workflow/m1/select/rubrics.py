@@ -1,5 +1,8 @@
-"""What the labeller is asked: the task in the system turn; then the question and the rubrics, the 76 MeSH qualifiers
-with title, code and scope note (3.1 "Diversity sampling", Table 4)."""
+"""Make the labeller's prompt, and read its answer (3.1 "Diversity sampling", Table 4).
+
+The system turn holds the task. The user turn holds the question and the rubrics: the 76 MeSH qualifiers with name, code
+and scope note.
+"""
 
 import re
 from collections import Counter
@@ -15,8 +18,11 @@ Qualifiers = dict[str, tuple[str, str]]  # code to name and scope note
 
 
 def read_qualifiers(path: str | Path) -> Qualifiers:
-    """The qualifiers of a CSV with the columns code, name and scope_note, in its order; a :class:`UserError` for no
-    such file, other columns, or a code that is not two digits or comes twice."""
+    """Read the qualifiers from a CSV with the columns code, name and scope_note, in its order.
+
+    Raises:
+        UserError: there is no such file, it has other columns, or a code is not two digits or stands twice.
+    """
     rows = _read_table(path)
     if not rows or set(rows[0]) != {"code", "name", "scope_note"}:
         raise UserError(f"{path}: the columns code, name, scope_note and at least one row are needed")
@@ -30,13 +36,13 @@ def read_qualifiers(path: str | Path) -> Qualifiers:
 
 
 def with_notes(qualifiers: Qualifiers, path: str | Path) -> Qualifiers:
-    """The qualifiers with the scope notes of a user's file, for example NLM's own, CSV or TSV.
+    """Replace the qualifiers' scope notes by those of a user's file (CSV or TSV), for example NLM's own.
 
-    Of its columns, ``Name`` and ``Scope Notes`` are read (in any letter case, with a blank or an underscore, with or
-    without the last s).
+    The columns ``Name`` and ``Scope Notes`` are read, in any letter case, with a blank or an underscore, and with or
+    without the last s.
 
     Raises:
-        UserError: no such file, no such columns, a row of another width, or a qualifier without a note or with two;
+        UserError: there is no such file, it lacks a column, a row has another width, or a qualifier has no note or two;
             names the file and the qualifier.
     """
     rows = _read_table(path)
@@ -67,7 +73,7 @@ def _read_table(path: str | Path) -> list[dict[str, str]]:
 
 
 def read_task(path: str | Path) -> str:
-    """The system turn: what the labeller has to do; a :class:`UserError` if the file cannot be read, or is empty."""
+    """Read the labeller's task, which is the system turn; raises a :class:`UserError` if it is empty or unreadable."""
     try:
         task = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -78,12 +84,12 @@ def read_task(path: str | Path) -> str:
 
 
 def user_turn(qualifiers: Qualifiers, question: Question) -> str:
-    """The question with its options, then all qualifiers."""
+    """The user turn: the question with its options, then all qualifiers."""
     rubrics = (f"### {name}\n* Code: {code}\n* Description: {note}" for code, (name, note) in qualifiers.items())
     return f"{QUESTION}\n{question_text(question)}\n\n{RUBRICS}\n" + "\n\n".join(rubrics)
 
 
 def final_code(answer: str) -> str | None:
-    """The two-digit code that an answer ends with (a full stop, bold or code marks may follow), else None."""
+    """The two-digit code at the end of an answer, before an optional full stop and marks of bold or code; else None."""
     found = re.search(r"(?<![\w.,])([0-9]{2})[\s.*`]*\Z", answer)
     return found[1] if found else None

@@ -1,5 +1,5 @@
-"""Choose a training subset from the correct traces: all, at random, or balanced (3.1, diversity sampling; Tables
-2-4)."""
+"""Choose a training subset from the correct traces: all, at random, or balanced over domains (3.1 "Diversity sampling",
+Tables 2-4)."""
 
 import argparse
 import time
@@ -20,16 +20,19 @@ from m1.select.settings import SampleSettings
 
 
 def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) -> list[Sample]:
-    """The samples of a subset, out of all there are, in a fixed order.
+    """Choose the samples of a subset, in a fixed order.
 
     Args:
-        rule: ``all`` (every one, in order; with a size the same as ``random``), ``first`` (the first ones, in order:
-            questions that were drawn at random are in the order of the draw), ``random`` (the first of a seeded
-            shuffle), ``domain`` (uniformly a domain, then a sample in it) or ``domain_source`` (a domain, a source in
-            it, a sample: the paper's m1K).
+        samples: all correct traces.
+        rule: ``all`` takes every sample in order (with a size, it equals ``random``). ``first`` takes the first ones;
+            questions that were drawn at random are in the order of the draw. ``random`` takes the first ones of a
+            seeded shuffle. ``domain`` draws a domain uniformly, then a sample in it. ``domain_source`` draws a domain,
+            a source in it, and a sample: the paper's m1K.
+        size: the number of samples; None for all.
+        seed: of the draw.
 
     Raises:
-        UserError: more are asked for than there are; a rule that needs a size has none; a domain is missing.
+        UserError: there are fewer samples than wanted, a rule lacks its size, or a sample lacks its domain.
     """
     if size is None:
         if rule != "all":
@@ -53,8 +56,20 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
 def correct_samples(
     questions: list[Question], correct: dict[str, Trace], domains: list[Domain], subset: str, settings: SampleSettings
 ) -> list[Sample]:
-    """Every question with a correct trace (by its id) as a sample, in the order of the questions: that of the traces
-    depends on who answered first. A correct trace whose question is not there is a :class:`UserError`."""
+    """Every question with a correct trace as a sample, in the order of the questions.
+
+    The order of the traces would depend on which call was answered first.
+
+    Args:
+        questions: in the order that decides a draw.
+        correct: the correct traces, by question id.
+        domains: labels of the questions; may be empty.
+        subset: name of the subset.
+        settings: rule and seed, which each sample records.
+
+    Raises:
+        UserError: a correct trace has no question.
+    """
     names = {domain.question_id: domain.name for domain in domains}
     known = {question.id: question for question in questions}
     if lost := [identity for identity in correct if identity not in known]:
@@ -70,7 +85,7 @@ def correct_samples(
 
 
 def count_samples(samples: Sequence[Sample]) -> dict[str, Any]:
-    """How many samples there are, in all and by source and domain: for a manifest."""
+    """The numbers of samples in all, by source and by domain, for a manifest."""
     sources = Counter(sample.source for sample in samples)
     domains = Counter(sample.domain for sample in samples if sample.domain)
     by_name = {"sources": dict(sorted(sources.items())), "domains": dict(sorted(domains.items()))}
@@ -78,18 +93,18 @@ def count_samples(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Choose the subset asked for on the command line (see ``--help``)."""
+    """Choose a subset, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--traces", required=True, help="Parquet of traces; only correct ones are used")
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet of questions")
     parser.add_argument("--domains", help="Parquet of domains; needed by the rules domain and domain_source")
-    parser.add_argument("--leaks", help="Parquet of questions that are left out, since the evaluation has them, too")
-    parser.add_argument("--settings", required=True, help=f"JSON: {SampleSettings.keys()}")
+    parser.add_argument("--leaks", help="Parquet of questions to leave out, because the evaluation also has them")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {SampleSettings.keys()}")
     like = "Parquet of another subset: as many samples as it has, or all where there are fewer (Random 23K, Table 2)"
     parser.add_argument("--like", help=like)
     parser.add_argument("--subset", required=True, help="name of the subset, for example m1k")
-    parser.add_argument("--output", required=True, help="Parquet of samples")
-    parser.add_argument("--manifest", required=True, help="JSON: settings, counts in and out per source and domain")
+    parser.add_argument("--output", required=True, help="samples to write, Parquet")
+    parser.add_argument("--manifest", required=True, help="manifest to write, JSON: counts by source and domain")
     parser.add_argument("--published", help=PUBLISHED)
     arguments = parser.parse_args(argv)
     started = time.time()

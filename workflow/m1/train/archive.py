@@ -1,9 +1,9 @@
-"""Finished trainings, kept in the store: what was trained before is taken from there, and no GPU hour is paid for
-twice.
+"""Keep finished trainings in the store, so that no GPU hour is paid for twice.
 
-An edit upstream (another benchmark, by which the pools are decontaminated) lets Snakemake delete a trained model and
-train it again, even where the samples turn out to be the same. A model is kept under what decides its weights. Where
-store and results are on one disk, its files are hard links, which take no space beside the model in the results.
+After an edit upstream (another benchmark changes the decontamination of the pools), Snakemake deletes a trained model
+and trains it again, even if the samples turn out to be the same. So the store keeps each model under a digest of
+everything that decides its weights. If store and results are on one disk, the files are hard links and take no further
+space.
 """
 
 import errno
@@ -23,12 +23,11 @@ from m1.core.locks import Lock
 from m1.train import checkpoints
 
 LEFT_SECONDS = 24 * 3600
-"""Age from which an unfinished model of another machine is one that was left there."""
+"""Age in seconds from which an unfinished model of another machine counts as abandoned."""
 
 
 def identity(kept: Path, title: str) -> str:
-    """The identity of the model that is kept in a folder; empty where there is none, or where its files were changed
-    since."""
+    """The identity of a kept model; an empty text if there is none, or if its files have changed since."""
     if not (kept / "config.json").is_file():
         return ""
     try:
@@ -39,17 +38,17 @@ def identity(kept: Path, title: str) -> str:
 
 
 def version(kept: Path) -> str:
-    """What changes when another process keeps the model; empty where none is kept."""
+    """A text that changes when another process keeps the model anew; empty if none is kept."""
     return str(kept.stat().st_ino) if kept.is_dir() else ""
 
 
 def lock_of(kept: Path) -> Lock:
-    """The lock of the one process that trains a model."""
+    """The lock that the one process that trains a model holds."""
     return Lock(kept.with_name(f".{kept.name}.lock"))
 
 
 def claim(lock: Lock, title: str) -> str:
-    """Take the lock of a model; who is training it, where another process is known to."""
+    """Take the lock of a model; returns the holder if another process is training it, else an empty text."""
     holder = checkpoints.take(lock, title, "store")
     if holder and not lock.kernel and holder.alive is None:
         tell(f"[{title}] {holder} may be training the same; {lock.path.parent} has no locks, so this goes on beside it")
@@ -59,11 +58,11 @@ def claim(lock: Lock, title: str) -> str:
 
 @contextmanager
 def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
-    """Yield a folder to write a model to, which is kept if all goes well.
+    """Yield a folder to write a model to; it is kept in the store if the context ends without error.
 
-    The folder has a name of this process's own, so that two that train the same, where no lock keeps them apart, mix
-    nothing; the one that is done first counts. What the dead have left is deleted: with ``alone``, when the kernel
-    knows of no other process, all of this machine; else what is older than a day.
+    The folder's name is unique, so two processes that train the same, where no lock separates them, do not mix files;
+    the first one to finish counts. Leftovers of killed processes are deleted: with ``alone`` (the kernel's lock says
+    that no other process is at work) all of this machine, otherwise those older than a day.
     """
     host = quote(socket.gethostname(), safe="")
     for path in [*kept.parent.glob(f".{kept.name}.*"), *kept.parent.glob(f"..{kept.name}.*")]:
@@ -83,7 +82,7 @@ def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
 
 
 def remove_damaged(kept: Path) -> None:
-    """Delete a kept model that is no longer what was written; its identity goes last."""
+    """Delete a kept model whose files have changed; its identity goes last, so a kill leaves it marked as damaged."""
     remove(kept)
     remove(identity_file(kept))
 
@@ -103,7 +102,7 @@ def _publish(mine: Path, kept: Path) -> None:
 
 
 def take(kept: Path, output: Path) -> None:
-    """Put a kept model into the results."""
+    """Put a kept model into the results, by hard links if possible."""
     with replacing_model(output, recorded_identity(kept) or None) as folder:
         folder.mkdir()
         for source in sorted(kept.rglob("*")):
@@ -113,13 +112,12 @@ def take(kept: Path, output: Path) -> None:
                 continue
             try:
                 os.link(source, target)
-            except OSError:  # another disk, or one without hard links
+            except OSError:  # another disk, or a file system without hard links
                 shutil.copy2(source, target)
 
 
 def report_older(kept: Path, title: str) -> None:
-    """Name what the same model's trainings with other settings, samples or code keep: it takes space once the results
-    do not have it."""
+    """Report the same model's kept trainings with other settings, samples or code, because they take space."""
     others = [path for path in kept.parent.glob("[!.]*") if path.is_dir() and path != kept]
     if others:
         size = sum(file.stat().st_size for path in others for file in path.iterdir())

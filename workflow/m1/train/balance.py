@@ -1,15 +1,24 @@
-"""How the samples of a step are shared out, so that processes wait little for each other (B.2); without torch, for
-``make plan``."""
+"""Share out the samples of a step so that processes wait little for each other (B.2).
+
+The module does without torch, because ``make plan`` uses it, too.
+"""
 
 from collections.abc import Sequence
 
 
 def balance(lengths: Sequence[float], parts: int) -> list[list[int]]:
-    """Samples, as places in ``lengths``, shared out to parts with like numbers of tokens; those with most come first.
+    """Divide samples among parts with similar numbers of tokens.
 
-    The longest sample left goes to the part with the fewest tokens, so a part has any number of samples, but one at
-    least. Processes run parts that follow each other at the same time, and wait for the slowest: FSDP gathers weights
-    layer by layer, and trl gathers counts after each micro-batch. So parts are in the order of their tokens.
+    The longest remaining sample goes to the part with the fewest tokens, so a part has at least one sample. Processes
+    run neighbouring parts at the same time and wait for the slowest: FSDP gathers weights layer by layer, and trl
+    gathers counts after each micro-batch. So the parts are sorted by their tokens.
+
+    Args:
+        lengths: tokens of each sample.
+        parts: number of parts; at most that of the samples.
+
+    Returns:
+        For each part the positions of its samples in ``lengths``; the part with the most tokens comes first.
     """
     shares: list[list[int]] = [[] for _ in range(parts)]
     tokens = [0.0] * parts

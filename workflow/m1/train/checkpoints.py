@@ -1,8 +1,9 @@
-"""Checkpoints of an unfinished training: outside the declared output, whole or not there, at most one.
+"""Keep at most one complete checkpoint of an unfinished training, outside the job's declared output.
 
-Snakemake deletes the output of a job that failed or was killed. So a training keeps its state in a scratch folder and
-goes on from there. A checkpoint counts only with its mark, which is written when the parts of all processes are on the
-disk, and lists their hashes; older ones are deleted after that. What was damaged since is not gone on from.
+Snakemake deletes the output of a job that failed or was killed. So a training keeps its state in a scratch folder, and
+continues from there. A checkpoint counts only with its mark, which lists the hashes of its files and is written when
+the parts of all processes are on the disk; older checkpoints are deleted after that. A training does not continue from
+a checkpoint that was damaged since.
 """
 
 import json
@@ -16,16 +17,16 @@ from m1.core.files import read_json, sha256_files, write_json
 from m1.core.locks import Holder, Lock
 
 MARK = "complete"
-"""File in a checkpoint that says that it is whole: JSON, the SHA-256 of each of its files."""
+"""File in a checkpoint that marks it as complete: JSON with the SHA-256 of each of its files."""
 LOCK = "lock"
-"""File in the folder of a training that says which process is at work in it."""
+"""File in a training's folder that its process locks."""
 
 
 def take(lock: Lock, title: str, key: str) -> Holder | None:
-    """Try to get a lock in a folder that is below what ``key`` names in the configuration; who has it instead.
+    """Try to get a lock; returns the holder if another process has it.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the lock's folder cannot be written; ``key`` is the key of the configuration that names it.
     """
     try:
         return lock.take()
@@ -35,8 +36,10 @@ def take(lock: Lock, title: str, key: str) -> Holder | None:
 
 
 def claim(lock: Lock, title: str) -> str:
-    """Take the lock of a training's folder; where another process has it, what is said before the end, as two would
-    write each other's checkpoints.
+    """Take the lock of a training's folder, because two processes would overwrite each other's checkpoints.
+
+    Returns:
+        An empty text on success, else the message with which this process must end.
 
     Raises:
         UserError: the folder cannot be written.
@@ -51,7 +54,7 @@ def claim(lock: Lock, title: str) -> str:
 
 
 def discard(scratch: Path, title: str) -> None:
-    """Delete the checkpoints of a training that is done, unless another process is training there."""
+    """Delete the checkpoints of a finished training, unless another process is training there."""
     lock = Lock(scratch / LOCK)
     if scratch.is_dir() and not claim(lock, title):
         shutil.rmtree(scratch, ignore_errors=True)
@@ -59,8 +62,7 @@ def discard(scratch: Path, title: str) -> None:
 
 
 def latest(folder: Path, title: str) -> Path | None:
-    """The last checkpoint whose files are those that were written, if there is one; a damaged one is named. Others are
-    deleted."""
+    """The last undamaged checkpoint, or None. Damaged ones are reported, and all others are deleted."""
     left = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
     whole = next((path for path in left if (path / MARK).is_file() and _undamaged(path, title)), None)
     _delete(path for path in left if path != whole)
@@ -68,7 +70,7 @@ def latest(folder: Path, title: str) -> Path | None:
 
 
 def write_mark(checkpoint: Path) -> None:
-    """Say that a checkpoint, which is on the disk, is whole, and delete the others."""
+    """Mark a checkpoint as complete, once it is on the disk, and delete the others."""
     write_json(checkpoint / MARK, _hashes(checkpoint))
     _delete(path for path in checkpoint.parent.glob("checkpoint-*") if path != checkpoint)
 
@@ -97,12 +99,22 @@ def _delete(checkpoints: Iterable[Path]) -> None:
 def check_space(
     scratch: Path, kept: Path, output: Path, parameters: int, itemsize: int, title: str, trained: int | None = None
 ) -> None:
-    """Stop before the start where a disk cannot hold two checkpoints (the old one goes when the new one is whole) and
-    the model, whose parameters have ``itemsize`` bytes each; in the results it takes space only on another disk. A
-    checkpoint has the ``trained`` parameters; None for all of them.
+    """Check that the disks have room for two checkpoints and the model, before training starts.
+
+    There are two checkpoints for a moment, as the old one is deleted when the new one is complete. In the results, the
+    model takes space only if they are on another disk than the store.
+
+    Args:
+        scratch: folder of the checkpoints.
+        kept: folder of the model in the store.
+        output: folder of the model in the results.
+        parameters: number of the model's parameters.
+        itemsize: bytes of a parameter of the saved model.
+        title: the beginning of the message.
+        trained: number of parameters in a checkpoint; None for all of them.
 
     Raises:
-        UserError: names folder, bytes needed and bytes free.
+        UserError: a disk has too little room; names the folder, bytes needed and bytes free.
     """
     disks: dict[int, dict[str, tuple[Path, str, int]]] = {}
     checkpoint = 12 * (parameters if trained is None else trained)  # weight and Adam's two moments, in float32
@@ -113,7 +125,7 @@ def check_space(
     ):
         folder.mkdir(parents=True, exist_ok=True)
         on_disk = disks.setdefault(folder.stat().st_dev, {})
-        if key != "pathvars" or "store" not in on_disk:  # else it shares the files
+        if key != "pathvars" or "store" not in on_disk:  # on one disk, results and store share the files by hard links
             on_disk[key] = folder, what, size
     for wanted in disks.values():
         folders, parts, sizes = zip(*wanted.values())
@@ -127,7 +139,7 @@ def check_space(
 
 
 def report_older(folder: Path, title: str) -> None:
-    """Name unfinished trainings of the same model with other settings: they are kept, and take space."""
+    """Report unfinished trainings of the same model with other settings, because they are kept and take space."""
     for other in sorted(folder.parent.glob("*")):
         if other != folder and any(other.glob("checkpoint-*")):
             unfinished = "holds an unfinished training with other settings or data"
@@ -135,7 +147,7 @@ def report_older(folder: Path, title: str) -> None:
 
 
 def losses(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log that are whole."""
+    """The complete lines of a log; a kill may leave the last line unfinished."""
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:

@@ -1,4 +1,4 @@
-"""The loss curve of a training, from its log; also of one that is at work (``scratch/train/{model}/…/log.jsonl``)."""
+"""Draw the loss curve of a training from its log, also while it runs (``scratch/train/{model}/…/log.jsonl``)."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,8 +10,11 @@ from m1.train.checkpoints import losses
 
 
 def draw(log: Path, title: str, output: Path) -> None:
-    """Loss and learning rate by step, of a log of JSON lines with ``step``, ``loss`` and ``learning_rate``; a
-    :class:`UserError` where there is no loss in it yet."""
+    """Draw loss and learning rate by step, of a log of JSON lines with ``step``, ``loss`` and ``learning_rate``.
+
+    Raises:
+        UserError: the log has no loss yet.
+    """
     import matplotlib.pyplot as plt
 
     lines = losses(log)
@@ -35,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw one curve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log", required=True, type=Path, help="log.jsonl of a training")
-    parser.add_argument("--title", required=True)
-    parser.add_argument("--output", required=True, type=Path, help="PNG or PDF")
+    parser.add_argument("--title", required=True, help="title of the figure")
+    parser.add_argument("--output", required=True, type=Path, help="figure to write, PNG or PDF")
     arguments = parser.parse_args(argv)
     draw(arguments.log, arguments.title, arguments.output)
 

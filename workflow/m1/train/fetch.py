@@ -1,5 +1,7 @@
-"""Bring a base model or a published checkpoint into place, from the hub or a folder; files are linked, not copied (32B
-are 65 GB)."""
+"""Link a base model or a published checkpoint, from the hub or a folder, into the results.
+
+Files are linked and not copied, because a model of 32B has 65 GB.
+"""
 
 import argparse
 import os
@@ -14,8 +16,11 @@ from m1.train.settings import FetchSettings
 
 
 def find(name: str, settings: FetchSettings) -> Path:
-    """The folder of a model: a local one, or the hub's snapshot in the cache, downloaded if needed; a
-    :class:`UserError` where there is none, or the hub does not give it."""
+    """The folder of a model: a local one, or the hub's snapshot in the cache, which is downloaded if needed.
+
+    Raises:
+        UserError: the folder does not exist, or the hub does not provide the model.
+    """
     if settings.path is not None:
         folder = Path(settings.path)
         if not folder.is_dir():
@@ -47,14 +52,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     name = arguments.name.replace("/", ".")
     source = find(name, arguments.settings).resolve()
-    # A linked .snakemake_timestamp could never be set.
+    # Hidden files are left out: Snakemake could not write its .snakemake_timestamp through a link.
     files = [file for file in sorted(source.glob("[!.]*")) if file.is_file()]
     if not (source / "config.json").is_file() or not any(file.suffix in {".safetensors", ".bin"} for file in files):
         raise UserError(f"{name}: {source} holds no model in Hugging Face format (config.json and weights are needed)")
     inside = not Path(arguments.settings.path or "/").is_absolute()
     with replacing_model(arguments.output) as folder:
         folder.mkdir()
-        for file in files:  # a relative path is one of this folder, so that a copy of it stays whole
+        for file in files:  # a relative source is linked relatively, so that a copy of the working directory works
             (folder / file.name).symlink_to(os.path.relpath(file, folder) if inside else file)
     say(name, f"{len(files)} files of {source}")
 

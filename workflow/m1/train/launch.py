@@ -1,8 +1,8 @@
-"""Start a training as its recipe says: in one process, in several on this machine, or on several nodes of a SLURM job
-(3.2).
+"""Start a training in one process, in several on this machine, or on several nodes of a SLURM job (3.2).
 
-Several processes are torchrun's; on several nodes, ``srun`` starts this module once on each of them, and each starts
-its own torchrun. How they share the work, ``config/accelerate/{strategy}.yaml`` says (:func:`m1.train.trainer.join`).
+The recipe's ``train`` decides. Several processes are started by torchrun; on several nodes, ``srun`` starts this module
+once on each node, and each starts its own torchrun. The file ``config/accelerate/{strategy}.yaml`` says how the
+processes share the work (:func:`m1.train.trainer.join`).
 """
 
 import argparse
@@ -26,9 +26,8 @@ TRAINING = "m1.train.sft"
 
 
 def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]:
-    """The command that starts the processes of this node; where there are several, it takes the variables of a SLURM
-    step from ``environment``."""
-    # Seconds to keep the state after SIGTERM; torchrun's own 30 are too few for a large model's.
+    """The command that starts the processes of this node; for several nodes it needs a SLURM step's ``environment``."""
+    # After SIGTERM, saving the state of a large model takes longer than torchrun's default of 30 seconds.
     flags = [f"--nproc-per-node={runtime.processes}", "--shutdown-timeout=600"]
     if runtime.nodes == 1:
         flags += ["--standalone"]
@@ -43,7 +42,7 @@ def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]
 def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
     """The command that starts this module once on every node of the job.
 
-    A step has all GPUs and, unbound, all cores that the job has on a node; what the job asked for is not said again.
+    Without further flags, the step has all GPUs of the job on each node and, as it is not bound, all its cores.
     """
     step = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     step += ["--cpu-bind=none", "--kill-on-bad-exit=1"]
@@ -51,13 +50,13 @@ def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
 
 
 def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
-    """Run the training with the arguments of :mod:`m1.train.sft` and return its exit code; a signal to stop is handed
-    on.
+    """Run the training with the arguments of :mod:`m1.train.sft`; returns its exit code, and passes on signals to stop.
 
     Raises:
-        UserError: several nodes outside of a SLURM job; on this node, torch sees fewer GPUs than the job was given.
+        UserError: several nodes are wanted outside of a SLURM job, or torch sees fewer GPUs on this node than the job
+            was given.
     """
-    # Rows have another length at every step; segments of memory that grow leave no gaps between them.
+    # Rows have another length at every step. Expandable segments avoid the gaps in memory that this would leave.
     environment = {"PYTORCH_ALLOC_CONF": "expandable_segments:True", **os.environ}
     if runtime.nodes > 1 and "SLURM_JOB_ID" not in environment:
         needed = f"{runtime.nodes} nodes need a SLURM job"
@@ -79,10 +78,10 @@ def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
 
 
 def wait_for_others(scratch: Path, name: str) -> None:
-    """In a job of SLURM, wait for a training of this model that is at work elsewhere: where SLURM has lost a node, it
-    queues the job again, and its first run may go on there.
+    """In a SLURM job, wait for a training of this model that runs elsewhere.
 
-    A training that has ended has released its lock; where a file system has no locks, nothing is waited for.
+    If SLURM loses a node, it queues the job again, while the job's first run may go on there. A training that has ended
+    has released its lock. On a file system without locks, nothing is waited for.
     """
 
     def tell(holder: Holder) -> None:
@@ -102,13 +101,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=others, allow_abbrev=False)
     parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON: the recipe's train")
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the model")
-    parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write the model to")
+    parser.add_argument("--scratch", required=True, type=Path, help="folder of checkpoints")
     known = parser.parse_known_args(words)[0]
     on_node = os.environ.get("M1_NODE") == "1"
     if "SLURM_JOB_ID" in os.environ and not on_node:
         wait_for_others(known.scratch, known.name)
-    # The store first, the cards afterwards: what is trained already needs none.
+    # The store is asked before the cards, since a training that it has needs no GPU.
     if on_node or not take_stored(words):
         code = start(known.runtime, words)
         if code:
@@ -116,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not on_node:
         try:
             curve.draw(known.output / "log.jsonl", known.name, known.output / "loss.png")
-        except Exception as error:  # a picture that fails does not cost a model
+        except Exception as error:  # a failed picture must not cost the trained model
             say(f"train {known.name}", f"the loss curve could not be drawn: {error}")
 
 

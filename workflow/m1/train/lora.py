@@ -1,7 +1,7 @@
-"""Fine-tuning by an adapter (LoRA) in place of all weights, so that one card is enough: a recipe's ``sft.lora``.
+"""Fine-tune an adapter (LoRA) instead of all weights, so that one card suffices: a recipe's ``sft.lora``.
 
-peft puts two small matrices beside each linear layer and trains them alone; at the end they are merged into the base,
-so that nothing downstream notices. The paper trains all weights.
+peft adds two small matrices to each linear layer and trains only these. At the end they are merged into the base, so
+later steps see an ordinary model. The paper trains all weights.
 """
 
 import os
@@ -17,10 +17,10 @@ from m1.train.settings import LoraSettings, SftSettings, TrainRuntime
 
 
 def check(settings: SftSettings, runtime: TrainRuntime) -> None:
-    """Stop before anything is loaded where an adapter cannot be trained so.
+    """Check, before anything is loaded, that an adapter can be trained with these settings.
 
     Raises:
-        UserError: processes would share out the weights (FSDP), or a base in bfloat16 would meet arithmetic in float32.
+        UserError: the strategy shards the weights (FSDP), or the base is in bfloat16 and the arithmetic in float32.
     """
     if settings.lora is None:
         return
@@ -39,10 +39,10 @@ def check(settings: SftSettings, runtime: TrainRuntime) -> None:
 
 
 def trained_parameters(base: Path, lora: LoraSettings) -> int:
-    """How many parameters an adapter has on a base; no weight is read.
+    """The number of parameters of an adapter on a base; no weights are read.
 
     Raises:
-        UserError: the base has no linear layer of a name in ``targets``; says which names there are.
+        UserError: the base has no linear layer with a name in ``targets``; the message lists the names it has.
     """
     import torch
     from peft import get_peft_model
@@ -68,7 +68,7 @@ def _check_targets(model: Any, targets: tuple[str, ...], base: Path) -> None:
 
 
 def _config(lora: LoraSettings) -> Any:
-    """peft's form of the settings."""
+    """The settings in peft's form."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -81,8 +81,10 @@ def _config(lora: LoraSettings) -> Any:
 
 
 def adapter(settings: SftSettings) -> Any:
-    """What trl is told of an adapter; None where all weights are trained. Its matrices are drawn from the recipe's
-    seed, which this sets, as trl does not."""
+    """The adapter's configuration for trl; None if all weights are trained.
+
+    The call also sets the random seed, from which the adapter's matrices are drawn, because trl does not.
+    """
     from transformers import set_seed
 
     if settings.lora is None:
@@ -92,13 +94,15 @@ def adapter(settings: SftSettings) -> Any:
 
 
 def base_dtype(settings: SftSettings) -> str:
-    """The type that the weights of the base are held in while it trains."""
+    """The type of the base's weights during training."""
     return settings.lora.base_dtype if settings.lora else "float32"
 
 
 def merge(trainer: Any) -> None:
-    """Add an adapter to the weights of a trainer's model, which then has the base's layout; a model without one stays
-    as it is. Each sum is rounded once, to the type of the base's weights."""
+    """Merge the adapter of a trainer's model, if it has one, into the weights, which then have the base's layout.
+
+    Each sum is rounded once, to the type of the base's weights.
+    """
     from peft import PeftModel
 
     if isinstance(trainer.model, PeftModel):

@@ -1,4 +1,4 @@
-"""What the steps of this stage are told."""
+"""Settings of the steps of this stage."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from m1.core.settings import Count, Range, Settings
 
 @dataclass(frozen=True)
 class FetchSettings(Settings):
-    """Where a model is: a folder, or a model on the hub."""
+    """Where a model comes from: a local folder, or the hub."""
 
     path: str | None = None
     hub: str | None = None
@@ -23,11 +23,11 @@ class FetchSettings(Settings):
 
 @dataclass(frozen=True)
 class LoraSettings(Settings):
-    """An adapter that is trained in place of all weights: two matrices of rank ``r`` beside each linear layer.
+    """An adapter that is trained instead of all weights: two matrices of rank ``r`` for each linear layer.
 
-    Their product counts ``alpha / r`` times. ``dropout`` is the share of an adapter's inputs that a step leaves out.
-    ``targets`` are the layers' names, or the ends of them; None for all but the output head. The base, which stays as
-    it is, has weights in ``base_dtype``; those of the adapter are in float32.
+    Their product is scaled by ``alpha / r``. ``dropout`` is the share of an adapter's inputs that a step leaves out.
+    ``targets`` are names of layers, or their ends; None for all layers but the output head. The base is frozen, with
+    weights in ``base_dtype``; the adapter's weights are in float32.
     """
 
     r: Annotated[int, Range("from 1 to 1,024", least=1, most=1024)]
@@ -39,11 +39,11 @@ class LoraSettings(Settings):
 
 @dataclass(frozen=True)
 class SftSettings(Settings):
-    """How a model is fine-tuned (3.2, B.2); the recipe's ``sft``. They decide the weights.
+    """How a model is fine-tuned (3.2, B.2): the recipe's ``sft``. All of these settings decide the weights.
 
-    Without ``lora`` all weights are trained, as the paper does. A batch is that of an optimizer step, on all GPUs
-    together. The learning rate is that at its peak. A sample has at most ``block_size`` tokens; the share ``truncated``
-    of the samples may be longer, and is cut.
+    Without ``lora``, all weights are trained, as in the paper. ``batch_size`` is the number of samples of an optimizer
+    step, on all GPUs together. ``learning_rate`` is the peak. A sample may have ``block_size`` tokens; up to the share
+    ``truncated`` of the samples may be longer, and are cut.
     """
 
     subset: str
@@ -61,22 +61,24 @@ class SftSettings(Settings):
     lora: LoraSettings | None = None
 
     def decided(self) -> dict[str, Any]:
-        """The values that decide the weights. Without an adapter the key ``lora`` is left out, so that what was trained
-        before there was such a key keeps its place in the store."""
+        """The values that decide the weights.
+
+        Without an adapter, the key ``lora`` is left out, so models trained before that key existed are still found.
+        """
         return {key: value for key, value in asdict(self).items() if key != "lora" or value is not None}
 
     def to_json(self) -> str:
-        """The same as one JSON object, keys sorted: the value of one param."""
+        """The settings as one JSON object with sorted keys: the value of one param."""
         return json.dumps(self.decided(), sort_keys=True)
 
 
 @dataclass(frozen=True)
 class TrainRuntime(Settings):
-    """Where and how training runs; the recipe's ``train``. It decides none of the weights' mathematics.
+    """Where and how a training runs: the recipe's ``train``. It does not change what is computed.
 
-    Each node has ``processes``, one for a GPU, which runs at most ``per_device`` samples at a time. The strategy is a
-    file in config/accelerate. Checkpoints are ``save_minutes`` apart, or ``save_steps``, if not None. The job is given
-    ``gpus`` on each node (none: what is there is taken).
+    Each node has ``processes``, one for each GPU, and each runs at most ``per_device`` samples at a time. ``strategy``
+    is a file in config/accelerate. Checkpoints are ``save_minutes`` apart and, if not None, every ``save_steps``. The
+    job has ``gpus`` on each node; with 0, it takes what it finds.
     """
 
     nodes: Count
@@ -93,22 +95,29 @@ class TrainRuntime(Settings):
 
 
 def deciding(identity: str, base: Path, template: Path | None, subset: Path, settings: SftSettings) -> list[Any]:
-    """The JSON values that decide the weights of a training, but for its code: the base's ``identity``, the chat
-    template (of ``template``, where one is borrowed), the samples and the settings."""
+    """The JSON values that decide the weights of a training, besides its code.
+
+    Args:
+        identity: of the base.
+        base: folder of the base, whose chat template is used.
+        template: folder of a tokenizer whose chat template is borrowed instead.
+        subset: file of the samples.
+        settings: of the training.
+    """
     return [identity, chat_template(template or base), sha256_file(subset), settings.decided()]
 
 
 def training_folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
-    """The folder of one training below that of all: only what has the same base, samples and settings
-    (:func:`deciding`) goes on from its checkpoints."""
+    """The folder of one training below ``folder``, so that only a training with the same base, samples and settings
+    (:func:`deciding`) continues from its checkpoints."""
     return folder / "train" / name / digest(list(decided))[:12]
 
 
 def kept_folder(store: Path, name: str, decided: Sequence[object]) -> Path:
-    """Where the store has the model of a training, once it is finished; the code of the training decides, too."""
+    """The place of a finished training's model in the store; the fingerprint of the training's code decides, too."""
     return training_folder(store, name, [*decided, fingerprint("m1.train.sft")])
 
 
 def is_kept(kept: Path) -> bool:
-    """Whether a finished model is there. Whether it is undamaged is seen when it is taken."""
+    """Whether the store has a finished model; its files are checked when it is taken."""
     return (kept / "config.json").is_file() and bool(recorded_identity(kept))

@@ -1,7 +1,7 @@
-"""Fine-tune a base on a subset with trl's SFTTrainer, loss on the assistant's turn only (3.2, B.2).
+"""Fine-tune a base on a subset with trl's SFTTrainer, with loss on the assistant's turn only (3.2, B.2).
 
-Started by :mod:`m1.train.launch`, once for each GPU; a killed training goes on from its last checkpoint in the scratch
-folder, and a finished one is kept in the store.
+:mod:`m1.train.launch` starts this module once for each GPU. A killed training continues from its last checkpoint in
+the scratch folder, and a finished one is kept in the store.
 """
 
 import argparse
@@ -27,8 +27,11 @@ from m1.train.text import IGNORED, encode
 
 
 class Encoded(NamedTuple):
-    """Samples as token ids and labels, cut to the block, and counts for the manifest: ``tokens`` before the cut, of
-    which ``cut_tokens`` were beyond the block; ``tokens_with_loss`` are those of one epoch."""
+    """Samples as token ids and labels, cut to the block, and counts for the manifest.
+
+    Of the counts, ``tokens`` are those before the cut, ``cut_tokens`` those beyond the block, and ``tokens_with_loss``
+    those of one epoch.
+    """
 
     examples: list[dict[str, list[int]]]
     counts: dict[str, int]
@@ -42,11 +45,19 @@ class Encoded(NamedTuple):
 
 
 def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: float, path: Path) -> Encoded:
-    """All samples, in at most ``block`` tokens each; ``most`` is the share of them that may be cut. What is cut is the
-    answer, so the paper's recipes allow none.
+    """Encode all samples, with at most ``block`` tokens each.
+
+    A cut removes the answer, which stands at the end, so the paper's recipes allow none.
+
+    Args:
+        tokenizer: of the base.
+        samples: of the subset.
+        block: the most tokens of a sample.
+        most: the share of samples that may be cut.
+        path: file of the samples, for messages.
 
     Raises:
-        UserError: more are longer than the block, or an example has no token with loss left.
+        UserError: more samples are longer than the block, or a sample has no token with loss left.
     """
     marks = TurnTokens.from_tokenizer(tokenizer)
     examples = [encode(tokenizer, sample.prompt, sample.thinking, sample.answer, marks) for sample in samples]
@@ -71,8 +82,12 @@ def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: floa
 
 
 def prepare_folders(base: Path, settings: SftSettings, scratch: Path, kept: Path, output: Path, title: str) -> None:
-    """Say what is there of other trainings, and stop where a disk has no space for this one, which is kept in bfloat16
-    or float32; see :func:`m1.train.checkpoints.check_space`. An adapter that does not fit the base stops it, too."""
+    """Report other trainings of the model, and check that the disks have room for this one.
+
+    Raises:
+        UserError: a disk has too little room (:func:`m1.train.checkpoints.check_space`), or the adapter does not fit
+            the base.
+    """
     from transformers import AutoConfig
 
     checkpoints.report_older(scratch, title)
@@ -86,9 +101,9 @@ def prepare_folders(base: Path, settings: SftSettings, scratch: Path, kept: Path
 
 @contextmanager
 def owned(scratch: Path, kept: Path, title: str, first: bool) -> Iterator[Lock]:
-    """Be the one training of a model; its processes go through this together, and the ``first`` one has the locks.
+    """Make this the only training of a model. All its processes enter together, and the ``first`` one holds the locks.
 
-    Another process that trains the same elsewhere, and keeps it in the same store, is waited for.
+    If another process trains the same elsewhere and keeps it in the same store, wait for it.
 
     Yields:
         The lock of the kept model.
@@ -103,10 +118,10 @@ def owned(scratch: Path, kept: Path, title: str, first: bool) -> Iterator[Lock]:
         if problem := training.first_process_value(lambda: checkpoints.claim(alone, title)):
             if first:
                 raise UserError(problem)
-            time.sleep(1)  # the first process says it
+            time.sleep(1)  # so that the first process prints its message before torchrun ends all processes
             raise SystemExit(1)
         said = ""
-        # In short tries: processes wait for each other for an hour only.
+        # The wait consists of short tries, because processes wait for each other at most an hour (trainer.PATIENCE).
         while holder := training.first_process_value(lambda: archive.claim(only, title)):
             if first and holder != said:
                 say(title, f"{holder} is training the same for {kept.parent}; waiting for it, so that it is done once")
@@ -122,7 +137,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--base", required=True, type=Path, help="folder of the base model")
-    parser.add_argument("--subset", required=True, type=Path, help="samples, Parquet")
+    parser.add_argument("--subset", required=True, type=Path, help="samples to train on, Parquet")
     parser.add_argument("--settings", required=True, help=f"JSON, the recipe's sft: {SftSettings.keys()}")
     parser.add_argument("--runtime", required=True, help=f"JSON, the recipe's train: {TrainRuntime.keys()}")
     borrowed = "folder of the tokenizer whose chat template is borrowed, where the base has none"
@@ -130,20 +145,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scratch", required=True, type=Path, help="folder for checkpoints; it outlives a killed job")
     finished = "folder of finished trainings; it outlives the results"
     parser.add_argument("--store", required=True, type=Path, help=finished)
-    parser.add_argument("--output", required=True, type=Path, help="folder of the model")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write the model to")
     return parser.parse_args(argv)
 
 
 def places(arguments: argparse.Namespace, settings: SftSettings, base: str) -> tuple[Path, Path]:
-    """Folders of a training: of its checkpoints, and of the finished model in the store; ``base`` is the identity of
-    the base."""
+    """The folders of a training's checkpoints and of its finished model in the store; ``base`` is an identity."""
     decided = deciding(base, arguments.base, arguments.template, arguments.subset, settings)
     scratch = training_folder(arguments.scratch, arguments.name, decided)
     return scratch, kept_folder(arguments.store, arguments.name, decided)
 
 
 def stored(argv: Sequence[str]) -> Stored:
-    """Whether the store has the model already. Nothing is loaded, and the base is believed to be what was recorded."""
+    """Whether the store has the model already. Nothing is loaded, and the recorded identity of the base is trusted."""
     arguments = parse_arguments(argv)
     base = recorded_identity(arguments.base) or model_identity(arguments.base)
     _, kept = places(arguments, SftSettings.from_json(arguments.settings), base)
@@ -151,14 +165,14 @@ def stored(argv: Sequence[str]) -> Stored:
 
 
 def take_stored(argv: Sequence[str]) -> bool:
-    """Put the model into the results if the store has it, without torch and without a GPU; whether it was there."""
+    """Put the model into the results if the store has it, without torch and GPU; returns whether the store had it."""
     arguments = parse_arguments(argv)
     if not any((arguments.store / "train" / arguments.name).glob("[!.]*/")):
-        return False  # the base, many gigabytes, is not read for nothing
+        return False  # without hashing the base, which has many gigabytes
     title, base = f"train {arguments.name}", model_identity(arguments.base)
     scratch, kept = places(arguments, SftSettings.from_json(arguments.settings), base)
     if not archive.identity(kept, title):
-        archive.remove_damaged(kept)  # or the next try, too, would be given no GPU for it (TrainRules.is_stored)
+        archive.remove_damaged(kept)  # otherwise the next attempt would again get no GPU (TrainRules.is_stored)
         return False
     take(kept, arguments.output, title)
     checkpoints.discard(scratch, title)
@@ -166,13 +180,13 @@ def take_stored(argv: Sequence[str]) -> bool:
 
 
 def take(kept: Path, output: Path, title: str) -> None:
-    """Put a model that was trained before into the results, and say so."""
+    """Put a model from the store into the results, and say so."""
     archive.take(kept, output)
     say(title, f"trained before, with the same base, samples, settings and code: taken from {kept}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the fine-tuned model to a folder, with its manifest, the log of losses and their picture."""
+    """Write the fine-tuned model to a folder, with its manifest and the log of its losses."""
     arguments = parse_arguments(argv)
     started, title = time.time(), f"train {arguments.name}"
     settings, runtime = SftSettings.from_json(arguments.settings), TrainRuntime.from_json(arguments.runtime)
@@ -186,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     scratch, kept = places(arguments, settings, base)
 
     def had() -> bool:
-        """Whether it was trained before; then it is put into the results."""
+        """Take the model from the store, if it is there; returns whether it was."""
         if not training.first_process_value(lambda: archive.identity(kept, title)):
             return False
         if first:
@@ -200,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     encoded = encode_all(tokenizer, samples, settings.block_size, settings.truncated, arguments.subset)
     with owned(scratch, kept, title, first) as lock:
-        # Another process may have trained it since, such as the one that was waited for.
+        # Another process, such as the one that was waited for, may have trained the model in the meantime.
         if training.first_process_value(lambda: archive.version(kept)) != before and had():
             if first:
                 shutil.rmtree(scratch, ignore_errors=True)

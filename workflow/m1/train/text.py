@@ -1,4 +1,4 @@
-"""The paper's training text: thinking and answer inside the assistant's turn, and the loss on that turn only (B.2)."""
+"""Make the paper's training text: thinking and answer inside the assistant's turn, and loss on that turn only (B.2)."""
 
 from typing import Any
 
@@ -7,12 +7,18 @@ from m1.core.tokens import encode as token_ids
 from m1.core.tokens import guard
 
 IGNORED = -100
-"""Label of a token without loss."""
+"""The label of a token without loss."""
 
 
 def encode(tokenizer: Any, prompt: str, thinking: str, answer: str, marks: TurnTokens) -> dict[str, list[int]]:
-    """``input_ids`` and ``labels``, of equal length, of one example: labels are ids in the assistant's text and the end
-    of its turn, and :data:`IGNORED` before. The prompt is the user's turn, without an instruction."""
+    """Encode one example for training.
+
+    The prompt is the user's turn, without an instruction (B.2).
+
+    Returns:
+        ``input_ids`` and ``labels`` of equal length. The labels are :data:`IGNORED` in the prompt, and the token ids in
+        the assistant's turn including its end.
+    """
     before = token_ids(tokenizer, chat(tokenizer, prompt))
     after = token_ids(tokenizer, assistant_text(guard(tokenizer, thinking), guard(tokenizer, answer), marks))
     return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}

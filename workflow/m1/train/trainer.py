@@ -1,5 +1,5 @@
-"""trl's SFTTrainer, so that a step is the same 16 samples on one GPU and on many, and a kill costs minutes (3.2,
-B.2)."""
+"""Train with trl's SFTTrainer so that a step has the same samples on any number of GPUs, and a kill costs only minutes
+(3.2, B.2)."""
 
 import json
 import math
@@ -36,31 +36,31 @@ from m1.train.settings import SftSettings, TrainRuntime
 from m1.train.text import IGNORED
 
 EMPTY = [IGNORED] * 2
-"""Labels of an example that fills up a batch."""
+"""Labels of an empty example, which fills up the last batch of an epoch."""
 PATIENCE = timedelta(hours=1)
-"""How long processes wait for each other: the first one hashes 65 GB of weights while the others wait."""
+"""How long processes wait for each other. The first one may hash 65 GB of weights while the others wait."""
 
 
 class BatchSampler(Sampler[list[int]]):
-    """The micro-batches of an epoch, the same for any number of processes.
+    """Yields the micro-batches of an epoch; the steps are the same for any number of processes.
 
-    A step is a batch of ``per_step`` samples, cut into ``parts`` micro-batches, which accelerate deals to the processes
-    in turn. The last batch of an epoch is filled up with empty examples (indices from ``len(lengths)`` on), which have
-    no loss; so every number of processes that divides the batch sees the same steps.
+    A step is a batch of ``per_step`` samples, divided into ``parts`` micro-batches, which accelerate deals to the
+    processes in turn. Empty examples (indices from ``len(lengths)`` on), which have no loss, fill up the last batch of
+    an epoch. So every number of processes that divides the batch sees the same steps.
 
-    How a batch is cut changes no step: the loss is a sum over the step's tokens, divided by their number. With
-    ``balanced``, for rows without padding, micro-batches have like numbers of tokens
-    (:func:`m1.train.balance.balance`). Without it they have equally many samples, of like length, so that there is
-    little to pad.
+    The division of a batch changes no step, because the loss is the sum over the step's tokens divided by their number.
+    With ``balanced``, for rows without padding, micro-batches have similar numbers of tokens
+    (:func:`m1.train.balance.balance`). Otherwise they have equal numbers of samples of similar length, so that there is
+    little padding.
 
-    With ``grouped``, samples of like length are put into one batch, too; batches are in random order. (transformers'
-    own ``group_by_length`` sorts 50 batches at a time, so a small set goes from long to short in every epoch.)
+    With ``grouped``, the samples of a batch have similar lengths, too, and batches are in random order. (transformers'
+    own ``group_by_length`` sorts 50 batches at a time, so a small set would go from long to short in every epoch.)
     """
 
     def __init__(
         self, lengths: Sequence[int], per_step: int, seed: int, grouped: bool, parts: int = 1, balanced: bool = False
     ) -> None:
-        # Not ``batch_size``: accelerate would take that for the size of each micro-batch.
+        # The attribute is not called `batch_size`, since accelerate would take that for the size of a micro-batch.
         self.lengths, self.per_step, self.seed, self.grouped = list(lengths), per_step, seed, grouped
         self.parts, self.balanced = parts, balanced
         self.steps = math.ceil(len(self.lengths) / per_step)
@@ -73,7 +73,7 @@ class BatchSampler(Sampler[list[int]]):
         return self.steps * self.parts
 
     def batches(self) -> list[list[int]]:
-        """The samples of each step of the epoch, shorter ones first."""
+        """The indices of the samples of each step of the epoch."""
         rng, size = random.Random(f"{self.seed} {self.epoch}"), self.per_step
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
@@ -82,7 +82,7 @@ class BatchSampler(Sampler[list[int]]):
         ) * size  # samples that are sorted by length, before they are cut into batches
         near = [sorted(order[i : i + window], key=self.lengths.__getitem__) for i in range(0, len(order), window)]
         batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
-        last = batches.pop()  # the one that is filled up
+        last = batches.pop()  # the incomplete one, which is filled up
         rng.shuffle(batches)
         filling = range(len(self.lengths), self.steps * size)
         return [*batches, [*last, *filling]]
@@ -98,7 +98,7 @@ class BatchSampler(Sampler[list[int]]):
 
 
 class Trainer(SFTTrainer):
-    """trl's trainer with our micro-batches, and FSDP2 that rounds neither sums of gradients nor outputs."""
+    """trl's trainer with our micro-batches, and with FSDP2 that rounds neither sums of gradients nor outputs."""
 
     sampler: BatchSampler
 
@@ -111,8 +111,10 @@ class Trainer(SFTTrainer):
         return self.accelerator.prepare(loader)
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Compute in bf16, but add up gradients in fp32 and leave outputs as they are; accelerate's own policy rounds
-        both to bf16: sums, and the log-probabilities that losses are made of."""
+        """Set FSDP2's precision: compute in bf16, but add up gradients in fp32 and leave outputs as they are.
+
+        accelerate's own policy rounds both to bf16: the sums, and the logits from which losses are computed.
+        """
         super().create_accelerator_and_postprocess()
         if self.args.bf16 and self.accelerator.is_fsdp2:
             policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -120,8 +122,11 @@ class Trainer(SFTTrainer):
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the sampler which epoch begins. The trainer does so, too, but on several processes it does not reach the
-    sampler in an epoch in whose middle a resumed training begins."""
+    """Tells the sampler which epoch begins.
+
+    The trainer does this, too. But if a resumed training begins in the middle of an epoch, then on several processes
+    the trainer's call does not reach the sampler.
+    """
 
     def __init__(self, sampler: BatchSampler) -> None:
         self.sampler = sampler
@@ -131,8 +136,10 @@ class EpochCallback(TrainerCallback):
 
 
 class CheckpointCallback(TrainerCallback):
-    """Saves now and then, and when asked to stop (SIGTERM, as SLURM sends before the time limit); all processes agree
-    on the step."""
+    """Saves checkpoints from time to time, and on SIGTERM, which SLURM sends before the time limit.
+
+    All processes agree on the step.
+    """
 
     def __init__(self, minutes: float, steps: int | None) -> None:
         self.minutes, self.steps, self.saved_at = minutes, steps, time.monotonic()
@@ -158,13 +165,13 @@ class CheckpointCallback(TrainerCallback):
             torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
             wanted = int(votes)
         last = state.global_step >= state.max_steps
-        if wanted or last:  # the last one, too: a kill while the model is being saved costs no step
+        if wanted or last:  # the last step is saved, too, so that a kill while the model is written costs no step
             control.should_save = True
             if wanted == 2 and not last:
                 control.should_training_stop, self.stopped_at = True, state.global_step
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """When every process has written its part, and brought it to the disk, the checkpoint counts."""
+        """Mark the checkpoint as complete when the parts of all processes are on the disk."""
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         sync(checkpoint)
         PartialState().wait_for_everyone()
@@ -175,8 +182,10 @@ class CheckpointCallback(TrainerCallback):
 
 
 class LossLogger(TrainerCallback):
-    """The loss on the progress line and, step by step, in a file of JSON lines; after a kill, the file goes on where
-    training does."""
+    """Shows the loss on the progress line, and logs it step by step to a file of JSON lines.
+
+    After a kill, lines beyond the checkpoint from which the training continues are removed.
+    """
 
     def __init__(self, progress: Progress, path: Path) -> None:
         self.progress, self.path = progress, path
@@ -197,22 +206,18 @@ class LossLogger(TrainerCallback):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How a training really ran; it decides speed and memory, not what is computed.
-
-    A process runs ``per_device`` samples at a time, ``accumulation`` times for a step; an earlier run had done the
-    ``resumed`` first steps. Of the model's ``parameters``, ``trained`` are trained.
-    """
+    """How a training really ran; this decides speed and memory, not what is computed."""
 
     strategy: str
     device: str
     processes: int
-    per_device: int
-    accumulation: int
+    per_device: int  # samples that a process runs at a time
+    accumulation: int  # micro-batches of a process in a step
     attention: str
     padding_free: bool
-    resumed: int
-    parameters: int
-    trained: int
+    resumed: int  # steps that an earlier run had done
+    parameters: int  # of the model
+    trained: int  # those of them that are trained
 
     def __str__(self) -> str:
         share = f"{self.processes} × {self.per_device} × {self.accumulation} samples a step"
@@ -222,10 +227,15 @@ class RunInfo:
 
 
 def join(strategy: str, checkpointing: bool, title: str) -> bool:
-    """Join the processes that torchrun started, and return whether this is the first one.
+    """Join the processes that torchrun started; returns whether this is the first one.
 
-    The strategy is the name of a file in ``config/accelerate``, which ``accelerate launch --config_file`` takes, too; a
-    :class:`UserError` where it is not there. With ``checkpointing``, the backward pass computes activations again.
+    Args:
+        strategy: name of a file in ``config/accelerate``, which ``accelerate launch --config_file`` also accepts.
+        checkpointing: whether the backward pass computes activations again.
+        title: the beginning of messages.
+
+    Raises:
+        UserError: there is no such file.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         path = locate(f"config/accelerate/{strategy}.yaml")
@@ -241,22 +251,28 @@ def join(strategy: str, checkpointing: bool, title: str) -> bool:
 
 
 def choose_fsdp(options: Mapping[str, Any], checkpointing: bool) -> None:
-    """Have accelerate shard the model, with the ``fsdp_config`` of a strategy's file, which it takes from the
-    environment; transformers does, too, when it loads a model."""
+    """Make accelerate shard the model by the ``fsdp_config`` of a strategy's file.
+
+    accelerate reads these options from environment variables, and so does transformers when it loads a model.
+    """
     values = {**options, "fsdp_activation_checkpointing": checkpointing, "accelerate_use_fsdp": True}
     for key, value in values.items():
         os.environ[key.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def first_process_value(make: Callable[[], str]) -> str:
-    """What the first process makes, in all of them: the weights of a base are hashed once, not by every GPU's
-    process."""
+    """Compute a value in the first process only, and return it in all processes.
+
+    For example, the weights of a base are then hashed once, and not by every GPU's process.
+    """
     return broadcast_object_list([make() if PartialState().is_main_process else ""])[0]
 
 
 def dataset(examples: Sequence[Mapping[str, Sequence[int]]], batch_size: int, filler: int) -> Dataset:
-    """Examples as a data set, and after them the empty ones that fill up the last batch: two tokens ``filler``, and no
-    loss."""
+    """The examples as a data set, followed by the empty ones that fill up the last batch.
+
+    An empty example has two tokens ``filler`` and no loss.
+    """
     empty = {"input_ids": [filler] * len(EMPTY), "labels": EMPTY}
     rows = [*examples, *[empty] * (-len(examples) % batch_size)]
     return Dataset(pa.table({key: pa.array([row[key] for row in rows], pa.list_(pa.int32())) for key in empty}))
@@ -266,8 +282,8 @@ def runs_without_padding(attention: str, on_gpu: bool) -> bool:
     """Whether samples that run at a time go into one row, in place of one padded row each.
 
     Flash attention keeps the samples of a row apart by itself; PyTorch's own does so by a mask over all pairs of the
-    row's tokens. By the arithmetic of ``docs/training.md``, that costs a GPU less than padding. On a CPU it costs more,
-    as was measured (``benchmarks/README.md``).
+    row's tokens. By arithmetic, that costs a GPU less than padding: all pairs of a row of 3,460 tokens are 9 % of what
+    a 7B model computes. On a CPU it costs more, as was measured (``benchmarks/README.md``).
     """
     return attention.startswith("flash_attention") or (attention == "sdpa" and on_gpu)
 
@@ -275,14 +291,14 @@ def runs_without_padding(attention: str, on_gpu: bool) -> bool:
 def training_arguments(
     settings: SftSettings, runtime: TrainRuntime, steps: int, scratch: Path, title: str
 ) -> SFTConfig:
-    """trl's own form of what :func:`train` is given; ``steps`` are those of the whole training.
+    """The settings of :func:`train` in trl's form; ``steps`` is the number of steps of the whole training.
 
     Raises:
         UserError: the batch cannot be divided among the processes.
     """
     per_device, accumulation = divide_batch(settings.batch_size, PartialState().num_processes, runtime.per_device)
     on_gpu, attention, sharded = torch.cuda.is_available(), runtime.attention, "ACCELERATE_USE_FSDP" in os.environ
-    # Weights that are trained are held in float32 and bf16 is autocast, as in the released training.
+    # Trained weights are held in float32, and computation is autocast to bf16, as in the released training.
     loading = {"dtype": lora.base_dtype(settings), "device_map": None, "attn_implementation": attention}
     return SFTConfig(
         output_dir=str(scratch),
@@ -297,10 +313,10 @@ def training_arguments(
         adam_beta2=settings.betas[1],
         bf16=settings.bf16,
         activation_checkpointing=runtime.gradient_checkpointing and not sharded,  # FSDP has its own
-        # Gradients go to their shards after each micro-batch; else every GPU would keep all of them until the step.
+        # FSDP reduces gradients to their shards after each micro-batch. Otherwise every GPU would hold all of them.
         accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": sharded}},
         model_init_kwargs={**loading, "use_kernels": runtime.kernels},
-        max_length=None,  # nothing is cut in silence: examples are checked before
+        max_length=None,  # trl must not cut silently: examples were checked and cut before
         dataset_kwargs={"skip_prepare_dataset": True},
         padding_free=per_device > 1 and runs_without_padding(attention, on_gpu),
         seed=settings.seed,
@@ -324,8 +340,19 @@ def train(
     scratch: Path,
     title: str,
 ) -> tuple[Trainer, RunInfo]:
-    """Train on examples, not longer than the block, to the end, from the last checkpoint in ``scratch`` if there is
-    one; the log is there, too.
+    """Train to the end, from the last checkpoint in ``scratch`` if there is one; the log is written there, too.
+
+    Args:
+        base: folder of the base model.
+        tokenizer: of the base.
+        examples: token ids and labels, none longer than the block.
+        settings: decide the weights.
+        runtime: where and how the training runs.
+        scratch: folder of checkpoints and log.
+        title: the beginning of messages.
+
+    Returns:
+        The trainer with the trained model, and how it ran.
 
     Raises:
         UserError: the batch cannot be divided among the processes, or the training was asked to stop.
@@ -367,7 +394,7 @@ def train(
 
 
 def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
-    """How a trainer runs, as accelerate reports it: on a CPU it turns FSDP into DDP without a word."""
+    """How a trainer runs, as accelerate reports it, because on a CPU accelerate silently turns FSDP into DDP."""
     model, kind = trainer.accelerator.unwrap_model(trainer.model), trainer.accelerator.distributed_type.value
     strategy = {"NO": "single", "MULTI_GPU": "DDP", "MULTI_CPU": "DDP"}.get(kind, kind)
     if kind == "FSDP":
@@ -382,16 +409,20 @@ def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
 
 
 def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
-    """The trainer; a :class:`UserError` where something that the recipe's ``train`` asks for is not installed."""
+    """Make the trainer.
+
+    Raises:
+        UserError: something that the recipe's ``train`` asks for is not installed.
+    """
     try:
         trainer = Trainer(**arguments)
-    except (ImportError, RuntimeError) as error:  # transformers raises both for a package that is not there
+    except (ImportError, RuntimeError) as error:  # transformers raises either for a missing package
         if not isinstance(error, ImportError) and "requires" not in str(error):
             raise
         wanted = ", ".join(f"{key}: {getattr(runtime, key)}" for key in ("attention", "kernels", "report_to"))
         remedy = "Install it in the training environment, or ask for something else."
         raise UserError(f"train ({wanted}): {first_line(error)} {remedy}") from None
-    # Where the package is absent, transformers takes a kernel of the hub by its own choice, if it can.
+    # If the package is missing, transformers silently takes a kernel from the hub, if it can.
     model: Any = trainer.model
     if (taken := model.config._attn_implementation) != runtime.attention:
         found = f"{runtime.attention} cannot run here, and transformers takes {taken} in its place"
@@ -400,10 +431,11 @@ def make_trainer(runtime: TrainRuntime, **arguments: Any) -> Trainer:
 
 
 def weights(trainer: Trainer, dtype: str) -> dict[str, torch.Tensor]:
-    """The weights, whole and on the CPU, in the precision they are saved in; every process must ask, the first one gets
-    them. ``bfloat16`` halves the size of a model trained with bf16; what serves it in bf16 would round it so anyhow.
+    """Gather the whole weights on the CPU, in the precision in which they are saved.
 
-    Each tensor is cast before it is gathered, so that no more than one is whole in float32 at any time, in no memory.
+    Every process must call this; only the first one gets the weights, and the others an empty dictionary. ``bfloat16``
+    halves the size of a model trained with bf16, and engines that serve it in bf16 would round it in the same way. Each
+    tensor is cast before it is gathered, so that no memory ever holds all weights in float32.
     """
     first, kind = PartialState().is_main_process, getattr(torch, dtype)
     whole: dict[int, torch.Tensor] = {}  # tied weights stay one
@@ -425,8 +457,19 @@ def save(trainer: Trainer, state: dict[str, torch.Tensor], folder: Path) -> None
 
 
 def divide_batch(batch: int, count: int, most: int) -> tuple[int, int]:
-    """Samples at a time on one process, at most ``most``, and how many times for one step, so that a step is ``batch``
-    samples on any number of processes (of all nodes: ``count``); a :class:`UserError` where it cannot be divided."""
+    """Divide a batch among processes, so that a step has ``batch`` samples on any number of them.
+
+    Args:
+        batch: samples of a step.
+        count: processes on all nodes together.
+        most: the most samples that a process may run at a time.
+
+    Returns:
+        The samples that a process runs at a time, and how many times it does so in a step.
+
+    Raises:
+        UserError: the batch cannot be divided.
+    """
     if batch % count:
         undivided = f"{batch} samples cannot be shared among {count} processes"
         raise UserError(f"sft.batch_size: {undivided}; choose a number of GPUs that divides it")

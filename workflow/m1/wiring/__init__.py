@@ -1,4 +1,6 @@
-"""What the rules see: the checked configuration, which models a run computes, and one module for each rule file.
+"""The layer between the configuration and the rules.
 
-A method that ends in ``Settings.from_parts(…).to_json()`` makes the param ``settings`` of the step that reads them.
+It checks the configuration (``config``), says which models a run computes (``run``), and has one module for each rule
+file. A method that ends in ``Settings.from_parts(…).to_json()`` writes the param ``settings`` of a rule; the rule's
+step parses the same JSON with ``Settings.from_json``.
 """

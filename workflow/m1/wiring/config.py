@@ -1,5 +1,7 @@
-"""The configuration, checked before anything runs: unknown keys are refused with the nearest correct one, names must
-refer to something."""
+"""Read, merge and check the configuration before anything runs.
+
+An unknown key is refused with the nearest known one, and every name must refer to something that exists.
+"""
 
 import csv
 import difflib
@@ -27,29 +29,30 @@ from m1.report.settings import LARGEST
 from m1.wiring.run import THINKING, trainings
 from m1.wiring.schema import config_schema
 
-# Keys whose named parts an overlay takes out with null.
+# Keys whose named parts an overlay removes by setting them to null, as in `benchmarks: {gpqa: null}`.
 NAMED = ("bases", "data", "pools", "benchmarks", "distill", "subsets", "report")
 
 
 def all_recipes() -> list[str]:
-    """Names of all recipes."""
+    """Names of all model recipes in ``config/models``."""
     return names_in("config/models")
 
 
 def names_in(folder: str) -> list[str]:
-    """Names of the files of a folder: those of the working directory, and those that the workflow comes with."""
+    """Names, without suffix, of the YAML files in a folder of the working directory and of the workflow's source."""
     return sorted({file.stem for place in (Path(), SOURCE) for file in (place / folder).glob("*.yaml")})
 
 
 def default_files() -> list[Path]:
-    """What every configuration is laid over, in this order: the ``configfile`` directives of the Snakefile."""
+    """The files that every configuration starts from, in order; the Snakefile's ``configfile`` lines name the same."""
     return [locate(f"config/{name}.yaml") for name in ("data", "config")]
 
 
 def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: bool = False) -> dict[str, Any]:
-    """The checked configuration, for the Snakefile and for programs: files are laid over the default ones, one after
-    the other, and the command line over them. Snakemake itself merges overlays with each other first, and forgets the
-    null of one file where the next has a dictionary.
+    """Read, merge and check the configuration; the Snakefile and all programs call this function.
+
+    The default files come first, then each overlay in turn, then the command line. Snakemake's own merge is not used:
+    it merges the overlays with each other first, and so loses the null of one overlay where the next has a dictionary.
 
     Args:
         overlays: files of ``--configfile``.
@@ -65,16 +68,17 @@ def load(overlays: Sequence[Path] = (), words: Sequence[str] = (), *, alone: boo
 
 
 def default_values() -> dict[str, Any]:
-    """The default files in one, unchecked."""
+    """The default files, merged into one dictionary and unchecked."""
     values: dict[str, Any] = functools.reduce(merge, map(read, default_files()))
     return values
 
 
 def read(path: Path) -> dict[str, Any]:
-    """One configuration file, unchecked.
+    """Read one configuration file without checking its keys.
 
     Raises:
-        UserError: it is not there, with the nearest one in config/ that is; it is not YAML; it has no keys at the top.
+        UserError: the file does not exist (the message names the nearest one in ``config/``), it is not YAML, or it
+            has no keys at its top level.
     """
     try:
         found = read_yaml(path, str(path), config_schema())
@@ -88,8 +92,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any]:
-    """What ``--config KEY=VALUE …`` says, unchecked: each value is what it would be in a file, or a text where it is no
-    YAML; a :class:`UserError` as of :func:`parse`."""
+    """Read the words of ``--config KEY=VALUE …`` without checking the keys.
+
+    A value is parsed as in a file; one that is not YAML stays text. Raises a :class:`UserError` as :func:`parse` does.
+    """
     found: dict[str, Any] = {}
     for word in words:
         key, _, text = word.partition("=")
@@ -102,8 +108,12 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, name: str, schema: Mapping[str, Any]) -> Any:
-    """What is in a YAML file, as :func:`parse` reads it; a :class:`UserError` that calls it by ``name`` where it is
-    there, but cannot be read or is not YAML."""
+    """Read a YAML file by :func:`parse`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file cannot be read or is not YAML; the message calls it ``name``.
+    """
     try:
         return parse(path.read_text(encoding="utf-8"), name, schema)
     except FileNotFoundError:
@@ -118,7 +128,7 @@ def read_yaml(path: Path, name: str, schema: Mapping[str, Any]) -> Any:
 
 
 def _fault(error: Exception) -> str:
-    """What a library says of a file, with the line, and without the text that stands there, which may be a key."""
+    """The library's complaint about a file, with the line, but without the text there, because that may be a key."""
     if not isinstance(error, MarkedYAMLError):
         return " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark
@@ -127,12 +137,13 @@ def _fault(error: Exception) -> str:
 
 
 def parse(text: str, name: str, schema: Mapping[str, Any]) -> Any:
-    """The value of a YAML text. A plain word is what the schema wants of it: ``2024`` is a text among names, ``1e5`` a
-    whole number as a seed.
+    """Parse YAML text; the schema decides the type of an unquoted word.
+
+    Where the schema wants text, ``2024`` is the text "2024"; where it wants a whole number, ``1e5`` is 100000.
 
     Raises:
-        UserError: calls the text by ``name``; a key stands twice or is null, or a number is not finite.
-        yaml.YAMLError: it is no YAML.
+        UserError: a key stands twice or is null, or a number is not finite; the message calls the text ``name``.
+        yaml.YAMLError: the text is not YAML.
     """
     loader, top = compose(text)
     waiting: list[tuple[yaml.Node | None, list[Mapping[str, Any]]]] = [(top, [schema])]
@@ -161,8 +172,8 @@ SCALARS = {
     f"{TAG}bool": {"boolean"},
     f"{TAG}null": {"null"},
 }
-"""What a plain word can be besides a text, and what the schema calls that."""
-# Numbers as a person means them. YAML 1.1 takes 1e5 for a text, 012 for 10, 12:30 for 750, and 2024-01-01 for a date.
+"""YAML's tags of unquoted words that are not text, and the names of these types in a JSON schema."""
+# Numbers as people mean them. YAML 1.1 reads 1e5 as text, 012 as 10, 12:30 as 750 and 2024-01-01 as a date.
 NUMBERS = {
     f"{TAG}int": re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)$"),
     f"{TAG}float": re.compile(
@@ -178,20 +189,23 @@ RESOLVERS |= {first: [*RESOLVERS.get(first, []), *NUMBERS.items()] for first in 
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with these numbers."""
+    """PyYAML's safe loader, with :data:`NUMBERS` as the only forms of a number."""
 
     yaml_implicit_resolvers = RESOLVERS
 
 
 class FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The same in C."""
+    """The same loader in C, which is several times as fast."""
 
     yaml_implicit_resolvers = RESOLVERS
 
 
 def compose(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
-    """The nodes of a YAML text, and what makes values of them; a :class:`yaml.YAMLError` where it is none. What the C
-    library refuses, or could overflow its stack, is read in Python, whose messages say more."""
+    """The loader of a YAML text, and the text's top node; raises a :class:`yaml.YAMLError` where it is not YAML.
+
+    A text that the C library refuses is read again in Python, whose messages say more.
+    """
+    # libyaml recurses without a limit, so a text nested some thousand levels deep would crash the interpreter.
     if max(map(text.count, "[{-?")) < 3000:
         with suppress(yaml.YAMLError):
             fast = FastLoader(text)
@@ -201,8 +215,11 @@ def compose(text: str) -> tuple[yaml.SafeLoader, yaml.Node | None]:
 
 
 def settle_names(node: yaml.MappingNode, name: str) -> None:
-    """Make the keys of a mapping texts, as they stand there. Refuses a key that stands twice, because the first would
-    be lost without a word, and one that is null, a list or a mapping."""
+    """Turn the keys of a mapping into texts, as they are written.
+
+    Raises:
+        UserError: a key stands twice (YAML would silently drop the first value), or is null, a list or a mapping.
+    """
     lines: dict[str, int] = {}
     for key, _ in node.value:
         line = key.start_mark.line + 1
@@ -218,8 +235,12 @@ def settle_names(node: yaml.MappingNode, name: str) -> None:
 
 
 def settle(node: yaml.ScalarNode, schemas: list[Mapping[str, Any]], name: str) -> None:
-    """Give a plain number, boolean or null the type that the schema wants, where it has another one: a whole number
-    for ``1e5``, a text for a name such as ``2024`` or ``no``. Refuses a number that is not finite."""
+    """Give an unquoted number, boolean or null the type that the schema wants: a whole number for ``1e5``, text for a
+    name such as ``2024`` or ``no``.
+
+    Raises:
+        UserError: a number is infinite or not a number.
+    """
     if node.tag not in SCALARS:
         return
     types = wanted_types(schemas)
@@ -235,7 +256,7 @@ def settle(node: yaml.ScalarNode, schemas: list[Mapping[str, Any]], name: str) -
 
 
 def alternatives(schemas: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Parts of the schema, with those that they refer to or choose among."""
+    """Yield these parts of the schema, and all parts that they refer to (``$ref``) or choose among (``anyOf``)."""
     for schema in schemas:
         yield schema
         inner = [*schema.get("anyOf", ()), *(branch["then"] for branch in schema.get("allOf", ()))]
@@ -245,7 +266,7 @@ def alternatives(schemas: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, 
 
 
 def below(schemas: Iterable[Mapping[str, Any]], key: str | None) -> list[Mapping[str, Any]]:
-    """What the schema says of the value of a key, or of the items of a list (None)."""
+    """The parts of the schema for the value of a key, or for the items of a list if ``key`` is None."""
     found = (
         one.get("items") if key is None else one.get("properties", {}).get(key, one.get("additionalProperties"))
         for one in alternatives(schemas)
@@ -254,7 +275,7 @@ def below(schemas: Iterable[Mapping[str, Any]], key: str | None) -> list[Mapping
 
 
 def wanted_types(schemas: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The types that the schema allows; empty where it says nothing."""
+    """Names of the JSON types that the schema allows; an empty set where the schema does not restrict the type."""
     names, found = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}, set()
     for one in alternatives(schemas):
         types = one.get("type", [])
@@ -265,15 +286,15 @@ def wanted_types(schemas: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def not_a_name(key: Any) -> str:
-    """What is wrong with a key that is no text."""
+    """The end of a message about a key that is not text."""
     return f"the name must be a text; write it in quotes: '{key}'"
 
 
 def require_texts(part: Any, where: str = "") -> None:
-    """Every key must be a text, also where Snakemake has read the file, or the command line.
+    """Refuse a key that is not text; Snakemake's own parser of files and of the command line lets such keys pass.
 
     Raises:
-        UserError: names the first key that is none, and those above it.
+        UserError: names the first such key, with the keys above it.
     """
     for key, value in part.items() if isinstance(part, dict) else ():
         if not isinstance(key, str):
@@ -282,8 +303,10 @@ def require_texts(part: Any, where: str = "") -> None:
 
 
 def nearest_file(path: Path) -> str:
-    """What to end a message with about a configuration file that is not there: the nearest one of the working directory
-    or, where it has no configuration, of the source."""
+    """The end of a message about a missing configuration file: the file with the most similar name.
+
+    Candidates are the files of the working directory or, where it has no ``config/``, of the workflow's source.
+    """
     folder = Path() if Path("config").is_dir() else SOURCE
     files = [file for part in ("config", "config/overlays") for file in sorted((folder / part).glob("*.yaml"))]
     where = "" if folder == Path() else f" (in {os.path.relpath(SOURCE)})"
@@ -291,23 +314,26 @@ def nearest_file(path: Path) -> str:
 
 
 def merge(value: Any, changes: Any) -> Any:
-    """Dictionaries merge, anything else is replaced: after null, a dictionary begins anew."""
+    """Lay ``changes`` over ``value``: dictionaries merge, and everything else is replaced.
+
+    Null replaces a dictionary, too, so that a dictionary in a later overlay starts empty.
+    """
     if not (isinstance(value, dict) and isinstance(changes, dict)):
         return changes
     return value | {key: merge(value.get(key), part) for key, part in changes.items()}
 
 
 def prepare(config: dict[str, Any], default: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Check a merged configuration, and complete it with defaults and the recipes of its models.
+    """Check a merged configuration, and complete it with defaults and with the recipes of its models.
 
     Args:
-        config: what is checked; it is not changed.
-        default: the default files in one, where they have been read, for the order of keys.
+        config: the configuration to check; it is not changed.
+        default: the merged default files, which give the order of keys; they are read here if None.
 
     Returns:
-        The settings with ``models`` complete (what tables and figures show, then further ones), with ``recipes`` added
-        (model to recipe, ``thinking`` complete in each; further seeds are models of their own), with the weights that
-        recipes bring in ``bases``, and with pools and benchmarks that hold what their entry of ``data`` says.
+        The configuration with these changes: ``models`` lists every model (first those that tables and figures show);
+        ``recipes`` maps each model to its complete recipe, where each further seed is a model of its own; ``bases``
+        also has the weights that recipes bring along; each pool and benchmark holds what its entry of ``data`` says.
 
     Raises:
         UserError: names the key, what was found, and what would be right.
@@ -337,7 +363,7 @@ def prepare(config: dict[str, Any], default: dict[str, Any] | None = None) -> di
 
 
 def needed_recipes(config: dict[str, Any]) -> dict[str, str]:
-    """The models of a configuration, and for each the key that names it first."""
+    """The models that a configuration names, each with the first key that names it (for messages)."""
     report = config["report"]
     places = {f"report.{table}.models": report[table]["models"] for table in ("table1", "table2") if table in report}
     places |= {"report.figures": report["figures"], "models": config["models"]}
@@ -349,8 +375,16 @@ def needed_recipes(config: dict[str, Any]) -> dict[str, str]:
 
 
 def recipe(name: str, where: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe of a model that the key ``where`` names, with the ``changes`` of the configuration laid over it,
-    checked and with defaults; a :class:`UserError` where there is none, it is not YAML, or it has a fault."""
+    """Read and check a model's recipe, and complete it with defaults.
+
+    Args:
+        name: the model.
+        where: the key of the configuration that names the model, for messages.
+        changes: what the configuration lays over the recipe (``recipes.{name}``).
+
+    Raises:
+        UserError: there is no such recipe, it is not YAML, or one of its keys is wrong.
+    """
     file = f"config/models/{name}.yaml"
     form = config_schema()["$defs"]["name"]
     if not re.search(form["pattern"], name):
@@ -362,15 +396,20 @@ def recipe(name: str, where: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"{where}: no recipe {file}{nearest(name, all_recipes())}") from None
     check(found, schema, file)
     if changes:
-        # In no key of a recipe does null say anything but the default.
+        # In a recipe, null always means the default, so removing the key says the same.
         found = without_nulls(merge(found, changes))
         check(found, schema, f"recipes.{name}")
     return dict(with_defaults(found, schema))
 
 
 def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe with its thinking complete and a base by name; weights that it brings go into ``bases`` under its own,
-    which must not be taken."""
+    """Complete a recipe's ``thinking``, and make its ``base`` a name.
+
+    Weights that the recipe brings along go into ``bases`` under the model's own name.
+
+    Raises:
+        UserError: ``bases`` has an entry of that name already.
+    """
     if isinstance(recipe["base"], dict):
         if name in config["bases"]:
             both = f"weights are given here and in bases.{name}"
@@ -384,11 +423,12 @@ def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -
 
 
 def with_seeds(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The models that a complete recipe stands for: one, or one for each of its ``seeds``, which are equal but for the
-    training's seed.
+    """The models that a complete recipe stands for: one, or one for each of its ``seeds``.
+
+    The models of several seeds differ in nothing but the training's seed.
 
     Raises:
-        UserError: nothing is trained, the recipe's own seed is not among them, or a name is taken.
+        UserError: the recipe trains nothing, its own seed is not among ``seeds``, or a model's name is taken.
     """
     found = {name: recipe}
     if not recipe["seeds"]:
@@ -410,8 +450,10 @@ def with_seeds(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dic
 
 
 def published_models(config: dict[str, Any], changes: Mapping[str, Any]) -> list[str]:
-    """Models that stand for a row of the paper's Table 1, in its order: of all recipes, those whose base this
-    configuration has, or which bring their own."""
+    """Models with a row in the paper's Table 1, in its order (``report.table1.models: published``).
+
+    A recipe counts if this configuration has its base, or if the recipe brings its own weights.
+    """
     with open(source_file("resources/paper/table1.csv"), newline="", encoding="utf-8") as stream:
         rows = [row["model"] for row in csv.DictReader(stream)]
     recipes = {name: recipe(name, "report.table1.models", changes.get(name, {})) for name in all_recipes()}
@@ -421,10 +463,10 @@ def published_models(config: dict[str, Any], changes: Mapping[str, Any]) -> list
 
 
 def in_default_order(config: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with all keys in the order of the default files, then others.
+    """Put the keys into the order of the default files; further keys follow in their own order.
 
-    The order decides which of two duplicates stays, and the order of rows. A module's user may give it in another one,
-    and so does an overlay that begins a dictionary anew.
+    The order of pools decides which of two duplicate questions stays, and the order of models that of table rows. An
+    overlay that starts a dictionary anew, or a workflow that uses this one as a module, may give another order.
     """
 
     def reorder(part: Any, default: Any) -> Any:
@@ -438,9 +480,14 @@ def in_default_order(config: dict[str, Any], default: dict[str, Any]) -> dict[st
 
 
 def expand_paths(config: dict[str, Any]) -> None:
-    """Write ``~``, ``$VARIABLES`` and ``<results>`` out in all paths, here and nowhere else, and ``pathvars`` in their
-    plain form (``results/x``, not ``./results/x/``). Refuses ``pathvars`` that have any variable, which Snakemake has
-    read by then, or what commands cannot have; and a source from where the workflow cannot run."""
+    """Expand ``~``, ``$VARIABLES`` and ``<results>`` in all paths of the configuration, in place.
+
+    No other code expands paths. ``pathvars`` get their plain form (``results/x``, not ``./results/x/``).
+
+    Raises:
+        UserError: ``pathvars`` hold a variable (Snakemake has read them by then, unexpanded) or a character that
+            commands of jobs cannot have, or the workflow cannot run from where its source lies.
+    """
     for name, path in config["pathvars"].items():
         if (full := expand_path(path, f"pathvars.{name}")) != path:
             raise UserError(f"pathvars.{name}: {path}: Snakemake takes it as it stands; write it out: {full}")
@@ -465,14 +512,18 @@ def expand_paths(config: dict[str, Any]) -> None:
             entries |= {f"published.{kind}.{name}.{number}": one for number, one in enumerate(files)}
     for where, entry in entries.items():
         if entry.get("path"):
-            # Snakemake warns of `./`, and does not match it with what a rule makes.
+            # Snakemake warns of a leading `./`, and does not match such a path with a rule's output.
             path = expand_path(entry["path"], f"{where}.path").replace("<results>", results)
             entry["path"] = path.removeprefix("./")
 
 
 def expand_path(path: str, where: str) -> str:
-    """A path with ``~`` and ``$VARIABLES`` written out. Refuses an unset variable, an unknown user, and what would be a
-    wildcard to Snakemake or ends a line."""
+    """A path with ``~`` and ``$VARIABLES`` expanded.
+
+    Raises:
+        UserError: a variable is not set, a user is unknown, or the path holds a brace (Snakemake's wildcards), a line
+            end, or a hyphen at its beginning (a flag to commands).
+    """
     for name in re.findall(r"\$\{?([A-Za-z_]\w*)", path):
         if not os.environ.get(name):
             unset = f"the environment variable {name} is not set"
@@ -488,11 +539,13 @@ def expand_path(path: str, where: str) -> str:
 
 
 def resolve_source(config: dict[str, Any], kind: str, name: str, source: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A pool or benchmark with what its entry of ``data`` says, and the entry's name (with the list's, in a file of
-    several sets).
+    """Complete a pool or benchmark with what its entry of ``data`` says.
 
-    ``published.evaluation`` comes before a benchmark's own entry; a ``part`` is one of the original set, so it
-    falls away then.
+    A benchmark that ``published.evaluation`` holds is taken from there, whatever its own entry says. Its ``part`` is
+    then dropped, because a part is one of the original set.
+
+    Returns:
+        The name of the entry (with the name of the list, in a file of several sets), and the complete source.
     """
     label, evaluation = source["from"], config["published"]["evaluation"]
     if kind == "benchmarks" and evaluation and name in (sets := config["data"][evaluation]["sets"]):
@@ -503,30 +556,34 @@ def resolve_source(config: dict[str, Any], kind: str, name: str, source: dict[st
 
 
 def drop_nulls(config: dict[str, Any]) -> dict[str, Any]:
-    """A copy without what an overlay sets to null: ``benchmarks: {gpqa: null}`` takes GPQA out, ``path: null`` a base's
-    own folder, ``report: {figure8a: {beside: {s1K: null}}}`` a set of the figure."""
+    """A copy of the configuration without the parts that an overlay sets to null.
 
+    For example, ``benchmarks: {gpqa: null}`` removes GPQA, ``bases: {NAME: {path: null}}`` a base's folder,
+    ``report: {figure8a: {beside: {s1K: null}}}`` a data set from Figure 8a, and
+    ``published: {results: {m1-7b-1k: null}}`` the answers of a model that the authors released.
+    """
     depths = {**dict.fromkeys(NAMED, 1), "bases": 2, "report": 3}
     result = {key: without_nulls(value, depths.get(key, 0)) for key, value in config.items()}
     if isinstance(screen := config.get("screen"), dict):
         depths = {"models": 2, "providers": 1}
         result["screen"] = {key: without_nulls(value, depths.get(key, 0)) for key, value in screen.items()}
+    if isinstance(published := config.get("published"), dict):  # where `evaluation: null` says something
+        result["published"] = {key: without_nulls(value, 1) for key, value in published.items()}
     return result
 
 
 def without_nulls(part: Any, depth: float = math.inf) -> Any:
-    """A part of the configuration without the nulls of its dictionaries, down to a depth."""
+    """A part of the configuration without the null values of its dictionaries, down to ``depth`` levels."""
     if not (isinstance(part, dict) and depth):
         return part
     return {name: without_nulls(value, depth - 1) for name, value in part.items() if value is not None}
 
 
 def identify_server(provider: dict[str, Any], results: str) -> None:
-    """Complete a provider that the workflow itself starts: ``<results>`` in its arguments, and what it is in its
-    model's name.
+    """Complete a provider whose server the workflow starts by itself: expand ``<results>`` in the server's arguments,
+    and append a digest of the server's code and arguments to the model's name.
 
-    Calls are kept in the store under the model's name; so those of a changed server program are not taken for this
-    one's.
+    The store keeps calls under the model's name, so the answers of a changed server are not taken for this one's.
     """
     if not provider["serve"]:
         return
@@ -540,8 +597,12 @@ def identify_server(provider: dict[str, Any], results: str) -> None:
 
 
 def check(value: Any, schema: dict[str, Any], where: str) -> None:
-    """Check a value, which ``where`` names, against a part of the configuration's schema; a :class:`UserError` has a
-    provider's key in it, or else the fault that is nearest to the top."""
+    """Check a value against a part of the configuration's schema.
+
+    Raises:
+        UserError: an API key stands in the value, or the value breaks the schema. Of several faults, the message gives
+            the one nearest to the top level; ``where`` names the value.
+    """
     try:
         check_keys(value, "")
     except UserError as error:
@@ -553,7 +614,7 @@ def check(value: Any, schema: dict[str, Any], where: str) -> None:
 
 
 def explain(fault: ValidationError) -> str:
-    """What is wrong, and what would be right, in one line."""
+    """One line that says what is wrong, and what would be right."""
     at = ".".join(map(str, fault.absolute_path))
     if fault.validator == "additionalProperties" and isinstance(fault.schema.get("additionalProperties"), bool):
         known = list(fault.schema.get("properties", {}))
@@ -567,7 +628,7 @@ def explain(fault: ValidationError) -> str:
     if {"api_key_env", "base_url", "extra"} & set(fault.absolute_path):
         return f"{at}: {fault.validator} {fault.validator_value} is needed; what was found is not shown"
     if inner := [one for one in fault.context or () if len(one.absolute_path) > len(fault.absolute_path)]:
-        return explain(inner[0])  # an item of a list that would be right, but for it
+        return explain(inner[0])  # the fault is inside one item of a list; the branch that allows lists has it
     if fault.validator == "type" and fault.instance is None:
         return f"{at}: null is no {fault.validator_value}; a name stands in quotes: 'null'"
     number = fault.validator == "type" and re.search("integer|number", str(fault.validator_value))
@@ -578,13 +639,13 @@ def explain(fault: ValidationError) -> str:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """``; did you mean 'seed'?`` or the known names, to end a message with."""
+    """The end of a message about an unknown name: ``; did you mean 'seed'?``, or all known names."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(known)}"
 
 
 def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
-    """A copy of a value with the defaults of its part of the schema written in."""
+    """A copy of a value, completed with the defaults of its part of the schema."""
     if "$ref" in schema:
         schema = config_schema()["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     if isinstance(value, list) and "items" in schema:
@@ -604,13 +665,17 @@ def require_name(name: str, names: Any, where: str) -> None:
 
 
 def all_weights(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every base and every screening model with weights, by its key."""
+    """Every base and every screening model with weights, by its key in the configuration."""
     bases = {f"bases.{name}": base for name, base in config["bases"].items()}
     return bases | {f"screen.models.{name}": model for name, model in config["screen"]["models"].items()}
 
 
 def check_names(config: dict[str, Any]) -> None:
-    """Every name must refer to something; a :class:`UserError` has the key, what was found, and the nearest name."""
+    """Check that every name refers to something that the configuration has.
+
+    Raises:
+        UserError: gives the key, what was found, and the nearest name.
+    """
     check_weights(config)
     check_sources(config)
     check_published(config)
@@ -624,7 +689,7 @@ def check_names(config: dict[str, Any]) -> None:
 
 
 def check_weights(config: dict[str, Any]) -> None:
-    """Every base and every screening model must be in one place."""
+    """Check that every base and every screening model has exactly one place: ``hub`` or ``path``."""
     of_world = f"{config['pathvars']['results']}/world/models/"
     for where, model in all_weights(config).items():
         if "hub" in model and "path" in model:
@@ -638,7 +703,7 @@ def check_weights(config: dict[str, Any]) -> None:
 
 
 def check_screen(config: dict[str, Any]) -> None:
-    """Something must screen, and each of it must have a name of its own."""
+    """Check that there is a screening model or provider, and that no two of them share a name (3.1)."""
     screen = config["screen"]
     for name in screen["providers"]:
         if name in screen["models"] or name == "hard":
@@ -649,7 +714,7 @@ def check_screen(config: dict[str, Any]) -> None:
 
 
 def check_sets(config: dict[str, Any]) -> None:
-    """Draws and subsets must say how large they are, and what they are taken from."""
+    """Check that random draws and subsets say how large they are, and from what they are drawn."""
     for name, drawn in config["distill"].items():
         if name != "hard" and ("size" in drawn) + ("like" in drawn) != 1:
             raise UserError(f"distill.{name}: give one of size and like, and share")
@@ -665,7 +730,7 @@ def check_sets(config: dict[str, Any]) -> None:
 
 
 def check_recipes(config: dict[str, Any]) -> None:
-    """Every recipe must have its base, and a subset that its processes can share."""
+    """Check that every recipe's base, subset and strategy exist, and that its processes can share a batch evenly."""
     for name, recipe in config["recipes"].items():
         file = f"config/models/{name}.yaml"
         require_name(recipe["base"], config["bases"], f"{file}: base")
@@ -682,8 +747,10 @@ def check_recipes(config: dict[str, Any]) -> None:
 
 
 def check_serve(config: dict[str, Any]) -> None:
-    """Deterministic answers need the name of what computes attention: SGLang's own choice is another on another card,
-    and the store would keep both under one key."""
+    """Check that deterministic decoding names its attention backend.
+
+    SGLang's own choice depends on the card, and the store would keep the answers of both under one key.
+    """
     serves = {f"config/models/{name}.yaml: serve": recipe["serve"] for name, recipe in config["recipes"].items()}
     for where, serve in (serves | {"screen.serve": config["screen"]["serve"]}).items():
         options = serve["options"]
@@ -693,7 +760,7 @@ def check_serve(config: dict[str, Any]) -> None:
 
 
 def check_tables(config: dict[str, Any]) -> None:
-    """Every model of Tables 1 and 2 must have the table's budget and, in Table 2, a place there."""
+    """Check that every model of Tables 1 and 2 has the table's budget and, for Table 2, an ``ablation``."""
     tables = {table: config["report"][table] for table in ("table1", "table2") if table in config["report"]}
     for table, name in ((table, name) for table, shown in tables.items() for name in shown["models"]):
         recipe, budget = config["recipes"][name], tables[table]["budget"]
@@ -708,8 +775,10 @@ def check_tables(config: dict[str, Any]) -> None:
 
 
 def check_beside(config: dict[str, Any]) -> None:
-    """What is published beside a model's own answers must be of a model whose cells are compared, at budgets of these
-    cells, and on a benchmark of this run."""
+    """Check ``published.beside``: the authors' answers that are compared with a model's own, question by question.
+
+    The model must have cells that are compared with the paper, at the budgets of the files, on a benchmark of this run.
+    """
     published = config["published"]
     for name, files in published["beside"].items():
         where = f"published.beside.{name}"
@@ -725,8 +794,10 @@ def check_beside(config: dict[str, Any]) -> None:
 
 
 def compared_budgets(config: dict[str, Any], name: str) -> set[int]:
-    """The budgets that a model's cells of Tables 1 and 2 are compared at; 0 for one that answers at once, none where no
-    cell is compared."""
+    """Budgets, in tokens, at which a model's cells of Tables 1 and 2 are compared with the paper's.
+
+    A model that answers without thinking has the budget 0. The set is empty where no cell is compared.
+    """
     recipe, tables = config["recipes"][name], config["report"]
     thinks, found = recipe["prompt"] in THINKING, set()
     if recipe["published"] and name in tables["table1"]["models"]:
@@ -737,7 +808,7 @@ def compared_budgets(config: dict[str, Any], name: str) -> set[int]:
 
 
 def check_beside_budgets(where: str, files: list[dict[str, Any]], compared: set[int]) -> None:
-    """Published answers must be unforced, one file for each budget, and of budgets that are compared."""
+    """Check that published answers are unforced, at budgets that are compared, and in one file for each budget."""
     if not compared:
         needed = "show it in Table 1 with `published` in its recipe, or in Table 2; or take it out"
         raise UserError(f"{where}: no cell of this model is compared with a published one; {needed}")
@@ -755,8 +826,7 @@ def check_beside_budgets(where: str, files: list[dict[str, Any]], compared: set[
 
 
 def check_figures(config: dict[str, Any]) -> None:
-    """Every model of the figures must think, at all their budgets and forced counts; Figure 8a must have its base and
-    subsets."""
+    """Check that the models of the figures think, at all budgets and forced counts, and that Figure 8a's sets exist."""
     lengths = config["report"]["figure8a"]
     require_name(lengths["base"], config["bases"], "report.figure8a.base")
     for name in lengths["subsets"].values():
@@ -777,7 +847,7 @@ def check_figures(config: dict[str, Any]) -> None:
 
 
 def check_sources(config: dict[str, Any]) -> None:
-    """Every pool and benchmark must name an entry of ``data`` that can be read."""
+    """Check that every pool and benchmark names an entry of ``data`` with a layout, and no column of the tables."""
     data = config["data"]
     with open(source_file("resources/paper/benchmarks.csv"), newline="", encoding="utf-8") as stream:
         taken = {row["column"] for row in csv.DictReader(stream)} | {"Avg.", "all", "average"}
@@ -798,14 +868,14 @@ def check_sources(config: dict[str, Any]) -> None:
 
 
 def require_entry(config: dict[str, Any], entry: str, key: str, where: str) -> None:
-    """An entry of ``data`` must be there, with a key that says how it is laid out."""
+    """Check that ``data`` has an entry, and that the entry has a key (``sets``, ``sources``) with its layout."""
     require_name(entry, config["data"], where)
     if not config["data"][entry][key]:
         raise UserError(f"data.{entry}: key '{key}' is missing; {where} needs it (config/data.yaml shows its form)")
 
 
 def check_published(config: dict[str, Any]) -> None:
-    """What is taken as published must have an entry of ``data`` that says how it is laid out."""
+    """Check that everything taken as published has an entry of ``data`` that says how it is laid out."""
     data, published, recipes = config["data"], config["published"], config["recipes"]
     if published["evaluation"] is not None:
         require_entry(config, published["evaluation"], "sets", "published.evaluation")

@@ -1,4 +1,4 @@
-"""What ``rules/distill.smk`` sees."""
+"""Inputs and params of ``rules/distill.smk``."""
 
 from m1.distill.settings import DrawSettings
 from m1.wiring.run import Run, Wildcards
@@ -6,7 +6,7 @@ from m1.wiring.schema import provider_json
 
 
 class DistillRules:
-    """The sets of questions that the teacher thinks about."""
+    """The sets of questions that the teacher answers: ``hard``, and the random draws of ``distill``."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.sets = run, run.config["distill"]

@@ -1,4 +1,4 @@
-"""What ``rules/infer.smk`` sees."""
+"""Inputs, params and resources of ``rules/infer.smk``."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from m1.wiring.schema import serve_json, serve_runtime
 
 
 class InferRules:
-    """The models that are evaluated: swept, answering without thinking, or taken as published."""
+    """The models that are evaluated. One that thinks is swept over the budgets, another answers once, and the answers
+    of a third kind are taken as published."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -24,12 +25,12 @@ class InferRules:
         return shard_manifests(self.run, wanted, f"{folder}/shards", f"{folder}/predictions.parquet")
 
     def shape(self, wildcards: Wildcards) -> tuple[int, int]:
-        """Nodes and GPUs of a job; the one that only joins what shards have put into the store needs no GPU."""
+        """Nodes and GPUs of a job. The job that only gathers what the shards put into the store needs no GPU."""
         gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
         return 1, 0 if gathers else self.run.answering_gpus(wildcards.model)
 
     def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
-        """Whether the store has all that the model is asked."""
+        """Whether the store already has every answer that the job would generate."""
         name = wildcards.model
         swept = name in self.run.swept
         step, settings = ("m1.infer.sweep", self.sweep) if swept else ("m1.infer.answer", self.answer)
@@ -41,7 +42,7 @@ class InferRules:
         return serve_json(self.run.recipes[wildcards.model]["serve"])
 
     def runtime(self, wildcards: Wildcards) -> str:
-        """Where and how fast it runs; a resource, which reruns nothing."""
+        """Where and how fast the model answers. It is a resource, so a change of it reruns nothing."""
         return serve_runtime(self.run.recipes[wildcards.model]["serve"], self.shape(wildcards)[1])
 
     def template(self, wildcards: Wildcards) -> str:
@@ -49,14 +50,14 @@ class InferRules:
 
     def sweep(self, wildcards: Wildcards) -> str:
         recipe = self.run.recipes[wildcards.model]
-        # Where nothing is forced, how it would be forced runs nothing again.
+        # Without forced counts, `forcing` decides nothing; a constant keeps a change of it from rerunning the sweep.
         forcing = {} if recipe["thinking"]["forced"] else {"forcing": "exact"}
         own = {"prompt": recipe["prompt"], "too_long": self.run.config["too_long"]}
         parts = recipe["thinking"], self.run.config["generation"], own, forcing
         return SweepSettings.from_parts(*parts).to_json()
 
     def order(self, wildcards: Wildcards) -> list[str]:
-        """The whole evaluation file, where its questions are forced together."""
+        """The whole evaluation file, where ``forcing`` batches its questions as the authors did; else nothing."""
         return [self.run.evaluation] if wildcards.model in self.run.forced_together else []
 
     def answer(self, wildcards: Wildcards) -> str:
@@ -65,7 +66,7 @@ class InferRules:
         return AnswerSettings.from_parts(*parts).to_json()
 
     def context(self, wildcards: Wildcards) -> str:
-        """Settings of :mod:`m1.infer.context`: those that the model will be asked with."""
+        """Settings of :mod:`m1.infer.context`: the same ones that the model will be asked with."""
         return self.sweep(wildcards) if wildcards.model in self.run.swept else self.answer(wildcards)
 
     def published(self, wildcards: Wildcards) -> str:
@@ -77,11 +78,11 @@ class InferRules:
         return self.run.local.files(f"{folder}/{wildcards.model}/predictions.parquet")
 
     def published_benchmarks(self, wildcards: Wildcards) -> list[str]:
-        """The benchmarks of this run that a model's published results have; one of a user's own is not among them."""
+        """The benchmarks of this run that a model's published results cover; never a benchmark of the user's own."""
         return [f"<results>/benchmarks/{name}.parquet" for name in self._published(wildcards).names.values()]
 
     def _published(self, wildcards: Wildcards) -> PublishedSettings:
-        """What is taken over, and what the results call the benchmarks of this run."""
+        """The published files of a model, and the names that they have for the benchmarks of this run."""
         config = self.run.config
         files = (self.run.published["results"] | self.run.published["beside"])[wildcards.model]  # never in both
         names: dict[str, str] = {}
@@ -89,7 +90,7 @@ class InferRules:
         for one in files:
             entry = config["data"][one["from"]]
             names |= {place["key"]: name for name, place in entry["sets"].items() if name in config["benchmarks"]}
-            # A file holds all benchmarks: a list's name and its number of records are those of one of them.
+            # `key` and `rows` of the entry describe one benchmark's list; a file of results holds all benchmarks.
             results.append(PublishedResult.from_parts(entry, one, {"key": None, "rows": None}))
-        # In place of a model's own they must be to all questions; beside them a run may have a part of these.
+        # Results that replace a model's own must cover every question; those shown beside them may cover a part.
         return PublishedSettings(names, tuple(results), part=wildcards.model in self.run.published["beside"])

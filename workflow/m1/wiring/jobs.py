@@ -1,4 +1,4 @@
-"""What jobs with GPUs ask of a scheduler, and the shards that share a model's questions."""
+"""Resources that jobs with GPUs request from a scheduler, and the shards that share a model's questions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ Value = int | str | None
 
 
 class Jobs:
-    """The jobs of one stage: how each is shared out, and what it asks for.
+    """The jobs of one stage, and the resources that each requests.
 
     Args:
         stage: ``train``, ``infer`` or ``screen``.
-        shape: nodes and GPUs on each, of a job with these wildcards.
-        stored: whether the store has what a job with these wildcards and inputs makes, so that it needs no GPU.
-            Snakemake asks before the inputs are up to date, and once more when they are and the job is submitted.
+        shape: maps a job's wildcards to its number of nodes and of GPUs on each node.
+        stored: whether the store has everything that a job with these wildcards and inputs makes, so that the job
+            needs no GPU. Snakemake asks while it plans, when the inputs may be out of date, and again at submission.
     """
 
     def __init__(
@@ -37,24 +37,25 @@ class Jobs:
         return self.run.resources(self.stage, str(name))
 
     def _is_stored(self, wildcards: Wildcards, input: Any) -> bool:
-        """Whether the store serves a job, by its input files as they are now; False where one is not there yet."""
+        """Whether the store serves a job, judged by its present input files; False while one of them is missing."""
         files = [Path(path) for path in input]
         if not all(path.exists() for path in files):
             return False
         asked = (str(wildcards), *((path, path.stat().st_mtime_ns) for path in files))
-        if asked not in self._known:  # each resource asks, and the answer takes hashes of files
+        if asked not in self._known:  # every resource of a job asks this, and each answer hashes files
             self._known[asked] = self.stored(wildcards, input)
         return self._known[asked]
 
     def threads(self, wildcards: Wildcards) -> int:
-        """Cores."""
+        """Cores of a job."""
         return self._resources(wildcards)["threads"]
 
     def allocation(self) -> dict[str, Callable[..., Value]]:
-        """Resources by name; one that is None is not asked for. Memory and time grow with each attempt.
+        """Functions for Snakemake that compute each resource of a job, by the resource's name.
 
-        On one node GPUs are ``gpu``, which a limit without a scheduler counts, too. On several, SLURM needs GPUs by
-        node, and a step that the job starts by itself (``mpi``).
+        A resource whose function returns None is not requested. Memory (MB) and time (minutes) grow with each attempt.
+        On one node, GPUs are the resource ``gpu``, which ``--resources gpu=N`` can also limit without a scheduler. On
+        several nodes, SLURM needs the GPUs per node (``gres``), and the job starts its own step (``mpi``).
         """
         cluster = self.run.config["cluster"]
         kind, longest = cluster["gpu_type"], int(cluster["longest"]) if cluster["longest"] else math.inf
@@ -62,7 +63,7 @@ class Jobs:
         def by_shape(value: Callable[[int, int], Value]) -> Callable[..., Value]:
             def resource(wildcards: Wildcards, input: Any, attempt: int = 1) -> Value:
                 nodes, gpus = self.shape(wildcards)
-                # A second attempt is given its GPUs: what the store has may turn out to be damaged.
+                # A second attempt always gets its GPUs, because the first may have found the store's records damaged.
                 served = gpus and attempt == 1 and self._is_stored(wildcards, input)
                 return value(1, 0) if served else value(nodes, gpus)
 
@@ -83,25 +84,29 @@ class Jobs:
             "tasks": by_shape(lambda nodes, _: nodes if nodes > 1 else None),
             "tasks_per_gpu": by_shape(lambda nodes, _: 0 if nodes > 1 else None),
         }
-        # Snakemake calls each of them for every job of a plan; so those are left out that none of the jobs asks for.
+        # Snakemake calls every function for every job of a plan. Leaving out those that no job needs saves seconds.
         several = self.stage == "train" and any(one["train"]["nodes"] > 1 for one in self.run.recipes.values())
         idle = {*(() if kind else ("gpu_model",)), *(() if several else ("gres", "mpi", "tasks", "tasks_per_gpu"))}
         return {name: value for name, value in found.items() if name not in idle}
 
 
 def gres(kind: str, gpus: int) -> str:
-    """SLURM's name for GPUs of a kind, any where it is empty."""
+    """SLURM's ``--gres`` value for a number of GPUs of a type, or of any type if ``kind`` is empty."""
     return ":".join(filter(None, ("gpu", kind, str(gpus))))
 
 
 def shard_manifests(run: Run, wanted: int, folder: str, artifact: str) -> list[str]:
-    """Manifests in a folder, of the shards that fill the store for an artifact; none where one job does all.
+    """Manifests of the shards that fill the store for an artifact; an empty list where one job does everything.
 
-    The number of shards only affects scheduling, and changing it must rerun nothing. Yet Snakemake reruns a step when
-    the set of its input files changes, and after a screen all trainings. So an artifact that is there keeps the shards
-    it was made with; another number holds for what is made anew. A job on another host goes by what is there, as its
-    own output has been removed before it starts. ``wanted`` is the configuration's number, ``artifact`` what the step
-    after the shards makes.
+    The number of shards only affects scheduling, so changing it must rerun nothing. But Snakemake reruns a step when
+    the set of its input files changes, and after a screening step all trainings would follow. So an existing artifact
+    keeps the shards it was made with, and a new number applies to artifacts that do not exist yet. A job on another
+    host goes by the manifests that exist, because Snakemake has removed the job's own output before it starts.
+
+    Args:
+        wanted: the number of shards in the configuration.
+        folder: where the manifests are.
+        artifact: the output of the step that gathers the shards.
     """
     here = run.path(folder)
     found = sorted(int(file.stem.partition("-of-")[2]) for file in here.glob("1-of-*.json"))
@@ -116,12 +121,15 @@ def shard_manifests(run: Run, wanted: int, folder: str, artifact: str) -> list[s
 def is_answered(
     store: str, step: str, wildcards: Wildcards, input: Any, serve: str, settings: str, files: Sequence[str]
 ) -> bool:
-    """Whether the store has all that a job generates: as its step, a module, has noted when it was done.
+    """Whether the store has everything that a job would generate, by the note that the finished step left there.
 
     Args:
-        input: the job's, of which ``model`` and ``template`` count.
-        serve: JSON, as ``settings``.
-        files: of the questions.
+        store: folder of the store.
+        step: module of the job's step, such as ``m1.infer.sweep``.
+        input: the job's input files, of which ``model`` and ``template`` are read.
+        serve: the engine's settings, as JSON.
+        settings: the step's settings, as JSON.
+        files: the files of questions.
     """
     template = Path(input.template) if getattr(input, "template", None) else None
     shard = (int(wildcards.shard), int(wildcards.shards)) if is_shard(wildcards) else (1, 1)
@@ -135,8 +143,8 @@ def is_shard(wildcards: Wildcards) -> bool:
 
 
 def output_flags(wildcards: Wildcards, input: Any, output: Any) -> str:
-    """Flags that say what a job makes: its shard of the generations, or the files, from the shards if there are any
-    (named by the first one's manifest)."""
+    """Flags of a step that name its output: ``--shard I/N`` for a shard, else the files to write, with ``--gather`` and
+    the first shard's manifest where shards have filled the store."""
     if is_shard(wildcards):
         return f"--shard {wildcards.shard}/{wildcards.shards}"
     flags = {"rollouts": "--rollouts"}
@@ -145,8 +153,11 @@ def output_flags(wildcards: Wildcards, input: Any, output: Any) -> str:
 
 
 def identities(*folders: Callable[[Wildcards], str | list[str]]) -> Callable[[Wildcards], list[str]]:
-    """Identities of models and tokenizers: files to go by, as the folders are ``ancient``
-    (:func:`m1.core.files.replacing_model`)."""
+    """An input function that lists the identity files of models and tokenizers.
+
+    Rules mark the folders themselves as ``ancient``, because Snakemake compares a folder by its time alone; the
+    identity file holds a hash of the content (:func:`m1.core.files.replacing_model`).
+    """
 
     def files(wildcards: Wildcards) -> list[str]:
         found = [folder(wildcards) for folder in folders]

@@ -1,4 +1,4 @@
-"""What ``rules/pools.smk`` sees."""
+"""Inputs and params of ``rules/pools.smk``."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,10 @@ class PoolsRules:
         self.run, self.config = run, run.config
 
     def source_file(self, kind: str) -> Callable[[Wildcards], list[str]]:
-        """The local file of a ``pool`` or ``benchmark``; none if it is from the hub, or optional and not there."""
+        """An input function for the local file of a ``pool`` or ``benchmark``.
+
+        It returns no file for a set from the hub, nor for an optional one that is missing.
+        """
         return lambda wildcards: self.run.local.files(f"{kind}s/{wildcards[kind]}.parquet")
 
     def collect(self, kind: str) -> Callable[[Wildcards], str]:

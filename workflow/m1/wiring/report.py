@@ -1,4 +1,4 @@
-"""What the rules of the report see: what is shown, and the files that it is made from."""
+"""Inputs and params of ``rules/report.smk``: what the report shows, and the files that it is made from."""
 
 import os
 import shlex
@@ -45,7 +45,7 @@ class ReportRules:
         self.compared = list(dict.fromkeys([*self.table_models("table1"), *self.table_models("table2")]))
         self.models = list(dict.fromkeys([*self.compared, *self.figures]))  # that a table or figure shows
 
-    # What is made
+    # Outputs
 
     def tables(self) -> list[str]:
         """Names of the tables, in the order of the page."""
@@ -55,7 +55,7 @@ class ReportRules:
         return names + (["sweep_cost"] if self.run.swept else [])
 
     def targets(self) -> list[str]:
-        """Everything that this configuration makes in the end."""
+        """The files of the rule ``all``: tables, figures and the page."""
         names = [f"{name}.csv" for name in [*self.tables(), "contamination"]]
         names += [f"{name}.{form}" for name in self.tables() if name.startswith("table") for form in ("tex", "md")]
         names += [f"{name}.pdf" for name in FIGURES]
@@ -65,37 +65,39 @@ class ReportRules:
         """The tables and figures on the page."""
         return [f"<results>/{name}.csv" for name in self.tables()] + [f"<results>/{name}.png" for name in FIGURES]
 
-    # What it is made from
+    # Inputs
 
     def table_models(self, table: str) -> list[str]:
-        """Models of Table 1 or 2; none of a table that this configuration lacks."""
+        """Models of Table 1 or 2; an empty list if the configuration has no such table."""
         return list(self.report[table]["models"]) if table in self.report else []
 
     def trainings(self, models: list[str]) -> list[str]:
-        """Models, and after each its trainings with other seeds."""
+        """The models, each followed by its trainings with other seeds."""
         return [one for model in models for one in trainings(model, self.run.recipes[model]) or [model]]
 
     def scores(self, models: list[str]) -> list[str]:
         return [f"<results>/score/{model}.parquet" for model in models]
 
     def singles(self) -> list[str]:
-        """Scores of the published answers to single questions, of models of Tables 1 and 2."""
+        """Scores of the authors' published answers to single questions, for models of Tables 1 and 2."""
         beside = self.run.published["beside"]
         return [f"<results>/published/{model}/score.parquet" for model in self.compared if model in beside]
 
     def asked(self) -> list[str]:
-        """Manifests of the benchmarks, which say whether their questions are the published ones."""
+        """Manifests of the benchmarks, which record whether their questions equal the published ones."""
         return _in_results(f"benchmarks/{name}.json" for name in self.run.config["benchmarks"])
 
     def texts(self, models: list[str]) -> list[str]:
-        """What models were asked, thought and answered."""
+        """Files with what the models were asked, thought and answered."""
         answers = [f"<results>/infer/{model}/predictions.parquet" for model in models]
         thoughts = [f"<results>/infer/{model}/rollouts.parquet" for model in models if model in self.run.swept]
         return [*self.run.benchmarks, *answers, *thoughts]
 
     def tokenizers(self, models: list[str]) -> list[str]:
-        """Folders of the models that think, whose tokenizers read it. Rules take them as ``ancient``: another model has
-        other predictions."""
+        """Folders of the models that think; their tokenizers decode the thinking.
+
+        Rules take the folders as ``ancient``: another model has other predictions, which are inputs, too.
+        """
         return [self.run.weights(model) for model in models if model in self.run.swept]
 
     def table3_files(self) -> list[str]:
@@ -110,21 +112,25 @@ class ReportRules:
         return _in_results(subset.file for subset in self.figure8a())
 
     def base(self) -> str:
-        """Folder of the base whose tokenizer counts in Figure 8a."""
+        """Folder of the base whose tokenizer counts the lengths of Figure 8a."""
         return f"<results>/bases/{self.report['figure8a']['base']}"
 
     def manifests(self) -> list[str]:
-        """The manifests, or folders with one, of what is shown, in the order of the paper."""
+        """Manifests, or folders that hold one, of everything that is shown, in the order of the paper."""
         return _in_results(file for one in self.rule_manifests() for file in one.files)
 
     # Two runs side by side
 
     def files_of_run(self, side: str) -> Callable[[Wildcards], list[str]]:
-        """What ``report_compare_runs`` reads of a run, by the wildcards of its job: ``a`` and ``b`` are names in
-        ``runs``, and ``side`` one of both. Only what is there: what a run lacks, the step says.
+        """An input function for ``report_compare_runs`` that lists the existing files of one of its two runs.
+
+        Files that a run lacks are not listed; the step reports them.
+
+        Args:
+            side: ``a`` or ``b``, the wildcard that holds the run's name in ``runs``.
 
         Raises:
-            UserError: there is no run of such a name; from the function.
+            UserError: the function raises it if ``runs`` has no such name.
         """
 
         def files(wildcards: Wildcards) -> list[str]:
@@ -134,7 +140,7 @@ class ReportRules:
         return files
 
     def named_run(self, name: str) -> str:
-        """The folder of a run in ``runs``; a :class:`UserError` where there is none of that name."""
+        """The folder of a run in ``runs``; raises a :class:`UserError` if there is no run of that name."""
         runs: dict[str, str] = self.run.config["runs"]
         if name not in runs:
             known = f"known are {', '.join(runs)}" if runs else "none is known; name folders of results there"
@@ -142,7 +148,7 @@ class ReportRules:
         return runs[name]
 
     def named_runs(self, wildcards: Wildcards) -> str:
-        """The two runs as words of a command: name and folder."""
+        """The two runs as words of a command: ``NAME=FOLDER NAME=FOLDER``."""
         return shlex.join(f"{wildcards[side]}={self.named_run(wildcards[side])}" for side in "ab")
 
     # What is shown
@@ -184,16 +190,16 @@ class ReportRules:
         return Model(key, label, tokenizer, recipe["published"], self.departure(key))
 
     def labelled(self, key: str, label: str) -> str:
-        """A model's label in tables, in figures and on the page; one that is trained by an adapter says so."""
+        """A model's label in tables, in figures and on the page; a model trained by an adapter says "(LoRA)"."""
         return f"{label} (LoRA)" if self.run.adapter(key) and "LoRA" not in label else label
 
     def departure(self, key: str) -> str:
-        """How a model's training departs from the paper's, where it does in kind."""
+        """A remark on a model whose training is of another kind than the paper's (LoRA); else an empty text."""
         lora = self.run.adapter(key)
         return f"trained by LoRA (rank {lora['r']}), which is not the paper's training" if lora else ""
 
     def table1_row(self, key: str) -> AccuracyRow:
-        """A model's row in Table 1; bold is what has weights of its own."""
+        """A model's row in Table 1; bold marks models with weights of their own, as in the paper."""
         recipe = self.run.recipes[key]
         every = [budget for budget in sorted(recipe["thinking"]["budgets"]) if budget <= LARGEST]
         published = tuple(every) if key in self.run.thinking else (0,)
@@ -204,7 +210,7 @@ class ReportRules:
         return AccuracyRow(key, *names, budgets, published, bold, tuple(trainings(key, recipe)))
 
     def table2_row(self, key: str) -> AccuracyRow:
-        """A model's row in Table 2, which goes by the subset that the model was trained on."""
+        """A model's row in Table 2, named after the subset that the model was trained on."""
         recipe, ablation = self.run.recipes[key], self.run.recipes[key]["ablation"]
         budgets = (self.report["table2"]["budget"] if key in self.run.thinking else 0,)
         names, several = (ablation["scale"], ablation["label"]), tuple(trainings(key, recipe))
@@ -212,8 +218,11 @@ class ReportRules:
         return AccuracyRow(key, label, *names, budgets, budgets, bold=False, trainings=several)
 
     def table3(self) -> list[CountRow]:
-        """Rows of Table 3. Those of stages that this run does not enter (m23K is taken as published), and of subsets
-        that it lacks, are left out."""
+        """Rows of Table 3, without those of subsets that this run lacks.
+
+        If m23K is taken as published, the rows of screening and of the teacher are left out, too: these stages do not
+        run.
+        """
         pools = tuple(f"pools/{name}.parquet" for name in self.run.config["pools"])
         published = published_counts(source_file("resources/paper/counts.csv"))
         rows = [
@@ -227,7 +236,7 @@ class ReportRules:
         return rows + [CountRow(label, label, (f"select/{key}.parquet",)) for label, key in subsets.items()]
 
     def table4(self) -> list[Subset]:
-        """The subsets of Table 4. A published m23K has no domains, its counts say ``missing``; m1K brings its own."""
+        """The subsets of Table 4. The counts of a published m23K say ``missing``, because it comes without domains."""
         return [Subset("m23K", "select/m23k.parquet"), Subset("m1K", "select/m1k.parquet")]
 
     def domains(self) -> str | None:
@@ -241,7 +250,7 @@ class ReportRules:
         return found + [Subset(label, f"select/{key}.parquet", optional=True) for label, key in beside.items()]
 
     def rule_manifests(self) -> list[RuleManifests]:
-        """What each rule makes in this run of what is shown: counts of Figure 2, steps of the page."""
+        """The manifests of each rule that made something shown; Figure 2 takes its counts, and the page its steps."""
         run, config = self.run, self.run.config
         paths = [model.get("path") for model in all_weights(config).values()]
         of_world = f"{config['pathvars']['results']}/world/models"
@@ -274,8 +283,10 @@ class ReportRules:
 
 
 def _files_beside(folder: Path, other: Path) -> list[str]:
-    """The files of a run that a comparison with another one reads, as far as they are there; ``shown.json`` alone where
-    one of both cannot be read."""
+    """The existing files of a run that a comparison with another run reads.
+
+    This is ``shown.json`` alone where that of either run cannot be read.
+    """
     shown = folder / "shown.json"
     try:
         own, their = Shown.load(shown), Shown.load(other / "shown.json")
@@ -292,13 +303,19 @@ def _files_beside(folder: Path, other: Path) -> list[str]:
 
 
 def _in_results(files: Iterable[str]) -> list[str]:
-    """Files of the results' folder, as rules name them."""
+    """Paths below the results folder, in the form that rules use (``<results>/…``)."""
     return [f"<results>/{file}" for file in files]
 
 
 def fresh_plan_arguments(overlays: Sequence[Path], words: Sequence[str]) -> str:
-    """Arguments of a Snakemake that plans this run from nothing: it looks at no file that other steps make meanwhile.
-    ``overlays`` are files of configuration after the default ones; ``words`` came by ``--config`` or a profile."""
+    """Arguments for a second Snakemake that plans this run from nothing, to draw the workflow's graph.
+
+    Its results folder does not exist, so it never looks at files that other jobs are writing meanwhile.
+
+    Args:
+        overlays: the configuration files after the default ones.
+        words: the ``KEY=VALUE`` words of ``--config`` or a profile.
+    """
     nowhere = f"pathvars={{results: {NOWHERE}, logs: nowhere/logs}}"
     files = ["--configfile", *(os.path.relpath(path) for path in overlays)] if overlays else []
     return shlex.join([*files, "--config", *words, nowhere])

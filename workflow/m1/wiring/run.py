@@ -1,4 +1,4 @@
-"""What a run of one configuration computes, and what its jobs run on: the facts that rules and commands ask for."""
+"""The facts about a configuration that rules and commands ask for: what a run computes, and what its jobs run on."""
 
 import re
 import sys
@@ -13,32 +13,34 @@ from m1.core.errors import UserError, printable
 from m1.core.files import read_json, write_json
 from m1.core.places import source_file, unreadable
 
-RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}  # of a model's jobs by default: cores, MB, minutes
+RESOURCES = {"threads": 1, "mem_mb": 2000, "runtime": 60}  # defaults of a model's jobs: cores, MB, minutes
 PAPER_POOLS = {"medqa_train", "pubmedqa_labeled", "headqa_train", "medmcqa_train"}  # the paper's, in config/data.yaml
-NOWHERE = "nowhere/results"  # results of a plan from nothing, which is only for its graph
+NOWHERE = "nowhere/results"  # results folder of a plan from nothing, which only serves to draw the workflow's graph
 Wildcards = Any  # Snakemake's: attributes by name, and a mapping
 THINKING = ("thinking", "thinking_bare")  # values of a recipe's `prompt` for models that think
 
 
 def trainings(name: str, recipe: dict[str, Any]) -> list[str]:
-    """The models of a recipe with ``seeds``; none without. The first has the recipe's own seed and name, so that
-    nothing that was made of it is made again; the names of the others end with their seeds."""
+    """Names of the models that a recipe's ``seeds`` stand for; an empty list if the recipe has none.
+
+    The first keeps the recipe's own seed and name, so that adding seeds reruns nothing. The others end in their seed.
+    """
     others = (seed for seed in recipe["seeds"] or () if seed != recipe["sft"]["seed"])
     return [name, *(f"{name}.seed{seed}" for seed in others)] if recipe["seeds"] else []
 
 
 def any_name(names: Iterable[str]) -> str:
-    """A wildcard constraint: one of some names; a pattern that never matches where there are none."""
+    """A wildcard constraint that matches exactly these names, and nothing if there are none."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def optional_flags(*names: str) -> Callable[[Wildcards, Any], str]:
-    """The flags of inputs that not every job of a rule has: ``--{name} {file}`` for each that is there."""
+    """A params function for inputs that only some jobs have: ``--{name} {file}`` for each that the job has."""
     return lambda wildcards, input: " ".join(f"--{name} {input[name]}" for name in names if input[name])
 
 
 class LocalSource(NamedTuple):
-    """A file or folder of this machine that the configuration names."""
+    """A local file or folder that the configuration names."""
 
     key: str  # of the configuration
     path: str
@@ -47,16 +49,14 @@ class LocalSource(NamedTuple):
 
 
 class LocalSources:
-    """The files and folders of this machine that a configuration names, by the place in the results of what is made
-    from them.
+    """The local files and folders that a configuration names, by the result that each is a source of.
 
-    Snakemake does not look at what a finished step was made from. So it is looked at here, whenever a plan comes by the
-    step. Results can be used without it where they were taken so (``make adopt``), which ``adopted.json`` beside them
-    says.
+    Snakemake does not check the inputs of a finished step. So a missing source is noticed here, whenever a plan comes
+    to the step. After ``make adopt``, results may be used without their sources; ``adopted.json`` beside them notes it.
 
     Args:
         config: from :func:`m1.wiring.config.prepare`.
-        makes: whether a rule makes a file; by default, all below the results.
+        makes: whether a rule makes a path; by default, everything below the results folder.
     """
 
     def __init__(self, config: dict[str, Any], makes: Callable[[str], bool] | None = None) -> None:
@@ -65,11 +65,12 @@ class LocalSources:
         self.note = Path(self.results, "adopted.json")
 
     def files(self, place: str) -> list[str]:
-        """The files that a place of the results is made from: inputs of its rule. One that is optional and not there is
-        none of them, and a plan of :data:`NOWHERE` takes what is there.
+        """The local files that a result is made from, as inputs of its rule.
+
+        An optional file that is missing is left out, and so is any missing file in a plan of :data:`NOWHERE`.
 
         Raises:
-            SystemExit: one cannot be read. Snakemake passes over any other exception about a step that is done.
+            SystemExit: a file cannot be read. Snakemake ignores other exceptions of input functions of finished steps.
         """
         files = []
         for one in self.by_place.get(place, []):
@@ -85,17 +86,17 @@ class LocalSources:
         return files
 
     def fault(self, one: LocalSource) -> str:
-        """Why something that no rule makes cannot be read; empty where it can."""
+        """Why a source cannot be read; an empty text if it can, or if a rule makes it."""
         fault = unreadable(one.path, one.folder)
         return "" if fault and self.makes(one.path) else fault
 
     def absent(self) -> list[tuple[str, LocalSource]]:
-        """What cannot be read and is not optional, each with its place."""
+        """The required sources that cannot be read, each after the result that needs it."""
         named = [(place, one) for place, several in self.by_place.items() for one in several if not one.optional]
         return [(place, one) for place, one in named if self.fault(one)]
 
     def adopt(self) -> None:
-        """Note that the results, if there are any, are taken without those of their sources that are not here."""
+        """Note in ``adopted.json`` that the results, if there are any, are used without their missing sources."""
         absent, found = self.absent(), self._noted()
         for place, one in absent:
             found[place] = sorted({*found.get(place, []), one.path})
@@ -104,8 +105,10 @@ class LocalSources:
 
     @cached_property
     def adopted(self) -> dict[str, list[str]]:
-        """Places of results that were taken without what they were made from, and its paths. Says what of it is not
-        here."""
+        """Results that were adopted without some of their sources, and the paths of these.
+
+        The first use prints which sources are still missing.
+        """
         found = self._noted()
         absent = [f"{one.key} ({one.path})" for place, one in self.absent() if one.path in found.get(place, [])]
         if absent:
@@ -122,7 +125,7 @@ class LocalSources:
 
     @cached_property
     def by_place(self) -> dict[str, list[LocalSource]]:
-        """All of them; nothing that comes from the hub."""
+        """All local sources, by the path of the result below the results folder."""
         found: dict[str, list[LocalSource]] = defaultdict(list)
         for place, one in [*self._sets(), *self._answers(), *self._models()]:
             if one.path:
@@ -161,15 +164,15 @@ class LocalSources:
 
 
 class Run:
-    """Which sets, models and providers a configuration computes.
+    """The sets, models and providers that a configuration computes.
 
     Args:
         config: from :func:`m1.wiring.config.prepare`.
-        remote: this is not the Snakemake that plans but one that runs a job for it, on another host perhaps.
-        makes: as of :class:`LocalSources`.
+        remote: whether this Snakemake runs a single job, perhaps on another host, and does not plan.
+        makes: as for :class:`LocalSources`.
     """
 
-    evaluation = "<results>/evaluation.parquet"  # every question of the published evaluation file, in its order
+    evaluation = "<results>/evaluation.parquet"  # all questions of the published evaluation file, in its order
 
     def __init__(
         self, config: dict[str, Any], remote: bool = False, makes: Callable[[str], bool] | None = None
@@ -178,65 +181,65 @@ class Run:
         self.local = LocalSources(config, makes)
         self.recipes: dict[str, Any] = config["recipes"]
         self.world_models: dict[str, Any] = config.get("world", {}).get("models", {})
-        self.published: dict[str, Any] = config["published"]  # what is taken over, in place of ours or beside it
+        self.published: dict[str, Any] = config["published"]  # the authors' files used in place of ours, or beside ours
         self.thinking = [name for name, recipe in self.recipes.items() if recipe["prompt"] in THINKING]
         self.swept = [name for name in self.thinking if name not in self.published["results"]]
-        """Of them, those that are swept over the budgets here."""
+        """Models that think and are swept over the budgets in this run."""
         self.direct = [name for name in self.recipes if name not in {*self.thinking, *self.published["results"]}]
-        """Models that answer without thinking, here."""
+        """Models that answer in this run without thinking."""
         self.evaluated_here = [name for name in self.recipes if name not in self.published["results"]]
-        """Models whose answers this run computes, by itself or on a server."""
+        """Models whose answers this run generates, itself or through a server."""
         self.own_weights = [name for name, recipe in self.recipes.items() if "sft" in recipe]
         """Models with weights of their own, trained here or published."""
         self.trained_here = [name for name in self.own_weights if name not in self.published["checkpoints"]]
         self.needed_trainings = [name for name in self.trained_here if name not in self.published["results"]]
-        """Of them, those whose weights something is computed from."""
+        """Models that must be trained here, because this run generates answers with their weights."""
         answering = {*self.evaluated_here} - ({*self.own_weights} - {*self.trained_here})
         self.bases = list(dict.fromkeys(recipe["base"] for name, recipe in self.recipes.items() if name in answering))
-        """Bases that are trained here, or answer themselves."""
+        """Bases that this run trains, or whose answers it generates."""
         self.providers: dict[str, Any] = config["screen"]["providers"]  # screening models behind a URL
         self.borrowing = [name for name, recipe in self.recipes.items() if recipe["tokenizer"]]
-        """Models without a chat template of their own."""
+        """Models that borrow the chat template of another tokenizer."""
         self.sampled = [name for name in config["subsets"] if name not in self.published["subsets"]]
         """Subsets that are drawn here."""
-        self.beside = list(config["report"]["figure8a"]["beside"].values())  # entries of `data` beside the subsets
+        self.beside = list(config["report"]["figure8a"]["beside"].values())  # further data sets that Figure 8a shows
         self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
-        """Sets of questions that the teacher thinks about."""
+        """Sets of questions that the teacher answers."""
         self.screens = "hard" in self.traced
         self.screening_models: dict[str, Any] = config["screen"]["models"] if self.screens else {}
-        """Screening models with weights, where this run screens."""
+        """Screening models with weights; empty if this run does not screen."""
         self.random_sets = [name for name in config["distill"] if name != "hard"]
         """Sets of questions that are drawn at random from the whole collection."""
         self.pools = [f"<results>/pools/{name}.parquet" for name in config["pools"]]
         self.benchmarks = [f"<results>/benchmarks/{name}.parquet" for name in config["benchmarks"]]
         self.collection = self.pools if config["draws"] == "released" else ["<results>/pools/merged.parquet"]
-        """What random sets are drawn from: all pools one after the other (``released``), or what is left of them."""
-        # `ancient` would not do: what follows a job that runs is not looked at by Snakemake behind such an input.
+        """The files that random sets are drawn from: all pools (``draws: released``), or what merging left of them."""
+        # `ancient` would not do here: Snakemake does not propagate the update of a running job through such an input.
         kept = ("<results>/train/{}.sha256", "<results>/infer/{}/context.json")
         self.unchecked = [
             name for name in self.needed_trainings if not all(self.path(file.format(name)).exists() for file in kept)
         ]
-        """Of the needed trainings, those before which it is checked that the questions fit the base's context. One that
-        is done keeps the file of that check, which nothing makes again."""
+        """Needed trainings before which the run checks that the questions fit the base's context. A finished training
+        keeps the file of its check, which is never made again."""
         self.evaluated = [self.evaluation] if self.published["evaluation"] else self.benchmarks
-        """The questions of the second decontamination: all of the evaluation file, or of the benchmarks without one."""
+        """The questions of the second decontamination: the whole evaluation file or, without one, all benchmarks."""
 
     # Files
 
     def asked(self, name: str) -> str:
-        """The questions of a set for the teacher: what no screening model solved, or a random draw."""
+        """The file with the questions of a teacher's set: those that no screening model solved, or a random draw."""
         return "<results>/screen/hard.parquet" if name == "hard" else f"<results>/distill/{name}.questions.parquet"
 
     @property
     def published_counts(self) -> list[str]:
-        """The file of the paper's counts, where this configuration has the paper's pools; else none."""
+        """The file of the paper's counts, if this configuration has the paper's four pools in full; else nothing."""
         pools = self.config["pools"]
         entries = {self.config["read_from"][f"pools.{name}"] for name in pools}
         whole = entries == PAPER_POOLS and all(pool["limit"] is None for pool in pools.values())
         return [str(source_file("resources/paper/counts.csv"))] if whole else []
 
     def path(self, name: str) -> Path:
-        """A file or folder below the results, for looking at what is there."""
+        """The real path of a file or folder that rules name as ``<results>/…``."""
         return Path(name.replace("<results>", self.config["pathvars"]["results"]))
 
     def weights(self, model: str) -> str:
@@ -250,12 +253,12 @@ class Run:
         return models[name]
 
     def world_model(self, kind: str, name: str) -> list[str]:
-        """The embedded world's model that a base or a screening model is; else none."""
+        """The folder of the embedded world's model that a base or screening model uses; nothing if it uses none."""
         path = self.model_entry(kind, name).get("path", "")
         return [path] if path.startswith(f"{self.config['pathvars']['results']}/world/") else []
 
     def like_subset(self, settings: dict[str, Any]) -> list[str]:
-        """The subset that ``like`` names, whose size is taken; none without it."""
+        """The subset that ``like`` names, because its size is copied; nothing if there is no ``like``."""
         return [f"<results>/select/{settings['like']}.parquet"] if "like" in settings else []
 
     def store(self, name: str) -> str:
@@ -263,11 +266,11 @@ class Run:
         return f"{self.config['store']}/{name}"
 
     def store_word(self, name: str) -> str:
-        """The same as a word of a command; ``name`` may hold wildcards."""
+        """The same folder as a quoted word of a command; ``name`` may hold wildcards."""
         return f"{quote(self.config['store'])}/{name}"
 
     def server_files(self, provider: dict[str, Any]) -> list[str]:
-        """Files of this workflow that the server of a provider reads; none where the server is somebody else's."""
+        """Results that a provider's server reads, if the workflow starts that server; else nothing."""
         results = f"{self.config['pathvars']['results']}/"
         return [part for part in provider["serve"] or [] if part.startswith(results)]
 
@@ -294,14 +297,16 @@ class Run:
 
     @property
     def forced_together(self) -> list[str]:
-        """Models whose questions are forced in batches of the whole evaluation file."""
+        """Models whose forced thinking is generated in batches of the whole evaluation file, as the authors did."""
         if self.config["generation"]["forcing"] == "exact" or not self.published["evaluation"]:
             return []
         return [name for name in self.swept if self.recipes[name]["thinking"]["forced"]]
 
     def hub_sources(self) -> dict[str, list[dict[str, Any]]]:
-        """All that comes from the hub, or sets from files, by its place in the results: models, chat templates, sets.
-        After it, only providers need the network."""
+        """Models, chat templates and data sets that the run fetches or reads, by the result that each becomes.
+
+        When these results exist, only calls of providers still need the network.
+        """
         config, data, published = self.config, self.config["data"], self.published
         bases = [*self.bases, config["report"]["figure8a"]["base"]]
         models = {f"bases/{name}": config["bases"][name] for name in sorted(bases)}
@@ -326,12 +331,12 @@ class Run:
     # What jobs run on
 
     def resources(self, stage: str, name: str) -> dict[str, int]:
-        """Cores (``threads``), memory on each node (``mem_mb``, MB) and time (``runtime``, minutes) of a model's jobs,
-        at the first try.
+        """Resources of a model's jobs at the first attempt: ``threads`` (cores), ``mem_mb`` (MB on each node) and
+        ``runtime`` (minutes).
 
         Args:
-            stage: ``train`` or ``infer``, for which a recipe may have its own; or ``screen``.
-            name: of the model, or screening model.
+            stage: ``train``, ``infer`` or ``screen``; a recipe may set resources for the first two.
+            name: the model or screening model.
         """
         if stage == "screen":
             return {**RESOURCES, **self.config["screen"]["resources"]}
@@ -340,32 +345,32 @@ class Run:
         return {**RESOURCES, **shared, **common.get(stage, {})}
 
     def on_cpu(self, model: str) -> bool:
-        """Whether a model is trained and answers on a CPU: as its recipe says, and all of the embedded world."""
+        """Whether a model trains and answers on the CPU: by its recipe, or because it is one of the embedded world."""
         recipe = self.recipes[model]
         return recipe["device"] == "cpu" or bool(self.world_model("bases", recipe["base"]))
 
     def training_gpus(self, model: str) -> tuple[int, int]:
-        """Nodes of a training, and GPUs on each of them: one for each process."""
+        """Number of nodes of a training, and of GPUs on each node (one per process; 0 on the CPU)."""
         train = self.recipes[model]["train"]
         return train["nodes"], 0 if self.on_cpu(model) else train["processes"]
 
     def adapter(self, model: str) -> dict[str, Any] | None:
-        """The adapter (``sft.lora``) that a model is trained by here; None where all of its weights are, or none."""
+        """The settings of the adapter (``sft.lora``) that a model is trained with in this run; None without one."""
         found: dict[str, Any] | None = self.recipes[model]["sft"]["lora"] if model in self.trained_here else None
         return found
 
     def answering_gpus(self, model: str) -> int:
-        """GPUs that a model answers on."""
+        """Number of GPUs that a model answers on."""
         return 0 if self.on_cpu(model) else _gpus(self.recipes[model]["serve"])
 
     def screening_gpus(self, name: str) -> int:
-        """GPUs that a screening model answers on."""
+        """Number of GPUs that a screening model answers on."""
         screen = self.config["screen"]
         on_cpu = screen["device"] == "cpu" or self.world_model("screen/models", name)
         return 0 if on_cpu else _gpus(screen["serve"])
 
 
 def _gpus(serve: dict[str, Any]) -> int:
-    """GPUs that an engine runs on; none for one with a URL, which is a server elsewhere."""
+    """Number of GPUs that an engine needs; 0 for one with a URL, because its server runs elsewhere."""
     options = serve["options"]
     return 0 if "base_url" in options else options.get("tp", 1) * options.get("dp", 1)

@@ -1,11 +1,11 @@
-"""What ``rules/score.smk`` sees."""
+"""Params of ``rules/score.smk``."""
 
 from m1.score.settings import ScoreSettings
 from m1.wiring.run import Run, Wildcards
 
 
 class ScoreRules:
-    """How predictions are scored."""
+    """The settings that predictions are scored with."""
 
     def __init__(self, run: Run) -> None:
         self.run = run

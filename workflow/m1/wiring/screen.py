@@ -1,4 +1,4 @@
-"""What ``rules/screen.smk`` sees."""
+"""Inputs, params and resources of ``rules/screen.smk``."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from m1.wiring.schema import provider_json, serve_json, serve_runtime
 
 
 class ScreenRules:
-    """The difficulty filter: its models, those behind a URL, and its jobs."""
+    """The difficulty filter (3.1): models that this run loads, providers behind a URL, and their jobs."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.screen = run, run.config["screen"]
@@ -20,12 +20,12 @@ class ScreenRules:
         return shard_manifests(self.run, self.screen["shards"], folder, artifact)
 
     def shape(self, wildcards: Wildcards) -> tuple[int, int]:
-        """Nodes and GPUs of a job; the one that only joins what shards have put into the store needs no GPU."""
+        """Nodes and GPUs of a job. The job that only gathers what the shards put into the store needs no GPU."""
         gathers = not is_shard(wildcards) and bool(self.shards(wildcards))
         return 1, 0 if gathers else self.run.screening_gpus(wildcards.base)
 
     def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
-        """Whether the store has all that the model is asked."""
+        """Whether the store already has every answer that the job would generate."""
         store, told = self.run.store(f"screen-{wildcards.base}"), (self.serve(wildcards), self.attempt(wildcards))
         return is_answered(store, "m1.screen.attempt", wildcards, input, *told, [input.questions])
 
@@ -33,7 +33,7 @@ class ScreenRules:
         return serve_json(self.screen["serve"])
 
     def runtime(self, wildcards: Wildcards) -> str:
-        """Where and how fast it runs; a resource, which reruns nothing."""
+        """Where and how fast the model answers. It is a resource, so a change of it reruns nothing."""
         return serve_runtime(self.screen["serve"], self.shape(wildcards)[1])
 
     def attempt(self, wildcards: Wildcards) -> str:

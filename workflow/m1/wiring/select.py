@@ -1,4 +1,4 @@
-"""What ``rules/select.smk`` sees."""
+"""Inputs and params of ``rules/select.smk``."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from m1.wiring.schema import provider_json
 
 
 class SelectRules:
-    """Training subsets: drawn here, or taken as published."""
+    """Training subsets, which are drawn in this run or taken as published."""
 
     def __init__(self, run: Run) -> None:
         self.run, self.subsets = run, run.config["subsets"]
         self.server_files = run.server_files(run.config["labeller"])
 
     def notes(self, wildcards: Wildcards) -> list[str]:
-        """Scope notes of the user's, for the labeller; none without them."""
+        """The user's file of scope notes for the labeller; nothing if the configuration names none."""
         return self.run.local.files("select/domains.parquet")
 
     def labeller(self, wildcards: Wildcards) -> str:
@@ -26,16 +26,16 @@ class SelectRules:
         return f"<results>/distill/{self.subsets[wildcards.subset]['traces']}.parquet"
 
     def questions(self, wildcards: Wildcards) -> str:
-        """The questions of these traces, in the order that decides a draw."""
+        """The questions of these traces; their order decides which ones a draw takes."""
         return self.run.asked(self.subsets[wildcards.subset]["traces"])
 
     def domains(self, wildcards: Wildcards) -> list[str]:
-        """Domain labels, where the sampling rule of a subset needs them."""
+        """The domain labels, if the subset's sampling rule needs them; else nothing."""
         needed = self.subsets[wildcards.subset]["rule"].startswith("domain")
         return ["<results>/select/domains.parquet"] if needed else []
 
     def like(self, wildcards: Wildcards) -> list[str]:
-        """The subset whose size another one takes."""
+        """The subset whose size this one copies; nothing if it has a size of its own."""
         return self.run.like_subset(self.subsets[wildcards.subset])
 
     def sample(self, wildcards: Wildcards) -> str:
@@ -47,9 +47,9 @@ class SelectRules:
         return PublishedSettings.from_parts(self._entry(wildcards), told).to_json()
 
     def local_file(self, wildcards: Wildcards) -> list[str]:
-        """The local file of a published subset; none of an optional one that is not there."""
+        """The local file of a published subset; nothing for an optional one that is missing."""
         return self.run.local.files(f"select/{wildcards.subset}.parquet")
 
     def _entry(self, wildcards: Wildcards) -> dict[str, Any]:
-        """The entry of ``data`` that is taken as the subset; one beside the subsets goes by its own name."""
+        """The entry of ``data`` that is used as the subset; a further set of Figure 8a has the name of its entry."""
         return self.run.config["data"][self.run.published["subsets"].get(wildcards.subset, wildcards.subset)]

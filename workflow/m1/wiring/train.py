@@ -1,4 +1,4 @@
-"""What ``rules/train.smk`` sees."""
+"""Inputs, params and resources of ``rules/train.smk``."""
 
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,17 @@ from m1.wiring.run import Run, Wildcards
 
 
 class TrainRules:
-    """Bases, published checkpoints and trainings."""
+    """Bases and published checkpoints that are fetched, and models that are trained."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.jobs = Jobs(run, "train", lambda wildcards: run.training_gpus(wildcards.model), self.is_stored)
 
     def world_model(self, wildcards: Wildcards) -> list[str]:
-        """The embedded world's model that a base or a screening model is; none where it comes from elsewhere, which is
-        only looked at: Snakemake would compare a folder by its time."""
+        """The folder of the embedded world's model that a base or screening model uses; nothing for any other model.
+
+        A local folder is only checked, and is no input, because Snakemake would compare it by its time.
+        """
         self.run.local.files(f"{wildcards.kind}/{wildcards.base}")
         return self.run.world_model(wildcards.kind, wildcards.base)
 
@@ -27,7 +29,7 @@ class TrainRules:
         return FetchSettings.from_parts(self.run.model_entry(wildcards.kind, wildcards.base)).to_json()
 
     def published(self, wildcards: Wildcards) -> list[str]:
-        """No input: the folder of a published checkpoint is only looked at, as that of a base."""
+        """Check the local folder of a published checkpoint; it is no input, for the reason given above."""
         self.run.local.files(f"train/{wildcards.model}")
         return []
 
@@ -49,7 +51,7 @@ class TrainRules:
         return SftSettings.from_parts(self.run.recipes[wildcards.model]["sft"]).to_json()
 
     def is_stored(self, wildcards: Wildcards, input: Any) -> bool:
-        """Whether the store has the model that a training with these inputs gives."""
+        """Whether the store has the model that a training on these inputs would produce."""
         base, store = Path(input.base), Path(self.run.config["store"])
         if not (store / "train" / wildcards.model).is_dir():
             return False
@@ -58,26 +60,26 @@ class TrainRules:
         return is_kept(kept_folder(store, wildcards.model, deciding(recorded_identity(base), *told)))
 
     def context(self, wildcards: Wildcards) -> list[str]:
-        """What says that the questions fit the base's context; none where the model is not asked here."""
+        """The file that says that the questions fit the base's context; nothing if the model answers none here."""
         asked = wildcards.model in self.run.evaluated_here
         return [f"<results>/infer/{wildcards.model}/context.json"] if asked else []
 
     def runtime(self, wildcards: Wildcards) -> str:
-        """Where and how a model is trained; a resource, which reruns nothing."""
+        """Where and on what a model is trained. It is a resource, so a change of it reruns nothing."""
         gpus = {"gpus": self.run.training_gpus(wildcards.model)[1]}
         return TrainRuntime.from_parts(self.run.recipes[wildcards.model]["train"], gpus).to_json()
 
 
 class Templates:
-    """Chat templates that models without one borrow: an input of trainings and of inference."""
+    """Chat templates for models that have none; training and inference both take them as an input."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     def folder(self, wildcards: Wildcards) -> list[str]:
-        """The tokenizer whose chat template a model borrows; none where it has its own."""
+        """The folder of the tokenizer whose chat template a model borrows; nothing if the model has its own."""
         return [f"<results>/templates/{wildcards.model}"] if self.run.recipes[wildcards.model]["tokenizer"] else []
 
     def flag(self, wildcards: Wildcards, input: Any) -> str:
-        """``--template`` where a model borrows one."""
+        """The flag ``--template FOLDER`` if a model borrows a chat template; else an empty text."""
         return f"--template {input.template}" if input.template else ""

@@ -1,4 +1,4 @@
-"""What ``rules/world.smk`` sees: the embedded world (docs/world.md)."""
+"""What ``rules/world.smk`` sees: the embedded world (docs/start.md)."""
 
 from m1.wiring.run import Run, Wildcards
 from m1.world.settings import BuildSettings, PretrainSettings

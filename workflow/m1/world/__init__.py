@@ -1,4 +1,4 @@
-"""The embedded world: a small closed world of facts that takes medicine's place, so that the whole paper runs on a CPU.
+"""The embedded world: a small closed world of invented facts in place of medicine, so that the paper runs on a CPU.
 
-It validates the pipeline and says nothing about medicine: its teacher is a rule program, its models are tiny.
+It validates the pipeline and says nothing about medicine. Its teacher is a rule program, and its models are tiny.
 """

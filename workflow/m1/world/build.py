@@ -1,5 +1,5 @@
-"""Make the embedded world: its facts, four pools and ten benchmarks in the real sets' field layouts, and the
-pretraining documents."""
+"""Make the embedded world: its facts, four pools and ten benchmarks in the field layouts of the real sets, and the
+documents for pretraining."""
 
 import argparse
 import json
@@ -19,8 +19,8 @@ from m1.world.settings import BuildSettings
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the world below ``--output``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help=f"JSON: {BuildSettings.keys()}")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the world")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {BuildSettings.keys()}")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write the world to")
     arguments = parser.parse_args(argv)
     settings, folder = BuildSettings.from_json(arguments.settings), arguments.output
     seed = settings.seed

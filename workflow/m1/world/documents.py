@@ -1,8 +1,7 @@
-"""Documents on which the tiny bases are pretrained: the facts, and how to read a question and answer at once or in a
-few words.
+"""Make the documents on which the tiny bases are pretrained: the facts, and how to read and answer a question.
 
-Nothing of more than two hops is shown in writing, and no think marker: following longer chains is what fine-tuning
-teaches.
+The documents show neither reasoning over more than two hops nor a mark of thinking, because following longer chains is
+what fine-tuning should teach.
 """
 
 import random
@@ -16,28 +15,28 @@ from m1.world.teacher import box, draw_rechecks, follow, opening, think
 FACTS_PER_LIST = 14
 ECHOES = 6
 OPTIONS = (4, 5, 8, 10)
-# What a base says at once about a trend. A base that guesses there says "no" to everything (or "yes"), and the screen
-# would then drop every "no": nothing is left to learn it from.
+# The immediate answer that a base learns for questions about a trend. A base that guessed would always say "no" (or
+# always "yes"), so the difficulty filter would drop every "no", and nothing would be left to learn it from.
 UNCLEAR = "unclear"
 MIXTURE = {"list": 22, "chain": 4, "echo": 14, "direct": 14, "restate": 14, "steps": 32}
-"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps`` a small fine-tuning stayed at chance;
-``echo`` teaches to copy the number of steps."""
+"""Shares of the kinds of documents, in percent. Without ``restate`` and ``steps``, a small fine-tuning stayed at
+chance; ``echo`` teaches the model to copy the number of steps."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document: plain text (no prompt), or the assistant's turn after a user's prompt."""
+    """A document: plain text (without a prompt), or the assistant's turn after a user's prompt."""
 
     kind: str
     prompt: str | None
     text: str
-    ends: bool  # whether the text is complete (the end token is learned)
+    ends: bool  # whether the text is complete, so that the end token is learned
 
 
 def make_documents(facts: Facts, seed: int, facts_first: int, mixed: int) -> list[Document]:
-    """Documents in the order of training: ``facts_first`` of facts only, then ``mixed`` of all kinds.
+    """Make the documents in the order of training: ``facts_first`` with facts only, then ``mixed`` of all kinds.
 
-    The first phase fixes the point at which facts are learned; without it, that point cannot be foreseen.
+    The first phase ensures that the facts are learned by its end; without it, the time of that would vary by chance.
     """
     rng = random.Random(f"documents {seed}")
     kinds, shares = tuple(MIXTURE), tuple(MIXTURE.values())

@@ -1,8 +1,8 @@
-"""Facts of the embedded world: eight types in a ring, forty entities each, every relation a random permutation.
+"""The facts of the embedded world: eight types of entities in a ring, with a random permutation for every relation.
 
-A drug inhibits an enzyme, which makes a metabolite, which activates a receptor, ... which raises a marker, which calls
-for a drug. Besides, each marker shows a rise, a fall or a swing. As in medicine, a fact cannot be reasoned out: it is
-known or not.
+A drug inhibits an enzyme, which makes a metabolite, which activates a receptor, … which raises a marker, which calls
+for a drug. Also, each marker shows a rise, a fall or a swing. As in medicine, a fact cannot be deduced: one knows it or
+not.
 """
 
 import random
@@ -11,7 +11,7 @@ from functools import cached_property
 
 from m1.core.files import read_json, write_json
 
-# The ring: RELATIONS[i] leads from TYPES[i] to the next type, the last to the first.
+# The ring: RELATIONS[i] leads from TYPES[i] to the next type, and the last one to the first.
 TYPES = ("drug", "enzyme", "metabolite", "receptor", "tissue", "disease", "finding", "marker")
 RELATIONS = ("inhibits", "makes", "activates", "sits in", "breaks down in", "presents with", "raises", "calls for")
 TRENDS = {"rise": "yes", "fall": "no", "swing": "maybe"}  # what a marker shows, and the answer to "does it rise?"
@@ -23,14 +23,14 @@ _VOWELS = ("a", "e", "i", "o", "u")
 
 @dataclass(frozen=True)
 class Facts:
-    """The world: entities by type, and what each is linked to."""
+    """The facts of a world: its entities by type, and what each is linked to."""
 
     entities: dict[str, list[str]]  # by type; names are lower case and unique over all types
     next: dict[str, str]  # entity to the entity of the next type in the ring that it is linked to
     trend: dict[str, str]  # marker to a key of TRENDS
 
     def chain(self, start: str, hops: int) -> list[str]:
-        """The entities from ``start`` over ``hops`` relations, ``start`` included: ``hops + 1`` of them."""
+        """The ``hops + 1`` entities from ``start`` over ``hops`` relations, including ``start``."""
         chain = [start]
         for _ in range(hops):
             chain.append(self.next[chain[-1]])
@@ -50,17 +50,17 @@ class Facts:
         return f"{entity} {RELATIONS[TYPES.index(self.type_of[entity])]} {self.next[entity]}"
 
     def trend_sentence(self, marker: str) -> str:
-        """What ``marker`` shows, without a full stop: ``selin shows a rise``."""
+        """The fact about a marker's trend, without a full stop: ``selin shows a rise``."""
         return f"{marker} shows a {self.trend[marker]}"
 
 
 def hops_between(start_type: str, target_type: str) -> int:
-    """Relations from one type to another around the ring: 1 to 8."""
+    """The number of relations from one type to another around the ring: 1 to 8."""
     return (TYPES.index(target_type) - TYPES.index(start_type) - 1) % len(TYPES) + 1
 
 
 def make_facts(seed: int, entities: int) -> Facts:
-    """A world from a seed, with ``entities`` entities of each type."""
+    """Make a world from a seed, with ``entities`` entities of each type."""
     rng = random.Random(seed)
     taken: set[str] = set()
     names: dict[str, list[str]] = {}

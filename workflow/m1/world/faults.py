@@ -1,23 +1,21 @@
-"""An OpenAI-compatible provider at its worst, over real HTTP on 127.0.0.1: faults in known shares, and a log of what
-was asked and paid.
+"""Serve an OpenAI-compatible provider at its worst, over real HTTP on 127.0.0.1: it makes faults in known shares, and
+logs what was asked and paid.
 
-``POST /v1/chat/completions``, ``GET /v1/models`` and ``GET /health``. What happens to an attempt is decided by a hash
-of seed, request and the attempt's number (counted from the server's start, whoever asks), so that a fault passes when
-the call is repeated, and every run sees the same. asyncio and the standard library: 256 calls at once at 2 s leave the
-core to the client.
+It answers POST /v1/chat/completions, GET /v1/models and GET /health. A hash of seed, request and number of the attempt
+(counted from the server's start) decides what happens to an attempt. So a fault passes when the call is repeated, and
+every run sees the same faults. The server uses asyncio and the standard library, so even 256 calls at a time leave most
+of a core to the client.
 
-The log is JSON lines. ``{"event": "in", ...}`` when a request has come in: ``number``, seconds ``at`` (of
-``time.time()``), ``key`` (digest of the body: the client's own key of the call), ``attempt``, method, path, headers (of
-credentials the hash), body, and ``open``, the requests in work with this one. ``{"event": "out", ...}`` when it is
-dealt with: ``outcome`` (a field of :class:`Faults`, ``correct``, ``full`` or ``status``), HTTP status, ``paid``,
-``sent``.
+The log has JSON lines. {"event": "in", …} is written when a request arrives: its number, the time in seconds, the key
+(digest of the body, which is the client's own key of the call), the attempt, method, path, headers (credentials as
+hashes), body, and the number of open requests. {"event": "out", …} is written when it has been dealt with: the outcome
+(a field of Faults, "correct", "full" or "status"), the HTTP status, and whether it was paid and sent.
 
-``paid`` is what a provider bills: an answer generated to its end, whether or not it arrived, also when who asked is
-dead by then. The faults are failures of the provider's own, and it bills nothing for them; whether a real one bills an
-answer that broke off on the way (``reset``, ``truncated``) nobody can tell from the outside, so a test counts those by
-themselves.
+"paid" is what a provider bills: every answer that was generated to its end, whether or not it arrived. The faults are
+the provider's own, and it bills nothing for them. Whether a real provider bills an answer that broke off on the way
+(reset, truncated) cannot be seen from the outside, so tests count those separately.
 
-If standard input is a pipe, the server ends when the pipe does, as :mod:`m1.world.server` does.
+If standard input is a pipe, the server ends when the pipe is closed, as m1.world.server does.
 """
 
 import argparse
@@ -52,7 +50,7 @@ _JSON, _HTML = "application/json", "text/html"
 
 @dataclass(frozen=True)
 class Faults:
-    """Shares of attempts, each from 0 to 1, together at most 1; the others get a correct answer."""
+    """Shares of attempts that meet each fault, each from 0 to 1 and together at most 1; all others are answered."""
 
     share429: float = 0.0  # HTTP 429 at once, without Retry-After
     share429_after: float = 0.0  # HTTP 429 at once with Retry-After, half as seconds and half as an HTTP date
@@ -61,15 +59,15 @@ class Faults:
     hang: float = 0.0  # no answer until the client closes the connection
     reset: float = 0.0  # connection reset in the middle of the body
     truncated: float = 0.0  # HTTP 200, half the JSON, and a Content-Length that fits the half
-    empty_choices: float = 0.0  # HTTP 200 without a choice: half with an empty list, half with an error in its place
-    wrong_type: float = 0.0  # HTTP 200 as text/html: half a page, and half a whole answer, which is paid
+    empty_choices: float = 0.0  # HTTP 200 without a choice: half with an empty list, half with an error instead
+    wrong_type: float = 0.0  # HTTP 200 as text/html: half are a page, and half are an answer, which is paid
     no_box: float = 0.0  # an answer without \boxed{}; paid
     duplicate: float = 0.0  # the same answer twice in the choices; paid once
     repeated: float = 0.0  # the same response twice, bytes and all, on the connection that is kept alive; paid once
     seed: int = 0
 
     def draw(self, key: str, attempt: int) -> tuple[str, bool]:
-        """What happens to an attempt (a field's name or ``correct``), and which half of a fault that has two."""
+        """What happens to an attempt (a field's name or ``correct``), and which half of a fault with two forms."""
         hashed = hashlib.sha256(f"{self.seed}\0{key}\0{attempt}".encode()).digest()
         place = int.from_bytes(hashed[:6], "big") / 2**48
         limits = accumulate(getattr(self, name) for name in KINDS)
@@ -77,18 +75,22 @@ class Faults:
 
 
 KINDS = tuple(field.name for field in fields(Faults) if field.name != "seed")
-BROKEN = ("reset", "truncated")  # those that break off an answer that is on its way
+BROKEN = ("reset", "truncated")  # faults that break off an answer on its way
 
 
 def mark(prompt: str) -> str:
-    """What every answer to a prompt contains, thinking and answer alike: answers that change places are found by it."""
+    """A text that the thinking and the answer to a prompt both contain, so that tests notice swapped answers."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:16]
 
 
 def completion(body: dict[str, Any], number: int, thinking: int, boxed: bool = True) -> dict[str, Any]:
-    """A chat completion; a token is a word between spaces, ``thinking`` is in characters.
+    """Make a chat completion; a token is a word between spaces.
 
-    The ``number`` of the request is part of the id, so that no two are equal; ``boxed``: the letter A is in its box.
+    Args:
+        body: of the request.
+        number: of the request; it is part of the id, so that no two completions are equal.
+        thinking: length of the thinking, in characters.
+        boxed: whether the answer's letter A is in a box.
     """
     prompt = str(body["messages"][-1]["content"])
     start = f"Prompt {mark(prompt)} is asked. "
@@ -114,8 +116,8 @@ class _Arrival:
 class Provider:
     """The server; its arguments are the flags of the command line.
 
-    With a ``status``, every call gets it at once, with a body, a reason and a header that repeat the Authorization
-    header (200: a page of HTML, as a captive portal sends).
+    If ``status`` is set, every call gets this HTTP status at once, with a body, a reason and a header that repeat the
+    Authorization header. With 200, the body is a page of HTML, as a captive portal would send.
     """
 
     def __init__(
@@ -160,7 +162,7 @@ class Provider:
     async def _call(
         self, target: str, headers: dict[str, str], data: bytes, reader: StreamReader, writer: StreamWriter
     ) -> None:
-        """Note a request, deal with it, note what became of it."""
+        """Log a request, handle it, and log the outcome."""
         try:
             body = json.loads(data)
         except ValueError:
@@ -181,7 +183,7 @@ class Provider:
             if outcome == "reset":
                 writer.write(response[: len(response) // 2])
                 await writer.drain()
-                # Closing with a time to linger of 0 sends RST, not FIN.
+                # Closing a socket with a linger time of 0 sends RST instead of FIN.
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
                 sent = False
@@ -195,7 +197,7 @@ class Provider:
             self._note("out", received, outcome=outcome, status=status, paid=paid, sent=sent)
 
     async def _decide(self, received: _Arrival) -> tuple[str, int, bytes, bool]:
-        """Outcome, HTTP status, bytes to send, and whether it is paid for."""
+        """The outcome, the HTTP status, the bytes to send, and whether the call is billed."""
         if self.status is not None:
             said = f"refused: {received.authorization}"
             content = f"<html>{said}</html>" if self.status == 200 else _error(said)
@@ -206,7 +208,7 @@ class Provider:
         if outcome == "share429":
             return _unpaid(outcome, 429, _error("too many requests"))
         if outcome == "share429_after":
-            # A date has whole seconds: the next one after the time asked for.
+            # An HTTP date has whole seconds, so the next second after the wanted time is given.
             after = str(RETRY_AFTER) if half else formatdate(int(time.time()) + RETRY_AFTER + 1, usegmt=True)
             return _unpaid(outcome, 429, _error("too many requests"), **{"Retry-After": after})
         if outcome == "hang":
@@ -245,7 +247,7 @@ def _error(message: str) -> dict[str, Any]:
 
 
 def _response(status: int, content: Any, reason: str = "As Told", kind: str = "", **headers: str) -> bytes:
-    """A response of HTTP/1.1; a ``str`` is sent as it is, as HTML unless ``kind`` says otherwise; the rest as JSON."""
+    """An HTTP/1.1 response. A ``str`` is sent as HTML unless ``kind`` says otherwise, and anything else as JSON."""
     data = (content if isinstance(content, str) else json.dumps(content)).encode()
     kind = kind or (_HTML if isinstance(content, str) else _JSON)
     lines = [f"HTTP/1.1 {status} {reason}", f"Content-Type: {kind}", f"Content-Length: {len(data)}"]
@@ -258,7 +260,7 @@ def _unpaid(outcome: str, status: int, content: Any, *form: str, **headers: str)
 
 
 async def serve(provider: Provider, port: int, port_file: Path) -> None:
-    """Serve until the process is ended, or until the pipe on standard input is."""
+    """Serve until the process ends, or until the pipe on standard input is closed."""
     ended = asyncio.Event()
     if sys.stdin is not None and stat.S_ISFIFO(os.fstat(0).st_mode):
         asyncio.get_running_loop().add_reader(0, ended.set)
@@ -271,11 +273,11 @@ async def serve(provider: Provider, port: int, port_file: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Serve."""
+    """Run the server."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port-file", required=True, type=Path, help="file that the port is written to")
-    parser.add_argument("--port", type=int, default=0, help="default: a free one")
-    parser.add_argument("--log", required=True, type=Path, help="file that the log's lines are appended to")
+    parser.add_argument("--port-file", required=True, type=Path, help="file to write the port to")
+    parser.add_argument("--port", type=int, default=0, help="port to serve on (default: a free one)")
+    parser.add_argument("--log", required=True, type=Path, help="file to append the lines of the log to")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that an answer takes (default 0)")
     most = "requests in work at once; above it, 429 (default 256)"
     parser.add_argument("--capacity", type=int, default=256, help=most)
@@ -290,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if min(shares.values()) < 0 or sum(shares.values()) > 1:
         raise UserError(f"shares of faults: {shares}; none below 0, and at most 1 together, is needed")
     faults = Faults(**shares, seed=arguments.seed)
-    # A line of the log is there once it is written.
+    # The log is line-buffered, so that each line is in the file at once.
     with open(arguments.log, "a", encoding="utf-8", buffering=1) as log, suppress(KeyboardInterrupt):
         provider = Provider(faults, log, arguments.latency, arguments.capacity, arguments.thinking, arguments.status)
         asyncio.run(serve(provider, arguments.port, arguments.port_file))

@@ -1,5 +1,4 @@
-"""Pretrain a tiny Qwen2 base on the world's documents, and save it in Hugging Face format, as Qwen2.5 is saved on the
-hub."""
+"""Pretrain a tiny Qwen2 base on the world's documents, and save it in the format in which the hub has Qwen2.5."""
 
 import argparse
 import json
@@ -22,7 +21,7 @@ Example = tuple[list[int], list[int]]  # token ids, labels
 
 
 def encode(tokenizer: Any, document: dict[str, Any]) -> Example:
-    """A document; of one with a prompt, only the assistant's text (and its end, if it is complete) is learned."""
+    """Encode a document. If it has a prompt, only the assistant's text is learned, with its end if it is complete."""
     if document["prompt"] is None:
         ids = tokenizer.encode(document["text"], add_special_tokens=False)
         return ids, ids
@@ -35,7 +34,7 @@ def encode(tokenizer: Any, document: dict[str, Any]) -> Example:
 
 
 def batches(examples: list[Example], size: int) -> Iterator[list[Example]]:
-    """Batches in order of training; within each sixteen batches, documents are sorted by length to save padding."""
+    """Yield batches in the order of training; each sixteen batches are sorted by length together, to save padding."""
     rng = random.Random(0)
     for start in range(0, len(examples), size * 16):
         near = sorted(examples[start : start + size * 16], key=lambda pair: len(pair[0]))
@@ -47,7 +46,7 @@ def batches(examples: list[Example], size: int) -> Iterator[list[Example]]:
 def pretrain(
     documents: list[dict[str, Any]], tokenizer: Any, settings: PretrainSettings, title: str
 ) -> tuple[Any, float]:
-    """A new model (float32) trained on the documents, in order, and its mean loss over the last 2 % of the steps."""
+    """Train a new model (float32) on the documents in order; returns it, and the mean loss of the last 2 % of steps."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -101,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--world", required=True, type=Path, help="folder of the world")
     parser.add_argument("--tokenizer", required=True, type=Path, help="folder of the tokenizer")
     parser.add_argument("--name", required=True, help="the base's key")
-    parser.add_argument("--settings", required=True, help=f"JSON: {PretrainSettings.keys()}")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the model")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {PretrainSettings.keys()}")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write the model to")
     arguments = parser.parse_args(argv)
     settings = PretrainSettings.from_json(arguments.settings)
     started, title = time.time(), f"pretrain {arguments.name}"

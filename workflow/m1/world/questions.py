@@ -1,6 +1,6 @@
-"""Questions of the embedded world, in the styles and the field layouts of the paper's pools and benchmarks.
+"""Make the questions of the embedded world, in the styles and field layouts of the paper's pools and benchmarks.
 
-A question names an entity and asks which entity of another type it leads to; its difficulty is the number of hops
+A question names an entity and asks to which entity of another type it leads. Its difficulty is the number of hops
 between them.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 from m1.core.records import LETTERS
 from m1.world.facts import TRENDS, TYPES, Facts, hops_between
 
-# The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA. It says how many steps there are, because
-# tiny models count down but did not learn to compare the type they reached with the type they want; and the words from
-# the number to the entity are the same everywhere, because copying them whole is what they learn most easily.
+# The sentence that asks, in the style of MedMCQA, HeadQA, MedQA and PubMedQA. It gives the number of steps, because
+# tiny models learn to count down, but did not learn to compare the type they reached with the type they want. The words
+# from the number to the entity are the same in all styles, because tiny models learn most easily to copy them whole.
 STYLES = {
     "short": "Which {target} is {steps} from the {type} {start}?",
     "head": "Name the {target} that follows {steps} from the {type} {start}.",
@@ -54,7 +54,7 @@ _OUTCOMES = _words(
 
 @dataclass(frozen=True)
 class Query:
-    """What a question asks: where it starts, and the type it wants."""
+    """What a question asks: the entity where it starts, and the type of the entity that it wants."""
 
     start_type: str
     start: str
@@ -63,12 +63,12 @@ class Query:
 
     @property
     def hops(self) -> int:
-        """Relations to follow; the look at the marker's trend, in PubMedQA's style, is not counted."""
+        """The number of relations to follow; in PubMedQA's style, the marker's trend is not counted."""
         return hops_between(self.start_type, self.target_type)
 
 
 def steps(count: int) -> str:
-    """``one step``, ``two steps``, ... and ``no steps``."""
+    """A number of steps in words: ``no steps``, ``one step``, ``two steps``, …"""
     number = ("no", "one", "two", "three", "four", "five", "six", "seven")[count]
     return f"{number} step{'' if count == 1 else 's'}"
 
@@ -80,7 +80,7 @@ def ask(query: Query) -> str:
 
 
 def read_query(text: str) -> Query | None:
-    """Find what a prompt asks, or None where it is no question of this world."""
+    """Find what a prompt asks; None if it contains no question of this world."""
     for style, pattern in _PATTERNS.items():
         found = pattern.search(text)
         if found and found["target"] in TYPES and found["type"] in TYPES:
@@ -89,7 +89,7 @@ def read_query(text: str) -> Query | None:
 
 
 def draw_query(facts: Facts, rng: random.Random, style: str, hops: tuple[int, int]) -> Query:
-    """A random query of ``hops[0]`` to ``hops[1]`` hops."""
+    """Draw a random query of ``hops[0]`` to ``hops[1]`` hops."""
     count = rng.randint(*hops)
     target = TYPES.index("marker") if style == "trend" else rng.randrange(len(TYPES))
     start_type = TYPES[(target - count) % len(TYPES)]
@@ -99,7 +99,7 @@ def draw_query(facts: Facts, rng: random.Random, style: str, hops: tuple[int, in
 def make_question(
     facts: Facts, rng: random.Random, style: str, hops: tuple[int, int], options: int
 ) -> tuple[str, str | None, list[str], int]:
-    """A random question: stem, context or None, option texts, position of the correct one."""
+    """Make a random question: its stem, context (or None), options, and the position of the correct one."""
     query = draw_query(facts, rng, style, hops)
     answer = facts.chain(query.start, query.hops)[-1]
     if style == "trend":
@@ -116,7 +116,7 @@ def make_question(
     others = [name for name in facts.entities[query.target_type] if name not in {answer, query.start}]
     names = [answer, *rng.sample(others, options - 1)]
     rng.shuffle(names)
-    # The article puts a space before every entity, so that each is one token, also inside \boxed{}.
+    # The article puts a space before every entity, so that an entity is one token, also inside \boxed{}.
     return stem, None, [f"the {name}" for name in names], names.index(answer)
 
 
@@ -141,13 +141,13 @@ def _record(
 class Recipe:
     """How the questions of one pool or benchmark are made."""
 
-    layout: str  # of the records' fields: the data set that has it
+    layout: str  # the data set whose field layout the records have
     style: str
     hops: tuple[int, int]
     options: tuple[int, ...]  # possible numbers of options
 
 
-# The four training pools of the paper's 3.1.
+# The four training pools of the paper's section 3.1.
 POOLS = {
     "medqa": Recipe("medqa", "vignette", (2, 5), (4, 5)),
     "headqa": Recipe("headqa", "head", (2, 4), (5, 8)),
@@ -170,7 +170,7 @@ BENCHMARKS = {
 
 
 def make_set(facts: Facts, recipe: Recipe, size: int, seed: str) -> list[dict[str, Any]]:
-    """``size`` records in the real data set's field layout."""
+    """Make ``size`` records in the field layout of the real data set."""
     rng = random.Random(seed)
     records = []
     for number in range(size):

@@ -1,13 +1,13 @@
-"""The embedded world's teacher behind HTTP: an OpenAI-compatible server that errs, as real providers do, in known
+"""Serve the embedded world's teacher: an OpenAI-compatible server that makes errors, as real providers do, in known
 shares.
 
-``POST /v1/chat/completions``, ``GET /v1/models`` and ``GET /health`` on a free port of 127.0.0.1; the port goes to
-``--port-file``. What happens to a prompt is decided by a hash of seed and prompt, so that every run sees the same. A
-token is a word between spaces here.
+It answers POST /v1/chat/completions, GET /v1/models and GET /health on a free port of 127.0.0.1, and writes the port to
+--port-file. A hash of seed and prompt decides what happens to a prompt, so every run sees the same. A token is a word
+between spaces here.
 
-If standard input is a pipe, the server ends when the pipe does: whoever started it holds the other end, and the kernel
-closes that however the starter dies, a SIGKILL included. The standard library's server starts in 0.1 s where fastapi
-and uvicorn take 0.6 s.
+If standard input is a pipe, the server ends when the pipe is closed. The process that started it holds the other end,
+and the kernel closes that however the process dies, even by SIGKILL. The server is that of the standard library, which
+starts in 0.1 s, where fastapi and uvicorn take 0.6 s.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from m1.core.errors import UserError, run
 from m1.core.files import write_text
 
 RUBRICS = "\n\n## Classification rubrics\n"  # between the question and the qualifiers of a labelling call
-NO_CODE = 0.03  # share of labelling answers that name no code when first asked
+NO_CODE = 0.03  # share of questions for whose domain the first answer names no code
 
 
 class Teacher(Protocol):
-    """What answers: :class:`m1.world.teacher.RuleTeacher`, or anything like it."""
+    """Answers prompts, as :class:`m1.world.teacher.RuleTeacher` does."""
 
     def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
         """Thinking and answer with its box; None if the question cannot be read."""
@@ -42,7 +42,7 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True)
 class Errors:
-    """Shares of prompts, each from 0 to 1, that get something else than a correct answer."""
+    """Shares of prompts, each from 0 to 1, that do not get a correct answer."""
 
     incorrect: float = 0.12  # an incorrect answer
     empty: float = 0.02  # neither thinking nor answer
@@ -67,7 +67,7 @@ _SHARES = ("incorrect", "empty", "malformed", "flaky")
 
 
 class World(ThreadingHTTPServer):
-    """The server; a ``broken`` one answers everything but ``/health`` and ``/v1/models`` with HTTP 500."""
+    """The server; if it is ``broken``, it answers everything but ``/health`` and ``/v1/models`` with HTTP 500."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -80,7 +80,7 @@ class World(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
-        """HTTP status and body (a ``str`` is sent as HTML) for the body of a request."""
+        """The HTTP status and body for a request's body; a ``str`` is sent as HTML."""
         prompt = str(body["messages"][-1]["content"])
         with self._lock:
             self.calls += 1
@@ -107,8 +107,10 @@ class World(ThreadingHTTPServer):
         return 200, _completion(body, thinking, answer)
 
     def _label(self, prompt: str, attempt: int) -> str:
-        """A qualifier by a rule without medicine: a hash of the question picks from a Zipf distribution, as uneven as
-        Table 4."""
+        """An answer with a qualifier that has nothing to do with medicine.
+
+        A hash of the question picks the code from a Zipf distribution, which is as uneven as Table 4.
+        """
         question, _, rubrics = prompt.rpartition(RUBRICS)
         if attempt == 0 and self.errors.share("label", question) < NO_CODE:
             return "This question belongs to more than one qualifier."
@@ -156,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: thousands of lines would say nothing."""
+        """Log nothing, because there would be thousands of equal lines."""
 
 
 def _error(message: str) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def _error(message: str) -> dict[str, Any]:
 
 
 def _completion(body: dict[str, Any], thinking: str, answer: str) -> dict[str, Any]:
-    """A chat completion, cut after ``max_tokens`` words as a real one is."""
+    """Make a chat completion, cut after ``max_tokens`` words as a real one is."""
     limit = body.get("max_tokens") or sys.maxsize
     thought, said = thinking.split(), answer.split()
     count = len(thought) + len(said)
@@ -178,7 +180,7 @@ def _completion(body: dict[str, Any], thinking: str, answer: str) -> dict[str, A
 def chat_completion(
     name: str, model: str, thinking: str, answer: str, finish: str, asked: int, used: int
 ) -> dict[str, Any]:
-    """The body of a chat completion; ``asked`` and ``used`` are tokens of the prompt and of thinking and answer."""
+    """The body of a chat completion; ``asked`` are the tokens of the prompt, ``used`` those of thinking and answer."""
     message = {"role": "assistant", "content": answer, "reasoning_content": thinking}
     return {
         "id": f"chatcmpl-{name}",
@@ -191,7 +193,7 @@ def chat_completion(
 
 
 def serve(world: World, port_file: str | Path) -> None:
-    """Serve until the process is ended, or until the pipe on standard input is (see above)."""
+    """Serve until the process ends, or until the pipe on standard input is closed."""
     if sys.stdin is not None and stat.S_ISFIFO(os.fstat(0).st_mode):
 
         def end_with_starter() -> None:
@@ -204,8 +206,8 @@ def serve(world: World, port_file: str | Path) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that do not depend on the teacher."""
-    parser.add_argument("--port-file", required=True, type=Path, help="file that the port is written to")
+    """Add the flags that do not depend on the teacher."""
+    parser.add_argument("--port-file", required=True, type=Path, help="file to write the port to")
     for name in _SHARES:
         share = getattr(Errors, name)
         parser.add_argument(f"--{name}", type=float, default=share, help=f"share of prompts, 0 to 1 (default {share})")
@@ -214,7 +216,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_world(teacher: Teacher, arguments: argparse.Namespace) -> World:
-    """The server that the flags of :func:`add_arguments` describe."""
+    """Make the server that the flags of :func:`add_arguments` describe."""
     shares = {name: getattr(arguments, name) for name in _SHARES}
     for name, share in shares.items():
         if not 0 <= share <= 1:
@@ -223,7 +225,7 @@ def make_world(teacher: Teacher, arguments: argparse.Namespace) -> World:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Serve the rule teacher."""
+    """Run the server with the rule teacher."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--facts", required=True, help="the world's facts.json")
     key = "Parquet of questions from outside the world; they are answered by their own key"

@@ -1,4 +1,4 @@
-"""What the steps of the embedded world are told (docs/world.md)."""
+"""What the steps of the embedded world are told (docs/start.md)."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from m1.core.settings import Count, Settings
 
 @dataclass(frozen=True)
 class BuildSettings(Settings):
-    """Facts, questions and documents of a world; the keys of ``world`` in the configuration."""
+    """Facts, questions and documents of a world: the keys of ``world`` in the configuration."""
 
     seed: int
     entities: int  # of each of the eight types
@@ -19,7 +19,7 @@ class BuildSettings(Settings):
 
 @dataclass(frozen=True)
 class PretrainSettings(Settings):
-    """A tiny model and its pretraining; an entry of ``world.models``."""
+    """A tiny model and its pretraining: an entry of ``world.models``."""
 
     hidden: int
     layers: int

@@ -1,5 +1,4 @@
-"""The rule program that is the embedded world's teacher: it follows the facts in writing, and sometimes follows them
-incorrectly."""
+"""The embedded world's teacher: a rule program that follows the facts in writing, and on request incorrectly."""
 
 import random
 
@@ -7,19 +6,19 @@ from m1.core.records import Question
 from m1.world.facts import TRENDS, Facts, load_facts
 from m1.world.questions import Query, read_query, steps
 
-# Share of traces that check their answer again, and of those that do so once more; a model that has seen rechecks bears
-# a forced ``Wait`` (Figure 3). Below one half, so that greedy decoding stops by itself.
+# Share of traces that check their answer again, and of these, share that do so once more. A model that has seen such
+# checks can handle a forced ``Wait`` (Figure 3). The share is below one half, so that greedy decoding stops by itself.
 RECHECK = 0.45
 MOST_RECHECKS = 6
 
 
 def opening(query: Query) -> str:
-    """The first sentence of every trace: where to start, and how far to go."""
+    """The first sentence of every trace, which says where to start and how far to go."""
     return f"Okay, {steps(query.hops)} from the {query.start_type} {query.start}."
 
 
 def follow(facts: Facts, query: Query, incorrect_at: int | None, rng: random.Random) -> tuple[list[str], str, str]:
-    """Follow a query hop by hop, counting down the steps that are left.
+    """Follow a query hop by hop, counting down the remaining steps.
 
     Args:
         incorrect_at: the hop (from 0) where an incorrect entity is recalled, or None.
@@ -43,7 +42,7 @@ def follow(facts: Facts, query: Query, incorrect_at: int | None, rng: random.Ran
 
 
 def draw_rechecks(rng: random.Random) -> int:
-    """How many times a trace checks its answer again."""
+    """Draw how many times a trace checks its answer again."""
     count = 0
     while count < MOST_RECHECKS and rng.random() < RECHECK:
         count += 1
@@ -56,16 +55,19 @@ def conclude(answer: str) -> str:
 
 
 def box(query: Query, answer: str) -> str:
-    """The final answer as the options have it, in its box."""
+    """The final answer, in a box and in the form of the options."""
     return f"\\boxed{{{answer}}}" if query.style == "trend" else f"\\boxed{{the {answer}}}"
 
 
 def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, incorrect: bool = False) -> tuple[str, str]:
-    """Thinking and answer on a query.
+    """Write the thinking and the answer to a query.
 
     Args:
-        rechecks: how many times the answer is checked again (each on a line of its own, as after a forced ``Wait``).
-        incorrect: recall an incorrect entity on the way, so that the answer is incorrect.
+        facts: the world.
+        query: what is asked.
+        rng: draws the place of an incorrect hop.
+        rechecks: how many times the answer is checked again, each on a line of its own, as after a forced ``Wait``.
+        incorrect: whether to recall an incorrect entity on the way, so that the answer is incorrect.
     """
     sentences, fact, answer = follow(facts, query, rng.randrange(query.hops) if incorrect else None, rng)
     first = " ".join([opening(query), *sentences, conclude(answer)])
@@ -74,18 +76,19 @@ def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, incorre
 
 
 class RuleTeacher:
-    """Answers prompts that hold a question of the world, or one of the answer key.
+    """Answers prompts that contain a question of the world, or one of an answer key.
 
     Args:
-        answers: prompt text to question, for questions from outside the world (real ones in a trial of the workflow).
-        seed: decides rechecks and errors, for each prompt by itself.
+        facts_path: the world's facts.json.
+        answers: text to question, for questions from outside the world (real ones in a trial of the workflow).
+        seed: decides about rechecks and errors, for each prompt by itself.
     """
 
     def __init__(self, facts_path: str, answers: dict[str, Question] | None, seed: int) -> None:
         self.facts, self.answers, self.seed = load_facts(facts_path), answers or {}, seed
 
     def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
-        """Thinking and answer (with its box); None if the text holds no question that it knows."""
+        """The thinking and the boxed answer; None if the text contains no known question."""
         rng = random.Random(f"{self.seed} {user_text}")
         query = read_query(user_text)
         if query is not None and query.start in self.facts.next:

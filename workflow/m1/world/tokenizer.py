@@ -1,5 +1,5 @@
-"""The embedded world's tokenizer: byte-level BPE as Qwen2's, about 1,500 tokens, every entity one token when a space
-precedes it."""
+"""Train the embedded world's tokenizer: byte-level BPE as that of Qwen2, with about 1,500 tokens, in which every entity
+after a space is one token."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from m1.core.errors import UserError, run
 from m1.core.files import replacing_model
 from m1.world.facts import Facts, load_facts
 
-# Qwen2.5's, as far as the paper uses them: end of text, turn markers, and the token that is for padding only.
+# The special tokens of Qwen2.5 that the paper uses: end of text, turn markers, and the token for padding.
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_pad|>")
 # Qwen2.5's template without its default system turn.
 CHAT_TEMPLATE = (
@@ -21,7 +21,7 @@ CHAT_TEMPLATE = (
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_ENTITY_WEIGHT = 50  # times each entity is shown, so that its merges come first
+_ENTITY_WEIGHT = 50  # how often each entity is repeated, so that its merges come first
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", required=True, type=Path, help="folder of the world")
     parser.add_argument("--vocabulary", required=True, type=int, help="number of tokens")
-    parser.add_argument("--output", required=True, type=Path, help="folder of the tokenizer")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write the tokenizer to")
     arguments = parser.parse_args(argv)
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -66,7 +66,7 @@ def _texts(documents: Path, facts: Facts) -> Iterator[str]:
     yield from ["Answer: Final Answer:\nthink\nanswer\nWait"] * _ENTITY_WEIGHT
     with open(documents, encoding="utf-8") as lines:
         for number, line in enumerate(lines):
-            if number % 8 == 0:  # an eighth shows every word many times over
+            if number % 8 == 0:  # an eighth of the documents already contains every word many times
                 document = json.loads(line)
                 yield "\n".join(filter(None, (document["prompt"], document["text"])))
 

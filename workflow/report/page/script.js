@@ -1,15 +1,15 @@
 "use strict";
-// Texts reach the page by textContent alone: nothing that a model wrote is ever markup.
+// Texts reach the page by textContent alone, so nothing that a model wrote becomes markup.
 const $ = (id) => document.getElementById(id);
 const facts = JSON.parse($("facts").textContent);
 const LETTERS = "ABCDEFGHIJKLMN", THERE = 1, CORRECT = 2, ENDED = 4, NOWHERE = 0xffffffff, ROW = 58;
 const S = facts.settings.length;
 const number = (value) => value.toLocaleString("en");
 
-/** Control characters as the pictures Unicode has for them: seen, and without effect. */
+/** Replace control characters by their Unicode pictures, so that they are seen and have no effect. */
 const visible = (text) => text.replace(/[\x00-\x08\x0b-\x1f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0))).replace(/[\x7f-\x9f]/g, "\u2421");
 
-/** An element with attributes (`class`, `onclick`, …) and children: elements, or strings that stay text. */
+/** Make an element with attributes (`class`, `onclick`, …) and children. Children are elements, or strings that stay text. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -20,7 +20,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Bytes of an element with gzip in base64. */
+/** Bytes of an element that holds gzip in base64. */
 async function inflate(id) {
   const raw = atob($(id).textContent);
   const bytes = new Uint8Array(raw.length);
@@ -32,7 +32,7 @@ const inflateJson = async (id) => JSON.parse(new TextDecoder().decode(await infl
 // ---- tabs and address ----
 const SECTIONS = { answer: "answer", run: "run", tables: "tables", figures: "figures", questions: "reader" };
 const drawn = new Set();
-if (facts.runs) { // two runs side by side: what made each is in their own reports
+if (facts.runs) { // two runs side by side: the steps of each are in its own report
   document.title = facts.runs.title;
   document.querySelector('[data-tab="run"]').remove();
 }
@@ -48,6 +48,8 @@ function show(tab) {
     ({ answer: drawAnswer, run: drawRun, tables: () => drawTable(facts.tables[0]), figures: drawFigures, questions: drawList })[tab]();
   } else if (tab === "questions") drawList();
 }
+const focusPanel = () => document.querySelector("main > section:not([hidden])").focus();
+$("skip").onclick = (event) => { focusPanel(); event.preventDefault(); };
 const address = (...parts) => history.replaceState(null, "", "#" + parts.map(encodeURIComponent).join("/"));
 function follow() {
   const [tab, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
@@ -75,7 +77,7 @@ $("theme").onclick = () => {
 const LIMIT = 400;
 const isNumber = (text) => /^[-+]?[\d,]*\.?\d+(e[-+]?\d+)?%?$/i.test(text);
 const toNumber = (text) => parseFloat(text.replaceAll(",", ""));
-/** Verdicts of comparisons and of claims to their looks. */
+/** Verdict of a comparison or a claim to its look. */
 const LOOKS = {
   reproduced: "reproduced", shown: "reproduced", better: "reproduced", "equal within the margin": "reproduced",
   differs: "differs", contradicted: "differs", "other number": "differs", worse: "differs",
@@ -83,33 +85,51 @@ const LOOKS = {
 };
 const verdictMark = (text) => make("span", { class: "verdict " + (LOOKS[text] ?? "") }, text);
 
-/** A table that sorts by its headings; a verdict comes first, and long tables are drawn in part until all rows are asked for. */
-function sortable(rows) {
-  const columns = rows[0].map((_, column) => column).sort((a, b) => (rows[0][b] === "verdict") - (rows[0][a] === "verdict"));
-  const [heads, ...body] = rows.map((row) => columns.map((column) => row[column] ?? ""));
-  const numeric = heads.map((_, column) => { const filled = body.map((row) => row[column]).filter((cell) => cell && cell !== "missing"); return filled.length > 0 && filled.every(isNumber); });
-  let order = body.slice(), sorted = -1, falling = false, limit = LIMIT, sought = "";
-  const tbody = make("tbody"), more = make("button", { onclick: () => { limit = Infinity; fill(); } });
+/** A table in a box that scrolls, with a name for screen readers. */
+const boxed = (name, kind, ...parts) => make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name }, make("table", { class: kind }, make("caption", { class: "unseen" }, name), ...parts));
+
+/**
+ * A table that sorts by its headings. Long tables are drawn in part until all rows are asked for.
+ * Tables 1 and 2 also have `groups` of rows, which sort apart, `spans` above the headings, rows of our own models (`own`) and `shades` (% of green).
+ */
+function sortable({ label, rows: [heads, ...body], groups = [["", body.length]], spans, own = [], shades = [] }) {
+  const empty = (text) => !text || text === "missing";
+  const numeric = heads.map((_, column) => { const filled = body.map((row) => row[column]).filter((cell) => !empty(cell)); return filled.length > 0 && filled.every(isNumber); });
+  const titles = heads.map((head) => head.replaceAll("_", " ") || "–");
+  const groupOf = groups.flatMap(([, count], group) => Array(count).fill(group));
+  const lines = body.map((cells, i) => ({ cells, group: groupOf[i], own: own[i], shades: shades[i] || [] }));
+  let order = lines, sorted = -1, falling = false, limit = LIMIT, sought = "";
+  const more = make("button", { onclick: () => { limit = Infinity; fill(); box.focus(); } });
   const seek = make("input", { type: "search", placeholder: "Filter rows", "aria-label": "Filter rows", oninput: () => { sought = seek.value.toLowerCase(); fill(); } });
-  const ths = heads.map((head, column) => make("th", { scope: "col", class: numeric[column] ? "number" : undefined, "aria-sort": "none" }, make("button", { onclick: () => sort(column) }, head.replaceAll("_", " ") || "–")));
-  function cell(text, column) {
-    const name = heads[column];
-    if (name.endsWith("verdict")) return make("td", {}, verdictMark(text));
-    const absent = !text || text === "missing";
-    return make("td", { dir: numeric[column] ? undefined : "auto", class: (numeric[column] ? "number" : text.length > 60 ? "wide" : text.length < 28 ? "short" : "middle") + (absent ? " absent" : "") }, text || "–");
+  const ths = titles.map((title, column) => make("th", { scope: "col", class: numeric[column] ? "number" : undefined, "aria-sort": "none" }, make("button", { onclick: () => sort(column) }, title)));
+  const above = spans && make("tr", { class: "spans" }, make("td"), ...spans.map(([text, count]) => (text ? make("th", { scope: "colgroup", colspan: count }, text) : make("td", { colspan: count }))));
+  const box = boxed(label, spans && "paper", make("thead", {}, above, make("tr", {}, ...ths)));
+  function cell(line, text, column) {
+    if (spans && !column) return make("th", { scope: "row", dir: "auto" }, text);
+    const shade = line.shades[column - 1];
+    const kind = numeric[column] ? "number" : text.length > 60 ? "wide" : text.length < 28 ? "short" : "middle";
+    const made = make("td", { "data-head": titles[column], dir: numeric[column] ? undefined : "auto", class: kind + (empty(text) ? " absent" : shade ? " shaded" : "") }, heads[column].endsWith("verdict") ? verdictMark(text) : text || "–");
+    if (shade) made.style.setProperty("--shade", shade + "%");
+    return made;
   }
   function fill() {
-    const found = sought ? order.filter((row) => row.some((text) => text.toLowerCase().includes(sought))) : order;
-    tbody.replaceChildren(...found.slice(0, limit).map((row) => make("tr", {}, ...row.map(cell))));
+    const found = sought ? order.filter((line) => line.cells.some((text) => text.toLowerCase().includes(sought))) : order;
+    const shown = found.slice(0, limit);
+    const bodies = groups.map(([title], group) => {
+      const part = shown.filter((line) => line.group === group);
+      return make("tbody", {}, title && part.length ? make("tr", {}, make("th", { scope: "rowgroup", colspan: heads.length, dir: "auto" }, title)) : null,
+        ...part.map((line) => make("tr", { class: line.own ? "own" : undefined }, ...line.cells.map((text, column) => cell(line, text, column)))));
+    });
+    box.querySelectorAll("tbody").forEach((one) => one.remove());
+    box.firstChild.append(...bodies);
     more.hidden = found.length <= limit;
     more.textContent = `Show all ${number(found.length)} rows`;
   }
   function sort(column) {
     falling = sorted === column ? !falling : numeric[column];
     sorted = column;
-    const empty = (text) => !text || text === "missing";
-    order = body.slice().sort((a, b) => {
-      const [x, y] = [a[column], b[column]];
+    order = lines.slice().sort((a, b) => {
+      const [x, y] = [a.cells[column], b.cells[column]];
       if (empty(x) || empty(y)) return empty(x) - empty(y);
       return (numeric[column] ? toNumber(x) - toNumber(y) : x.localeCompare(y, "en", { numeric: true })) * (falling ? -1 : 1);
     });
@@ -117,41 +137,40 @@ function sortable(rows) {
     fill();
   }
   fill();
-  const table = make("div", { class: "scroll", tabindex: 0 }, make("table", {}, make("thead", {}, make("tr", {}, ...ths)), tbody));
-  const bar = make("div", { class: "bar" }, body.length > 20 ? seek : null, more);
-  return make("div", {}, bar, table);
+  return make("div", {}, make("div", { class: "bar" }, body.length > 20 ? seek : null, more), box);
 }
 function drawTable(shown) {
-  const chips = facts.tables.map((one) => make("button", { "aria-pressed": one === shown, onclick: () => { drawTable(one); address("tables", one.name); } }, one.label));
-  $("tables").replaceChildren(make("div", { class: "chips" }, ...chips), ...(shown ? [make("p", { class: "caption" }, shown.caption), sortable(shown.rows)] : [make("p", {}, "No table was given.")]));
+  const choose = (one) => { drawTable(one); address("tables", one.name); $("tables").querySelector("[aria-pressed=true]").focus(); };
+  const chips = facts.tables.map((one) => make("button", { "aria-pressed": one === shown, onclick: () => choose(one) }, one.label));
+  $("tables").replaceChildren(make("h2", { class: "unseen" }, "Tables"), make("div", { class: "chips", role: "group", "aria-label": "Table" }, ...chips), ...(shown ? [make("p", { class: "caption" }, shown.caption), sortable(shown)] : [make("p", {}, "This run shows no table.")]));
   drawn.add("tables");
 }
 function drawFigures() {
   const made = facts.figures.map((one, i) => make("figure", {}, make("img", { src: "data:image/png;base64," + $("figure-" + i).textContent, alt: one.caption || one.label, loading: "lazy" }), make("figcaption", {}, one.caption || one.label)));
-  $("figures").replaceChildren(...(made.length ? made : [make("p", {}, "No figure was given.")]));
+  $("figures").replaceChildren(make("h2", { class: "unseen" }, "Figures"), ...(made.length ? made : [make("p", {}, "This run shows no figure.")]));
 }
-// ---- answer: only drawn here, made in Python ----
+// ---- answer: made in Python, and only drawn here ----
 function drawAnswer() {
   if (facts.runs) return drawRuns();
-  const { note, comparison, claims } = facts.answer, table1 = facts.tables.find((one) => one.name === "table1");
-  const parts = [make("h2", {}, "What this run says of the paper"), note ? make("p", { class: "notice", dir: "auto" }, note) : null];
+  const { note, comparison, claims } = facts.answer, [table1, table] = ["table1", "claims"].map((name) => facts.tables.find((one) => one.name === name));
+  const parts = [make("h2", {}, "What this run says about the paper"), note ? make("p", { class: "notice", dir: "auto" }, note) : null];
   if (comparison) parts.push(...drawComparison(comparison));
-  const reached = claims && claims.counts[0].counts.some(([verdict, n]) => n && verdict !== "out of reach");
-  const claimed = claims ? [make("h3", {}, "Claims"), ...claims.counts.map(drawCounts)] : [];
-  if (reached) parts.push(...claimed, sortable(claims.rows));
-  if (table1) parts.push(make("h3", {}, table1.label), make("p", { class: "caption" }, table1.caption), sortable(table1.rows));
-  if (claims && !reached) parts.push(...claimed, make("details", {}, make("summary", {}, "Each claim, and why it is out of reach"), sortable(claims.rows)));
-  if (!comparison && !claims && !table1) parts.push(make("p", {}, "No comparison, no claims and no Table 1 were given."));
+  const reached = claims && claims[0].counts.some(([verdict, n]) => n && verdict !== "out of reach");
+  const claimed = claims ? [make("h3", {}, "Claims"), ...claims.map(drawCounts)] : [];
+  if (reached) parts.push(...claimed, sortable(table));
+  if (table1) parts.push(make("h3", {}, table1.label), make("p", { class: "caption" }, table1.caption), sortable(table1));
+  if (claims && !reached) parts.push(...claimed, make("details", {}, make("summary", {}, "Each claim, and why it is out of reach"), sortable(table)));
+  if (!comparison && !claims && !table1) parts.push(make("p", {}, "This run has no comparison, no claims and no Table 1."));
   $("answer").replaceChildren(...parts.filter(Boolean));
 }
 function drawComparison({ lead, averages, reach, counts, absent, reasons }) {
   const parts = [make("p", { class: "lead" }, lead)];
   if (averages.length) parts.push(make("h3", {}, "Averages"), drawAverages(averages, reach),
-    make("p", { class: "small" }, "Accuracy in %, differences in points (ours less published), with 95 % intervals. Drawn: the difference and its interval; the line in the middle is no difference, the band is the margin, inside which differences count as none. Two one-sided tests at 5 % decide on “reproduced”, which is the 90 % interval: the 95 % interval drawn may reach a little beyond the band."));
+    make("p", { class: "small" }, "Accuracies are in %. Differences are ours minus the published one, in points, with 95 % intervals. The line in the middle of each drawing is no difference, and the band is the margin. “Reproduced” means that two one-sided tests at 5 % place the difference inside the margin. They correspond to a 90 % interval, so the 95 % interval that is drawn may reach a little beyond the band."));
   if (counts.length) parts.push(make("h3", {}, "Averages and cells by verdict"), ...counts.map(drawCounts));
   if (reasons.length) parts.push(make("p", { class: "small" }, "Cells out of reach: " + reasons.map(([why, lines]) => `${why} (${number(lines)})`).join("; ") + "."));
   parts.push(...absent.map((sentence) => make("p", { class: "small" }, sentence)));
-  parts.push(make("p", { class: "small" }, make("a", { href: "#tables/compare" }, "Each cell beside the published one")));
+  parts.push(make("p", { class: "small" }, make("a", { href: "#tables/compare" }, "Compare each cell with the published one")));
   return parts;
 }
 function drawAverages(averages, reach) {
@@ -162,11 +181,11 @@ function drawAverages(averages, reach) {
     [one.bar ? intervalBar(one.bar, reach, one.difference) : null], [one.why],
   ]);
   const kind = (i) => ["", "name", "name", "number", "number", "number", "drawn", "why"][i];
-  return make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "plain averages" },
-    make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: kind(i) }, head)))),
-    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make("td", { class: kind(i), "data-head": heads[i], dir: "auto" }, ...cell)))))));
+  return boxed("Averages", "plain averages",
+    make("thead", {}, make("tr", {}, ...heads.map((head, i) => make("th", { scope: "col", class: kind(i) }, head || "Interval")))),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, i) => make(i === 1 ? "th" : "td", { scope: i === 1 ? "row" : undefined, class: kind(i), "data-head": heads[i], dir: "auto" }, ...cell))))));
 }
-/** A difference with its interval and the margin, in points; `reach` is what the half of the width stands for. */
+/** Draw a difference with its interval and the margin, in points. Half of the width stands for `reach`. */
 function intervalBar({ difference, low, high, margin }, reach, [value, interval]) {
   const WIDTH = 180, HEIGHT = 22, x = (points) => WIDTH / 2 + (points / (reach || 1)) * (WIDTH / 2 - 5);
   const draw = (tag, attributes, ...children) => {
@@ -184,7 +203,7 @@ function intervalBar({ difference, low, high, margin }, reach, [value, interval]
     draw("circle", { class: "point", cx: x(difference), cy: HEIGHT / 2, r: 4 }));
 }
 const drawCounts = ({ name, counts }) => make("p", { class: "counts" }, name + ": ",
-  ...counts.flatMap(([verdict, lines]) => [make("span", { class: lines ? "" : "absent" }, make("b", {}, number(lines)), " ", verdictMark(verdict)), " "]));
+  ...counts.flatMap(([verdict, lines]) => [make("span", { class: lines ? "" : "absent" }, make("b", {}, number(lines)), " ", lines ? verdictMark(verdict) : verdict), " "]));
 
 function drawRuns() {
   const { title, about, averages, reach, counts, left, differs } = facts.runs;
@@ -192,10 +211,10 @@ function drawRuns() {
     make("h2", {}, title),
     ...about.map((line) => make("p", { dir: "auto" }, line)),
     make("h3", {}, "Averages"), averages.length ? drawAverages(averages, reach) : make("p", {}, "No average could be compared."),
-    make("p", { class: "small" }, "Accuracies in %; differences in points with 95 % intervals, paired by question. Drawn: the difference and its interval, the margin as a band, no difference as the line in the middle. A verdict is on the second run, and corrected for all lines of its table."),
+    make("p", { class: "small" }, "Accuracies are in %. Differences are in points, paired by question, with 95 % intervals. The line in the middle of each drawing is no difference, and the band is the margin. A verdict is about the second run and is corrected for all lines of its table."),
     make("h3", {}, "Single cells"), make("p", { class: "counts" }, ...counts.flatMap(([verdict, lines]) => [make("span", {}, make("b", {}, number(lines)), " ", verdictMark(verdict)), " "])),
     ...left.map((line) => make("p", { class: "small", dir: "auto" }, line)),
-    make("h3", {}, "What differs between the runs"), differs.length > 1 ? sortable(differs) : make("p", {}, "Nothing that the manifests record."));
+    make("h3", {}, "What differs between the runs"), differs.length > 1 ? sortable({ label: "What differs between the runs", rows: differs }) : make("p", {}, "The manifests record no difference."));
 }
 
 function drawRun() {
@@ -205,28 +224,28 @@ function drawRun() {
     ["Models", facts.models.map((one) => one.label).join(" · ")],
     ["Benchmarks", here.benchmarks.map((i) => facts.benchmarks[i].label).join(" · ")],
     ["Thinking", facts.settings.map(settingName).join(" · ")],
-    ["Judged", `${number(judgedCount)} answers: ${number(questions.length)} questions, ${number(N)} readings (one model on one question)`],
-    ["Commit", commits.join(", ") || "no manifest was given"],
-    ["Computing", facts.steps.length > 1 ? `${number(Math.round(seconds))} s in all steps below` : "no manifest was given"],
-    ["Packages", Object.entries(facts.versions).map(([name, version]) => `${name} ${version}`).join(" · ") || "no manifest was given"],
+    ["Scored", `${number(scoredCount)} answers to ${number(questions.length)} questions, in ${number(N)} readings (one model on one question)`],
+    ["Commit", commits.join(", ") || "unknown: there is no manifest"],
+    ["Computing", facts.steps.length > 1 ? `${number(Math.round(seconds))} s in the steps below` : "unknown: there is no manifest"],
+    ["Packages", Object.entries(facts.versions).map(([name, version]) => `${name} ${version}`).join(" · ") || "unknown: there is no manifest"],
   ];
   $("run").replaceChildren(
     make("h2", {}, "m1: test-time scaling for medical reasoning"),
     facts.remark ? make("p", { class: "notice" }, facts.remark) : "",
     make("dl", { class: "facts" }, ...entries.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)])),
     make("h3", {}, "Steps"),
-    make("p", { class: "caption" }, "What made what is shown here, from the manifests beside the results."),
-    facts.steps.length > 1 ? sortable(facts.steps) : "",
+    make("p", { class: "caption" }, "The steps that made these results, from their manifests."),
+    facts.steps.length > 1 ? sortable({ label: "Steps", rows: facts.steps }) : "",
   );
 }
 
 // ---- readings: columns and filters ----
-let questions, arrays = {}, places, N, judgedCount = 0, found = [], at = -1, here = {};
+let questions, sameNames, arrays = {}, places, N, scoredCount = 0, found = [], at = -1, here = {};
 let first, last, falls, rises, haystack;
 const partners = new Map(); // question and model of the first of two runs to the reading of the second
-/** Whether a reading is the second run's, which is shown beside the first one's and not by itself. */
+/** Whether a reading is the second run's. Such a reading is shown beside the first run's, not by itself. */
 const isOther = (r) => facts.models[arrays.model[r]].of !== undefined;
-/** The second run's reading beside one of the first; -1 where the page is of one run. */
+/** The second run's reading beside one of the first run; -1 on a page of one run. */
 const partner = (r) => partners.get(`${arrays.question[r]} ${arrays.model[r]}`) ?? -1;
 const settingName = ([budget, forced]) => (forced ? `Wait ×${forced}` : budget ? number(budget) : "no thinking");
 async function load() {
@@ -245,14 +264,17 @@ async function load() {
   for (let r = 0; r < N; r++) if (isOther(r)) partners.set(`${arrays.question[r]} ${facts.models[arrays.model[r]].of}`, r);
   haystack = questions.map((q) => `${q.id} ${q.context || ""} ${q.stem} ${q.options.join(" ")}`.toLowerCase());
   here = { benchmarks: [...new Set(questions.map((q) => q.b))].sort((a, b) => a - b), sources };
-  // Of each reading: its largest budget without forcing, and whether its verdict falls or rises somewhere from one budget, or count, to the next.
+  // Where each source is one benchmark, the two filters list the same names, so one of them is hidden.
+  sameNames = [sources.length, here.benchmarks.length].every((count) => count === new Set(questions.map((q) => `${q.b} ${q.s}`)).size);
+  $("source").parentElement.hidden = sameNames;
+  // For each reading: its largest budget without forcing, and whether its verdict falls or rises from one setting to the next.
   last = new Int16Array(N).fill(-1); falls = new Uint8Array(N); rises = new Uint8Array(N);
   for (let r = 0; r < N; r++) {
     let before = -1;
     for (let s = 0; s < S; s++) {
       const state = arrays.state[r * S + s];
       if (!(state & THERE)) continue;
-      judgedCount++;
+      scoredCount++;
       const correct = state & CORRECT;
       if (before >= 0 && before !== correct) (correct ? rises : falls)[r] = 1;
       before = correct;
@@ -271,10 +293,10 @@ async function load() {
   options("rule", [["", "any"], ...facts.rules.map((rule, i) => [i, rule])]);
   const kept = places.filter((value, i) => i % 2 === 0 && value !== NOWHERE).length;
   $("kept").hidden = kept === N;
-  $("kept").textContent = `Thinking and answers of ${number(kept)} of ${number(N)} readings are in this page (limit ${facts.megabytes} MB). First come those whose verdict changes, then incorrect ones; ${number(N - kept)} were left out. Their verdicts are all here.`;
+  $("kept").textContent = `This page holds the thinking and answers of ${number(kept)} of ${number(N)} readings (limit: ${facts.megabytes} MB), and the verdicts of all. Readings whose verdict changes come first, then incorrect ones.`;
 }
 
-/** Numbers of the readings that pass the filters, and how many of them are correct at the chosen setting. */
+/** Find the readings that pass the filters, and count those that are correct at the chosen setting. */
 function filter() {
   const began = performance.now();
   const chosen = (id) => ($(id).value === "" ? -1 : Number($(id).value));
@@ -303,7 +325,7 @@ function filter() {
     if (state & CORRECT) correct++;
   }
   $("count").textContent = facts.runs
-    ? `${number(found.length)} of ${number(N - partners.size)} answers that changed sides` + (setting < 0 ? ` · correct in ${facts.runs.names[0]} ${number(correct)}, in ${facts.runs.names[1]} ${number(found.length - correct)}` : "")
+    ? `${number(found.length)} of ${number(N - partners.size)} answers that are correct in one run only` + (setting < 0 ? ` · correct in ${facts.runs.names[0]} ${number(correct)}, in ${facts.runs.names[1]} ${number(found.length - correct)}` : "")
     : `${number(found.length)} of ${number(N)} readings` + (found.length ? ` · ${number(correct)} correct (${((100 * correct) / found.length).toFixed(1)} %)` : "");
   const open = at >= 0 ? at : -1;
   $("list").scrollTop = Math.max(0, found.indexOf(open) - 2) * ROW;
@@ -311,7 +333,7 @@ function filter() {
   document.documentElement.dataset.filtered = performance.now() - began;
 }
 
-/** The rows in sight of a list of any length. */
+/** Draw the rows of the list that are in sight. */
 function drawList() {
   const list = $("list"), space = $("space");
   space.style.height = found.length * ROW + "px";
@@ -325,7 +347,7 @@ function drawList() {
 }
 function row(i) {
   const r = found[i], q = questions[arrays.question[r]];
-  const element = make("div", { class: "row", id: "row-" + i, role: "option", "aria-selected": r === at, onclick: () => open(r) },
+  const element = make("div", { class: "row", id: "row-" + i, role: "option", "aria-posinset": i + 1, "aria-setsize": found.length, "aria-selected": r === at, onclick: () => open(r).then(() => $("list").checkVisibility() || $("reading").focus()) },
     make("div", { class: "stem", dir: "auto" }, q.stem.slice(0, 300)),
     make("div", { class: "about" }, make("span", {}, `${facts.benchmarks[q.b].label} · ${facts.models[arrays.model[r]].label}`), make("span", { class: "pair" }, ...[r, partner(r)].filter((side) => side >= 0).map(strips))));
   element.style.top = i * ROW + "px";
@@ -366,7 +388,7 @@ async function textOf(r) {
   }
   return (await inflated.get(block))[places[2 * r + 1]];
 }
-let setting = -1; // the one last chosen: kept from reading to reading where it is there
+let setting = -1; // the last chosen one, kept from reading to reading if the next one has it
 const settingOf = (r, chosen) => (chosen >= 0 && arrays.state[r * S + chosen] & THERE ? chosen : last[r]);
 async function open(r, chosen = setting) {
   if (isOther(r)) r = arrays.question.findIndex((question, i) => question === arrays.question[r] && arrays.model[i] === facts.models[arrays.model[r]].of);
@@ -374,7 +396,7 @@ async function open(r, chosen = setting) {
   $("reader").classList.add("open");
   const s = settingOf(r, chosen), sides = [r, partner(r)].filter((side) => side >= 0);
   const texts = await Promise.all(sides.map(textOf));
-  if (at !== r) return; // another was opened meanwhile
+  if (at !== r) return; // another reading was opened meanwhile
   drawReading(sides.map((side, i) => [side, settingOf(side, chosen), texts[i]]));
   const q = questions[arrays.question[r]];
   address("question", q.benchmark, q.id, facts.models[arrays.model[r]].model, ...facts.settings[s].map(String));
@@ -390,6 +412,7 @@ function followQuestion(benchmark, id, model, budget, forced) {
   setting = facts.settings.findIndex(([b, f]) => b === Number(budget) && f === Number(forced));
   open(r);
 }
+function back() { $("reader").classList.remove("open"); drawList(); $("list").focus(); }
 function step(by) {
   if (!found.length) return;
   const i = found.indexOf(at);
@@ -402,27 +425,30 @@ function stepSetting(by) {
   setting = all[Math.max(0, Math.min(all.length - 1, now + by))];
   open(at);
 }
-/** A reading of one run, or two side by side: each with its setting and text. */
+/** Draw a reading of one run, or the readings of two runs side by side, each with its setting and text. */
 function drawReading(sides) {
   const [[r]] = sides, q = questions[arrays.question[r]], others = [];
   arrays.question.forEach((value, i) => { if (value === arrays.question[r] && !isOther(i)) others.push(i); });
   const parts = [
     make("div", { class: "top" },
-      make("button", { id: "back", onclick: () => { $("reader").classList.remove("open"); drawList(); } }, "← List"),
-      make("span", { class: "grow" }, `${facts.benchmarks[q.b].label} · source ${q.source} · ${q.id}`),
+      make("button", { id: "back", onclick: back }, "← List"),
+      make("span", { class: "grow" }, [facts.benchmarks[q.b].label, sameNames ? "" : `source ${q.source}`, q.id].filter(Boolean).join(" · ")),
       make("button", { onclick: () => step(-1), title: "Previous (k)", "aria-label": "Previous reading" }, "↑"), make("button", { onclick: () => step(1), title: "Next (j)", "aria-label": "Next reading" }, "↓")),
-    make("div", { class: "chips" }, ...others.map((i) => make("button", { "aria-pressed": i === r, onclick: () => open(i) }, facts.models[arrays.model[i]].label))),
+    make("div", { class: "chips", role: "group", "aria-label": "Model" }, ...others.map((i) => make("button", { "aria-pressed": i === r, onclick: () => open(i) }, facts.models[arrays.model[i]].label))),
     q.context ? make("details", { class: "context" }, make("summary", {}, "Abstract"), make("div", { class: "model-text", dir: "auto" }, q.context)) : null,
     make("div", { class: "model-text stem-text", dir: "auto" }, q.stem),
     ...(sides.length === 1 ? side(...sides[0]) : [make("div", { class: "sides" }, ...sides.map((one, i) => make("section", {}, make("h2", {}, facts.runs.names[i]), ...side(...one))))]),
-    make("p", { class: "small keys" }, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " next, previous reading · ", make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " less, more thinking · ", make("kbd", {}, "/"), " search · the address of this page links here"),
+    make("p", { class: "small keys" }, make("kbd", {}, "j"), " ", make("kbd", {}, "k"), " next, previous reading · ", make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " less, more thinking · ", make("kbd", {}, "/"), " search · the address in the browser links to this reading"),
   ];
   const same = $("reading").dataset.reading === String(r), top = $("reading").scrollTop;
+  // Drawing anew removes the button that was pressed, so its successor takes the focus.
+  const nameOf = (button) => button.getAttribute("aria-label") ?? button.textContent, focused = $("reading").contains(document.activeElement) && nameOf(document.activeElement);
   $("reading").replaceChildren(...parts.filter(Boolean));
+  if (focused) ([...$("reading").querySelectorAll("button")].find((button) => nameOf(button) === focused) ?? $("reading")).focus({ preventScroll: true });
   $("reading").dataset.reading = r;
   $("reading").scrollTop = same ? top : 0;
 }
-/** What is below the question: options, settings, thinking, answer and verdict of a reading. */
+/** What stands below the question: options, settings, thinking, answer and verdict of a reading. */
 function side(r, s, text) {
   const q = questions[arrays.question[r]], cell = r * S + s, state = arrays.state[cell], correct = Boolean(state & CORRECT), letter = arrays.letter[cell];
   const budget = facts.settings[s][0];
@@ -434,9 +460,9 @@ function side(r, s, text) {
   const settings = facts.settings.map((one, i) => {
     const state = arrays.state[r * S + i];
     if (!(state & THERE)) return null;
-    const l = arrays.letter[r * S + i];
-    return make("button", { class: state & CORRECT ? "correct" : "", "aria-pressed": i === s, "aria-label": `${settingName(one)}: ${l ? LETTERS[l - 1] : "no option"}, ${state & CORRECT ? "correct" : "incorrect"}`, onclick: () => { setting = i; open(r); } },
-      make("small", {}, settingName(one)), make("span", {}, (l ? LETTERS[l - 1] : "–") + (state & CORRECT ? " ✓" : " ✗")));
+    const l = arrays.letter[r * S + i], right = state & CORRECT, read = (l ? LETTERS[l - 1] : "–") + (right ? " ✓" : " ✗");
+    return make("button", { class: right ? "correct" : "", "aria-pressed": i === s, "aria-label": `${settingName(one)} ${read} ${right ? "correct" : "incorrect"}`, onclick: () => { setting = i; open(r); } },
+      make("small", {}, settingName(one)), " ", make("span", {}, read));
   });
   const given = text && text.answers[text.given[s]];
   const parts = [
@@ -456,10 +482,10 @@ function side(r, s, text) {
       .filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", { class: "model-text", dir: "auto" }, value)])));
   return parts;
 }
-/** The thinking of a setting, with ticks at smaller settings and, after where it ends, what larger ones had, in grey. */
+/** The thinking of a setting, with ticks where smaller settings end. What only larger settings have follows in grey. */
 function thinking(r, s, text) {
   if (!text) return make("p", { class: "small" }, `The text of this reading was left out (the page is limited to ${facts.megabytes} MB).`);
-  if (!text.thinking.length) return make("p", { class: "small" }, "The run holds no thinking of this model, or it is empty.");
+  if (!text.thinking.length) return make("p", { class: "small" }, "There is no thinking to show: this model has none here, or it is empty.");
   const [upTo, forcedUpTo] = text.shown[s], forced = facts.settings[s][1], ended = arrays.state[r * S + s] & ENDED;
   const box = make("div", { class: "box thinking model-text", dir: "auto", tabindex: 0, "aria-label": "Thinking" });
   const name = (i, f) => facts.settings.filter((one, t) => arrays.state[r * S + t] & THERE && Boolean(one[1]) === f && text.shown[t][f ? 1 : 0] === i + 1 && (f || !(arrays.state[r * S + t] & ENDED))).map((one) => (f ? "×" + one[1] : number(one[0]))).join(", ");
@@ -481,7 +507,7 @@ function thinking(r, s, text) {
 addEventListener("keydown", (event) => {
   if ($("reader").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.closest("input, select, textarea");
-  if (event.key === "Escape") { if (typing) event.target.blur(); else { $("reader").classList.remove("open"); drawList(); } return; }
+  if (event.key === "Escape") { if (typing) event.target.blur(); else back(); return; }
   if (typing) return;
   const inList = event.target.id === "list";
   const act = { j: () => step(1), k: () => step(-1), ArrowRight: () => stepSetting(1), ArrowLeft: () => stepSetting(-1), "/": () => $("search").focus(),
@@ -491,8 +517,8 @@ addEventListener("keydown", (event) => {
 
 load().then(() => {
   filter();
-  $("reading").replaceChildren(make("p", { class: "empty" }, "Choose a reading: one model on one question."));
+  $("reading").replaceChildren(make("p", { class: "empty" }, "Choose a reading from the list. A reading is one model on one question."));
   follow();
-  addEventListener("hashchange", follow);
+  addEventListener("hashchange", () => { follow(); focusPanel(); });
   requestAnimationFrame(() => { document.documentElement.dataset.loaded = performance.now(); });
 }, (error) => $("answer").replaceChildren(make("p", { class: "notice" }, `This page could not be read: ${error}`), ($("answer").hidden = false, "")));
