@@ -23,6 +23,8 @@ from typing import Iterator, TextIO  # noqa: UP035 (for old versions of Python)
 UNFINISHED = "an installation has begun\n"
 """Text of ``.ready`` during an installation. It remains after an interruption, which may leave incomplete packages."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
+QUIET = [] if sys.stdout.isatty() else ["--quiet"]
+"""A person at a terminal sees what pip does; a log holds only what goes wrong."""
 TRIES = 5
 """How often in a row the lock must be found shared before the environment counts as in use. Once is not enough: another
 installation shares the lock for a moment when it looks, as this one does."""
@@ -103,9 +105,10 @@ class Environment:
             file: the environment's ``.ready``, opened and locked.
         """
         renew = self.intact and self.there == self.version
-        print(f"{self.folder}: {'renewed' if renew else 'made'} for Python {self.version}", flush=True)
+        print(f"{self.folder}: {'renewed' if renew else 'made'} for Python {self.version}", end="", flush=True)
+        print("; this takes minutes, and pip shows nothing until it has ended" if QUIET else "", flush=True)
         write(file, UNFINISHED)
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [self.python, "-m", "pip", "install", *QUIET, "--disable-pip-version-check"]
         # Install torch first and alone: its pin names the CPU build, and another package could pull the CUDA build.
         steps = [[*pip, line] for line in self.lines if line.startswith("torch==")] + [[*pip, *self.options.pip]]
         if not renew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -264,6 +265,11 @@ def test_packages_that_differ_from_the_pins_are_named(tmp_path: Path, monkeypatc
     assert found.found.startswith("psutil ")
     assert found.found.endswith(", not 0.0.1, no m1-nowhere")
     assert (found.stops_demo, found.need) == (True, "for everything; run: make clean-venv demo")
+
+    text = re.search(r'UNFINISHED = "(.+)\\n"', (ROOT / "envs/install.py").read_text(encoding="utf-8"))
+    (tmp_path / ".venv/.ready").write_text(f"{text and text[1]}\n", encoding="utf-8")
+    found = next(finding for finding in doctor.machine() if finding.name == "packages")
+    assert "wait for the installation" in found.need, "an environment that is being made is not to be removed"
 
 
 def test_it_runs_without_any_package(tmp_path: Path) -> None:

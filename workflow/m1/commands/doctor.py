@@ -38,6 +38,7 @@ HELD = {"float32": 4, "bfloat16": 2}
 """Bytes of a frozen weight, by its type."""
 # This looks for SGLang without importing it, which would take long.
 FIND_SGLANG = "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"
+UNFINISHED = "an installation has begun\n"  # in `.venv/.ready`, as envs/install.py writes it
 ROOM = 1.3  # factor on the memory of weights, which leaves little room for activations and key-value cache
 
 
@@ -62,6 +63,9 @@ def machine() -> Iterator[Finding]:
     lacking = packages()
     if lacking and not environment and sys.prefix == sys.base_prefix:
         yield Finding("packages", f"no virtual environment; `make demo` makes it ({PACKAGES_GB:.0f} GB, some minutes)")
+    elif lacking and (ROOT / ".venv/.ready").is_file() and (ROOT / ".venv/.ready").read_text() == UNFINISHED:
+        need = "for everything; wait for the installation that is under way, or start `make demo` again if none is"
+        yield Finding("packages", "not all installed yet", need, True)
     else:
         need = "for everything; run: make clean-venv demo" if lacking else ""
         yield Finding("packages", ", ".join(lacking[:5]) or "all of requirements.txt, as pinned", need, True)
