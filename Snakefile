@@ -1,8 +1,8 @@
-"""The workflow, for a plain `snakemake` in this folder; it is in workflow/Snakefile."""
+"""Start workflow/Snakefile with a plain `snakemake` in this folder."""
 
 
 include: "workflow/Snakefile"
 
 
-# An include leaves the default target to the file that includes it.
+# `default_target` of an included file has no effect, so the target is named here.
 workflow.default_target = "all"

@@ -36,7 +36,7 @@ from m1.core.records import LETTERS, Question, read  # noqa: E402
 from m1.engines.cached import add_engine_arguments, open_engine  # noqa: E402
 from m1.engines.shards import add_shard_argument  # noqa: E402
 from m1.infer.settings import SweepSettings  # noqa: E402
-from m1.infer.sweep import Swept, sweep  # noqa: E402
+from m1.infer.sweep import SweepResult, sweep  # noqa: E402
 from m1.score.predictions import score  # noqa: E402
 
 PORT = 28035
@@ -132,7 +132,7 @@ def run_ours(arguments: argparse.Namespace, asked: Asked, settings: SweepSetting
             parts = [asked[start : start + batch] for start in range(0, len(asked), batch)]
             questions = {question.id: question for _, question in asked}
 
-            def keep(swept: Swept) -> None:
+            def keep(swept: SweepResult) -> None:
                 thinking = {rollout.question_id: rollout.thinking for rollout in swept.rollouts}
                 for prediction, verdict in zip(swept.predictions, score(swept.predictions, questions, "released")):
                     key = prediction.question_id, prediction.budget, prediction.forced

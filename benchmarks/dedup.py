@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 
 from m1.core import records  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
-from m1.core.layouts import LAYOUTS, Refused  # noqa: E402
+from m1.core.layouts import LAYOUTS, RefusedRecord  # noqa: E402
 from m1.core.prompts import question_text  # noqa: E402
 from m1.core.records import Question  # noqa: E402
 
@@ -81,7 +81,7 @@ def read_real() -> list[Question]:
             for number, line in enumerate(stream):
                 try:
                     parts = LAYOUTS[layout](json.loads(line))
-                except Refused:
+                except RefusedRecord:
                     continue
                 questions.append(
                     Question(

@@ -44,7 +44,7 @@ from m1.core.store import Store  # noqa: E402
 from m1.engines.cached import ENGINES, CachedEngine, Engine, Generation, Request  # noqa: E402
 from m1.engines.protocol import Done  # noqa: E402
 from m1.engines.schedule import Job, Schedule  # noqa: E402
-from m1.engines.shards import Asked, questions  # noqa: E402
+from m1.engines.shards import BenchmarkQuestion, questions  # noqa: E402
 from m1.infer.frames import TokenFrames, make_frames  # noqa: E402
 from m1.infer.settings import SweepSettings, Way  # noqa: E402
 from m1.infer.sweep import Prompt, answer, force, render, sweep, think  # noqa: E402
@@ -109,7 +109,12 @@ async def alone(question: Question, frames: TokenFrames, budget: int, forced: in
 
 
 def direct(
-    engine: CachedEngine, tokenizer: Any, asked: Sequence[Asked], settings: SweepSettings, budget: int, forced: int
+    engine: CachedEngine,
+    tokenizer: Any,
+    asked: Sequence[BenchmarkQuestion],
+    settings: SweepSettings,
+    budget: int,
+    forced: int,
 ) -> list[Request]:
     """One setting of all questions from nothing; the requests for their answers."""
     frames, found = make_frames(tokenizer, settings), list[Request]()
@@ -118,7 +123,7 @@ def direct(
     return found
 
 
-async def in_stages(asked: Sequence[Asked], frames: TokenFrames, schedule: Schedule) -> None:
+async def in_stages(asked: Sequence[BenchmarkQuestion], frames: TokenFrames, schedule: Schedule) -> None:
     """A chunk of questions each of whose stages waits for its slowest."""
     settings, budget = frames.settings, frames.settings.forced_budget
     texts = render(frames.tokenizer, [question for _, question in asked], settings.prompt)

@@ -1,11 +1,11 @@
-"""Make a virtual environment for the Makefile, or renew it: only where what it is made from has changed, and never
-while it is in use.
+"""Make or renew a virtual environment of the Makefile, if its Python or its requirements have changed.
 
-What it was made from (version of Python, requirements) is in its file ``.ready``, word for word; times of files decide
-nothing. That file also carries a lock of the kernel's: shared by what uses the environment (``use_environments`` in
-``m1/core/locks.py``), exclusive here, and held by pip, too, should this process be killed.
+The environment's file ``.ready`` holds the version of Python and the requirements that the environment was made from,
+word for word; the times of files decide nothing. The file also carries a lock of the kernel (flock): programs that use
+the environment share it (``use_environments`` in ``m1/core/locks.py``), and an installation holds it exclusively, so
+an environment in use never changes. pip inherits the lock, in case this process is killed.
 
-Uses the standard library only, and runs on Python 3.6, too, as it says which Python is needed.
+This program uses only the standard library and runs on Python 3.6, so that it can say which Python is needed.
 """
 
 import argparse
@@ -21,15 +21,15 @@ import time
 from typing import Iterator, TextIO  # noqa: UP035 (for old versions of Python)
 
 UNFINISHED = "an installation has begun\n"
-"""What ``.ready`` holds meanwhile, and after an interruption, which may leave packages that lack files."""
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what a file system without locks answers
+"""Text of ``.ready`` during an installation. It remains after an interruption, which may leave incomplete packages."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
 TRIES = 5
-"""How often in a row the lock must be seen shared: another process may have shared it for a moment to look, as this
-one does."""
+"""How often in a row the lock must be found shared before the environment counts as in use. Once is not enough: another
+installation shares the lock for a moment when it looks, as this one does."""
 
 
 def version(python: str) -> str:
-    """Version of a Python as ``3.11``; empty where it is not there or does not run."""
+    """Return the version of a Python, such as ``3.11``; empty if it does not exist or does not run."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         return subprocess.check_output([python, "-c", code], stderr=subprocess.DEVNULL).decode().strip()
@@ -38,7 +38,7 @@ def version(python: str) -> str:
 
 
 def read(path: str) -> str:
-    """Text of a file; empty where there is none."""
+    """Return the text of a file; empty if the file cannot be read."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
@@ -47,7 +47,7 @@ def read(path: str) -> str:
 
 
 def write(file: TextIO, text: str) -> None:
-    """Replace what an open file holds."""
+    """Replace the content of an open file, which keeps its lock (a new file would have none)."""
     file.seek(0)
     file.truncate()
     file.write(text)
@@ -55,7 +55,7 @@ def write(file: TextIO, text: str) -> None:
 
 
 def requirements(names: list) -> Iterator[str]:
-    """The lines that pip heeds of files of requirements, and of those that they include."""
+    """Yield the lines of files of requirements, and of those that they include, without comments and blank lines."""
     for name in names:
         with open(name, encoding="utf-8") as file:
             lines = [re.sub(r"(^| )#.*", "", line).strip() for line in file]
@@ -64,7 +64,7 @@ def requirements(names: list) -> Iterator[str]:
 
 
 class Environment:
-    """A virtual environment as it is, and as it should be."""
+    """A virtual environment as it is (``recorded``, ``there``, ``intact``) and as it should be (``wanted``)."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.folder, self.options = options.folder, options
@@ -72,18 +72,18 @@ class Environment:
         self.recorded, self.there = read(os.path.join(self.folder, ".ready")), version(self.python)
         made_with = "".join(re.findall(r"^Python (.+)\n", self.recorded))
         self.intact = bool(self.there) and self.recorded != UNFINISHED and made_with in ("", self.there)
-        # Only a Python that somebody asked for takes the place of one that is there.
+        # An environment keeps its Python, unless the user named another one (--asked) or the environment is broken.
         self.version = version(options.python) if options.asked or not self.intact else self.there
         self.lines = list(requirements([word for word in options.pip if word.endswith(".txt")]))
         self.wanted = "\n".join([f"Python {self.version}", f"pip install {' '.join(options.pip)}", *self.lines, ""])
 
     @property
     def fits(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether the environment is intact and made from what is wanted, so that nothing is left to do."""
         return self.intact and self.recorded == self.wanted
 
     def check(self) -> None:
-        """End with a message where it cannot be made."""
+        """End with a message if the environment cannot be made: its Python or the chosen one is missing or unfit."""
         if os.path.lexists(self.python) and not self.there and self.recorded != UNFINISHED:
             target = os.path.realpath(self.python)
             remedy = f"To make it anew: rm -r {self.folder}, then start the same again"
@@ -97,12 +97,16 @@ class Environment:
             sys.exit(f"Python {self.version} found. {needed}")
 
     def install(self, file: TextIO) -> None:
-        """Make it, or renew it; ``file`` is its ``.ready``, locked."""
+        """Make the environment, or renew it with pip; end with a message if a command fails.
+
+        Args:
+            file: the environment's ``.ready``, opened and locked.
+        """
         renew = self.intact and self.there == self.version
         print(f"{self.folder}: {'renewed' if renew else 'made'} for Python {self.version}", flush=True)
         write(file, UNFINISHED)
         pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        # torch goes first and alone: its pin takes the CPU build where the machine has one; nothing else may choose.
+        # Install torch first and alone: its pin names the CPU build, and another package could pull the CUDA build.
         steps = [[*pip, line] for line in self.lines if line.startswith("torch==")] + [[*pip, *self.options.pip]]
         if not renew:
             remove(self.folder, but=".ready")
@@ -111,13 +115,14 @@ class Environment:
             print(" ".join(step), flush=True)
             code = subprocess.call(step, pass_fds=[file.fileno()])
             if code:
-                write(file, "" if renew and code > 0 else UNFINISHED)  # pip that fails undoes what it has begun
+                # A failed pip restores what it had replaced, so the environment is intact; a killed one does not.
+                write(file, "" if renew and code > 0 else UNFINISHED)
                 sys.exit(f"{self.folder}: the installation has failed, see above; start the same again")
         write(file, self.wanted)
 
 
 def remove(folder: str, but: str = "") -> None:
-    """Empty a folder."""
+    """Remove all that is in a folder, except the file ``but``."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
@@ -126,14 +131,14 @@ def remove(folder: str, but: str = "") -> None:
 
 
 def users(file: TextIO) -> str:
-    """Processes that share the lock, in words."""
+    """Describe the processes that share the lock, for a message; without /proc/locks, the command that finds them."""
     rows = [line.split() for line in read("/proc/locks").splitlines() if f":{os.fstat(file.fileno()).st_ino} " in line]
     found = sorted({row[4] for row in rows if row[1:4] == ["FLOCK", "ADVISORY", "READ"]})
     return f"process {', '.join(found)}" if found else f"lsof {file.name} names the process"
 
 
 def lock(file: TextIO, folder: str) -> None:
-    """Have the exclusive lock of an environment. Another installation is waited for; what uses it ends this."""
+    """Take the exclusive lock of an environment; wait for another installation, but end if a program uses it."""
     shared = waiting = 0
     while shared < TRIES:
         try:
@@ -158,13 +163,13 @@ def lock(file: TextIO, folder: str) -> None:
 
 
 def main() -> None:
-    """Bring an environment to what it should be, or remove it."""
+    """Make, renew or remove an environment as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder")
-    parser.add_argument("--python", default=sys.executable, help="makes the environment, where none is there")
-    parser.add_argument("--asked", action="store_true", help="somebody chose this Python: it replaces another one")
-    parser.add_argument("--remove", action="store_true", help="remove the environment")
-    parser.add_argument("--pip", type=str.split, default=[], help="arguments of pip install, in one word")
+    parser.add_argument("folder", help="folder of the environment, such as .venv")
+    parser.add_argument("--python", default=sys.executable, help="Python for a new environment (default: this one)")
+    parser.add_argument("--asked", action="store_true", help="let --python replace another Python that is there")
+    parser.add_argument("--remove", action="store_true", help="remove the environment instead")
+    parser.add_argument("--pip", type=str.split, default=[], help="arguments of pip install, as one quoted word")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C needs no traceback
     ready = os.path.join(options.folder, ".ready")
@@ -175,10 +180,10 @@ def main() -> None:
         with open(ready, "a+", encoding="utf-8") as file:
             lock(file, options.folder)
             if not os.path.exists(ready) or not os.path.samestat(os.stat(ready), os.fstat(file.fileno())):
-                continue  # removed meanwhile
+                continue  # another process removed the file while this one waited for its lock
             if options.remove:
                 return shutil.rmtree(options.folder)
-            environment = Environment(options)  # as another make may have left it meanwhile
+            environment = Environment(options)  # read again: another installation may have renewed it meanwhile
             return None if environment.fits else environment.install(file)
 
 

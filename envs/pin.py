@@ -1,9 +1,9 @@
-"""Pin the environments of this folder whole: what their packages need in turn, and the hash of each wheel (``make
-pins``).
+"""Pin all packages of the conda environments in this folder, with the hashes of their wheels (``make pins``).
 
-The packages above :data:`MARK` are chosen by hand. Everything has the version of requirements.txt and constraints.txt,
-where it is in them; what only some machines need (torch's libraries for GPUs) has a marker.
-``tests/layout/test_envs.py`` holds them all together."""
+The packages above :data:`MARK` are chosen by hand; those below are their dependencies, which ``uv`` resolves. Packages
+have the versions of requirements.txt and constraints.txt if they are listed there. A package that only some machines
+need, such as torch's libraries for GPUs, has a marker. ``tests/layout/test_envs.py`` checks that all of these agree.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +24,24 @@ HERE = Path(__file__).parent
 MARK = "      # what these need in turn\n"
 PYTHON = (3, 11)
 MACHINES = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
-"""What an environment may be made on."""
+"""The machines that the environments are pinned for."""
 OWN = {"sglang": MACHINES[:2]}
-"""Environments whose packages exclude the core's versions, and their machines."""
+"""Environments that conflict with our pins, so that they have versions of their own, and the machines they run on."""
 
 Machine = tuple[str, str]
 """``sys_platform`` and ``platform_machine``."""
 
 
 def resolved(names: list[str], constrained: bool) -> list[dict[str, Any]]:
-    """Packages as a lock file (PEP 751) has them, for all machines."""
+    """Resolve packages and their dependencies with ``uv``, for all machines at once.
+
+    Args:
+        names: requirements, such as ``torch`` or ``torch==2.8.0``.
+        constrained: whether versions must agree with requirements.txt and constraints.txt.
+
+    Returns:
+        The entries ``packages`` of a lock file (PEP 751).
+    """
     command = [
         "uv",
         "pip",
@@ -58,7 +66,7 @@ def resolved(names: list[str], constrained: bool) -> list[dict[str, Any]]:
 
 
 def holds(marker: str, machine: Machine) -> bool:
-    """Whether a machine needs what has this marker."""
+    """Whether a machine needs a package that has this marker (PEP 508); every machine does if the marker is empty."""
     version = f"{PYTHON[0]}.{PYTHON[1]}"
     python = {
         "python_version": version,
@@ -70,7 +78,7 @@ def holds(marker: str, machine: Machine) -> bool:
 
 
 def fits(wheel: dict[str, Any], machine: Machine) -> bool:
-    """Whether a wheel is for this Python on a machine."""
+    """Whether a wheel can be installed for :data:`PYTHON` on a machine."""
     system = {"linux": "manylinux", "darwin": "macosx"}[machine[0]]
     for tag in parse_wheel_filename(wheel["url"].rpartition("/")[2])[3]:
         version = re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)
@@ -84,7 +92,7 @@ def fits(wheel: dict[str, Any], machine: Machine) -> bool:
 
 
 def where(needing: list[Machine], machines: list[Machine]) -> str:
-    """A marker for some of all machines."""
+    """Build the shortest marker that is true on the machines in ``needing`` and false on the others."""
     parts = []
     for system in dict(machines):
         here, all_here = ([machine for platform, machine in some if platform == system] for some in (needing, machines))
@@ -98,7 +106,10 @@ def where(needing: list[Machine], machines: list[Machine]) -> str:
 
 
 def line(package: dict[str, Any], machines: list[Machine]) -> str:
-    """A package as pip reads it: version, marker where not every machine needs it, hashes; empty where none does."""
+    """Write a package as a line for pip, with its version, a marker if not every machine needs it, and its hashes.
+
+    A source distribution stands in for wheels that are missing. The line is empty if no machine needs the package.
+    """
     needing = [machine for machine in machines if holds(package.get("marker", ""), machine)]
     if not needing:
         return ""
@@ -114,10 +125,11 @@ def line(package: dict[str, Any], machines: list[Machine]) -> str:
 
 
 def pinned(text: str, own: list[Machine] | None) -> Iterator[str]:
-    """An environment's file, pinned anew.
+    """Yield the parts of an environment's file, with all its packages pinned anew.
 
     Args:
-        own: its machines, where its versions are its own.
+        text: the file as it is.
+        own: the machines of an environment that has versions of its own (:data:`OWN`); None for the others.
     """
     head, _, _ = text.partition(MARK)
     above, listing, by_hand = head.partition("  - pip:\n")

@@ -1,4 +1,4 @@
-"""What all tests share; they run side by side on machines of any speed."""
+"""Fixtures and hooks of all tests, which run side by side on machines of any speed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LONGEST = "tests/workflow/test_report.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest goes first: no process is left alone with it at the end."""
+    """Run the longest test first, so that no process is left alone with it at the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
@@ -44,13 +44,13 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A process of pytest-xdist hands on what it has left out."""
+    """Send the number of deselected tests from a process of pytest-xdist to the main one."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["left_out"] = dict(left_out)
 
 
 class LeftOut:
-    """Of the processes of pytest-xdist, which all collect the same tests, those of one are counted."""
+    """Counts deselected tests once, although each process of pytest-xdist collects them all."""
 
     def pytest_testnodedown(self, node: Any) -> None:
         left_out.update(Counter(getattr(node, "workeroutput", {}).get("left_out", {})) - left_out)
@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was left out."""
+    """Report how many tests were deselected, by kind."""
     if left_out:
         counts = ", ".join(f"{count} {kind}" for kind, count in left_out.items())
         kinds = [kind for kind in ("slow", "real") if left_out[kind]]
@@ -76,7 +76,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tokenizer of a tiny world, 900 tokens, in Hugging Face format."""
+    """Make the tokenizer of a tiny world (900 tokens) in Hugging Face format."""
 
     def make(world: Path) -> None:
         from m1.world.build import main as build_world
@@ -90,7 +90,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model of Qwen2's architecture with the tokenizer of a tiny world."""
+    """Make a random model of Qwen2's architecture with the tokenizer of a tiny world."""
     from random_model import random_model
 
     return random_model(shutil.copytree(tokenizer_folder, tmp_path_factory.mktemp("random") / "model"))
@@ -98,7 +98,7 @@ def model_folder(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another file system than ``tmp_path``."""
+    """Return a folder on another file system than ``tmp_path``."""
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs a second file system at /dev/shm")

@@ -944,7 +944,7 @@ def test_an_answer_that_repeats_the_key_is_kept_without_it(tmp_path: Path, monke
 
 def test_a_key_with_a_line_break_is_told_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M1_TEST_KEY", f"{CANARY}\nX")
-    with Store(tmp_path) as store, pytest.raises(UserError, match="M1_TEST_KEY holds what no key has") as caught:
+    with Store(tmp_path) as store, pytest.raises(UserError, match="M1_TEST_KEY is not a valid key") as caught:
         complete_all(REQUESTS, provider(api_key_env="M1_TEST_KEY"), store, "test")
     assert CANARY not in str(caught.value)
 
@@ -981,7 +981,7 @@ def test_a_signal_ends_in_order_and_calls_in_flight_are_kept(tmp_path: Path, num
     with Store(tmp_path) as store:
         assert client.returncode == code
         assert 6 <= len(store) == asked < 40
-    assert re.search("calls in flight are waited for, since they are paid for: [1-4]", output)
+    assert re.search("waiting for calls in flight, because they are paid for: [1-4]", output)
     assert f"interrupted: {asked} of 40 calls of this run are kept" in output
 
 

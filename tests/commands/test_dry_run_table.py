@@ -42,7 +42,7 @@ def test_jobs_are_told_apart_by_what_their_steps_find(monkeypatch: pytest.Monkey
             raise one
         return one
 
-    monkeypatch.setattr(traces, "stored", stored)
+    monkeypatch.setattr(traces, "count_stored", stored)
     here = tmp_path / "there.parquet"
     here.touch()
     merge = job("pools_merge", outputs=[str(here), "new.parquet"], command="python -m m1.pools.merge")

@@ -17,7 +17,7 @@ import yaml
 from m1.commands import gpu_hours
 from m1.commands.cards import find_card
 from m1.commands.gpu_hours import CORE_TRAINING, Asked, GpuStep, generation_hours, training_hours
-from m1.commands.lengths import printed, sample_tokens
+from m1.commands.lengths import paper_length, sample_tokens
 from m1.commands.plan import make_plan, table
 from m1.train.balance import balance
 from m1.wiring.config import load
@@ -62,7 +62,7 @@ def test_thinking_is_generated_once_for_all_budgets(tmp_path: Path) -> None:
     shown = {"table1": {"models": ["m1-7b-1k"]}, "table2": None, "figures": ["m1-7b-1k"]}
     largest = gpu_steps(tmp_path, PAPER, thinking=one, models=["m1-7b-1k"], report=shown)["infer m1-7b-1k"].tokens
     questions = 4183 + 1273 + 1000 + 1535 + 390 + 412 + 308 + 308 + 1449 + 603
-    thinking, answer = printed("thinking"), printed("answer")
+    thinking, answer = paper_length("thinking"), paper_length("answer")
     assert largest == pytest.approx(questions * (thinking.at_most(4096) + answer.at_most(1024)), abs=1)
     longer = thinking.at_most(8192) - thinking.at_most(4096)
     forced = 2048 - thinking.at_most(2048)
@@ -186,7 +186,7 @@ def test_lengths_are_those_that_the_authors_printed() -> None:
     with open(ROOT / "resources/paper/lengths.csv", newline="") as stream:
         found = {row["part"]: row for row in csv.DictReader(stream)}
     for part, spread in (("thinking", 0.68), ("answer", 0.41)):
-        length, rng = printed(part), random.Random(0)
+        length, rng = paper_length(part), random.Random(0)
         middle = math.log(length.mean) - length.spread**2 / 2
         drawn = [rng.lognormvariate(middle, length.spread) for _ in range(100_000)]
         assert length.spread == pytest.approx(spread, abs=0.01)
@@ -196,7 +196,7 @@ def test_lengths_are_those_that_the_authors_printed() -> None:
             assert length.longer(limit) == pytest.approx(sum(one > limit for one in drawn) / 1e5, abs=0.005)
             assert length.at_most(limit) == pytest.approx(statistics.fmean(min(one, limit) for one in drawn), rel=0.01)
     assert sample_tokens() == pytest.approx(150 + 1382.6 + 194)
-    assert sample_tokens(2048) == pytest.approx(344 + printed("thinking").at_most(2048 - 344))
+    assert sample_tokens(2048) == pytest.approx(344 + paper_length("thinking").at_most(2048 - 344))
 
 
 def test_hours_of_generating_are_those_of_a_schedule_gone_through_step_by_step() -> None:
@@ -253,7 +253,7 @@ def test_checkpointing_and_waiting_cost_and_an_adapter_saves() -> None:
 @pytest.mark.train
 @pytest.mark.parametrize(("processes", "per_device"), [(1, 2), (8, 2), (8, 1), (16, 1)])
 def test_processes_wait_as_the_trainer_balances_a_step(processes: int, per_device: int) -> None:
-    rng, thinking, parts = random.Random(1), printed("thinking"), 16 // min(per_device, 16 // processes)
+    rng, thinking, parts = random.Random(1), paper_length("thinking"), 16 // min(per_device, 16 // processes)
     middle, used, waited = math.log(thinking.mean) - thinking.spread**2 / 2, 0, 0
     for _ in range(2000):
         lengths = [344 + round(rng.lognormvariate(middle, thinking.spread)) for _ in range(16)]

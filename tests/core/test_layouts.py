@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from m1.core.layouts import LAYOUTS, Parts, Refused, clean
+from m1.core.layouts import LAYOUTS, Parts, RefusedRecord, clean
 from m1.pools.collect import check_set, quirks, read_all, to_parts, to_questions
 
 REAL = Path(os.environ.get("M1_SHARED_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -145,7 +145,7 @@ def test_layouts(layout: str, raw: dict[str, Any], parts: Parts) -> None:
 def test_what_cannot_be_a_question_is_refused_with_field_and_reason(
     layout: str, raw: dict[str, Any], field: str, reason: str
 ) -> None:
-    with pytest.raises(Refused, match=reason) as refused:
+    with pytest.raises(RefusedRecord, match=reason) as refused:
         LAYOUTS[layout](raw)
     assert refused.value.field == field
 

@@ -794,7 +794,7 @@ def test_export_and_import_move_a_store(filled: Path, tmp_path: Path, capsys: py
     command(["store", "import", str(tmp_path / "third"), str(source), *map(str, made.glob("*.jsonl"))])
     with Store(tmp_path / "third") as store:
         assert len(store) == 10
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         command(["store", "export", str(source), str(tmp_path / "all.jsonl.gz")])
 
 

@@ -26,7 +26,7 @@ from m1.engines import cached, openai, transformers
 from m1.engines.cached import ENGINES, CachedEngine, open_engine
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Generation, ModelFacts, Request, to_generation
-from m1.engines.settings import Answered, ServeRuntime, ServeSettings
+from m1.engines.settings import AnswerNote, ServeRuntime, ServeSettings
 from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
 from m1.wiring.config import load
@@ -446,8 +446,8 @@ def test_a_note_of_what_is_answered_holds_while_its_segments_do(tmp_path: Path) 
     serve, asked = ServeSettings("transformers", "float32", {}), tmp_path / "questions.parquet"
     asked.write_text("questions")
 
-    def note(step: str = "m1.infer.sweep", model: str = "0123", **more: Any) -> Answered:
-        return Answered.of(tmp_path / "store", step, model, serve, '{"prompt": "plain"}', [asked], **more)
+    def note(step: str = "m1.infer.sweep", model: str = "0123", **more: Any) -> AnswerNote:
+        return AnswerNote.of(tmp_path / "store", step, model, serve, '{"prompt": "plain"}', [asked], **more)
 
     with Store(tmp_path / "store") as store:
         store.put_many((f"k{number}", number) for number in range(9))

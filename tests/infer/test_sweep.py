@@ -18,7 +18,7 @@ from m1.core.store import Store
 from m1.engines.cached import CachedEngine, Generation, Request, TransformersEngine
 from m1.engines.schedule import Job, Schedule
 from m1.infer.frames import Thought, TokenFrames, make_frames
-from m1.infer.sweep import Prompt, Swept, answer, force, think, with_unanswered
+from m1.infer.sweep import Prompt, SweepResult, answer, force, think, with_unanswered
 from random_model import STOP, sweep_settings
 from sweeps import swept
 from transformers import AutoTokenizer, Qwen2ForCausalLM
@@ -259,7 +259,7 @@ def test_a_request_beyond_the_models_positions_is_refused(engine: TransformersEn
 def test_counts_of_zero_stay_in_the_cost() -> None:
     """A model whose thinking never ends is never forced; ``sweep_cost.csv`` wants the number all the same."""
     cost = Counter(rollout_tokens=5, forced_tokens=0)
-    assert dict(with_unanswered([], (), "m", sweep_settings(), Swept([], [], cost)).cost) == {
+    assert dict(with_unanswered([], (), "m", sweep_settings(), SweepResult([], [], cost)).cost) == {
         "rollout_tokens": 5,
         "forced_tokens": 0,
         "unanswered": 0,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from m1.core.errors import UserError
-from m1.core.layouts import LAYOUTS, Refused
+from m1.core.layouts import LAYOUTS, RefusedRecord
 from m1.core.prompts import question_text
 from m1.core.records import Question
 from m1.pools import similar
@@ -155,7 +155,7 @@ def prompts() -> list[str]:
                 for line in stream:
                     try:
                         parts = layout(json.loads(line))
-                    except Refused:
+                    except RefusedRecord:
                         continue
                     texts.append(
                         question_text(Question("", folder, parts.stem, parts.context, parts.options, parts.answer))

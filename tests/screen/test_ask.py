@@ -12,7 +12,7 @@ from m1.core import records
 from m1.core.prompts import evaluation_prompt, question_text
 from m1.core.records import Question, ScreenAnswer
 from m1.screen import ask
-from m1.wiring.schema import deciding, runtime
+from m1.wiring.schema import deciding_keys, runtime
 from m1.world.server import Errors, World
 from providers import SETTINGS
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.server
 
 def attempts(folder: Path, url: str) -> tuple[list[ScreenAnswer], dict[str, Any]]:
     settings = SETTINGS | {"base_url": url, "rule": None}
-    provider = deciding(settings, "provider")
+    provider = deciding_keys(settings, "provider")
     calls = {"adder": runtime(settings, "provider")}
     flags = {
         "--name": "adder",

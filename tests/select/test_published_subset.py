@@ -81,7 +81,7 @@ def test_records_become_samples_as_they_are(tmp_path: Path, capfd: pytest.Captur
     assert (
         manifest["inputs"]["published"]["sha256"] == hashlib.sha256((tmp_path / "m1k.jsonl").read_bytes()).hexdigest()
     )
-    assert "m1k: 3 samples taken over as published from" in capfd.readouterr().out
+    assert "m1k: 3 samples taken as published from" in capfd.readouterr().out
 
 
 def test_parquet_as_on_the_hub(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ PATHS = os.pathsep.join([str(Path(m1.__file__).parents[1]), str(Path(__file__).p
 
 
 class Adder:
-    """Knows what a plus b is."""
+    """A teacher that adds two numbers."""
 
     def think(self, user_text: str, incorrect: bool) -> tuple[str, str] | None:
         found = re.search(r"What is (\d+) plus (\d+)\?", user_text)
@@ -30,7 +30,7 @@ class Adder:
 
 
 def addition(number: int) -> Question:
-    """A question of the adder's world; 10 <= sum <= 99, so that no first character is a letter."""
+    """Make a question for the adder; 10 <= sum <= 99, so that no first character is a letter."""
     a, b = 5 + number % 40, 5 + number // 40
     options = tuple(str(a + b + shift) for shift in (-1, 0, 1, 2))
     return Question(
@@ -40,7 +40,7 @@ def addition(number: int) -> Question:
 
 @contextmanager
 def running(world: World) -> Iterator[str]:
-    """The base URL of a server in a thread."""
+    """Run a server in a thread; yields its base URL."""
     with serving(world):
         yield f"http://127.0.0.1:{world.server_address[1]}/v1"
 

@@ -1,4 +1,4 @@
-"""Generating every setting of a sweep anew, by the paper's rules, to hold the sweep against."""
+"""Generate every setting of a sweep from nothing, by the paper's rules, as a reference for the sweep."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def anew(engine: Engine, prompts: Sequence[str], frames: TokenFrames, mark: str 
 
 
 def opening(frames: TokenFrames, thinking: Sequence[int], ended: bool, mark: str) -> tuple[int, ...]:
-    """Token ids between thinking and answer, by the paper's words (B.3), and on a line of their own."""
+    """Return the token ids between thinking and answer, by the paper's words (B.3), on a line of their own."""
     line = "" if frames.decode(thinking).endswith("\n") else "\n"
     rest = "" if ended else "\n\nFinal Answer:" if mark.endswith("<|end_header_id|>") else "\nFinal Answer:"
     return frames.encode(line + mark + rest)
 
 
 class Recording(CachedEngine):
-    """Remembers every request, and what was generated for it."""
+    """An engine that records every request and its generation."""
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
         self.found: dict[Request, Generation] = {}

@@ -11,7 +11,7 @@ from score_files import PAPER
 
 
 def save_asked(folder: Path, sizes: Mapping[str, int | None] | None = None, verified: bool = True) -> tuple[str, ...]:
-    """Write the manifests of the paper's benchmarks below a folder; their keys.
+    """Write the manifests of the paper's benchmarks below a folder; returns the benchmarks' keys.
 
     Args:
         sizes: questions of a benchmark, if fewer than were published; None for one that is missing.

@@ -78,7 +78,7 @@ class BatchServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, *_: object) -> None:
-        """A client that was killed is no news."""
+        """Ignore the broken connection of a client that was killed."""
 
     def add_file(self, content: bytes) -> str:
         name = f"file-{len(self.files)}"
@@ -86,7 +86,7 @@ class BatchServer(ThreadingHTTPServer):
         return name
 
     def create(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a batch at once, and show its states later."""
+        """Run a batch at once, but report its states one after another."""
         end, _, code = (self.ends.popleft() if self.ends else "completed").partition(":")
         lines = [json.loads(line) for line in self.files[asked["input_file_id"]].splitlines()]
         outcomes: dict[str, list[str]] = {"output": [], "error": []}
@@ -171,7 +171,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """The server has its own log."""
+        """Suppress the standard log, because the server has its own."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -221,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.server.shown(self.server.batches[name])
 
     def page(self, query: str) -> dict[str, Any]:
-        """Newest first, at most three to a page."""
+        """List batches, newest first, at most three on a page."""
         newest = list(reversed(self.server.batches.values()))
         after = dict(part.split("=") for part in query.split("&")).get("after")
         start = next((n + 1 for n, batch in enumerate(newest) if batch["id"] == after), 0)
@@ -256,7 +256,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200 if found else 404, found or {"error": {"message": "no such thing"}})
 
     def drip(self) -> None:
-        """A body that comes byte by byte, and has no end."""
+        """Send a body byte by byte, without an end."""
         self.send_response(200)
         self.end_headers()
         self.close_connection = True

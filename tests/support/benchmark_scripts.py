@@ -1,4 +1,4 @@
-"""The programs of ``benchmarks/``, as modules."""
+"""Import the programs of ``benchmarks/`` as modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 @cache
 def load(name: str) -> ModuleType:
-    """``benchmarks/{name}.py``, loaded once."""
+    """Load ``benchmarks/{name}.py`` once."""
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     assert spec
     assert spec.loader

@@ -21,7 +21,7 @@ PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 class Page:
-    """A page in a browser that runs."""
+    """A page in a running browser."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, os.fdopen(answers, "rb", buffering=0)
@@ -37,7 +37,7 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command, and its answer."""
+        """Send one command and return its answer."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters} | (
             {"sessionId": self._session} if self._session else {}
@@ -72,7 +72,7 @@ class Page:
             self.errors.append(value["entry"]["text"])
 
     def ask(self, script: str) -> Any:
-        """The value of a JavaScript expression; a promise is awaited."""
+        """Evaluate a JavaScript expression; a promise is awaited."""
         answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(json.dumps(answer["exceptionDetails"])[:2000])
@@ -93,7 +93,7 @@ class Page:
         self.wait("document.documentElement?.dataset.loaded")
 
     def size(self, width: int, height: int, dark: bool = False) -> None:
-        """Size of the window in CSS pixels, and the colours that the user prefers."""
+        """Set the size of the window in CSS pixels, and the colours that the user prefers."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -103,13 +103,13 @@ class Page:
         )
 
     def picture(self, path: Path) -> None:
-        """A PNG of what is seen."""
+        """Take a PNG of the window."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
 
 @contextlib.contextmanager
 def browser() -> Iterator[Page]:
-    """A browser with one page, in a profile of its own that is removed afterwards."""
+    """Run a browser with one page and a temporary profile."""
     assert PROGRAM, "no Chromium is installed"
     their_commands, our_commands = os.pipe()
     our_answers, their_answers = os.pipe()

@@ -16,7 +16,7 @@ from environments import OF_TORCH, needed, provided
 
 
 def create(specification: Path, folder: Path) -> None:
-    """An environment without pip, with links to the packages that the file pins; another version here is an error."""
+    """Make an environment without pip, with links to the pinned packages; another version here is an error."""
     wanted = provided(specification)
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python3.*/site-packages")
@@ -34,7 +34,7 @@ def create(specification: Path, folder: Path) -> None:
 
 
 def install(folder: Path) -> Path:
-    """Make the command; the folder to put first in PATH."""
+    """Write the command; returns the folder to put first in PATH."""
     commands = folder / "bin"
     commands.mkdir(parents=True)
     (commands / "activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n', encoding="utf-8")

@@ -9,7 +9,7 @@ from project import Project
 
 
 def code(name: str, function: str) -> Callable[[Project], None]:
-    """An edit of a function that changes what it does."""
+    """Return an edit that changes what a function does."""
 
     def edit(project: Project) -> None:
         path = project.path(f"workflow/m1/{name}")

@@ -17,19 +17,19 @@ as pinned."""
 
 
 def pins(lines: Iterable[str]) -> dict[str, str]:
-    """Package, by canonical name, to version, of lines ``name==version``."""
+    """Map canonical package names to versions, from lines ``name==version``."""
     return {canonicalize_name(name): version for name, version in (line.split("==") for line in lines if "==" in line)}
 
 
 def listed(environment: Path) -> list[str]:
-    """What a conda environment's file has pip install."""
+    """Return the packages that a conda environment's file installs with pip."""
     content = yaml.safe_load(environment.read_text(encoding="utf-8"))
     found: list[str] = next(part["pip"] for part in content["dependencies"] if isinstance(part, dict))
     return found
 
 
 def provided(environment: Path) -> dict[str, str]:
-    """The pins of a conda environment's file, without hashes and markers."""
+    """Return the pins of a conda environment's file, without hashes and markers."""
     return pins(line.partition(" ")[0] for line in listed(environment))
 
 

@@ -1,4 +1,4 @@
-"""Requests of random tokens, and what an engine generates for them."""
+"""Requests of random tokens, and their generations by an engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from random_model import STOP
 
 
 def requests(count: int, max_tokens: int, seed: int = 0, **more: Any) -> list[Request]:
-    """Requests with random prompts of 3 to 40 tokens."""
+    """Make requests with random prompts of 3 to 40 tokens."""
     rng = random.Random(seed)
     return [
         Request(tuple(rng.randrange(5, 900) for _ in range(rng.randint(3, 40))), max_tokens, STOP, **more)
@@ -21,7 +21,7 @@ def requests(count: int, max_tokens: int, seed: int = 0, **more: Any) -> list[Re
 
 
 def generated(engine: Engine, asked: Sequence[Request]) -> list[Generation]:
-    """Generations in the order of the requests; each must be reported once."""
+    """Return the generations in the order of the requests; each must be reported once."""
     found: dict[int, Generation] = {}
     copies = [dataclasses.replace(request) for request in asked]  # equal requests are apart
 
@@ -35,7 +35,7 @@ def generated(engine: Engine, asked: Sequence[Request]) -> list[Generation]:
 
 
 def check_the_last_place(one: Engine, asked: Sequence[Request]) -> None:
-    """A stop token that is the last one allowed is a stop; one token less, and the limit ends it."""
+    """Check that a stop token at the last allowed place is a stop, and that one token less ends at the limit."""
     stopped = [(r, g) for r, g in zip(asked, generated(one, asked)) if g.finish_reason == "stop" and g.tokens > 1]
     assert len(stopped) > 3
     for less, reason in ((0, "stop"), (1, "length")):

@@ -34,7 +34,7 @@ class Hub(ThreadingHTTPServer):
         self.paths: list[str] = []
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Variables of a process that takes this hub for the hub, with its cache in ``home``."""
+        """Return environment variables that point a process to this hub, with its cache in ``home``."""
         return {
             **os.environ,
             "HF_ENDPOINT": f"http://127.0.0.1:{self.server_port}",
@@ -46,7 +46,7 @@ class Hub(ThreadingHTTPServer):
 
 @contextmanager
 def serving(repositories: Repositories) -> Iterator[Hub]:
-    """A hub, as long as the context lasts."""
+    """Run a hub for the duration of the context."""
     server = Hub(repositories)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""What the modules of the package import, read from their code."""
+"""Read from the code what the modules of the package import."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULES = {
 
 @cache
 def imports(module: str) -> frozenset[str]:
-    """What a module imports, anywhere but for type checking: modules of the package, packages from outside."""
+    """Return a module's imports, except those for type checking: modules of the package, and other packages."""
     found: set[str] = set()
     for node in _running(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -40,7 +40,7 @@ def _running(tree: ast.AST) -> list[ast.AST]:
 
 
 def dependencies(module: str) -> set[str]:
-    """The module, and every module of the package that it imports, directly or not."""
+    """Return the module and every module of the package that it imports, directly or indirectly."""
     found: set[str] = set()
     waiting = [module]
     while waiting:

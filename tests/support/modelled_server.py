@@ -61,12 +61,12 @@ class Copy:
     """Tokens in ``held``."""
 
     def step(self) -> float:
-        """Seconds of a step."""
+        """Return the seconds of a step."""
         shape = self.shape
         return (shape.weights + len(self.running) * shape.row + self.context * shape.token) / 1e3
 
     def pass_time(self, seconds: float) -> None:
-        """Work, or wait if there is nothing to do."""
+        """Let time pass: work, or wait if there is nothing to do."""
         if self.running and seconds > 0:
             self.steps += seconds / self.step()
             self.busy += seconds
@@ -79,7 +79,7 @@ class Copy:
         self.admit()
 
     def admit(self) -> None:
-        """Begin what waits, as far as there is room."""
+        """Start waiting requests, as many as there is room for."""
         while self.queue and len(self.running) < self.shape.rows:
             request, tokens = self.queue.pop(0)
             more = len(request.prompt) + tokens / 2
@@ -91,7 +91,7 @@ class Copy:
             self.context += more
 
     def cached(self, request: Request) -> int:
-        """Tokens of a prompt that are in the cache."""
+        """Count the tokens of a prompt that are in the cache."""
         held, prompt = self.held.get(request.group, ()), request.prompt
         low, high = 0, min(len(held), len(prompt))
         while low < high:
@@ -100,7 +100,7 @@ class Copy:
         return low
 
     def hold(self, request: Request, ids: tuple[int, ...]) -> None:
-        """Keep what a request has read and generated; what was not used for longest makes room."""
+        """Cache the tokens of a request; the least recently used ones make room."""
         whole, before = (*request.prompt, *ids), self.held.pop(request.group, ())
         self.held[request.group] = whole = max(whole, before, key=len)
         self.kept += len(whole) - len(before)
@@ -108,7 +108,7 @@ class Copy:
             self.kept -= len(self.held.popitem(last=False)[1])
 
     def next_end(self) -> float:
-        """When the next request ends, if none is added."""
+        """Return the time at which the next request ends, if none is added."""
         return self.now + (self.running[0][0] - self.steps) * self.step() if self.running else math.inf
 
     def finish(self) -> Request:
@@ -136,7 +136,7 @@ class ModelledServer:
         """Seconds, and requests in flight from then on."""
 
     def generate(self, requests: Iterable[Request], done: Done) -> None:
-        """As every engine."""
+        """Generate, as every engine does."""
         waiting, flight, made = Waiting(requests, None), 0, dict[int, Generation]()
         while True:
             while flight < self.batch and (request := waiting.take()):
@@ -159,7 +159,7 @@ class ModelledServer:
             waiting.follow(done(request, generation))
 
     def in_flight(self, until: float = 1.0) -> float:
-        """Requests in flight on average, up to a share of the whole time."""
+        """Return the mean number of requests in flight, up to a share of the whole time."""
         end = self.now * until
         spans = zip(self.flight, [*self.flight[1:], (self.now, 0)])
         return sum(count * max(0.0, min(later, end) - min(now, end)) for (now, count), (later, _) in spans) / end

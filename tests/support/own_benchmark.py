@@ -18,14 +18,14 @@ QUESTIONS = 20
 
 
 def block(kind: str) -> str:
-    """The first example of a kind in the manual's section."""
+    """Return the first example of a kind in the manual's section."""
     found = re.search(rf"^```{kind}\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL)
     assert found, f"the manual shows no {kind}"
     return found[1]
 
 
 def write_questions(project: Project) -> None:
-    """`mine.csv` with the manual's columns, its own question first."""
+    """Write `mine.csv` with the manual's columns and its own question first."""
     heading, example = block("csv").splitlines()
     with open(project.folder / "mine.csv", "w", newline="", encoding="utf-8") as stream:
         stream.write(f"{heading}\n{example}\n")

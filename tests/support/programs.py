@@ -21,7 +21,7 @@ from typing import Any
 
 
 def run(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, str]:
-    """Run ``python -m`` to its end; its exit code, and all that it said.
+    """Run ``python -m`` to its end; returns its exit code and output.
 
     Args:
         words: the module, and its arguments.
@@ -48,7 +48,7 @@ def run(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> t
 
 @cache
 def _server() -> subprocess.Popen[str]:
-    """The process that is forked; it ends with this one, whose end closes its standard input."""
+    """Start the process that is forked; it ends with this one, whose end closes its standard input."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.Popen(
         [sys.executable, __file__], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -67,7 +67,7 @@ def _serve() -> None:
 
 
 def _become(order: dict[str, Any]) -> None:
-    """In the fork: be the program."""
+    """Become the program, in the forked process."""
     os.setsid()
     os.chdir(order["folder"])
     said = os.open(order["said"], os.O_WRONLY | os.O_APPEND)

@@ -37,7 +37,7 @@ class Project:
 
     @classmethod
     def of_repository(cls, folder: Path) -> Project:
-        """A copy of the repository, where nothing has been made."""
+        """Copy the repository, without any results."""
         for part in PARTS:
             source = REPOSITORY / part
             if source.is_dir():
@@ -48,12 +48,12 @@ class Project:
         return cls(folder)
 
     def copy(self, folder: Path) -> Project:
-        """A copy of this project with all it has made, to edit."""
+        """Copy this project with its results, for edits."""
         return Project(shutil.copytree(self.folder, folder, symlinks=True))
 
     @staticmethod
     def environment() -> dict[str, str]:
-        """Of what runs in a project: its own package, and no profile of the user's."""
+        """The environment of commands in a project: its own package, and no profile of the user's."""
         variables = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
         return variables | {"PYTHONPATH": "workflow"}
 
@@ -74,29 +74,29 @@ class Project:
         )
 
     def run(self, *arguments: str, module: str = "snakemake", overlays: Sequence[str] = (SHORT,)) -> tuple[int, str]:
-        """Run to the end; exit code and all that was said."""
+        """Run to the end; returns the exit code and the output."""
         words = [*module.split(), *arguments, "--cores", "2", "--configfile", *overlays]
         return run(words, self.folder, self.environment())
 
     def make(self, *arguments: str, module: str = "snakemake") -> str:
-        """Run, which must succeed; what was said."""
+        """Run, which must succeed; returns the output."""
         code, said = self.run(*arguments, module=module)
         assert code == 0, said[-6000:]
         return said
 
     def dry_run(self, target: str, *overlays: str) -> str:
-        """What Snakemake says would run for a target with other overlays than the short configuration."""
+        """Return what Snakemake would run for a target, with other overlays than the short configuration."""
         code, said = self.run("--dry-run", target, module="m1 launch", overlays=overlays)
         assert code == 0, said[-6000:]
         return said
 
     def plan(self, *targets: str) -> set[str]:
-        """What would run now: rules with the values of their wildcards, as ``train_sft m1-small-1k``."""
+        """Return the jobs that would run now: rules with their wildcards, such as ``train_sft m1-small-1k``."""
         return self.jobs(self.make("--dry-run", *(targets or MAIN)))
 
     @staticmethod
     def jobs(said: str) -> set[str]:
-        """The jobs of a dry run, from what Snakemake said."""
+        """Read the jobs of a dry run from Snakemake's output."""
         jobs = set()
         for rule, details in _JOB.findall(said):
             wildcards = _WILDCARDS.search(details)
@@ -113,13 +113,13 @@ class Project:
             time.sleep(0.002)
 
     def path(self, name: str) -> Path:
-        """A file of the project; it must be there."""
+        """Return the path of a file of the project, which must exist."""
         path = self.folder / name
         assert path.exists(), path
         return path
 
     def replace(self, name: str, old: str, new: str) -> None:
-        """Replace what stands exactly once in a file."""
+        """Replace a text that occurs exactly once in a file."""
         text = self.path(name).read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{name}: {old!r} stands {text.count(old)} times"
         self.path(name).write_text(text.replace(old, new), encoding="utf-8")

@@ -23,7 +23,7 @@ def benchmark(project: Project, name: str) -> list[Question]:
 
 
 def in_evaluation_layout(question: Question) -> dict[str, Any]:
-    """As in the authors' evaluation file: context and question are one text."""
+    """Convert a question into the layout of the authors' evaluation file: context and question are one text."""
     text = f"{question.context}\n{question.stem}" if question.context else question.stem
     options = dict(zip(LETTERS, question.options))
     return {"question": text, "options": options, "answer": options[question.answer], "answer_idx": question.answer}

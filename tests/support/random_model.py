@@ -16,7 +16,7 @@ STOP = tuple(range(0, 900, 23))
 
 
 def random_model(folder: Path, positions: int = 512, **more: Any) -> Path:
-    """A random model of Qwen2's architecture, 900 tokens."""
+    """Make a random model of Qwen2's architecture with 900 tokens."""
     torch.manual_seed(1)
     sizes = {
         "hidden_size": 32,
@@ -59,7 +59,7 @@ def ending_model(folder: Path, tokenizer: Path, vocabulary: int = 900, more_ends
 
 
 def sweep_settings(**more: Any) -> SweepSettings:
-    """Settings of a sweep, exact where nothing else is said."""
+    """Make the settings of a sweep; all of ``generation`` is exact by default."""
     exact = dict.fromkeys(("bos", "seam", "limit", "forcing", "scored"), "exact")
     small = {"budgets": [8], "forced": [], "forced_budget": 8, "answer_limit": 4, "prompt": "thinking"}
     small["too_long"] = "error"

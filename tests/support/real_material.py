@@ -41,7 +41,7 @@ AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(
 
 
 def lacking() -> str | None:
-    """Why tests on real text cannot run here; None where they can."""
+    """Return why tests on real text cannot run here; None if they can."""
     if not (DATA / "responses" / "huatuogpt_o1_8b_medqa5.jsonl.gz").is_file():
         return f"no real questions and traces in {DATA} (set M1_SHARED_DATA to their folder)"
     try:
@@ -77,7 +77,7 @@ def _run(command: list[str], **variables: str) -> None:
 
 
 def read(name: str) -> Iterator[dict[str, Any]]:
-    """Records of a file of :data:`DATA`."""
+    """Read the records of a file of :data:`DATA`."""
     with gzip.open(DATA / name, "rt", encoding="utf-8") as stream:
         yield from map(json.loads, stream)
 

@@ -31,14 +31,14 @@ class Rule:
 
     @property
     def step(self) -> Step | None:
-        """What it runs of the package, None where it runs nothing of it."""
+        """The module of the package that the rule runs; None if it runs none."""
         found = self.params.get("code")
         return found if isinstance(found, Step) else None
 
 
 @cache
 def rules() -> dict[str, Rule]:
-    """Every rule by its name, in the order of the rule files."""
+    """Return every rule by its name, in the order of the rule files."""
     from snakemake.api import SnakemakeApi
     from snakemake.io import strip_wildcard_constraints
     from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings

@@ -30,7 +30,7 @@ def make_run(
     manifests: Mapping[str, Any] | None = None,
     **shown: Any,
 ) -> Path:
-    """Write a run.
+    """Write the files of a finished run.
 
     Args:
         budgets: model to the budgets of its row in Table 1 (Table 2 for those in ``table2``, too); a model whose

@@ -19,7 +19,7 @@ RESULTS = [
 
 
 def wildcards(**values: str) -> Wildcards:
-    """Wildcards of a job."""
+    """Make the wildcards of a job."""
     return Wildcards(fromdict=values)
 
 

@@ -46,12 +46,12 @@ def outcomes(
 
 
 def counted(model: str, benchmark: str, k: int, n: int, budget: int = 2048, forced: int = 0) -> pa.Table:
-    """k correct scores of n."""
+    """Make n scores, of which k are correct."""
     return outcomes(model, benchmark, np.arange(n) < k, budget, forced)
 
 
 def save(path: Path, *parts: pa.Table) -> Path:
-    """One file of all parts."""
+    """Write all parts into one file."""
     pq.write_table(pa.concat_tables(parts), path)
     return path
 

@@ -1,4 +1,4 @@
-"""What is made once for all processes of pytest-xdist."""
+"""Share what is made only once among all processes of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first process to ask for it makes, while the others wait.
+    """Return a folder that the first process makes, while the others wait.
 
     Args:
         factory: where temporary folders of this session are.

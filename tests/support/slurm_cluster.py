@@ -27,7 +27,7 @@ SYSTEM = f"/usr/sbin:/sbin:{os.environ['PATH']}"
 
 @contextmanager
 def running() -> Iterator[dict[str, str]]:
-    """Environment of a running SLURM of two nodes with eight GPUs each, with accounting where its programs are."""
+    """Run a SLURM of two nodes with eight GPUs each (and accounting if installed); yields its environment."""
     if absent := [program for program in PROGRAMS if not shutil.which(program, path=SYSTEM)]:
         pytest.skip(
             f"no SLURM here: {', '.join(absent)} not found; Debian: apt-get install slurmctld slurmd slurm-client munge"
@@ -49,7 +49,7 @@ def accounts() -> bool:
 
 
 def start(folder: Path) -> None:
-    """Start SLURM in a folder, or what of it was killed."""
+    """Start SLURM in a folder, or those of its daemons that were killed."""
     settings = os.environ | {"SLURM_DBD": str(int(accounts()))}
     started = subprocess.run(["bash", HERE / "start_slurm.sh", folder], env=settings, capture_output=True, text=True)
     assert started.returncode == 0, started.stdout + started.stderr
@@ -80,7 +80,7 @@ class Cluster:
         self.said.touch()
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The documented command."""
+        """Start a run by the documented command."""
         words = ["-m", "m1", "launch", *arguments, "--workflow-profile", "profiles/slurm", "--configfile", SHORT]
         with open(self.said, "wb") as said:
             process = subprocess.Popen(
@@ -99,7 +99,7 @@ class Cluster:
         return process
 
     def ask(self, *command: str) -> str:
-        """What a program of SLURM says."""
+        """Return the output of a program of SLURM."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
 
     def jobs(self, rule: str = "") -> list[dict[str, str]]:
@@ -118,7 +118,7 @@ class Cluster:
     def wait(
         self, condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, seconds: float = 120
     ) -> Any:
-        """What a condition gives as soon as it gives something."""
+        """Wait until a condition returns a true value, and return it."""
         until = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < until, (
@@ -129,7 +129,7 @@ class Cluster:
         return found
 
     def step(self, model: str) -> int:
-        """The last step of an unfinished training; 0 where there is none."""
+        """Return the last step of an unfinished training; 0 if there is none."""
         logs = list((self.project.folder / "scratch/train" / model).glob("*/log.jsonl"))
         return max([line["step"] for log in logs for line in checkpoints.losses(log)], default=0)
 

@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from m1.engines.cached import CachedEngine
-from m1.engines.shards import Asked
+from m1.engines.shards import BenchmarkQuestion
 from m1.infer.settings import SweepSettings
-from m1.infer.sweep import Swept, sweep
+from m1.infer.sweep import SweepResult, sweep
 
 
 def swept(
-    engine: CachedEngine, tokenizer: Any, asked: Sequence[Asked], name: str, settings: SweepSettings, size: int = 1
-) -> Swept:
-    """All of it, for questions that are forced ``size`` at a time."""
-    whole = Swept([], [], Counter())
+    engine: CachedEngine,
+    tokenizer: Any,
+    asked: Sequence[BenchmarkQuestion],
+    name: str,
+    settings: SweepSettings,
+    size: int = 1,
+) -> SweepResult:
+    """Run a whole sweep, with ``size`` questions forced together."""
+    whole = SweepResult([], [], Counter())
 
-    def keep(part: Swept) -> None:
+    def keep(part: SweepResult) -> None:
         whole.rollouts.extend(part.rollouts)
         whole.predictions.extend(part.predictions)
         whole.cost.update(part.cost)

@@ -70,7 +70,7 @@ TAGS = {"qwen3": ["<think>", "</think>"]}
 
 
 def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
-    """A tokenizer in the layout of a family."""
+    """Make a tokenizer in the layout of a family."""
     build, special, template, bos, eos = FAMILIES[family]
     text = (SHIPPED / template).read_text(encoding="utf-8") if template.endswith(".jinja") else template
     made = PreTrainedTokenizerFast(

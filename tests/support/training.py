@@ -46,7 +46,7 @@ STEPS = 24
 
 
 def samples(count: int) -> list[Sample]:
-    """Samples of 40 to 100 tokens."""
+    """Make samples of 40 to 100 tokens."""
     rng = random.Random(3)
     texts = [
         " ".join(rng.choices(["so", "we", "go", "on", "to", "the", "next", "one", "and", "stop"], k=rng.randint(5, 40)))
@@ -103,7 +103,7 @@ def command(
 def train(
     material: Path, output: Path, store: Path | None = None, sft: dict[str, Any] | None = None, **runtime: Any
 ) -> str:
-    """Train to the end; what it said."""
+    """Train to the end; returns the output."""
     words = command(material, output, store, sft, **runtime)
     done = subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -111,7 +111,7 @@ def train(
 
 
 def start(material: Path, output: Path, **runtime: Any) -> subprocess.Popen[str]:
-    """A training at work, with a process group of its own."""
+    """Start a training in a process group of its own."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
         command(material, output, **runtime), cwd=ROOT, env=environment(), start_new_session=True, **pipes
@@ -127,7 +127,7 @@ def weights(output: Path) -> str:
 
 
 def wait_for_a_step(scratch: Path, number: int, process: subprocess.Popen[str]) -> None:
-    """Until the log holds the step, or training is over."""
+    """Wait until the log has the step, or the training is over."""
     while process.poll() is None:
         logs = list(scratch.glob("train/tiny/*/log.jsonl"))
         if logs and any(line["step"] >= number for line in checkpoints.losses(logs[0])):

@@ -1,4 +1,4 @@
-"""What trainings start from, and the model of one that nothing disturbs."""
+"""Fixtures of trainings: their inputs, and the model of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 @pytest.fixture(scope="session")
 def material(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
-    """A base with a tokenizer, and 60 samples of different lengths."""
+    """Make a base with a tokenizer, and 60 samples of different lengths."""
 
     def make(folder: Path) -> None:
         AutoTokenizer.from_pretrained(tokenizer_folder).save_pretrained(random_model(folder / "base"))

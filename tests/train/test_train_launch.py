@@ -107,13 +107,13 @@ def test_the_program_says_so_and_trains_nothing(material: Path, tmp_path: Path) 
 def test_a_finished_training_is_taken_from_the_store_without_a_gpu(material: Path, tmp_path: Path) -> None:
     """The launcher looks into the store first, then for the cards; what it takes is what the step says is there."""
     words = flags(material, tmp_path / "model", {}, {"gpus": 1})
-    assert sft.stored(words) == (0, 1, "models")
+    assert sft.count_stored(words) == (0, 1, "models")
     arguments = sft.parse_arguments(words)
     _, kept = sft.places(arguments, SftSettings(**SETTINGS), model_identity(material / "base"))
     with replacing_model(kept) as folder:
         shutil.copytree(material / "base", folder)
         (folder / "log.jsonl").write_text('{"step": 1, "loss": 1.0, "learning_rate": 0.1}\n')
-    assert sft.stored(words) == (1, 1, "models")
+    assert sft.count_stored(words) == (1, 1, "models")
     done = subprocess.run(
         [sys.executable, "-m", "m1.train.launch", *words], cwd=ROOT, env=environment(), capture_output=True, text=True
     )
@@ -122,7 +122,7 @@ def test_a_finished_training_is_taken_from_the_store_without_a_gpu(material: Pat
     assert model_identity(tmp_path / "model") == model_identity(kept)
     assert not (tmp_path / "model.scratch").exists()
     other = flags(material, tmp_path / "model", {"seed": 43}, {"gpus": 1})
-    assert sft.stored(other) == (0, 1, "models"), "another seed is another training"
+    assert sft.count_stored(other) == (0, 1, "models"), "another seed is another training"
 
 
 def test_srun_starts_one_launcher_on_each_node() -> None:

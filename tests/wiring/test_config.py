@@ -464,7 +464,7 @@ REFUSED = {
     "answers beside a model that is published itself": (
         changed("published/results", {"m1-small-1k": [{"from": "m1_results", "budget": 192}]}, beside()),
         "published.beside.m1-small-1k: published.results.m1-small-1k takes its answers as published; "
-        "they would be compared with themselves; take one of both out",
+        "they would be compared with themselves; remove one of the two",
     ),
     "answers beside from an unknown entry": (
         beside({"from": "m1_result"}),

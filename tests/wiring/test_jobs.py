@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from m1.core.files import identity_file
-from m1.train.settings import SftSettings, deciding, kept_folder
+from m1.train.settings import SftSettings, deciding_values, kept_folder
 from m1.wiring.config import load
 from m1.wiring.infer import InferRules
 from m1.wiring.jobs import Jobs, output_flags
@@ -77,7 +77,9 @@ def test_a_training_that_the_store_has_asks_for_no_gpu(tmp_path: Path) -> None:
     identity_file(base).write_text("0123")
     subset.write_text("samples")
     assert asked() == with_gpus
-    kept = kept_folder(tmp_path / "store", model.model, deciding("0123", base, None, subset, settings_of(rules, model)))
+    kept = kept_folder(
+        tmp_path / "store", model.model, deciding_values("0123", base, None, subset, settings_of(rules, model))
+    )
     kept.mkdir(parents=True)
     (kept / "config.json").write_text("{}")
     identity_file(kept).write_text("4567")

@@ -46,7 +46,7 @@ def test_every_model_thinks_or_answers_directly() -> None:
 def test_every_artifact_has_one_rule_that_makes_it(make: Callable[[], Run]) -> None:
     run = make()
     for here, published, everything in (
-        (run.sampled, run.published["subsets"], run.config["subsets"]),
+        (run.drawn_subsets, run.published["subsets"], run.config["subsets"]),
         (run.trained_here, run.published["checkpoints"], run.own_weights),
         ([*run.swept, *run.direct], run.published["results"], run.recipes),
     ):
@@ -127,10 +127,10 @@ def test_random_sets_are_drawn_from_the_raw_pools_as_released_only() -> None:
 
 def test_the_second_decontamination_is_against_the_evaluation_file_or_the_benchmarks() -> None:
     run = Run(load([ROOT / "config/paper.yaml"]))
-    assert run.evaluated == ["<results>/evaluation.parquet"]
+    assert run.evaluation_files == ["<results>/evaluation.parquet"]
     assert "<results>/evaluation.parquet" in run.hub_targets()
     run = Run(load([ROOT / "config/paper.yaml"], ["published={evaluation: null}"]))
-    assert run.evaluated == run.benchmarks
+    assert run.evaluation_files == run.benchmarks
 
 
 def test_counts_are_compared_where_the_pools_are_the_papers() -> None:

@@ -37,7 +37,7 @@ def test_a_base_is_fetched_from_its_own_place() -> None:
 def test_a_model_without_a_chat_template_borrows_one() -> None:
     run, model = demo_run(), wildcards(model="small")
     templates = Templates(run)
-    assert run.borrowing == []
+    assert run.borrowers == []
     assert templates.folder(model) == []
     assert templates.flag(model, SimpleNamespace(template=[])) == ""
     run.recipes["small"]["tokenizer"] = {"hub": "a/b", "revision": "main"}

@@ -1,4 +1,4 @@
-"""The checked configuration, and the shell that all rules share."""
+"""common: read and check the configuration, and set up the shell that all jobs share."""
 
 import os
 import sys
@@ -18,12 +18,13 @@ from m1.wiring.schema import export_call_settings
 
 try:
     use_environments()
-    # The configuration of a module is given by its user, as Snakemake has merged it.
+    # Another workflow uses this one as a module: Snakemake has merged its configuration into `config`. The files
+    # are read only for their errors, such as a key that is given twice.
     if workflow.modifier.skip_configfile:
         for file in workflow.configfiles if workflow.is_main_process else ():
             read(Path(file))
         whole = prepare(config)
-    else:  # read as programs read it: Snakemake merges otherwise, and takes the last of two equal keys without a word
+    else:  # read the files as the commands do, because Snakemake merges them differently and accepts a key given twice
         given = workflow.config_settings
         whole = load(
             workflow.overwrite_configfiles,
@@ -39,15 +40,16 @@ except UserError as error:
     raise WorkflowError(printable(str(error))) from None
 
 export_call_settings(run.config)
-# Snakemake has read the folders as they were written; here they are in their plain form, without a slash at the end.
+# Snakemake took the folders word for word. The checked configuration has them normalised, without a slash at the end,
+# so that paths in rules equal those in `run`.
 workflow.pathvars.update(Pathvars.from_config(run.config, module_level=True))
 
-# Jobs run with the Python of this Snakemake, unless a conda environment was activated for them: then CONDA_PREFIX is
-# another one than here.
+# Jobs run with the Python of this Snakemake, unless Snakemake activated a conda environment for them, which changes
+# CONDA_PREFIX.
 prefix = os.environ.get("CONDA_PREFIX", "")
 python = f'if [ "$CONDA_PREFIX" = "{prefix}" ]; then export PATH={quote(str(Path(sys.executable).parent))}:$PATH; fi'
-# Large blocks are kept by the allocator: without this, a fifth of the time of a training on a CPU goes into page
-# faults.
+# Let the allocator keep large blocks instead of returning them to the system: otherwise, a training on a CPU spends a
+# fifth of its time on page faults.
 shell.prefix(
     f"{python}; set -euo pipefail; export PYTHONPATH={quote(f'{SOURCE}/workflow')} TOKENIZERS_PARALLELISM=false "
     "MALLOC_TRIM_THRESHOLD_=1000000000 MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TOP_PAD_=100000000; "
@@ -66,7 +68,7 @@ wildcard_constraints:
 
 
 def entry(name, category, **labels):
-    """A table, figure or page, and its entry in Snakemake's report, whose caption has the same name."""
+    """Mark an output (table, figure or page) for Snakemake's own report; its caption is report/{name}.rst."""
     caption = f"report/{Path(name).stem}.rst"
     source_file(f"workflow/{caption}")
     return report(

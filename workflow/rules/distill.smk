@@ -1,4 +1,4 @@
-"""distill (3.1, B.1): the teacher thinks and answers; only correct answers are kept."""
+"""distill (3.1, B.1): let the teacher think and answer, and keep only what it answers correctly."""
 
 from m1.wiring.distill import DistillRules
 

@@ -1,4 +1,5 @@
-"""infer (3.3, B.3): thinking once, answers at every budget and forced count; plain and +CoT answers."""
+"""infer (3.3, B.3): generate thinking once, and answers at every budget and number of forced continuations;
+generate plain and chain-of-thought answers; take published answers."""
 
 from m1.wiring.infer import InferRules
 from m1.wiring.jobs import identities, output_flags
@@ -15,7 +16,7 @@ rule infer_template:
     benchmark:
         "<logs>/infer_template/{model}.tsv"
     wildcard_constraints:
-        model=any_name(run.borrowing),
+        model=any_name(run.borrowers),
     localrule: True
     conda:
         "../../envs/infer.yaml"
@@ -27,8 +28,8 @@ rule infer_template:
         " --output {output.folder} 2> {log}"
 
 
-# Before a model is trained. Once it is, there is no such job any more (run.unchecked), so that another benchmark or
-# budget trains nothing again; then it is the sweep that checks, before it generates.
+# Check that all questions fit the model's context, before hours of training. A trained model has no such job any more
+# (run.context_checks), so another benchmark or budget repeats no training; the sweep then checks before it generates.
 rule infer_context:
     input:
         model=ancient(train.base),
@@ -43,7 +44,7 @@ rule infer_context:
     benchmark:
         "<logs>/infer_context/{model}.tsv"
     wildcard_constraints:
-        model=any_name(run.unchecked),
+        model=any_name(run.context_checks),
     localrule: True
     conda:
         "../../envs/infer.yaml"
@@ -96,7 +97,8 @@ rule infer_sweep:
         " --store {params.store} {params.outputs} --manifest {output.manifest} 2> {log}"
 
 
-# One of several jobs that fill the store at once; the rule above then finds all generations there.
+# Generate one share of the questions. Several such jobs (`shards`) fill the store at the same time; infer_sweep then
+# finds all generations there.
 use rule infer_sweep as infer_sweep_shard with:
     input:
         model=ancient(infer.model),
@@ -186,7 +188,8 @@ rule infer_published:
         " --output {output.predictions} --manifest {output.manifest} 2> {log}"
 
 
-# Beside what is computed, and apart from it; only of the benchmarks that are published.
+# The published answers of a model that also runs here (`published.beside`). They stay in a folder of their own, and
+# cover only the benchmarks that the authors published.
 use rule infer_published as infer_beside with:
     input:
         files=infer.local_files,

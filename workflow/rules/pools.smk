@@ -1,4 +1,4 @@
-"""pools (3.1, B.1): collect, shuffle options, deduplicate, decontaminate."""
+"""pools (3.1, B.1): collect the questions, shuffle their options, deduplicate and decontaminate them."""
 
 from m1.wiring.pools import PoolsRules
 
@@ -49,7 +49,8 @@ rule pools_collect_benchmark:
         " --output {output.questions} --manifest {output.manifest} 2> {log}"
 
 
-# Every question of the authors' evaluation file in its order, those of benchmarks that are not shown among them.
+# All questions of the authors' evaluation file in its order, including benchmarks that this run does not show: the
+# authors' batches extend across benchmarks, and their decontamination reads the whole file.
 rule pools_evaluation:
     input:
         pools.evaluation_file,
@@ -99,7 +100,7 @@ rule pools_merge:
 rule pools_leaks:
     input:
         questions=run.collection,
-        evaluation=run.evaluated,
+        evaluation=run.evaluation_files,
     output:
         questions="<results>/pools/leaks.parquet",
         manifest="<results>/pools/leaks.json",

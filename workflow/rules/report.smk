@@ -1,4 +1,4 @@
-"""report (4, A): tables, figures, the comparison with the paper, and the page to read it all."""
+"""report (4, A): make the tables and figures, compare them with the paper, and write the page that shows them all."""
 
 import os
 from pathlib import Path
@@ -9,14 +9,16 @@ report_rules = ReportRules(run)
 PAGE = ("template.html", "style.css", "script.js")
 
 
-# Folders by their times rerun nothing: what is made from one has a manifest as well, which changes with it.
+# The time of a folder must rerun nothing (`ancient`), because it changes with any file inside. Whatever is made from a
+# folder has a manifest as well, and a new manifest does rerun the report.
 manifests = [
     path if path.endswith(".json") else ancient(path)
     for path in report_rules.manifests()
 ]
 
 
-# What the steps below are told. No command does this, as it would hold the whole text.
+# Write what the steps below have to show. The rule has Python in place of a command line, which would have to hold the
+# whole JSON text and could exceed the system's limit.
 rule report_shown:
     output:
         "<results>/shown.json",
@@ -374,7 +376,8 @@ rule report_rulegraph:
     conda:
         "../../envs/workflow.yaml"
     resources:
-        # No params: partitions and names of overlays are among them, which draw no other graph.
+        # A resource in place of a param: partitions and file names of overlays are among these words, and a change in
+        # them draws no other graph, so it must rerun nothing.
         configured=fresh_plan_arguments(
             workflow.overwrite_configfiles, workflow.config_settings.config_args or ()
         ),
@@ -384,7 +387,7 @@ rule report_rulegraph:
         rules=lambda wildcards: [rule.name for rule in workflow.rules],
         target=workflow.modifier.modify_rulename("all"),
         plain=f's|"{workflow.modifier.modify_rulename("([a-z0-9_]+)")}"|"\\1"|',
-    # As a module, rules can have another name; the figure has the plain one.
+    # A workflow that uses this one as a module may prefix the rules' names; sed takes the prefix off for the figure.
     shell:
         "python -m snakemake {params.target} --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot"
         " 2> {log}"
@@ -470,8 +473,8 @@ use rule report_paired as report_page with:
         code=step("m1.report.page"),
 
 
-# Two finished runs, of whatever configuration and machine. No job here makes or updates their files (before_update),
-# and what they lack is a message.
+# Compare two finished runs, whatever their configurations and machines. `before_update` keeps Snakemake from making or
+# updating their files; the step reports what they lack.
 rule report_compare_runs:
     input:
         a=before_update(report_rules.files_of_run("a")),

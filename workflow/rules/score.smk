@@ -1,4 +1,4 @@
-"""score (B.3): extract, match, score; predictions stay raw."""
+"""score (B.3): read the answers and compare them with the right ones; the predictions themselves stay as they are."""
 
 from m1.wiring.score import ScoreRules
 
@@ -27,7 +27,7 @@ rule score_predictions:
         " --output {output.scores} --manifest {output.manifest} 2> {log}"
 
 
-# By the same rules as this run's own answers.
+# Score published answers by the same rules as this run's own answers, so that compare.csv can pair the two.
 use rule score_predictions as score_beside with:
     input:
         predictions="<results>/published/{model}/predictions.parquet",

@@ -1,4 +1,4 @@
-"""screen (3.1): two models attempt every question; what either solves is dropped."""
+"""screen (3.1): let two models attempt every question, and drop what either of them solves."""
 
 from m1.wiring.jobs import output_flags
 from m1.wiring.screen import ScreenRules
@@ -38,7 +38,8 @@ rule screen_attempt:
         " --store {params.store} {params.outputs} --manifest {output.manifest} 2> {log}"
 
 
-# One of several jobs that fill the store at once; the rule above then finds all answers there.
+# Answer one share of the questions. Several such jobs (`shards`) fill the store at the same time; screen_attempt then
+# finds all answers there.
 use rule screen_attempt as screen_attempt_shard with:
     input:
         model=ancient("<results>/screen/models/{base}"),

@@ -1,4 +1,4 @@
-"""select (3.1, Tables 2-4): domain labels, m23K, m1K and the ablation subsets."""
+"""select (3.1, Tables 2-4): label the domains, and draw m23K, m1K and the subsets of the ablations."""
 
 from m1.wiring.select import SelectRules
 
@@ -54,7 +54,7 @@ rule select_sample:
     benchmark:
         "<logs>/select_sample/{subset}.tsv"
     wildcard_constraints:
-        subset=any_name(run.sampled),
+        subset=any_name(run.drawn_subsets),
     priority: 9
     localrule: True
     conda:
@@ -80,7 +80,7 @@ rule select_published:
     benchmark:
         "<logs>/select_published/{subset}.tsv"
     wildcard_constraints:
-        subset=any_name([*run.published["subsets"], *run.beside]),
+        subset=any_name([*run.published["subsets"], *run.extra_sets]),
     localrule: True
     conda:
         "../../envs/data.yaml"

@@ -1,4 +1,4 @@
-"""train (3.2, B.2): fine-tuning with trl, one recipe for each model."""
+"""train (3.2, B.2): fetch the base models, and fine-tune each model with trl by its recipe."""
 
 from m1.wiring.jobs import identities
 from m1.wiring.train import Templates, TrainRules
@@ -21,6 +21,7 @@ rule train_fetch:
     wildcard_constraints:
         kind="bases|screen/models",
         base=any_name([*run.config["bases"], *run.config["screen"]["models"]]),
+    # Downloads wait on the network: when several jobs are ready, start them first.
     priority: 10
     localrule: True
     conda:
@@ -85,7 +86,8 @@ rule train_sft:
         code=step("m1.train.sft", started_by="m1.train.launch"),
         settings=train.sft,
         template=templates.flag,
-    # exec: a shell between would die of SLURM's SIGTERM at once, and the training with it before it has kept its state.
+    # exec replaces the shell by Python. A shell in between would die of SLURM's SIGTERM at once, and the training with
+    # it, before the training has written a checkpoint.
     shell:
         "exec python -m {params.code.module} --name {wildcards.model} --base {input.base} --subset {input.subset}"
         " --settings {params.settings:q} --runtime {resources.training:q} --scratch {resources.scratch:q}"

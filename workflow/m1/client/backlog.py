@@ -201,7 +201,7 @@ class Backlog:
         return "batches: " + "; ".join(filter(None, parts))
 
     def open_note(self) -> str:
-        """What a message about an early end says of batches that go on at the provider; empty if there are none."""
+        """Describe batches that go on at the provider, for the message of an early end; empty if there are none."""
         if not (count := len(self.open_batches)):
             return ""
         stays = "batch stays" if count == 1 else "batches stay"

@@ -318,7 +318,7 @@ class _Rounds:
                     f"{endpoint.base_url}. Set base_url back to fetch them. {give_up(path)}"
                 )
         if submitted:
-            say(self.progress.title, f"{len(submitted):,} calls were submitted before; their batches are taken up")
+            say(self.progress.title, f"{len(submitted):,} calls were submitted before; their batches are followed")
         for batch in [batch for batch in backlog.open_batches if submitted.isdisjoint(batch.keys)]:
             try:
                 if batch.id:

@@ -122,13 +122,13 @@ def complete_all(
 
 
 def look_up(requests: Iterable[Request], provider: Provider, store: Store) -> Stored:
-    """How many of the calls that :func:`complete_all` would need are in the store; makes no call."""
+    """Count the calls that :func:`complete_all` would need and that are in the store; make no call."""
     keys = {request.key(provider) for request in requests}
     return Stored(sum(key in store for key in keys), len(keys), "calls")
 
 
 def look_up_in(folder: str | Path, requests: Iterable[Request], provider: Provider) -> Stored:
-    """As :func:`look_up`, for a store's folder, which need not exist."""
+    """Do :func:`look_up` for a store's folder, which need not exist."""
     with look_into(folder) as store:
         return look_up(requests, provider, store)
 
@@ -162,7 +162,7 @@ def _api_key(provider: Provider) -> str:
     if not key:
         raise UserError(f"{variable} is not set. Set it to the provider's key and run again.")
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"{variable} holds what no key has, such as a line break.")
+        raise UserError(f"{variable} is not a valid key: it holds a line break or another character that no key has.")
     return key
 
 

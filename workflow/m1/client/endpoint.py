@@ -78,7 +78,7 @@ class BatchEndpoint:
         self.trouble = found
 
     def remedy(self, status: int) -> str:
-        """What to do about a status that waiting does not mend."""
+        """Advise what to do about a status that waiting does not mend."""
         found = f"that it has a batch endpoint, and that it knows the model {self.provider.model!r}"
         known = remedies(self.provider) | {404: f"Check base_url, {found}."}
         return known.get(status, f"Check the settings of {self.provider.name}.")

@@ -44,7 +44,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows from a failed attempt."""
+    """The consequence of a failed attempt."""
 
     repeat: bool  # whether the call is made again
     ending: UserError | None = None  # why the run ends; None if it goes on
@@ -52,7 +52,7 @@ class Decision:
 
 
 def remedies(provider: Provider) -> dict[int, str]:
-    """What to do about each status, if that is the same for live calls and batches."""
+    """Map each status to a remedy, if the remedy is the same for live calls and batches."""
     key = f"the key in the environment variable {provider.api_key_env}"
     return {
         **dict.fromkeys(range(300, 400), REDIRECTED),

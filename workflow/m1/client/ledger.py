@@ -252,7 +252,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Spending:
-    """What the distinct calls of one :func:`m1.client.complete.complete_all` cost, in this run and before it."""
+    """The cost of the distinct calls of one :func:`m1.client.complete.complete_all`, in this run and before it."""
 
     calls: int = 0  # calls with an answer
     calls_made: int = 0  # those of them that this run made

@@ -84,7 +84,7 @@ class Pace:
 
     @property
     def limit(self) -> int:
-        """How many calls may be in flight now."""
+        """The number of calls that may be in flight now."""
         return int(self._limit)
 
     def wait(self, now: float) -> float:

@@ -99,7 +99,7 @@ class Provider:
         if not all(isinstance(name, str) for name in provider.served_as or ()):
             raise UserError(f"{title}.served_as: {provider.served_as}; a list of names is needed.")
         if "" in provider.marks:
-            raise UserError(f"{title}: thinking_start and thinking_end are marks in a text; an empty one is none.")
+            raise UserError(f"{title}: thinking_start and thinking_end are marks in a text and cannot be empty.")
         if (provider.base_url is None) == (provider.serve is None):
             both = "base_url (a provider that runs) and serve (a server to start)"
             raise UserError(f"{title}: exactly one of {both} is needed; the other is null.")
@@ -176,7 +176,7 @@ def _check_batch(batch: Mapping[str, Any], title: str) -> None:
             needed = "window is a text such as '24h', size and poll_seconds are numbers above 0"
             raise UserError(f"{title}.{name}: {value!r}; {needed}.")
     if not 0 <= (discount := batch["discount"]) <= 1:
-        raise UserError(f"{title}.discount: {discount}; the share of the price that is left, 0 to 1, is needed.")
+        raise UserError(f"{title}.discount: {discount}; give the share of the price that is left to pay, from 0 to 1.")
 
 
 @dataclass(frozen=True)

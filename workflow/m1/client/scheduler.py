@@ -73,7 +73,7 @@ class CallScheduler:
             await asyncio.wait(self.in_flight, timeout=0.1)
         if self.in_flight:
             found = f"{len(self.in_flight)} ({GRACE:g} s at most)"
-            say(self.run.title, f"calls in flight are waited for, since they are paid for: {found}")
+            say(self.run.title, f"waiting for calls in flight, because they are paid for: {found}")
             await asyncio.wait(self.in_flight, timeout=GRACE)
             for task in self.in_flight:
                 task.cancel()

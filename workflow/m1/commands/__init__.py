@@ -14,7 +14,7 @@ def add_configfile(parser: ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="configuration files, laid over the default one in this order, as by Snakemake's --configfile",
+        help="configuration files, merged into the default one in this order, as by Snakemake's --configfile",
     )
 
 

@@ -55,7 +55,7 @@ class Check:
 
 @dataclass(frozen=True)
 class JobNeeds:
-    """What one kind of job requests from SLURM."""
+    """The resources that one kind of job requests from SLURM."""
 
     jobs: list[str] = field(compare=False)
     partition: str  # empty for SLURM's default
@@ -89,7 +89,7 @@ class Profile:
 
     slurm: bool
     conda: bool
-    config: Sequence[str]  # KEY=VALUE words, laid over all files of the configuration
+    config: Sequence[str]  # KEY=VALUE words, which override all files of the configuration
     default: Mapping[str, Any]  # default-resources at a job's first attempt
     requeue: bool  # whether SLURM may queue a job again
     status: tuple[str | None, int | None]  # command that asks for the states of jobs, and seconds before its first use
@@ -142,7 +142,7 @@ def flags(**values: Any) -> list[str]:
 
 
 def job_needs(run: Run, default: Mapping[str, Any]) -> list[JobNeeds]:
-    """What the jobs of a run need, with equal needs joined; ``default`` are the resources of all other jobs."""
+    """List the needs of a run's jobs, with equal needs joined; ``default`` are the resources of all other jobs."""
     cluster = run.config["cluster"]
     longest = float(cluster["longest"] or "inf")
     found: dict[JobNeeds, list[str]] = {}

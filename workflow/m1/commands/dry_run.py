@@ -77,7 +77,7 @@ class Recorder(logging.Filter):
 
 
 class State(NamedTuple):
-    """What will happen to a job: one of :data:`KINDS`, and a description."""
+    """The fate of a job in the coming run: one of :data:`KINDS`, and a description."""
 
     kind: str
     text: str
@@ -111,7 +111,7 @@ def state(job: Job, makers: Mapping[str, Job]) -> State:
 
 
 def _ask(module: str, words: Sequence[str]) -> State:
-    stored: Callable[[Sequence[str]], Stored] = import_module(module).stored
+    stored: Callable[[Sequence[str]], Stored] = import_module(module).count_stored
     try:
         return in_words(stored(words))
     except UserError as error:

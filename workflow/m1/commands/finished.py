@@ -11,7 +11,7 @@ MOST = 0.5  # a step must itself have generated at least this share of its token
 
 @dataclass(frozen=True)
 class Finished:
-    """What a finished step took."""
+    """The measured time and tokens of a finished step."""
 
     tokens: int  # tokens trained on over all epochs, or generated
     each: float  # tokens of each question, or of each sample and epoch
@@ -19,7 +19,7 @@ class Finished:
 
 
 def training(folder: Path) -> Finished | None:
-    """What the training of the model in ``folder`` took; None if there is none, or if it did not run on GPUs here."""
+    """Read the cost of the training in ``folder``; None if there is none, or if it did not run on GPUs here."""
     made = _manifest(folder / "manifest.json")
     ran = made.get("ran", {})
     if ran.get("device", "CPU") == "CPU":
@@ -31,7 +31,7 @@ def training(folder: Path) -> Finished | None:
 
 
 def generation(manifest: Path, gpus: int) -> Finished | None:
-    """What a step that generated on ``gpus`` GPUs took; None if it has not finished, or its tokens are not known."""
+    """Read the cost of a step that generated on ``gpus`` GPUs; None if it is unfinished or its tokens are unknown."""
     made = _manifest(manifest)
     counts = made.get("counts", {})
     new = counts.get("generated_now", 0)

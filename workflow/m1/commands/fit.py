@@ -84,15 +84,18 @@ def ask(arguments: argparse.Namespace) -> Question:
     for name in ("hours", "cores"):
         if not getattr(arguments, name) > 0:
             raise UserError(f"--{name}: {getattr(arguments, name):g} is not above 0")
-    if arguments.dollars < 0 or (arguments.disk is not None and arguments.disk < 0):
-        raise UserError("--dollars and --disk: less than nothing")
+    for name, number in (("dollars", arguments.dollars), ("disk", arguments.disk)):
+        if number is not None and not number >= 0:
+            raise UserError(f"--{name}: {number:g} is less than nothing")
     nodes, count, card = parse_cards("0" if arguments.world else arguments.gpus or gpus_here())
     known = list(claim_power.claims()["id"])
     for claim in arguments.claims or []:
         if claim not in known:
             raise UserError(f"--claims: no claim {claim!r} in {claim_power.CLAIMS}{nearest(claim, known)}")
+    if arguments.dollars and not card:
+        raise UserError(f"--dollars {arguments.dollars:g}: without a card nothing is paid for; leave --dollars out")
     lacking = [key for key in KEYS.values() if not os.environ.get(key)]
-    if arguments.dollars and card and lacking:
+    if arguments.dollars and lacking:
         said = f"{' and '.join(lacking)} not set: no key to pay with"
         raise UserError(
             f"--dollars {arguments.dollars:g}: {said}; set them (teacher and labeller), or leave --dollars out"

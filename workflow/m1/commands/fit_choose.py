@@ -110,24 +110,23 @@ def what_is_made(question: Question, kitchen: Kitchen) -> Made:
 
 
 def slowness(runs: Sequence[Run], kitchen: Kitchen) -> dict[str, float]:
-    """How many times longer than modelled the finished steps of some runs took, by ``training`` and ``answering``; 1
-    for what has none, and empty where nothing is finished.
+    """How many times longer than modelled the finished steps of the first of some runs took that has any, by
+    ``training`` and ``answering``; 1 for what none has, and empty where nothing is finished.
 
     On cards it is 1 at least: of models that have not run yet, ``make plan`` does not take what others were faster by.
     """
-    taken = {"training": [0.0, 0.0], "answering": [0.0, 0.0]}
+    found: dict[str, float] = {}
     for run in runs:
-        for name, found in run.recipes.items():
-            modelled = _modelled(kitchen, run, name, found)
-            for kind, folder in (("answering", "infer"), ("training", "train")):
+        for kind, folder in (("answering", "infer"), ("training", "train")):
+            took = modelled = 0.0
+            for name, one in run.recipes.items():
                 seconds = finished.seconds(run.path(f"<results>/{folder}/{name}/manifest.json"))
-                if seconds is not None and kind in modelled:
-                    taken[kind][0] += seconds / 3600
-                    taken[kind][1] += modelled[kind]
-    if not any(took for took, _ in taken.values()):
-        return {}
-    least = 1.0 if kitchen.machine.card else 0.0
-    return {kind: max(least, took / modelled) if modelled else 1.0 for kind, (took, modelled) in taken.items()}
+                hours = _modelled(kitchen, run, name, one).get(kind)
+                if seconds is not None and hours:
+                    took, modelled = took + seconds / 3600, modelled + hours
+            if modelled:
+                found.setdefault(kind, max(1.0 if kitchen.machine.card else 0.0, took / modelled))
+    return AS_MODELLED | found if found else {}
 
 
 def _modelled(kitchen: Kitchen, run: Run, name: str, found: dict[str, Any]) -> dict[str, float]:

@@ -35,9 +35,9 @@ PUBLISHED = {"m1k_tokenized": "m1k", "m23k_tokenized": "m23k"}
 """Entries of ``data`` with published subsets, whose traces need not be paid for."""
 EXAMPLE = "m1-7b-1k-lora"
 """The recipe that LoRA's settings are taken from."""
-# The embedded world's models: tokens a second of a core in training and in answering, and hours that pretraining one
-# takes, as the demo's manifests have them.
-WORLD_TRAINING, WORLD_ANSWERING, WORLD_BASE = 10_000, 5_000, 120 / 3600
+# The embedded world's models: tokens a second of a core in training and in answering, and hours that an answering
+# step takes to start and that pretraining a base takes, as the demo's manifests have them.
+WORLD_TRAINING, WORLD_ANSWERING, WORLD_START, WORLD_BASE = 10_000, 5_000, 5 / 3600, 120 / 3600
 
 
 @dataclass(frozen=True)
@@ -402,7 +402,7 @@ class Kitchen:
 
     def _generating(self, asked: Asked, size: float, serve: Mapping[str, Any], cores: int) -> float:
         if self.world:
-            return asked.all / WORLD_ANSWERING / 3600
+            return asked.all / WORLD_ANSWERING / 3600 + WORLD_START
         if self.machine.card is None:
             return asked.all * size * 1e9 * 2 / gpu_hours.CORE_SERVING / cores / 3600
         cards = serve["options"]["tp"] * serve["options"]["dp"]

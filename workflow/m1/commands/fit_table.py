@@ -52,11 +52,10 @@ def told_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     """The claims that models tell as a table; then those that counts tell, and those that are not told, by reason."""
     models = [[claim, *rest] for claim, told, *rest in rows if told == "yes" and rest[-1]]
     lines = align_columns([["told", *CLAIM_HEADER[2:]], *models], left={0, 4}) if models else []
-    reasons: dict[str, list[str]] = {}
+    counts = [claim for claim, told, *_, reason in rows if told == "yes" and not reason]
+    reasons = {"told by counts": counts} if counts else {}
     for claim, told, chance, *_, reason in rows:
-        if told == "yes" and not reason:
-            reasons.setdefault("told by counts", []).append(claim)
-        elif told == "no":
+        if told == "no":
             reasons.setdefault(f"not told ({reason})", []).append(f"{claim} ({chance})" if chance else claim)
     return [*lines, *(wrapped(f"{reason}: {', '.join(claims)}") for reason, claims in reasons.items())]
 
@@ -87,11 +86,12 @@ def block_lines(answer: Answer) -> list[str]:
     blocks: dict[str, list[str]] = {}
     for table, group, row in [*(("1", *one) for one in table1_rows()), *(("2", *one) for one in table2)]:
         blocks.setdefault(f"Table {table}, {group}", []).append(f"table{table}/{group}/{row}")
-    lines = [["block", "rows here", "averages within", "released"]]
+    lines = [["block", "rows here", "averages within", *(["released"] if released else [])]]
     for name, rows in blocks.items():
         count = len(here.intersection(rows))
         within = f"± {answer.telling.widths[answer.choice.size]:.1f} points" if count else ""
-        lines.append([name, f"{count} of {len(rows)}", within, str(len(released.intersection(rows)) or "")])
+        shown = [str(len(released.intersection(rows)))] if released else []
+        lines.append([name, f"{count} of {len(rows)}", within, *shown])
     return align_columns(lines, left={0})
 
 
@@ -180,7 +180,7 @@ def next_steps(question: Question, answer: Answer) -> list[str]:
     for steps in more:
         for said, larger in steps:
             if (found := again(question, answer, larger)) and found.score[:4] > answer.choice.score[:4]:
-                lines.append(f"{said}: {gained(answer.choice, found)}")
+                lines.append(wrapped(f"{said}: {gained(answer.choice, found)}"))
                 break
     return lines
 

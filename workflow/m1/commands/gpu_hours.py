@@ -18,7 +18,7 @@ from m1.commands import finished, kept
 from m1.commands.cards import Card, find_card
 from m1.commands.doctor import HELD, parameters
 from m1.commands.finished import Finished
-from m1.commands.lengths import QUESTION, REPLY, WORLD, printed, sample_tokens
+from m1.commands.lengths import QUESTION, REPLY, WORLD, paper_length, sample_tokens
 from m1.commands.questions import Questions
 from m1.train.balance import balance
 from m1.wiring.run import Run
@@ -72,7 +72,7 @@ class CpuStep:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a model has to generate."""
+    """The number of questions that a model answers, and the tokens that it generates for each."""
 
     questions: int
     tokens: float  # generated tokens of each question
@@ -234,7 +234,7 @@ def share_used(processes: int, per_device: int, batch: int) -> float:
     A micro-batch takes time in proportion to its tokens. The model balances (:func:`m1.train.balance.balance`) 500
     steps of samples with log-normal lengths.
     """
-    thinking, rest, chance = printed("thinking"), QUESTION + printed("answer").mean, random.Random(0)
+    thinking, rest, chance = paper_length("thinking"), QUESTION + paper_length("answer").mean, random.Random(0)
     middle, parts = math.log(thinking.mean) - thinking.spread**2 / 2, batch // min(per_device, batch // processes)
     used = waited = 0.0
     for _ in range(500):
@@ -263,7 +263,7 @@ def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
 
 
 def _asked(run: Run, questions: Questions, model: str) -> Asked:
-    """What a model has to generate on all benchmarks."""
+    """Estimate the questions and tokens that a model has to generate on all benchmarks."""
     count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
     if model in run.swept:
         return sweep_answers(count, run.recipes[model]["thinking"])
@@ -281,21 +281,21 @@ def _world_asked(run: Run, questions: Questions, model: str) -> int:
 
 
 def direct_answers(questions: int, limit: int) -> Asked:
-    """What one answer without thinking to each question takes."""
+    """Estimate the tokens of one answer without thinking to each question."""
     return Asked(questions, min(REPLY, limit), QUESTION + min(REPLY, limit) / 2, limit)
 
 
 def sweep_answers(questions: int, settings: dict[str, Any]) -> Asked:
-    """What a sweep takes.
+    """Estimate the tokens of a sweep.
 
     The model thinks once about each question, to the largest budget; ``Wait`` is forced until its budget is used up;
     and each distinct thinking is answered. Thinking that has ended is the same at all larger budgets.
     """
-    thinking, largest, forced = printed("thinking"), max(settings["budgets"]), settings["forced_budget"]
+    thinking, largest, forced = paper_length("thinking"), max(settings["budgets"]), settings["forced_budget"]
     generated = thinking.at_most(largest) + (forced - thinking.at_most(forced) if settings["forced"] else 0)
     answers = sum(map(thinking.longer, settings["budgets"])) + 1 - thinking.longer(largest)
     answers += len(settings["forced"]) * (1 - thinking.longer(forced))
-    generated += answers * printed("answer").at_most(settings["answer_limit"])
+    generated += answers * paper_length("answer").at_most(settings["answer_limit"])
     return Asked(questions, generated, QUESTION + thinking.at_most(largest), largest)
 
 
@@ -404,7 +404,7 @@ def _hours(hours: float | None) -> str:
 
 def note(found: Iterable[GpuStep], uncounted: Sequence[str], card: Card) -> str:
     """A note on the assumptions, and on the benchmarks whose size is not known (``uncounted``)."""
-    thinking, answer = printed("thinking"), printed("answer")
+    thinking, answer = paper_length("thinking"), paper_length("answer")
     text = (
         f"Modelled, not measured, to a factor of three: GPU-hours of {card.said} (`cluster.card`). Training computes "
         f"at {TRAINING:.0%} of its {card.operations / 1e12:.0f} TFLOP/s while it does not wait for the slowest "

@@ -11,7 +11,7 @@ from typing import Any
 from m1.client.completion import REFUSED, Completion
 from m1.client.ledger import Beside
 from m1.client.provider import Provider, Request
-from m1.commands.lengths import QUESTION, REPLY, printed
+from m1.commands.lengths import QUESTION, REPLY, paper_length
 from m1.commands.questions import Questions
 from m1.core.places import source_file
 from m1.core.prompts import evaluation_prompt, question_text
@@ -25,7 +25,7 @@ BILL = 590 / 30_000  # dollars of a trace: the authors note that about 30,000 tr
 LIST = (0.55, 2.19)  # dollars of a million tokens of prompt and completion: DeepSeek's own list price of R1
 # Assumptions: characters of a token, tokens of a teacher's thinking and answer, and tokens a second.
 CHARACTERS = 4
-TRACE = (printed("thinking").mean, printed("answer").mean)
+TRACE = (paper_length("thinking").mean, paper_length("answer").mean)
 TOKENS_PER_SECOND = 30
 LEAST = 20  # with this many stored calls of a provider, their measured means replace the assumed values
 # What a call of the embedded world's server takes in the demo; its tokens are words.
@@ -48,7 +48,7 @@ class HttpStep:
 
 @dataclass(frozen=True)
 class Means:
-    """What a call of a provider takes on average: tokens of its three parts, seconds and dollars."""
+    """The averages of a provider's calls: tokens of its three parts, seconds and dollars."""
 
     prompt: float
     thinking: float
@@ -102,10 +102,10 @@ def _http_step(
 
 
 def call_means(step: HttpStep, store: Store | None, keys: Collection[str]) -> Means:
-    """What a call of a step takes on average.
+    """Average a step's calls.
 
-    It is measured if the store has enough calls, first of the step itself (by ``keys``), then of the provider's model.
-    Otherwise it is assumed.
+    The average is measured if the store has enough calls, first of the step itself (by ``keys``), then of the
+    provider's model. Otherwise, it is assumed.
     """
     if store is not None:
         own = [key for key in keys if key in store]

@@ -61,7 +61,7 @@ def processes(folder: Path) -> tuple[list[psutil.Process], list[psutil.Process]]
 
 
 def role(words: Sequence[str]) -> str:
-    """What a command line is: a ``run`` of Snakemake or a ``job`` of the package; an empty text for anything else."""
+    """Classify a command line: a ``run`` of Snakemake, a ``job`` of the package, or an empty text for anything else."""
     modules = {following for word, following in pairwise(words) if word == "-m"}
     launched = any(pair == ("m1", "launch") for pair in pairwise(words))
     if "snakemake" in modules or launched or any(Path(word).name == "snakemake" for word in words[:3]):
@@ -187,7 +187,7 @@ def clear(folder: Path, snakemake: Sequence[str], prefix: str | None) -> None:
 
 
 def records_remedy(folder: Path, results: str) -> str:
-    """What to do about results that came here without Snakemake's records; an empty text if there are none.
+    """Advise what to do about results that came here without Snakemake's records; empty if there are none.
 
     Without records, Snakemake goes by the times of files, which a copy or a fresh clone changes.
     """
@@ -255,7 +255,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise UserError(f"--directory: {folder} cannot be made ({error.strerror}); give another folder") from None
     if options.executor == "slurm" and (found := special_characters(str(folder))):
-        raise UserError(f"{folder}: its path holds {found}; run in another folder, as jobs on SLURM were not tried so")
+        raise UserError(
+            f"{folder}: its path holds {found}; run in another folder, because such paths are untested on SLURM"
+        )
     with chdir(folder):  # checked before Snakemake starts: its messages are less clear, and it would write files first
         alone = options.replace_workflow_config
         whole = config.load([Path(file) for file in files], options.config or (), alone=alone)

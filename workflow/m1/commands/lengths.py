@@ -36,20 +36,20 @@ class Length:
 
     def longer(self, tokens: float) -> float:
         """The share of parts that have more tokens."""
-        return 1 - self._below(tokens, -0.5)
+        return 1 - self._share_below(tokens, -0.5)
 
     def at_most(self, tokens: float) -> float:
         """The mean length if every part is cut at so many tokens."""
-        return self.mean * self._below(tokens, 0.5) + tokens * self.longer(tokens)
+        return self.mean * self._share_below(tokens, 0.5) + tokens * self.longer(tokens)
 
-    def _below(self, tokens: float, shift: float) -> float:
+    def _share_below(self, tokens: float, shift: float) -> float:
         """The share of parts (``shift`` -1/2) that are shorter, or the share of all tokens (1/2) that these have."""
         place = math.log(tokens / self.mean) / self.spread - shift * self.spread
         return 0.5 * (1 + math.erf(place / math.sqrt(2)))
 
 
 @cache
-def printed(part: str) -> Length:
+def paper_length(part: str) -> Length:
     """The length of the ``thinking`` or ``answer`` of m23K's traces, as the authors printed it."""
     with open(source_file("resources/paper/lengths.csv"), newline="", encoding="utf-8") as stream:
         row = next(row for row in csv.DictReader(stream) if row["part"] == part)
@@ -59,5 +59,5 @@ def printed(part: str) -> Length:
 
 def sample_tokens(block: int | None = None) -> float:
     """Mean tokens of a training sample: question, thinking and answer; the thinking is cut to fit the block."""
-    thinking, rest = printed("thinking"), QUESTION + printed("answer").mean
+    thinking, rest = paper_length("thinking"), QUESTION + paper_length("answer").mean
     return rest + (thinking.at_most(block - rest) if block and block > rest else thinking.mean)

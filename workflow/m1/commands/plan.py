@@ -32,7 +32,7 @@ Stores = Mapping[Path, Store | None]  # the stores of steps that call a model, b
 
 @dataclass
 class StepCost:
-    """What a step that calls a model over HTTP takes; tokens, dollars and hours are those of the calls left to make."""
+    """The cost of a step that calls a model over HTTP; tokens, dollars and hours are of the calls left to make."""
 
     step: str
     model: str
@@ -101,7 +101,7 @@ def make_plan(config: dict[str, Any]) -> Plan:
 
 
 def step_costs(steps: Sequence[HttpStep], stores: Stores, collection: int) -> list[StepCost]:
-    """What each step takes; a call that several steps make counts for the first. ``collection`` is the number of
+    """Compute each step's cost; a call that several steps make counts for the first. ``collection`` is the number of
     questions in the collection."""
     found: dict[str, StepCost] = {}
     planned: dict[Path, set[str]] = defaultdict(set)

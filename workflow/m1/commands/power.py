@@ -1,4 +1,4 @@
-"""What a run can tell: how many questions a benchmark needs before equal models are shown to be equal to the paper's
+"""Compute how many questions a benchmark needs before a run can show that its models equal the paper's
 (docs/statistics.md)."""
 
 from dataclasses import dataclass

@@ -90,7 +90,7 @@ def seconds(text: str) -> int:
 
 
 def preemption(partition: str, cluster: Mapping[str, str]) -> Preemption | None:
-    """How SLURM preempts jobs of a partition; None if it does not say."""
+    """Ask SLURM how it preempts the jobs of a partition; None if it does not say."""
     code, said, _ = ask("scontrol", "--oneliner", "show", "partition")
     rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in said.splitlines()]
     own = next((row for row in rows if row.get("PartitionName") == partition), None)

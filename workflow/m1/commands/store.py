@@ -53,7 +53,7 @@ def stores(paths: Iterable[Path]) -> list[Path]:
 
 @dataclass
 class Row:
-    """What a store has of one model: a row of the table. Generations of our own models do not name their model."""
+    """The content of a store for one model: a row of the table. Our models' generations name no model."""
 
     store: str
     model: str
@@ -286,7 +286,7 @@ def export(arguments: argparse.Namespace) -> None:
     destination = arguments.destination
     to_file = destination.name.endswith((".jsonl", ".jsonl.gz"))
     if to_file and destination.exists():
-        raise UserError(f"{destination}: is there already. Give another name, or remove it.")
+        raise UserError(f"{destination}: exists already. Give another name, or remove it.")
     exported = 0
 
     def select(store: Store) -> Iterator[tuple[str, bytes]]:
@@ -432,7 +432,7 @@ def forget(arguments: argparse.Namespace) -> None:
     if unknown:
         folders = ", ".join(map(str, arguments.folders))
         raise UserError(
-            f"{folders}: no record of key {', '.join(sorted(unknown))}. Give the key in full, as it was said."
+            f"{folders}: no record of key {', '.join(sorted(unknown))}. Give the key in full, as the message named it."
         )
 
 

@@ -120,7 +120,7 @@ def _readings(said: str, question: Question, written: str = "") -> dict[str, str
 
 
 def _one(letters: list[str], question: Question) -> list[str]:
-    """Of the letters of options with equal texts, the correct one, or else the first; empty if there are none."""
+    """Choose among letters of options with equal texts: the correct one or else the first; empty if there are none."""
     return [question.answer] if question.answer in letters else letters[:1]
 
 

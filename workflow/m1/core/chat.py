@@ -97,7 +97,7 @@ _CLOSES = re.compile(r"[<\[◁]\|?(?:/|end)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class TurnTokens:
-    """How a chat template opens a turn and ends the assistant's turn."""
+    """The tokens with which a chat template opens a turn and ends the assistant's turn."""
 
     opening: str  # the special token before the role
     closing: str  # the text between the role and the turn's text

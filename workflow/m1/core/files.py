@@ -60,7 +60,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path]:
-    """As :func:`replacing`, for the folder of a model or tokenizer; also writes its :func:`identity_file`.
+    """Do :func:`replacing` for the folder of a model or tokenizer, and write its :func:`identity_file` as well.
 
     Snakemake compares files by content, but folders by time alone. Rules therefore depend on this file instead of the
     folder, so a copy of the results that lost the times retrains nothing.

@@ -26,7 +26,7 @@ _PERHAPS_OPTION = re.compile(r"(?:ans|answer)?[a-n]")  # a field such as `n` may
 _ANSWER_CHOICES = re.compile(r"\nAnswer Choices: \(A\) .*\Z", re.DOTALL)
 
 
-class Refused(ValueError):
+class RefusedRecord(ValueError):
     """A record that cannot be a question, with the published field, the reason and the value found.
 
     The reason has the same words for all records with this fault, because refused records are counted by it.
@@ -74,7 +74,7 @@ def mmlu_pro(raw: Mapping[str, Any]) -> Parts:
     """``question``, ``options`` (a list of 3 to 10), ``answer`` (a letter), ``answer_index`` (from 0, must agree)."""
     parts = _by_number(raw, _texts(raw, "options"), "answer_index")
     if clean(_text(raw, "answer")) != parts.answer:
-        raise Refused("answer", "not the letter of the option whose number is given", raw["answer"])
+        raise RefusedRecord("answer", "not the letter of the option whose number is given", raw["answer"])
     return parts
 
 
@@ -108,10 +108,10 @@ def pubmedqa(raw: Mapping[str, Any]) -> Parts:
     paragraphs: Any = _nested(raw, "context").get("contexts")
     listed = isinstance(paragraphs, Sequence) and not isinstance(paragraphs, str)
     if not listed or not all(isinstance(text, str) for text in paragraphs):
-        raise Refused("context.contexts", "not a list of texts", paragraphs)
+        raise RefusedRecord("context.contexts", "not a list of texts", paragraphs)
     decision = clean(_text(raw, "final_decision"))
     if decision not in YES_NO_MAYBE:
-        raise Refused("final_decision", "not one of yes, no, maybe", decision)
+        raise RefusedRecord("final_decision", "not one of yes, no, maybe", decision)
     letter = LETTERS[YES_NO_MAYBE.index(decision)]
     return _parts(_text(raw, "question"), YES_NO_MAYBE, letter, "final_decision", paragraphs)
 
@@ -171,7 +171,7 @@ def _word(field: str) -> str:
 def _text(raw: Mapping[Any, Any], field: Any, shown: str | None = None) -> str:
     value = raw.get(field)
     if not isinstance(value, str):
-        raise Refused(shown or field, "not a text", value)
+        raise RefusedRecord(shown or field, "not a text", value)
     return value
 
 
@@ -181,7 +181,7 @@ def _nested(raw: Mapping[str, Any], field: str, kind: type = Mapping, reason: st
     with suppress(ValueError):
         value = parse_json(value) if isinstance(value, str) else value
     if not isinstance(value, kind) or isinstance(value, str):
-        raise Refused(field, reason, value)
+        raise RefusedRecord(field, reason, value)
     return value
 
 
@@ -198,9 +198,9 @@ def _by_number(raw: Mapping[str, Any], options: Sequence[str], field: str) -> Pa
         found = -1.0
     number = int(found) if found.is_integer() else -1
     if number == len(options) > 0:
-        raise Refused(field, ONE_BEYOND, value)
+        raise RefusedRecord(field, ONE_BEYOND, value)
     if not 0 <= number < min(len(options), len(LETTERS)):
-        raise Refused(field, "not the number of an option, from 0", value)
+        raise RefusedRecord(field, "not the number of an option, from 0", value)
     return _parts(_text(raw, "question"), options, LETTERS[number], field)
 
 
@@ -213,12 +213,12 @@ def _by_letter(raw: Mapping[str, Any], question: str, options: str, answer: str,
     there = {letter: text for letter, text in _nested(raw, options).items() if text is not None}
     letters = sorted(there)
     if letters != list(LETTERS[: len(letters)]):
-        raise Refused(options, "letters are not A, B, C, ... without a gap", letters)
+        raise RefusedRecord(options, "letters are not A, B, C, ... without a gap", letters)
     texts = [_text(there, letter, options) for letter in letters]
     parts = _parts(stem, texts, clean(_text(raw, answer)), answer)
     right = parts.options[LETTERS.index(parts.answer)]
     if said and raw.get(said) is not None and clean(_text(raw, said)) != right:
-        raise Refused(said, "not the text of the option whose letter is given", raw[said])
+        raise RefusedRecord(said, "not the text of the option whose letter is given", raw[said])
     return parts
 
 
@@ -230,13 +230,13 @@ def _parts(stem: str, options: Sequence[str], answer: str, answer_field: str, pa
     stem, texts = cleaned[0], tuple(cleaned[1 : 1 + len(options)])
     context = "\n".join(filter(None, cleaned[1 + len(options) :])) or None
     if not stem:
-        raise Refused("question", "empty", published[0])
+        raise RefusedRecord("question", "empty", published[0])
     if not 2 <= len(texts) <= len(LETTERS):
-        raise Refused("options", f"not 2 to {len(LETTERS)} options", len(texts))
+        raise RefusedRecord("options", f"not 2 to {len(LETTERS)} options", len(texts))
     if not all(texts):
-        raise Refused("options", "an option is empty", list(texts))
+        raise RefusedRecord("options", "an option is empty", list(texts))
     letters = LETTERS[: len(texts)]
     if len(answer) != 1 or answer not in letters:
         found = f"{answer}, options {', '.join(letters)}"
-        raise Refused(answer_field, "the answer's letter is not among the options", found)
+        raise RefusedRecord(answer_field, "the answer's letter is not among the options", found)
     return Parts(stem, context, texts, answer, changed)

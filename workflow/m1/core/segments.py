@@ -164,7 +164,7 @@ def segment_paths(folder: Path) -> list[Path]:
 
 
 def listed_counts(folder: Path) -> dict[str, int]:
-    """How many records each segment had when its list was last written, by name, including segments that are gone."""
+    """Return each segment's number of records when its list was last written, including segments that are gone."""
     found: dict[str, int] = {}
     for path in _files(folder, lambda name: name.startswith(".") and name.endswith(".count")):
         for name, count in _read_counts(path).items():
@@ -173,7 +173,7 @@ def listed_counts(folder: Path) -> dict[str, int]:
 
 
 def accepted_losses(folder: Path) -> dict[str, int]:
-    """How many lost records the store's owner has accepted, by the segment's name."""
+    """Return the number of lost records that the store's owner has accepted, by the segment's name."""
     return _read_counts(folder / ACCEPTED) if (folder / ACCEPTED).is_file() else {}
 
 

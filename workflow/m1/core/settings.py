@@ -76,7 +76,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Settings):
-    """Where a published set of records is, and what it must be (an entry of ``data``).
+    """The place of a published set of records, and the conditions that it must meet (an entry of ``data``).
 
     A ``path`` is used in place of the set on the ``hub``.
     """

@@ -24,7 +24,7 @@ from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
 
 
 class Stored(NamedTuple):
-    """How much of a step's work the store has; the step itself reports it before it runs."""
+    """The part of a step's work that is in the store, as the step itself reports it before it runs."""
 
     there: int  # how many are in the store
     of: int  # how many the step needs
@@ -136,7 +136,7 @@ class Store:
         taken back, in whatever order segments are read, and not the next answer to the same request.
         """
         places = [(key, path.name, offset) for key in keys for path, offset, _ in self._index.places_of(key)]
-        for note in self.folder.glob(".answered-*"):  # m1.engines.settings.Answered
+        for note in self.folder.glob(".answered-*"):  # m1.engines.settings.AnswerNote
             note.unlink(missing_ok=True)
         self._append([(key, "forget", f"{segment}@{offset}") for key, segment, offset in places])
 

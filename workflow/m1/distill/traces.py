@@ -159,7 +159,7 @@ def _trace(question: Question, completion: Completion, provider: Provider, found
     return Trace(question.id, provider.name, *said, *tokens, completion.dollars(provider), completion.key, found)
 
 
-class Asked(NamedTuple):
+class CallInputs(NamedTuple):
     """The step's flags, and the requests that follow from them."""
 
     arguments: argparse.Namespace
@@ -168,7 +168,7 @@ class Asked(NamedTuple):
     requests: list[Request]
 
 
-def prepare(argv: Sequence[str] | None) -> Asked:
+def prepare(argv: Sequence[str] | None) -> CallInputs:
     """Read the flags and questions, and make the request for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, help="Parquet of questions to ask")
@@ -184,10 +184,10 @@ def prepare(argv: Sequence[str] | None) -> Asked:
         raise UserError(f"teacher.rule: {provider.rule!r}; one of {', '.join(CURATION_RULES)} is needed.")
     questions = records.read(arguments.questions, Question)
     requests = [Request(teacher_prompt(question), question=question.id) for question in questions]
-    return Asked(arguments, provider, questions, requests)
+    return CallInputs(arguments, provider, questions, requests)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the calls that the store has already."""
     asked = prepare(argv)
     return look_up_in(asked.arguments.store, asked.requests, asked.provider)

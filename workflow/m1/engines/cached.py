@@ -25,9 +25,9 @@ from m1.engines.context import Need
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import Done, Engine, Generation, Request
 from m1.engines.schedule import Job, Schedule
-from m1.engines.settings import Answered, ServeRuntime, ServeSettings
+from m1.engines.settings import AnswerNote, ServeRuntime, ServeSettings
 from m1.engines.sglang import SglangEngine, SglangOptions
-from m1.engines.shards import Asked, all_manifests, owned_shard
+from m1.engines.shards import BenchmarkQuestion, all_manifests, owned_shard
 from m1.engines.transformers import TransformersEngine, TransformersOptions
 
 
@@ -58,7 +58,7 @@ ENGINES = {
 }
 
 
-class LookedUp(Exception):
+class LookupResult(Exception):
     """Ends a step that only had to say how much of its work is in the store."""
 
     def __init__(self, stored: Stored) -> None:
@@ -66,7 +66,7 @@ class LookedUp(Exception):
         self.stored = stored
 
 
-class _NotThere(Exception):
+class _Unavailable(Exception):
     """A generation is not in the store, and must not be made."""
 
 
@@ -82,7 +82,7 @@ def look(step: Callable[[Sequence[str]], None], words: Sequence[str]) -> Stored:
     kept = [word for before, word in zip(["", *words], words) if word not in flags and before not in flags]
     try:
         step(kept if "--look" in kept else [*kept, "--look", "all"])
-    except LookedUp as found:
+    except LookupResult as found:
         return found.stored
     raise RuntimeError("the step ended without asking its engine")
 
@@ -136,11 +136,11 @@ class CachedEngine:
             keep: gets the jobs' results, in the order of the jobs.
 
         Raises:
-            LookedUp: the engine only had to say what the store has (``--look``).
+            LookupResult: the engine only had to say what the store has (``--look``).
         """
         self.questions = questions
         if self.looks:
-            raise LookedUp(self.look_up(jobs))
+            raise LookupResult(self.look_up(jobs))
         with Progress(self.title, questions, "questions") as progress:
             before, began = self.generated, time.monotonic()
 
@@ -166,7 +166,7 @@ class CachedEngine:
         there = of = 0
         for job in jobs:
             of += job.questions
-            with suppress(_NotThere):
+            with suppress(_Unavailable):
                 Schedule(iter([job]), self.batch, lambda result: None).run(self)
                 there += job.questions
         return Stored(there, of, "questions")
@@ -322,7 +322,7 @@ async def answer_directly(
 
 
 def direct_needs(
-    tokenizer: Any, asked: Iterable[Asked], style: str, limit: int, *, bos: bool = False
+    tokenizer: Any, asked: Iterable[BenchmarkQuestion], style: str, limit: int, *, bos: bool = False
 ) -> Iterator[Need]:
     """The most tokens that each question needs if it is asked by :func:`answer_directly`."""
     for benchmark, question in asked:
@@ -340,8 +340,12 @@ def add_engine_arguments(parser: argparse.ArgumentParser, step: str | None = Non
     parser.add_argument("--model", required=True, type=Path, help="folder of the model")
     borrowed = "folder of the tokenizer whose chat template is borrowed, where the model has none"
     parser.add_argument("--template", type=Path, help=borrowed)
-    parser.add_argument("--serve", required=True, type=ServeSettings.from_json, help=f"JSON: {ServeSettings.keys()}")
-    parser.add_argument("--runtime", required=True, type=ServeRuntime.from_json, help=f"JSON: {ServeRuntime.keys()}")
+    parser.add_argument(
+        "--serve", required=True, type=ServeSettings.from_json, help=f"JSON object with the keys {ServeSettings.keys()}"
+    )
+    parser.add_argument(
+        "--runtime", required=True, type=ServeRuntime.from_json, help=f"JSON object with the keys {ServeRuntime.keys()}"
+    )
     parser.add_argument("--store", required=True, type=Path, help="folder of the store of generations")
     filled = "manifest of the first of the shards that have filled the store, 1-of-N.json"
     parser.add_argument("--gather", type=Path, help=filled)
@@ -387,13 +391,13 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
 
         note = _note(arguments, model) if arguments.step else None
         if arguments.look and note and (questions := note.questions()) is not None:
-            raise LookedUp(Stored(questions, questions, "questions"))
+            raise LookupResult(Stored(questions, questions, "questions"))
         if arguments.look == "notes":
-            raise LookedUp(Stored(0, 1, "questions"))
+            raise LookupResult(Stored(0, 1, "questions"))
 
         def own() -> None:
             if arguments.look:
-                raise _NotThere
+                raise _Unavailable
             if note:
                 note.path.unlink(missing_ok=True)
             store.share(stack.enter_context(owned_shard(arguments.store, part, arguments.shard, title)))
@@ -410,13 +414,13 @@ def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[Cac
                 note.write(engine.questions)
 
 
-def _note(arguments: argparse.Namespace, model: str) -> Answered:
+def _note(arguments: argparse.Namespace, model: str) -> AnswerNote:
     """The note of a step in its store, by the step's flags (steps name their files of questions differently)."""
     named = vars(arguments)
     order = [named["order"]] if named.get("order") else []
     files = [*named.get("benchmarks", ()), *([named["questions"]] if "questions" in named else []), *order]
     told = arguments.step, model, arguments.serve, arguments.settings, files
-    return Answered.of(arguments.store, *told, arguments.template, arguments.shard)
+    return AnswerNote.of(arguments.store, *told, arguments.template, arguments.shard)
 
 
 def write_engine_manifest(

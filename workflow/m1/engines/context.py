@@ -28,7 +28,7 @@ class Need(NamedTuple):
         return f"question {self.question}{of} needs {self.tokens:,} tokens ({parts})"
 
 
-class Checked(NamedTuple):
+class ContextCheck(NamedTuple):
     """The outcome of measuring questions against a model's context."""
 
     longest: Need | None
@@ -39,7 +39,7 @@ class Checked(NamedTuple):
     """Number of all questions."""
 
 
-def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> Checked:
+def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> ContextCheck:
     """Check which questions fit the context of a model.
 
     Args:
@@ -54,11 +54,11 @@ def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> Che
     positions = ModelFacts.from_folder(folder).positions
     every = list(found)
     if positions is None:
-        return Checked(max(every, key=lambda need: need.tokens, default=None), frozenset(), len(every))
+        return ContextCheck(max(every, key=lambda need: need.tokens, default=None), frozenset(), len(every))
     long = [need for need in every if need.tokens > positions]
     fits = max((need for need in every if need.tokens <= positions), key=lambda need: need.tokens, default=None)
     if not long:
-        return Checked(fits, frozenset(), len(every))
+        return ContextCheck(fits, frozenset(), len(every))
     worst = max(long, key=lambda need: need.tokens)
     which = f"{len(long):,} of {len(every):,} questions do not fit; the longest: {worst}"
     where = f"the model's context has {positions:,} (max_position_embeddings of {folder}/config.json)"
@@ -66,7 +66,7 @@ def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> Che
         remedy = "choose smaller budgets or answers, a base with a longer context, or `too_long: unanswered`"
         raise UserError(f"{title}: {which}; {where}. Nothing was generated: {remedy}.")
     say(title, f"{which}; {where}. They stay unanswered, which is incorrect by every protocol")
-    return Checked(fits, frozenset(need.question for need in long), len(every))
+    return ContextCheck(fits, frozenset(need.question for need in long), len(every))
 
 
 def answered(asked: Iterable[tuple[str, Question]], long: Collection[str]) -> list[tuple[str, Question]]:

@@ -43,7 +43,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class OpenAIOptions:
-    """How to reach the server; none of these options decides an answer."""
+    """The address of the server and the limits of requests; none of these options decides an answer."""
 
     base_url: str  # for example http://gpu7:30000/v1
     api_key_env: str | None = None  # environment variable with the server's key, if it wants one

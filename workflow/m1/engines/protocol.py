@@ -1,4 +1,4 @@
-"""What an engine is: one model, tokens in and tokens out (3.3, B.3). The package holds three of them; docs/paper.md
+"""The protocol of engines: one model, tokens in and tokens out (3.3, B.3). There are three engines; docs/paper.md
 compares them.
 
 A generation ends with a stop token of the request or of the model itself, or at its limit. A stop token that is exactly

@@ -1,4 +1,4 @@
-"""What a step that generates tokens is told about its engine (docs/paper.md)."""
+"""Settings of the engine of a step that generates tokens (docs/paper.md)."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class ServeRuntime(Settings):
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerNote:
     """A note in a store that it has everything that a step asks of a model.
 
     Without the note, every question would have to be rendered and encoded to find that out, which takes up to minutes.
@@ -50,7 +50,7 @@ class Answered:
         files: Sequence[Path],
         template: Path | None = None,
         shard: tuple[int, int] = (1, 1),
-    ) -> "Answered":
+    ) -> "AnswerNote":
         """The note of a step.
 
         Args:

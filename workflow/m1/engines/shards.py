@@ -13,7 +13,7 @@ from m1.core.prompts import question_text
 from m1.core.records import Question, Record, stream, writing
 from m1.core.segments import usable
 
-Asked = tuple[str, Question]
+BenchmarkQuestion = tuple[str, Question]
 """A benchmark (empty for a question that the report does not show) and a question."""
 Shard = tuple[int, int]
 """The number of a shard (from 1), and the number of all shards."""
@@ -54,7 +54,7 @@ def in_shard(question: Question, shard: Shard) -> bool:
     return zlib.crc32(question_text(question).encode("utf-8", "surrogatepass")) % count == number - 1
 
 
-def questions(paths: Iterable[Path], shard: Shard = (1, 1)) -> Iterator[Asked]:
+def questions(paths: Iterable[Path], shard: Shard = (1, 1)) -> Iterator[BenchmarkQuestion]:
     """Yield the questions of several files in order, each with its benchmark (the file's stem).
 
     Raises:
@@ -64,7 +64,9 @@ def questions(paths: Iterable[Path], shard: Shard = (1, 1)) -> Iterator[Asked]:
     return ((path.stem, one) for path in paths for one in stream(path, Question) if in_shard(one, shard))
 
 
-def batches(paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)) -> Iterator[list[Asked]]:
+def batches(
+    paths: Sequence[Path], order: Path | None, size: int, shard: Shard = (1, 1)
+) -> Iterator[list[BenchmarkQuestion]]:
     """Yield batches of questions whose results depend on each other, as in the released program.
 
     Args:

@@ -23,7 +23,7 @@ from m1.engines.shards import add_question_arguments, open_writer, questions
 from m1.infer.settings import AnswerSettings
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the questions whose answers are all in the store."""
     return look(main, argv)
 

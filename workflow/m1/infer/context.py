@@ -4,8 +4,8 @@ A question needs the tokens of its prompt and the most that can follow: the larg
 and the answer. The model's context is ``max_position_embeddings`` of its configuration. A server may have a shorter
 context, which decides no result; it is refused when it has started (:attr:`m1.engines.cached.CachedEngine.longest`).
 
-This step runs before the training of a model that does not exist yet (``Run.unchecked``). A finished training is not
-repeated when another benchmark or budget is added. The sweep checks the questions in any case, before it generates.
+This step runs before the training of a model that does not exist yet (``Run.context_checks``). A finished training is
+not repeated when another benchmark or budget is added. The sweep checks the questions in any case, before it generates.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from m1.core.files import write_json
 from m1.core.progress import say
 from m1.engines.cached import direct_needs, render
 from m1.engines.context import Need, check
-from m1.engines.shards import Asked, add_question_arguments, batches, questions
+from m1.engines.shards import BenchmarkQuestion, add_question_arguments, batches, questions
 from m1.infer.frames import make_frames
 from m1.infer.settings import AnswerSettings, SweepSettings
 
 
-def parts(arguments: argparse.Namespace, settings: SweepSettings | AnswerSettings) -> Iterator[list[Asked]]:
+def parts(arguments: argparse.Namespace, settings: SweepSettings | AnswerSettings) -> Iterator[list[BenchmarkQuestion]]:
     """The questions of a step (its flags are those of :func:`add_arguments`), in parts that depend on each other.
 
     With ``forcing: released``, a part is a batch of the released program; otherwise each question is a part.
@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--order", type=Path, help=together)
 
 
-def needs(tokenizer: Any, asked: Iterable[Asked], settings: SweepSettings | AnswerSettings) -> Iterator[Need]:
+def needs(
+    tokenizer: Any, asked: Iterable[BenchmarkQuestion], settings: SweepSettings | AnswerSettings
+) -> Iterator[Need]:
     """The most tokens that each question needs."""
     if isinstance(settings, AnswerSettings):
         yield from direct_needs(

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 from m1.core import sources
 from m1.core.errors import UserError, run
 from m1.core.files import write_manifest
-from m1.core.layouts import LAYOUTS, Refused
+from m1.core.layouts import LAYOUTS, RefusedRecord
 from m1.core.progress import Progress, say
 from m1.core.records import Prediction, Question, read, write
 from m1.core.settings import Source
@@ -91,9 +91,9 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
 
     try:
         if not isinstance(row, dict):
-            raise Refused("(record)", "not an object with fields", row)
+            raise RefusedRecord("(record)", "not an object with fields", row)
         parts = LAYOUTS["eval"](row)
-    except Refused as error:
+    except RefusedRecord as error:
         raise UserError(f"{where}, {error}. Correct the record.") from None
     response: Any = row.get("response_text")
     reason = row.get("thinking_finish_reason")
@@ -169,7 +169,7 @@ def take(
         setting: budget, forced count, and where the file is.
         names: the results' name of each benchmark, to its key in this run.
         asked: questions by benchmark.
-        model: unused key of the model.
+        model: key of the model, for messages.
         part: as in :func:`match`.
 
     Returns:
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the published answers of one model as predictions (see ``--help``)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="the model's key")
-    parser.add_argument("--settings", required=True, help=f"JSON: {PublishedSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {PublishedSettings.keys()}")
     parser.add_argument("--benchmarks", required=True, nargs="+", type=Path, help="question files, named by benchmark")
     parser.add_argument("--output", required=True, type=Path, help="predictions to write, Parquet")
     held = "JSON: settings, counts, what was left out, tokens"

@@ -70,7 +70,7 @@ class TemplateSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult(Source):
-    """Where the published results of one budget and forced count are: an entry of ``published.results`` or
+    """The place of the published results of one budget and forced count: an entry of ``published.results`` or
     ``published.beside``. Budget 0 is that of a model without thinking."""
 
     budget: int

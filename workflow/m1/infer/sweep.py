@@ -31,7 +31,7 @@ from m1.engines.cached import (
 )
 from m1.engines.context import answered, check
 from m1.engines.schedule import Job, Pending, Schedule
-from m1.engines.shards import Asked, open_writer
+from m1.engines.shards import BenchmarkQuestion, open_writer
 from m1.infer import context
 from m1.infer.frames import Thought, TokenFrames, make_frames
 from m1.infer.settings import SweepSettings
@@ -46,7 +46,7 @@ class Prompt(NamedTuple):
     group: int
 
 
-class Swept(NamedTuple):
+class SweepResult(NamedTuple):
     """The results of some questions: one rollout each, predictions at every budget and forced count, and the cost.
 
     The cost is what the settings need, whatever the store already holds. It counts tokens: ``rollout_tokens`` (thinking
@@ -131,8 +131,8 @@ async def answer(schedule: Schedule, prompt: Prompt, thought: Thought, frames: T
 
 
 async def sweep_batch(
-    schedule: Schedule, asked: Sequence[Asked], frames: TokenFrames, name: str, settings: SweepSettings
-) -> Swept:
+    schedule: Schedule, asked: Sequence[BenchmarkQuestion], frames: TokenFrames, name: str, settings: SweepSettings
+) -> SweepResult:
     """Sweep a single question, or the questions of one batch of the released program."""
     conditions, forced_budget = settings.conditions, settings.forced_budget
     texts = render(frames.tokenizer, [question for _, question in asked], settings.prompt)
@@ -169,23 +169,23 @@ async def sweep_batch(
         for thought in [cuts[i, condition]]
     ]
     rollouts = [to_rollout(asked[i], name, thoughts[i], chain[-1][i]) for i in shown]
-    return Swept(rollouts, predictions, count_tokens(asked, thoughts, (chain[0], chain[-1]), cuts, found))
+    return SweepResult(rollouts, predictions, count_tokens(asked, thoughts, (chain[0], chain[-1]), cuts, found))
 
 
-def to_rollout(asked: Asked, name: str, thought: Thought, forced: Thought) -> Rollout:
+def to_rollout(asked: BenchmarkQuestion, name: str, thought: Thought, forced: Thought) -> Rollout:
     """The record of a question's thinking to the largest budget, and to the largest forced count."""
     reason, forced_ids = "stop" if thought.ended else "length", forced.ids[forced.waits[0] :] if forced.waits else ()
     return Rollout(asked[1].id, asked[0], name, thought.ids, reason, forced_ids, forced.waits)
 
 
 def count_tokens(
-    asked: Sequence[Asked],
+    asked: Sequence[BenchmarkQuestion],
     thoughts: Sequence[Thought],
     forced: tuple[Sequence[Thought], Sequence[Thought]],
     cuts: dict[tuple[int, tuple[int, int]], Thought],
     answers: dict[tuple[int, tuple[int, int]], tuple[str, int]],
 ) -> Counter[str]:
-    """The cost of a batch (:class:`Swept`).
+    """The cost of a batch (:class:`SweepResult`).
 
     ``forced`` is the thinking within the forced budget, before all forcing and after it.
     """
@@ -206,8 +206,8 @@ def count_tokens(
 
 
 def with_unanswered(
-    asked: Sequence[Asked], long: Collection[str], name: str, settings: SweepSettings, swept: Swept
-) -> Swept:
+    asked: Sequence[BenchmarkQuestion], long: Collection[str], name: str, settings: SweepSettings, swept: SweepResult
+) -> SweepResult:
     """Add the questions that do not fit the model's context to the results of the others, at their places.
 
     They get no thinking, and an empty answer at every setting. The cost counts them as ``unanswered``.
@@ -226,16 +226,16 @@ def with_unanswered(
         for budget, forced in settings.conditions:
             predictions.append(Prediction(question.id, benchmark, name, budget, forced, 0, False, "", 0, True))
     swept.cost["unanswered"] = len(rollouts) - len(swept.rollouts)
-    return Swept(rollouts, predictions, swept.cost)
+    return SweepResult(rollouts, predictions, swept.cost)
 
 
 def sweep(
     engine: CachedEngine,
     tokenizer: Any,
-    parts: Iterable[Sequence[Asked]],
+    parts: Iterable[Sequence[BenchmarkQuestion]],
     name: str,
     settings: SweepSettings,
-    keep: Callable[[Swept], None],
+    keep: Callable[[SweepResult], None],
     questions: int = 0,
     long: Collection[str] = (),
 ) -> None:
@@ -253,14 +253,14 @@ def sweep(
     """
     frames = make_frames(tokenizer, settings)
 
-    async def work(asked: Sequence[Asked], schedule: Schedule) -> Swept:
+    async def work(asked: Sequence[BenchmarkQuestion], schedule: Schedule) -> SweepResult:
         swept = await sweep_batch(schedule, answered(asked, long), frames, name, settings)
         return with_unanswered(asked, long, name, settings, swept)
 
     engine.run((Job(len(asked), partial(work, asked)) for asked in parts), questions, keep)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the questions whose answers are all in the store."""
     return look(main, argv)
 
@@ -283,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         needs = context.needs(tokenizer, asked, settings)
         engine.longest, long, questions = check(needs, arguments.model, settings.too_long, f"infer {name}")
 
-        def keep(swept: Swept) -> None:
+        def keep(swept: SweepResult) -> None:
             keep_rollouts(swept.rollouts)
             keep_predictions(swept.predictions)
             counts.update(swept.cost)

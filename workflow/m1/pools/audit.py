@@ -48,7 +48,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How much of a pool is in a benchmark by one criterion: a row of the second table."""
+    """The number of a pool's questions that are in a benchmark by one criterion: a row of the second table."""
 
     benchmark: str
     pool: str

@@ -17,7 +17,7 @@ from m1.core.layouts import (
     ONE_BEYOND,
     YES_NO_MAYBE,
     Parts,
-    Refused,
+    RefusedRecord,
     loses_option,
     names_option,
     needed_fields,
@@ -30,7 +30,7 @@ from m1.pools.settings import CollectSettings, Draws, Part
 # Smallest numbers of questions from which it is reported that all have the same correct letter, or that one letter is
 # never correct. With fewer questions, either may be chance.
 FEW, MANY = 3, 30
-Numbered = tuple[int, Parts | Refused]  # a record's number in the file or split (from 0), and the record
+Numbered = tuple[int, Parts | RefusedRecord]  # a record's number in the file or split (from 0), and the record
 
 
 def take_part(rows: Sequence[Numbered], part: Part | None) -> list[Numbered]:
@@ -57,20 +57,20 @@ def limit_to(rows: Sequence[Parts], limit: int | None, seed: int) -> list[Parts]
     return [rows[place] for place in sorted(permutation(len(rows), seed)[:limit])]
 
 
-def read_all(published: Iterable[Any], layout: str) -> list[Parts | Refused]:
+def read_all(published: Iterable[Any], layout: str) -> list[Parts | RefusedRecord]:
     """Convert each published record to the parts of a question, or to the reason why it is refused."""
-    found: list[Parts | Refused] = []
+    found: list[Parts | RefusedRecord] = []
     for raw in published:
         try:
             if not isinstance(raw, dict):
-                raise Refused("(record)", "not an object with fields", raw)
+                raise RefusedRecord("(record)", "not an object with fields", raw)
             found.append(LAYOUTS[layout](raw))
-        except Refused as error:
+        except RefusedRecord as error:
             found.append(error.with_traceback(None))
     return found
 
 
-def check_set(published: Sequence[Any], found: Sequence[Parts | Refused], layout: str, place: str) -> None:
+def check_set(published: Sequence[Any], found: Sequence[Parts | RefusedRecord], layout: str, place: str) -> None:
     """Check a set for faults that no single record shows, and that leaving out records would hide.
 
     Args:
@@ -109,12 +109,12 @@ def check_fields(fields: Sequence[str], layout: str, place: str) -> None:
         raise UserError(f"{place}: {fault}.{separator_hint(fields)} {remedy}")
 
 
-def check_numbers(found: Sequence[Parts | Refused], place: str) -> None:
+def check_numbers(found: Sequence[Parts | RefusedRecord], place: str) -> None:
     """Raise a :class:`UserError` if the numbers of the correct options count from 1.
 
     They do if more records hold their number of options than hold 0; if they count from 0, the former are rare slips.
     """
-    beyond = [row.field for row in found if isinstance(row, Refused) and row.reason == ONE_BEYOND]
+    beyond = [row.field for row in found if isinstance(row, RefusedRecord) and row.reason == ONE_BEYOND]
     zeros = sum(isinstance(row, Parts) and row.answer == LETTERS[0] for row in found)
     if len(beyond) > zeros:
         seen = f"of {len(found):,} records, it is the number of the options in {len(beyond):,}, and 0 in {zeros:,}"
@@ -122,7 +122,7 @@ def check_numbers(found: Sequence[Parts | Refused], place: str) -> None:
         raise UserError(f"{place}: field '{beyond[0]}': {fault}. Take 1 from it in every record.")
 
 
-def option_counts(found: Iterable[Parts | Refused], draws: Draws) -> list[int]:
+def option_counts(found: Iterable[Parts | RefusedRecord], draws: Draws) -> list[int]:
     """The number of options of each published record that are shuffled.
 
     It is 0 for yes/no/maybe if ``draws`` is ``exact`` (B.3). A refused record counts like the one before it, because

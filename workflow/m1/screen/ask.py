@@ -21,7 +21,7 @@ from m1.core.store import Store, Stored
 from m1.screen.settings import AskSettings
 
 
-class Asked(NamedTuple):
+class CallInputs(NamedTuple):
     """The step's flags, and the requests that follow from them."""
 
     arguments: argparse.Namespace
@@ -31,13 +31,13 @@ class Asked(NamedTuple):
     requests: list[Request]
 
 
-def prepare(argv: Sequence[str] | None) -> Asked:
+def prepare(argv: Sequence[str] | None) -> CallInputs:
     """Read the flags and questions, and make the request for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the model's key in screen.providers")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_call_arguments(parser, "provider", by="by name, ")
-    parser.add_argument("--settings", required=True, help=f"JSON: {AskSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {AskSettings.keys()}")
     parser.add_argument("--output", required=True, type=Path, help="attempts, Parquet")
     parser.add_argument("--manifest", required=True, type=Path, help="JSON: counts, tokens, dollars")
     arguments = parser.parse_args(argv)
@@ -49,10 +49,10 @@ def prepare(argv: Sequence[str] | None) -> Asked:
         Request(evaluation_prompt(question_text(question), settings.prompt), question=question.id)
         for question in questions
     ]
-    return Asked(arguments, provider, settings, questions, requests)
+    return CallInputs(arguments, provider, settings, questions, requests)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the calls that the store has already."""
     asked = prepare(argv)
     return look_up_in(asked.arguments.store, asked.requests, asked.provider)

@@ -25,7 +25,7 @@ from m1.engines.shards import add_shard_argument, open_writer, questions
 from m1.screen.settings import AttemptSettings
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the questions whose answers are all in the store."""
     return look(main, argv)
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_engine_arguments(parser, "m1.screen.attempt")
     parser.add_argument("--questions", required=True, type=Path, help="questions, Parquet")
     add_shard_argument(parser)
-    parser.add_argument("--settings", required=True, help=f"JSON: {AttemptSettings.keys()}")
+    parser.add_argument("--settings", required=True, help=f"JSON object with the keys {AttemptSettings.keys()}")
     arguments = parser.parse_args(argv)
     settings, title = AttemptSettings.from_json(arguments.settings), f"screen {arguments.name}"
     counts = {"questions": 0, "correct": 0}

@@ -8,7 +8,7 @@ from m1.core.settings import Count, Settings
 
 @dataclass(frozen=True)
 class AskSettings(Settings):
-    """How a screening model behind a URL is asked, and when its answer is correct: keys of ``screen``."""
+    """Settings of a screening model behind a URL, and when its answer is correct: keys of ``screen``."""
 
     prompt: str
     """A style of :func:`m1.core.prompts.evaluation_prompt`."""
@@ -24,7 +24,7 @@ class AttemptSettings(AskSettings):
 
 @dataclass(frozen=True)
 class HardSettings(Settings):
-    """What must survive the difficulty filter: keys of ``screen``."""
+    """Conditions on the result of the difficulty filter: keys of ``screen``."""
 
     smallest_class: Count
     """Losing a whole class of answers with at least this many questions is an error."""

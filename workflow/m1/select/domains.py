@@ -77,7 +77,7 @@ def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Q
     return [known[identity] for identity in wanted if identity not in left_out]
 
 
-class Asked(NamedTuple):
+class CallInputs(NamedTuple):
     """The step's flags, and the labeller, task and questions that follow from them."""
 
     arguments: argparse.Namespace
@@ -87,7 +87,7 @@ class Asked(NamedTuple):
     questions: list[Question]
 
 
-def prepare(argv: Sequence[str] | None) -> Asked:
+def prepare(argv: Sequence[str] | None) -> CallInputs:
     """Read the flags, the questions, and the labeller's task and rubrics."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--questions", required=True, nargs="+", help="Parquet files of questions")
@@ -106,10 +106,10 @@ def prepare(argv: Sequence[str] | None) -> Asked:
         qualifiers = with_notes(qualifiers, provider.notes)
     task = read_task(arguments.prompt)
     questions = read_solved(arguments.samples, arguments.questions, arguments.leaks)
-    return Asked(arguments, provider, qualifiers, task, questions)
+    return CallInputs(arguments, provider, qualifiers, task, questions)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Count the calls that the store has already.
 
     Unless it has all first calls, it is not known how many questions will be asked again, so only these are counted.

@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         started=started,
     )
     taken = f"{len(samples):,} of {len(rows):,}" if len(samples) < len(rows) else f"{len(samples):,}"
-    say("select", f"{arguments.subset}: {taken} samples taken over as published from {place}")
+    say("select", f"{arguments.subset}: {taken} samples taken as published from {place}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def with_notes(qualifiers: Qualifiers, path: str | Path) -> Qualifiers:
     cells = [(row[columns["name"]], row[columns["scope_note"]]) for row in rows]
     names = Counter(name.strip().casefold() for name, _ in cells)
     if twice := [name for name, count in names.items() if count > 1]:
-        raise UserError(f"{path}: qualifier {twice[0]!r} stands there twice. Take one of both out.")
+        raise UserError(f"{path}: qualifier {twice[0]!r} is listed twice. Remove one of the two rows.")
     notes = {name.strip().casefold(): " ".join(note.split()) for name, note in cells}
     if lacking := [name for name, _ in qualifiers.values() if not notes.get(name.casefold())]:
         raise UserError(

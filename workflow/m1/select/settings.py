@@ -8,7 +8,7 @@ from m1.core.settings import Count, Settings, Source
 
 @dataclass(frozen=True)
 class SampleSettings(Settings):
-    """How a subset is drawn from the traces: an entry of ``subsets``, and the seed."""
+    """Settings of a subset that is drawn from the traces: an entry of ``subsets``, and the seed."""
 
     rule: Literal["all", "first", "random", "domain", "domain_source"]
     size: Count | None  # number of samples; None for all, or if it is that of another subset
@@ -17,7 +17,7 @@ class SampleSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedSettings(Source):
-    """Where a published subset is (an entry of ``data``), and how much of it is used."""
+    """The place of a published subset (an entry of ``data``), and the part of it that is used."""
 
     sources: dict[str, str]  # the set's name of each training pool (a hub id), to its key in this run; `*`: any other
     fields: dict[str, str] = field(default_factory=dict)  # the layout's field to the set's name for it, if it differs

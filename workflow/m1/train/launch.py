@@ -19,7 +19,7 @@ from m1.core.locks import Holder, Lock
 from m1.core.progress import say
 from m1.train import checkpoints, curve
 from m1.train.settings import TrainRuntime
-from m1.train.sft import stored as stored  # a dry run asks the module that the rule starts
+from m1.train.sft import count_stored as count_stored  # a dry run asks the module that the rule starts
 from m1.train.sft import take_stored
 
 TRAINING = "m1.train.sft"
@@ -78,7 +78,7 @@ def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
 
 
 def wait_for_others(scratch: Path, name: str) -> None:
-    """In a SLURM job, wait for a training of this model that runs elsewhere.
+    """Wait, in a SLURM job, for a training of this model that runs elsewhere.
 
     If SLURM loses a node, it queues the job again, while the job's first run may go on there. A training that has ended
     has released its lock. On a file system without locks, nothing is waited for.
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     others = f"All other flags go to {TRAINING}; see its --help."
     parser = argparse.ArgumentParser(description=__doc__, epilog=others, allow_abbrev=False)
-    parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON: the recipe's train")
+    parser.add_argument("--runtime", required=True, type=TrainRuntime.from_json, help="JSON object, the recipe's train")
     parser.add_argument("--name", required=True, help="the model's key")
     parser.add_argument("--output", required=True, type=Path, help="folder to write the model to")
     parser.add_argument("--scratch", required=True, type=Path, help="folder of checkpoints")

@@ -14,7 +14,7 @@ from m1.core.settings import Count, Range, Settings
 
 @dataclass(frozen=True)
 class FetchSettings(Settings):
-    """Where a model comes from: a local folder, or the hub."""
+    """The source of a model: a local folder, or the hub."""
 
     path: str | None = None
     hub: str | None = None
@@ -39,7 +39,7 @@ class LoraSettings(Settings):
 
 @dataclass(frozen=True)
 class SftSettings(Settings):
-    """How a model is fine-tuned (3.2, B.2): the recipe's ``sft``. All of these settings decide the weights.
+    """Settings that decide the weights of a fine-tuned model (3.2, B.2): the recipe's ``sft``.
 
     Without ``lora``, all weights are trained, as in the paper. ``batch_size`` is the number of samples of an optimizer
     step, on all GPUs together. ``learning_rate`` is the peak. A sample may have ``block_size`` tokens; up to the share
@@ -74,7 +74,7 @@ class SftSettings(Settings):
 
 @dataclass(frozen=True)
 class TrainRuntime(Settings):
-    """Where and how a training runs: the recipe's ``train``. It does not change what is computed.
+    """Settings of the machine and speed of a training: the recipe's ``train``. It does not change what is computed.
 
     Each node has ``processes``, one for each GPU, and each runs at most ``per_device`` samples at a time. ``strategy``
     is a file in config/accelerate. Checkpoints are ``save_minutes`` apart and, if not None, every ``save_steps``. The
@@ -94,7 +94,7 @@ class TrainRuntime(Settings):
     gpus: int = 0
 
 
-def deciding(identity: str, base: Path, template: Path | None, subset: Path, settings: SftSettings) -> list[Any]:
+def deciding_values(identity: str, base: Path, template: Path | None, subset: Path, settings: SftSettings) -> list[Any]:
     """The JSON values that decide the weights of a training, besides its code.
 
     Args:
@@ -109,7 +109,7 @@ def deciding(identity: str, base: Path, template: Path | None, subset: Path, set
 
 def training_folder(folder: Path, name: str, decided: Sequence[object]) -> Path:
     """The folder of one training below ``folder``, so that only a training with the same base, samples and settings
-    (:func:`deciding`) continues from its checkpoints."""
+    (:func:`deciding_values`) continues from its checkpoints."""
     return folder / "train" / name / digest(list(decided))[:12]
 
 

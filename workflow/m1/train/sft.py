@@ -22,7 +22,7 @@ from m1.core.progress import say
 from m1.core.records import Sample, read
 from m1.core.store import Stored
 from m1.train import archive, checkpoints, lora
-from m1.train.settings import SftSettings, TrainRuntime, deciding, is_kept, kept_folder, training_folder
+from m1.train.settings import SftSettings, TrainRuntime, deciding_values, is_kept, kept_folder, training_folder
 from m1.train.text import IGNORED, encode
 
 
@@ -151,12 +151,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def places(arguments: argparse.Namespace, settings: SftSettings, base: str) -> tuple[Path, Path]:
     """The folders of a training's checkpoints and of its finished model in the store; ``base`` is an identity."""
-    decided = deciding(base, arguments.base, arguments.template, arguments.subset, settings)
+    decided = deciding_values(base, arguments.base, arguments.template, arguments.subset, settings)
     scratch = training_folder(arguments.scratch, arguments.name, decided)
     return scratch, kept_folder(arguments.store, arguments.name, decided)
 
 
-def stored(argv: Sequence[str]) -> Stored:
+def count_stored(argv: Sequence[str]) -> Stored:
     """Whether the store has the model already. Nothing is loaded, and the recorded identity of the base is trusted."""
     arguments = parse_arguments(argv)
     base = recorded_identity(arguments.base) or model_identity(arguments.base)

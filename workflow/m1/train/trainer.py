@@ -206,7 +206,7 @@ class LossLogger(TrainerCallback):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """How a training really ran; this decides speed and memory, not what is computed."""
+    """The way a training really ran; it decides speed and memory, not what is computed."""
 
     strategy: str
     device: str
@@ -389,12 +389,12 @@ def train(
         trainer.train(resume_from_checkpoint=resume or None)
     if checkpointing.stopped_at is not None:
         stopped = f"asked to stop after step {checkpointing.stopped_at:,} of {steps:,}; kept in {scratch}"
-        raise UserError(f"{title}: {stopped}. Run again to go on from there.")
+        raise UserError(f"{title}: {stopped}. Run again to continue from there.")
     return trainer, info
 
 
 def run_info(trainer: Trainer, config: SFTConfig, resumed: int) -> RunInfo:
-    """How a trainer runs, as accelerate reports it, because on a CPU accelerate silently turns FSDP into DDP."""
+    """Ask accelerate how a trainer really runs, because on a CPU it silently turns FSDP into DDP."""
     model, kind = trainer.accelerator.unwrap_model(trainer.model), trainer.accelerator.distributed_type.value
     strategy = {"NO": "single", "MULTI_GPU": "DDP", "MULTI_CPU": "DDP"}.get(kind, kind)
     if kind == "FSDP":

@@ -413,7 +413,7 @@ def complete_recipe(config: dict[str, Any], name: str, recipe: dict[str, Any]) -
     if isinstance(recipe["base"], dict):
         if name in config["bases"]:
             both = f"weights are given here and in bases.{name}"
-            raise UserError(f"config/models/{name}.yaml: base: {both}; take one of both out")
+            raise UserError(f"config/models/{name}.yaml: base: {both}; remove one of the two")
         config["bases"][name], recipe["base"] = recipe["base"], name
     recipe["thinking"] = {**config["thinking"], **recipe.get("thinking", {})}
     if results := config["published"]["results"].get(name):
@@ -439,7 +439,7 @@ def with_seeds(config: dict[str, Any], name: str, recipe: dict[str, Any]) -> dic
     for kind in ("checkpoints", "results", "beside"):
         if name in config["published"][kind]:
             why = "its answers are paired with one training's" if kind == "beside" else "it stands for one training"
-            raise UserError(f"{where}: published.{kind}.{name} is there, and {why}; take one of both out")
+            raise UserError(f"{where}: published.{kind}.{name} is there, and {why}; remove one of the two")
     if (own := recipe["sft"]["seed"]) not in seeds:
         raise UserError(f"{where}: {seeds} lacks the recipe's own sft.seed, {own}; add it, or correct sft.seed")
     for model, seed in zip(trainings(name, recipe)[1:], (seed for seed in seeds if seed != own), strict=True):
@@ -785,7 +785,7 @@ def check_beside(config: dict[str, Any]) -> None:
         require_name(name, config["recipes"], "published.beside")
         if name in published["results"]:
             fault = f"published.results.{name} takes its answers as published; they would be compared with themselves"
-            raise UserError(f"{where}: {fault}; take one of both out")
+            raise UserError(f"{where}: {fault}; remove one of the two")
         for one in files:
             require_entry(config, one["from"], "sets", where)
         if not any(config["benchmarks"].keys() & config["data"][one["from"]]["sets"].keys() for one in files):
@@ -842,7 +842,7 @@ def check_figures(config: dict[str, Any]) -> None:
             raise UserError(f"report.figures: {name} does not think (its prompt is {recipe['prompt']}); take it out")
         for key in ("budgets", "forced"):
             if lacking := [value for value in config["thinking"][key] if value not in recipe["thinking"][key]]:
-                why = "because its recipe has its own `thinking`; take one of both out"
+                why = "because its recipe has its own `thinking`; remove one of the two"
                 raise UserError(f"report.figures: {name} lacks {key} {lacking}, {why}")
 
 

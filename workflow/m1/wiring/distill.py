@@ -16,7 +16,7 @@ class DistillRules:
         return provider_json(self.run.config["teacher"])
 
     def questions(self, wildcards: Wildcards) -> str:
-        return self.run.asked(wildcards.set)
+        return self.run.teacher_questions(wildcards.set)
 
     def like(self, wildcards: Wildcards) -> list[str]:
         """The subset whose size decides how many questions are drawn."""

@@ -42,7 +42,7 @@ class InferRules:
         return serve_json(self.run.recipes[wildcards.model]["serve"])
 
     def runtime(self, wildcards: Wildcards) -> str:
-        """Where and how fast the model answers. It is a resource, so a change of it reruns nothing."""
+        """Give the engine's runtime settings (place and speed) as JSON. As a resource, a change reruns nothing."""
         return serve_runtime(self.run.recipes[wildcards.model]["serve"], self.shape(wildcards)[1])
 
     def template(self, wildcards: Wildcards) -> str:

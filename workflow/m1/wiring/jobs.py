@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.files import recorded_identity
-from m1.engines.settings import Answered, ServeSettings
+from m1.engines.settings import AnswerNote, ServeSettings
 from m1.wiring.run import Run, Wildcards
 
 Value = int | str | None
@@ -134,7 +134,7 @@ def is_answered(
     template = Path(input.template) if getattr(input, "template", None) else None
     shard = (int(wildcards.shard), int(wildcards.shards)) if is_shard(wildcards) else (1, 1)
     told = step, recorded_identity(input.model), ServeSettings.from_json(serve), settings, list(map(Path, files))
-    return Path(store).is_dir() and Answered.of(Path(store), *told, template, shard).questions() is not None
+    return Path(store).is_dir() and AnswerNote.of(Path(store), *told, template, shard).questions() is not None
 
 
 def is_shard(wildcards: Wildcards) -> bool:

@@ -154,7 +154,7 @@ class ReportRules:
     # What is shown
 
     def shown(self) -> Shown:
-        """What tables, figures and the page show."""
+        """Collect what tables, figures and the page show."""
         config, thinking = self.run.config, self.run.config["thinking"]
         forced = [thinking["forced_budget"] if count == "full" else count for count in thinking["forced"]]
         return Shown(
@@ -230,7 +230,7 @@ class ReportRules:
             CountRow("Deduplication & decontamination", None, (MERGED,), published["pools/merged"]["merged"]),
         ]
         steps = {"+After difficulty filtering": "screen", "+Generating thinking data": "distill"}
-        if "m23k" in self.run.sampled:
+        if "m23k" in self.run.drawn_subsets:
             rows += [CountRow(label, label, (f"{stage}/hard.parquet",)) for label, stage in steps.items()]
         subsets = {label: key for key, label in TABLE3.items() if key in self.run.config["subsets"]}
         return rows + [CountRow(label, label, (f"select/{key}.parquet",)) for label, key in subsets.items()]
@@ -241,7 +241,7 @@ class ReportRules:
 
     def domains(self) -> str | None:
         """Domain labels of the questions of m23K; None where m23K is taken as published."""
-        return "select/domains.parquet" if "m23k" in self.run.sampled else None
+        return "select/domains.parquet" if "m23k" in self.run.drawn_subsets else None
 
     def figure8a(self) -> list[Subset]:
         """The training subsets whose lengths are drawn."""
@@ -265,13 +265,13 @@ class ReportRules:
             "pools_collect": [f"pools/{name}.json" for name in config["pools"]],
             "pools_collect_benchmark": [f"benchmarks/{name}.json" for name in config["benchmarks"]],
             "pools_merge": ["pools/merged.json"],
-            "pools_leaks": ["pools/leaks.json"] if run.sampled else [],
+            "pools_leaks": ["pools/leaks.json"] if run.drawn_subsets else [],
             "screen_attempt": [f"screen/{name}.json" for name in screens if name not in run.providers],
             "screen_ask": [f"screen/{name}.json" for name in screens if name in run.providers],
             "screen_hard": ["screen/hard.json"] if screens else [],
             "distill_traces": [f"distill/{name}.json" for name in run.traced],
             "select_domains": labels,
-            "select_sample": [f"select/{name}.json" for name in run.sampled],
+            "select_sample": [f"select/{name}.json" for name in run.drawn_subsets],
             "select_published": [f"select/{name}.json" for name in published],
             "train_sft": [f"train/{name}" for name in run.needed_trainings if name in models],
             "infer_sweep": [f"infer/{name}/manifest.json" for name in run.swept if name in models],

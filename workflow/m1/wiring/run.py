@@ -198,12 +198,13 @@ class Run:
         self.bases = list(dict.fromkeys(recipe["base"] for name, recipe in self.recipes.items() if name in answering))
         """Bases that this run trains, or whose answers it generates."""
         self.providers: dict[str, Any] = config["screen"]["providers"]  # screening models behind a URL
-        self.borrowing = [name for name, recipe in self.recipes.items() if recipe["tokenizer"]]
+        self.borrowers = [name for name, recipe in self.recipes.items() if recipe["tokenizer"]]
         """Models that borrow the chat template of another tokenizer."""
-        self.sampled = [name for name in config["subsets"] if name not in self.published["subsets"]]
+        self.drawn_subsets = [name for name in config["subsets"] if name not in self.published["subsets"]]
         """Subsets that are drawn here."""
-        self.beside = list(config["report"]["figure8a"]["beside"].values())  # further data sets that Figure 8a shows
-        self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.sampled))
+        self.extra_sets = list(config["report"]["figure8a"]["beside"].values())
+        """Further data sets that Figure 8a shows."""
+        self.traced = list(dict.fromkeys(config["subsets"][name]["traces"] for name in self.drawn_subsets))
         """Sets of questions that the teacher answers."""
         self.screens = "hard" in self.traced
         self.screening_models: dict[str, Any] = config["screen"]["models"] if self.screens else {}
@@ -216,17 +217,17 @@ class Run:
         """The files that random sets are drawn from: all pools (``draws: released``), or what merging left of them."""
         # `ancient` would not do here: Snakemake does not propagate the update of a running job through such an input.
         kept = ("<results>/train/{}.sha256", "<results>/infer/{}/context.json")
-        self.unchecked = [
+        self.context_checks = [
             name for name in self.needed_trainings if not all(self.path(file.format(name)).exists() for file in kept)
         ]
         """Needed trainings before which the run checks that the questions fit the base's context. A finished training
         keeps the file of its check, which is never made again."""
-        self.evaluated = [self.evaluation] if self.published["evaluation"] else self.benchmarks
+        self.evaluation_files = [self.evaluation] if self.published["evaluation"] else self.benchmarks
         """The questions of the second decontamination: the whole evaluation file or, without one, all benchmarks."""
 
     # Files
 
-    def asked(self, name: str) -> str:
+    def teacher_questions(self, name: str) -> str:
         """The file with the questions of a teacher's set: those that no screening model solved, or a random draw."""
         return "<results>/screen/hard.parquet" if name == "hard" else f"<results>/distill/{name}.questions.parquet"
 
@@ -278,10 +279,10 @@ class Run:
 
     def http_steps(self) -> list[str]:
         """Manifests of the steps of this run that call models over HTTP."""
-        subsets = [self.config["subsets"][name] for name in self.sampled]
+        subsets = [self.config["subsets"][name] for name in self.drawn_subsets]
         names = [f"distill/{name}" for name in self.traced]
         names += [f"screen/{name}" for name in self.providers if self.screens]
-        if "m23k" in self.sampled or any(subset["rule"].startswith("domain") for subset in subsets):
+        if "m23k" in self.drawn_subsets or any(subset["rule"].startswith("domain") for subset in subsets):
             names.append("select/domains")
         return [f"<results>/{name}.json" for name in names]
 
@@ -313,15 +314,15 @@ class Run:
         models |= {f"screen/models/{name}": model for name, model in sorted(self.screening_models.items())}
         found = {name: [model] for name, model in models.items() if not model.get("path")}
         found |= {f"train/{name}": [data[entry]] for name, entry in published["checkpoints"].items()}
-        found |= {f"templates/{name}": [self.recipes[name]["tokenizer"]] for name in self.borrowing}
-        subsets = [*published["subsets"].items(), *((name, name) for name in self.beside)]
+        found |= {f"templates/{name}": [self.recipes[name]["tokenizer"]] for name in self.borrowers}
+        subsets = [*published["subsets"].items(), *((name, name) for name in self.extra_sets)]
         found |= {f"select/{name}.parquet": [data[entry]] for name, entry in subsets}
         for kind, folder in (("results", "infer"), ("beside", "published")):
             for name, files in published[kind].items():
                 found[f"{folder}/{name}/predictions.parquet"] = [data[one["from"]] | one for one in files]
         for kind in ("pools", "benchmarks"):
             found |= {f"{kind}/{name}.parquet": [source] for name, source in config[kind].items()}
-        if published["evaluation"] and (self.forced_together or self.sampled):
+        if published["evaluation"] and (self.forced_together or self.drawn_subsets):
             found["evaluation.parquet"] = [data[published["evaluation"]]]
         return found
 

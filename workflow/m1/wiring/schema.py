@@ -27,7 +27,7 @@ def config_schema() -> dict[str, Any]:
     return found
 
 
-def deciding(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
+def deciding_keys(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
     """The keys of a part of the configuration that decide results.
 
     Args:
@@ -46,7 +46,7 @@ def runtime(part: Mapping[str, Any], definition: str) -> dict[str, Any]:
 
 @functools.cache
 def runtime_keys(definition: str) -> frozenset[str]:
-    """Names of the keys of a definition that decide no result; ``definition`` as in :func:`deciding`."""
+    """Names of the keys of a definition that decide no result; ``definition`` as in :func:`deciding_keys`."""
     name, *path = definition.split(".")
     nodes = [config_schema()["$defs"][name]]
     for key in path:
@@ -64,7 +64,7 @@ def _properties(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def serve_json(serve: dict[str, Any]) -> str:
     """The part of ``serve`` that decides a model's answers, as JSON: the value of a param."""
-    return ServeSettings.from_parts(serve, {"options": deciding(serve["options"], "serve.options")}).to_json()
+    return ServeSettings.from_parts(serve, {"options": deciding_keys(serve["options"], "serve.options")}).to_json()
 
 
 def serve_runtime(serve: dict[str, Any], gpus: int) -> str:
@@ -75,7 +75,7 @@ def serve_runtime(serve: dict[str, Any], gpus: int) -> str:
 
 def provider_json(provider: dict[str, Any]) -> str:
     """The settings that decide a provider's answers, as JSON: the value of a param."""
-    return json.dumps(deciding(provider, "provider"), sort_keys=True)
+    return json.dumps(deciding_keys(provider, "provider"), sort_keys=True)
 
 
 def export_call_settings(config: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ class ScreenRules:
         return serve_json(self.screen["serve"])
 
     def runtime(self, wildcards: Wildcards) -> str:
-        """Where and how fast the model answers. It is a resource, so a change of it reruns nothing."""
+        """Give the engine's runtime settings (place and speed) as JSON. As a resource, a change reruns nothing."""
         return serve_runtime(self.screen["serve"], self.shape(wildcards)[1])
 
     def attempt(self, wildcards: Wildcards) -> str:

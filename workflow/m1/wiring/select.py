@@ -27,7 +27,7 @@ class SelectRules:
 
     def questions(self, wildcards: Wildcards) -> str:
         """The questions of these traces; their order decides which ones a draw takes."""
-        return self.run.asked(self.subsets[wildcards.subset]["traces"])
+        return self.run.teacher_questions(self.subsets[wildcards.subset]["traces"])
 
     def domains(self, wildcards: Wildcards) -> list[str]:
         """The domain labels, if the subset's sampling rule needs them; else nothing."""
@@ -43,7 +43,7 @@ class SelectRules:
 
     def published(self, wildcards: Wildcards) -> str:
         size = self.subsets.get(wildcards.subset, {}).get("size")
-        told = {"size": size, "seed": self.run.config["seed"], "optional": wildcards.subset in self.run.beside}
+        told = {"size": size, "seed": self.run.config["seed"], "optional": wildcards.subset in self.run.extra_sets}
         return PublishedSettings.from_parts(self._entry(wildcards), told).to_json()
 
     def local_file(self, wildcards: Wildcards) -> list[str]:

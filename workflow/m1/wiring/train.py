@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.files import recorded_identity
-from m1.train.settings import FetchSettings, SftSettings, TrainRuntime, deciding, is_kept, kept_folder
+from m1.train.settings import FetchSettings, SftSettings, TrainRuntime, deciding_values, is_kept, kept_folder
 from m1.wiring.jobs import Jobs
 from m1.wiring.run import Run, Wildcards
 
@@ -57,7 +57,7 @@ class TrainRules:
             return False
         template, settings = Path(input.template) if input.template else None, self.sft(wildcards)
         told = base, template, Path(input.subset), SftSettings.from_json(settings)
-        return is_kept(kept_folder(store, wildcards.model, deciding(recorded_identity(base), *told)))
+        return is_kept(kept_folder(store, wildcards.model, deciding_values(recorded_identity(base), *told)))
 
     def context(self, wildcards: Wildcards) -> list[str]:
         """The file that says that the questions fit the base's context; nothing if the model answers none here."""
@@ -65,7 +65,7 @@ class TrainRules:
         return [f"<results>/infer/{wildcards.model}/context.json"] if asked else []
 
     def runtime(self, wildcards: Wildcards) -> str:
-        """Where and on what a model is trained. It is a resource, so a change of it reruns nothing."""
+        """Give a training's runtime settings (place and speed) as JSON. As a resource, a change reruns nothing."""
         gpus = {"gpus": self.run.training_gpus(wildcards.model)[1]}
         return TrainRuntime.from_parts(self.run.recipes[wildcards.model]["train"], gpus).to_json()
 

@@ -67,7 +67,7 @@ class Faults:
     seed: int = 0
 
     def draw(self, key: str, attempt: int) -> tuple[str, bool]:
-        """What happens to an attempt (a field's name or ``correct``), and which half of a fault with two forms."""
+        """Draw what happens to an attempt (a field's name or ``correct``), and which half of a fault with two forms."""
         hashed = hashlib.sha256(f"{self.seed}\0{key}\0{attempt}".encode()).digest()
         place = int.from_bytes(hashed[:6], "big") / 2**48
         limits = accumulate(getattr(self, name) for name in KINDS)
@@ -286,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--status", type=int, help=refusal)
     for name in KINDS:
         parser.add_argument(f"--{name}", type=float, default=0.0, help="share of attempts, 0 to 1 (default 0)")
-    parser.add_argument("--seed", type=int, default=0, help="decides which attempts (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed that decides which attempts fail (default 0)")
     arguments = parser.parse_args(argv)
     shares = {name: getattr(arguments, name) for name in KINDS}
     if min(shares.values()) < 0 or sum(shares.values()) > 1:

@@ -54,7 +54,7 @@ _OUTCOMES = _words(
 
 @dataclass(frozen=True)
 class Query:
-    """What a question asks: the entity where it starts, and the type of the entity that it wants."""
+    """The meaning of a question: the entity where it starts, and the type of the entity that it wants."""
 
     start_type: str
     start: str
@@ -139,7 +139,7 @@ def _record(
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the questions of one pool or benchmark are made."""
+    """The recipe by which the questions of one pool or benchmark are made."""
 
     layout: str  # the data set whose field layout the records have
     style: str

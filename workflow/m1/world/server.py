@@ -56,7 +56,7 @@ class Errors:
         return int.from_bytes(hashed[:6], "big") / 2**48
 
     def outcome(self, prompt: str) -> str:
-        """``correct``, ``incorrect``, ``empty``, ``no box``, ``no thinking`` or ``html``."""
+        """The kind of answer: ``correct``, ``incorrect``, ``empty``, ``no box``, ``no thinking`` or ``html``."""
         shares = [self.incorrect, self.empty, *[self.malformed / 3] * 3]
         names = ["incorrect", "empty", "no box", "no thinking", "html"]
         place = self.share("outcome", prompt)
@@ -211,7 +211,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in _SHARES:
         share = getattr(Errors, name)
         parser.add_argument(f"--{name}", type=float, default=share, help=f"share of prompts, 0 to 1 (default {share})")
-    parser.add_argument("--seed", type=int, default=0, help="decides which prompts (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed that decides which prompts get a fault (default 0)")
     parser.add_argument("--fail", choices=["always"], help="answer every call with HTTP 500")
 
 

@@ -1,4 +1,4 @@
-"""What the steps of the embedded world are told (docs/start.md)."""
+"""Settings of the steps of the embedded world (docs/start.md)."""
 
 from dataclasses import dataclass
 
