@@ -9,14 +9,14 @@ report_rules = ReportRules(run)
 PAGE = ("template.html", "style.css", "script.js")
 
 
-# Folders by their times rerun nothing: what is made from one has a manifest as well, which changes with it.
+# The time of a folder must rerun nothing. Its manifest, which is an input too, changes with its content.
 manifests = [
     path if path.endswith(".json") else ancient(path)
     for path in report_rules.manifests()
 ]
 
 
-# What the steps below are told. No command does this, as it would hold the whole text.
+# What the steps below show. This is no shell command, because that would hold the whole text.
 rule report_shown:
     output:
         "<results>/shown.json",
@@ -369,7 +369,7 @@ rule report_rulegraph:
     conda:
         "../../envs/workflow.yaml"
     resources:
-        # No params: partitions and names of overlays are among them, which draw no other graph.
+        # These are not params, because partitions and names of overlays are among them and do not change the graph.
         configured=fresh_plan_arguments(
             workflow.overwrite_configfiles, workflow.config_settings.config_args or ()
         ),
@@ -379,7 +379,7 @@ rule report_rulegraph:
         rules=lambda wildcards: [rule.name for rule in workflow.rules],
         target=workflow.modifier.modify_rulename("all"),
         plain=f's|"{workflow.modifier.modify_rulename("([a-z0-9_]+)")}"|"\\1"|',
-    # As a module, rules can have another name; the figure has the plain one.
+    # In a module, rules can have other names; the figure has the plain ones.
     shell:
         "python -m snakemake {params.target} --snakefile {params.snakefile:q} {resources.configured} --rulegraph dot 2> {log}"
         " | sed -E {params.plain:q} > {output}"
@@ -463,8 +463,8 @@ use rule report_paired as report_page with:
         code=step("m1.report.page"),
 
 
-# Two finished runs, of whatever configuration and machine. No job here makes or updates their files (before_update),
-# and what they lack is a message.
+# Compares two finished runs of any configuration and machine. With before_update, no job here makes or updates their
+# files. The step names files that are missing.
 rule report_compare_runs:
     input:
         a=before_update(report_rules.files_of_run("a")),
