@@ -370,7 +370,7 @@ def test_thinking_of_another_run_is_refused(tmp_path: Path) -> None:
 def test_files_that_lack_the_case_are_named(tmp_path: Path) -> None:
     flags = save_run(tmp_path, {"small": [True, False]}, LONG)
     write(tmp_path / "infer/small/predictions.parquet", [], Prediction)
-    with pytest.raises(UserError, match=r"small/predictions\.parquet: none on .*q1.* which is scored"):
+    with pytest.raises(UserError, match=r"small/predictions\.parquet: no answer on .*q1.* which is scored"):
         main(flags)
     write(tmp_path / "benchmarks/medqa.parquet", [], Question)
     with pytest.raises(UserError, match=r"medqa\.parquet: no question q1, which is scored"):

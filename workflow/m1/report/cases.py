@@ -61,8 +61,8 @@ def longest_incorrect(scored: pd.DataFrame, budget: int) -> pd.DataFrame:
     """Questions on which the model that thinks longest is incorrect and all others are correct (Figure 4), ranked.
 
     Args:
-        scored: from :func:`order_scores`, of two models or more.
-        budget: in thinking tokens, without forcing.
+        scored: from :func:`order_scores`, of at least two models.
+        budget: thinking tokens, without forcing.
     """
     rows = scored[(scored["budget"] == budget) & (scored["forced"] == 0) & (scored["rule"] != TOO_LONG)]
     rows = rows.sort_values([*PLACE, "thinking_tokens"], kind="stable")
@@ -166,7 +166,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the texts of cases are; rows are read when a case is drawn."""
+    """Where the texts of cases are. Only the rows of cases that are drawn are read."""
 
     folder: Path  # of the results: questions, predictions, rollouts and tokenizers lie below it
     models: Mapping[str, Model]  # models of the figures, by key
@@ -184,10 +184,10 @@ class Sources:
         path = self.folder / "infer" / model / "predictions.parquet"
         if rows := records.read(path, Prediction, where):
             return rows[0].answer
-        raise UserError(f"{path}: none on {where}, which is scored. Give the scores of these predictions.")
+        raise UserError(f"{path}: no answer on {where}, which is scored. Give the scores of these predictions.")
 
     def rollout(self, case: Mapping[str, Any], model: str, forced: int, tokens: int) -> Rollout | None:
-        """The thinking; None where it is not to be had. ``tokens`` is how long it was scored to be."""
+        """The thinking; None where the run has none. ``tokens`` is its length according to the scores."""
         if self.models[model].tokenizer is None:
             return None
         path = self.folder / "infer" / model / "rollouts.parquet"
@@ -200,7 +200,7 @@ class Sources:
         )
 
     def text(self, model: str, *parts: Sequence[int]) -> list[str]:
-        """Parts of a model's thinking from token ids, their middle left out where they are long."""
+        """Parts of a model's thinking from token ids. The middle of long parts is left out."""
         decode = read_decoder(self.folder / (self.models[model].tokenizer or model))
         return [shorten_tokens(part, decode, self.limits.thinking) for part in parts]
 
@@ -319,7 +319,8 @@ def draw_figure(name: str, cases: pd.DataFrame, scored: pd.DataFrame, sources: S
 
 
 def order_scores(found: pd.DataFrame, models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
-    """Scores of the models; models and benchmarks are categories in the given order, this run's own benchmarks last."""
+    """Scores of the models, with models and benchmarks as categories in the given order. This run's own benchmarks come
+    last."""
     order = list(add_own_benchmarks(dict.fromkeys(benchmarks, ""), found["benchmark"]))
     found = found[found["model"].isin(models)]
     return found.assign(
@@ -329,7 +330,7 @@ def order_scores(found: pd.DataFrame, models: Sequence[str], benchmarks: Sequenc
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Find all cases and draw the first ones."""
+    """Find all cases and draw the first ones that are stated."""
     figures = dict.fromkeys(FIGURES, FIGURE)
     options = parser(
         __doc__, "shown", "manifest", "scores", "benchmarks", table="CSV to write: all cases", **figures

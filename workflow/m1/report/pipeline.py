@@ -46,11 +46,11 @@ implies them, but carries other questions."""
 
 
 def parse(dot: str) -> tuple[list[str], list[Edge]]:
-    """Rules and edges of a rule graph in dot; rules of no stage (the targets, such as ``all``) and
-    :data:`CHECKS` are left out.
+    """Rules and edges of a rule graph in dot. Rules of no stage (targets such as ``all``) and :data:`CHECKS` are left
+    out.
 
     Raises:
-        UserError: no rule of a stage in it.
+        UserError: the graph has no rule of a stage.
     """
     found = re.findall(r'^\s*(\d+)\s*\[label = "([^"]+)"', dot, re.MULTILINE)
     names = {number: name for number, name in found if _stage(name) in STAGES and name not in CHECKS}
@@ -93,10 +93,10 @@ def _reaches(edges: Sequence[Edge], start: str, end: str) -> bool:
 
 
 def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
-    """Row of each rule, from the top: stage after stage, inside a stage as many rows as its longest chain."""
+    """Row of each rule, counted from the top. Stage follows stage; a stage has as many rows as its longest chain."""
     depth = dict.fromkeys(rules, 0)
     inside = [(a, b) for a, b in onward if _stage(a) == _stage(b)]
-    for _ in depth:  # a chain has no more links than there are rules
+    for _ in depth:  # enough rounds, because a chain has fewer links than there are rules
         for a, b in inside:
             depth[b] = max(depth[b], depth[a] + 1)
     used = sorted({(_order(rule)[0], deep) for rule, deep in depth.items()})
@@ -104,7 +104,7 @@ def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
 
 
 def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
-    """A count of each artifact, the largest first, with its name where there are several."""
+    """The counts of the artifacts, the largest first, with their names where there are several."""
 
     def describe(counts: Counts) -> list[str]:
         found = sorted((-_count(value, key), name) for name, value in counts.items())
@@ -115,7 +115,7 @@ def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
 
 
 def _sum(many: str, *parts: tuple[str, str]) -> Callable[[Counts], list[str]]:
-    """How many artifacts (``many`` says of what), and counts of all of them, added up."""
+    """The number of artifacts (``many`` is what they are), and the sums of some of their counts."""
 
     def describe(counts: Counts) -> list[str]:
         sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in parts]
@@ -147,18 +147,18 @@ TOLD: dict[str, Callable[[Counts], list[str]]] = {
     "infer_published": _sum("models", ("predictions", "answers")),
     "score_predictions": _sum("models", ("predictions", "scores"), ("correct", "correct")),
 }
-"""What is told of a rule's manifests on the arrow that leaves it."""
+"""Rule to the text on the arrow that leaves it, which is made from the manifests of the rule."""
 
 
 def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
-    """What stands on the arrow out of each rule, in parts.
+    """The parts of the text on the arrow out of each rule.
 
     Args:
-        manifests: rule and manifest: a file, or a folder with ``manifest.json``. The artifact is named by the file,
-            else by the folder.
+        manifests: rule and manifest, which is a file or a folder with ``manifest.json``. The file or the folder names
+            the artifact.
 
     Raises:
-        UserError: a rule of which nothing is told, or a manifest without the count that is.
+        UserError: a rule is not in :data:`TOLD`, or a manifest lacks the count that it needs.
     """
     found: dict[str, dict[str, Any]] = {}
     for rule, path in manifests:
@@ -178,7 +178,7 @@ def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
 
 @dataclass
 class Node:
-    """A box with its lines, or a place where a long arrow passes a row."""
+    """A box with the lines below it, or the place where a long arrow passes a row (then ``rule`` is empty)."""
 
     row: int
     width: float
@@ -210,8 +210,8 @@ def arrange(
     wide: Callable[[str, float], float],
     told_width: float,
 ) -> tuple[list[list[Node]], list[tuple[list[Node], bool]]]:
-    """Where boxes stand and arrows pass: rows of nodes from left to right, and each arrow as the nodes it goes through,
-    downwards.
+    """Place boxes and arrows: rows of nodes from left to right, and each arrow as the nodes that it goes through, from
+    top to bottom.
 
     Args:
         told: from :func:`labels`.
@@ -233,7 +233,7 @@ def arrange(
     for edge, leads_back in [*zip(onward, repeat(False)), *zip(back, repeat(True))]:
         upper, lower = sorted((nodes[rule] for rule in edge), key=lambda node: node.row)
         if upper.row == lower.row:
-            continue  # two rules that feed each other: no arrow fits between boxes of one row
+            continue  # two rules that feed each other stand in one row, where no arrow fits between them
         passing = [Node(row, LANE) for row in range(upper.row + 1, lower.row)]
         for node in passing:
             grid[node.row].append(node)
@@ -250,7 +250,7 @@ def arrange(
 def _tidiest(
     grid: Sequence[list[Node]], chains: Sequence[Sequence[Node]], near: Mapping[int, Sequence[Node]]
 ) -> list[list[Node]]:
-    """Rows of nodes in the tidiest of :data:`STARTS` arrangements; each node gets its place in it.
+    """Rows of nodes in the tidiest of :data:`STARTS` arrangements. Sets the place of each node.
 
     Args:
         chains: the nodes that each arrow goes through.
@@ -262,8 +262,8 @@ def _tidiest(
         for row in grid:
             random.Random(start).shuffle(row)
             _spread(row, [place - len(row) / 2 for place in range(len(row))])
-        for turn in range(TURNS):  # each row in turn goes where its neighbours are
-            settled = turn >= TURNS // 2  # then the order stays, and long arrows straighten
+        for turn in range(TURNS):  # each row in turn moves to where its neighbours are
+            settled = turn >= TURNS // 2  # from now on the order stays, and long arrows straighten
             for row in grid if turn % 2 == 0 else grid[::-1]:
                 drawn_to = straight if settled else near
                 middles = {id(node): _mean([other.x for other in drawn_to.get(id(node), [node])]) for node in row}
@@ -287,7 +287,7 @@ def _extent(grid: Iterable[Sequence[Node]]) -> tuple[float, float]:
 
 
 def _untidiness(chains: Iterable[Sequence[Node]]) -> float:
-    """How far arrows lead aside, in inches, and how often they cross."""
+    """How far all arrows lead to the side, in inches, plus the number of their crossings."""
     links = [link for chain in chains for link in pairwise(chain)]
     crossings = sum(a.row == c.row and (a.x - c.x) * (b.x - d.x) < 0 for (a, b), (c, d) in combinations(links, 2))
     return round(sum(abs(a.x - b.x) for a, b in links) + crossings, 6)
@@ -300,7 +300,7 @@ def _mean(values: Sequence[float]) -> float:
 def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
     """Put nodes, in their order, as near to the wanted places as their widths and :data:`ROOM` allow. Nodes that touch
     move together (least squares)."""
-    # Where a block's first node stands; its nodes, with their distance from that.
+    # A block is the place of its first node, and its nodes with their distances from that place.
     blocks: list[tuple[float, list[tuple[Node, float]]]] = []
     for node, place in zip(row, wanted):
         farthest = max(0.0, ROOM - node.width) / 2
@@ -324,7 +324,7 @@ def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
 
 
 def _title(rule: str) -> str:
-    """A rule without its stage, which the band says."""
+    """The name of a rule without its stage, which the heading of the band has."""
     return rule.partition("_")[2].replace("_", " ") or rule
 
 
@@ -332,7 +332,7 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     """Figure 2. Made within ``plt.rc_context(style.PLACED)``.
 
     Args:
-        rules, edges: from :func:`parse`. The rules of the report, which many are, share one box.
+        rules, edges: from :func:`parse`. The rules of the report share one box, because they are many.
         told: from :func:`labels`.
         note: printed at the foot; empty for none.
     """
@@ -421,7 +421,7 @@ def _draw_bands(
 
 
 def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str, float], float]) -> list[str]:
-    """Names in lines of a width, in inches."""
+    """Names joined to lines of at most a width, in inches."""
     lines: list[str] = []
     for name in names:
         if lines and wide(joined := f"{lines[-1]} · {name}", SMALL) <= width:
@@ -449,7 +449,8 @@ def _draw_node(axes: Any, node: Node, top: float, width: float) -> None:
 def _draw_arrow(
     axes: Any, chain: Sequence[Node], tops: Sequence[float], bottoms: Sequence[float], leads_back: bool
 ) -> None:
-    """A curve between rows, straight past a row: so it meets no text. It leaves below the lines of the upper box."""
+    """A curve between rows that runs straight past a row, so that it meets no text. It starts below the lines of the
+    upper box."""
     start, end = chain[0], chain[-1]
     x, y = start.x, tops[start.row] + BOX + LINE * len(start.lines) + 0.02
     points, codes = [(x, y), (x, bottoms[start.row])], [Curve.MOVETO, Curve.LINETO]
