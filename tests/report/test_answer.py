@@ -170,9 +170,9 @@ def test_claims_are_counted_by_the_run_and_by_the_papers_tables_and_listed() -> 
         "The paper’s own tables": {"shown": 2, "not seen": 1},
     }
     heads, *shown = claim_rows(table)
-    assert heads[:7] == ["verdict", "claim", "says", "this run", "why", "the paper’s tables", "tables verdict"]
+    assert heads[:7] == ["verdict", "claim", "says", "this run", "the paper’s tables", "tables verdict", "why"]
     assert [row[:7] for row in shown] == [
-        ["not seen", "m1 gains", "gain", "−0.50 [−1.25 to 0.25] points", "", "6.18 [5.40 to 6.93] points", "shown"],
-        ["out of reach", "about 4K", "4K", "", "this run has no curve", "8,192 [4,096 to 8,192] tokens", "not seen"],
-        ["not seen", "23K", "23K", "23,000 questions", "", "23,493 questions", "shown"],
+        ["not seen", "m1 gains", "gain", "−0.50 [−1.25 to 0.25] points", "6.18 [5.40 to 6.93] points", "shown", ""],
+        ["out of reach", "about 4K", "4K", "", "8,192 [4,096 to 8,192] tokens", "not seen", "this run has no curve"],
+        ["not seen", "23K", "23K", "23,000 questions", "23,493 questions", "shown", ""],
     ]

@@ -94,6 +94,7 @@ def test_table_1_is_whole_at_1280_pixels(open_page: Page, report: Path, place: s
     )
     assert 600 < width <= seen
     assert right <= 1280
+    assert open_page.ask("document.documentElement.scrollHeight") <= 900, "only the part that is shown scrolls"
 
 
 def test_our_numbers_of_the_comparison_are_on_the_screen(open_page: Page, report: Path) -> None:

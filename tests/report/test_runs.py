@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from accessible import problems
 from chromium import PROGRAM, Page, browser
 from m1.commands import compare_runs
 from m1.core import records
@@ -486,6 +488,23 @@ def test_the_address_of_the_second_runs_reading_opens_both_and_another_setting_g
     assert open_page.ask(pressed) == ["4", "4"]
     open_page.ask("document.querySelectorAll('.sides > section')[1].querySelectorAll('.settings button')[1].click()")
     open_page.wait(f"{pressed}.join() === '8,8'")
+
+
+@needs_chromium
+def test_the_page_of_two_runs_is_for_all_readers(two: tuple[Path, Path], open_page: Page) -> None:
+    path, reading = two[0].parent / "compared/changed.html", "question/nejm/nejm-5/other%3A%20think/4/0"
+    shown = [(dark, place) for dark in (False, True) for place in ("answer", "tables/settings", reading)]
+    for width, (dark, place) in product((390, 1280), shown):
+        open_page.size(width, 900, dark)
+        open_page.open(path, f"#{place}")
+        open_page.wait(f"{SIDES}.length === {2 if place == reading else 0}")
+        assert problems(open_page) == [], place
+        assert open_page.ask("document.documentElement.scrollWidth") <= width
+    open_page.open(path, "#tables")
+    tables = "[...document.querySelectorAll('#tables .chips button')].map((one) => one.textContent)"
+    assert open_page.ask(tables)[-1] == "What differs", "what the manifests say comes last"
+    first = "[...document.querySelector('#tables tbody tr').cells].slice(0, 6).map((one) => one.dataset.head)"
+    assert open_page.ask(first) == ["verdict", "label", "column", "accuracy a", "accuracy b", "difference"]
 
 
 @needs_chromium

@@ -112,11 +112,11 @@ def count_claims(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 def claim_rows(table: Table) -> list[list[str]]:
     """``claims.csv`` as the page shows it: each value with its interval and unit in one cell, headings first."""
-    rows = [["verdict", "claim", "says", "this run", "why", "the paper’s tables", "tables verdict"]]
+    rows = [["verdict", "claim", "says", "this run", "the paper’s tables", "tables verdict", "why"]]
     rows[0] += ["section", "test", "note"]
     for line in _lines(table):
         run, paper = _value(line, "found", "low", "high"), _value(line, "tables", "tables_low", "tables_high")
-        row = [line["verdict"], line["words"], line["says"], run, line["why"], paper, line["tables_verdict"]]
+        row = [line["verdict"], line["words"], line["says"], run, paper, line["tables_verdict"], line["why"]]
         rows.append([*row, line["section"], line["test"], line["note"]])
     return rows
 

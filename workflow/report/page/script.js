@@ -94,7 +94,7 @@ const boxed = (name, kind, ...parts) => make("div", { class: "scroll", tabindex:
  */
 function sortable({ label, rows: [heads, ...body], groups = [["", body.length]], spans, own = [], shades = [] }) {
   const empty = (text) => !text || text === "missing";
-  const numeric = heads.map((_, column) => { const filled = body.map((row) => row[column]).filter((cell) => !empty(cell)); return filled.length > 0 && filled.every(isNumber); });
+  const numeric = heads.map((_, column) => { const filled = body.map((row) => row[column]).filter((cell) => !empty(cell)); return spans ? column > 0 : filled.length > 0 && filled.every(isNumber); });
   const titles = heads.map((head) => head.replaceAll("_", " ") || "–");
   const groupOf = groups.flatMap(([, count], group) => Array(count).fill(group));
   const lines = body.map((cells, i) => ({ cells, group: groupOf[i], own: own[i], shades: shades[i] || [] }));
