@@ -653,7 +653,7 @@ def test_weights_of_a_recipe_are_checked(folder: Path) -> None:
     with pytest.raises(UserError, match=r"bases\.mine: give one of hub and path"):
         prepared(changed("models", ["mine"]))
     write_recipe(folder, "small")
-    with pytest.raises(UserError, match=r"small\.yaml: base: weights are given here and in bases\.small; take one"):
+    with pytest.raises(UserError, match=r"small\.yaml: base: weights are given here and in bases\.small; remove one"):
         prepared(DEFAULT)
 
 

@@ -110,5 +110,5 @@ def test_a_name_that_a_recipe_has_already_is_refused(tmp_path: Path, monkeypatch
 def test_what_is_published_of_one_training_goes_with_no_seeds(kind: str, value: object) -> None:
     config = copy.deepcopy(demo())
     config["published"][kind] = {MODEL: value}
-    with pytest.raises(UserError, match=rf"{MODEL}.yaml: seeds: published.{kind}.{MODEL} is there, .*; take one of"):
+    with pytest.raises(UserError, match=rf"{MODEL}.yaml: seeds: published.{kind}.{MODEL} is there, .*; remove one of"):
         prepare(config)
