@@ -346,7 +346,7 @@ def test_changes_of_recipes_are_laid_over_them(tmp_path: Path) -> None:
 
 
 PAGE = (ROOT / "docs/fit.md").read_text(encoding="utf-8")
-BLOCKS = r"```\nmake fit (.*)\n```\n\n```\n(.*?)\n```\n\n```yaml\n(.*?)\n```"
+BLOCKS = r"```\nmake fit ([^\n]*)\n```\n\n```\n(.*?)\n```\n\n```yaml\n(.*?)\n```"
 SITUATIONS = re.findall(BLOCKS, PAGE[PAGE.index("## Five situations") :], re.DOTALL)
 
 
