@@ -208,7 +208,12 @@ def test_what_the_store_has_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert again.told == asked.claims
     assert again.size == first.choice.size
     assert again.hours < 0.01
-    for other in ({"samples": 999}, {"answered": 0.1}, {"limits": dict.fromkeys(earlier["benchmarks"], 100)}):
+    for other in (
+        {"samples": 999},
+        {"subset": None},
+        {"answered": 0.1},
+        {"limits": dict.fromkeys(earlier["benchmarks"], 100)},
+    ):
         leave(**other)
         assert choose(little).choice.told != asked.claims, other
 
