@@ -208,7 +208,12 @@ def test_what_the_store_has_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert again.told == asked.claims
     assert again.size == first.choice.size
     assert again.hours < 0.01
-    for other in ({"samples": 999}, {"answered": 0.1}, {"limits": dict.fromkeys(earlier["benchmarks"], 100)}):
+    for other in (
+        {"samples": 999},
+        {"subset": None},
+        {"answered": 0.1},
+        {"limits": dict.fromkeys(earlier["benchmarks"], 100)},
+    ):
         leave(**other)
         assert choose(little).choice.told != asked.claims, other
 
@@ -346,7 +351,7 @@ def test_changes_of_recipes_are_laid_over_them(tmp_path: Path) -> None:
 
 
 PAGE = (ROOT / "docs/fit.md").read_text(encoding="utf-8")
-BLOCKS = r"```\nmake fit (.*)\n```\n\n```\n(.*?)\n```\n\n```yaml\n(.*?)\n```"
+BLOCKS = r"```\nmake fit ([^\n]*)\n```\n\n```\n(.*?)\n```\n\n```yaml\n(.*?)\n```"
 SITUATIONS = re.findall(BLOCKS, PAGE[PAGE.index("## Five situations") :], re.DOTALL)
 
 

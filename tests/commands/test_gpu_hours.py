@@ -286,6 +286,17 @@ def test_a_finished_sweep_takes_the_place_of_the_model(tmp_path: Path) -> None:
     assert other == before["infer 7b-random-1k"], "other budgets"
 
 
+def test_what_the_store_has_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = gpu_steps(tmp_path, PAPER)
+    monkeypatch.setattr(gpu_hours.kept, "answered", lambda run, name: 0.75 if name == "7b" else 0.0)
+    monkeypatch.setattr(gpu_hours.kept, "is_trained", lambda run, name: name == "m1-7b-1k")
+    left = gpu_steps(tmp_path, PAPER)
+    assert left["infer 7b"].gpu_hours == pytest.approx(whole["infer 7b"].gpu_hours / 4)
+    assert left["infer 7b"].basis == "modelled; 75% in the store"
+    assert left["train m1-7b-1k"].gpu_hours == 0
+    assert left["infer 32b"] == whole["infer 32b"]
+
+
 def test_hours_are_modelled_where_the_store_had_most(tmp_path: Path) -> None:
     before = gpu_steps(tmp_path, PAPER)["infer 7b"]
     finish(tmp_path, "infer/7b", {"counts": {"questions": 10, "answer_tokens": 5000, "generated_now": 5}, "seconds": 9})

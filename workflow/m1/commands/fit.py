@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n".join(table(question, answer, arguments.all)))
     words = " ".join(sys.argv[1:] if argv is None else argv)
     write_text(question.output, overlay_text(question, answer, f"python -m m1 fit {words}".replace("fit fit", "fit")))
-    print("\n".join(["", f"{question.output} is written. Next:", *(f"  {line}" for line in commands(question))]))
+    then = f"Then the first table is in {question.results}/table1.md, and everything in {question.results}/report.html."
+    print("\n".join(["", f"{question.output} is written. Next:", *(f"  {line}" for line in commands(question)), then]))
 
 
 def ask(arguments: argparse.Namespace) -> Question:

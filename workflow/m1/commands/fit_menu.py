@@ -277,10 +277,10 @@ class Kitchen:
                 hours, most = self.training(whole, size, nodes, samples), 0.0 if way == "LoRA" else CHECKPOINTS * size
                 yield Part(training=hours, nodes=nodes, checkpoints=most, kept=kept, answering=anew, **common)
                 published, count = self.subset_of(whole, samples)
-                if old and old.trains(whole, published, count):
-                    # The traces of hard questions would make m1K and m23K, which are published else.
-                    apart = "hard" if published else None
-                    yield Part(excludes=apart, answering=self.left(whole, old, anew), **common)
+                if old and old.trains(whole, old.subset and published, count):
+                    # With the traces of hard questions m1K and m23K are made here; without, they are published.
+                    made = {"excludes" if old.subset else "source": "hard"} if published else {}
+                    yield Part(answering=self.left(whole, old, anew), **(common | made))
 
     def _released(self, name: str, found: Mapping[str, Any]) -> Iterator[Part]:
         """The answers of a model that the configuration takes from the authors (``published.results``): to all

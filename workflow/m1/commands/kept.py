@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m1.engines.cached import look
 from m1.infer import answer, sweep
 from m1.train.settings import SftSettings
 from m1.wiring.infer import InferRules
@@ -114,7 +115,7 @@ def answered(run: Run, name: str) -> float:
     words += ["--runtime", serve_runtime(serve, 0), "--manifest", "none", *(["--order", *order] if order else [])]
     words += ["--template", run.path(template)] if template else []
     step, settings = (sweep, rules.sweep) if name in run.swept else (answer, rules.answer)
-    stored = step.stored([*map(str, words), "--settings", settings(wildcards)])
+    stored = look(step.main, [*map(str, words), "--settings", settings(wildcards)])
     return stored.there / stored.of if stored.of else 0.0
 
 
