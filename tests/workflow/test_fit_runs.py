@@ -59,6 +59,8 @@ def guessed(project: Project, monkeypatch: pytest.MonkeyPatch, measured: bool) -
 
 def test_what_fits_is_what_runs_and_what_it_left_is_free(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """First the bases alone, then a training, too; then as little as at first is enough for it."""
+    for folder in ("results", "store"):  # of the short configuration: what it took, and what it kept
+        shutil.rmtree(project.folder / folder)
     little, much = "0.04", "1"
     said = fit(project, little)
     assert "m1-small-1k" not in planned(said)
