@@ -140,6 +140,9 @@ reference: $(VENV)/.ready ## update config/reference.md, comments and overlay sc
 
 ##@ clean up
 clean: ## remove the results and logs of all configurations; store, checkpoints and environments stay
+	@test "$(CONFIRM)" = yes -o -z "$(wildcard .snakemake/locks/*)" || { echo "A run is at work here, or was killed" \
+	  "(.snakemake/locks): end it, or start the same again. To remove its results all the same: make clean CONFIRM=yes"; \
+	  exit 1; }
 	@test "$(CONFIRM)" = yes -o -z "$(wildcard results/*/train)" || { echo "$(wildcard results/*/train): trained models" \
 	  "would go, and only those that store/train keeps come back without a training." \
 	  "To remove them, too: make clean CONFIRM=yes"; exit 1; }

@@ -207,6 +207,9 @@ def test_trained_models_are_only_removed_on_purpose(clone: Path) -> None:
         "back without a training." in said
     )
     assert "To remove them, too: make clean CONFIRM=yes" in said
+    (clone / ".snakemake/locks").mkdir(parents=True)
+    (clone / ".snakemake/locks/0.output.lock").touch()
+    assert "A run is at work here" in run("make", "clean", folder=clone)[1]
     assert run("make", "clean", "CONFIRM=yes", folder=clone)[0] == 0
     assert not (clone / "results").exists()
 
