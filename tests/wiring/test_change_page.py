@@ -43,7 +43,7 @@ def write_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_page_has_examples_of_both() -> None:
     assert len(RECIPES) >= 4
-    assert len(OVERLAYS) >= 12
+    assert len(OVERLAYS) >= 11
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda block: "-".join(block))

@@ -690,7 +690,7 @@ def test_every_overlay_in_the_repository_is_correct(overlay: Path) -> None:
     assert prepared(config.merge(DEFAULT, yaml.safe_load(overlay.read_text(encoding="utf-8"))))
 
 
-@pytest.mark.parametrize("overlay", ["extrapolated", "one-card-7b", "one-gpu", "whole-table1"])
+@pytest.mark.parametrize("overlay", ["7b-published", "extrapolated", "one-card-7b", "one-gpu", "whole-table1"])
 def test_every_overlay_over_the_papers_configuration_is_correct(overlay: str) -> None:
     assert config.load([ROOT / "config/paper.yaml", ROOT / f"config/overlays/{overlay}.yaml"])
 

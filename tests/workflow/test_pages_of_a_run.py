@@ -43,9 +43,9 @@ def test_each_overlay_and_each_serve_is_valid(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.workflow
 def test_only_7b_on_the_published_sets(tmp_path: Path) -> None:
     project = Project.of_repository(tmp_path / "new")
-    (overlay,) = (block for block in blocks(PAPER) if "published" in block)
-    (project.folder / "7b.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
-    said = project.dry_run("all", "config/paper.yaml", "7b.yaml")
+    overlays = ("config/paper.yaml", "config/overlays/7b-published.yaml")
+    assert " ".join(overlays) in PAPER
+    said = project.dry_run("all", *overlays)
     found = dict(re.findall(r"^(\w+) +(\d+)$", said.split("Job stats:")[1], re.MULTILINE))
     assert [found[step] for step in ("train_sft", "infer_sweep", "infer_answer")] == ["2", "2", "2"]
     assert not {"screen_attempt", "distill_traces", "select_domains"} & set(found)
