@@ -75,7 +75,7 @@ demo-full: $(VENV)/.ready ## run the demo with the ablation models of Table 2 (c
 	$(SNAKEMAKE) all --configfile config/overlays/demo-full.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
-laptop: $(VENV)/.ready ## run the paper with a real model of 135 million parameters: no GPU, no key, one hour (estimated)
+laptop: $(VENV)/.ready ## run the paper with a real model of 135 million parameters: no GPU, one hour (estimated)
 	$(SNAKEMAKE) all --configfile config/paper.yaml config/overlays/laptop.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/laptop/report.html in a browser (a model this small answers near chance)."
 
