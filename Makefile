@@ -27,8 +27,8 @@ CONFIGURED := $(if $(CONFIG),--configfile $(CONFIG))
 help: ## list these targets
 	@awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo "CONFIG=\"FILE …\" merges files into the default configuration (the demo's),"
-	@echo "as in: make plan CONFIG=config/paper.yaml"
+	@echo; echo "CONFIG=\"FILE …\" names files that override the default configuration, which is the demo's."
+	@echo "Without it, paper, data-check and fit take config/paper.yaml, all other targets the demo."
 
 # Whether an environment must be renewed depends on the Python and the requirements it was made from, not on the times
 # of files. So its target is phony, and envs/install.py compares them each time.
@@ -49,14 +49,14 @@ plan: $(VENV)/.ready ## estimate the calls, tokens, dollars, hours and jobs that
 	-@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
 FITTED := $(if $(GPUS),--gpus $(GPUS)) $(if $(DOLLARS),--dollars $(DOLLARS)) $(if $(DISK),--disk $(DISK)) \
-  $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world) $(if $(ALL),--all)
-fit: $(VENV)/.ready ## write an overlay of what fits HOURS (8), GPUS (1x24, 8x80:H100, 0), DOLLARS and DISK (GB)
+  $(if $(CORES),--cores $(CORES)) $(if $(OFFLINE),--offline) $(if $(WORLD),--world) $(if $(ALL),--all) $(CONFIGURED)
+fit: $(VENV)/.ready ## find what fits HOURS (8), GPUS (8x80:H100), DOLLARS, DISK (GB), CORES; OFFLINE=1, WORLD=1, ALL=1
 	@PYTHONPATH=workflow $(BIN)/python -m m1 fit --hours $(or $(HOURS),8) $(FITTED)
 
 dry-run: $(VENV)/.ready ## list every job of CONFIG that would run, why, and whether it computes or reads the store
 	@$(SNAKEMAKE) -n all $(CONFIGURED) $(PROFILED) $(QUIETLY)
 
-data-check: $(VENV)/.ready ## check that the sets of CONFIG (config/paper.yaml) are there and are the expected ones
+data-check: $(VENV)/.ready ## check that the data sets of CONFIG are there and are the expected ones
 	@PYTHONPATH=workflow $(BIN)/python -m m1 check-data --configfile $(or $(CONFIG),config/paper.yaml)
 
 cluster-check: $(VENV)/.ready ## find what of CONFIG would fail on a cluster with PROFILE (profiles/slurm)
@@ -75,11 +75,11 @@ demo-full: $(VENV)/.ready ## run the demo with the ablation models of Table 2 (c
 	$(SNAKEMAKE) all --configfile config/overlays/demo-full.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/report.html in a browser (the embedded world: it says nothing about medicine)."
 
-laptop: $(VENV)/.ready ## run the paper with a real model of 135 million parameters: no GPU, no key, one hour
+laptop: $(VENV)/.ready ## run the paper with a real model of 135 million parameters: no GPU, one hour (estimated)
 	$(SNAKEMAKE) all --configfile config/paper.yaml config/overlays/laptop.yaml $(PROFILED) $(QUIETLY)
 	@echo "Open results/laptop/report.html in a browser (a model this small answers near chance)."
 
-paper: $(VENV)/.ready ## run the paper itself: needs GPUs, and a teacher and a labeller or the authors' data
+paper: $(VENV)/.ready ## run CONFIG; the paper itself needs GPUs, and a teacher and a labeller or the authors' data
 	$(SNAKEMAKE) all --configfile $(or $(CONFIG),config/paper.yaml) $(PROFILED) $(QUIETLY)
 
 adopt: $(VENV)/.ready ## accept the results of CONFIG as they are (copied here, or edited), and say what changed
