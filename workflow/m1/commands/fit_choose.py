@@ -9,7 +9,7 @@ from typing import Any
 
 from m1.commands import finished, kept
 from m1.commands.cards import parse_cards
-from m1.commands.fit_menu import MenuBuilder, Machine, Made, Menu, make_menu
+from m1.commands.fit_menu import Machine, Made, Menu, MenuBuilder, make_menu
 from m1.commands.fit_solve import Choice, solve
 from m1.commands.fit_tell import Telling, tell
 from m1.commands.plan import make_plan
