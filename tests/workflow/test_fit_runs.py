@@ -51,7 +51,7 @@ def guessed(project: Project, monkeypatch: pytest.MonkeyPatch, measured: bool) -
         patch.chdir(project.folder)
         patch.setattr(kept, "models", lambda run: {})
         if not measured:
-            patch.setattr(fit_choose, "slowness", lambda runs, kitchen: {})
+            patch.setattr(fit_choose, "slowness", lambda runs, builder: {})
         machine = Machine(1, 0, None, os.cpu_count() or 1, 1.0, 0.0, 100.0)
         answer = choose(Question("world", machine, (), "results/mine", Path("mine.yaml"), None, (Path(SHORT),)))
     return {one.model: (one.training, one.answering[answer.choice.size]) for one in answer.choice.parts}

@@ -9,7 +9,7 @@ from typing import Any
 
 from m1.commands import finished, kept
 from m1.commands.cards import parse_cards
-from m1.commands.fit_menu import Kitchen, Machine, Made, Menu, make_menu
+from m1.commands.fit_menu import Machine, Made, Menu, MenuBuilder, make_menu
 from m1.commands.fit_solve import Choice, solve
 from m1.commands.fit_tell import Telling, tell
 from m1.commands.plan import make_plan
@@ -51,11 +51,11 @@ def choose(question: Question) -> Answer:
         UserError: nothing fits; the message says what is too small.
     """
     run = menu_run(question)
-    kitchen = Kitchen(run, question.machine, Made([], AS_MODELLED))
-    if absent := kitchen.absent_sets():
+    builder = MenuBuilder(run, question.machine, Made([], AS_MODELLED))
+    if absent := builder.absent_sets():
         remedy = "bring them by `make fetch` while the hub answers, or give files by --data"
         raise UserError(f"--offline: not on this machine: {', '.join(absent)}; {remedy}")
-    made = what_is_made(question, kitchen)
+    made = what_is_made(question, builder)
     menu = make_menu(run, question.machine, made)
     if not menu.parts:
         some = next(iter(menu.lacking.items()))
@@ -97,19 +97,19 @@ def local_sets(config: Mapping[str, Any], folder: Path) -> dict[str, dict[str, s
     return found
 
 
-def what_is_made(question: Question, kitchen: Kitchen) -> Made:
+def what_is_made(question: Question, builder: MenuBuilder) -> Made:
     """What is left and measured by runs of the overlay that is there already, and of the configuration without it."""
     results = f"pathvars={json.dumps({'results': question.results})}"
     paid = make_plan(load(question.files, [results])).steps
     if not question.output.exists():
-        slower = slowness([Run(load(question.files))], kitchen)
+        slower = slowness([Run(load(question.files))], builder)
         return Made(paid, slower or AS_MODELLED, bool(slower))
     earlier = Run(load([*question.files, question.output]))
-    slower = slowness([earlier, Run(load(question.files))], kitchen)
+    slower = slowness([earlier, Run(load(question.files))], builder)
     return Made(paid, slower or AS_MODELLED, bool(slower), kept.models(earlier), kept.weights(earlier))
 
 
-def slowness(runs: Sequence[Run], kitchen: Kitchen) -> dict[str, float]:
+def slowness(runs: Sequence[Run], builder: MenuBuilder) -> dict[str, float]:
     """How many times longer than modelled the finished steps of the first of some runs took that has any, by
     ``training`` and ``answering``; 1 for what none has, and empty where nothing is finished.
 
@@ -121,23 +121,23 @@ def slowness(runs: Sequence[Run], kitchen: Kitchen) -> dict[str, float]:
             took = modelled = 0.0
             for name, one in run.recipes.items():
                 seconds = finished.seconds(run.path(f"<results>/{folder}/{name}/manifest.json"))
-                hours = _modelled(kitchen, run, name, one).get(kind)
+                hours = _modelled(builder, run, name, one).get(kind)
                 if seconds is not None and hours:
                     took, modelled = took + seconds / 3600, modelled + hours
             if modelled:
-                found.setdefault(kind, max(1.0 if kitchen.machine.card else 0.0, took / modelled))
+                found.setdefault(kind, max(1.0 if builder.machine.card else 0.0, took / modelled))
     return AS_MODELLED | found if found else {}
 
 
-def _modelled(kitchen: Kitchen, run: Run, name: str, found: dict[str, Any]) -> dict[str, float]:
+def _modelled(builder: MenuBuilder, run: Run, name: str, found: dict[str, Any]) -> dict[str, float]:
     """Hours that a model of a run takes by the model."""
-    size, thinking = kitchen.size_of(found["base"]), found["thinking"]
-    limits = {name: source["limit"] for name, source in run.config["benchmarks"].items() if name in kitchen.counts}
-    count = sum(min(kitchen.counts[name], limit or kitchen.counts[name]) for name, limit in limits.items())
-    hours = {"answering": kitchen.answer_hours(found, size, thinking if name in run.thinking else None, count)}
+    size, thinking = builder.size_of(found["base"]), found["thinking"]
+    limits = {name: source["limit"] for name, source in run.config["benchmarks"].items() if name in builder.counts}
+    count = sum(min(builder.counts[name], limit or builder.counts[name]) for name, limit in limits.items())
+    hours = {"answering": builder.answer_hours(found, size, thinking if name in run.thinking else None, count)}
     if name in run.needed_trainings:
         samples = run.config["subsets"][found["sft"]["subset"]].get("size")
-        hours["training"] = kitchen.training(found, size, found["train"]["nodes"], samples)
+        hours["training"] = builder.training(found, size, found["train"]["nodes"], samples)
     return hours
 
 

@@ -145,19 +145,19 @@ class Made:
 
 def make_menu(run: Run, machine: Machine, made: Made) -> Menu:
     """What can be had of a configuration, of the paper or of what stands for it, on a machine."""
-    kitchen = Kitchen(run, machine, made)
-    candidates = kitchen.candidates()
-    parts = [part for name in candidates for part in kitchen.parts(name)]
+    builder = MenuBuilder(run, machine, made)
+    candidates = builder.candidates()
+    parts = [part for name in candidates for part in builder.parts(name)]
     there = {part.model for part in parts}
-    lacking = {name: kitchen.why_not(name) for name in candidates if name not in there}
-    bases = {part.base: kitchen.size_of(part.base) for part in parts}
+    lacking = {name: builder.why_not(name) for name in candidates if name not in there}
+    bases = {part.base: builder.size_of(part.base) for part in parts}
     weights = {name: 0.0 if name in made.there else WEIGHTS * size for name, size in bases.items()}
-    making = {name: WORLD_BASE if kitchen.world and name not in made.there else 0.0 for name in bases}
-    sources = list(kitchen.sources(made.paid))
-    return Menu(kitchen.sizes, parts, sources, weights, making, lacking, kitchen.screening())
+    making = {name: WORLD_BASE if builder.world and name not in made.there else 0.0 for name in bases}
+    sources = list(builder.sources(made.paid))
+    return Menu(builder.sizes, parts, sources, weights, making, lacking, builder.screening())
 
 
-class Kitchen:
+class MenuBuilder:
     """Makes the parts of a menu."""
 
     def __init__(self, run: Run, machine: Machine, made: Made) -> None:
