@@ -109,7 +109,7 @@ class Environment:
         print("; this takes minutes, and pip shows nothing until it has ended" if QUIET else "", flush=True)
         write(file, UNFINISHED)
         pip = [self.python, "-m", "pip", "install", *QUIET, "--disable-pip-version-check"]
-        # Install torch first and alone: its pin names the CPU build, and another package could pull the CUDA build.
+        # Install torch first and alone, before another package asks pip for some build of it.
         steps = [[*pip, line] for line in self.lines if line.startswith("torch==")] + [[*pip, *self.options.pip]]
         if not renew:
             remove(self.folder, but=".ready")
