@@ -22,11 +22,12 @@ from random_model import random_model
 
 pytestmark = [pytest.mark.workflow, pytest.mark.server, pytest.mark.slow]
 OVERLAYS = ("config/paper.yaml", "config/overlays/laptop.yaml", "small.yaml")
-SETS = ("medqa_train", "headqa_train", "medmcqa_train", "pubmedqa_labeled", "m1k_tokenized", "m23k_tokenized")
+SETS = {"medqa_train": 12, "headqa_train": 12, "medmcqa_train": 12, "pubmedqa_labeled": 1000}
+SETS |= {"m1k_tokenized": 20, "m23k_tokenized": 40}
 BENCHMARKS = ("medmcqa", "medqa", "pubmedqa", "mmlu_pro")
 SMALL = {
-    "data": {name: {"rows": None, "checksum": None} for name in SETS}
-    | {"m1_eval_data": {"checksum": None, "sets": {name: {"rows": None} for name in BENCHMARKS}}},
+    "data": {name: {"rows": rows, "checksum": None} for name, rows in SETS.items()}
+    | {"m1_eval_data": {"checksum": None, "sets": {name: {"rows": 4} for name in BENCHMARKS}}},
     "subsets": {"m1k": {"size": 16}},
 }
 """What is imitated is smaller than what is published."""
