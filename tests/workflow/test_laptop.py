@@ -147,6 +147,7 @@ def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.
     assert {"train_sft m1-135m", "infer_sweep m1-135m", "infer_answer 135m-cot"} <= planned
     assert any(job.startswith("train_fetch") for job in planned)
 
+    assert "modelled" in command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
     code, said = project.run("all", overlays=OVERLAYS)
     assert code == 0, said[-6000:]
     assert project.path("results/laptop/report.html").stat().st_size > 50_000
@@ -155,9 +156,8 @@ def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.
 
     said = command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
     assert "m1-135m" in said, said
-    assert "modelled" in said
+    assert "measured by the run before" in said
     overlays = (*OVERLAYS, "mine.yaml")
     code, said = project.run("results/mine/table1.csv", overlays=overlays)
     assert code == 0, said[-6000:]
     assert "m1-135M" in project.path("results/mine/table1.csv").read_text(encoding="utf-8")
-    assert "measured by the run before" in command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
