@@ -121,8 +121,7 @@ def slowness(runs: Sequence[Run], builder: MenuBuilder) -> dict[str, float]:
             took = modelled = 0.0
             for name, one in run.recipes.items():
                 seconds = finished.seconds(run.path(f"<results>/{folder}/{name}/manifest.json"))
-                hours = _modelled(builder, run, name, one).get(kind)
-                if seconds is not None and hours:
+                if seconds is not None and (hours := _modelled(builder, run, name, one).get(kind)):
                     took, modelled = took + seconds / 3600, modelled + hours
             if modelled:
                 found.setdefault(kind, max(1.0 if builder.machine.card else 0.0, took / modelled))

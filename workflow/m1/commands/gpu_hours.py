@@ -116,7 +116,7 @@ def cpu_steps(run: Run, questions: Questions) -> list[CpuStep]:
             seconds = each / (WORLD_TRAINING if world else CORE_TRAINING)
             work.append(("train", _trained_tokens(run, questions, name), seconds, f"train/{name}"))
         if name in run.evaluated_here:
-            tokens = _world_asked(run, questions, name) if world else _asked(run, questions, name).all
+            tokens = _asked(run, questions, name).all
             work.append(("infer", tokens, 2 / CORE_SERVING, f"infer/{name}/predictions.parquet"))
         for stage, tokens, seconds, file in work:
             cores = run.resources(stage, name)["threads"]
@@ -265,19 +265,20 @@ def _evaluations(run: Run, questions: Questions) -> Iterator[GpuStep]:
 def _asked(run: Run, questions: Questions, model: str) -> Asked:
     """Estimate the questions and tokens that a model has to generate on all benchmarks."""
     count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
+    if run.world_model("bases", run.recipes[model]["base"]):
+        tokens = _world_tokens(run, model)
+        return Asked(count, tokens, WORLD["question"], tokens)
     if model in run.swept:
         return sweep_answers(count, run.recipes[model]["thinking"])
     return direct_answers(count, run.config["answer_limit"])
 
 
-def _world_asked(run: Run, questions: Questions, model: str) -> int:
-    """Tokens that a model of the embedded world generates on all benchmarks."""
-    count = sum(questions.size("benchmarks", name) or 0 for name in run.config["benchmarks"])
+def _world_tokens(run: Run, model: str) -> int:
+    """Tokens that a model of the embedded world generates for each question."""
     if model not in run.swept:
-        return count * WORLD["cot" if run.recipes[model]["prompt"] == "cot" else "plain"]
+        return WORLD["cot" if run.recipes[model]["prompt"] == "cot" else "plain"]
     budgets, forced = (run.recipes[model]["thinking"][key] for key in ("budgets", "forced"))
-    each = WORLD["rollout"] + WORLD["forced"] * len(forced) + WORLD["answer"] * len(budgets + forced)
-    return count * each
+    return WORLD["rollout"] + WORLD["forced"] * len(forced) + WORLD["answer"] * len(budgets + forced)
 
 
 def direct_answers(questions: int, limit: int) -> Asked:
