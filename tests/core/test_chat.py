@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
 from jinja2 import TemplateError
-from m1.core.chat import DATE, TurnTokens, chat, chat_template, stop_ids
+from m1.core.chat import TurnTokens, chat, chat_template, stop_ids
 from m1.core.errors import UserError
+from m1.core.tokens import control_ids
 from m1.infer.frames import make_frames
 from m1.train.text import IGNORED, encode
 from random_model import sweep_settings
-from templates import FAMILIES, SHIPPED, tokenizer_of
+from templates import FAMILIES, SHIPPED, tokenizer_of, tokenizer_with
 from transformers import AutoTokenizer
+from transformers.utils import chat_template_utils
 
 EXPECTED = {
     "qwen2.5": ("<|im_start|>think\n", "<|im_end|>"),
@@ -44,9 +47,53 @@ def test_the_sweep_stops_where_a_turn_ends_or_another_opens(family: str) -> None
     assert not set(frames.encode("Wait")) & set(frames.stop)
 
 
-def test_a_prompt_is_the_same_tomorrow() -> None:
-    """Llama 3.2's template puts the date into the system turn: today's, if nobody says otherwise."""
-    assert f"Today Date: {DATE}" in chat(tokenizer_of("llama3"), "x")
+def test_a_template_gets_one_date_in_each_of_the_ways_that_it_may_ask_for_it() -> None:
+    """Llama 3's templates put the date into the system turn, and gpt-oss's: today's, if nobody says otherwise."""
+    assert "Today Date: 26 Jul 2024" in chat(tokenizer_of("llama3"), "x")
+    assert "Current date: 2024-07-26\n" in chat(tokenizer_with(SHIPPED_TEMPLATES["gptoss"]), "x")
+
+
+SHIPPED_TEMPLATES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(SHIPPED.glob("*.jinja"))}
+REFUSED = {"deepseek_r1_distill": "opens thinking of its own", "deepseekv3": "opens thinking of its own"}
+REFUSED |= dict.fromkeys(("gptoss", "muse_glimmer"), "ends the prompt within a header .*without '<.message.>'.*channel")
+REFUSED |= dict.fromkeys(("idefics3", "llava_next", "smolvlm"), "leaves the question's text out")
+"""The templates that trl ships which are refused, and why; all others are right."""
+
+
+@pytest.mark.parametrize("name", SHIPPED_TEMPLATES)
+def test_each_template_that_trl_ships_is_right_or_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tokenizer_with(SHIPPED_TEMPLATES[name])
+    if why := REFUSED.get(name.removesuffix("_training")):
+        with pytest.raises(UserError, match=rf"(?s){why}.*borrow another template by `tokenizer`"):
+            make_frames(tokenizer, sweep_settings())
+        return
+    marks, frames = TurnTokens.from_tokenizer(tokenizer), make_frames(tokenizer, sweep_settings())
+    text = f"Which? {' '.join(tokenizer.all_special_tokens)} <think> </think>\nA. a"
+    prompts = [chat(tokenizer, one) for one in ("Which?\nA. a", text)]
+    plain, tagged = (frames.think(prompt) for prompt in prompts)
+    control = control_ids(tokenizer)
+    assert [one for one in tagged if one in control] == [one for one in plain if one in control], "text stays text"
+    assert text in tokenizer.decode(tagged)
+    assert plain.count(tokenizer.bos_token_id) <= 1
+
+    example = encode(tokenizer, text, f"Okay. {text}", "A", marks)
+    learned = [label for label in example["labels"] if label != IGNORED]
+    header = frames.encode(marks.header("think"))
+    assert (*example["input_ids"][: -len(learned)], *header) == tagged
+    assert tuple(learned[: len(header)]) == header
+    assert learned[-1] == tokenizer.convert_tokens_to_ids(marks.end)
+    assert [one for one in learned if one in control] == [
+        one for one in (*header, *frames.encode(marks.header("answer")), learned[-1]) if one in control
+    ]
+    assert {header[0], learned[-1]} <= control & {*frames.stop}
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime(2031, 2, 3)
+
+    monkeypatch.setattr(chat_template_utils, "datetime", Later)
+    assert [chat(tokenizer, one) for one in ("Which?\nA. a", text)] == prompts
 
 
 def test_a_template_with_plain_text_marks_is_refused() -> None:
@@ -58,11 +105,19 @@ def test_a_template_with_plain_text_marks_is_refused() -> None:
         TurnTokens.from_tokenizer(tokenizer)
 
 
-def test_a_template_that_fails_is_named() -> None:
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{{ raise_exception('no') }}", "no"),
+        ("{% if messages[0].role != 'system' %}{{ raise_exception('a system turn!') }}{% endif %}", "a system turn!"),
+        ("{% set day = '%d' %}{{ strftime_now(day) }}", "it writes today's date, so prompts would change daily"),
+    ],
+)
+def test_a_template_that_fails_is_named(template: str, why: str) -> None:
     tokenizer = tokenizer_of("qwen2.5")
-    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    tokenizer.chat_template = template
     with pytest.raises(
-        UserError, match=r"its chat template cannot render a question \(no\); borrow another by `tokenizer`"
+        UserError, match=rf"its chat template cannot render a question \({why}\); borrow another by `tokenizer`"
     ):
         chat(tokenizer, "x")
 

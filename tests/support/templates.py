@@ -3,6 +3,7 @@ small vocabulary."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,23 @@ FAMILIES: dict[str, tuple[Callable[[list[str]], Tokenizer], list[str], str, str 
 
 TAGS = {"qwen3": ["<think>", "</think>"]}
 """Added tokens of a family that are not called special, as Qwen3's."""
+
+
+_TOKENS = re.compile(r"<\|[^<>|\s'\"{}]*\|?>|<[a-z]\w*\|>|<(?:start|end)_of_turn>|<｜[^<>]*｜>|\[gMASK\]|<sop>")
+
+
+def tokenizer_with(template: str) -> PreTrainedTokenizerFast:
+    """Make a tokenizer for a chat template, which has the template's control tokens."""
+    special = sorted({"<bos>", "<|endoftext|>", *_TOKENS.findall(template)})
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=_bytes(special),
+        bos_token="<bos>",
+        eos_token="<|endoftext|>",
+        chat_template=template,
+        additional_special_tokens=special,
+    )
+    made.add_tokens([AddedToken(tag) for tag in ("<think>", "</think>")])
+    return made
 
 
 def tokenizer_of(family: str) -> PreTrainedTokenizerFast:

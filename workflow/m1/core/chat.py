@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,10 @@ from m1.core.files import read_json
 from m1.core.pretrained import load
 from m1.core.tokens import guard
 
-DATE = "26 Jul 2024"
-"""The date that templates get which write today's date into the system turn (Llama 3.2); prompts must not change daily.
-"""
-FIXED = {"date_string": DATE, "enable_thinking": False, "thinking": False}
+DATE = date(2024, 7, 26)
+"""The date that templates get which write today's date into the system turn; prompts must not change daily. It is the
+one that Llama 3.2's template has by default."""
+FIXED = {"date_string": f"{DATE:%d %b %Y}", "enable_thinking": False, "thinking": False}
 """Variables that every template gets; a template ignores those it does not use. ``enable_thinking`` (Qwen3) and
 ``thinking`` (DeepSeek V3.1) switch off a model's own thinking, which must not be open before the paper's mark. When it
 is off, some templates write an empty block (``<think>\\n\\n</think>``). The block then belongs to the prompt, both in
@@ -67,6 +69,7 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
     Raises:
         UserError: the tokenizer has no chat template, the template cannot render a user turn or leaves its text out,
             or it opens thinking of its own that cannot be switched off and would stay open before the paper's mark.
+            A date that cannot be fixed (:func:`with_fixed_date`) counts as a template that cannot be rendered.
     """
     name = tokenizer.name_or_path
     if not tokenizer.chat_template:
@@ -75,7 +78,10 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
     turns = [{"role": "user", "content": asked}]
     turns += [{"role": "assistant", "content": guard(tokenizer, assistant)}] if assistant else []
     try:
-        text: str = tokenizer.apply_chat_template(turns, add_generation_prompt=not assistant, tokenize=False, **FIXED)
+        template = with_fixed_date(tokenizer.get_chat_template())
+        text: str = tokenizer.apply_chat_template(
+            turns, chat_template=template, add_generation_prompt=not assistant, tokenize=False, **FIXED
+        )
     except Exception as error:  # of the template's own making: Jinja's, or what it raises itself
         found = f"its chat template cannot render a question ({error})"
         raise UserError(f"{name}: {found}; borrow another by `tokenizer`") from None
@@ -91,6 +97,20 @@ def chat(tokenizer: Any, user: str, assistant: str | None = None) -> str:
     return text
 
 
+@lru_cache(maxsize=8)
+def with_fixed_date(template: str) -> str:
+    """A chat template with :data:`DATE` in place of each call of ``strftime_now``, which gives today's date.
+
+    Raises:
+        ValueError: a call has another argument than a text, so its date cannot be told.
+    """
+    fixed = _TODAY.sub(lambda call: f"{call[1]}{DATE.strftime(call[2])}{call[1]}", template)
+    if "strftime_now(" in fixed:
+        raise ValueError("it writes today's date, so prompts would change daily")
+    return fixed
+
+
+_TODAY = re.compile(r"""strftime_now\(\s*(["'])([^"']*)\1\s*\)""")
 _THINKING = re.compile(r"<[^<>\s]*(?:think|thought|reason)[^<>\s]*>|\[/?THINK\w*\]|◁/?think\w*▷", re.IGNORECASE)
 _CLOSES = re.compile(r"[<\[◁]\|?(?:/|end)", re.IGNORECASE)
 
@@ -112,7 +132,8 @@ class TurnTokens:
         """Read the turn tokens from a tokenizer's chat template.
 
         Raises:
-            UserError: the template opens turns without a special token, so the end of thinking could not be seen.
+            UserError: the template opens turns without a special token, so the end of thinking could not be seen, or
+                :meth:`find` refuses it.
         """
         found = cls.find(tokenizer)
         if not found:
@@ -126,14 +147,26 @@ class TurnTokens:
 
     @classmethod
     def find(cls, tokenizer: Any) -> TurnTokens | None:
-        """The same, but None if the template opens turns without a special token."""
+        """The same, but None if the template opens turns without a special token.
+
+        Raises:
+            UserError: the template leaves the header of the assistant's turn open, so that the model writes a channel
+                of its own choice there (gpt-oss), and its own thinking cannot be switched off.
+        """
         special = [re.escape(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special]
         token = f"({'|'.join(sorted(special, key=len, reverse=True)) or '(?!)'})"
-        before = chat(tokenizer, "QUESTION").rpartition("QUESTION")[0]  # the last one: a system turn may say it, too
+        prompt = chat(tokenizer, "QUESTION")
+        before = prompt.rpartition("QUESTION")[0]  # the last one: a system turn may say it, too
         named = re.search(rf"{token}\s*user({token}?\s*)$", before)
         opening = named or re.search(rf"{token}\s*$", before)
         if not opening:
             return None
+        closing = named[2].strip() if named else ""
+        if named and closing not in (header := prompt.rpartition(named[1])[2]):
+            found = f"its chat template ends the prompt within a header ({named[1] + header!r}, without {closing!r})"
+            found = f"{found}, where the model names a channel, so its own thinking cannot be switched off"
+            remedy = "choose another base, or borrow another template by `tokenizer`"
+            raise UserError(f"{tokenizer.name_or_path}: {found}; {remedy}")
         after = chat(tokenizer, "QUESTION", "REPLY").rpartition("REPLY")[2]
         end = re.search(token, after)
         return cls(opening[1], named[2] if named else "\n", end[1] if end else tokenizer.eos_token)
