@@ -115,7 +115,7 @@ $(SGLANG)/.ready:
 
 test-sglang: $(VENV)/.ready $(SGLANG)/.ready ## test with the real engine of the paper, on a CPU (3.4 GB, ten minutes)
 	OMP_NUM_THREADS=1 M1_SGLANG_PYTHON=$(abspath $(SGLANG))/bin/python $(BIN)/python -m pytest \
-	  tests/engines/test_engines_sglang.py
+	  tests/engines/test_engines_sglang.py tests/real/test_real_teacher.py -k sglang
 
 WRITTEN = *.md docs/*.md config benchmarks/*.md resources/paper/*.md
 lint: $(VENV)/.ready ## check the code (ruff, mypy, snakefmt, snakemake --lint) and the prose (codespell, proselint)

@@ -6,10 +6,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +17,16 @@ from generations import check_the_last_place, generated, requests
 from m1.core.errors import UserError
 from m1.engines.openai import OpenAIEngine, OpenAIOptions
 from m1.engines.protocol import ModelFacts, Request, to_generation
-from m1.engines.sglang import PYTHON, SglangEngine, SglangOptions
+from m1.engines.sglang import SglangEngine, SglangOptions
 from m1.engines.transformers import TransformersEngine
+from model_servers import needs_sglang, sglang_server
 from random_model import STOP, random_model
 from transformers import AutoTokenizer
 
 pytestmark = [
     pytest.mark.server,
     pytest.mark.train,
-    pytest.mark.skipif(
-        PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"
-    ),
+    needs_sglang,
 ]
 WAIT = (100, 101)
 """Stands for the tokens of ``Wait``."""
@@ -157,31 +154,11 @@ def test_its_server_gives_the_same(
 ) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_bytes((tokenizer_folder / name).read_bytes())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    on_cpu = (
-        "--device cpu --attention-backend torch_native --sampling-backend pytorch "
-        "--grammar-backend none --disable-cuda-graph"
-    )
-    flags = f"--dtype float32 --mem-fraction-static 0.2 --max-total-tokens 20000 --port {port} {on_cpu}".split()
-    command = [os.environ[PYTHON], "-I", "-m", "sglang.launch_server", "--model-path", str(folder), *flags]
-    with (
-        open(tmp_path / "log", "w+", encoding="utf-8") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as server,
-    ):
-        try:
-            url, end = f"http://127.0.0.1:{port}/v1", time.monotonic() + 300
-            while "ready to roll" not in (tmp_path / "log").read_text(encoding="utf-8"):
-                assert server.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
-                assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
-                time.sleep(0.5)
-            engine = OpenAIEngine(folder, 8, OpenAIOptions(url))
-            # A server ends at its tokenizer's end token in any case; the workflow's requests always name it
-            # (m1.core.chat.stop_ids).
-            stop = (*STOP, AutoTokenizer.from_pretrained(folder).eos_token_id)
-            asked = [dataclasses.replace(request, stop=stop) for request in requests(40, 60)]
-            assert generated(engine, asked) == generated(embedded, asked)
-            check_the_last_place(engine, asked)
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
+    with sglang_server(folder, tmp_path / "log") as url:
+        engine = OpenAIEngine(folder, 8, OpenAIOptions(url))
+        # A server ends at its tokenizer's end token in any case; the workflow's requests always name it
+        # (m1.core.chat.stop_ids).
+        stop = (*STOP, AutoTokenizer.from_pretrained(folder).eos_token_id)
+        asked = [dataclasses.replace(request, stop=stop) for request in requests(40, 60)]
+        assert generated(engine, asked) == generated(embedded, asked)
+        check_the_last_place(engine, asked)

@@ -1,10 +1,12 @@
-"""A real model behind the server of transformers answers real questions over HTTP: as teacher, whose thinking stands in
-its text, and as labeller. It has no key and no price."""
+"""A real model behind a server answers real questions over HTTP: as teacher, whose thinking stands in its text, and as
+labeller. It has no key and no price."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from m1.core.records import Domain, Question, Trace
 from m1.core.store import Store
 from m1.distill import traces
 from m1.select import domains
+from model_servers import needs_sglang, sglang_server, transformers_server
 from project import REPOSITORY
 from providers import SETTINGS
-from transformers_server import transformers_server
 
 pytestmark = [pytest.mark.real, pytest.mark.server]
 FREE: dict[str, Any] = {"price_prompt": 0, "price_completion": 0, "api_key_env": None, "concurrency": 2}
@@ -59,11 +61,14 @@ def model() -> Path:
 
 
 @real_material.long
-def test_a_real_model_as_teacher_and_labeller(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", [transformers_server, pytest.param(sglang_server, marks=needs_sglang)])
+def test_a_real_model_as_teacher_and_labeller(
+    server: Callable[[Path, Path], AbstractContextManager[str]], model: Path, tmp_path: Path
+) -> None:
     """This small model repeats the question and does not think; a mark in its own text stands for thinking."""
     records.write(tmp_path / "questions.parquet", real_questions(), Question)
     settings = SETTINGS | FREE | PATIENT | {"name": "SmolLM2", "model": str(model), "max_tokens": 300}
-    with transformers_server(model, tmp_path / "log") as url:
+    with server(model, tmp_path / "log") as url:
         said = rf"SmolLM2: none of [1-{COUNT}] answers has both thinking and an answer.*teacher\.thinking_end"
         with pytest.raises(UserError, match=f"(?s){said}"):
             distill(tmp_path, settings | {"base_url": url})

@@ -94,14 +94,18 @@ def test_from_traces_to_domains_and_again_for_nothing(tmp_path: Path, capsys: py
 
 
 class Silent(World):
-    """A labeller that never gives the code for some questions."""
+    """A labeller that never gives the code for some questions, in the same words or (``varied``) in others."""
 
-    def __init__(self, questions: list[Question]) -> None:
+    def __init__(self, questions: list[Question], varied: bool = False) -> None:
         super().__init__(Adder(), Errors(flaky=0))
-        self.stems = [question.stem for question in questions]
+        self.stems, self.varied = [question.stem for question in questions], varied
+        self.silent = 0
 
     def _label(self, prompt: str, attempt: int) -> str:
-        return "Of code 21, surely" if any(stem in prompt for stem in self.stems) else super()._label(prompt, attempt)
+        if not any(stem in prompt for stem in self.stems):
+            return super()._label(prompt, attempt)
+        self.silent += 1
+        return f"Of code 21, surely{'!' * attempt * self.varied}"
 
 
 class Listener(World):
@@ -145,6 +149,16 @@ def test_a_few_that_never_get_a_code_are_left_out_and_listed(tmp_path: Path) -> 
         labels, manifest = label(tmp_path, {"base_url": url}, count=150)
     assert manifest["failed"] == [addition(7).id]
     assert len(labels) == manifest["counts"]["labelled"] == 134
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("varied", "asked"), [(False, 2), (True, 6)])
+def test_a_labeller_that_repeats_itself_is_not_asked_again(tmp_path: Path, varied: bool, asked: int) -> None:
+    """As at temperature 0, where another seed changes nothing."""
+    with running(world := Silent([addition(7)], varied)) as url:
+        _, manifest = label(tmp_path, {"base_url": url, "max_retries": 5}, count=150)
+    assert world.silent == asked
+    assert manifest["failed"] == [addition(7).id]
 
 
 @pytest.mark.server

@@ -38,22 +38,28 @@ def label(
     """Ask the labeller for the domain of each question; returns question id to code, and the cost.
 
     A question whose answer names no code is asked up to ``max_retries`` more times, and then left out. A repeated
-    request has another seed (1, 2, …), so that it is another call for the provider and for the store.
+    request has another seed (1, 2, …), so that it is another call for the provider and for the store. A labeller that
+    then repeats its answer word for word, as at temperature 0, is not asked about that question again.
     """
     codes: dict[str, str] = {}
+    unread: dict[str, tuple[str, str]] = {}  # by question, what the labeller said when it last named no code
     spendings: list[Spending] = []
+    waiting = list(questions)
     for attempt in range(provider.max_retries + 1):
-        waiting = [question for question in questions if question.id not in codes]
         if not waiting and spendings:
             break
         requests = [Request(user_turn(qualifiers, one), attempt or None, task, one.id) for one in waiting]
         title = "domains" if attempt == 0 else f"domains, attempt {attempt + 1}"
         completions, spending = complete(requests, provider, store, title)
         spendings.append(spending)
-        for question, completion in zip(waiting, completions):
-            code = final_code(completion.answer)
+        asked, waiting = waiting, []
+        for question, completion in zip(asked, completions):
+            code, said = final_code(completion.answer), (completion.thinking, completion.answer)
             if code in qualifiers and completion.finish_reason != "length":
                 codes[question.id] = code
+            elif said != unread.get(question.id):
+                unread[question.id] = said
+                waiting.append(question)
     return codes, reduce(add, spendings)
 
 
@@ -137,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     failed = [question.id for question in questions if question.id not in codes]
     if len(failed) > FAILED_SHARE * len(questions):
         found = f"{len(failed):,} of {len(questions):,} answers name no code of {arguments.qualifiers}"
-        again = f"also when asked again {provider.max_retries} times; the first is question {failed[0]}"
+        again = f"also when asked again, up to {provider.max_retries} times; the first is question {failed[0]}"
         remedy = f"Check the prompt {arguments.prompt}, labeller.max_tokens and the model."
         raise UserError(f"{provider.name}: {found}, {again}. {remedy}")
     labelled = [question.id for question in questions if question.id in codes]
