@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from generations import generated
 from m1.core.chat import chat
+from m1.core.errors import UserError
 from m1.core.prompts import BOXED, question_text
 from m1.core.records import Question, write
 from m1.core.store import Store
@@ -18,8 +19,9 @@ from m1.engines.cached import CachedEngine, Generation, Request, TransformersEng
 from m1.engines.shards import batches
 from m1.infer.frames import make_frames
 from m1.infer.sweep import NOTHING
-from random_model import ending_model, sweep_settings
+from random_model import ending_model, random_model, sweep_settings
 from sweeps import swept
+from templates import tokenizer_of
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
@@ -173,3 +175,18 @@ def test_without_forcing_the_batch_decides_nothing(model: Path, tmp_path: Path) 
         swept(cached, tokenizer, QUESTIONS[:12], "m", exact)
         assert cached.generated == before, "back to exact, everything is in the store"
     assert json.loads(exact.to_json())["forcing"] == "exact"
+
+
+def test_text_that_encodes_to_more_tokens_than_fit_is_refused_and_never_cut(tmp_path: Path) -> None:
+    """Thinking that is cut within a character: half a character is one token, and its text U+FFFD is three."""
+    tokenizer = tokenizer_of("qwen2.5")
+    settings = sweep_settings(seam="released", budgets=[24])
+    frames, prompt = make_frames(tokenizer, settings), chat(tokenizer, "Which?")
+    half = tokenizer.encode("\u4e2d")[:1]
+    thought = frames.extend(NOTHING, Generation((*half,) * 24, "length"), 24)
+    positions = len(frames.think(prompt)) + frames.room()
+    engine = TransformersEngine(random_model(tmp_path, positions), "float32", 1)
+    with pytest.raises(UserError, match=f"exceed the {positions} positions of the model; choose smaller budgets"):
+        generated(engine, [Request(frames.answer(prompt, thought), settings.answer_limit, frames.stop)])
+    fits = frames.extend(NOTHING, Generation((*half,) * 8, "length"), 24)
+    assert generated(engine, [Request(frames.answer(prompt, fits), settings.answer_limit, frames.stop)])
