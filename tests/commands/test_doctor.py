@@ -177,6 +177,25 @@ def test_the_small_model_fits_one_card_of_24_gb_and_those_of_the_paper_do_not() 
 
 
 @pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("base", "there", "wanted", "enough"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 8, 4, True),
+        ("Qwen/Qwen2.5-0.5B-Instruct", 8, 11, False),
+        ("Qwen/Qwen2.5-0.5B-Instruct", 16, 11, True),
+    ],
+)
+def test_the_memory_that_a_laptop_needs_follows_from_its_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str, there: int, wanted: int, enough: bool
+) -> None:
+    monkeypatch.setattr(doctor, "memory_gb", lambda: there)
+    mine = written(tmp_path, f"bases: {{135m: {{hub: {base}}}}}\n")
+    found = examine([*PAPER, ROOT / "config/overlays/laptop.yaml", mine])["memory"]
+    assert found.found == f"m1-135m wants {wanted} GB or more on the CPU, {there} GB there"
+    assert found.need == ("" if enough else "choose a smaller base, or use a larger machine")
+
+
+@pytest.mark.usefixtures("hub")
 def test_an_adapter_on_7b_fits_a_card_of_48_gb_and_its_checkpoints_take_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 from m1.engines.sglang import PYTHON
 from m1.engines.sglang_worker import ON_CPU
 
-SECONDS = 300
+SECONDS = 900
 needs_sglang = pytest.mark.skipif(
     PYTHON not in os.environ, reason=f"`make test-sglang` makes SGLang's environment and sets {PYTHON}"
 )

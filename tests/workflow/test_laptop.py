@@ -31,6 +31,7 @@ SMALL = {
     "subsets": {"m1k": {"size": 16}},
 }
 """What is imitated is smaller than what is published."""
+LARGER = ("HuggingFaceTB/SmolLM2-360M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct")
 LETTERS = "ABCD"
 
 
@@ -94,8 +95,9 @@ configs:
 def repositories(model: Path) -> dict[str, dict[str, bytes]]:
     evaluation = ("MedMCQA_validation", "MedQA_USLME_test", "PubMedQA_test", "MMLU-Pro_Medical_test")
     return {
-        "models/HuggingFaceTB/SmolLM2-135M-Instruct": {
-            path.name: path.read_bytes() for path in model.iterdir() if path.is_file()
+        **{
+            f"models/{base}": {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+            for base in ("HuggingFaceTB/SmolLM2-135M-Instruct", *LARGER)
         },
         "datasets/GBaker/MedQA-USMLE-4-options": {"phrases_no_exclude_train.jsonl": lines(questions("medqa", 12))},
         "datasets/openlifescienceai/medmcqa": {
@@ -121,23 +123,46 @@ def hub(tmp_path: Path, tokenizer_folder: Path) -> Iterator[Hub]:
         yield server
 
 
-def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def project(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project = Project.of_repository(tmp_path / "project")
     for name in ("pyproject.toml", "requirements.txt"):
         shutil.copy2(REPOSITORY / name, project.folder)
     (project.folder / "small.yaml").write_text(json.dumps(SMALL), encoding="utf-8")
     for name, value in hub.environment(tmp_path / "home").items():
         monkeypatch.setenv(name, value)
+    return project
 
-    def command(name: str, *more: str) -> str:
-        words = [sys.executable, "-m", "m1", name, "--configfile", *OVERLAYS, *more]
-        done = subprocess.run(words, cwd=project.folder, env=project.environment(), capture_output=True, text=True)
-        return done.stdout + done.stderr
 
-    said = command("doctor")
+def command(project: Project, name: str, *more: str, overlays: tuple[str, ...] = OVERLAYS) -> str:
+    words = [sys.executable, "-m", "m1", name, "--configfile", *overlays, *more]
+    done = subprocess.run(words, cwd=project.folder, env=project.environment(), capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("base", LARGER)
+def test_a_larger_base_is_the_line_that_the_overlay_names(hub: Hub, project: Project, base: str) -> None:
+    assert base in project.path(OVERLAYS[1]).read_text(encoding="utf-8")
+    larger = (*OVERLAYS, "larger.yaml")
+    (project.folder / "larger.yaml").write_text(f"bases: {{135m: {{hub: {base}}}}}\n", encoding="utf-8")
+    said = command(project, "doctor", overlays=larger)
+    assert f"{base} at main" in said
+    size = {"360M": 8, "0.5B": 11}[base.split("-")[1]]
+    assert f"m1-135m wants {size} GB or more on the CPU" in said
+    code, said = project.run("--dry-run", "all", overlays=larger)
+    assert code == 0, said[-4000:]
+    assert {"train_sft m1-135m", "infer_sweep m1-135m", "infer_answer 135m-cot"} <= Project.jobs(said)
+    code, said = project.run("results/laptop/bases/135m", overlays=larger)
+    assert code == 0, said[-4000:]
+    assert any(base in path for path in hub.paths)
+    assert not any("135M" in path for path in hub.paths)
+
+
+def test_from_the_hub_to_the_page(hub: Hub, project: Project, tmp_path: Path) -> None:
+    said = command(project, "doctor")
     assert f"ok      hub         {hub.environment(tmp_path)['HF_ENDPOINT']} answers" in said
     assert "HuggingFaceTB/SmolLM2-135M-Instruct at main" in said
-    said = command("check-data")
+    said = command(project, "check-data")
     for name in (*SETS, "m1_eval_data: MedQA_USLME_test"):
         assert f"\n{name} " in said
     assert "problem:" not in said
@@ -147,14 +172,14 @@ def test_from_the_hub_to_the_page(hub: Hub, tmp_path: Path, monkeypatch: pytest.
     assert {"train_sft m1-135m", "infer_sweep m1-135m", "infer_answer 135m-cot"} <= planned
     assert any(job.startswith("train_fetch") for job in planned)
 
-    assert "modelled" in command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
+    assert "modelled" in command(project, "fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
     code, said = project.run("all", overlays=OVERLAYS)
     assert code == 0, said[-6000:]
     assert project.path("results/laptop/report.html").stat().st_size > 50_000
     code, said = project.run("--dry-run", "all", overlays=OVERLAYS)
     assert "Nothing to be done" in said
 
-    said = command("fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
+    said = command(project, "fit", "--gpus", "0", "--hours", "1", "--output", "mine.yaml")
     assert "m1-135m" in said, said
     assert "measured by the run before" in said
     overlays = (*OVERLAYS, "mine.yaml")

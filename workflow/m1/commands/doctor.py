@@ -39,6 +39,7 @@ HELD = {"float32": 4, "bfloat16": 2}
 # This looks for SGLang without importing it, which would take long.
 FIND_SGLANG = "import importlib.util as u, sys; sys.exit(u.find_spec('sglang') is None)"
 UNFINISHED = "an installation has begun\n"  # in `.venv/.ready`, as envs/install.py writes it
+PROCESS_GB = 1.0  # memory of a process on the CPU, without its model
 ROOM = 1.3  # factor on the memory of weights, which leaves little room for activations and key-value cache
 
 
@@ -73,9 +74,8 @@ def machine() -> Iterator[Finding]:
     wanted = DEMO_GB + (0 if environment else PACKAGES_GB)
     need = "" if free >= wanted else f"the demo needs {wanted:.0f} GB; make room"
     yield Finding("disk", f"{free:,.0f} GB free", need, True)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    need = "" if memory >= DEMO_MEMORY_GB else f"the demo needs {DEMO_MEMORY_GB:.0f} GB; use a larger machine"
-    yield Finding("memory", f"{memory:,.0f} GB", need, True)
+    need = "" if memory_gb() >= DEMO_MEMORY_GB else f"the demo needs {DEMO_MEMORY_GB:.0f} GB; use a larger machine"
+    yield Finding("memory", f"{memory_gb():,.0f} GB", need, True)
     yield from check_folders(everyday_folders())
     for name, program, use in (
         ("git", "git", "manifests cannot name the commit; install git"),
@@ -84,6 +84,11 @@ def machine() -> Iterator[Finding]:
     ):
         where = shutil.which(program)
         yield Finding(name, where or f"no {program}", "" if where else use)
+
+
+def memory_gb() -> float:
+    """This machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
 
 
 def check_python(version: tuple[int, int]) -> str:
@@ -189,7 +194,8 @@ def needs(config: dict[str, Any]) -> Iterator[Finding]:
 
     run = Run(config)
     yield from check_folders(configured_folders(config), but=[Path()])
-    yield from chain(check_gpus(run, gpus()), check_weights(run), check_sglang(run), check_files(run))
+    yield from chain(check_gpus(run, gpus()), check_memory(run), check_weights(run))
+    yield from chain(check_sglang(run), check_files(run))
     if lacking := missing_from_hub(run):
         yield check_hub(lacking)
         yield from check_folders([("set HF_HOME to another one", hub_cache())])
@@ -204,7 +210,10 @@ def serve_settings(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def gpu_demands(run: Run) -> Iterator[tuple[str, int, float]]:
-    """Yield for each model its number of GPUs and the least memory of each in GB, to answer and to be trained."""
+    """Yield for each model its number of GPUs and the least memory of each in GB, to answer and to be trained.
+
+    The memory of a model without a GPU is this machine's, if it is on the CPU.
+    """
     bases, screen = run.config["bases"], run.config["screen"]["serve"]
     for name in run.evaluated_here:
         recipe = run.recipes[name]
@@ -239,6 +248,19 @@ def check_gpus(run: Run, there: list[float]) -> Iterator[Finding]:
         yield Finding("GPUs", f"{found}; enough for {len({name for name, *_ in asked})} models, at the least")
     else:
         yield Finding("GPUs", "none, and none is needed")
+
+
+def check_memory(run: Run) -> Iterator[Finding]:
+    """Check that this machine can hold the models that it runs on its CPU."""
+    screened_here = run.config["screen"]["device"] == "cpu"
+    for name, count, memory in sorted(gpu_demands(run), key=lambda one: -one[2]):
+        if not count and memory and (run.on_cpu(name) if name in run.recipes else screened_here):
+            wanted = PROCESS_GB + memory
+            need = "" if memory_gb() >= wanted else "choose a smaller base, or use a larger machine"
+            yield Finding(
+                "memory", f"{name} wants {wanted:.0f} GB or more on the CPU, {memory_gb():,.0f} GB there", need
+            )
+            return
 
 
 def check_weights(run: Run) -> Iterator[Finding]:
