@@ -33,16 +33,9 @@ class _Line(dict[str, str]):
 
 
 def answer(tables: Mapping[str, Table], note: str) -> dict[str, Any]:
-    """What the page opens on.
-
-    Args:
-        tables: tables of the page by name, of which ``compare`` and ``claims`` are read.
-        note: what this run says nothing about; empty for none.
-
-    Returns:
-        ``note``; ``comparison``, from :func:`comparison`, if there is a table ``compare``; and ``claims``, from
-        :func:`count_claims`, if there is a table ``claims``.
-    """
+    """What the page opens on: ``note`` (what this run says nothing about; empty for none), and of the tables by name
+    ``comparison``, from :func:`comparison`, if there is a table ``compare``, and ``claims``, from :func:`count_claims`,
+    if there is a table ``claims``."""
     found: dict[str, Any] = {"note": note}
     if "compare" in tables:
         found["comparison"] = comparison(_lines(tables["compare"]))

@@ -155,11 +155,8 @@ TOLD: dict[str, Callable[[Counts], list[str]]] = {
 
 
 def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
-    """The parts of the text on the arrow out of each rule.
-
-    Args:
-        manifests: rule and manifest, which is a file or a folder with ``manifest.json``. The file or the folder names
-            the artifact.
+    """The parts of the text below each rule, from pairs of a rule and a manifest (a file, or a folder with
+    ``manifest.json``; its name is the artifact's).
 
     Raises:
         UserError: a rule is not in :data:`TOLD`, or a manifest lacks the count that it needs.
@@ -307,13 +304,8 @@ def _join(names: Iterable[str], width: float) -> list[str]:
 
 
 def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, Sequence[str]], note: str) -> Figure:
-    """Figure 2. Made within ``plt.rc_context(style.PLACED)``.
-
-    Args:
-        rules, edges: from :func:`parse`. The rules of the report share one box, because they are many.
-        told: from :func:`labels`.
-        note: printed at the foot; empty for none.
-    """
+    """Figure 2, from :func:`parse` and :func:`labels`, with a note at the foot. Made within
+    ``plt.rc_context(style.PLACED)``. The rules of the report share one box, because they are many."""
     reports = [_title(rule) for rule in rules if _stage(rule) == "report"]
     rules = [rule for rule in rules if _stage(rule) != "report"] + (["report"] if reports else [])
     merged = {tuple("report" if _stage(rule) == "report" else rule for rule in edge) for edge in edges}

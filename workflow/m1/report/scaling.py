@@ -39,11 +39,7 @@ class Sweep:
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's outcomes.
-
-    Args:
-        frame: scores with ``thinking_tokens`` and ``ended``.
-        model: its key.
+    """One model's outcomes, from scores with ``thinking_tokens`` and ``ended``.
 
     Raises:
         UserError: the model has no scores, or a question lacks a setting that another has.
@@ -206,11 +202,8 @@ def best_setting(
 ) -> dict[str, Any]:
     """The best of some settings and where more does harm.
 
-    Args:
-        values: budgets, or forced counts, ascending.
-        accuracy: at each of them, in %.
-        drawn: the same in bootstrap draws, one per row.
-        p: corrected p of every pair of them, by their places.
+    ``values`` are budgets or forced counts, ascending, and ``accuracy`` (%) is at each of them, as in each row of
+    ``drawn``, the bootstrap draws. ``p`` is the corrected p of every pair of them, by their places.
     """
     top = int(_first_best(accuracy))
     low, high = percentiles(values[_first_best(drawn)], method="inverted_cdf")

@@ -17,19 +17,15 @@ def counts(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.D
     """Count the questions that this run's model and the published answers have correct.
 
     The published rule chooses the budget of each side on each benchmark: the one of ``row.published_budgets`` with the
-    best accuracy by our scoring, the smallest of equal ones. Budgets that a side lacks do not count.
-
-    Args:
-        scores, theirs: this run's and the published answers, from :func:`m1.report.scores.read_scores`. Other models
-            and answers with forcing do not count.
-        row: of the model.
+    best accuracy by our scoring, the smallest of equal ones. Budgets that a side lacks do not count, nor do answers
+    with forcing.
 
     Returns:
-        :data:`COLUMNS`, whole numbers, by each ``benchmark`` that both sides have. ``n`` is the number of shared
-        questions; the next four columns say which side has how many of them correct. ``k_theirs`` are correct of all
-        ``n_theirs`` published answers in ``theirs``; where a run asks a part of the questions, these are fewer than
-        were published. ``budget`` is the published side's, in thinking tokens. The table is empty where the model has
-        no published answers at these budgets.
+        :data:`COLUMNS` by each ``benchmark`` that both sides have; none where the model has no published answers at
+        these budgets. ``n`` is the number of shared questions; the next four columns say which side has how many of
+        them correct. ``k_theirs`` are correct of all ``n_theirs`` published answers in ``theirs``; where a run asks a
+        part of the questions, these are fewer than were published. ``budget`` is the published side's, in thinking
+        tokens.
 
     Raises:
         UserError: this run has no scores of the model, or none at ``row.published_budgets``.
