@@ -6,7 +6,7 @@ the page only draws what is made here.
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,13 +23,6 @@ FIRST = "Read the averages first."
 Table = Sequence[Sequence[str]]
 """A table as it is written, headings first."""
 Line = Mapping[str, str]
-
-
-class _Line(dict[str, str]):
-    """A row by its headings. What the row or the table lacks is empty."""
-
-    def __missing__(self, name: str) -> str:
-        return ""
 
 
 def answer(tables: Mapping[str, Table], note: str) -> dict[str, Any]:
@@ -115,8 +108,9 @@ def claim_rows(table: Table) -> list[list[str]]:
 
 
 def _lines(table: Table) -> list[Line]:
+    """The rows by their headings. What the row or the table lacks is empty."""
     heads, *rows = table
-    return [_Line(zip(heads, row)) for row in rows]
+    return [defaultdict(str, zip(heads, row)) for row in rows]
 
 
 def _number(text: str) -> float | None:

@@ -8,7 +8,7 @@ drawn.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import accumulate, pairwise, repeat
@@ -107,51 +107,43 @@ def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
     return {rule: used.index((_order(rule)[0], deep)) for rule, deep in depth.items()}
 
 
-def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
-    """The counts of the artifacts, the largest first, with their names where there are several."""
+TOLD = {
+    "world_pretrain": ("", ("parameters", "parameters")),
+    "pools_collect": ("pools", ("questions", "questions")),
+    "pools_collect_benchmark": ("benchmarks", ("questions", "questions")),
+    "pools_merge": ("", ("merged", "questions")),
+    "pools_leaks": ("", ("leaks", "in the evaluation")),
+    "screen_attempt": ("", ("correct", "solved")),
+    "screen_ask": ("", ("correct", "solved")),
+    "screen_hard": ("", ("hard", "hard questions")),
+    "distill_traces": ("", ("verdicts/correct", "correct traces")),
+    "select_domains": ("", ("labelled", "labels")),
+    "select_sample": ("", ("samples", "samples")),
+    "select_published": ("", ("samples", "samples")),
+    "train_sft": ("models", ("samples", "samples"), ("tokens", "tokens an epoch")),
+    "infer_sweep": ("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
+    "infer_answer": ("models", ("questions", "answers")),
+    "infer_published": ("models", ("predictions", "answers")),
+    "score_predictions": ("models", ("predictions", "scores"), ("correct", "correct")),
+}
+"""What is told below a rule: what its artifacts are if they are counted together, else empty; then counts of their
+manifests, each with its unit."""
 
-    def describe(counts: Counts) -> list[str]:
-        found = sorted((-_count(value, key), name) for name, value in counts.items())
-        *parts, last = [f"{name} {-value:,}" if len(found) > 1 else f"{-value:,}" for value, name in found]
-        return [*parts, f"{last} {unit}"]
 
-    return describe
-
-
-def _sum(many: str, *parts: tuple[str, str]) -> Callable[[Counts], list[str]]:
-    """The number of artifacts (``many`` is what they are), and the sums of some of their counts."""
-
-    def describe(counts: Counts) -> list[str]:
+def describe(counts: Counts, many: str, *parts: tuple[str, str]) -> list[str]:
+    """The number of artifacts and the sums of their counts. If ``many`` is empty, the one count of each artifact, the
+    largest first, with their names where there are several."""
+    if many:
         sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in parts]
         return [f"{len(counts)} {many if len(counts) > 1 else many.removesuffix('s')}", *sums]
-
-    return describe
+    [(key, unit)] = parts
+    found = sorted((-_count(value, key), name) for name, value in counts.items())
+    *others, last = [f"{name} {-value:,}" if len(found) > 1 else f"{-value:,}" for value, name in found]
+    return [*others, f"{last} {unit}"]
 
 
 def _count(counts: Any, key: str) -> int:
     return int(reduce(getitem, key.split("/"), counts))
-
-
-TOLD: dict[str, Callable[[Counts], list[str]]] = {
-    "world_pretrain": _each("parameters", "parameters"),
-    "pools_collect": _sum("pools", ("questions", "questions")),
-    "pools_collect_benchmark": _sum("benchmarks", ("questions", "questions")),
-    "pools_merge": _each("merged", "questions"),
-    "pools_leaks": _each("leaks", "in the evaluation"),
-    "screen_attempt": _each("correct", "solved"),
-    "screen_ask": _each("correct", "solved"),
-    "screen_hard": _each("hard", "hard questions"),
-    "distill_traces": _each("verdicts/correct", "correct traces"),
-    "select_domains": _each("labelled", "labels"),
-    "select_sample": _each("samples", "samples"),
-    "select_published": _each("samples", "samples"),
-    "train_sft": _sum("models", ("samples", "samples"), ("tokens", "tokens an epoch")),
-    "infer_sweep": _sum("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
-    "infer_answer": _sum("models", ("questions", "answers")),
-    "infer_published": _sum("models", ("predictions", "answers")),
-    "score_predictions": _sum("models", ("predictions", "scores"), ("correct", "correct")),
-}
-"""Rule to the text on the arrow that leaves it, which is made from the manifests of the rule."""
 
 
 def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
@@ -170,7 +162,7 @@ def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
     result = {}
     for rule, counts in found.items():
         try:
-            result[rule] = TOLD[rule](counts)
+            result[rule] = describe(counts, *TOLD[rule])
         except (KeyError, TypeError, ValueError) as error:
             lacking = f"no count {error} in one of {', '.join(counts)}"
             raise UserError(f"manifests of {rule}: {lacking}. Delete it to have it made again.") from None

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from m1.report.paired import compare, outcomes
+from m1.report.paired import outcomes
 from m1.report.scores import accuracies, rows_at_best
 from m1.report.settings import AccuracyRow
 
-OUTCOMES = ["neither", "only_theirs", "only_ours", "both"]  # as m1.report.paired.compare counts them, ours first
+OUTCOMES = ["neither", "only_theirs", "only_ours", "both"]  # by 2 for ours and 1 for theirs
 COLUMNS = ["n", "only_ours", "only_theirs", "both", "neither", "k_theirs", "n_theirs", "budget"]
 
 
@@ -38,10 +38,9 @@ def counts(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.D
     best = rows_at_best(accuracies(theirs), budgets)
     ours = outcomes(scores, [replace(row, budgets=row.published_budgets)])[0]
     single = outcomes(theirs, [replace(row, budgets=budgets)])[0]
-    sides = pd.concat([ours, single], axis=1, keys=["ours", "theirs"])
-    names = sides.index.get_level_values("benchmark")
-    shared = pd.Index(sides.dropna().index.get_level_values("benchmark").unique(), name="benchmark")
-    counted = compare(sides["ours"].to_numpy(), sides["theirs"].to_numpy(), shared.get_indexer(names), len(shared))
-    found = pd.DataFrame(counted[:-1], index=shared, columns=OUTCOMES)
-    chosen = best.loc[shared, ["k", "n", "budget"]].set_axis(["k_theirs", "n_theirs", "budget"], axis=1)
+    sides = pd.concat([ours, single], axis=1, keys=["ours", "theirs"]).dropna()
+    answers = pd.crosstab(sides.index.get_level_values("benchmark"), 2 * sides["ours"] + sides["theirs"])
+    found = answers.reindex(columns=range(len(OUTCOMES)), fill_value=0).set_axis(OUTCOMES, axis=1)
+    found = found.rename_axis("benchmark")
+    chosen = best[["k", "n", "budget"]].set_axis(["k_theirs", "n_theirs", "budget"], axis=1)
     return found.assign(n=found.sum(axis=1)).join(chosen)[COLUMNS]
