@@ -28,16 +28,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow"))
+sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "tests" / "support")]
 
+from faulty_provider import BROKEN, RETRY_AFTER, mark, running  # noqa: E402
 from m1.client.complete import Completion, Provider, Request, complete_all  # noqa: E402
-from m1.client.serving import running_server  # noqa: E402
 from m1.core import records  # noqa: E402
 from m1.core.errors import UserError, run  # noqa: E402
 from m1.core.records import Question, Trace  # noqa: E402
 from m1.core.store import Store  # noqa: E402
 from m1.distill.traces import teacher_prompt  # noqa: E402
-from m1.world.faults import BROKEN, RETRY_AFTER, mark  # noqa: E402
 
 SETTINGS: dict[str, Any] = {
     "name": "faulty",
@@ -129,7 +128,7 @@ class Run:
 
     Args:
         folder: empty.
-        flags: of :mod:`m1.world.faults`.
+        flags: of :mod:`faulty_provider`.
     """
 
     def __init__(self, folder: Path, questions: int, base_url: str, **settings: Any) -> None:
@@ -268,8 +267,8 @@ def faults(arguments: argparse.Namespace) -> None:
     chance = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="m1-calls-") as name:
         folder = Path(name)
-        flags = FAULTS | {"latency": 0.2, "capacity": 256, "seed": arguments.seed, "log": folder / "server.jsonl"}
-        with running_server(["m1.world.faults", *_flags(flags)], 20) as url:
+        flags = FAULTS | {"latency": 0.2, "capacity": 256, "seed": arguments.seed}
+        with running(folder / "server.jsonl", *_flags(flags)) as url:
             run = Run(folder, arguments.questions, url)
             lives: list[Life] = []
             vanished: set[str] = set()
@@ -348,8 +347,8 @@ def throughput(arguments: argparse.Namespace) -> None:
     latency, capacity = 2.0, 256
     with tempfile.TemporaryDirectory(prefix="m1-calls-") as name:
         folder = Path(name)
-        flags = {"latency": latency, "capacity": capacity, "thinking": 4096, "log": folder / "server.jsonl"}
-        with running_server(["m1.world.faults", *_flags(flags)], 20) as url:
+        flags = {"latency": latency, "capacity": capacity, "thinking": 4096}
+        with running(folder / "server.jsonl", *_flags(flags)) as url:
             run = Run(folder, arguments.questions, url, concurrency=capacity, timeout=60)
             took = json.loads(run.finish(run.start()).splitlines()[-1])
             health = run.health()

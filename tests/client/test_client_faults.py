@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from benchmark_scripts import load
-from m1.client.serving import running_server
+from faulty_provider import running
 from m1.core.files import digest
 from m1.core.store import Store
 
@@ -36,10 +36,8 @@ def calls() -> ModuleType:
     return load("calls")
 
 
-@contextmanager
-def faulty(folder: Path, *flags: str) -> Iterator[str]:
-    with running_server(["m1.world.faults", "--log", str(folder / "server.jsonl"), *flags], 20) as url:
-        yield url
+def faulty(folder: Path, *flags: str) -> AbstractContextManager[str]:
+    return running(folder / "server.jsonl", *flags)
 
 
 def asked(folder: Path) -> list[dict[str, Any]]:

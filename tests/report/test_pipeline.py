@@ -136,9 +136,7 @@ def test_what_is_left_out_is_what_a_chain_implies(edges: list[tuple[str, str]]) 
 @given(graphs)
 def test_boxes_and_passing_arrows_keep_apart(edges: list[tuple[str, str]]) -> None:
     told = {rule: ["196,157 questions", "and more"] for rule in RULES}
-    grid, arrows = arrange(
-        RULES, *order_arrows(edges), told, lambda text, size: 0.01 * size * len(text), TOLD_WIDTHS[0]
-    )
+    grid, arrows = arrange(RULES, *order_arrows(edges), told, TOLD_WIDTHS[0])
     assert sorted(node.rule for row in grid for node in row if node.rule) == sorted(RULES)
     for row in grid:
         for left, right in itertools.pairwise(row):

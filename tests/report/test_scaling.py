@@ -15,6 +15,7 @@ from m1.report.settings import Model
 from scipy.stats import pointbiserialr
 from score_files import PAPER, counted, outcomes, save
 from shown import save_shown
+from statsmodels.api import OLS
 
 
 def run(folder: Path, parts: list[pa.Table], *models: str, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -168,7 +169,7 @@ def test_length_within_benchmarks_is_not_confused_with_hard_benchmarks() -> None
 
     def found(lengths: np.ndarray) -> tuple[float, float]:
         return scaling.length_and_outcome(
-            *(scaling.within_benchmarks(values, hard)[:, 0] for values in (lengths, correct))
+            *(scaling.within_benchmarks(values, hard)[:, 0] for values in (lengths, correct)), 2
         )
 
     r, p = found(tokens)
@@ -176,6 +177,18 @@ def test_length_within_benchmarks_is_not_confused_with_hard_benchmarks() -> None
     assert p > 0.01
     within = 100 + 400 * hard + 50 * ~correct
     assert found(within + random.integers(0, 9, 1000))[0] < -0.9
+
+
+def test_each_benchmark_takes_a_degree_of_freedom_from_the_correlation(tmp_path: Path) -> None:
+    """``all`` has the p of the tokens in a regression with a constant for each benchmark."""
+    random = np.random.default_rng(1)
+    sides = [(key, random.random(4) < 0.5, random.integers(10, 60, 4)) for key in ("gpqa", "lancet", "medqa", "nejm")]
+    parts = [outcomes("a", key, correct.tolist(), 64, tokens=tokens.tolist()) for key, correct, tokens in sides]
+    table, _ = run(tmp_path, parts, "a")
+    correct, tokens = (np.concatenate(values).astype(float) for values in list(zip(*sides))[1:])
+    design = np.column_stack([tokens, np.kron(np.eye(4), np.ones((4, 1)))])
+    found = table[table["benchmark"] == "all"]["length_p"].item()
+    assert found == pytest.approx(OLS(correct, design).fit().pvalues[0], rel=1e-3)
 
 
 def simulate(random: np.random.Generator, shares: list[float], n: int, renewed: float = 0.3) -> np.ndarray:

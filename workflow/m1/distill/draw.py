@@ -19,18 +19,11 @@ from m1.distill.settings import DrawSettings
 
 
 def draw(questions: Sequence[Question], size: int, share: float, seed: int) -> list[Question]:
-    """Draw ``int(size / share)`` questions, or all if there are fewer: the first ones of a seeded shuffle.
+    """Draw ``int(size / share)`` questions, or all if there are fewer: the first ones of a seeded shuffle, in the order
+    of the draw. So the smaller one of two sets is a part of the larger one.
 
-    So the smaller one of two sets is a part of the larger one.
-
-    Args:
-        questions: the whole collection, whose order decides the draw.
-        size: the number of correct traces wanted.
-        share: the share of correct answers expected of the teacher (0.8 in the released code).
-        seed: of the shuffle.
-
-    Returns:
-        The questions in the order of the draw.
+    ``size`` is the number of correct traces wanted; ``share`` is the share of correct answers expected of the teacher
+    (0.8 in the released code).
     """
     return [questions[place] for place in permutation(len(questions), seed)[: int(size / share)]]
 

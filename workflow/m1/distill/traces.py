@@ -55,8 +55,8 @@ def verdict(question: Question, completion: Completion, rule: CurationRule) -> s
 class ThinkingWatch:
     """Ends a run whose answers have no thinking, because every trace would be paid for and dropped.
 
-    It is called with each answer. It returns the error that ends the run when :data:`FIRST_WITHOUT` answers have come
-    and none can be used.
+    Called with each answer, it returns the error that ends the run when :data:`FIRST_WITHOUT` answers have come and
+    none can be used.
     """
 
     def __init__(self, provider: Provider, requests: Sequence[Request]) -> None:
@@ -114,14 +114,11 @@ class ThinkingWatch:
 def write_traces(
     questions: Sequence[Question], completions: Iterable[Completion], provider: Provider, paths: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Write the teacher's answers in the order of the questions; returns the counts for the manifest.
+    """Write the teacher's answers, one for each question, in the order of the questions; returns the counts for the
+    manifest.
 
-    Args:
-        questions: what was asked.
-        completions: one answer for each question.
-        provider: the teacher, with its curation rule.
-        paths: files of the ``correct`` traces, of the ``dropped`` ones, and of answers that only one curation rule
-            accepts (``differing``), such as "Amoxicillin" if A is correct.
+    ``paths`` names the files of the ``correct`` traces, of the ``dropped`` ones, and of answers that only one curation
+    rule accepts (``differing``), such as "Amoxicillin" if A is correct.
     """
     verdicts: Counter[tuple[str, str]] = Counter()
     by_one_rule = dict.fromkeys(CURATION_RULES, 0)

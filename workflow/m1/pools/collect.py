@@ -71,13 +71,8 @@ def read_all(published: Iterable[Any], layout: str) -> list[Parts | RefusedRecor
 
 
 def check_set(published: Sequence[Any], found: Sequence[Parts | RefusedRecord], layout: str, place: str) -> None:
-    """Check a set for faults that no single record shows, and that leaving out records would hide.
-
-    Args:
-        published: the records.
-        found: the same records, from :func:`read_all`.
-        layout: of the records.
-        place: file or data set, for messages.
+    """Check a set, and the same records from :func:`read_all`, for faults that no single record shows, and that leaving
+    out records would hide.
 
     Raises:
         UserError: no record has a field that the layout needs, a field holds an option that the layout does not read,
@@ -153,19 +148,13 @@ def answer_text(row: Parts) -> str:
 def to_parts(
     rows: Iterable[Numbered], place: str, drop_invalid: bool, orders: Sequence[list[int]] | None = None
 ) -> tuple[list[Parts], list[dict[str, Any]]]:
-    """Separate questions from refused records.
+    """Separate questions from refused records: the questions, and for each refused record its number, field, reason and
+    what was found.
 
-    Args:
-        rows: numbered records.
-        place: file or data set, for messages.
-        drop_invalid: whether refused records are left out; otherwise they are errors.
-        orders: the order of the options, by the record's number; None keeps them as published.
-
-    Returns:
-        The questions, and for each refused record its number, field, reason and what was found.
+    ``orders`` has the order of the options, by the record's number; None keeps them as published.
 
     Raises:
-        UserError: a record is refused and ``drop_invalid`` is false; names place, record, field and what was found.
+        UserError: a record is refused and not to be left out; names place, record, field and what was found.
     """
     parts: list[Parts] = []
     refused: list[dict[str, Any]] = []
@@ -192,12 +181,8 @@ def no_question(place: str, records: int, refused: Iterable[dict[str, Any]]) -> 
 
 
 def describe(published: Iterable[Any], rows: Sequence[Parts]) -> tuple[str, str, list[str]]:
-    """Describe a set: its questions by number of options and by correct letter, and what is odd about it.
-
-    Args:
-        published: the records, whose own ids are checked for repetitions.
-        rows: the questions made of them, with the options as published.
-    """
+    """Describe a set: its questions by number of options and by correct letter, and what is odd about it. The own ids
+    of the published records are checked for repetitions; ``rows`` have the options as published."""
     options = Counter(len(row.options) for row in rows)
     answers = Counter(row.answer for row in rows)
     odd = []

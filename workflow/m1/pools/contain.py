@@ -29,17 +29,12 @@ def ngrams(text: str, words: int) -> set[str]:
 def pairs_by_containment(
     texts: Sequence[str], others: Sequence[str], words: int, share: float
 ) -> list[tuple[int, int, float]]:
-    """Find all pairs of a text and another that share at least a ``share`` (0 to 1) of their n-grams.
+    """Find all pairs of a text (of a pool) and another (of a benchmark) that share at least a ``share`` (0 to 1) of
+    their n-grams of ``words`` words; with 0, all pairs with a common n-gram.
 
     The share is taken of the text with fewer n-grams, so either of the two may be wrapped into the other. Common
     n-grams (:data:`COMMON`) are left out on both sides first. The result is exact, without hashing or sampling. Memory
-    holds only the n-grams of ``others`` (the benchmarks).
-
-    Args:
-        texts: of the pools.
-        others: of the benchmarks.
-        words: length of an n-gram.
-        share: the smallest share; with 0, all pairs with a common n-gram are found.
+    holds only the n-grams of ``others``.
 
     Returns:
         Triples (i, j, part), sorted: positions in ``texts`` and ``others``, and the shared part.

@@ -97,13 +97,8 @@ def count_each(
 ) -> dict[str, Any]:
     """Count the questions in and out of each pool, and those found by each criterion, in all and for each benchmark.
 
-    Args:
-        pools: all collected questions.
-        pool_of: the pool of each distinct question.
-        kept: positions of the distinct questions that stay.
-        benchmarks: all benchmark questions.
-        benchmark_of: the benchmark of each of them.
-        found: from :func:`find_contaminated`.
+    ``pool_of`` has the pool of each distinct question, ``kept`` the positions of those that stay, and ``benchmark_of``
+    the benchmark of each of its questions.
     """
     caught = {way: {place for place, _ in pairs} for way, pairs in found.items()}
     distinct, out = Counter(pool_of), Counter(pool_of[place] for place in kept)

@@ -47,16 +47,10 @@ Text = TypeVar("Text", str, bytes)
 
 
 def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, progress: str | None = None) -> set[int]:
-    """Find every j for which there is an i < j with ``fuzz.ratio(texts[i], texts[j]) >= threshold``.
+    """Find every j for which there is an i < j with ``fuzz.ratio(texts[i], texts[j]) >= threshold`` (percent, above 0).
 
-    Args:
-        texts: the texts; equal ones are allowed.
-        threshold: percent, above 0 and at most 100.
-        processes: how many processes share the work, if there is enough of it.
-        progress: title of the progress line; None for no line.
-
-    Raises:
-        UserError: a process was killed.
+    ``processes`` share the work, if there is enough of it; a :class:`UserError` says that one was killed.
+    ``progress`` is the title of the progress line; None for no line.
     """
     groups, bins = _groups(texts), _bins(texts)
     corpus = _Corpus.of(list(groups), bins)
@@ -69,10 +63,8 @@ def later_of_close(texts: Sequence[str], threshold: float, processes: int = 1, p
 def close_pairs(
     texts: Sequence[str], others: Sequence[str], threshold: float, processes: int = 1, progress: str | None = None
 ) -> list[Pair]:
-    """Find all pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted.
-
-    Arguments and errors are those of :func:`later_of_close`.
-    """
+    """Find all pairs (i, j) with ``fuzz.ratio(texts[i], others[j]) >= threshold``, sorted; as in
+    :func:`later_of_close`."""
     rows, columns, bins = _groups(others), _groups(texts), _bins(texts)
     search = _Search(bins, _Corpus.of(list(rows), bins), _Corpus.of(list(columns), bins), threshold)
     of_row, of_column = list(rows.values()), list(columns.values())

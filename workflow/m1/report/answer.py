@@ -6,7 +6,7 @@ the page only draws what is made here.
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,24 +25,10 @@ Table = Sequence[Sequence[str]]
 Line = Mapping[str, str]
 
 
-class _Line(dict[str, str]):
-    """A row by its headings. What the row or the table lacks is empty."""
-
-    def __missing__(self, name: str) -> str:
-        return ""
-
-
 def answer(tables: Mapping[str, Table], note: str) -> dict[str, Any]:
-    """What the page opens on.
-
-    Args:
-        tables: tables of the page by name, of which ``compare`` and ``claims`` are read.
-        note: what this run says nothing about; empty for none.
-
-    Returns:
-        ``note``; ``comparison``, from :func:`comparison`, if there is a table ``compare``; and ``claims``, from
-        :func:`count_claims`, if there is a table ``claims``.
-    """
+    """What the page opens on: ``note`` (what this run says nothing about; empty for none), and of the tables by name
+    ``comparison``, from :func:`comparison`, if there is a table ``compare``, and ``claims``, from :func:`count_claims`,
+    if there is a table ``claims``."""
     found: dict[str, Any] = {"note": note}
     if "compare" in tables:
         found["comparison"] = comparison(_lines(tables["compare"]))
@@ -122,8 +108,9 @@ def claim_rows(table: Table) -> list[list[str]]:
 
 
 def _lines(table: Table) -> list[Line]:
+    """The rows by their headings. What the row or the table lacks is empty."""
     heads, *rows = table
-    return [_Line(zip(heads, row)) for row in rows]
+    return [defaultdict(str, zip(heads, row)) for row in rows]
 
 
 def _number(text: str) -> float | None:

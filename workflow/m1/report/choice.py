@@ -1,9 +1,8 @@
 """What choosing the budgets of Table 1 adds: ``budget_choice.csv``.
 
 The paper's m1 rows of Table 1 show, for each benchmark, the accuracy at the best thinking budget, chosen on the test
-questions. A line for each m1 row of this run and of the paper's Figure 1 says what that choice adds. It has the average
-at one fixed budget, at the best single budget and at the best budget of each benchmark. It also says what the choice
-would add if no budget were better than another one.
+questions. A line for each m1 row of this run and of the paper's Figure 1 compares one fixed budget, the best single
+budget and the best budget of each benchmark, and says what the choice would add if no budget were better than another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +32,11 @@ COLUMNS = [
 
 
 def summarise(accuracy: pd.DataFrame) -> dict[str, Any]:
-    """Averages of one model over benchmarks, in %.
+    """Averages of one model over benchmarks, in %: at the largest budget up to :data:`FIXED` (else the smallest), at
+    the best single budget, and at the best budget of each benchmark; ``gain`` is the last less the first.
 
-    Args:
-        accuracy: budgets (tokens, ascending) by benchmarks, in %. A budget that a benchmark lacks is no single budget.
-
-    Returns:
-        The average at the largest budget up to :data:`FIXED` (else the smallest), at the best single budget, and at the
-        best budget of each benchmark; ``gain`` is the last less the first.
+    ``accuracy`` has budgets (tokens, ascending) by benchmarks, in %. A budget that a benchmark lacks is no single
+    budget.
     """
     means = accuracy.mean(axis=1, skipna=False)
     fixed = max((budget for budget in accuracy.index if budget <= FIXED), default=accuracy.index[0])
@@ -51,14 +47,8 @@ def summarise(accuracy: pd.DataFrame) -> dict[str, Any]:
 
 
 def read_on_other_half(correct: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Accuracy on one half of the questions at the budget that is best on the other half.
-
-    Args:
-        correct: questions by budgets (ascending), at least two questions.
-
-    Returns:
-        :data:`REPEATS` accuracies in %, each the mean of both halves.
-    """
+    """Accuracy on one half of the questions at the budget that is best on the other half: :data:`REPEATS` numbers in %,
+    each the mean of both halves. ``correct`` has questions (at least two) by budgets (ascending)."""
     n, values = len(correct), correct.astype(float)
     halves = (random.random((REPEATS, n)).argsort(axis=1) < n // 2).astype(float)
     sums = halves @ values
@@ -70,14 +60,8 @@ def read_on_other_half(correct: np.ndarray, random: np.random.Generator) -> np.n
 
 
 def gain_by_choice(accuracy: np.ndarray, n: np.ndarray, budgets: int, random: np.random.Generator) -> float:
-    """What the best budget of each benchmark would add to the average (points) if all budgets were equally good.
-
-    Args:
-        accuracy: of each benchmark, in %, at every budget.
-        n: number of its questions.
-        budgets: number of budgets.
-        random: draws the answers.
-    """
+    """What the best of this many budgets, chosen for each benchmark, would add to the average (points) if all were
+    equally good: at ``accuracy`` (%) on the ``n`` questions of each benchmark."""
     drawn = draw_points(np.tile(accuracy, (budgets, 1)), n, random)
     return float((drawn.max(axis=1) - accuracy).mean())
 
@@ -85,14 +69,8 @@ def gain_by_choice(accuracy: np.ndarray, n: np.ndarray, budgets: int, random: np
 def paper_lines(
     points: pd.DataFrame, table1: Mapping[str, float], benchmarks: pd.DataFrame, seed: int
 ) -> list[dict[str, Any]]:
-    """A line for each model of the paper's Figure 1.
-
-    Args:
-        points: ``model``, ``column``, ``budget``, ``accuracy``, as read off the figure.
-        table1: Avg. of each row of the published Table 1.
-        benchmarks: ``column`` and ``n``.
-        seed: of the simulation.
-    """
+    """A line for each model of the paper's Figure 1 (``points``, as read off the figure); ``table1`` has the Avg. of
+    each row of the published Table 1."""
     lines = []
     n = benchmarks["n"].to_numpy()
     for model, accuracy in fill_hidden(points, list(benchmarks["column"])).items():
@@ -105,13 +83,8 @@ def paper_lines(
 
 
 def run_lines(scores: pd.DataFrame, shown: Shown, table1: Mapping[str, float]) -> list[dict[str, Any]]:
-    """A line for each row of Table 1 whose model thinks at several budgets, over the benchmarks of this run.
-
-    Args:
-        scores: from :func:`m1.report.scores.read_scores`.
-        shown: what the report shows.
-        table1: Avg. of each row of the published Table 1.
-    """
+    """A line for each row of Table 1 whose model thinks at several budgets, over the benchmarks of this run; ``table1``
+    has the Avg. of each row of the published Table 1."""
     lines = []
     for row in (row for row in shown.table1 if len(row.published_budgets) > 1):
         own = scores[(scores["model"] == row.model) & (scores["forced"] == 0)]
@@ -126,13 +99,8 @@ def run_lines(scores: pd.DataFrame, shown: Shown, table1: Mapping[str, float]) -
 
 
 def run_line(correct: Mapping[str, pd.DataFrame], seed: int, model: str) -> dict[str, Any]:
-    """The line of a model of this run, without its names.
-
-    Args:
-        correct: by benchmark, whether each question (row) is correct at each unforced budget (column).
-        seed: of the halvings.
-        model: its key.
-    """
+    """The line of a model of this run, without its names. ``correct`` says by benchmark whether each question (row) is
+    correct at each unforced budget (column)."""
     accuracy = pd.DataFrame({key: 100 * wide.mean() for key, wide in correct.items()}).sort_index()
     found = summarise(accuracy)
     read = [

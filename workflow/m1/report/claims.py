@@ -1,9 +1,8 @@
 """``claims.csv``: what the paper claims, what its own tables say, and what this run finds.
 
-Each line of ``resources/paper/claims.csv`` is a claim. It names the cells that the claim rests on and the function of
-this module that computes its value (:data:`FUNCTIONS`). A function takes cells from
-:class:`m1.report.evidence.Evidence`, which both the published tables and this run fill. It returns an array: the
-estimate, then bootstrap draws of it.
+Each line of ``resources/paper/claims.csv`` names the cells that a claim rests on and the function of this module that
+computes its value from them (:data:`FUNCTIONS`). A function takes cells from :class:`m1.report.evidence.Evidence`,
+which both the published tables and this run fill, and returns an array: the estimate, then bootstrap draws of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -195,11 +194,8 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def satisfied(values: np.ndarray, test: str, where: str) -> np.ndarray:
-    """Whether values pass a test such as ``> 0``, ``>= 0``, ``< 0``, ``<= 0``, or ``2..3`` (from 2 to 3, inclusive).
-
-    Raises:
-        UserError: the test has another form.
-    """
+    """Whether values pass a test such as ``> 0``, ``>= 0``, ``< 0``, ``<= 0``, or ``2..3`` (from 2 to 3, inclusive); a
+    :class:`UserError` if the test has another form."""
     compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
     try:
         if ".." in test:
@@ -212,17 +208,11 @@ def satisfied(values: np.ndarray, test: str, where: str) -> np.ndarray:
 
 
 def verdict(values: np.ndarray, claim: Mapping[str, str], where: str) -> str:
-    """The verdict of values on a claim.
+    """The verdict of values (the estimate, then draws) on a claim.
 
-    Args:
-        values: the estimate, then draws.
-        claim: with ``test``; where that is empty, with ``number``.
-        where: names the claim in messages.
-
-    Returns:
-        ``shown`` if the estimate and at least 97.5 % of the draws pass the test. ``contradicted`` if the estimate and
-        at least 97.5 % of the draws fail it. Otherwise the estimate decides between ``seen`` and ``not seen``. A number
-        without a test is ``seen`` inside the 95 % interval, else ``contradicted``.
+    ``shown`` if the estimate and at least 97.5 % of the draws pass the test. ``contradicted`` if the estimate and at
+    least 97.5 % of the draws fail it. Otherwise the estimate decides between ``seen`` and ``not seen``. A ``number``
+    without a ``test`` is ``seen`` inside the 95 % interval, else ``contradicted``.
     """
     if not claim["test"]:
         low, high = percentiles(values)
@@ -259,18 +249,10 @@ def compute(claim: Mapping[str, str], evidence: Evidence, where: str) -> np.ndar
 
 
 def assess(claims: pd.DataFrame, paper: Evidence, run: Evidence, remark: str, where: str) -> pd.DataFrame:
-    """Assess every claim by the paper's own tables and by this run.
+    """Assess every claim by the paper's own tables and by this run: :data:`COLUMNS`, with NaN for a missing cell.
 
-    Args:
-        claims: ``resources/paper/claims.csv``, as text.
-        paper: the published numbers.
-        run: this run's numbers.
-        remark: why this run's models say nothing about the paper's claims; empty where they do.
-        where: name of the file of claims, for messages.
-
-    Returns:
-        :data:`COLUMNS`. Values are in ``unit``; NaN marks a missing cell. Where there are draws, a value has a 95 %
-        interval.
+    ``remark`` says why this run's models say nothing about the paper's claims; empty where they do. ``where`` names the
+    file of claims in messages.
 
     Raises:
         UserError: a claim's function, cells or test do not exist.

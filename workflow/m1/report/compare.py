@@ -63,7 +63,7 @@ def compare(
     published: Mapping[str, pd.DataFrame],
     benchmarks: pd.DataFrame,
 ) -> pd.DataFrame:
-    """One line for each published cell and each model that stands for its row. A row that no model stands for has lines
+    """One line for each published cell and each model that stands for its row; a row that no model stands for has lines
     without a model.
 
     Args:

@@ -76,14 +76,10 @@ class Evidence:
 
 
 def correlation(points: pd.DataFrame, sizes: Mapping[str, int], first: int, second: int) -> float:
-    """The correlation of answers at two budgets that explains the changes between them as chance alone.
+    """The correlation of answers at two budgets (tokens) that explains the changes between them as chance alone.
 
-    Two budgets with equal accuracy p differ by chance with variance 2 p (1 - p) (1 - correlation) / n.
-
-    Args:
-        points: ``model``, ``column``, ``budget`` (tokens), ``accuracy`` (%).
-        sizes: column to its number of questions.
-        first, second: the budgets, in tokens.
+    Two budgets with equal accuracy p differ by chance with variance 2 p (1 - p) (1 - correlation) / n. ``points`` has
+    ``model``, ``column``, ``budget``, ``accuracy`` (%); ``sizes`` has the number of questions of each column.
     """
     wide = points.pivot(index=["model", "column"], columns="budget", values="accuracy")[[first, second]].dropna() / 100
     n, p = wide.index.get_level_values("column").map(sizes).to_numpy(), wide.mean(axis=1)
@@ -93,7 +89,7 @@ def correlation(points: pd.DataFrame, sizes: Mapping[str, int], first: int, seco
 def draw_points(
     accuracy: np.ndarray, n: np.ndarray, random: np.random.Generator, shared: float = CORRELATION
 ) -> np.ndarray:
-    """Draw one model's accuracies at several budgets, whose answers are correlated.
+    """Draw one model's accuracies at several budgets, by the normal approximation of the binomial.
 
     Args:
         accuracy: in %, budgets by benchmarks.
@@ -102,7 +98,7 @@ def draw_points(
         shared: correlation of the answers to a question at two budgets.
 
     Returns:
-        Accuracies in %, :data:`DRAWS` by budgets by benchmarks, by the normal approximation of the binomial.
+        Accuracies in %, :data:`DRAWS` by budgets by benchmarks.
     """
     p = accuracy / 100
     common = random.standard_normal((DRAWS, 1, len(n)))
@@ -128,13 +124,8 @@ def fill_hidden(points: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.Da
 
 
 def published(paper: Mapping[str, pd.DataFrame], seed: int) -> Evidence:
-    """The paper's own numbers.
-
-    Args:
-        paper: ``table1``, ``table2``, ``table3``, ``figure1``, ``lengths`` and ``benchmarks`` of ``resources/paper``.
-            ``benchmarks`` holds only the benchmarks that accuracies are wanted for.
-        seed: of the draws.
-    """
+    """The paper's own numbers, from the tables of that name in ``resources/paper``; ``benchmarks`` holds only those
+    that accuracies are wanted for."""
     columns, n = list(paper["benchmarks"]["column"]), paper["benchmarks"]["n"].to_numpy()
     cells = {}
     for name in ("table1", "table2"):
@@ -154,7 +145,9 @@ def published(paper: Mapping[str, pd.DataFrame], seed: int) -> Evidence:
 
 
 def of_run(scores: pd.DataFrame, shown: Shown, benchmarks: pd.DataFrame, paper: Evidence | None) -> Evidence:
-    """This run's numbers, without those that :func:`count_cells` and :func:`length_cells` take from other results.
+    """This run's numbers at the paper's addresses, without those that :func:`count_cells` and :func:`length_cells` take
+    from other results. Each draw uses the same questions for all cells. Rows of Table 1 are at the budgets that the
+    published rule chooses.
 
     Args:
         scores: from :func:`m1.report.scores.read_scores`, with ``thinking_tokens``.
@@ -162,10 +155,6 @@ def of_run(scores: pd.DataFrame, shown: Shown, benchmarks: pd.DataFrame, paper: 
         benchmarks: ``key`` and ``column`` of those of the paper's benchmarks that this run has.
         paper: the published numbers for these benchmarks, which stand in for baselines that this run lacks; None where
             this run's models say nothing about them.
-
-    Returns:
-        Cells at the paper's addresses, by the published names of models and rows. Each draw uses the same questions for
-        all cells. Rows of Table 1 are at the budgets that the published rule chooses.
     """
     keys = list(benchmarks["key"])
     wide = {key: _outcomes(scores[scores["benchmark"] == key], shown) for key in keys}
@@ -260,14 +249,10 @@ def _single(values: Mapping[str, float]) -> dict[str, np.ndarray]:
 
 
 def draw_questions(correct: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
-    """One benchmark's accuracies with its questions drawn again with replacement, the same draw for every column.
+    """One benchmark's accuracies (%) with its questions drawn again with replacement, the same draw for every column.
 
-    Args:
-        correct: 1.0, 0.0, or NaN for a question without an answer; questions by columns.
-        random: source of the draws.
-
-    Returns:
-        Accuracies in %, 1 + :data:`DRAWS` by columns, the estimate first.
+    ``correct`` has questions by columns: 1.0, 0.0, or NaN without an answer. The result has 1 + :data:`DRAWS` rows, the
+    estimate first.
     """
     values = correct.to_numpy(float)
     n = len(values)

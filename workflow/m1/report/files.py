@@ -60,12 +60,7 @@ def parser(about: str | None, *shared: str, **own: str | dict[str, Any]) -> argp
 
 
 def read_csv(path: str | Path, columns: Iterable[str] = (), text: bool = False) -> pd.DataFrame:
-    """Read a CSV table.
-
-    Args:
-        path: of the file.
-        columns: that it must have.
-        text: whether to leave every cell as it is written.
+    """Read a CSV table with these columns, and perhaps others; with ``text``, every cell stays as it is written.
 
     Raises:
         UserError: the file is missing or not readable, or lacks a column.
@@ -96,12 +91,8 @@ def write_csv(
 ) -> None:
     """Write a table as CSV, atomically, with texts guarded by :func:`m1.core.files.csv_cell`.
 
-    Args:
-        table: to write.
-        path: of the file.
-        formats: column to the format of its fractional numbers.
-        fraction: format of the fractional numbers of other columns.
-        missing: what stands for NaN.
+    ``formats`` has the format of a column's fractional numbers, and ``fraction`` that of other columns; ``missing``
+    stands for NaN.
     """
     table = table.copy()
     for name in table.select_dtypes("float"):
@@ -132,21 +123,15 @@ def read_columns(path: str | Path, names: Sequence[str]) -> list[list[str]]:
 
 
 def find_manifest(path: Path) -> tuple[Path, Path]:
-    """The file of a manifest, and the path (without suffix) of the artifact that it describes.
-
-    Args:
-        path: a manifest, or a folder with a ``manifest.json``.
-    """
+    """The file of a manifest, given itself or its folder with a ``manifest.json``, and the path (without suffix) of the
+    artifact that it describes."""
     file = path / "manifest.json" if path.is_dir() else path
     return file, file.parent if file.name == "manifest.json" else file.with_suffix("")
 
 
 def read_decoder(folder: Path) -> Callable[[Sequence[int]], str]:
-    """A function from token ids to text, by the tokenizer in a model's folder. Special tokens stay visible.
-
-    Raises:
-        UserError: the folder has no tokenizer.
-    """
+    """A function from token ids to text, by the tokenizer in a model's folder; a :class:`UserError` if there is none.
+    Special tokens stay visible."""
     from tokenizers import Tokenizer
 
     file = folder / "tokenizer.json"

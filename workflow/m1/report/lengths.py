@@ -2,8 +2,8 @@
 "Token length statistics").
 
 The count covers what the loss covers: the assistant's turn as :func:`m1.core.chat.assistant_text` forms it (markers,
-thinking, answer) and the token that ends it. It does not cover the question. The table also has what the authors
-printed of all their traces, for thinking and answer separately.
+thinking, answer) and the token that ends it, but not the question. The table also has what the authors printed of all
+their traces, for thinking and answer separately.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,8 @@ MAX_BINS = 60
 
 
 def token_lengths(tokenizer: Any, samples: Sequence[Sample], title: str) -> np.ndarray:
-    """Tokens of each sample's assistant turn, including the token that ends it.
-
-    Args:
-        tokenizer: a fast Hugging Face tokenizer.
-        samples: of one subset.
-        title: of the progress line.
-    """
+    """Tokens of each sample's assistant turn, including the token that ends it, by a fast Hugging Face tokenizer;
+    ``title`` is that of the progress line."""
     # The backend gives the same tokens as the tokenizer in two thirds of the time, because it computes no offsets.
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -83,12 +78,8 @@ def bin_edges(lengths: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def draw(lengths: Mapping[str, np.ndarray], note: str) -> Figure:
-    """Figure 8a: a histogram of each subset over one axis of tokens, with the quartiles as dotted lines.
-
-    Args:
-        lengths: subset to tokens of each sample; at least one subset, none empty.
-        note: printed at the foot; empty for none.
-    """
+    """Figure 8a: a histogram of each subset over one axis of tokens, with the quartiles as dotted lines, and a note at
+    the foot. There is at least one subset, and none is empty."""
     edges = bin_edges(lengths)
     figure, panels = style.column(len(lengths))
     for number, (axes, (subset, found)) in enumerate(zip(panels, lengths.items())):

@@ -25,13 +25,8 @@ COLUMNS = [
 
 
 def outcomes(scores: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
-    """Correct (1.0) or incorrect (0.0) by question (benchmark and question_id) and number of a table's row.
-
-    NaN marks a question on which a model was not scored.
-
-    Raises:
-        UserError: a model or budget does not exist.
-    """
+    """Correct (1.0) or incorrect (0.0) by question (benchmark and question_id) and number of a table's row; NaN where a
+    model was not scored. A model or budget that does not exist is a :class:`UserError`."""
     plain = scores[scores["forced"] == 0]
     found = accuracies(plain)
     columns = []
@@ -43,15 +38,11 @@ def outcomes(scores: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
 
 
 def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int) -> np.ndarray:
-    """Count how two models answer the same questions.
+    """Count how two models answer the same questions: :data:`OUTCOMES`, one row for each benchmark, then one with their
+    sum.
 
-    Args:
-        first, second: for each question 1.0 (correct), 0.0 (incorrect) or NaN (not scored).
-        part: number of each question's benchmark, below ``parts``.
-        parts: number of benchmarks.
-
-    Returns:
-        Counts of :data:`OUTCOMES`: one row for each benchmark, then one with their sum.
+    ``first`` and ``second`` have for each question 1.0 (correct), 0.0 (incorrect) or NaN (not scored); ``part`` has the
+    number of its benchmark, below ``parts``.
     """
     shared = ~(np.isnan(first) | np.isnan(second))
     codes = 4 * part[shared] + (2 * first[shared] + second[shared]).astype(int)
@@ -74,9 +65,8 @@ def pairs(
         benchmarks: key to heading of the paper's benchmarks, in order; this run's own ones follow.
 
     Returns:
-        :data:`COLUMNS`. Counts cover the questions that both models were scored on. ``difference`` is the first model's
-        accuracy less the second's, in points. ``p_holm`` corrects for all lines of its table. ``better`` names the
-        better model, or says ``no difference shown``.
+        :data:`COLUMNS`, over the questions that both models were scored on. ``difference`` is the first model's
+        accuracy less the second's, in points. ``p_holm`` corrects for all lines of its table.
     """
     headings, keys = column_headings(scores, benchmarks)
     shown = {key: headings[key] for key in keys} | {"all": "all"}

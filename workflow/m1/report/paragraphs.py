@@ -39,6 +39,11 @@ def _known() -> frozenset[int]:
     return frozenset(_font(False).get_charmap()) & frozenset(_font(True).get_charmap())
 
 
+def text_width(text: str, bold: bool = False) -> float:
+    """Width of a printable text in ems."""
+    return sum(_advance(character, bold) for character in text)
+
+
 def printable(text: str) -> str:
     """The text in characters that the font has. Others become a square, invisible ones are removed, tabs become spaces,
     and line ends stay."""
@@ -79,7 +84,7 @@ def wrap(text: str, width: float, bold: bool = False) -> list[str]:
     for paragraph in text.strip("\n").split("\n"):
         line, used = "", 0.0
         for word in paragraph.split(" "):
-            need = sum(_advance(character, bold) for character in word)
+            need = text_width(word, bold)
             space = _advance(" ", bold) if line else 0.0
             if line and used + space + need > width:
                 lines.append(line)

@@ -6,26 +6,30 @@ difficulty filter runs the base models that training fetches, and the size of a 
 drawn.
 """
 
-import random
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import combinations, pairwise, repeat
+from itertools import accumulate, pairwise, repeat
 from operator import getitem
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
+from scipy.optimize import isotonic_regression
 
 from m1.core import style
 from m1.core.errors import UserError, run
 from m1.core.files import read_json
 from m1.core.progress import say
 from m1.report.files import FIGURE, find_manifest, parser
-from m1.report.paragraphs import printable, wrap
+from m1.report.paragraphs import printable, text_width, wrap
 from m1.report.settings import Shown
 
 Edge = tuple[str, str]
@@ -103,59 +107,48 @@ def rows(rules: Iterable[str], onward: Iterable[Edge]) -> dict[str, int]:
     return {rule: used.index((_order(rule)[0], deep)) for rule, deep in depth.items()}
 
 
-def _each(key: str, unit: str) -> Callable[[Counts], list[str]]:
-    """The counts of the artifacts, the largest first, with their names where there are several."""
+TOLD = {
+    "world_pretrain": ("", ("parameters", "parameters")),
+    "pools_collect": ("pools", ("questions", "questions")),
+    "pools_collect_benchmark": ("benchmarks", ("questions", "questions")),
+    "pools_merge": ("", ("merged", "questions")),
+    "pools_leaks": ("", ("leaks", "in the evaluation")),
+    "screen_attempt": ("", ("correct", "solved")),
+    "screen_ask": ("", ("correct", "solved")),
+    "screen_hard": ("", ("hard", "hard questions")),
+    "distill_traces": ("", ("verdicts/correct", "correct traces")),
+    "select_domains": ("", ("labelled", "labels")),
+    "select_sample": ("", ("samples", "samples")),
+    "select_published": ("", ("samples", "samples")),
+    "train_sft": ("models", ("samples", "samples"), ("tokens", "tokens an epoch")),
+    "infer_sweep": ("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
+    "infer_answer": ("models", ("questions", "answers")),
+    "infer_published": ("models", ("predictions", "answers")),
+    "score_predictions": ("models", ("predictions", "scores"), ("correct", "correct")),
+}
+"""What is told below a rule: what its artifacts are if they are counted together, else empty; then counts of their
+manifests, each with its unit."""
 
-    def describe(counts: Counts) -> list[str]:
-        found = sorted((-_count(value, key), name) for name, value in counts.items())
-        *parts, last = [f"{name} {-value:,}" if len(found) > 1 else f"{-value:,}" for value, name in found]
-        return [*parts, f"{last} {unit}"]
 
-    return describe
-
-
-def _sum(many: str, *parts: tuple[str, str]) -> Callable[[Counts], list[str]]:
-    """The number of artifacts (``many`` is what they are), and the sums of some of their counts."""
-
-    def describe(counts: Counts) -> list[str]:
+def describe(counts: Counts, many: str, *parts: tuple[str, str]) -> list[str]:
+    """The number of artifacts and the sums of their counts. If ``many`` is empty, the one count of each artifact, the
+    largest first, with their names where there are several."""
+    if many:
         sums = [f"{sum(_count(value, key) for value in counts.values()):,} {unit}" for key, unit in parts]
         return [f"{len(counts)} {many if len(counts) > 1 else many.removesuffix('s')}", *sums]
-
-    return describe
+    [(key, unit)] = parts
+    found = sorted((-_count(value, key), name) for name, value in counts.items())
+    *others, last = [f"{name} {-value:,}" if len(found) > 1 else f"{-value:,}" for value, name in found]
+    return [*others, f"{last} {unit}"]
 
 
 def _count(counts: Any, key: str) -> int:
     return int(reduce(getitem, key.split("/"), counts))
 
 
-TOLD: dict[str, Callable[[Counts], list[str]]] = {
-    "world_pretrain": _each("parameters", "parameters"),
-    "pools_collect": _sum("pools", ("questions", "questions")),
-    "pools_collect_benchmark": _sum("benchmarks", ("questions", "questions")),
-    "pools_merge": _each("merged", "questions"),
-    "pools_leaks": _each("leaks", "in the evaluation"),
-    "screen_attempt": _each("correct", "solved"),
-    "screen_ask": _each("correct", "solved"),
-    "screen_hard": _each("hard", "hard questions"),
-    "distill_traces": _each("verdicts/correct", "correct traces"),
-    "select_domains": _each("labelled", "labels"),
-    "select_sample": _each("samples", "samples"),
-    "select_published": _each("samples", "samples"),
-    "train_sft": _sum("models", ("samples", "samples"), ("tokens", "tokens an epoch")),
-    "infer_sweep": _sum("models", ("predictions", "answers"), ("rollout_tokens", "tokens of thinking")),
-    "infer_answer": _sum("models", ("questions", "answers")),
-    "infer_published": _sum("models", ("predictions", "answers")),
-    "score_predictions": _sum("models", ("predictions", "scores"), ("correct", "correct")),
-}
-"""Rule to the text on the arrow that leaves it, which is made from the manifests of the rule."""
-
-
 def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
-    """The parts of the text on the arrow out of each rule.
-
-    Args:
-        manifests: rule and manifest, which is a file or a folder with ``manifest.json``. The file or the folder names
-            the artifact.
+    """The parts of the text below each rule, from pairs of a rule and a manifest (a file, or a folder with
+    ``manifest.json``; its name is the artifact's).
 
     Raises:
         UserError: a rule is not in :data:`TOLD`, or a manifest lacks the count that it needs.
@@ -169,14 +162,14 @@ def labels(manifests: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
     result = {}
     for rule, counts in found.items():
         try:
-            result[rule] = TOLD[rule](counts)
+            result[rule] = describe(counts, *TOLD[rule])
         except (KeyError, TypeError, ValueError) as error:
             lacking = f"no count {error} in one of {', '.join(counts)}"
             raise UserError(f"manifests of {rule}: {lacking}. Delete it to have it made again.") from None
     return result
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """A box with the lines below it, or the place where a long arrow passes a row (then ``rule`` is empty)."""
 
@@ -186,47 +179,52 @@ class Node:
     lines: list[str] = field(default_factory=list)
     x: float = 0.0
 
+    @property
+    def left(self) -> float:
+        return self.x - self.width / 2
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width / 2
+
 
 HEADING, BOX, LINE, GAP, LANE, APART = 0.48, 0.18, 0.11, 0.19, 0.04, 0.07
-"""Inches: width of the headings; height of a box; height of a line on an arrow; between rows; width of a passing arrow;
+"""Inches: width of the headings; height of a box; height of a line below it; between rows; width of a passing arrow;
 between boxes."""
 TOLD_WIDTHS = (1.3, 1.0, 0.7)
-"""Inches that a line on an arrow may take: the first with which the figure is as wide as a column, else the last."""
+"""Inches that a line below a box may take: the first with which the figure is as wide as a column, else the last."""
 FONT, SMALL = 6.5, 6.0
 BACK = "leads back to an earlier stage"  # in the legend
 ARROW, DASHED = "0.35", (0, (3, 2))
 ROOM = style.WIDTH - HEADING - 0.15
 """Inches that the nodes of a row may take, so that the figure is as wide as a column of the paper."""
-STARTS, TURNS, STIFF, WIDER = 24, 40, 30, 20
-"""Random orders to begin with, of which the tidiest result is taken. Rounds of arranging. How much more easily a box
-moves than an arrow that passes it. How untidy each inch beyond the width of a column is."""
+TURNS, STIFF = 40, 30
+"""Rounds of arranging; how much more easily a box moves than an arrow that passes it."""
 
 
 def arrange(
     rules: Sequence[str],
     onward: Sequence[Edge],
     back: Sequence[Edge],
-    told: Mapping[str, list[str]],
-    wide: Callable[[str, float], float],
+    told: Mapping[str, Sequence[str]],
     told_width: float,
 ) -> tuple[list[list[Node]], list[tuple[list[Node], bool]]]:
-    """Place boxes and arrows: rows of nodes from left to right, and each arrow as the nodes that it goes through, from
-    top to bottom.
+    """Place boxes and arrows.
 
     Args:
-        told: from :func:`labels`.
-        wide: width in inches of a text at a font size.
-        told_width: one of :data:`TOLD_WIDTHS`.
+        told: the lines below a box, in parts that one line may join.
+        told_width: inches of a line, at most; only the report's may be as wide as its row.
 
     Returns:
-        Rows; and arrows, with whether they lead back (up).
+        Rows of nodes, from left to right; and each arrow as the nodes that it goes through, from top to bottom, with
+        whether it leads back (up).
     """
     where = rows(rules, onward)
     nodes = {}
     grid: list[list[Node]] = [[] for _ in range(max(where.values()) + 1)]
     for rule in rules:
-        lines = _wrap_title(told.get(rule, []), told_width, wide)
-        width = max([wide(_title(rule), FONT) + 0.12, *(wide(line, SMALL) + 0.04 for line in lines)])
+        lines = _join(told.get(rule, []), ROOM - 0.04 if rule == "report" else told_width)
+        width = max([_title_width(rule), *(text_width(line) * SMALL / 72 + 0.04 for line in lines)])
         nodes[rule] = Node(where[rule], width, rule, lines)
         grid[where[rule]].append(nodes[rule])
     arrows = []
@@ -238,87 +236,40 @@ def arrange(
         for node in passing:
             grid[node.row].append(node)
         arrows.append(([upper, *passing, lower], leads_back))
-    near: dict[int, list[Node]] = {}
-    for chain, _ in arrows:
-        for one, other in pairwise(chain):
-            near.setdefault(id(one), []).append(other)
-            near.setdefault(id(other), []).append(one)
-    near |= {id(node): chain for chain, _ in arrows for node in chain[1:-1]}
-    return _tidiest(grid, [chain for chain, _ in arrows], near), arrows
+    _move(grid, [chain for chain, _ in arrows])
+    return grid, arrows
 
 
-def _tidiest(
-    grid: Sequence[list[Node]], chains: Sequence[Sequence[Node]], near: Mapping[int, Sequence[Node]]
-) -> list[list[Node]]:
-    """Rows of nodes in the tidiest of :data:`STARTS` arrangements. Sets the place of each node.
+def _move(grid: Sequence[list[Node]], chains: Sequence[Sequence[Node]]) -> None:
+    """Sort and place the nodes of each row in turn, by the mean place of those that arrows join them to.
 
-    Args:
-        chains: the nodes that each arrow goes through.
-        near: ``id`` of a node to the nodes that it is drawn to.
+    The second half of the rounds keeps the order, and straightens the arrows that pass several rows.
     """
-    straight = {**near, **{id(node): chain[1:-1] for chain in chains for node in chain[1:-1] if len(chain) > 3}}
-    found = []
-    for start in range(STARTS):
-        for row in grid:
-            random.Random(start).shuffle(row)
-            _spread(row, [place - len(row) / 2 for place in range(len(row))])
-        for turn in range(TURNS):  # each row in turn moves to where its neighbours are
-            settled = turn >= TURNS // 2  # from now on the order stays, and long arrows straighten
-            for row in grid if turn % 2 == 0 else grid[::-1]:
-                drawn_to = straight if settled else near
-                middles = {id(node): _mean([other.x for other in drawn_to.get(id(node), [node])]) for node in row}
-                if not settled:
-                    row.sort(key=lambda node: middles[id(node)])
-                _spread(row, [middles[id(node)] for node in row])
-        left, right = _extent(grid)
-        too_wide = WIDER * max(0.0, right - left - ROOM)
-        found.append((_untidiness(chains) + too_wide, start, [[(node, node.x) for node in row] for row in grid]))
-    best = min(found, key=lambda one: one[:2])[2]
-    for places in best:
-        for node, x in places:
-            node.x = x
-    return [[node for node, _ in places] for places in best]
-
-
-def _extent(grid: Iterable[Sequence[Node]]) -> tuple[float, float]:
-    """The left and right ends of all nodes, in inches."""
-    ends = [(node.x - node.width / 2, node.x + node.width / 2) for row in grid for node in row]
-    return min(left for left, _ in ends), max(right for _, right in ends)
-
-
-def _untidiness(chains: Iterable[Sequence[Node]]) -> float:
-    """How far all arrows lead to the side, in inches, plus the number of their crossings."""
-    links = [link for chain in chains for link in pairwise(chain)]
-    crossings = sum(a.row == c.row and (a.x - c.x) * (b.x - d.x) < 0 for (a, b), (c, d) in combinations(links, 2))
-    return round(sum(abs(a.x - b.x) for a, b in links) + crossings, 6)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    near: dict[Node, list[Node]] = defaultdict(list)
+    for chain in chains:
+        for upper, lower in pairwise(chain):
+            near[upper].append(lower)
+            near[lower].append(upper)
+    passing = {node: chain[1:-1] for chain in chains for node in chain[1:-1]}
+    for turn in range(TURNS):
+        settled = turn >= TURNS // 2
+        for row in grid if turn % 2 == 0 else grid[::-1]:
+            drawn_to = [passing[node] if settled and node in passing else near[node] or [node] for node in row]
+            wanted = {node: fmean(other.x for other in others) for node, others in zip(row, drawn_to)}
+            if not settled:
+                row.sort(key=wanted.__getitem__)
+            _spread(row, [wanted[node] for node in row])
 
 
 def _spread(row: Sequence[Node], wanted: Sequence[float]) -> None:
-    """Put nodes, in their order, as near to the wanted places as their widths and :data:`ROOM` allow. Nodes that touch
-    move together (least squares)."""
-    # A block is the place of its first node, and its nodes with their distances from that place.
-    blocks: list[tuple[float, list[tuple[Node, float]]]] = []
-    for node, place in zip(row, wanted):
-        farthest = max(0.0, ROOM - node.width) / 2
-        blocks.append((min(max(place, -farthest), farthest), [(node, 0.0)]))
-        while len(blocks) > 1:
-            (left, before), (right, after) = blocks[-2:]
-            step = before[-1][1] + (before[-1][0].width + after[0][0].width) / 2 + APART
-            if left + step <= right:
-                break
-            weight, more = (sum(STIFF if not one.rule else 1 for one, _ in block) for block in (before, after))
-            start = (left * weight + (right - step) * more) / (weight + more)
-            blocks[-2:] = [(start, [*before, *((one, at + step) for one, at in after)])]
-    for start, block in blocks:
-        for node, at in block:
-            node.x = start + at
-    left, right = _extent([row])
-    if right - left < ROOM:  # else the row is wider than a column anyway
-        aside = max(0.0, -ROOM / 2 - left) - max(0.0, right - ROOM / 2)
+    """Put nodes, in their order, as near to the wanted places as widths and :data:`ROOM` allow (least squares)."""
+    # Less the room that the nodes before it need, each place is at least the one before it.
+    needed = np.cumsum([0.0, *((one.width + other.width) / 2 + APART for one, other in pairwise(row))])
+    weights = [1 if node.rule else STIFF for node in row]
+    for node, x in zip(row, isotonic_regression(wanted - needed, weights=weights).x + needed):
+        node.x = float(x)
+    if row[-1].right - row[0].left < ROOM:  # else the row is wider than a column anyway
+        aside = max(0.0, -ROOM / 2 - row[0].left) - max(0.0, row[-1].right - ROOM / 2)
         for node in row:
             node.x += aside
 
@@ -328,60 +279,55 @@ def _title(rule: str) -> str:
     return rule.partition("_")[2].replace("_", " ") or rule
 
 
-def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[str]], note: str) -> Figure:
-    """Figure 2. Made within ``plt.rc_context(style.PLACED)``.
+def _title_width(rule: str) -> float:
+    """Inches of a rule's box."""
+    return text_width(_title(rule)) * FONT / 72 + 0.12
 
-    Args:
-        rules, edges: from :func:`parse`. The rules of the report share one box, because they are many.
-        told: from :func:`labels`.
-        note: printed at the foot; empty for none.
-    """
+
+def _join(names: Iterable[str], width: float) -> list[str]:
+    """Names joined to lines of at most a width, in inches."""
+    lines: list[str] = []
+    for name in names:
+        if lines and text_width(joined := f"{lines[-1]} · {name}") * SMALL / 72 <= width:
+            lines[-1] = joined
+        else:
+            lines.append(name)
+    return lines
+
+
+def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, Sequence[str]], note: str) -> Figure:
+    """Figure 2, from :func:`parse` and :func:`labels`, with a note at the foot. Made within
+    ``plt.rc_context(style.PLACED)``. The rules of the report share one box, because they are many."""
     reports = [_title(rule) for rule in rules if _stage(rule) == "report"]
     rules = [rule for rule in rules if _stage(rule) != "report"] + (["report"] if reports else [])
     merged = {tuple("report" if _stage(rule) == "report" else rule for rule in edge) for edge in edges}
     onward, back = order_arrows((a, b) for a, b in merged if a != b)
-    figure = style.plt.figure(figsize=(style.WIDTH, 1))
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-
-    def wide(text: str, size: float) -> float:
-        drawn = figure.text(0, 0, text, fontsize=size, parse_math=False)
-        extent = drawn.get_window_extent(renderer).width / figure.dpi
-        drawn.remove()
-        return float(extent)
-
-    lines = _wrap_title(reports, style.WIDTH - HEADING - 0.3, wide)
     for told_width in TOLD_WIDTHS:
-        grid, arrows = arrange(rules, onward, back, told, wide, told_width)
-        left, right = _extent(grid)
+        grid, arrows = arrange(rules, onward, back, {**told, "report": reports}, told_width)
+        left, right = min(row[0].left for row in grid), max(row[-1].right for row in grid)
         if right - left < ROOM + LANE:
             break
     width = max(style.WIDTH, right - left + style.WIDTH - ROOM)
     middle = (HEADING + width) / 2 - (left + right) / 2
-    tops, bottoms = _row_edges(grid, len(lines))
+    for node in (node for row in grid for node in row):
+        node.x += middle
+    heights = [BOX + LINE * max(len(node.lines) for node in row) for row in grid]
+    tops = [0.08 + GAP / 2 + before for before in accumulate((height + GAP for height in heights[:-1]), initial=0.0)]
+    bottoms = [top + height for top, height in zip(tops, heights)]
     notes = wrap(printable(note), (width - 0.1) * 72 / SMALL) if note else []
     foot = bottoms[-1] + GAP / 2
     height = foot + (0.16 if back else 0) + LINE * len(notes) + 0.08
-    figure.set_size_inches(width, height)
+    figure = style.plt.figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    for row in grid:
-        for node in row:
-            node.x += middle
-            if node.rule == "report":
-                node.x = (HEADING + width) / 2
     _draw_bands(axes, grid, tops, bottoms, width)
     for chain, leads_back in arrows:
         _draw_arrow(axes, chain, tops, bottoms, leads_back)
-    for top, bottom, row in zip(tops, bottoms, grid):
+    for top, row in zip(tops, grid):
         for node in row:
-            if node.rule == "report":
-                _draw_box(axes, node.x, top, width - HEADING - 0.15, bottom - top)
-                for number, line in enumerate(lines):
-                    y = (top + bottom) / 2 + LINE * (number - (len(lines) - 1) / 2)
-                    axes.text(node.x, y, line, fontsize=SMALL, ha="center", va="center", zorder=4)
-            elif node.rule:
-                _draw_node(axes, node, top, wide(_title(node.rule), FONT) + 0.12)
+            if node.rule:
+                _draw_node(axes, node, top)
     if back:
         axes.plot([HEADING, HEADING + 0.3], [foot + 0.1] * 2, color=ARROW, linewidth=0.7, linestyle=DASHED)
         axes.text(HEADING + 0.36, foot + 0.1, BACK, fontsize=SMALL, va="center_baseline")
@@ -390,24 +336,8 @@ def draw(rules: Sequence[str], edges: Sequence[Edge], told: Mapping[str, list[st
     return figure
 
 
-def _row_edges(grid: Sequence[Sequence[Node]], report_lines: int) -> tuple[list[float], list[float]]:
-    """Top and bottom of each row, in inches from the top of the figure."""
-    tops: list[float] = []
-    bottoms: list[float] = []
-    y = 0.08
-    for row in grid:
-        y += GAP / 2
-        tops.append(y)
-        y += BOX + LINE * max(len(node.lines) for node in row)
-        if any(node.rule == "report" for node in row):
-            y += LINE * (report_lines - 1)
-        bottoms.append(y)
-        y += GAP / 2
-    return tops, bottoms
-
-
 def _draw_bands(
-    axes: Any, grid: Sequence[Sequence[Node]], tops: Sequence[float], bottoms: Sequence[float], width: float
+    axes: Axes, grid: Sequence[Sequence[Node]], tops: Sequence[float], bottoms: Sequence[float], width: float
 ) -> None:
     """A band behind the rows of each stage, with the stage's heading."""
     stages = [_stage(next(node.rule for node in row if node.rule)) for row in grid]
@@ -420,25 +350,11 @@ def _draw_bands(
         axes.text(0.06, (top + bottom) / 2 + 0.02, STAGES[stage], fontsize=SMALL, color=style.MUTED, va="top")
 
 
-def _wrap_title(names: Sequence[str], width: float, wide: Callable[[str, float], float]) -> list[str]:
-    """Names joined to lines of at most a width, in inches."""
-    lines: list[str] = []
-    for name in names:
-        if lines and wide(joined := f"{lines[-1]} · {name}", SMALL) <= width:
-            lines[-1] = joined
-        else:
-            lines.append(name)
-    return lines
-
-
-def _draw_box(axes: Any, x: float, y: float, width: float, height: float) -> None:
-    box = FancyBboxPatch((x - width / 2, y), width, height, boxstyle="round,pad=0,rounding_size=0.05", zorder=3)
+def _draw_node(axes: Axes, node: Node, top: float) -> None:
+    width = _title_width(node.rule)
+    box = FancyBboxPatch((node.x - width / 2, top), width, BOX, boxstyle="round,pad=0,rounding_size=0.05", zorder=3)
     box.set(facecolor="white", edgecolor="0.25", linewidth=0.7)
     axes.add_patch(box)
-
-
-def _draw_node(axes: Any, node: Node, top: float, width: float) -> None:
-    _draw_box(axes, node.x, top, width, BOX)
     look: dict[str, Any] = {"ha": "center", "zorder": 4, "parse_math": False}
     axes.text(node.x, top + BOX / 2, _title(node.rule), fontsize=FONT, va="center_baseline", **look)
     for number, line in enumerate(node.lines):
@@ -447,23 +363,19 @@ def _draw_node(axes: Any, node: Node, top: float, width: float) -> None:
 
 
 def _draw_arrow(
-    axes: Any, chain: Sequence[Node], tops: Sequence[float], bottoms: Sequence[float], leads_back: bool
+    axes: Axes, chain: Sequence[Node], tops: Sequence[float], bottoms: Sequence[float], leads_back: bool
 ) -> None:
     """A curve between rows that runs straight past a row, so that it meets no text. It starts below the lines of the
     upper box."""
-    start, end = chain[0], chain[-1]
-    x, y = start.x, tops[start.row] + BOX + LINE * len(start.lines) + 0.02
-    points, codes = [(x, y), (x, bottoms[start.row])], [Curve.MOVETO, Curve.LINETO]
-    y = bottoms[start.row]
-    for node in chain[1:]:
-        to, top = node.x if node.rule != "report" else x, tops[node.row] - (0.02 if node is end else 0)
-        half = (y + top) / 2
-        points += [(x, half), (to, half), (to, top)]
-        codes += [Curve.CURVE4] * 3
-        x, y = to, bottoms[node.row]
-        if node is not end:
-            points.append((x, y))
-            codes.append(Curve.LINETO)
+    start, *others = chain
+    points = [(start.x, tops[start.row] + BOX + LINE * len(start.lines) + 0.02), (start.x, bottoms[start.row])]
+    codes = [Curve.MOVETO, Curve.LINETO]
+    for node in others:
+        x, y = points[-1]
+        top = tops[node.row] - (0.02 if node.rule else 0)
+        points += [(x, (y + top) / 2), (node.x, (y + top) / 2), (node.x, top), (node.x, bottoms[node.row])]
+        codes += [Curve.CURVE4, Curve.CURVE4, Curve.CURVE4, Curve.LINETO]
+    points, codes = points[:-1], codes[:-1]
     curve = PathPatch(Curve(points, codes), facecolor="none", edgecolor=ARROW, linewidth=0.7, zorder=2)
     if leads_back:
         curve.set_linestyle(DASHED)

@@ -42,15 +42,11 @@ class Collection:
 
 
 def read_asked(folder: Path, benchmarks: pd.DataFrame) -> dict[str, Asked]:
-    """What this run asks, by benchmark.
+    """What this run asks, by benchmark of the paper, in the order of ``benchmarks``
+    (``resources/paper/benchmarks.csv``, with :data:`COLUMNS`). ``shown.json`` and the folder ``benchmarks`` lie in
+    ``folder``.
 
-    Args:
-        folder: of the results, in which ``shown.json`` and the folder ``benchmarks`` lie.
-        benchmarks: ``resources/paper/benchmarks.csv``, with :data:`COLUMNS`.
-
-    Returns:
-        The benchmarks of the paper that the run asks, in the given order. These have no entry: a benchmark that the
-        configuration leaves out, one that is optional and missing, and a user's own.
+    A benchmark has no entry if the configuration leaves it out, or if it is optional and missing.
 
     Raises:
         UserError: ``shown.json`` or the manifest of a benchmark is missing, damaged or of an earlier version.
@@ -69,9 +65,6 @@ def read_collection(path: Path) -> Collection | None:
 
     Questions that were changed by hand and adopted are no longer those that the manifest tells of. They are read
     themselves, and what file they were made from proves nothing.
-
-    Raises:
-        UserError: the manifest is missing, not JSON, or lacks a field; the questions that were adopted cannot be read.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file. Run the workflow again to have it made.")
@@ -102,18 +95,11 @@ def incomplete(path: Path, lacking: str) -> UserError:
 
 
 def compare_questions(collection: Collection, published: Mapping[str, Any], path: Path) -> Asked:
-    """A benchmark beside the published one.
+    """A benchmark beside the published one (its row of ``resources/paper/benchmarks.csv``). ``path`` names the
+    manifest.
 
     The digest decides where the published one is known and there are as many questions, because it is of the questions
     themselves. Otherwise the authors' file and list prove the questions, and a set of the published size may be theirs.
-
-    Args:
-        collection: this run's questions.
-        published: the benchmark's row of ``resources/paper/benchmarks.csv``, with :data:`COLUMNS`.
-        path: of the manifest, for messages.
-
-    Raises:
-        UserError: the digest must decide, and the manifest has none.
     """
     n, wanted, known = collection.n, int(published["n"]), published["questions"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import pearsonr
+from scipy.stats import beta
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
@@ -39,11 +39,7 @@ class Sweep:
 
 
 def sweep(frame: pd.DataFrame, model: str) -> Sweep:
-    """One model's outcomes.
-
-    Args:
-        frame: scores with ``thinking_tokens`` and ``ended``.
-        model: its key.
+    """One model's outcomes, from scores with ``thinking_tokens`` and ``ended``.
 
     Raises:
         UserError: the model has no scores, or a question lacks a setting that another has.
@@ -85,13 +81,15 @@ def within_benchmarks(values: np.ndarray, benchmark: np.ndarray) -> np.ndarray:
     return (frame - frame.groupby(benchmark).transform("mean")).to_numpy()
 
 
-def length_and_outcome(tokens: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
-    """Point-biserial correlation of thinking tokens with being correct, and its p. Both arguments are from
-    :func:`within_benchmarks`. The result is NaN where one of them does not vary."""
-    if np.allclose(tokens, 0) or np.allclose(correct, 0) or len(tokens) < 3:
+def length_and_outcome(tokens: np.ndarray, correct: np.ndarray, benchmarks: int) -> tuple[float, float]:
+    """Point-biserial correlation of thinking tokens with being correct, and its p, as of the tokens in a regression with
+    a constant for each benchmark. Both arrays are from :func:`within_benchmarks`; each mean took a degree of freedom.
+    The result is NaN where one of them does not vary."""
+    degrees = len(tokens) - benchmarks - 1
+    if np.allclose(tokens, 0) or np.allclose(correct, 0) or degrees < 1:
         return np.nan, np.nan
-    found = pearsonr(tokens, correct)
-    return float(found.statistic), float(found.pvalue)
+    r = np.corrcoef(tokens, correct)[0, 1].clip(-1, 1)
+    return float(r), float(2 * beta.sf(abs(r), degrees / 2, degrees / 2, loc=-1, scale=2))
 
 
 def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
@@ -101,12 +99,14 @@ def scaling(one: Sweep) -> Iterator[dict[str, Any]]:
     for key, chosen in parts(one):
         correct, tokens, cut = one.correct[chosen], one.tokens[chosen], one.cut[chosen]
         lengths, outcomes = (values[chosen] for values in apart)
+        benchmarks = len(set(one.benchmark[chosen]))
         n, lines = len(correct), []
         for place, setting in enumerate(one.settings):
             now, length = correct[:, place], tokens[:, place]
             line = {"benchmark": key, "budget": setting[0], "forced": setting[1], "n": n, "k": now.sum()}
             line |= dict(zip(("low", "high"), wilson(now.sum(), n)))
-            line |= dict(zip(("length_r", "length_p"), length_and_outcome(lengths[:, place], outcomes[:, place])))
+            related = length_and_outcome(lengths[:, place], outcomes[:, place], benchmarks)
+            line |= dict(zip(("length_r", "length_p"), related))
             line |= {
                 "accuracy": 100 * now.mean(),
                 "cut": 100 * cut[:, place].mean(),
@@ -206,11 +206,8 @@ def best_setting(
 ) -> dict[str, Any]:
     """The best of some settings and where more does harm.
 
-    Args:
-        values: budgets, or forced counts, ascending.
-        accuracy: at each of them, in %.
-        drawn: the same in bootstrap draws, one per row.
-        p: corrected p of every pair of them, by their places.
+    ``values`` are budgets or forced counts, ascending, and ``accuracy`` (%) is at each of them, as in each row of
+    ``drawn``, the bootstrap draws. ``p`` is the corrected p of every pair of them, by their places.
     """
     top = int(_first_best(accuracy))
     low, high = percentiles(values[_first_best(drawn)], method="inverted_cdf")

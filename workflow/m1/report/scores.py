@@ -21,10 +21,8 @@ QUESTION = [*SETTING, "question_id"]  # the key of a score
 
 
 def read_scores(paths: Sequence[str | Path], more: Sequence[str] = ()) -> pd.DataFrame:
-    """All scores of several files.
-
-    Returns:
-        One row for each score: :data:`QUESTION`, ``correct``, and ``more`` fields of :class:`~m1.core.records.Score`.
+    """All scores of several files: :data:`QUESTION`, ``correct``, and ``more`` fields of
+    :class:`~m1.core.records.Score`.
 
     Raises:
         UserError: a file is missing, is not Parquet, has no scores or an empty cell, or a question is scored twice.
@@ -66,12 +64,8 @@ def accuracies(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def column_headings(found: pd.DataFrame, benchmarks: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The columns of a table or the panels of a figure.
-
-    Returns:
-        Key to heading, first of the paper's ``benchmarks``, then of this run's own; and those of the keys that are in
-        the column ``benchmark`` of ``found``.
-    """
+    """The columns of a table or the panels of a figure: key to heading, first of the paper's ``benchmarks``, then of
+    this run's own; and those of the keys that are in the column ``benchmark`` of ``found``."""
     scored = set(found["benchmark"])
     headings = add_own_benchmarks(benchmarks, scored)
     return headings, [key for key in headings if key in scored]
@@ -98,11 +92,8 @@ def rows_at_setting(rows: pd.DataFrame, budget: int, forced: int = 0) -> pd.Data
 
 
 def rows_at_best(rows: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
-    """One model's unforced rows at the best of some budgets, the smallest of equal ones, indexed by benchmark.
-
-    Raises:
-        UserError: a benchmark of the model has none of these budgets.
-    """
+    """One model's unforced rows at the best of some budgets, the smallest of equal ones, indexed by benchmark; a
+    :class:`UserError` where a benchmark of the model has none of these budgets."""
     if len(budgets) == 1:
         return rows_at_setting(rows, budgets[0])
     among = rows[(rows["forced"] == 0) & rows["budget"].isin(budgets)].sort_values("budget")
@@ -115,10 +106,8 @@ def rows_at_best(rows: pd.DataFrame, budgets: Sequence[int]) -> pd.DataFrame:
 def find_published(paper: pd.DataFrame, row: AccuracyRow, table: str) -> int | None:
     """The number of the published row that a row of a table stands for; None for none.
 
-    A name that occurs in several groups, as Random in Table 2, also needs the right group.
-
-    Raises:
-        UserError: no published row has this name.
+    A name that occurs in several groups, as Random in Table 2, also needs the right group. A name that no published row
+    has is a :class:`UserError`.
     """
     if row.published is None:
         return None

@@ -70,10 +70,8 @@ class Mean:
 def mean_of(correct: np.ndarray, picks: np.ndarray, random: np.random.Generator) -> Mean:
     """The accuracy (%) of several trainings on the questions of one benchmark.
 
-    Args:
-        correct: 1.0 or 0.0, questions by seeds; at least two seeds.
-        picks: share of each seed in each draw of seeds; :data:`DRAWS` by seeds.
-        random: draws the questions.
+    ``correct`` has 1.0 or 0.0, questions by seeds (at least two); ``picks`` has the share of each seed in each draw of
+    seeds, :data:`DRAWS` by seeds.
     """
     n, count = correct.shape
     # As Agresti and Caffo do, add a question that every training answers correctly and one that none does. Without
@@ -142,14 +140,10 @@ class Spread:
 
 
 def spread(scores: pd.DataFrame, row: AccuracyRow, budgets: tuple[int, ...], seed: int) -> Spread:
-    """The mean and spread of a row with several trainings.
+    """The mean and spread of a row with ``trainings``, over the questions that all of them were asked.
 
-    Args:
-        scores: from :func:`m1.report.scores.read_scores`; only questions that all trainings were asked count.
-        row: one with ``trainings``.
-        budgets: thinking tokens. Of several, each training takes its own best one on each benchmark, as a single
-            training does.
-        seed: of the bootstrap.
+    Of several ``budgets`` (thinking tokens), each training takes its own best one on each benchmark, as a single
+    training does.
 
     Raises:
         UserError: a training has no scores, or none at a budget.

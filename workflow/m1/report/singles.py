@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from m1.report.paired import compare, outcomes
+from m1.report.paired import outcomes
 from m1.report.scores import accuracies, rows_at_best
 from m1.report.settings import AccuracyRow
 
-OUTCOMES = ["neither", "only_theirs", "only_ours", "both"]  # as m1.report.paired.compare counts them, ours first
+OUTCOMES = ["neither", "only_theirs", "only_ours", "both"]  # by 2 for ours and 1 for theirs
 COLUMNS = ["n", "only_ours", "only_theirs", "both", "neither", "k_theirs", "n_theirs", "budget"]
 
 
@@ -17,19 +17,15 @@ def counts(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.D
     """Count the questions that this run's model and the published answers have correct.
 
     The published rule chooses the budget of each side on each benchmark: the one of ``row.published_budgets`` with the
-    best accuracy by our scoring, the smallest of equal ones. Budgets that a side lacks do not count.
-
-    Args:
-        scores, theirs: this run's and the published answers, from :func:`m1.report.scores.read_scores`. Other models
-            and answers with forcing do not count.
-        row: of the model.
+    best accuracy by our scoring, the smallest of equal ones. Budgets that a side lacks do not count, nor do answers
+    with forcing.
 
     Returns:
-        :data:`COLUMNS`, whole numbers, by each ``benchmark`` that both sides have. ``n`` is the number of shared
-        questions; the next four columns say which side has how many of them correct. ``k_theirs`` are correct of all
-        ``n_theirs`` published answers in ``theirs``; where a run asks a part of the questions, these are fewer than
-        were published. ``budget`` is the published side's, in thinking tokens. The table is empty where the model has
-        no published answers at these budgets.
+        :data:`COLUMNS` by each ``benchmark`` that both sides have; none where the model has no published answers at
+        these budgets. ``n`` is the number of shared questions; the next four columns say which side has how many of
+        them correct. ``k_theirs`` are correct of all ``n_theirs`` published answers in ``theirs``; where a run asks a
+        part of the questions, these are fewer than were published. ``budget`` is the published side's, in thinking
+        tokens.
 
     Raises:
         UserError: this run has no scores of the model, or none at ``row.published_budgets``.
@@ -42,10 +38,9 @@ def counts(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.D
     best = rows_at_best(accuracies(theirs), budgets)
     ours = outcomes(scores, [replace(row, budgets=row.published_budgets)])[0]
     single = outcomes(theirs, [replace(row, budgets=budgets)])[0]
-    sides = pd.concat([ours, single], axis=1, keys=["ours", "theirs"])
-    names = sides.index.get_level_values("benchmark")
-    shared = pd.Index(sides.dropna().index.get_level_values("benchmark").unique(), name="benchmark")
-    counted = compare(sides["ours"].to_numpy(), sides["theirs"].to_numpy(), shared.get_indexer(names), len(shared))
-    found = pd.DataFrame(counted[:-1], index=shared, columns=OUTCOMES)
-    chosen = best.loc[shared, ["k", "n", "budget"]].set_axis(["k_theirs", "n_theirs", "budget"], axis=1)
+    sides = pd.concat([ours, single], axis=1, keys=["ours", "theirs"]).dropna()
+    answers = pd.crosstab(sides.index.get_level_values("benchmark"), 2 * sides["ours"] + sides["theirs"])
+    found = answers.reindex(columns=range(len(OUTCOMES)), fill_value=0).set_axis(OUTCOMES, axis=1)
+    found = found.rename_axis("benchmark")
+    chosen = best[["k", "n", "budget"]].set_axis(["k_theirs", "n_theirs", "budget"], axis=1)
     return found.assign(n=found.sum(axis=1)).join(chosen)[COLUMNS]

@@ -1,9 +1,8 @@
 """Tables 1 to 4 of the paper from this run's own records, in the paper's layout.
 
-Each table is also written in a long form, with a line for each cell. For Tables 1 and 2 it has k, n, the Wilson 95 %
-interval and the published accuracy; for Tables 3 and 4 it has the published count. Tables 3 and 4 have the published
-counts in their own columns as well. In Tables 1, 2 and 4, ``missing`` stands where this run has nothing to show: a
-benchmark that the run or the model lacks, an average over such a benchmark, the domains of a subset without labels.
+Each table is also written in a long form, with a line for each cell beside the published one. In Tables 1, 2 and 4,
+``missing`` stands where this run has nothing to show: a benchmark that the run or the model lacks, an average over such
+a benchmark, the domains of a subset without labels.
 """
 
 import argparse
@@ -102,13 +101,11 @@ def accuracy_table(
 def count_table(
     rows: Sequence[CountRow], counts: Sequence[Mapping[str, int]], columns: Sequence[str], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 3: questions per pool at each step of the curation, and its long form with the published counts. Both say
-    whether the counts equal the published ones.
+    """Table 3: questions per pool at each step of the curation, and its long form. Both say whether the counts equal
+    the published ones.
 
-    Args:
-        counts: for each row, pool key to number of questions.
-        columns: pool keys in the order shown.
-        published: Dataset, one column for each pool, Summation.
+    ``counts`` has for each row the number of questions by pool; ``columns`` are the pools in the order shown;
+    ``published`` has Dataset, one column for each pool, Summation.
 
     Raises:
         UserError: a question comes from a pool without a column, or a published name does not exist.
@@ -149,10 +146,8 @@ def sample_domains(
     """Number of samples of a subset by (domain, pool key); None where no sample has a label (the published m23K has
     none).
 
-    Args:
-        label: name of the subset.
-        samples: question id, pool key and own domain (empty for none) of each sample.
-        domains: question id to domain, for samples without a domain of their own; None without a file of domains.
+    A sample is its question id, pool key and own domain (empty for none). ``domains`` has those of samples without
+    their own, by question id; None without a file of domains.
 
     Raises:
         UserError: some samples have a domain and others have none.
@@ -172,17 +167,13 @@ def sample_domains(
 def domain_table(
     subsets: Mapping[str, Mapping[tuple[str, str], int] | None], published: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Table 4: questions of each domain and pool in each subset, and its long form with the published counts.
+    """Table 4: questions of each domain and pool in each subset, and its long form with a line per domain, subset and
+    pool.
 
-    Args:
-        subsets: name to counts from :func:`sample_domains`.
-        published: Domain, then columns ``{subset} {pool}`` and ``{subset} Summation``.
-
-    Returns:
-        The table and its long form. The table has one row per domain: those of the published table in its order, then
-        others by the alphabet. Each subset has one column per pool and ``Summation``, each followed by the published
-        count if the paper has one; the cells of a subset without counts are ``missing``. The long form has one line per
-        domain, subset and pool.
+    ``subsets`` has the counts of :func:`sample_domains` by name; ``published`` has Domain, then columns ``{subset}
+    {pool}`` and ``{subset} Summation``. The domains are those of the published table in its order, then others by the
+    alphabet. A count is followed by the published one if the paper has it; the cells of a subset without counts are
+    ``missing``.
     """
     known = published.set_index("Domain")
     counted = [pair for counts in subsets.values() for pair in counts or {}]

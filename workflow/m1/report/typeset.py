@@ -82,10 +82,8 @@ def accuracy_layout(
 ) -> tuple[list[str], dict[str, list[Row]]]:
     """Spanning headings and rows of Table 1 or 2.
 
-    Args:
-        table: as text: group, name, an accuracy or ``missing`` per benchmark, Avg.
-        kinds: heading of a benchmark to its kind (in or out of the distribution that models were trained on).
-        bold: names of rows in bold.
+    ``table`` has, as text, group, name, an accuracy or ``missing`` per benchmark, Avg.; ``kinds`` has the kind of a
+    benchmark by its heading (in or out of the distribution that models were trained on); ``bold`` has names of rows.
     """
     group, name = table.columns[:2]
     columns = list(table.columns[2:])
@@ -107,14 +105,8 @@ def shade(accuracy: pd.Series) -> pd.Series:
 
 
 def layout(number: str, table: pd.DataFrame, benchmarks: str | Path, shown: Shown) -> Layout:
-    """A table in the paper's layout.
-
-    Args:
-        number: a key of :data:`CAPTIONS`.
-        table: its CSV, every cell as text.
-        benchmarks: ``resources/paper/benchmarks.csv``.
-        shown: says which rows are bold, and the note that ends the caption.
-    """
+    """A table in the paper's layout: ``number`` is a key of :data:`CAPTIONS`, ``table`` its CSV with every cell as
+    text, and ``benchmarks`` the file ``resources/paper/benchmarks.csv``."""
     budgets = [budget for budget in table.get(BUDGET, pd.Series()).drop_duplicates() if budget]
     thinking = f"Thinking budget (tokens): {', '.join(budgets)}." if budgets else ""
     table = table.drop(columns=BUDGET, errors="ignore")

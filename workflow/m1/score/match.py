@@ -28,11 +28,8 @@ BY_TEXT = ("boxed text", "option text", "most similar option")
 
 
 def extract(answer: str, protocol: ScoringProtocol) -> str:
-    """The part of an answer that is matched.
-
-    ``strict`` takes the whole last box (:func:`m1.core.answers.read_box`), and the other protocols what the released
-    code extracts (:func:`m1.core.answers.extract_boxed`).
-    """
+    """The part of an answer that is matched: by ``strict`` the whole last box (:func:`m1.core.answers.read_box`), by
+    the other protocols what the released code extracts (:func:`m1.core.answers.extract_boxed`)."""
     return PROTOCOLS[protocol].extract(answer)
 
 

@@ -29,14 +29,9 @@ CARRIED = ("question_id", "benchmark", "model", "budget", "forced", "ended", "th
 def score(
     predictions: Sequence[Prediction], questions: Mapping[str, Question], protocol: ScoringProtocol
 ) -> list[Score]:
-    """Score each prediction, in the same order.
+    """Score each prediction of a model, in the same order; ``questions`` are by id.
 
     Equal answers to a question are matched once, because a sweep repeats an answer at all larger budgets.
-
-    Args:
-        predictions: of one model.
-        questions: by id.
-        protocol: how answers are read.
 
     Raises:
         UserError: a prediction's question is not among ``questions``.

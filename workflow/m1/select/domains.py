@@ -64,16 +64,8 @@ def label(
 
 
 def read_solved(samples: str, paths: Sequence[str], leaks: str | None) -> list[Question]:
-    """Read the questions that have a correct trace, in the order of the traces.
-
-    Args:
-        samples: Parquet of traces.
-        paths: Parquet files of questions.
-        leaks: Parquet of questions to leave out, because the evaluation also has them; None for none.
-
-    Raises:
-        UserError: a question is in none of the files.
-    """
+    """The questions that have a correct trace (``samples``), in the order of the traces, without those in ``leaks``,
+    which the evaluation also has. A trace whose question is in none of the files is a :class:`UserError`."""
     known = {question.id: question for path in paths for question in records.read(path, Question)}
     wanted = dict.fromkeys(trace.question_id for trace in records.read(samples, Trace) if trace.verdict == "correct")
     if unknown := [identity for identity in wanted if identity not in known]:

@@ -41,12 +41,7 @@ def to_samples(rows: Iterable[Any], place: str, pools: Mapping[str, str], subset
     """Convert published records in the layout above to samples, in their order.
 
     An id is a digest of source and prompt; a second sample with an equal prompt of the same source gets ``-2``.
-
-    Args:
-        rows: the records.
-        place: file or data set, for messages.
-        pools: hub id of each training pool, to its key in this run; ``*`` stands for any other id.
-        subset: name of the subset.
+    ``pools`` has the key of each training pool by its hub id; ``*`` stands for any other id.
 
     Raises:
         UserError: a record cannot be a sample; names place, number (from 0), field, what was found and the remedy.

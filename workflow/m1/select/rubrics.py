@@ -18,11 +18,8 @@ Qualifiers = dict[str, tuple[str, str]]  # code to name and scope note
 
 
 def read_qualifiers(path: str | Path) -> Qualifiers:
-    """Read the qualifiers from a CSV with the columns code, name and scope_note, in its order.
-
-    Raises:
-        UserError: there is no such file, it has other columns, or a code is not two digits or stands twice.
-    """
+    """Read the qualifiers from a CSV with the columns code (two digits), name and scope_note, in its order; a
+    :class:`UserError` says what is wrong with it."""
     rows = _read_table(path)
     if not rows or set(rows[0]) != {"code", "name", "scope_note"}:
         raise UserError(f"{path}: the columns code, name, scope_note and at least one row are needed")
@@ -39,11 +36,7 @@ def with_notes(qualifiers: Qualifiers, path: str | Path) -> Qualifiers:
     """Replace the qualifiers' scope notes by those of a user's file (CSV or TSV), for example NLM's own.
 
     The columns ``Name`` and ``Scope Notes`` are read, in any letter case, with a blank or an underscore, and with or
-    without the last s.
-
-    Raises:
-        UserError: there is no such file, it lacks a column, a row has another width, or a qualifier has no note or two;
-            names the file and the qualifier.
+    without the last s. A :class:`UserError` names what the file lacks, or has twice.
     """
     rows = _read_table(path)
     columns = {name.lower().replace(" ", "_").rstrip("s"): name for name in (rows or [{}])[0]}

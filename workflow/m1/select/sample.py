@@ -56,19 +56,11 @@ def choose(samples: Sequence[Sample], rule: str, size: int | None, seed: int) ->
 def correct_samples(
     questions: list[Question], correct: dict[str, Trace], domains: list[Domain], subset: str, settings: SampleSettings
 ) -> list[Sample]:
-    """Every question with a correct trace as a sample, in the order of the questions.
+    """Every question with a correct trace (by question id) as a sample, in the order of the questions. The order of the
+    traces would depend on which call was answered first.
 
-    The order of the traces would depend on which call was answered first.
-
-    Args:
-        questions: in the order that decides a draw.
-        correct: the correct traces, by question id.
-        domains: labels of the questions; may be empty.
-        subset: name of the subset.
-        settings: rule and seed, which each sample records.
-
-    Raises:
-        UserError: a correct trace has no question.
+    ``domains`` may be empty; each sample records the subset, and rule and seed of ``settings``. A correct trace without
+    a question is a :class:`UserError`.
     """
     names = {domain.question_id: domain.name for domain in domains}
     known = {question.id: question for question in questions}

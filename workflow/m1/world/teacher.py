@@ -18,13 +18,10 @@ def opening(query: Query) -> str:
 
 
 def follow(facts: Facts, query: Query, incorrect_at: int | None, rng: random.Random) -> tuple[list[str], str, str]:
-    """Follow a query hop by hop, counting down the remaining steps.
+    """Follow a query hop by hop, counting down the remaining steps; at the hop ``incorrect_at`` (from 0), an incorrect
+    entity is recalled.
 
-    Args:
-        incorrect_at: the hop (from 0) where an incorrect entity is recalled, or None.
-
-    Returns:
-        The sentences, the last fact (repeated by rechecks), and the answer: an entity, or yes, no, maybe.
+    Returns the sentences, the last fact (repeated by rechecks), and the answer: an entity, or yes, no, maybe.
     """
     sentences, at, fact = [], query.start, ""
     for hop in range(query.hops):
@@ -62,12 +59,8 @@ def box(query: Query, answer: str) -> str:
 def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, incorrect: bool = False) -> tuple[str, str]:
     """Write the thinking and the answer to a query.
 
-    Args:
-        facts: the world.
-        query: what is asked.
-        rng: draws the place of an incorrect hop.
-        rechecks: how many times the answer is checked again, each on a line of its own, as after a forced ``Wait``.
-        incorrect: whether to recall an incorrect entity on the way, so that the answer is incorrect.
+    The answer is checked again ``rechecks`` times, each on a line of its own, as after a forced ``Wait``. If it is to
+    be ``incorrect``, an incorrect entity is recalled on the way.
     """
     sentences, fact, answer = follow(facts, query, rng.randrange(query.hops) if incorrect else None, rng)
     first = " ".join([opening(query), *sentences, conclude(answer)])
@@ -76,13 +69,9 @@ def think(facts: Facts, query: Query, rng: random.Random, rechecks: int, incorre
 
 
 class RuleTeacher:
-    """Answers prompts that contain a question of the world, or one of an answer key.
-
-    Args:
-        facts_path: the world's facts.json.
-        answers: text to question, for questions from outside the world (real ones in a trial of the workflow).
-        seed: decides about rechecks and errors, for each prompt by itself.
-    """
+    """Answers prompts that contain a question of the world, or one of an answer key: ``answers`` has questions from
+    outside the world by their text (real ones in a trial of the workflow). Rechecks and errors are drawn for each
+    prompt by itself."""
 
     def __init__(self, facts_path: str, answers: dict[str, Question] | None, seed: int) -> None:
         self.facts, self.answers, self.seed = load_facts(facts_path), answers or {}, seed

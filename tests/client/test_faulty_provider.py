@@ -19,10 +19,9 @@ from typing import Any
 
 import pytest
 from adder import PATHS
-from m1.client.serving import running_server
+from faulty_provider import KINDS, RETRY_AFTER, Faults, main, mark, running
 from m1.core.errors import UserError
 from m1.core.files import digest
-from m1.world.faults import KINDS, RETRY_AFTER, Faults, main, mark
 
 pytestmark = pytest.mark.server
 
@@ -63,7 +62,7 @@ def body(prompt: str) -> dict[str, Any]:
 
 @contextmanager
 def faulty(folder: Path, *flags: str) -> Iterator[Server]:
-    with running_server(["m1.world.faults", "--log", str(folder / "log.jsonl"), *flags], 20) as url:
+    with running(folder / "log.jsonl", *flags) as url:
         yield Server(url, folder / "log.jsonl")
 
 
@@ -243,7 +242,7 @@ def test_ends_with_the_pipe_and_says_what_is_incorrect(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "m1.world.faults",
+        "faulty_provider",
         "--port-file",
         str(tmp_path / "port"),
         "--log",

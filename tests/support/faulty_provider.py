@@ -1,5 +1,5 @@
 """Serve an OpenAI-compatible provider at its worst, over real HTTP on 127.0.0.1: it makes faults in known shares, and
-logs what was asked and paid.
+logs what was asked and paid (``python -m faulty_provider``).
 
 It answers POST /v1/chat/completions, GET /v1/models and GET /health. A hash of seed, request and number of the attempt
 (counted from the server's start) decides what happens to an attempt. So a fault passes when the call is repeated, and
@@ -30,15 +30,17 @@ import sys
 import time
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from email.utils import formatdate
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, TextIO
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
+from m1.client.serving import running_server
 from m1.core.errors import UserError, run
 from m1.core.files import digest, write_text
 from m1.world.server import chat_completion
@@ -270,6 +272,16 @@ async def serve(provider: Provider, port: int, port_file: Path) -> None:
         raise UserError(f"--port {port}: {error.strerror}. Choose another, or none for a free one.") from error
     write_text(port_file, f"{server.sockets[0].getsockname()[1]}\n")
     await ended.wait()
+
+
+@contextmanager
+def running(log: Path, *flags: str) -> Iterator[str]:
+    """Run the server in a process of its own, with its log in a file; yields its base URL."""
+    with (
+        patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)),
+        running_server([Path(__file__).stem, "--log", str(log), *flags], 20) as url,
+    ):
+        yield url
 
 
 def main(argv: Sequence[str] | None = None) -> None:
