@@ -41,6 +41,7 @@ $(VENV)/.ready:
 
 ##@ prepare a run
 doctor: ## check what this machine lacks for CONFIG, and what to do about it; needs no virtual environment
+	@$(call INSTALL,$(VENV)) --check
 	@PYTHONPATH=workflow $(or $(wildcard $(BIN)/python),$(PYTHON)) -m m1 doctor $(CONFIGURED)
 
 plan: $(VENV)/.ready ## estimate the calls, tokens, dollars, hours and jobs that CONFIG will need

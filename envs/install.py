@@ -171,10 +171,13 @@ def main() -> None:
     parser.add_argument("folder", help="folder of the environment, such as .venv")
     parser.add_argument("--python", default=sys.executable, help="Python for a new environment (default: this one)")
     parser.add_argument("--asked", action="store_true", help="let --python replace another Python that is there")
+    parser.add_argument("--check", action="store_true", help="only check that the environment exists or can be made")
     parser.add_argument("--remove", action="store_true", help="remove the environment instead")
     parser.add_argument("--pip", type=str.split, default=[], help="arguments of pip install, as one quoted word")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C needs no traceback
+    if options.check:
+        return Environment(options).check()
     ready = os.path.join(options.folder, ".ready")
     while os.path.isdir(options.folder) if options.remove else not Environment(options).fits:
         if not options.remove:

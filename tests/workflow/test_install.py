@@ -273,9 +273,10 @@ def test_a_python_that_was_upgraded_beneath_makes_it_anew(made: Clone) -> None:
     assert (made.calls(), old.exists()) == (INSTALL, False)
 
 
+@pytest.mark.parametrize("target", ["demo", "doctor"])
 @pytest.mark.parametrize("found", ["3.6", "3.10", "3.14", "4.0"])
-def test_a_python_that_is_not_supported(found: str, clone: Clone) -> None:
-    code, said = clone.make("demo", SAYS=found)
+def test_a_python_that_is_not_supported(found: str, target: str, clone: Clone) -> None:
+    code, said = clone.make(target, SAYS=found)
     assert code == 2
     assert (
         f"Python {found} found. Python 3.11 to 3.13 is needed (immutables 0.21, which Snakemake needs, has no wheel"
@@ -285,11 +286,12 @@ def test_a_python_that_is_not_supported(found: str, clone: Clone) -> None:
     assert not (clone.folder / ".venv").exists()
 
 
-def test_a_python_that_is_not_there(clone: Clone) -> None:
-    code, said = clone.make("PYTHON=python9", "demo")
+@pytest.mark.parametrize("target", ["demo", "doctor"])
+def test_a_python_that_is_not_there(target: str, clone: Clone) -> None:
+    code, said = clone.make("PYTHON=python9", target)
     assert (code, "python9: not found. Install Python, or name one: make PYTHON=python3.11" in said) == (2, True)
     assert clone.make()[0] == 0
-    code, said = clone.make("PYTHON=python9", "demo")
+    code, said = clone.make("PYTHON=python9", target)
     assert (code, "python9: not found. Python 3.11 to 3.13 is needed" in said) == (2, True)
 
 
