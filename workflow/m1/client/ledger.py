@@ -199,12 +199,13 @@ class Ledger:
             for key in store:
                 completion = stored_completion(store, key, provider, wanted.get(key))
                 unknown += completion.at_most == UNKNOWN
-                self._pay(completion)
+                self.pay(completion)
             if unknown:  # stored by an older release for another step; each counts as the dearest call of this step
                 most = [request.most_tokens(provider) for request in wanted.values()] or [(0, provider.max_tokens)]
                 self.at_most += unknown * provider.dollars(*max(most), live=True)
 
-    def _pay(self, completion: Completion) -> float:
+    def pay(self, completion: Completion) -> float:
+        """Count the cost of an answer of any run; returns the dollars."""
         cost = completion.dollars(self.provider)
         if completion.at_most is None:
             self.counted += cost
@@ -214,7 +215,7 @@ class Ledger:
 
     def add(self, completion: Completion) -> None:
         """Count an answer of this run."""
-        self.dollars += self._pay(completion)
+        self.dollars += self.pay(completion)
         self.answered += 1
         self.cut += completion.finish_reason == "length"
         for name in ("prompt", "thinking", "answer", "completion"):
