@@ -186,6 +186,19 @@ def test_files_that_stay_short_are_believed_in_the_end(store: Store) -> None:
         assert sorted(server.paid.values()) == [1] * 5 + [2] * 5
 
 
+def test_files_that_are_short_at_first_do_not_end_a_run_that_begins_with_them(store: Store) -> None:
+    with serving(BatchServer()) as server:
+        interrupted(server, store, 10, 10)
+        (waiting,) = server.batches.values()
+        waiting["states"].clear()
+        waiting["states"].append("completed")
+        server.faults["content"].append("short")
+        provider = make_provider(server.url)
+        requests = make_requests(10, provider)
+        run(provider, requests, store)
+        assert (len(store), server.paid) == (10, dict.fromkeys(requests, 1))
+
+
 @pytest.mark.parametrize(
     ("status", "message"),
     [

@@ -14,7 +14,9 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 
 from m1.client.attempt import open_client
 from m1.client.batch import complete_by_batch
+from m1.client.complete import CallRun, GroupWriter
 from m1.client.provider import Provider, Request
 from m1.core.progress import Progress
 from m1.core.store import Store
@@ -339,15 +342,13 @@ def run(
 
     async def main() -> dict[str, Any]:
         missing = {key: request for key, request in requests.items() if key not in store}
-        with Progress("test", len(missing), "calls") as progress:
-
-            async def keep(items: Sequence[tuple[str, dict[str, Any]]]) -> None:
-                store.put_many(items)
-
-            async with open_client(provider, provider.base_url or "", key) as client:
-                return await complete_by_batch(
-                    client, provider, missing, keep, store.folder / "batches", progress, room
-                )
+        limited, url = replace(provider, max_dollars=room), provider.base_url or ""
+        calls = CallRun(limited, url, key, store, "test", requests, missing)
+        with Progress("test", len(missing), "calls") as calls.progress, ThreadPoolExecutor(1) as thread:
+            calls.writer = GroupWriter(store.put_many, thread)
+            async with open_client(limited, url, key) as client:
+                await complete_by_batch(calls, client)
+        return calls.failures.refused
 
     return asyncio.run(main())
 

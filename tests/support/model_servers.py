@@ -3,7 +3,6 @@ on a CPU, in the environment of ``make test-sglang``."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from m1.client.serving import is_healthy
 from m1.engines.sglang import PYTHON
 from m1.engines.sglang_worker import ON_CPU
 
@@ -55,7 +55,7 @@ def _serving(command: list[str], log: Path) -> Iterator[str]:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env, start_new_session=True)
     try:
         end = time.monotonic() + SECONDS
-        while not _is_healthy(port):
+        while not is_healthy(port, seconds=60):
             ended = server.poll() is not None or time.monotonic() > end
             assert not ended, f"{' '.join(command)} does not answer:\n{log.read_text(errors='replace')[-2000:]}"
             time.sleep(0.2)
@@ -64,11 +64,3 @@ def _serving(command: list[str], log: Path) -> Iterator[str]:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-
-
-def _is_healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    return False

@@ -1,7 +1,4 @@
-"""Keep track of a run's calls by batches: which calls wait, which batches are under way, and what they may cost.
-
-Each batch under way has a journal in the store's folder, which outlives this process (:mod:`m1.client.batch`).
-"""
+"""Keep track of a run's calls by batches: which calls wait, which batches are under way, and what they may cost."""
 
 from __future__ import annotations
 
@@ -11,12 +8,14 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from m1.client.ledger import Ledger
-from m1.client.provider import Provider, Request, Tokens
+from m1.client.provider import Provider, Tokens
 from m1.core.errors import UserError
 from m1.core.files import read_json, write_text
+
+if TYPE_CHECKING:
+    from m1.client.complete import CallRun
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MAX_BYTES = 100_000_000
@@ -60,12 +59,10 @@ class SubmittedBatch:
         return folder / f"batch-{self.mark[:16]}.json"
 
     def write(self, folder: Path, done: Mapping[str, float] | None = None) -> None:
-        """Write the journal durably.
+        """Write the journal durably; None for ``done`` while the batch is under way.
 
-        Args:
-            folder: where the journals are.
-            done: for a finished batch, the numbers ``answered`` and ``refused``, and ``dollars_lost``, the most that
-                its lost calls may have cost; None while the batch is under way.
+        For a finished batch, ``done`` has the numbers ``answered`` and ``refused``, and ``dollars_lost``, the most that
+        its lost calls may have cost.
         """
         journal = {name: getattr(self, name) for name in _JOURNALLED} | {"count": len(self.keys)}
         if done is not None:
@@ -112,45 +109,31 @@ def batch_dollars(folder: Path, provider: Provider, base_url: str) -> float:
 
 
 class Backlog:
-    """The calls of a run that are still to be made by batches.
+    """The calls of a run that are still to be made by batches."""
 
-    Args:
-        provider: a provider with ``batch`` settings.
-        missing: the calls, by their key in the store.
-        room: dollars that may still be spent; None for no limit.
-        ledger: tells in messages what was paid.
-    """
-
-    def __init__(
-        self, provider: Provider, missing: Mapping[str, Request], room: float | None, ledger: Ledger | None
-    ) -> None:
-        assert provider.batch
-        self.ledger = ledger
-        self.provider, self.settings, self.missing, self.room = provider, provider.batch, missing, room
-        self.dollars = 0.0
-        """Cost of the answers that arrived in this run."""
-        self.most_tokens = max((one.most_tokens(provider) for one in missing.values()), default=(0, 0))
+    def __init__(self, run: CallRun) -> None:
+        assert run.provider.batch
+        self.run, self.provider, self.settings = run, run.provider, run.provider.batch
+        self.folder = run.store.folder / "batches"
+        """Where the journals are."""
+        self.most_tokens = max((one.most_tokens(run.provider) for one in run.missing.values()), default=(0, 0))
         """The most tokens that any of the calls may use."""
-        self.waiting = set(missing)
-        """Calls that are neither answered nor refused."""
         self.queue: deque[str] = deque()
         """Calls to be submitted in this round."""
         self.next_round: dict[str, str] = {}
         """Calls to be submitted in the next round, and why."""
         self.open_batches: list[SubmittedBatch] = []
-        self.most_open = len(missing)
-        self.refused: dict[str, dict[str, Any]] = {}
-        """Key of each refused call to what the store keeps of it."""
+        self.most_open = len(run.missing)
         self.started = time.monotonic()
 
-    def spend(self, dollars: float) -> None:
-        """Subtract dollars from the room."""
-        if self.room is not None:
-            self.room -= dollars
+    def waits(self, key: str) -> bool:
+        """Whether a call of this run is neither answered nor refused."""
+        return key in self.run.missing and key not in self.run.store and key not in self.run.failures.refused
 
     def bound(self, key: str) -> Tokens:
         """The most tokens that a call may have used; a call of another step counts as the dearest call of this one."""
-        return self.missing[key].most_tokens(self.provider) if key in self.missing else self.most_tokens
+        request = self.run.missing.get(key)
+        return request.most_tokens(self.provider) if request else self.most_tokens
 
     def take(self) -> tuple[dict[str, bytes], float]:
         """Take the calls of the next batch from the queue, as many as the limits of calls, bytes and dollars allow.
@@ -162,21 +145,21 @@ class Backlog:
         Raises:
             UserError: no batch is under way, and the money does not suffice for a single call.
         """
-        room = None if self.room is None else self.room - sum(batch.dollars_at_most for batch in self.open_batches)
+        room, held = self.run.ledger.room, sum(batch.dollars_at_most for batch in self.open_batches)
         lines: dict[str, bytes] = {}
         size, dollars = 0, 0.0
         for key in self.queue:
-            body = self.missing[key].body(self.provider)
+            request = self.run.missing[key]
+            body = request.body(self.provider)
             line = json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}).encode() + b"\n"
-            worst = self.missing[key].most_dollars(self.provider)
-            if room is not None and dollars + worst > room:
+            worst = request.most_dollars(self.provider)
+            if room is not None and held + dollars + worst > room:
                 if self.open_batches:
                     return {}, 0.0
                 if lines:
                     break
                 left = f"${max(room, 0.0):,.4f} is left below max_dollars"
-                told = f" ({self.ledger})" if self.ledger else ""
-                found = f"the next call may cost ${worst:,.4f}, and {left}{told}"
+                found = f"the next call may cost ${worst:,.4f}, and {left} ({self.run.ledger})"
                 raise UserError(f"{self.provider.name}: {found}. Raise max_dollars and run again.")
             if len(lines) == self.settings["size"] or (lines and size + len(line) > MAX_BYTES):
                 break
@@ -195,7 +178,7 @@ class Backlog:
             ", ".join(f"{count} {state}" for state, count in states.items()),
             f"{answered:,} of {asked:,} answered there" if asked else "",
             f"waited {(time.monotonic() - self.started) / 60:.0f} min",
-            f"${self.dollars:,.2f}" if self.dollars else "",
+            f"${self.run.ledger.dollars:,.2f}" if self.run.ledger.dollars else "",
             trouble,
         ]
         return "batches: " + "; ".join(filter(None, parts))

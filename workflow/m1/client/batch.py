@@ -18,9 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m1.client.attempt import excerpt, is_passing, is_refusal
@@ -29,15 +27,13 @@ from m1.client.completion import Completion
 from m1.client.endpoint import NO_COMPLETION, BatchEndpoint, read_line, reasons
 from m1.core.errors import UserError
 from m1.core.files import digest
-from m1.core.progress import Progress, say
+from m1.core.progress import say
 
 if TYPE_CHECKING:
     import openai
     from openai.types import Batch
 
     from m1.client.complete import CallRun
-    from m1.client.ledger import Ledger
-    from m1.client.provider import Provider, Request
 
 CHUNK = 200
 """Number of answers handed to the store at a time."""
@@ -48,28 +44,16 @@ _LIMITS = {"token_limit_exceeded", "rate_limit_exceeded", "too_many_requests"}
 _PASSING = _LIMITS | {"server_error", "internal_error"}
 _ENDED = {"completed", "failed", "expired", "cancelled"}
 
-Keep = Callable[[Sequence[tuple[str, dict[str, Any]]]], Awaitable[None]]
-
 
 async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
-    """Make the missing calls of a run by :func:`complete_by_batch`.
+    """Make the missing calls of a run by :func:`complete_by_batch`, and store those that are refused.
 
     A signal or the deadline ends the run, but its batches go on at the provider.
     """
-
-    async def keep(items: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        await run.writer.keep(items)
-        for key, value in items:
-            if key in run.missing:
-                run.count(key, value)
-        if isinstance(run.ending, UserError):  # raised by a watch; a signal cancels this task instead
-            raise run.ending
-
-    folder, room, failures = run.store.folder / "batches", run.ledger.room, run.failures
-    made = complete_by_batch(client, run.provider, run.missing, keep, folder, run.progress, room, run.ledger)
+    failures = run.failures
     try:
         async with asyncio.timeout(run.provider.deadline):
-            failures.refused = await made
+            await complete_by_batch(run, client)
     except TimeoutError:
         raise run.deadline_error() from None
     except asyncio.CancelledError:
@@ -80,51 +64,27 @@ async def make_batches(run: CallRun, client: openai.AsyncOpenAI) -> None:
     await run.writer.keep(list(failures.refused.items()))
 
 
-async def complete_by_batch(
-    client: openai.AsyncOpenAI,
-    provider: Provider,
-    missing: Mapping[str, Request],
-    keep: Keep,
-    folder: Path,
-    progress: Progress,
-    room: float | None = None,
-    ledger: Ledger | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Make calls by batches, and hand each answer to ``keep``.
+async def complete_by_batch(run: CallRun, client: openai.AsyncOpenAI) -> None:
+    """Make the missing calls of a run by batches; answers are stored, and refused calls noted in ``run.failures``.
 
     Batches that an earlier run submitted are fetched, not submitted again. Calls that failed for a temporary reason
     (429, 5xx, an expired batch) are submitted again when all batches of their round have ended, in up to
-    ``max_retries`` further rounds. Answers of this provider's other batches in the folder are kept, too, if ready.
-
-    Args:
-        client: from :func:`m1.client.attempt.open_client`.
-        provider: a provider with ``batch`` settings.
-        missing: the calls, by their key in the store. The caller holds the store's lock.
-        keep: makes values durable. It gets each key once; a key that an earlier run submitted may be none of
-            ``missing``, or be in the store already.
-        folder: where the journals are.
-        progress: counts finished calls.
-        room: dollars that may still be spent; None for no limit. A batch is submitted only if the most that it may cost
-            fits beside those of the batches under way.
-        ledger: notes calls that got lost in a batch, and tells in messages what was paid.
-
-    Returns:
-        The refused calls, by key, in the form that the store keeps.
+    ``max_retries`` further rounds. Answers of this provider's other batches in the store are kept, too, if ready. A
+    batch is submitted only if the most that it may cost fits beside those of the batches under way.
 
     Raises:
         UserError: the key is wrong, the model unknown or the money used up; a batch was cancelled, is unknown or
             invalid; calls failed in every round; or the provider does not answer. Batches stay there for the next run.
     """
-    backlog, endpoint = Backlog(provider, missing, room, ledger), BatchEndpoint(client, provider)
+    backlog, endpoint = Backlog(run), BatchEndpoint(client, run.provider)
     try:
-        await _Rounds(_Collector(backlog, endpoint, keep, folder, progress)).run()
+        await _Rounds(_Collector(run, backlog, endpoint)).work()
     except UserError as error:
         raise UserError(f"{error}{backlog.open_note()}") from None
     except asyncio.CancelledError:
         if said := backlog.open_note():
-            say(progress.title, said.strip())
+            say(run.title, said.strip())
         raise
-    return backlog.refused
 
 
 @dataclass
@@ -138,10 +98,10 @@ class _Unanswered:
 
 
 class _Collector:
-    """Collects the answers of ended batches; ``keep`` makes answers durable, and ``folder`` holds the journals."""
+    """Collects the answers of ended batches."""
 
-    def __init__(self, backlog: Backlog, endpoint: BatchEndpoint, keep: Keep, folder: Path, progress: Progress) -> None:
-        self.backlog, self.endpoint, self.keep, self.folder, self.progress = backlog, endpoint, keep, folder, progress
+    def __init__(self, run: CallRun, backlog: Backlog, endpoint: BatchEndpoint) -> None:
+        self.run, self.backlog, self.endpoint = run, backlog, endpoint
 
     async def collect(self, batch: SubmittedBatch, found: Batch) -> None:
         """Fetch a batch's answers, mark its journal as done, and decide about the calls that are not answered.
@@ -165,9 +125,9 @@ class _Collector:
                 if isinstance(value, str):
                     self._note(batch, unanswered, key, status, value)
                     continue
-                if not self.backlog.provider.is_served_by(value["served"]):
+                if not self.run.provider.is_served_by(value["served"]):
                     await self._keep(batch, chunk)
-                    raise self._other_model(batch, excerpt(value["served"]), ours=key in self.backlog.missing)
+                    raise self._other_model(batch, excerpt(value["served"]), ours=key in self.run.missing)
                 chunk[key] = value
                 if len(chunk) == CHUNK:
                     await self._keep(batch, chunk)
@@ -179,11 +139,11 @@ class _Collector:
         settled = len(batch.keys) - len(batch.pending)
         dollars_lost = self._count_lost(batch, batch.pending - unanswered.free)
         done = {"answered": settled - batch.refused, "refused": batch.refused, "dollars_lost": dollars_lost}
-        batch.write(self.folder, done)
+        batch.write(self.backlog.folder, done)
         state = f"batch {batch.id} {batch.status} after {(time.time() - batch.submitted) / 60:.0f} min"
         calls_done = f"{settled:,} of {len(batch.keys):,} calls done, {batch.refused:,} of them refused"
         left_out = f"; {unanswered.unreadable:,} lines that cannot be read left out" if unanswered.unreadable else ""
-        say(self.progress.title, f"{state}: {calls_done}{left_out}")
+        say(self.run.title, f"{state}: {calls_done}{left_out}")
         self._sort_out(batch, found, unanswered)
 
     def _other_model(self, batch: SubmittedBatch, served: str, ours: bool) -> UserError:
@@ -191,19 +151,16 @@ class _Collector:
         place = f"{self.endpoint.base_url}: batch {batch.id}"
         if not ours:
             return UserError(f"{place} has answers of {served!r} to other calls; they wait for the run that asks them")
-        found = self.backlog.provider.other_model(served)
-        return UserError(f"{place}: {found} {give_up(batch.path(self.folder))}")
+        found = self.run.provider.other_model(served)
+        return UserError(f"{place}: {found} {give_up(batch.path(self.backlog.folder))}")
 
     def _count_lost(self, batch: SubmittedBatch, keys: set[str]) -> float:
         """Charge the most that lost calls of an ended batch may have cost; returns the dollars."""
         if batch.status == "failed" or not keys:
             return 0.0
-        backlog = self.backlog
-        dollars = sum(backlog.provider.dollars(*backlog.bound(key)) for key in keys)
+        dollars = sum(self.run.provider.dollars(*self.backlog.bound(key)) for key in keys)
         dollars = round(min(dollars, batch.dollars_at_most), 6)
-        backlog.spend(dollars)
-        if backlog.ledger:
-            backlog.ledger.lose(dollars, len(keys))
+        self.run.ledger.lose(dollars, len(keys))
         return dollars
 
     def _note(self, batch: SubmittedBatch, unanswered: _Unanswered, key: str, status: int, found: str) -> None:
@@ -211,10 +168,9 @@ class _Collector:
         if is_refusal(status, found):
             batch.pending.discard(key)
             batch.refused += 1
-            if key in self.backlog.waiting:
-                self.backlog.waiting.discard(key)
-                self.progress.advance()
-                self.backlog.refused[key] = {"refused": {"status": status, "message": found}}
+            if self.backlog.waits(key):
+                self.run.progress.advance()
+                self.run.failures.refused[key] = {"refused": {"status": status, "message": found}}
         elif is_passing(status):
             unanswered.passing[key] = found
             if status != NO_COMPLETION:
@@ -224,27 +180,30 @@ class _Collector:
             unanswered.fatal = f"{place} failed with {found}. {self.endpoint.remedy(status)}"
 
     async def _keep(self, batch: SubmittedBatch, chunk: dict[str, dict[str, Any]]) -> None:
-        """Make answers durable, and empty the chunk."""
+        """Store and count answers, and empty the chunk. Those of other steps' calls only count as paid."""
         if not chunk:
             return
-        await self.keep(list(chunk.items()))
-        backlog = self.backlog
+        run, ours = self.run, set(filter(self.backlog.waits, chunk))
+        await run.writer.keep(list(chunk.items()))
         for key, value in chunk.items():
-            cost = Completion.from_value(key, value).dollars(backlog.provider)
-            backlog.dollars += cost
-            backlog.spend(cost)
-        self.progress.advance(len(backlog.waiting & chunk.keys()), backlog.note(self.endpoint.trouble))
+            if key in ours:
+                run.count(key, value)
+            else:
+                run.ledger.pay(Completion.from_value(key, value))
+        if isinstance(run.ending, UserError):  # raised by a watch; a signal cancels this task instead
+            raise run.ending
+        run.progress.advance(len(ours), self.backlog.note(self.endpoint.trouble))
         batch.pending -= chunk.keys()
-        backlog.waiting -= chunk.keys()
         chunk.clear()
 
     def _sort_out(self, batch: SubmittedBatch, found: Batch, unanswered: _Unanswered) -> None:
         """Queue the calls without an answer again, or end the run."""
-        backlog, provider, base_url = self.backlog, self.backlog.provider, self.endpoint.base_url
+        backlog, provider, base_url = self.backlog, self.run.provider, self.endpoint.base_url
         reason, codes = reasons(found)
-        due = (batch.pending & backlog.waiting).difference(*(other.pending for other in backlog.open_batches))
-        otherwise = reason or f"nothing ({batch.status})"
-        rest = {key: unanswered.passing.get(key) or otherwise for key in batch.keys if key in due}
+        elsewhere = set().union(*(other.pending for other in backlog.open_batches))
+        left = batch.pending - elsewhere
+        due = [key for key in batch.keys if key in left and backlog.waits(key)]
+        rest = {key: unanswered.passing.get(key) or reason or f"nothing ({batch.status})" for key in due}
         if codes & _LIMITS and backlog.open_batches:
             backlog.most_open = len(backlog.open_batches)
             backlog.queue.extendleft(reversed(rest))
@@ -264,10 +223,10 @@ class _Rounds:
     """Submits the calls of a backlog, waits for its batches, and submits again what failed."""
 
     def __init__(self, collector: _Collector) -> None:
-        self.collector, self.folder, self.progress = collector, collector.folder, collector.progress
-        self.backlog, self.endpoint, self.provider = collector.backlog, collector.endpoint, collector.backlog.provider
+        self.collector, self.run = collector, collector.run
+        self.backlog, self.endpoint = collector.backlog, collector.endpoint
 
-    async def run(self) -> None:
+    async def work(self) -> None:
         """Work until all calls are answered or refused."""
         backlog, endpoint = self.backlog, self.endpoint
         await self._resume()
@@ -282,20 +241,21 @@ class _Rounds:
                     break
             if not backlog.open_batches and not backlog.queue:
                 if not backlog.next_round:
-                    self.progress.advance(0, backlog.note(endpoint.trouble))
+                    self.run.progress.advance(0, backlog.note(endpoint.trouble))
                     return
                 rounds += 1
                 failed = f"{len(backlog.next_round):,} calls failed"
-                if rounds > self.provider.max_retries:
+                if rounds > self.run.provider.max_retries:
                     key, reason = next(reversed(backlog.next_round.items()))
                     found = f"{failed} in {rounds} rounds of batches, one of them ({key}) with: {reason}"
-                    remedy = f"Wait until the provider is well again, or correct the settings of {self.provider.name}."
+                    settings = f"the settings of {self.run.provider.name}"
+                    remedy = f"Wait until the provider is well again, or correct {settings}."
                     raise UserError(f"{endpoint.base_url}: {found}. {remedy}")
-                say(self.progress.title, f"{failed} and are submitted again, round {rounds + 1}")
+                say(self.run.title, f"{failed} and are submitted again, round {rounds + 1}")
                 backlog.queue.extend(backlog.next_round)
                 backlog.next_round.clear()
                 continue
-            self.progress.advance(0, backlog.note(endpoint.trouble))
+            self.run.progress.advance(0, backlog.note(endpoint.trouble))
             await asyncio.sleep(backlog.settings["poll_seconds"] * random.uniform(0.8, 1.2))
 
     async def _resume(self) -> None:
@@ -305,10 +265,10 @@ class _Rounds:
         """
         backlog, endpoint = self.backlog, self.endpoint
         submitted: set[str] = set()
-        for path in sorted(self.folder.glob(PATTERN)):
+        for path in sorted(backlog.folder.glob(PATTERN)):
             if not (batch := SubmittedBatch.read(path)):
                 continue
-            ours = backlog.waiting.intersection(batch.keys)
+            ours = set(filter(backlog.waits, batch.keys))
             if batch.base_url == endpoint.base_url:
                 backlog.open_batches.append(batch)
                 submitted |= ours
@@ -318,17 +278,17 @@ class _Rounds:
                     f"{endpoint.base_url}. Set base_url back to fetch them. {give_up(path)}"
                 )
         if submitted:
-            say(self.progress.title, f"{len(submitted):,} calls were submitted before; their batches are followed")
+            say(self.run.title, f"{len(submitted):,} calls were submitted before; their batches are followed")
         for batch in [batch for batch in backlog.open_batches if submitted.isdisjoint(batch.keys)]:
             try:
                 if batch.id:
                     await endpoint.reach(self._visit(batch))
             except UserError as error:
-                say(self.progress.title, str(error))
+                say(self.run.title, str(error))
             if batch in backlog.open_batches:
                 backlog.open_batches.remove(batch)
-                backlog.spend(batch.dollars_at_most)
-        backlog.queue.extend(key for key in backlog.missing if key in backlog.waiting and key not in submitted)
+                self.run.ledger.at_most += batch.dollars_at_most
+        backlog.queue.extend(key for key in self.run.missing if backlog.waits(key) and key not in submitted)
 
     async def _visit(self, batch: SubmittedBatch) -> None:
         """Ask for a batch's state, and fetch its answers if it has ended."""
@@ -343,7 +303,7 @@ class _Rounds:
                 await self.collector.collect(batch, found)
         except openai.NotFoundError as error:
             found_instead = self.endpoint.mask(excerpt(error.response.text))
-            journal, pending = batch.path(self.folder), f"{len(batch.pending):,} of its calls are open"
+            journal, pending = batch.path(self.backlog.folder), f"{len(batch.pending):,} of its calls are open"
             raise UserError(
                 f"{journal}: the provider does not know batch {batch.id}, or has deleted its files ({found_instead}); "
                 f"{pending}. Use the key of the account that submitted it. {give_up(journal)}"
@@ -362,7 +322,7 @@ class _Rounds:
             raise
         mark, base_url = digest([input_file, keys]), self.endpoint.base_url
         batch = SubmittedBatch(mark, base_url, input_file, keys, dollars, time.time(), tried=False)
-        batch.write(self.folder)
+        batch.write(self.backlog.folder)
         self.backlog.open_batches.append(batch)
         await self._create(batch)
 
@@ -371,9 +331,9 @@ class _Rounds:
         import openai
 
         if batch.tried:
-            batch.id = await self.endpoint.find(batch, batch.path(self.folder))
+            batch.id = await self.endpoint.find(batch, batch.path(self.backlog.folder))
             if batch.id:
-                batch.write(self.folder)
+                batch.write(self.backlog.folder)
                 return
             batch.sought += 1
             if batch.sought < 2:  # the provider's list may lag behind, so look once more before paying a second time
@@ -384,7 +344,7 @@ class _Rounds:
         except openai.APIStatusError as error:
             batch.tried = error.status_code >= 500 or error.status_code in {408, 409}
             if not is_passing(error.status_code):  # such a status means that no batch was created
-                batch.path(self.folder).unlink()
+                batch.path(self.backlog.folder).unlink()
                 self.backlog.open_batches.remove(batch)
             raise
-        batch.write(self.folder)
+        batch.write(self.backlog.folder)

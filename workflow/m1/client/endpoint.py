@@ -87,11 +87,7 @@ class BatchEndpoint:
         """Upload the lines of an input file, and return the file's id."""
         file = ("requests.jsonl", b"".join(requests), "application/jsonl")
         seconds = max(TRANSFER, self.provider.timeout)
-        upload = await self.client.files.create(file=file, purpose="batch", timeout=seconds)
-        wrapped = getattr(upload, "data", None)  # as by SiliconFlow: {"code": 20000, "data": {"id": ...}}
-        input_file = str(wrapped["id"]) if isinstance(wrapped, dict) and "id" in wrapped else _required(upload, "id")
-        self.heard = time.monotonic()
-        return input_file
+        return self._read(await self.client.files.create(file=file, purpose="batch", timeout=seconds), "id")
 
     async def create(self, batch: SubmittedBatch) -> str:
         """Create a batch, and return its id. There is only one attempt, as a second one could create it twice."""
@@ -102,7 +98,7 @@ class BatchEndpoint:
             completion_window=self.provider.batch["window"],
             metadata={"m1": batch.mark},
         )
-        return _required(created, "id")
+        return self._read(created, "id")
 
     async def find(self, batch: SubmittedBatch, journal: Path) -> str | None:
         """Look for a batch that may have been created; returns its id, or None if the provider does not list it.
@@ -132,16 +128,29 @@ class BatchEndpoint:
     async def refresh(self, batch: SubmittedBatch) -> Batch:
         """Ask for the state of a created batch, and note it there."""
         found = await self.client.batches.retrieve(batch.id or "")
-        batch.status = _required(found, "status").lower()
+        batch.status = self._read(found, "status").lower()
         answered = getattr(found.request_counts, "completed", 0)
         batch.answered = answered if type(answered) is int else 0
         return found
 
+    def _read(self, answer: Any, field: str) -> str:
+        """A field that every proper answer has; note that the provider answered.
+
+        Raises:
+            ValueError: the answer lacks it. openai reads a page of HTML as a text, and ``{"error": …}`` as an object
+                without fields.
+        """
+        wrapped = getattr(answer, "data", None)  # as by SiliconFlow: {"code": 20000, "data": {"id": ...}}
+        inside = wrapped.get(field) if isinstance(wrapped, dict) else None
+        if not (value := inside or getattr(answer, field, None)):
+            raise ValueError(f"no {field} in {excerpt(answer if isinstance(answer, str) else repr(answer))}")
+        self.heard = time.monotonic()
+        return str(value)
+
     async def lines(self, file_id: str, calls: int) -> AsyncIterator[bytes]:
         """Yield the lines of a batch's output or error file, without our key; ``calls`` is the batch's size.
 
-        Lines are split at line feeds only, because an answer may contain the other characters at which Python and httpx
-        split lines.
+        Lines are split at line feeds only, because an answer may contain the other characters at which Python splits.
 
         Raises:
             UserError: the file has far more lines than calls, or a line that is too long, so it may never end.
@@ -181,26 +190,10 @@ class BatchEndpoint:
         yield b"\n"
 
 
-def _required(answer: Any, field: str) -> str:
-    """A field that every proper answer has.
-
-    Raises:
-        ValueError: the answer lacks it. openai reads a page of HTML as a text, and ``{"error": …}`` as an object
-            without fields.
-    """
-    if not (value := getattr(answer, field, None)):
-        raise ValueError(f"no {field} in {excerpt(answer if isinstance(answer, str) else repr(answer))}")
-    return str(value)
-
-
 def read_line(
     line: bytes, at_most: Callable[[str], Tokens | None] = lambda key: None
 ) -> tuple[str, int, dict[str, Any] | str]:
-    """Parse a line of an output or error file.
-
-    Args:
-        line: the line.
-        at_most: maps a key to the most tokens that its call may have used.
+    """Parse a line of an output or error file; ``at_most`` maps a key to the most tokens that its call may have used.
 
     Returns:
         The call's key, its status, and the value for the store or a description of the failure. The status is 200 only
