@@ -27,7 +27,7 @@ from m1.commands.check_cluster import (
     Nodes,
     Profile,
     check_partition,
-    check_states,
+    check_preemption,
     check_torch,
     gpu_commands,
     job_needs,
@@ -144,7 +144,7 @@ def test_a_profile_is_what_snakemake_reads_in_it(tmp_path: Path) -> None:
         ["scratch=~/big", "cluster={'longest': 1440}"],
     )
     assert (profile.default["mem_mb"], profile.default["runtime"]) == (8000, 240)
-    assert (profile.requeue, profile.status) == (True, ("sacct", None))
+    assert profile.requeue
     assert profile.flags("cpu") == ["--account=abc", "--partition=cpu", "--qos=long", "--nice=5", "--hold"]
 
 
@@ -340,44 +340,18 @@ def test_on_a_cluster_that_has_all(here: Here) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "requeue", "accounting", "state", "said"),
-    [
-        ("squeue", False, "(null)", OK, "states of jobs by squeue"),
-        (
-            "sacct",
-            False,
-            "(null)",
-            FAILS,
-            "accounting is off on this cluster: a run would wait for ever: set slurm-status",
-        ),
-        ("sacct", False, "accounting_storage/slurmdbd", OK, "states of jobs by sacct"),
-        (
-            "squeue",
-            False,
-            "(null)",
-            FAILS,
-            "gpu stops jobs for others, 60 s after a signal (REQUEUE), and they would count",
-        ),
-        (
-            "squeue",
-            True,
-            "(null)",
-            OK,
-            "gpu stops jobs for others, 60 s after a signal (REQUEUE); they are queued again",
-        ),
-    ],
+    ("requeue", "state", "said"), [(False, FAILS, "and they would count as failed"), (True, OK, "are queued again")]
 )
-def test_states_and_preemption(here: Here, command: str, requeue: bool, accounting: str, state: str, said: str) -> None:
-    here.command("sacct", "exit 1")
-    config = f"AccountingStorageType = {accounting}\\nMinJobAge = 300 sec\\nPreemptType = preempt/qos\\n"
+def test_preemption(here: Here, requeue: bool, state: str, said: str) -> None:
+    config = "PreemptType = preempt/qos\\n"
     rows = "PartitionName=cpu PreemptMode=OFF PriorityTier=1\\n"
     rows += "PartitionName=gpu PreemptMode=REQUEUE PriorityTier=1 GraceTime=60"
     here.command("scontrol", f'[ "$2" = config ] && printf "{config}" || printf "{rows}"')
-    profile = Profile(True, False, {}, {}, requeue, (command, None))
     with patch.dict(os.environ, here.environment):
-        lines = [str(check) for check in check_states(profile, ["cpu", "gpu"])]
-    assert len(lines) == 2, "the other partition leaves its jobs alone"
-    assert one(lines, said).startswith(state)
+        (line,) = check_preemption(Profile(True, False, [], {}, requeue), ["cpu", "gpu"])
+    assert line.state == state
+    assert str(line).startswith(f"{state:5}  partition gpu stops jobs for others, 60 s after a signal (REQUEUE)")
+    assert said in str(line)
 
 
 def test_a_refusal_of_slurm_is_shown(here: Here) -> None:
@@ -540,14 +514,12 @@ def test_on_a_real_slurm(here: Here, tmp_path: Path) -> None:
         assert not started.returncode, started.stderr
         here.environment |= {"PATH": f"{folder}/bin:/usr/bin:/bin", "SLURM_CONF": f"{folder}/slurm.conf"}
         config = {"cluster": {"partition": "cpu", "gpu_partition": "spare"}}
-        states = {"slurm-status-command": "sacct"}
-        here.profile(executor="slurm", config=config, **{"default-resources": {"slurm_partition": "cpu"}}, **states)
+        here.profile(executor="slurm", config=config, **{"default-resources": {"slurm_partition": "cpu"}})
         lines = here.check()[1]
     finally:
         subprocess.run([start.with_name("stop_slurm.sh"), folder], check=False)
     assert re.search(r"\(8 GPUs, 16 cores, 64,000 MB, [\d,]+ min\): spare has ", one(lines, "infer 7b,"))
     assert one(lines, "train m1-32b-1k").startswith(FAILS), "a node has 64,000 MB"
-    assert one(lines, "accounting is off on this cluster: a run would wait for ever").startswith(FAILS)
     assert one(lines, "partition spare stops jobs for others, 2 s after a signal (REQUEUE)").startswith(FAILS)
     assert [
         line for line in lines if line.startswith(OK) and "compute node of cpu" in line and "sees this folder" in line

@@ -190,16 +190,3 @@ def test_slurm_that_is_not_there_is_said(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="squeue: not found; start this on a login node"):
         launch.clear(here, ["true"], "m1_")
-
-
-@pytest.mark.workflow
-def test_a_status_command_by_which_a_run_would_never_end_is_refused(here: Path, ran: list[argparse.Namespace]) -> None:
-    for name in ("sacct", "sinfo"):
-        (here / "bin" / name).symlink_to("/bin/true")
-    (here / "bin/scontrol").write_text("#!/bin/sh\necho 'AccountingStorageType = (null)'; echo 'MinJobAge = 300 sec'\n")
-    (here / "bin/scontrol").chmod(0o755)
-    words = ["all", "--executor", "slurm", "--slurm-jobname-prefix", "m1"]
-    with pytest.raises(UserError, match=r"accounting is off .* would wait for ever; set slurm-status-command: squeue"):
-        launch.main([*words, "--slurm-status-command", "sacct"])
-    assert not ran
-    assert launched(*words, "--slurm-status-command", "squeue") == 0

@@ -3,15 +3,15 @@ On a real SLURM: tests/workflow/test_slurm_stops.py."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
-import snakemake_executor_plugin_slurm as plugin
 from m1.commands import slurm
-from m1.commands.slurm import Preemption, preemption, state_of, status_problem
+from m1.commands.slurm import Preemption, preemption, state_of
+from slurm_executor import Executor
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 PARTITIONS = """\
 PartitionName=cpu PriorityTier=9 GraceTime=0 PreemptMode=OFF State=UP
@@ -33,42 +33,6 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def add(programs: Path, name: str, script: str) -> None:
     (programs / name).write_text(f"#!/bin/sh\n{script}\n")
     (programs / name).chmod(0o755)
-
-
-@pytest.mark.parametrize(
-    ("command", "first", "sacct", "accounting", "age", "certain", "said", "remedy"),
-    [
-        ("squeue", None, True, False, "300 sec", None, "", ""),
-        ("squeue", None, False, False, "300 sec", None, "", ""),
-        ("sacct", None, False, False, "300 sec", None, "", ""),  # the executor takes squeue
-        ("sacct", None, True, True, "2 sec", None, "", ""),
-        (None, None, True, True, "300 sec", None, "", ""),
-        ("sacct", None, True, False, "300 sec", True, "accounting is off on this cluster", "status-command: squeue"),
-        (None, None, True, False, "300 sec", True, "accounting is off on this cluster", "status-command: squeue"),
-        ("squeue", None, True, False, "100 sec", True, "so Snakemake takes sacct, and", "checks to 33 in the"),
-        ("squeue", None, True, True, "100 sec", None, "", ""),  # the executor takes sacct, which works
-        ("squeue", 30, True, True, "100 sec", False, "forgets jobs after 100 s", "status-command: sacct"),
-        ("squeue", None, False, False, "100 sec", False, "asks squeue every 180 s only", "a MinJobAge of 200 or more"),
-    ],
-)
-def test_the_status_command_fits_the_cluster_or_what_is_amiss_is_said(
-    programs: Path,
-    command: str | None,
-    first: int | None,
-    sacct: bool,
-    accounting: bool,
-    age: str,
-    certain: bool | None,
-    said: str,
-    remedy: str,
-) -> None:
-    if sacct:
-        add(programs, "sacct", "exit 1")
-    kind = "accounting_storage/slurmdbd" if accounting else "accounting_storage/none"
-    problem = status_problem(command, first, {"AccountingStorageType": kind, "MinJobAge": age})
-    assert (problem and problem.certain) is certain
-    assert said in (problem.found if problem else "")
-    assert remedy in (problem.remedy if problem else "")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +78,11 @@ def job(state: str, preempted: str = "None", requeue: int = 1, again: int = 0, e
         ("PREEMPTED", job("PENDING"), "PENDING", False),  # SLURM has queued it, and its database comes after
         ("FAILED", AWAY, "PENDING", False),  # nothing is known; it is asked again
         ("FAILED", GONE, "FAILED", False),
-        ("PREEMPTED", GONE, "CANCELLED", False),
+        ("PREEMPTED", GONE, "FAILED", False),
+        ("NODE_FAIL", job("NODE_FAIL"), "FAILED", False),  # SLURM does not queue it again, or it would be PENDING
+        ("NODE_FAIL", job("PENDING"), "PENDING", False),
+        ("", job("RUNNING"), "RUNNING", False),  # the database comes after the controller
+        ("", AWAY, "PENDING", False),
     ],
 )
 def test_states_in_words_that_the_executor_knows(
@@ -126,26 +94,119 @@ def test_states_in_words_that_the_executor_knows(
     assert (programs / "again").exists() == requeued
 
 
+OFF = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
+LOST = "echo 'sacct: error: Problem talking to the database: Connection refused' >&2; exit 1"
+
+
+@pytest.mark.parametrize("command", ["squeue", "sacct"])
+@pytest.mark.parametrize(
+    ("sacct", "report"),
+    [
+        ("echo COMPLETED", "finished"),
+        ("echo TIMEOUT", "failed, SLURM status is: 'FAILED'"),
+        ("echo RUNNING", "failed, SLURM status is: 'FAILED'"),
+        ("exit 0", "failed, SLURM status is: 'FAILED'"),
+        (OFF, "failed, SLURM status is: 'FAILED'"),
+        (LOST, None),
+    ],
+)
+def test_no_job_that_slurm_has_forgotten_is_waited_for(
+    programs: Path, command: str, sacct: str, report: str | None
+) -> None:
+    """Neither command lists it, for example because the launcher was paused for longer than SLURM keeps jobs."""
+    add(programs, "scontrol", f"case $2 in config) echo 'AccountingStorageType = slurmdbd';; *) {GONE};; esac")
+    add(programs, "squeue", "exit 0")
+    add(programs, "sacct", f'case "$*" in *--jobs=7*) {sacct};; *) exit 0;; esac')
+    slurm.teach_executor()
+    executor = Executor(command)
+    assert executor.ask("7") == ([] if report else ["7"]), "it is asked again while the database does not answer"
+    assert (report or "") in executor.reports.get("7", "")
+    assert bool(report) == bool(executor.reports)
+
+
+@pytest.mark.parametrize("accounting", ["accounting_storage/slurmdbd", "accounting_storage/none", "(null)"])
+@pytest.mark.parametrize(("command", "age"), [("squeue", 300), ("squeue", 6), ("sacct", 300), ("sacct", 6)])
+def test_the_profiles_status_command_is_taken_where_it_can_answer(
+    programs: Path, command: str, age: int, accounting: str
+) -> None:
+    """Without accounting, ``sacct`` would be asked for ever. ``squeue`` lists a job that has ended for MinJobAge."""
+    config = f"echo 'AccountingStorageType = {accounting}'; echo 'MinJobAge = {age} sec'"
+    add(programs, "scontrol", f"case $2 in config) {config};; *) {GONE};; esac")
+    for name in ("squeue", "sacct"):
+        add(programs, name, f"echo {name} >> asked; echo '7|RUNNING'")
+    slurm.teach_executor()
+    executor = Executor(command)
+    with chdir(programs):
+        assert executor.ask("7") == ["7"]
+    able = "sacct" if command == "sacct" and accounting.endswith("slurmdbd") else "squeue"
+    assert (programs / "asked").read_text().split() == [able]
+    assert executor.next_seconds_between_status_checks <= age / 2
+
+
 def test_while_the_controller_is_away_the_executor_does_not_take_sacct(programs: Path) -> None:
     add(programs, "scontrol", "echo 'MinJobAge = 300 sec'")
     slurm.teach_executor()
-    add(programs, "scontrol", AWAY)
-    assert plugin.get_min_job_age() == 300
+    for name, script in {"scontrol": AWAY, "squeue": "exit 1", "sacct": "touch asked"}.items():
+        add(programs, name, script)
+    with chdir(programs):
+        assert Executor("squeue").ask("7") == ["7"]
+    assert not (programs / "asked").exists()
 
 
-def test_jobs_are_not_forgotten_while_slurm_does_not_answer(
-    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(plugin, "get_min_job_age", lambda: 300)
+def test_jobs_are_not_forgotten_while_slurm_does_not_answer(programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(programs, "scontrol", "echo 'AccountingStorageType = accounting_storage/slurmdbd'")
     slurm.teach_executor()
-
-    def states() -> dict[str, str] | None:
-        return asyncio.run(plugin.query_job_status("sacct --name m1", logging.getLogger()))[0]
-
-    for answer, found in (("exit 1", {}), ("exit 1", {}), ("echo '7|RUNNING'", {"7": "RUNNING"})):
+    executor = Executor("sacct")
+    for answer in ("exit 1", "exit 1", "echo '7|RUNNING'"):
         add(programs, "sacct", answer)
-        assert states() == found, "None would be the end of all jobs"
+        assert executor.ask("7") == ["7"]
     assert capsys.readouterr().out.splitlines() == [
         "[launch] sacct does not answer; jobs go on, and are asked for again",
         "[launch] sacct answers again",
     ]
+
+
+REFUSALS = (
+    "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates policy",
+    "sbatch: error: AssocMaxSubmitJobLimit",
+    "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+    "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    "sbatch: error: Batch job submission failed: Resource temporarily unavailable",
+    "sacctmgr: error: Problem talking to the database: Connection refused",
+)
+
+
+def test_what_slurm_cannot_accept_now_is_submitted_later(
+    programs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(slurm, "AGAIN", 0.1)
+    slurm.teach_executor()
+    executor = Executor("squeue")
+    for refusal in REFUSALS:
+        said = f"SLURM sbatch failed. The error message was '{refusal}'.\n    sbatch call:\n        sbatch"
+        executor._report_job_error_threadsafe(SubmittedJobInfo(refusal), said)  # type: ignore[arg-type]
+        assert executor.submissions.acquire(timeout=30)
+    assert executor.submitted == list(REFUSALS)
+    assert not executor.reports
+    assert capsys.readouterr().out == (
+        "[launch] SLURM takes no job at present (sbatch: error: QOSMaxSubmitJobPerUserLimit); tried again every 0.1 s\n"
+    ), "once in ten minutes"
+
+
+@pytest.mark.parametrize("refusal", ["Invalid account", "Requested time limit is invalid", "invalid partition"])
+def test_what_slurm_never_accepts_fails(programs: Path, refusal: str) -> None:
+    slurm.teach_executor()
+    executor = Executor("squeue")
+    said = f"The error message was '{refusal}'.\n    sbatch call:\n    -D /home/connection"
+    executor._report_job_error_threadsafe(SubmittedJobInfo(None), said)  # type: ignore[arg-type]
+    assert executor.reports == {None: said}
+    assert not executor.submitted
+
+
+def test_nothing_is_submitted_after_ctrl_c(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slurm.teach_executor()
+    executor = Executor("squeue")
+    executor.cancel_jobs([])
+    executor._report_job_error_threadsafe(SubmittedJobInfo(None), REFUSALS[0])  # type: ignore[arg-type]
+    executor._job_submission_executor.shutdown(wait=True)
+    assert (executor.submitted, executor.reports) == ([], {})

@@ -59,7 +59,7 @@ PreemptMode=REQUEUE
 DefMemPerCPU=500
 GresTypes=gpu
 $([ "$DBD" != 1 ] || printf 'AccountingStorage%s\n' Type=accounting_storage/slurmdbd Host=127.0.0.1 Port=$((P+2)) \
-  Pass="$D/run/munge.sock" TRES=gres/gpu)
+  Pass="$D/run/munge.sock" TRES=gres/gpu Enforce=associations,limits,qos)
 $(for i in $(seq "$N"); do [ $root = 1 ] && h=n$i || h=$host
   echo NodeName=n$i NodeHostname=$h NodeAddr=127.0.0.1 Port=$((P+10+i)) CPUs=$C RealMemory=$M Gres=gpu:$G \
     State=UNKNOWN; done)

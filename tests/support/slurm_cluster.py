@@ -22,6 +22,8 @@ from project import REPOSITORY, SHORT, Project
 HERE = REPOSITORY / "tests/slurm"
 PROGRAMS = ("slurmctld", "slurmd", "srun", "munged")
 ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db")
+PATIENCE = 1800
+"""Seconds that a test waits for what must come; a machine of two cores with other work takes many times as long."""
 SYSTEM = f"/usr/sbin:/sbin:{os.environ['PATH']}"
 
 
@@ -115,11 +117,9 @@ class Cluster:
         ]
         return sorted(found, key=lambda row: int(row["JobId"]))
 
-    def wait(
-        self, condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None, seconds: float = 120
-    ) -> Any:
+    def wait(self, condition: Callable[[], Any], process: subprocess.Popen[bytes] | None = None) -> Any:
         """Wait until a condition returns a true value, and return it."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + PATIENCE
         while not (found := condition()):
             assert time.monotonic() < until, (
                 f"{[(job['JobId'], job['JobState']) for job in self.jobs()]}\n{self.said.read_text()}"

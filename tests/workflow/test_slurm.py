@@ -16,7 +16,7 @@ import yaml
 from m1.train import checkpoints
 from project import MAIN, Project
 from safetensors.numpy import load_file
-from slurm_cluster import Cluster
+from slurm_cluster import PATIENCE, Cluster
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -84,7 +84,7 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(
     recipe("small-cot", project, serve={"engine": "sglang", "options": {"tp": 2, "dp": 2, "python": "/nowhere/python"}})
 
     process = cluster.start(*MAIN, "results/short/infer/small-cot/predictions.parquet", "--retries=1")
-    cluster.wait(lambda: cluster.step("m1-large-1k") > 60, process, seconds=240)
+    cluster.wait(lambda: cluster.step("m1-large-1k") > 60, process)
     (first,) = cluster.jobs("train_sft_wildcards_m1-large-1k")
     cluster.ask(
         "scontrol",
@@ -92,7 +92,7 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(
         f"JobId={first['JobId']}",
         f"EndTime={datetime.now() + timedelta(seconds=2):%Y-%m-%dT%H:%M:%S}",
     )
-    assert process.wait(timeout=300) == 1, "what can be done is done; one model fails"
+    assert process.wait(timeout=PATIENCE) == 1, "what can be done is done; one model fails"
     said = cluster.said.read_text()
 
     jobs = [job | (CUT if job["JobId"] == first["JobId"] else {}) for job in cluster.jobs()]
@@ -138,7 +138,7 @@ def test_the_paper_with_gpus_two_nodes_a_time_limit_and_a_failure(
     answers = [f"results/short/infer/{model}/predictions.parquet" for model in ("m1-small-1k", "small")]
     for file in answers:
         project.path(file).unlink()
-    assert cluster.start(SMALL, *answers).wait(timeout=300) == 0
+    assert cluster.start(SMALL, *answers).wait(timeout=PATIENCE) == 0
     again = cluster.jobs()[before:]
     served = ("train_sft_wildcards_m1-small-1k", "infer_sweep_wildcards_m1-small-1k", "infer_answer_wildcards_small")
     assert {f"rule_{rule}" for rule in served} <= {job["Comment"] for job in again}
@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on_without_double_jobs_and_ctrl_c_cancels(project: Pr
     cluster.wait(lambda: cluster.step("m1-large-1k") > step, going_on)
 
     going_on.send_signal(signal.SIGINT)
-    assert going_on.wait(timeout=120) == 1
+    assert going_on.wait(timeout=PATIENCE) == 1
     assert states() == ["CANCELLED", "CANCELLED"], cluster.said.read_text()
     assert not list((cluster.project.folder / ".snakemake/locks").glob("*"))
     assert not (cluster.project.folder / LARGE).exists()

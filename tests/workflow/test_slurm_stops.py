@@ -3,43 +3,66 @@ of accounting that is away."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
+import re
 import shutil
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 import slurm_cluster
-import snakemake_executor_plugin_slurm as plugin
 from m1.commands import launch
 from m1.commands.slurm import teach_executor
 from m1.train import checkpoints
 from project import Project
-from slurm_cluster import Cluster
+from slurm_cluster import PATIENCE, Cluster
+from slurm_executor import Executor
+from slurm_executor import untaught as untaught
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-LARGE, SWEPT = "results/short/train/m1-large-1k", "results/short/infer/m1-small-1k/predictions.parquet"
+MODEL = "m1-large-1k"
+LARGE, SWEPT = f"results/short/train/{MODEL}", "results/short/infer/m1-small-1k/predictions.parquet"
 STEPS = 30  # of the training, ten times three
 
 
-def ready(project: Project, slurm: dict[str, str], partition: str, command: str) -> Cluster:
-    """A finished project that has a training and a sweep to do again, in a partition and slowly, so that a test can
-    step in."""
+SLOWLY = """\
+        self.done += count
+        self.calls = getattr(self, "calls", 0) + 1
+        if not os.path.exists("go"):
+            time.sleep(3 if self.unit == "steps" else 0.1)
+        while self.unit == "questions" and self.calls > 60 and not os.path.exists("go"):
+            time.sleep(0.1)
+"""
+
+
+def ready(project: Project, slurm: dict[str, str], partition: str, command: str, **train: int) -> Cluster:
+    """A finished project that has a training and a sweep to do again, in a partition.
+
+    Until the test calls :func:`go_on`, a step of the training takes three seconds, and the sweep stops at its middle.
+    """
     for made in (LARGE, "results/short/infer/m1-small-1k"):
         shutil.rmtree(project.path(made))
     for kept in ("train/m1-large-1k", "infer-m1-small-1k"):
         shutil.rmtree(project.path(f"store/short/{kept}"))
-    profile = "profiles/slurm/config.yaml"
+    profile, progress = "profiles/slurm/config.yaml", "workflow/m1/core/progress.py"
     project.replace(profile, "partition: &partition cpu", f"partition: &partition {partition}")
     project.replace(profile, "slurm-status-command: squeue", f"slurm-status-command: {command}")
-    project.replace(profile, "slurm-status-attempts: 100", "slurm-status-attempts: 5")  # as by default: ten seconds
-    slowly = '        self.done += count\n        time.sleep(0.4 if self.unit == "steps" else 0.1)\n'
-    project.replace("workflow/m1/core/progress.py", "        self.done += count\n", slowly)  # decides no result
-    recipe = "config/models/m1-large-1k.yaml"
-    project.path(recipe).write_text(project.path(recipe).read_text() + "train: {save_steps: 1}\n")
+    project.replace(progress, "import time\n", "import os\nimport time\n")
+    project.replace(progress, "        self.done += count\n", SLOWLY)  # decides no result
+    train_as(project, save_steps=1, **train)
     return Cluster(project, slurm)
+
+
+def train_as(project: Project, **train: int) -> None:
+    """Set what the training runs on."""
+    recipe = project.path("config/models/m1-large-1k.yaml")
+    recipe.write_text(f"{recipe.read_text()}train: {json.dumps(train)}\n")
+
+
+def go_on(project: Project) -> None:
+    """Let the training and the sweep go on at full speed."""
+    project.folder.joinpath("go").touch()
 
 
 def generations(project: Project) -> list[str]:
@@ -64,17 +87,18 @@ def test_preempted_jobs_go_on_while_the_database_is_away(
         pytest.skip("no accounting here; Debian: apt-get install slurmdbd mariadb-server")
     cluster = ready(project, slurm, "spare", "sacct")
     process = cluster.start(LARGE, SWEPT)
-    cluster.wait(lambda: cluster.step("m1-large-1k") > 5 and len(generations(project)) > 10, process)
+    cluster.wait(lambda: cluster.step(MODEL) > 5 and len(generations(project)) > 10, process)
     cluster.kill("slurmdbd", "mariadbd")
     try:
         cluster.take_nodes(1)
         cluster.wait(lambda: [job["Restarts"] for job in cluster.jobs()] == ["1", "1"], process)
         kept = generations(project)
-        cluster.wait(lambda: {job["JobState"] for job in cluster.jobs()} == {"COMPLETED"}, process, seconds=240)
+        go_on(project)
+        cluster.wait(lambda: {job["JobState"] for job in cluster.jobs()} == {"COMPLETED"}, process)
         assert process.poll() is None, "nobody can know yet that they have ended"
     finally:
         slurm_cluster.start(cluster.slurm)
-    assert process.wait(timeout=120) == 0, cluster.said.read_text()
+    assert process.wait(timeout=PATIENCE) == 0, cluster.said.read_text()
 
     assert [job["Restarts"] for job in cluster.jobs()] == ["1", "1"], "none was submitted again"
     said = cluster.said.read_text()
@@ -103,15 +127,15 @@ def test_a_training_outlives_a_preemption_that_it_heeds_a_drained_node_and_a_los
 ) -> None:
     cluster = ready(project, slurm, "grace", "squeue")
     process = cluster.start(LARGE)
-    cluster.wait(lambda: cluster.step("m1-large-1k") > 2, process)
+    cluster.wait(lambda: cluster.step(MODEL) > 2, process)
     cluster.take_nodes(1)  # it stops by itself, which SLURM calls FAILED
     cluster.wait(lambda: cluster.jobs()[0]["Restarts"] == "1" and cluster.jobs()[0]["JobState"] == "RUNNING", process)
     assert "was preempted, and is queued again" in cluster.said.read_text()
-    resumed = cluster.step("m1-large-1k")
+    resumed = cluster.step(MODEL)
 
     lost = cluster.jobs()[0]["NodeList"]
     cluster.ask("scontrol", "update", f"NodeName={lost}", "State=DRAIN", "Reason=test")
-    cluster.wait(lambda: cluster.step("m1-large-1k") > resumed, process)
+    cluster.wait(lambda: cluster.step(MODEL) > resumed, process)
     settings = (cluster.slurm / "slurm.conf").read_text()
     try:
         (cluster.slurm / "slurm.conf").write_text(settings.replace("SlurmdTimeout=300", "SlurmdTimeout=10"))
@@ -121,12 +145,13 @@ def test_a_training_outlives_a_preemption_that_it_heeds_a_drained_node_and_a_los
         first.suspend()  # it goes on there, for longer than it takes SLURM to queue its job again
         log = project.path("logs/short/train_sft/m1-large-1k.log")
         waits = f"process {first.pid} on {lost} since "
-        cluster.wait(lambda: log.exists() and waits in log.read_text(), process, seconds=240)
+        cluster.wait(lambda: log.exists() and waits in log.read_text(), process)
         assert "on a node that SLURM has lost; waiting until it has ended" in log.read_text()
         (job,) = cluster.jobs()
         assert (job["Restarts"], job["JobState"], job["NodeList"] != lost) == ("2", "RUNNING", True)
+        go_on(project)
         first.resume()
-        assert process.wait(timeout=240) == 0, cluster.said.read_text()
+        assert process.wait(timeout=PATIENCE) == 0, cluster.said.read_text()
     finally:
         for left in trainers(project):
             left.resume()
@@ -138,13 +163,85 @@ def test_a_training_outlives_a_preemption_that_it_heeds_a_drained_node_and_a_los
     check_training(project, finished, 2)
 
 
+def test_a_training_on_two_nodes_goes_on_after_a_preemption(
+    project: Project, finished: Project, slurm: dict[str, str], tmp_path: Path
+) -> None:
+    undisturbed = finished.copy(tmp_path / "undisturbed")
+    for made in (f"results/short/train/{MODEL}", f"store/short/train/{MODEL}"):
+        shutil.rmtree(undisturbed.path(made))
+    train_as(undisturbed, per_device=4)  # as each of two processes has, so that sums are the same to the last bit
+    undisturbed.make(LARGE)
+
+    cluster = ready(project, slurm, "spare", "squeue", nodes=2)
+    process = cluster.start(LARGE)
+    cluster.wait(lambda: cluster.step(MODEL) > 5, process)
+    assert {training.environ()["SLURM_NODEID"] for training in trainers(project)} == {"0", "1"}
+    cluster.take_nodes(1)
+    cluster.wait(lambda: cluster.jobs()[0]["Restarts"] == "1" and cluster.jobs()[0]["JobState"] == "RUNNING", process)
+    go_on(project)
+    assert process.wait(timeout=PATIENCE) == 0, cluster.said.read_text()
+
+    (job,) = cluster.jobs()
+    assert (job["JobState"], job["NumNodes"], job["Restarts"]) == ("COMPLETED", "2", "1")
+    assert "Error in rule" not in cluster.said.read_text()
+    check_training(project, undisturbed, 5)
+
+
+SNAKEFILE = """
+rule all:
+    input:
+        expand("made/{number}", number=range(4))
+
+
+rule make:
+    output:
+        "made/{number}"
+    shell:
+        "sleep 1; echo {wildcards.number} > {output}"
+"""
+
+
+def test_what_slurm_does_not_accept_now_is_submitted_later(slurm: dict[str, str], tmp_path: Path) -> None:
+    """A limit on a user's jobs, and a controller that is away for longer than ``sbatch`` waits."""
+    if not slurm_cluster.accounts():
+        pytest.skip("no accounting here; Debian: apt-get install slurmdbd mariadb-server")
+    project = Project.of_repository(tmp_path / "project")
+    (project.folder / "Snakefile").write_text(SNAKEFILE)
+    cluster = Cluster(project, slurm)
+
+    def limit(jobs: int) -> None:
+        cluster.ask("sacctmgr", "-i", "modify", "qos", "normal", "set", f"MaxSubmitJobsPerUser={jobs}")
+
+    def refused(why: str) -> bool:
+        return bool(re.search(rf"SLURM takes no job at present \(.*{why}", cluster.said.read_text()))
+
+    limit(2)
+    try:
+        process = cluster.start("all")
+        cluster.wait(lambda: refused("QOSMaxSubmitJobPerUserLimit"), process)
+    finally:
+        limit(-1)
+    assert process.wait(timeout=PATIENCE) == 0, cluster.said.read_text()
+    assert [job["JobState"] for job in cluster.jobs()] == ["COMPLETED"] * 4, "each is submitted once"
+
+    shutil.rmtree(project.folder / "made")
+    process = cluster.start("all")
+    cluster.wait(lambda: "Select jobs to execute" in cluster.said.read_text(), process)
+    cluster.kill("slurmctld")
+    try:
+        time.sleep(20)
+    finally:
+        slurm_cluster.start(cluster.slurm)
+    assert process.wait(timeout=PATIENCE) == 0, cluster.said.read_text()
+    assert len(list((project.folder / "made").iterdir())) == 4
+    assert "Error in rule" not in cluster.said.read_text()
+
+
 def test_ends_that_the_executor_does_not_know(
     slurm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in slurm.items():
         monkeypatch.setenv(name, value)
-    for name in ("query_job_status", "get_min_job_age"):
-        monkeypatch.setattr(plugin, name, getattr(plugin, name))  # as it was, afterwards
     monkeypatch.chdir(tmp_path)
     cluster = Cluster(Project(tmp_path), slurm)
     # SIGTERM can reach `sleep` before the shell: as the loop's condition, it would end the job with 0.
@@ -160,17 +257,19 @@ def test_ends_that_the_executor_does_not_know(
     cluster.ask("scancel", cancelled)
     jobs = [submit("spare", "--no-requeue"), submit("grace"), submit("cancels")]
     cluster.take_nodes(3)
-    asks = plugin.query_job_status_sacct if slurm_cluster.accounts() else plugin.query_job_status_squeue
     teach_executor()
+    executor = Executor("sacct" if slurm_cluster.accounts() else "squeue", "m1_ends")
 
-    def states() -> list[str]:
-        found, _ = asyncio.run(plugin.query_job_status(asks("m1_ends"), logging.getLogger()))
-        return [found.get(job, "") for job in (cancelled, *jobs)]
+    def waits_for() -> list[str]:
+        return executor.ask(*(job for job in (cancelled, *jobs) if job not in executor.reports))
 
     def queued_again() -> bool:
         return all("Restarts=1" in cluster.ask("scontrol", "show", "job", job) for job in jobs[1:])
 
-    cluster.wait(lambda: states()[:2] == ["CANCELLED", "FAILED"] and queued_again())
-    assert not {"CANCELLED", "FAILED", "PREEMPTED"} & set(states()[2:]), "the executor goes on to wait for them"
+    cluster.wait(lambda: waits_for() == jobs[1:] and queued_again())
+    assert "status is: 'CANCELLED'" in executor.reports[cancelled]
+    assert "status is: 'FAILED'" in executor.reports[jobs[0]]
+    assert waits_for() == jobs[1:], "the executor goes on to wait for them"
     assert launch.cancel(tmp_path, "m1_") == 2, "a killed run's jobs are found when they have been queued again, too"
-    cluster.wait(lambda: states() == ["CANCELLED", "FAILED", "CANCELLED", "CANCELLED"])
+    cluster.wait(lambda: not waits_for())
+    assert all("status is: 'CANCELLED'" in executor.reports[job] for job in jobs[1:])

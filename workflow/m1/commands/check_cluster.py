@@ -16,7 +16,7 @@ import re
 import shlex
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -92,7 +92,6 @@ class Profile:
     config: Sequence[str]  # KEY=VALUE words, which override all files of the configuration
     default: Mapping[str, Any]  # default-resources at a job's first attempt
     requeue: bool  # whether SLURM may queue a job again
-    status: tuple[str | None, int | None]  # command that asks for the states of jobs, and seconds before its first use
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
@@ -126,8 +125,8 @@ class Profile:
             message = f"{folder}: Snakemake cannot read this profile: {reason}. Correct it, or PROFILE."
             raise UserError(message) from None
         conda = any(method.name == "CONDA" for method in asked.software_deployment_method)
-        requeue, status = asked.slurm_requeue is True, slurm.status_settings(asked)  # neither where nothing is said
-        return cls(asked.executor == "slurm", conda, asked.config or (), default, requeue, status)
+        requeue = asked.slurm_requeue is True  # something else where nothing is said
+        return cls(asked.executor == "slurm", conda, asked.config or (), default, requeue)
 
     def flags(self, partition: str) -> list[str]:
         """The flags that every SLURM job gets from the profile."""
@@ -253,7 +252,7 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
         return flags(gres=gres(kind, gpus)) if gpus else []
 
     yield from check_account(str(profile.default.get("slurm_account") or ""))
-    yield from check_states(profile, list(dict.fromkeys(one.partition for one in jobs if one.partition)))
+    yield from check_preemption(profile, dict.fromkeys(one.partition for one in jobs if one.partition))
     for needs in jobs:
         check = check_partition(needs, nodes, kind)
         if check.state == OK:
@@ -274,16 +273,9 @@ def check_slurm(profile: Profile, run: Run, complete: bool) -> Iterator[Check]:
         yield from check_node(node, where, pythons, Path(run.config["scratch"]), complete)
 
 
-def check_states(profile: Profile, partitions: Sequence[str]) -> Iterator[Check]:
-    """Check that Snakemake would notice the ends of jobs, and that preempted jobs are queued again."""
+def check_preemption(profile: Profile, partitions: Iterable[str]) -> Iterator[Check]:
+    """Check that preempted jobs are queued again."""
     cluster = slurm.configuration()
-    if not cluster:
-        yield Check(WARN, "the status command could not be checked (scontrol does not answer)")
-        return
-    if problem := slurm.status_problem(*profile.status, cluster):
-        yield Check(FAILS if problem.certain else WARN, problem.found, problem.remedy)
-    else:
-        yield Check(OK, f"states of jobs by {profile.status[0] or 'sacct'}")
     for partition in partitions:
         how = slurm.preemption(partition, cluster)
         if how is None or not how.mode or "SUSPEND" in how.mode:

@@ -27,7 +27,7 @@ from snakemake.api import resolve_snakefile
 from snakemake.exceptions import CliException, print_exception
 
 from m1.commands import dry_run, slurm
-from m1.commands.doctor import check_folders, configured_folders, everyday_folders
+from m1.commands.doctor import ask, check_folders, configured_folders, everyday_folders
 from m1.core.errors import UserError, first_line
 from m1.core.files import adopt
 from m1.core.places import SOURCE, special_characters
@@ -90,31 +90,15 @@ def slurm_prefix(options: argparse.Namespace) -> str | None:
     return f"{options.slurm_jobname_prefix}_"
 
 
-def prepare_slurm(options: argparse.Namespace) -> None:
-    """Make sure that Snakemake's executor notices the ends of all jobs.
-
-    Raises:
-        UserError: it could not on this cluster; names the setting to change.
-    """
-    cluster = slurm.configuration()
-    problem = slurm.status_problem(*slurm.status_settings(options), cluster) if cluster else None
-    if problem and problem.certain:
-        raise UserError(f"{problem.found}; {problem.remedy}")
-    slurm.teach_executor()
-
-
 def slurm_jobs(folder: Path, prefix: str) -> list[str]:
     """Numbers of this user's SLURM jobs of a folder that wait, run or are ending."""
-    command = ["squeue", "--noheader", "--me", "--format=%A|%j|%Z"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        remedy = "start this on a login node of the cluster, or without the profile for SLURM"
-        raise UserError(f"squeue: not found; {remedy}") from None
-    if done.returncode:
-        problem = f"SLURM does not answer: {done.stderr.strip()}"
+    code, said, error = ask("squeue", "--noheader", "--me", "--format=%A|%j|%Z")
+    if code == 127:
+        raise UserError(f"{error}; start this on a login node of the cluster, or without the profile for SLURM")
+    if code:
+        problem = f"SLURM does not answer: {error.strip()}"
         raise UserError(f"{problem}; jobs of {folder} cannot be seen, so nothing is started")
-    rows = [line.split("|", 2) for line in done.stdout.splitlines()]
+    rows = [line.split("|", 2) for line in said.splitlines()]
     return sorted({number for number, name, where in rows if name.startswith(prefix) and where == str(folder)})
 
 
@@ -127,7 +111,7 @@ def cancel(folder: Path, prefix: str) -> int:
     jobs = slurm_jobs(folder, prefix)
     if not jobs:
         return 0
-    subprocess.run(["scancel", *jobs], check=True)
+    ask("scancel", *jobs)  # that some have ended by now is no error
     waited = time.monotonic()
     while left := slurm_jobs(folder, prefix):
         if time.monotonic() - waited > ENDING:
@@ -277,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         words = ["--snakefile", os.path.abspath(resolve_snakefile(options.snakefile))]
         words += ["--configfile", *files] if files else []
         if prefix:
-            prepare_slurm(options)
+            slurm.teach_executor()
         clear(folder, [sys.executable, "-m", "snakemake", *words], prefix)
         (folder / NOTE).parent.mkdir(parents=True, exist_ok=True)
         note = {"machine": socket.gethostname(), "process": os.getpid(), "slurm": prefix}

@@ -1,38 +1,31 @@
-"""Work around faults of Snakemake's SLURM executor (plugin 2.8.0) that make it wait for ever.
+"""Make Snakemake's SLURM executor (plugin 2.8.0) outlive what happens to jobs on a cluster.
 
-The executor asks SLURM for the states of its jobs by ``squeue`` or ``sacct``. It does not understand three states: a
-job that somebody cancelled (``sacct`` says ``CANCELLED by 1000``), a job that was preempted for good, and a preempted
-job that stopped within its grace time (``FAILED``). Also, each of the two commands can be the wrong one for a cluster.
+By itself, it waits for ever for a job that somebody cancelled (``sacct`` says ``CANCELLED by 1000``), that was
+preempted or lost its node for good, or that SLURM has forgotten. It counts a job as failed that stopped within its
+grace time, or that SLURM cannot accept now. After several queries without an answer, it loses all of its jobs.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import re
-import shutil
-from collections.abc import Mapping
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from m1.commands.doctor import TIMEOUT, ask
 from m1.core.progress import say
 
-LONGEST = 180
-"""The longest time between two queries of the executor, in seconds."""
-FIRST = 40
-"""Seconds before its first query, if the profile does not set them."""
-
 AWAY = re.compile("unable to contact|timed out|connection", re.IGNORECASE)
-"""What SLURM's programs say when the controller does not answer."""
-HANGS = "a run would wait for ever"
-
-
-class StatusProblem(NamedTuple):
-    """Why the executor would not notice the ends of jobs."""
-
-    certain: bool  # otherwise it only may happen
-    found: str
-    remedy: str
+"""What SLURM's programs say when the controller or the database does not answer."""
+LATER = re.compile(rf"[^'\n]*(?:{AWAY.pattern}|Submit\w*Limit|temporarily)[^'\n]*", re.IGNORECASE)
+"""What ``sbatch`` says about a job that SLURM may accept later: SLURM is away, or the user has too many jobs."""
+AGAIN = 30
+"""Seconds until such a job is submitted again."""
+STOPPED = ("FAILED", "PREEMPTED", "NODE_FAIL")
+"""States of a job that may be queued again."""
 
 
 class Preemption(NamedTuple):
@@ -42,46 +35,11 @@ class Preemption(NamedTuple):
     seconds: int  # from the signal to the end of the job
 
 
-def status_settings(options: argparse.Namespace) -> tuple[str | None, int | None]:
-    """The executor's status command, and the seconds before its first query; None if the profile does not set them."""
-    command, first = options.slurm_status_command, options.slurm_init_seconds_before_status_checks
-    return command if isinstance(command, str) else None, first if isinstance(first, int) else None
-
-
 def configuration() -> dict[str, str]:
     """SLURM's configuration, by ``scontrol show config``; empty if SLURM does not answer."""
     code, said, _ = ask("scontrol", "show", "config")
     rows = [line.partition("=") for line in said.splitlines() if "=" in line]
     return {name.strip(): value.strip() for name, _, value in rows} if not code else {}
-
-
-def status_problem(command: str | None, first: int | None, cluster: Mapping[str, str]) -> StatusProblem | None:
-    """Why the executor would not notice the ends of jobs; None if it would.
-
-    Args:
-        command: the profile's ``slurm-status-command``; None for the executor's choice.
-        first: the profile's ``slurm-init-seconds-before-status-checks``.
-        cluster: the :func:`configuration` of SLURM.
-    """
-    accounting = cluster["AccountingStorageType"] not in ("accounting_storage/none", "(null)", "")
-    keeps, sacct = seconds(cluster["MinJobAge"]), bool(shutil.which("sacct"))
-    forgets = f"SLURM forgets jobs after {keeps} s (MinJobAge)"
-    # If SLURM forgets jobs before the executor has asked three times, the executor uses sacct if it exists.
-    if sacct and (command in ("sacct", None) or keeps < 3 * (first or FIRST)):
-        if accounting:
-            return None
-        if command == "squeue":
-            remedy = f"set slurm-init-seconds-before-status-checks to {max(1, keeps // 3)} in the profile"
-            return StatusProblem(True, f"{forgets}, so Snakemake takes sacct, and accounting is off: {HANGS}", remedy)
-        off = f"slurm-status-command is sacct, and accounting is off on this cluster: {HANGS}"
-        return StatusProblem(True, off, "set slurm-status-command: squeue in the profile")
-    if keeps < LONGEST + 20:  # 20 seconds are for the answer itself
-        other = "set slurm-status-command: sacct in the profile" if accounting else "ask for a MinJobAge of 200 or more"
-        found = (
-            f"{forgets}, and Snakemake asks squeue every {LONGEST} s only: it may wait for ever for one that has ended"
-        )
-        return StatusProblem(False, found, other)
-    return None
 
 
 def seconds(text: str) -> int:
@@ -103,24 +61,28 @@ def preemption(partition: str, cluster: Mapping[str, str]) -> Preemption | None:
     return Preemption(mode, max(seconds(own.get("GraceTime", "")), seconds(cluster.get("KillWait", ""))))
 
 
-def state_of(job: str, said: str) -> str:
-    """Translate the state that SLURM gave for a job into one that the executor knows.
+def state_of(job: str, said: str = "") -> str:
+    """Translate the state of a job into one that the executor knows.
 
     A preempted job that should be queued again, but which SLURM does not queue, is queued here. This happens if the job
     ended within its grace time (``FAILED``), or if its partition cancels the jobs that it preempts.
+
+    Args:
+        job: its number.
+        said: its state by the executor's status command; empty if that does not list the job.
     """
     word = said.partition(" ")[0]
-    if word not in ("FAILED", "PREEMPTED"):
+    if word and word not in STOPPED:
         return word
     code, text, error = ask("scontrol", "--oneliner", "show", "job", job)
+    if code and "Invalid job id" not in error:
+        return "PENDING"  # nothing is known, and it is asked again
     if code:
-        forgotten = "Invalid job id" in error
-        return ("CANCELLED" if word == "PREEMPTED" else word) if forgotten else "PENDING"  # else it is asked again
+        return "FAILED" if word else _recorded_state(job)
     row = dict(re.findall(r"(\w+)=(\S*)", text))
-    if row["JobState"] not in ("FAILED", "PREEMPTED"):
+    if row["JobState"] not in STOPPED:
         return row["JobState"]  # the accounting database lags behind the controller
-    preempted = row.get("PreemptTime", "None") != "None" and row.get("Requeue") == "1"
-    if not preempted:
+    if row.get("PreemptTime", "None") == "None" or row.get("Requeue") != "1":
         return "FAILED"
     code, _, error = ask("scontrol", "requeue", job)
     if not code:
@@ -131,16 +93,31 @@ def state_of(job: str, said: str) -> str:
     return "PENDING"
 
 
+def _recorded_state(job: str) -> str:
+    """The state of a job that only the accounting database may still know."""
+    code, said, error = ask("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State")
+    if code and AWAY.search(error):
+        return "PENDING"
+    if said.strip() == "COMPLETED":
+        return "COMPLETED"
+    say("launch", f"SLURM has forgotten job {job} ({said.strip() or 'nothing is recorded'}); it counts as failed")
+    return "FAILED"
+
+
 def teach_executor() -> None:
     """Make Snakemake's SLURM executor read states by :func:`state_of`, and wait while SLURM does not answer.
 
-    After several queries without an answer, the executor would lose all of its jobs; now it only learns nothing new.
-    While the controller is away, it would also switch to ``sacct``, whether accounting is on or off, because it cannot
-    ask how long SLURM keeps jobs.
+    The executor would choose between ``squeue`` and ``sacct`` by the time for which SLURM keeps jobs. Here the profile
+    decides, and the executor asks often enough; ``sacct`` is only taken where accounting is on.
     """
     import snakemake_executor_plugin_slurm as plugin
 
-    query, age, ended, away = plugin.query_job_status, plugin.get_min_job_age(), dict[str, str](), False
+    cluster, executor, available = configuration(), plugin.Executor, plugin.is_query_tool_available
+    query, check, cancel = plugin.query_job_status, executor.check_active_jobs, executor.cancel_jobs
+    report = executor._report_job_error_threadsafe
+    often = max(1, (seconds(cluster.get("MinJobAge", "")) or 300) // 3)
+    accounting = cluster.get("AccountingStorageType") not in ("accounting_storage/none", "(null)", "")
+    waiting, away, told, stopped = set[str](), False, 0.0, threading.Event()
 
     async def known_states(command: str, logger: Any) -> tuple[dict[str, str], float]:
         nonlocal away
@@ -149,11 +126,34 @@ def teach_executor() -> None:
             away = found is None
             does = "does not answer; jobs go on, and are asked for again" if away else "answers again"
             say("launch", f"{command.split()[0]} {does}")
-        for job, said in (found or {}).items():
-            state = ended.get(job) or await asyncio.to_thread(state_of, job, said)
-            found[job] = state
-            if state in ("FAILED", "CANCELLED"):
-                ended[job] = state
-        return found or {}, took or 0.0
+        if found is None:
+            return {}, 0.0
+        return {job: await asyncio.to_thread(state_of, job, found.get(job, "")) for job in waiting}, took
 
-    plugin.query_job_status, plugin.get_min_job_age = known_states, lambda: age
+    async def check_often(self: Any, jobs: Sequence[Any]) -> AsyncIterator[Any]:
+        waiting.clear()
+        waiting.update(job.external_jobid for job in jobs)
+        async for job in check(self, jobs):
+            yield job
+        self.next_seconds_between_status_checks = min(self.next_seconds_between_status_checks, often)
+
+    def submit_later(self: Any, job: Any, msg: str) -> None:
+        nonlocal told
+        refusal = LATER.search(msg.partition("sbatch call:")[0])
+        if not refusal:
+            report(self, job, msg)
+            return
+        if not told or time.monotonic() - told > 600:
+            told = time.monotonic()
+            say("launch", f"SLURM takes no job at present ({refusal[0].strip()}); tried again every {AGAIN} s")
+        if not stopped.wait(AGAIN):
+            self._job_submission_executor.submit(self.run_job, job.job)
+
+    def stop(self: Any, jobs: Sequence[Any]) -> None:
+        stopped.set()
+        cancel(self, jobs)
+
+    plugin.query_job_status, plugin.get_min_job_age = known_states, lambda: sys.maxsize
+    plugin.is_query_tool_available = lambda name: available(name) and (accounting or name != "sacct")
+    executor.check_active_jobs, executor._report_job_error_threadsafe = check_often, submit_later
+    executor.cancel_jobs = stop

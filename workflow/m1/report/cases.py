@@ -321,12 +321,11 @@ def draw_figure(name: str, cases: pd.DataFrame, scored: pd.DataFrame, sources: S
 def order_scores(found: pd.DataFrame, models: Sequence[str], benchmarks: Sequence[str]) -> pd.DataFrame:
     """Scores of the models, with models and benchmarks as categories in the given order. This run's own benchmarks come
     last."""
-    order = list(add_own_benchmarks(dict.fromkeys(benchmarks, ""), found["benchmark"]))
-    found = found[found["model"].isin(models)]
-    return found.assign(
-        model=pd.Categorical(found["model"], models, ordered=True),
-        benchmark=pd.Categorical(found["benchmark"], order, ordered=True),
-    )
+    order = list(add_own_benchmarks(dict.fromkeys(benchmarks, ""), found["benchmark"].unique()))
+    kinds = found[["model", "benchmark"]].astype("category")
+    model = kinds["model"].cat.set_categories(models, ordered=True)
+    benchmark = kinds["benchmark"].cat.set_categories(order, ordered=True)
+    return found.assign(model=model, benchmark=benchmark).dropna(subset="model")  # leaves out other models
 
 
 def main(argv: Sequence[str] | None = None) -> None:
