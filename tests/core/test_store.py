@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from m1.__main__ import dispatch as command
 from m1.client.ledger import Beside, CallTotals, SpendingJournal
 from m1.core.errors import UserError
-from m1.core.files import digest
+from m1.core.files import digest, write_text
 from m1.core.store import Store
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(m1.__file__).parents[1])}
@@ -951,6 +951,23 @@ def test_a_new_store_is_nobody_elses(umask: int, folders: int, files: int, tmp_p
     assert {path.name for path in found} >= {"store", "teacher", "lock"}
     for path in (tmp_path / "new", *found):
         assert path.stat().st_mode & 0o777 == (folders if path.is_dir() else files), path
+
+
+def test_names_of_new_folders_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a power cut could lose a new store with its answers, or the journals of its first batches."""
+    flushed: set[int] = set()
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        flushed.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    store = tmp_path / "new/store/teacher"
+    with Store(store) as opened:
+        opened.put(digest(1), {})
+    write_text(store / "batches/batch-1.json", "{}")
+    assert {path.stat().st_ino for path in (tmp_path, tmp_path / "new", store.parent, store)} <= flushed
 
 
 def test_modes_of_a_store_that_is_there_stay(tmp_path: Path) -> None:

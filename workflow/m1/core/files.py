@@ -35,13 +35,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Leftovers of a killed writer are removed first. Each path must have one writer at a time; Snakemake guarantees it.
 
     Raises:
-        UserError: the file cannot be written; names it and the reason.
+        UserError: the file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     remove(partial)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield partial
         sync(partial)
         if partial.is_dir() and path.exists():
@@ -62,12 +62,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_model(path: str | Path, known: str | None = None) -> Iterator[Path]:
     """Do :func:`replacing` for the folder of a model or tokenizer, and write its :func:`identity_file` as well.
 
-    Snakemake compares files by content, but folders by time alone. Rules therefore depend on this file instead of the
-    folder, so a copy of the results that lost the times retrains nothing.
-
-    Args:
-        path: the folder.
-        known: the identity if the caller knows it; tens of gigabytes are then not read again.
+    Rules depend on this file and not on the folder, which Snakemake compares by time alone. If the caller has
+    ``known`` the identity, tens of gigabytes are not read again.
     """
     with replacing(path) as folder:
         yield folder
@@ -95,11 +91,13 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def make_private(folder: Path) -> None:
-    """Make a folder and its missing parents, readable by the owner and, if the umask allows it, the group only."""
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder and its missing parents, and flush their names to the disk, as :func:`fsync` says."""
     missing = [part for part in (folder, *folder.parents) if not part.exists()]
     for part in reversed(missing):
-        part.mkdir(mode=0o770, exist_ok=True)
+        part.mkdir(mode=mode, exist_ok=True)
+        with suppress(PermissionError):  # a folder that may be written to but not read cannot be flushed
+            fsync(part.parent)
     folder.mkdir(exist_ok=True)
 
 
@@ -151,7 +149,7 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: the file is missing or not JSON; the message names the file and the place.
+        UserError: the file is missing or not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -233,7 +231,7 @@ def check_output(path: str | Path) -> None:
     """Compare a file with its hash in the manifest beside it, if there is one.
 
     Raises:
-        UserError: the file has changed since it was written; the message gives both hashes.
+        UserError: the file has changed since it was written.
     """
     path = Path(path)
     for manifest in sorted(path.parent.glob("*.json"), key=lambda one: (not path.name.startswith(one.stem), one.name)):
@@ -245,13 +243,9 @@ def check_output(path: str | Path) -> None:
 
 
 def adopt(results: Path) -> list[Path]:
-    """Accept all files and models below a folder as they are (``make adopt``).
+    """Accept all files and models below a folder as they are (``make adopt``); returns those that had changed.
 
-    Manifests and identity files get the hashes of files that changed since they were written, and each such manifest
-    lists them under ``adopted``.
-
-    Returns:
-        The files and models that had changed.
+    Manifests and identity files get their present hashes, and each such manifest lists them under ``adopted``.
     """
     changed: list[Path] = []
     for manifest in sorted(results.rglob("*.json")):
@@ -300,8 +294,8 @@ def write_manifest(
         inputs: files by name; recorded with their SHA-256 (a model folder with its identity).
         settings: the step's settings, as JSON values.
         counts: numbers in and out of the step.
-        started: ``time.time()`` at the start, for the seconds (wall clock).
-        known: hashes of inputs that the step has computed already, so that large models are not read twice.
+        started: ``time.time()`` at the start.
+        known: hashes of inputs that the step has computed already.
         published: file of the authors' counts, to be recorded beside those found.
         more: further facts, for example tokens and dollars.
     """

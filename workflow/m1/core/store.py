@@ -1,8 +1,7 @@
 """The durable store of calls that nobody wants to pay for twice: the teacher's, the labeller's, our own models'.
 
-A store is a folder of segments (:mod:`m1.core.segments`). Each is written by one process only, so several processes,
-also on several hosts of a shared file system, write without a lock. Copying a segment into another store's folder
-imports it. ``docs/architecture.md`` says what holds on which file system.
+A store is a folder of segments (:mod:`m1.core.segments`), each written by one process only, and so without a lock.
+``docs/architecture.md`` says what holds on which file system.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m1.core.errors import UserError
-from m1.core.files import make_private
+from m1.core.files import make_folder
 from m1.core.locks import SETTLE, Lock
 from m1.core.progress import say
 from m1.core.segments import Entry, SegmentIndex, Writer, is_sound, usable
@@ -55,7 +54,7 @@ class Store:
         self._writer: Writer | None = None
         self._reader: tuple[Path, int] | None = None
         with usable(self.folder):
-            make_private(self.folder)
+            make_folder(self.folder, mode=0o770)
         self.refresh()
 
     def refresh(self) -> None:
@@ -119,15 +118,15 @@ class Store:
         """Store values; on return they are on the disk. A key that the store has already keeps its first value.
 
         Raises:
-            UserError: the disk is full or fails; all values stored before are kept.
+            UserError: the disk is full or fails.
         """
         if self.without_locks:
             self._look_again()
-        new: dict[str, Entry] = {}
+        new: dict[str, Any] = {}
         for key, value in items:
-            if key not in self and key not in new:
-                new[key] = key, "value", value
-        self._append(list(new.values()))
+            if key not in self:
+                new.setdefault(key, value)
+        self._append([(key, "value", value) for key, value in new.items()])
 
     def forget(self, keys: Iterable[str]) -> None:
         """Take records back, so that their keys are asked again.
@@ -160,12 +159,11 @@ class Store:
     def lock(self) -> Iterator[None]:
         """Make this process the only one that pays for calls of this store: wait for others, then read what they added.
 
-        The lock is the file ``lock`` (:mod:`m1.core.locks`). If the file system has no locks, and the other process
-        cannot be seen from here, the work goes on without the lock, and says so once. Writing needs no lock.
+        If the file system has no locks, and the other process cannot be seen from here, the work goes on without the
+        lock, and says so once. Writing needs no lock.
 
         Raises:
             UserError: the folder cannot be written.
-            RuntimeError: this process has the lock already.
         """
         lock = Lock(self.folder / "lock", keep=True)
         with usable(self.folder, "written", "Correct the permissions and run again."):

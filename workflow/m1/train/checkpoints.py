@@ -1,9 +1,8 @@
 """Keep at most one complete checkpoint of an unfinished training, outside the job's declared output.
 
-Snakemake deletes the output of a job that failed or was killed. So a training keeps its state in a scratch folder, and
-continues from there. A checkpoint counts only with its mark, which lists the hashes of its files and is written when
-the parts of all processes are on the disk; older checkpoints are deleted after that. A training does not continue from
-a checkpoint that was damaged since.
+Snakemake deletes the output of a job that failed or was killed, so a training keeps its state in a scratch folder. A
+checkpoint counts only with its mark, which lists the hashes of its files and is written when the parts of all processes
+are on the disk. A training does not continue from a checkpoint that was damaged since.
 """
 
 import json
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from m1.core.errors import UserError, tell
-from m1.core.files import read_json, sha256_files, write_json
+from m1.core.files import fsync, read_json, sha256_files, write_json
 from m1.core.locks import Holder, Lock
 
 MARK = "complete"
@@ -72,6 +71,7 @@ def latest(folder: Path, title: str) -> Path | None:
 def write_mark(checkpoint: Path) -> None:
     """Mark a checkpoint as complete, once it is on the disk, and delete the others."""
     write_json(checkpoint / MARK, _hashes(checkpoint))
+    fsync(checkpoint.parent)
     _delete(path for path in checkpoint.parent.glob("checkpoint-*") if path != checkpoint)
 
 
@@ -102,16 +102,8 @@ def check_space(
     """Check that the disks have room for two checkpoints and the model, before training starts.
 
     There are two checkpoints for a moment, as the old one is deleted when the new one is complete. In the results, the
-    model takes space only if they are on another disk than the store.
-
-    Args:
-        scratch: folder of the checkpoints.
-        kept: folder of the model in the store.
-        output: folder of the model in the results.
-        parameters: number of the model's parameters.
-        itemsize: bytes of a parameter of the saved model.
-        title: the beginning of the message.
-        trained: number of parameters in a checkpoint; None for all of them.
+    model takes space only if they are on another disk than the store. A parameter has ``itemsize`` bytes in the saved
+    model; a checkpoint has ``trained`` parameters (None: all of them).
 
     Raises:
         UserError: a disk has too little room; names the folder, bytes needed and bytes free.
