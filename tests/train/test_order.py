@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import resource
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,8 +16,11 @@ from accelerate.data_loader import BatchSamplerShard
 from benchmark_scripts import load
 from hypothesis import given
 from hypothesis import strategies as st
+from m1.core.errors import UserError
+from m1.core.progress import Progress
 from m1.train.balance import balance
-from m1.train.trainer import BatchSampler, CheckpointCallback, runs_without_padding
+from m1.train.checkpoints import losses
+from m1.train.trainer import BatchSampler, CheckpointCallback, LossLogger, runs_without_padding
 from transformers import AutoConfig, AutoModelForCausalLM
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -127,6 +132,23 @@ def test_the_last_step_is_kept_and_never_stopped_at(step: int, asked: bool, save
         stops,
         step if stops else None,
     )
+
+
+def test_a_full_disk_leaves_the_losses_of_a_training_that_goes_on(tmp_path: Path) -> None:
+    """The limit of a file's size ends the write midway, as a full disk or a kill does."""
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps({"step": step, "loss": 1.5}) + "\n" for step in range(100)))
+    before, limit = log.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    callback = LossLogger(Progress("train m", 200, "steps"), log)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limit[1]))
+    try:
+        with pytest.raises((UserError, OSError)):
+            callback.on_train_begin(None, SimpleNamespace(global_step=99), None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert log.read_bytes() == before
+    callback.on_train_begin(None, SimpleNamespace(global_step=50), None)
+    assert [line["step"] for line in losses(log)] == list(range(51))
 
 
 @pytest.mark.train

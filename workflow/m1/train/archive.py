@@ -1,9 +1,7 @@
 """Keep finished trainings in the store, so that no GPU hour is paid for twice.
 
-After an edit upstream (another benchmark changes the decontamination of the pools), Snakemake deletes a trained model
-and trains it again, even if the samples turn out to be the same. So the store keeps each model under a digest of
-everything that decides its weights. If store and results are on one disk, the files are hard links and take no further
-space.
+After an edit upstream, Snakemake deletes a trained model and trains it again, even if the samples turn out to be the
+same. So the store keeps each model under a digest of everything that decides its weights.
 """
 
 import errno
@@ -60,9 +58,9 @@ def claim(lock: Lock, title: str) -> str:
 def keeping(kept: Path, title: str, alone: bool) -> Iterator[Path]:
     """Yield a folder to write a model to; it is kept in the store if the context ends without error.
 
-    The folder's name is unique, so two processes that train the same, where no lock separates them, do not mix files;
-    the first one to finish counts. Leftovers of killed processes are deleted: with ``alone`` (the kernel's lock says
-    that no other process is at work) all of this machine, otherwise those older than a day.
+    The folder's name is unique, so two processes that train the same, where no lock separates them, do not mix files.
+    Leftovers of killed processes are deleted: with ``alone`` (the kernel's lock says that no other process is at work)
+    all of this machine, otherwise those older than a day.
     """
     host = quote(socket.gethostname(), safe="")
     for path in [*kept.parent.glob(f".{kept.name}.*"), *kept.parent.glob(f"..{kept.name}.*")]:
@@ -94,9 +92,8 @@ def _publish(mine: Path, kept: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was first
             return
-        raise UserError(
-            f"{kept}: cannot be written: {error.strerror}. Correct the permissions and run again."
-        ) from error
+        remedy = "Correct the permissions and run again."
+        raise UserError(f"{kept}: cannot be written: {error.strerror}. {remedy}") from error
     identity_file(mine).replace(identity_file(kept))
     fsync(kept.parent)
 

@@ -10,8 +10,7 @@ def balance(lengths: Sequence[float], parts: int) -> list[list[int]]:
     """Divide samples among parts with similar numbers of tokens.
 
     The longest remaining sample goes to the part with the fewest tokens, so a part has at least one sample. Processes
-    run neighbouring parts at the same time and wait for the slowest: FSDP gathers weights layer by layer, and trl
-    gathers counts after each micro-batch. So the parts are sorted by their tokens.
+    run neighbouring parts at the same time and wait for the slowest, so the parts are sorted by their tokens.
 
     Args:
         lengths: tokens of each sample.

@@ -40,10 +40,7 @@ def torchrun(runtime: TrainRuntime, environment: Mapping[str, str]) -> list[str]
 
 
 def srun(nodes: int, arguments: Sequence[str]) -> list[str]:
-    """The command that starts this module once on every node of the job.
-
-    Without further flags, the step has all GPUs of the job on each node and, as it is not bound, all its cores.
-    """
+    """The command that starts this module once on every node of the job, with all the job's GPUs and cores there."""
     step = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     step += ["--cpu-bind=none", "--kill-on-bad-exit=1"]
     return [*step, sys.executable, "-m", "m1.train.launch", *arguments]
@@ -78,10 +75,9 @@ def start(runtime: TrainRuntime, arguments: Sequence[str]) -> int:
 
 
 def wait_for_others(scratch: Path, name: str) -> None:
-    """Wait, in a SLURM job, for a training of this model that runs elsewhere.
+    """Wait, in a SLURM job, for a training of this model that runs elsewhere; without locks, nothing is waited for.
 
-    If SLURM loses a node, it queues the job again, while the job's first run may go on there. A training that has ended
-    has released its lock. On a file system without locks, nothing is waited for.
+    If SLURM loses a node, it queues the job again, while the job's first run may go on there.
     """
 
     def tell(holder: Holder) -> None:

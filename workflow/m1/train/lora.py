@@ -4,14 +4,10 @@ peft adds two small matrices to each linear layer and trains only these. At the 
 later steps see an ordinary model. The paper trains all weights.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from m1.core.errors import UserError
-from m1.core.places import locate
 from m1.core.pretrained import load
 from m1.train.settings import LoraSettings, SftSettings, TrainRuntime
 
@@ -29,9 +25,7 @@ def check(settings: SftSettings, runtime: TrainRuntime) -> None:
             "sft.lora.base_dtype: bfloat16 with sft.bf16 false, which is arithmetic in float32; set sft.bf16 to true, "
             "or base_dtype to float32"
         )
-    path = locate(f"config/accelerate/{runtime.strategy}.yaml")
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1 and path.is_file()
-    if several and yaml.safe_load(path.read_text(encoding="utf-8")).get("fsdp_config"):
+    if runtime.fsdp_options():
         raise UserError(
             f"train.strategy: {runtime.strategy} shares out the weights, which was not tried with sft.lora; use ddp: "
             "each GPU holds the whole base, and the adapter's gradients and optimizer are small"

@@ -1,14 +1,19 @@
 """Settings of the steps of this stage."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
+
 from m1.core.chat import chat_template
+from m1.core.errors import UserError
 from m1.core.files import digest, recorded_identity, sha256_file
 from m1.core.fingerprint import fingerprint
+from m1.core.places import locate
 from m1.core.settings import Count, Range, Settings
 
 
@@ -93,17 +98,23 @@ class TrainRuntime(Settings):
     report_to: str
     gpus: int = 0
 
+    def fsdp_options(self) -> dict[str, Any]:
+        """The strategy's ``fsdp_config``, by which processes share out the weights; empty for a single process.
+
+        Raises:
+            UserError: there is no such strategy.
+        """
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return {}
+        path = locate(f"config/accelerate/{self.strategy}.yaml")
+        if not path.is_file():
+            there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+            raise UserError(f"train.strategy: no file {path}; there are {there}")
+        return yaml.safe_load(path.read_text(encoding="utf-8")).get("fsdp_config") or {}
+
 
 def deciding_values(identity: str, base: Path, template: Path | None, subset: Path, settings: SftSettings) -> list[Any]:
-    """The JSON values that decide the weights of a training, besides its code.
-
-    Args:
-        identity: of the base.
-        base: folder of the base, whose chat template is used.
-        template: folder of a tokenizer whose chat template is borrowed instead.
-        subset: file of the samples.
-        settings: of the training.
-    """
+    """The JSON values that decide the weights of a training, besides its code; ``identity`` is that of the base."""
     return [identity, chat_template(template or base), sha256_file(subset), settings.decided()]
 
 

@@ -39,9 +39,7 @@ class Encoded(NamedTuple):
     def __str__(self) -> str:
         samples, tokens, _, long, beyond = self.counts.values()
         cut = f"{long:,} samples ({long / samples:.1%}) and {beyond:,} tokens ({beyond / tokens:.2%})"
-        return f"{samples:,} samples, {tokens:,} tokens" + (
-            f"; {cut} beyond the block were cut" if long else ", none cut"
-        )
+        return f"{samples:,} samples, {tokens:,} tokens{f'; {cut} beyond the block were cut' if long else ', none cut'}"
 
 
 def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: float, path: Path) -> Encoded:
@@ -49,15 +47,8 @@ def encode_all(tokenizer: Any, samples: Sequence[Sample], block: int, most: floa
 
     A cut removes the answer, which stands at the end, so the paper's recipes allow none.
 
-    Args:
-        tokenizer: of the base.
-        samples: of the subset.
-        block: the most tokens of a sample.
-        most: the share of samples that may be cut.
-        path: file of the samples, for messages.
-
     Raises:
-        UserError: more samples are longer than the block, or a sample has no token with loss left.
+        UserError: more than the share ``most`` of the samples are longer, or a sample has no token with loss left.
     """
     marks = TurnTokens.from_tokenizer(tokenizer)
     examples = [encode(tokenizer, sample.prompt, sample.thinking, sample.answer, marks) for sample in samples]
@@ -194,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     samples = read(arguments.subset, Sample)
     from m1.train import trainer as training
 
-    first = training.join(runtime.strategy, runtime.gradient_checkpointing, title)
+    first = training.join(runtime, title)
     base = training.first_process_value(lambda: model_identity(arguments.base))
     tokenizer = tokenizer_of(arguments.base, arguments.template)
     scratch, kept = places(arguments, settings, base)

@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import pyarrow as pa
 import torch
-import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
@@ -27,8 +26,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from m1.core.errors import UserError, first_line
-from m1.core.files import sync
-from m1.core.places import locate
+from m1.core.files import sync, write_text
 from m1.core.progress import Progress, say
 from m1.train import checkpoints, lora
 from m1.train.balance import balance
@@ -77,9 +75,7 @@ class BatchSampler(Sampler[list[int]]):
         rng, size = random.Random(f"{self.seed} {self.epoch}"), self.per_step
         order = list(range(len(self.lengths)))
         rng.shuffle(order)
-        window = (
-            8 if self.grouped else 1
-        ) * size  # samples that are sorted by length, before they are cut into batches
+        window = 8 * size if self.grouped else size  # samples that are sorted by length before they become batches
         near = [sorted(order[i : i + window], key=self.lengths.__getitem__) for i in range(0, len(order), window)]
         batches = [part[i : i + size] for part in near for i in range(0, len(part), size)]
         last = batches.pop()  # the incomplete one, which is filled up
@@ -104,10 +100,8 @@ class Trainer(SFTTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The sampler's micro-batches; accelerate deals them to the processes in turn."""
-        given = self.args.dataloader_pin_memory, self.data_collator
-        loader = DataLoader(
-            cast(Any, self.train_dataset), batch_sampler=self.sampler, pin_memory=given[0], collate_fn=given[1]
-        )
+        given: Any = {"pin_memory": self.args.dataloader_pin_memory, "collate_fn": self.data_collator}
+        loader = DataLoader(cast(Any, self.train_dataset), batch_sampler=self.sampler, **given)
         return self.accelerator.prepare(loader)
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -193,7 +187,7 @@ class LossLogger(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if PartialState().is_main_process:
             kept = [line for line in checkpoints.losses(self.path) if line["step"] <= state.global_step]
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
             self.progress.resume(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
@@ -226,27 +220,18 @@ class RunInfo:
         return f"{self.strategy} on {self.device}, {share}, {self.attention} attention{padding}{part}"
 
 
-def join(strategy: str, checkpointing: bool, title: str) -> bool:
+def join(runtime: TrainRuntime, title: str) -> bool:
     """Join the processes that torchrun started; returns whether this is the first one.
 
-    Args:
-        strategy: name of a file in ``config/accelerate``, which ``accelerate launch --config_file`` also accepts.
-        checkpointing: whether the backward pass computes activations again.
-        title: the beginning of messages.
-
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such strategy.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        path = locate(f"config/accelerate/{strategy}.yaml")
-        if not path.is_file():
-            there = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
-            raise UserError(f"train.strategy: no file {path}; there are {there}")
-        sharded = yaml.safe_load(path.read_text(encoding="utf-8")).get("fsdp_config")
-        if sharded and torch.cuda.is_available():
-            choose_fsdp(sharded, checkpointing)
-        elif sharded and os.environ.get("RANK") == "0":
-            say(title, f"{strategy} needs GPUs; on a CPU, DDP runs in its place: each process holds the whole model")
+    if options := runtime.fsdp_options():
+        if torch.cuda.is_available():
+            choose_fsdp(options, runtime.gradient_checkpointing)
+        elif os.environ.get("RANK") == "0":
+            instead = "on a CPU, DDP runs in its place: each process holds the whole model"
+            say(title, f"{runtime.strategy} needs GPUs; {instead}")
     return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE).is_main_process
 
 
@@ -342,14 +327,7 @@ def train(
 ) -> tuple[Trainer, RunInfo]:
     """Train to the end, from the last checkpoint in ``scratch`` if there is one; the log is written there, too.
 
-    Args:
-        base: folder of the base model.
-        tokenizer: of the base.
-        examples: token ids and labels, none longer than the block.
-        settings: decide the weights.
-        runtime: where and how the training runs.
-        scratch: folder of checkpoints and log.
-        title: the beginning of messages.
+    The ``examples`` are token ids and labels, none longer than the block.
 
     Returns:
         The trainer with the trained model, and how it ran.
@@ -457,12 +435,7 @@ def save(trainer: Trainer, state: dict[str, torch.Tensor], folder: Path) -> None
 
 
 def divide_batch(batch: int, count: int, most: int) -> tuple[int, int]:
-    """Divide a batch among processes, so that a step has ``batch`` samples on any number of them.
-
-    Args:
-        batch: samples of a step.
-        count: processes on all nodes together.
-        most: the most samples that a process may run at a time.
+    """Divide a step's ``batch`` samples among ``count`` processes, each of which runs up to ``most`` at a time.
 
     Returns:
         The samples that a process runs at a time, and how many times it does so in a step.
