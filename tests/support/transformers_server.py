@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from m1.client.serving import end_server, is_healthy
 
 SECONDS = 300
 
@@ -28,23 +29,10 @@ def transformers_server(model: Path, log: Path) -> Iterator[str]:
         server = subprocess.Popen([*command, *options], stdout=output, stderr=subprocess.STDOUT, env=env)
     try:
         end = time.monotonic() + SECONDS
-        while not _is_healthy(port):
+        while not is_healthy(port):
             ended = server.poll() is not None or time.monotonic() > end
             assert not ended, f"{' '.join(command)} does not answer:\n{log.read_text(errors='replace')[-2000:]}"
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _is_healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    with suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    return False
+        end_server(server)

@@ -64,12 +64,11 @@ class Failure:
 
 @asynccontextmanager
 async def open_client(provider: Provider, base_url: str, api_key: str) -> AsyncIterator[openai.AsyncOpenAI]:
-    """Open a client of the openai package.
+    """Open a client of the openai package, without retries of its own.
 
-    It makes no retries of its own. It follows no redirect, which would take the key or the question elsewhere, and
-    reads no body beyond :data:`MOST_BYTES`. Each call has a connection of its own, which costs half a millisecond:
-    HTTP/1.1 matches answers to requests only by their order, so on a shared connection, a proxy that sends an answer
-    twice would shift all later answers to other questions.
+    It follows no redirect, which would take the key or the question elsewhere, and reads no body beyond
+    :data:`MOST_BYTES`. Each call has a connection of its own, which costs half a millisecond: on a shared connection, a
+    proxy that sends an answer twice would shift all later answers to other questions.
     """
     import httpx2  # what openai 3 speaks HTTP with
     import openai
@@ -184,10 +183,7 @@ def is_passing(status: int) -> bool:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the header Retry-After; None without one.
-
-    The header has a number, or a date, which is compared with the server's own clock if it sends that.
-    """
+    """Seconds to wait by the header Retry-After, a number or a date by the server's own clock; None without one."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

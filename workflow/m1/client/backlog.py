@@ -59,12 +59,10 @@ class SubmittedBatch:
         return folder / f"batch-{self.mark[:16]}.json"
 
     def write(self, folder: Path, done: Mapping[str, float] | None = None) -> None:
-        """Write the journal durably.
+        """Write the journal durably; None for ``done`` while the batch is under way.
 
-        Args:
-            folder: where the journals are.
-            done: for a finished batch, the numbers ``answered`` and ``refused``, and ``dollars_lost``, the most that
-                its lost calls may have cost; None while the batch is under way.
+        For a finished batch, ``done`` has the numbers ``answered`` and ``refused``, and ``dollars_lost``, the most that
+        its lost calls may have cost.
         """
         journal = {name: getattr(self, name) for name in _JOURNALLED} | {"count": len(self.keys)}
         if done is not None:

@@ -200,10 +200,10 @@ class _Collector:
         """Queue the calls without an answer again, or end the run."""
         backlog, provider, base_url = self.backlog, self.run.provider, self.endpoint.base_url
         reason, codes = reasons(found)
-        asked_again = set().union(*(other.pending for other in backlog.open_batches))
-        due = set(filter(backlog.waits, batch.pending - asked_again))
-        otherwise = reason or f"nothing ({batch.status})"
-        rest = {key: unanswered.passing.get(key) or otherwise for key in batch.keys if key in due}
+        elsewhere = set().union(*(other.pending for other in backlog.open_batches))
+        left = batch.pending - elsewhere
+        due = [key for key in batch.keys if key in left and backlog.waits(key)]
+        rest = {key: unanswered.passing.get(key) or reason or f"nothing ({batch.status})" for key in due}
         if codes & _LIMITS and backlog.open_batches:
             backlog.most_open = len(backlog.open_batches)
             backlog.queue.extendleft(reversed(rest))

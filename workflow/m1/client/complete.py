@@ -77,18 +77,10 @@ def complete_all(
 ) -> tuple[Answers, Spending]:
     """Answer requests from the store, and those that it lacks by the provider, whose answers go into the store at once.
 
-    Only one process at a time makes calls for a store, so no request is paid for twice. The number of calls in flight
-    adapts to the provider (:class:`m1.client.pace.Pace`). An attempt that fails for a temporary reason (5xx, no
-    connection, a timeout, a 200 without a completion) is repeated up to ``max_retries`` times, and 429 as long as it
-    takes. A call that the provider refuses for its content is stored as refused, and not asked again. A server of the
-    workflow's own is started only if a call must be made.
-
-    Args:
-        requests: the calls; equal ones are made once.
-        provider: whom to ask.
-        store: where answers are kept.
-        title: the beginning of progress lines.
-        watch: called with each new answer; it can end the run.
+    Only one process at a time makes calls for a store, and equal requests are made once, so nothing is paid for twice.
+    An attempt that fails for a temporary reason (5xx, no connection, a timeout, a 200 without a completion) is repeated
+    up to ``max_retries`` times, and 429 as long as it takes. A call that the provider refuses for its content is stored
+    as refused, and not asked again. A server of the workflow's own is started only if a call must be made.
 
     Returns:
         The answers in the order of the requests, and what they cost.
@@ -96,9 +88,9 @@ def complete_all(
     Raises:
         UserError: a call failed at all attempts (the other calls are made first, unless the provider itself fails); the
             key is wrong or missing; the model is unknown; more than :data:`m1.client.failures.LOST_SHARE` of the calls
-            were refused; ``deadline`` or ``max_dollars`` was reached; or the store cannot be written. Finished calls
-            are kept, and calls in flight get :data:`m1.client.scheduler.GRACE` seconds to finish. The same holds for
-            SIGTERM and Ctrl-C, which then end the process.
+            were refused; ``deadline`` or ``max_dollars`` was reached; ``watch`` ends the run; or the store cannot be
+            written. Finished calls are kept, and calls in flight get :data:`m1.client.scheduler.GRACE` seconds to
+            finish. The same holds for SIGTERM and Ctrl-C, which then end the process.
     """
     keys = [request.key(provider) for request in requests]
     wanted = dict(zip(keys, requests))
@@ -146,10 +138,9 @@ def _telling_odd(
         others[completion.served] += not provider.is_served_by(completion.served)
         yield completion
     for served, number in (+others).most_common(ODD_SHOWN):
-        remedy = (
-            f"If they are the same, name it in served_as of {provider.name}; else take them back (m1 store forget)."
-        )
-        say(title, f"{number:,} answers in {store.folder} are of {served!r}, not of {provider.model!r}. {remedy}")
+        found = f"{number:,} answers in {store.folder} are of {served!r}, not of {provider.model!r}"
+        remedy = f"name it in served_as of {provider.name}; else take them back (m1 store forget)"
+        say(title, f"{found}. If they are the same, {remedy}.")
     if count > ODD_SHOWN:
         say(title, f"so also in {count - ODD_SHOWN:,} further answers")
 
@@ -237,10 +228,10 @@ class CallRun:
 
     async def make_calls(self) -> None:
         """Make the missing calls, live or by batches; an error that ends the run early says how many calls are kept."""
-        with _signal_handler(self._interrupt), ThreadPoolExecutor(2, "store") as thread:
-            self.writer = GroupWriter(self.store.put_many, thread)
-            self._holder: GroupWriter[str] = GroupWriter(lambda states: self.journal.write(states[-1]), thread)
-            try:
+        try:
+            with _signal_handler(self._interrupt), ThreadPoolExecutor(2, "store") as thread:
+                self.writer = GroupWriter(self.store.put_many, thread)
+                self._holder: GroupWriter[str] = GroupWriter(lambda states: self.journal.write(states[-1]), thread)
                 async with open_client(self.provider, self.base_url, self.api_key) as client:
                     self.began = time.monotonic()  # only now, because importing the client can take seconds
                     self.ends_at = self.began + (self.provider.deadline or float("inf"))
@@ -251,13 +242,13 @@ class CallRun:
                             await make_batches(self, client)
                         if self.ending:
                             raise self.ending
-            except UserError as error:
-                raise UserError(f"{error} {self._summary()}") from None
-            except (KeyboardInterrupt, SystemExit):
-                say(self.title, f"interrupted: {self._summary()}")
-                raise
-            finally:
-                self.journal.close()
+        except UserError as error:
+            raise UserError(f"{error} {self._summary()}") from None
+        except (KeyboardInterrupt, SystemExit):
+            say(self.title, f"interrupted: {self._summary()}")
+            raise
+        finally:
+            self.journal.close()  # no thread writes it any more
 
     async def hold(self, key: str, tokens: Tokens) -> None:
         """Write to the disk, before a call is sent, how many tokens it may use at the most."""

@@ -109,13 +109,10 @@ def forget_remedy(store: Store, key: str) -> str:
 
 
 def completion_value(body: Any, seconds: float, at_most: Tokens | None = None) -> dict[str, Any] | None:
-    """Extract what the store keeps from the body of a 200; None if the body holds no completion.
+    """Extract what the store keeps from the body (parsed JSON) of a 200; None if the body holds no completion.
 
-    Args:
-        body: the parsed JSON.
-        seconds: duration of the attempt; 0.0 if unknown.
-        at_most: the most tokens of prompt and completion that the call may have used; kept if its usage is missing or
-            wrong.
+    The attempt took so many ``seconds`` (0.0 if unknown). ``at_most``, the most tokens that the call may have used, is
+    kept if its usage is missing or wrong.
     """
     try:
         choice = body["choices"][0]
@@ -138,10 +135,9 @@ def completion_value(body: Any, seconds: float, at_most: Tokens | None = None) -
 
 
 def normalised(value: Any) -> tuple[dict[str, Any], list[str]]:
-    """Normalise a value of the store so that every reader can use it, and describe what was odd in it.
+    """Normalise a value of the store so that texts are texts and numbers are finite, and describe what was odd in it.
 
-    Afterwards texts are texts and numbers are finite. This is done when a value is received, and again when it is read,
-    because older stores hold values that were not normalised.
+    This is done when a value is received, and again when it is read, because older stores hold other values.
 
     Raises:
         ValueError: the value is not an answer.

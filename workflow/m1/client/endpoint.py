@@ -150,8 +150,7 @@ class BatchEndpoint:
     async def lines(self, file_id: str, calls: int) -> AsyncIterator[bytes]:
         """Yield the lines of a batch's output or error file, without our key; ``calls`` is the batch's size.
 
-        Lines are split at line feeds only, because an answer may contain the other characters at which Python and httpx
-        split lines.
+        Lines are split at line feeds only, because an answer may contain the other characters at which Python splits.
 
         Raises:
             UserError: the file has far more lines than calls, or a line that is too long, so it may never end.
@@ -194,11 +193,7 @@ class BatchEndpoint:
 def read_line(
     line: bytes, at_most: Callable[[str], Tokens | None] = lambda key: None
 ) -> tuple[str, int, dict[str, Any] | str]:
-    """Parse a line of an output or error file.
-
-    Args:
-        line: the line.
-        at_most: maps a key to the most tokens that its call may have used.
+    """Parse a line of an output or error file; ``at_most`` maps a key to the most tokens that its call may have used.
 
     Returns:
         The call's key, its status, and the value for the store or a description of the failure. The status is 200 only

@@ -86,14 +86,9 @@ class FailurePolicy:
         self._slowed_since, self._unconnected, self._lost_in_a_row = None, 0, 0
 
     def decide(self, call: Call, failure: Failure, answered: int, began: float, now: float) -> Decision:
-        """Decide what a failed attempt means for its call and for the run.
+        """Decide what a failed attempt means for its call, whose counts are updated, and for the run.
 
-        Args:
-            call: the call; its counts are updated.
-            failure: the failure of this attempt.
-            answered: number of calls that this run has answered.
-            began: time when the run began.
-            now: the present time.
+        ``began`` is when the run began, and ``answered`` how many calls it has answered.
         """
         self.counts[failure.kind] += 1
         status = failure.status

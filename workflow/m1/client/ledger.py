@@ -88,9 +88,8 @@ def _read_journal(path: Path) -> dict[str, Any]:
 class SpendingJournal:
     """The journal of one process: a file in the store's folder with the calls that may have been billed.
 
-    A call is written to the disk before it is sent, and removed when its answer is in the store. So whatever ends the
-    process, the next one knows what may have been paid. A new journal takes over the journals of earlier processes. The
-    caller holds the store's lock.
+    A call is written to the disk before it is sent, and removed when its answer is in the store. A new journal takes
+    over those of earlier processes. The caller holds the store's lock.
     """
 
     def __init__(self, store: Store) -> None:
@@ -159,14 +158,9 @@ class SpendingJournal:
 class Ledger:
     """Counts tokens and dollars of one run's answers, and what ``max_dollars`` still allows.
 
-    Calls that the store has already count towards ``max_dollars``, too.
-
-    Args:
-        provider: gives prices and ``max_dollars``.
-        store: the store of the calls.
-        beside: calls that may have been billed but have no answer in the store.
-        wanted: the calls of this run by key; they bound the cost of answers whose usage is missing or wrong.
-        batches: the most that batches under way or lost may cost, in dollars.
+    Towards ``max_dollars`` also count the calls that the store has already, those ``beside`` it, and the most that
+    ``batches`` under way or lost may cost, in dollars. The calls of this run (``wanted``, by key) bound the cost of
+    answers whose usage is missing or wrong.
     """
 
     def __init__(
@@ -282,9 +276,8 @@ class Spending:
             *[f"{count:,} {name}" for name, count in (("refused", self.refused), ("cut", self.cut)) if count],
         ]
         if self.uncounted:
-            parts.append(
-                f"{self.uncounted:,} without countable usage (${self.dollars_at_most:,.2f} of the sum, at most)"
-            )
+            bound = f"${self.dollars_at_most:,.2f} of the sum, at most"
+            parts.append(f"{self.uncounted:,} without countable usage ({bound})")
         if self.dollars_lost:
             parts.append(f"at most ${self.dollars_lost:,.2f} more for {self.lost:,} lost on the way")
         return ", ".join(parts)
@@ -296,30 +289,24 @@ class Spending:
 
     @classmethod
     def of(cls, completions: Iterable[Completion], new: set[str], provider: Provider, **of_the_run: Any) -> Spending:
-        """Add up the answers of distinct calls.
+        """Add up the answers of distinct calls; this run made those whose keys are ``new``.
 
-        Args:
-            completions: the answers.
-            new: keys of the calls that this run made.
-            provider: gives the prices.
-            of_the_run: ``failures``, ``lost`` and ``dollars_lost`` of this run.
+        From the run come ``failures``, ``lost`` and ``dollars_lost``.
         """
-        totals: Counter[str] = Counter()
-        dollars = dollars_now = dollars_at_most = 0.0
-        for completion in completions:
-            if completion.finish_reason == REFUSED:
+        totals: Any = Counter()
+        for one in completions:
+            if one.finish_reason == REFUSED:
                 totals["refused"] += 1
                 continue
-            cost, now, uncounted = completion.dollars(provider), completion.key in new, completion.at_most is not None
-            dollars += cost
-            dollars_now += cost * now
-            dollars_at_most += cost * uncounted
+            cost, now, uncounted = one.dollars(provider), one.key in new, one.at_most is not None
+            totals["dollars"] += cost
+            totals["dollars_now"] += cost * now
+            totals["dollars_at_most"] += cost * uncounted
             totals["calls"] += 1
             totals["calls_made"] += now
-            totals["cut"] += completion.finish_reason == "length"
+            totals["cut"] += one.finish_reason == "length"
             totals["uncounted"] += uncounted
             for name in ("prompt_tokens", "thinking_tokens", "answer_tokens", "completion_tokens"):
-                totals[name] += getattr(completion, name)
-        sums = {"dollars": dollars, "dollars_now": dollars_now, "dollars_at_most": dollars_at_most}
-        found: dict[str, Any] = {**totals, **{name: round(value, 6) for name, value in sums.items()}, **of_the_run}
-        return cls(**found)
+                totals[name] += getattr(one, name)
+        dollars = {name: round(float(totals[name]), 6) for name in ("dollars", "dollars_now", "dollars_at_most")}
+        return cls(**{**totals, **dollars, **of_the_run})

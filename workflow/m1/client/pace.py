@@ -53,13 +53,8 @@ class Pace:
 
     The limit doubles per round of answers until the first trouble: 429, 5xx, timeouts, or latency that grows without
     more throughput. Trouble halves it, at most once per round trip. Then it grows again, quickly to near the level of
-    the trouble, and from there by one per round. It never exceeds ``cap``.
-
-    Args:
-        cap: the most calls in flight.
-        requests: limit of requests per minute; None for no limit.
-        tokens: limit of tokens per minute; None for no limit.
-        now: the present time.
+    the trouble, and from there by one per round. It never exceeds ``cap``. ``requests`` and ``tokens`` are limits per
+    minute, or None.
     """
 
     def __init__(self, cap: int, requests: float | None, tokens: float | None, now: float) -> None:

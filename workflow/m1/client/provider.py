@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from m1.core.errors import UserError
@@ -81,7 +81,7 @@ class Provider:
             UserError: a key is missing, unknown, of a wrong type or out of range.
         """
         kinds = {one.name: [kind.partition("[")[0] for kind in str(one.type).split(" | ")] for one in fields(cls)}
-        settings = {"served_as": None, "thinking_start": THINK[0], "thinking_end": THINK[1], **settings}
+        settings = {**{one.name: one.default for one in fields(cls) if one.default is not MISSING}, **settings}
         _check_names(settings, list(kinds), title)
         check_variable(settings["api_key_env"], f"{title}.api_key_env")
         check_address(settings["base_url"], f"{title}.base_url")
@@ -115,10 +115,7 @@ class Provider:
 
     @property
     def marks(self) -> Marks:
-        """The two marks that separate thinking and answer in a text.
-
-        The store keeps messages as they arrived, so changing the marks asks nothing again.
-        """
+        """The marks of thinking; the store keeps messages as they arrived, so changing the marks asks nothing again."""
         return self.thinking_start, self.thinking_end
 
     def is_served_by(self, served: str | None) -> bool:
@@ -142,10 +139,7 @@ or gemini-1.5-pro-002."""
 
 
 def _is_same_model(asked: str, served: str) -> bool:
-    """Whether two names mean one model.
-
-    They may differ in letter case, in the path before the name, and in an appended version or revision.
-    """
+    """Whether two names mean one model; letter case, the path before the name and an appended version do not count."""
     if "@" not in asked:  # the server of transformers answers as name@revision, with @main if none was asked for
         served = re.sub("(?<=[^/])@.*", "", served)
 

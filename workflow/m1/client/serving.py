@@ -37,12 +37,7 @@ def running_server(command: Sequence[str], seconds: float) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{_wait(server, command, port_file, log, seconds)}/v1"
         finally:
-            server.terminate()
-            try:
-                server.wait(5)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            end_server(server)
             server.stdin.close()  # type: ignore[union-attr]
             signal.signal(signal.SIGTERM, before)
 
@@ -51,7 +46,7 @@ def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Pa
     """Wait until the server answers, and return its port."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
-        if port_file.exists() and _is_healthy(port := int(port_file.read_text())):
+        if port_file.exists() and is_healthy(port := int(port_file.read_text())):
             return port
         time.sleep(0.02)
     ended = server.poll() is not None
@@ -61,7 +56,18 @@ def _wait(server: subprocess.Popen[bytes], command: Sequence[str], port_file: Pa
     raise UserError(f"the server `python -m {' '.join(command)}` {state}. {remedy} Its last lines:\n{tail}")
 
 
-def _is_healthy(port: int) -> bool:
+def end_server(server: subprocess.Popen[bytes]) -> None:
+    """End a server, by force if it does not end within five seconds."""
+    server.terminate()
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def is_healthy(port: int) -> bool:
+    """Whether a server on this machine answers ``/health``."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     with suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/health")
