@@ -24,11 +24,8 @@ def published_counts(path: str | Path) -> dict[str, dict[str, int]]:
 def beside_published(path: str | Path, manifest: str | Path, counts: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The counts of a step that the authors published, each with ``published``, ``found`` and ``equal``.
 
-    Args:
-        path: file of the published counts.
-        manifest: the step's manifest; its folder and name identify the step.
-        counts: the step's own counts. A dot in a published name leads into a nested mapping; a count that the step
-            does not have is found as None.
+    The folder and name of its manifest identify the step. A dot in a published name leads into a nested mapping of its
+    own counts; a count that the step does not have is found as None.
     """
     step = Path(manifest).with_suffix("")
     wanted = published_counts(path).get(f"{step.parent.name}/{step.name}", {})

@@ -17,15 +17,11 @@ def permutation(count: int, seed: int) -> list[int]:
 
 
 def option_orders(counts: Iterable[int], seed: int, spend_first: bool) -> Iterator[list[int]]:
-    """For each question, the old positions (from 0) of its options in their new order.
+    """For each question, the old positions (from 0) of its options in their new order; ``counts`` are their numbers.
 
     One generator serves all questions, so a question's order depends on those before it. A count of 0 or 1 draws
-    nothing.
-
-    Args:
-        counts: the number of options of each question.
-        spend_first: draw the first question's shuffle once more before all others. The authors' loaders do so, because
-            they map the first record of a pool once to print it.
+    nothing. With ``spend_first``, the first question's shuffle is drawn once more before all others, because the
+    authors' loaders map the first record of a pool once to print it.
     """
     generator = np.random.default_rng(seed)
     for number, count in enumerate(counts):

@@ -93,10 +93,8 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             place = f"{error.filename}: it cannot be" if error.filename else "a file cannot be"
-            remedy = (
-                f"free space, or name another folder (TMPDIR, now {os.environ.get('TMPDIR', 'not set')}, or HF_HOME)"
-            )
-            tell(f"error: {place} written ({error.strerror}); {remedy}")
-            raise SystemExit(1) from None
-        print(printable(traceback.format_exc()), file=sys.stderr, end="", flush=True)
+            folders = f"TMPDIR, now {os.environ.get('TMPDIR', 'not set')}, or HF_HOME"
+            tell(f"error: {place} written ({error.strerror}); free space, or name another folder ({folders})")
+        else:
+            print(printable(traceback.format_exc()), file=sys.stderr, end="", flush=True)
         raise SystemExit(1) from None

@@ -4,13 +4,8 @@ Every rule carries it as a param, so Snakemake reruns a step when its code chang
 (function, class, constant) that the step's ``main`` reaches inside the package, and the statements that the modules of
 these definitions run on import.
 
-These edits keep it: comments, docstrings, layout, annotations of functions and import lines; moving or renaming a
-module; renaming a function, a class, a method or a constant together with its uses; definitions that the step does not
-reach; the text of messages (arguments of what :data:`WITHOUT_EFFECT` defines) and of ``--help``.
-
-These edits change it: another constant, operator, called function or order of statements; another name of a parameter,
-a local variable or a field (fields are columns and JSON keys); another name of a method that is also a field's name, or
-that overrides a method of a class outside the package.
+``docs/architecture.md`` lists the edits that keep it and those that change it. Another name of a method changes it only
+if a field has that name, too, or the method overrides one of a class outside the package.
 
 How it works: each definition becomes a list of tokens. A token for the use of another definition stands for that
 definition, not for its name. A definition's hash is then refined with the hashes of the definitions that it uses, until
@@ -169,28 +164,18 @@ def refine(reached: dict[str, Definition]) -> dict[str, str]:
             bearers.setdefault(name, []).append(definition.methods[name])
     colours = dict.fromkeys(reached, "")
 
-    def settle(tokens: list[Token]) -> list[Token]:
-        """The same tokens, with neighbours that no round changes joined into one text, which is faster to hash."""
-        found: list[Token] = []
-        text: list[str] = []
-        for token in [*tokens, Use("")]:
-            if isinstance(token, Use) or (isinstance(token, Member) and token.name in bearers):
-                found += ["\0".join(text), token] if text else [token]
-                text = []
-            else:
-                text.append(f".{token.name}" if isinstance(token, Member) else token)
-        return found[:-1]
-
     def render(token: Token) -> str:
         if isinstance(token, Use):
             return colours[token.key]
-        return "|".join(sorted(colours[key] for key in bearers[token.name])) if isinstance(token, Member) else token
+        if isinstance(token, Member):
+            named = bearers.get(token.name)
+            return "|".join(sorted(colours[key] for key in named)) if named else f".{token.name}"
+        return token
 
-    pieces = {key: settle(definition.tokens) for key, definition in reached.items()}
     classes = 0
     while len(set(colours.values())) > classes:
         classes = len(set(colours.values()))
-        texts = {key: "\0".join(map(render, tokens)) for key, tokens in pieces.items()}
+        texts = {key: "\0".join(map(render, one.tokens)) for key, one in reached.items()}
         colours = {key: hashlib.sha256(text.encode()).hexdigest() for key, text in texts.items()}
     return colours
 

@@ -62,12 +62,7 @@ def ask_driver() -> tuple[str, list[str]]:
 
 
 def lack(wanted: int, seen: Mapping[str, Any]) -> Lack | None:
-    """Explain why torch sees fewer GPUs than wanted; None if it sees enough.
-
-    Args:
-        wanted: the number of GPUs that the job needs.
-        seen: the facts from :func:`look`.
-    """
+    """Explain why torch sees fewer GPUs than ``wanted``, by the facts from :func:`look`; None if it sees enough."""
     if seen["gpus"] >= wanted:
         return None
     driver = f"driver {seen['driver']} with {len(seen['cards'])} cards" if seen["driver"] else "no answer of nvidia-smi"

@@ -93,9 +93,8 @@ def check_text(text: str, where: str) -> None:
         UserError: names the place, and does not repeat the text.
     """
     if KEY.search(text):
-        raise UserError(
-            f"{where}: a key stands here; put it into an environment variable, and its name into api_key_env"
-        )
+        remedy = "put it into an environment variable, and its name into api_key_env"
+        raise UserError(f"{where}: a key stands here; {remedy}")
 
 
 def is_key_name(name: str) -> bool:

@@ -1,8 +1,7 @@
 """Convert a published record to stem, context, options and answer letter (3.1, B.1).
 
-One function per field layout of the Hugging Face hub. Texts are cleaned in one way everywhere (:func:`clean`). Options
-that are equal, or equal but for letter case (genotypes: Bb, BB), are real and are kept. What cannot be a question is
-refused with its field and the reason. docs/paper.md lists what is odd in the published sets, and what becomes of it.
+One function per field layout of the Hugging Face hub. Options that are equal, or equal but for letter case (genotypes:
+Bb, BB), are real and are kept. docs/paper.md lists what is odd in the published sets, and what becomes of it.
 """
 
 import html
@@ -116,30 +115,21 @@ def pubmedqa(raw: Mapping[str, Any]) -> Parts:
     return _parts(_text(raw, "question"), YES_NO_MAYBE, letter, "final_decision", paragraphs)
 
 
-LAYOUTS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
-    "medmcqa": medmcqa,
-    "medqa": letter_options,
-    "eval": letter_options,
-    "headqa": headqa,
-    "pubmedqa": pubmedqa,
-    "mmlu_pro": mmlu_pro,
-    "medbullets": medbullets,
-    "medxpertqa": medxpertqa,
-    "mmlu": mmlu,
+_OPTIONS = ("opa", "opb", "opc", "opd", "ope")
+_BY_LETTER = ("question", "options", "answer_idx")
+_NEEDED: dict[str, tuple[Callable[[Mapping[str, Any]], Parts], tuple[str, ...]]] = {
+    "medmcqa": (medmcqa, ("question", *_OPTIONS[:4], "cop")),
+    "medqa": (letter_options, _BY_LETTER),
+    "eval": (letter_options, _BY_LETTER),
+    "headqa": (headqa, ("data",)),
+    "pubmedqa": (pubmedqa, ("question", "context", "final_decision")),
+    "mmlu_pro": (mmlu_pro, ("question", "options", "answer", "answer_index")),
+    "medbullets": (medbullets, ("question", *_OPTIONS[:2], "answer_idx")),
+    "medxpertqa": (medxpertqa, ("question", "options", "label")),
+    "mmlu": (mmlu, ("question", "choices", "answer")),
 }
-
-_MEDBULLETS = ("opa", "opb", "opc", "opd", "ope")
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "medmcqa": ("question", *_MEDBULLETS[:4], "cop"),
-    "medqa": ("question", "options", "answer_idx"),
-    "eval": ("question", "options", "answer_idx"),
-    "headqa": ("data",),
-    "pubmedqa": ("question", "context", "final_decision"),
-    "mmlu_pro": ("question", "options", "answer", "answer_index"),
-    "medbullets": ("question", *_MEDBULLETS[:2], "answer_idx"),
-    "medxpertqa": ("question", "options", "label"),
-    "mmlu": ("question", "choices", "answer"),
-}
+"""Each layout's function, and the fields that its records must have."""
+LAYOUTS = {layout: function for layout, (function, _) in _NEEDED.items()}
 
 
 def needed_fields(layout: str, there: Collection[str]) -> tuple[str, ...]:
@@ -147,8 +137,9 @@ def needed_fields(layout: str, there: Collection[str]) -> tuple[str, ...]:
 
     MedBullets has two to five options in fields of their own; all before the last existing one are needed.
     """
-    most = max((place for place, name in enumerate(_MEDBULLETS, 1) if name in there), default=0)
-    return tuple(dict.fromkeys((*_FIELDS[layout], *(_MEDBULLETS[:most] if layout == "medbullets" else ()))))
+    _, needed = _NEEDED[layout]
+    most = max((place for place, name in enumerate(_OPTIONS, 1) if name in there and layout == "medbullets"), default=0)
+    return tuple(dict.fromkeys((*needed, *_OPTIONS[:most])))
 
 
 def names_option(field: str) -> bool:

@@ -87,21 +87,16 @@ def begun(process: int) -> str:
 
 
 class Lock:
-    """An exclusive lock on a file; releasing it deletes the file unless ``keep`` is set.
-
-    Attributes:
-        kernel: whether the last attempt used a lock of the kernel; False on a file system without locks.
-    """
+    """An exclusive lock on a file; releasing it deletes the file unless ``keep`` is set."""
 
     def __init__(self, path: Path, keep: bool = False) -> None:
-        self.path, self.keep, self.kernel = path, keep, True
+        self.path, self.keep = path, keep
+        self.kernel = True
+        """Whether the last attempt used a lock of the kernel; False on a file system without locks."""
         self._descriptor: int | None = None
 
     def take(self) -> Holder | None:
-        """Try once to get the lock.
-
-        Returns:
-            None if this process now has the lock, else the holder.
+        """Try once to get the lock; returns None on success, else the holder.
 
         Raises:
             OSError: the file cannot be made or locked.

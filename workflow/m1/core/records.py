@@ -307,12 +307,7 @@ def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> Non
 
 
 def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = None) -> list[Record]:
-    """Read and check the records of a Parquet file.
-
-    Args:
-        path: the file.
-        record: the type of its records.
-        where: column to value; only rows with these values are read.
+    """Read and check the records of a Parquet file; with ``where`` (column to value), only those with these values.
 
     Raises:
         UserError: the file is missing, is not Parquet, has other columns, or holds a wrong record.
@@ -336,13 +331,8 @@ def stream(path: str | Path, record: type[Record]) -> Iterator[Record]:
 
 
 def stream_readings(path: str | Path, record: type[Record], keys: Iterable[tuple[str, str, str]]) -> Iterator[Record]:
-    """Read rollouts, predictions or scores as :func:`stream` does, but only those with some keys.
-
-    Args:
-        path: the file.
-        record: the type of its records.
-        keys: benchmark, question id and model of each wanted record.
-    """
+    """Read rollouts, predictions or scores as :func:`stream` does, but only those with some keys: benchmark, id and
+    model."""
     wanted = pa.array(["\0".join(key) for key in keys], pa.string())
     first = 0
     with open_parquet(path) as file:

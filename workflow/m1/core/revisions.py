@@ -1,8 +1,7 @@
 """Look up the commits that moving revisions such as ``main`` are pinned to, in ``config/revisions.lock.yaml``.
 
 The file maps hub name to revision to commit. ``python -m m1 pin`` writes each commit once, from what the hub's cache
-holds, and every job then uses that commit. The commit is no param of a job, so pinning reruns nothing. To use another
-commit, give it as ``revision`` in the configuration; this reruns what depends on it.
+holds, and every job then uses that commit. The commit is no param of a job, so pinning reruns nothing.
 """
 
 import re
@@ -19,7 +18,7 @@ def read_lock() -> Lock:
     """Read the lock file; empty if there is none.
 
     Raises:
-        UserError: the file is damaged; names the entry.
+        UserError: the file is damaged.
     """
     import yaml
 
@@ -30,19 +29,13 @@ def read_lock() -> Lock:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         wrong = [name for name, commits in found.items() if not all(map(COMMIT.fullmatch, commits.values()))]
     except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"{path}: not readable as hub name to revision to commit: {first_line(error)}. Correct it, or delete it."
-        ) from None
+        found = f"not readable as hub name to revision to commit: {first_line(error)}"
+        raise UserError(f"{path}: {found}. Correct it, or delete it.") from None
     if wrong:
         raise UserError(f"{path}: {wrong[0]}: forty hexadecimal digits are needed for each revision. Correct it.")
     return found
 
 
 def pinned(hub: str, revision: str | None) -> str | None:
-    """The commit that a revision is pinned to, else the revision itself.
-
-    Args:
-        hub: name of the model or data set on the hub.
-        revision: branch, tag or commit; None for ``main``.
-    """
+    """The commit that a revision (branch, tag or commit; None for ``main``) is pinned to, else the revision itself."""
     return read_lock().get(hub, {}).get(revision or "main", revision)

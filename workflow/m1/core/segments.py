@@ -9,8 +9,8 @@ CRC-32 of the rest of the line, and its number in the segment, from 0 (older seg
 The second form takes back the record that begins at that byte of that segment. It may stand in any segment, because
 nothing is ever rewritten.
 
-Beside each segment, the hidden file ``.<segment>.count`` lists how many records it has. So a segment that is missing,
-or was cut at a line end, is noticed. The file also lists the previous segment, and segments without such a file.
+The hidden file ``.<segment>.count`` lists how many records the segment has, so one that is missing, or was cut at a
+line end, is noticed. It also lists the previous segment, and segments without such a file.
 """
 
 import errno
@@ -134,11 +134,7 @@ def is_sound(line: bytes) -> bool:
 
 
 def record_line(entry: Entry, number: int | None = None) -> bytes:
-    """The line for an entry, with its number in the segment; lines outside of segments (exports) have no number.
-
-    Raises:
-        ValueError: the key is not a digest.
-    """
+    """The line for an entry, with its number in the segment; lines outside of segments (exports) have no number."""
     key, kind, content = entry
     if not _KEY.fullmatch(key):
         raise ValueError(f"a store's key is a digest, not {key!r}")
@@ -156,10 +152,7 @@ def without_number(line: bytes) -> bytes:
 
 
 def segment_paths(folder: Path) -> list[Path]:
-    """The segments of a folder, in order of their names, which begin with their time.
-
-    Hidden files are left out, and so is everything but regular files: opening a pipe would wait for a writer.
-    """
+    """The segments of a folder, in order of their names, which begin with their time."""
     return _files(folder, lambda name: name.endswith(".jsonl") and not name.startswith("."))
 
 
@@ -208,6 +201,8 @@ def _read_counts(path: Path) -> dict[str, int]:
 
 
 def _files(folder: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """The regular files with wanted names, sorted; opening a pipe would wait for a writer."""
+
     def regular(entry: os.DirEntry[str]) -> bool:
         try:
             return entry.is_file()
@@ -224,13 +219,8 @@ def _files(folder: Path, wanted: Callable[[str], bool]) -> list[Path]:
 def usable(
     folder: Path, how: str = "read", remedy: str = "Correct the path or its permissions and run again."
 ) -> Iterator[None]:
-    """Turn an :class:`OSError` inside the context into a :class:`UserError` about a store that cannot be used.
-
-    Args:
-        folder: the store or segment.
-        how: what cannot be done with it: ``read`` or ``written``.
-        remedy: what to do about it.
-    """
+    """Turn an :class:`OSError` inside the context into a :class:`UserError`: a store or segment cannot be ``read`` or
+    ``written``."""
     try:
         yield
     except OSError as error:
@@ -246,14 +236,7 @@ class Writer:
     """Appends records to a new segment of this process's own, and keeps the list beside it.
 
     The list is updated after each write. So it never counts more records than the segment has on the disk, but after a
-    power cut it may count fewer.
-
-    Args:
-        folder: the store.
-        others: other segments that this one's list names, too, with their numbers of records.
-
-    Raises:
-        OSError: the folder cannot be written.
+    power cut it may count fewer. It also names the ``others``, with their numbers of records.
     """
 
     def __init__(self, folder: Path, others: Mapping[str, int]) -> None:
@@ -292,10 +275,7 @@ def _write(descriptor: int, lines: Iterable[bytes]) -> None:
 
 
 class SegmentIndex:
-    """The places of all values in a folder's segments.
-
-    Of two values of one key, the first in the order of the segments counts, in whatever order they are read.
-    """
+    """The places of all values in a folder's segments; of two values of one key, the first in their order counts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -322,9 +302,9 @@ class SegmentIndex:
     def refresh(self) -> None:
         """Read what other processes have added since the store was opened or last refreshed.
 
-        Damaged records are left out and reported, with file and byte. A last line without a line end may still be in
-        the writing, so it counts as damaged only if it stays so for :data:`UNFINISHED_SECONDS`. Records that are
-        missing, by the numbers of the lines or by the lists of segments, are counted and reported.
+        Damaged records are left out and reported. A last line without a line end may still be in the writing, so it
+        counts as damaged only if it stays so for :data:`UNFINISHED_SECONDS`. Records that are missing, by the numbers
+        of the lines or by the lists of segments, are counted and reported.
 
         Raises:
             UserError: a segment cannot be read, is gone, or is shorter than before.

@@ -97,11 +97,6 @@ class Source(Settings):
 def read(kind: type[T], value: Any, where: str) -> T:
     """Make a dataclass from a JSON object; fields may again be dataclasses, or tuples and mappings of them.
 
-    Args:
-        kind: the dataclass.
-        value: the JSON object.
-        where: what the object is, for messages.
-
     Raises:
         UserError: a key is unknown or missing, or a value has the wrong type.
     """

@@ -40,12 +40,7 @@ class Missing(UserError):
 
 
 def read(source: Source, name: str, attempts: int = ATTEMPTS) -> tuple[str, list[Any]]:
-    """Read one source.
-
-    Args:
-        source: the entry of ``data``.
-        name: its name, for messages.
-        attempts: how often a download is tried whose connection fails.
+    """Read one source, an entry of ``data``.
 
     Returns:
         The place of the source, for messages, and its records as published.
@@ -151,22 +146,19 @@ def _read(source: Source, name: str, attempts: int) -> tuple[str, list[Any]]:
 def read_local(path: str | Path, key: str | None = None, checksum: str | None = None) -> list[Any]:
     """Read the records of a local file: JSON Lines, JSON, CSV or Parquet; all but the last may be gzipped.
 
-    A JSON file holds a list or, with ``key``, an object of lists. A CSV may be separated by any mark of
-    :data:`m1.core.tables.SEPARATORS` that its heading shows.
-
-    The readers are plain ones, and not ``datasets``, for three reasons: they name the wrong line, Arrow's schema
-    inference would fill letters that a question lacks with None, and importing ``datasets`` takes a second.
+    A JSON file holds a list or, with ``key``, an object of lists. The readers are plain ones, and not ``datasets``:
+    they name the wrong line, Arrow's schema inference would fill letters that a question lacks with None, and importing
+    ``datasets`` takes a second.
 
     Raises:
         Missing: there is no such file.
-        UserError: the file cannot be read (the message names the line if there is one), or has another checksum.
+        UserError: the file cannot be read, or has another checksum.
     """
     path = Path(path)
     kinds = [suffix for suffix in path.suffixes[-2:] if suffix in FORMATS]
     if not kinds:
-        raise UserError(
-            f"{path}: unknown kind of file; {', '.join(FORMATS)} can be read, all but the last also as .gz."
-        )
+        known = f"{', '.join(FORMATS)} can be read, all but the last also as .gz."
+        raise UserError(f"{path}: unknown kind of file; {known}")
     if key is not None and kinds[-1] != ".json":
         raise UserError(f"{path}: `key` names a list inside a .json file; set it to null for a {kinds[-1]} file.")
     try:
@@ -196,10 +188,9 @@ def read_local(path: str | Path, key: str | None = None, checksum: str | None = 
 def check_size(path: Path | str, sizes: Iterable[int]) -> None:
     """Raise a :class:`UserError` as soon as the sizes of a file's parts (bytes) add up to over :data:`UNPACKED`."""
     if any(total > UNPACKED for total in accumulate(sizes)):
+        found = f"it unpacks to more than {UNPACKED / 1e9:g} GB, which no set of questions has"
         remedy = "Check where it is from; take the records that are wanted out of it, into a file of your own."
-        raise UserError(
-            f"{path}: it unpacks to more than {UNPACKED / 1e9:g} GB, which no set of questions has. {remedy}"
-        )
+        raise UserError(f"{path}: {found}. {remedy}")
 
 
 def gzip_sizes(content: bytes) -> Iterator[int]:
@@ -212,8 +203,7 @@ def gzip_sizes(content: bytes) -> Iterator[int]:
 def parquet_sizes(content: bytes) -> Iterator[int]:
     """The sizes, in bytes, that a Parquet file unpacks to: first what it declares, then what each part of rows holds.
 
-    Each row also counts as a Python object. Texts are measured in their dictionaries, without being written out: when a
-    small file unpacks to much, its dictionaries are small.
+    Each row also counts as a Python object. Texts are measured in their dictionaries, without being written out.
     """
     import pyarrow.parquet as pq
 
@@ -331,9 +321,8 @@ def _causes(error: BaseException) -> list[BaseException]:
 def _fault(causes: Sequence[BaseException]) -> Literal["missing", "offline", "transient", "other"]:
     """Classify an error of the hub's client or of ``datasets``.
 
-    ``missing``: the hub answered that the set or file does not exist (404), or not for this user (401, 403: gated, or
-    no such name). ``offline``: HF_HUB_OFFLINE is set, so only the cache was searched. ``transient``: another attempt
-    may help, after a failed or cut connection, a timeout, or a server in trouble or asking to wait.
+    ``missing``: the hub answered that the set or file does not exist, or not for this user. ``offline``: HF_HUB_OFFLINE
+    is set, so only the cache was searched. ``transient``: another attempt may help.
     """
     from httpx2 import TransportError  # of the hub's client
     from huggingface_hub.errors import OfflineModeIsEnabled

@@ -51,9 +51,7 @@ def decode(path: Path, content: bytes) -> str:
 def check_headings(path: Path, headings: Sequence[tuple[int, str]]) -> None:
     """Raise a :class:`UserError` if a heading stands twice, because one of the two columns would be lost.
 
-    Args:
-        path: the file, for the message.
-        headings: each column's number and heading.
+    The ``headings`` are each column's number and heading.
     """
     for name, count in Counter(name for _, name in headings).items():
         if count > 1:
@@ -105,9 +103,9 @@ def csv_rows(path: Path, content: bytes) -> list[dict[str, str]]:
 def separator_hint(names: Collection[str]) -> str:
     """The end of a message about columns: a hint at another separator, if the columns' names contain one."""
     marks = [word for mark, word in SEPARATORS.items() if any(mark in name for name in names)]
-    return (
-        f" Perhaps the columns are separated by a {marks[0]}; put one and the same mark between all." if marks else ""
-    )
+    if not marks:
+        return ""
+    return f" Perhaps the columns are separated by a {marks[0]}; put one and the same mark between all."
 
 
 def _separator(text: str) -> str:

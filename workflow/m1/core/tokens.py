@@ -50,10 +50,7 @@ def is_guarded(text: str) -> bool:
 def encode(tokenizer: Any, text: str, add_special_tokens: bool = False) -> list[int]:
     """Token ids of a text whose parts from data are guarded (:func:`guard`).
 
-    Args:
-        tokenizer: of transformers.
-        text: a prompt, rendered by :func:`m1.core.chat.chat`.
-        add_special_tokens: whether to add the tokenizer's own special tokens, as a server does with plain text.
+    With ``add_special_tokens``, the tokenizer's own are added, as a server does with plain text.
     """
     if not is_guarded(text):
         ids: list[int] = tokenizer.encode(text, add_special_tokens=add_special_tokens)

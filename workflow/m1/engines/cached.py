@@ -71,12 +71,10 @@ class _Unavailable(Exception):
 
 
 def look(step: Callable[[Sequence[str]], None], words: Sequence[str]) -> Stored:
-    """Find out how many of a step's questions are answered in the store, by running the step until it would generate.
+    """Find out how many of a step's questions the store answers, by running its ``main`` until it would generate.
 
-    Args:
-        step: the ``main`` of a module that uses :func:`add_engine_arguments`.
-        words: its command line, as in the rule. With ``--look notes``, only the store's notes are read, and questions
-            count as missing if that would not do.
+    With ``--look notes`` in its command line, only the store's notes are read, and questions count as missing if that
+    would not do.
     """
     flags = ("--output", "--rollouts")  # left out, so that nothing is written
     kept = [word for before, word in zip(["", *words], words) if word not in flags and before not in flags]
@@ -93,8 +91,6 @@ class CachedEngine:
     Args:
         start: makes the engine; called only if something must be generated.
         identity: JSON of what defines the model's answers: weights, engine, dtype.
-        store: where generations are kept.
-        title: the beginning of messages.
         own: called once before the first generation; makes sure that no other process generates the same.
         batch: how many requests are in flight.
     """
@@ -128,12 +124,7 @@ class CachedEngine:
         """Updates the progress line of :meth:`run` after so many more questions."""
 
     def run(self, jobs: Iterable[Job], questions: int, keep: Callable[[Any], None]) -> None:
-        """Run jobs with this engine, and print the progress.
-
-        Args:
-            jobs: see :class:`m1.engines.schedule.Schedule`.
-            questions: the number of questions in all jobs.
-            keep: gets the jobs' results, in the order of the jobs.
+        """Run jobs with so many ``questions``, and print the progress; ``keep`` gets their results, in order.
 
         Raises:
             LookupResult: the engine only had to say what the store has (``--look``).
@@ -273,8 +264,7 @@ class Exchange:
         """Check that every generation used here is the one in the store.
 
         Raises:
-            UserError: one is not. This happens only on a file system without locks, if a second process generated the
-                same at the same time and got other tokens.
+            UserError: on a file system without locks, a second process got other tokens at the same time.
         """
         self._store.settle()
         other = sum(hash(self._known(key)) != found for key, found in self._contested.items())
@@ -301,19 +291,13 @@ async def answer_directly(
     own_stop: bool = False,
     bos: bool = False,
 ) -> tuple[str, int]:
-    """Generate a greedy answer without thinking (3.1, B.3).
+    """Generate a greedy answer without thinking (3.1, B.3); returns its text, and its number of tokens.
 
     Args:
-        schedule: runs the request.
-        tokenizer: of transformers.
-        question: what is asked.
         style: as in :func:`render`.
         limit: the most tokens of the answer.
         own_stop: only the model's own end tokens end an answer, and not every token that ends or opens a turn.
         bos: put the tokenizer's special tokens before those of the chat template, as a server does with plain text.
-
-    Returns:
-        The answer's text, and its number of tokens.
     """
     (text,) = render(tokenizer, [question], style)
     prompt = tuple(encode(tokenizer, text, add_special_tokens=bos))
@@ -358,8 +342,8 @@ def add_engine_arguments(parser: argparse.ArgumentParser, step: str | None = Non
 def open_engine(arguments: argparse.Namespace, title: str) -> Iterator[tuple[CachedEngine, Any, str]]:
     """Open the engine of a recipe's ``serve``, with its store; yields it, the tokenizer and the model's identity.
 
-    The engine starts at the first request that the store cannot answer, and ends with the context. A step that gathers
-    shards has no GPUs, so every answer must be in the store.
+    The engine starts at the first request that the store cannot answer. A step that gathers shards has no GPUs, so
+    every answer must be in the store.
 
     Raises:
         UserError: the engine or an option is unknown, or an answer is missing that the shards should have stored.
@@ -432,10 +416,7 @@ def write_engine_manifest(
     counts: Mapping[str, int],
     **more: Any,
 ) -> None:
-    """Write the manifest of a model's answers; ``questions`` are the files by name.
-
-    :func:`m1.core.files.write_manifest` has the other arguments.
-    """
+    """Write the manifest of a model's answers; ``questions`` are the files by name."""
     write_manifest(
         arguments.manifest,
         inputs={"model": arguments.model, **questions},

@@ -1,12 +1,11 @@
 """Find questions that do not fit a model's context, before anything is generated."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from m1.core.errors import UserError
 from m1.core.progress import say
-from m1.core.records import Question
 from m1.engines.protocol import ModelFacts
 
 
@@ -40,35 +39,20 @@ class ContextCheck(NamedTuple):
 
 
 def check(found: Iterable[Need], folder: Path, too_long: str, title: str) -> ContextCheck:
-    """Check which questions fit the context of a model.
-
-    Args:
-        found: what each question needs.
-        folder: the model; its ``config.json`` gives the context.
-        too_long: ``error`` or ``unanswered``, from the configuration.
-        title: the beginning of messages.
+    """Check which questions fit the context of the model in a folder, by what each of them needs (``found``).
 
     Raises:
-        UserError: ``too_long`` is ``error`` and a question does not fit; names the longest one, and the context.
+        UserError: ``too_long`` is ``error`` and a question does not fit.
     """
     positions = ModelFacts.from_folder(folder).positions
-    every = list(found)
-    if positions is None:
-        return ContextCheck(max(every, key=lambda need: need.tokens, default=None), frozenset(), len(every))
-    long = [need for need in every if need.tokens > positions]
-    fits = max((need for need in every if need.tokens <= positions), key=lambda need: need.tokens, default=None)
-    if not long:
-        return ContextCheck(fits, frozenset(), len(every))
-    worst = max(long, key=lambda need: need.tokens)
-    which = f"{len(long):,} of {len(every):,} questions do not fit; the longest: {worst}"
-    where = f"the model's context has {positions:,} (max_position_embeddings of {folder}/config.json)"
-    if too_long == "error":
-        remedy = "choose smaller budgets or answers, a base with a longer context, or `too_long: unanswered`"
-        raise UserError(f"{title}: {which}; {where}. Nothing was generated: {remedy}.")
-    say(title, f"{which}; {where}. They stay unanswered, which is incorrect by every protocol")
-    return ContextCheck(fits, frozenset(need.question for need in long), len(every))
-
-
-def answered(asked: Iterable[tuple[str, Question]], long: Collection[str]) -> list[tuple[str, Question]]:
-    """The questions that will be answered: all but those in ``long``."""
-    return [(benchmark, question) for benchmark, question in asked if question.id not in long]
+    every = sorted(found, key=lambda need: need.tokens, reverse=True)
+    long = [need for need in every if positions is not None and need.tokens > positions]
+    if long:
+        which = f"{len(long):,} of {len(every):,} questions do not fit; the longest: {long[0]}"
+        where = f"the model's context has {positions:,} (max_position_embeddings of {folder}/config.json)"
+        if too_long == "error":
+            remedy = "choose smaller budgets or answers, a base with a longer context, or `too_long: unanswered`"
+            raise UserError(f"{title}: {which}; {where}. Nothing was generated: {remedy}.")
+        say(title, f"{which}; {where}. They stay unanswered, which is incorrect by every protocol")
+    fits = every[len(long) :]
+    return ContextCheck(fits[0] if fits else None, frozenset(need.question for need in long), len(every))

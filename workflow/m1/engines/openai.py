@@ -52,12 +52,7 @@ class OpenAIOptions:
 
 
 class OpenAIEngine:
-    """A model behind a URL.
-
-    Args:
-        folder: the recipe's model; the server is trusted to run its weights.
-        batch: how many requests are in flight.
-        options: how to reach the server.
+    """A model behind a URL, with ``batch`` requests in flight; the server is trusted to run the weights in ``folder``.
 
     Raises:
         UserError: the server cannot be reached, refuses, or does not serve the model.
@@ -163,14 +158,12 @@ class OpenAIEngine:
                 if 300 <= error.code < 400:
                     found = f"HTTP {error.code}, a redirect to {error.headers.get('location')}, which is not followed"
                 if error.code not in PASSING and error.code < 500:
-                    raise UserError(
-                        f"{self.url}/{path}: refused with {found}. Correct serve.options, or the server's settings."
-                    ) from None
+                    remedy = "Correct serve.options, or the server's settings."
+                    raise UserError(f"{self.url}/{path}: refused with {found}. {remedy}") from None
             except (OSError, HTTPException, ValueError) as error:
                 found = f"{type(error).__name__}: {error}"
             # The random share of the wait separates requests that failed together.
             if wait is None or self._stopping.wait(wait * random.uniform(0.5, 1.0)):
                 break
-        raise UserError(
-            f"{self.url}/{path}: no answer after {len(WAITS) + 1} attempts; the last: {found}. Is the server running?"
-        )
+        failed = f"no answer after {len(WAITS) + 1} attempts; the last: {found}"
+        raise UserError(f"{self.url}/{path}: {failed}. Is the server running?")

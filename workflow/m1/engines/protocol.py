@@ -95,8 +95,10 @@ class Waiting:
             UserError: the request exceeds the model's positions.
         """
         request = self.following.popleft() if self.following else next(self._source, None)
-        if request is not None:
-            check_length(request, self._positions)
+        if request and self._positions is not None and len(request.prompt) + request.max_tokens > self._positions:
+            size = f"a prompt of {len(request.prompt):,} tokens and {request.max_tokens:,} to generate"
+            exceeded = f"{size} exceed the {self._positions:,} positions of the model"
+            raise UserError(f"a request: {exceeded}; choose smaller budgets or another model")
         return request
 
     def follow(self, requests: Iterable[Request]) -> None:
@@ -135,23 +137,10 @@ class ModelFacts:
         return cls(text.get("max_position_embeddings"), text.get("vocab_size"), frozenset(ends))
 
 
-def check_length(request: Request, positions: int | None) -> None:
-    """Raise a :class:`~m1.core.errors.UserError` if a request exceeds the positions of a model."""
-    if positions is not None and len(request.prompt) + request.max_tokens > positions:
-        size = f"a prompt of {len(request.prompt):,} tokens and {request.max_tokens:,} to generate"
-        exceeded = f"{size} exceed the {positions:,} positions of the model"
-        raise UserError(f"a request: {exceeded}; choose smaller budgets or another model")
-
-
 def to_generation(ids: Iterable[int], request: Request, facts: ModelFacts, server: str, said: Any) -> Generation:
     """Check a server's token ids, and turn them into a generation.
 
-    Args:
-        ids: the generated ids, including the stop token.
-        request: what was asked.
-        facts: of the recipe's model.
-        server: the server's name, for messages.
-        said: the server's own finish reason, for messages.
+    The ``ids`` include the stop token; messages name the ``server`` and what it ``said`` as its finish reason.
 
     Raises:
         UserError: the model does not have one of the ids, or the generation ends with neither a stop token nor at the

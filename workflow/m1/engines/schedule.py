@@ -1,9 +1,8 @@
 """Work on many questions at once; each one waits only for its own generations.
 
 The work on a question is a coroutine. It asks for a generation (:meth:`Schedule.ask`), awaits it, and asks again. The
-engine calls the schedule whenever a generation has ended; the coroutine that awaits it then runs until it awaits the
-next one. There are no threads and no clock. So the order of requests depends only on the order in which generations
-end, and the results do not depend on any order.
+engine calls the schedule whenever a generation has ended. There are no threads and no clock. So the order of requests
+depends only on the order in which generations end, and the results do not depend on any order.
 """
 
 from __future__ import annotations

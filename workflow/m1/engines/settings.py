@@ -51,17 +51,10 @@ class AnswerNote:
         template: Path | None = None,
         shard: tuple[int, int] = (1, 1),
     ) -> "AnswerNote":
-        """The note of a step.
+        """The note of a step, by its module (``step``), the model's identity, and all else that decides what it asks.
 
-        Args:
-            store: folder of the store.
-            step: the step's module, such as ``m1.infer.sweep``.
-            model: the model's identity.
-            serve: the settings of the engine.
-            settings: the step's settings, as JSON.
-            files: the files of questions.
-            template: folder of a tokenizer whose chat template is borrowed.
-            shard: number of the shard (from 1), and of all shards.
+        The step's ``settings`` are JSON, ``files`` have the questions, and ``template`` is the folder of a tokenizer
+        whose chat template is borrowed.
         """
         asked = [asdict(serve), json.loads(settings), [sha256_file(file) for file in files], list(shard)]
         decided = [fingerprint(step), model, template and chat_template(template), *asked]

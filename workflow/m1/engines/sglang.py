@@ -53,13 +53,7 @@ class SglangOptions:
 class SglangEngine:
     """A model in a process of its own, which lives as long as this context manager, also if this process is killed.
 
-    Args:
-        folder: the model.
-        dtype: of weights and arithmetic.
-        batch: how many requests are in flight.
-        options: of SGLang.
-        title: the beginning of messages.
-        wanted_gpus: number of the job's GPUs; SGLang runs on the CPU only if this is 0.
+    SGLang runs on the CPU only if ``wanted_gpus``, the number of the job's GPUs, is 0.
 
     Raises:
         UserError: SGLang's Python does not exist or lacks SGLang, its torch sees fewer GPUs, SGLang refuses the model

@@ -69,13 +69,9 @@ def batches(
 ) -> Iterator[list[BenchmarkQuestion]]:
     """Yield batches of questions whose results depend on each other, as in the released program.
 
-    Args:
-        paths: files of the benchmarks' questions.
-        order: the whole evaluation file, whose order decides the batches; None for the order of the benchmarks.
-            Questions of no benchmark of this run get an empty benchmark: they only fill up their batch. Questions that
-            are not in the file come last.
-        size: number of questions in a batch.
-        shard: shard I of N has every N-th batch, beginning with the I-th.
+    The whole evaluation file (``order``) decides the batches of ``size`` questions; without it, the order of the
+    benchmarks does. Questions of no benchmark of this run get an empty benchmark: they only fill up their batch.
+    Questions that are not in the file come last. Shard I of N has every N-th batch, beginning with the I-th.
     """
     asked = {question.id: (path.stem, question) for path in paths for question in stream(path, Question)}
     ordered = [asked.pop(one.id, ("", one)) for one in stream(order, Question)] if order else []
@@ -90,13 +86,7 @@ def owned_shard(store: Path, part: str, shard: Shard, title: str) -> Iterator[Lo
     """Make this process the only one that generates a shard of a model's questions; wait for any other one.
 
     Shards of the same N have no question in common, so they run side by side. Shards of another N may overlap with this
-    one, so they are waited for.
-
-    Args:
-        store: folder of the store.
-        part: digest of the model and of how it generates.
-        shard: the shard.
-        title: the beginning of messages.
+    one, so they are waited for. ``part`` is a digest of the model and of how it generates.
 
     Raises:
         UserError: the store's folder cannot be written.

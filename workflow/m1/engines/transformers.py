@@ -291,16 +291,10 @@ def _reading_groups(rows: Sequence[_Row]) -> Iterator[list[_Row]]:
 
 
 def _draw_token(logits: Any, temperature: float, top_p: float, chance: float) -> Any:
-    """Draw a token by nucleus sampling.
+    """Draw a token by nucleus sampling: from the most probable tokens, up to a sum of probabilities of ``top_p``.
 
-    The random number is an argument, and each request has a generator of its own, so the draw does not depend on the
-    batch.
-
-    Args:
-        logits: a vector over the vocabulary.
-        temperature: divides the logits.
-        top_p: only the most probable tokens, up to this sum of probabilities, can be drawn.
-        chance: uniform in [0, 1).
+    The random number (``chance``, in [0, 1)) is an argument, so the draw does not depend on the batch. The ``logits``
+    are a vector over the vocabulary.
     """
     probabilities, tokens = (logits.float() / temperature).softmax(-1).sort(descending=True, stable=True)
     before = probabilities.cumsum(-1) - probabilities

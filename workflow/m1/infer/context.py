@@ -1,11 +1,10 @@
 """Find questions that do not fit a model's context, before anything is trained or generated.
 
-A question needs the tokens of its prompt and the most that can follow: the largest budget, the opening of the answer,
-and the answer. The model's context is ``max_position_embeddings`` of its configuration. A server may have a shorter
-context, which decides no result; it is refused when it has started (:attr:`m1.engines.cached.CachedEngine.longest`).
+``docs/architecture.md`` says what a question needs. A server may have a shorter context than its model, which decides
+no result; it is refused when it has started (:attr:`m1.engines.cached.CachedEngine.longest`).
 
-This step runs before the training of a model that does not exist yet (``Run.context_checks``). A finished training is
-not repeated when another benchmark or budget is added. The sweep checks the questions in any case, before it generates.
+This step runs before the training of a model that does not exist yet (``Run.context_checks``), so a finished training
+is not repeated when another benchmark or budget is added. The sweep checks the questions in any case.
 """
 
 import argparse
@@ -27,10 +26,8 @@ from m1.infer.settings import AnswerSettings, SweepSettings
 
 
 def parts(arguments: argparse.Namespace, settings: SweepSettings | AnswerSettings) -> Iterator[list[BenchmarkQuestion]]:
-    """The questions of a step (its flags are those of :func:`add_arguments`), in parts that depend on each other.
-
-    With ``forcing: released``, a part is a batch of the released program; otherwise each question is a part.
-    """
+    """The questions of a step (its flags are those of :func:`add_arguments`), in parts that depend on each other: with
+    ``forcing: released``, the batches of the released program, otherwise single questions."""
     if isinstance(settings, SweepSettings) and settings.forced and settings.forcing == "released":
         # 1,024 is the released program's `batch_size`.
         return batches(arguments.benchmarks, arguments.order, 1024, arguments.shard)
@@ -49,9 +46,8 @@ def needs(
 ) -> Iterator[Need]:
     """The most tokens that each question needs."""
     if isinstance(settings, AnswerSettings):
-        yield from direct_needs(
-            tokenizer, asked, settings.prompt, settings.answer_limit, bos=settings.bos == "released"
-        )
+        bos = settings.bos == "released"
+        yield from direct_needs(tokenizer, asked, settings.prompt, settings.answer_limit, bos=bos)
         return
     frames = make_frames(tokenizer, settings)
     for benchmark, question in asked:

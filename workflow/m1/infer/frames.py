@@ -65,11 +65,8 @@ class TokenFrames:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
     def _encode_prompt(self, text: str) -> tuple[int, ...]:
-        """Token ids of a rendered prompt.
-
-        With ``bos: released``, the tokenizer's special tokens precede those of the chat template, because a server adds
-        them to the released program's text.
-        """
+        """Token ids of a rendered prompt; with ``bos: released``, the tokenizer's special tokens precede them, as a
+        server adds them to the released program's text."""
         return tuple(encode(self.tokenizer, text, add_special_tokens=self.settings.bos == "released"))
 
     def think(self, prompt: str) -> tuple[int, ...]:
@@ -90,10 +87,8 @@ class TokenFrames:
 
         With ``forcing: released``, thinking that has nearly reached the budget may go on for nearly as many tokens
         again (:func:`m1.infer.sweep.shares`), and ``Wait`` does not count. Text that is encoded again (``seam:
-        released``) is assumed to have no more tokens than before; otherwise the engine refuses the request.
-
-        Args:
-            shown: whether the report shows the question; otherwise it is only forced together with others.
+        released``) is assumed to have no more tokens than before. A question that is not ``shown`` in the report is
+        only forced together with others.
         """
         settings = self.settings
         thinking = max(budget for budget, _ in settings.conditions) if shown else settings.forced_budget

@@ -53,11 +53,7 @@ class Result(NamedTuple):
 
 
 def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, list[tuple[str, Any]]]:
-    """Read a file of results: for each benchmark in ``names``, its records, each with its place for messages.
-
-    Raises:
-        UserError: the file cannot be read, or is neither a list nor an object of lists with these names.
-    """
+    """Read a file of results: for each benchmark in ``names``, its records, each with its place for messages."""
     found: dict[str, list[tuple[str, Any]]] = {name: [] for name in names}
     try:
         place, rows = sources.read(source, title)
@@ -79,11 +75,7 @@ def read_results(source: Source, names: Sequence[str], title: str) -> dict[str, 
 
 
 def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
-    """Check a published record of a setting, and convert it; budget 0 is that of a model without thinking.
-
-    Raises:
-        UserError: names the record, the field, what was found and the remedy.
-    """
+    """Check a published record of a setting, and convert it; budget 0 is that of a model without thinking."""
 
     def check(correct: bool, field: str, needed: str) -> None:
         if not correct:
@@ -116,20 +108,13 @@ def to_result(row: Any, where: str, budget: int, forced: int) -> Result:
 def match(
     results: Iterable[Result], questions: Iterable[Question], where: str, part: bool = False
 ) -> list[tuple[Question, Result]]:
-    """Pair each question with its result, in the order of the questions.
+    """Pair each question of a benchmark with its result, in the order of the questions.
 
     A pair has the same content: the same text without white space (the evaluation file joins abstract and question of
     PubMedQA) and the same options in order. Of repeated questions, the first gets the first result.
 
-    Args:
-        results: of one benchmark.
-        questions: of that benchmark.
-        where: file and benchmark, for messages.
-        part: the questions may be a part of those with results.
-
     Raises:
-        UserError: a question has no result or, unless ``part``, a result has no question; gives their numbers, and
-            names the first three.
+        UserError: a question has no result or, unless ``part``, a result has no question.
     """
     waiting: defaultdict[tuple[str, tuple[str, ...]], deque[Result]] = defaultdict(deque)
     for result in results:
@@ -163,14 +148,9 @@ def _content(text: str, options: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
 def take(
     setting: PublishedResult, names: Mapping[str, str], asked: Mapping[str, Sequence[Question]], model: str, part: bool
 ) -> tuple[list[tuple[str, Question, Result]], int]:
-    """Read the results of one setting, and pair them with the questions.
+    """Read the results of one setting, and pair them with the questions (``asked``, by benchmark).
 
-    Args:
-        setting: budget, forced count, and where the file is.
-        names: the results' name of each benchmark, to its key in this run.
-        asked: questions by benchmark.
-        model: key of the model, for messages.
-        part: as in :func:`match`.
+    ``names`` are the results' names of the benchmarks, to their keys in this run; ``part`` is as in :func:`match`.
 
     Returns:
         Benchmark, question and result, in the order of ``names`` and of the questions; and the number of results
@@ -189,8 +169,7 @@ def check_settings(settings: PublishedSettings, benchmarks: Iterable[str]) -> di
     """Check the settings; returns the benchmarks of this run by the name that the results have for them.
 
     Raises:
-        UserError: a key has two names, a setting (budget, forced) is impossible or stands twice, or a benchmark has no
-            name.
+        UserError: a key has two names, a setting is impossible or stands twice, or a benchmark has no name.
     """
     names, results = settings.names, settings.results
     if len(set(names.values())) < len(names):
@@ -247,16 +226,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs: dict[str, str | Path] = {path.stem: path for path in arguments.benchmarks}
     inputs |= {f"results {number}": result.path for number, result in enumerate(settings.results) if result.path}
     questions, note = sum(map(len, asked.values())), "thinking_tokens and answer_tokens of the predictions are 0"
+    counts = {"questions": questions, "predictions": len(predictions)}
+    counts |= {"results_left": left, "correct_letter_differs": differ}
     write_manifest(
         arguments.manifest,
         inputs=inputs,
         settings={"name": name, **asdict(settings)},
-        counts={
-            "questions": questions,
-            "predictions": len(predictions),
-            "results_left": left,
-            "correct_letter_differs": differ,
-        },
+        counts=counts,
         started=started,
         missing=missing,
         tokens_generated=tokens,

@@ -3,8 +3,7 @@ every forced ``Wait`` (3.3).
 
 Greedy decoding makes the thinking at budget b a prefix of the thinking at a larger budget. So each budget is a cut of
 the same token ids plus one short answer, and the chain of the largest number of forced ``Wait`` holds every shorter
-chain. :mod:`m1.infer.frames` says how the parts are joined. Each question asks its next stage as soon as its last has
-ended (:mod:`m1.engines.schedule`), and memory does not grow with the number of questions; see ``docs/architecture.md``.
+chain. :mod:`m1.infer.frames` says how the parts are joined; see also ``docs/architecture.md``.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from m1.engines.cached import (
     render,
     write_engine_manifest,
 )
-from m1.engines.context import answered, check
+from m1.engines.context import check
 from m1.engines.schedule import Job, Pending, Schedule
 from m1.engines.shards import BenchmarkQuestion, open_writer
 from m1.infer import context
@@ -108,11 +107,7 @@ def shares(latest: Sequence[Thought], longer: dict[int, Thought], frames: TokenF
     so the others may think beyond the budget. And a question goes on whenever its tokens, as the program counts them,
     are fewer than the budget, whether its thinking was cut or has ended.
 
-    Args:
-        latest: the thinking so far.
-        longer: the thinking with one more ``Wait``.
-        frames: count and join tokens.
-        budget: the budget of forced thinking, in tokens.
+    ``longer`` is the thinking so far (``latest``) with one more ``Wait``; ``budget`` is that of forced thinking.
     """
     if frames.settings.forcing == "exact":
         left = {i: budget - len(longer[i].ids) for i, thought in enumerate(latest) if thought.ended}
@@ -239,22 +234,18 @@ def sweep(
     questions: int = 0,
     long: Collection[str] = (),
 ) -> None:
-    """Sweep all questions with an engine.
+    """Sweep all questions with an engine; ``keep`` gets the result of each part, in their order.
 
     Args:
-        engine: generates.
-        tokenizer: of the model.
         parts: the questions, from :func:`m1.infer.context.parts`.
-        name: the model's key.
-        settings: what is swept.
-        keep: gets the result of each part, in their order.
         questions: the number of all questions, for the progress line.
         long: ids of questions that do not fit the model's context.
     """
     frames = make_frames(tokenizer, settings)
 
     async def work(asked: Sequence[BenchmarkQuestion], schedule: Schedule) -> SweepResult:
-        swept = await sweep_batch(schedule, answered(asked, long), frames, name, settings)
+        fitting = [(benchmark, question) for benchmark, question in asked if question.id not in long]
+        swept = await sweep_batch(schedule, fitting, frames, name, settings)
         return with_unanswered(asked, long, name, settings, swept)
 
     engine.run((Job(len(asked), partial(work, asked)) for asked in parts), questions, keep)
