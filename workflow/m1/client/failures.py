@@ -88,7 +88,7 @@ class FailurePolicy:
     def decide(self, call: Call, failure: Failure, answered: int, began: float, now: float) -> Decision:
         """Decide what a failed attempt means for its call, whose counts are updated, and for the run.
 
-        The run ``began`` then, and has ``answered`` so many calls.
+        ``began`` is when the run began, and ``answered`` how many calls it has answered.
         """
         self.counts[failure.kind] += 1
         status = failure.status

@@ -308,5 +308,5 @@ class Spending:
             totals["uncounted"] += uncounted
             for name in ("prompt_tokens", "thinking_tokens", "answer_tokens", "completion_tokens"):
                 totals[name] += getattr(one, name)
-        dollars = {name: round(totals[name], 6) for name in ("dollars", "dollars_now", "dollars_at_most")}
+        dollars = {name: round(float(totals[name]), 6) for name in ("dollars", "dollars_now", "dollars_at_most")}
         return cls(**{**totals, **dollars, **of_the_run})

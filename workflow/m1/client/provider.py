@@ -81,7 +81,7 @@ class Provider:
             UserError: a key is missing, unknown, of a wrong type or out of range.
         """
         kinds = {one.name: [kind.partition("[")[0] for kind in str(one.type).split(" | ")] for one in fields(cls)}
-        settings = {one.name: one.default for one in fields(cls) if one.default is not MISSING} | settings
+        settings = {**{one.name: one.default for one in fields(cls) if one.default is not MISSING}, **settings}
         _check_names(settings, list(kinds), title)
         check_variable(settings["api_key_env"], f"{title}.api_key_env")
         check_address(settings["base_url"], f"{title}.base_url")

@@ -307,7 +307,7 @@ def write(path: str | Path, rows: Iterable[Record], record: type[Record]) -> Non
 
 
 def read(path: str | Path, record: type[Record], where: dict[str, Any] | None = None) -> list[Record]:
-    """Read and check the records of a Parquet file, or only those ``where`` columns have these values.
+    """Read and check the records of a Parquet file; with ``where`` (column to value), only those with these values.
 
     Raises:
         UserError: the file is missing, is not Parquet, has other columns, or holds a wrong record.

@@ -435,7 +435,7 @@ def save(trainer: Trainer, state: dict[str, torch.Tensor], folder: Path) -> None
 
 
 def divide_batch(batch: int, count: int, most: int) -> tuple[int, int]:
-    """Divide a step's ``batch`` samples among ``count`` processes, which run at the ``most`` so many at a time.
+    """Divide a step's ``batch`` samples among ``count`` processes, each of which runs up to ``most`` at a time.
 
     Returns:
         The samples that a process runs at a time, and how many times it does so in a step.
