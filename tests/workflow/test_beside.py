@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from m1.core import records
 from m1.core.records import Score
-from m1.report import singles
+from m1.report import paired
 from m1.report.scores import read_scores
 from project import MAIN, Project
 from published_files import LISTS, benchmark, write_results
@@ -67,7 +67,7 @@ def test_published_answers_are_paired_with_ours_by_the_same_scoring(project: Pro
     )
     assert set(theirs["model"]) == {MODEL}
     assert set(theirs["forced"]) == {0}
-    found = singles.counts(ours, theirs, accuracy_row(MODEL, budget=96))
+    found = paired.beside_published(ours, theirs, accuracy_row(MODEL, budget=96))
     ours = ours[(ours["budget"] == 96) & (ours["forced"] == 0)]
     k, n = (ours.groupby("benchmark")["correct"].agg(how) for how in ("sum", "size"))
     assert found.loc["medqa"].tolist() == [

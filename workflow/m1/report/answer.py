@@ -40,15 +40,14 @@ def answer(tables: Mapping[str, Table], note: str) -> dict[str, Any]:
 def comparison(lines: Sequence[Line]) -> dict[str, Any]:
     """What ``compare.csv`` says.
 
-    Returns:
-        - ``lead``: what can be known, as text (:func:`what_is_known`).
-        - ``averages``: one for each published row that a model stands for.
-        - ``reach``: the largest absolute value of their intervals and margins, in points.
-        - ``counts``: for the averages and the cells of each table, ``name`` and ``counts``, pairs ``[verdict, lines]``.
-        - ``reasons``: pairs ``(why, lines)`` of the cells out of reach.
-        - ``absent``: sentences about the rows that no model stands for.
+    - ``lead``: what can be known, as text (:func:`what_is_known`).
+    - ``averages``: one for each published row that a model stands for.
+    - ``reach``: the largest absolute value of their intervals and margins, in points.
+    - ``counts``: for the averages and the cells of each table, ``name`` and ``counts``, pairs ``[verdict, lines]``.
+    - ``reasons``: pairs ``(why, lines)`` of the cells out of reach.
+    - ``absent``: sentences about the rows that no model stands for.
 
-        All but ``lead`` are empty where no model stands for a row, and where every line is out of reach.
+    All but ``lead`` are empty where no model stands for a row, and where every line is out of reach.
     """
     compared = [line for line in lines if line["model"]]
     if not compared:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from m1.core.errors import UserError, run
 from m1.core.progress import say
-from m1.report import seeds, singles
+from m1.report import seeds
 from m1.report.files import parser, read_csv, write_csv, write_step_manifest
+from m1.report.paired import beside_published
 from m1.report.questions import Asked, read_asked
 from m1.report.scores import accuracies, find_published, read_scores, rows_at_best, rows_of_model
 from m1.report.settings import AccuracyRow, Margins, Shown
@@ -141,7 +142,7 @@ def _compare_row(
     of_seeds = f"mean of {len(row.trainings)} trainings" if spread else ""
     of_training = _join(of_seeds, found.departures.get(row.model, ""))
     *cells, last = [published | own for published, own in zip(theirs, ours, strict=True)]
-    pairs = pd.DataFrame() if found.published is None else singles.counts(found.scores, found.published, row)
+    pairs = pd.DataFrame() if found.published is None else beside_published(found.scores, found.published, row)
     lines, tested = [], []
     for line in cells:
         asked = found.asked.get(line["benchmark"])

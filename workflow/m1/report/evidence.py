@@ -107,11 +107,9 @@ def draw_points(
 
 
 def fill_hidden(points: pd.DataFrame, columns: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """The points of Figure 1 by model: accuracy (%), budgets by columns.
-
-    A point that another mark hides is interpolated between its neighbours, linearly in log2 of the budget. At the end
-    of a curve it equals its neighbour.
-    """
+    """The points of Figure 1 by model: accuracy (%), budgets by columns. A point that another mark hides is
+    interpolated between its neighbours, linearly in log2 of the budget; at the end of a curve it equals its
+    neighbour."""
     filled = {}
     for model, rows in points.groupby("model", sort=False):
         wide = rows.pivot(index="budget", columns="column", values="accuracy")[list(columns)]

@@ -2,6 +2,7 @@
 test. docs/statistics.md says what the test answers and what it does not."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +18,8 @@ from m1.report.statistics import LEVEL, P, holm, mcnemar_p
 
 NO_DIFFERENCE = "no difference shown"
 OUTCOMES = ("both_incorrect", "only_second", "only_first", "both_correct")
+OUR_OUTCOMES = ["neither", "only_theirs", "only_ours", "both"]  # by 2 for ours and 1 for theirs
+SINGLES = ["n", "only_ours", "only_theirs", "both", "neither", "k_theirs", "n_theirs", "budget"]
 COLUMNS = [
     *("table", "first", "first_label", "first_budget", "second", "second_label", "second_budget"),
     *("benchmark", "column", "n", "both_correct", "only_first", "only_second", "both_incorrect"),
@@ -35,6 +38,37 @@ def outcomes(scores: pd.DataFrame, rows: Sequence[AccuracyRow]) -> pd.DataFrame:
         chosen = plain[(plain["model"] == row.model) & (plain["budget"] == plain["benchmark"].map(best))]
         columns.append(chosen.set_index(["benchmark", "question_id"])["correct"].astype(float))
     return pd.concat(columns, axis=1, keys=range(len(columns)))
+
+
+def beside_published(scores: pd.DataFrame, theirs: pd.DataFrame, row: AccuracyRow) -> pd.DataFrame:
+    """Count the questions that this run's model and the published answers (``published.beside``) have correct.
+
+    The published rule chooses the budget of each side on each benchmark: the one of ``row.published_budgets`` with the
+    best accuracy by our scoring, the smallest of equal ones. Budgets that a side lacks do not count, nor do answers
+    with forcing.
+
+    Returns:
+        :data:`SINGLES` by each ``benchmark`` that both sides have; none where the model has no published answers at
+        these budgets. ``n`` are the shared questions. ``k_theirs`` are correct of all ``n_theirs`` published answers in
+        ``theirs``, of which a run may ask a part. ``budget`` is the published side's, in thinking tokens.
+
+    Raises:
+        UserError: this run has no scores of the model, or none at ``row.published_budgets``.
+    """
+    published = (theirs["model"] == row.model) & (theirs["forced"] == 0)
+    theirs = theirs[published & theirs["budget"].isin(row.published_budgets)]
+    if theirs.empty:
+        return pd.DataFrame(columns=SINGLES, index=pd.Index([], name="benchmark"), dtype=int)
+    budgets = tuple(sorted(set(theirs["budget"])))
+    best = rows_at_best(accuracies(theirs), budgets)
+    ours = outcomes(scores, [replace(row, budgets=row.published_budgets)])[0]
+    single = outcomes(theirs, [replace(row, budgets=budgets)])[0]
+    sides = pd.concat([ours, single], axis=1, keys=["ours", "theirs"]).dropna()
+    answers = pd.crosstab(sides.index.get_level_values("benchmark"), 2 * sides["ours"] + sides["theirs"])
+    found = answers.reindex(columns=range(len(OUR_OUTCOMES)), fill_value=0).set_axis(OUR_OUTCOMES, axis=1)
+    found = found.rename_axis("benchmark")
+    chosen = best[["k", "n", "budget"]].set_axis(["k_theirs", "n_theirs", "budget"], axis=1)
+    return found.assign(n=found.sum(axis=1)).join(chosen)[SINGLES]
 
 
 def compare(first: np.ndarray, second: np.ndarray, part: np.ndarray, parts: int) -> np.ndarray:

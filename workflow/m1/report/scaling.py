@@ -82,9 +82,9 @@ def within_benchmarks(values: np.ndarray, benchmark: np.ndarray) -> np.ndarray:
 
 
 def length_and_outcome(tokens: np.ndarray, correct: np.ndarray, benchmarks: int) -> tuple[float, float]:
-    """Point-biserial correlation of thinking tokens with being correct, and its p, as of the tokens in a regression with
-    a constant for each benchmark. Both arrays are from :func:`within_benchmarks`; each mean took a degree of freedom.
-    The result is NaN where one of them does not vary."""
+    """Point-biserial correlation of thinking tokens with being correct, and its p, which is that of the tokens in a
+    regression with a constant for each benchmark. Both arrays are from :func:`within_benchmarks`, where each mean took
+    a degree of freedom. The result is NaN where one of them does not vary."""
     degrees = len(tokens) - benchmarks - 1
     if np.allclose(tokens, 0) or np.allclose(correct, 0) or degrees < 1:
         return np.nan, np.nan

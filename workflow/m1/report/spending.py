@@ -18,15 +18,13 @@ AT_MOST = ["uncounted", "dollars_at_most", "dollars_lost"]
 
 
 def spending_table(manifests: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """One row for each step, such as ``distill hard``, and one for their sum.
+    """One row for each step, such as ``distill hard``, and one for their sum; a :class:`UserError` if a manifest has no
+    spending.
 
     A row counts all calls that the results of the step rest on, whether they were paid now or before. A call that two
     steps share counts in both, although it was paid once. ``dollars_at_most`` is the part of ``dollars`` for
     ``uncounted`` calls, whose provider did not say what they used. ``dollars_lost`` are for answers that did not
     arrive, and are not part of ``dollars``.
-
-    Raises:
-        UserError: a manifest has no spending.
     """
     rows = {step: manifest.get("spending", {}) for step, manifest in manifests.items()}
     for step, spending in rows.items():

@@ -18,11 +18,8 @@ COLUMNS = ["model", *COUNTS, "tokens", *ANEW, "anew_tokens", "share", "generated
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
-    """Name, counts and seconds from the manifest of a sweep.
-
-    Raises:
-        UserError: a count is missing, as in a manifest of an earlier version.
-    """
+    """Name, counts and seconds from the manifest of a sweep; a :class:`UserError` if one is missing, as in a manifest
+    of an earlier version."""
     manifest = read_json(path)
     if not isinstance(manifest, dict):
         manifest = {}
@@ -37,11 +34,10 @@ def read_sweep(path: Path) -> dict[str, Any]:
 def to_row(sweep: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table.
 
-    ``tokens`` is what all settings together need, whatever the store held: thinking once, forced extensions, different
-    answers, companions. ``anew_tokens`` is the sum of what each setting would need by itself. ``share`` is the first
-    divided by the second. ``generated_now`` is what the run that wrote the manifest generated itself. It took
-    ``seconds`` of wall-clock time, which include loading the model. ``tokens_per_second`` is empty where everything was
-    in the store.
+    ``tokens`` is what all settings together need, whatever the store held. ``anew_tokens`` is the sum of what each
+    would need by itself, and ``share`` the first divided by the second. ``generated_now`` is what the run that wrote
+    the manifest generated itself, in ``seconds`` of wall-clock time, which include loading the model.
+    ``tokens_per_second`` is empty where everything was in the store.
     """
     tokens = sum(sweep[key] for key in TOKENS)
     anew, now, seconds = sum(sweep[key] for key in ANEW), sweep["generated_now"], sweep["seconds"]

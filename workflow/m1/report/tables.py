@@ -68,11 +68,10 @@ def accuracy_table(
         spreads: by model, for the rows with several trainings, which show the mean over these.
 
     Returns:
-        - The table, with accuracies in % and :data:`BUDGET`. A cell is NaN for a benchmark that the run or the model
-          lacks. Avg. is NaN for a model that lacks one of the run's benchmarks, because it could not be compared with
-          the other averages.
-        - One line per model and benchmark, with the budget, k, n, the interval and the published accuracy. With
-          ``spreads``, a line also has the number of seeds and the standard deviation over them, in points.
+        The table, with accuracies in % and :data:`BUDGET`; and a line per model and benchmark, with k, n, the interval
+        and the published accuracy, and with ``spreads`` the number of seeds and the standard deviation over them, in
+        points. A cell is NaN for a benchmark that the run or the model lacks. So is Avg. for a model that lacks one of
+        the run's benchmarks, because it could not be compared with the other averages.
 
     Raises:
         UserError: a row's model, budget or published name does not exist.
